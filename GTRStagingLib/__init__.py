@@ -1,0 +1,3 @@
+"""GTR Staging."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,57 @@
+"""Nothing half-written ever stands under its final name."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder to write into, that becomes `target` once everything in it is whole.
+
+    On any error, an interruption included, it is removed and `target` is as it was. The caller makes sure that
+    `target` does not exist.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield work
+        work.chmod(0o755)
+        work.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
+    """A folder to write `names` into, that are then moved into `folder` one by one, in this order.
+
+    Name the file that says "all is here" last: an older one of it is removed first, so that it never vouches for
+    files that are not its own. On any error before the moving, `folder` is as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    try:
+        yield work
+        for name in names:
+            _flush(work / name)
+        (folder / names[-1]).unlink(missing_ok=True)
+        for name in names:
+            (work / name).replace(folder / name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,53 @@
+# `make demo` and `make test` are all that a newcomer needs: each sets itself up in .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: demo test test-all check bench clean
+
+# One phantom, staged with the built-in untrained model: the whole pipeline, and a result that means nothing.
+demo: $(VENV)/.cli
+	$(BIN)/gtrstaging phantom --stage T3 --seed 3 --out demo/phantom
+	$(BIN)/gtrstaging stage demo/phantom/ct --segmentation demo/phantom/tumour_seg.dcm --segment tumour \
+		--model untrained --out demo/result
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+# What the continuous integration runs: the slow tests as well.
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.cli
+	$(BIN)/python benchmarks/latency.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+# pip, not uv: it is there wherever Python is. The plain torch and torchvision pair takes about two minutes.
+$(VENV)/.cli: pyproject.toml | $(VENV)/.made
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[cli]"
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@ $(VENV)/.cli
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version' 2>/dev/null || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is not one of them."; \
+		echo "On Debian: apt-get install python3 python3-venv; or say where it is: make PYTHON=/path/to/python3.12"; \
+		exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "Python's venv module is missing; installing Debian's python3-venv (needs root)."; \
+		rm -rf $(VENV) && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || { \
+		echo "No virtual environment could be made. On Debian: sudo apt-get install python3-venv, then again."; \
+		rm -rf $(VENV); exit 1; }
+	touch $@
