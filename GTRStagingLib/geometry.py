@@ -1,0 +1,251 @@
+"""Where voxels lie: axial order without resampling, grids, and the way from one grid to another.
+
+A `sitk.Image` is the only carrier of a 3-D array here, so that geometry is never lost. Positions are LPS
+millimetres, arrays (z, y, x), grid sizes (x, y, z) as SimpleITK has them.
+"""
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.errors import GeometryError
+
+LATTICE_TOLERANCE = 0.05
+"""How far, in voxels, two lattices may drift apart and still be one: headers round their positions."""
+
+
+@dataclass(frozen=True)
+class AxialOrder:
+    """How an image's axes map to axial LPS ones, by permutation and flips alone.
+
+    Attributes
+    ----------
+    axes
+        `axes[j]` is the input axis that becomes axial axis j (0: to the left, 1: posterior, 2: head).
+    flipped
+        Whether axial axis j runs against that input axis.
+    """
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+
+def axial_order(image: sitk.Image) -> AxialOrder:
+    """Order and signs that bring an image's axes as close to L, P, S as they come without resampling."""
+    direction = direction_matrix(image)
+    axes = max(permutations(range(3)), key=lambda p: sum(abs(direction[j, p[j]]) for j in range(3)))
+    flipped = tuple(bool(direction[j, axes[j]] < 0) for j in range(3))
+    return AxialOrder(axes, flipped)  # type: ignore[arg-type]
+
+
+def direction_matrix(image: sitk.Image) -> np.ndarray:
+    """(3, 3) direction cosines; column i is the way that axis i runs in LPS."""
+    return np.reshape(image.GetDirection(), (3, 3))
+
+
+def axial_size(image: sitk.Image) -> tuple[int, int, int]:
+    """Size (x, y, z) of the image in axial order, without reordering it."""
+    size = image.GetSize()
+    x, y, z = axial_order(image).axes
+    return size[x], size[y], size[z]
+
+
+def axial_lps(image: sitk.Image) -> sitk.Image:
+    """The same voxels in axial LPS order: x to the left, y to the back, z to the head.
+
+    Axes are permuted and flipped, never resampled: the slices stay the acquired ones, and an oblique
+    acquisition keeps its obliquity in the direction matrix (`tilt_degrees` measures it).
+    """
+    return axial_slices(image, 0, axial_size(image)[2] - 1)
+
+
+def axial_slices(image: sitk.Image, first: int, last: int, step: int = 1) -> sitk.Image:
+    """Axial slices first..last (inclusive) of an image of any axis order, as an image of their own.
+
+    Only these slices are copied, whatever the length of the scan.
+    """
+    order = axial_order(image)
+    stack = order.axes[2]
+    length = image.GetSize()[stack]
+    if not 0 <= first <= last < length:
+        raise GeometryError(f"Axial slices {first} to {last}; the image has 0 to {length - 1}.")
+    low, high = (length - 1 - last, length - 1 - first) if order.flipped[2] else (first, last)
+    window = [slice(None)] * 3
+    window[stack] = slice(low, high + 1, step)
+    slab = image[tuple(window)]
+    if order.axes != (0, 1, 2):
+        slab = sitk.PermuteAxes(slab, order.axes)
+    if any(order.flipped):
+        slab = sitk.Flip(slab, order.flipped)
+    return slab
+
+
+def in_order_of(axial: sitk.Image, original: sitk.Image) -> sitk.Image:
+    """Undo `axial_lps`: the axial image's voxels in the axis order of the image that it came from."""
+    order = axial_order(original)
+    if any(order.flipped):
+        axial = sitk.Flip(axial, order.flipped)
+    back = tuple(int(i) for i in np.argsort(order.axes))
+    return sitk.PermuteAxes(axial, back) if back != (0, 1, 2) else axial
+
+
+def slice_position_mm(image: sitk.Image, index: int) -> float:
+    """Position along the body axis (S, mm) of the centre of an axial slice."""
+    order = axial_order(image)
+    centre = [(n - 1) / 2 for n in image.GetSize()]
+    stack = order.axes[2]
+    centre[stack] = image.GetSize()[stack] - 1 - index if order.flipped[2] else index
+    return float(image.TransformContinuousIndexToPhysicalPoint(centre)[2])
+
+
+def tilt_degrees(image: sitk.Image) -> float:
+    """Angle between the slices' normal and the body axis."""
+    normal = direction_matrix(image)[:, axial_order(image).axes[2]]
+    return float(np.degrees(np.arccos(np.clip(abs(normal[2]), 0, 1))))
+
+
+def same_grid(a: sitk.Image, b: sitk.Image, *, tolerance: float = LATTICE_TOLERANCE) -> bool:
+    """Whether two images have the same size and put every voxel at the same place, within some of a voxel."""
+    return a.GetSize() == b.GetSize() and lattice_drift(a, b, nearest=False) <= tolerance
+
+
+def require_same_grid(a: sitk.Image, b: sitk.Image, what: str) -> None:
+    """Raise `GeometryError` unless two images lie on one grid; `what` names them, as in 'heat map and ROI'."""
+    if not same_grid(a, b):
+        raise GeometryError(
+            f"{what} lie on two grids ({describe(a)}; {describe(b)}); expected one. Bring one onto the other first."
+        )
+
+
+def describe(image: sitk.Image) -> str:
+    """Size, spacing and origin in one line, for messages."""
+    size = "×".join(map(str, image.GetSize()))
+    spacing = "×".join(f"{s:.3g}" for s in image.GetSpacing())
+    origin = ", ".join(f"{o:.1f}" for o in image.GetOrigin())
+    return f"{size} voxels of {spacing} mm from ({origin})"
+
+
+def lattice_drift(image: sitk.Image, reference: sitk.Image, *, nearest: bool = True) -> float:
+    """Largest distance, in the reference's voxels, between the image's voxel centres and the reference's.
+
+    With `nearest`, the images may begin at different voxels of the same lattice; without it, voxel (0, 0, 0)
+    must be the same one.
+    """
+    drift = 0.0
+    span = np.array(image.GetSize()) - 1
+    start = np.array(_continuous_index(image, np.zeros(3), reference))
+    first = np.round(start) if nearest else np.zeros(3)
+    # The map between two grids is affine, so that its largest deviation from a shift is at a corner.
+    for corner in np.ndindex(2, 2, 2):
+        index = np.array(corner) * span
+        drift = max(drift, float(np.abs(_continuous_index(image, index, reference) - (first + index)).max()))
+    return drift
+
+
+def _continuous_index(image: sitk.Image, index: np.ndarray, reference: sitk.Image) -> np.ndarray:
+    point = image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
+    return np.array(reference.TransformPhysicalPointToContinuousIndex(point))
+
+
+def resized_grid(image: sitk.Image, size: tuple[int, int]) -> sitk.Image:
+    """An empty grid of `size` (x, y) pixels over exactly the field that the image's slices cover.
+
+    The outer edges of the pixels coincide, not the centres of the corner ones: as every image library resizes.
+    """
+    old = np.array(image.GetSize(), dtype=float)
+    new = np.array([*size, old[2]])
+    spacing = np.array(image.GetSpacing()) * old / new
+    corner = (old / new - 1) / 2
+    origin = image.TransformContinuousIndexToPhysicalPoint([float(c) for c in corner])
+    return empty_grid(tuple(int(n) for n in new), tuple(spacing), origin, image.GetDirection())
+
+
+def square_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+    """An empty grid of square pixels over the smallest centred square that holds the image's slices whole.
+
+    Anatomy is never stretched: where the field is not square, the shorter side is filled up with air.
+    """
+    nx, ny, nz = image.GetSize()
+    sx, sy, sz = image.GetSpacing()
+    side = max(1, int(np.ceil(max(nx * sx, ny * sy) / spacing_mm - 1e-6)))
+    corner = [
+        (nx - 1) / 2 - (side - 1) / 2 * spacing_mm / sx,
+        (ny - 1) / 2 - (side - 1) / 2 * spacing_mm / sy,
+        0.0,
+    ]
+    origin = image.TransformContinuousIndexToPhysicalPoint(corner)
+    return empty_grid((side, side, nz), (spacing_mm, spacing_mm, sz), origin, image.GetDirection())
+
+
+def empty_grid(
+    size: tuple[int, ...], spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]
+) -> sitk.Image:
+    """A uint8 image of zeros that carries a geometry."""
+    grid = sitk.Image([int(n) for n in size], sitk.sitkUInt8)
+    grid.SetSpacing([float(s) for s in spacing])
+    grid.SetOrigin([float(o) for o in origin])
+    grid.SetDirection([float(d) for d in direction])
+    return grid
+
+
+def with_geometry_of(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
+    """(z, y, x) array -> image on a grid of that size."""
+    image = sitk.GetImageFromArray(array)
+    if image.GetSize() != grid.GetSize():
+        raise GeometryError(f"Array of {image.GetSize()} (x, y, z) for a grid of {grid.GetSize()}; expected equal.")
+    image.CopyInformation(grid)
+    return image
+
+
+def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Image:
+    """The image at the grid's points, linearly interpolated, as float32; `outside` where it has no data."""
+    return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
+
+
+def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False) -> sitk.Image:
+    """A mask on the reference's grid, voxel for voxel.
+
+    The mask may be cropped, flipped or permuted, as long as its voxels are voxels of the reference.
+
+    Parameters
+    ----------
+    mask, reference
+        Images of any axis order.
+    resample
+        Accept another lattice and take the nearest voxel (a choice that the caller must record).
+
+    Returns
+    -------
+    uint8 image of 0 and 1 with the reference's geometry.
+
+    Raises
+    ------
+    GeometryError
+        If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
+    """
+    axial, target = axial_lps(mask), axial_lps(reference)
+    if not resample and (drift := lattice_drift(axial, target)) > LATTICE_TOLERANCE:
+        raise GeometryError(
+            f"The ROI ({describe(axial)}) is not drawn on the CT's voxels ({describe(target)}): they drift apart by "
+            f"{drift:.2f} voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference "
+            "geometry, or ask for nearest-neighbour resampling (--resample-roi)."
+        )
+    placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    inside = int(sitk.GetArrayViewFromImage(placed).astype(bool).sum())
+    voxel_ratio = np.prod(axial.GetSpacing()) / np.prod(target.GetSpacing())
+    expected = int(sitk.GetArrayViewFromImage(axial).astype(bool).sum())
+    if inside == 0:
+        raise GeometryError(
+            f"The ROI ({describe(axial)}) has no voxel inside the CT ({describe(target)}); expected it to overlap. "
+            "Is it the segmentation of another scan?"
+        )
+    # Another lattice counts the same region in other voxels, and rounds it at its border.
+    enough = 0.9 * expected * voxel_ratio if resample else expected
+    if inside < enough:
+        raise GeometryError(
+            f"Only {inside} of the ROI's {expected * (voxel_ratio if resample else 1):.0f} voxels lie inside the CT; "
+            "expected all of them. Use the scan that the ROI was drawn on, whole."
+        )
+    return in_order_of(placed, reference)

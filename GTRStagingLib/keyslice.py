@@ -1,0 +1,97 @@
+"""The key slice: the axial slice that shows the tumour best, and how it was chosen."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.geometry import axial_lps, axial_size, require_same_grid, slice_position_mm
+
+ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
+
+
+@dataclass(frozen=True)
+class KeySlice:
+    """The chosen slice.
+
+    Attributes
+    ----------
+    index
+        In the axial LPS image: 0 is the slice nearest the feet.
+    position_mm
+        Of the slice's centre along the body axis (S, positive towards the head).
+    tumour_area_mm2
+        Area of the ROI in this slice; None where no ROI was given.
+    """
+
+    index: int
+    position_mm: float
+    chosen_by: ChosenBy
+    tumour_area_mm2: float | None = None
+
+
+def by_index(ct: sitk.Image, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
+    """The axial slice of that index, counted from the feet, 0 being the first.
+
+    Raises
+    ------
+    InputError
+        If the scan has no such slice.
+    """
+    slices = axial_size(ct)[2]
+    if not 0 <= index < slices:
+        raise InputError(
+            f"Key slice {index}; the scan has {slices} axial slices, 0 (nearest the feet) to {slices - 1}. "
+            "Give an index in that range."
+        )
+    return KeySlice(index, slice_position_mm(ct, index), chosen_by)
+
+
+def by_position(ct: sitk.Image, position_mm: float) -> KeySlice:
+    """The axial slice nearest a position along the body axis (S, mm: what 3D Slicer shows in its axial view).
+
+    Raises
+    ------
+    InputError
+        If the position is more than half a slice outside the scan.
+    """
+    slices = axial_size(ct)[2]
+    first, last = slice_position_mm(ct, 0), slice_position_mm(ct, slices - 1)
+    step = (last - first) / (slices - 1) if slices > 1 else 1.0
+    index = round((position_mm - first) / step) if np.isfinite(position_mm) else -1
+    if not 0 <= index < slices:
+        raise InputError(
+            f"Key position {position_mm:g} mm; the slices' centres run from {first:.1f} to {last:.1f} mm (towards the "
+            "head). Give a position in that range."
+        )
+    return KeySlice(index, slice_position_mm(ct, index), "position")
+
+
+def by_area(ct: sitk.Image, tumour: sitk.Image) -> KeySlice:
+    """The axial slice with the largest area of the ROI (the one nearest the feet if several are equal).
+
+    Parameters
+    ----------
+    ct, tumour
+        On one grid.
+    """
+    areas = areas_mm2(ct, tumour)
+    if not areas.any():
+        raise InputError("The ROI is empty; expected voxels in at least one slice. Choose another segment.")
+    index = int(np.argmax(areas))
+    return KeySlice(index, slice_position_mm(ct, index), "tumour area", float(areas[index]))
+
+
+def with_area(key: KeySlice, ct: sitk.Image, tumour: sitk.Image) -> KeySlice:
+    """The same key slice, with the ROI's area in it."""
+    return KeySlice(key.index, key.position_mm, key.chosen_by, float(areas_mm2(ct, tumour)[key.index]))
+
+
+def areas_mm2(ct: sitk.Image, tumour: sitk.Image) -> np.ndarray:
+    """(slices,) area of the ROI in each axial slice."""
+    require_same_grid(tumour, ct, "ROI and CT")
+    axial = axial_lps(tumour)
+    pixel_mm2 = axial.GetSpacing()[0] * axial.GetSpacing()[1]
+    return np.count_nonzero(sitk.GetArrayViewFromImage(axial), axis=(1, 2)) * pixel_mm2

@@ -1,0 +1,124 @@
+"""Fixtures as nouns; and torch on one thread, because pytest-xdist already fills the cores."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_configure(config):
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real public CTs and the release's files; skipped where absent, but never under CI."""
+    if not DATA.is_dir():
+        message = f"test data not found at {DATA}; set GTR_TEST_DATA"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return DATA
+
+
+def ct_like(shape=(9, 40, 50), spacing=(0.9, 1.1, 4.0), direction=None, origin=(-20.0, 30.0, -400.0), seed=0):
+    """(z, y, x)-shaped HU: a soft-tissue ellipse in air, textured so that no two voxels agree."""
+    rng = np.random.default_rng(seed)
+    z, y, x = np.indices(shape)
+    inside = ((y - shape[1] / 2) / (0.42 * shape[1])) ** 2 + ((x - shape[2] / 2) / (0.42 * shape[2])) ** 2 < 1
+    hu = np.where(inside, 40.0 + 3 * z, -1000.0) + rng.normal(0, 20, shape)
+    image = sitk.GetImageFromArray(hu.astype(np.float32))
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    if direction is not None:
+        image.SetDirection(np.asarray(direction, dtype=float).ravel().tolist())
+    return image
+
+
+@pytest.fixture
+def a_ct():
+    return ct_like()
+
+
+def rotation(axis, degrees):
+    """(3, 3) rotation about an axis (Rodrigues)."""
+    axis = np.asarray(axis, dtype=float) / np.linalg.norm(axis)
+    k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    angle = np.radians(degrees)
+    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+
+
+@pytest.fixture(scope="session")
+def a_model():
+    """A small network of random weights: the same code as the large one, a tenth of the time."""
+    from GTRStagingLib import weights
+
+    return weights.untrained(depth=18)
+
+
+@pytest.fixture(scope="session")
+def a_phantom():
+    from GTRStagingLib.phantom import make_phantom
+
+    from GTRStagingLib.stages import TStage
+
+    return make_phantom(TStage.T3, seed=3)
+
+
+def planted_network(stage=2):
+    """A GTRNet of depth 18 that sees bright spots and nothing else, and answers `stage` for them.
+
+    Each stride halves the grid with a [1 2 1] kernel, which keeps the centre of mass exactly: wherever a spot lies
+    between the cells, the map's centroid is the spot's.
+    """
+    import torch
+
+    from GTRStagingLib.network import GTRNet
+
+    network = GTRNet(18, "none").eval().requires_grad_(False)
+    halving = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.weight.zero_()
+    network.conv1.weight[0, :, 2:5, 2:5] = halving / 3
+    network.bn1.bias.fill_(-1.0)  # darker than one standard deviation above the mean is nothing
+    for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
+        for block in layer:
+            if block.downsample is None:
+                continue  # the zeroed branch adds nothing: identity
+            block.conv1.weight[0, 0] = halving * 4
+            block.conv2.weight[0, 0, 1, 1] = 1.0
+    network.fc.weight.zero_()
+    network.fc.bias.zero_()
+    network.fc.weight[stage, 0] = 1.0
+    return network
+
+
+def planted_model(stage=2):
+    """The planted network as a model of recipe `gtr`."""
+    from dataclasses import replace
+
+    from GTRStagingLib import weights
+
+    start = weights.untrained(depth=18, fusion="none")
+    return weights.Model(replace(start.card, name="planted"), planted_network(stage))
+
+
+def a_spot(ct, point, radius_mm=18.0):
+    """The CT's grid, filled with air but for a bright ball around a physical point."""
+    axes = [np.arange(n) for n in ct.GetSize()]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    direction = np.reshape(ct.GetDirection(), (3, 3))
+    places = (index * ct.GetSpacing()) @ direction.T + ct.GetOrigin()
+    distance = np.linalg.norm(places - point, axis=1).reshape(ct.GetSize()).T
+    spot = sitk.GetImageFromArray((-1000 + 1225 * np.exp(-0.5 * (distance / radius_mm) ** 2)).astype(np.float32))
+    spot.CopyInformation(ct)
+    return spot

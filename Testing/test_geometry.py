@@ -1,0 +1,182 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import ct_like, rotation
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from GTRStagingLib import geometry
+from GTRStagingLib.errors import GeometryError
+
+ORDERS = list(permutations(range(3)))
+
+
+@st.composite
+def scans(draw):
+    """Small images of any axis order, signs, spacing, origin and obliquity."""
+    columns = np.eye(3)[:, list(draw(st.sampled_from(ORDERS)))]
+    signs = draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
+    axis = draw(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1))
+    degrees = draw(st.one_of(st.just(0.0), st.floats(-180, 180)))
+    direction = rotation(axis, degrees) @ columns * np.array(signs)
+    size = draw(st.tuples(*[st.integers(1, 6)] * 3))
+    array = np.arange(np.prod(size), dtype=np.int16).reshape(size[::-1])
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(draw(st.tuples(*[st.floats(0.3, 7)] * 3)))
+    image.SetOrigin(draw(st.tuples(*[st.floats(-500, 500)] * 3)))
+    image.SetDirection(direction.ravel().tolist())
+    return image
+
+
+def places(image):
+    """Value of each voxel -> where it lies; values are distinct."""
+    array = sitk.GetArrayViewFromImage(image)
+    return {
+        int(array[z, y, x]): image.TransformIndexToPhysicalPoint((int(x), int(y), int(z)))
+        for z, y, x in np.ndindex(array.shape)
+    }
+
+
+def assert_same_places(a, b):
+    here, there = places(a), places(b)
+    assert here.keys() == there.keys()
+    for value, point in here.items():
+        np.testing.assert_allclose(there[value], point, atol=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(scans())
+def test_axial_order_moves_no_voxel_and_comes_back(image):
+    axial = geometry.axial_lps(image)
+    assert_same_places(image, axial)
+    back = geometry.in_order_of(axial, image)
+    assert geometry.same_grid(back, image, tolerance=1e-6)
+    assert (sitk.GetArrayViewFromImage(back) == sitk.GetArrayViewFromImage(image)).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(scans())
+def test_axial_axes_run_as_close_to_lps_as_any_order_of_them_can(image):
+    direction = geometry.direction_matrix(geometry.axial_lps(image))
+    assert (np.diag(direction) >= -1e-12).all()
+    best = max(sum(abs(direction[i, p[i]]) for i in range(3)) for p in ORDERS)
+    assert np.trace(direction) == pytest.approx(best)
+
+
+@settings(max_examples=100, deadline=None)
+@given(scans(), st.data())
+def test_slices_cut_before_reordering_are_those_cut_after(image, data):
+    axial = geometry.axial_lps(image)
+    n = axial.GetSize()[2]
+    assert geometry.axial_size(image) == axial.GetSize()
+    first = data.draw(st.integers(0, n - 1))
+    last = data.draw(st.integers(first, n - 1))
+    step = max(1, last - first)
+    cut = geometry.axial_slices(image, first, last, step)
+    expected = axial[:, :, first : last + 1 : step]
+    assert geometry.same_grid(cut, expected, tolerance=1e-6)
+    assert (sitk.GetArrayViewFromImage(cut) == sitk.GetArrayViewFromImage(expected)).all()
+    centre = [(n - 1) / 2 for n in axial.GetSize()[:2]]
+    expected_mm = axial.TransformContinuousIndexToPhysicalPoint([*centre, float(first)])[2]
+    assert geometry.slice_position_mm(image, first) == pytest.approx(expected_mm, abs=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(scans(), st.data())
+def test_a_mask_in_any_order_and_any_crop_lands_on_its_own_voxels(image, data):
+    array = sitk.GetArrayViewFromImage(image)
+    mask = sitk.GetImageFromArray((array % 3 == 0).astype(np.uint8))
+    mask.CopyInformation(image)
+    # Crop to the mask's own box, as Slicer does, and store it in another axis order.
+    box = np.argwhere(sitk.GetArrayViewFromImage(mask))
+    (z0, y0, x0), (z1, y1, x1) = box.min(0).tolist(), box.max(0).tolist()
+    cropped = mask[x0 : x1 + 1, y0 : y1 + 1, z0 : z1 + 1]
+    shuffled = sitk.PermuteAxes(cropped, data.draw(st.sampled_from(ORDERS)))
+    placed = geometry.onto_grid(shuffled, image)
+    assert geometry.same_grid(placed, image, tolerance=1e-6)
+    assert (sitk.GetArrayViewFromImage(placed) == sitk.GetArrayViewFromImage(mask)).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(scans(), st.tuples(st.integers(1, 20), st.integers(1, 20)))
+def test_a_resized_grid_covers_the_same_field(image, size):
+    grid = geometry.resized_grid(image, size)
+    assert grid.GetSize() == (*size, image.GetSize()[2])
+    for corner in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        outer = [c * n - 0.5 for c, n in zip(corner, image.GetSize()[:2], strict=True)]
+        inner = [c * n - 0.5 for c, n in zip(corner, size, strict=True)]
+        np.testing.assert_allclose(
+            grid.TransformContinuousIndexToPhysicalPoint([*inner, 0.0]),
+            image.TransformContinuousIndexToPhysicalPoint([*outer, 0.0]),
+            atol=1e-6,
+        )
+
+
+def test_a_square_grid_is_centred_and_holds_the_slices_whole():
+    image = ct_like(shape=(3, 40, 50), spacing=(0.9, 1.1, 4.0))
+    grid = geometry.square_grid(image, 1.0)
+    assert grid.GetSize() == (45, 45, 3)  # 50 * 0.9 = 45 mm is the longer side; 44 mm the other
+    assert grid.GetSpacing() == (1.0, 1.0, 4.0)
+    middle = [(n - 1) / 2 for n in image.GetSize()]
+    np.testing.assert_allclose(
+        grid.TransformContinuousIndexToPhysicalPoint([22.0, 22.0, 1.0]),
+        image.TransformContinuousIndexToPhysicalPoint(middle),
+        atol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("shift, same", [(0.0, True), (0.04, True), (0.06, False), (1.0, False)])
+def test_one_grid_is_one_within_a_twentieth_of_a_voxel(a_ct, shift, same):
+    moved = sitk.Image(a_ct)
+    moved.SetOrigin([a_ct.GetOrigin()[0] + shift * a_ct.GetSpacing()[0], *a_ct.GetOrigin()[1:]])
+    assert geometry.same_grid(a_ct, moved) is same
+
+
+def test_a_spacing_that_drifts_is_another_grid_though_the_origin_agrees(a_ct):
+    other = sitk.Image(a_ct)
+    other.SetSpacing([s * 1.01 for s in a_ct.GetSpacing()])
+    assert not geometry.same_grid(a_ct, other)
+    with pytest.raises(GeometryError, match="two grids"):
+        geometry.require_same_grid(a_ct, other, "Heat map and ROI")
+
+
+def a_block(ct, shift=(0.0, 0.0, 0.0)):
+    """A mask of a few voxels on the CT's lattice, moved by some of its voxels."""
+    array = np.zeros(ct.GetSize()[::-1], dtype=np.uint8)
+    array[3:6, 10:20, 15:30] = 1
+    mask = sitk.GetImageFromArray(array)
+    mask.CopyInformation(ct)
+    mask.SetOrigin([o + s * v for o, s, v in zip(ct.GetOrigin(), shift, ct.GetSpacing(), strict=True)])
+    return mask
+
+
+def test_an_roi_between_the_voxels_is_refused_unless_resampling_is_asked_for(a_ct):
+    mask = a_block(a_ct, shift=(0.3, 0.0, 0.0))
+    with pytest.raises(GeometryError, match=r"drift apart by 0\.30 voxels.*--resample-roi"):
+        geometry.onto_grid(mask, a_ct)
+    placed = geometry.onto_grid(mask, a_ct, resample=True)
+    assert sitk.GetArrayViewFromImage(placed).sum() == 3 * 10 * 15
+
+
+@pytest.mark.parametrize("resample", [False, True])
+def test_an_roi_outside_the_ct_is_refused(a_ct, resample):
+    with pytest.raises(GeometryError, match="another scan"):
+        geometry.onto_grid(a_block(a_ct, shift=(400.0, 0.0, 0.0)), a_ct, resample=resample)
+
+
+@pytest.mark.parametrize("resample", [False, True])
+def test_an_roi_partly_outside_the_ct_is_refused(a_ct, resample):
+    with pytest.raises(GeometryError, match="Only 300 of the ROI's 450 voxels"):
+        geometry.onto_grid(a_block(a_ct, shift=(0.0, 0.0, -4.0)), a_ct, resample=resample)
+
+
+@pytest.mark.parametrize("degrees", [0, 12, 30])
+def test_tilt_is_the_angle_of_the_slices(degrees):
+    assert geometry.tilt_degrees(ct_like(direction=rotation((1, 0, 0), degrees))) == pytest.approx(degrees)
+
+
+def test_slices_beyond_the_scan_are_refused(a_ct):
+    with pytest.raises(GeometryError, match="0 to 8"):
+        geometry.axial_slices(a_ct, 7, 9)
