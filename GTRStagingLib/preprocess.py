@@ -1,0 +1,185 @@
+"""From a CT and its key slice to the network's input: only the slices that vote are touched."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk
+from PIL import Image
+from skimage import measure
+
+from GTRStagingLib import geometry
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.recipe import Recipe
+
+Intensity = Literal["HU", "windowed"]
+
+IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
+IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+"""torchvision's constants for its ImageNet weights."""
+
+BODY_HU = -300.0
+"""Denser than this is body: halfway between fat and lung, as usual."""
+
+
+@dataclass(frozen=True)
+class PreparedSlices:
+    """The network's input and where it lies.
+
+    Attributes
+    ----------
+    pixels
+        (S, 3, H, W) float32.
+    offsets
+        (S,) acquired slices from the key slice, ascending; 0 is the key slice.
+    grid
+        W×H×S: the geometry of `pixels`.
+    native
+        The same S slices as acquired, axial LPS: what the pictures and the ROI are drawn on.
+    """
+
+    pixels: np.ndarray
+    offsets: tuple[int, ...]
+    grid: sitk.Image
+    native: sitk.Image
+
+    @property
+    def key(self) -> int:
+        """Position of the key slice among the S slices."""
+        return self.offsets.index(0)
+
+
+def voting_slices(n_slices: int, index: int, step: int = 1) -> tuple[int, ...]:
+    """Offsets of the slices that vote: the key slice and its neighbours, as far as the scan has them."""
+    return tuple(offset for offset in (-step, 0, step) if 0 <= index + offset < n_slices)
+
+
+def neighbour_step(ct: sitk.Image, neighbour_mm: float | None) -> int:
+    """Acquired slices to step by: 1, or as many as come nearest to `neighbour_mm` (but at least 1)."""
+    if neighbour_mm is None:
+        return 1
+    if not neighbour_mm > 0:
+        raise InputError(f"Neighbours at {neighbour_mm:g} mm; expected a positive distance.")
+    spacing = ct.GetSpacing()[geometry.axial_order(ct).axes[2]]
+    return max(1, round(neighbour_mm / spacing))
+
+
+def prepare(
+    ct: sitk.Image, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
+) -> PreparedSlices:
+    """Cut, resample, window and normalise the slices that vote.
+
+    The result equals that of resampling the whole volume in plane; the cost does not depend on its length.
+
+    Parameters
+    ----------
+    ct
+        Any axis order and obliquity. HU, or 8-bit grey where `intensity` is 'windowed'.
+    step
+        Acquired slices from the key slice to its neighbours.
+
+    Raises
+    ------
+    InputError
+        If the voxels are not finite, not HU, constant after windowing, or of a kind that the recipe was not made for.
+    """
+    if intensity == "windowed" and not recipe.takes_windowed:
+        raise InputError(
+            f"The input is an 8-bit windowed picture, and recipe {recipe.name!r} starts from HU; expected a CT in HU. "
+            "Give the CT itself, or a model whose recipe is 'released'."
+        )
+    offsets = voting_slices(geometry.axial_size(ct)[2], key.index, step)
+    native = geometry.axial_slices(ct, key.index + offsets[0], key.index + offsets[-1], step)
+    _check_voxels(sitk.GetArrayViewFromImage(native), key.index, offsets, intensity)
+    if recipe.spacing_mm is None:
+        field = sitk.Cast(native, sitk.sitkFloat32)
+    else:
+        field = geometry.resampled(native, geometry.square_grid(native, recipe.spacing_mm), outside=recipe.hu_range[0])
+    slices = sitk.GetArrayFromImage(field)
+    if intensity == "HU":
+        slices = windowed(slices, recipe)
+    if recipe.n4:
+        slices = np.stack([n4(one) for one in slices])
+    size = _input_size(field, recipe)
+    resized = np.stack([_resize(one, size, quantised=recipe.quantised) for one in slices])
+    grid = geometry.resized_grid(native if recipe.spacing_mm is None else field, size)
+    return PreparedSlices(_normalised(resized, key.index, offsets, recipe), offsets, grid, native)
+
+
+def _check_voxels(slices: np.ndarray, index: int, offsets: tuple[int, ...], intensity: Intensity) -> None:
+    for offset, one in zip(offsets, slices, strict=True):
+        if bad := int(np.count_nonzero(~np.isfinite(one))):
+            raise InputError(
+                f"Slice {index + offset} holds {bad} voxels that are NaN or infinite; expected finite HU. "
+                "Export the scan again, or set them to air (-1024 HU)."
+            )
+    if intensity == "HU" and slices.min() >= 0 and slices.max() > slices.min():
+        raise InputError(
+            f"The slices hold values from {slices.min():g} to {slices.max():g}, none negative; expected HU, in which "
+            "fat and air are negative. Is this an MR, a windowed picture, or a CT without its rescale intercept?"
+        )
+
+
+def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """(S, H, W) HU -> float32 in 0..255, by the recipe's range and window."""
+    low, high = recipe.window_hu
+    clipped = np.clip(np.clip(slices, *recipe.hu_range), low, high)
+    return ((clipped - low) * (255.0 / (high - low))).astype(np.float32)
+
+
+def n4(windowed_slice: np.ndarray) -> np.ndarray:
+    """N4 bias-field correction (Tustison 2010) of one windowed slice, (H, W) in 0..255, as the paper has it.
+
+    CT has no bias field: this costs a second a slice and changes what it should leave alone (the numbers are in
+    ARCHITECTURE.md). The slice is lifted by 1 because N4 works on logarithms; tissue alone drives the fit.
+    """
+    image = sitk.GetImageFromArray(windowed_slice + 1.0)
+    mask = sitk.Cast(image > 1.0, sitk.sitkUInt8)
+    if not sitk.GetArrayViewFromImage(mask).any():
+        return windowed_slice
+    corrected = sitk.N4BiasFieldCorrection(image, mask)
+    return np.clip(sitk.GetArrayFromImage(corrected) - 1.0, 0, None).astype(np.float32)
+
+
+def _input_size(field: sitk.Image, recipe: Recipe) -> tuple[int, int]:
+    """(x, y) pixels: the shorter side as the recipe says, the longer by the aspect, as torchvision's Resize does."""
+    nx, ny, _ = field.GetSize()
+    short = recipe.input_size
+    return (short, int(short * ny / nx)) if nx <= ny else (int(short * nx / ny), short)
+
+
+def _resize(one: np.ndarray, size: tuple[int, int], *, quantised: bool) -> np.ndarray:
+    """Antialiased bilinear, by Pillow: what torchvision's Resize does with a picture."""
+    picture = Image.fromarray(np.round(one).astype(np.uint8) if quantised else one.astype(np.float32))
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def _normalised(resized: np.ndarray, index: int, offsets: tuple[int, ...], recipe: Recipe) -> np.ndarray:
+    """(S, H, W) in 0..255 -> (S, 3, H, W)."""
+    for offset, one in zip(offsets, resized, strict=True):
+        if one.max() - one.min() < 1e-3:
+            raise InputError(
+                f"Slice {index + offset} is constant ({one.flat[0]:.4g} of 255) after windowing to "
+                f"{recipe.window_hu[0]:g}..{recipe.window_hu[1]:g} HU; expected anatomy. Choose another key slice, and "
+                "check that the scan is an abdominal CT in HU."
+            )
+    if recipe.normalisation == "imagenet":
+        channels = np.repeat(resized[:, None] / np.float32(255), recipe.channels, axis=1)
+        return (channels - IMAGENET_MEAN[:, None, None]) / IMAGENET_STD[:, None, None]
+    mean = resized.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    std = resized.std(axis=(1, 2), keepdims=True, dtype=np.float64)
+    return np.repeat(((resized - mean) / std).astype(np.float32)[:, None], recipe.channels, axis=1)
+
+
+def body_mask(native_slice: np.ndarray) -> np.ndarray:
+    """(H, W) HU -> bool: the body's section, without the table, its gas filled.
+
+    Falls back on the whole slice where nothing is denser than fat, so that the mask is never empty.
+    """
+    labels = measure.label(native_slice > BODY_HU)
+    if labels.max() == 0:
+        return np.ones(native_slice.shape, dtype=bool)
+    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    body = sitk.GetImageFromArray((labels == largest).astype(np.uint8))
+    return sitk.GetArrayFromImage(sitk.BinaryFillhole(body)).astype(bool)

@@ -1,0 +1,231 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import ct_like, rotation
+from PIL import Image
+
+from GTRStagingLib import geometry
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.keyslice import by_index
+from GTRStagingLib.preprocess import body_mask, n4, neighbour_step, prepare, voting_slices, windowed
+from GTRStagingLib.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, named
+
+ORIENTED = [
+    None,
+    np.diag([-1.0, -1, 1]),
+    np.diag([-1.0, 1, -1]),
+    rotation((1, 2, 0.5), 25) @ np.diag([1.0, -1, -1]),
+]
+
+
+def whole_volume(ct, recipe):
+    """The long way: every slice of the volume is resampled, windowed, resized and normalised."""
+    axial = sitk.Cast(geometry.axial_lps(ct), sitk.sitkFloat32)
+    field = sitk.Resample(
+        axial, geometry.square_grid(axial, recipe.spacing_mm), sitk.Transform(), sitk.sitkLinear, recipe.hu_range[0]
+    )
+    slices = np.clip(sitk.GetArrayFromImage(field), -125, 225)
+    slices = (slices + 125) * (255 / 350)
+    side = recipe.input_size
+    small = np.stack([np.asarray(Image.fromarray(s).resize((side, side), Image.Resampling.BILINEAR)) for s in slices])
+    return (small - small.mean((1, 2), keepdims=True)) / small.std((1, 2), keepdims=True)
+
+
+@pytest.mark.parametrize("direction", ORIENTED)
+@pytest.mark.parametrize("index", [0, 4, 8])
+def test_the_needed_slices_equal_those_of_the_whole_volume(direction, index):
+    ct = ct_like(direction=direction)
+    prepared = prepare(ct, by_index(ct, index), GTR)
+    expected = whole_volume(ct, GTR)
+    assert prepared.pixels.shape == (len(prepared.offsets), 3, 224, 224)
+    for offset, pixels in zip(prepared.offsets, prepared.pixels, strict=True):
+        np.testing.assert_allclose(pixels[0], expected[index + offset], atol=2e-4)
+        assert (pixels[0] == pixels[1]).all()
+        assert (pixels[0] == pixels[2]).all()
+
+
+def test_the_cost_does_not_grow_with_the_length_of_the_scan():
+    peaks = []
+    for slices in (5, 200):
+        ct = ct_like(shape=(slices, 64, 64))
+        key = by_index(ct, slices // 2)
+        prepare(ct, key, GTR)
+        tracemalloc.start()
+        prepare(ct, key, GTR)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert prepare(ct, key, GTR).native.GetSize() == (64, 64, 3)
+    assert peaks[1] < 1.05 * peaks[0]
+
+
+@pytest.mark.parametrize("direction", ORIENTED)
+def test_the_grid_tells_where_each_pixel_lies(direction):
+    """A bright dot must be found again at its physical place."""
+    ct = ct_like(shape=(9, 60, 70), direction=direction)
+    axial = geometry.axial_lps(ct)
+    array = np.full(axial.GetSize()[::-1], -100, dtype=np.float32)
+    array[4, 20, 45] = 225
+    dot = sitk.GetImageFromArray(array)
+    dot.CopyInformation(axial)
+    prepared = prepare(geometry.in_order_of(dot, ct), by_index(ct, 4), GTR)
+    weights = prepared.pixels[prepared.key, 0] - prepared.pixels[prepared.key, 0, :5, 110].min()
+    hot = prepared.pixels[prepared.key, 0] > 0.5 * prepared.pixels[prepared.key, 0].max()
+    rows, columns = np.nonzero(hot)
+    mass = weights[hot]
+    centre = (float((columns * mass).sum() / mass.sum()), float((rows * mass).sum() / mass.sum()), float(prepared.key))
+    found = prepared.grid.TransformContinuousIndexToPhysicalPoint(centre)
+    true = axial.TransformIndexToPhysicalPoint((45, 20, 4))
+    assert np.linalg.norm(np.subtract(found, true)) < 0.5 * prepared.grid.GetSpacing()[0] + 0.3
+
+
+def test_the_field_is_square_in_millimetres_and_filled_up_with_air():
+    ct = ct_like(shape=(3, 20, 60), spacing=(1.0, 1.0, 5.0))
+    prepared = prepare(ct, by_index(ct, 1), GTR)
+    assert prepared.grid.GetSpacing()[0] == prepared.grid.GetSpacing()[1] == pytest.approx(60 / 224)
+    air = prepared.pixels[1, 0].min()
+    assert prepared.pixels[1, 0, :60].max() == air  # 20 of 60 mm are filled up on either side: 74 rows
+
+
+def test_pictures_pass_the_released_recipe_as_torchvision_would_have_it():
+    from torchvision import transforms
+
+    rng = np.random.default_rng(1)
+    picture = rng.integers(0, 256, (300, 410), dtype=np.uint8)
+    image = sitk.GetImageFromArray(picture[None])
+    prepared = prepare(image, by_index(image, 0), RELEASED, intensity="windowed")
+    usual = transforms.Compose(
+        [
+            transforms.Resize(224),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )(Image.fromarray(picture).convert("RGB"))
+    assert prepared.pixels.shape[1:] == tuple(usual.shape)
+    np.testing.assert_allclose(prepared.pixels[0], usual.numpy(), atol=1e-6)
+    assert prepared.grid.GetSize() == (306, 224, 1)
+
+
+def test_a_ct_passes_the_released_recipe_as_the_picture_that_it_would_have_been():
+    ct = ct_like(shape=(1, 64, 64))
+    hu = sitk.GetArrayFromImage(ct)
+    picture = sitk.GetImageFromArray(np.round((np.clip(hu, -125, 225) + 125) / 350 * 255).astype(np.uint8))
+    picture.CopyInformation(ct)
+    key = by_index(ct, 0)
+    np.testing.assert_array_equal(
+        prepare(ct, key, RELEASED).pixels, prepare(picture, key, RELEASED, intensity="windowed").pixels
+    )
+
+
+@pytest.mark.parametrize("recipe", [GTR, PAPER])
+def test_a_picture_is_no_ct(recipe):
+    image = sitk.GetImageFromArray(np.zeros((1, 40, 40), dtype=np.uint8))
+    with pytest.raises(InputError, match="8-bit windowed picture.*'released'"):
+        prepare(image, by_index(image, 0), recipe, intensity="windowed")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_are_counted_and_named(bad):
+    ct = ct_like()
+    for position in ((5, 6, 4), (7, 8, 4)):
+        ct[position] = float(bad)
+    with pytest.raises(InputError, match="Slice 4 holds 2 voxels"):
+        prepare(ct, by_index(ct, 5), GTR)
+    assert prepare(ct, by_index(ct, 7), GTR).offsets == (-1, 0, 1)  # slices that are not needed do not matter
+
+
+def test_a_constant_slice_is_refused():
+    ct = ct_like()
+    flat = ct * 0 - 1000
+    with pytest.raises(InputError, match="Slice 2 is constant"):
+        prepare(flat, by_index(flat, 3), GTR)
+
+
+def test_values_without_anything_negative_are_no_hu():
+    ct = sitk.Abs(ct_like())
+    with pytest.raises(InputError, match="MR, a windowed picture, or a CT without its rescale intercept"):
+        prepare(ct, by_index(ct, 3), GTR)
+
+
+@pytest.mark.parametrize(
+    "slices, index, step, expected",
+    [(9, 4, 1, (-1, 0, 1)), (9, 0, 1, (0, 1)), (9, 8, 1, (-1, 0)), (1, 0, 1, (0,)), (9, 4, 3, (-3, 0, 3)), (9, 1, 3, (0, 3))],
+)  # fmt: skip
+def test_the_neighbours_that_exist_vote(slices, index, step, expected):
+    assert voting_slices(slices, index, step) == expected
+    ct = ct_like(shape=(slices, 40, 50))
+    prepared = prepare(ct, by_index(ct, index), GTR, step=step)
+    assert prepared.offsets == expected
+    for position, offset in enumerate(expected):
+        z = prepared.native.TransformIndexToPhysicalPoint((0, 0, position))[2]
+        assert z == pytest.approx(-400 + 4 * (index + offset))
+
+
+@pytest.mark.parametrize("mm, step", [(None, 1), (1.0, 1), (4.0, 1), (5.9, 1), (6.1, 2), (12.0, 3)])
+def test_neighbours_by_distance(a_ct, mm, step):
+    assert neighbour_step(a_ct, mm) == step
+
+
+def test_neighbours_at_no_distance_are_refused(a_ct):
+    with pytest.raises(InputError, match="positive"):
+        neighbour_step(a_ct, 0.0)
+
+
+def test_n4_leaves_a_flat_slice_with_a_gradient_flatter_and_positive():
+    rows = np.linspace(0.7, 1.3, 96)[:, None]
+    slice_ = (120 * rows * np.ones((96, 96))).astype(np.float32)
+    corrected = n4(slice_)
+    assert corrected.min() >= 0
+    assert corrected.std() < 0.5 * slice_.std()
+
+
+def test_n4_leaves_an_empty_slice_alone():
+    assert (n4(np.zeros((20, 20), dtype=np.float32)) == 0).all()
+
+
+def test_the_papers_recipe_applies_n4_and_ours_does_not():
+    ct = ct_like(shape=(1, 40, 50))
+    key = by_index(ct, 0)
+    assert np.abs(prepare(ct, key, PAPER).pixels - prepare(ct, key, GTR).pixels).max() > 1e-3
+
+
+def test_the_window_clips_what_lies_outside():
+    hu = np.array([[[-3024.0, -125, 50, 225, 3071]]])
+    np.testing.assert_allclose(windowed(hu, GTR), [[[0, 0, 127.5, 255, 255]]])
+
+
+def test_the_body_is_the_largest_dense_piece_with_its_gas():
+    hu = np.full((60, 60), -1000.0)
+    hu[10:40, 10:50] = 40
+    hu[20:25, 20:30] = -900  # gas in the bowel
+    hu[50:52, 5:55] = 0  # the table
+    body = body_mask(hu)
+    assert body[10:40, 10:50].all()
+    assert body.sum() == 30 * 40
+
+
+def test_where_there_is_no_body_the_whole_slice_is():
+    assert body_mask(np.full((5, 5), -1000.0)).all()
+
+
+def test_recipes_go_to_json_and_back():
+    for recipe in RECIPES.values():
+        assert Recipe.from_json(recipe.to_json()) == recipe
+    assert named("gtr") is GTR
+    assert GTR.window_hu == (-125, 225)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"spacing_mm": -1}, {"hu_range": (5, 5)}, {"window": (50, 0)}, {"input_size": 100}, {"normalisation": "minmax"},
+     {"channels": 1}, {"sharpen": True}],
+)  # fmt: skip
+def test_a_recipe_out_of_range_is_refused(change):
+    with pytest.raises(InputError, match="expected"):
+        Recipe.from_json({**GTR.to_json(), **change})
+
+
+def test_an_unknown_recipe_names_the_known_ones():
+    with pytest.raises(InputError, match="gtr, paper, released"):
+        named("monai")
