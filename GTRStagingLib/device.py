@@ -1,0 +1,60 @@
+"""Where the network runs: chosen, named, and never silently changed."""
+
+import numpy as np
+import torch
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.network import Classified, GTRNet, classify
+
+
+def choose(name: str = "auto") -> torch.device:
+    """The device of that name; 'auto' is the first of CUDA, MPS and CPU that this machine has.
+
+    Raises
+    ------
+    InputError
+        If the machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"Device {name!r}; expected auto, cpu, cuda, cuda:N or mps.") from error
+    here = {
+        "cpu": device.index in (None, 0),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device.type not in here:
+        raise InputError(f"Device {name!r}; expected auto, cpu, cuda, cuda:N or mps.")
+    if not here[device.type]:
+        raise InputError(f"Device {name!r} is not on this machine; expected one that is. Use --device auto or cpu.")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The device's name for the record, as in 'cuda (NVIDIA H200)'."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+
+def classify_on(
+    network: GTRNet, pixels: np.ndarray, device: torch.device, crop_shift: tuple[int, int] = (0, 0)
+) -> tuple[Classified, torch.device, str | None]:
+    """`classify` on a device; on the CPU if the device's memory is not enough.
+
+    Returns
+    -------
+    The pass, the device that it ran on, and a warning if that is not the one asked for.
+    """
+    try:
+        return classify(network.to(device), pixels, crop_shift), device, None
+    except torch.OutOfMemoryError:
+        if device.type == "cpu":
+            raise
+    # Outside the handler, so that the failed pass's tensors are no longer held by its traceback.
+    cpu = torch.device("cpu")
+    outcome = classify(network.to(cpu), pixels, crop_shift)
+    if device.type == "cuda" and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return outcome, cpu, f"The memory of {device} was not enough: the network ran on the CPU instead."

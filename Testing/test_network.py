@@ -1,0 +1,198 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import planted_network
+from torch import nn
+
+from GTRStagingLib import weights
+from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.network import (
+    CellGrid,
+    GTRNet,
+    classify,
+    crop_corner,
+    half_pixel_centres,
+    receptive_centres,
+)
+
+PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
+
+
+def plain_twin(network):
+    """torchvision's own ResNet with the same weights."""
+    plain = getattr(torchvision.models, f"resnet{network.depth}")(num_classes=4)
+    own = {key: value for key, value in network.state_dict().items() if not key.startswith("detail.")}
+    plain.load_state_dict(own, strict=True)
+    return plain.eval()
+
+
+@pytest.mark.parametrize("depth", [18, 50, pytest.param(152, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fusion", ["none", "add", "concat"])
+def test_untouched_fusion_is_the_plain_resnet(depth, fusion):
+    network = weights.untrained(depth, fusion).network
+    with torch.no_grad():
+        expected = plain_twin(network)(torch.from_numpy(PIXELS)).numpy()
+    found = classify(network, PIXELS)
+    assert np.abs(expected).max() > 1e-2
+    np.testing.assert_allclose(found.logits, expected, atol=1e-5)
+    assert found.features.shape == (3, network.features)
+    assert tuple(found.feature_map.shape) == (3, network.features, 7, 7)
+
+
+@pytest.mark.parametrize("fusion", ["add", "concat"])
+def test_a_touched_fusion_is_not(fusion):
+    network = weights.untrained(18, fusion).network
+    with torch.no_grad():
+        if fusion == "add":
+            network.detail[1].weight.fill_(1.0)
+        else:
+            network.detail[0].weight[:, 64:] = 0.1
+        expected = plain_twin(network)(torch.from_numpy(PIXELS)).numpy()
+    assert np.abs(classify(network, PIXELS).logits - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (5, -9), (14, -14), (40, -40)])
+def test_the_detail_lies_at_its_true_place(shift):
+    """A spot at full resolution must come out of the detail stream in the cell where the context has it."""
+    network = GTRNet(18, "add").eval()
+    with torch.no_grad():
+        network.conv1.weight.zero_()
+        network.conv1.weight[0, 0, 3, 3] = 1.0
+        network.detail[0].weight.zero_()
+        network.detail[0].weight[0, 0, 1, 1] = 1.0
+        network.detail[1].weight.fill_(1.0)
+        top, left = crop_corner((56, 56), shift)
+        row, column = top + 9, left + 20
+        x = torch.zeros(1, 3, 224, 224)
+        x[0, 0, 4 * row, 4 * column] = 1.0
+        both = network.stem(x, shift)[0, 0]
+        network.fusion = "none"
+        context = network.stem(x)[0, 0]
+    assert context[row, column] > 0.9
+    detail = both - context
+    assert detail[row, column] > 0.9
+    assert torch.count_nonzero(detail.abs() > 1e-6) == 1
+
+
+@pytest.mark.parametrize("shift, corner", [((0, 0), (14, 14)), ((3, -4), (17, 10)), ((99, -99), (28, 0))])
+def test_the_crop_stays_inside(shift, corner):
+    assert crop_corner((56, 56), shift) == corner
+
+
+def test_the_detail_is_the_central_quarter_at_twice_the_resolution():
+    seen = {}
+    network = GTRNet(18, "add").eval()
+    network.detail.register_forward_hook(lambda module, args, out: seen.update(crop=args[0].shape, out=out.shape))
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 224, 224))
+    assert seen == {"crop": (1, 64, 56, 56), "out": (1, 64, 28, 28)}
+
+
+@pytest.mark.parametrize("fusion", ["none", "add", "concat"])
+def test_pictures_that_are_not_square_pass(fusion):
+    network = weights.untrained(18, fusion).network
+    assert classify(network, np.zeros((1, 3, 224, 298), dtype=np.float32)).logits.shape == (1, 4)
+
+
+@pytest.mark.parametrize("depth", [18, 50, 152])
+def test_cells_are_centred_on_multiples_of_32(depth):
+    with torch.device("meta"):
+        assert receptive_centres(GTRNet(depth)) == CellGrid(step=32, first=0)
+
+
+def test_other_paddings_move_the_cells():
+    network = GTRNet(18)
+    network.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=0)
+    assert receptive_centres(network) == CellGrid(step=32, first=3)
+    network.layer1[0].conv1 = nn.Conv2d(64, 64, 3, padding=2, dilation=2)  # dilated, but centred
+    assert receptive_centres(network) == CellGrid(step=32, first=3)
+
+
+def test_half_a_pixel_is_what_upsampling_assumes():
+    cells = half_pixel_centres(7, 224)
+    assert cells == CellGrid(step=32, first=15.5)
+    ramp = torch.arange(7.0)[None, None, None].expand(1, 1, 7, 7)
+    stretched = nn.functional.interpolate(ramp, (224, 224), mode="bilinear", align_corners=False)[0, 0, 0]
+    places = np.arange(16, 208)
+    np.testing.assert_allclose(stretched[places], (places - cells.first) / cells.step, atol=1e-4)
+
+
+def test_the_gradient_of_a_cell_is_centred_where_the_formula_says():
+    """In input space, with all weights positive so that nothing cancels; on an input that holds the whole field."""
+    network = GTRNet(18, "none").eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.fill_(1.0 / module.weight[0].numel())
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((1, 3, 768, 768), generator=generator).add_(1.0).requires_grad_()
+    cell = (11, 13)
+    network.feature_map(x)[0, :, cell[0], cell[1]].sum().backward()
+    heat = x.grad[0].abs().sum(0).double()
+    axis = torch.arange(768, dtype=torch.float64)
+    centroid = (float((heat.sum(1) * axis).sum() / heat.sum()), float((heat.sum(0) * axis).sum() / heat.sum()))
+    cells = receptive_centres(network)
+    expected = [cells.first + cells.step * k for k in cell]
+    np.testing.assert_allclose(centroid, expected, atol=2.0)  # 15.5 would be the usual mistake
+
+
+def test_no_pass_leaves_a_gradient_or_a_graph():
+    network = planted_network().requires_grad_(True)
+    seen = classify(network, PIXELS[:1])
+    assert not seen.feature_map.requires_grad
+    assert not seen.feature_map.is_inference()
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("arguments", [(34, "add"), (152, "mean")])
+def test_what_is_not_on_offer_is_refused(arguments):
+    with pytest.raises(WeightsError, match="18, 50, 152"):
+        GTRNet(*arguments)
+
+
+def test_a_gpu_without_memory_hands_over_to_the_cpu_and_says_so():
+    from GTRStagingLib.device import classify_on
+
+    class TooSmall(GTRNet):
+        """Stands for a network on a GPU whose memory is full."""
+
+        on = "cpu"
+
+        def to(self, device):
+            self.on = torch.device(device).type
+            return self
+
+        def feature_map(self, x, crop_shift=(0, 0)):
+            if self.on != "cpu":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().feature_map(x, crop_shift)
+
+    network = TooSmall(18, "none").eval()
+    seen, device, warning = classify_on(network, PIXELS[:1], torch.device("cuda"))
+    assert device.type == "cpu"
+    assert "memory of cuda was not enough" in warning
+    np.testing.assert_array_equal(seen.logits, classify(network, PIXELS[:1]).logits)
+
+
+def test_a_cpu_without_memory_is_an_error():
+    from GTRStagingLib.device import classify_on
+
+    class TooSmall(GTRNet):
+        def feature_map(self, x, crop_shift=(0, 0)):
+            raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        classify_on(TooSmall(18, "none"), PIXELS[:1], torch.device("cpu"))
+
+
+def test_devices_are_chosen_by_what_is_there():
+    from GTRStagingLib.device import choose, describe
+
+    assert choose("auto").type == ("cuda" if torch.cuda.is_available() else choose("auto").type)
+    assert describe(choose("cpu")) == "cpu"
+    with pytest.raises(InputError, match="expected auto, cpu"):
+        choose("tpu")
+    with pytest.raises(InputError, match="expected auto, cpu"):
+        choose("meta")
+    with pytest.raises(InputError, match="not on this machine"):
+        choose("cuda:97")
