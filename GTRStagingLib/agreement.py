@@ -1,0 +1,207 @@
+"""Does the attention lie on the tumour? A heat map against an ROI, on one grid, with what chance would give.
+
+All of it is of one slice, the key slice. What is not defined is NaN, and `reasons` says why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from skimage.filters import threshold_otsu
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.geometry import require_same_grid
+
+SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
+"""Thresholds of the sweep, as shares of the key slice's maximum."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The heat map, cut at one threshold, against the ROI.
+
+    Attributes
+    ----------
+    threshold
+        Share of the key slice's maximum.
+    dice, iou
+        2|A∩B|/(|A|+|B|) and |A∩B|/|A∪B|.
+    chance_dice
+        Expected Dice of a map of the same area whose pixels lie at random in the body's section.
+    area_mm2
+        Of the heat map above the threshold.
+    centroid_distance_mm
+        Between the centroids of the two regions.
+    hd95_mm
+        The larger of the two directed 95th percentiles of the distances between the regions' outlines.
+    """
+
+    threshold: float
+    dice: float
+    iou: float
+    chance_dice: float
+    area_mm2: float
+    centroid_distance_mm: float
+    hd95_mm: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of the key slice's attention with its ROI.
+
+    Attributes
+    ----------
+    at_threshold, at_otsu
+        Cut at the chosen share of the maximum, and at Otsu's threshold of the map.
+    sweep
+        One for each threshold of `SWEEP`.
+    pointing_hit
+        Whether the place of the maximum lies in the ROI; None where undefined.
+    energy_inside
+        Share of the map's sum that lies in the ROI (the energy-based pointing game of Wang 2020).
+    roi_area_mm2
+        Area of the ROI in the key slice.
+    reasons
+        Measure -> why it is undefined.
+    """
+
+    at_threshold: Overlap
+    at_otsu: Overlap
+    sweep: tuple[Overlap, ...]
+    pointing_hit: bool | None
+    energy_inside: float
+    roi_area_mm2: float
+    reasons: Mapping[str, str]
+
+    @property
+    def dice(self) -> float:
+        """Dice at the chosen threshold."""
+        return self.at_threshold.dice
+
+    @property
+    def threshold(self) -> float:
+        """The chosen threshold, as a share of the key slice's maximum."""
+        return self.at_threshold.threshold
+
+
+def agree(
+    heat: sitk.Image,
+    roi: sitk.Image,
+    *,
+    threshold: float = 0.5,
+    body: np.ndarray | None = None,
+    spacing_known: bool = True,
+) -> Agreement:
+    """Compare one slice's heat map with its ROI.
+
+    Parameters
+    ----------
+    heat
+        (1 slice) raw attention, >= 0.
+    roi
+        0/1 on the same grid.
+    threshold
+        Share of the map's maximum, in (0, 1].
+    body
+        (H, W) bool: where a random map could lie; the whole slice if not given.
+    spacing_known
+        False where the pixels have no size in millimetres: then distances and areas are NaN.
+
+    Raises
+    ------
+    GeometryError
+        If the two are not on one grid.
+    InputError
+        If the threshold is out of range.
+    """
+    require_same_grid(heat, roi, "Heat map and ROI")
+    if not 0 < threshold <= 1:
+        raise InputError(f"Threshold {threshold:g}; expected a share of the map's maximum, above 0 and at most 1.")
+    values = sitk.GetArrayFromImage(heat)[0].astype(np.float64)
+    inside = sitk.GetArrayFromImage(roi)[0].astype(bool)
+    spacing = (heat.GetSpacing()[1], heat.GetSpacing()[0])
+    room = np.ones_like(inside) if body is None else body
+    peak = float(values.max())
+
+    nan = float("nan")
+    reasons: dict[str, str] = {}
+    if not inside.any():
+        reasons["all"] = "the ROI has no pixel in the key slice"
+    elif peak == 0:
+        reasons["all"] = "the attention map is empty: nothing in the slice speaks for the target stage"
+    if not spacing_known:
+        reasons["millimetres"] = "the input has no physical pixel size"
+
+    def cut(share: float) -> Overlap:
+        if "all" in reasons:
+            area = float(np.count_nonzero(values >= share * peak) * np.prod(spacing)) if peak > 0 else 0.0
+            overlap = Overlap(share, nan, nan, nan, area, nan, nan)
+        else:
+            overlap = _overlap(values >= share * peak, inside, room, share, spacing)
+        return overlap if spacing_known else _without_millimetres(overlap)
+
+    # Otsu of a constant map is that constant, and of an empty one nothing: the reason above then stands.
+    otsu = float(threshold_otsu(values)) / peak if peak > 0 else nan
+    defined = "all" not in reasons
+    return Agreement(
+        at_threshold=cut(threshold),
+        at_otsu=cut(otsu),
+        sweep=tuple(cut(share) for share in SWEEP),
+        pointing_hit=_pointing_hit(values, inside) if defined else None,
+        energy_inside=float(values[inside].sum() / values.sum()) if defined else nan,
+        roi_area_mm2=float(inside.sum() * np.prod(spacing)) if spacing_known else nan,
+        reasons=reasons,
+    )
+
+
+def _overlap(
+    hot: np.ndarray, inside: np.ndarray, room: np.ndarray, share: float, spacing: tuple[float, float]
+) -> Overlap:
+    both, a, b = (int(np.count_nonzero(region)) for region in (hot & inside, hot, inside))
+    return Overlap(
+        threshold=share,
+        dice=2 * both / (a + b),
+        iou=both / (a + b - both),
+        chance_dice=_chance_dice(a, int(np.count_nonzero(inside & room)), b, int(np.count_nonzero(room))),
+        area_mm2=float(a * np.prod(spacing)),
+        centroid_distance_mm=float(np.linalg.norm((_centroid(hot) - _centroid(inside)) * spacing)),
+        hd95_mm=_hd95_mm(hot, inside, spacing),
+    )
+
+
+def _chance_dice(area: int, roi_in_room: int, roi: int, room: int) -> float:
+    """Each pixel of the room is hit with probability area/room; an area larger than the room fills it."""
+    return 2 * roi_in_room * min(area / room, 1.0) / (area + roi)
+
+
+def _without_millimetres(overlap: Overlap) -> Overlap:
+    nan = float("nan")
+    return Overlap(overlap.threshold, overlap.dice, overlap.iou, overlap.chance_dice, nan, nan, nan)
+
+
+def _centroid(region: np.ndarray) -> np.ndarray:
+    return np.argwhere(region).mean(axis=0)
+
+
+def _pointing_hit(values: np.ndarray, inside: np.ndarray) -> bool:
+    """Whether the maximum lies in the ROI; the middle of it, where several pixels share it."""
+    row, column = np.round(_centroid(values == values.max())).astype(int)
+    return bool(inside[row, column])
+
+
+def _hd95_mm(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
+    return max(_directed_95_mm(a, b, spacing), _directed_95_mm(b, a, spacing))
+
+
+def _directed_95_mm(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
+    """95th percentile of the distances from the outline of `a` to that of `b`."""
+    outlines = []
+    for region in (a, b):
+        # A border of background, so that a region that reaches the slice's edge has an outline there too.
+        image = sitk.GetImageFromArray(np.pad(region, 1).astype(np.uint8))
+        image.SetSpacing((spacing[1], spacing[0]))
+        outlines.append(sitk.BinaryContour(image, fullyConnected=False))
+    distance = sitk.SignedMaurerDistanceMap(outlines[1], squaredDistance=False, useImageSpacing=True)
+    on_a = sitk.GetArrayViewFromImage(outlines[0]).astype(bool)
+    return float(np.percentile(np.abs(sitk.GetArrayViewFromImage(distance)[on_a]), 95))

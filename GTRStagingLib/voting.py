@@ -1,0 +1,116 @@
+"""Three slices, one stage: the majority vote and its tie rule."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+
+VOTE_RULE = "majority of the slices; a tie goes to the tied stage of the highest mean probability"
+
+
+@dataclass(frozen=True)
+class SlicePrediction:
+    """What the network says of one slice.
+
+    Attributes
+    ----------
+    offset
+        Acquired slices from the key slice (0), positive towards the head.
+    probabilities
+        T1..T4; non-negative, summing to 1.
+    """
+
+    offset: int
+    probabilities: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.probabilities, dtype=float)
+        if values.shape != (len(TStage),) or not np.isfinite(values).all() or (values < 0).any():
+            raise InputError(f"Slice {self.offset:+d}: probabilities {self.probabilities}; expected four in [0, 1].")
+        if abs(values.sum() - 1) > 1e-4:
+            raise InputError(f"Slice {self.offset:+d}: probabilities sum to {values.sum():.6f}; expected 1.")
+
+    @property
+    def stage(self) -> TStage:
+        """The stage of the highest probability (the lower one if two are exactly equal)."""
+        return TStage(int(np.argmax(self.probabilities)))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The vote of the slices, with everything needed to recount it."""
+
+    slices: tuple[SlicePrediction, ...]
+    rule: str = VOTE_RULE
+
+    def __post_init__(self) -> None:
+        offsets = [s.offset for s in self.slices]
+        if 0 not in offsets or len(set(offsets)) != len(offsets):
+            raise InputError(f"Slices at offsets {offsets}; expected distinct offsets that include the key slice, 0.")
+
+    @cached_property
+    def probabilities(self) -> tuple[float, float, float, float]:
+        """Mean of the slices' probabilities, T1..T4."""
+        t1, t2, t3, t4 = np.mean([s.probabilities for s in self.slices], axis=0).tolist()
+        return t1, t2, t3, t4
+
+    @property
+    def votes(self) -> dict[TStage, int]:
+        """Slices for each of the four stages."""
+        counts = Counter(s.stage for s in self.slices)
+        return {stage: counts[stage] for stage in TStage}
+
+    @property
+    def tied(self) -> bool:
+        """Whether the tie rule had to decide."""
+        return list(self.votes.values()).count(max(self.votes.values())) > 1
+
+    @property
+    def stage(self) -> TStage:
+        """The stage that won the vote."""
+        votes = self.votes
+        return max(TStage, key=lambda stage: (votes[stage], self.probabilities[stage], -stage))
+
+    @property
+    def mean_probability_stage(self) -> TStage:
+        """The stage of the highest mean probability: reported beside the vote, which it can contradict."""
+        return TStage(int(np.argmax(self.probabilities)))
+
+    @property
+    def unanimous(self) -> bool:
+        """Whether every slice says the same."""
+        return len({s.stage for s in self.slices}) == 1
+
+    @property
+    def key_slice(self) -> SlicePrediction:
+        """The key slice's own prediction."""
+        return next(s for s in self.slices if s.offset == 0)
+
+
+def vote(offsets: Sequence[int], probabilities: np.ndarray) -> Prediction:
+    """Put the slices' probabilities to the vote.
+
+    Parameters
+    ----------
+    offsets
+        One a slice, 0 being the key slice.
+    probabilities
+        (S, 4), rows summing to 1.
+
+    Raises
+    ------
+    InputError
+        If the shapes disagree or a row is no distribution.
+    """
+    if probabilities.shape != (len(offsets), len(TStage)):
+        raise InputError(f"Probabilities of shape {probabilities.shape}; expected ({len(offsets)}, {len(TStage)}).")
+    slices = []
+    for offset, row in zip(offsets, probabilities.tolist(), strict=True):
+        t1, t2, t3, t4 = row
+        slices.append(SlicePrediction(offset, (t1, t2, t3, t4)))
+    return Prediction(tuple(slices))
