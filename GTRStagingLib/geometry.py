@@ -226,26 +226,30 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
         If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
     """
     axial, target = axial_lps(mask), axial_lps(reference)
-    if not resample and (drift := lattice_drift(axial, target)) > LATTICE_TOLERANCE:
+    placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    inside = _voxels(placed)
+    if inside == 0:
+        raise GeometryError(
+            f"The ROI ({describe(axial)}) has no voxel inside the CT ({describe(target)}); expected it to overlap. "
+            "Is it the segmentation of another scan, or empty?"
+        )
+    expected: float = _voxels(axial)
+    if resample:
+        # Another lattice counts the same region in other voxels, and rounds it at its border.
+        expected *= 0.9 * np.prod(axial.GetSpacing()) / np.prod(target.GetSpacing())
+    elif (drift := lattice_drift(axial, target)) > LATTICE_TOLERANCE:
         raise GeometryError(
             f"The ROI ({describe(axial)}) is not drawn on the CT's voxels ({describe(target)}): they drift apart by "
             f"{drift:.2f} voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference "
             "geometry, or ask for nearest-neighbour resampling (--resample-roi)."
         )
-    placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    inside = int(sitk.GetArrayViewFromImage(placed).astype(bool).sum())
-    voxel_ratio = np.prod(axial.GetSpacing()) / np.prod(target.GetSpacing())
-    expected = int(sitk.GetArrayViewFromImage(axial).astype(bool).sum())
-    if inside == 0:
+    if inside < expected:
         raise GeometryError(
-            f"The ROI ({describe(axial)}) has no voxel inside the CT ({describe(target)}); expected it to overlap. "
-            "Is it the segmentation of another scan?"
-        )
-    # Another lattice counts the same region in other voxels, and rounds it at its border.
-    enough = 0.9 * expected * voxel_ratio if resample else expected
-    if inside < enough:
-        raise GeometryError(
-            f"Only {inside} of the ROI's {expected * (voxel_ratio if resample else 1):.0f} voxels lie inside the CT; "
-            "expected all of them. Use the scan that the ROI was drawn on, whole."
+            f"Only {inside} of the ROI's {expected:.0f} voxels lie inside the CT; expected all of them. Use the scan "
+            "that the ROI was drawn on, whole."
         )
     return in_order_of(placed, reference)
+
+
+def _voxels(mask: sitk.Image) -> int:
+    return int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))

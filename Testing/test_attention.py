@@ -151,7 +151,7 @@ def test_the_usual_alignment_misses_it_by_half_a_cell():
     np.testing.assert_allclose(off[:2], half_a_cell, atol=1.5)
 
 
-@pytest.mark.parametrize("alignment, off_pixels", [("receptive_field", 0.0), ("half_pixel", 31.0)])
+@pytest.mark.parametrize(("alignment", "off_pixels"), [("receptive_field", 0.0), ("half_pixel", 31.0)])
 def test_a_mirrored_input_gives_the_mirrored_map(alignment, off_pixels):
     ct, _ = planted(np.eye(3))
     mirrored = sitk.GetImageFromArray(sitk.GetArrayFromImage(ct)[:, :, ::-1].copy())
@@ -187,7 +187,7 @@ def test_an_empty_map_is_flagged_and_stays_empty():
 
 def test_a_map_goes_on_no_other_slices():
     ct, _ = planted(np.eye(3))
-    slices, attention = attention_of(ct, 4)
+    _, attention = attention_of(ct, 4)
     with pytest.raises(GeometryError, match="not those"):
         attention.on(geometry.axial_slices(ct, 4, 6))
     with pytest.raises(GeometryError, match="not those|expected equal"):

@@ -1,0 +1,303 @@
+"""The whole way of a case, on real and on hostile input."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from conftest import a_spot, ct_like, planted_model, rotation
+from PIL import Image
+
+from GTRStagingLib import geometry, keyslice, weights
+from GTRStagingLib.errors import Cancelled, GeometryError, InputError
+from GTRStagingLib.images import Scan, read_scan
+from GTRStagingLib.network import classify
+from GTRStagingLib.preprocess import prepare
+from GTRStagingLib.recipe import GTR, RELEASED
+from GTRStagingLib.rois import Roi, read_roi
+from GTRStagingLib.staging import STEPS, stage_case
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.weights import Model
+
+
+def scan_of(image, **changes):
+    return Scan(**{"image": image, "intensity": "HU", "spacing_known": True, "digest": "ab" * 32, "format": "NIfTI",
+                   **changes})  # fmt: skip
+
+
+def roi_of(ct, slices, rows=slice(10, 20), columns=slice(15, 30)):
+    """A box on the CT's grid, in axial order."""
+    axial = geometry.axial_lps(ct)
+    array = np.zeros(axial.GetSize()[::-1], dtype=np.uint8)
+    array[slices, rows, columns] = 1
+    mask = sitk.GetImageFromArray(array)
+    mask.CopyInformation(axial)
+    return Roi(geometry.in_order_of(mask, ct), "tumour")
+
+
+@pytest.fixture
+def a_released_model():
+    """A network of the published shape (small) that expects windowed pictures."""
+    start = weights.untrained(18, "none")
+    return Model(replace(start.card, recipe=RELEASED, status="trained", name="released"), start.network)
+
+
+# -- real input ----------------------------------------------------------------------------------------------------
+
+
+def test_the_real_dicom_with_its_liver(shared_data, a_model):
+    scan = read_scan(shared_data / "ct" / "ct_3slice_dicom")
+    for roi_file in ("ct_3slice_liver_seg.dcm", "ct_3slice_liver_seg.nrrd"):
+        result = stage_case(scan, model=a_model, tumour=read_roi(shared_data / "ct" / roi_file))
+        assert result.key_slice.chosen_by == "tumour area"
+        mask = sitk.GetArrayFromImage(geometry.onto_grid(read_roi(shared_data / "ct" / roi_file).mask, scan.image))
+        areas = mask.sum(axis=(1, 2))
+        assert result.key_slice.index == int(np.argmax(areas))
+        assert result.agreement.roi_area_mm2 == pytest.approx(areas.max() * np.prod(scan.image.GetSpacing()[:2]))
+        assert 0 <= result.agreement.dice <= 1
+        assert result.slices.offsets == {0: (0, 1), 1: (-1, 0, 1), 2: (-1, 0)}[result.key_slice.index]
+        assert geometry.same_grid(result.attention_volume, geometry.axial_slices(
+            scan.image, result.key_slice.index + result.slices.offsets[0],
+            result.key_slice.index + result.slices.offsets[-1]))  # fmt: skip
+
+
+def test_the_flipped_nifti_with_its_stomach(shared_data, a_model):
+    scan = read_scan(shared_data / "ct" / "totalseg_example_ct_sm.nii.gz")
+    assert scan.image.GetDirection()[0] == scan.image.GetDirection()[4] == -1
+    roi = read_roi(shared_data / "ct" / "totalseg_example_seg.nii.gz", segment=6)
+    result = stage_case(scan, model=a_model, tumour=roi)
+    assert result.slices.offsets == (-1, 0, 1)
+    # The result lies on the input's own voxels, in the input's own order.
+    assert result.attention_volume.GetDirection() == pytest.approx(scan.image.GetDirection())
+    assert geometry.lattice_drift(result.attention_volume, scan.image) < 1e-3
+    assert np.prod(sitk.GetArrayFromImage(result.roi).shape) == np.prod(result.attention_volume.GetSize())
+    # And the ROI of the key slice has the area that the file has in that slice.
+    label = sitk.GetArrayFromImage(sitk.ReadImage(str(shared_data / "ct" / "totalseg_example_seg.nii.gz"))) == 6
+    assert result.agreement.roi_area_mm2 == pytest.approx(label.sum(axis=(1, 2)).max() * 9.0, rel=1e-3)
+    assert sitk.GetArrayFromImage(result.roi)[result.slices.key].sum() == label.sum(axis=(1, 2)).max()
+
+
+@pytest.mark.parametrize("case", ["case001", "case002", "case003", "case004"])
+def test_the_released_pictures(shared_data, a_released_model, case):
+    result = stage_case(read_scan(shared_data / "released" / f"{case}.png"), model=a_released_model)
+    assert result.slices.offsets == (0,)
+    assert result.prediction.unanimous
+    assert any("1 of 3 slices" in text for text in result.warnings)
+    assert any("no physical pixel size" in text for text in result.warnings)
+    assert result.attention_volume.GetSize() == (512, 512, 1)
+    assert result.provenance.recipe["name"] == "released"
+
+
+def test_pictures_with_neighbours_vote_together(tmp_path, a_released_model):
+    rng = np.random.default_rng(0)
+    for name in ("10_P1.nii.png", "10_P1.nii_-01.png", "10_P1.nii_+01.png"):
+        Image.fromarray(rng.integers(0, 256, (512, 512), dtype=np.uint8)).save(tmp_path / name)
+    result = stage_case(read_scan(tmp_path / "10_P1.nii.png"), model=a_released_model)
+    assert result.slices.offsets == (-1, 0, 1)
+    assert result.key_slice.index == 1
+
+
+def test_a_picture_needs_a_model_of_the_released_recipe(shared_data, a_model):
+    with pytest.raises(InputError, match="8-bit windowed picture"):
+        stage_case(read_scan(shared_data / "released" / "case001.png"), model=a_model)
+
+
+def test_the_phantom(a_phantom, a_model):
+    result = stage_case(scan_of(a_phantom.ct), model=a_model, tumour=Roi(a_phantom.tumour, "tumour"))
+    areas = sitk.GetArrayViewFromImage(a_phantom.tumour).sum(axis=(1, 2))
+    assert result.key_slice.index == int(np.argmax(areas))
+    assert result.roi.GetSize()[:2] == a_phantom.ct.GetSize()[:2]
+
+
+# -- the story -----------------------------------------------------------------------------------------------------
+
+
+def test_every_step_is_announced_and_timed(a_ct, a_model):
+    heard = []
+    result = stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(2, 6)), progress=heard.append,
+                        timings_s={"reading": 1.5})  # fmt: skip
+    assert tuple(heard) == STEPS
+    assert set(result.timings_s) == {"reading", *STEPS}
+    assert all(seconds >= 0 for seconds in result.timings_s.values())
+
+
+@pytest.mark.parametrize("at", STEPS)
+def test_a_run_can_be_stopped_at_every_step(a_ct, a_model, at):
+    def stop(step):
+        if step == at:
+            raise Cancelled(f"stopped before {step}")
+
+    with pytest.raises(Cancelled, match=at):
+        stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(2, 6)), progress=stop)
+
+
+def test_two_runs_give_the_same_bits(a_ct, a_model):
+    first, second = (stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(2, 6))) for _ in range(2))
+    assert first.prediction == second.prediction
+    assert (first.features == second.features).all()
+    assert (sitk.GetArrayViewFromImage(first.heat) == sitk.GetArrayViewFromImage(second.heat)).all()
+    assert first.agreement == second.agreement
+
+
+def test_the_features_are_the_penultimate_ones_of_the_same_pass(a_ct, a_model):
+    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4))
+    seen = classify(a_model.network, result.slices.pixels)
+    with torch.no_grad():
+        again = a_model.network.fc(torch.from_numpy(result.features)).numpy()
+    np.testing.assert_allclose(again, seen.logits, atol=1e-5)
+    assert result.features.shape == (3, 512)
+
+
+def test_the_attention_is_of_the_predicted_stage_or_of_the_one_asked_for(a_ct, a_model):
+    key = keyslice.by_index(a_ct, 4)
+    predicted = stage_case(scan_of(a_ct), model=a_model, key_slice=key)
+    assert predicted.attention.target == predicted.prediction.stage
+    for target in TStage:
+        asked = stage_case(scan_of(a_ct), model=a_model, key_slice=key, target=target)
+        assert asked.attention.target == target
+        assert asked.prediction == predicted.prediction
+
+
+def test_a_case_is_named_after_its_content_alone(a_ct, a_model):
+    key = keyslice.by_index(a_ct, 4)
+    assert stage_case(scan_of(a_ct), model=a_model, key_slice=key).case_id == "case-abababab"
+    assert stage_case(scan_of(a_ct), model=a_model, key_slice=key, case_id="A 7").case_id == "A 7"
+
+
+def test_the_planted_tumour_is_found_where_it_lies_on_an_oblique_flipped_scan():
+    """Key slice by area, map and agreement, all of it through the geometry of an awkward scan."""
+    direction = rotation((1, 0.4, 0.3), 23) @ np.diag([-1.0, 1, -1])
+    ct = ct_like(shape=(9, 160, 200), spacing=(1.5, 2.1, 4.0), direction=direction)
+    # At the centre of a cell, so that the thresholded map is as symmetric as the spot.
+    grid = prepare(ct, keyslice.by_index(ct, 4), GTR).grid
+    spot = a_spot(ct, np.array(grid.TransformIndexToPhysicalPoint((96, 96, 1))))
+    mask = spot > 0
+    result = stage_case(scan_of(spot), model=planted_model(), tumour=Roi(mask, "spot"))
+    assert result.key_slice.index == 4
+    assert result.prediction.stage == TStage.T3
+    assert result.agreement.pointing_hit
+    assert result.agreement.at_threshold.centroid_distance_mm < 2.5
+    usual = stage_case(scan_of(spot), model=planted_model(), tumour=Roi(mask, "spot"), alignment="half_pixel")
+    assert usual.agreement.at_threshold.centroid_distance_mm > 20
+    assert usual.agreement.dice < result.agreement.dice
+    assert any("half a cell" in text for text in usual.warnings)
+    assert any("tilted" in text for text in result.warnings)
+
+
+# -- the key slice -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index, offsets", [(0, (0, 1)), (8, (-1, 0))])
+def test_a_key_slice_at_either_end_votes_with_two_and_says_so(a_ct, a_model, index, offsets):
+    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, index))
+    assert result.slices.offsets == offsets
+    assert any("2 of 3 slices" in text for text in result.warnings)
+    assert result.attention.maps.shape == (2, 7, 7)
+
+
+def test_a_one_slice_volume_votes_alone_and_needs_no_choice(a_model):
+    ct = ct_like(shape=(1, 40, 50))
+    result = stage_case(scan_of(ct), model=a_model)
+    assert result.key_slice.chosen_by == "only slice"
+    assert result.slices.offsets == (0,)
+    assert any("1 of 3 slices" in text for text in result.warnings)
+
+
+def test_without_a_choice_the_user_is_told_how_to_choose(a_ct, a_model):
+    with pytest.raises(InputError, match="--key-slice, --key-position-mm, or a --segmentation"):
+        stage_case(scan_of(a_ct), model=a_model)
+
+
+def test_neighbours_further_away_are_recorded(a_ct, a_model):
+    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4), neighbour_mm=8.0)
+    assert result.slices.offsets == (-2, 0, 2)
+    assert any("2 acquired slices away" in text for text in result.warnings)
+
+
+# -- the ROI -------------------------------------------------------------------------------------------------------
+
+
+def test_an_roi_that_misses_the_chosen_slice_leaves_agreement_undefined(a_ct, a_model):
+    result = stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(1, 3)),
+                        key_slice=keyslice.by_index(a_ct, 6))  # fmt: skip
+    assert np.isnan(result.agreement.dice)
+    assert result.key_slice.tumour_area_mm2 == 0
+
+
+def test_an_empty_roi_is_refused(a_ct, a_model):
+    with pytest.raises(InputError):
+        stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(0, 0)))
+
+
+def test_an_roi_on_another_grid_is_refused_unless_resampling_is_asked_for(a_ct, a_model):
+    finer = ct_like(shape=(9, 80, 100), spacing=(0.45, 0.55, 4.0))
+    roi = roi_of(finer, slice(2, 6), slice(20, 40), slice(30, 60))
+    with pytest.raises(GeometryError, match="--resample-roi"):
+        stage_case(scan_of(a_ct), model=a_model, tumour=roi)
+    result = stage_case(scan_of(a_ct), model=a_model, tumour=roi, resample_roi=True)
+    assert result.agreement.roi_area_mm2 == pytest.approx(10 * 15 * 0.9 * 1.1, rel=0.15)
+    assert any("nearest-neighbour" in text for text in result.warnings)
+
+
+def test_an_roi_outside_the_ct_is_refused(a_ct, a_model):
+    elsewhere = ct_like(origin=(2000.0, 30.0, -400.0))
+    with pytest.raises(GeometryError, match="another scan"):
+        stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(elsewhere, slice(2, 6)))
+
+
+# -- the crop ------------------------------------------------------------------------------------------------------
+
+
+def test_the_crop_follows_the_body_or_a_point(a_model):
+    array = np.full((3, 100, 100), -1000.0, dtype=np.float32)
+    array[:, 10:50, 40:90] = 40 + np.random.default_rng(0).normal(0, 20, (3, 40, 50))
+    ct = sitk.GetImageFromArray(array)
+    ct.SetSpacing((2.24, 2.24, 5.0))  # one pixel is one pixel of the network's input
+    key = keyslice.by_index(ct, 1)
+    body = stage_case(scan_of(ct), model=a_model, key_slice=key, crop_centre="body")
+    # The body's middle is pixel (29.5, 64.5) of 100, the image's (49.5, 49.5): 2.24 input pixels each, 4 a cell.
+    assert body.crop_shift == (round(-20 * 2.24 / 4), round(15 * 2.24 / 4))
+    point = (64.5 * 2.24, 29.5 * 2.24)
+    assert stage_case(scan_of(ct), model=a_model, key_slice=key, crop_centre=point).crop_shift == body.crop_shift
+    assert stage_case(scan_of(ct), model=a_model, key_slice=key).crop_shift == (0, 0)
+    with pytest.raises(InputError, match="outside the slices"):
+        stage_case(scan_of(ct), model=a_model, key_slice=key, crop_centre=(-500.0, 0.0))
+
+
+def test_a_network_without_a_crop_has_no_crop_to_move(a_ct):
+    with pytest.raises(InputError, match="no centre crop"):
+        stage_case(scan_of(a_ct), model=planted_model(), key_slice=keyslice.by_index(a_ct, 4), crop_centre="body")
+
+
+# -- what must be said ---------------------------------------------------------------------------------------------
+
+
+def test_an_untrained_model_is_named_first(a_ct, a_model):
+    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4))
+    assert "UNTRAINED" in result.warnings[0]
+
+
+def test_an_empty_map_is_said_to_be_empty():
+    ct = ct_like(shape=(9, 160, 200), spacing=(1.5, 2.1, 4.0))
+    spot = a_spot(ct, np.array(ct.TransformIndexToPhysicalPoint((90, 70, 4))))
+    result = stage_case(scan_of(spot), model=planted_model(), tumour=Roi(spot > 0, "s"), target=TStage.T1)
+    assert result.attention.empty == (True, True, True)
+    assert np.isnan(result.agreement.dice)
+    assert any("empty for T1" in text for text in result.warnings)
+
+
+def test_eigencam_says_that_it_ignores_the_stage(a_ct, a_model):
+    key = keyslice.by_index(a_ct, 4)
+    asked = stage_case(scan_of(a_ct), model=a_model, key_slice=key, method="eigencam", target=TStage.T2)
+    assert any("EigenCAM does not depend" in text for text in asked.warnings)
+    plain = stage_case(scan_of(a_ct), model=a_model, key_slice=key, method="eigencam")
+    assert not any("EigenCAM does not depend" in text for text in plain.warnings)
+
+
+def test_the_provenance_is_enough_to_make_it_again(a_ct, a_model):
+    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4), device="cpu")
+    assert result.provenance.weights_sha256 == a_model.card.sha256
+    assert result.provenance.device == "cpu"
+    assert result.provenance.input_digest == "ab" * 32
+    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK"} <= set(result.provenance.versions)
