@@ -1,0 +1,313 @@
+"""Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry."""
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
+from GTRStagingLib.errors import GeometryError, InputError
+
+FORMATS = {
+    ".nii": "NIfTI",
+    ".nii.gz": "NIfTI",
+    ".nrrd": "NRRD",
+    ".nhdr": "NRRD",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+    ".png": "PNG",
+}
+"""By the end of the name; DICOM is known by its content, since its files are called anything."""
+
+_NIFTI_1, _NIFTI_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # how their headers begin
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT as it was read, in the input's own axis order and geometry.
+
+    Attributes
+    ----------
+    image
+        3-D and scalar: HU as int16 or float32, or windowed grey as uint8.
+    intensity
+        What the values are.
+    spacing_known
+        False for a PNG: its unit spacing is not millimetres.
+    digest
+        sha256 of the input's bytes; of a series, of its slices in order of position, whatever their names.
+    format
+        "DICOM series", "DICOM multi-frame", "NIfTI", "NRRD", "MetaImage" or "PNG".
+    acquisition
+        What the header says of scanner and protocol; free of identifiers.
+    identifiers
+        Patient, study and path: to be written only on request.
+    warnings
+        What a reader of the result must know; free of identifiers and paths.
+    key_index
+        The slice that a PNG's name asked for, among its neighbours; None for volumes.
+    """
+
+    image: sitk.Image
+    intensity: Literal["HU", "windowed"]
+    spacing_known: bool
+    digest: str
+    format: str
+    acquisition: Mapping[str, str] = field(default_factory=dict)
+    identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    warnings: tuple[str, ...] = ()
+    key_index: int | None = None
+
+
+def read_scan(path: Path, *, series: str | None = None) -> Scan:
+    """Read a CT.
+
+    Parameters
+    ----------
+    path
+        A DICOM folder or file, a NIfTI, NRRD or MetaImage volume, or an 8-bit PNG of one windowed slice, beside
+        which `NAME_-01.png` and `NAME_+01.png` are its neighbours.
+    series
+        Of a DICOM folder with several CT series: the UID, its end, or the number of the one to read.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be read or is no CT.
+    GeometryError
+        If nobody could tell from it where its voxels lie.
+    """
+    kind = format_of(path)
+    if series is not None and kind != "DICOM":
+        raise InputError(f"--series {series} with {path.name} ({kind}); expected DICOM. Leave --series out.")
+    identifiers = {"InputPath": str(path)}
+    if kind == "PNG":
+        return _read_png(path, identifiers)
+    if kind == "DICOM":
+        ct = read_ct(path, series)
+        return Scan(
+            image=ct.image,
+            intensity="HU",
+            spacing_known=True,
+            digest=ct.digest,
+            format=ct.format,
+            acquisition=ct.acquisition,
+            identifiers={**ct.identifiers, **identifiers},
+            warnings=ct.warnings,
+        )
+    image, warnings = read_volume(path)
+    return Scan(
+        image=_hounsfield(image, path.name),
+        intensity="HU",
+        spacing_known=True,
+        digest=_volume_digest(path, image),
+        format=kind,
+        identifiers=identifiers,
+        warnings=warnings,
+    )
+
+
+def format_of(path: Path) -> str:
+    """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
+    try:
+        path.stat()
+        if path.is_dir():
+            return "DICOM"
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror}; expected a file or folder that can be read. Check the path and your rights."
+        ) from error
+    known = [kind for end, kind in FORMATS.items() if path.name.lower().endswith(end)]
+    if known:
+        return known[0]
+    if is_dicom(path):
+        return "DICOM"
+    raise InputError(
+        f"{path.name} is neither DICOM nor called {', '.join(FORMATS)}; expected one of these. Convert it, or give "
+        "the folder of a DICOM series."
+    )
+
+
+def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
+    """Read a NIfTI, NRRD or MetaImage file as stored, made 3-D, with its geometry checked; and warnings."""
+    if format_of(path) == "NIfTI":
+        _require_whole_nifti(path)
+    warnings: tuple[str, ...] = ()
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        # What ITK says of a geometry that it refuses; everything else is a file that it cannot read.
+        if "orthonormal" in str(error) or "Zero-valued spacing" in str(error) or "determinant" in str(error):
+            raise _skewed(path.name) from error
+        raise InputError(
+            f"{path.name} cannot be read as {format_of(path)}; expected a whole, valid file. It may be truncated or "
+            "of another type: copy or convert it again."
+        ) from error
+    if image.GetDimension() == 4:
+        if image.GetSize()[3] != 1:
+            raise InputError(
+                f"{path.name} holds {image.GetSize()[3]} volumes (4-D); expected one. Save the portal-venous phase "
+                "as a 3-D file."
+            )
+        image = image[..., 0]
+    if image.GetDimension() == 2:
+        image = sitk.JoinSeries(image)
+        warnings += ("The file holds a single slice without thickness: taken as 1 mm.",)
+    if image.GetDimension() != 3 or 0 in image.GetSize():
+        raise InputError(f"{path.name} has size {image.GetSize()}; expected a 3-D volume.")
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{path.name} holds complex numbers; expected plain ones, in HU. Give the CT.")
+    _require_upright(image, path.name)
+    return image, warnings + _orientation_warnings(image)
+
+
+def _require_upright(image: sitk.Image, name: str) -> None:
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    finite = np.isfinite([*image.GetDirection(), *image.GetOrigin(), *image.GetSpacing()]).all()
+    if not finite or not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+        raise _skewed(name)
+    if image.HasMetaDataKey("sform_code") and image.GetMetaData("sform_code") != "0":
+        # ITK quietly takes the qform where the sform is skewed: two readers would place the voxels differently.
+        axes = np.array([image.GetMetaData(f"srow_{i}").split()[:3] for i in "xyz"], dtype=float)
+        axes /= np.linalg.norm(axes, axis=0)
+        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-2):
+            raise _skewed(name)
+
+
+def _skewed(name: str) -> GeometryError:
+    return GeometryError(
+        f"{name}: its axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and sizes in "
+        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as a gantry tilt needs)."
+    )
+
+
+def _orientation_warnings(image: sitk.Image) -> tuple[str, ...]:
+    codes = [image.GetMetaData(k) for k in ("qform_code", "sform_code") if image.HasMetaDataKey(k)]
+    if codes == ["0", "0"]:
+        return ("The NIfTI header does not say which side is left: the orientation is assumed.",)
+    reader = "ITK_InputFilterName"
+    nrrd = image.HasMetaDataKey(reader) and image.GetMetaData(reader) == "NrrdImageIO"
+    if nrrd and not image.HasMetaDataKey("NRRD_space"):
+        return ("The NRRD header does not say which side is left: the orientation is assumed.",)
+    return ()
+
+
+def _require_whole_nifti(path: Path) -> None:
+    """Raise unless a NIfTI file is as long as its header says, and has sizes in mm.
+
+    ITK reads a truncated NIfTI without a word, its end being zeros, and a spacing of 0 or NaN as 1 mm.
+    """
+    try:
+        with _opened(path) as file:
+            header = file.read(352)
+            order = "<" if header[:4] in (_NIFTI_1, _NIFTI_2) else ">"
+            # The fields of nifti1.h: dim, bitpix, pixdim, vox_offset.
+            (rank, *sizes), (bits_a_voxel,), (_, *spacing), (start,) = (
+                struct.unpack_from(order + code, header, at)
+                for code, at in (("8h", 40), ("h", 72), ("8f", 76), ("f", 108))
+            )
+            length = len(header)
+            while chunk := file.read(1 << 22):
+                length += len(chunk)
+    except (struct.error, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"{path.name} is damaged or truncated; expected a whole NIfTI file. Copy or convert it again."
+        ) from error
+    if header[:4] not in (_NIFTI_1, _NIFTI_1[::-1]) or not 1 <= rank <= 7:
+        version = " (it has a NIfTI-2 one)" if header[:4] in (_NIFTI_2, _NIFTI_2[::-1]) else ""
+        raise InputError(f"{path.name} has no NIfTI-1 header{version}; expected one by its name. Convert it again.")
+    expected = int(start) + int(math.prod(sizes[:rank])) * bits_a_voxel // 8
+    if length < expected:
+        raise InputError(
+            f"{path.name} holds {length} bytes; its header announces {expected}. It is truncated: copy it again."
+        )
+    if not all(math.isfinite(s) and s != 0 for s in spacing[: min(rank, 3)]):
+        raise _skewed(path.name)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def _hounsfield(image: sitk.Image, name: str) -> sitk.Image:
+    """Give the image as int16 or float32; raise unless it can be in HU."""
+    if (channels := image.GetNumberOfComponentsPerPixel()) != 1:
+        raise InputError(f"{name} has {channels} values a voxel (colour or vectors); expected 1, in HU. Give the CT.")
+    values = sitk.GetArrayViewFromImage(image)
+    if values.min() >= 0:
+        raise InputError(
+            f"{name} has no value below 0 (lowest {values.min():g}); expected a CT in HU, where fat and air are "
+            "negative. It is an MR, a windowed picture or a mask, or its rescale intercept was lost: convert the CT "
+            "again from DICOM."
+        )
+    # Fractions stay float32; whole numbers of any width become int16 unless they do not fit.
+    fits = values.dtype.kind in "iu" and values.min() >= -32768 and values.max() <= 32767
+    # The cast also leaves the header's free text behind, so that it cannot travel into what is written later.
+    return sitk.Cast(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)
+
+
+def _volume_digest(path: Path, image: sitk.Image) -> str:
+    if path.suffix.lower() not in (".nhdr", ".mhd"):
+        return digest_of([path])
+    # The header's voxels lie in another file.
+    return hashlib.sha256(path.read_bytes() + sitk.GetArrayViewFromImage(image).tobytes()).hexdigest()
+
+
+def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
+    """Read a windowed slice, and as its neighbours the files that the published data names so."""
+    below, above = (path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01"))
+    files = [f for f in (below, path, above) if f == path or f.is_file()]
+    slices = [_png_grey(f) for f in files]
+    for file, grey in zip(files, slices, strict=True):
+        if grey.shape != slices[0].shape:
+            raise InputError(
+                f"{file.name} has {grey.shape[1]}×{grey.shape[0]} pixels, {files[0].name} "
+                f"{slices[0].shape[1]}×{slices[0].shape[0]}; expected neighbouring slices of one scan. Move the "
+                "file that is not one elsewhere."
+            )
+    return Scan(
+        image=sitk.GetImageFromArray(np.stack(slices)),
+        intensity="windowed",
+        spacing_known=False,
+        digest=digest_of(files),
+        format="PNG",
+        identifiers=identifiers,
+        key_index=files.index(path),
+    )
+
+
+def _png_grey(path: Path) -> np.ndarray:
+    """Read an 8-bit PNG, grey or RGB with three equal channels, as (y, x) uint8."""
+    from PIL import Image, UnidentifiedImageError
+
+    start = path.read_bytes()[:26]
+    if start[:8] != b"\x89PNG\r\n\x1a\n" or len(start) < 26:
+        raise InputError(f"{path.name} is not a PNG; expected one by its name. Save it again as 8-bit grey PNG.")
+    # From the header itself: Pillow reduces 16-bit colour to 8 bits without a word.
+    bits, colour_type = start[24:26]
+    if bits != 8 or colour_type not in (0, 2):
+        raise InputError(
+            f"{path.name}: {bits} bits a channel, PNG colour type {colour_type}; expected 8-bit grey (0) or RGB "
+            "(2). Save it as 8-bit grey PNG of the window that the model was trained with, or give the CT itself."
+        )
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture)
+    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+        raise InputError(f"{path.name} is damaged or truncated; expected a whole PNG. Copy it again.") from error
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise InputError(
+                f"{path.name} is a colour picture; expected grey. Give the slice without overlays or colour maps."
+            )
+        pixels = pixels[..., 0]
+    return pixels

@@ -1,0 +1,218 @@
+"""Reading a ROI: one segment of a DICOM SEG, of a Slicer segmentation, or of a label map, in its own geometry."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.dicom import files_below, functional_group, is_dicom, read_header, required
+from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.images import format_of, read_volume
+
+SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
+"""Segmentation Storage, Label Map Segmentation Storage."""
+
+FRACTION = 0.5
+"""From this probability or occupancy on, a voxel of a fractional segment belongs to the ROI."""
+
+
+@dataclass(frozen=True)
+class Roi:
+    """One segment: `mask` is uint8 0 and 1, 3-D, in the file's own geometry; `segment` its name or number."""
+
+    mask: sitk.Image
+    segment: str
+
+
+class Segment(NamedTuple):
+    """A segment that a file offers; `voxels` is None where they were not counted."""
+
+    number: int
+    label: str
+    layer: int = 0
+    voxels: int | None = None
+
+    def __str__(self) -> str:
+        label = "" if self.label == str(self.number) else f": {self.label}"
+        return f"{self.number}{label}" + ("" if self.voxels is None else f" ({self.voxels} voxels)")
+
+
+def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
+    """Read a ROI.
+
+    Parameters
+    ----------
+    path
+        A DICOM SEG file (or a folder with exactly one), `.seg.nrrd`, or a NIfTI, NRRD or MetaImage label map.
+    segment
+        Number or label (whatever its case) of the segment; needed only where there are several.
+
+    Raises
+    ------
+    InputError
+        If the file is no mask, the segment is not there or not unique, or it has no voxel.
+    GeometryError
+        If nobody could tell where its voxels lie.
+    """
+    kind = format_of(path)
+    if kind == "PNG":
+        raise InputError(f"{path.name} is a picture; expected a mask in space. Give a DICOM SEG, NRRD or NIfTI.")
+    if path.is_dir():
+        path = _only_segmentation(path)
+    return _read_seg(path, segment) if kind == "DICOM" else _read_label_map(path, segment)
+
+
+def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: str) -> Segment:
+    """Choose the segment of this number or label; without a choice, the only one that is not empty."""
+    listing = "; ".join(map(str, offered[:20])) + ("; ..." if len(offered) > 20 else "")
+    if wanted is None:
+        filled = [s for s in offered if s.voxels != 0]
+        if not filled:
+            raise _empty(name)
+        if len(filled) == 1:
+            return filled[0]
+        raise InputError(
+            f"{name} has {len(filled)} segments; expected one. Choose the tumour with --segment: {listing}."
+        )
+    text = str(wanted).strip().casefold()
+    for matches in (
+        [s for s in offered if str(s.number) == text],
+        [s for s in offered if s.label.strip().casefold() == text],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise InputError(
+                f"Segment '{wanted}' fits {len(matches)} segments of {name}; expected one. Choose by what sets them "
+                f"apart, number or label: {listing}."
+            )
+    raise InputError(f"Segment '{wanted}' is not in {name}; expected one of: {listing or 'none, it is empty'}.")
+
+
+def _empty(name: str) -> InputError:
+    return InputError(f"The ROI ({name}) has no voxel; expected some. Draw the tumour, or leave the ROI out.")
+
+
+def _roi(mask: np.ndarray, label: str, name: str) -> tuple[sitk.Image, str]:
+    if not mask.any():
+        raise _empty(f"segment '{label}' in {name}")
+    return sitk.GetImageFromArray(np.ascontiguousarray(mask, dtype=np.uint8)), label
+
+
+def _only_segmentation(folder: Path) -> Path:
+    found = [f for f in files_below(folder) if is_dicom(f) and read_header(f).SOPClassUID in SEG_CLASSES]
+    if len(found) != 1:
+        names = f" ({', '.join(f.name for f in found[:5])})" if found else ""
+        raise InputError(f"The folder holds {len(found)} DICOM SEG files{names}; expected one. Name the file.")
+    return found[0]
+
+
+def _read_seg(path: Path, wanted: str | int | None) -> Roi:
+    header = read_header(path)
+    if header.SOPClassUID not in SEG_CLASSES:
+        raise InputError(
+            f"{path.name} is {header.SOPClassUID.name} ({header.get('Modality')}); expected a DICOM SEG. Export the "
+            "ROI as DICOM SEG, NRRD or NIfTI (contours of an RTSTRUCT must be converted first)."
+        )
+    highdicom = required("highdicom")
+    try:
+        seg = highdicom.seg.segread(path)
+        # A label map may describe its background as segment 0.
+        offered = [Segment(int(s.SegmentNumber), str(s.SegmentLabel)) for s in seg.SegmentSequence]
+        offered = [s for s in offered if s.number != 0]
+    except Exception as error:  # whatever a damaged file makes the parser raise
+        raise InputError(
+            f"{path.name} cannot be read as a DICOM SEG; expected a whole, valid file. Export or copy it again."
+        ) from error
+    chosen = choose_segment(offered, wanted, path.name)
+    # Planes without a frame are empty ones. Positions rounded by the writer may err by 2 % of a step.
+    if seg.get_volume_geometry(rtol=0.02) is None:
+        raise GeometryError(
+            f"{path.name}: its frames do not form an even, upright stack; expected the planes of one CT series. "
+            "Export the segmentation again with the CT as reference."
+        )
+    try:
+        volume = seg.get_volume(segment_numbers=[chosen.number], rtol=0.02)
+    except Exception as error:  # as many kinds as there are decoders
+        raise InputError(
+            f"{path.name}: its frames cannot be decoded; expected a whole, valid file. Export or copy it again."
+        ) from error
+    mask = volume.array[..., 0] >= FRACTION if volume.array.dtype.kind == "f" else volume.array[..., 0] > 0
+    axes, origin, spacing = volume.direction[:, ::-1], np.array(volume.position), list(volume.spacing[::-1])
+    if len(mask) == 1:
+        measures = functional_group(seg, 0, "PixelMeasuresSequence")
+        spacing[2] = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or spacing[2])
+    if np.linalg.det(axes) < 0:  # right-handed, like every other image here
+        mask, origin = mask[::-1], origin + axes[:, 2] * spacing[2] * (len(mask) - 1)
+        axes = axes * [1, 1, -1]
+    image, label = _roi(mask, chosen.label, path.name)
+    image.SetSpacing([float(s) for s in spacing])
+    image.SetOrigin(origin.tolist())
+    image.SetDirection(axes.ravel().tolist())
+    return Roi(image, label)
+
+
+def _read_label_map(path: Path, wanted: str | int | None) -> Roi:
+    image, _ = read_volume(path)
+    stored = sitk.GetArrayViewFromImage(image)
+    described = _slicer_segments(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        layers = stored[np.newaxis]
+    elif described:
+        layers = np.moveaxis(stored, -1, 0)
+    else:
+        raise InputError(
+            f"{path.name} has {image.GetNumberOfComponentsPerPixel()} values a voxel; expected one label. Save the "
+            "ROI as a label map."
+        )
+    found = {
+        (layer, number): count for layer, labels in enumerate(layers) for number, count in _count(labels, path.name)
+    }
+    offered = [s._replace(voxels=found.pop((s.layer, s.number), 0)) for s in described]
+    offered += [Segment(number, str(number), layer, count) for (layer, number), count in found.items()]
+    chosen = choose_segment(offered, wanted, path.name)
+    mask, label = _roi(layers[chosen.layer] == chosen.number, chosen.label, path.name)
+    mask.CopyInformation(image)
+    return Roi(mask, label)
+
+
+def _count(labels: np.ndarray, name: str) -> list[tuple[int, int]]:
+    """List the non-zero labels of a (z, y, x) map, each with its number of voxels."""
+    if labels.min() < 0:
+        raise InputError(
+            f"{name} has negative values (lowest {labels.min():g}); expected labels from 0. It looks like the CT "
+            "itself: give the mask."
+        )
+    values, counts = np.unique(labels[labels != 0], return_counts=True)
+    whole = np.isfinite(values) & (values == np.rint(values))
+    if not whole.all():
+        raise InputError(
+            f"{name} has values that are no labels ({values[~whole][0]:g}); expected whole numbers. Threshold a "
+            "probability map first; an image is not a mask."
+        )
+    return [(int(v), int(n)) for v, n in zip(values, counts, strict=True)]
+
+
+def _slicer_segments(image: sitk.Image) -> list[Segment]:
+    """List what a `.seg.nrrd` says of its segments; before Slicer 4.11 each had a layer of its own, with label 1."""
+    keys = set(image.GetMetaDataKeys())
+    layered = image.GetNumberOfComponentsPerPixel() > 1
+
+    def said(number: int, what: str, otherwise: int | str) -> str:
+        key = f"Segment{number}_{what}"
+        return str(image.GetMetaData(key)) if key in keys else str(otherwise)
+
+    names = (re.fullmatch(r"Segment(\d+)_Name", key) for key in keys)
+    numbers = sorted(int(match[1]) for match in names if match)
+    return [
+        Segment(
+            number=int(said(i, "LabelValue", 1)),
+            label=said(i, "Name", i),
+            layer=int(said(i, "Layer", i if layered else 0)),
+        )
+        for i in numbers
+    ]

@@ -1,0 +1,548 @@
+"""DICOM CT from small real files: order, geometry, Hounsfield units, and everything that must be refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    MRImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    RLELossless,
+    generate_uid,
+)
+
+from GTRStagingLib.dicom import list_series, read_slices
+from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.images import read_scan
+
+AXIAL = (1, 0, 0, 0, 1, 0)
+CORONAL = (1, 0, 0, 0, 0, -1)
+FEET_FIRST_PRONE = (1, 0, 0, 0, -1, 0)  # normal towards the feet
+OBLIQUE = (0.8, 0.6, 0, -0.6 * 0.8, 0.8 * 0.8, 0.6)  # two turns with sides 3-4-5
+ORIGIN = (-12.5, -30.25, 101.0)
+ROWS, COLUMNS = 12, 16
+PIXEL_MM = (0.75, 0.5)  # between rows, between columns
+
+
+def shared(name: str) -> Path:
+    """Public test data; skipped where it is absent, but never in CI."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get("GTR_TEST_DATA", beside)) / name
+    if not path.exists():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"test data {name} is not here")
+    return path
+
+
+def stored(k: int) -> np.ndarray:
+    """(rows, columns) int16 stored values of slice k: no two slices, rows or columns alike."""
+    rows, columns = np.mgrid[:ROWS, :COLUMNS]
+    return (100 * k + 16 * rows + columns).astype(np.int16)
+
+
+def a_slice(k: int, orientation: tuple[float, ...], step: float, uids: dict[str, str]) -> Dataset:
+    """One CT slice, k steps (mm) along the normal from ORIGIN; HU = stored - 1024."""
+    d = Dataset()
+    d.file_meta = FileMetaDataset()
+    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d.SOPClassUID, d.SOPInstanceUID = CTImageStorage, generate_uid()
+    d.StudyInstanceUID, d.SeriesInstanceUID, d.FrameOfReferenceUID = uids["study"], uids["series"], uids["frame"]
+    d.PatientName, d.PatientID, d.PatientBirthDate, d.PatientSex = "Doe^Jane", "MRN-4711", "19500102", "F"
+    d.AccessionNumber, d.StudyID, d.ReferringPhysicianName = "ACC-9", "1", ""
+    d.StudyDate, d.StudyTime, d.ContentDate, d.ContentTime = "20240102", "101010", "20240102", "101010"
+    d.AcquisitionDate, d.AcquisitionTime, d.AcquisitionNumber = "20240102", "101010", 1
+    d.Modality, d.Manufacturer, d.ImageType = "CT", "Maker", ["ORIGINAL", "PRIMARY", "AXIAL"]
+    d.ConvolutionKernel, d.KVP, d.SliceThickness = "B30f", 120, step
+    d.SeriesNumber, d.SeriesDescription, d.InstanceNumber = 3, "portal venous", k + 1
+    d.PatientPosition, d.PositionReferenceIndicator = "HFS", ""
+    d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
+    d.Rows, d.Columns, d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = ROWS, COLUMNS, 16, 16, 15, 1
+    d.RescaleSlope, d.RescaleIntercept, d.RescaleType = 1, -1024, "HU"
+    normal = np.cross(orientation[:3], orientation[3:])
+    d.ImagePositionPatient = [f"{x:.6f}" for x in np.array(ORIGIN) + k * step * normal]
+    d.ImageOrientationPatient, d.PixelSpacing = list(orientation), list(PIXEL_MM)
+    d.PixelData = stored(k).tobytes()
+    return d
+
+
+def a_series(
+    n: int = 6, *, orientation: tuple[float, ...] = AXIAL, step: float = 2.5, study: str = ""
+) -> list[Dataset]:
+    """Slices in order of position."""
+    uids = {"study": study or generate_uid(), "series": generate_uid(), "frame": generate_uid()}
+    return [a_slice(k, orientation, step, uids) for k in range(n)]
+
+
+def save(path: Path, d: Dataset) -> Path:
+    d.file_meta.MediaStorageSOPClassUID, d.file_meta.MediaStorageSOPInstanceUID = d.SOPClassUID, d.SOPInstanceUID
+    path.parent.mkdir(parents=True, exist_ok=True)
+    d.save_as(path, enforce_file_format=True)
+    return path
+
+
+def write(folder: Path, slices: list[Dataset], *, name: str = "IM{}.dcm") -> Path:
+    """Slice k as IMk.dcm."""
+    for k, d in enumerate(slices):
+        save(folder / name.format(k), d)
+    return folder
+
+
+def move(d: Dataset, mm: float, axis: int = 2) -> None:
+    position = [float(x) for x in d.ImagePositionPatient]
+    position[axis] += mm
+    d.ImagePositionPatient = position
+
+
+def voxels(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image)
+
+
+EXPECTED_HU = np.stack([stored(k).astype(int) - 1024 for k in range(6)])
+
+
+def test_slices_are_ordered_by_position_whatever_their_names_and_numbers(tmp_path: Path) -> None:
+    slices = a_series()
+    for k, d in enumerate(slices):
+        d.InstanceNumber = 6 - k
+        save(tmp_path / f"IM{(k * 5 + 3) % 6}", d)
+    scan = read_scan(tmp_path)
+    assert (voxels(scan.image) == EXPECTED_HU).all()
+    assert scan.image.GetPixelID() == sitk.sitkInt16
+    assert (scan.format, scan.intensity, scan.spacing_known, scan.warnings) == ("DICOM series", "HU", True, ())
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, FEET_FIRST_PRONE, OBLIQUE])
+def test_every_voxel_lies_where_dicom_says(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    slices = a_series(4, orientation=orientation)
+    image = read_scan(write(tmp_path, slices)).image
+    hu = voxels(image)
+    for k, d in enumerate(slices):
+        for row, column in ((0, 0), (3, 10), (11, 15)):
+            # PS3.3 C.7.6.2.1.1: the first three cosines are the direction in which the column index grows.
+            along = PIXEL_MM[1] * column * np.array(orientation[:3]) + PIXEL_MM[0] * row * np.array(orientation[3:])
+            point = np.array(d.ImagePositionPatient, dtype=float) + along
+            index = image.TransformPhysicalPointToIndex(point.tolist())
+            assert np.allclose(image.TransformIndexToPhysicalPoint(index), point, atol=1e-4)
+            assert hu[index[::-1]] == stored(k)[row, column] - 1024
+
+
+def test_rescale_is_applied_slice_by_slice_and_fractions_survive(tmp_path: Path) -> None:
+    slices = a_series(3)
+    rules = [(1, -1024), (0.5, -1000.25), (2, 7)]
+    for d, rule in zip(slices, rules, strict=True):
+        d.RescaleSlope, d.RescaleIntercept = rule
+    scan = read_scan(write(tmp_path, slices))
+    expected = np.stack([stored(k) * slope + intercept for k, (slope, intercept) in enumerate(rules)])
+    assert scan.image.GetPixelID() == sitk.sitkFloat32
+    assert (voxels(scan.image) == expected).all()
+
+
+def test_values_beyond_int16_become_float(tmp_path: Path) -> None:
+    slices = a_series(2)
+    slices[1].RescaleSlope = 200
+    image = read_scan(write(tmp_path, slices)).image
+    assert image.GetPixelID() == sitk.sitkFloat32
+    assert voxels(image)[1, -1, -1] == (100 + 16 * 11 + 15) * 200 - 1024
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, RLELossless, JPEGLSLossless])
+def test_transfer_syntaxes(tmp_path: Path, syntax: str) -> None:
+    slices = a_series()
+    for d in slices:
+        if syntax == ImplicitVRLittleEndian:
+            d.file_meta.TransferSyntaxUID = syntax
+        else:
+            d.compress(syntax, generate_instance_uid=False)
+    assert (voxels(read_scan(write(tmp_path, slices)).image) == EXPECTED_HU).all()
+
+
+def test_slices_can_be_decoded_alone(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_series())
+    assert (read_slices([folder / "IM4.dcm", folder / "IM1.dcm"]) == EXPECTED_HU[[4, 1]]).all()
+
+
+def test_a_missing_slice_is_named_with_its_place(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / "IM2.dcm").unlink()
+    (folder / "IM3.dcm").unlink()
+    with pytest.raises(
+        GeometryError, match=r"2 slice.* missing.* 2\.5 mm.*IM1\.dcm and IM4\.dcm \(103\.50 to 111\.00 mm"
+    ):
+        read_scan(folder)
+
+
+def test_of_three_slices_the_missing_one_is_found_too(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_series(4))
+    (folder / "IM2.dcm").unlink()
+    with pytest.raises(GeometryError, match=r"1 slice.* missing.*IM1\.dcm and IM3\.dcm"):
+        read_scan(folder)
+
+
+def test_a_duplicated_slice_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / "copy of IM4.dcm").write_bytes((folder / "IM4.dcm").read_bytes())
+    with pytest.raises(GeometryError, match=r"one position: (IM4\.dcm and copy of IM4|copy of IM4\.dcm and IM4)\.dcm;"):
+        read_scan(folder)
+
+
+def test_two_time_points_in_one_series_are_duplicates(tmp_path: Path) -> None:
+    slices = a_series(4)
+    again = a_series(4)
+    for d in again:
+        d.SeriesInstanceUID, d.AcquisitionTime = slices[0].SeriesInstanceUID, "111111"
+    write(tmp_path, slices)
+    write(tmp_path, again, name="late{}.dcm")
+    with pytest.raises(GeometryError, match=r"one position.* and 1 more; .*phases"):
+        read_scan(tmp_path)
+
+
+def test_mixed_spacing_names_the_files(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices[3:]:
+        move(d, 1.0)
+    with pytest.raises(
+        GeometryError, match=r"steps of 2\.5 to 3\.5 mm, usually 2\.5 mm, but 3\.5 mm between IM2\.dcm and IM3\.dcm"
+    ):
+        read_scan(write(tmp_path, slices))
+
+
+def test_a_spacing_that_drifts_is_mixed_though_no_step_stands_out(tmp_path: Path) -> None:
+    slices = a_series(40)
+    for k, d in enumerate(slices[20:]):
+        move(d, 0.06 * k)
+    with pytest.raises(GeometryError, match=r"steps of 2\.5 to 2\.56 mm"):
+        read_scan(write(tmp_path, slices))
+
+
+@pytest.mark.parametrize(("shift_mm", "accepted"), [(0.08, True), (0.15, False)])
+def test_the_tolerance_of_a_step(tmp_path: Path, shift_mm: float, accepted: bool) -> None:
+    slices = a_series()
+    for d in slices[3:]:
+        move(d, shift_mm)
+    folder = write(tmp_path, slices)
+    if accepted:
+        assert read_scan(folder).image.GetSize()[2] == 6
+    else:
+        with pytest.raises(GeometryError, match="Mixed spacing"):
+            read_scan(folder)
+
+
+def test_positions_rounded_to_a_tenth_are_accepted(tmp_path: Path) -> None:
+    slices = a_series(40, step=0.625)
+    for d in slices:
+        d.ImagePositionPatient = [round(float(x), 1) for x in d.ImagePositionPatient]
+    assert read_scan(write(tmp_path, slices)).image.GetSpacing()[2] == pytest.approx(0.625, abs=0.005)
+
+
+def test_gantry_tilt_is_refused_with_its_angle(tmp_path: Path) -> None:
+    slices = a_series()
+    for k, d in enumerate(slices):
+        move(d, 2.5 * k * np.tan(np.radians(12)), axis=1)
+    with pytest.raises(GeometryError, match=r"leans by 12\.0° from IM0\.dcm to IM5\.dcm.*dcm2niix"):
+        read_scan(write(tmp_path, slices))
+
+
+def test_a_lean_of_rounded_orientations_is_accepted(tmp_path: Path) -> None:
+    slices = a_series(100)
+    for k, d in enumerate(slices):
+        move(d, 2.5 * k * np.tan(np.radians(0.05)), axis=1)
+    assert read_scan(write(tmp_path, slices)).image.GetSize()[2] == 100
+
+
+def test_a_slice_shifted_sideways_is_named(tmp_path: Path) -> None:
+    slices = a_series()
+    move(slices[3], 4.0, axis=0)
+    with pytest.raises(GeometryError, match=r"IM3\.dcm is shifted sideways by 4\.00 mm"):
+        read_scan(write(tmp_path, slices))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "what"),
+    [
+        ("PixelSpacing", [0.75, 0.8], "pixel spacing"),
+        ("ImageOrientationPatient", list(CORONAL), "orientation"),
+        ("Rows", 11, "matrix size"),
+    ],
+)
+def test_mixed_headers_name_the_odd_file(tmp_path: Path, keyword: str, value: object, what: str) -> None:
+    slices = a_series()
+    setattr(slices[2], keyword, value)
+    slices[2].PixelData = slices[2].PixelData[: slices[2].Rows * COLUMNS * 2]
+    with pytest.raises(GeometryError, match=rf"Mixed {what}.* in IM2\.dcm; expected one"):
+        read_scan(write(tmp_path, slices))
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_absent_geometry_names_the_file(tmp_path: Path, keyword: str) -> None:
+    slices = a_series(3)
+    delattr(slices[1], keyword)
+    with pytest.raises(GeometryError, match=rf"IM1\.dcm: {keyword} is missing"):
+        read_scan(write(tmp_path, slices))
+
+
+def test_axes_that_are_not_perpendicular_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(GeometryError, match="perpendicular unit vectors"):
+        read_scan(write(tmp_path, a_series(3, orientation=(1, 0, 0, 0.1, 1, 0))))
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_absent_rescale_names_the_file(tmp_path: Path, keyword: str) -> None:
+    slices = a_series(3)
+    delattr(slices[1], keyword)
+    with pytest.raises(InputError, match=rf"IM1\.dcm: no {keyword}.*Hounsfield"):
+        read_scan(write(tmp_path, slices))
+
+
+@pytest.mark.parametrize("unit", ["US", ""])
+def test_a_unit_that_is_not_told_is_taken_for_hu(tmp_path: Path, unit: str) -> None:
+    slices = a_series()
+    for d in slices:
+        d.RescaleType = unit
+    assert (voxels(read_scan(write(tmp_path, slices)).image) == EXPECTED_HU).all()
+
+
+def test_another_unit_than_hu_is_refused(tmp_path: Path) -> None:
+    slices = a_series(3)
+    for d in slices:
+        d.RescaleType = "MGML"
+    with pytest.raises(InputError, match="values in MGML; expected HU"):
+        read_scan(write(tmp_path, slices))
+
+
+def test_rgb_is_refused(tmp_path: Path) -> None:
+    slices = a_series(3)
+    for d in slices:
+        d.SamplesPerPixel, d.PhotometricInterpretation, d.PlanarConfiguration = 3, "RGB", 0
+        d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 8, 8, 7, 0
+        d.PixelData = bytes(ROWS * COLUMNS * 3)
+    with pytest.raises(InputError, match=r"IM0\.dcm: 3 value.*RGB; expected 1, MONOCHROME2"):
+        read_scan(write(tmp_path, slices))
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless])
+def test_truncated_pixels_name_the_file(tmp_path: Path, syntax: str | None) -> None:
+    slices = a_series(3)
+    if syntax:
+        slices[1].compress(syntax, generate_instance_uid=False)
+    folder = write(tmp_path, slices)
+    whole = (folder / "IM1.dcm").read_bytes()
+    (folder / "IM1.dcm").write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=r"IM1\.dcm: its pixels cannot be decoded"):
+        read_scan(folder)
+
+
+@pytest.mark.parametrize("length", [0, 100, 400])
+def test_a_file_cut_within_its_header_is_not_skipped(tmp_path: Path, length: int) -> None:
+    folder = write(tmp_path, a_series(3))
+    (folder / "IM2.dcm").write_bytes((folder / "IM2.dcm").read_bytes()[:length])
+    with pytest.raises(InputError, match=r"IM2\.dcm"):
+        read_scan(folder)
+
+
+def test_other_files_and_sub_folders(tmp_path: Path) -> None:
+    slices = a_series()
+    write(tmp_path / "a", slices[:3])
+    write(tmp_path / "b" / "c", slices[3:])
+    (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"an index of these files")
+    assert (voxels(read_scan(tmp_path).image) == EXPECTED_HU).all()
+
+
+def test_mr_is_not_ct(tmp_path: Path) -> None:
+    slices = a_series(4)
+    for d in slices:
+        d.Modality, d.SOPClassUID = "MR", MRImageStorage
+    with pytest.raises(InputError, match=r"No CT images: found MR \(4 file"):
+        read_scan(write(tmp_path, slices))
+    with pytest.raises(InputError, match=r"No CT images: found MR \(1 file"):
+        read_scan(tmp_path / "IM0.dcm")
+
+
+def test_localizers_are_left_out_and_reported(tmp_path: Path) -> None:
+    slices = a_series()
+    scout = a_series(1)[0]
+    scout.SeriesInstanceUID = slices[0].SeriesInstanceUID
+    scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    scan = read_scan(write(tmp_path, [*slices, scout]))
+    assert scan.image.GetSize()[2] == 6
+    assert scan.warnings == ("Left out: 1 file(s) of CT localizer.",)
+
+
+@pytest.fixture
+def two_series(tmp_path: Path) -> tuple[Path, str, str]:
+    """Arterial (number 2, 3 slices) and portal venous (number 3, 4 slices) with their UIDs."""
+    arterial, portal = a_series(3), a_series(4)
+    for d in arterial:
+        d.SeriesNumber, d.SeriesDescription, d.SeriesInstanceUID = 2, "arterial", "1.2.826.0.1.77"
+    for d in portal:
+        d.SeriesInstanceUID = "1.2.826.0.1.78"
+    write(tmp_path, arterial, name="a{}")
+    write(tmp_path, portal, name="p{}")
+    return tmp_path, "1.2.826.0.1.77", "1.2.826.0.1.78"
+
+
+def test_several_series_must_be_chosen_from(two_series: tuple[Path, str, str]) -> None:
+    folder, first, second = two_series
+    with pytest.raises(InputError, match=r"2 CT series; expected one.*--series") as caught:
+        read_scan(folder)
+    assert f"number 2, 'arterial', 3 CT slices, UID {first}" in str(caught.value)
+    assert f"number 3, 'portal venous', 4 CT slices, UID {second}" in str(caught.value)
+    assert [(s.uid, s.number, s.modality, s.n_slices) for s in list_series(folder)] == [
+        (first, 2, "CT", 3),
+        (second, 3, "CT", 4),
+    ]
+
+
+@pytest.mark.parametrize("choice", ["1.2.826.0.1.78", "3", ".78", "8"])
+def test_a_series_is_chosen_by_uid_number_or_suffix(two_series: tuple[Path, str, str], choice: str) -> None:
+    scan = read_scan(two_series[0], series=choice)
+    assert scan.image.GetSize()[2] == 4
+    assert scan.identifiers["SeriesInstanceUID"] == two_series[2]
+
+
+def test_a_choice_of_series_that_fits_none_or_both(two_series: tuple[Path, str, str]) -> None:
+    with pytest.raises(InputError, match="--series 9 fits no CT series"):
+        read_scan(two_series[0], series="9")
+    for path in two_series[0].iterdir():
+        d = pydicom.dcmread(path)
+        d.SeriesNumber = 5
+        d.save_as(path)
+    with pytest.raises(InputError, match="--series 5 fits 2 CT series"):
+        read_scan(two_series[0], series="5")
+
+
+def test_a_single_file_is_one_slice_and_says_so(tmp_path: Path) -> None:
+    scan = read_scan(write(tmp_path, a_series()) / "IM2.dcm")
+    assert scan.image.GetSpacing() == pytest.approx((0.5, 0.75, 2.5))
+    assert (voxels(scan.image) == EXPECTED_HU[[2]]).all()
+    assert "folder" in scan.warnings[0]
+
+
+def test_slices_further_apart_than_the_header_says_are_reported(tmp_path: Path) -> None:
+    scan = read_scan(write(tmp_path, a_series(6)[::2]))  # every second slice: an even stack
+    assert scan.image.GetSpacing()[2] == pytest.approx(5)
+    assert scan.warnings == ("Slices lie 5 mm apart, the header says 2.5 mm: some in between may be missing.",)
+
+
+def test_the_digest_is_of_the_content_not_of_the_names(tmp_path: Path) -> None:
+    slices = a_series()
+    first = read_scan(write(tmp_path / "a", slices)).digest
+    assert read_scan(write(tmp_path / "b", slices, name="z{}")).digest == first
+    assert read_scan(write(tmp_path / "c", slices[::-1])).digest == first
+    slices[3].PixelData = slices[4].PixelData
+    assert read_scan(write(tmp_path / "d", slices)).digest != first
+
+
+def test_identifiers_stay_among_the_identifiers(tmp_path: Path) -> None:
+    scan = read_scan(write(tmp_path, a_series()))
+    assert scan.acquisition["ConvolutionKernel"] == "B30f"
+    assert scan.acquisition["ImageType"] == "ORIGINAL/PRIMARY/AXIAL"
+    assert scan.identifiers["PatientName"] == "Doe^Jane"
+    assert scan.identifiers["InputPath"] == str(tmp_path)
+    for secret in ("Doe", "4711", "1950", "ACC-9", "20240102", str(tmp_path), "2.25", "portal"):
+        assert secret not in repr(scan)
+
+
+def enhanced(slices: list[Dataset]) -> Dataset:
+    return highdicom.legacy.LegacyConvertedEnhancedCTImage(slices, generate_uid(), 4, generate_uid(), 1)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, OBLIQUE])
+def test_multi_frame_reads_as_its_series_does(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    slices = a_series(orientation=orientation)
+    slices[2].RescaleSlope = 0.5
+    series = read_scan(write(tmp_path / "series", slices))
+    one = save(tmp_path / "one.dcm", enhanced([slices[i] for i in (4, 0, 5, 2, 1, 3)]))
+    scan = read_scan(one)
+    assert scan.format == "DICOM multi-frame"
+    assert (voxels(scan.image) == voxels(series.image)).all()
+    assert np.allclose(scan.image.GetOrigin(), series.image.GetOrigin())
+    assert np.allclose(scan.image.GetDirection(), series.image.GetDirection())
+    assert np.allclose(scan.image.GetSpacing(), series.image.GetSpacing())
+
+
+def test_multi_frame_alone_in_a_folder(tmp_path: Path) -> None:
+    save(tmp_path / "one", enhanced(a_series()))
+    assert (voxels(read_scan(tmp_path).image) == EXPECTED_HU).all()
+
+
+def test_multi_frame_gaps_name_the_frames(tmp_path: Path) -> None:
+    slices = a_series()
+    with pytest.raises(GeometryError, match=r"1 slice.* missing.*frame 3 and frame 4"):
+        read_scan(save(tmp_path / "one.dcm", enhanced([slices[i] for i in (0, 1, 2, 4, 5)])))
+
+
+def test_truncated_multi_frame(tmp_path: Path) -> None:
+    one = save(tmp_path / "one.dcm", enhanced(a_series()))
+    one.write_bytes(one.read_bytes()[:-300])
+    with pytest.raises(InputError, match=r"one\.dcm: its pixels cannot be decoded"):
+        read_scan(one)
+
+
+def test_multi_frame_without_positions_has_no_geometry(tmp_path: Path) -> None:
+    d = a_series(1)[0]
+    d.SOPClassUID, d.NumberOfFrames = MultiFrameGrayscaleWordSecondaryCaptureImageStorage, 3
+    d.PixelData = d.PixelData * 3
+    with pytest.raises(GeometryError, match=r"one\.dcm: 3 frames without positions"):
+        read_scan(save(tmp_path / "one.dcm", d))
+
+
+def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    for name, reason in (("gone", "No such file"), ("link", "No such file"), ("file/x", "Not a directory")):
+        with pytest.raises(InputError, match=reason):
+            read_scan(tmp_path / name)
+    with pytest.raises(InputError, match="found no DICOM files"):
+        read_scan(tmp_path / "empty")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights as POSIX has them")
+@pytest.mark.parametrize("locked", [".", "sub", "IM1.dcm"])
+def test_without_the_right_to_read(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, locked: str) -> None:
+    folder = write(tmp_path / "scan", a_series(3))
+    write(folder / "sub", a_series(1), name="x{}.dcm")
+    for private in (tmp_path, tmp_path_factory.getbasetemp(), tmp_path_factory.getbasetemp().parent):
+        private.chmod(0o755)
+    (folder / locked).chmod(0)
+    program = (
+        "import os, sys\nfrom pathlib import Path\nimport pydicom\n"
+        "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.images import read_scan\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"  # rights do not bind root
+        "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: sys.exit(f'refused: {error}')"
+    )
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
+    (folder / locked).chmod(0o755)
+    assert done.stderr.startswith("refused:")
+    assert f"{'scan' if locked == '.' else locked}: Permission denied" in done.stderr
+
+
+def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom pathlib import Path\nsys.modules['pydicom'] = None\n"  # as if it were not installed
+        "from GTRStagingLib.images import read_scan\nread_scan(Path(sys.argv[1]))"
+    )
+    folder = write(tmp_path, a_series(1))
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
+    assert "InputError: Reading this DICOM needs pydicom: pip install 'gtrstaging[dicom]'" in done.stderr
+
+
+def test_a_real_ct() -> None:
+    scan = read_scan(shared("ct/ct_3slice_dicom"))
+    files = [pydicom.dcmread(f) for f in sorted(shared("ct/ct_3slice_dicom").glob("*.dcm"))]
+    files.sort(key=lambda d: float(d.ImagePositionPatient[2]))
+    expected = np.stack([d.pixel_array.astype(int) + int(d.RescaleIntercept) for d in files])
+    assert (voxels(scan.image) == expected).all()
+    assert scan.image.GetOrigin() == pytest.approx([float(x) for x in files[0].ImagePositionPatient])
+    assert scan.image.GetSpacing() == pytest.approx((0.810547, 0.810547, 1))
