@@ -1,3 +1,55 @@
-"""GTR Staging."""
+"""T staging of gastric cancer on portal-venous CT: from a scan to a stage, and to how far to trust it.
+
+Research use only. The way of a case, each step in a file of that name::
+
+    scan = images.read_scan(path)                 # DICOM, NIfTI, NRRD, MetaImage or PNG -> Scan
+    tumour = rois.read_roi(mask, segment=1)       # DICOM SEG, .seg.nrrd or label map -> Roi
+    model = weights.load("untrained")             # a folder: weights and their card -> Model
+    result = staging.stage_case(scan, model=model, tumour=tumour)
+    report.write_outputs(result, out)             # result.json, attention.nrrd, overlay.png, report.html
+
+Inside `stage_case`: `keyslice` chooses the slice, `preprocess` prepares it and its neighbours by the model's `recipe`,
+`network` classifies them in one pass, `voting` counts, `attention` lays the heat map on the anatomy, `agreement`
+compares it with the ROI. `geometry` knows where every voxel lies; `errors` says what went wrong and what to do.
+
+Importing this package loads nothing but these lines: names are looked up when they are used.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "TStage": "stages",
+    "StagingError": "errors",
+    "InputError": "errors",
+    "GeometryError": "errors",
+    "WeightsError": "errors",
+    "Cancelled": "errors",
+    "Scan": "images",
+    "read_scan": "images",
+    "Roi": "rois",
+    "read_roi": "rois",
+    "KeySlice": "keyslice",
+    "Recipe": "recipe",
+    "Prediction": "voting",
+    "SlicePrediction": "voting",
+    "Attention": "attention",
+    "Agreement": "agreement",
+    "Model": "weights",
+    "ModelCard": "weights",
+    "Provenance": "staging",
+    "StagingResult": "staging",
+    "stage_case": "staging",
+    "write_outputs": "report",
+    "make_phantom": "phantom",
+}
+
+__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'GTRStagingLib' has no attribute {name!r}")
+    return getattr(import_module(f"GTRStagingLib.{_WHERE[name]}"), name)

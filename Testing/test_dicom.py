@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import highdicom
@@ -510,11 +511,12 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="rights as POSIX has them")
 @pytest.mark.parametrize("locked", [".", "sub", "IM1.dcm"])
-def test_without_the_right_to_read(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, locked: str) -> None:
+def test_without_the_right_to_read(tmp_path: Path, locked: str) -> None:
     folder = write(tmp_path / "scan", a_series(3))
     write(folder / "sub", a_series(1), name="x{}.dcm")
-    for private in (tmp_path, tmp_path_factory.getbasetemp(), tmp_path_factory.getbasetemp().parent):
-        private.chmod(0o755)
+    for private in (tmp_path, *tmp_path.parents):  # pytest's own folders are closed to other users
+        if private.stat().st_uid == os.geteuid() and private.is_relative_to(tempfile.gettempdir()):
+            private.chmod(private.stat().st_mode | 0o055)
     (folder / locked).chmod(0)
     program = (
         "import os, sys\nfrom pathlib import Path\nimport pydicom\n"

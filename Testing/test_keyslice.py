@@ -31,7 +31,7 @@ def test_no_slice_outside_the_scan(a_ct, index):
         keyslice.by_index(a_ct, index)
 
 
-@pytest.mark.parametrize("mm, index", [(-400, 0), (-398.1, 0), (-397.9, 1), (-368, 8), (-366.1, 8), (-401.9, 0)])
+@pytest.mark.parametrize(("mm", "index"), [(-400, 0), (-398.1, 0), (-397.9, 1), (-368, 8), (-366.1, 8), (-401.9, 0)])
 def test_a_position_takes_the_nearest_slice(a_ct, mm, index):
     key = keyslice.by_position(a_ct, mm)
     assert (key.index, key.chosen_by) == (index, "position")

@@ -75,7 +75,7 @@ def test_the_detail_lies_at_its_true_place(shift):
     assert torch.count_nonzero(detail.abs() > 1e-6) == 1
 
 
-@pytest.mark.parametrize("shift, corner", [((0, 0), (14, 14)), ((3, -4), (17, 10)), ((99, -99), (28, 0))])
+@pytest.mark.parametrize(("shift", "corner"), [((0, 0), (14, 14)), ((3, -4), (17, 10)), ((99, -99), (28, 0))])
 def test_the_crop_stays_inside(shift, corner):
     assert crop_corner((56, 56), shift) == corner
 

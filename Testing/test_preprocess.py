@@ -149,8 +149,9 @@ def test_values_without_anything_negative_are_no_hu():
 
 
 @pytest.mark.parametrize(
-    "slices, index, step, expected",
-    [(9, 4, 1, (-1, 0, 1)), (9, 0, 1, (0, 1)), (9, 8, 1, (-1, 0)), (1, 0, 1, (0,)), (9, 4, 3, (-3, 0, 3)), (9, 1, 3, (0, 3))],
+    ("slices", "index", "step", "expected"),
+    [(9, 4, 1, (-1, 0, 1)), (9, 0, 1, (0, 1)), (9, 8, 1, (-1, 0)), (1, 0, 1, (0,)),
+     (9, 4, 3, (-3, 0, 3)), (9, 1, 3, (0, 3))],
 )  # fmt: skip
 def test_the_neighbours_that_exist_vote(slices, index, step, expected):
     assert voting_slices(slices, index, step) == expected
@@ -162,7 +163,7 @@ def test_the_neighbours_that_exist_vote(slices, index, step, expected):
         assert z == pytest.approx(-400 + 4 * (index + offset))
 
 
-@pytest.mark.parametrize("mm, step", [(None, 1), (1.0, 1), (4.0, 1), (5.9, 1), (6.1, 2), (12.0, 3)])
+@pytest.mark.parametrize(("mm", "step"), [(None, 1), (1.0, 1), (4.0, 1), (5.9, 1), (6.1, 2), (12.0, 3)])
 def test_neighbours_by_distance(a_ct, mm, step):
     assert neighbour_step(a_ct, mm) == step
 

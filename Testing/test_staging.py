@@ -16,8 +16,8 @@ from GTRStagingLib.network import classify
 from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.rois import Roi, read_roi
-from GTRStagingLib.staging import STEPS, stage_case
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import STEPS, stage_case
 from GTRStagingLib.weights import Model
 
 
@@ -188,7 +188,7 @@ def test_the_planted_tumour_is_found_where_it_lies_on_an_oblique_flipped_scan():
 # -- the key slice -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index, offsets", [(0, (0, 1)), (8, (-1, 0))])
+@pytest.mark.parametrize(("index", "offsets"), [(0, (0, 1)), (8, (-1, 0))])
 def test_a_key_slice_at_either_end_votes_with_two_and_says_so(a_ct, a_model, index, offsets):
     result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, index))
     assert result.slices.offsets == offsets
