@@ -1,0 +1,170 @@
+"""Phantoms as files: a DICOM series with its SEG, or NIfTI; the truth as JSON beside them."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import new_folder
+from GTRStagingLib.phantom import Phantom
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    import pydicom
+
+WHEN = datetime(2020, 1, 1, 12)
+"""Phantoms have no date of their own, and the same phantom must give the same files."""
+
+AIR_STORED = 1024
+"""Stored value 0 is -1024 HU, as most scanners have it."""
+
+
+def write_dicom(phantom: Phantom, folder: Path) -> None:
+    """Write `ct/0001.dcm` and on, `tumour_seg.dcm` (one segment, 'tumour') and `truth.json`; all of it or nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and is not empty, or pydicom or highdicom is missing.
+    """
+    try:
+        import highdicom  # noqa: F401
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"Writing DICOM needs {error.name}: pip install 'gtrstaging[dicom]'.") from error
+    _require_free(folder)
+    with new_folder(folder) as work:
+        (work / "ct").mkdir()
+        slices = [_ct_slice(phantom, k) for k in range(phantom.ct.GetDepth())]
+        for k, slice_ in enumerate(slices):
+            slice_.save_as(work / "ct" / f"{k + 1:04d}.dcm", enforce_file_format=True)
+        _segmentation(phantom, slices).save_as(work / "tumour_seg.dcm")
+        _write_truth(phantom, work)
+
+
+def write_nifti(phantom: Phantom, folder: Path) -> None:
+    """Write `ct.nii.gz`, `tumour.nii.gz` and `truth.json`; all of it or nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and is not empty.
+    """
+    _require_free(folder)
+    with new_folder(folder) as work:
+        for name, image in (("ct", phantom.ct), ("tumour", phantom.tumour)):
+            path = str(work / f"{name}.nii.gz")
+            sitk.WriteImage(image, path)
+            # ITK does not notice a full disk.
+            written = sitk.GetArrayFromImage(sitk.ReadImage(path))
+            if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
+                raise OSError(f"{name}.nii.gz was not written whole; is the disk full?")
+        _write_truth(phantom, work)
+
+
+def _require_free(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    if folder.exists():
+        raise InputError(f"{folder} exists and is not an empty folder; expected a new one. Choose another --out.")
+
+
+def _write_truth(phantom: Phantom, folder: Path) -> None:
+    truth = {
+        "note": f"Synthetic CT, no patient. {RESEARCH_USE_ONLY}",
+        "stage": phantom.stage.name,
+        "seed": phantom.seed,
+        "depth_mm": round(phantom.depth_mm, 2),
+        "anatomy": asdict(phantom.anatomy),
+    }
+    (folder / "truth.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+
+
+def _ct_slice(phantom: Phantom, k: int) -> "pydicom.Dataset":
+    """One slice as a CT Image Storage dataset."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    image, identity = phantom.ct, f"PHANTOM-{phantom.seed:04d}-{phantom.stage.name}"
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = _uid(phantom, f"slice {k}")
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(phantom, "study"), _uid(phantom, "series")
+    ds.FrameOfReferenceUID = _uid(phantom, "frame")
+    ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+    ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = "CT", "GTR Staging", "Phantom"
+    ds.StudyDescription, ds.SeriesDescription = "Synthetic abdomen", f"Synthetic portal venous {phantom.stage.name}"
+    ds.BodyPartExamined, ds.ContrastBolusAgent, ds.ConvolutionKernel = "ABDOMEN", "SYNTHETIC", "SOFT"
+    ds.PatientName, ds.PatientID = f"Phantom^{phantom.stage.name}^Seed {phantom.seed}", identity
+    ds.PatientBirthDate, ds.PatientSex, ds.PatientPosition = "", "", "HFS"
+    ds.AccessionNumber, ds.StudyID, ds.ReferringPhysicianName = "", "1", ""
+    ds.StudyDate = ds.SeriesDate = ds.ContentDate = WHEN.strftime("%Y%m%d")
+    ds.StudyTime = ds.SeriesTime = ds.ContentTime = WHEN.strftime("%H%M%S")
+    ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber = 1, 1, k + 1
+    ds.KVP, ds.PositionReferenceIndicator, ds.ImageComments = "120", "", RESEARCH_USE_ONLY
+    ds.ImagePositionPatient = [f"{v:.6f}" for v in image.TransformIndexToPhysicalPoint((0, 0, k))]
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.SliceLocation = ds.ImagePositionPatient[2]
+    sx, sy, sz = image.GetSpacing()
+    ds.PixelSpacing = [f"{sy:.8f}", f"{sx:.8f}"]
+    ds.SliceThickness = ds.SpacingBetweenSlices = f"{sz:g}"
+    ds.Rows, ds.Columns = image.GetHeight(), image.GetWidth()
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = str(-AIR_STORED), "1", "HU"
+    ds.WindowCenter, ds.WindowWidth = "50", "350"
+    stored = sitk.GetArrayViewFromImage(image)[k].astype(np.int32) + AIR_STORED
+    ds.PixelData = stored.astype("<u2").tobytes()
+    return ds
+
+
+def _segmentation(phantom: Phantom, slices: "list[pydicom.Dataset]") -> "pydicom.Dataset":
+    """The tumour as a binary DICOM SEG on those slices."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="tumour",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Neoplasm,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="GTR Staging phantom", version="1", family=codes.DCM.ArtificialIntelligence
+        ),
+    )
+    segmentation = hd.seg.Segmentation(
+        source_images=slices,
+        pixel_array=sitk.GetArrayFromImage(phantom.tumour).astype(bool),
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=_uid(phantom, "seg series"),
+        series_number=2,
+        sop_instance_uid=_uid(phantom, "seg"),
+        instance_number=1,
+        manufacturer="GTR Staging",
+        manufacturer_model_name="Phantom",
+        software_versions="1",
+        device_serial_number="0",
+        content_description="Ground truth of a synthetic tumour",
+        content_label="TUMOUR",
+        series_description="Tumour (ground truth)",
+    )
+    segmentation.ContentDate, segmentation.ContentTime = WHEN.strftime("%Y%m%d"), WHEN.strftime("%H%M%S")
+    segmentation.SeriesDate, segmentation.SeriesTime = segmentation.ContentDate, segmentation.ContentTime
+    return segmentation
+
+
+def _uid(phantom: Phantom, what: str) -> str:
+    """A UID that is the same for the same phantom."""
+    from pydicom.uid import generate_uid
+
+    grid = f"{phantom.ct.GetSize()} {phantom.ct.GetSpacing()}"
+    return generate_uid(entropy_srcs=["gtrstaging phantom", str(phantom.seed), phantom.stage.name, grid, what])
