@@ -46,7 +46,7 @@ _WHERE = {
     "make_phantom": "phantom",
 }
 
-__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_WHERE, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,100 @@
+"""Results of small cases, each made once by the real way from CT to attention."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import SimpleITK as sitk
+from conftest import ct_like
+
+from GTRStagingLib import keyslice, weights
+from GTRStagingLib.images import Scan
+from GTRStagingLib.recipe import RELEASED
+from GTRStagingLib.rois import Roi
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import stage_case
+from GTRStagingLib.voting import vote
+from GTRStagingLib.weights import Model
+
+IDENTIFIERS = {"PatientName": "Doe^Jane", "PatientID": "MRN-4711", "InputPath": "/clinic/doe_jane/ct"}
+ROWS, COLUMNS = slice(12, 22), slice(18, 34)
+"""Where the ROI's box lies."""
+
+
+def scan_of(image, **changes):
+    return Scan(**{"image": image, "intensity": "HU", "spacing_known": True, "digest": "ab" * 32, "format": "NIfTI",
+                   "acquisition": {"KVP": "120"}, "identifiers": IDENTIFIERS, **changes})  # fmt: skip
+
+
+def box_on(ct, slices=slice(3, 6)):
+    mask = np.zeros(ct.GetSize()[::-1], dtype=np.uint8)
+    mask[slices, ROWS, COLUMNS] = 1
+    image = sitk.GetImageFromArray(mask)
+    image.CopyInformation(ct)
+    return Roi(image, "tumour")
+
+
+@cache
+def a_small_model():
+    return weights.untrained(depth=18)
+
+
+@cache
+def with_roi():
+    """Three slices, an ROI, an untrained model."""
+    ct = ct_like()
+    return stage_case(scan_of(ct), model=a_small_model(), tumour=box_on(ct), timings_s={"reading": 0.5})
+
+
+@cache
+def without_roi():
+    ct = ct_like()
+    return stage_case(scan_of(ct), model=a_small_model(), key_slice=keyslice.by_index(ct, 4))
+
+
+@cache
+def roi_elsewhere():
+    """The ROI has no pixel in the key slice: nothing of the agreement is defined."""
+    ct = ct_like()
+    return stage_case(
+        scan_of(ct), model=a_small_model(), tumour=box_on(ct, slice(7, 8)), key_slice=keyslice.by_index(ct, 2)
+    )
+
+
+@cache
+def one_slice():
+    ct = ct_like(shape=(1, 40, 50))
+    return stage_case(scan_of(ct), model=a_small_model())
+
+
+@cache
+def a_picture():
+    """An 8-bit picture without geometry, with an ROI, by a model of the released recipe that counts as trained."""
+    start = weights.untrained(18, "none")
+    model = Model(replace(start.card, recipe=RELEASED, status="trained", name="released"), start.network)
+    grey = np.random.default_rng(0).integers(30, 256, (1, 256, 300), dtype=np.uint8)
+    image = sitk.GetImageFromArray(grey)
+    scan = scan_of(image, intensity="windowed", spacing_known=False, format="PNG", key_index=0, acquisition={})
+    return stage_case(scan, model=model, tumour=box_on(image, slice(0, 1)))
+
+
+def split_vote(result=None):
+    """The same case, had two of its three slices said T3, by a trained model."""
+    result = result or with_roi()
+    rows = np.array([[0.1, 0.5, 0.3, 0.1], [0.05, 0.2, 0.6, 0.15], [0.1, 0.1, 0.45, 0.35]])
+    card = replace(result.model, status="trained", name="planted")
+    attention = replace(result.attention, target=TStage.T3)
+    return replace(result, prediction=vote((-1, 0, 1), rows), model=card, attention=attention, warnings=())
+
+
+def without_attention(result, *positions):
+    """The same case, had the map been empty in these slices."""
+    maps, heat = result.attention.maps.copy(), sitk.GetArrayFromImage(result.heat)
+    for position in positions:
+        maps[position] = heat[position] = 0
+    image = sitk.GetImageFromArray(heat)
+    image.CopyInformation(result.heat)
+    return replace(result, attention=replace(result.attention, maps=maps), heat=image)
+
+
+ALL = {f.__name__: f for f in (with_roi, without_roi, roi_elsewhere, one_slice, a_picture, split_vote)}

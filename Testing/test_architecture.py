@@ -1,0 +1,108 @@
+"""The house rules, held against the code: layers, silence, lazy imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import GTRStagingLib
+
+PACKAGE = Path(GTRStagingLib.__file__).parent
+MODULES = sorted(p for p in PACKAGE.glob("*.py"))
+
+LAYERS = [
+    {"__init__", "stages", "errors", "files"},
+    {"geometry", "voting", "recipe"},
+    {"keyslice", "stack"},
+    {"agreement", "preprocess", "dicom"},
+    {"images", "phantom"},
+    {"rois", "phantom_files"},
+    {"network"},
+    {"weights", "attention", "device"},
+    {"staging"},
+    {"record", "overlay"},
+    {"report"},
+    {"cli"},
+    {"__main__"},
+]
+"""Each module imports from the layers above it in this list only."""
+
+TORCH = {"network", "weights", "attention", "device"}
+"""The only modules that import torch themselves."""
+
+
+def imports(path):
+    """Names of the modules that a file imports, at its head or inside its functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            yield node.module
+            if node.module == "GTRStagingLib":
+                yield from (f"GTRStagingLib.{alias.name}" for alias in node.names)
+
+
+def own(path):
+    prefix = "GTRStagingLib."
+    return {name.removeprefix(prefix) for name in imports(path) if name.startswith(prefix)} - {"__version__"}
+
+
+def level(name):
+    found = [i for i, layer in enumerate(LAYERS) if name in layer]
+    assert found, f"{name} stands in no layer: say in test_architecture.py where it belongs"
+    return found[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_imports_point_one_way(path):
+    for name in own(path):
+        assert level(name) < level(path.stem), f"{path.stem} imports {name}"
+
+
+def test_every_layer_names_modules_that_exist():
+    assert set().union(*LAYERS) == {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_nothing_of_slicer_and_torch_in_its_rooms_only(path):
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert not roots & {"slicer", "qt", "vtk", "ctk"}
+    if path.stem not in TORCH:
+        assert not roots & {"torch", "torchvision", "pytorch_grad_cam"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_the_library_neither_prints_nor_configures(path):
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    if path.stem != "cli":
+        assert "print" not in calls
+    assert not {"logging.basicConfig", "warnings.filterwarnings", "warnings.simplefilter", "plt.figure"} & calls
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_no_file_grows_past_what_one_can_hold_in_mind(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 520
+
+
+@pytest.mark.parametrize("module", ["GTRStagingLib", "GTRStagingLib.cli"])
+def test_importing_is_free(module):
+    heavy = ("torch", "SimpleITK", "numpy", "matplotlib")
+    code = f"import {module}, sys; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_statistics_and_geometry_need_no_torch():
+    names = ", ".join(f"GTRStagingLib.{name}" for layer in LAYERS[:6] for name in sorted(layer))
+    code = f"import {names}, sys; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_all_names_what_exists():
+    assert GTRStagingLib.__all__
+    for name in GTRStagingLib.__all__:
+        assert getattr(GTRStagingLib, name) is not None

@@ -1,0 +1,219 @@
+"""The command line as a user meets it: exit codes, messages, files."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from conftest import ct_like
+
+from GTRStagingLib import attention, cli, recipe, weights
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+FILES = ["attention.nrrd", "overlay.png", "report.html", "result.json"]
+
+
+@pytest.fixture(autouse=True)
+def small_models(monkeypatch, tmp_path_factory, a_model):
+    """The user's models folder holds a small one, so that commands take a second."""
+    folder = tmp_path_factory.mktemp("home") / "models"
+    monkeypatch.setenv("GTRSTAGING_MODELS", str(folder))
+    weights.save(a_model, folder / "small")
+
+
+@pytest.fixture
+def a_case(tmp_path):
+    """A CT and a mask as NIfTI files."""
+    ct = ct_like(shape=(9, 60, 70))
+    mask = np.zeros((9, 60, 70), dtype=np.uint8)
+    mask[3:6, 20:35, 25:45] = 1
+    mask[4, 20:40, 25:45] = 1
+    roi = sitk.GetImageFromArray(mask)
+    roi.CopyInformation(ct)
+    sitk.WriteImage(ct, str(tmp_path / "ct.nii.gz"))
+    sitk.WriteImage(roi, str(tmp_path / "roi.nii.gz"))
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_one_command_from_a_ct_to_a_stage(a_case, capsys):
+    code, out, err = run(capsys, "stage", a_case / "ct.nii.gz", "--segmentation", a_case / "roi.nii.gz",
+                         "--model", "small", "--out", a_case / "result")  # fmt: skip
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in (a_case / "result").iterdir()) == FILES
+    data = json.loads((a_case / "result" / "result.json").read_text())
+    assert f"Stage      {data['prediction']['stage']}" in out
+    assert data["key_slice"]["index"] == 4
+    assert RESEARCH_USE_ONLY in out
+    assert "UNTRAINED" in out
+    heat = sitk.ReadImage(str(a_case / "result" / "attention.nrrd"))
+    assert heat.GetSize() == (70, 60, 3)
+    assert heat.GetOrigin()[2] == pytest.approx(-400 + 3 * 4.0)
+
+
+def test_json_alone_goes_to_stdout(a_case, capsys):
+    code, out, err = run(capsys, "stage", a_case / "ct.nii.gz", "--key-slice", 4, "--model", "small", "--json",
+                         "--cam", "layercam", "--target", "T2", "--alignment", "half-pixel")  # fmt: skip
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert (data["attention"]["method"], data["attention"]["target"]) == ("layercam", "T2")
+    assert data["attention"]["alignment"] == "half_pixel"
+    assert data["agreement"] is None
+    assert not (a_case / "result").exists()
+
+
+def test_a_threshold_reaches_the_agreement(a_case, capsys):
+    _, out, _ = run(capsys, "stage", a_case / "ct.nii.gz", "--segmentation", a_case / "roi.nii.gz", "--segment", 1,
+                    "--threshold", 0.3, "--key-position-mm", -380, "--model", "small", "--json")  # fmt: skip
+    data = json.loads(out)
+    assert data["agreement"]["threshold"] == 0.3
+    assert (data["key_slice"]["index"], data["key_slice"]["chosen_by"]) == (5, "position")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["stage", "ct.nii.gz"],
+        ["stage", "ct.nii.gz", "--out", "x", "--key-slice", "3", "--key-position-mm", "2"],
+        ["stage", "ct.nii.gz", "--out", "x", "--target", "T5"],
+        ["stage", "ct.nii.gz", "--out", "x", "--cam", "scorecam"],
+        ["stage", "ct.nii.gz", "--out", "x", "--crop-centre", "left"],
+        ["stage", "ct.nii.gz", "--out", "x", "--key-slice", "three"],
+        ["stage"],
+        ["models", "import", "--recipe", "gtr", "--name", "x"],
+        ["models", "import", "a.pth", "--name", "x"],
+        ["models", "import", "a.pth", "--recipe", "own", "--name", "x"],
+        ["phantom", "--stage", "T0", "--out", "x"],
+        ["unknown"],
+        [],
+    ],
+)
+def test_wrong_use_is_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stage", "none.nii.gz", "--json"], "none.nii.gz"),
+        (["stage", "ct.nii.gz", "--json"], "--key-slice"),
+        (["stage", "ct.nii.gz", "--key-slice", "99", "--json"], "0 (nearest the feet) to 8"),
+        (["stage", "ct.nii.gz", "--key-slice", "4", "--model", "none", "--json"], "models list"),
+        (["stage", "ct.nii.gz", "--key-slice", "4", "--device", "cuda:9", "--json"], "not on this machine"),
+        (["stage", "ct.nii.gz", "--segmentation", "roi.nii.gz", "--segment", "7", "--json"], "7"),
+        (["stage", "roi.nii.gz", "--key-slice", "4", "--json"], "HU"),
+        (["stage", "text.txt", "--json"], "text.txt"),
+        (["stage", "fake.nii.gz", "--json"], "fake.nii.gz"),
+        (["stage", "ct.nii.gz", "--key-slice", "4", "--segmentation", "roi.nii.gz", "--threshold", "5", "--json"],
+         "Threshold 5"),
+        (["models", "verify", "none"], "models list"),
+        (["models", "import", "none.pth", "--recipe", "gtr", "--name", "x"], "none.pth"),
+    ],
+)  # fmt: skip
+def test_failures_are_exit_1_with_one_line_that_helps(a_case, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(a_case)
+    (a_case / "text.txt").write_text("hello")
+    (a_case / "fake.nii.gz").write_text("hello")
+    model = [] if "--model" in arguments or arguments[0] != "stage" else ["--model", "small"]
+    code, out, err = run(capsys, *arguments, *model)
+    assert (code, out) == (1, "")
+    assert err.startswith("gtrstaging: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_models_from_the_release_to_a_stage(tmp_path, capsys):
+    """Import, list, show, verify, stage: what a user of the published weights does."""
+    from PIL import Image
+
+    start = weights.untrained(18, "none")
+    torch.save({"epoch": 1, "model_state_dict": start.network.state_dict(), "acc": 0.9}, tmp_path / "best_model.pth")
+    code, out, _ = run(capsys, "models", "import", tmp_path / "best_model.pth", "--recipe", "released", "--name", "pub")
+    assert code == 0
+    assert "recipe released" in out
+    assert "pub" in run(capsys, "models", "list")[1]
+    assert json.loads(run(capsys, "models", "show", "pub")[1])["recipe"]["name"] == "released"
+    assert "whole" in run(capsys, "models", "verify", "pub")[1]
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (512, 512), dtype=np.uint8)).save(tmp_path / "case.png")
+    code, out, _ = run(capsys, "stage", tmp_path / "case.png", "--model", "pub", "--out", tmp_path / "result")
+    assert code == 0
+    assert "UNTRAINED" not in out
+
+
+def test_a_damaged_model_is_listed_as_such(capsys):
+    folder = weights.models_folder() / "broken"
+    folder.mkdir()
+    (folder / "card.json").write_text("{")
+    code, out, _ = run(capsys, "models", "list")
+    assert code == 0
+    assert "DAMAGED" in out
+    assert "small" in out
+
+
+def test_imagenet_weights_offline_are_exit_1(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    code, _, err = run(capsys, "models", "import", "--pretrained", "imagenet", "--recipe", "gtr", "--name", "start")
+    assert code == 1
+    assert "resnet152-394f9c45.pth" in err
+
+
+@pytest.mark.parametrize("form", ["dicom", "nifti"])
+def test_a_phantom_is_written_and_staged(tmp_path, capsys, form):
+    code, _, _ = run(capsys, "phantom", "--stage", "T2", "--seed", 5, "--format", form, "--out", tmp_path / "p")
+    assert code == 0
+    ct, roi = {"dicom": ("ct", "tumour_seg.dcm"), "nifti": ("ct.nii.gz", "tumour.nii.gz")}[form]
+    code, out, _ = run(capsys, "stage", tmp_path / "p" / ct, "--segmentation", tmp_path / "p" / roi, "--model", "small",
+                       "--json")  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["key_slice"]["chosen_by"] == "tumour area"
+
+
+def test_the_choices_of_the_command_line_are_the_librarys():
+    assert tuple(attention.METHODS) == cli.METHODS
+    assert tuple(recipe.RECIPES) == cli.RECIPES
+
+
+def test_help_says_research_use_only(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["stage", "--help"])
+    assert stopped.value.code == 0
+    assert "Research use only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_nothing_half_written(a_case, signal_):
+    """Real processes, killed for real, at several moments of their life."""
+    out = a_case / "result"
+    command = [sys.executable, "-m", "GTRStagingLib", "stage", str(a_case / "ct.nii.gz"), "--key-slice", "4",
+               "--model", "small", "--out", str(out)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not out.exists():  # the folder appears when writing begins
+        time.sleep(0.002)
+    process.send_signal(signal_)
+    _, err = process.communicate(timeout=60)
+    left = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+    if process.returncode == 0 or "result.json" in left:
+        assert left == FILES
+    if signal_ == signal.SIGINT and process.returncode:
+        assert "interrupted" in err
+    if "result.json" in left:
+        json.loads((out / "result.json").read_text())
+    if "attention.nrrd" in left:
+        assert sitk.ReadImage(str(out / "attention.nrrd")).GetSize() == (70, 60, 3)
