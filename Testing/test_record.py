@@ -72,7 +72,8 @@ def test_what_is_undefined_is_null_and_says_why():
 
 def test_a_picture_has_no_millimetres():
     record = to_json(results.a_picture())
-    assert record["input"]["spacing_mm"] is record["input"]["origin_mm"] is record["prepared"]["grid"]["spacing_mm"] is None
+    assert record["input"]["spacing_mm"] is record["input"]["origin_mm"] is None
+    assert record["prepared"]["grid"]["spacing_mm"] is None
     assert record["key_slice"]["position_mm"] is record["key_slice"]["tumour_area_mm2"] is None
     assert record["agreement"]["hd95_mm"] is None
     assert record["agreement"]["dice"] is not None

@@ -1,0 +1,163 @@
+"""A result as plain data: strict JSON of a published schema, complete enough to recount every number of it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.agreement import Agreement
+from GTRStagingLib.attention import Attention
+from GTRStagingLib.preprocess import PreparedSlices
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.staging import StagingResult
+
+SCHEMA_VERSION = "1.0"
+"""Its first number changes when a reader of the old form would be misled; the second when something is added."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every record follows."""
+    text = files("GTRStagingLib").joinpath("resources/result.schema.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, Any]:
+    """The whole result as plain data for `json.dumps(..., allow_nan=False)`.
+
+    What is undefined is null; its reason stands beside it, in `agreement.reasons` or among the warnings.
+
+    Parameters
+    ----------
+    include_phi
+        Add what identifies the patient, under `identifiers`.
+    """
+    record = {
+        "schema": schema()["$id"],
+        "schema_version": SCHEMA_VERSION,
+        "research_use_only": RESEARCH_USE_ONLY,
+        "case_id": result.case_id,
+        "prediction": _prediction(result),
+        "key_slice": _key_slice(result),
+        "agreement": None if result.agreement is None else _agreement(result.agreement, result.segment),
+        "attention": _attention(result.attention),
+        "warnings": list(result.warnings),
+        "input": _input(result),
+        "prepared": _prepared(result.slices, spacing_known=result.scan.spacing_known),
+        "crop": {"centre": result.crop_centre, "shift": list(result.crop_shift)},
+        "model": {**result.model.to_json(), "warning": result.model.warning},
+        "provenance": asdict(result.provenance),
+        "timings_s": dict(result.timings_s),
+        "features": _shortest(result.features),
+    }
+    if include_phi:
+        record["identifiers"] = dict(result.scan.identifiers)
+    plain: dict[str, Any] = _plain(record)
+    return plain
+
+
+def _prediction(result: StagingResult) -> dict[str, Any]:
+    prediction = result.prediction
+    return {
+        "stage": str(prediction.stage),
+        "probabilities": prediction.probabilities,
+        "mean_probability_stage": str(prediction.mean_probability_stage),
+        "unanimous": prediction.unanimous,
+        "tied": prediction.tied,
+        "rule": prediction.rule,
+        "votes": {str(stage): count for stage, count in prediction.votes.items()},
+        "slices": [
+            {
+                "offset": one.offset,
+                "index": result.key_slice.index + one.offset,
+                "stage": str(one.stage),
+                "probabilities": one.probabilities,
+            }
+            for one in prediction.slices
+        ],
+    }
+
+
+def _key_slice(result: StagingResult) -> dict[str, Any]:
+    key = asdict(result.key_slice)
+    return key if result.scan.spacing_known else {**key, "position_mm": None, "tumour_area_mm2": None}
+
+
+def _agreement(agreement: Agreement, segment: str | None) -> dict[str, Any]:
+    return {
+        "segment": segment,
+        **asdict(agreement.at_threshold),
+        "otsu": asdict(agreement.at_otsu),
+        "sweep": [asdict(one) for one in agreement.sweep],
+        "pointing_hit": agreement.pointing_hit,
+        "energy_inside": agreement.energy_inside,
+        "roi_area_mm2": agreement.roi_area_mm2,
+        "reasons": dict(agreement.reasons),
+    }
+
+
+def _attention(attention: Attention) -> dict[str, Any]:
+    return {
+        "method": attention.method,
+        "layer": attention.layer,
+        "target": str(attention.target),
+        "alignment": attention.alignment,
+        "cells": {"rows": asdict(attention.rows), "columns": asdict(attention.columns)},
+        "empty": list(attention.empty),
+        "maps": _shortest(attention.maps),
+    }
+
+
+def _input(result: StagingResult) -> dict[str, Any]:
+    scan = result.scan
+    return {
+        "format": scan.format,
+        "intensity": scan.intensity,
+        "spacing_known": scan.spacing_known,
+        "digest": scan.digest,
+        **_grid(scan.image, scan.spacing_known),
+        "acquisition": dict(scan.acquisition),
+    }
+
+
+def _prepared(slices: PreparedSlices, *, spacing_known: bool) -> dict[str, Any]:
+    """What the network saw: the cells of `attention.maps` are counted in pixels of this grid."""
+    grid = _grid(slices.grid, spacing_known)
+    return {"offsets": list(slices.offsets), "shape": list(slices.pixels.shape), "grid": grid}
+
+
+def _grid(image: sitk.Image, spacing_known: bool) -> dict[str, Any]:
+    return {
+        "size": list(image.GetSize()),
+        "spacing_mm": list(image.GetSpacing()) if spacing_known else None,
+        "origin_mm": list(image.GetOrigin()) if spacing_known else None,
+        "direction": list(image.GetDirection()) if spacing_known else None,
+    }
+
+
+def _shortest(array: np.ndarray) -> list[Any]:
+    """Nested lists of the shortest decimals that give the same float32 back: half the length of the usual ones."""
+    values = np.array([float(str(value)) for value in array.astype(np.float32).ravel()])
+    nested: list[Any] = values.reshape(array.shape).tolist()
+    return nested
+
+
+def _plain(value: Any) -> Any:
+    """Containers and numbers as JSON has them. NaN becomes null; an infinite number is left for `dumps` to refuse."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, TStage):
+        return str(value)
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+__all__ = ["SCHEMA_VERSION", "schema", "to_json"]

@@ -1,0 +1,340 @@
+"""The report of a result, and the folder that all outputs of a case are written to: whole or not at all."""
+
+import base64
+import gzip
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import SimpleITK as sitk
+
+from GTRStagingLib.agreement import Agreement, Overlap
+from GTRStagingLib.attention import Attention
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.files import replaced_files
+from GTRStagingLib.geometry import same_grid
+from GTRStagingLib.recipe import Recipe
+from GTRStagingLib.record import to_json
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.staging import Progress, StagingResult
+
+OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
+"""In the order in which they take their places: where result.json stands, all of them do, and are one case's."""
+
+STAGE_MEANINGS: Mapping[TStage, str] = {
+    TStage.T1: "tumour invades no deeper than the submucosa",
+    TStage.T2: "tumour invades the muscularis propria",
+    TStage.T3: "tumour penetrates the subserosal connective tissue, but not the serosa",
+    TStage.T4: "tumour invades the serosa (visceral peritoneum) or adjacent structures",
+}
+"""AJCC 8th edition, gastric cancer."""
+
+
+# -- the report ----------------------------------------------------------------------------------------------------
+
+
+def html(result: StagingResult, overlay_png: bytes, *, include_phi: bool = False) -> str:
+    """The report as one self-contained page: nothing is fetched, nothing is run.
+
+    Parameters
+    ----------
+    overlay_png
+        The picture, as `overlay.png` gives it.
+    include_phi
+        Show what identifies the patient.
+
+    Raises
+    ------
+    InputError
+        If matplotlib or jinja2 is not installed.
+    """
+    with _report_extra():
+        import jinja2
+
+        from GTRStagingLib import overlay
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = files("GTRStagingLib").joinpath("resources/report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        result=result,
+        stages=list(TStage),
+        stage_meaning=STAGE_MEANINGS[result.prediction.stage],
+        research_use_only=RESEARCH_USE_ONLY,
+        vote=overlay.vote_in_words(result),
+        labels=[overlay.slice_label(result, i) for i in range(len(result.slices.offsets))],
+        overlay=base64.b64encode(overlay_png).decode("ascii"),
+        overlay_words=_picture_in_words(result),
+        key_position=f"S {overlay.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
+        key_choice=_choice_in_words(result),
+        agreement=None if result.agreement is None else _agreement_table(result.agreement, _room_of(result)),
+        sweep=None if result.agreement is None else _sweep(result.agreement),
+        method=overlay.METHOD_NAMES.get(result.attention.method, result.attention.method),
+        placement=_placement_in_words(result.attention),
+        crop=_crop_in_words(result),
+        recipe=recipe_in_words(result.model.recipe),
+        size="×".join(map(str, result.scan.image.GetSize())),
+        spacing="×".join(f"{s:.3g}" for s in result.scan.image.GetSpacing()) if result.scan.spacing_known else None,
+        time=result.provenance.utc.replace("T", " ").replace("+00:00", " UTC"),
+        include_phi=include_phi,
+    )
+
+
+@contextmanager
+def _report_extra() -> Iterator[None]:
+    """Say which extra is missing, where one is."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("matplotlib", "jinja2"):
+            raise
+        raise InputError(
+            f"The report needs {missing}, which is not installed; expected matplotlib and jinja2. "
+            "Run: pip install 'gtrstaging[report]'"
+        ) from error
+
+
+def recipe_in_words(recipe: Recipe) -> str:
+    """The preprocessing as a person would tell it."""
+    low, high = recipe.window_hu
+    level, width = recipe.window
+    if recipe.spacing_mm is None:
+        field = f"shorter side resized to {recipe.input_size} pixels, aspect kept"
+    else:
+        field = (
+            f"resampled to {recipe.spacing_mm:g} mm in plane over a square field, "
+            f"resized to {recipe.input_size}×{recipe.input_size}"
+        )
+    steps = [
+        f"HU clipped to {_minus(recipe.hu_range[0])} … {recipe.hu_range[1]:g}",
+        f"window level {level:g}, width {width:g} ({_minus(low)} … {high:g} HU)",
+        "N4 bias-field correction" if recipe.n4 else "no N4",
+        *(["rounded to 8 bits"] if recipe.quantised else []),
+        field,
+        "each slice to mean 0 and standard deviation 1" if recipe.normalisation == "zscore" else "ImageNet's constants",
+    ]
+    return "; ".join(steps) + "."
+
+
+def _minus(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def _picture_in_words(result: StagingResult) -> str:
+    """What the picture shows, for those who do not see it."""
+    n = len(result.slices.offsets)
+    what = f"{n} axial CT slice{'s' if n > 1 else ''} with the attention for {result.attention.target} in colour"
+    roi = "" if result.roi is None else " and the ROI's outline"
+    empty = sum(result.attention.empty)
+    return what + roi + "." + (f" The map is empty in {empty} of {n}." if empty else "")
+
+
+def _choice_in_words(result: StagingResult) -> str:
+    key = result.key_slice
+    how = {
+        "hand": "chosen by hand",
+        "position": "chosen by its position",
+        "tumour area": "the slice with the largest area of the ROI",
+        "only slice": "the only slice of the scan",
+    }[key.chosen_by]
+    if key.tumour_area_mm2 is None or not result.scan.spacing_known:
+        return how
+    return f"{how}; the ROI measures {key.tumour_area_mm2:,.0f} mm² there"
+
+
+def _placement_in_words(attention: Attention) -> str:
+    if attention.alignment == "receptive_field":
+        return "cells placed by the network's receptive field"
+    return "cells placed by the half-pixel convention, half a cell too far right and down"
+
+
+def _crop_in_words(result: StagingResult) -> str:
+    centre = result.crop_centre
+    if result.model.fusion == "none":
+        return "none: the network has no centre crop"
+    if isinstance(centre, str):
+        where = f"the {centre}'s centre"
+    else:
+        where = f"the point ({_minus(centre[0])}, {_minus(centre[1])}) mm (L, P)"
+    rows, columns = result.crop_shift
+    if (rows, columns) == (0, 0):
+        return f"at {where}"
+    return f"at {where}, moved by {_minus(rows)} rows and {_minus(columns)} columns of 4 input pixels"
+
+
+# -- agreement -----------------------------------------------------------------------------------------------------
+
+
+def _room_of(result: StagingResult) -> str:
+    """Where the map of chance could lie; a picture has no HU to find the body by."""
+    return "the body's section" if result.scan.intensity == "HU" else "the slice"
+
+
+def _agreement_table(agreement: Agreement, room: str) -> dict[str, Any]:
+    """Rows of texts: the two cuts beside each other, then what is of the whole map."""
+    reasons = agreement.reasons
+
+    def shown(value: float, digits: int, unit: str = "") -> str:
+        if math.isnan(value):
+            why = reasons.get("all") or reasons.get("millimetres") or "no reason recorded"
+            return f"not defined: {why}"
+        return f"{value:,.{digits}f}{unit}"
+
+    cuts = (agreement.at_threshold, agreement.at_otsu)
+    measures = (
+        ("Dice", lambda o: shown(o.dice, 3)),
+        ("Dice by chance", lambda o: shown(o.chance_dice, 3)),
+        ("IoU", lambda o: shown(o.iou, 3)),
+        ("Area of the attention", lambda o: shown(o.area_mm2, 0, " mm²")),
+        ("Distance of the centroids", lambda o: shown(o.centroid_distance_mm, 1, " mm")),
+        ("HD95 (outlines)", lambda o: shown(o.hd95_mm, 1, " mm")),
+    )
+    hit = {True: "yes", False: "no", None: shown(math.nan, 0)}[agreement.pointing_hit]
+    return {
+        "heads": (_cut_in_words(cuts[0], "chosen"), _cut_in_words(cuts[1], "Otsu")),
+        "rows": [(name, *map(text, cuts)) for name, text in measures],
+        "whole": [
+            ("Maximum lies in the ROI (pointing game)", hit),
+            ("Share of the attention inside the ROI", shown(agreement.energy_inside, 3)),
+            ("Area of the ROI", shown(agreement.roi_area_mm2, 0, " mm²")),
+        ],
+        "verdict": _against_chance(agreement.at_threshold, room),
+    }
+
+
+def _cut_in_words(overlap: Overlap, name: str) -> str:
+    return name if math.isnan(overlap.threshold) else f"{name}: {overlap.threshold:.2f} of the maximum"
+
+
+def _against_chance(overlap: Overlap, room: str) -> str | None:
+    if math.isnan(overlap.dice):
+        return None
+    side = "above" if overlap.dice > overlap.chance_dice else "not above"
+    return (
+        f"Dice {overlap.dice:.3f} is {side} the {overlap.chance_dice:.3f} that a map of the same area would get if its "
+        f"pixels lay at random in {room}."
+    )
+
+
+def _sweep(agreement: Agreement) -> dict[str, Any] | None:
+    """The threshold sweep as points of a drawing of 420×240 units; None where nothing is defined."""
+    cuts = [cut for cut in agreement.sweep if not math.isnan(cut.dice)]
+    if not cuts:
+        return None
+    top = max(0.1, *(max(cut.dice, cut.chance_dice) for cut in cuts))
+    step = 0.05 if top <= 0.2 else 0.1 if top <= 0.5 else 0.2
+    top = step * math.ceil(top / step - 1e-9)
+
+    def x(threshold: float) -> float:
+        return round(44 + 364 * threshold, 1)
+
+    def y(dice: float) -> float:
+        return round(196 - 172 * dice / top, 1)
+
+    def line(values: Iterator[tuple[float, float]]) -> str:
+        return " ".join(f"{x(threshold)},{y(dice)}" for threshold, dice in values)
+
+    return {
+        "dice": line((cut.threshold, cut.dice) for cut in cuts),
+        "chance": line((cut.threshold, cut.chance_dice) for cut in cuts),
+        "chosen": (x(agreement.threshold), y(agreement.dice), f"{agreement.threshold:g}"),
+        "x_ticks": [(x(0.2 * i), f"{0.2 * i:.1f}") for i in range(6)],
+        "y_ticks": [(y(step * i), f"{step * i:.2f}") for i in range(round(top / step) + 1)],
+        "best": max(cuts, key=lambda cut: cut.dice),
+    }
+
+
+# -- the folder ----------------------------------------------------------------------------------------------------
+
+
+def write_outputs(
+    result: StagingResult, out: Path, *, include_phi: bool = False, progress: Progress = lambda step: None
+) -> dict[str, Path]:
+    """Write attention.nrrd, overlay.png, report.html and result.json into a folder, whole or not at all.
+
+    Parameters
+    ----------
+    out
+        Made if it does not exist; files of these names in it are replaced.
+    progress
+        Called with each file's name before it is written; an exception that it raises stops the writing, and the
+        folder is as it was.
+
+    Returns
+    -------
+    File name -> path.
+
+    Raises
+    ------
+    InputError
+        If matplotlib or jinja2 is not installed.
+    StagingError
+        If the folder cannot be written to, or the disk is full. Nothing of this result stands there then.
+    """
+    picture = _overlay().png(result)
+    contents = {
+        "overlay.png": picture,
+        "report.html": html(result, picture, include_phi=include_phi).encode(),
+        "result.json": (json.dumps(to_json(result, include_phi=include_phi), allow_nan=False) + "\n").encode(),
+    }
+    try:
+        with replaced_files(out, list(OUTPUTS)) as work:
+            progress("attention.nrrd")
+            _write_attention(result, work / "attention.nrrd")
+            for name, content in contents.items():
+                progress(name)
+                (work / name).write_bytes(content)
+    except (OSError, RuntimeError) as error:
+        raise StagingError(_no_room(out, error)) from error
+    return {name: out / name for name in OUTPUTS}
+
+
+def _overlay() -> ModuleType:
+    with _report_extra():
+        from GTRStagingLib import overlay
+    return overlay
+
+
+def _write_attention(result: StagingResult, path: Path) -> None:
+    """The map with its geometry and what it is; read back, because ITK fails on a full disk without a word."""
+    image = sitk.Image(result.attention_volume)
+    attention = result.attention
+    words = {
+        "research_use_only": RESEARCH_USE_ONLY,
+        "warning": result.model.warning or "",
+        "content": f"{attention.method} attention for {attention.target}, raw, placed by {attention.alignment}",
+        "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
+    }
+    for key, text in words.items():
+        if text:
+            image.SetMetaData(key, text)
+    sitk.WriteImage(image, str(path), useCompression=True)
+    back = sitk.ReadImage(str(path))
+    voxels = sitk.GetArrayViewFromImage(image).tobytes()
+    if not same_grid(back, image) or sitk.GetArrayViewFromImage(back).tobytes() != voxels:
+        raise RuntimeError(f"{path.name} reads back other than it was written")
+    # ITK also reads a file whose last bytes are missing without a word; the compressed stream's own check does not.
+    try:
+        gzip.decompress(path.read_bytes().partition(b"\n\n")[2])
+    except EOFError as error:
+        raise RuntimeError(f"{path.name} is cut short") from error
+
+
+def _no_room(out: Path, error: Exception) -> str:
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    why = (error.strerror or error) if isinstance(error, OSError) else "attention.nrrd cannot be written or read back"
+    return (
+        f"The results cannot be written to {out}: {why} ({free / 1e6:,.1f} MB free there); expected a folder that can "
+        "be written to, with some 10 MB free. Free some space, or choose another folder. No half-written file was left."
+    )
+
+
+__all__ = ["OUTPUTS", "html", "recipe_in_words", "write_outputs"]

@@ -1,0 +1,368 @@
+"""The report as a page, and the folder of outputs: whole or not at all."""
+
+import base64
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import results
+import SimpleITK as sitk
+
+import GTRStagingLib
+from GTRStagingLib import overlay
+from GTRStagingLib.errors import Cancelled, InputError, StagingError
+from GTRStagingLib.geometry import same_grid
+from GTRStagingLib.recipe import GTR, PAPER, RELEASED
+from GTRStagingLib.record import schema
+from GTRStagingLib.report import OUTPUTS, html, recipe_in_words, write_outputs
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+A_PICTURE = b"\x89PNG, as far as the page is concerned"
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, texts and table rows of a page; an error where the tags do not nest."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.tags, self.texts, self.rows = [], [], [], []
+        self.feed(source)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        text = " ".join(data.split())
+        if not text or "style" in self.open:
+            return
+        self.texts.append(text)
+        if "tr" in self.open:
+            self.rows[-1].append(text)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def words(self):
+        return " ".join(self.texts)
+
+
+def page_of(result, **options):
+    return Page(html(result, A_PICTURE, **options))
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", results.ALL)
+def test_the_page_is_whole_self_contained_and_accessible(case):
+    source = html(results.ALL[case](), A_PICTURE, include_phi=True)
+    page = Page(source)
+    assert page.all("html") == [{"lang": "en"}]
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+    assert not page.all("script")
+    assert not page.all("link")
+    assert not re.search(r"https?:|url\(|@import|\bon\w+=", source)
+    (image,) = page.all("img")
+    assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) == A_PICTURE
+    assert "axial CT slice" in image["alt"]
+    assert all(th["scope"] in ("row", "col") for th in page.all("th"))
+    captions = len(page.all("caption")) + sum("aria-labelledby" in table for table in page.all("table"))
+    assert captions == len(page.all("table"))
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(set(ids)) == len(ids)
+    assert all(attrs["aria-labelledby"] in ids for _, attrs in page.tags if "aria-labelledby" in attrs)
+    assert len(page.all("h1")) == 1
+    assert "@media print" in source
+    assert RESEARCH_USE_ONLY in page.words
+
+
+def test_it_reads_in_the_order_of_a_clinician():
+    words = page_of(results.with_roi(), include_phi=True).words
+    order = ["Research use only", "UNTRAINED MODEL", "Predicted T stage", "Mean probabilities", "Warnings",
+             "Where the model looked", "Agreement with the ROI", "Method", "Provenance", "Identifiers"]  # fmt: skip
+    places = [words.index(text) for text in order]
+    assert places == sorted(places)
+
+
+def test_the_vote_can_be_read_slice_by_slice():
+    page = page_of(results.split_vote())
+    assert ["one below (−1)", "T2", "0.100", "0.500", "0.300", "0.100"] in page.rows
+    assert ["key slice 3 (S −388.0 mm)", "T3", "0.050", "0.200", "0.600", "0.150"] in page.rows
+    assert ["Mean", "T3", "0.083", "0.267", "0.450", "0.200"] in page.rows
+    assert "2 of 3 slices" in page.texts
+    assert results.split_vote().prediction.rule in page.words
+    bars = [float(rect["width"]) for rect in page.all("rect") if rect["class"] == "bar-value"]
+    assert bars == pytest.approx([8.33, 26.67, 45, 20], abs=0.01)
+
+
+def test_agreement_has_units_and_stands_beside_chance():
+    result = results.with_roi()
+    cut, otsu = result.agreement.at_threshold, result.agreement.at_otsu
+    page = page_of(result)
+    assert ["Dice", f"{cut.dice:.3f}", f"{otsu.dice:.3f}"] in page.rows
+    assert ["Dice by chance", f"{cut.chance_dice:.3f}", f"{otsu.chance_dice:.3f}"] in page.rows
+    assert ["HD95 (outlines)", f"{cut.hd95_mm:.1f} mm", f"{otsu.hd95_mm:.1f} mm"] in page.rows
+    assert ["Area of the ROI", f"{result.agreement.roi_area_mm2:,.0f} mm²"] in page.rows
+    side = "above" if cut.dice > cut.chance_dice else "not above"
+    assert f"Dice {cut.dice:.3f} is {side} the {cut.chance_dice:.3f}" in page.words
+
+
+def test_the_sweep_is_drawn_to_scale():
+    agreement = results.with_roi().agreement
+    page = page_of(results.with_roi())
+    chance, dice = ([tuple(map(float, p.split(","))) for p in line["points"].split()] for line in page.all("polyline"))
+    ticks = [float(line["y1"]) for line in page.all("line") if line.get("stroke") == "#d5dbe0"]
+    labels = [float(text) for text in page.texts if re.fullmatch(r"0\.\d\d|1\.00", text)][: len(ticks)]
+    assert labels[0] == 0
+    scale = (ticks[0] - ticks[-1]) / labels[-1]
+    for points, values in (
+        (dice, [cut.dice for cut in agreement.sweep]),
+        (chance, [cut.chance_dice for cut in agreement.sweep]),
+    ):
+        assert [x for x, _ in points] == pytest.approx([44 + 364 * cut.threshold for cut in agreement.sweep], abs=0.06)
+        assert [(ticks[0] - y) / scale for _, y in points] == pytest.approx(values, abs=0.002)
+    assert all(24 <= y <= 196 for _, y in dice + chance)
+
+
+def test_what_is_undefined_says_why():
+    page = page_of(results.roi_elsewhere())
+    undefined = "not defined: the ROI has no pixel in the key slice"
+    assert ["Dice", undefined, undefined] in page.rows
+    assert ["Maximum lies in the ROI (pointing game)", undefined] in page.rows
+    assert not page.all("polyline")
+    assert "nan" not in page.words.lower().split()
+
+    picture = page_of(results.a_picture())
+    undefined = "not defined: the input has no physical pixel size"
+    assert ["HD95 (outlines)", undefined, undefined] in picture.rows
+    assert ["Position", undefined] in picture.rows
+    assert picture.all("polyline")  # Dice needs no millimetres
+    assert "at random in the slice" in picture.words
+
+    assert "Not measured: no ROI was given." in page_of(results.without_roi()).words
+
+
+def test_models_that_mean_nothing_are_loud_and_others_are_not_accused():
+    assert page_of(results.with_roi()).words.count("UNTRAINED: its weights are random") == 3  # banner, list, foot
+    demonstration = replace(results.with_roi().model, status="demonstration")
+    assert "DEMONSTRATION MODEL" in page_of(replace(results.with_roi(), model=demonstration)).words
+    words = page_of(results.split_vote()).words
+    assert "UNTRAINED" not in words
+    assert "DEMONSTRATION" not in words
+
+
+def test_every_warning_is_listed():
+    texts = page_of(replace(results.split_vote(), warnings=("First thing.", "Second thing."))).texts
+    assert {"First thing.", "Second thing."} <= set(texts)
+    assert "Warnings" not in page_of(results.split_vote()).texts
+
+
+def test_a_vote_against_the_mean_probability_is_pointed_out():
+    rows = np.array([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.0, 0.0]])
+    words = page_of(replace(results.with_roi(), prediction=results.vote((-1, 0, 1), rows))).words
+    assert "T2, which is not what the vote says" in words
+    assert "not what the vote says" not in page_of(results.split_vote()).words
+
+
+def test_names_from_files_are_text_and_never_markup():
+    evil = "<script>alert(1)</script><img src=x>"
+    result = replace(results.with_roi(), segment=evil, case_id=evil, warnings=(evil,))
+    source = html(result, A_PICTURE)
+    assert "<script" not in source
+    assert sum(evil in text for text in Page(source).texts) == 4  # title, case, warning, segment
+    assert len(Page(source).all("img")) == 1
+
+
+def test_identifiers_only_on_request():
+    plain = html(results.with_roi(), A_PICTURE)
+    assert not any(value in plain for value in results.IDENTIFIERS.values())
+    assert "Identifiers" not in Page(plain).words
+    page = page_of(results.with_roi(), include_phi=True)
+    for name, value in results.IDENTIFIERS.items():
+        assert [name, value] in page.rows
+
+
+def test_the_crop_is_told_as_it_was():
+    assert ["Detail crop", "at the image's centre"] in page_of(results.with_roi()).rows
+    moved = replace(results.with_roi(), crop_centre=(-12.0, 30.0), crop_shift=(3, -2))
+    (row,) = [row for row in page_of(moved).rows if row[0] == "Detail crop"]
+    assert row[1] == "at the point (−12, 30) mm (L, P), moved by 3 rows and −2 columns of 4 input pixels"
+    assert ["Detail crop", "none: the network has no centre crop"] in page_of(results.a_picture()).rows
+
+
+def test_recipes_in_words():
+    assert recipe_in_words(GTR) == (
+        "HU clipped to −1024 … 1024; window level 50, width 350 (−125 … 225 HU); no N4; resampled to 1 mm in plane "
+        "over a square field, resized to 224×224; each slice to mean 0 and standard deviation 1."
+    )
+    assert "N4 bias-field correction" in recipe_in_words(PAPER)
+    assert "rounded to 8 bits; shorter side resized to 224 pixels, aspect kept; ImageNet" in recipe_in_words(RELEASED)
+
+
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch, tmp_path, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.delitem(sys.modules, "GTRStagingLib.overlay", raising=False)
+    monkeypatch.delattr(GTRStagingLib, "overlay", raising=False)
+    with pytest.raises(InputError, match=rf"{missing}.*pip install 'gtrstaging\[report\]'"):
+        write_outputs(results.with_roi(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# -- the folder ----------------------------------------------------------------------------------------------------
+
+
+def test_all_outputs_are_written_and_are_of_one_case(tmp_path):
+    result = results.with_roi()
+    paths = write_outputs(result, tmp_path / "new" / "case")
+    assert list(paths) == list(OUTPUTS)
+    assert sorted(p.name for p in (tmp_path / "new" / "case").iterdir()) == sorted(OUTPUTS)
+    record = json.loads(paths["result.json"].read_text())
+    jsonschema.Draft202012Validator(schema()).validate(record)
+    picture = paths["overlay.png"].read_bytes()
+    assert picture == overlay.png(result)
+    assert base64.b64encode(picture).decode() in paths["report.html"].read_text()
+
+
+def test_the_volume_lies_where_the_slices_lie_and_says_what_it_is(tmp_path):
+    result = results.with_roi()
+    volume = sitk.ReadImage(str(write_outputs(result, tmp_path)["attention.nrrd"]))
+    assert same_grid(volume, result.attention_volume)
+    assert np.array_equal(sitk.GetArrayFromImage(volume), sitk.GetArrayFromImage(result.attention_volume))
+    assert volume.GetMetaData("research_use_only") == RESEARCH_USE_ONLY
+    assert "UNTRAINED" in volume.GetMetaData("warning")
+    trained = sitk.ReadImage(str(write_outputs(results.split_vote(), tmp_path)["attention.nrrd"]))
+    assert not trained.HasMetaDataKey("warning")
+
+
+def test_no_output_names_the_patient_unless_asked(tmp_path):
+    write_outputs(results.with_roi(), tmp_path)
+    for name in OUTPUTS:
+        content = (tmp_path / name).read_bytes()
+        assert not any(value.encode() in content for value in results.IDENTIFIERS.values())
+    write_outputs(results.with_roi(), tmp_path, include_phi=True)
+    assert all(b"MRN-4711" in (tmp_path / name).read_bytes() for name in ("result.json", "report.html"))
+
+
+OLD = {name: f"older {name}".encode() for name in OUTPUTS}
+
+
+@pytest.fixture
+def with_older_results(tmp_path):
+    for name, content in OLD.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("interruption", "at"), [*((KeyboardInterrupt, name) for name in OUTPUTS), (Cancelled, OUTPUTS[-1])]
+)
+def test_an_interruption_leaves_the_folder_as_it_was(with_older_results, interruption, at):
+    def interrupt(step):
+        if step == at:
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_outputs(results.with_roi(), with_older_results, progress=interrupt)
+    assert contents(with_older_results) == OLD
+
+
+FULL = """
+import pickle, resource, sys
+from pathlib import Path
+from GTRStagingLib.errors import StagingError
+from GTRStagingLib.report import OUTPUTS, write_outputs
+
+result = pickle.load(open(sys.argv[1], "rb"))
+old, empty, whole = (Path(folder) for folder in sys.argv[2:])
+begun = []
+write_outputs(result, whole, progress=begun.append)
+sizes = [(whole / name).stat().st_size for name in OUTPUTS]
+assert begun == list(OUTPUTS) and sizes == sorted(sizes), sizes
+for broken, size in enumerate(sizes):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, resource.RLIM_INFINITY))
+    for folder in (old, empty):
+        begun.clear()
+        try:
+            write_outputs(result, folder, progress=begun.append)
+        except StagingError as error:
+            assert str(folder) in str(error) and "MB free" in str(error), error
+            assert begun == list(OUTPUTS[: broken + 1]), (begun, broken)
+        else:
+            raise SystemExit(f"{OUTPUTS[broken]} was written beyond the limit")
+"""
+
+
+def test_files_that_cannot_be_written_in_full_are_not_there_at_all(with_older_results, tmp_path_factory):
+    """The limit breaks each of the four in turn: the features make result.json the longest."""
+    features = np.random.default_rng(0).normal(size=(3, 40_000)).astype(np.float32)
+    saved = tmp_path_factory.mktemp("result") / "result.pickle"
+    saved.write_bytes(pickle.dumps(replace(results.with_roi(), features=features)))
+    empty, whole = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("whole")
+    command = [sys.executable, "-c", FULL, saved, with_older_results, empty, whole]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert run.returncode == 0, run.stderr
+    assert contents(with_older_results) == OLD
+    assert contents(empty) == {}
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+def test_a_full_disk_leaves_the_older_results_alone(tmp_path, share):
+    whole = write_outputs(results.with_roi(), tmp_path / "whole")
+    needed = sum(path.stat().st_size for path in whole.values())
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = 32768 + int(share * needed)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        for name, content in OLD.items():
+            (disk / name).write_bytes(content)
+        with pytest.raises(StagingError, match=r"(?s)disk.*MB free.*Free some space"):
+            write_outputs(results.with_roi(), disk)
+        assert contents(disk) == OLD
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StagingError, match=r"file/out: .*choose another folder"):
+        write_outputs(results.with_roi(), tmp_path / "file" / "out")
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error_and_nothing_vouches_for_the_rest(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    (tmp_path / "result.json").write_text("older")
+    with pytest.raises(StagingError, match="cannot be written"):
+        write_outputs(results.with_roi(), tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    assert not list(Path(tmp_path).glob(".writing*"))
