@@ -67,7 +67,6 @@ def a_model():
 @pytest.fixture(scope="session")
 def a_phantom():
     from GTRStagingLib.phantom import make_phantom
-
     from GTRStagingLib.stages import TStage
 
     return make_phantom(TStage.T3, seed=3)
