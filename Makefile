@@ -9,6 +9,7 @@ JOBS ?= 2
 
 # One phantom, staged with the built-in untrained model: the whole pipeline, and a result that means nothing.
 demo: $(VENV)/.cli
+	rm -rf demo
 	$(BIN)/gtrstaging phantom --stage T3 --seed 3 --out demo/phantom
 	$(BIN)/gtrstaging stage demo/phantom/ct --segmentation demo/phantom/tumour_seg.dcm --segment tumour \
 		--model untrained --out demo/result
