@@ -106,11 +106,15 @@ def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
 
 def _print_summary(result: "StagingResult", out: Path | None) -> None:
     prediction, key = result.prediction, result.key_slice
-    votes = ", ".join(f"{s.offset:+d}: {s.stage} ({s.probabilities[s.stage]:.2f})" for s in prediction.slices)
+    votes = ", ".join(
+        f"{'key slice' if s.offset == 0 else f'{s.offset:+d}'}: {s.stage} ({s.probabilities[s.stage]:.2f})"
+        for s in prediction.slices
+    )
     shares = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, prediction.probabilities, strict=True))
     print(f"Stage      {prediction.stage}   {'unanimous' if prediction.unanimous else 'not unanimous'} ({votes})")
     print(f"Mean       {shares}")
-    print(f"Key slice  {key.index} at S {key.position_mm:.1f} mm, chosen by {key.chosen_by}")
+    place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
+    print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
     if result.agreement is not None:
         a = result.agreement
         reason = "; ".join(a.reasons.values())
