@@ -34,9 +34,17 @@ class AxialOrder:
 
 def axial_order(image: sitk.Image) -> AxialOrder:
     """Order and signs that bring an image's axes as close to L, P, S as they come without resampling."""
-    direction = direction_matrix(image)
-    axes = max(permutations(range(3)), key=lambda p: sum(abs(direction[j, p[j]]) for j in range(3)))
-    flipped = tuple(bool(direction[j, axes[j]] < 0) for j in range(3))
+    return _order_towards(image, np.eye(3))
+
+
+def _order_towards(image: sitk.Image, frame: np.ndarray) -> AxialOrder:
+    """Order and signs that bring an image's axes closest to the frame's columns.
+
+    At 45° two orders are equally close: rounding lets the first of them win, whatever the last digits say.
+    """
+    cosines = frame.T @ direction_matrix(image)
+    axes = max(permutations(range(3)), key=lambda p: round(sum(abs(cosines[j, p[j]]) for j in range(3)), 6))
+    flipped = tuple(bool(cosines[j, axes[j]] < 0) for j in range(3))
     return AxialOrder(axes, flipped)  # type: ignore[arg-type]
 
 
@@ -74,12 +82,13 @@ def axial_slices(image: sitk.Image, first: int, last: int, step: int = 1) -> sit
     low, high = (length - 1 - last, length - 1 - first) if order.flipped[2] else (first, last)
     window = [slice(None)] * 3
     window[stack] = slice(low, high + 1, step)
-    slab = image[tuple(window)]
+    return _reordered(image[tuple(window)], order)
+
+
+def _reordered(image: sitk.Image, order: AxialOrder) -> sitk.Image:
     if order.axes != (0, 1, 2):
-        slab = sitk.PermuteAxes(slab, order.axes)
-    if any(order.flipped):
-        slab = sitk.Flip(slab, order.flipped)
-    return slab
+        image = sitk.PermuteAxes(image, order.axes)
+    return sitk.Flip(image, order.flipped) if any(order.flipped) else image
 
 
 def in_order_of(axial: sitk.Image, original: sitk.Image) -> sitk.Image:
@@ -225,7 +234,9 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
     GeometryError
         If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
     """
-    axial, target = axial_lps(mask), axial_lps(reference)
+    target = axial_lps(reference)
+    # Towards the CT's axes, not towards L, P, S: near 45° the two could take different orders.
+    axial = _reordered(mask, _order_towards(mask, direction_matrix(target)))
     placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     inside = _voxels(placed)
     if inside == 0:

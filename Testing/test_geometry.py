@@ -99,6 +99,24 @@ def test_a_mask_in_any_order_and_any_crop_lands_on_its_own_voxels(image, data):
     assert (sitk.GetArrayViewFromImage(placed) == sitk.GetArrayViewFromImage(mask)).all()
 
 
+@pytest.mark.parametrize("axis", [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+@pytest.mark.parametrize("noise", [1e-12, -1e-12, 1e-4, -1e-4])
+@pytest.mark.parametrize("order", ORDERS)
+def test_at_45_degrees_a_mask_takes_the_order_of_its_ct(axis, noise, order):
+    """Two orders are then equally close to L, P, S: the last digits of a header must not tell mask from CT."""
+    ct = ct_like(direction=rotation(axis, 45))
+    mask = a_block(ct)
+    mask.SetDirection(rotation(axis, 45 + noise).ravel().tolist())
+    placed = geometry.onto_grid(sitk.PermuteAxes(mask, order), ct)
+    assert (sitk.GetArrayViewFromImage(placed) == sitk.GetArrayViewFromImage(a_block(ct))).all()
+
+
+@pytest.mark.parametrize("axis", [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
+def test_at_45_degrees_the_last_digits_do_not_choose_the_order(axis):
+    orders = {geometry.axial_order(ct_like(direction=rotation(axis, 45 + noise))) for noise in (-1e-10, 0, 1e-10)}
+    assert len(orders) == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(scans(), st.tuples(st.integers(1, 20), st.integers(1, 20)))
 def test_a_resized_grid_covers_the_same_field(image, size):
