@@ -4,6 +4,7 @@ A `sitk.Image` is the only carrier of a 3-D array here, so that geometry is neve
 millimetres, arrays (z, y, x), grid sizes (x, y, z) as SimpleITK has them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -51,6 +52,14 @@ def _order_towards(image: sitk.Image, frame: np.ndarray) -> AxialOrder:
 def direction_matrix(image: sitk.Image) -> np.ndarray:
     """(3, 3) direction cosines; column i is the way that axis i runs in LPS."""
     return np.reshape(image.GetDirection(), (3, 3))
+
+
+def set_direction(image: sitk.Image, direction: Iterable[float]) -> None:
+    """Set an image's direction (row-major), without the dust that computing cosines leaves.
+
+    ITK inverts the matrix to NaN, without a word, where one of them is denormal (1e-310).
+    """
+    image.SetDirection([0.0 if abs(d) < 1e-12 else float(d) for d in direction])
 
 
 def axial_size(image: sitk.Image) -> tuple[int, int, int]:
@@ -195,7 +204,7 @@ def empty_grid(
     grid = sitk.Image([int(n) for n in size], sitk.sitkUInt8)
     grid.SetSpacing([float(s) for s in spacing])
     grid.SetOrigin([float(o) for o in origin])
-    grid.SetDirection([float(d) for d in direction])
+    set_direction(grid, direction)
     return grid
 
 

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.geometry import set_direction
 
 FORMATS = {
     ".nii": "NIfTI",
@@ -167,6 +168,7 @@ def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path.name} holds complex numbers; expected plain ones, in HU. Give the CT.")
     _require_upright(image, path.name)
+    set_direction(image, image.GetDirection())
     return image, warnings + _orientation_warnings(image)
 
 

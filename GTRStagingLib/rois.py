@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.dicom import files_below, functional_group, is_dicom, read_header, required
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.geometry import set_direction
 from GTRStagingLib.images import format_of, read_volume
 
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
@@ -152,7 +153,7 @@ def _read_seg(path: Path, wanted: str | int | None) -> Roi:
     image, label = _roi(mask, chosen.label, path.name)
     image.SetSpacing([float(s) for s in spacing])
     image.SetOrigin(origin.tolist())
-    image.SetDirection(axes.ravel().tolist())
+    set_direction(image, axes.ravel())
     return Roi(image, label)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError
+from GTRStagingLib.geometry import set_direction
 
 DUPLICATE_MM = 0.01
 """Two slices nearer than this are at one place: finer than any scanner's slices, coarser than float noise."""
@@ -54,7 +55,7 @@ class Stack:
         image = sitk.GetImageFromArray(voxels)
         image.SetSpacing(self.spacing)
         image.SetOrigin(self.origin)
-        image.SetDirection(self.direction)
+        set_direction(image, self.direction)
         return image
 
 

@@ -26,7 +26,7 @@ def scans(draw):
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(draw(st.tuples(*[st.floats(0.3, 7)] * 3)))
     image.SetOrigin(draw(st.tuples(*[st.floats(-500, 500)] * 3)))
-    image.SetDirection(direction.ravel().tolist())
+    geometry.set_direction(image, direction.ravel())
     return image
 
 
@@ -193,6 +193,14 @@ def test_an_roi_partly_outside_the_ct_is_refused(a_ct, resample):
 @pytest.mark.parametrize("degrees", [0, 12, 30])
 def test_tilt_is_the_angle_of_the_slices(degrees):
     assert geometry.tilt_degrees(ct_like(direction=rotation((1, 0, 0), degrees))) == pytest.approx(degrees)
+
+
+@pytest.mark.parametrize("dust", [1e-314, -1e-310, 1e-17])
+def test_dust_in_the_cosines_leaves_the_geometry_whole(dust):
+    image = sitk.Image(2, 3, 4, sitk.sitkUInt8)
+    geometry.set_direction(image, (1, dust, 0, -dust, 1, 0, 0, 0, -1))
+    point = image.TransformIndexToPhysicalPoint((1, 2, 3))
+    assert image.TransformPhysicalPointToContinuousIndex(point) == (1, 2, 3)
 
 
 def test_slices_beyond_the_scan_are_refused(a_ct):

@@ -46,6 +46,15 @@ def test_volumes_keep_their_axes_and_geometry(tmp_path: Path, name: str) -> None
     )
 
 
+def test_dust_in_a_headers_cosines_does_no_harm(tmp_path: Path) -> None:
+    path = save(tmp_path / "scan.nhdr", sitk.GetImageFromArray(HU))
+    header = path.read_text().replace("(1,0,0) (0,1,0)", "(1,1e-314,0) (-1e-314,1,0)")
+    assert "1e-314" in header
+    path.write_text(header)
+    read = read_scan(path).image
+    assert read.TransformPhysicalPointToContinuousIndex((1.0, 2.0, 3.0)) == (1, 2, 3)
+
+
 @pytest.mark.parametrize(
     ("stored", "read"),
     [
