@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 WHEN = datetime(2020, 1, 1, 12)
 """Phantoms have no date of their own, and the same phantom must give the same files."""
 
+TRUTH_FILE = "truth.json"
+
 AIR_STORED = 1024
 """Stored value 0 is -1024 HU, as most scanners have it."""
 
@@ -79,10 +81,13 @@ def _write_truth(phantom: Phantom, folder: Path) -> None:
         "note": f"Synthetic CT, no patient. {RESEARCH_USE_ONLY}",
         "stage": phantom.stage.name,
         "seed": phantom.seed,
+        "size": phantom.ct.GetWidth(),
         "depth_mm": round(phantom.depth_mm, 2),
-        "anatomy": asdict(phantom.anatomy),
+        "body": asdict(phantom.body),
+        "lesion": asdict(phantom.lesion),
+        "scan": asdict(phantom.scan),
     }
-    (folder / "truth.json").write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+    (folder / TRUTH_FILE).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
 
 
 def _ct_slice(phantom: Phantom, k: int) -> "pydicom.Dataset":
@@ -90,7 +95,7 @@ def _ct_slice(phantom: Phantom, k: int) -> "pydicom.Dataset":
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-    image, identity = phantom.ct, f"PHANTOM-{phantom.seed:04d}-{phantom.stage.name}"
+    image, scan, identity = phantom.ct, phantom.scan, f"PHANTOM-{phantom.seed:06d}"
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -99,16 +104,18 @@ def _ct_slice(phantom: Phantom, k: int) -> "pydicom.Dataset":
     ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(phantom, "study"), _uid(phantom, "series")
     ds.FrameOfReferenceUID = _uid(phantom, "frame")
     ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
-    ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = "CT", "GTR Staging", "Phantom"
+    ds.Modality, ds.Manufacturer, ds.ManufacturerModelName = "CT", scan.profile.manufacturer, "GTR Staging phantom"
+    ds.InstitutionName = f"Synthetic centre {scan.profile.name}"
     ds.StudyDescription, ds.SeriesDescription = "Synthetic abdomen", f"Synthetic portal venous {phantom.stage.name}"
-    ds.BodyPartExamined, ds.ContrastBolusAgent, ds.ConvolutionKernel = "ABDOMEN", "SYNTHETIC", "SOFT"
-    ds.PatientName, ds.PatientID = f"Phantom^{phantom.stage.name}^Seed {phantom.seed}", identity
+    ds.BodyPartExamined, ds.ContrastBolusAgent, ds.ConvolutionKernel = "ABDOMEN", "SYNTHETIC", scan.profile.kernel
+    ds.PatientName, ds.PatientID = f"Phantom^Seed {phantom.seed}", identity
     ds.PatientBirthDate, ds.PatientSex, ds.PatientPosition = "", "", "HFS"
     ds.AccessionNumber, ds.StudyID, ds.ReferringPhysicianName = "", "1", ""
     ds.StudyDate = ds.SeriesDate = ds.ContentDate = WHEN.strftime("%Y%m%d")
     ds.StudyTime = ds.SeriesTime = ds.ContentTime = WHEN.strftime("%H%M%S")
     ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber = 1, 1, k + 1
-    ds.KVP, ds.PositionReferenceIndicator, ds.ImageComments = "120", "", RESEARCH_USE_ONLY
+    ds.KVP, ds.PositionReferenceIndicator, ds.ImageComments = str(scan.profile.kvp), "", RESEARCH_USE_ONLY
+    ds.ReconstructionDiameter = f"{scan.field_mm:.3f}"
     ds.ImagePositionPatient = [f"{v:.6f}" for v in image.TransformIndexToPhysicalPoint((0, 0, k))]
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     ds.SliceLocation = ds.ImagePositionPatient[2]
@@ -166,5 +173,5 @@ def _uid(phantom: Phantom, what: str) -> str:
     """A UID that is the same for the same phantom."""
     from pydicom.uid import generate_uid
 
-    grid = f"{phantom.ct.GetSize()} {phantom.ct.GetSpacing()}"
-    return generate_uid(entropy_srcs=["gtrstaging phantom", str(phantom.seed), phantom.stage.name, grid, what])
+    grid = f"{phantom.ct.GetSize()} {phantom.ct.GetSpacing()} {phantom.scan.profile.name}"
+    return generate_uid(entropy_srcs=["gtrstaging phantom 2", str(phantom.seed), phantom.stage.name, grid, what])
