@@ -13,9 +13,9 @@ PACKAGE = Path(GTRStagingLib.__file__).parent
 MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
-    {"__init__", "stages", "errors", "files"},
-    {"geometry", "voting", "recipe"},
-    {"keyslice", "stack"},
+    {"__init__", "stages", "errors", "files", "cells"},
+    {"geometry", "voting", "recipe", "tables", "case_row"},
+    {"keyslice", "stack", "cohort"},
     {"agreement", "preprocess", "dicom"},
     {"images", "phantom"},
     {"rois", "phantom_files"},
@@ -87,9 +87,11 @@ def test_no_file_grows_past_what_one_can_hold_in_mind(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 520
 
 
-@pytest.mark.parametrize("module", ["GTRStagingLib", "GTRStagingLib.cli"])
+@pytest.mark.parametrize(
+    "module", ["GTRStagingLib", "GTRStagingLib.cli", "GTRStagingLib.cohort"]
+)
 def test_importing_is_free(module):
-    heavy = ("torch", "SimpleITK", "numpy", "matplotlib")
+    heavy = ("torch", "SimpleITK", "numpy", "matplotlib", "pandas", "pydantic", "sklearn")
     code = f"import {module}, sys; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
