@@ -10,7 +10,8 @@ Research use only. The way of a case, each step in a file of that name::
 
 Inside `stage_case`: `keyslice` chooses the slice, `preprocess` prepares it and its neighbours by the model's `recipe`,
 `network` classifies them in one pass, `voting` counts, `attention` lays the heat map on the anatomy, `agreement`
-compares it with the ROI. Many cases are a `cohort`: a table, split by patient. `geometry` knows where every voxel lies; `errors` says what went wrong and what to do.
+compares it with the ROI. Many cases are a `cohort`: a table, split by patient, that `audit` searches for leaks and
+contradictions. `geometry` knows where every voxel lies; `errors` says what went wrong and what to do.
 
 Importing this package loads nothing but these lines: names are looked up when they are used.
 """
@@ -51,6 +52,8 @@ _WHERE = {
     "write_cohort": "cohort",
     "split_cohort": "cohort",
     "folds": "cohort",
+    "Audit": "audit",
+    "audit_partitions": "audit",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])
