@@ -220,9 +220,7 @@ def _phantom(options: argparse.Namespace) -> None:
         return
     from GTRStagingLib import phantom, phantom_files
 
-    made = phantom.make_phantom(
-        TStage[options.stage], seed=options.seed, scanner=options.scanner[0], size=options.size
-    )
+    made = phantom.make_phantom(TStage[options.stage], seed=options.seed, scanner=options.scanner[0], size=options.size)
     write = phantom_files.write_dicom if options.format == "dicom" else phantom_files.write_nifti
     write(made, options.out)
     size = " x ".join(map(str, made.ct.GetSize()))

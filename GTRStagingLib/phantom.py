@@ -123,9 +123,7 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     )
 
 
-def _lesion(
-    abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng: np.random.Generator
-) -> Lesion:
+def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng: np.random.Generator) -> Lesion:
     """Draw a tumour that faces an organ: the first of a random order that comes near the stomach in this patient."""
     border = body.wall_mm + body.fat_plane_mm
     middle = np.abs(abdomen.places[2]) < 0.6 * np.abs(abdomen.places[2]).max()
@@ -165,7 +163,7 @@ def _voxels(length_mm: float, pixel_mm: float, slice_mm: float) -> tuple[float, 
 def _extent(
     stage: TStage, abdomen: Abdomen, body: Body, lesion: Lesion, bumps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The tumour's outer border, as a depth in mm, and how far along the wall a voxel lies from its middle (1: edge)."""
+    """Depth (mm) of the outer border, and how far along the wall from the middle a voxel lies (1: at the edge)."""
     border = body.wall_mm + body.fat_plane_mm
     low, high = REACH[stage]
     share = low + (high - low) * lesion.share

@@ -262,7 +262,8 @@ def _organs(
     )
     spleen = _ellipsoid(places, (112, 34, 18), (32, 50, 52)) < 1
     pancreas = _tube(places, _smooth_path([
-        (-40, 4, -32, 15), (-12, -2, -14, 10), (28, 8, -2, 11), (72, 26, 16, 11), (90, 30, 22, 9)]), 2.0) < 0  # fmt: skip
+        (-40, 4, -32, 15), (-12, -2, -14, 10), (28, 8, -2, 11), (72, 26, 16, 11),
+        (90, 30, 22, 9)]), 2.0) < 0  # fmt: skip
     organs = {}
     for name, mask in (("liver", liver), ("spleen", spleen), ("pancreas", pancreas)):
         organs[name] = np.broadcast_to(mask, shape) & free & (hu < 0)

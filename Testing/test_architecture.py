@@ -14,12 +14,12 @@ MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
     {"__init__", "stages", "errors", "files", "cells"},
-    {"geometry", "voting", "recipe", "tables", "case_row"},
+    {"geometry", "voting", "recipe", "tables", "case_row", "phantom_anatomy", "phantom_scanner"},
     {"keyslice", "stack", "cohort", "findings"},
     {"agreement", "preprocess", "dicom", "partitions"},
     {"images", "phantom"},
     {"rois", "phantom_files"},
-    {"fingerprint"},
+    {"fingerprint", "phantom_cohort"},
     {"audit"},
     {"network"},
     {"weights", "attention", "device"},

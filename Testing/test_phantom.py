@@ -60,7 +60,7 @@ def test_the_stage_is_the_depth(seed):
     for mask in masks:
         areas = mask.sum(axis=(1, 2))
         assert areas[areas.argmax()] > 10
-        pieces, n = ndimage.label(mask, np.ones((3, 3, 3)))
+        pieces, _ = ndimage.label(mask, np.ones((3, 3, 3)))
         assert np.bincount(pieces.ravel())[1:].max() > 0.9 * mask.sum()
     assert (masks[0] <= masks[1]).all()
 
