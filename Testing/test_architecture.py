@@ -15,7 +15,7 @@ MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 LAYERS = [
     {"__init__", "stages", "errors", "files"},
     {"geometry", "voting", "recipe"},
-    {"keyslice", "stack"},
+    {"keyslice", "stack", "nifti"},
     {"agreement", "preprocess", "dicom"},
     {"images", "phantom"},
     {"rois", "phantom_files"},
