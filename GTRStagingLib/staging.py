@@ -20,6 +20,7 @@ from GTRStagingLib.attention import Alignment, Attention, attend
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.images import Scan
 from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.network import crop_corner
 from GTRStagingLib.preprocess import PreparedSlices, body_mask, neighbour_step, prepare
 from GTRStagingLib.rois import Roi
 from GTRStagingLib.stages import TStage
@@ -84,7 +85,7 @@ class StagingResult:
     features
         (S, 2048) penultimate features (512 for depth 18).
     crop_shift
-        (rows, columns) by which the centre crop was moved, in cells of 4 input pixels.
+        (rows, columns) by which the centre crop was moved, in cells of 4 input pixels, as far as the image reaches.
     timings_s
         Step -> seconds.
     warnings
@@ -300,7 +301,11 @@ def _crop_shift(centre: CropCentre, slices: PreparedSlices, model: Model) -> tup
         raise InputError(
             f"Crop centre {centre} lies outside the slices; expected a point (x, y) in LPS mm inside them."
         )
-    return round((y - (height - 1) / 2) / 4), round((x - (width - 1) / 2) / 4)
+    wanted = round((y - (height - 1) / 2) / 4), round((x - (width - 1) / 2) / 4)
+    # The crop stays inside the image: what is recorded is where it went, not where it was asked to go.
+    cells = -(-height // 4), -(-width // 4)
+    went, centred = crop_corner(cells, wanted), crop_corner(cells, (0, 0))
+    return went[0] - centred[0], went[1] - centred[1]
 
 
 def _remarks(
