@@ -19,6 +19,7 @@ from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.files import replaced_files
 from GTRStagingLib.geometry import same_grid
+from GTRStagingLib.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -138,12 +139,7 @@ def _picture_in_words(result: StagingResult) -> str:
 
 def _choice_in_words(result: StagingResult) -> str:
     key = result.key_slice
-    how = {
-        "hand": "chosen by hand",
-        "position": "chosen by its position",
-        "tumour area": "the slice with the largest area of the ROI",
-        "only slice": "the only slice of the scan",
-    }[key.chosen_by]
+    how = CHOICE_IN_WORDS[key.chosen_by]
     if key.tumour_area_mm2 is None or not result.scan.spacing_known:
         return how
     return f"{how}; the ROI measures {key.tumour_area_mm2:,.0f} mm² there"
@@ -310,6 +306,7 @@ def _write_attention(result: StagingResult, path: Path) -> None:
         "research_use_only": RESEARCH_USE_ONLY,
         "warning": result.model.warning or "",
         "content": f"{attention.method} attention for {attention.target}, raw, placed by {attention.alignment}",
+        "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {_choice_in_words(result)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
     }
     for key, text in words.items():

@@ -257,6 +257,16 @@ def test_no_words_leave_the_page_or_lie_on_others(case):
             assert not one.overlaps(boxes[j]), (texts[i].get_text(), texts[j].get_text())
 
 
+def test_the_warning_of_a_model_with_a_long_name_is_whole():
+    words = " ".join(words_of(overlay.render(long_names())))
+    assert "is a DEMONSTRATION model that never saw a patient: its stage means nothing." in words
+
+
+def test_the_choice_of_the_key_slice_is_on_the_picture():
+    assert "key slice: the slice with the largest area of the ROI" in words_of(overlay.render(results.with_roi()))
+    assert "key slice: chosen by hand" in words_of(overlay.render(results.without_roi()))
+
+
 def test_names_are_no_formulas_and_have_only_letters_that_the_font_has():
     result = replace(results.split_vote(), segment="$\\frac{$ 胃")
     assert "ROI “$\\frac{$ ?”" in words_of(overlay.render(result))
