@@ -208,15 +208,6 @@ def empty_grid(
     return grid
 
 
-def with_geometry_of(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
-    """(z, y, x) array -> image on a grid of that size."""
-    image = sitk.GetImageFromArray(array)
-    if image.GetSize() != grid.GetSize():
-        raise GeometryError(f"Array of {image.GetSize()} (x, y, z) for a grid of {grid.GetSize()}; expected equal.")
-    image.CopyInformation(grid)
-    return image
-
-
 def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Image:
     """The image at the grid's points, linearly interpolated, as float32; `outside` where it has no data."""
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)

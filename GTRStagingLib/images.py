@@ -197,7 +197,7 @@ def _hounsfield(image: sitk.Image, name: str) -> sitk.Image:
             "negative. It is an MR, a windowed picture or a mask, or its rescale intercept was lost: convert the CT "
             "again from DICOM."
         )
-    # Fractions stay float32; whole numbers of any width become int16 unless they do not fit.
+    # Floating-point files stay float32; integers of any width become int16 unless they do not fit.
     fits = values.dtype.kind in "iu" and values.min() >= -32768 and values.max() <= 32767
     # The cast also leaves the header's free text behind, so that it cannot travel into what is written later.
     return sitk.Cast(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)

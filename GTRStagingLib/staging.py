@@ -3,10 +3,10 @@
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -351,11 +351,11 @@ def _remarks(
 def versions() -> dict[str, str]:
     """Versions of everything that shapes a result."""
     packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
-    return {
-        "gtrstaging": GTRStagingLib.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    found = {name: version(name) for name in packages}
+    for name in ("pydicom", "highdicom"):  # the optional part that reads DICOM
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {"gtrstaging": GTRStagingLib.__version__, "python": platform.python_version(), **found}
 
 
 __all__ = [

@@ -48,6 +48,13 @@ def a_ct():
     return ct_like()
 
 
+def on_grid_of(array, image):
+    """(z, y, x) array -> image of the same geometry."""
+    made = sitk.GetImageFromArray(array)
+    made.CopyInformation(image)
+    return made
+
+
 def rotation(axis, degrees):
     """(3, 3) rotation about an axis (Rodrigues)."""
     axis = np.asarray(axis, dtype=float) / np.linalg.norm(axis)

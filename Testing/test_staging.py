@@ -328,4 +328,4 @@ def test_the_provenance_is_enough_to_make_it_again(a_ct, a_model):
     assert result.provenance.weights_sha256 == a_model.card.sha256
     assert result.provenance.device == "cpu"
     assert result.provenance.input_digest == "ab" * 32
-    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK"} <= set(result.provenance.versions)
+    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK", "pydicom", "highdicom"} <= set(result.provenance.versions)
