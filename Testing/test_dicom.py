@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from conftest import shared
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
@@ -34,15 +35,6 @@ OBLIQUE = (0.8, 0.6, 0, -0.6 * 0.8, 0.8 * 0.8, 0.6)  # two turns with sides 3-4-
 ORIGIN = (-12.5, -30.25, 101.0)
 ROWS, COLUMNS = 12, 16
 PIXEL_MM = (0.75, 0.5)  # between rows, between columns
-
-
-def shared(name: str) -> Path:
-    """Public test data; skipped where it is absent, but never in CI."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("GTR_TEST_DATA", beside)) / name
-    if not path.exists():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"test data {name} is not here")
-    return path
 
 
 def stored(k: int) -> np.ndarray:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import shared
 from PIL import Image
-from test_dicom import shared, voxels
+from test_dicom import voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.images import read_scan

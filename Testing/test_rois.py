@@ -6,10 +6,11 @@ import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import shared
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import RTStructureSetStorage, generate_uid
-from test_dicom import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, shared, voxels
+from test_dicom import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.rois import read_roi
