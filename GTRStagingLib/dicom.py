@@ -5,6 +5,7 @@ decoded last (`read_slices`), so that a caller may decode fewer. No slice is gue
 """
 
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -249,8 +250,23 @@ def _require_hounsfield(rescale: Any, name: str) -> None:
                 f"{name}: no {keyword}; expected the rule that turns stored values into Hounsfield units. "
                 "Export the series again from the archive."
             )
+        # GDCM takes a slope of 0 or of no number for 1 without a word.
+        number = _finite(rescale.get(keyword))
+        if number is None or (keyword == "RescaleSlope" and number == 0):
+            raise InputError(
+                f"{name}: {keyword} is {_text(rescale.get(keyword))}; expected a finite number, and a slope that is "
+                "not 0, for Hounsfield units. Export the series again from the archive."
+            )
     if (unit := rescale.get("RescaleType") or "HU") not in ("HU", "HU_MOD", "US"):
         raise InputError(f"{name}: values in {unit}; expected HU. Choose the CT reconstruction, not a derived map.")
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _plane(header: Any) -> Plane:
@@ -307,7 +323,13 @@ def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
             "each frame lies. Give the original series."
         )
     _require_grey(header, path.name)
-    frames = range(len(header.PerFrameFunctionalGroupsSequence))
+    described_frames = len(header.PerFrameFunctionalGroupsSequence)
+    if described_frames != _frames(header):
+        raise GeometryError(
+            f"{path.name}: {_frames(header)} frames, but positions of {described_frames}; expected one of each frame. "
+            "The file is damaged: transfer it again, or export the original series."
+        )
+    frames = range(described_frames)
     for frame in frames:
         rescale = functional_group(header, frame, "PixelValueTransformationSequence")
         _require_hounsfield(rescale, f"frame {frame + 1}")
@@ -340,7 +362,8 @@ def _decoded_frames(path: Path, order: Sequence[int]) -> np.ndarray:
 
 def functional_group(header: Any, frame: int, name: str) -> Any:
     """Find what a multi-frame header says of one frame: by itself, or for all; empty if neither."""
-    for groups in (header.PerFrameFunctionalGroupsSequence[frame], header.SharedFunctionalGroupsSequence[0]):
+    shared = header.get("SharedFunctionalGroupsSequence") or ()
+    for groups in (header.PerFrameFunctionalGroupsSequence[frame], *shared):  # what is shared is one item, or none
         if groups.get(name):
             return groups[name][0]
     return {}
@@ -356,10 +379,13 @@ def _texts(header: Any, keywords: str) -> dict[str, str]:
     for keyword in keywords.split():
         value = header.get(keyword)
         if value not in (None, ""):
-            values[keyword] = (
-                str(value) if isinstance(value, str) or not isinstance(value, Sequence) else "/".join(value)
-            )
+            values[keyword] = _text(value)
     return values
+
+
+def _text(value: Any) -> str:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return "/".join(map(str, value)) if several else str(value)
 
 
 def digest_of(files: Iterable[Path]) -> str:

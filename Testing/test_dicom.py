@@ -1,6 +1,7 @@
 """DICOM CT from small real files: order, geometry, Hounsfield units, and everything that must be refused."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from conftest import shared
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -94,6 +97,13 @@ def move(d: Dataset, mm: float, axis: int = 2) -> None:
     position = [float(x) for x in d.ImagePositionPatient]
     position[axis] += mm
     d.ImagePositionPatient = position
+
+
+def say(d: Dataset, keyword: str, text: str) -> None:
+    """Write a decimal string as a careless writer would, whatever it says."""
+    tag = Tag(keyword)
+    value = text.encode().ljust(len(text) + len(text) % 2)
+    d[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
 
 
 def voxels(image: sitk.Image) -> np.ndarray:
@@ -296,6 +306,26 @@ def test_absent_rescale_names_the_file(tmp_path: Path, keyword: str) -> None:
         read_scan(write(tmp_path, slices))
 
 
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("RescaleSlope", "0"), ("RescaleSlope", "1\\2")]
+    + [(keyword, text) for keyword in ("RescaleSlope", "RescaleIntercept") for text in ("NaN", "inf", "none")],
+)
+def test_a_rescale_that_gives_no_hounsfield_units_names_the_file(tmp_path: Path, keyword: str, text: str) -> None:
+    slices = a_series(3)
+    say(slices[1], keyword, text)
+    told = re.escape(text.replace("\\", "/"))
+    with pytest.raises(InputError, match=rf"IM1\.dcm: {keyword} is {told}; expected a finite number"):
+        read_scan(write(tmp_path, slices))
+
+
+def test_an_intercept_of_0_is_a_number(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices:
+        d.RescaleIntercept = 0
+    assert (voxels(read_scan(write(tmp_path, slices)).image) == EXPECTED_HU + 1024).all()
+
+
 @pytest.mark.parametrize("unit", ["US", ""])
 def test_a_unit_that_is_not_told_is_taken_for_hu(tmp_path: Path, unit: str) -> None:
     slices = a_series()
@@ -427,6 +457,15 @@ def test_slices_further_apart_than_the_header_says_are_reported(tmp_path: Path) 
     assert scan.warnings == ("Slices lie 5 mm apart, the header says 2.5 mm: some in between may be missing.",)
 
 
+def test_slices_of_untold_thickness_are_as_far_apart_as_they_lie(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices:
+        del d.SliceThickness
+    scan = read_scan(write(tmp_path, slices))
+    assert scan.image.GetSpacing()[2] == pytest.approx(2.5)
+    assert scan.warnings == ()
+
+
 def test_the_digest_is_of_the_content_not_of_the_names(tmp_path: Path) -> None:
     slices = a_series()
     first = read_scan(write(tmp_path / "a", slices)).digest
@@ -444,6 +483,13 @@ def test_identifiers_stay_among_the_identifiers(tmp_path: Path) -> None:
     assert scan.identifiers["InputPath"] == str(tmp_path)
     for secret in ("Doe", "4711", "1950", "ACC-9", "20240102", str(tmp_path), "2.25", "portal"):
         assert secret not in repr(scan)
+
+
+def test_a_number_of_several_values_is_told_as_text(tmp_path: Path) -> None:
+    slices = a_series(2)
+    for d in slices:
+        say(d, "KVP", "120\\80")
+    assert read_scan(write(tmp_path, slices)).acquisition["KVP"] == "120/80"
 
 
 def enhanced(slices: list[Dataset]) -> Dataset:
@@ -473,6 +519,33 @@ def test_multi_frame_gaps_name_the_frames(tmp_path: Path) -> None:
     slices = a_series()
     with pytest.raises(GeometryError, match=r"1 slice.* missing.*frame 3 and frame 4"):
         read_scan(save(tmp_path / "one.dcm", enhanced([slices[i] for i in (0, 1, 2, 4, 5)])))
+
+
+@pytest.mark.parametrize("told", [0, 4, 7])
+def test_multi_frame_must_place_each_of_its_frames(tmp_path: Path, told: int) -> None:
+    one = enhanced(a_series())
+    frames = list(one.PerFrameFunctionalGroupsSequence)
+    one.PerFrameFunctionalGroupsSequence = (frames + frames)[:told]
+    with pytest.raises(GeometryError, match=rf"one\.dcm: 6 frames, but positions of {told}; expected one of each"):
+        read_scan(save(tmp_path / "one.dcm", one))
+
+
+def test_multi_frame_that_shares_nothing(tmp_path: Path) -> None:
+    one = enhanced(a_series())
+    for frame in one.PerFrameFunctionalGroupsSequence:
+        frame.update(one.SharedFunctionalGroupsSequence[0])
+    del one.SharedFunctionalGroupsSequence
+    assert (voxels(read_scan(save(tmp_path / "one.dcm", one)).image) == EXPECTED_HU).all()
+
+
+@pytest.mark.parametrize("shared_groups", ["absent", "empty"])
+def test_multi_frame_that_lacks_what_it_should_share(tmp_path: Path, shared_groups: str) -> None:
+    one = enhanced(a_series())
+    one.SharedFunctionalGroupsSequence = []
+    if shared_groups == "absent":
+        del one.SharedFunctionalGroupsSequence
+    with pytest.raises(InputError, match="frame 1: .*expected"):
+        read_scan(save(tmp_path / "one.dcm", one))
 
 
 def test_truncated_multi_frame(tmp_path: Path) -> None:
