@@ -1,6 +1,7 @@
 """Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry."""
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 from GTRStagingLib import nifti
 from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import require_sayable
 from GTRStagingLib.geometry import set_direction
 
 FORMATS = {
@@ -113,6 +115,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
 
 def format_of(path: Path) -> str:
     """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
+    require_sayable(path)
     try:
         path.stat()
         if path.is_dir():
@@ -250,6 +253,11 @@ def _png_grey(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)
+    except Image.DecompressionBombError as error:
+        width, height = struct.unpack(">II", start[16:24])
+        raise InputError(
+            f"{path.name} has {width}×{height} pixels; expected a slice of a CT, 512×512 or so. Give the slice itself."
+        ) from error
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise InputError(f"{path.name} is damaged or truncated; expected a whole PNG. Copy it again.") from error
     if pixels.ndim == 3:

@@ -381,6 +381,69 @@ def test_other_files_and_sub_folders(tmp_path: Path) -> None:
     assert (voxels(read_scan(tmp_path).image) == EXPECTED_HU).all()
 
 
+def damage(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    path.write_bytes({"no preamble": whole[132:], "damaged": whole[:128] + b"DIXM" + whole[132:]}[how])
+
+
+@pytest.mark.parametrize("how", ["no preamble", "damaged"])
+@pytest.mark.parametrize("end", ["IM0", "IM5"])
+def test_a_scan_is_not_shortened_without_a_word(tmp_path: Path, how: str, end: str) -> None:
+    folder = write(tmp_path, a_series(), name="IM{}")
+    damage(folder / end, how)
+    scan = read_scan(folder)
+    assert scan.image.GetSize()[2] == 5
+    assert scan.warnings == ("Left out: 1 file(s) that are not DICOM.",)
+
+
+def test_an_empty_file_among_slices_is_an_error(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", a_series(), name="IM{}")
+    (folder / "IM5").write_bytes(b"")
+    with pytest.raises(InputError, match=r"IM5 \(0 bytes\) is not a DICOM file; expected one like those beside it"):
+        read_scan(folder)
+
+
+def test_an_empty_file_elsewhere_is_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a", a_series())
+    (tmp_path / "done").write_bytes(b"")
+    assert read_scan(tmp_path).warnings == ("Left out: 1 file(s) that are not DICOM.",)
+
+
+@pytest.mark.parametrize("name", ["DICOMDIR", ".DS_Store", "Thumbs.db", "readme.TXT", "viewer.exe", "._IM0.dcm"])
+@pytest.mark.parametrize("content", [b"", b"something else than a slice"])
+def test_what_is_no_slice_by_its_name_is_not_counted(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / name).write_bytes(content)
+    assert read_scan(folder).warnings == ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_entries_that_are_no_files_are_passed_over(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / "link.dcm").symlink_to(tmp_path / "gone")
+    (folder / "loop.dcm").symlink_to(folder / "loop.dcm")
+    os.mkfifo(folder / "pipe.dcm")
+    scan = read_scan(folder)
+    assert (voxels(scan.image) == EXPECTED_HU).all()
+    assert scan.warnings == ()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are any bytes on Linux only")
+@pytest.mark.parametrize("given", ["folder", "slice within"])
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, given: str) -> None:
+    """ITK would end the whole process: hence a process of its own."""
+    bad = os.fsdecode(b"\xd6\xd7")  # "ends" in GBK
+    folder = write(tmp_path / (bad if given == "folder" else "scan"), a_series(2), name="IM{}")
+    (folder / "IM1").rename(folder / bad)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom GTRStagingLib.errors import InputError\n"
+        "from GTRStagingLib.images import read_scan\n"
+        "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
+    assert r"\xd6\xd7: this path is not valid UTF-8; expected one that is. Rename" in done.stdout
+
+
 def test_mr_is_not_ct(tmp_path: Path) -> None:
     slices = a_series(4)
     for d in slices:
@@ -575,14 +638,17 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights as POSIX has them")
-@pytest.mark.parametrize("locked", [".", "sub", "IM1.dcm"])
-def test_without_the_right_to_read(tmp_path: Path, locked: str) -> None:
+@pytest.mark.parametrize(
+    ("locked", "mode", "named"),
+    [(".", 0, "scan"), ("sub", 0, "sub"), ("sub", 0o444, "x0.dcm"), ("IM1.dcm", 0, "IM1.dcm")],
+)
+def test_without_the_right_to_read(tmp_path: Path, locked: str, mode: int, named: str) -> None:
     folder = write(tmp_path / "scan", a_series(3))
     write(folder / "sub", a_series(1), name="x{}.dcm")
     for private in (tmp_path, *tmp_path.parents):  # pytest's own folders are closed to other users
         if private.stat().st_uid == os.geteuid() and private.is_relative_to(tempfile.gettempdir()):
             private.chmod(private.stat().st_mode | 0o055)
-    (folder / locked).chmod(0)
+    (folder / locked).chmod(mode)
     program = (
         "import os, sys\nfrom pathlib import Path\nimport pydicom\n"
         "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.images import read_scan\n"
@@ -592,7 +658,7 @@ def test_without_the_right_to_read(tmp_path: Path, locked: str) -> None:
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
     (folder / locked).chmod(0o755)
     assert done.stderr.startswith("refused:")
-    assert f"{'scan' if locked == '.' else locked}: Permission denied" in done.stderr
+    assert f"{named}: Permission denied" in done.stderr
 
 
 def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:
