@@ -40,8 +40,8 @@ IDENTIFIERS = (
     "StudyDescription SeriesDescription SeriesNumber StudyInstanceUID SeriesInstanceUID"
 )
 GEOMETRY_AND_PIXELS = (
-    "SOPClassUID NumberOfFrames Rows Columns PixelSpacing ImagePositionPatient ImageOrientationPatient "
-    "RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
+    "SOPClassUID FrameOfReferenceUID NumberOfFrames Rows Columns PixelSpacing ImagePositionPatient "
+    "ImageOrientationPatient RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
 )
 
 
@@ -84,6 +84,7 @@ class DicomCT:
     acquisition: Mapping[str, str]
     identifiers: Mapping[str, str] = field(repr=False)
     warnings: tuple[str, ...]
+    frame_of_reference: str | None = field(repr=False)
 
 
 def read_ct(path: Path, series: str | None) -> DicomCT:
@@ -119,7 +120,8 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
         _require_hounsfield(header, path.name)
     stack = stacked([_plane(h) for h in series.headers])
     files = [series.files[i] for i in stack.order]
-    acquisition, identifiers = described(series.headers[stack.order[0]])
+    first = series.headers[stack.order[0]]
+    acquisition, identifiers = described(first)
     return DicomCT(
         image=stack.image(read_slices(files)),
         format="DICOM series",
@@ -127,6 +129,7 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
+        frame_of_reference=frame_of_reference(first),
     )
 
 
@@ -389,6 +392,7 @@ def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
+        frame_of_reference=frame_of_reference(header),
     )
 
 
@@ -414,6 +418,11 @@ def functional_group(header: Any, frame: int, name: str) -> Any:
         if groups.get(name):
             return groups[name][0]
     return {}
+
+
+def frame_of_reference(header: Any) -> str | None:
+    """The UID of the room in which positions are told; None where it is not named."""
+    return str(header.get("FrameOfReferenceUID") or "") or None
 
 
 def described(header: Any) -> tuple[dict[str, str], dict[str, str]]:

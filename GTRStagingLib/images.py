@@ -52,6 +52,8 @@ class Scan:
         What a reader of the result must know; free of identifiers and paths.
     key_index
         The slice that a PNG's name asked for, among its neighbours; None for volumes.
+    frame_of_reference
+        DICOM's UID of the room in which positions are told, to compare with an ROI's; None where there is none.
     """
 
     image: sitk.Image
@@ -63,6 +65,7 @@ class Scan:
     identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
     key_index: int | None = None
+    frame_of_reference: str | None = field(default=None, repr=False)
 
 
 def read_scan(path: Path, *, series: str | None = None) -> Scan:
@@ -100,6 +103,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
             acquisition=ct.acquisition,
             identifiers={**ct.identifiers, **identifiers},
             warnings=ct.warnings,
+            frame_of_reference=ct.frame_of_reference,
         )
     image, warnings = read_volume(path)
     return Scan(

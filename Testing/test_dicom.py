@@ -573,6 +573,19 @@ def test_multi_frame_reads_as_its_series_does(tmp_path: Path, orientation: tuple
     assert np.allclose(scan.image.GetSpacing(), series.image.GetSpacing())
 
 
+@pytest.mark.parametrize("multi_frame", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_frame_of_reference(tmp_path: Path, multi_frame: bool, named: bool) -> None:
+    slices = a_series()
+    uid = slices[0].FrameOfReferenceUID if named else None
+    written = [enhanced(slices)] if multi_frame else slices
+    for d in written:
+        d.FrameOfReferenceUID = uid
+    scan = read_scan(write(tmp_path, written))
+    assert scan.frame_of_reference == uid
+    assert str(uid) not in (*scan.acquisition.values(), *scan.identifiers.values())
+
+
 def test_multi_frame_alone_in_a_folder(tmp_path: Path) -> None:
     save(tmp_path / "one", enhanced(a_series()))
     assert (voxels(read_scan(tmp_path).image) == EXPECTED_HU).all()
