@@ -1,6 +1,7 @@
 """Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry."""
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import SimpleITK as sitk
 from GTRStagingLib import nifti
 from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import require_sayable
 from GTRStagingLib.geometry import set_direction
 
 FORMATS = {
@@ -50,6 +52,8 @@ class Scan:
         What a reader of the result must know; free of identifiers and paths.
     key_index
         The slice that a PNG's name asked for, among its neighbours; None for volumes.
+    frame_of_reference
+        DICOM's UID of the room in which positions are told, to compare with an ROI's; None where there is none.
     """
 
     image: sitk.Image
@@ -61,6 +65,7 @@ class Scan:
     identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
     key_index: int | None = None
+    frame_of_reference: str | None = field(default=None, repr=False)
 
 
 def read_scan(path: Path, *, series: str | None = None) -> Scan:
@@ -98,6 +103,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
             acquisition=ct.acquisition,
             identifiers={**ct.identifiers, **identifiers},
             warnings=ct.warnings,
+            frame_of_reference=ct.frame_of_reference,
         )
     image, warnings = read_volume(path)
     return Scan(
@@ -113,6 +119,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
 
 def format_of(path: Path) -> str:
     """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
+    require_sayable(path)
     try:
         path.stat()
         if path.is_dir():
@@ -250,6 +257,11 @@ def _png_grey(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)
+    except Image.DecompressionBombError as error:
+        width, height = struct.unpack(">II", start[16:24])
+        raise InputError(
+            f"{path.name} has {width}×{height} pixels; expected a slice of a CT, 512×512 or so. Give the slice itself."
+        ) from error
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise InputError(f"{path.name} is damaged or truncated; expected a whole PNG. Copy it again.") from error
     if pixels.ndim == 3:

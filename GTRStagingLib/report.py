@@ -1,10 +1,11 @@
-"""The report of a result, and the folder that all outputs of a case are written to: whole or not at all."""
+"""The report of a result, and the folder that all outputs of a case are written to: result.json vouches for them."""
 
 import base64
 import gzip
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,7 +18,7 @@ import SimpleITK as sitk
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.files import replaced_files
+from GTRStagingLib.files import replaced_files, require_sayable
 from GTRStagingLib.geometry import same_grid
 from GTRStagingLib.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.recipe import Recipe
@@ -253,7 +254,7 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
 def write_outputs(
     result: StagingResult, out: Path, *, include_phi: bool = False, progress: Progress = lambda step: None
 ) -> dict[str, Path]:
-    """Write attention.nrrd, overlay.png, report.html and result.json into a folder, whole or not at all.
+    """Write attention.nrrd, overlay.png, report.html and result.json into a folder, none of them half-written.
 
     Parameters
     ----------
@@ -261,7 +262,7 @@ def write_outputs(
         Made if it does not exist; files of these names in it are replaced.
     progress
         Called with each file's name before it is written; an exception that it raises stops the writing, and the
-        folder is as it was.
+        folder is as it was: gone, if it was made here.
 
     Returns
     -------
@@ -270,10 +271,13 @@ def write_outputs(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed.
+        If matplotlib or jinja2 is not installed, or the folder's path is not valid UTF-8.
     StagingError
-        If the folder cannot be written to, or the disk is full. Nothing of this result stands there then.
+        If the folder cannot be written to, the disk is full, or a folder has the name of a file. The folder is as it
+        was then; unless a whole file could not take its place: then result.json is absent, and the others are partly
+        of this result and partly older. So they are if the process dies while they take their places.
     """
+    require_sayable(out.absolute())  # as a temporary folder in it is called from Python 3.12 on
     picture = _overlay().png(result)
     contents = {
         "overlay.png": picture,
@@ -320,8 +324,8 @@ def _write_attention(result: StagingResult, path: Path) -> None:
     # ITK also reads a file whose last bytes are missing without a word; the compressed stream's own check does not.
     try:
         gzip.decompress(path.read_bytes().partition(b"\n\n")[2])
-    except EOFError as error:
-        raise RuntimeError(f"{path.name} is cut short") from error
+    except (EOFError, zlib.error) as error:
+        raise RuntimeError(f"{path.name} is cut short or damaged") from error
 
 
 def _no_room(out: Path, error: Exception) -> str:

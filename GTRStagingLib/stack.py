@@ -167,9 +167,11 @@ def _even_spacing(planes: Sequence[Plane], along: np.ndarray) -> tuple[float, tu
             f"{steps[worst]:.3g} mm between {pairs[worst]}; expected one spacing. Export an evenly spaced "
             "reconstruction."
         )
-    apart = thickness is not None and spacing > 1.5 * thickness
-    note = f"Slices lie {spacing:.3g} mm apart, the header says {thickness:g} mm: some in between may be missing."
-    return spacing, (note,) if apart else ()
+    if thickness is None or spacing <= 1.5 * thickness:
+        return spacing, ()
+    return spacing, (
+        f"Slices lie {spacing:.3g} mm apart, the header says {thickness:g} mm: some in between may be missing.",
+    )
 
 
 def _require_upright(planes: Sequence[Plane], positions: np.ndarray, normal: np.ndarray) -> None:

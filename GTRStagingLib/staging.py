@@ -223,6 +223,9 @@ def stage_case(
         warnings.append(
             "The ROI was brought onto the CT's voxels by nearest-neighbour resampling where it had its own."
         )
+    named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
+    if len(named) > 1:
+        warnings.append("The ROI names another frame of reference than the CT; it was placed by its coordinates.")
     warnings += _remarks(scan, slices, prediction, attention, model.card, step, target)
     provenance = Provenance(
         versions=versions(),

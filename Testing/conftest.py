@@ -18,15 +18,21 @@ def pytest_configure(config):
         torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def shared_data():
-    """Real public CTs and the release's files; skipped where absent, but never under CI."""
-    if not DATA.is_dir():
-        message = f"test data not found at {DATA}; set GTR_TEST_DATA"
+def shared(name="."):
+    """A file or folder of the public test data; the test is skipped where it is absent, but fails under CI."""
+    path = DATA / name
+    if not path.exists():
+        message = f"test data not found at {path}; set GTR_TEST_DATA"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    return DATA
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real public CTs and the release's files."""
+    return shared()
 
 
 def ct_like(shape=(9, 40, 50), spacing=(0.9, 1.1, 4.0), direction=None, origin=(-20.0, 30.0, -400.0), seed=0):

@@ -13,8 +13,8 @@ PACKAGE = Path(GTRStagingLib.__file__).parent
 MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
-    {"__init__", "stages", "errors", "files"},
-    {"geometry", "voting", "recipe"},
+    {"__init__", "stages", "errors"},
+    {"files", "geometry", "voting", "recipe"},
     {"keyslice", "stack", "nifti"},
     {"agreement", "preprocess", "dicom"},
     {"images", "phantom"},

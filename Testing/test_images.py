@@ -2,14 +2,19 @@
 
 import gzip
 import hashlib
+import os
 import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import shared
 from PIL import Image
-from test_dicom import shared, voxels
+from test_dicom import voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.images import read_scan
@@ -350,6 +355,31 @@ def test_other_depths_and_kinds_of_png_are_refused(tmp_path: Path) -> None:
     Image.fromarray(grey(0)).save(tmp_path / "jpeg.png", format="JPEG")
     with pytest.raises(InputError, match=r"jpeg\.png is not a PNG"):
         read_scan(tmp_path / "jpeg.png")
+
+
+def test_a_picture_too_large_for_a_slice_is_refused(tmp_path: Path) -> None:
+    path = png(tmp_path / "scanned.png", grey(0))
+    whole = bytearray(path.read_bytes())
+    whole[16:24] = struct.pack(">II", 20000, 10000)
+    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"scanned\.png has 20000×10000 pixels; expected a slice of a CT"):
+        read_scan(path)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are any bytes on Linux only")
+@pytest.mark.parametrize("end", [".nrrd", ".png"])
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, end: str) -> None:
+    """ITK would end the whole process: hence a process of its own."""
+    path = tmp_path / os.fsdecode(b"\xd6\xd7" + end.encode())
+    path.write_bytes(b"never opened")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom GTRStagingLib.errors import InputError\n"
+        "from GTRStagingLib.images import read_scan\n"
+        "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert rf"\xd6\xd7{end}: this path is not valid UTF-8; expected one that is. Rename" in done.stdout
 
 
 def test_the_published_slices() -> None:

@@ -62,6 +62,17 @@ def test_the_real_dicom_with_its_liver(shared_data, a_model):
             result.key_slice.index + result.slices.offsets[-1]))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("of_ct", "of_roi", "warned"),
+    [("1.2", "1.2", False), ("1.2", "1.3", True), (None, "1.3", False), ("1.2", None, False)],
+)
+def test_an_roi_of_another_frame_of_reference_is_placed_with_a_word(a_ct, a_model, of_ct, of_roi, warned):
+    roi = replace(roi_of(a_ct, slice(3, 6)), frame_of_reference=of_roi)
+    result = stage_case(scan_of(a_ct, frame_of_reference=of_ct), model=a_model, tumour=roi)
+    told = "The ROI names another frame of reference than the CT; it was placed by its coordinates."
+    assert (told in result.warnings) == warned
+
+
 def test_the_flipped_nifti_with_its_stomach(shared_data, a_model):
     scan = read_scan(shared_data / "ct" / "totalseg_example_ct_sm.nii.gz")
     assert scan.image.GetDirection()[0] == scan.image.GetDirection()[4] == -1
