@@ -235,7 +235,7 @@ def _grouped(headers: Iterable[Any]) -> tuple[DicomSeries, ...]:
     return tuple(
         DicomSeries(
             uid=uid,
-            number=None if group[0].get("SeriesNumber") in (None, "") else int(group[0].SeriesNumber),
+            number=_whole(group[0], "SeriesNumber"),
             description=str(group[0].get("SeriesDescription", "")),
             modality=str(group[0].get("Modality", "")),
             content=content,
@@ -246,7 +246,21 @@ def _grouped(headers: Iterable[Any]) -> tuple[DicomSeries, ...]:
 
 
 def _frames(header: Any) -> int:
-    return int(header.get("NumberOfFrames") or 1)
+    return _whole(header, "NumberOfFrames") or 1
+
+
+def _whole(header: Any, keyword: str) -> int | None:
+    """A whole number of a header, or None where it has none."""
+    value = header.get(keyword)
+    if value in (None, ""):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{Path(header.filename).name}: {keyword} is {value!r}; expected a whole number. Its header is damaged: "
+            "transfer the file again."
+        ) from error
 
 
 def _content(header: Any) -> str:

@@ -61,14 +61,14 @@ class Stack:
 
 def plane_of(header: Any, position: Any, orientation: Any, measures: Any, name: str) -> Plane:
     """Place a slice, by the parts of its header that say so; `GeometryError` where they are silent."""
-    thickness = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+    told = [keyword for keyword in ("SpacingBetweenSlices", "SliceThickness") if measures.get(keyword)]
     return Plane(
         name,
         _numbers(position, "ImagePositionPatient", 3, name),
         _numbers(orientation, "ImageOrientationPatient", 6, name),
         _numbers(measures, "PixelSpacing", 2, name),
         (int(header.get("Rows") or 0), int(header.get("Columns") or 0)),
-        abs(float(thickness)) if thickness else None,
+        abs(float(_numbers(measures, told[0], 1, name)[0])) if told else None,
     )
 
 

@@ -520,6 +520,15 @@ def test_slices_further_apart_than_the_header_says_are_reported(tmp_path: Path) 
     assert scan.warnings == ("Slices lie 5 mm apart, the header says 2.5 mm: some in between may be missing.",)
 
 
+@pytest.mark.parametrize("keyword", ["SeriesNumber", "NumberOfFrames", "SliceThickness"])
+def test_numbers_that_are_none_are_named(tmp_path: Path, keyword: str) -> None:
+    slices = a_series()
+    for d in slices:
+        say(d, keyword, "four")
+    with pytest.raises(InputError, match=f"{keyword} is .*expected"):
+        read_scan(write(tmp_path, slices))
+
+
 def test_slices_of_untold_thickness_are_as_far_apart_as_they_lie(tmp_path: Path) -> None:
     slices = a_series()
     for d in slices:
