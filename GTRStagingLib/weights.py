@@ -1,16 +1,13 @@
 """Models as folders: weights beside the card that says what they are, loaded without ever running their code.
 
-A model is `model.safetensors` and `card.json`. Published checkpoints (`.pth`) are imported once, with
-`weights_only=True`, and kept as such a folder from then on.
+A model is `model.safetensors` and `card.json`; `checkpoints` makes them of published files.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -33,13 +30,6 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
 UNTRAINED = "untrained"
 UNTRAINED_SEED = 20251
 SHIPPED = Path(__file__).parent / "models"
-
-PUBLISHED_FILES: Mapping[str, str] = {
-    "df3fc8e82b45d387254c3502f0cea81a6f1163d4adbdeddd4dd6bc5e10999561": (
-        "models.pth as published by the authors of doi:10.1038/s41746-025-02002-5 (233,519,033 bytes)"
-    ),
-}
-"""sha256 of the files that are known by name."""
 
 
 @dataclass(frozen=True)
@@ -303,179 +293,6 @@ def save(model: Model, folder: Path) -> ModelCard:
 def verify(name_or_folder: str) -> ModelCard:
     """Load a model as `stage` would: hash, keys, shapes. Its card, or a `WeightsError`."""
     return load(name_or_folder).card
-
-
-# -- importing -----------------------------------------------------------------------------------------------------
-
-
-def import_checkpoint(
-    path: Path, *, recipe: Recipe, name: str, out: Path | None = None, sha256: str | None = None
-) -> tuple[ModelCard, Path]:
-    """Turn a `.pth` file into a model folder.
-
-    Takes what the published training script writes: a bare state dict, or one under 'model_state_dict'; and names
-    that begin with 'module.' (DataParallel). Depth and fusion are read off the weights.
-
-    Parameters
-    ----------
-    path
-        The file; never unpickled as code.
-    recipe
-        The preprocessing that it was trained with; the file does not say.
-    out
-        Folder that receives the model's folder; `models_folder()` if not given.
-    sha256
-        What the file's hash must be.
-
-    Returns
-    -------
-    The card, and the folder that was written.
-
-    Raises
-    ------
-    WeightsError
-        If the hash differs, the file is damaged or holds code, or is not such a network. Nothing is written then.
-    """
-    folder = _folder_for(name, out)
-    if not path.is_file():
-        raise WeightsError(f"{path} is not a file; expected a checkpoint (.pth).")
-    found = sha256_of(path)
-    if sha256 is not None and found != sha256.strip().lower():
-        raise WeightsError(
-            f"{path.name} has sha256 {found}; expected {sha256.strip().lower()}. The download is incomplete or another "
-            f"file{'' if found not in PUBLISHED_FILES else f': it is {PUBLISHED_FILES[found]}'}. Nothing was written."
-        )
-    state = state_of(_unpickled(path), path)
-    depth, fusion = _architecture(state, path)
-    network = network_with(state, depth, fusion)
-    known = PUBLISHED_FILES.get(found)
-    card = ModelCard(
-        name=name,
-        status="trained",
-        depth=depth,
-        fusion=fusion,
-        recipe=recipe,
-        sha256=found,
-        provenance=f"imported from {path.name}, sha256 {found}: {known or 'not a file known by its hash'}",
-        trained_on="not stated in the file" if known is None else "the authors' 1,192 slices of 358 studies",
-        licence="not stated in the file" if known is None else "MIT, as stated by the authors",
-    )
-    return save(Model(card, network), folder), folder
-
-
-def import_imagenet(*, recipe: Recipe, name: str, depth: int = 152, out: Path | None = None) -> tuple[ModelCard, Path]:
-    """A model folder with torchvision's ImageNet weights under an untrained four-class head: where training starts.
-
-    Raises
-    ------
-    WeightsError
-        If the weights are neither cached nor can be downloaded, or fail torchvision's own hash check.
-    """
-    folder = _folder_for(name, out)
-    start = untrained(depth)
-    head = {key: tensor for key, tensor in start.network.state_dict().items() if key.startswith("fc.")}
-    state = {key: tensor for key, tensor in imagenet_state(depth).items() if not key.startswith("fc.")}
-    card = replace(
-        start.card,
-        name=name,
-        recipe=recipe,
-        provenance="backbone: torchvision's IMAGENET1K_V1, hash checked; head: random",
-        trained_on="ImageNet-1k (backbone only)",
-        licence="BSD-3-Clause (torchvision)",
-    )
-    return save(Model(card, network_with({**state, **head}, depth, "add")), folder), folder
-
-
-def imagenet_state(depth: int) -> dict[str, Tensor]:
-    """ImageNet weights, by torchvision's own loader and hash check.
-
-    torchvision checks what it downloads, by the hash's beginning in the file's name; a copy that lies in its cache
-    already is held to the same here.
-    """
-    from torchvision.models import get_weight
-
-    weights = get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    beginning = cached.stem.rpartition("-")[2]
-    if cached.is_file() and not (found := sha256_of(cached)).startswith(beginning):
-        raise WeightsError(
-            f"{cached} has sha256 {found}; expected one that begins with {beginning}. It is damaged or another file: "
-            "remove it, and let it be downloaded again."
-        )
-    try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"torchvision's ImageNet weights of ResNet-{depth} cannot be had ({error}). Expected a network connection, "
-            f"or the file {cached.name} in {cached.parent}: copy it there."
-        ) from error
-
-
-def _folder_for(name: str, out: Path | None) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == UNTRAINED:
-        raise WeightsError(f"Model name {name!r}; expected letters, digits, '.', '_' and '-', and not {UNTRAINED!r}.")
-    folder = (out or models_folder()) / name
-    if folder.exists():
-        raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
-    return folder
-
-
-def _unpickled(path: Path) -> Any:
-    try:
-        with _numbers_allowed():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path.name} is not a plain file of weights: it is no checkpoint, or would run code when loaded. Expected "
-            f"tensors and numbers only; nothing of it was run or written. ({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise WeightsError(
-            f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, cut short or no checkpoint. "
-            f"Download or copy it again, and give its --sha256. Nothing was written. "
-            f"({str(error)[:200] or type(error).__name__})"
-        ) from error
-
-
-@contextlib.contextmanager
-def _numbers_allowed() -> Iterator[None]:
-    """Let numpy's numbers through: a training script may save its accuracy as one. They run nothing."""
-    scalar: Any = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
-    with torch.serialization.safe_globals([scalar, np.dtype, *kinds]):
-        yield
-
-
-def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in whatever the release's scripts wrap it in."""
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError(
-            f"{path.name} holds a {type(loaded).__name__} without weights; expected a state dict, or one under "
-            "'model_state_dict'. Nothing was written."
-        )
-    return {str(key).removeprefix("module."): tensor.detach().clone() for key, tensor in loaded.items()}
-
-
-def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]:
-    """Depth and fusion, from the number of blocks and the keys of the stem."""
-    fusion: Fusion = "none"
-    if "detail.1.weight" in state:  # the batch norm
-        fusion = "add"
-    elif "detail.0.weight" in state:
-        fusion = "concat"
-    bottleneck = "layer1.0.conv3.weight" in state
-    found = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
-    for depth, (_, blocks) in BLOCKS.items():
-        if blocks == found and bottleneck == (depth != 18):
-            return depth, fusion
-    raise WeightsError(
-        f"{path.name} is of another architecture: blocks {found} in layer1 to layer4, first keys {_some(set(state))}. "
-        f"Expected torchvision's ResNet-{', '.join(map(str, BLOCKS))} ({BLOCKS[152][1]} for 152). Nothing was written."
-    )
 
 
 def probabilities(logits: np.ndarray, card: ModelCard) -> np.ndarray:
