@@ -21,6 +21,7 @@ from GTRStagingLib.network import BLOCKS, Fusion
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.weights import (
     UNTRAINED,
+    UNTRAINED_SEED,
     Model,
     ModelCard,
     models_folder,
@@ -102,17 +103,18 @@ def import_imagenet(*, recipe: Recipe, name: str, depth: int = 152, out: Path | 
     """
     folder = _folder_for(name, out)
     start = untrained(depth)
-    head = {key: tensor for key, tensor in start.network.state_dict().items() if key.startswith("fc.")}
-    state = {key: tensor for key, tensor in imagenet_state(depth).items() if not key.startswith("fc.")}
+    own = {k: tensor for k, tensor in start.network.state_dict().items() if k.startswith(("fc.", "detail."))}
+    backbone = {key: tensor for key, tensor in imagenet_state(depth).items() if not key.startswith("fc.")}
     card = replace(
         start.card,
         name=name,
         recipe=recipe,
-        provenance="backbone: torchvision's IMAGENET1K_V1, hash checked; head: random",
+        provenance="backbone: torchvision's IMAGENET1K_V1, hash checked; head and detail stream: random, "
+        f"seed {UNTRAINED_SEED}, torch {torch.__version__}",
         trained_on="ImageNet-1k (backbone only)",
         licence="BSD-3-Clause (torchvision)",
     )
-    return save(Model(card, network_with({**state, **head}, depth, "add")), folder), folder
+    return save(Model(card, network_with({**backbone, **own}, depth, start.card.fusion)), folder), folder
 
 
 def imagenet_state(depth: int) -> dict[str, Tensor]:
@@ -143,7 +145,12 @@ def imagenet_state(depth: int) -> dict[str, Tensor]:
 def _folder_for(name: str, out: Path | None) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == UNTRAINED:
         raise WeightsError(f"Model name {name!r}; expected letters, digits, '.', '_' and '-', and not {UNTRAINED!r}.")
-    folder = (out or models_folder()) / name
+    home = out or models_folder()
+    if home is None:
+        raise WeightsError(
+            "There is no home directory to keep models in; expected GTRSTAGING_MODELS to name a folder, or --out."
+        )
+    folder = home / name
     if folder.exists():
         raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
     return folder
@@ -156,22 +163,30 @@ def _unpickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path.name} is not a plain file of weights: it is no checkpoint, or would run code when loaded. Expected "
-            f"tensors and numbers only; nothing of it was run or written. ({str(error).splitlines()[0]})"
+            f"tensors and numbers only; nothing of it was run or written. ({_in_short(error)})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    # All of them: a damaged file takes the unpickler to whatever its bytes happen to ask for.
+    except Exception as error:
         raise WeightsError(
             f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, cut short or no checkpoint. "
-            f"Download or copy it again, and give its --sha256. Nothing was written. "
-            f"({str(error)[:200] or type(error).__name__})"
+            f"Download or copy it again, and give its --sha256. Nothing was written. ({_in_short(error)})"
         ) from error
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:200]}".partition("\n")[0]
 
 
 @contextlib.contextmanager
 def _numbers_allowed() -> Iterator[None]:
-    """Let numpy's numbers through: a training script may save its accuracy as one. They run nothing."""
+    """Let numpy's numbers through: a training script may save its accuracy as one. They run nothing.
+
+    Under both of their names: numpy 2 moved `numpy.core` to `numpy._core`.
+    """
     scalar: Any = np.float64(0).__reduce__()[0]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
-    with torch.serialization.safe_globals([scalar, np.dtype, *kinds]):
+    with torch.serialization.safe_globals([*names, np.dtype, *kinds]):
         yield
 
 
@@ -186,7 +201,7 @@ def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
             f"{path.name} holds a {type(loaded).__name__} without weights; expected a state dict, or one under "
             "'model_state_dict'. Nothing was written."
         )
-    return {str(key).removeprefix("module."): tensor.detach().clone() for key, tensor in loaded.items()}
+    return {str(key).removeprefix("module."): tensor.detach() for key, tensor in loaded.items()}
 
 
 def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]:

@@ -2,6 +2,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from PIL import Image
 from GTRStagingLib import checkpoints, weights
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.files import sha256_of
+from GTRStagingLib.images import Scan
+from GTRStagingLib.keyslice import by_index
+from GTRStagingLib.network import classify
 from GTRStagingLib.recipe import GTR, RELEASED
+from GTRStagingLib.staging import stage_case
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +79,6 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
     from torchvision import transforms
 
     from GTRStagingLib import images, keyslice
-    from GTRStagingLib.network import classify
     from GTRStagingLib.preprocess import prepare
 
     network = a_resnet(152)
@@ -96,6 +100,57 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
         found = classify(model.network, slices.pixels).logits
         assert np.abs(expected).max() > 1e-2
         assert np.abs(found - expected).max() <= 1e-4
+
+
+def as_numpy_1_writes_it(path):
+    """numpy 1.x names its scalars' maker without the underscore; everything else in the file stays."""
+    with zipfile.ZipFile(path) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    (pickled,) = (name for name in content if name.endswith("/data.pkl"))
+    assert content[pickled].count(b"numpy._core.multiarray") == 1
+    content[pickled] = content[pickled].replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+        for name, data in content.items():
+            new.writestr(name, data)
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="rewrites what numpy 2 writes")
+def test_an_accuracy_that_numpy_1_wrote_is_no_code(tmp_path):
+    path = as_the_release_writes_it(a_resnet(), tmp_path / "best_model.pth", "best_model")
+    as_numpy_1_writes_it(path)
+    card, _ = checkpoints.import_checkpoint(path, recipe=RELEASED, name="old")
+    assert card.depth == 18
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_imported_as_float32_and_run(tmp_path, dtype):
+    """Counters too, as in a dictionary whose every tensor was halved."""
+    network = a_resnet()
+    torch.save({key: value.to(dtype) for key, value in network.state_dict().items()}, tmp_path / "m.pth")
+    checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="m")
+    loaded = weights.load("m").network
+    kinds = {tensor.dtype for key, tensor in loaded.state_dict().items() if not key.endswith("num_batches_tracked")}
+    assert kinds == {torch.float32}
+    pixels = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    expected = classify(weights.network_with(network.state_dict(), 18, "none"), pixels).logits
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(classify(loaded, pixels).logits, expected, rtol=0, atol=0.005)
+
+
+def test_a_half_checkpoint_stages(tmp_path, a_ct):
+    torch.save(a_resnet().half().state_dict(), tmp_path / "m.pth")
+    checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="half")
+    scan = Scan(image=a_ct, intensity="HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
+    result = stage_case(scan, model=weights.load("half"), key_slice=by_index(a_ct, 4))
+    assert len(result.prediction.slices) == 3
+
+
+def test_tensors_that_share_their_memory_are_imported(tmp_path):
+    state = a_resnet().state_dict()
+    state["bn1.weight"] = state["bn1.bias"] = torch.full((1,), 0.5).expand(64)
+    torch.save(state, tmp_path / "m.pth")
+    checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="m")
+    assert (weights.load("m").network.bn1.bias == 0.5).all()
 
 
 def test_depth_and_fusion_are_read_off_the_weights(tmp_path):
@@ -169,6 +224,41 @@ def not_a_number(path):
     torch.save(state, path)
 
 
+def with_conv1(path, change):
+    state = a_resnet().state_dict()
+    torch.save({**state, "conv1.weight": change(state["conv1.weight"])}, path)
+
+
+def whole_numbers(path):
+    with_conv1(path, lambda weight: weight.to(torch.int32))
+
+
+def complex_numbers(path):
+    with_conv1(path, lambda weight: weight.to(torch.complex64))
+
+
+def sparse(path):
+    with_conv1(path, lambda weight: weight.to_sparse())
+
+
+def quantised(path):
+    with_conv1(path, lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8))
+
+
+def without_values(path):
+    with_conv1(path, lambda weight: weight.to("meta"))
+
+
+def more_than_a_float32_holds(path):
+    with_conv1(path, lambda weight: torch.full_like(weight, 1e300, dtype=torch.float64))
+
+
+def a_negative_variance(path):
+    state = a_resnet().state_dict()
+    state["layer2.0.bn1.running_var"][3] = -0.25
+    torch.save(state, path)
+
+
 def a_whole_model(path):
     torch.save(a_resnet(), path)
 
@@ -196,6 +286,13 @@ BAD_FILES = {
     a_key_too_many: r"1 unknown \(attention.weight\)",
     a_wrong_shape: r"conv1.weight has shape \(64, 1, 7, 7\), expected \(64, 3, 7, 7\)",
     not_a_number: "NaN or infinite values in layer1.0.conv1.weight",
+    whole_numbers: r"conv1.weight as torch.int32, .*expected a dense tensor of floating-point",
+    complex_numbers: r"conv1.weight as torch.complex64",
+    sparse: r"conv1.weight as torch.float32, torch.sparse_coo",
+    quantised: r"conv1.weight as torch.qint8",
+    without_values: r"conv1.weight as torch.float32, torch.strided, on meta",
+    more_than_a_float32_holds: "NaN or infinite values in conv1.weight",
+    a_negative_variance: r"-0.25 in layer2.0.bn1.running_var; expected variances",
     a_list: "holds a list",
     no_weights: "without weights",
 }
@@ -218,6 +315,32 @@ def test_the_hostile_file_is_indeed_hostile(tmp_path):
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True)
     assert (tmp_path / "PWNED").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch wonders at the pickle protocols that garbage asks for
+def test_no_garbage_ends_in_anything_but_a_weights_error(tmp_path):
+    """Seeded: bytes of the headers of small files in both formats changed, and noise that begins like a pickle."""
+    rng = np.random.default_rng(1)
+    path, whole = tmp_path / "model.pth", []
+    for zipped in (True, False):
+        torch.save(
+            {"fc.weight": torch.zeros(4, 8), "acc": np.float64(0.5)}, path, _use_new_zipfile_serialization=zipped
+        )
+        whole.append(path.read_bytes())
+    kinds = set()
+    for attempt in range(600):
+        content = bytearray(whole[attempt % 2])
+        places = rng.integers(0, min(len(content), 600), size=1 + attempt % 4)
+        for place in places:
+            content[place] = rng.integers(0, 256)
+        if attempt % 3 == 0:
+            content = bytearray(b"\x80\x02" + rng.integers(0, 256, size=40).astype(np.uint8).tobytes())
+        path.write_bytes(content)
+        with pytest.raises(WeightsError) as met:
+            checkpoints.import_checkpoint(path, recipe=GTR, name="bad")
+        kinds.add(type(met.value.__cause__))
+    assert {pickle.UnpicklingError, RuntimeError, IndexError} <= kinds  # it did get far enough to be damaged
+    assert not weights.models_folder().exists()
 
 
 def test_a_wrong_hash_is_refused_before_anything_is_loaded(tmp_path):
@@ -257,7 +380,37 @@ def test_only_a_model_that_has_learned_carries_no_warning(tmp_path):
     assert checkpoints.import_checkpoint(path, recipe=RELEASED, name="m")[0].warning is None
 
 
+def test_without_a_home_directory_the_place_must_be_named(tmp_path, homeless):
+    path = as_the_release_writes_it(a_resnet(), tmp_path / "m.pth", "bare")
+    with pytest.raises(WeightsError, match="GTRSTAGING_MODELS to name a folder, or --out"):
+        checkpoints.import_checkpoint(path, recipe=GTR, name="m")
+    assert checkpoints.import_checkpoint(path, recipe=GTR, name="m", out=tmp_path)[1] == tmp_path / "m"
+
+
 # -- ImageNet --------------------------------------------------------------------------------------------------------
+
+
+def test_imagenet_under_a_new_head_is_the_same_every_time(tmp_path, monkeypatch):
+    """torchvision's own network stands for what its loader would fetch."""
+    given = a_resnet(classes=1000).state_dict()
+    monkeypatch.setattr(checkpoints, "imagenet_state", lambda depth: dict(given))
+    cards = []
+    for seed, name in enumerate(("first", "second")):
+        torch.manual_seed(seed)
+        before = torch.random.get_rng_state()
+        card, folder = checkpoints.import_imagenet(recipe=GTR, name=name, depth=18)
+        assert (torch.random.get_rng_state() == before).all()
+        assert sha256_of(folder / "model.safetensors") == card.sha256
+        cards.append(card)
+    assert cards[0].sha256 == cards[1].sha256
+    assert (cards[0].status, cards[0].depth, cards[0].fusion) == ("untrained", 18, "add")
+    assert "'first' is UNTRAINED" in cards[0].warning
+    state = weights.load("first").network.state_dict()
+    own = {key for key in state if key.startswith(("fc.", "detail."))}
+    assert {key for key in given if not key.startswith("fc.")} == set(state) - own
+    assert all(torch.equal(state[key], given[key]) for key in set(state) - own)
+    start = weights.untrained(18).network.state_dict()
+    assert all(torch.equal(state[key], start[key]) for key in own)
 
 
 def test_imagenet_weights_offline_are_a_clear_error(tmp_path, monkeypatch):

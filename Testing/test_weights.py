@@ -1,7 +1,12 @@
 import json
+import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from GTRStagingLib import weights
@@ -41,6 +46,70 @@ def test_saved_and_loaded_is_the_same_network(tmp_path, a_model):
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
 
 
+def test_a_half_model_of_another_tool_is_loaded_as_float32(tmp_path, a_model):
+    weights.save(a_model, tmp_path / "m")
+    path, card = tmp_path / "m" / "model.safetensors", tmp_path / "m" / "card.json"
+    safetensors.torch.save_file({k: v.half() for k, v in a_model.network.state_dict().items()}, path)
+    card.write_text(json.dumps({**json.loads(card.read_text()), "sha256": sha256_of(path)}))
+    loaded = weights.load(str(tmp_path / "m")).network
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert {buffer.dtype for buffer in loaded.buffers()} == {torch.float32, torch.int64}
+
+
+def test_weights_that_lack_the_stems_own_keys_get_the_same_ones_every_time_and_draw_nothing(a_model):
+    state = {k: v for k, v in a_model.network.state_dict().items() if not k.startswith("detail.")}
+    before = torch.random.get_rng_state()
+    filled = weights.network_with(state, 18, "add").state_dict()
+    assert (torch.random.get_rng_state() == before).all()
+    assert all(torch.equal(filled[k], v) for k, v in a_model.network.state_dict().items())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and limits of POSIX")
+def test_a_model_is_readable_for_whom_the_umask_allows(tmp_path, a_model):
+    for umask, mode in ((0o022, 0o644), (0o077, 0o600)):
+        before = os.umask(umask)
+        try:
+            weights.save(a_model, tmp_path / f"{umask}")
+        finally:
+            os.umask(before)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / f"{umask}").iterdir()}
+        assert modes == {"model.safetensors": mode, "card.json": mode}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and limits of POSIX")
+def test_a_disk_that_takes_no_more_is_a_clear_error_and_leaves_nothing(tmp_path):
+    """A real write that fails: the operating system lets this process write no file beyond a megabyte."""
+    code = f"""
+import resource
+from pathlib import Path
+from GTRStagingLib import weights
+from GTRStagingLib.errors import WeightsError
+model = weights.untrained(18)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    weights.save(model, Path({str(tmp_path / "models" / "m")!r}))
+except WeightsError as error:
+    print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert re.search(r"cannot be written: .*takes 44,\d{3},\d{3} bytes; .* has [\d,]+ free. Free some", found.stdout), (
+        found
+    )
+    assert [path.name for path in tmp_path.rglob("*")] == ["models"]
+
+
+def test_without_a_home_directory_the_built_in_model_is_there(homeless):
+    assert weights.models_folder() is None
+    assert weights.available() == {"untrained": None}
+    assert weights.locate("untrained") is None
+
+
+def test_a_folder_named_untrained_does_not_hide_the_built_in_model(tmp_path, a_model):
+    weights.save(a_model, weights.models_folder() / "untrained")
+    assert weights.available() == {"untrained": None}
+    assert weights.locate("untrained") is None
+
+
 def damage(folder, what):
     path, card = folder / "model.safetensors", folder / "card.json"
     data = json.loads(card.read_text())
@@ -70,6 +139,8 @@ def damage(folder, what):
         card.write_text(json.dumps({**data, "accuracy": 1.0}))
     elif what == "unknown status":
         card.write_text(json.dumps({**data, "status": "approved"}))
+    elif what == "nested":
+        card.write_text("[" * 100_000)
     elif what == "no temperature":
         card.write_text(json.dumps({**data, "temperature": 0}))
 
@@ -81,12 +152,13 @@ DAMAGES = {
     "not safetensors": "cannot be read",
     "another depth": "not those of a ResNet-50",
     "broken card": "cannot be read",
-    "no object": "holds a list",
+    "no object": "is a list; expected an object",
     "no recipe": "not valid: 'recipe'",
     "other stages": "T1 to T4 in this order",
     "unknown field": "unknown fields .'accuracy'",
     "unknown status": "'approved'",
-    "no temperature": "positive number",
+    "no temperature": "positive, finite number",
+    "nested": "cannot be read",
 }
 
 
@@ -96,6 +168,40 @@ def test_a_damaged_model_is_refused(tmp_path, a_model, what):
     damage(tmp_path / "m", what)
     with pytest.raises(WeightsError, match=DAMAGES[what]):
         weights.verify(str(tmp_path / "m"))
+
+
+BAD_VALUES = {
+    "temperature": [float("inf"), float("nan"), True, "1", 10**400],
+    "depth": [18.0, "18", [18]],
+    "name": [5, None, ""],
+    "provenance": [None, {}],
+    "sha256": [7],
+    "stages": [4],
+    "recipe": [5, None, ["name"]],
+    "recipe.name": [7, ""],
+    "recipe.hu_range": [3, [1, 2, 3], [-float("inf"), 0], ["a", "b"], "ab", None],
+    "recipe.window": [[1], [float("nan"), 350], [50, float("inf")], [50, True]],
+    "recipe.input_size": [224.0, True, "224", None],
+    "recipe.n4": ["no", 0],
+    "recipe.quantised": ["yes", None],
+    "recipe.spacing_mm": ["1", True, float("inf")],
+    "recipe.channels": [3.0],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, all_ in BAD_VALUES.items() for value in all_],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_card_with_a_value_of_another_kind_is_refused_when_it_is_read(tmp_path, a_model, field, value):
+    data = json.loads(json.dumps(a_model.card.to_json()))
+    weights.ModelCard.from_json(data)
+    where, _, key = field.rpartition(".")
+    (data[where] if where else data)[key] = value
+    (tmp_path / "card.json").write_text(json.dumps(data))
+    with pytest.raises(WeightsError, match=r"card\.json: .*(expected|not valid)"):
+        weights.read_card(tmp_path)
 
 
 def test_the_untrained_model_is_the_same_every_time_and_says_what_it_is():
