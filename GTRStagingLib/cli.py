@@ -242,13 +242,13 @@ def _models_verify(options: argparse.Namespace) -> None:
 
 
 def _models_import(options: argparse.Namespace) -> None:
-    from GTRStagingLib import recipe, weights
+    from GTRStagingLib import checkpoints, recipe
 
     how = {"recipe": recipe.named(options.recipe), "name": options.name, "out": options.out}
     if options.pretrained:
-        card, folder = weights.import_imagenet(depth=options.depth or 152, **how)
+        card, folder = checkpoints.import_imagenet(depth=options.depth or 152, **how)
     else:
-        card, folder = weights.import_checkpoint(options.file, sha256=options.sha256, **how)
+        card, folder = checkpoints.import_checkpoint(options.file, sha256=options.sha256, **how)
     print(f"{folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}, sha256 {card.sha256}")
     print(card.provenance)
     if card.warning:

@@ -77,6 +77,19 @@ def a_model():
     return weights.untrained(depth=18)
 
 
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home directory, as in a container with an arbitrary user id."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_DATA_HOME", "LOCALAPPDATA", "GTRSTAGING_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+
+
 @pytest.fixture(scope="session")
 def a_phantom():
     from GTRStagingLib.phantom import make_phantom

@@ -21,7 +21,7 @@ LAYERS = [
     {"rois", "phantom_files"},
     {"network"},
     {"weights", "attention", "device"},
-    {"staging"},
+    {"staging", "checkpoints"},
     {"record", "overlay"},
     {"report"},
     {"cli"},
@@ -29,7 +29,7 @@ LAYERS = [
 ]
 """Each module imports from the layers above it in this list only."""
 
-TORCH = {"network", "weights", "attention", "device"}
+TORCH = {"network", "weights", "checkpoints", "attention", "device"}
 """The only modules that import torch themselves."""
 
 

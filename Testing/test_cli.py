@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import ct_like
-from test_weights import a_resnet, as_the_release_writes_it
+from test_checkpoints import a_resnet, as_the_release_writes_it
 
 from GTRStagingLib import attention, cli, geometry, recipe, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
