@@ -117,7 +117,10 @@ def agree(
     """
     require_same_grid(heat, roi, "Heat map and ROI")
     if not 0 < threshold <= 1:
-        raise InputError(f"Threshold {threshold:g}; expected a share of the map's maximum, above 0 and at most 1.")
+        raise InputError(
+            f"Threshold {threshold:g}; expected a share of the map's maximum, above 0 and at most 1. Give such a "
+            "--threshold, or leave it at 0.5."
+        )
     values = sitk.GetArrayFromImage(heat)[0].astype(np.float64)
     inside = sitk.GetArrayFromImage(roi)[0].astype(bool)
     spacing = (heat.GetSpacing()[1], heat.GetSpacing()[0])

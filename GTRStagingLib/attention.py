@@ -119,7 +119,11 @@ class Attention:
                 f"Maps of shape {self.maps.shape} for {self.grid.GetSize()[2]} slices; expected (S, h, w)."
             )
         if not np.isfinite(self.maps).all() or (self.maps < 0).any():
-            raise InputError("The attention maps hold negative or non-finite values; the network's output is unusable.")
+            bad = int(np.count_nonzero(~(np.isfinite(self.maps) & (self.maps >= 0))))
+            raise InputError(
+                f"The attention maps hold {bad} values that are negative or not finite; expected finite ones, 0 or "
+                "more. Verify the model (`gtrstaging models verify`), or choose another attention method."
+            )
 
     @property
     def empty(self) -> tuple[bool, ...]:
@@ -169,6 +173,8 @@ class Attention:
 def raw_maps(network: GTRNet, feature_map: Tensor, method: str, target: TStage) -> np.ndarray:
     """(S, C, h, w) cached map -> (S, h, w) float32 maps, >= 0.
 
+    On the CPU, wherever the network lies: the map is small, and a GPU's memory may be full of other things.
+
     Raises
     ------
     InputError
@@ -180,7 +186,7 @@ def raw_maps(network: GTRNet, feature_map: Tensor, method: str, target: TStage) 
     cam = METHODS[method](model=head, target_layers=[head.target])
     try:
         with torch.enable_grad():
-            leaf = feature_map.detach().clone().requires_grad_()
+            leaf = feature_map.detach().to("cpu", copy=True).requires_grad_()
             return cam(leaf, [ClassifierOutputTarget(int(target))] * len(leaf))
     finally:
         cam.activations_and_grads.release()
@@ -195,10 +201,16 @@ def attend(
     method: str = "gradcam",
     alignment: Alignment = "receptive_field",
 ) -> Attention:
-    """Attention of the slices on `grid`, from the feature map of their one pass through the network."""
-    maps = raw_maps(network, feature_map, method, target)
+    """Attention of the slices on `grid`, from the feature map of their one pass through the network.
+
+    Raises
+    ------
+    InputError
+        If there is no such method or alignment, or the maps are not of the grid's slices, finite and >= 0.
+    """
     if alignment not in get_args(Alignment):
         raise InputError(f"Alignment {alignment!r}; expected one of {', '.join(get_args(Alignment))}.")
+    maps = raw_maps(network, feature_map, method, target)
     if alignment == "receptive_field":
         rows = columns = receptive_centres(network)
     else:

@@ -5,7 +5,11 @@ Exit codes: 0 done, 1 failed (the reason on stderr) or found something wrong, 2 
 
 import argparse
 import json
+import math
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,11 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.run is _stage and options.out is None and not options.json:
-        parser.error("stage needs --out DIR, or --json to print the result")
+    if contradiction := _contradiction(options):
+        parser.error(contradiction)
     run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        return run(options) or 0
+        with _terminated_as_interrupted():
+            code = run(options) or 0
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:
+        # Whoever read along has seen enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except StagingError as error:
         print(f"gtrstaging: {error}", file=sys.stderr)
         return 1
@@ -46,6 +57,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gtrstaging: interrupted; nothing half-written was left.", file=sys.stderr)
         return 1
+
+
+def _contradiction(options: argparse.Namespace) -> str | None:
+    """What is wrong with options that argparse takes one by one, or None."""
+    if options.run is _stage:
+        if options.out is None and not options.json:
+            return "stage needs --out DIR, or --json to print the result"
+        if not 0 < options.threshold <= 1:
+            return f"--threshold {options.threshold:g}: expected a share of the maximum, above 0 and at most 1"
+        asked = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
+        for name, given in asked:
+            if given and options.segmentation is None:
+                return f"{name} says something of an ROI: give it with --segmentation"
+    if options.run is _models_import:
+        if options.pretrained and options.sha256:
+            return "--sha256 is for a file; torchvision checks what --pretrained fetches"
+        if options.depth is not None and not options.pretrained:
+            return "--depth goes with --pretrained; of a file it is read off the weights"
+    return None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, so that it tidies up; in a thread, signals are not ours to handle."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # -- stage ---------------------------------------------------------------------------------------------------------
@@ -197,13 +244,13 @@ def _models_verify(options: argparse.Namespace) -> None:
 
 
 def _models_import(options: argparse.Namespace) -> None:
-    from GTRStagingLib import recipe, weights
+    from GTRStagingLib import checkpoints, recipe
 
     how = {"recipe": recipe.named(options.recipe), "name": options.name, "out": options.out}
     if options.pretrained:
-        card, folder = weights.import_imagenet(depth=options.depth, **how)
+        card, folder = checkpoints.import_imagenet(depth=options.depth or 152, **how)
     else:
-        card, folder = weights.import_checkpoint(options.file, sha256=options.sha256, **how)
+        card, folder = checkpoints.import_checkpoint(options.file, sha256=options.sha256, **how)
     print(f"{folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}, sha256 {card.sha256}")
     print(card.provenance)
     if card.warning:
@@ -264,7 +311,7 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     stage = commands.add_parser("stage", help="stage one CT", description=f"Stage one CT. {RESEARCH_USE_ONLY}")
     stage.set_defaults(run=_stage)
     stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
-    stage.add_argument("--out", type=Path, help="folder for result.json, attention.nrrd, overlay.png, report.html")
+    stage.add_argument("--out", type=_folder, help="folder for result.json, attention.nrrd, overlay.png, report.html")
     stage.add_argument("--json", action="store_true", help="print the result, and nothing else, to stdout as JSON")
     stage.add_argument("--series", help="which CT series of a DICOM folder: its UID or number")
     stage.add_argument("--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, .seg.nrrd, NRRD, NIfTI, MHA")
@@ -284,7 +331,8 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     stage.add_argument("--alignment", choices=["receptive-field", "half-pixel"], default="receptive-field",
                        help="where the map's cells are placed (default: %(default)s)")  # fmt: skip
     stage.add_argument("--crop-centre", type=_crop_centre, default="image", metavar="image|body|X,Y",
-                       help="centre of the network's detail crop; X,Y in LPS mm (default: %(default)s)")  # fmt: skip
+                       help="centre of the network's detail crop; X,Y in LPS mm, written --crop-centre=X,Y "
+                       "(default: %(default)s)")  # fmt: skip
     stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     stage.add_argument("--case-id", help="name of the case in the results (default: from the input's hash)")
     stage.add_argument("--include-phi", action="store_true", help="write patient identifiers into the results")
@@ -293,8 +341,20 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _crop_centre(text: str) -> "CropCentre":
     if text in ("image", "body"):
         return text  # type: ignore[return-value]
-    x, y = text.split(",")
-    return float(x), float(y)
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected image, body, or X,Y in mm, as in --crop-centre=-10,35")
+    return x, y
+
+
+def _folder(text: str) -> Path:
+    """An empty name, from a shell variable that is not set, would be the folder that one happens to stand in."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder")
+    return Path(text)
 
 
 def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -316,15 +376,15 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     source.add_argument("--pretrained", choices=["imagenet"], help="torchvision's weights, under an untrained head")
     importer.add_argument("--recipe", choices=RECIPES, required=True, help="the preprocessing it was trained with")
     importer.add_argument("--name", required=True)
-    importer.add_argument("--out", type=Path, help="folder that receives the model's folder (default: your models)")
+    importer.add_argument("--out", type=_folder, help="folder that receives the model's folder (default: your models)")
     importer.add_argument("--sha256", metavar="HEX", help="what the file's hash must be")
-    importer.add_argument("--depth", type=int, choices=[18, 50, 152], default=152, help="with --pretrained")
+    importer.add_argument("--depth", type=int, choices=[18, 50, 152], help="with --pretrained (default: 152)")
 
 
 def _add_phantom(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     phantom = commands.add_parser("phantom", help="write synthetic CTs with a tumour of known stage, and its mask")
     phantom.set_defaults(run=_phantom)
-    phantom.add_argument("--out", type=Path, required=True)
+    phantom.add_argument("--out", type=_folder, required=True)
     how_many = phantom.add_mutually_exclusive_group()
     how_many.add_argument("--stage", choices=[s.name for s in TStage], default="T3", help="default: %(default)s")
     how_many.add_argument("--cases", type=int, metavar="N", help="N patients of stages in turn, and their cohort table")

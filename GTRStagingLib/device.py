@@ -38,6 +38,11 @@ def describe(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Apple's MPS has no error of its own for it: a plain RuntimeError that says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
 def classify_on(
     network: GTRNet, pixels: np.ndarray, device: torch.device, crop_shift: tuple[int, int] = (0, 0)
 ) -> tuple[Classified, torch.device, str | None]:
@@ -49,8 +54,8 @@ def classify_on(
     """
     try:
         return classify(network.to(device), pixels, crop_shift), device, None
-    except torch.OutOfMemoryError:
-        if device.type == "cpu":
+    except RuntimeError as error:
+        if device.type == "cpu" or not _is_out_of_memory(error):
             raise
     # Outside the handler, so that the failed pass's tensors are no longer held by its traceback.
     cpu = torch.device("cpu")

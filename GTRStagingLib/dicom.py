@@ -5,6 +5,7 @@ decoded last (`read_slices`), so that a caller may decode fewer. No slice is gue
 """
 
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,11 +18,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.files import require_sayable
 from GTRStagingLib.stack import Plane, plane_of, some, stacked
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 CT_CLASSES = frozenset({CT_IMAGE, f"{CT_IMAGE}.1", f"{CT_IMAGE}.2"})
 """CT Image Storage, Enhanced CT, Legacy Converted Enhanced CT."""
+
+SIDECARS = (
+    ".bat .bmp .css .csv .db .dll .doc .docx .exe .gif .htm .html .icns .ico .inf .ini .jar .jpeg .jpg .js .json .log "
+    ".md .md5 .pdf .png .rtf .sha256 .tsv .txt .url .xls .xlsx .xml .yaml .yml"
+)
+"""Ends of the names of files that exports write beside the slices: nobody misses a slice for them."""
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "
@@ -32,8 +40,8 @@ IDENTIFIERS = (
     "StudyDescription SeriesDescription SeriesNumber StudyInstanceUID SeriesInstanceUID"
 )
 GEOMETRY_AND_PIXELS = (
-    "SOPClassUID NumberOfFrames Rows Columns PixelSpacing ImagePositionPatient ImageOrientationPatient "
-    "RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
+    "SOPClassUID FrameOfReferenceUID NumberOfFrames Rows Columns PixelSpacing ImagePositionPatient "
+    "ImageOrientationPatient RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
 )
 
 
@@ -76,16 +84,18 @@ class DicomCT:
     acquisition: Mapping[str, str]
     identifiers: Mapping[str, str] = field(repr=False)
     warnings: tuple[str, ...]
+    frame_of_reference: str | None = field(repr=False)
 
 
 def read_ct(path: Path, series: str | None) -> DicomCT:
     """Read the CT of a DICOM file, or of a folder (and its sub-folders) of which `series` chooses one."""
-    found = list_series(path) if path.is_dir() else _grouped([read_header(path)])
+    headers, passed_over = _headers_below(path) if path.is_dir() else ([read_header(path)], 0)
+    found = _grouped(headers)
     if not path.is_dir() and found[0].modality == "CT" and found[0].n_slices > 1:
         chosen = found[0]  # of whatever class: if it has no positions, that is the message
     else:
         chosen = choose_series(found, series)
-    warnings = _left_out(found)
+    warnings = _left_out(found, passed_over)
     if all(h.SOPClassUID == CT_IMAGE and _frames(h) == 1 for h in chosen.headers):
         if not path.is_dir():
             warnings += ("A single slice was read: for its neighbours, give the folder of the series.",)
@@ -98,9 +108,10 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
     return _read_multiframe(chosen.files[0], warnings)
 
 
-def _left_out(found: Iterable[DicomSeries]) -> tuple[str, ...]:
+def _left_out(found: Iterable[DicomSeries], passed_over: int) -> tuple[str, ...]:
     counts = Counter(s.content for s in found for _ in s.headers if s.content != "CT")
-    return tuple(f"Left out: {n} file(s) of {content}." for content, n in sorted(counts.items()))
+    others = (f"Left out: {passed_over} file(s) that are not DICOM.",) if passed_over else ()
+    return tuple(f"Left out: {n} file(s) of {content}." for content, n in sorted(counts.items())) + others
 
 
 def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> DicomCT:
@@ -109,7 +120,8 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
         _require_hounsfield(header, path.name)
     stack = stacked([_plane(h) for h in series.headers])
     files = [series.files[i] for i in stack.order]
-    acquisition, identifiers = described(series.headers[stack.order[0]])
+    first = series.headers[stack.order[0]]
+    acquisition, identifiers = described(first)
     return DicomCT(
         image=stack.image(read_slices(files)),
         format="DICOM series",
@@ -117,30 +129,69 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
+        frame_of_reference=frame_of_reference(first),
     )
 
 
 def list_series(folder: Path) -> tuple[DicomSeries, ...]:
     """Every DICOM series at or below a folder, CT or not; files that are not DICOM are passed over."""
-    headers = []
+    return _grouped(_headers_below(folder)[0])
+
+
+def _headers_below(folder: Path) -> tuple[list[Any], int]:
+    """The headers at or below a folder, and how many files that could be slices by their names are not DICOM."""
+    headers, others = [], []
     for path in files_below(folder):
         if is_dicom(path):
             headers.append(read_header(path))
         elif path.suffix.lower() in (".dcm", ".ima"):
-            raise InputError(
-                f"{path.name} ({path.stat().st_size} bytes) is not a DICOM file; expected one by its name. It may "
-                "be damaged: transfer it again, or remove it from the folder if it does not belong there."
-            )
-    return _grouped(headers)
+            raise _not_dicom(path, "expected one by its name")
+        elif not _is_sidecar(path):
+            others.append(path)
+    folders = {Path(h.filename).parent for h in headers}
+    for path in others:
+        if path.parent in folders and path.stat().st_size == 0:
+            raise _not_dicom(path, "expected one like those beside it")
+    return headers, len(others)
+
+
+def _is_sidecar(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return hidden or path.name.upper() == "DICOMDIR" or path.suffix.lower() in SIDECARS.split()
+
+
+def _not_dicom(path: Path, expected: str) -> InputError:
+    return InputError(
+        f"{path.name} ({path.stat().st_size} bytes) is not a DICOM file; {expected}. It may be damaged: transfer it "
+        "again, or remove it from the folder if it does not belong there."
+    )
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files at or below a folder, in the order of their names."""
+    """All files at or below a folder, in the order of their names.
+
+    Links to nothing, and what macOS writes beside a file whose attributes find no room in it (`._NAME`), are none.
+    """
 
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: {error.strerror}; expected a folder that can be read.") from error
 
-    return sorted(Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names)
+    entries = (Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names)
+    found = sorted(path for path in entries if not path.name.startswith("._") and _is_file(path))
+    for path in found:
+        require_sayable(path)
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path.name}: {error.strerror}; expected a file that can be read.")
 
 
 def is_dicom(path: Path) -> bool:
@@ -149,7 +200,7 @@ def is_dicom(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
     except OSError as error:
-        raise InputError(f"{path.name}: {error.strerror}; expected a file that can be read.") from error
+        raise _unreadable(path, error) from error
 
 
 def read_header(path: Path) -> Any:
@@ -184,7 +235,7 @@ def _grouped(headers: Iterable[Any]) -> tuple[DicomSeries, ...]:
     return tuple(
         DicomSeries(
             uid=uid,
-            number=None if group[0].get("SeriesNumber") in (None, "") else int(group[0].SeriesNumber),
+            number=_whole(group[0], "SeriesNumber"),
             description=str(group[0].get("SeriesDescription", "")),
             modality=str(group[0].get("Modality", "")),
             content=content,
@@ -195,7 +246,21 @@ def _grouped(headers: Iterable[Any]) -> tuple[DicomSeries, ...]:
 
 
 def _frames(header: Any) -> int:
-    return int(header.get("NumberOfFrames") or 1)
+    return _whole(header, "NumberOfFrames") or 1
+
+
+def _whole(header: Any, keyword: str) -> int | None:
+    """A whole number of a header, or None where it has none."""
+    value = header.get(keyword)
+    if value in (None, ""):
+        return None
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{Path(header.filename).name}: {keyword} is {value!r}; expected a whole number. Its header is damaged: "
+            "transfer the file again."
+        ) from error
 
 
 def _content(header: Any) -> str:
@@ -249,8 +314,23 @@ def _require_hounsfield(rescale: Any, name: str) -> None:
                 f"{name}: no {keyword}; expected the rule that turns stored values into Hounsfield units. "
                 "Export the series again from the archive."
             )
+        # GDCM takes a slope of 0 or of no number for 1 without a word.
+        number = _finite(rescale.get(keyword))
+        if number is None or (keyword == "RescaleSlope" and number == 0):
+            raise InputError(
+                f"{name}: {keyword} is {_text(rescale.get(keyword))}; expected a finite number, and a slope that is "
+                "not 0, for Hounsfield units. Export the series again from the archive."
+            )
     if (unit := rescale.get("RescaleType") or "HU") not in ("HU", "HU_MOD", "US"):
         raise InputError(f"{name}: values in {unit}; expected HU. Choose the CT reconstruction, not a derived map.")
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _plane(header: Any) -> Plane:
@@ -307,7 +387,13 @@ def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
             "each frame lies. Give the original series."
         )
     _require_grey(header, path.name)
-    frames = range(len(header.PerFrameFunctionalGroupsSequence))
+    described_frames = len(header.PerFrameFunctionalGroupsSequence)
+    if described_frames != _frames(header):
+        raise GeometryError(
+            f"{path.name}: {_frames(header)} frames, but positions of {described_frames}; expected one of each frame. "
+            "The file is damaged: transfer it again, or export the original series."
+        )
+    frames = range(described_frames)
     for frame in frames:
         rescale = functional_group(header, frame, "PixelValueTransformationSequence")
         _require_hounsfield(rescale, f"frame {frame + 1}")
@@ -320,6 +406,7 @@ def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
+        frame_of_reference=frame_of_reference(header),
     )
 
 
@@ -340,10 +427,16 @@ def _decoded_frames(path: Path, order: Sequence[int]) -> np.ndarray:
 
 def functional_group(header: Any, frame: int, name: str) -> Any:
     """Find what a multi-frame header says of one frame: by itself, or for all; empty if neither."""
-    for groups in (header.PerFrameFunctionalGroupsSequence[frame], header.SharedFunctionalGroupsSequence[0]):
+    shared = header.get("SharedFunctionalGroupsSequence") or ()
+    for groups in (header.PerFrameFunctionalGroupsSequence[frame], *shared):  # what is shared is one item, or none
         if groups.get(name):
             return groups[name][0]
     return {}
+
+
+def frame_of_reference(header: Any) -> str | None:
+    """The UID of the room in which positions are told; None where it is not named."""
+    return str(header.get("FrameOfReferenceUID") or "") or None
 
 
 def described(header: Any) -> tuple[dict[str, str], dict[str, str]]:
@@ -356,10 +449,13 @@ def _texts(header: Any, keywords: str) -> dict[str, str]:
     for keyword in keywords.split():
         value = header.get(keyword)
         if value not in (None, ""):
-            values[keyword] = (
-                str(value) if isinstance(value, str) or not isinstance(value, Sequence) else "/".join(value)
-            )
+            values[keyword] = _text(value)
     return values
+
+
+def _text(value: Any) -> str:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return "/".join(map(str, value)) if several else str(value)
 
 
 def digest_of(files: Iterable[Path]) -> str:

@@ -1,12 +1,14 @@
-"""Nothing half-written ever stands under its final name."""
+"""Nothing half-written ever stands under its final name; and which names can be told to the libraries."""
 
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from GTRStagingLib.errors import InputError, StagingError
 
 
 @contextmanager
@@ -31,24 +33,55 @@ def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
     """A folder to write `names` into, that are then moved into `folder` one by one, in this order.
 
     Name the file that says "all is here" last: an older one of it is removed first, so that it never vouches for
-    files that are not its own. On any error before the moving, `folder` is as it was.
+    files that are not its own. On any error before the moving, an interruption included, `folder` is as it was: gone,
+    if it was made here. If a move fails, or the process dies between two, the last file is absent, and the others are
+    partly new and partly old.
+
+    Raises
+    ------
+    StagingError
+        If a folder stands where a file is to go; before anything is written or removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    for name in names:
+        if (folder / name).is_dir():
+            raise StagingError(
+                f"{folder / name} is a folder; expected a file to replace, or nothing. Move it elsewhere, or choose "
+                "another folder for the results."
+            )
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
-        yield work
-        for name in names:
-            _flush(work / name)
-        (folder / names[-1]).unlink(missing_ok=True)
-        for name in names:
-            (work / name).replace(folder / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            yield work
+            for name in names:
+                _flush(work / name)
+            (folder / names[-1]).unlink(missing_ok=True)
+            for name in names:
+                (work / name).replace(folder / name)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with suppress(OSError):  # what is not empty stays, and that is what was written
+            for made in missing:
+                made.rmdir()
 
 
 def _flush(path: Path) -> None:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
+
+
+def require_sayable(path: Path) -> None:
+    """Raise unless a path is valid text: others, from archives of another encoding, end the process within ITK."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise InputError(
+            f"{shown}: this path is not valid UTF-8; expected one that is. Rename what shows a backslash here (an "
+            "archive may have been unpacked with the wrong encoding)."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

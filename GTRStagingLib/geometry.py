@@ -208,15 +208,6 @@ def empty_grid(
     return grid
 
 
-def with_geometry_of(array: np.ndarray, grid: sitk.Image) -> sitk.Image:
-    """(z, y, x) array -> image on a grid of that size."""
-    image = sitk.GetImageFromArray(array)
-    if image.GetSize() != grid.GetSize():
-        raise GeometryError(f"Array of {image.GetSize()} (x, y, z) for a grid of {grid.GetSize()}; expected equal.")
-    image.CopyInformation(grid)
-    return image
-
-
 def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Image:
     """The image at the grid's points, linearly interpolated, as float32; `outside` where it has no data."""
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
@@ -246,30 +237,32 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
     target = axial_lps(reference)
     # Towards the CT's axes, not towards L, P, S: near 45° the two could take different orders.
     axial = _reordered(mask, _order_towards(mask, direction_matrix(target)))
-    placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    inside = _voxels(placed)
-    if inside == 0:
+    places = np.argwhere(sitk.GetArrayViewFromImage(axial))[:, ::-1]
+    outside = int(np.count_nonzero(~_within(places, axial, target)))
+    if outside == len(places):
         raise GeometryError(
             f"The ROI ({describe(axial)}) has no voxel inside the CT ({describe(target)}); expected it to overlap. "
             "Is it the segmentation of another scan, or empty?"
         )
-    expected: float = _voxels(axial)
-    if resample:
-        # Another lattice counts the same region in other voxels, and rounds it at its border.
-        expected *= 0.9 * np.prod(axial.GetSpacing()) / np.prod(target.GetSpacing())
-    elif (drift := lattice_drift(axial, target)) > LATTICE_TOLERANCE:
+    if not resample and (drift := lattice_drift(axial, target)) > LATTICE_TOLERANCE:
         raise GeometryError(
             f"The ROI ({describe(axial)}) is not drawn on the CT's voxels ({describe(target)}): they drift apart by "
             f"{drift:.2f} voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference "
             "geometry, or ask for nearest-neighbour resampling (--resample-roi)."
         )
-    if inside < expected:
+    if outside:
         raise GeometryError(
-            f"Only {inside} of the ROI's {expected:.0f} voxels lie inside the CT; expected all of them. Use the scan "
-            "that the ROI was drawn on, whole."
+            f"{outside} of the ROI's {len(places)} voxels lie outside the CT; expected none. Use the scan that the ROI "
+            "was drawn on, whole."
         )
+    placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
     return in_order_of(placed, reference)
 
 
-def _voxels(mask: sitk.Image) -> int:
-    return int(np.count_nonzero(sitk.GetArrayViewFromImage(mask)))
+def _within(indices: np.ndarray, image: sitk.Image, reference: sitk.Image) -> np.ndarray:
+    """(n,) bool: which of an image's voxels, given by (n, 3) indices (x, y, z), have their centre in the reference."""
+    points = indices * image.GetSpacing() @ direction_matrix(image).T + image.GetOrigin()
+    there = (points - reference.GetOrigin()) @ direction_matrix(reference) / reference.GetSpacing()
+    # To the voxels' outer edge, and as much further as two lattices may drift apart.
+    edge = 0.5 + LATTICE_TOLERANCE
+    return ((there > -edge) & (there < np.array(reference.GetSize()) - 1 + edge)).all(axis=1)

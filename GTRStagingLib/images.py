@@ -1,20 +1,19 @@
 """Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry."""
 
-import gzip
 import hashlib
-import math
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 
+from GTRStagingLib import nifti
 from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
-from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import require_sayable
 from GTRStagingLib.geometry import set_direction
 
 FORMATS = {
@@ -27,8 +26,6 @@ FORMATS = {
     ".png": "PNG",
 }
 """By the end of the name; DICOM is known by its content, since its files are called anything."""
-
-_NIFTI_1, _NIFTI_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # how their headers begin
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,8 @@ class Scan:
         What a reader of the result must know; free of identifiers and paths.
     key_index
         The slice that a PNG's name asked for, among its neighbours; None for volumes.
+    frame_of_reference
+        DICOM's UID of the room in which positions are told, to compare with an ROI's; None where there is none.
     """
 
     image: sitk.Image
@@ -66,6 +65,7 @@ class Scan:
     identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
     warnings: tuple[str, ...] = ()
     key_index: int | None = None
+    frame_of_reference: str | None = field(default=None, repr=False)
 
 
 def read_scan(path: Path, *, series: str | None = None) -> Scan:
@@ -103,6 +103,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
             acquisition=ct.acquisition,
             identifiers={**ct.identifiers, **identifiers},
             warnings=ct.warnings,
+            frame_of_reference=ct.frame_of_reference,
         )
     image, warnings = read_volume(path)
     return Scan(
@@ -118,6 +119,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
 
 def format_of(path: Path) -> str:
     """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
+    require_sayable(path)
     try:
         path.stat()
         if path.is_dir():
@@ -140,15 +142,14 @@ def format_of(path: Path) -> str:
 
 def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     """Read a NIfTI, NRRD or MetaImage file as stored, made 3-D, with its geometry checked; and warnings."""
-    if format_of(path) == "NIfTI":
-        _require_whole_nifti(path)
+    header = nifti.read_header(path) if format_of(path) == "NIfTI" else None
     warnings: tuple[str, ...] = ()
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         # What ITK says of a geometry that it refuses; everything else is a file that it cannot read.
         if "orthonormal" in str(error) or "Zero-valued spacing" in str(error) or "determinant" in str(error):
-            raise _skewed(path.name) from error
+            raise nifti.skewed(path.name) from error
         raise InputError(
             f"{path.name} cannot be read as {format_of(path)}; expected a whole, valid file. It may be truncated or "
             "of another type: copy or convert it again."
@@ -168,6 +169,8 @@ def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     if "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{path.name} holds complex numbers; expected plain ones, in HU. Give the CT.")
     _require_upright(image, path.name)
+    if header is not None:
+        nifti.require_one_place(header, image, path.name)
     set_direction(image, image.GetDirection())
     return image, warnings + _orientation_warnings(image)
 
@@ -176,20 +179,7 @@ def _require_upright(image: sitk.Image, name: str) -> None:
     direction = np.reshape(image.GetDirection(), (3, 3))
     finite = np.isfinite([*image.GetDirection(), *image.GetOrigin(), *image.GetSpacing()]).all()
     if not finite or not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
-        raise _skewed(name)
-    if image.HasMetaDataKey("sform_code") and image.GetMetaData("sform_code") != "0":
-        # ITK quietly takes the qform where the sform is skewed: two readers would place the voxels differently.
-        axes = np.array([image.GetMetaData(f"srow_{i}").split()[:3] for i in "xyz"], dtype=float)
-        axes /= np.linalg.norm(axes, axis=0)
-        if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-2):
-            raise _skewed(name)
-
-
-def _skewed(name: str) -> GeometryError:
-    return GeometryError(
-        f"{name}: its axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and sizes in "
-        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as a gantry tilt needs)."
-    )
+        raise nifti.skewed(name)
 
 
 def _orientation_warnings(image: sitk.Image) -> tuple[str, ...]:
@@ -203,43 +193,6 @@ def _orientation_warnings(image: sitk.Image) -> tuple[str, ...]:
     return ()
 
 
-def _require_whole_nifti(path: Path) -> None:
-    """Raise unless a NIfTI file is as long as its header says, and has sizes in mm.
-
-    ITK reads a truncated NIfTI without a word, its end being zeros, and a spacing of 0 or NaN as 1 mm.
-    """
-    try:
-        with _opened(path) as file:
-            header = file.read(352)
-            order = "<" if header[:4] in (_NIFTI_1, _NIFTI_2) else ">"
-            # The fields of nifti1.h: dim, bitpix, pixdim, vox_offset.
-            (rank, *sizes), (bits_a_voxel,), (_, *spacing), (start,) = (
-                struct.unpack_from(order + code, header, at)
-                for code, at in (("8h", 40), ("h", 72), ("8f", 76), ("f", 108))
-            )
-            length = len(header)
-            while chunk := file.read(1 << 22):
-                length += len(chunk)
-    except (struct.error, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{path.name} is damaged or truncated; expected a whole NIfTI file. Copy or convert it again."
-        ) from error
-    if header[:4] not in (_NIFTI_1, _NIFTI_1[::-1]) or not 1 <= rank <= 7:
-        version = " (it has a NIfTI-2 one)" if header[:4] in (_NIFTI_2, _NIFTI_2[::-1]) else ""
-        raise InputError(f"{path.name} has no NIfTI-1 header{version}; expected one by its name. Convert it again.")
-    expected = int(start) + int(math.prod(sizes[:rank])) * bits_a_voxel // 8
-    if length < expected:
-        raise InputError(
-            f"{path.name} holds {length} bytes; its header announces {expected}. It is truncated: copy it again."
-        )
-    if not all(math.isfinite(s) and s != 0 for s in spacing[: min(rank, 3)]):
-        raise _skewed(path.name)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
-
-
 def _hounsfield(image: sitk.Image, name: str) -> sitk.Image:
     """Give the image as int16 or float32; raise unless it can be in HU."""
     if (channels := image.GetNumberOfComponentsPerPixel()) != 1:
@@ -251,7 +204,7 @@ def _hounsfield(image: sitk.Image, name: str) -> sitk.Image:
             "negative. It is an MR, a windowed picture or a mask, or its rescale intercept was lost: convert the CT "
             "again from DICOM."
         )
-    # Fractions stay float32; whole numbers of any width become int16 unless they do not fit.
+    # Floating-point files stay float32; integers of any width become int16 unless they do not fit.
     fits = values.dtype.kind in "iu" and values.min() >= -32768 and values.max() <= 32767
     # The cast also leaves the header's free text behind, so that it cannot travel into what is written later.
     return sitk.Cast(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)
@@ -304,6 +257,11 @@ def _png_grey(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture)
+    except Image.DecompressionBombError as error:
+        width, height = struct.unpack(">II", start[16:24])
+        raise InputError(
+            f"{path.name} has {width}×{height} pixels; expected a slice of a CT, 512×512 or so. Give the slice itself."
+        ) from error
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
         raise InputError(f"{path.name} is damaged or truncated; expected a whole PNG. Copy it again.") from error
     if pixels.ndim == 3:

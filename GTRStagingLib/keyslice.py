@@ -1,5 +1,6 @@
 """The key slice: the axial slice that shows the tumour best, and how it was chosen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,13 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.geometry import axial_lps, axial_size, require_same_grid, slice_position_mm
 
 ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
+
+CHOICE_IN_WORDS: Mapping[ChosenBy, str] = {
+    "hand": "chosen by hand",
+    "position": "chosen by its position",
+    "tumour area": "the slice with the largest area of the ROI",
+    "only slice": "the only slice of the scan",
+}
 
 
 @dataclass(frozen=True)

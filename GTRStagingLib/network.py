@@ -112,16 +112,16 @@ class Head(nn.Module):
     """What lies between the last feature map and the logits, with a place to hang a CAM on.
 
     `target` is an identity, so that a CAM method run on this module with the cached map as its input gives what it
-    would give on the whole network, without a second pass through it.
+    would give on the whole network, without a second pass through it. It lies on the CPU, wherever the network does.
     """
 
     def __init__(self, network: GTRNet) -> None:
         super().__init__()
         self.target = nn.Identity()
         self.avgpool = network.avgpool
-        # The same storage as the network's, but no gradient of a map ever reaches the network.
-        self.weight = nn.Parameter(network.fc.weight.detach(), requires_grad=False)
-        self.bias = nn.Parameter(network.fc.bias.detach(), requires_grad=False)
+        # On a CPU the same storage as the network's, but no gradient of a map ever reaches the network.
+        self.weight = nn.Parameter(network.fc.weight.detach().cpu(), requires_grad=False)
+        self.bias = nn.Parameter(network.fc.bias.detach().cpu(), requires_grad=False)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """(S, features, h, w) -> logits (S, 4)."""

@@ -5,8 +5,7 @@ inside any program. Nothing on it names the case.
 """
 
 import io
-import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from GTRStagingLib.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import StagingResult
@@ -80,7 +80,8 @@ def render(result: StagingResult) -> Figure:
 
     _header(page, result)
     if result.model.warning:
-        _warning_strip(page, result.model.warning)
+        # The name is shortened, never the sentence.
+        _warning_strip(page, str(replace(result.model, name=_short(result.model.name)).warning))
     top = total - _HEADER - strip - _PANEL_TITLE
     left = (WIDTH - n * width - (n - 1) * _GAP) / 2
     for position in range(n):
@@ -173,8 +174,8 @@ def _header(page: _Page, result: StagingResult) -> None:
 def _warning_strip(page: _Page, warning: str) -> None:
     y = page.height - _HEADER - 0.3
     page.patch(_MARGIN, y, WIDTH - 2 * _MARGIN, 0.34, facecolor="#b3001b", edgecolor="none")
-    words = textwrap.shorten(warning, 110, placeholder=" …")
-    page.text(WIDTH / 2, y + 0.17, words, 12.5, color="white", weight="bold", ha="center", va="center")
+    size = 12.5 * min(1.0, 110 / len(warning))  # longer ones are written smaller, not cut
+    page.text(WIDTH / 2, y + 0.17, warning, size, color="white", weight="bold", ha="center", va="center")
 
 
 def _footer(page: _Page, result: StagingResult) -> None:
@@ -184,7 +185,8 @@ def _footer(page: _Page, result: StagingResult) -> None:
         _legend(page, 7.2, 1.04, _ROI, "solid", f"ROI “{_short(result.segment or 'tumour')}”")
     if (share := _threshold(result)) is not None:
         _legend(page, 7.2, 0.68, _THRESHOLD, (0, (4, 2)), f"attention at {share:g} of the key slice's maximum")
-    page.text(WIDTH / 2, 0.17, RESEARCH_USE_ONLY, 12, ha="center", weight="bold")
+    page.text(7.2, 0.42, f"key slice: {CHOICE_IN_WORDS[result.key_slice.chosen_by]}", 10.5)
+    page.text(WIDTH / 2, 0.12, RESEARCH_USE_ONLY, 12, ha="center", weight="bold")
 
 
 def _colour_bar(page: _Page, result: StagingResult) -> None:

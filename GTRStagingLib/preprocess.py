@@ -19,6 +19,9 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 """torchvision's constants for its ImageNet weights."""
 
+FIELD_MM = (10.0, 2000.0)
+"""Sides of a slice that a scan of a person, or of a small part of one, can have."""
+
 BODY_HU = -300.0
 """Denser than this is body: halfway between fat and lung, as usual."""
 
@@ -59,10 +62,13 @@ def neighbour_step(ct: sitk.Image, neighbour_mm: float | None) -> int:
     """Acquired slices to step by: 1, or as many as come nearest to `neighbour_mm` (but at least 1)."""
     if neighbour_mm is None:
         return 1
-    if not neighbour_mm > 0:
-        raise InputError(f"Neighbours at {neighbour_mm:g} mm; expected a positive distance.")
-    spacing = ct.GetSpacing()[geometry.axial_order(ct).axes[2]]
-    return max(1, round(neighbour_mm / spacing))
+    stack = geometry.axial_order(ct).axes[2]
+    length = ct.GetSize()[stack] * ct.GetSpacing()[stack]
+    if not 0 < neighbour_mm <= length:
+        raise InputError(
+            f"Neighbours at {neighbour_mm:g} mm; expected a distance above 0 and within the scan's {length:.0f} mm."
+        )
+    return max(1, round(neighbour_mm / ct.GetSpacing()[stack]))
 
 
 def prepare(
@@ -91,6 +97,8 @@ def prepare(
         )
     offsets = voting_slices(geometry.axial_size(ct)[2], key.index, step)
     native = geometry.axial_slices(ct, key.index + offsets[0], key.index + offsets[-1], step)
+    if recipe.spacing_mm is not None:
+        _check_field(native)
     _check_voxels(sitk.GetArrayViewFromImage(native), key.index, offsets, intensity)
     if recipe.spacing_mm is None:
         field = sitk.Cast(native, sitk.sitkFloat32)
@@ -105,6 +113,16 @@ def prepare(
     resized = np.stack([_resize(one, size, quantised=recipe.quantised) for one in slices])
     grid = geometry.resized_grid(native if recipe.spacing_mm is None else field, size)
     return PreparedSlices(_normalised(resized, key.index, offsets, recipe), offsets, grid, native)
+
+
+def _check_field(native: sitk.Image) -> None:
+    """A pixel size in micrometres or metres would ask for a grid of that many millimetres."""
+    field = [n * s for n, s in zip(native.GetSize()[:2], native.GetSpacing()[:2], strict=True)]
+    if not (FIELD_MM[0] <= min(field) and max(field) <= FIELD_MM[1]):
+        raise InputError(
+            f"The slices measure {field[0]:.4g}×{field[1]:.4g} mm; expected {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm. Are "
+            "the header's sizes in millimetres? Convert the scan again."
+        )
 
 
 def _check_voxels(slices: np.ndarray, index: int, offsets: tuple[int, ...], intensity: Intensity) -> None:
@@ -139,7 +157,7 @@ def n4(windowed_slice: np.ndarray) -> np.ndarray:
     if not sitk.GetArrayViewFromImage(mask).any():
         return windowed_slice
     corrected = sitk.N4BiasFieldCorrection(image, mask)
-    return np.clip(sitk.GetArrayFromImage(corrected) - 1.0, 0, None).astype(np.float32)
+    return np.clip(sitk.GetArrayFromImage(corrected) - 1.0, 0, 255).astype(np.float32)
 
 
 def _input_size(field: sitk.Image, recipe: Recipe) -> tuple[int, int]:

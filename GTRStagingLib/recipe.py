@@ -1,10 +1,20 @@
 """Recipes: the preprocessing that a model was trained with, as data. A model card names its own."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from GTRStagingLib.errors import InputError
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number that a float can hold; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_finite, value))
 
 
 @dataclass(frozen=True)
@@ -43,18 +53,28 @@ class Recipe:
     channels: int = 3
 
     def __post_init__(self) -> None:
-        low, high = self.hu_range
-        if not low < high or not self.window[1] > 0:
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"Recipe name {self.name!r}; expected a text that is not empty.")
+        if not (_is_pair(self.hu_range) and _is_pair(self.window)) or not (
+            self.hu_range[0] < self.hu_range[1] and self.window[1] > 0
+        ):
             raise InputError(
-                f"Recipe {self.name!r}: HU range {self.hu_range}, window {self.window}; expected low < high."
+                f"Recipe {self.name!r}: HU range {self.hu_range}, window {self.window}; expected two finite numbers "
+                "each: low < high, and a level with a positive width."
             )
-        if self.spacing_mm is not None and not self.spacing_mm > 0:
+        if self.spacing_mm is not None and not (is_finite(self.spacing_mm) and self.spacing_mm > 0):
             raise InputError(f"Recipe {self.name!r}: spacing {self.spacing_mm} mm; expected a positive one, or none.")
-        if self.input_size % 32 or self.input_size <= 0:
-            raise InputError(f"Recipe {self.name!r}: input of {self.input_size} pixels; expected a multiple of 32.")
-        if self.normalisation not in ("zscore", "imagenet") or self.channels != 3:
+        if type(self.input_size) is not int or self.input_size % 32 or self.input_size <= 0:
             raise InputError(
-                f"Recipe {self.name!r}: normalisation {self.normalisation!r}, {self.channels} channels; expected "
+                f"Recipe {self.name!r}: input of {self.input_size!r} pixels; expected a whole multiple of 32."
+            )
+        if type(self.n4) is not bool or type(self.quantised) is not bool:
+            raise InputError(
+                f"Recipe {self.name!r}: n4 {self.n4!r}, quantised {self.quantised!r}; expected true or false."
+            )
+        if self.normalisation not in ("zscore", "imagenet") or type(self.channels) is not int or self.channels != 3:
+            raise InputError(
+                f"Recipe {self.name!r}: normalisation {self.normalisation!r}, {self.channels!r} channels; expected "
                 "'zscore' or 'imagenet', and 3."
             )
 
@@ -74,14 +94,16 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Recipe":
+    def from_json(cls, data: object) -> "Recipe":
         """The recipe of a model card.
 
         Raises
         ------
         InputError
-            If a field is missing, unknown or out of range.
+            If a field is missing, unknown, of another type or out of range.
         """
+        if not isinstance(data, Mapping):
+            raise InputError(f"A recipe that is a {type(data).__name__}; expected an object with its fields.")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise InputError(f"Recipe with unknown fields {unknown}; expected among {sorted(known)}.")
@@ -97,7 +119,12 @@ PAPER = Recipe("paper", spacing_mm=1.0, n4=True)
 RELEASED = Recipe("released", spacing_mm=None, quantised=True, normalisation="imagenet")
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (GTR, PAPER, RELEASED)}
-"""The named recipes: our default, the paper to the letter, and what the authors' released code does."""
+"""The named recipes.
+
+`gtr` is our default. `paper` is as the article has it where it says how: its HU range, window, N4 and z-score. Ours are
+1 mm in plane only (the slices that vote are acquired ones), the square field, the order of windowing and resizing, and
+N4 on the windowed slice, lifted by 1 and fitted to tissue alone. `released` is what the authors' released code does.
+"""
 
 
 def named(name: str) -> Recipe:

@@ -1,10 +1,11 @@
-"""The report of a result, and the folder that all outputs of a case are written to: whole or not at all."""
+"""The report of a result, and the folder that all outputs of a case are written to: result.json vouches for them."""
 
 import base64
 import gzip
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,8 +18,9 @@ import SimpleITK as sitk
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.files import replaced_files
+from GTRStagingLib.files import replaced_files, require_sayable
 from GTRStagingLib.geometry import same_grid
+from GTRStagingLib.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -138,12 +140,7 @@ def _picture_in_words(result: StagingResult) -> str:
 
 def _choice_in_words(result: StagingResult) -> str:
     key = result.key_slice
-    how = {
-        "hand": "chosen by hand",
-        "position": "chosen by its position",
-        "tumour area": "the slice with the largest area of the ROI",
-        "only slice": "the only slice of the scan",
-    }[key.chosen_by]
+    how = CHOICE_IN_WORDS[key.chosen_by]
     if key.tumour_area_mm2 is None or not result.scan.spacing_known:
         return how
     return f"{how}; the ROI measures {key.tumour_area_mm2:,.0f} mm² there"
@@ -257,7 +254,7 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
 def write_outputs(
     result: StagingResult, out: Path, *, include_phi: bool = False, progress: Progress = lambda step: None
 ) -> dict[str, Path]:
-    """Write attention.nrrd, overlay.png, report.html and result.json into a folder, whole or not at all.
+    """Write attention.nrrd, overlay.png, report.html and result.json into a folder, none of them half-written.
 
     Parameters
     ----------
@@ -265,7 +262,7 @@ def write_outputs(
         Made if it does not exist; files of these names in it are replaced.
     progress
         Called with each file's name before it is written; an exception that it raises stops the writing, and the
-        folder is as it was.
+        folder is as it was: gone, if it was made here.
 
     Returns
     -------
@@ -274,10 +271,13 @@ def write_outputs(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed.
+        If matplotlib or jinja2 is not installed, or the folder's path is not valid UTF-8.
     StagingError
-        If the folder cannot be written to, or the disk is full. Nothing of this result stands there then.
+        If the folder cannot be written to, the disk is full, or a folder has the name of a file. The folder is as it
+        was then; unless a whole file could not take its place: then result.json is absent, and the others are partly
+        of this result and partly older. So they are if the process dies while they take their places.
     """
+    require_sayable(out.absolute())  # as a temporary folder in it is called from Python 3.12 on
     picture = _overlay().png(result)
     contents = {
         "overlay.png": picture,
@@ -310,6 +310,7 @@ def _write_attention(result: StagingResult, path: Path) -> None:
         "research_use_only": RESEARCH_USE_ONLY,
         "warning": result.model.warning or "",
         "content": f"{attention.method} attention for {attention.target}, raw, placed by {attention.alignment}",
+        "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {_choice_in_words(result)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
     }
     for key, text in words.items():
@@ -323,8 +324,8 @@ def _write_attention(result: StagingResult, path: Path) -> None:
     # ITK also reads a file whose last bytes are missing without a word; the compressed stream's own check does not.
     try:
         gzip.decompress(path.read_bytes().partition(b"\n\n")[2])
-    except EOFError as error:
-        raise RuntimeError(f"{path.name} is cut short") from error
+    except (EOFError, zlib.error) as error:
+        raise RuntimeError(f"{path.name} is cut short or damaged") from error
 
 
 def _no_room(out: Path, error: Exception) -> str:

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.dicom import files_below, functional_group, is_dicom, read_header, required
+from GTRStagingLib.dicom import files_below, frame_of_reference, functional_group, is_dicom, read_header, required
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.geometry import set_direction
 from GTRStagingLib.images import format_of, read_volume
@@ -17,16 +17,23 @@ from GTRStagingLib.images import format_of, read_volume
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """Segmentation Storage, Label Map Segmentation Storage."""
 
+LABELS = range(1, 2**31)
+"""What a segment of a label map may be called by; 0 is its background."""
+
 FRACTION = 0.5
 """From this probability or occupancy on, a voxel of a fractional segment belongs to the ROI."""
 
 
 @dataclass(frozen=True)
 class Roi:
-    """One segment: `mask` is uint8 0 and 1, 3-D, in the file's own geometry; `segment` its name or number."""
+    """One segment: `mask` is uint8 0 and 1, 3-D, in the file's own geometry; `segment` its name or number.
+
+    `frame_of_reference` is the UID of the room in which a DICOM SEG tells positions; None where none is named.
+    """
 
     mask: sitk.Image
     segment: str
+    frame_of_reference: str | None = field(default=None, repr=False)
 
 
 class Segment(NamedTuple):
@@ -154,13 +161,13 @@ def _read_seg(path: Path, wanted: str | int | None) -> Roi:
     image.SetSpacing([float(s) for s in spacing])
     image.SetOrigin(origin.tolist())
     set_direction(image, axes.ravel())
-    return Roi(image, label)
+    return Roi(image, label, frame_of_reference(header))
 
 
 def _read_label_map(path: Path, wanted: str | int | None) -> Roi:
     image, _ = read_volume(path)
     stored = sitk.GetArrayViewFromImage(image)
-    described = _slicer_segments(image)
+    described = _slicer_segments(image, path.name)
     if image.GetNumberOfComponentsPerPixel() == 1:
         layers = stored[np.newaxis]
     elif described:
@@ -198,22 +205,31 @@ def _count(labels: np.ndarray, name: str) -> list[tuple[int, int]]:
     return [(int(v), int(n)) for v, n in zip(values, counts, strict=True)]
 
 
-def _slicer_segments(image: sitk.Image) -> list[Segment]:
+def _slicer_segments(image: sitk.Image, name: str) -> list[Segment]:
     """List what a `.seg.nrrd` says of its segments; before Slicer 4.11 each had a layer of its own, with label 1."""
     keys = set(image.GetMetaDataKeys())
-    layered = image.GetNumberOfComponentsPerPixel() > 1
+    layers = image.GetNumberOfComponentsPerPixel()
 
     def said(number: int, what: str, otherwise: int | str) -> str:
         key = f"Segment{number}_{what}"
         return str(image.GetMetaData(key)) if key in keys else str(otherwise)
 
+    def counted(number: int, what: str, otherwise: int, allowed: range) -> int:
+        text = said(number, what, otherwise)
+        if not text.strip().isdecimal() or int(text) not in allowed:
+            raise InputError(
+                f"{name}: Segment{number}_{what} is '{text}'; expected a whole number from {allowed[0]} to "
+                f"{allowed[-1]}. Save the segmentation again in Slicer, or give a label map."
+            )
+        return int(text)
+
     names = (re.fullmatch(r"Segment(\d+)_Name", key) for key in keys)
     numbers = sorted(int(match[1]) for match in names if match)
     return [
         Segment(
-            number=int(said(i, "LabelValue", 1)),
+            number=counted(i, "LabelValue", 1, LABELS),
             label=said(i, "Name", i),
-            layer=int(said(i, "Layer", i if layered else 0)),
+            layer=counted(i, "Layer", i if layers > 1 else 0, range(layers)),
         )
         for i in numbers
     ]

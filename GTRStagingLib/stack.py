@@ -61,14 +61,14 @@ class Stack:
 
 def plane_of(header: Any, position: Any, orientation: Any, measures: Any, name: str) -> Plane:
     """Place a slice, by the parts of its header that say so; `GeometryError` where they are silent."""
-    thickness = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness")
+    told = [keyword for keyword in ("SpacingBetweenSlices", "SliceThickness") if measures.get(keyword)]
     return Plane(
         name,
         _numbers(position, "ImagePositionPatient", 3, name),
         _numbers(orientation, "ImageOrientationPatient", 6, name),
         _numbers(measures, "PixelSpacing", 2, name),
         (int(header.get("Rows") or 0), int(header.get("Columns") or 0)),
-        abs(float(thickness)) if thickness else None,
+        abs(float(_numbers(measures, told[0], 1, name)[0])) if told else None,
     )
 
 
@@ -167,9 +167,11 @@ def _even_spacing(planes: Sequence[Plane], along: np.ndarray) -> tuple[float, tu
             f"{steps[worst]:.3g} mm between {pairs[worst]}; expected one spacing. Export an evenly spaced "
             "reconstruction."
         )
-    apart = thickness is not None and spacing > 1.5 * thickness
-    note = f"Slices lie {spacing:.3g} mm apart, the header says {thickness:g} mm: some in between may be missing."
-    return spacing, (note,) if apart else ()
+    if thickness is None or spacing <= 1.5 * thickness:
+        return spacing, ()
+    return spacing, (
+        f"Slices lie {spacing:.3g} mm apart, the header says {thickness:g} mm: some in between may be missing.",
+    )
 
 
 def _require_upright(planes: Sequence[Plane], positions: np.ndarray, normal: np.ndarray) -> None:

@@ -3,10 +3,10 @@
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from GTRStagingLib.attention import Alignment, Attention, attend
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.images import Scan
 from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.network import crop_corner
 from GTRStagingLib.preprocess import PreparedSlices, body_mask, neighbour_step, prepare
 from GTRStagingLib.rois import Roi
 from GTRStagingLib.stages import TStage
@@ -84,7 +85,7 @@ class StagingResult:
     features
         (S, 2048) penultimate features (512 for depth 18).
     crop_shift
-        (rows, columns) by which the centre crop was moved, in cells of 4 input pixels.
+        (rows, columns) by which the centre crop was moved, in cells of 4 input pixels, as far as the image reaches.
     timings_s
         Step -> seconds.
     warnings
@@ -222,6 +223,9 @@ def stage_case(
         warnings.append(
             "The ROI was brought onto the CT's voxels by nearest-neighbour resampling where it had its own."
         )
+    named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
+    if len(named) > 1:
+        warnings.append("The ROI names another frame of reference than the CT; it was placed by its coordinates.")
     warnings += _remarks(scan, slices, prediction, attention, model.card, step, target)
     provenance = Provenance(
         versions=versions(),
@@ -300,7 +304,11 @@ def _crop_shift(centre: CropCentre, slices: PreparedSlices, model: Model) -> tup
         raise InputError(
             f"Crop centre {centre} lies outside the slices; expected a point (x, y) in LPS mm inside them."
         )
-    return round((y - (height - 1) / 2) / 4), round((x - (width - 1) / 2) / 4)
+    wanted = round((y - (height - 1) / 2) / 4), round((x - (width - 1) / 2) / 4)
+    # The crop stays inside the image: what is recorded is where it went, not where it was asked to go.
+    cells = -(-height // 4), -(-width // 4)
+    went, centred = crop_corner(cells, wanted), crop_corner(cells, (0, 0))
+    return went[0] - centred[0], went[1] - centred[1]
 
 
 def _remarks(
@@ -346,11 +354,11 @@ def _remarks(
 def versions() -> dict[str, str]:
     """Versions of everything that shapes a result."""
     packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
-    return {
-        "gtrstaging": GTRStagingLib.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    found = {name: version(name) for name in packages}
+    for name in ("pydicom", "highdicom"):  # the optional part that reads DICOM
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {"gtrstaging": GTRStagingLib.__version__, "python": platform.python_version(), **found}
 
 
 __all__ = [

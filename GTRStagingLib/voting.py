@@ -86,11 +86,6 @@ class Prediction:
         """Whether every slice says the same."""
         return len({s.stage for s in self.slices}) == 1
 
-    @property
-    def key_slice(self) -> SlicePrediction:
-        """The key slice's own prediction."""
-        return next(s for s in self.slices if s.offset == 0)
-
 
 def vote(offsets: Sequence[int], probabilities: np.ndarray) -> Prediction:
     """Put the slices' probabilities to the vote.

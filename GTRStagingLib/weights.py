@@ -1,16 +1,14 @@
 """Models as folders: weights beside the card that says what they are, loaded without ever running their code.
 
-A model is `model.safetensors` and `card.json`. Published checkpoints (`.pth`) are imported once, with
-`weights_only=True`, and kept as such a folder from then on.
+A model is `model.safetensors` and `card.json`; `checkpoints` makes them of published files.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import pickle
 import re
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,7 +22,7 @@ from torch import Tensor
 from GTRStagingLib.errors import InputError, StagingError, WeightsError
 from GTRStagingLib.files import new_folder, sha256_of
 from GTRStagingLib.network import ATTENTION_LAYER, BLOCKS, Fusion, GTRNet
-from GTRStagingLib.recipe import GTR, Recipe
+from GTRStagingLib.recipe import GTR, Recipe, is_finite
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 Status = Literal["trained", "demonstration", "untrained"]
@@ -34,12 +32,9 @@ UNTRAINED = "untrained"
 UNTRAINED_SEED = 20251
 SHIPPED = Path(__file__).parent / "models"
 
-PUBLISHED_FILES: Mapping[str, str] = {
-    "df3fc8e82b45d387254c3502f0cea81a6f1163d4adbdeddd4dd6bc5e10999561": (
-        "models.pth as published by the authors of doi:10.1038/s41746-025-02002-5 (233,519,033 bytes)"
-    ),
-}
-"""sha256 of the files that are known by name."""
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+"""Number types that weights may be stored in; the network computes in its own."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,19 @@ class ModelCard:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.depth not in BLOCKS or self.fusion not in get_args(Fusion) or self.status not in get_args(Status):
+        texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
+        wrong = {key: value for key in texts if not isinstance(value := getattr(self, key), str)}
+        if wrong or not self.name:
+            raise WeightsError(
+                f"Model card {self.name!r}: {wrong or 'no name'}; expected texts as {', '.join(texts)}, and a name "
+                "that is not empty."
+            )
+        if (
+            type(self.depth) is not int
+            or self.depth not in BLOCKS
+            or self.fusion not in get_args(Fusion)
+            or self.status not in get_args(Status)
+        ):
             raise WeightsError(
                 f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}; "
                 f"expected one of {list(BLOCKS)}, {get_args(Fusion)}, {get_args(Status)}."
@@ -86,10 +93,10 @@ class ModelCard:
                 f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
                 f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
             )
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) or not self.temperature > 0:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) or not is_finite(self.temperature) or self.temperature <= 0:
             raise WeightsError(
                 f"Model card {self.name!r}: sha256 {self.sha256!r}, temperature {self.temperature!r}; expected 64 "
-                "lower-case hexadecimal digits and a positive number."
+                "lower-case hexadecimal digits and a positive, finite number."
             )
 
     @property
@@ -106,11 +113,17 @@ class ModelCard:
         return {**asdict(self), "stages": list(self.stages)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "ModelCard":
+    def from_json(cls, data: object) -> "ModelCard":
         """A card from plain data; raises `WeightsError` where it is not valid."""
+        if not isinstance(data, Mapping):
+            raise WeightsError(
+                f"The model card is a {type(data).__name__}; expected an object. Import the model again."
+            )
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
-            raise WeightsError(f"Model card with unknown fields {unknown}; expected among {sorted(known)}.")
+            raise WeightsError(
+                f"Model card with unknown fields {unknown}; expected among {sorted(known)}. Import the model again."
+            )
         try:
             recipe = Recipe.from_json(data["recipe"])
             stages = tuple(data.get("stages", ()))
@@ -130,21 +143,28 @@ class Model:
 # -- finding and loading ------------------------------------------------------------------------------------------
 
 
-def models_folder() -> Path:
-    """Where imported models are kept: `$GTRSTAGING_MODELS`, or `gtrstaging/models` under the user's data folder."""
+def models_folder() -> Path | None:
+    """Where imported models are kept: `$GTRSTAGING_MODELS`, or `gtrstaging/models` under the user's data folder.
+
+    None for a user without a home directory, as in some containers and services.
+    """
     if chosen := os.environ.get("GTRSTAGING_MODELS"):
         return Path(chosen)
-    data = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "gtrstaging" / "models"
+    if data := os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_DATA_HOME"):
+        return Path(data) / "gtrstaging" / "models"
+    try:
+        return Path.home() / ".local" / "share" / "gtrstaging" / "models"
+    except RuntimeError:
+        return None
 
 
 def available() -> dict[str, Path | None]:
-    """Names of the models at hand and their folders; None for the built-in one."""
+    """Names of the models at hand and their folders; None for the built-in one, whose name no folder can take."""
     found: dict[str, Path | None] = {UNTRAINED: None}
     for folder in (SHIPPED, models_folder()):
-        if folder.is_dir():
+        if folder is not None and folder.is_dir():
             found.update({card.parent.name: card.parent for card in sorted(folder.glob(f"*/{CARD_FILE}"))})
-    return found
+    return {**found, UNTRAINED: None}
 
 
 def locate(name_or_folder: str) -> Path | None:
@@ -163,13 +183,15 @@ def locate(name_or_folder: str) -> Path | None:
 
 def read_card(folder: Path) -> ModelCard:
     """The card of a model's folder."""
+    path = folder / CARD_FILE
     try:
-        data = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / CARD_FILE} cannot be read: {error}. Import the model again.") from error
-    if not isinstance(data, dict):
-        raise WeightsError(f"{folder / CARD_FILE} holds a {type(data).__name__}; expected an object.")
-    return ModelCard.from_json(data)
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
+    try:
+        return ModelCard.from_json(data)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def load(name_or_folder: str) -> Model:
@@ -199,28 +221,28 @@ def load(name_or_folder: str) -> Model:
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTRNet:
-    """A network of these weights, in evaluation mode.
+    """A network of these weights, in evaluation mode and in its own number types (float32).
 
-    Only the stem's own keys (`detail.*`) and batch-norm counters may be missing: they keep their initial values,
-    with which the output is the plain ResNet's.
+    Only the stem's own keys (`detail.*`) and batch-norm counters may be missing: they keep the initial values of the
+    untrained model, with which the output is the plain ResNet's.
 
     Raises
     ------
     WeightsError
-        If other keys are missing, keys are left over, or shapes differ.
+        If other keys are missing, keys are left over, or shapes or values are not this network's.
     """
     with torch.device("meta"):
         network = GTRNet(depth, fusion)
-    check_state(state, network)
-    if missing := set(network.state_dict()) - set(state):
-        initial = GTRNet(depth, fusion).state_dict()
-        state = {**state, **{key: initial[key] for key in missing}}
-    network.load_state_dict(state, strict=True, assign=True)
+    fitting = fitted(state, network)
+    if missing := set(network.state_dict()) - set(fitting):
+        initial = _seeded(depth, fusion, UNTRAINED_SEED).state_dict()
+        fitting.update((key, initial[key]) for key in missing)
+    network.load_state_dict(fitting, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def check_state(state: Mapping[str, Tensor], network: GTRNet) -> None:
-    """Raise `WeightsError` unless the weights are this network's."""
+def fitted(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
+    """The weights in the network's own number types; raises `WeightsError` unless they are this network's."""
     expected = network.state_dict()
     what = f"a ResNet-{network.depth} with {len(TStage)} classes (fusion {network.fusion!r})"
     classes = state.get("fc.weight")
@@ -236,14 +258,37 @@ def check_state(state: Mapping[str, Tensor], network: GTRNet) -> None:
             f"The weights are not those of {what}: {len(missing)} keys missing ({_some(missing)}), {len(extra)} "
             f"unknown ({_some(extra)}). Expected torchvision's names; other architectures cannot be used."
         )
-    for key, tensor in state.items():
-        if tensor.shape != expected[key].shape:
-            raise WeightsError(
-                f"The weights are not those of {what}: {key} has shape {tuple(tensor.shape)}, expected "
-                f"{tuple(expected[key].shape)}."
-            )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise WeightsError(f"The weights hold NaN or infinite values in {key}; expected finite ones.")
+    return {key: _fitted(key, tensor, expected[key], what) for key, tensor in state.items()}
+
+
+def _fitted(key: str, tensor: Tensor, expected: Tensor, what: str) -> Tensor:
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+    counter = not expected.is_floating_point()
+    if not plain or tensor.dtype not in (FLOATS | INTEGERS if counter else FLOATS):
+        raise WeightsError(
+            f"The weights hold {key} as {tensor.dtype}, {tensor.layout}, on {tensor.device}; expected a dense tensor "
+            f"of {'whole numbers' if counter else 'floating-point numbers'} with its values. Save the model's plain "
+            "float32 state dict, neither quantised nor sparse."
+        )
+    if tensor.shape != expected.shape:
+        raise WeightsError(
+            f"The weights are not those of {what}: {key} has shape {tuple(tensor.shape)}, expected "
+            f"{tuple(expected.shape)}. Other architectures cannot be used."
+        )
+    # Looked at after the cast: a float64 can be more than a float32 can hold. Counters overflow in half precision, and
+    # nothing is ever computed from them here.
+    cast = tensor.to(expected.dtype)
+    if not counter and not torch.isfinite(cast).all():
+        raise WeightsError(
+            f"The weights hold NaN or infinite values in {key}; expected finite ones, as a float32 can hold them. "
+            "Take a checkpoint from before the training diverged."
+        )
+    if key.endswith("running_var") and (cast < 0).any():
+        raise WeightsError(
+            f"The weights hold {float(cast.min()):g} in {key}; expected variances, which are never below 0. The file "
+            "is damaged: copy or download it again."
+        )
+    return cast
 
 
 def _some(keys: set[str]) -> str:
@@ -259,9 +304,7 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     The last batch norm of each block is scaled down: at their usual start, 50 residual blocks that never saw data
     would multiply their input to a point where the softmax has no digits left.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = GTRNet(depth, fusion)
+    network = _seeded(depth, fusion, seed)
     last_norm = rf"layer\d\.\d+\.bn{2 if depth == 18 else 3}\.weight"
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -282,200 +325,46 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     return Model(card, network.eval().requires_grad_(False))
 
 
+def _seeded(depth: int, fusion: Fusion, seed: int) -> GTRNet:
+    """A network at its usual random start; every generator of the process, a GPU's included, stays where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return GTRNet(depth, fusion)
+
+
 def save(model: Model, folder: Path) -> ModelCard:
     """Write a model's folder, whole or not at all, and return its card with the file's hash.
 
     Raises
     ------
     WeightsError
-        If the folder exists.
+        If the folder exists, or cannot be written.
     """
     if folder.exists():
         raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
-    state = {key: tensor.contiguous() for key, tensor in model.network.state_dict().items()}
-    with new_folder(folder) as work:
-        safetensors.torch.save_file(state, work / WEIGHTS_FILE)
-        card = replace(model.card, sha256=sha256_of(work / WEIGHTS_FILE))
-        (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
+    # Copies: tensors that share memory, as tied or expanded ones do, are refused by safetensors.
+    state = {k: v.clone(memory_format=torch.contiguous_format) for k, v in model.network.state_dict().items()}
+    try:
+        with new_folder(folder) as work:
+            safetensors.torch.save_file(state, work / WEIGHTS_FILE)
+            card = replace(model.card, sha256=sha256_of(work / WEIGHTS_FILE))
+            (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
+            # safetensors keeps its file to its owner; the card has the mode that the umask allows.
+            (work / WEIGHTS_FILE).chmod((work / CARD_FILE).stat().st_mode & 0o777)
+    except (safetensors.SafetensorError, OSError) as error:
+        needed = sum(tensor.nbytes for tensor in state.values())
+        there = next(parent for parent in folder.absolute().parents if parent.exists())
+        raise WeightsError(
+            f"{folder} cannot be written: {error}. It takes {needed:,} bytes; {there} has "
+            f"{shutil.disk_usage(there).free:,} free. Free some space, check the permissions, or choose another --out. "
+            "Nothing was left there."
+        ) from error
     return card
 
 
 def verify(name_or_folder: str) -> ModelCard:
     """Load a model as `stage` would: hash, keys, shapes. Its card, or a `WeightsError`."""
     return load(name_or_folder).card
-
-
-# -- importing -----------------------------------------------------------------------------------------------------
-
-
-def import_checkpoint(
-    path: Path, *, recipe: Recipe, name: str, out: Path | None = None, sha256: str | None = None
-) -> tuple[ModelCard, Path]:
-    """Turn a `.pth` file into a model folder.
-
-    Takes what the published training script writes: a bare state dict, or one under 'model_state_dict'; and names
-    that begin with 'module.' (DataParallel). Depth and fusion are read off the weights.
-
-    Parameters
-    ----------
-    path
-        The file; never unpickled as code.
-    recipe
-        The preprocessing that it was trained with; the file does not say.
-    out
-        Folder that receives the model's folder; `models_folder()` if not given.
-    sha256
-        What the file's hash must be.
-
-    Returns
-    -------
-    The card, and the folder that was written.
-
-    Raises
-    ------
-    WeightsError
-        If the hash differs, the file is damaged or holds code, or is not such a network. Nothing is written then.
-    """
-    folder = _folder_for(name, out)
-    if not path.is_file():
-        raise WeightsError(f"{path} is not a file; expected a checkpoint (.pth).")
-    found = sha256_of(path)
-    if sha256 is not None and found != sha256.strip().lower():
-        raise WeightsError(
-            f"{path.name} has sha256 {found}; expected {sha256.strip().lower()}. The download is incomplete or another "
-            f"file{'' if found not in PUBLISHED_FILES else f': it is {PUBLISHED_FILES[found]}'}. Nothing was written."
-        )
-    state = state_of(_unpickled(path), path)
-    depth, fusion = _architecture(state, path)
-    network = network_with(state, depth, fusion)
-    known = PUBLISHED_FILES.get(found)
-    card = ModelCard(
-        name=name,
-        status="trained",
-        depth=depth,
-        fusion=fusion,
-        recipe=recipe,
-        sha256=found,
-        provenance=f"imported from {path.name}, sha256 {found}: {known or 'not a file known by its hash'}",
-        trained_on="not stated in the file" if known is None else "the authors' 1,192 slices of 358 studies",
-        licence="not stated in the file" if known is None else "MIT, as stated by the authors",
-    )
-    return save(Model(card, network), folder), folder
-
-
-def import_imagenet(*, recipe: Recipe, name: str, depth: int = 152, out: Path | None = None) -> tuple[ModelCard, Path]:
-    """A model folder with torchvision's ImageNet weights under an untrained four-class head: where training starts.
-
-    Raises
-    ------
-    WeightsError
-        If the weights are neither cached nor can be downloaded, or fail torchvision's own hash check.
-    """
-    folder = _folder_for(name, out)
-    start = untrained(depth)
-    head = {key: tensor for key, tensor in start.network.state_dict().items() if key.startswith("fc.")}
-    state = {key: tensor for key, tensor in imagenet_state(depth).items() if not key.startswith("fc.")}
-    card = replace(
-        start.card,
-        name=name,
-        recipe=recipe,
-        provenance="backbone: torchvision's IMAGENET1K_V1, hash checked; head: random",
-        trained_on="ImageNet-1k (backbone only)",
-        licence="BSD-3-Clause (torchvision)",
-    )
-    return save(Model(card, network_with({**state, **head}, depth, "add")), folder), folder
-
-
-def imagenet_state(depth: int) -> dict[str, Tensor]:
-    """ImageNet weights, by torchvision's own loader and hash check.
-
-    torchvision checks what it downloads, by the hash's beginning in the file's name; a copy that lies in its cache
-    already is held to the same here.
-    """
-    from torchvision.models import get_weight
-
-    weights = get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    beginning = cached.stem.rpartition("-")[2]
-    if cached.is_file() and not (found := sha256_of(cached)).startswith(beginning):
-        raise WeightsError(
-            f"{cached} has sha256 {found}; expected one that begins with {beginning}. It is damaged or another file: "
-            "remove it, and let it be downloaded again."
-        )
-    try:
-        return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"torchvision's ImageNet weights of ResNet-{depth} cannot be had ({error}). Expected a network connection, "
-            f"or the file {cached.name} in {cached.parent}: copy it there."
-        ) from error
-
-
-def _folder_for(name: str, out: Path | None) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == UNTRAINED:
-        raise WeightsError(f"Model name {name!r}; expected letters, digits, '.', '_' and '-', and not {UNTRAINED!r}.")
-    folder = (out or models_folder()) / name
-    if folder.exists():
-        raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
-    return folder
-
-
-def _unpickled(path: Path) -> Any:
-    try:
-        with _numbers_allowed():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path.name} is not a plain file of weights: it is no checkpoint, or would run code when loaded. Expected "
-            f"tensors and numbers only; nothing of it was run or written. ({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise WeightsError(
-            f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, cut short or no checkpoint. "
-            f"Download or copy it again, and give its --sha256. Nothing was written. "
-            f"({str(error)[:200] or type(error).__name__})"
-        ) from error
-
-
-@contextlib.contextmanager
-def _numbers_allowed() -> Iterator[None]:
-    """Let numpy's numbers through: a training script may save its accuracy as one. They run nothing."""
-    scalar: Any = np.float64(0).__reduce__()[0]
-    kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
-    with torch.serialization.safe_globals([scalar, np.dtype, *kinds]):
-        yield
-
-
-def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in whatever the release's scripts wrap it in."""
-    for key in ("model_state_dict", "state_dict"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise WeightsError(
-            f"{path.name} holds a {type(loaded).__name__} without weights; expected a state dict, or one under "
-            "'model_state_dict'. Nothing was written."
-        )
-    return {str(key).removeprefix("module."): tensor.detach().clone() for key, tensor in loaded.items()}
-
-
-def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]:
-    """Depth and fusion, from the number of blocks and the keys of the stem."""
-    fusion: Fusion = "none"
-    if "detail.1.weight" in state:  # the batch norm
-        fusion = "add"
-    elif "detail.0.weight" in state:
-        fusion = "concat"
-    bottleneck = "layer1.0.conv3.weight" in state
-    found = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
-    for depth, (_, blocks) in BLOCKS.items():
-        if blocks == found and bottleneck == (depth != 18):
-            return depth, fusion
-    raise WeightsError(
-        f"{path.name} is of another architecture: blocks {found} in layer1 to layer4, first keys {_some(set(state))}. "
-        f"Expected torchvision's ResNet-{', '.join(map(str, BLOCKS))} ({BLOCKS[152][1]} for 152). Nothing was written."
-    )
 
 
 def probabilities(logits: np.ndarray, card: ModelCard) -> np.ndarray:

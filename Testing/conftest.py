@@ -18,15 +18,21 @@ def pytest_configure(config):
         torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def shared_data():
-    """Real public CTs and the release's files; skipped where absent, but never under CI."""
-    if not DATA.is_dir():
-        message = f"test data not found at {DATA}; set GTR_TEST_DATA"
+def shared(name="."):
+    """A file or folder of the public test data; the test is skipped where it is absent, but fails under CI."""
+    path = DATA / name
+    if not path.exists():
+        message = f"test data not found at {path}; set GTR_TEST_DATA"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    return DATA
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real public CTs and the release's files."""
+    return shared()
 
 
 def ct_like(shape=(9, 40, 50), spacing=(0.9, 1.1, 4.0), direction=None, origin=(-20.0, 30.0, -400.0), seed=0):
@@ -48,6 +54,13 @@ def a_ct():
     return ct_like()
 
 
+def on_grid_of(array, image):
+    """(z, y, x) array -> image of the same geometry."""
+    made = sitk.GetImageFromArray(array)
+    made.CopyInformation(image)
+    return made
+
+
 def rotation(axis, degrees):
     """(3, 3) rotation about an axis (Rodrigues)."""
     axis = np.asarray(axis, dtype=float) / np.linalg.norm(axis)
@@ -62,6 +75,19 @@ def a_model():
     from GTRStagingLib import weights
 
     return weights.untrained(depth=18)
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home directory, as in a container with an arbitrary user id."""
+    pwd = pytest.importorskip("pwd")
+
+    def nobody(uid):
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_DATA_HOME", "LOCALAPPDATA", "GTRSTAGING_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
 
 
 @pytest.fixture(scope="session")

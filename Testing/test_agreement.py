@@ -85,6 +85,12 @@ def test_chance_lies_in_the_body():
     assert found.at_threshold.chance_dice == pytest.approx(2 * 20 * (40 / 300) / 80)
 
 
+def test_an_area_larger_than_the_body_fills_it():
+    body = block(slice(5, 9), slice(10, 15), 1).astype(bool)  # 20 pixels, all of them in the ROI of 40
+    found = agree(image(block(slice(5, 10), slice(10, 20))), ROI, body=body)  # 50 pixels
+    assert found.at_threshold.chance_dice == pytest.approx(2 * 20 / (50 + 40))
+
+
 def test_chance_is_what_random_maps_get():
     rng = np.random.default_rng(0)
     inside = sitk.GetArrayFromImage(ROI)[0].astype(bool)
@@ -160,5 +166,5 @@ def test_two_grids_are_never_compared():
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
-    with pytest.raises(InputError, match="Threshold"):
+    with pytest.raises(InputError, match=r"Threshold .*expected .* Give such a --threshold"):
         agree(image(block(slice(5, 9), slice(10, 20))), ROI, threshold=threshold)

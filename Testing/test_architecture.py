@@ -13,17 +13,17 @@ PACKAGE = Path(GTRStagingLib.__file__).parent
 MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
-    {"__init__", "stages", "errors", "files", "cells"},
-    {"geometry", "voting", "recipe", "tables", "case_row", "phantom_anatomy", "phantom_scanner"},
-    {"keyslice", "stack", "cohort", "findings"},
-    {"agreement", "preprocess", "dicom", "partitions"},
-    {"images", "phantom"},
+    {"__init__", "stages", "errors", "cells"},
+    {"files", "geometry", "voting", "recipe", "case_row"},
+    {"keyslice", "stack", "nifti", "tables", "phantom_anatomy", "phantom_scanner"},
+    {"agreement", "preprocess", "dicom", "cohort", "findings"},
+    {"images", "phantom", "partitions"},
     {"rois", "phantom_files"},
     {"fingerprint", "phantom_cohort"},
     {"audit"},
     {"network"},
     {"weights", "attention", "device"},
-    {"staging"},
+    {"staging", "checkpoints"},
     {"record", "overlay"},
     {"report"},
     {"cli_cohort"},
@@ -32,7 +32,7 @@ LAYERS = [
 ]
 """Each module imports from the layers above it in this list only."""
 
-TORCH = {"network", "weights", "attention", "device"}
+TORCH = {"network", "weights", "checkpoints", "attention", "device"}
 """The only modules that import torch themselves."""
 
 

@@ -1,3 +1,6 @@
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -6,6 +9,7 @@ from conftest import a_spot, ct_like, planted_model, planted_network, rotation
 from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+from GTRStagingLib import attention as attention_module
 from GTRStagingLib import geometry, weights
 from GTRStagingLib.attention import METHODS, attend, raw_maps
 from GTRStagingLib.errors import GeometryError, InputError
@@ -83,11 +87,74 @@ def test_two_calls_give_the_same_bits_and_leave_nothing_behind(method):
     np.testing.assert_array_equal(classify(network, PIXELS).logits, seen.logits)
 
 
-def test_hooks_are_gone_after_a_failure_too():
+@pytest.mark.parametrize("target", [TStage.T2, 7])
+def test_hooks_are_gone_after_a_success_and_after_a_failure(monkeypatch, target):
+    """They hang on the head's target, which is no part of the network: the head itself must be looked at."""
+    heads, hooks_seen = [], []
+
+    class Recorded(attention_module.Head):
+        def __init__(self, network):
+            super().__init__(network)
+            heads.append(self)
+
+        def forward(self, feature_map):
+            hooks_seen.append(len(self.target._forward_hooks))
+            return super().forward(feature_map)
+
+    monkeypatch.setattr(attention_module, "Head", Recorded)
+    # A CAM that nobody holds releases its hooks when it is collected: hold it, as a traceback or a cycle would.
+    held, usual = [], METHODS["gradcam"]
+    holding = {**METHODS, "gradcam": lambda **how: held.append(usual(**how)) or held[-1]}
+    monkeypatch.setattr(attention_module, "METHODS", holding)
     network = planted_network()
-    with pytest.raises(IndexError):
-        raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", 7)
-    assert not any(module._forward_hooks for module in network.modules())
+    with contextlib.nullcontext() if target == TStage.T2 else pytest.raises(IndexError):
+        raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", target)
+    assert hooks_seen == [2]
+    (head,) = heads
+    assert not any(module._forward_hooks for module in [*head.modules(), *network.modules()])
+
+
+class OnAFullGpu(torch.Tensor):
+    """A tensor on a GPU that has no memory left: it can be brought to the CPU, and nothing else."""
+
+    @staticmethod
+    def __new__(cls, values):
+        return torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=values.dtype, device="cuda")
+
+    def __init__(self, values):
+        self.values = values
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name == "detach":
+            return cls(args[0].values)
+        if name == "_to_copy" and (kwargs or {}).get("device") == torch.device("cpu"):
+            return args[0].values.clone()
+        raise torch.OutOfMemoryError(f"CUDA out of memory in {name}")
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_the_maps_of_a_gpu_are_computed_on_the_cpu(method):
+    network = weights.untrained(18).network
+    seen = classify(network, PIXELS).feature_map
+    expected = raw_maps(network, seen, method, TStage.T1)
+    network.fc.weight = torch.nn.Parameter(OnAFullGpu(network.fc.weight.detach()), requires_grad=False)
+    network.fc.bias = torch.nn.Parameter(OnAFullGpu(network.fc.bias.detach()), requires_grad=False)
+    found = raw_maps(network, OnAFullGpu(seen), method, TStage.T1)
+    np.testing.assert_array_equal(found, expected)
+    assert network.fc.weight.device.type == "cuda"  # the network stays where it is
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_kind_of_maps():
+    network = weights.untrained(18).network
+    expected = raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", TStage.T1)
+    network.to("cuda")
+    found = raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", TStage.T1)
+    assert (type(found), found.dtype, found.shape) == (np.ndarray, expected.dtype, expected.shape)
+    assert np.abs(found - expected).max() < 0.05 * expected.max()  # autocast
+    assert network.fc.weight.device.type == "cuda"
 
 
 def test_an_unknown_method_names_the_known_ones():
@@ -194,7 +261,35 @@ def test_a_map_goes_on_no_other_slices():
         attention.on(ct)
 
 
-def test_an_unknown_alignment_is_refused():
+def test_an_unknown_alignment_is_refused_before_anything_is_computed(monkeypatch):
     ct, _ = planted(np.eye(3))
+    monkeypatch.setattr(attention_module, "raw_maps", lambda *_: pytest.fail("computed before it was validated"))
     with pytest.raises(InputError, match="receptive_field, half_pixel"):
         attention_of(ct, 4, alignment="corner")
+
+
+@pytest.mark.parametrize(
+    ("alignment", "first", "step"), [("receptive_field", (0, 0), (32, 32)), ("half_pixel", (15.5, 14.4), (32, 29.8))]
+)
+def test_the_cells_of_a_picture_that_is_not_square_have_their_own_rows_and_columns(alignment, first, step):
+    """224 rows, 298 columns, 7 x 10 cells, as the released recipe makes of a 3:4 picture."""
+    network = planted_network()
+    seen = classify(network, np.zeros((1, 3, 224, 298), dtype=np.float32))
+    grid = geometry.empty_grid((298, 224, 1), (0.7, 0.9, 5.0), (-100.0, -90.0, 40.0), np.eye(3).ravel())
+    attention = attend(network, seen.feature_map, grid, target=TStage.T3, alignment=alignment)
+    assert attention.maps.shape == (1, 7, 10)
+    for row, column in ((0, 0), (6, 9), (2, 7)):
+        pixel = (first[1] + step[1] * column, first[0] + step[0] * row)
+        place = (-100 + 0.7 * pixel[0], -90 + 0.9 * pixel[1], 40)
+        found = attention.image.TransformIndexToPhysicalPoint((column + 1, row + 1, 0))  # within a border of one cell
+        np.testing.assert_allclose(found, place, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
+def test_maps_that_are_no_maps_say_what_to_do(value):
+    ct, _ = planted(np.eye(3))
+    _, attention = attention_of(ct, 4)
+    maps = attention.maps.copy()
+    maps[1, 2, 3] = value
+    with pytest.raises(InputError, match=r"hold 1 values .*expected finite ones.* models verify"):
+        dataclasses.replace(attention, maps=maps)

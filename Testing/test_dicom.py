@@ -1,6 +1,7 @@
 """DICOM CT from small real files: order, geometry, Hounsfield units, and everything that must be refused."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,10 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from conftest import shared
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRLittleEndian,
@@ -34,15 +38,6 @@ OBLIQUE = (0.8, 0.6, 0, -0.6 * 0.8, 0.8 * 0.8, 0.6)  # two turns with sides 3-4-
 ORIGIN = (-12.5, -30.25, 101.0)
 ROWS, COLUMNS = 12, 16
 PIXEL_MM = (0.75, 0.5)  # between rows, between columns
-
-
-def shared(name: str) -> Path:
-    """Public test data; skipped where it is absent, but never in CI."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    path = Path(os.environ.get("GTR_TEST_DATA", beside)) / name
-    if not path.exists():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"test data {name} is not here")
-    return path
 
 
 def stored(k: int) -> np.ndarray:
@@ -102,6 +97,13 @@ def move(d: Dataset, mm: float, axis: int = 2) -> None:
     position = [float(x) for x in d.ImagePositionPatient]
     position[axis] += mm
     d.ImagePositionPatient = position
+
+
+def say(d: Dataset, keyword: str, text: str) -> None:
+    """Write a decimal string as a careless writer would, whatever it says."""
+    tag = Tag(keyword)
+    value = text.encode().ljust(len(text) + len(text) % 2)
+    d[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
 
 
 def voxels(image: sitk.Image) -> np.ndarray:
@@ -304,6 +306,26 @@ def test_absent_rescale_names_the_file(tmp_path: Path, keyword: str) -> None:
         read_scan(write(tmp_path, slices))
 
 
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [("RescaleSlope", "0"), ("RescaleSlope", "1\\2")]
+    + [(keyword, text) for keyword in ("RescaleSlope", "RescaleIntercept") for text in ("NaN", "inf", "none")],
+)
+def test_a_rescale_that_gives_no_hounsfield_units_names_the_file(tmp_path: Path, keyword: str, text: str) -> None:
+    slices = a_series(3)
+    say(slices[1], keyword, text)
+    told = re.escape(text.replace("\\", "/"))
+    with pytest.raises(InputError, match=rf"IM1\.dcm: {keyword} is {told}; expected a finite number"):
+        read_scan(write(tmp_path, slices))
+
+
+def test_an_intercept_of_0_is_a_number(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices:
+        d.RescaleIntercept = 0
+    assert (voxels(read_scan(write(tmp_path, slices)).image) == EXPECTED_HU + 1024).all()
+
+
 @pytest.mark.parametrize("unit", ["US", ""])
 def test_a_unit_that_is_not_told_is_taken_for_hu(tmp_path: Path, unit: str) -> None:
     slices = a_series()
@@ -357,6 +379,69 @@ def test_other_files_and_sub_folders(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("hello")
     (tmp_path / "DICOMDIR").write_bytes(bytes(128) + b"DICM" + b"an index of these files")
     assert (voxels(read_scan(tmp_path).image) == EXPECTED_HU).all()
+
+
+def damage(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    path.write_bytes({"no preamble": whole[132:], "damaged": whole[:128] + b"DIXM" + whole[132:]}[how])
+
+
+@pytest.mark.parametrize("how", ["no preamble", "damaged"])
+@pytest.mark.parametrize("end", ["IM0", "IM5"])
+def test_a_scan_is_not_shortened_without_a_word(tmp_path: Path, how: str, end: str) -> None:
+    folder = write(tmp_path, a_series(), name="IM{}")
+    damage(folder / end, how)
+    scan = read_scan(folder)
+    assert scan.image.GetSize()[2] == 5
+    assert scan.warnings == ("Left out: 1 file(s) that are not DICOM.",)
+
+
+def test_an_empty_file_among_slices_is_an_error(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", a_series(), name="IM{}")
+    (folder / "IM5").write_bytes(b"")
+    with pytest.raises(InputError, match=r"IM5 \(0 bytes\) is not a DICOM file; expected one like those beside it"):
+        read_scan(folder)
+
+
+def test_an_empty_file_elsewhere_is_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a", a_series())
+    (tmp_path / "done").write_bytes(b"")
+    assert read_scan(tmp_path).warnings == ("Left out: 1 file(s) that are not DICOM.",)
+
+
+@pytest.mark.parametrize("name", ["DICOMDIR", ".DS_Store", "Thumbs.db", "readme.TXT", "viewer.exe", "._IM0.dcm"])
+@pytest.mark.parametrize("content", [b"", b"something else than a slice"])
+def test_what_is_no_slice_by_its_name_is_not_counted(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / name).write_bytes(content)
+    assert read_scan(folder).warnings == ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+def test_entries_that_are_no_files_are_passed_over(tmp_path: Path) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / "link.dcm").symlink_to(tmp_path / "gone")
+    (folder / "loop.dcm").symlink_to(folder / "loop.dcm")
+    os.mkfifo(folder / "pipe.dcm")
+    scan = read_scan(folder)
+    assert (voxels(scan.image) == EXPECTED_HU).all()
+    assert scan.warnings == ()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are any bytes on Linux only")
+@pytest.mark.parametrize("given", ["folder", "slice within"])
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, given: str) -> None:
+    """ITK would end the whole process: hence a process of its own."""
+    bad = os.fsdecode(b"\xd6\xd7")  # "ends" in GBK
+    folder = write(tmp_path / (bad if given == "folder" else "scan"), a_series(2), name="IM{}")
+    (folder / "IM1").rename(folder / bad)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom GTRStagingLib.errors import InputError\n"
+        "from GTRStagingLib.images import read_scan\n"
+        "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
+    assert r"\xd6\xd7: this path is not valid UTF-8; expected one that is. Rename" in done.stdout
 
 
 def test_mr_is_not_ct(tmp_path: Path) -> None:
@@ -435,6 +520,24 @@ def test_slices_further_apart_than_the_header_says_are_reported(tmp_path: Path) 
     assert scan.warnings == ("Slices lie 5 mm apart, the header says 2.5 mm: some in between may be missing.",)
 
 
+@pytest.mark.parametrize("keyword", ["SeriesNumber", "NumberOfFrames", "SliceThickness"])
+def test_numbers_that_are_none_are_named(tmp_path: Path, keyword: str) -> None:
+    slices = a_series()
+    for d in slices:
+        say(d, keyword, "four")
+    with pytest.raises(InputError, match=f"{keyword} is .*expected"):
+        read_scan(write(tmp_path, slices))
+
+
+def test_slices_of_untold_thickness_are_as_far_apart_as_they_lie(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices:
+        del d.SliceThickness
+    scan = read_scan(write(tmp_path, slices))
+    assert scan.image.GetSpacing()[2] == pytest.approx(2.5)
+    assert scan.warnings == ()
+
+
 def test_the_digest_is_of_the_content_not_of_the_names(tmp_path: Path) -> None:
     slices = a_series()
     first = read_scan(write(tmp_path / "a", slices)).digest
@@ -452,6 +555,13 @@ def test_identifiers_stay_among_the_identifiers(tmp_path: Path) -> None:
     assert scan.identifiers["InputPath"] == str(tmp_path)
     for secret in ("Doe", "4711", "1950", "ACC-9", "20240102", str(tmp_path), "2.25", "portal"):
         assert secret not in repr(scan)
+
+
+def test_a_number_of_several_values_is_told_as_text(tmp_path: Path) -> None:
+    slices = a_series(2)
+    for d in slices:
+        say(d, "KVP", "120\\80")
+    assert read_scan(write(tmp_path, slices)).acquisition["KVP"] == "120/80"
 
 
 def enhanced(slices: list[Dataset]) -> Dataset:
@@ -472,6 +582,19 @@ def test_multi_frame_reads_as_its_series_does(tmp_path: Path, orientation: tuple
     assert np.allclose(scan.image.GetSpacing(), series.image.GetSpacing())
 
 
+@pytest.mark.parametrize("multi_frame", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_frame_of_reference(tmp_path: Path, multi_frame: bool, named: bool) -> None:
+    slices = a_series()
+    uid = slices[0].FrameOfReferenceUID if named else None
+    written = [enhanced(slices)] if multi_frame else slices
+    for d in written:
+        d.FrameOfReferenceUID = uid
+    scan = read_scan(write(tmp_path, written))
+    assert scan.frame_of_reference == uid
+    assert str(uid) not in (*scan.acquisition.values(), *scan.identifiers.values())
+
+
 def test_multi_frame_alone_in_a_folder(tmp_path: Path) -> None:
     save(tmp_path / "one", enhanced(a_series()))
     assert (voxels(read_scan(tmp_path).image) == EXPECTED_HU).all()
@@ -481,6 +604,33 @@ def test_multi_frame_gaps_name_the_frames(tmp_path: Path) -> None:
     slices = a_series()
     with pytest.raises(GeometryError, match=r"1 slice.* missing.*frame 3 and frame 4"):
         read_scan(save(tmp_path / "one.dcm", enhanced([slices[i] for i in (0, 1, 2, 4, 5)])))
+
+
+@pytest.mark.parametrize("told", [0, 4, 7])
+def test_multi_frame_must_place_each_of_its_frames(tmp_path: Path, told: int) -> None:
+    one = enhanced(a_series())
+    frames = list(one.PerFrameFunctionalGroupsSequence)
+    one.PerFrameFunctionalGroupsSequence = (frames + frames)[:told]
+    with pytest.raises(GeometryError, match=rf"one\.dcm: 6 frames, but positions of {told}; expected one of each"):
+        read_scan(save(tmp_path / "one.dcm", one))
+
+
+def test_multi_frame_that_shares_nothing(tmp_path: Path) -> None:
+    one = enhanced(a_series())
+    for frame in one.PerFrameFunctionalGroupsSequence:
+        frame.update(one.SharedFunctionalGroupsSequence[0])
+    del one.SharedFunctionalGroupsSequence
+    assert (voxels(read_scan(save(tmp_path / "one.dcm", one)).image) == EXPECTED_HU).all()
+
+
+@pytest.mark.parametrize("shared_groups", ["absent", "empty"])
+def test_multi_frame_that_lacks_what_it_should_share(tmp_path: Path, shared_groups: str) -> None:
+    one = enhanced(a_series())
+    one.SharedFunctionalGroupsSequence = []
+    if shared_groups == "absent":
+        del one.SharedFunctionalGroupsSequence
+    with pytest.raises(InputError, match="frame 1: .*expected"):
+        read_scan(save(tmp_path / "one.dcm", one))
 
 
 def test_truncated_multi_frame(tmp_path: Path) -> None:
@@ -510,14 +660,17 @@ def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights as POSIX has them")
-@pytest.mark.parametrize("locked", [".", "sub", "IM1.dcm"])
-def test_without_the_right_to_read(tmp_path: Path, locked: str) -> None:
+@pytest.mark.parametrize(
+    ("locked", "mode", "named"),
+    [(".", 0, "scan"), ("sub", 0, "sub"), ("sub", 0o444, "x0.dcm"), ("IM1.dcm", 0, "IM1.dcm")],
+)
+def test_without_the_right_to_read(tmp_path: Path, locked: str, mode: int, named: str) -> None:
     folder = write(tmp_path / "scan", a_series(3))
     write(folder / "sub", a_series(1), name="x{}.dcm")
     for private in (tmp_path, *tmp_path.parents):  # pytest's own folders are closed to other users
         if private.stat().st_uid == os.geteuid() and private.is_relative_to(tempfile.gettempdir()):
             private.chmod(private.stat().st_mode | 0o055)
-    (folder / locked).chmod(0)
+    (folder / locked).chmod(mode)
     program = (
         "import os, sys\nfrom pathlib import Path\nimport pydicom\n"
         "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.images import read_scan\n"
@@ -527,7 +680,7 @@ def test_without_the_right_to_read(tmp_path: Path, locked: str) -> None:
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
     (folder / locked).chmod(0o755)
     assert done.stderr.startswith("refused:")
-    assert f"{'scan' if locked == '.' else locked}: Permission denied" in done.stderr
+    assert f"{named}: Permission denied" in done.stderr
 
 
 def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:

@@ -186,8 +186,16 @@ def test_an_roi_outside_the_ct_is_refused(a_ct, resample):
 
 @pytest.mark.parametrize("resample", [False, True])
 def test_an_roi_partly_outside_the_ct_is_refused(a_ct, resample):
-    with pytest.raises(GeometryError, match="Only 300 of the ROI's (450|405) voxels"):
+    with pytest.raises(GeometryError, match="150 of the ROI's 450 voxels lie outside the CT; expected none"):
         geometry.onto_grid(a_block(a_ct, shift=(0.0, 0.0, -4.0)), a_ct, resample=resample)
+
+
+def test_an_roi_of_another_lattice_loses_nothing_at_the_edge_either(a_ct):
+    mask = a_block(a_ct, shift=(-15.3, 0.0, 0.0))  # its first column's centre lies 0.3 voxels outside the first voxel's
+    assert sitk.GetArrayViewFromImage(geometry.onto_grid(mask, a_ct, resample=True)).sum() == 450
+    mask = a_block(a_ct, shift=(-15.7, 0.0, 0.0))
+    with pytest.raises(GeometryError, match="30 of the ROI's 450 voxels"):
+        geometry.onto_grid(mask, a_ct, resample=True)
 
 
 @pytest.mark.parametrize("degrees", [0, 12, 30])

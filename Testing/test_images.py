@@ -2,14 +2,19 @@
 
 import gzip
 import hashlib
+import os
 import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import shared
 from PIL import Image
-from test_dicom import shared, voxels
+from test_dicom import voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.images import read_scan
@@ -183,7 +188,8 @@ def nifti(path: Path, *patches: tuple[int, str, float | int]) -> Path:
     return path
 
 
-QFORM_CODE, SFORM_CODE, SROW_X_Y, PIXDIM_Z = 252, 254, 284, 88
+QFORM_CODE, SFORM_CODE, QUATERN_B, SROW_X, SROW_X_Y, SROW_X_OFFSET = 252, 254, 256, 280, 284, 292
+DIM_Z, PIXDIM_Z, VOX_OFFSET, XYZT_UNITS = 46, 88, 108, 123
 
 
 def test_the_patches_leave_a_good_file_good(tmp_path: Path) -> None:
@@ -192,8 +198,40 @@ def test_the_patches_leave_a_good_file_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("qform", [0, 1])
 def test_a_skewed_sform_is_refused_whether_or_not_there_is_a_qform(tmp_path: Path, qform: int) -> None:
-    with pytest.raises(GeometryError, match=r"scan\.nii: its axes are skewed.*Convert"):
+    with pytest.raises(GeometryError, match=r"scan\.nii.*its axes are skewed.*Convert"):
         read_scan(nifti(tmp_path / "scan.nii", (QFORM_CODE, "h", qform), (SROW_X_Y, "f", 0.3)))
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 4), (4, 1)])
+@pytest.mark.parametrize("patch", [(SROW_X, "f", 1.0), (SROW_X, "f", -2.0), (SROW_X_OFFSET, "f", 3.0)])
+def test_a_sform_that_says_otherwise_than_the_qform_is_refused(tmp_path: Path, codes, patch) -> None:
+    """Mirrored, stretched or moved: ITK takes the one or the other, by their codes, or a mixture of both."""
+    forms = (QFORM_CODE, "h", codes[0]), (SFORM_CODE, "h", codes[1])
+    assert read_scan(nifti(tmp_path / "good.nii", *forms)).warnings == ()
+    with pytest.raises(GeometryError, match=r"scan\.nii places its voxels in two ways, up to [\d.]+ mm apart"):
+        read_scan(nifti(tmp_path / "scan.nii", *forms, patch))
+
+
+def test_a_form_that_does_not_count_may_say_what_it_likes(tmp_path: Path) -> None:
+    path = nifti(tmp_path / "scan.nii", (SFORM_CODE, "h", 0), (SROW_X, "f", 7.0))
+    assert read_scan(path).image.GetSpacing() == (1, 1, 1)
+
+
+def test_metres_are_metres_in_both_forms(tmp_path: Path) -> None:
+    image = read_scan(nifti(tmp_path / "scan.nii", (XYZT_UNITS, "b", 1))).image
+    assert image.GetSpacing() == pytest.approx((1000, 1000, 1000))
+
+
+def test_a_quaternion_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GeometryError, match=r"scan\.nii: its axes are skewed.*not a number"):
+        read_scan(nifti(tmp_path / "scan.nii", (SFORM_CODE, "h", 0), (QUATERN_B, "f", float("nan"))))
+
+
+@pytest.mark.parametrize("patch", [(DIM_Z, "h", 0), (DIM_Z, "h", -4), (VOX_OFFSET, "f", 0.0), (VOX_OFFSET, "f", -500.0),
+                                   (VOX_OFFSET, "f", float("nan")), (VOX_OFFSET, "f", float("inf"))])  # fmt: skip
+def test_sizes_and_offsets_that_are_none_are_refused(tmp_path: Path, patch) -> None:
+    with pytest.raises(InputError, match=r"scan\.nii: sizes .* voxels from byte .*The header is damaged"):
+        read_scan(nifti(tmp_path / "scan.nii", patch))
 
 
 @pytest.mark.parametrize("size", [0.0, float("nan")])
@@ -317,6 +355,31 @@ def test_other_depths_and_kinds_of_png_are_refused(tmp_path: Path) -> None:
     Image.fromarray(grey(0)).save(tmp_path / "jpeg.png", format="JPEG")
     with pytest.raises(InputError, match=r"jpeg\.png is not a PNG"):
         read_scan(tmp_path / "jpeg.png")
+
+
+def test_a_picture_too_large_for_a_slice_is_refused(tmp_path: Path) -> None:
+    path = png(tmp_path / "scanned.png", grey(0))
+    whole = bytearray(path.read_bytes())
+    whole[16:24] = struct.pack(">II", 20000, 10000)
+    whole[29:33] = struct.pack(">I", zlib.crc32(whole[12:29]))
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match=r"scanned\.png has 20000×10000 pixels; expected a slice of a CT"):
+        read_scan(path)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are any bytes on Linux only")
+@pytest.mark.parametrize("end", [".nrrd", ".png"])
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, end: str) -> None:
+    """ITK would end the whole process: hence a process of its own."""
+    path = tmp_path / os.fsdecode(b"\xd6\xd7" + end.encode())
+    path.write_bytes(b"never opened")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom GTRStagingLib.errors import InputError\n"
+        "from GTRStagingLib.images import read_scan\n"
+        "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert rf"\xd6\xd7{end}: this path is not valid UTF-8; expected one that is. Rename" in done.stdout
 
 
 def test_the_published_slices() -> None:

@@ -150,7 +150,15 @@ def test_what_is_not_on_offer_is_refused(arguments):
         GTRNet(*arguments)
 
 
-def test_a_gpu_without_memory_hands_over_to_the_cpu_and_says_so():
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("cuda", torch.OutOfMemoryError("CUDA out of memory")),
+        ("mps", RuntimeError("MPS backend out of memory (MPS allocated: 8.98 GB, max allowed: 9.07 GB)")),
+        ("cuda", RuntimeError("CUDA error: out of memory")),
+    ],
+)
+def test_a_gpu_without_memory_hands_over_to_the_cpu_and_says_so(kind, error):
     from GTRStagingLib.device import classify_on
 
     class TooSmall(GTRNet):
@@ -164,14 +172,25 @@ def test_a_gpu_without_memory_hands_over_to_the_cpu_and_says_so():
 
         def feature_map(self, x, crop_shift=(0, 0)):
             if self.on != "cpu":
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error
             return super().feature_map(x, crop_shift)
 
     network = TooSmall(18, "none").eval()
-    seen, device, warning = classify_on(network, PIXELS[:1], torch.device("cuda"))
+    seen, device, warning = classify_on(network, PIXELS[:1], torch.device(kind))
     assert device.type == "cpu"
-    assert "memory of cuda was not enough" in warning
+    assert f"memory of {kind} was not enough" in warning
     np.testing.assert_array_equal(seen.logits, classify(network, PIXELS[:1]).logits)
+
+
+def test_another_failure_of_a_gpu_is_not_taken_for_a_lack_of_memory():
+    from GTRStagingLib.device import classify_on
+
+    class Broken(GTRNet):
+        def to(self, device):
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        classify_on(Broken(18, "none"), PIXELS[:1], torch.device("cuda"))
 
 
 def test_a_cpu_without_memory_is_an_error():
@@ -185,10 +204,22 @@ def test_a_cpu_without_memory_is_an_error():
         classify_on(TooSmall(18, "none"), PIXELS[:1], torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_the_first_of_cuda_mps_and_cpu(monkeypatch, cuda, mps, chosen):
+    from GTRStagingLib.device import choose
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose("auto") == choose() == torch.device(chosen)
+
+
 def test_devices_are_chosen_by_what_is_there():
     from GTRStagingLib.device import choose, describe
 
-    assert choose("auto").type == ("cuda" if torch.cuda.is_available() else choose("auto").type)
     assert describe(choose("cpu")) == "cpu"
     with pytest.raises(InputError, match="expected auto, cpu"):
         choose("tpu")

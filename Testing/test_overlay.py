@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import results
 import SimpleITK as sitk
-from conftest import ct_like
+from conftest import ct_like, on_grid_of
 from matplotlib.contour import ContourSet
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
-from GTRStagingLib import geometry, keyslice, overlay
+from GTRStagingLib import keyslice, overlay
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import stage_case
 
@@ -174,7 +174,7 @@ def test_the_patients_right_is_on_the_left_and_the_front_on_top(flips):
     index = ct.TransformPhysicalPointToIndex(spot)
     array = sitk.GetArrayFromImage(ct)
     array[:, index[1] - 3 : index[1] + 4, index[0] - 3 : index[0] + 4] = 400
-    bright = geometry.with_geometry_of(array, ct)
+    bright = on_grid_of(array, ct)
     result = stage_case(results.scan_of(bright), model=results.a_small_model(), key_slice=keyslice.by_index(bright, 1))
     result = results.without_attention(result, 0, 1, 2)
     figure = overlay.render(result)
@@ -222,15 +222,15 @@ def test_the_view_is_the_body_and_all_strong_attention():
     array = sitk.GetArrayFromImage(ct)
     small = np.full_like(array, -1000.0)
     small[:, 30:60, 20:60] = array[:, 25:55, 20:60].clip(-100)
-    image = geometry.with_geometry_of(small, ct)
+    image = on_grid_of(small, ct)
     result = stage_case(results.scan_of(image), model=results.a_small_model(), key_slice=keyslice.by_index(image, 1))
     heat = np.zeros((3, 80, 80), dtype=np.float32)
     heat[:, 40:45, 30:35] = 1
-    inside = replace(result, heat=geometry.with_geometry_of(heat, result.slices.native))
+    inside = replace(result, heat=on_grid_of(heat, result.slices.native))
     view = overlay.view_of(inside)
     assert (view.left, view.right, view.top, view.bottom) == pytest.approx((35.2, 124.8, 55.2, 124.8))
     heat[0, 2, 2] = 0.9
-    beside = replace(result, heat=geometry.with_geometry_of(heat, result.slices.native))
+    beside = replace(result, heat=on_grid_of(heat, result.slices.native))
     assert (overlay.view_of(beside).left, overlay.view_of(beside).top) == (0, 0)
 
 
@@ -255,6 +255,16 @@ def test_no_words_leave_the_page_or_lie_on_others(case):
     for i, one in enumerate(boxes):
         for j in range(i):
             assert not one.overlaps(boxes[j]), (texts[i].get_text(), texts[j].get_text())
+
+
+def test_the_warning_of_a_model_with_a_long_name_is_whole():
+    words = " ".join(words_of(overlay.render(long_names())))
+    assert "is a DEMONSTRATION model that never saw a patient: its stage means nothing." in words
+
+
+def test_the_choice_of_the_key_slice_is_on_the_picture():
+    assert "key slice: the slice with the largest area of the ROI" in words_of(overlay.render(results.with_roi()))
+    assert "key slice: chosen by hand" in words_of(overlay.render(results.without_roi()))
 
 
 def test_names_are_no_formulas_and_have_only_letters_that_the_font_has():

@@ -1,6 +1,7 @@
 """The report as a page, and the folder of outputs: whole or not at all."""
 
 import base64
+import gzip
 import json
 import os
 import pickle
@@ -277,7 +278,7 @@ def with_older_results(tmp_path):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: None if path.is_dir() else path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -359,10 +360,65 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
-def test_a_folder_in_the_place_of_a_file_is_an_error_and_nothing_vouches_for_the_rest(tmp_path):
-    (tmp_path / "report.html").mkdir()
-    (tmp_path / "result.json").write_text("older")
-    with pytest.raises(StagingError, match="cannot be written"):
-        write_outputs(results.with_roi(), tmp_path)
-    assert not (tmp_path / "result.json").exists()
-    assert not list(Path(tmp_path).glob(".writing*"))
+def test_a_folder_in_the_place_of_a_file_leaves_all_as_it_was(with_older_results):
+    (with_older_results / "report.html").unlink()
+    (with_older_results / "report.html").mkdir()
+    others = {name: OLD[name] for name in OUTPUTS if name != "report.html"}
+    with pytest.raises(StagingError, match=r"report\.html is a folder; expected a file"):
+        write_outputs(results.with_roi(), with_older_results)
+    assert contents(with_older_results) == {**others, "report.html": None}
+
+
+def test_a_move_that_fails_leaves_no_file_that_vouches_for_the_rest(with_older_results, monkeypatch):
+    def refuse(path, target):
+        if path.name == "report.html":
+            raise PermissionError(13, "Permission denied")
+        path.rename(target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StagingError, match="Permission denied"):
+        write_outputs(results.with_roi(), with_older_results)
+    assert sorted(contents(with_older_results)) == ["attention.nrrd", "overlay.png", "report.html"]
+
+
+@pytest.mark.parametrize("at", OUTPUTS)
+def test_folders_that_were_made_for_nothing_are_removed(tmp_path, at):
+    def interrupt(step):
+        if step == at:
+            raise Cancelled
+
+    (tmp_path / "kept").mkdir()
+    for out in ("new", "kept/new/case"):
+        with pytest.raises(Cancelled):
+            write_outputs(results.with_roi(), tmp_path / out, progress=interrupt)
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
+def test_a_damaged_stream_is_not_delivered(tmp_path, monkeypatch):
+    written = sitk.WriteImage
+
+    def damaged(image, name, **options):
+        written(image, name, **options)
+        with Path(name).open("ab") as stream:  # behind the voxels, where ITK does not look: a block of no known type
+            stream.write(gzip.compress(b"")[:10] + b"\xff")
+
+    monkeypatch.setattr(sitk, "WriteImage", damaged)
+    with pytest.raises(StagingError, match=r"attention\.nrrd cannot be written or read back"):
+        write_outputs(results.with_roi(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are any bytes on Linux only")
+def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
+    """ITK would end the whole process: hence a process of its own."""
+    (tmp_path / "result.pickle").write_bytes(pickle.dumps(results.without_roi()))
+    program = (
+        "import os, pickle, sys\nfrom pathlib import Path\n"
+        "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.report import write_outputs\n"
+        "os.chdir(sys.argv[1])\nresult = pickle.loads(Path('result.pickle').read_bytes())\n"
+        "try: write_outputs(result, Path(os.fsdecode(b'\\xd6\\xd7')))\n"
+        "except InputError as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
+    assert r"\xd6\xd7: this path is not valid UTF-8; expected one that is. Rename" in run.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["result.pickle"]

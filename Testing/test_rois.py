@@ -6,10 +6,11 @@ import highdicom
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conftest import shared
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import RTStructureSetStorage, generate_uid
-from test_dicom import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, shared, voxels
+from test_dicom import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.rois import read_roi
@@ -132,6 +133,14 @@ def test_an_empty_segment(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.dcm", a_seg(a_series(), np.stack([TUMOUR, np.zeros_like(TUMOUR)], axis=-1)))
     with pytest.raises(InputError, match=r"segment 'Node' in seg\.dcm\) has no voxel"):
         read_roi(path, segment="Node")
+
+
+def test_a_seg_says_in_which_frame_of_reference_it_lies(tmp_path: Path) -> None:
+    slices = a_series()
+    roi = read_roi(save(tmp_path / "seg.dcm", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))))
+    assert roi.frame_of_reference == slices[0].FrameOfReferenceUID
+    assert roi.frame_of_reference not in repr(roi)
+    assert read_roi(label_map(tmp_path / "roi.nrrd", TUMOUR)).frame_of_reference is None
 
 
 def test_a_folder_with_one_seg(tmp_path: Path) -> None:
@@ -287,6 +296,23 @@ def test_segmentations_of_slicer_before_4_11_have_a_layer_each(tmp_path: Path) -
     fields = {"Segment0_Name": "Tumour", "Segment1_Name": "Node"}
     path = seg_nrrd(tmp_path / "roi.seg.nrrd", np.stack([TUMOUR, NODE], axis=-1), fields)
     assert (voxels(read_roi(path, segment="Node").mask) == NODE).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "limits"),
+    [
+        ("LabelValue", "abc", "1 to 2147483647"),
+        ("LabelValue", "0", "1 to 2147483647"),
+        ("LabelValue", "1.5", "1 to 2147483647"),
+        ("Layer", "5", "0 to 0"),
+        ("Layer", "-1", "0 to 0"),
+        ("Layer", "", "0 to 0"),
+    ],
+)
+def test_a_slicer_segmentation_that_contradicts_itself(tmp_path: Path, key: str, text: str, limits: str) -> None:
+    path = seg_nrrd(tmp_path / "roi.seg.nrrd", 3 * TUMOUR, {**NAMED, f"Segment1_{key}": text})
+    with pytest.raises(InputError, match=rf"Segment1_{key} is '{text}'; expected a whole number from {limits}"):
+        read_roi(path, segment="lymph node")
 
 
 def test_a_named_segment_without_voxels(tmp_path: Path) -> None:

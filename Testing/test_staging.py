@@ -62,6 +62,17 @@ def test_the_real_dicom_with_its_liver(shared_data, a_model):
             result.key_slice.index + result.slices.offsets[-1]))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("of_ct", "of_roi", "warned"),
+    [("1.2", "1.2", False), ("1.2", "1.3", True), (None, "1.3", False), ("1.2", None, False)],
+)
+def test_an_roi_of_another_frame_of_reference_is_placed_with_a_word(a_ct, a_model, of_ct, of_roi, warned):
+    roi = replace(roi_of(a_ct, slice(3, 6)), frame_of_reference=of_roi)
+    result = stage_case(scan_of(a_ct, frame_of_reference=of_ct), model=a_model, tumour=roi)
+    told = "The ROI names another frame of reference than the CT; it was placed by its coordinates."
+    assert (told in result.warnings) == warned
+
+
 def test_the_flipped_nifti_with_its_stomach(shared_data, a_model):
     scan = read_scan(shared_data / "ct" / "totalseg_example_ct_sm.nii.gz")
     assert scan.image.GetDirection()[0] == scan.image.GetDirection()[4] == -1
@@ -225,6 +236,18 @@ def test_an_roi_that_misses_the_chosen_slice_leaves_agreement_undefined(a_ct, a_
     assert result.key_slice.tumour_area_mm2 == 0
 
 
+def test_chance_lies_in_the_body_of_the_key_slice(a_ct, a_model):
+    result = stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(2, 6)))
+    key = result.slices.key
+    heat, roi, hu = (sitk.GetArrayFromImage(i)[key] for i in (result.heat, result.roi, result.slices.native))
+    hot = heat >= 0.5 * heat.max()
+    body = hu > -300  # the ellipse of soft tissue, in air
+    assert body.mean() < 0.7
+    assert (roi.astype(bool) & ~body).sum() == 0
+    expected = 2 * roi.sum() * min(hot.sum() / body.sum(), 1) / (hot.sum() + roi.sum())
+    assert result.agreement.at_threshold.chance_dice == pytest.approx(expected)
+
+
 def test_an_empty_roi_is_refused(a_ct, a_model):
     with pytest.raises(InputError):
         stage_case(scan_of(a_ct), model=a_model, tumour=roi_of(a_ct, slice(0, 0)))
@@ -261,6 +284,8 @@ def test_the_crop_follows_the_body_or_a_point(a_model):
     point = (64.5 * 2.24, 29.5 * 2.24)
     assert stage_case(scan_of(ct), model=a_model, key_slice=key, crop_centre=point).crop_shift == body.crop_shift
     assert stage_case(scan_of(ct), model=a_model, key_slice=key).crop_shift == (0, 0)
+    # A corner: 56 cells a side, of which the crop holds 28, leave 14 to either side.
+    assert stage_case(scan_of(ct), model=a_model, key_slice=key, crop_centre=(222.0, 1.0)).crop_shift == (-14, 14)
     with pytest.raises(InputError, match="outside the slices"):
         stage_case(scan_of(ct), model=a_model, key_slice=key, crop_centre=(-500.0, 0.0))
 
@@ -276,6 +301,20 @@ def test_a_network_without_a_crop_has_no_crop_to_move(a_ct):
 def test_an_untrained_model_is_named_first(a_ct, a_model):
     result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4))
     assert "UNTRAINED" in result.warnings[0]
+
+
+def test_a_gpu_that_was_too_small_is_named_in_the_result(a_ct, a_model, monkeypatch):
+    from GTRStagingLib import device
+
+    def too_small(network, pixels, wanted, crop_shift):
+        seen, _, _ = run(network, pixels, torch.device("cpu"), crop_shift)
+        return seen, torch.device("cpu"), "The memory of cuda was not enough: the network ran on the CPU instead."
+
+    run = device.classify_on
+    monkeypatch.setattr(device, "classify_on", too_small)
+    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4))
+    assert any("memory of cuda" in text for text in result.warnings)
+    assert result.provenance.device == "cpu"
 
 
 def test_an_empty_map_is_said_to_be_empty():
@@ -300,4 +339,4 @@ def test_the_provenance_is_enough_to_make_it_again(a_ct, a_model):
     assert result.provenance.weights_sha256 == a_model.card.sha256
     assert result.provenance.device == "cpu"
     assert result.provenance.input_digest == "ab" * 32
-    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK"} <= set(result.provenance.versions)
+    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK", "pydicom", "highdicom"} <= set(result.provenance.versions)

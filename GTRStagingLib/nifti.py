@@ -1,0 +1,162 @@
+"""What ITK lets pass in a NIfTI file without a word: a file cut short, sizes that are none, voxels in two places.
+
+Field offsets are those of nifti1.h.
+"""
+
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.geometry import LATTICE_TOLERANCE
+
+_VERSION_1, _VERSION_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # how their headers begin
+_IN_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; anything else is taken as mm
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """The fields that say how long the file is and where its voxels lie."""
+
+    sizes: tuple[int, ...]
+    bits_a_voxel: int
+    spacing: tuple[float, ...]
+    handedness: float
+    start: float
+    unit: int
+    qform_code: int
+    sform_code: int
+    quaternion: tuple[float, ...]
+    offset: tuple[float, ...]
+    rows: tuple[float, ...]
+
+    @property
+    def length(self) -> int:
+        """Bytes that the file must have."""
+        return int(self.start) + math.prod(self.sizes) * self.bits_a_voxel // 8
+
+    def places(self) -> Iterator[np.ndarray]:
+        """(4, 4) voxel-to-LPS matrices of the qform and of the sform, those that count."""
+        to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
+        if self.qform_code > 0:
+            yield to_lps @ self._qform()
+        if self.sform_code > 0:
+            sform = np.vstack([np.reshape(self.rows, (3, 4)), [0, 0, 0, 1]])
+            sform[:3] *= _IN_MM.get(self.unit, 1.0)
+            yield to_lps @ sform
+
+    def _qform(self) -> np.ndarray:
+        b, c, d = self.quaternion
+        a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
+        axes = np.array([
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ])  # fmt: skip
+        steps = np.array(self.spacing[:3]) * (1, 1, -1 if self.handedness < 0 else 1)
+        place = np.eye(4)
+        place[:3, :3], place[:3, 3] = axes * steps, self.offset
+        place[:3] *= _IN_MM.get(self.unit, 1.0)
+        return place
+
+
+def read_header(path: Path) -> NiftiHeader:
+    """Read the header, and require that the file is as long as it says, with sizes in mm.
+
+    Raises
+    ------
+    InputError
+        If the file is no NIfTI-1, damaged or cut short.
+    GeometryError
+        If a spacing is 0, or a number of its geometry is none.
+    """
+    try:
+        with _opened(path) as file:
+            start = file.read(352)
+            header, version = _parsed(start), start[:4]
+            length = len(start)
+            while chunk := file.read(1 << 22):
+                length += len(chunk)
+    except (struct.error, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(
+            f"{path.name} is damaged or truncated; expected a whole NIfTI file. Copy or convert it again."
+        ) from error
+    if version not in (_VERSION_1, _VERSION_1[::-1]) or not 1 <= len(header.sizes) <= 7:
+        found = " (it has a NIfTI-2 one)" if version in (_VERSION_2, _VERSION_2[::-1]) else ""
+        raise InputError(f"{path.name} has no NIfTI-1 header{found}; expected one by its name. Convert it again.")
+    if min(header.sizes) < 1 or not (math.isfinite(header.start) and header.start >= 352):
+        raise InputError(
+            f"{path.name}: sizes {header.sizes}, voxels from byte {header.start:g}; expected sizes above 0, and voxels "
+            "from byte 352 or later. The header is damaged: convert the scan again."
+        )
+    if length < header.length:
+        raise InputError(
+            f"{path.name} holds {length} bytes; its header announces {header.length}. It is truncated: copy it again."
+        )
+    spacing = header.spacing[: min(len(header.sizes), 3)]
+    if not all(math.isfinite(s) and s != 0 for s in spacing) or not all(np.isfinite(p).all() for p in header.places()):
+        raise skewed(path.name)
+    return header
+
+
+def require_one_place(header: NiftiHeader, image: sitk.Image, name: str) -> None:
+    """Raise unless qform, sform and what ITK made of them put every voxel at one place.
+
+    ITK takes now the one, now the other, now the spacing of one with the origin of the other; other readers choose
+    otherwise, and what they disagree about may be left and right.
+    """
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.GetSize()) - 1)
+    read = np.array([image.TransformIndexToPhysicalPoint([int(i) for i in corner]) for corner in corners])
+    for place in header.places():
+        told = corners @ place[:3, :3].T + place[:3, 3]
+        apart = float(np.linalg.norm(told - read, axis=1).max())
+        if not apart <= LATTICE_TOLERANCE * max(image.GetSpacing()):
+            raise GeometryError(
+                f"{name} places its voxels in two ways, up to {apart:.1f} mm apart (qform code {header.qform_code}, "
+                f"sform code {header.sform_code}, or its axes are skewed); expected one. Convert the scan again from "
+                "DICOM, or set both forms alike."
+            )
+
+
+def skewed(name: str) -> GeometryError:
+    """The error for axes and sizes that no even grid has."""
+    return GeometryError(
+        f"{name}: its axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and sizes in "
+        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as a gantry tilt needs)."
+    )
+
+
+def _parsed(start: bytes) -> NiftiHeader:
+    order = "<" if start[:4] in (_VERSION_1, _VERSION_2) else ">"
+
+    def fields(code: str, at: int) -> tuple[float, ...]:
+        return struct.unpack_from(order + code, start, at)
+
+    rank, *sizes = (int(n) for n in fields("8h", 40))
+    handedness, *spacing = fields("8f", 76)
+    qform_code, sform_code = (int(code) for code in fields("2h", 252))
+    return NiftiHeader(
+        sizes=tuple(sizes[: max(rank, 0)]) if rank <= 7 else (),
+        bits_a_voxel=int(fields("h", 72)[0]),
+        spacing=tuple(spacing),
+        handedness=handedness,
+        start=fields("f", 108)[0],
+        unit=int(fields("b", 123)[0]) & 7,
+        qform_code=qform_code,
+        sform_code=sform_code,
+        quaternion=fields("3f", 256),
+        offset=fields("3f", 268),
+        rows=fields("12f", 280),
+    )
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
