@@ -38,7 +38,7 @@ _WHERE = {
     "Attention": "attention",
     "Agreement": "agreement",
     "Model": "weights",
-    "ModelCard": "weights",
+    "ModelCard": "card",
     "Provenance": "staging",
     "StagingResult": "staging",
     "stage_case": "staging",

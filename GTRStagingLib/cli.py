@@ -1,4 +1,4 @@
-"""The command line: `gtrstaging stage | models | phantom`. Thin: what it does is done by the library.
+"""The command line: `gtrstaging stage | train | models | phantom`. Thin: what it does is done by the library.
 
 Exit codes: 0 done, 1 failed (the reason on stderr), 2 wrong use.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import GTRStagingLib
+from GTRStagingLib.cli_train import add_train
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -232,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stage(commands)
+    add_train(commands)
     _add_models(commands)
     _add_phantom(commands)
     return parser

@@ -1,7 +1,7 @@
 """Models as folders: weights beside the card that says what they are, loaded without ever running their code.
 
-A model is `model.safetensors` and `card.json`. Published checkpoints (`.pth`) are imported once, with
-`weights_only=True`, and kept as such a folder from then on.
+A model is `model.safetensors` and `card.json`, and where it was trained here `features.safetensors`. Published
+checkpoints (`.pth`) are imported once, with `weights_only=True`, and kept as such a folder from then on.
 """
 
 import contextlib
@@ -11,25 +11,25 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torchvision.models.resnet import BasicBlock
 
-from GTRStagingLib.errors import InputError, StagingError, WeightsError
+from GTRStagingLib.card import ModelCard
+from GTRStagingLib.errors import StagingError, WeightsError
 from GTRStagingLib.files import new_folder, sha256_of
-from GTRStagingLib.network import ATTENTION_LAYER, BLOCKS, Fusion, GTRNet
+from GTRStagingLib.network import BLOCKS, Fusion, GTRNet
 from GTRStagingLib.recipe import GTR, Recipe
-from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.stages import TStage
 
-Status = Literal["trained", "demonstration", "untrained"]
-
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
+WEIGHTS_FILE, CARD_FILE, FEATURES_FILE = "model.safetensors", "card.json", "features.safetensors"
 UNTRAINED = "untrained"
 UNTRAINED_SEED = 20251
 SHIPPED = Path(__file__).parent / "models"
@@ -40,83 +40,6 @@ PUBLISHED_FILES: Mapping[str, str] = {
     ),
 }
 """sha256 of the files that are known by name."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model is, and what it is for.
-
-    Attributes
-    ----------
-    status
-        'untrained' and 'demonstration' models are named as such in every output.
-    depth, fusion
-        Of `GTRNet`.
-    recipe
-        The preprocessing it was trained with: nobody can pair the weights with another.
-    sha256
-        Of `model.safetensors`; for the built-in untrained model, of what would be written there.
-    temperature
-        The logits are divided by it before the softmax; 1 where it was not fitted.
-    """
-
-    name: str
-    status: Status
-    depth: int
-    fusion: Fusion
-    recipe: Recipe
-    sha256: str
-    provenance: str
-    trained_on: str
-    licence: str
-    intended_use: str = RESEARCH_USE_ONLY
-    citation: str = "Zheng et al., npj Digit Med 2025, doi:10.1038/s41746-025-02002-5"
-    stages: tuple[str, ...] = tuple(stage.name for stage in TStage)
-    attention_layer: str = ATTENTION_LAYER
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.depth not in BLOCKS or self.fusion not in get_args(Fusion) or self.status not in get_args(Status):
-            raise WeightsError(
-                f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}; "
-                f"expected one of {list(BLOCKS)}, {get_args(Fusion)}, {get_args(Status)}."
-            )
-        if tuple(self.stages) != tuple(stage.name for stage in TStage) or self.attention_layer != ATTENTION_LAYER:
-            raise WeightsError(
-                f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
-                f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
-            )
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) or not self.temperature > 0:
-            raise WeightsError(
-                f"Model card {self.name!r}: sha256 {self.sha256!r}, temperature {self.temperature!r}; expected 64 "
-                "lower-case hexadecimal digits and a positive number."
-            )
-
-    @property
-    def warning(self) -> str | None:
-        """What every output must say of a model that has not learned from patients."""
-        if self.status == "untrained":
-            return f"Model '{self.name}' is UNTRAINED: its weights are random, and its stage means nothing."
-        if self.status == "demonstration":
-            return f"Model '{self.name}' is a DEMONSTRATION model that never saw a patient: its stage means nothing."
-        return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "stages": list(self.stages)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "ModelCard":
-        """A card from plain data; raises `WeightsError` where it is not valid."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise WeightsError(f"Model card with unknown fields {unknown}; expected among {sorted(known)}.")
-        try:
-            recipe = Recipe.from_json(data["recipe"])
-            stages = tuple(data.get("stages", ()))
-            return cls(**{**data, "recipe": recipe, "stages": stages})
-        except (KeyError, TypeError, InputError) as error:
-            raise WeightsError(f"The model card is not valid: {error}. Import the model again.") from error
 
 
 @dataclass(frozen=True)
@@ -173,7 +96,7 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def load(name_or_folder: str) -> Model:
-    """A model by name or folder: hash first, then load.
+    """A model by name or folder: hash first, then load; float32, however it is stored.
 
     Raises
     ------
@@ -184,18 +107,53 @@ def load(name_or_folder: str) -> Model:
     if folder is None:
         return untrained()
     card = read_card(folder)
-    path = folder / WEIGHTS_FILE
+    state = _tensors(folder / WEIGHTS_FILE, card.sha256)
+    state = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    return Model(card, network_with(state, card.depth, card.fusion))
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Where the penultimate features of the training slices lie: what a new case's can be held against.
+
+    Attributes
+    ----------
+    mean, covariance
+        (features,) and (features, features) float32; the sample covariance, singular where slices are fewer.
+    n
+        Slices.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    n: int
+
+
+def load_features(name_or_folder: str) -> FeatureStatistics | None:
+    """The feature statistics of a model, None where it has none; hash first, as with the weights."""
+    folder = locate(name_or_folder)
+    card = None if folder is None else read_card(folder)
+    if folder is None or card is None or card.features_sha256 is None:
+        return None
+    stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
+    try:
+        return FeatureStatistics(stored["mean"].numpy(), stored["covariance"].numpy(), int(stored["n"]))
+    except KeyError as error:
+        raise WeightsError(f"{folder / FEATURES_FILE} has no {error}; train or import the model again.") from error
+
+
+def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of that hash."""
     if not path.is_file():
         raise WeightsError(f"{path} is missing; expected it beside {CARD_FILE}. Import the model again.")
-    if (found := sha256_of(path)) != card.sha256:
+    if (found := sha256_of(path)) != sha256:
         raise WeightsError(
-            f"{path} has sha256 {found}; its card says {card.sha256}. The file was changed or damaged: import it again."
+            f"{path} has sha256 {found}; its card says {sha256}. The file was changed or damaged: import it again."
         )
     try:
-        state = safetensors.torch.load_file(path)
+        return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
-    return Model(card, network_with(state, card.depth, card.fusion))
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTRNet:
@@ -262,7 +220,7 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = GTRNet(depth, fusion)
-    last_norm = rf"layer\d\.\d+\.bn{2 if depth == 18 else 3}\.weight"
+    last_norm = rf"layer\d\.\d+\.bn{2 if BLOCKS[depth][0] is BasicBlock else 3}\.weight"
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if re.search(last_norm, name):
@@ -282,22 +240,44 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     return Model(card, network.eval().requires_grad_(False))
 
 
-def save(model: Model, folder: Path) -> ModelCard:
-    """Write a model's folder, whole or not at all, and return its card with the file's hash.
+def save(model: Model, folder: Path, *, half: bool = False, features: FeatureStatistics | None = None) -> ModelCard:
+    """Write a model's folder, whole or not at all, and return its card with the files' hashes.
+
+    Parameters
+    ----------
+    half
+        Store the weights as float16, in half the space: each moves by up to 1 in 2,048 of itself.
+    features
+        Stored beside the weights.
 
     Raises
     ------
     WeightsError
-        If the folder exists.
+        If the folder exists, or a weight is too large for float16.
     """
     if folder.exists():
         raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
-    state = {key: tensor.contiguous() for key, tensor in model.network.state_dict().items()}
+    state = halved(model.network) if half else model.network.state_dict()
     with new_folder(folder) as work:
-        safetensors.torch.save_file(state, work / WEIGHTS_FILE)
+        safetensors.torch.save_file({k: tensor.contiguous() for k, tensor in state.items()}, work / WEIGHTS_FILE)
         card = replace(model.card, sha256=sha256_of(work / WEIGHTS_FILE))
+        if features is not None:
+            arrays = {"mean": features.mean, "covariance": features.covariance, "n": np.array(features.n)}
+            stored = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+            safetensors.torch.save_file(stored, work / FEATURES_FILE)
+            card = replace(card, features_sha256=sha256_of(work / FEATURES_FILE))
         (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
     return card
+
+
+def halved(network: GTRNet) -> dict[str, Tensor]:
+    """The network's weights as float16, counters as they are; a `WeightsError` where one does not fit."""
+    state = {k: tensor.half() if tensor.is_floating_point() else tensor for k, tensor in network.state_dict().items()}
+    if large := {key for key, tensor in state.items() if not torch.isfinite(tensor).all()}:
+        raise WeightsError(
+            f"Weights above 65,504 in {_some(large)}; expected ones that float16 can hold. Leave --half out."
+        )
+    return state
 
 
 def verify(name_or_folder: str) -> ModelCard:
@@ -394,6 +374,11 @@ def imagenet_state(depth: int) -> dict[str, Tensor]:
     """
     from torchvision.models import get_weight
 
+    if depth == 10:
+        raise WeightsError(
+            "There are no ImageNet weights of ResNet-10; expected a depth of 18, 50 or 152. Choose one of them, or "
+            "start from random weights."
+        )
     weights = get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     beginning = cached.stem.rpartition("-")[2]
@@ -469,8 +454,8 @@ def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]
         fusion = "concat"
     bottleneck = "layer1.0.conv3.weight" in state
     found = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
-    for depth, (_, blocks) in BLOCKS.items():
-        if blocks == found and bottleneck == (depth != 18):
+    for depth, (block, blocks) in BLOCKS.items():
+        if blocks == found and bottleneck == (block is not BasicBlock):
             return depth, fusion
     raise WeightsError(
         f"{path.name} is of another architecture: blocks {found} in layer1 to layer4, first keys {_some(set(state))}. "

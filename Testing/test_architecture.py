@@ -20,16 +20,23 @@ LAYERS = [
     {"images", "phantom"},
     {"rois", "phantom_files"},
     {"network"},
-    {"weights", "attention", "device"},
+    {"card", "attention", "device", "plan"},
+    {"weights"},
     {"staging"},
+    {"slicecache", "scores", "augment"},
+    {"trainset"},
+    {"fitting"},
     {"record", "overlay"},
     {"report"},
+    {"train"},
+    {"crossval"},
+    {"cli_train"},
     {"cli"},
     {"__main__"},
 ]
 """Each module imports from the layers above it in this list only."""
 
-TORCH = {"network", "weights", "attention", "device"}
+TORCH = {"network", "weights", "attention", "device", "augment", "trainset", "fitting", "train"}
 """The only modules that import torch themselves."""
 
 
@@ -77,7 +84,7 @@ def test_nothing_of_slicer_and_torch_in_its_rooms_only(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
 def test_the_library_neither_prints_nor_configures(path):
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
-    if path.stem != "cli":
+    if not path.stem.startswith("cli"):
         assert "print" not in calls
     assert not {"logging.basicConfig", "warnings.filterwarnings", "warnings.simplefilter", "plt.figure"} & calls
 

@@ -100,11 +100,11 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
 
 
 def test_depth_and_fusion_are_read_off_the_weights(tmp_path):
-    for fusion in ("none", "add", "concat"):
-        start = weights.untrained(18, fusion)
+    for fusion, depth in (("none", 18), ("add", 10), ("concat", 18)):
+        start = weights.untrained(depth, fusion)
         torch.save(start.network.state_dict(), tmp_path / f"{fusion}.pth")
         card, _ = weights.import_checkpoint(tmp_path / f"{fusion}.pth", recipe=GTR, name=f"from-{fusion}")
-        assert (card.depth, card.fusion) == (18, fusion)
+        assert (card.depth, card.fusion) == (depth, fusion)
 
 
 class Hostile:
@@ -312,6 +312,10 @@ def damage(folder, what):
         card.write_text(json.dumps({**data, "accuracy": 1.0}))
     elif what == "unknown status":
         card.write_text(json.dumps({**data, "status": "approved"}))
+    elif what == "no record":
+        card.write_text(json.dumps({**data, "training": "long"}))
+    elif what == "perhaps leaking":
+        card.write_text(json.dumps({**data, "leaking": "no"}))
     elif what == "no temperature":
         card.write_text(json.dumps({**data, "temperature": 0}))
 
@@ -329,6 +333,8 @@ DAMAGES = {
     "unknown field": "unknown fields .'accuracy'",
     "unknown status": "'approved'",
     "no temperature": "positive number",
+    "no record": "an object or null",
+    "perhaps leaking": "true or false",
 }
 
 
@@ -355,6 +361,64 @@ def test_only_a_model_that_has_learned_carries_no_warning(tmp_path):
     assert weights.import_checkpoint(path, recipe=RELEASED, name="m")[0].warning is None
 
 
+def test_half_the_space_and_nearly_the_same_weights(tmp_path):
+    model = weights.untrained(10)
+    whole, half = (weights.save(model, tmp_path / name, half=name == "half") for name in ("whole", "half"))
+    sizes = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")}
+    assert sizes["half"] < 0.51 * sizes["whole"]
+    assert sizes["half"] < 12e6  # what may be shipped
+    assert half.sha256 == sha256_of(tmp_path / "half" / "model.safetensors") != whole.sha256
+    loaded = weights.load(str(tmp_path / "half")).network.state_dict()
+    for key, value in model.network.state_dict().items():
+        assert loaded[key].dtype == value.dtype
+        assert torch.allclose(loaded[key], value, rtol=2**-11, atol=2**-24), key
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    model = weights.untrained(10)
+    model.network.bn1.running_var[3] = 1e5
+    with pytest.raises(WeightsError, match=r"above 65,504 in bn1.running_var.*--half"):
+        weights.save(model, tmp_path / "m", half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_feature_statistics_come_back_by_their_hash(tmp_path, a_model):
+    rng = np.random.default_rng(0)
+    kept = weights.FeatureStatistics(rng.normal(size=4).astype("f4"), rng.normal(size=(4, 4)).astype("f4"), 17)
+    card = weights.save(a_model, tmp_path / "m", features=kept)
+    assert weights.load(str(tmp_path / "m")).card == card
+    back = weights.load_features(str(tmp_path / "m"))
+    assert (back.mean == kept.mean).all()
+    assert (back.covariance == kept.covariance).all()
+    assert back.n == 17
+    path = tmp_path / "m" / "features.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="its card says"):
+        weights.load_features(str(tmp_path / "m"))
+    weights.save(a_model, tmp_path / "without")
+    assert weights.load_features(str(tmp_path / "without")) is weights.load_features("untrained") is None
+
+
+def test_a_card_of_before_training_existed_still_loads(tmp_path, a_model):
+    weights.save(a_model, tmp_path / "m")
+    path = tmp_path / "m" / "card.json"
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("leaking", "features_sha256", "training")}
+    path.write_text(json.dumps(old))
+    card = weights.load(str(tmp_path / "m")).card
+    assert (card.leaking, card.features_sha256, card.training) == (False, None, None)
+
+
+def test_a_leak_is_said_whatever_else_is(a_model):
+    from dataclasses import replace
+
+    trained = replace(a_model.card, status="trained")
+    assert trained.warning is None
+    assert "LEAKING" in replace(trained, leaking=True).warning
+    both = replace(a_model.card, status="demonstration", leaking=True).warning
+    assert "DEMONSTRATION" in both
+    assert "LEAKING" in both
+
+
 def test_probabilities_are_the_softmax_at_the_cards_temperature(a_model):
     from dataclasses import replace
 
@@ -376,6 +440,11 @@ def test_imagenet_weights_offline_are_a_clear_error(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"network connection, or the file resnet18-f37072fd.pth in .*checkpoints"):
         weights.import_imagenet(recipe=GTR, name="start", depth=18)
     assert not weights.models_folder().exists()
+
+
+def test_there_are_no_imagenet_weights_of_a_resnet10():
+    with pytest.raises(WeightsError, match="no ImageNet weights of ResNet-10"):
+        weights.import_imagenet(recipe=GTR, name="start", depth=10)
 
 
 def test_imagenet_weights_of_another_hash_are_refused(tmp_path, monkeypatch):
