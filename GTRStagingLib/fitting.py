@@ -179,6 +179,7 @@ def fit(
     """
     last = run / LAST
     if last.is_file() and finished(history := read_history(run), plan):
+        write_metrics(history, run / METRICS)  # a process may have died between the two
         return history
     network.train().requires_grad_(True).to(memory_format=torch.channels_last)
     with _quietly(), isolate_rng(), _settings_restored():

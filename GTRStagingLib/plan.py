@@ -66,8 +66,9 @@ class Plan:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data, as JSON gives it back."""
+        recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in self.recipe.to_json().items()}
+        return {**asdict(self), "recipe": recipe}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Plan":

@@ -70,6 +70,7 @@ def training_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own: torch's random numbers stay as they are
     )
 
 
@@ -85,6 +86,7 @@ def plain_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own: torch's random numbers stay as they are
     )
 
 
