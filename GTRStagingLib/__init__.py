@@ -10,7 +10,10 @@ Research use only. The way of a case, each step in a file of that name::
 
 Inside `stage_case`: `keyslice` chooses the slice, `preprocess` prepares it and its neighbours by the model's `recipe`,
 `network` classifies them in one pass, `voting` counts, `attention` lays the heat map on the anatomy, `agreement`
-compares it with the ROI. `geometry` knows where every voxel lies; `errors` says what went wrong and what to do.
+compares it with the ROI. Many cases are a `cohort`: a table, split by patient, that `audit` searches for leaks and
+contradictions, and that `train` makes a model of: `plan` says how, `slicecache` prepares, `augment` varies, `fitting`
+runs the epochs, `scores` measures. `geometry` knows where every voxel lies; `errors` says what went wrong and what to
+do.
 
 Importing this package loads nothing but these lines: names are looked up when they are used.
 """
@@ -26,6 +29,7 @@ _WHERE = {
     "InputError": "errors",
     "GeometryError": "errors",
     "WeightsError": "errors",
+    "LeakageError": "errors",
     "Cancelled": "errors",
     "Scan": "images",
     "read_scan": "images",
@@ -44,6 +48,17 @@ _WHERE = {
     "stage_case": "staging",
     "write_outputs": "report",
     "make_phantom": "phantom",
+    "Case": "cohort",
+    "Cohort": "cohort",
+    "read_cohort": "cohort",
+    "write_cohort": "cohort",
+    "split_cohort": "cohort",
+    "folds": "cohort",
+    "Audit": "audit",
+    "audit_partitions": "audit",
+    "Plan": "plan",
+    "Hardware": "plan",
+    "train_folds": "crossval",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])

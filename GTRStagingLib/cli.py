@@ -1,6 +1,6 @@
-"""The command line: `gtrstaging stage | train | models | phantom`. Thin: what it does is done by the library.
+"""The command line: `gtrstaging stage | train | models | phantom | cohort`. Thin: what it does is done by the library.
 
-Exit codes: 0 done, 1 failed (the reason on stderr), 2 wrong use.
+Exit codes: 0 done, 1 failed (the reason on stderr) or found something wrong, 2 wrong use.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import GTRStagingLib
-from GTRStagingLib.cli_train import add_train
+from GTRStagingLib import cli_cohort, cli_train
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.run is _stage and options.out is None and not options.json:
         parser.error("stage needs --out DIR, or --json to print the result")
-    run: Callable[[argparse.Namespace], None] = options.run
+    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
-        run(options)
+        return run(options) or 0
     except StagingError as error:
         print(f"gtrstaging: {error}", file=sys.stderr)
         return 1
@@ -45,7 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gtrstaging: interrupted; nothing half-written was left.", file=sys.stderr)
         return 1
-    return 0
 
 
 # -- stage ---------------------------------------------------------------------------------------------------------
@@ -233,9 +232,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stage(commands)
-    add_train(commands)
+    cli_train.add_to(commands)
     _add_models(commands)
     _add_phantom(commands)
+    cli_cohort.add_to(commands)
     return parser
 
 

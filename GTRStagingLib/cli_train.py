@@ -18,8 +18,8 @@ RECIPES = ("gtr", "paper", "released")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
 
-def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the parser's."""
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of `gtrstaging`."""
     train = commands.add_parser(
         "train",
         help="train a model on a cohort",
@@ -34,7 +34,7 @@ def add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     train.add_argument("--fusion", choices=FUSIONS, default="add", help="of its stem (default: %(default)s)")
     train.add_argument("--recipe", choices=RECIPES, default="gtr", help="the preprocessing (default: %(default)s)")
     train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="weights to start from: "
-                       "ImageNet's, random ones where they cannot be had (auto); or a model's, to fine-tune it")  # fmt: skip
+                       "ImageNet's, random where they cannot be had (auto); or a model's, to fine-tune")  # fmt: skip
     train.add_argument("--max-epochs", type=int, default=100, help="default: %(default)s")
     train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after so many epochs without a "
                        "lower validation loss (default: %(default)s)")  # fmt: skip
@@ -149,6 +149,3 @@ def _reading_bar() -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield show
-
-
-__all__ = ["add_train"]

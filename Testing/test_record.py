@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import results
 
+from GTRStagingLib.card import ModelCard
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import SCHEMA_VERSION, schema, to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.card import ModelCard
 
 
 @pytest.fixture(scope="module")

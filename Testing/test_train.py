@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cohorts import SMALL, a_cohort
+from trainings import SMALL, a_cohort
 
 from GTRStagingLib import fitting, slicecache, train, weights
 from GTRStagingLib.cohort import Cohort, write_cohort
@@ -108,7 +108,7 @@ def a_training(where, cohort, cache, folder, plan, resume):
 def processes():
     """New processes in a moment: from a server that has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["GTRStagingLib.train", "cohorts"])
+    context.set_forkserver_preload(["GTRStagingLib.train", "trainings"])
     return context
 
 
@@ -135,7 +135,11 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_p
     assert len(metrics(straight)) == 1
     assert metrics(broken) == metrics(straight)
     one, other = (weights.read_card(folder) for folder in (straight, broken))
-    assert (one.sha256, one.features_sha256, one.temperature) == (other.sha256, other.features_sha256, other.temperature)
+    assert (one.sha256, one.features_sha256, one.temperature) == (
+        other.sha256,
+        other.features_sha256,
+        other.temperature,
+    )
     assert one.training["metrics"] == other.training["metrics"]
     assert one.training["data"] == other.training["data"]
     assert sorted(p.name for p in (tmp_path / "broken" / "m-run").iterdir()) == ["metrics.csv", "run.json"]
@@ -236,7 +240,11 @@ def test_it_learns(tmp_path, cohort, cache):
 
 
 def test_the_run_leaves_torch_as_it_was(tmp_path, cohort, cache):
-    state = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), torch.are_deterministic_algorithms_enabled()
+    state = (
+        torch.random.get_rng_state(),
+        np.random.get_state()[1].tolist(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
     environment = {key: value for key, value in os.environ.items() if key.startswith("PL_")}
     train.train(cohort, tmp_path / "m", replace(PLAN, max_epochs=1), HERE, cache=cache)
     assert (torch.random.get_rng_state() == state[0]).all()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cohorts import SMALL, a_cohort
+from trainings import SMALL, a_cohort
 
 from GTRStagingLib import keyslice, slicecache
 from GTRStagingLib.cohort import Cohort
@@ -31,7 +31,9 @@ def cases(cohort, tmp_path_factory):
 # -- the cache -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [SMALL, GTR, replace(RELEASED, input_size=32)], ids=lambda r: f"{r.name}{r.input_size}")
+@pytest.mark.parametrize(
+    "recipe", [SMALL, GTR, replace(RELEASED, input_size=32)], ids=lambda r: f"{r.name}{r.input_size}"
+)
 def test_an_unaugmented_sample_is_what_inference_sees_to_the_bit(cohort, tmp_path, recipe):
     samples = SliceSet(cached(cohort.cases[:2], recipe, tmp_path), recipe)
     found = [samples[7, index] for index in range(len(samples))]

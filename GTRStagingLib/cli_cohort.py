@@ -1,0 +1,136 @@
+"""The commands `gtrstaging cohort split | audit`. Exit code of an audit: 0 clean, 1 leaks or faults, 2 wrong use."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from GTRStagingLib.audit import Audit, Side
+
+SHOWN = 3
+"""Examples of a finding that are printed; --json lists all."""
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands to those of `gtrstaging`."""
+    actions = commands.add_parser("cohort", help="split a cohort by patient; audit it for leaks").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    split = actions.add_parser("split", help="put every patient on one side, stratified by stage")
+    split.set_defaults(run=_split)
+    split.add_argument("cohort", type=Path, help="CSV or Parquet, one row a case")
+    split.add_argument(
+        "--out", type=Path, required=True, metavar="TABLE", help="the same with its split, CSV or Parquet"
+    )
+    split.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=(0.7, 0.15, 0.15),
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="of the patients (default: 0.7 0.15 0.15)",
+    )
+    split.add_argument("--seed", type=int, default=0, help="same seed, same split (default: %(default)s)")
+    split.add_argument("--test-centre", action="append", default=[], metavar="NAME",
+                       help="make this centre's patients, and nobody else, the test side; may be repeated")  # fmt: skip
+    check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
+                               description="Exit code 0: clean; 1: leaks or faults found.")  # fmt: skip
+    check.set_defaults(run=_audit, parser=check)
+    check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row a case")
+    check.add_argument("--no-content", action="store_true", help="do not read the images")
+    check.add_argument("--json", action="store_true", help="print everything found, and nothing else, as JSON")
+    foreign = check.add_argument_group("partitions given as files, in place of COHORT")
+    foreign.add_argument("--split", type=_side, action="append", default=[], metavar="NAME=FILE",
+                         help="one side of the partition; give it for each")  # fmt: skip
+    foreign.add_argument("--patient-pattern", type=_pattern, metavar="REGEX",
+                         help="what of a row's id is the patient: the first group, or the whole match")  # fmt: skip
+    foreign.add_argument("--id-column", metavar="COLUMN", help="the column that tells rows apart (default: found)")
+    foreign.add_argument(
+        "--covariates", type=Path, metavar="FILE", help="table of covariates, a row an id or a patient"
+    )
+
+
+def _side(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected NAME=FILE, as in train=train.csv")
+    return name, Path(file)
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from error
+    return text
+
+
+def _split(options: argparse.Namespace) -> None:
+    from GTRStagingLib.audit import audit
+    from GTRStagingLib.cohort import read_cohort, split_cohort, write_cohort
+
+    cohort = split_cohort(
+        read_cohort(options.cohort), tuple(options.fractions), seed=options.seed, test_centres=options.test_centre
+    )
+    write_cohort(cohort, options.out)
+    _print_sides(audit(cohort, content=False).sides)
+    print(f"Written: {options.out}, seed {options.seed}. Check it: gtrstaging cohort audit {options.out}")
+    print(RESEARCH_USE_ONLY)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    sides = dict(options.split)
+    if (options.cohort is None) == (not sides):
+        options.parser.error("expected either a COHORT table, or --split NAME=FILE for each side")
+    if len(sides) != len(options.split) or len(sides) == 1:
+        options.parser.error("--split: expected two sides or more, each with a name of its own")
+    if options.cohort is not None and (options.patient_pattern or options.id_column or options.covariates):
+        options.parser.error("--patient-pattern, --id-column and --covariates go with --split, not with a COHORT table")
+    from GTRStagingLib.audit import audit, audit_partitions
+    from GTRStagingLib.cohort import read_cohort
+
+    if sides:
+        found = audit_partitions(sides, options.patient_pattern, options.covariates, id_column=options.id_column)
+    else:
+        found = audit(read_cohort(options.cohort), content=not options.no_content, progress=_progress())
+    if options.json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+    else:
+        _print(found)
+    return 0 if found.ok else 1
+
+
+def _progress() -> Callable[[str], None] | None:
+    """What announces each image on a terminal."""
+    return (lambda case: print(f"reading {case}", file=sys.stderr)) if sys.stderr.isatty() else None
+
+
+def _print_sides(sides: "Sequence[Side]") -> None:
+    stages = sorted({stage for side in sides for stage in side.stages})
+    print(f"{'':<12}{'rows':>8}{'patients':>10}" + "".join(f"{stage:>6}" for stage in stages))
+    for side in sides:
+        counts = "".join(f"{side.stages.get(stage, 0):>6}" for stage in stages)
+        print(f"{side.name or '(no side)':<12}{side.rows:>8}{side.patients:>10}{counts}")
+    print()
+
+
+def _print(found: "Audit") -> None:
+    _print_sides(found.sides)
+    for finding in found.findings:
+        print(f"{finding.severity.upper():<6} {finding.kind}: {finding.sentence}")
+        for example in finding.examples[:SHOWN]:
+            print(f"         {example}")
+        if len(finding.examples) > SHOWN:
+            print(f"         and {len(finding.examples) - SHOWN} more (--json lists them)")
+        print(f"       {finding.remedy}\n")
+    print(f"Looked at {'; '.join(found.looked_at)}.")
+    count = {s: sum(f.severity == s for f in found.findings) for s in ("leak", "fault", "note")}
+    verdict = "CLEAN" if found.ok else "NOT CLEAN"
+    print(f"{verdict}: " + ", ".join(f"{n} {s}{'' if n == 1 else 's'}" for s, n in count.items()))
+    print(RESEARCH_USE_ONLY)

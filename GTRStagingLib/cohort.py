@@ -1,0 +1,347 @@
+"""The cohort: a table with one row a case, and splits of it that keep every patient on one side.
+
+Columns are `COLUMNS`; every further column is a covariate. Needs the optional part `cohort` (pandas, pydantic,
+scikit-learn), which is imported when a table is read, written or split.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from GTRStagingLib.cells import covariate_of, folder_name, plain_text, same_folder, text_of, whole_id
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables import read_table, required, write_table
+
+Split = Literal["train", "validation", "test"]
+
+COLUMNS = ("case_id", "patient_id", "centre", "image", "roi", "segment", "key_slice", "stage", "split")
+NEEDED = ("case_id", "patient_id", "image")
+
+SHOWN = 20
+"""Faults of a table that an error lists before it only counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One case, valid once constructed.
+
+    Attributes
+    ----------
+    case_id
+        Safe as a folder's name.
+    image, roi
+        The CT as `images.read_scan` takes it, and the tumour as `rois.read_roi` does; whether they exist is not asked.
+    segment
+        Label or number, where the ROI has several.
+    key_slice
+        Axial index, 0 nearest the feet.
+    covariates
+        Numbers, texts, or None where not given. A text that reads as a number is not one: give the number.
+    """
+
+    case_id: str
+    patient_id: str
+    image: Path
+    centre: str | None = None
+    roi: Path | None = None
+    segment: str | None = None
+    key_slice: int | None = None
+    stage: TStage | None = None
+    split: Split | None = None
+    covariates: Mapping[str, str | float | None] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        paths = {"image": str(self.image), "roi": None if self.roi is None else str(self.roi)}
+        texts = paths | {"centre": self.centre, "segment": self.segment}
+        checks: list[tuple[str, str | float | None, Callable[[Any], Any]]] = [
+            ("case_id", self.case_id, _safe_id),
+            ("patient_id", self.patient_id, whole_id),
+            *((name, text, plain_text) for name, text in texts.items()),
+            *(("name of a covariate", name, _covariate_name) for name in self.covariates),
+            *((name, value, _covariate) for name, value in self.covariates.items()),
+            ("key_slice", self.key_slice, _slice_index),
+            ("split", self.split, _side),
+        ]
+        for where, value, rule in checks:
+            try:
+                if value is not None:
+                    rule(value)
+            except ValueError as error:
+                raise InputError(f"Case {self.case_id!r}, {where} {value!r}: {error}.") from error
+
+
+def _safe_id(text: str) -> None:
+    folder_name(whole_id(text))
+
+
+def _covariate_name(name: str) -> None:
+    if plain_text(name) in COLUMNS:
+        raise ValueError("expected another name than a column's")
+
+
+def _covariate(value: str | float) -> None:
+    if covariate_of(text_of(value)) != value:
+        raise ValueError("expected a finite number, or a text that does not read as one")
+
+
+def _slice_index(index: int) -> None:
+    if index < 0:
+        raise ValueError("expected 0 (the slice nearest the feet) or more")
+
+
+def _side(split: str) -> None:
+    if split not in get_args(Split):
+        raise ValueError(f"expected one of {', '.join(get_args(Split))}")
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Cases in the order of their table, no two with one id."""
+
+    cases: tuple[Case, ...]
+
+    def __post_init__(self) -> None:
+        count = Counter(same_folder(case.case_id) for case in self.cases)
+        if doubled := [case.case_id for case in self.cases if count[same_folder(case.case_id)] > 1]:
+            raise InputError(
+                f"Case ids that are one, or differ in case alone: {doubled[:5]}; expected each to be unique."
+            )
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    def of(self, split: Split) -> "Cohort":
+        """The cases of one side; empty if it has none."""
+        return Cohort(tuple(case for case in self.cases if case.split == split))
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Patient ids, each once, in the order of the table."""
+        return tuple(dict.fromkeys(case.patient_id for case in self.cases))
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Names of the covariates that any case has, in the order of the table."""
+        return tuple(dict.fromkeys(name for case in self.cases for name in case.covariates))
+
+
+def read_cohort(path: Path) -> Cohort:
+    """Read a cohort table, `.csv` or `.parquet`.
+
+    Relative paths in it are relative to the table's folder. Ids are texts: '007' stays '007'.
+
+    Raises
+    ------
+    InputError
+        With every fault of the table: row (the header is 1), column, value and what was expected.
+    """
+    required("pydantic")
+    from GTRStagingLib.case_row import validated
+
+    table = read_table(path)
+    if missing := [name for name in NEEDED if name not in table.columns]:
+        raise InputError(
+            f"{path.name}: no column {', '.join(missing)} among {', '.join(table.columns)}; expected "
+            f"{', '.join(NEEDED)}, and if known {', '.join(c for c in COLUMNS if c not in NEEDED)}. Rename the columns."
+        )
+    faults, cases, first_rows = _header_faults(table.columns), [], dict[str, int]()
+    for number, cells in zip(table.numbers, table.rows, strict=True):
+        row, covariates, found = validated(cells)
+        name = same_folder(cells["case_id"] or "")
+        if name and (first := first_rows.setdefault(name, number)) != number:
+            found.append(
+                f"case_id {cells['case_id']!r}: expected an id of its own, but for case; row {first} has it too"
+            )
+        faults += [f"row {number}, {fault}" for fault in found]
+        if row is None or faults:
+            continue
+        folder = path.absolute().parent
+        known = row.model_dump() | {
+            "image": folder / row.image,
+            "roi": None if row.roi is None else folder / row.roi,
+            "stage": None if row.stage is None else TStage[row.stage],
+        }
+        cases.append(Case(**known, covariates=covariates))
+    if faults:
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + more
+        raise InputError(f"{path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}")
+    return Cohort(tuple(cases))
+
+
+def _header_faults(columns: Sequence[str]) -> list[str]:
+    """A column that is called almost like one of ours would silently become a covariate."""
+    ours = {name.replace("_", ""): name for name in COLUMNS} | {"center": "centre"}
+    meant = {name: ours.get("".join(c for c in name.casefold() if c.isalnum())) for name in columns}
+    return [f"row 1, column {name!r}: expected {own!r}, as we spell it" for name, own in meant.items()
+            if own not in (None, name)]  # fmt: skip
+
+
+def write_cohort(cohort: Cohort, path: Path) -> None:
+    """Write a cohort as `.csv` or `.parquet`: whole or not at all, and `read_cohort` gives the same cohort back.
+
+    Paths below the table's folder are written relative to it, and come back absolute; a covariate that other cases
+    have and this one has not comes back as None.
+    """
+    folder = path.absolute().parent
+    columns: dict[str, list[str | float | None]] = {
+        "case_id": [case.case_id for case in cohort],
+        "patient_id": [case.patient_id for case in cohort],
+        "centre": [case.centre for case in cohort],
+        "image": [_written(case.image, folder) for case in cohort],
+        "roi": [None if case.roi is None else _written(case.roi, folder) for case in cohort],
+        "segment": [case.segment for case in cohort],
+        "key_slice": [None if case.key_slice is None else str(case.key_slice) for case in cohort],
+        "stage": [None if case.stage is None else case.stage.name for case in cohort],
+        "split": [case.split for case in cohort],
+    }
+    covariates = {name: [case.covariates.get(name) for case in cohort] for name in cohort.covariates}
+    write_table(path, columns | covariates)
+
+
+def _written(target: Path, folder: Path) -> str:
+    target = target.absolute()
+    if target.is_relative_to(folder):
+        try:
+            return plain_text(target.relative_to(folder).as_posix())
+        except ValueError:  # a folder called 'NA', say: its whole path does not read as missing
+            pass
+    return target.as_posix()
+
+
+# -- splits --------------------------------------------------------------------------------------------------------
+
+
+def split_cohort(
+    cohort: Cohort,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    *,
+    seed: int = 0,
+    test_centres: Collection[str] = (),
+) -> Cohort:
+    """Put every patient on one side, each side with the stages in their proportions.
+
+    Patients are drawn, not cases (scikit-learn's stratified splitter), so that the fractions are met to within a
+    patient; a patient with several stages counts as the highest. The split depends on the patients and the seed, not
+    on the order of the table.
+
+    Parameters
+    ----------
+    fractions
+        Of the patients: train, validation, test; together 1. A side of 0 stays empty.
+    test_centres
+        All patients of these centres, and nobody else, are the test side; the others are divided between train and
+        validation, in the proportion of their fractions.
+
+    Raises
+    ------
+    InputError
+        If a stage is missing, or has fewer patients than there are sides.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+        raise InputError(
+            f"Fractions {' '.join(f'{f:g}' for f in fractions)}; expected three (train, validation, test) from 0 to 1, "
+            "together 1, with some for train."
+        )
+    stages = _stage_of_patients(cohort)
+    held_out = _patients_of(cohort, test_centres)
+    side: dict[str, Split] = dict.fromkeys(held_out, "test")
+    rest = sorted(set(stages) - held_out)
+    train, validation, test = fractions
+    if test_centres:
+        train, validation, test = train / (train + validation), validation / (train + validation), 0.0
+    shares: list[tuple[Split, float]] = [("test", test), ("validation", validation)]
+    counts: dict[Split, int] = {name: round(share * len(rest)) for name, share in shares if share}
+    _require_enough(
+        Counter(stages[p] for p in rest),
+        {"train": len(rest) - sum(counts.values()), **{str(name): n for name, n in counts.items()}},
+    )
+    splitter = required("sklearn.model_selection").train_test_split
+    for name, count in counts.items():
+        try:
+            rest, drawn = splitter(rest, test_size=count, random_state=seed, stratify=[stages[p].name for p in rest])
+        except ValueError as error:  # one patient of a stage is left, who cannot be on two sides
+            raise _scarce(name) from error
+        rest.sort()
+        side.update(dict.fromkeys(drawn, name))
+    side.update(dict.fromkeys(rest, "train"))
+    expected = {stages[p] for p in side if p not in held_out}
+    for name in ("train", *counts):
+        if {stages[p] for p in side if side[p] == name} < expected:
+            raise _scarce(name)
+    return Cohort(tuple(replace(case, split=side[case.patient_id]) for case in cohort))
+
+
+def _scarce(side: str) -> InputError:
+    return InputError(
+        f"Not every stage came to {side}: the rarest has too few patients for that fraction; expected every stage on "
+        "each side. Make the smaller sides larger, or add patients of the rarest stage."
+    )
+
+
+def folds(cohort: Cohort, k: int, *, seed: int = 0) -> Iterator[tuple[Cohort, Cohort]]:
+    """Training and validation cohorts of a cross-validation in k folds, by patient (StratifiedGroupKFold).
+
+    Raises
+    ------
+    InputError
+        If a case belongs to the test side, which selects nothing, or a stage has fewer than k patients.
+    """
+    if len(cohort.of("test")):
+        raise InputError(
+            f"{len(cohort.of('test'))} cases are of the test side; expected none in a cross-validation. Give the "
+            "cohort of the training side."
+        )
+    if k < 2:
+        raise InputError(f"{k} fold(s); expected 2 or more.")
+    patients = Counter(_stage_of_patients(cohort).values())
+    _require_enough(patients, {f"fold {i + 1}": sum(patients.values()) // k for i in range(k)})
+    ordered = sorted(cohort, key=lambda case: case.case_id)
+    splitter = required("sklearn.model_selection").StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    for _, held_out in splitter.split(ordered, [str(c.stage) for c in ordered], [c.patient_id for c in ordered]):
+        out = {ordered[i].patient_id for i in held_out}
+        sides: list[Split] = ["train", "validation"]
+        train, validation = (
+            Cohort(tuple(replace(c, split=name) for c in cohort if (c.patient_id in out) == (name == "validation")))
+            for name in sides
+        )
+        yield train, validation
+
+
+def _stage_of_patients(cohort: Cohort) -> dict[str, TStage]:
+    stages: dict[str, TStage] = {}
+    unstaged = []
+    for case in cohort:
+        if case.stage is None:
+            unstaged.append(case.case_id)
+        else:
+            stages[case.patient_id] = max(case.stage, stages.get(case.patient_id, case.stage))
+    if unstaged:
+        raise InputError(
+            f"{len(unstaged)} case(s) without a stage ({', '.join(unstaged[:5])}); expected one in every case, to "
+            "divide the stages evenly. Fill in the stage, or leave these cases out."
+        )
+    return stages
+
+
+def _patients_of(cohort: Cohort, centres: Collection[str]) -> set[str]:
+    known = sorted({case.centre for case in cohort if case.centre is not None})
+    if unknown := sorted(set(centres) - set(known)):
+        raise InputError(f"Centre {unknown[0]!r}; expected one of the table's: {', '.join(known) or 'it has none'}.")
+    return {case.patient_id for case in cohort if case.centre in centres}
+
+
+def _require_enough(patients: Counter[TStage], sides: Mapping[str, int]) -> None:
+    few = [f"{stage.name} has {n}" for stage, n in sorted(patients.items()) if n < len(sides)]
+    few += [f"{name} would have {n}" for name, n in sides.items() if n < len(patients)]
+    if few or not patients:
+        raise InputError(
+            f"Too few patients to divide: {'; '.join(few) or 'none is left'}; expected every stage on each of "
+            f"{len(sides)} sides. Add patients, or make fewer or larger sides."
+        )

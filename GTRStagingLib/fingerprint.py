@@ -1,0 +1,206 @@
+"""What is the same about two images, whatever they are called: their voxels, and the picture of their key slice.
+
+Two key slices are one slice if their pictures agree in the fine structure once the blurred picture is taken off and
+a small shift undone. Different people share outlines and gradients, never where each vessel and fold lies:
+`benchmarks/near_duplicates.py` shows how far apart the two groups are, on real CT and on phantoms.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib import keyslice
+from GTRStagingLib.cohort import Case
+from GTRStagingLib.dicom import compact
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.geometry import axial_lps, axial_slices, onto_grid
+from GTRStagingLib.images import Scan, read_scan
+from GTRStagingLib.recipe import GTR
+from GTRStagingLib.rois import read_roi
+
+SIDE = 128
+"""Pixels of a picture's side: 3 mm or so in a usual field, where a vessel is still seen and noise is averaged."""
+
+SAME_SLICE = 0.85
+"""Correlation of the fine structure from which two pictures show one slice."""
+
+WORTH_COMPARING = 0.88
+"""Correlation of the coarse structure (32 × 32) below which a pair is not looked at more closely: a sieve, no rule."""
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
+"""Axes of (n, y, x) along which a copy may be mirrored."""
+
+_COARSE, _COARSE_SIGMA = 32, 3.0
+_FINE_SIGMA, _FINE_FLOOR = 2.0, 0.06
+_REACH = 5  # pixels of SIDE that a slice may be shifted by
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Of one case: the hash of its image, the picture of its key slice, or why one of them is missing.
+
+    Attributes
+    ----------
+    digest
+        sha256 of the voxels in axial LPS order: a DICOM series and its conversion to NIfTI share it. Of a PNG, of the
+        slice alone, without its neighbours. None where the image cannot be read.
+    picture
+        (SIDE, SIDE) uint8; None where no key slice is known.
+    problem
+        Why the image, the ROI or the slice cannot be used.
+    """
+
+    digest: str | None
+    picture: np.ndarray | None = field(default=None, repr=False)
+    problem: str | None = None
+
+
+class Pair(NamedTuple):
+    """Two pictures (by their indices, the first being smaller) that show one slice."""
+
+    first: int
+    second: int
+    similarity: float
+
+
+def fingerprints(cases: Sequence[Case], progress: Callable[[str], None] | None = None) -> Iterator[Fingerprint]:
+    """The cases' fingerprints, in their order. Each image is read once and let go: one is in memory at a time."""
+    together: dict[Path, list[int]] = {}
+    for i, case in enumerate(cases):
+        together.setdefault(case.image.resolve(), []).append(i)
+    found: list[Fingerprint | None] = [None] * len(cases)
+    for path, indices in together.items():
+        if progress is not None:
+            progress(cases[indices[0]].case_id)
+        try:
+            scan = read_scan(path)
+            digest = _digest(scan)
+        except InputError as error:
+            for i in indices:
+                found[i] = Fingerprint(None, problem=str(error))
+            continue
+        for i in indices:
+            found[i] = _of_case(scan, digest, cases[i])
+    yield from (f for f in found if f is not None)
+
+
+def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:
+    try:
+        index = _key_index(scan, case)
+        return Fingerprint(digest, None if index is None else picture_of(scan, index))
+    except InputError as error:
+        return Fingerprint(digest, problem=str(error))
+
+
+def _digest(scan: Scan) -> str:
+    voxels = sitk.GetArrayFromImage(
+        axial_lps(scan.image) if scan.key_index is None else scan.image[..., scan.key_index]
+    )
+    values = compact(voxels)
+    return hashlib.sha256(f"{values.shape} {values.dtype} ".encode() + values.tobytes()).hexdigest()
+
+
+def _key_index(scan: Scan, case: Case) -> int | None:
+    if case.key_slice is not None:
+        return keyslice.by_index(scan.image, case.key_slice).index
+    if scan.key_index is not None:
+        return scan.key_index
+    if case.roi is None:
+        return None
+    mask = onto_grid(read_roi(case.roi, segment=case.segment).mask, scan.image)
+    return keyslice.by_area(scan.image, mask).index
+
+
+def picture_of(scan: Scan, index: int) -> np.ndarray:
+    """(SIDE, SIDE) uint8 picture of an axial slice: the window of soft tissue, the whole field, the mean of each cell.
+
+    Raises
+    ------
+    InputError
+        If the slice is of one value in that window: it shows nothing that could be compared.
+    """
+    from skimage.transform import resize_local_mean
+
+    values = sitk.GetArrayFromImage(axial_slices(scan.image, index, index))[0].astype(np.float32)
+    if scan.intensity == "HU":
+        values = values.clip(*GTR.window_hu)
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise InputError(
+            f"Slice {index} shows nothing but one value ({low:g}); expected anatomy. Choose another slice."
+        )
+    small = resize_local_mean((values - low) / (high - low), (SIDE, SIDE), grid_mode=True, preserve_range=True)
+    return np.rint(255 * small).astype(np.uint8)
+
+
+def same_slices(pictures: np.ndarray, owners: Sequence[int], digests: Sequence[int]) -> list[Pair]:
+    """Pairs of pictures that show one slice, as it is or mirrored.
+
+    Parameters
+    ----------
+    pictures
+        (n, SIDE, SIDE) uint8.
+    owners, digests
+        Numbers of the patient and of the image of each: pairs within one of them are passed over.
+    """
+    owner, digest = np.asarray(owners), np.asarray(digests)
+    coarse = _coarse(pictures)
+    pairs: dict[tuple[int, int], float] = {}
+    for rows, columns in _blocks(len(pictures)):
+        other = (owner[rows, None] != owner[None, columns]) & (digest[rows, None] != digest[None, columns])
+        for flip in FLIPS:
+            mirrored = np.flip(coarse[columns], flip).reshape(len(coarse[columns]), -1)
+            alike = coarse[rows].reshape(len(coarse[rows]), -1) @ mirrored.T
+            at = np.argwhere(other & (alike >= WORTH_COMPARING)) + np.array([rows.start, columns.start])
+            for i, j in at[at[:, 0] < at[:, 1]].tolist():
+                value = similarity(pictures[i], np.flip(pictures[j], tuple(axis - 1 for axis in flip)))
+                if value >= SAME_SLICE:
+                    pairs[i, j] = max(value, pairs.get((i, j), 0.0))
+    return [Pair(i, j, value) for (i, j), value in sorted(pairs.items())]
+
+
+def similarity(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation, -1 to 1, of the fine structure of two pictures, the second shifted onto the first."""
+    from scipy.ndimage import shift
+    from skimage.registration import phase_cross_correlation
+
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    offset, _, _ = phase_cross_correlation(a, b, upsample_factor=8, normalization=None)
+    if np.abs(offset).max() <= _REACH:
+        b = shift(b, offset, order=1, mode="nearest")
+    inner = (slice(_REACH, -_REACH),) * 2
+    x, y = (_fine(picture)[inner].ravel() for picture in (a, b))
+    return float(np.corrcoef(x, y)[0, 1]) if x.any() and y.any() else 0.0
+
+
+def _fine(picture: np.ndarray) -> np.ndarray:
+    """Fine structure at even contrast, so that bone and the skin's edge do not outvote everything else."""
+    from scipy.ndimage import gaussian_filter
+
+    values = picture / 255.0
+    values = values - gaussian_filter(values, _FINE_SIGMA, mode="nearest")
+    return values / np.sqrt(gaussian_filter(values**2, _FINE_SIGMA, mode="nearest") + _FINE_FLOOR**2)
+
+
+def _coarse(pictures: np.ndarray) -> np.ndarray:
+    """(n, 32, 32) float32, each of mean 0 and length 1."""
+    from scipy.ndimage import gaussian_filter
+
+    cell = SIDE // _COARSE
+    small = pictures.reshape(-1, _COARSE, cell, _COARSE, cell).mean((2, 4), dtype=np.float32)
+    small -= gaussian_filter(small, (0, _COARSE_SIGMA, _COARSE_SIGMA), mode="nearest")
+    small -= small.mean((1, 2), keepdims=True)
+    length = np.linalg.norm(small, axis=(1, 2), keepdims=True)
+    return np.divide(small, length, out=np.zeros_like(small), where=length > 0)
+
+
+def _blocks(n: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, n, _BLOCK):
+        for column in range(row, n, _BLOCK):
+            yield slice(row, min(row + _BLOCK, n)), slice(column, min(column + _BLOCK, n))

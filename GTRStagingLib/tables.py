@@ -1,0 +1,144 @@
+"""Tables as text: CSV and Parquet, every cell as it was written, every row by the number a spreadsheet gives it.
+
+Needs the optional part `cohort`; nothing of it is imported before a table is read or written.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from GTRStagingLib.cells import MISSING, text_of
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import replaced_files
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's cells as text, stripped; None where nothing was given.
+
+    `numbers[i]` is the number of `rows[i]` in a spreadsheet: the header is row 1, empty rows count but are left out.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Mapping[str, str | None], ...]
+    numbers: tuple[int, ...]
+
+
+def required(module: str) -> Any:
+    """Import a module of the optional part `cohort`."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(f"Cohort tables need {error.name or module}: pip install 'gtrstaging[cohort]'.") from error
+
+
+def read_table(path: Path) -> Table:
+    """Read a `.csv` (UTF-8, commas) or `.parquet` file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has no rows, or its header has an empty or a doubled name.
+    """
+    kind = _kind(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a table. Check the path.")
+    header, cells = _csv(path) if kind == ".csv" else _parquet(path)
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled or "" in header:
+        what = f"the column {doubled[0]!r} twice" if doubled and doubled[0] else "a column without a name"
+        raise InputError(f"{path.name}, row 1: {what}; expected each column to have a name of its own. Rename it.")
+    rows, numbers = [], []
+    for number, row in enumerate(cells, start=2):
+        texts = [cell.strip() for cell in row]
+        if not any(texts):
+            continue
+        if len(texts) != len(header):
+            raise InputError(
+                f"{path.name}, row {number}: {len(texts)} cells; expected {len(header)}, as in the header. Put quotes "
+                "around cells that hold a comma; if it is the last row, the file may be truncated."
+            )
+        rows.append({name: None if t in MISSING else t for name, t in zip(header, texts, strict=True)})
+        numbers.append(number)
+    if not rows:
+        raise InputError(f"{path.name} has no rows below its header; expected at least one.")
+    return Table(path, tuple(header), tuple(rows), tuple(numbers))
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[str | float | None]]) -> None:
+    """Write columns of texts, of numbers, or of both; whole or not at all, over a file of that name.
+
+    Every number is written with all its digits: what `read_table` gives back stands for the same number.
+    """
+    kind = _kind(path)
+    pandas = required("pandas")
+    if kind == ".parquet":
+        required("pyarrow")
+    frame = pandas.DataFrame({name: pandas.Series(_typed(c, kind), dtype=object) for name, c in columns.items()})
+    with replaced_files(path.parent, [path.name]) as work:
+        if kind == ".csv":
+            frame.to_csv(work / path.name, index=False, encoding="utf-8", lineterminator="\n")
+        else:
+            frame.to_parquet(work / path.name, index=False, engine="pyarrow")
+
+
+def _kind(path: Path) -> str:
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise InputError(f"{path.name}; expected a name that ends in .csv or .parquet. Save the table as one of them.")
+    return kind
+
+
+def _typed(values: Sequence[str | float | None], kind: str) -> list[str | float | None]:
+    """Parquet keeps the type of a column that is all numbers; every other column is text."""
+    if kind == ".parquet" and all(not isinstance(v, str) for v in values):
+        return list(values)
+    return [None if v is None else text_of(v) for v in values]
+
+
+def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            cells = list(csv.reader(file, strict=True))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path.name} is not UTF-8 (byte {error.start}); expected it, so that names keep their accents. Save it "
+            "as 'CSV UTF-8'."
+        ) from error
+    except csv.Error as error:
+        raise InputError(
+            f"{path.name} is no CSV table ({error}); expected one whose quotes are closed. It may be "
+            "truncated: save it again."
+        ) from error
+    if not cells:
+        raise InputError(f"{path.name} is empty; expected a header and rows.")
+    header = [cell.strip() for cell in cells[0]]
+    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
+        raise InputError(
+            f"{path.name}: the header is separated by {marks[0]!r}; expected commas (and points in numbers). Save it "
+            "as comma-separated UTF-8."
+        )
+    return header, cells[1:]
+
+
+def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
+    pandas = required("pandas")
+    required("pyarrow")
+    try:
+        # Nullable types: a whole number beside an empty cell stays one, so that an id is not turned into 7.0.
+        frame = pandas.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable", partitioning=None)
+    except Exception as error:  # as many kinds as Parquet has layers
+        raise InputError(f"{path.name} cannot be read as Parquet; expected a whole, valid file. Save it again.") from (
+            error
+        )
+    if any(name is not None for name in frame.index.names):
+        frame = frame.reset_index()
+    cells = [
+        ["" if value is pandas.NA or value is None else text_of(value) for value in row]
+        for row in frame.astype(object).itertuples(index=False, name=None)
+    ]
+    return [str(name).strip() for name in frame.columns], cells
