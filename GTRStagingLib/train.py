@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -334,7 +334,7 @@ def _described(
         "best": history[best],
         "metrics": metrics,
         "versions": record["versions"],
-        "device": devices.describe(where),
+        "hardware": {**asdict(hardware), "measured_on": devices.describe(where)},
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     data = record["data"]["training"]

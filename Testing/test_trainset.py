@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_a_damaged_file_is_made_again(tmp_path):
     first.path.write_bytes(first.path.read_bytes()[:-8])
     (again,) = cached(cohort.cases, SMALL, tmp_path / "cache")
     assert (again.slices() == whole).all()
-    assert not [p for p in (tmp_path / "cache").rglob(".*")]
+    assert not list((tmp_path / "cache").rglob(".*"))
 
 
 def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
@@ -149,18 +150,18 @@ def test_an_epoch_can_be_repeated_and_differs_from_others(cases):
 def test_every_slice_once_and_no_small_last_batch(cases):
     samples = SliceSet(cases, SMALL)
     assert len(samples) == 18
-    assert sorted(sum(seen(training_loader(samples, batch_size=6, seed=0)), [])) == list(range(18))
+    assert sorted(chain(*seen(training_loader(samples, batch_size=6, seed=0)))) == list(range(18))
     assert [len(batch) for batch in seen(training_loader(samples, batch_size=8, seed=0))] == [8, 8]
     assert [len(batch) for batch in seen(training_loader(samples, batch_size=32, seed=0))] == [18]
-    assert sum(seen(plain_loader(samples, batch_size=8)), []) == list(range(18))
+    assert list(chain(*seen(plain_loader(samples, batch_size=8)))) == list(range(18))
 
 
 def test_ranks_share_the_slices(cases):
     samples = SliceSet(cases[:5], SMALL)  # 15 slices, which two do not divide
-    learned = [sum(seen(training_loader(samples, batch_size=4, seed=0, rank=r, ranks=2)), []) for r in (0, 1)]
+    learned = [list(chain(*seen(training_loader(samples, batch_size=4, seed=0, rank=r, ranks=2)))) for r in (0, 1)]
     assert len(learned[0]) == len(learned[1]) == 8
     assert set(learned[0]) | set(learned[1]) == set(range(15))
-    looked_at = [sum(seen(plain_loader(samples, batch_size=4, rank=r, ranks=2)), []) for r in (0, 1)]
+    looked_at = [list(chain(*seen(plain_loader(samples, batch_size=4, rank=r, ranks=2)))) for r in (0, 1)]
     assert sorted(looked_at[0] + looked_at[1]) == list(range(15))  # none twice: it would count twice
 
 
