@@ -173,8 +173,9 @@ def _header(page: _Page, result: StagingResult) -> None:
 def _warning_strip(page: _Page, warning: str) -> None:
     y = page.height - _HEADER - 0.3
     page.patch(_MARGIN, y, WIDTH - 2 * _MARGIN, 0.34, facecolor="#b3001b", edgecolor="none")
-    words = textwrap.shorten(warning, 110, placeholder=" …")
-    page.text(WIDTH / 2, y + 0.17, words, 12.5, color="white", weight="bold", ha="center", va="center")
+    words = textwrap.shorten(warning, 190, placeholder=" …")
+    size = 12.5 * min(1.0, 110 / len(words))  # two warnings at once are written smaller, not left out
+    page.text(WIDTH / 2, y + 0.17, words, size, color="white", weight="bold", ha="center", va="center")
 
 
 def _footer(page: _Page, result: StagingResult) -> None:

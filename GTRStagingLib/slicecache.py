@@ -92,7 +92,8 @@ def cached(
     Parameters
     ----------
     workers
-        Processes that read and prepare; 0 does it in this one.
+        Processes that read and prepare; 0 does it in this one. They are spawned: a script that calls this needs its
+        `if __name__ == "__main__"`.
     progress
         Called with the cases done so far and their number.
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def a_training(where, cohort, cache, folder, plan, resume):
     if where == "preparing":
         die_at(slicecache, "_read", 20)
     elif where == "learning":
-        die_at(fitting.Staging, "training_step", 6)  # of 21 batches
+        die_at(fitting.Staging, "training_step", 3)  # of 5 batches, or in the third epoch of one each
     elif where == "validating":
         die_at(fitting.Staging, "validation_step", 1)
     elif where == "keeping":
@@ -125,7 +126,7 @@ KILLED = ("preparing", "learning", "validating", "keeping", "recording", "descri
 def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_path, processes):
     """One epoch on 64 cases, on one device: metrics, temperature, weights and features are the same to the bit."""
     cohort = a_cohort(tmp_path / "c", 64, validation=8)
-    plan = replace(PLAN, max_epochs=1)
+    plan = replace(PLAN, max_epochs=1, batch_size=32)
     straight, broken = tmp_path / "straight" / "m", tmp_path / "broken" / "m"
     assert exit_code(processes, "never", cohort, tmp_path / "cache 1", straight, plan, False) == 0
     for where in KILLED:
@@ -147,7 +148,7 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_p
 
 def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(tmp_path, processes, cohort, cache):
     """The best epoch lies before the kill, the stop after it: both must be known across processes."""
-    plan = replace(PLAN, max_epochs=9, patience=2, learning_rate=3e-3)
+    plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert exit_code(processes, "never", cohort, cache, straight, plan, False) == 0
     assert exit_code(processes, "learning", cohort, cache, broken, plan, False) == -signal.SIGKILL
@@ -162,18 +163,18 @@ def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(tmp_path
 
 
 def test_a_run_is_taken_up_as_it_was_begun_or_not_at_all(tmp_path, processes, cohort, cache):
-    folder = tmp_path / "m"
-    assert exit_code(processes, "learning", cohort, cache, folder, PLAN, False) == -signal.SIGKILL
+    folder, plan = tmp_path / "m", replace(PLAN, max_epochs=9, batch_size=16)
+    assert exit_code(processes, "learning", cohort, cache, folder, plan, False) == -signal.SIGKILL
     with pytest.raises(InputError, match="unfinished run.*--resume"):
-        train.train(cohort, folder, PLAN, HERE, cache=cache)
-    other = replace(PLAN, learning_rate=1e-4, seed=1)
+        train.train(cohort, folder, plan, HERE, cache=cache)
+    other = replace(plan, learning_rate=1e-4, seed=1)
     with pytest.raises(InputError, match=r"begun otherwise \(learning_rate: 0.001, 0.0001; seed: 0, 1"):
         train.train(cohort, folder, other, HERE, cache=cache, resume=True)
     with pytest.raises(InputError, match="begun with other data"):
-        train.train(Cohort(cohort.cases[:-1]), folder, PLAN, HERE, cache=cache, resume=True)
+        train.train(Cohort(cohort.cases[:-1]), folder, plan, HERE, cache=cache, resume=True)
     (tmp_path / "m-run" / "last.ckpt").write_bytes(b"damaged")
     with pytest.raises(StagingError, match=r"last.ckpt cannot be read"):
-        train.train(cohort, folder, PLAN, HERE, cache=cache, resume=True)
+        train.train(cohort, folder, plan, HERE, cache=cache, resume=True)
 
 
 # -- what comes of it ----------------------------------------------------------------------------------------------
@@ -381,6 +382,15 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table):
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.startswith(f"gtrstaging: {out} exists;")
     assert again.stderr.count("\n") == 1
+
+
+def test_the_words_of_the_command_are_the_librarys():
+    """They are spelled out in the parser, so that `--help` imports nothing heavy."""
+    from GTRStagingLib import cli_train, network, recipe
+
+    assert set(cli_train.DEPTHS) == set(network.BLOCKS)
+    assert get_args(network.Fusion) == cli_train.FUSIONS
+    assert set(cli_train.RECIPES) == set(recipe.RECIPES)
 
 
 @pytest.mark.slow
