@@ -51,7 +51,7 @@ def augmented(pixels: np.ndarray, seed: Sequence[int]) -> np.ndarray:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One slice is too little to share out: on a busy machine two threads take forty times as long as one."""
+    """One slice is too little to share out: on a busy machine two threads wait for each other many times as long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from trainings import SMALL, a_cohort
 
-from GTRStagingLib import fitting, slicecache, train, weights
+from GTRStagingLib import cli, fitting, slicecache, train, weights
 from GTRStagingLib.cohort import Cohort, write_cohort
 from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
@@ -368,7 +368,7 @@ def a_table(tmp_path):
     return tmp_path
 
 
-def test_the_command_trains_a_small_model_in_half_the_space(a_table):
+def test_the_command_trains_a_small_model_in_half_the_space(a_table, capsys):
     out = a_table / "tiny"
     done = run(a_table, "--out", out, "--half", "--demonstration")
     assert done.returncode == 0, done.stderr
@@ -378,10 +378,11 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table):
     card = weights.verify(str(out))
     assert card.recipe.name == "gtr"
     assert card.sha256 == sha256_of(out / "model.safetensors")
-    again = run(a_table, "--out", out)
-    assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr.startswith(f"gtrstaging: {out} exists;")
-    assert again.stderr.count("\n") == 1
+    assert cli.main(["train", str(a_table / "cohort.csv"), "--out", str(out), "--depth", "10"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"gtrstaging: {out} exists;")
+    assert told.err.count("\n") == 1
 
 
 def test_the_words_of_the_command_are_the_librarys():
