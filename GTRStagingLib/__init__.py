@@ -11,7 +11,9 @@ Research use only. The way of a case, each step in a file of that name::
 Inside `stage_case`: `keyslice` chooses the slice, `preprocess` prepares it and its neighbours by the model's `recipe`,
 `network` classifies them in one pass, `voting` counts, `attention` lays the heat map on the anatomy, `agreement`
 compares it with the ROI. Many cases are a `cohort`: a table, split by patient, that `audit` searches for leaks and
-contradictions. `geometry` knows where every voxel lies; `errors` says what went wrong and what to do.
+contradictions, and that `train` makes a model of: `plan` says how, `slicecache` prepares, `augment` varies, `fitting`
+runs the epochs, `scores` measures. `geometry` knows where every voxel lies; `errors` says what went wrong and what to
+do.
 
 Importing this package loads nothing but these lines: names are looked up when they are used.
 """
@@ -40,7 +42,7 @@ _WHERE = {
     "Attention": "attention",
     "Agreement": "agreement",
     "Model": "weights",
-    "ModelCard": "weights",
+    "ModelCard": "card",
     "Provenance": "staging",
     "StagingResult": "staging",
     "stage_case": "staging",
@@ -54,6 +56,9 @@ _WHERE = {
     "folds": "cohort",
     "Audit": "audit",
     "audit_partitions": "audit",
+    "Plan": "plan",
+    "Hardware": "plan",
+    "train_folds": "crossval",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.models.resnet import BasicBlock
 
+from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.files import sha256_of
 from GTRStagingLib.network import BLOCKS, Fusion
@@ -23,7 +25,6 @@ from GTRStagingLib.weights import (
     UNTRAINED,
     UNTRAINED_SEED,
     Model,
-    ModelCard,
     models_folder,
     network_with,
     save,
@@ -125,6 +126,11 @@ def imagenet_state(depth: int) -> dict[str, Tensor]:
     """
     from torchvision.models import get_weight
 
+    if depth == 10:
+        raise WeightsError(
+            "There are no ImageNet weights of ResNet-10; expected a depth of 18, 50 or 152. Choose one of them, or "
+            "start from random weights."
+        )
     weights = get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     beginning = cached.stem.rpartition("-")[2]
@@ -213,8 +219,8 @@ def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]
         fusion = "concat"
     bottleneck = "layer1.0.conv3.weight" in state
     found = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
-    for depth, (_, blocks) in BLOCKS.items():
-        if blocks == found and bottleneck == (depth != 18):
+    for depth, (block, blocks) in BLOCKS.items():
+        if blocks == found and bottleneck == (block is not BasicBlock):
             return depth, fusion
     raise WeightsError(
         f"{path.name} is of another architecture: blocks {found} in layer1 to layer4, first keys "

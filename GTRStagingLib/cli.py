@@ -1,4 +1,4 @@
-"""The command line: `gtrstaging stage | models | phantom | cohort`. Thin: what it does is done by the library.
+"""The command line: `gtrstaging stage | train | models | phantom | cohort`. Thin: what it does is done by the library.
 
 Exit codes: 0 done, 1 failed (the reason on stderr) or found something wrong, 2 wrong use.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import GTRStagingLib
-from GTRStagingLib import cli_cohort
+from GTRStagingLib import cli_cohort, cli_train
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -301,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stage(commands)
+    cli_train.add_to(commands)
     _add_models(commands)
     _add_phantom(commands)
     cli_cohort.add_to(commands)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from GTRStagingLib.errors import InputError, StagingError
 
@@ -65,6 +66,21 @@ def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
         with suppress(OSError):  # what is not empty stays, and that is what was written
             for made in missing:
                 made.rmdir()
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
+    """A binary stream into a file that becomes `target` once it is whole, whoever else writes the same meanwhile."""
+    descriptor, name = tempfile.mkstemp(prefix=".writing-", dir=target.parent)
+    work = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+        _flush(work)
+        work.chmod(0o644)
+        work.replace(target)
+    finally:
+        work.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

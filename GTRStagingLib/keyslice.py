@@ -40,6 +40,39 @@ class KeySlice:
     tumour_area_mm2: float | None = None
 
 
+def choose(
+    ct: sitk.Image, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
+) -> KeySlice:
+    """The key slice of a case: the chosen one, else the one with the ROI's largest area, else what the input says.
+
+    Parameters
+    ----------
+    mask
+        The ROI on the CT's grid; its area is noted in whatever slice is chosen.
+    chosen
+        By hand or position; goes before the ROI.
+    named
+        Index that the input's name asks for (`Scan.key_index`).
+
+    Raises
+    ------
+    InputError
+        If nothing says which slice it is.
+    """
+    if chosen is None and mask is not None:
+        return by_area(ct, mask)
+    if chosen is None and named is not None:
+        chosen = by_index(ct, named)
+    if chosen is None and axial_size(ct)[2] == 1:
+        chosen = by_index(ct, 0, chosen_by="only slice")
+    if chosen is None:
+        raise InputError(
+            f"No key slice was chosen among {axial_size(ct)[2]}; expected the slice that shows the tumour best. Give "
+            "--key-slice, --key-position-mm, or a --segmentation of the tumour."
+        )
+    return chosen if mask is None else with_area(chosen, ct, mask)
+
+
 def by_index(ct: sitk.Image, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
     """The axial slice of that index, counted from the feet, 0 being the first.
 

@@ -20,11 +20,13 @@ from GTRStagingLib.stages import TStage
 Fusion = Literal["none", "add", "concat"]
 
 BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    10: (BasicBlock, [1, 1, 1, 1]),
     18: (BasicBlock, [2, 2, 2, 2]),
     50: (Bottleneck, [3, 4, 6, 3]),
     152: (Bottleneck, [3, 8, 36, 3]),
 }
-"""He et al. 2016, table 1, for the depths on offer; 18 and 50 are for demonstrations."""
+"""He et al. 2016, table 1, for the depths on offer; 10, its blocks halved once more, 18 and 50 are for
+demonstrations."""
 
 ATTENTION_LAYER = "layer4"
 """The last feature map: all that lies between it and the logits is average pooling and one linear layer."""
@@ -40,7 +42,7 @@ class GTRNet(ResNet):
     Parameters
     ----------
     depth
-        18, 50 or 152.
+        10, 18, 50 or 152.
     fusion
         'none': the plain ResNet. 'add': the detail passes a strided convolution and a batch norm of gamma 0, and is
         added at its true place [14:42]² of the 56×56 grid, so that one place in the feature map is one place in the
@@ -71,7 +73,7 @@ class GTRNet(ResNet):
 
     @property
     def features(self) -> int:
-        """Length of the penultimate feature vector: 2,048 for depth 50 and 152, 512 for 18."""
+        """Length of the penultimate feature vector: 2,048 for depth 50 and 152, 512 for 10 and 18."""
         return int(self.fc.in_features)
 
     def stem(self, x: Tensor, crop_shift: tuple[int, int] = (0, 0)) -> Tensor:

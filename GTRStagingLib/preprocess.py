@@ -53,6 +53,24 @@ class PreparedSlices:
         return self.offsets.index(0)
 
 
+@dataclass(frozen=True)
+class ResizedSlices:
+    """The slices on the network's grid, windowed but not normalised: where training augments.
+
+    Attributes
+    ----------
+    pixels
+        (S, H, W) float32 in 0..255 (N4 may leave it somewhat above).
+    offsets, grid, native
+        As in `PreparedSlices`.
+    """
+
+    pixels: np.ndarray
+    offsets: tuple[int, ...]
+    grid: sitk.Image
+    native: sitk.Image
+
+
 def voting_slices(n_slices: int, index: int, step: int = 1) -> tuple[int, ...]:
     """Offsets of the slices that vote: the key slice and its neighbours, as far as the scan has them."""
     return tuple(offset for offset in (-step, 0, step) if 0 <= index + offset < n_slices)
@@ -74,7 +92,15 @@ def neighbour_step(ct: sitk.Image, neighbour_mm: float | None) -> int:
 def prepare(
     ct: sitk.Image, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> PreparedSlices:
-    """Cut, resample, window and normalise the slices that vote.
+    """Cut, window, resize and normalise the slices that vote; parameters and errors as of `resize`."""
+    slices = resize(ct, key, recipe, intensity=intensity, step=step)
+    return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
+
+
+def resize(
+    ct: sitk.Image, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
+) -> ResizedSlices:
+    """Cut, resample, window and resize the slices that vote.
 
     The result equals that of resampling the whole volume in plane; the cost does not depend on its length.
 
@@ -112,7 +138,8 @@ def prepare(
     size = _input_size(field, recipe)
     resized = np.stack([_resize(one, size, quantised=recipe.quantised) for one in slices])
     grid = geometry.resized_grid(native if recipe.spacing_mm is None else field, size)
-    return PreparedSlices(_normalised(resized, key.index, offsets, recipe), offsets, grid, native)
+    _require_anatomy(resized, key.index, offsets, recipe)
+    return ResizedSlices(resized, offsets, grid, native)
 
 
 def _check_field(native: sitk.Image) -> None:
@@ -173,8 +200,7 @@ def _resize(one: np.ndarray, size: tuple[int, int], *, quantised: bool) -> np.nd
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
 
-def _normalised(resized: np.ndarray, index: int, offsets: tuple[int, ...], recipe: Recipe) -> np.ndarray:
-    """(S, H, W) in 0..255 -> (S, 3, H, W)."""
+def _require_anatomy(resized: np.ndarray, index: int, offsets: tuple[int, ...], recipe: Recipe) -> None:
     for offset, one in zip(offsets, resized, strict=True):
         if one.max() - one.min() < 1e-3:
             raise InputError(
@@ -182,6 +208,10 @@ def _normalised(resized: np.ndarray, index: int, offsets: tuple[int, ...], recip
                 f"{recipe.window_hu[0]:g}..{recipe.window_hu[1]:g} HU; expected anatomy. Choose another key slice, and "
                 "check that the scan is an abdominal CT in HU."
             )
+
+
+def normalised(resized: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """(S, H, W) float32 in 0..255 -> (S, 3, H, W) float32: the last step before the network."""
     if recipe.normalisation == "imagenet":
         channels = np.repeat(resized[:, None] / np.float32(255), recipe.channels, axis=1)
         return (channels - IMAGENET_MEAN[:, None, None]) / IMAGENET_STD[:, None, None]

@@ -16,7 +16,7 @@ from GTRStagingLib.preprocess import PreparedSlices
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import StagingResult
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Its first number changes when a reader of the old form would be misled; the second when something is added."""
 
 

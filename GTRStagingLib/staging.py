@@ -17,6 +17,7 @@ from GTRStagingLib import device as devices
 from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.agreement import Agreement, agree
 from GTRStagingLib.attention import Alignment, Attention, attend
+from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.images import Scan
 from GTRStagingLib.keyslice import KeySlice
@@ -25,7 +26,7 @@ from GTRStagingLib.preprocess import PreparedSlices, body_mask, neighbour_step, 
 from GTRStagingLib.rois import Roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.voting import Prediction, vote
-from GTRStagingLib.weights import Model, ModelCard, probabilities
+from GTRStagingLib.weights import Model, probabilities
 
 CropCentre = Literal["image", "body"] | tuple[float, float]
 Progress = Callable[[str], None]
@@ -83,7 +84,7 @@ class StagingResult:
     attention_volume
         The same in the axis order of the input: each voxel is a voxel of the CT.
     features
-        (S, 2048) penultimate features (512 for depth 18).
+        (S, 2048) penultimate features (512 for depth 10 and 18).
     crop_shift
         (rows, columns) by which the centre crop was moved, in cells of 4 input pixels, as far as the image reaches.
     timings_s
@@ -186,7 +187,7 @@ def stage_case(
 
     with watch.step("key slice"):
         mask = None if tumour is None else geometry.onto_grid(tumour.mask, scan.image, resample=resample_roi)
-        key = _key_slice(scan, mask, key_slice)
+        key = keyslice.choose(scan.image, mask=mask, chosen=key_slice, named=scan.key_index)
 
     with watch.step("preparation"):
         step = neighbour_step(scan.image, neighbour_mm)
@@ -255,21 +256,6 @@ def stage_case(
         timings_s=watch.seconds,
         warnings=tuple(warnings),
     )
-
-
-def _key_slice(scan: Scan, mask: sitk.Image | None, chosen: KeySlice | None) -> KeySlice:
-    if chosen is None and mask is not None:
-        return keyslice.by_area(scan.image, mask)
-    if chosen is None and scan.key_index is not None:
-        chosen = keyslice.by_index(scan.image, scan.key_index)
-    if chosen is None and geometry.axial_size(scan.image)[2] == 1:
-        chosen = keyslice.by_index(scan.image, 0, chosen_by="only slice")
-    if chosen is None:
-        raise InputError(
-            f"No key slice was chosen among {geometry.axial_size(scan.image)[2]}; expected the slice that shows the "
-            "tumour best. Give --key-slice, --key-position-mm, or a --segmentation of the tumour."
-        )
-    return chosen if mask is None else keyslice.with_area(chosen, scan.image, mask)
 
 
 def _voting(mask: sitk.Image, key: KeySlice, slices: PreparedSlices, step: int) -> sitk.Image:

@@ -1,6 +1,7 @@
 """Models as folders: weights beside the card that says what they are, loaded without ever running their code.
 
-A model is `model.safetensors` and `card.json`; `checkpoints` makes them of published files.
+A model is `model.safetensors` and `card.json`, and where it was trained here `features.safetensors`; `checkpoints`
+makes models of published files.
 """
 
 import hashlib
@@ -9,25 +10,24 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from torchvision.models.resnet import BasicBlock
 
-from GTRStagingLib.errors import InputError, StagingError, WeightsError
+from GTRStagingLib.card import ModelCard
+from GTRStagingLib.errors import StagingError, WeightsError
 from GTRStagingLib.files import new_folder, sha256_of
-from GTRStagingLib.network import ATTENTION_LAYER, BLOCKS, Fusion, GTRNet
-from GTRStagingLib.recipe import GTR, Recipe, is_finite
-from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.network import BLOCKS, Fusion, GTRNet
+from GTRStagingLib.recipe import GTR
+from GTRStagingLib.stages import TStage
 
-Status = Literal["trained", "demonstration", "untrained"]
-
-WEIGHTS_FILE, CARD_FILE = "model.safetensors", "card.json"
+WEIGHTS_FILE, CARD_FILE, FEATURES_FILE = "model.safetensors", "card.json", "features.safetensors"
 UNTRAINED = "untrained"
 UNTRAINED_SEED = 20251
 SHIPPED = Path(__file__).parent / "models"
@@ -35,101 +35,6 @@ SHIPPED = Path(__file__).parent / "models"
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 """Number types that weights may be stored in; the network computes in its own."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model is, and what it is for.
-
-    Attributes
-    ----------
-    status
-        'untrained' and 'demonstration' models are named as such in every output.
-    depth, fusion
-        Of `GTRNet`.
-    recipe
-        The preprocessing it was trained with: nobody can pair the weights with another.
-    sha256
-        Of `model.safetensors`; for the built-in untrained model, of what would be written there.
-    temperature
-        The logits are divided by it before the softmax; 1 where it was not fitted.
-    """
-
-    name: str
-    status: Status
-    depth: int
-    fusion: Fusion
-    recipe: Recipe
-    sha256: str
-    provenance: str
-    trained_on: str
-    licence: str
-    intended_use: str = RESEARCH_USE_ONLY
-    citation: str = "Zheng et al., npj Digit Med 2025, doi:10.1038/s41746-025-02002-5"
-    stages: tuple[str, ...] = tuple(stage.name for stage in TStage)
-    attention_layer: str = ATTENTION_LAYER
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
-        wrong = {key: value for key in texts if not isinstance(value := getattr(self, key), str)}
-        if wrong or not self.name:
-            raise WeightsError(
-                f"Model card {self.name!r}: {wrong or 'no name'}; expected texts as {', '.join(texts)}, and a name "
-                "that is not empty."
-            )
-        if (
-            type(self.depth) is not int
-            or self.depth not in BLOCKS
-            or self.fusion not in get_args(Fusion)
-            or self.status not in get_args(Status)
-        ):
-            raise WeightsError(
-                f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}; "
-                f"expected one of {list(BLOCKS)}, {get_args(Fusion)}, {get_args(Status)}."
-            )
-        if tuple(self.stages) != tuple(stage.name for stage in TStage) or self.attention_layer != ATTENTION_LAYER:
-            raise WeightsError(
-                f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
-                f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
-            )
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256) or not is_finite(self.temperature) or self.temperature <= 0:
-            raise WeightsError(
-                f"Model card {self.name!r}: sha256 {self.sha256!r}, temperature {self.temperature!r}; expected 64 "
-                "lower-case hexadecimal digits and a positive, finite number."
-            )
-
-    @property
-    def warning(self) -> str | None:
-        """What every output must say of a model that has not learned from patients."""
-        if self.status == "untrained":
-            return f"Model '{self.name}' is UNTRAINED: its weights are random, and its stage means nothing."
-        if self.status == "demonstration":
-            return f"Model '{self.name}' is a DEMONSTRATION model that never saw a patient: its stage means nothing."
-        return None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "stages": list(self.stages)}
-
-    @classmethod
-    def from_json(cls, data: object) -> "ModelCard":
-        """A card from plain data; raises `WeightsError` where it is not valid."""
-        if not isinstance(data, Mapping):
-            raise WeightsError(
-                f"The model card is a {type(data).__name__}; expected an object. Import the model again."
-            )
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise WeightsError(
-                f"Model card with unknown fields {unknown}; expected among {sorted(known)}. Import the model again."
-            )
-        try:
-            recipe = Recipe.from_json(data["recipe"])
-            stages = tuple(data.get("stages", ()))
-            return cls(**{**data, "recipe": recipe, "stages": stages})
-        except (KeyError, TypeError, InputError) as error:
-            raise WeightsError(f"The model card is not valid: {error}. Import the model again.") from error
 
 
 @dataclass(frozen=True)
@@ -195,7 +100,7 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def load(name_or_folder: str) -> Model:
-    """A model by name or folder: hash first, then load.
+    """A model by name or folder: hash first, then load; float32, however it is stored.
 
     Raises
     ------
@@ -206,18 +111,51 @@ def load(name_or_folder: str) -> Model:
     if folder is None:
         return untrained()
     card = read_card(folder)
-    path = folder / WEIGHTS_FILE
+    return Model(card, network_with(_tensors(folder / WEIGHTS_FILE, card.sha256), card.depth, card.fusion))
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Where the penultimate features of the training slices lie: what a new case's can be held against.
+
+    Attributes
+    ----------
+    mean, covariance
+        (features,) and (features, features) float32; the sample covariance, singular where slices are fewer.
+    n
+        Slices.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    n: int
+
+
+def load_features(name_or_folder: str) -> FeatureStatistics | None:
+    """The feature statistics of a model, None where it has none; hash first, as with the weights."""
+    folder = locate(name_or_folder)
+    card = None if folder is None else read_card(folder)
+    if folder is None or card is None or card.features_sha256 is None:
+        return None
+    stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
+    try:
+        return FeatureStatistics(stored["mean"].numpy(), stored["covariance"].numpy(), int(stored["n"]))
+    except KeyError as error:
+        raise WeightsError(f"{folder / FEATURES_FILE} has no {error}; train or import the model again.") from error
+
+
+def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of that hash."""
     if not path.is_file():
         raise WeightsError(f"{path} is missing; expected it beside {CARD_FILE}. Import the model again.")
-    if (found := sha256_of(path)) != card.sha256:
+    if (found := sha256_of(path)) != sha256:
         raise WeightsError(
-            f"{path} has sha256 {found}; its card says {card.sha256}. The file was changed or damaged: import it again."
+            f"{path} has sha256 {found}; its card says {sha256}. The file was changed or damaged: import it again."
         )
     try:
-        state = safetensors.torch.load_file(path)
+        return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
-    return Model(card, network_with(state, card.depth, card.fusion))
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTRNet:
@@ -305,7 +243,7 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     would multiply their input to a point where the softmax has no digits left.
     """
     network = _seeded(depth, fusion, seed)
-    last_norm = rf"layer\d\.\d+\.bn{2 if depth == 18 else 3}\.weight"
+    last_norm = rf"layer\d\.\d+\.bn{2 if BLOCKS[depth][0] is BasicBlock else 3}\.weight"
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if re.search(last_norm, name):
@@ -332,25 +270,37 @@ def _seeded(depth: int, fusion: Fusion, seed: int) -> GTRNet:
         return GTRNet(depth, fusion)
 
 
-def save(model: Model, folder: Path) -> ModelCard:
-    """Write a model's folder, whole or not at all, and return its card with the file's hash.
+def save(model: Model, folder: Path, *, half: bool = False, features: FeatureStatistics | None = None) -> ModelCard:
+    """Write a model's folder, whole or not at all, and return its card with the files' hashes.
+
+    Parameters
+    ----------
+    half
+        Store the weights as float16, in half the space: each moves by up to 1 in 2,048 of itself.
+    features
+        Stored beside the weights.
 
     Raises
     ------
     WeightsError
-        If the folder exists, or cannot be written.
+        If the folder exists or cannot be written, or a weight is too large for float16.
     """
     if folder.exists():
         raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
     # Copies: tensors that share memory, as tied or expanded ones do, are refused by safetensors.
-    state = {k: v.clone(memory_format=torch.contiguous_format) for k, v in model.network.state_dict().items()}
+    state = halved(model.network) if half else model.network.state_dict()
+    state = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
     try:
         with new_folder(folder) as work:
             safetensors.torch.save_file(state, work / WEIGHTS_FILE)
             card = replace(model.card, sha256=sha256_of(work / WEIGHTS_FILE))
+            if features is not None:
+                _write_features(features, work / FEATURES_FILE)
+                card = replace(card, features_sha256=sha256_of(work / FEATURES_FILE))
             (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
-            # safetensors keeps its file to its owner; the card has the mode that the umask allows.
-            (work / WEIGHTS_FILE).chmod((work / CARD_FILE).stat().st_mode & 0o777)
+            # safetensors keeps its files to their owner; the card has the mode that the umask allows.
+            for path in work.iterdir():
+                path.chmod((work / CARD_FILE).stat().st_mode & 0o777)
     except (safetensors.SafetensorError, OSError) as error:
         needed = sum(tensor.nbytes for tensor in state.values())
         there = next(parent for parent in folder.absolute().parents if parent.exists())
@@ -360,6 +310,22 @@ def save(model: Model, folder: Path) -> ModelCard:
             "Nothing was left there."
         ) from error
     return card
+
+
+def _write_features(features: FeatureStatistics, path: Path) -> None:
+    arrays = {"mean": features.mean, "covariance": features.covariance, "n": np.array(features.n)}
+    stored = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+    safetensors.torch.save_file(stored, path)
+
+
+def halved(network: GTRNet) -> dict[str, Tensor]:
+    """The network's weights as float16, counters as they are; a `WeightsError` where one does not fit."""
+    state = {k: tensor.half() if tensor.is_floating_point() else tensor for k, tensor in network.state_dict().items()}
+    if large := {key for key, tensor in state.items() if not torch.isfinite(tensor).all()}:
+        raise WeightsError(
+            f"Weights above 65,504 in {_some(large)}; expected ones that float16 can hold. Leave --half out."
+        )
+    return state
 
 
 def verify(name_or_folder: str) -> ModelCard:

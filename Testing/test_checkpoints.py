@@ -154,11 +154,11 @@ def test_tensors_that_share_their_memory_are_imported(tmp_path):
 
 
 def test_depth_and_fusion_are_read_off_the_weights(tmp_path):
-    for fusion in ("none", "add", "concat"):
-        start = weights.untrained(18, fusion)
+    for fusion, depth in (("none", 18), ("add", 10), ("concat", 18)):
+        start = weights.untrained(depth, fusion)
         torch.save(start.network.state_dict(), tmp_path / f"{fusion}.pth")
         card, _ = checkpoints.import_checkpoint(tmp_path / f"{fusion}.pth", recipe=GTR, name=f"from-{fusion}")
-        assert (card.depth, card.fusion) == (18, fusion)
+        assert (card.depth, card.fusion) == (depth, fusion)
 
 
 class Hostile:
@@ -432,3 +432,8 @@ def test_imagenet_weights_of_another_hash_are_refused(tmp_path, monkeypatch):
     torch.save(a_resnet(classes=1000).state_dict(), cache / "resnet18-f37072fd.pth")
     with pytest.raises(WeightsError, match="expected one that begins with f37072fd"):
         checkpoints.import_imagenet(recipe=GTR, name="start", depth=18)
+
+
+def test_there_are_no_imagenet_weights_of_a_resnet10():
+    with pytest.raises(WeightsError, match="no ImageNet weights of ResNet-10"):
+        checkpoints.import_imagenet(recipe=GTR, name="start", depth=10)

@@ -8,6 +8,7 @@ from torch import nn
 from GTRStagingLib import weights
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.network import (
+    BLOCKS,
     CellGrid,
     GTRNet,
     classify,
@@ -21,13 +22,14 @@ PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float3
 
 def plain_twin(network):
     """torchvision's own ResNet with the same weights."""
-    plain = getattr(torchvision.models, f"resnet{network.depth}")(num_classes=4)
+    block, layers = BLOCKS[network.depth]  # torchvision names no ResNet-10
+    plain = torchvision.models.ResNet(block, layers, num_classes=4)
     own = {key: value for key, value in network.state_dict().items() if not key.startswith("detail.")}
     plain.load_state_dict(own, strict=True)
     return plain.eval()
 
 
-@pytest.mark.parametrize("depth", [18, 50, pytest.param(152, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [10, 18, 50, pytest.param(152, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fusion", ["none", "add", "concat"])
 def test_untouched_fusion_is_the_plain_resnet(depth, fusion):
     network = weights.untrained(depth, fusion).network
@@ -95,7 +97,7 @@ def test_pictures_that_are_not_square_pass(fusion):
     assert classify(network, np.zeros((1, 3, 224, 298), dtype=np.float32)).logits.shape == (1, 4)
 
 
-@pytest.mark.parametrize("depth", [18, 50, 152])
+@pytest.mark.parametrize("depth", [10, 18, 50, 152])
 def test_cells_are_centred_on_multiples_of_32(depth):
     with torch.device("meta"):
         assert receptive_centres(GTRNet(depth)) == CellGrid(step=32, first=0)

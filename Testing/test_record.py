@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import results
 
+from GTRStagingLib.card import ModelCard
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import SCHEMA_VERSION, schema, to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.weights import ModelCard
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,17 @@ def test_model_and_recipe_can_be_made_again_from_the_record():
     assert ModelCard.from_json(card) == result.model
     assert Recipe.from_json(record["provenance"]["recipe"]) == result.model.recipe
     assert record["provenance"]["weights_sha256"] == result.model.sha256
+
+
+def test_a_leaking_model_says_so_in_every_record(validator):
+    result = results.split_vote()  # by a trained model
+    assert result.model.warning is None
+    leaking = replace(result.model, leaking=True, training={"audit": {"leaks": 2}})
+    record = to_json(replace(result, model=leaking))
+    validator.validate(record)
+    assert "LEAKING" in record["model"]["warning"]
+    record["model"]["warning"] = None
+    assert not validator.is_valid(record)
 
 
 def test_what_is_undefined_is_null_and_says_why():

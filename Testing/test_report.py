@@ -169,8 +169,11 @@ def test_models_that_mean_nothing_are_loud_and_others_are_not_accused():
     assert page_of(results.with_roi()).words.count("UNTRAINED: its weights are random") == 3  # banner, list, foot
     demonstration = replace(results.with_roi().model, status="demonstration")
     assert "DEMONSTRATION MODEL" in page_of(replace(results.with_roi(), model=demonstration)).words
+    leaking = replace(results.split_vote(), model=replace(results.split_vote().model, leaking=True))
+    assert "LEAKING MODEL" in page_of(leaking).words
     words = page_of(results.split_vote()).words
     assert "UNTRAINED" not in words
+    assert "LEAKING" not in words
     assert "DEMONSTRATION" not in words
 
 

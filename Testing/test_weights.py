@@ -141,6 +141,10 @@ def damage(folder, what):
         card.write_text(json.dumps({**data, "status": "approved"}))
     elif what == "nested":
         card.write_text("[" * 100_000)
+    elif what == "no record":
+        card.write_text(json.dumps({**data, "training": "long"}))
+    elif what == "perhaps leaking":
+        card.write_text(json.dumps({**data, "leaking": "no"}))
     elif what == "no temperature":
         card.write_text(json.dumps({**data, "temperature": 0}))
 
@@ -157,6 +161,8 @@ DAMAGES = {
     "other stages": "T1 to T4 in this order",
     "unknown field": "unknown fields .'accuracy'",
     "unknown status": "'approved'",
+    "no record": "an object or null",
+    "perhaps leaking": "true or false",
     "no temperature": "positive, finite number",
     "nested": "cannot be read",
 }
@@ -224,3 +230,61 @@ def test_probabilities_are_the_softmax_at_the_cards_temperature(a_model):
         np.testing.assert_allclose(weights.probabilities(logits, card), expected, atol=1e-12)
     with pytest.raises(Exception, match="not finite"):
         weights.probabilities(np.array([[np.nan, 0, 0, 0]]), a_model.card)
+
+
+def test_half_the_space_and_nearly_the_same_weights(tmp_path):
+    model = weights.untrained(10)
+    whole, half = (weights.save(model, tmp_path / name, half=name == "half") for name in ("whole", "half"))
+    sizes = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")}
+    assert sizes["half"] < 0.51 * sizes["whole"]
+    assert sizes["half"] < 12e6  # what may be shipped
+    assert half.sha256 == sha256_of(tmp_path / "half" / "model.safetensors") != whole.sha256
+    loaded = weights.load(str(tmp_path / "half")).network.state_dict()
+    for key, value in model.network.state_dict().items():
+        assert loaded[key].dtype == value.dtype
+        assert torch.allclose(loaded[key], value, rtol=2**-11, atol=2**-24), key
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    model = weights.untrained(10)
+    model.network.bn1.running_var[3] = 1e5
+    with pytest.raises(WeightsError, match=r"above 65,504 in bn1.running_var.*--half"):
+        weights.save(model, tmp_path / "m", half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_feature_statistics_come_back_by_their_hash(tmp_path, a_model):
+    rng = np.random.default_rng(0)
+    kept = weights.FeatureStatistics(rng.normal(size=4).astype("f4"), rng.normal(size=(4, 4)).astype("f4"), 17)
+    card = weights.save(a_model, tmp_path / "m", features=kept)
+    assert weights.load(str(tmp_path / "m")).card == card
+    back = weights.load_features(str(tmp_path / "m"))
+    assert (back.mean == kept.mean).all()
+    assert (back.covariance == kept.covariance).all()
+    assert back.n == 17
+    path = tmp_path / "m" / "features.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="its card says"):
+        weights.load_features(str(tmp_path / "m"))
+    weights.save(a_model, tmp_path / "without")
+    assert weights.load_features(str(tmp_path / "without")) is weights.load_features("untrained") is None
+
+
+def test_a_card_of_before_training_existed_still_loads(tmp_path, a_model):
+    weights.save(a_model, tmp_path / "m")
+    path = tmp_path / "m" / "card.json"
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("leaking", "features_sha256", "training")}
+    path.write_text(json.dumps(old))
+    card = weights.load(str(tmp_path / "m")).card
+    assert (card.leaking, card.features_sha256, card.training) == (False, None, None)
+
+
+def test_a_leak_is_said_whatever_else_is(a_model):
+    from dataclasses import replace
+
+    trained = replace(a_model.card, status="trained")
+    assert trained.warning is None
+    assert "LEAKING" in replace(trained, leaking=True).warning
+    both = replace(a_model.card, status="demonstration", leaking=True).warning
+    assert "DEMONSTRATION" in both
+    assert "LEAKING" in both

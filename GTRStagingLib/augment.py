@@ -1,0 +1,82 @@
+"""Augmentation of training slices: flip, rotation, scaling and intensity, as the article names them.
+
+On the windowed slice in 0..255, before normalisation, with what is drawn in decided by a seed alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.utils import make_grid, save_image
+
+ROTATION_DEGREES, SCALES, SHIFT = 15.0, (0.9, 1.1), 0.05
+BRIGHTNESS, CONTRAST, GAMMAS = 0.15, 0.15, (0.8, 1.25)
+"""The article gives no numbers; these keep the organs in the field and the layers of the wall in sight."""
+
+
+def _randomly_bent(picture: Tensor) -> Tensor:
+    """A random gamma: brightness and contrast alone are what z-scoring takes out again, but for what they clip."""
+    low, high = GAMMAS
+    gamma = low * (high / low) ** torch.rand(()).item()
+    return v2.functional.adjust_gamma(picture, gamma)
+
+
+_TRANSFORM = v2.Compose(
+    [
+        v2.RandomHorizontalFlip(),
+        v2.RandomAffine(
+            ROTATION_DEGREES, translate=(SHIFT, SHIFT), scale=SCALES, interpolation=InterpolationMode.BILINEAR, fill=0.0
+        ),
+        v2.ColorJitter(brightness=BRIGHTNESS, contrast=CONTRAST),
+        v2.Lambda(_randomly_bent),
+    ]
+)
+
+
+def augmented(pixels: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """(H, W) float32 in 0..255 -> the same, transformed; the same numbers as `seed`, the same transformation.
+
+    The state of torch's random numbers is left as it was.
+    """
+    drawn = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1)
+    with _one_thread(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(drawn)
+        picture = torch.from_numpy(np.clip(pixels, 0, 255))[None] / 255
+        return (_TRANSFORM(picture)[0] * 255).numpy()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One slice is too little to share out: on a busy machine two threads wait for each other many times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def write_contact_sheet(slices: Sequence[np.ndarray], path: Path, *, seed: int = 0, variants: int = 7) -> None:
+    """Write a picture with a row for each slice: itself, and so many augmentations of it.
+
+    Parameters
+    ----------
+    slices
+        Each (H, W) float32 in 0..255, all of one size.
+    path
+        A file name that ends as pictures do (`.png`).
+    """
+    rows = [
+        [one, *(augmented(one, (seed, variant, position)) for variant in range(variants))]
+        for position, one in enumerate(slices)
+    ]
+    pictures = torch.from_numpy(np.stack([picture for row in rows for picture in row]))[:, None] / 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(make_grid(pictures, nrow=variants + 1, padding=4, pad_value=0.5), path)
+
+
+__all__ = ["augmented", "write_contact_sheet"]

@@ -1,0 +1,135 @@
+"""Model cards: what a model is, what it learned from, and what every output must say of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.network import ATTENTION_LAYER, BLOCKS, Fusion
+from GTRStagingLib.recipe import Recipe, is_finite
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+Status = Literal["trained", "demonstration", "untrained"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, and what it is for.
+
+    Attributes
+    ----------
+    status
+        'untrained' and 'demonstration' models are named as such in every output.
+    depth, fusion
+        Of `GTRNet`.
+    recipe
+        The preprocessing it was trained with: nobody can pair the weights with another.
+    sha256
+        Of `model.safetensors`; for the built-in untrained model, of what would be written there.
+    temperature
+        The logits are divided by it before the softmax; 1 where it was not fitted.
+    leaking
+        Whether patients stood on two sides of a split when it was trained, or the model that it started from was.
+    features_sha256
+        Of `features.safetensors`; None where there are no feature statistics.
+    training
+        The record that the training run wrote: data, options, seeds, metrics, versions, leak audit. None for models
+        that were not trained here.
+    """
+
+    name: str
+    status: Status
+    depth: int
+    fusion: Fusion
+    recipe: Recipe
+    sha256: str
+    provenance: str
+    trained_on: str
+    licence: str
+    intended_use: str = RESEARCH_USE_ONLY
+    citation: str = "Zheng et al., npj Digit Med 2025, doi:10.1038/s41746-025-02002-5"
+    stages: tuple[str, ...] = tuple(stage.name for stage in TStage)
+    attention_layer: str = ATTENTION_LAYER
+    temperature: float = 1.0
+    leaking: bool = False
+    features_sha256: str | None = None
+    training: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
+        wrong = {key: value for key in texts if not isinstance(value := getattr(self, key), str)}
+        if wrong or not self.name:
+            raise WeightsError(
+                f"Model card {self.name!r}: {wrong or 'no name'}; expected texts as {', '.join(texts)}, and a name "
+                "that is not empty."
+            )
+        if (
+            type(self.depth) is not int
+            or self.depth not in BLOCKS
+            or self.fusion not in get_args(Fusion)
+            or self.status not in get_args(Status)
+        ):
+            raise WeightsError(
+                f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}; "
+                f"expected one of {list(BLOCKS)}, {get_args(Fusion)}, {get_args(Status)}."
+            )
+        if tuple(self.stages) != tuple(stage.name for stage in TStage) or self.attention_layer != ATTENTION_LAYER:
+            raise WeightsError(
+                f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
+                f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
+            )
+        hashes = [hash_ for hash_ in (self.sha256, self.features_sha256) if hash_ is not None]
+        if (
+            not all(isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_) for hash_ in hashes)
+            or not is_finite(self.temperature)
+            or self.temperature <= 0
+        ):
+            raise WeightsError(
+                f"Model card {self.name!r}: sha256 {', '.join(map(repr, hashes))}, temperature {self.temperature!r}; "
+                "expected 64 lower-case hexadecimal digits and a positive, finite number."
+            )
+        if not isinstance(self.leaking, bool) or not isinstance(self.training, Mapping | None):
+            raise WeightsError(
+                f"Model card {self.name!r}: leaking {self.leaking!r}, training {type(self.training).__name__}; "
+                "expected true or false, and an object or null."
+            )
+
+    @property
+    def warning(self) -> str | None:
+        """What every output must say of a model that has not learned from patients, or not honestly."""
+        said = []
+        if self.status == "untrained":
+            said.append(f"Model '{self.name}' is UNTRAINED: its weights are random, and its stage means nothing.")
+        if self.status == "demonstration":
+            said.append(
+                f"Model '{self.name}' is a DEMONSTRATION model that never saw a patient: its stage means nothing."
+            )
+        if self.leaking:
+            said.append(
+                f"Model '{self.name}' was trained on a LEAKING cohort: what is said of its accuracy is too good."
+            )
+        return " ".join(said) or None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "stages": list(self.stages)}
+
+    @classmethod
+    def from_json(cls, data: object) -> "ModelCard":
+        """A card from plain data; raises `WeightsError` where it is not valid."""
+        if not isinstance(data, Mapping):
+            raise WeightsError(
+                f"The model card is a {type(data).__name__}; expected an object. Import the model again."
+            )
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise WeightsError(
+                f"Model card with unknown fields {unknown}; expected among {sorted(known)}. Import the model again."
+            )
+        try:
+            recipe = Recipe.from_json(data["recipe"])
+            stages = tuple(data.get("stages", ()))
+            return cls(**{**data, "recipe": recipe, "stages": stages})
+        except (KeyError, TypeError, InputError) as error:
+            raise WeightsError(f"The model card is not valid: {error}. Import the model again.") from error

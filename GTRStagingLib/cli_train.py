@@ -1,0 +1,151 @@
+"""`gtrstaging train`: its words, and what it says while it runs."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from GTRStagingLib.card import ModelCard
+
+DEPTHS, FUSIONS = (10, 18, 50, 152), ("none", "add", "concat")
+RECIPES = ("gtr", "paper", "released")
+"""Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of `gtrstaging`."""
+    train = commands.add_parser(
+        "train",
+        help="train a model on a cohort",
+        description=f"Train a model on a cohort with splits, and write its folder. {RESEARCH_USE_ONLY}",
+    )
+    train.set_defaults(run=_train)
+    train.add_argument("cohort", type=Path, help="cohort table with splits")
+    train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="folder of the new model; beside "
+                       "it MODEL_DIR-run, with checkpoints and metrics.csv")  # fmt: skip
+    train.add_argument("--resume", action="store_true", help="go on with the run beside MODEL_DIR, if there is one")
+    train.add_argument("--depth", type=int, choices=DEPTHS, default=152, help="of the ResNet (default: %(default)s)")
+    train.add_argument("--fusion", choices=FUSIONS, default="add", help="of its stem (default: %(default)s)")
+    train.add_argument("--recipe", choices=RECIPES, default="gtr", help="the preprocessing (default: %(default)s)")
+    train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="weights to start from: "
+                       "ImageNet's, random where they cannot be had (auto); or a model's, to fine-tune")  # fmt: skip
+    train.add_argument("--max-epochs", type=int, default=100, help="default: %(default)s")
+    train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after so many epochs without a "
+                       "lower validation loss (default: %(default)s)")  # fmt: skip
+    train.add_argument("--batch-size", type=int, default=32, help="slices, on each device (default: %(default)s)")
+    train.add_argument("--lr", type=float, default=1e-4, help="Adam's learning rate (default: %(default)s)")
+    train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    train.add_argument("--no-augment", action="store_true", help="leave the training slices as they are")
+    train.add_argument("--samples", type=Path, metavar="PICTURE.png", help="write a picture of augmented samples")
+    train.add_argument("--folds", type=int, metavar="K", help="K models, each validated on other patients")
+    train.add_argument("--allow-leakage", action="store_true", help="train although the cohort leaks; the model and "
+                       "every report made with it say so")  # fmt: skip
+    train.add_argument("--demonstration", action="store_true", help="the data are phantoms: the model says so")
+    train.add_argument("--half", action="store_true", help="store the weights in half the space (float16)")
+    train.add_argument("--cache", type=Path, metavar="DIR", help="folder of the prepared slices (default: yours)")
+    train.add_argument("--workers", type=int, metavar="N", help="processes that read, and that load and augment")
+    machine = train.add_argument_group("hardware", "passed on to Lightning's Trainer")
+    machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: %(default)s)")
+    machine.add_argument("--devices", default="1", help="a number, 'auto', or 0,1 by name (default: %(default)s)")
+    machine.add_argument("--num-nodes", type=int, default=1, help="default: %(default)s")
+    machine.add_argument("--strategy", default="auto", help="as in ddp (default: %(default)s)")
+    machine.add_argument("--precision", default="32-true", help="as in 16-mixed, bf16-mixed (default: %(default)s)")
+
+
+def _train(options: argparse.Namespace) -> None:
+    _require_extra()
+    from GTRStagingLib import recipe
+    from GTRStagingLib.cohort import read_cohort
+    from GTRStagingLib.crossval import train_folds
+    from GTRStagingLib.plan import Hardware, Plan
+    from GTRStagingLib.train import Telling, train
+
+    plan = Plan(
+        depth=options.depth,
+        fusion=options.fusion,
+        recipe=recipe.named(options.recipe),
+        init=options.init,
+        max_epochs=options.max_epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.lr,
+        patience=options.patience,
+        seed=options.seed,
+        augment=not options.no_augment,
+        half=options.half,
+        demonstration=options.demonstration,
+        allow_leakage=options.allow_leakage,
+    )
+    hardware = Hardware(
+        options.accelerator, options.devices, options.num_nodes, options.strategy, options.precision, options.workers
+    )
+    cohort = read_cohort(options.cohort)
+    with _reading_bar() as reading:
+        telling = Telling(say=_say, reading=reading, bar=sys.stdout.isatty())
+        if options.folds is not None:
+            cards = train_folds(
+                cohort, options.out, plan, hardware, k=options.folds, cache=options.cache, resume=options.resume,
+                telling=telling,
+            )  # fmt: skip
+        else:
+            card = train(
+                cohort, options.out, plan, hardware, cache=options.cache, resume=options.resume,
+                samples=options.samples, telling=telling,
+            )  # fmt: skip
+            cards = [] if card is None else [card]
+    for card in cards:
+        _print_summary(card, options.out.with_name(card.name))
+    if cards and options.folds is not None:
+        print(f"Folds      {options.out.with_name(options.out.name + '-folds.csv')}")
+    if cards:
+        print(RESEARCH_USE_ONLY)
+
+
+def _require_extra() -> None:
+    try:
+        import lightning  # noqa: F401
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"Training needs {error.name}: pip install 'gtrstaging[train]'.") from error
+
+
+def _say(sentence: str) -> None:
+    print(f"gtrstaging: {sentence}", file=sys.stderr)
+
+
+def _print_summary(card: "ModelCard", folder: Path) -> None:
+    record = card.training or {}
+    print(f"Model      {folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}")
+    print(f"Epochs     {record['epochs']}, the best of them {record['best_epoch']}, counted from 0")
+    print(f"Scaling    temperature {card.temperature:.3f}")
+    for split, found in record["metrics"].items():
+        right, auc = found["accuracy"], found["macro_auc"]
+        area = "not defined" if auc["value"] is None else f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
+        print(
+            f"{split.capitalize():<10} accuracy of {found['cases']} cases {right['value']:.3f} ({right['low']:.3f} to "
+            f"{right['high']:.3f}), macro AUC {area}, slice loss {found['slice_loss']:.4f}"
+        )
+    if card.warning:
+        print(f"WARNING    {card.warning}")
+
+
+@contextmanager
+def _reading_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar for the preparation of the slices on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from tqdm import tqdm  # Lightning needs it, too
+
+    with tqdm(desc="preparing slices", unit="case", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show

@@ -1,0 +1,67 @@
+"""Cross-validation by patient: several trainings, and a table of how well each did on the patients it never saw."""
+
+import csv
+import io
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from GTRStagingLib.card import ModelCard
+from GTRStagingLib.cohort import Cohort, folds
+from GTRStagingLib.files import whole_file
+from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.train import Telling, train
+
+COLUMNS = ("accuracy", "macro_auc", "slice_loss", "slice_accuracy")
+
+
+def train_folds(
+    cohort: Cohort,
+    out: Path,
+    plan: Plan,
+    hardware: Hardware = Hardware(),  # noqa: B008 (frozen)
+    *,
+    k: int,
+    cache: Path | None = None,
+    resume: bool = False,
+    telling: Telling = Telling(),  # noqa: B008 (frozen)
+) -> list[ModelCard]:
+    """Train `k` models, `OUT-fold1` and on, each validated on the patients that it did not learn from.
+
+    The cohort's 'test' cases take no part, and its other splits are not looked at. `OUT-folds.csv` has a row a fold,
+    then their mean and standard deviation. Parameters, and errors, as of `train`.
+    """
+    learning = Cohort(tuple(case for case in cohort.cases if case.split != "test"))
+    cards: list[ModelCard] = []
+    for number, (training, held_out) in enumerate(folds(learning, k, seed=plan.seed), 1):
+        fold = Cohort(training.cases + held_out.cases)
+        folder = out.with_name(f"{out.name}-fold{number}")
+        telling.say(f"Fold {number} of {k}: {len(training.cases)} cases to learn from, {len(held_out.cases)} held out.")
+        card = train(fold, folder, plan, hardware, cache=cache, resume=resume, telling=telling)
+        if card is not None:
+            cards.append(card)
+    if cards:
+        _write_table(cards, out.with_name(f"{out.name}-folds.csv"))
+    return cards
+
+
+def _write_table(cards: Sequence[ModelCard], path: Path) -> None:
+    rows = [_scores(card) for card in cards]
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["fold", *COLUMNS])
+    table.writerows([card.name, *row] for card, row in zip(cards, rows, strict=True))
+    defined = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
+    table.writerow(["mean", *(statistics.fmean(values) if values else None for values in defined)])
+    table.writerow(["sd", *(statistics.stdev(values) if len(values) > 1 else None for values in defined)])
+    with whole_file(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def _scores(card: ModelCard) -> list[float | None]:
+    """The validation scores of a trained card, without their intervals; None where not defined."""
+    found = (card.training or {})["metrics"]["validation"]
+    return [found[name]["value"] if isinstance(found[name], Mapping) else found[name] for name in COLUMNS]
+
+
+__all__ = ["train_folds"]

@@ -1,0 +1,360 @@
+"""The training loop, on Lightning's Trainer: it may be killed at any moment, and goes on from the last whole epoch.
+
+A run folder holds `last.ckpt` (weights, optimiser, loops and the history of all epochs), the weights of the best epoch
+as `best-EPOCH.safetensors`, and `metrics.csv`. They are written in an order in which every file that `last.ckpt` speaks
+of is there, whole, whenever the process dies. What an epoch does depends on seed and epoch alone, so that an epoch
+that is run again after a kill ends where it would have.
+"""
+
+import csv
+import importlib.util
+import io
+import logging
+import os
+import pickle
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from GTRStagingLib.errors import Cancelled, InputError, StagingError
+from GTRStagingLib.files import whole_file
+from GTRStagingLib.network import GTRNet
+from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.scores import SplitLogits, case_votes, slice_loss
+from GTRStagingLib.trainset import Sample, SliceSet, plain_loader, training_loader
+
+LAST, METRICS = "last.ckpt", "metrics.csv"
+
+History = list[dict[str, float]]
+"""One row an epoch: epoch, train_loss, val_loss, val_slice_accuracy, val_accuracy (of cases, by vote), seconds."""
+
+
+class Staging(LightningModule):
+    """GTRNet with Adam and cross-entropy; a validation that is the same on any number of devices."""
+
+    def __init__(self, network: GTRNet, plan: Plan, training: SliceSet, validation: SliceSet, workers: int) -> None:
+        super().__init__()
+        self.network, self.plan, self.workers = network, plan, workers
+        self.training_set, self.validation_set = training, validation
+        self.logits = torch.zeros(0)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """The rank's share; asked for when the ranks are known."""
+        return training_loader(
+            self.training_set,
+            batch_size=self.plan.batch_size,
+            seed=self.plan.seed,
+            rank=self.trainer.global_rank,
+            ranks=self.trainer.world_size,
+            workers=self.workers,
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """The rank's share."""
+        return plain_loader(
+            self.validation_set,
+            batch_size=self.plan.batch_size,
+            rank=self.trainer.global_rank,
+            ranks=self.trainer.world_size,
+            workers=self.workers,
+        )
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
+        """The loss of a batch."""
+        pixels, stages, _ = batch
+        loss = nn.functional.cross_entropy(self.network(_channels_last(pixels)), stages)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(stages))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Room for every slice's logits, whichever rank sees it."""
+        self.logits = torch.zeros(len(self.validation_set), 4, device=self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> None:
+        """Note the logits of a batch."""
+        pixels, _, index = batch
+        self.logits[index] = self.network(_channels_last(pixels)).float()
+
+    def on_validation_epoch_end(self) -> None:
+        """The metrics of the whole split: each slice was seen by one rank, and is zero on all others."""
+        logits = self.trainer.strategy.reduce(self.logits, reduce_op="sum").cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise StagingError(
+                f"The network's outputs are not finite in epoch {self.current_epoch}; expected numbers. The training "
+                "diverged: choose a lower --lr."
+            )
+        seen = split_logits(self.validation_set, logits)
+        self.log_dict(
+            {
+                "val_loss": slice_loss(seen),
+                "val_slice_accuracy": float((logits.argmax(axis=1) == seen.slice_stages).mean()),
+                "val_accuracy": float((case_votes(seen)[0] == seen.stages).mean()),
+            },
+            sync_dist=True,
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, as the article has it."""
+        return torch.optim.Adam(self.network.parameters(), lr=self.plan.learning_rate)
+
+
+class Keeper(Checkpoint):
+    """Keeps the run folder after each epoch, and stops the training when its patience is at an end."""
+
+    def __init__(self, run: Path, plan: Plan) -> None:
+        self.run, self.plan = run, plan
+        self.history: History = []
+        self.began = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know of the epochs before."""
+        return {"history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the history of an earlier process."""
+        self.history = list(state_dict["history"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Best weights first, then the checkpoint that speaks of them, then the rest."""
+        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        seconds = round(time.perf_counter() - self.began, 2)
+        self.history.append({"epoch": trainer.current_epoch, **values, "seconds": seconds})
+        best = best_epoch(self.history)
+        if trainer.is_global_zero and best == trainer.current_epoch:
+            state = {k: tensor.cpu().contiguous() for k, tensor in pl_module.network.state_dict().items()}  # type: ignore[union-attr]
+            with whole_file(_best(self.run, best)) as stream:
+                stream.write(safetensors.torch.save(state))
+        # Lightning moves a checkpoint from the temporary folder, which is no atomic step from another disk.
+        part = self.run / f"{LAST}.part"
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            part.replace(self.run / LAST)
+            write_metrics(self.history, self.run / METRICS)
+            for other in set(self.run.glob("best-*.safetensors")) - {_best(self.run, best)}:
+                other.unlink()
+        trainer.should_stop = trainer.should_stop or finished(self.history, self.plan)
+
+
+def fit(
+    network: GTRNet, training: SliceSet, validation: SliceSet, plan: Plan, hardware: Hardware, run: Path, *, bar: bool
+) -> History:
+    """Train until the plan's end, going on where `run` has a checkpoint, and return the epochs' metrics.
+
+    Parameters
+    ----------
+    network
+        At its initial weights; what becomes of it is in `run`.
+    run
+        An existing folder.
+    bar
+        Whether to draw a progress bar.
+
+    Raises
+    ------
+    InputError
+        If this machine has no such devices, or Lightning knows no such strategy or precision.
+    StagingError
+        If the training diverges.
+    Cancelled
+        If the user interrupts it; the run can be resumed.
+    """
+    last = run / LAST
+    if last.is_file() and finished(history := read_history(run), plan):
+        write_metrics(history, run / METRICS)  # a process may have died between the two
+        return history
+    network.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    with _quietly(), isolate_rng(), _settings_restored():
+        seed_everything(plan.seed, workers=True, verbose=False)
+        trainer = _trainer(plan, hardware, run, bar=bar)
+        module = Staging(network, plan, training, validation, loading_workers(hardware, trainer.strategy.root_device))
+        try:
+            trainer.fit(module, ckpt_path=last if last.is_file() else None)
+        except SystemExit as error:
+            raise Cancelled(f"Interrupted; --resume goes on from the last whole epoch in {run}.") from error
+    return read_history(run)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that speaks and writes, of however many Lightning or SLURM started."""
+    return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
+
+
+def loading_workers(hardware: Hardware, device: torch.device) -> int:
+    """Processes that load and augment: one keeps up with a CPU, a GPU wants more."""
+    if hardware.workers is not None:
+        return hardware.workers
+    return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def _trainer(plan: Plan, hardware: Hardware, run: Path, *, bar: bool) -> Trainer:
+    callbacks: list[Callback] = [Keeper(run, plan)]
+    if bar:
+        callbacks.append(TQDMProgressBar())
+    tensorboard = importlib.util.find_spec("tensorboard") is not None
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=int(hardware.devices) if hardware.devices.lstrip("-").isdigit() else hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=hardware.precision,  # type: ignore[arg-type]
+            max_epochs=plan.max_epochs,
+            callbacks=callbacks,
+            logger=TensorBoardLogger(run, name="", version="tensorboard") if tensorboard else False,
+            deterministic="warn",
+            benchmark=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_progress_bar=bar,
+            enable_model_summary=False,
+            default_root_dir=run,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"Lightning cannot train on accelerator {hardware.accelerator!r}, devices {hardware.devices!r}, strategy "
+            f"{hardware.strategy!r}, precision {hardware.precision!r}: {error}"
+        ) from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without Lightning's greetings and hints, of which none is about what the user asked for."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _settings_restored() -> Iterator[None]:
+    """Leave torch's switches and the environment as they were; Lightning sets them for its run."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    # It guards against reading memory before writing it, which we do not, by writing everything twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        os.environ.pop("PL_GLOBAL_SEED", None)
+        os.environ.pop("PL_SEED_WORKERS", None)
+
+
+# -- the run folder ------------------------------------------------------------------------------------------------
+
+
+def read_history(run: Path) -> History:
+    """The epochs so far, as the last checkpoint has them.
+
+    Raises
+    ------
+    StagingError
+        If the checkpoint cannot be read.
+    """
+    try:
+        checkpoint = torch.load(run / LAST, map_location="cpu", weights_only=True, mmap=True)
+        return list(checkpoint["callbacks"]["Keeper"]["history"])
+    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise StagingError(
+            f"{run / LAST} cannot be read ({error}); expected the checkpoint of an unfinished run. Remove {run} and "
+            "train again."
+        ) from error
+
+
+def best_epoch(history: History) -> int:
+    """The first epoch of the lowest validation loss."""
+    return int(min(history, key=lambda row: (row["val_loss"], row["epoch"]))["epoch"])
+
+
+def finished(history: History, plan: Plan) -> bool:
+    """Whether all epochs are done, or the last `patience` of them brought no improvement."""
+    return len(history) >= plan.max_epochs or len(history) - 1 - best_epoch(history) >= plan.patience
+
+
+def best_weights(history: History, run: Path) -> dict[str, Tensor]:
+    """The weights of the best epoch."""
+    return safetensors.torch.load_file(_best(run, best_epoch(history)))
+
+
+def clear(run: Path) -> None:
+    """Remove the checkpoints of a run whose model is written, and leave its records."""
+    for path in [*run.glob("best-*.safetensors"), *run.glob(f"{LAST}*")]:
+        path.unlink()
+
+
+def write_metrics(history: History, path: Path) -> None:
+    """One row an epoch, whole."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(history[0]))
+    table.writeheader()
+    table.writerows(history)
+    with whole_file(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def _best(run: Path, epoch: int) -> Path:
+    return run / f"best-{epoch:04d}.safetensors"
+
+
+# -- looking -------------------------------------------------------------------------------------------------------
+
+
+def look(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a network says of a set: (slices, 4) logits and (slices, features) features, float32."""
+    network = network.to(device).eval()
+    logits, features = [], []
+    with torch.no_grad():
+        for pixels, _, _ in plain_loader(samples, batch_size=batch_size):
+            outcome = network.head(network.feature_map(_channels_last(pixels.to(device))))
+            logits.append(outcome[0].cpu())
+            features.append(outcome[1].cpu())
+    return torch.cat(logits).numpy(), torch.cat(features).numpy()
+
+
+def split_logits(samples: SliceSet, logits: np.ndarray) -> SplitLogits:
+    """A set's logits, with what each slice belongs to."""
+    return SplitLogits(
+        logits=logits,
+        case=np.array([case for case, _ in samples.places]),
+        offsets=np.array([samples.cases[case].offsets[place] for case, place in samples.places]),
+        stages=np.array([int(one.stage) for one in samples.cases]),
+        patients=[one.case.patient_id for one in samples.cases],
+    )
+
+
+def _channels_last(pixels: Tensor) -> Tensor:
+    """The order in which convolutions are quickest (`benchmarks/training.py`)."""
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+__all__ = [
+    "Keeper", "Staging", "best_epoch", "best_weights", "clear", "finished", "fit", "is_main_process", "look",
+    "read_history", "split_logits",
+]  # fmt: skip

@@ -1,0 +1,113 @@
+"""What a training run is to do, as data: recorded when it begins, and held against when it is taken up again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, get_args
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.network import BLOCKS, Fusion
+from GTRStagingLib.recipe import GTR, Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the outcome of a training: the same plan, data and device give the same numbers.
+
+    Attributes
+    ----------
+    depth, fusion
+        Of `GTRNet`.
+    recipe
+        The preprocessing, which the model keeps for good.
+    init
+        'auto': ImageNet's weights if they can be had, else random ones; 'imagenet', 'random'; or a model's name or
+        folder, to fine-tune it.
+    learning_rate
+        Of Adam.
+    patience
+        Epochs without a lower validation loss after which it stops.
+    augment
+        Flip, rotate, scale and change intensities of the training slices.
+    half
+        Store the weights as float16.
+    demonstration
+        The data are phantoms: the model's status is 'demonstration'.
+    allow_leakage
+        Train although patients stand on two sides of a split; the model says so ever after.
+    """
+
+    depth: int = 152
+    fusion: Fusion = "add"
+    recipe: Recipe = GTR
+    init: str = "auto"
+    max_epochs: int = 100
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    patience: int = 10
+    seed: int = 0
+    augment: bool = True
+    half: bool = False
+    demonstration: bool = False
+    allow_leakage: bool = False
+
+    def __post_init__(self) -> None:
+        if self.depth not in BLOCKS or self.fusion not in get_args(Fusion):
+            raise InputError(
+                f"Depth {self.depth!r} and fusion {self.fusion!r}; expected a depth of {', '.join(map(str, BLOCKS))} "
+                f"and a fusion of {', '.join(get_args(Fusion))}."
+            )
+        for name in ("max_epochs", "batch_size", "patience", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} {getattr(self, name)!r}; expected a positive number.")
+        if self.batch_size == 1 or not 0 <= self.seed < 2**32:
+            raise InputError(
+                f"Batches of {self.batch_size}, seed {self.seed}; expected at least 2 slices, which batch norms need, "
+                "and a seed from 0 to 2^32 - 1."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as JSON gives it back."""
+        recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in self.recipe.to_json().items()}
+        return {**asdict(self), "recipe": recipe}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Plan":
+        """The plan of a run folder."""
+        return cls(**{**data, "recipe": Recipe.from_json(data["recipe"])})
+
+    def differences(self, other: "Plan") -> list[str]:
+        """What sets another plan apart, as 'option: here, there'."""
+        pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        return [
+            f"{name}: {getattr(mine, 'name', mine)}, {getattr(its, 'name', its)}"
+            for name, mine, its in pairs
+            if mine != its
+        ]
+
+    def with_seed(self, seed: int) -> "Plan":
+        """The same plan with another seed."""
+        return replace(self, seed=seed)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a training runs; passed on to Lightning's `Trainer`, which knows what they may be.
+
+    Attributes
+    ----------
+    accelerator, devices, num_nodes, strategy, precision
+        As `Trainer` has them.
+    workers
+        Processes that read volumes, and that load and augment slices; None: one a core to read, and to load one with a
+        CPU and up to eight with a GPU.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "1"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    workers: int | None = None
+
+
+__all__ = ["Hardware", "Plan"]

@@ -1,0 +1,215 @@
+"""The slices that a cohort's cases vote with, prepared once and kept on disk by content and recipe.
+
+Two kinds of files. `slices/KEY.npy` holds a case's resized slices, (S, H, W) float32 in 0..255: KEY is the sha256 of
+the scan's content, the recipe and the slices' indices, so that the same slices are never kept twice and never taken
+for others. float32, because a training sample without augmentation is then what inference sees, to the bit; float16
+would halve the 0.2 MB a slice, at an error of 1/16 grey level. `cases/TICKET.json` says which KEY a case has, so that
+no volume must be read to know: TICKET is the sha256 of what the case says (its paths, segment, key slice) and the
+recipe, and the file notes the size and time of change of every file that was read. Where one differs, the case is read
+anew; where the volumes are gone altogether, the ticket is believed, so that a cache can travel without them.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib import geometry, keyslice
+from GTRStagingLib.cohort import Case
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.files import whole_file
+from GTRStagingLib.images import read_scan
+from GTRStagingLib.preprocess import resize
+from GTRStagingLib.recipe import Recipe
+from GTRStagingLib.rois import read_roi
+from GTRStagingLib.stages import TStage
+
+CACHE_VERSION = 1
+"""Raise it when the preprocessing changes: older files are then no longer found."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A case and its slices on disk.
+
+    Attributes
+    ----------
+    path
+        `.npy` of (S, H, W) float32 in 0..255.
+    key
+        sha256 of the scan's content, the recipe and the slices' indices.
+    offsets
+        (S,) acquired slices from the key slice.
+    """
+
+    case: Case
+    path: Path
+    key: str
+    offsets: tuple[int, ...]
+
+    @property
+    def stage(self) -> TStage:
+        """The case's stage, which training cannot do without."""
+        if self.case.stage is None:
+            raise InputError(f"Case {self.case.case_id} has no stage; expected one. Fill it in, or leave the case out.")
+        return self.case.stage
+
+    def slices(self) -> np.ndarray:
+        """(S, H, W) float32 in 0..255, read when touched."""
+        return np.load(self.path, mmap_mode="r")
+
+
+def default_folder() -> Path:
+    """`$GTRSTAGING_CACHE`, or `gtrstaging` under the user's cache folder."""
+    if chosen := os.environ.get("GTRSTAGING_CACHE"):
+        return Path(chosen)
+    cache = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "gtrstaging"
+
+
+def cached(
+    cases: Sequence[Case],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    workers: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> tuple[CachedCase, ...]:
+    """The cases' slices, prepared where the cache has them not; in the cases' order.
+
+    Safe for several processes on one folder at once: what two of them prepare is the same, and whole when it is there.
+
+    Parameters
+    ----------
+    workers
+        Processes that read and prepare; 0 does it in this one. They are spawned: a script that calls this needs its
+        `if __name__ == "__main__"`.
+    progress
+        Called with the cases done so far and their number.
+
+    Raises
+    ------
+    InputError
+        If any case cannot be prepared; it names them all, and what is prepared already stays.
+    """
+    for name in ("slices", "cases"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    found = [_lookup(case, recipe, folder) for case in cases]
+    todo = [position for position, one in enumerate(found) if one is None]
+    progress(len(cases) - len(todo), len(cases))
+    failures = []
+    outcomes = _prepared([(cases[position], recipe, folder) for position in todo], workers)
+    for count, (position, outcome) in enumerate(zip(todo, outcomes, strict=True), 1):
+        if isinstance(outcome, str):
+            failures.append(f"{cases[position].case_id}: {outcome}")
+        else:
+            found[position] = outcome
+        progress(len(cases) - len(todo) + count, len(cases))
+    if failures:
+        more = f" (and {len(failures) - 5} more)" if len(failures) > 5 else ""
+        raise InputError(
+            f"{len(failures)} of {len(cases)} cases cannot be prepared; expected all of them. Mend them, or take them "
+            f"out of the cohort: {'; '.join(failures[:5])}{more}"
+        )
+    return tuple(one for one in found if one is not None)
+
+
+Task = tuple[Case, Recipe, Path]
+
+
+def _prepared(tasks: Sequence[Task], workers: int) -> Iterator[CachedCase | str]:
+    """Each task's case, or why it cannot be had; in order."""
+    if workers < 1 or len(tasks) < 2:
+        yield from map(_prepare, tasks)
+        return
+    # Spawned, because a process that has threads (torch's, ITK's) cannot be forked safely.
+    with ProcessPoolExecutor(
+        min(workers, len(tasks)), multiprocessing.get_context("spawn"), initializer=_one_thread
+    ) as pool:
+        yield from pool.map(_prepare, tasks, chunksize=1)
+
+
+def _one_thread() -> None:
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _prepare(task: Task) -> CachedCase | str:
+    case, recipe, folder = task
+    try:
+        return _read(case, recipe, folder)
+    except StagingError as error:
+        return str(error)
+
+
+def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
+    """Read the volumes, prepare the slices as inference does, and keep them."""
+    seen = _fingerprint(case)  # before reading: a file that changes meanwhile is read anew next time
+    scan = read_scan(case.image)
+    chosen = None if case.key_slice is None else keyslice.by_index(scan.image, case.key_slice)
+    mask = None
+    if chosen is None and case.roi is not None:
+        mask = geometry.onto_grid(read_roi(case.roi, segment=case.segment).mask, scan.image)
+    index = keyslice.choose(scan.image, mask=mask, chosen=chosen, named=scan.key_index)
+    slices = resize(scan.image, index, recipe, intensity=scan.intensity)
+    key = _sha256([CACHE_VERSION, scan.digest, recipe.to_json(), index.index, slices.offsets])
+    path = folder / "slices" / f"{key}.npy"
+    with whole_file(path) as stream:
+        np.save(stream, slices.pixels)
+    ticket = {"key": key, "offsets": slices.offsets, "bytes": path.stat().st_size, "files": seen}
+    with whole_file(_ticket(case, recipe, folder)) as stream:
+        stream.write(json.dumps(ticket).encode())
+    return CachedCase(case, path, key, slices.offsets)
+
+
+def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
+    """The case as the cache has it; None where it must be read."""
+    try:
+        ticket = json.loads(_ticket(case, recipe, folder).read_bytes())
+        path = folder / "slices" / f"{ticket['key']}.npy"
+        whole = path.stat().st_size == ticket["bytes"]
+    except (OSError, ValueError, KeyError):
+        return None
+    if not whole or (case.image.exists() and _fingerprint(case) != ticket["files"]):
+        return None
+    return CachedCase(case, path, ticket["key"], tuple(ticket["offsets"]))
+
+
+def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
+    roi = None if case.roi is None else str(case.roi.absolute())
+    said = [CACHE_VERSION, str(case.image.absolute()), roi, case.segment, case.key_slice, recipe.to_json()]
+    return folder / "cases" / f"{_sha256(said)}.json"
+
+
+def _fingerprint(case: Case) -> list[list[Any]]:
+    """[name, size, time of change in ns] of every file that the case is read from."""
+    files = list(_files(case.image))
+    if case.key_slice is None and case.roi is not None:
+        files += _files(case.roi)
+    return [[path.name, stat.st_size, stat.st_mtime_ns] for path in files for stat in (path.stat(),)]
+
+
+def _files(path: Path) -> Iterable[Path]:
+    if path.is_dir():
+        return sorted(one for one in path.rglob("*") if one.is_file())
+    if path.suffix.lower() in (".mhd", ".nhdr"):  # the voxels lie in a file beside the header
+        return sorted(path.parent.glob(f"{path.stem}.*"))
+    beside = [path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01")]
+    neighbours = beside if path.suffix.lower() == ".png" else []
+    return [one for one in (path, *neighbours) if one.is_file()]
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+__all__ = ["CACHE_VERSION", "CachedCase", "cached", "default_folder"]

@@ -1,0 +1,365 @@
+"""From a cohort to a model folder: audited, cached, trained, calibrated, and described by the run itself."""
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from GTRStagingLib import checkpoints, fitting, weights
+from GTRStagingLib import device as devices
+from GTRStagingLib.audit import audit
+from GTRStagingLib.augment import write_contact_sheet
+from GTRStagingLib.card import ModelCard
+from GTRStagingLib.cohort import Cohort
+from GTRStagingLib.errors import InputError, LeakageError, WeightsError
+from GTRStagingLib.files import whole_file
+from GTRStagingLib.network import GTRNet
+from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.scores import fitted_temperature, scores
+from GTRStagingLib.slicecache import CachedCase, Progress, cached, default_folder
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import versions
+from GTRStagingLib.trainset import SliceSet
+
+SPLITS = ("training", "validation", "test")
+RECORD = "run.json"
+"""In the run folder: the plan, the data and their audit, as they were when the run began."""
+
+SHEET_ROWS = 6
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How a training tells what it does; the library itself neither prints nor draws.
+
+    Attributes
+    ----------
+    say
+        Called with a sentence that the user should read.
+    reading
+        Called with the cases prepared so far, and their number.
+    bar
+        Whether Lightning draws a progress bar.
+    """
+
+    say: Callable[[str], None] = lambda sentence: None
+    reading: Progress = lambda done, total: None
+    bar: bool = False
+
+
+def train(
+    cohort: Cohort,
+    out: Path,
+    plan: Plan,
+    hardware: Hardware = Hardware(),  # noqa: B008 (frozen)
+    *,
+    cache: Path | None = None,
+    resume: bool = False,
+    samples: Path | None = None,
+    telling: Telling = Telling(),
+) -> ModelCard | None:
+    """Train a model on a cohort with splits, and write its folder, whole or not at all.
+
+    Parameters
+    ----------
+    cohort
+        Its 'train' cases are learned from, its 'validation' cases decide when to stop and the temperature, its 'test'
+        cases, if any, are scored at the end and decide nothing.
+    out
+        The model's folder; `OUT-run` beside it holds checkpoints, metrics and the record of the run.
+    cache
+        Folder of the prepared slices; `slicecache.default_folder()` if not given.
+    resume
+        Go on with the run in `OUT-run`; begin one where there is none, and leave a model that is whole alone.
+    samples
+        Write a picture of augmented samples there.
+
+    Returns
+    -------
+    The model's card; None in the other processes of a run on several devices.
+
+    Raises
+    ------
+    InputError
+        If the cohort lacks splits, a case cannot be prepared, or a run is taken up with another plan or cohort.
+    LeakageError
+        If patients stand on two sides of a split, unless the plan allows it.
+    WeightsError
+        If the model's folder exists, or the initial weights cannot be had.
+    """
+    run = out.with_name(f"{out.name}-run")
+    main = fitting.is_main_process()
+    if main and (done := _finished(out, run, resume)):
+        telling.say(f"{out} is whole already; nothing was left to do.")
+        return done
+    _require_splits(cohort)
+    record = _recorded(run) if resume or not main else None
+    leaks = _audited(cohort, plan, telling) if record is None else record["audit"]
+    parts = _prepared(cohort, plan, cache or default_folder(), hardware, telling)
+    record = record or {
+        "plan": plan.to_json(),
+        "data": _data(parts),
+        "audit": leaks,
+        "versions": {**versions(), "lightning": version("lightning"), "scipy": version("scipy")},
+    }
+    _require_same(record, plan, _data(parts), run)
+    start, told = _initial(plan)
+    if told:
+        telling.say(told)
+    if main:
+        run.mkdir(parents=True, exist_ok=True)
+        with whole_file(run / RECORD) as stream:
+            stream.write((json.dumps(record, indent=2) + "\n").encode())
+    augmentation = plan.seed if plan.augment else None
+    sets = {name: SliceSet(cases, plan.recipe) for name, cases in parts.items()}
+    learning = SliceSet(parts["training"], plan.recipe, augmentation)
+    if main and samples is not None:
+        _write_samples(parts["training"], samples, plan)
+
+    history = fitting.fit(start.network, learning, sets["validation"], plan, hardware, run, bar=telling.bar)
+    if not main:
+        return None
+    network = weights.network_with(fitting.best_weights(history, run), plan.depth, plan.fusion)
+    if plan.half:  # what is measured is what is stored
+        network.load_state_dict(weights.halved(network))
+    card, features = _described(network, sets, plan, hardware, start.card, record, history, out.name)
+    card = weights.save(weights.Model(card, network), out, half=plan.half, features=features)
+    fitting.clear(run)
+    return card
+
+
+# -- before --------------------------------------------------------------------------------------------------------
+
+
+def _finished(out: Path, run: Path, resume: bool) -> ModelCard | None:
+    """The card of a model that an earlier process finished; an error where there is something else in the way."""
+    if out.exists():
+        if resume and (run / RECORD).is_file() and (out / weights.CARD_FILE).is_file():
+            fitting.clear(run)
+            return weights.read_card(out)
+        raise WeightsError(f"{out} exists; choose another --out, or remove it.")
+    if run.exists() and not resume:
+        raise InputError(f"{run} holds an unfinished run; expected none. Give --resume to go on, or remove it.")
+    return None
+
+
+def _require_splits(cohort: Cohort) -> None:
+    if unstaged := [case.case_id for case in cohort.cases if case.stage is None]:
+        raise InputError(
+            f"{len(unstaged)} cases have no stage ({', '.join(unstaged[:5])}); expected one in every case. Fill them "
+            "in, or leave these cases out."
+        )
+    counts = Counter(case.split for case in cohort.cases)
+    if not counts["train"] or not counts["validation"]:
+        found = ", ".join(f"{count} {split or 'without split'}" for split, count in counts.items())
+        raise InputError(
+            f"The cohort has {found or 'no case'}; expected cases in 'train' and 'validation'. Split it by patient: "
+            "gtrstaging cohort split."
+        )
+    if counts[None]:
+        without = [case.case_id for case in cohort.cases if case.split is None]
+        raise InputError(
+            f"{len(without)} cases have no split ({', '.join(without[:5])}); expected 'train', 'validation' or 'test'. "
+            "Split the cohort by patient: gtrstaging cohort split."
+        )
+
+
+def _audited(cohort: Cohort, plan: Plan, telling: Telling) -> dict[str, Any]:
+    """The audit's result as the card has it; a `LeakageError` where it finds leaks that nobody allowed.
+
+    Without the findings' examples: they name cases and patients, and a card travels with every result.
+    """
+    found = audit(cohort, content=True)
+    if not plan.allow_leakage:
+        try:
+            found.require_no_leak()
+        except LeakageError as error:
+            raise LeakageError(
+                f"{error} Or train with --allow-leakage, and the model and every report made with it will say so."
+            ) from error
+    for one in found.findings:
+        if one.severity != "note":
+            telling.say(f"{one.sentence} {one.remedy}")
+    return {
+        "ok": found.ok,
+        "leaks": len(found.leaks),
+        "findings": [{"severity": f.severity, "kind": f.kind, "sentence": f.sentence} for f in found.findings],
+    }
+
+
+def _prepared(
+    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, telling: Telling
+) -> dict[str, tuple[CachedCase, ...]]:
+    """The cases of each split, as the cache has them."""
+    workers = (os.cpu_count() or 1) if hardware.workers is None else hardware.workers
+    every = cached(cohort.cases, plan.recipe, cache, workers=workers, progress=telling.reading)
+    sizes = Counter(one.slices().shape[1:] for one in every)
+    if len(sizes) > 1:
+        raise InputError(
+            f"With recipe {plan.recipe.name!r} the slices have {len(sizes)} sizes ({', '.join(map(str, sizes))}); "
+            "expected one. Choose a recipe that makes a square field of them (gtr), or pictures of one shape."
+        )
+    split = {"training": "train", "validation": "validation", "test": "test"}
+    return {name: tuple(one for one in every if one.case.split == split[name]) for name in SPLITS}
+
+
+def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
+    """What was learned from, free of identifiers: counts, and a digest of every case's content, stage and split."""
+    said = sorted([c.case.case_id, c.case.patient_id, str(c.stage), s, c.key] for s, p in parts.items() for c in p)
+    return {
+        "digest": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
+        **{
+            name: {
+                "patients": len({one.case.patient_id for one in part}),
+                "cases": len(part),
+                "slices": sum(len(one.offsets) for one in part),
+                "stages": {str(stage): sum(one.stage == stage for one in part) for stage in TStage},
+            }
+            for name, part in parts.items()
+        },
+    }
+
+
+def _recorded(run: Path) -> dict[str, Any] | None:
+    """What an earlier process wrote of this run, or None where it came to nothing."""
+    path = run / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read ({error}); expected a run's record. Remove {run}.") from error
+    return record
+
+
+def _require_same(record: Mapping[str, Any], plan: Plan, data: Mapping[str, Any], run: Path) -> None:
+    """Raise where a run would be taken up with another plan or other data."""
+    if differences := Plan.from_json(record["plan"]).differences(plan):
+        raise InputError(
+            f"{run} was begun otherwise ({'; '.join(differences)}: then, now); expected the same options. Give those, "
+            "or remove the folder to begin anew."
+        )
+    if record["data"] != data:
+        raise InputError(
+            f"{run} was begun with other data (digest {record['data']['digest'][:12]}, now {data['digest'][:12]}); "
+            "expected the same cohort. Restore it, or remove the folder to begin anew."
+        )
+
+
+def _initial(plan: Plan) -> tuple[weights.Model, str | None]:
+    """The network that training starts from under a card that says so, and what the user should know of it."""
+    start = weights.untrained(plan.depth, plan.fusion, plan.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        network = GTRNet(plan.depth, plan.fusion)
+    he = weights.Model(replace(start.card, provenance="random weights (He et al. 2015)"), network)
+    if plan.init == "random":
+        return he, None
+    if plan.init not in ("auto", "imagenet"):
+        return _to_fine_tune(plan), None
+    try:
+        backbone = checkpoints.imagenet_state(plan.depth)
+    except WeightsError as error:
+        if plan.init == "imagenet":
+            raise
+        return he, f"Training starts from random weights. {error}"
+    state = {**network.state_dict(), **{k: tensor for k, tensor in backbone.items() if not k.startswith("fc.")}}
+    card = replace(start.card, provenance="ImageNet weights (torchvision, IMAGENET1K_V1) under a random head")
+    return weights.Model(card, weights.network_with(state, plan.depth, plan.fusion)), None
+
+
+def _to_fine_tune(plan: Plan) -> weights.Model:
+    model = weights.load(plan.init)
+    found = (model.card.depth, model.card.fusion, model.card.recipe)
+    if found != (plan.depth, plan.fusion, plan.recipe):
+        raise WeightsError(
+            f"Model {model.card.name!r} is a ResNet-{model.card.depth} of fusion {model.card.fusion!r} and recipe "
+            f"{model.card.recipe.name!r}; the training is to be {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. "
+            "Give it the model's own: --depth, --fusion, --recipe."
+        )
+    said = f"fine-tuned from {model.card.name!r}, weights sha256 {model.card.sha256}"
+    return weights.Model(replace(model.card, provenance=said), model.network)
+
+
+def _write_samples(cases: Sequence[CachedCase], path: Path, plan: Plan) -> None:
+    """The key slices of a few cases, spread over the split, and what augmentation makes of them."""
+    chosen = cases[:: max(1, len(cases) // SHEET_ROWS)][:SHEET_ROWS]
+    write_contact_sheet([np.array(one.slices()[one.offsets.index(0)]) for one in chosen], path, seed=plan.seed)
+
+
+# -- after ---------------------------------------------------------------------------------------------------------
+
+
+def _described(
+    network: GTRNet,
+    sets: Mapping[str, SliceSet],
+    plan: Plan,
+    hardware: Hardware,
+    start: ModelCard,
+    record: Mapping[str, Any],
+    history: fitting.History,
+    name: str,
+) -> tuple[ModelCard, weights.FeatureStatistics]:
+    """The card of the best epoch's network, and where its features lie; the network is left on the CPU."""
+    wanted = {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
+    where = devices.choose(wanted)
+    seen, features = {}, {}
+    for split, samples in sets.items():
+        if len(samples):
+            logits, features[split] = fitting.look(network, samples, where, plan.batch_size)
+            seen[split] = fitting.split_logits(samples, logits)
+    network.to("cpu", memory_format=torch.contiguous_format)
+    temperature = fitted_temperature(seen["validation"])
+    best = fitting.best_epoch(history)
+    # The validation split chose epoch and temperature; of the splits, the test alone says how good the model is.
+    metrics = {name: scores(seen[name], temperature, seed=plan.seed).to_json() for name in seen if name != "training"}
+    leaking = record["audit"]["leaks"] > 0 or start.leaking
+    training = {
+        "data": record["data"],
+        "audit": record["audit"],
+        "leakage_allowed": plan.allow_leakage,
+        "plan": {**plan.to_json(), "init": start.provenance},
+        "seed": plan.seed,
+        "epochs": len(history),
+        "best_epoch": best,
+        "best": history[best],
+        "metrics": metrics,
+        "versions": record["versions"],
+        "hardware": {**asdict(hardware), "measured_on": devices.describe(where)},
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    data = record["data"]["training"]
+    what = "phantoms" if plan.demonstration else "patients"
+    card = ModelCard(
+        name=name,
+        status="demonstration" if plan.demonstration else "trained",
+        depth=plan.depth,
+        fusion=plan.fusion,
+        recipe=plan.recipe,
+        sha256="0" * 64,  # of the file, once it is written
+        provenance=f"trained by gtrstaging {record['versions']['gtrstaging']}; start: {start.provenance}",
+        trained_on=f"{data['slices']} slices of {data['patients']} {what}, digest {record['data']['digest'][:12]}",
+        licence="Apache-2.0" if plan.demonstration else "not stated",
+        temperature=temperature,
+        leaking=leaking,
+        training=training,
+    )
+    learned = features["training"].astype(np.float64)
+    statistics_ = weights.FeatureStatistics(
+        mean=learned.mean(axis=0).astype(np.float32),
+        covariance=np.cov(learned, rowvar=False).astype(np.float32),
+        n=len(learned),
+    )
+    return card, statistics_
+
+
+__all__ = ["Telling", "train"]

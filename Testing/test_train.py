@@ -1,0 +1,407 @@
+"""Real trainings of a small network, killed and resumed; and what the model folder says of them."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from trainings import SMALL, a_cohort
+
+from GTRStagingLib import cli, fitting, slicecache, train, weights
+from GTRStagingLib.cohort import Cohort, write_cohort
+from GTRStagingLib.crossval import train_folds
+from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
+from GTRStagingLib.files import sha256_of
+from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.trainset import SliceSet
+
+PLAN = Plan(depth=10, recipe=SMALL, init="random", max_epochs=2, batch_size=8, learning_rate=1e-3, demonstration=True)
+HERE = Hardware(accelerator="cpu", workers=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """So small a network is slower on two threads, and on a busy machine many times so."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return a_cohort(tmp_path_factory.mktemp("volumes") / "c", 20, validation=8, test=4)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def made(cohort, cache, tmp_path_factory):
+    """A finished training: its folder, card, and what it said."""
+    said = []
+    folder = tmp_path_factory.mktemp("models") / "small"
+    telling = train.Telling(say=said.append)
+    card = train.train(cohort, folder, PLAN, HERE, cache=cache, telling=telling, samples=folder.parent / "samples.png")
+    return folder, card, said
+
+
+def metrics(folder):
+    """The epochs of a run, without the time that they took."""
+    with (folder.with_name(f"{folder.name}-run") / "metrics.csv").open() as stream:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(stream)]
+
+
+# -- killed and resumed --------------------------------------------------------------------------------------------
+
+
+def die_at(owner, name, calls):
+    """Replace a function by one whose so-manieth call is the process's end."""
+    wrapped, left = getattr(owner, name), [calls]
+
+    def deadly(*arguments, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return wrapped(*arguments, **options)
+
+    setattr(owner, name, deadly)
+
+
+def saved_but_not_moved(trainer, part):
+    part.write_bytes(b"half a checkpoint")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def a_training(where, cohort, cache, folder, plan, resume):
+    """A process of its own: `where` says at what moment it is killed."""
+    torch.set_num_threads(1)
+    if where == "preparing":
+        die_at(slicecache, "_read", 20)
+    elif where == "learning":
+        die_at(fitting.Staging, "training_step", 3)  # of 5 batches, or in the third epoch of one each
+    elif where == "validating":
+        die_at(fitting.Staging, "validation_step", 1)
+    elif where == "keeping":
+        fitting.Trainer.save_checkpoint = saved_but_not_moved
+    elif where == "recording":
+        die_at(fitting, "write_metrics", 1)
+    elif where == "describing":
+        die_at(train, "fitted_temperature", 1)
+    elif where == "writing":
+        die_at(weights.safetensors.torch, "save_file", 2)  # the features, after the weights
+    elif where == "clearing":
+        die_at(fitting, "clear", 1)
+    train.train(cohort, folder, plan, HERE, cache=cache, resume=resume)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """New processes in a moment: from a server that has imported everything and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["GTRStagingLib.train", "trainings"])
+    return context
+
+
+def exit_code(processes, *arguments):
+    process = processes.Process(target=a_training, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+KILLED = ("preparing", "learning", "validating", "keeping", "recording", "describing", "writing", "clearing")
+
+
+def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_path, processes):
+    """One epoch on 64 cases, on one device: metrics, temperature, weights and features are the same to the bit."""
+    cohort = a_cohort(tmp_path / "c", 64, validation=8)
+    plan = replace(PLAN, max_epochs=1, batch_size=32)
+    straight, broken = tmp_path / "straight" / "m", tmp_path / "broken" / "m"
+    assert exit_code(processes, "never", cohort, tmp_path / "cache 1", straight, plan, False) == 0
+    for where in KILLED:
+        assert exit_code(processes, where, cohort, tmp_path / "cache 2", broken, plan, True) == -signal.SIGKILL, where
+        assert broken.exists() == (where == "clearing")
+    assert exit_code(processes, "never", cohort, tmp_path / "cache 2", broken, plan, True) == 0
+    assert len(metrics(straight)) == 1
+    assert metrics(broken) == metrics(straight)
+    one, other = (weights.read_card(folder) for folder in (straight, broken))
+    assert (one.sha256, one.features_sha256, one.temperature) == (
+        other.sha256,
+        other.features_sha256,
+        other.temperature,
+    )
+    assert one.training["metrics"] == other.training["metrics"]
+    assert one.training["data"] == other.training["data"]
+    assert sorted(p.name for p in (tmp_path / "broken" / "m-run").iterdir()) == ["metrics.csv", "run.json"]
+
+
+def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(tmp_path, processes, cohort, cache):
+    """The best epoch lies before the kill, the stop after it: both must be known across processes."""
+    plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3)
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    assert exit_code(processes, "never", cohort, cache, straight, plan, False) == 0
+    assert exit_code(processes, "learning", cohort, cache, broken, plan, False) == -signal.SIGKILL
+    assert exit_code(processes, "keeping", cohort, cache, broken, plan, True) == -signal.SIGKILL
+    assert exit_code(processes, "never", cohort, cache, broken, plan, True) == 0
+    assert metrics(broken) == metrics(straight)
+    assert weights.read_card(broken).sha256 == weights.read_card(straight).sha256
+    losses = [float(row["val_loss"]) for row in metrics(straight)]
+    best = int(np.argmin(losses))
+    assert weights.read_card(straight).training["best_epoch"] == best
+    assert len(losses) == min(9, best + 1 + 2)
+
+
+def test_a_run_is_taken_up_as_it_was_begun_or_not_at_all(tmp_path, processes, cohort, cache):
+    folder, plan = tmp_path / "m", replace(PLAN, max_epochs=9, batch_size=16)
+    assert exit_code(processes, "learning", cohort, cache, folder, plan, False) == -signal.SIGKILL
+    with pytest.raises(InputError, match="unfinished run.*--resume"):
+        train.train(cohort, folder, plan, HERE, cache=cache)
+    other = replace(plan, learning_rate=1e-4, seed=1)
+    with pytest.raises(InputError, match=r"begun otherwise \(learning_rate: 0.001, 0.0001; seed: 0, 1"):
+        train.train(cohort, folder, other, HERE, cache=cache, resume=True)
+    with pytest.raises(InputError, match="begun with other data"):
+        train.train(Cohort(cohort.cases[:-1]), folder, plan, HERE, cache=cache, resume=True)
+    (tmp_path / "m-run" / "last.ckpt").write_bytes(b"damaged")
+    with pytest.raises(StagingError, match=r"last.ckpt cannot be read"):
+        train.train(cohort, folder, plan, HERE, cache=cache, resume=True)
+
+
+# -- what comes of it ----------------------------------------------------------------------------------------------
+
+
+def test_the_model_folder_describes_itself(made, cohort):
+    folder, card, _ = made
+    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "features.safetensors", "model.safetensors"]
+    model = weights.load(str(folder))
+    assert model.card == card == weights.ModelCard.from_json(json.loads(json.dumps(card.to_json())))
+    assert (card.status, card.depth, card.recipe, card.leaking) == ("demonstration", 10, SMALL, False)
+    record = card.training
+    assert record["data"]["training"] == {
+        "patients": 8, "cases": 8, "slices": 24, "stages": {"T1": 2, "T2": 2, "T3": 2, "T4": 2},
+    }  # fmt: skip
+    assert (record["seed"], record["epochs"], record["leakage_allowed"], record["audit"]["leaks"]) == (0, 2, False, 0)
+    assert set(record["metrics"]) == {"validation", "test"}
+    for name in ("gtrstaging", "torch", "lightning", "scipy"):
+        assert record["versions"][name]
+    assert (folder.parent / "samples.png").stat().st_size > 1000
+    text = json.dumps(card.to_json())
+    assert not any(case.patient_id in text or case.case_id in text or str(case.image) in text for case in cohort.cases)
+
+
+def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, cache):
+    """Recounted from the folder: the best epoch's weights were kept, and nothing was measured on others."""
+    from GTRStagingLib.scores import fitted_temperature, scores
+
+    folder, card, _ = made
+    network = weights.load(str(folder)).network
+    for split, name in (("validation", "validation"), ("test", "test")):
+        of = [case for case in cohort.cases if case.split == split]
+        samples = SliceSet(slicecache.cached(of, SMALL, cache), SMALL)
+        logits, _ = fitting.look(network, samples, torch.device("cpu"), 16)
+        seen = fitting.split_logits(samples, logits)
+        found = scores(seen, card.temperature).to_json()
+        assert found["slice_loss"] == pytest.approx(card.training["metrics"][name]["slice_loss"], abs=1e-5)
+        assert found["accuracy"] == card.training["metrics"][name]["accuracy"]
+        if split == "validation":
+            assert fitted_temperature(seen) == pytest.approx(card.temperature, rel=1e-3)
+            assert float(metrics(folder)[card.training["best_epoch"]]["val_loss"]) == pytest.approx(
+                found["slice_loss"], abs=1e-5
+            )
+
+
+def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cache):
+    folder, _, _ = made
+    learned = [case for case in cohort.cases if case.split == "train"]
+    samples = SliceSet(slicecache.cached(learned, SMALL, cache), SMALL)
+    _, features = fitting.look(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
+    kept = weights.load_features(str(folder))
+    assert kept.n == 24
+    np.testing.assert_allclose(kept.mean, features.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(kept.covariance, np.cov(features, rowvar=False), atol=1e-5)
+
+
+def test_it_learns(tmp_path, cohort, cache):
+    """The tumour's size is the stage: a network that learns finds it in some epochs."""
+    plan = replace(PLAN, max_epochs=8, augment=False)
+    card = train.train(cohort, tmp_path / "m", plan, HERE, cache=cache)
+    losses = [float(row["train_loss"]) for row in metrics(tmp_path / "m")]
+    assert losses[-1] < 0.3 < losses[0]
+    assert card.training["best"]["val_loss"] < np.log(4)
+
+
+def test_the_run_leaves_torch_as_it_was(tmp_path, cohort, cache):
+    state, deterministic = torch.random.get_rng_state(), torch.are_deterministic_algorithms_enabled()
+    environment = {key: value for key, value in os.environ.items() if key.startswith("PL_")}
+    train.train(cohort, tmp_path / "m", replace(PLAN, max_epochs=1), HERE, cache=cache)
+    assert (torch.random.get_rng_state() == state).all()
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert {key: value for key, value in os.environ.items() if key.startswith("PL_")} == environment
+
+
+# -- where it starts from ------------------------------------------------------------------------------------------
+
+
+def test_fine_tuning_starts_from_the_models_weights(tmp_path, made, cohort, cache):
+    folder, card, _ = made
+    plan = replace(PLAN, init=str(folder), max_epochs=1, learning_rate=1e-9)  # it hardly moves
+    tuned = train.train(cohort, tmp_path / "tuned", plan, HERE, cache=cache)
+    assert card.sha256 in tuned.provenance
+    before, after = (weights.load(str(f)).network.state_dict() for f in (folder, tmp_path / "tuned"))
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before if k.endswith("weight"))
+    for change in ({"depth": 18}, {"fusion": "none"}, {"recipe": replace(SMALL, spacing_mm=3.0)}):
+        with pytest.raises(WeightsError, match="Give it the model's own"):
+            train.train(cohort, tmp_path / "other", replace(plan, **change), HERE, cache=cache)
+    assert not (tmp_path / "other-run").exists()
+
+
+def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, cohort, cache):
+    said = []
+    plan = replace(PLAN, init="auto", max_epochs=1)
+    card = train.train(cohort, tmp_path / "m", plan, HERE, cache=cache, telling=train.Telling(say=said.append))
+    assert any("starts from random weights" in text and "no ImageNet weights of ResNet-10" in text for text in said)
+    assert "random weights" in card.provenance
+    with pytest.raises(WeightsError, match="no ImageNet weights"):
+        train.train(cohort, tmp_path / "n", replace(plan, init="imagenet"), HERE, cache=cache)
+
+
+# -- leaks and other faults ----------------------------------------------------------------------------------------
+
+
+def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort, cache):
+    shared = replace(cohort.cases[-5], patient_id=cohort.cases[0].patient_id)
+    leaking = Cohort((*cohort.cases[:-5], shared, *cohort.cases[-4:]))
+    with pytest.raises(LeakageError, match="leaks.*--allow-leakage"):
+        train.train(leaking, tmp_path / "m", PLAN, HERE, cache=cache)
+    assert not list(tmp_path.iterdir())
+    allowed = replace(PLAN, allow_leakage=True, max_epochs=1, demonstration=False)
+    card = train.train(leaking, tmp_path / "m", allowed, HERE, cache=cache)
+    assert card.leaking
+    assert card.training["leakage_allowed"]
+    assert card.training["audit"]["leaks"] >= 1
+    assert "LEAKING" in weights.load(str(tmp_path / "m")).card.warning
+    # What starts from it inherits it, however clean its own cohort.
+    tuned = replace(PLAN, init=str(tmp_path / "m"), max_epochs=1)
+    assert train.train(cohort, tmp_path / "tuned", tuned, HERE, cache=cache).leaking
+
+
+def test_cohorts_that_cannot_be_trained_on(tmp_path, cohort, cache):
+    faults = {
+        "expected cases in 'train' and 'validation'.*gtrstaging cohort split": [
+            replace(c, split="train") for c in cohort.cases
+        ],
+        "1 cases have no split .case0.": [replace(cohort.cases[0], split=None), *cohort.cases[1:]],
+        "1 cases have no stage .case0.": [replace(cohort.cases[0], stage=None), *cohort.cases[1:]],
+    }
+    for message, cases in faults.items():
+        with pytest.raises(InputError, match=message):
+            train.train(Cohort(tuple(cases)), tmp_path / "m", PLAN, HERE, cache=cache)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_model_is_left_alone(made, cohort, cache):
+    folder, card, _ = made
+    with pytest.raises(WeightsError, match="exists"):
+        train.train(cohort, folder, PLAN, HERE, cache=cache)
+    assert train.train(cohort, folder, PLAN, HERE, cache=cache, resume=True) == card
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"depth": 11}, {"fusion": "sum"}, {"max_epochs": 0}, {"batch_size": 1}, {"learning_rate": -1.0}, {"seed": -1}],
+)
+def test_plans_that_make_no_sense(change):
+    with pytest.raises(InputError, match="expected"):
+        Plan(**change)
+    assert Plan.from_json(json.loads(json.dumps(PLAN.to_json()))) == PLAN
+
+
+@pytest.mark.parametrize("change", [{"accelerator": "abacus"}, {"strategy": "luck"}, {"devices": "0"}])
+def test_hardware_that_is_not_there(tmp_path, cohort, cache, change):
+    with pytest.raises(InputError, match="Lightning cannot train"):
+        train.train(cohort, tmp_path / "m", PLAN, replace(HERE, **change), cache=cache)
+
+
+def test_a_diverging_training_stops_with_a_reason(tmp_path, cohort, cache):
+    with pytest.raises(StagingError, match="diverged.*--lr"):
+        train.train(cohort, tmp_path / "m", replace(PLAN, learning_rate=1e30), HERE, cache=cache)
+
+
+# -- several at once -----------------------------------------------------------------------------------------------
+
+
+def test_folds_are_by_patient_and_make_a_table(tmp_path, cohort, cache):
+    plan = replace(PLAN, max_epochs=1)
+    cards = train_folds(cohort, tmp_path / "m", plan, HERE, k=2, cache=cache)
+    assert [card.name for card in cards] == ["m-fold1", "m-fold2"]
+    assert sum(card.training["data"]["validation"]["cases"] for card in cards) == 16  # all but the test cases
+    assert all(card.training["data"]["test"]["cases"] == 0 for card in cards)
+    with (tmp_path / "m-folds.csv").open() as stream:
+        rows = {row["fold"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["m-fold1", "m-fold2", "mean", "sd"]
+    losses = [float(rows[f"m-fold{i}"]["slice_loss"]) for i in (1, 2)]
+    assert float(rows["mean"]["slice_loss"]) == pytest.approx(np.mean(losses))
+    assert float(rows["sd"]["slice_loss"]) == pytest.approx(np.std(losses, ddof=1))
+    assert train_folds(cohort, tmp_path / "m", plan, HERE, k=2, cache=cache, resume=True) == cards
+
+
+def run(folder, *arguments):
+    command = [sys.executable, "-m", "GTRStagingLib", "train", str(folder / "cohort.csv"), "--cache", str(folder / "c"),
+               "--depth", "10", "--init", "random", "--max-epochs", "1", "--batch-size", "8", "--workers", "0",
+               "--accelerator", "cpu", *map(str, arguments)]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.fixture
+def a_table(tmp_path):
+    write_cohort(a_cohort(tmp_path / "c", 8), tmp_path / "cohort.csv")
+    return tmp_path
+
+
+def test_the_command_trains_a_small_model_in_half_the_space(a_table, capsys):
+    out = a_table / "tiny"
+    done = run(a_table, "--out", out, "--half", "--demonstration")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no word of Lightning's
+    assert "DEMONSTRATION" in done.stdout
+    assert (out / "model.safetensors").stat().st_size < 12e6
+    card = weights.verify(str(out))
+    assert card.recipe.name == "gtr"
+    assert card.sha256 == sha256_of(out / "model.safetensors")
+    assert cli.main(["train", str(a_table / "cohort.csv"), "--out", str(out), "--depth", "10"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"gtrstaging: {out} exists;")
+    assert told.err.count("\n") == 1
+
+
+def test_the_words_of_the_command_are_the_librarys():
+    """They are spelled out in the parser, so that `--help` imports nothing heavy."""
+    from GTRStagingLib import cli_train, network, recipe
+
+    assert set(cli_train.DEPTHS) == set(network.BLOCKS)
+    assert get_args(network.Fusion) == cli_train.FUSIONS
+    assert set(cli_train.RECIPES) == set(recipe.RECIPES)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_validate_every_slice_once(a_table):
+    """DDP with gloo on the CPU: the metrics are those of all ranks, and one of them writes the model."""
+    done = run(a_table, "--out", a_table / "m", "--devices", "2", "--strategy", "ddp")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Model ") == 1
+    card = weights.verify(str(a_table / "m"))
+    assert card.training["metrics"]["validation"]["cases"] == 4
+    # Recounted on one device from the stored weights.
+    (row,) = metrics(a_table / "m")
+    assert float(row["val_loss"]) == pytest.approx(card.training["metrics"]["validation"]["slice_loss"], abs=1e-4)

@@ -1,0 +1,172 @@
+"""The cache of slices, and the samples and order that training takes from it."""
+
+import os
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from trainings import SMALL, a_cohort
+
+from GTRStagingLib import keyslice, slicecache
+from GTRStagingLib.cohort import Cohort
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.images import read_scan
+from GTRStagingLib.preprocess import prepare
+from GTRStagingLib.recipe import GTR, RELEASED
+from GTRStagingLib.slicecache import cached
+from GTRStagingLib.trainset import SliceSet, plain_loader, training_loader
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return a_cohort(tmp_path_factory.mktemp("volumes") / "c", 6)
+
+
+@pytest.fixture(scope="module")
+def cases(cohort, tmp_path_factory):
+    return cached(cohort.cases, SMALL, tmp_path_factory.mktemp("cache"))
+
+
+# -- the cache -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "recipe", [SMALL, GTR, replace(RELEASED, input_size=32)], ids=lambda r: f"{r.name}{r.input_size}"
+)
+def test_an_unaugmented_sample_is_what_inference_sees_to_the_bit(cohort, tmp_path, recipe):
+    samples = SliceSet(cached(cohort.cases[:2], recipe, tmp_path), recipe)
+    found = [samples[7, index] for index in range(len(samples))]
+    expected = []
+    for case in cohort.cases[:2]:
+        scan = read_scan(case.image)
+        key = keyslice.by_index(scan.image, 2)  # where the tumour of either lies
+        expected += list(prepare(scan.image, key, recipe, intensity=scan.intensity).pixels)
+    assert len(found) == len(expected) == 6
+    for (pixels, stage, index), wanted in zip(found, expected, strict=True):
+        assert pixels.dtype == wanted.dtype
+        assert (pixels == wanted).all()
+        assert stage == int(cohort.cases[index // 3].stage)
+
+
+def test_a_second_run_reads_no_volume(tmp_path):
+    cohort = a_cohort(tmp_path / "c", 3)
+    first = cached(cohort.cases, SMALL, tmp_path / "cache")
+    for path in (tmp_path / "c").iterdir():
+        path.unlink()
+    assert cached(cohort.cases, SMALL, tmp_path / "cache") == first
+    assert SliceSet(first, SMALL)[0, 0][0].shape == (3, 32, 32)
+    with pytest.raises(InputError, match=r"3 of 3 cases cannot be prepared.*case0"):
+        cached(cohort.cases, replace(SMALL, window=(40.0, 400.0)), tmp_path / "cache")
+
+
+def test_what_changed_is_read_anew(tmp_path, monkeypatch):
+    cohort = a_cohort(tmp_path / "c", 2)
+    folder = tmp_path / "cache"
+    first = cached(cohort.cases, SMALL, folder)
+    read = []
+    reader = slicecache.read_scan
+    monkeypatch.setattr(slicecache, "read_scan", lambda path: read.append(path.name) or reader(path))
+    assert cached(cohort.cases, SMALL, folder) == first
+    assert read == []
+    (tmp_path / "c" / "1.nii.gz").write_bytes((tmp_path / "c" / "0.nii.gz").read_bytes())  # another patient's voxels
+    second = cached(cohort.cases, SMALL, folder)
+    assert read == ["1.nii.gz"]
+    assert second[0] == first[0]
+    assert second[1].key != first[1].key
+    assert (second[1].slices() == first[0].slices()).all()  # the same content and key slice: one file
+    assert second[1].key == first[0].key
+    roi = tmp_path / "c" / "1_roi.nii.gz"
+    os.utime(roi, ns=(1, 1))
+    assert cached(cohort.cases, SMALL, folder) == second
+    assert read == ["1.nii.gz"] * 2
+    elsewhere = replace(cohort.cases[0], key_slice=1)
+    assert cached([elsewhere], SMALL, folder)[0].key != first[0].key
+    assert cached([replace(cohort.cases[0], key_slice=3)], SMALL, folder)[0].offsets == (-1, 0)  # the uppermost slice
+
+
+def test_a_damaged_file_is_made_again(tmp_path):
+    cohort = a_cohort(tmp_path / "c", 1)
+    (first,) = cached(cohort.cases, SMALL, tmp_path / "cache")
+    whole = np.array(first.slices())
+    first.path.write_bytes(first.path.read_bytes()[:-8])
+    (again,) = cached(cohort.cases, SMALL, tmp_path / "cache")
+    assert (again.slices() == whole).all()
+    assert not list((tmp_path / "cache").rglob(".*"))
+
+
+def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
+    cohort = a_cohort(tmp_path / "c", 4)
+    bad = [replace(cohort.cases[1], key_slice=9), replace(cohort.cases[3], roi=None)]
+    with pytest.raises(InputError, match=r"2 of 3 cases.*case1: Key slice 9; .*case3: No key slice was chosen"):
+        cached([cohort.cases[0], *bad], SMALL, tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "slices").iterdir())) == 1
+
+
+def test_processes_give_the_same_as_one_does(cohort, cases, tmp_path):
+    told = []
+    found = cached(cohort.cases, SMALL, tmp_path, workers=2, progress=lambda done, total: told.append((done, total)))
+    assert [(one.key, one.offsets) for one in found] == [(one.key, one.offsets) for one in cases]
+    assert all((a.slices() == b.slices()).all() for a, b in zip(found, cases, strict=True))
+    assert told == [(done, 6) for done in range(7)]
+
+
+# -- samples and order ---------------------------------------------------------------------------------------------
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(cases):
+    samples = SliceSet(cases, SMALL, augment=1)
+    first = samples[4, 2][0]
+    samples[0, 0], samples[4, 3]
+    assert (samples[4, 2][0] == first).all()
+    assert (SliceSet(cases, SMALL, augment=1)[4, 2][0] == first).all()
+    for other in (samples[5, 2][0], SliceSet(cases, SMALL, augment=2)[4, 2][0], SliceSet(cases, SMALL)[4, 2][0]):
+        assert (other != first).any()
+
+
+def seen(loader, epoch=0):
+    if hasattr(loader.sampler, "set_epoch"):
+        loader.sampler.set_epoch(epoch)
+    return [index.tolist() for _, _, index in loader]
+
+
+def test_an_epoch_can_be_repeated_and_differs_from_others(cases):
+    samples = SliceSet(cases, SMALL, augment=0)
+
+    def loader(seed=3, workers=0):
+        return training_loader(samples, batch_size=6, seed=seed, workers=workers)
+
+    assert seen(loader(), 2) == seen(loader(), 2)
+    assert seen(loader(), 2) != seen(loader(), 3)
+    assert seen(loader(), 2) != seen(loader(seed=4), 2)
+    one, other = loader(), loader(workers=1)
+    for each in (one, other):
+        each.sampler.set_epoch(5)
+    for a, b in zip(one, other, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_every_slice_once_and_no_small_last_batch(cases):
+    samples = SliceSet(cases, SMALL)
+    assert len(samples) == 18
+    assert sorted(chain(*seen(training_loader(samples, batch_size=6, seed=0)))) == list(range(18))
+    assert [len(batch) for batch in seen(training_loader(samples, batch_size=8, seed=0))] == [8, 8]
+    assert [len(batch) for batch in seen(training_loader(samples, batch_size=32, seed=0))] == [18]
+    assert list(chain(*seen(plain_loader(samples, batch_size=8)))) == list(range(18))
+
+
+def test_ranks_share_the_slices(cases):
+    samples = SliceSet(cases[:5], SMALL)  # 15 slices, which two do not divide
+    learned = [list(chain(*seen(training_loader(samples, batch_size=4, seed=0, rank=r, ranks=2)))) for r in (0, 1)]
+    assert len(learned[0]) == len(learned[1]) == 8
+    assert set(learned[0]) | set(learned[1]) == set(range(15))
+    looked_at = [list(chain(*seen(plain_loader(samples, batch_size=4, rank=r, ranks=2)))) for r in (0, 1)]
+    assert sorted(looked_at[0] + looked_at[1]) == list(range(15))  # none twice: it would count twice
+
+
+def test_a_case_without_a_stage_cannot_be_learned_from(cohort, tmp_path):
+    unstaged = Cohort((replace(cohort.cases[0], stage=None),))
+    samples = SliceSet(cached(unstaged.cases, SMALL, tmp_path), SMALL)
+    with pytest.raises(InputError, match="case0 has no stage"):
+        samples[0, 0]

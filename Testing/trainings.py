@@ -1,0 +1,46 @@
+"""Small cohorts of phantom-like cases, as files: the later the stage, the larger the bright tumour."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from conftest import ct_like
+
+from GTRStagingLib.cohort import Case, Cohort
+from GTRStagingLib.recipe import Recipe
+from GTRStagingLib.stages import TStage
+
+SMALL = Recipe("gtr", spacing_mm=4.0, input_size=32)
+"""The default recipe at a seventh of its size, for trainings that take seconds."""
+
+
+def a_cohort(folder: Path, cases: int, *, validation: int = 4, test: int = 0) -> Cohort:
+    """A case a patient, stages in turn; the first ones are validated on, the last ones tested."""
+    folder.mkdir(parents=True)
+    made = []
+    for number in range(cases):
+        stage = TStage(number % 4)
+        ct = ct_like(shape=(4, 32, 32), spacing=(6.0, 6.0, 5.0), seed=number)
+        hu = sitk.GetArrayFromImage(ct)
+        hu[:, 10 : 13 + 2 * stage, 10:16] = 200
+        tumour = np.zeros(hu.shape, dtype=np.uint8)
+        tumour[2, 10 : 13 + 2 * stage, 10:16] = 1
+        image, roi = (folder / f"{number}{end}" for end in (".nii.gz", "_roi.nii.gz"))
+        for array, path in ((hu.astype(np.int16), image), (tumour, roi)):
+            volume = sitk.GetImageFromArray(array)
+            volume.CopyInformation(ct)
+            sitk.WriteImage(volume, str(path))
+        split = "validation" if number < validation else "test" if number >= cases - test else "train"
+        by_hand = number % 2 == 0
+        made.append(
+            Case(
+                case_id=f"case{number}",
+                patient_id=f"patient{number}",
+                image=image,
+                roi=None if by_hand else roi,
+                key_slice=2 if by_hand else None,
+                stage=stage,
+                split=split,
+            )
+        )
+    return Cohort(tuple(made))
