@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -59,9 +58,12 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _train(options: argparse.Namespace) -> None:
-    _require_extra()
     from GTRStagingLib import recipe
     from GTRStagingLib.cohort import read_cohort
+    from GTRStagingLib.extras import required
+
+    for module in ("lightning", "scipy"):
+        required(module, "Training needs", "train")
     from GTRStagingLib.crossval import train_folds
     from GTRStagingLib.plan import Hardware, Plan
     from GTRStagingLib.train import Telling, train
@@ -104,14 +106,6 @@ def _train(options: argparse.Namespace) -> None:
         print(f"Folds      {options.out.with_name(options.out.name + '-folds.csv')}")
     if cards:
         print(RESEARCH_USE_ONLY)
-
-
-def _require_extra() -> None:
-    try:
-        import lightning  # noqa: F401
-        import scipy  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"Training needs {error.name}: pip install 'gtrstaging[train]'.") from error
 
 
 def _say(sentence: str) -> None:

@@ -10,13 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from GTRStagingLib import extras
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.files import require_sayable
 from GTRStagingLib.stack import Plane, plane_of, some, stacked
@@ -222,10 +222,7 @@ def read_header(path: Path) -> Any:
 
 def required(module: str) -> Any:
     """Import a module of the optional part `dicom`."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(f"Reading this DICOM needs {module}: pip install 'gtrstaging[dicom]'.") from error
+    return extras.required(module, "Reading this DICOM needs", "dicom")
 
 
 def _grouped(headers: Iterable[Any]) -> tuple[DicomSeries, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.extras import required
 from GTRStagingLib.files import new_folder
 from GTRStagingLib.phantom import Phantom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -34,11 +35,8 @@ def write_dicom(phantom: Phantom, folder: Path) -> None:
     InputError
         If the folder exists and is not empty, or pydicom or highdicom is missing.
     """
-    try:
-        import highdicom  # noqa: F401
-        import pydicom  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"Writing DICOM needs {error.name}: pip install 'gtrstaging[dicom]'.") from error
+    for module in ("highdicom", "pydicom"):
+        required(module, "Writing DICOM needs", "dicom")
     _require_free(folder)
     with new_folder(folder) as work:
         (work / "ct").mkdir()

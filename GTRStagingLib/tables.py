@@ -6,10 +6,10 @@ Needs the optional part `cohort`; nothing of it is imported before a table is re
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from GTRStagingLib import extras
 from GTRStagingLib.cells import MISSING, text_of
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.files import replaced_files
@@ -30,10 +30,7 @@ class Table:
 
 def required(module: str) -> Any:
     """Import a module of the optional part `cohort`."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(f"Cohort tables need {error.name or module}: pip install 'gtrstaging[cohort]'.") from error
+    return extras.required(module, "Cohort tables need", "cohort")
 
 
 def read_table(path: Path) -> Table:

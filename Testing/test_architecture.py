@@ -14,7 +14,7 @@ MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
     {"__init__", "stages", "errors", "cells"},
-    {"files", "geometry", "voting", "recipe", "case_row"},
+    {"files", "extras", "geometry", "voting", "recipe", "case_row"},
     {"keyslice", "stack", "nifti", "tables", "phantom_anatomy", "phantom_scanner"},
     {"agreement", "preprocess", "dicom", "cohort", "findings"},
     {"images", "phantom", "partitions"},
