@@ -234,19 +234,18 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
     GeometryError
         If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
     """
-    target = axial_lps(reference)
-    # Towards the CT's axes, not towards L, P, S: near 45° the two could take different orders.
-    axial = _reordered(mask, _order_towards(mask, direction_matrix(target)))
-    places = np.argwhere(sitk.GetArrayViewFromImage(axial))[:, ::-1]
-    outside = int(np.count_nonzero(~_within(places, axial, target)))
+    # Towards the reference's own axes, in whatever order it has them: only the mask is ever reordered.
+    mask = _reordered(mask, _order_towards(mask, direction_matrix(reference)))
+    places = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
+    outside = int(np.count_nonzero(~_within(places, mask, reference)))
     if outside == len(places):
         raise GeometryError(
-            f"The ROI ({describe(axial)}) has no voxel inside the CT ({describe(target)}); expected it to overlap. "
+            f"The ROI ({describe(mask)}) has no voxel inside the CT ({describe(reference)}); expected it to overlap. "
             "Is it the segmentation of another scan, or empty?"
         )
-    if not resample and (drift := lattice_drift(axial, target)) > LATTICE_TOLERANCE:
+    if not resample and (drift := lattice_drift(mask, reference)) > LATTICE_TOLERANCE:
         raise GeometryError(
-            f"The ROI ({describe(axial)}) is not drawn on the CT's voxels ({describe(target)}): they drift apart by "
+            f"The ROI ({describe(mask)}) is not drawn on the CT's voxels ({describe(reference)}): they drift apart by "
             f"{drift:.2f} voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference "
             "geometry, or ask for nearest-neighbour resampling (--resample-roi)."
         )
@@ -255,8 +254,7 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
             f"{outside} of the ROI's {len(places)} voxels lie outside the CT; expected none. Use the scan that the ROI "
             "was drawn on, whole."
         )
-    placed = sitk.Resample(axial, target, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    return in_order_of(placed, reference)
+    return sitk.Resample(mask, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
 
 
 def _within(indices: np.ndarray, image: sitk.Image, reference: sitk.Image) -> np.ndarray:
@@ -266,3 +264,11 @@ def _within(indices: np.ndarray, image: sitk.Image, reference: sitk.Image) -> np
     # To the voxels' outer edge, and as much further as two lattices may drift apart.
     edge = 0.5 + LATTICE_TOLERANCE
     return ((there > -edge) & (there < np.array(reference.GetSize()) - 1 + edge)).all(axis=1)
+
+
+def skewed(name: str) -> GeometryError:
+    """The error for axes and sizes that no even grid has."""
+    return GeometryError(
+        f"{name}: its axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and sizes in "
+        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as a gantry tilt needs)."
+    )

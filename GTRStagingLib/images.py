@@ -14,7 +14,7 @@ from GTRStagingLib import nifti
 from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.files import require_sayable
-from GTRStagingLib.geometry import set_direction
+from GTRStagingLib.geometry import set_direction, skewed
 
 FORMATS = {
     ".nii": "NIfTI",
@@ -149,7 +149,7 @@ def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
     except RuntimeError as error:
         # What ITK says of a geometry that it refuses; everything else is a file that it cannot read.
         if "orthonormal" in str(error) or "Zero-valued spacing" in str(error) or "determinant" in str(error):
-            raise nifti.skewed(path.name) from error
+            raise skewed(path.name) from error
         raise InputError(
             f"{path.name} cannot be read as {format_of(path)}; expected a whole, valid file. It may be truncated or "
             "of another type: copy or convert it again."
@@ -179,7 +179,7 @@ def _require_upright(image: sitk.Image, name: str) -> None:
     direction = np.reshape(image.GetDirection(), (3, 3))
     finite = np.isfinite([*image.GetDirection(), *image.GetOrigin(), *image.GetSpacing()]).all()
     if not finite or not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
-        raise nifti.skewed(name)
+        raise skewed(name)
 
 
 def _orientation_warnings(image: sitk.Image) -> tuple[str, ...]:

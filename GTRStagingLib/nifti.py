@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.geometry import LATTICE_TOLERANCE
+from GTRStagingLib.geometry import LATTICE_TOLERANCE, skewed
 
 _VERSION_1, _VERSION_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # how their headers begin
 _IN_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; anything else is taken as mm
@@ -124,14 +124,6 @@ def require_one_place(header: NiftiHeader, image: sitk.Image, name: str) -> None
                 f"sform code {header.sform_code}, or its axes are skewed); expected one. Convert the scan again from "
                 "DICOM, or set both forms alike."
             )
-
-
-def skewed(name: str) -> GeometryError:
-    """The error for axes and sizes that no even grid has."""
-    return GeometryError(
-        f"{name}: its axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and sizes in "
-        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as a gantry tilt needs)."
-    )
 
 
 def _parsed(start: bytes) -> NiftiHeader:
