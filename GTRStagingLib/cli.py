@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging import CropCentre, StagingResult
 
 METHODS = ("gradcam", "gradcam++", "layercam", "eigencam")
-RECIPES = ("gtr", "paper", "released")
+RECIPES = cli_train.RECIPES
 SCANNERS = ("A", "B", "C")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 

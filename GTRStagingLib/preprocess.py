@@ -60,7 +60,7 @@ class ResizedSlices:
     Attributes
     ----------
     pixels
-        (S, H, W) float32 in 0..255 (N4 may leave it somewhat above).
+        (S, H, W) float32 in 0..255.
     offsets, grid, native
         As in `PreparedSlices`.
     """

@@ -25,7 +25,7 @@ import SimpleITK as sitk
 from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.files import whole_file
+from GTRStagingLib.files import user_folder, whole_file
 from GTRStagingLib.images import read_scan
 from GTRStagingLib.preprocess import resize
 from GTRStagingLib.recipe import Recipe
@@ -70,11 +70,19 @@ class CachedCase:
 
 
 def default_folder() -> Path:
-    """`$GTRSTAGING_CACHE`, or `gtrstaging` under the user's cache folder."""
+    """`$GTRSTAGING_CACHE`, or `gtrstaging` under the user's cache folder.
+
+    Raises
+    ------
+    InputError
+        If the user has no home directory.
+    """
     if chosen := os.environ.get("GTRSTAGING_CACHE"):
         return Path(chosen)
-    cache = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "gtrstaging"
+    own = user_folder("XDG_CACHE_HOME", ".cache")
+    if own is None:
+        raise InputError("You have no home directory to keep a cache in; expected one. Give --cache DIR.")
+    return own
 
 
 def cached(

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -131,7 +131,7 @@ def train(
     network = weights.network_with(fitting.best_weights(history, run), plan.depth, plan.fusion)
     if plan.half:  # what is measured is what is stored
         network.load_state_dict(weights.halved(network))
-    card, features = _described(network, sets, plan, hardware, start.card, record, history, out.name)
+    card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
     card = weights.save(weights.Model(card, network), out, half=plan.half, features=features)
     fitting.clear(run)
     return card
@@ -255,29 +255,35 @@ def _require_same(record: Mapping[str, Any], plan: Plan, data: Mapping[str, Any]
         )
 
 
-def _initial(plan: Plan) -> tuple[weights.Model, str | None]:
-    """The network that training starts from under a card that says so, and what the user should know of it."""
-    start = weights.untrained(plan.depth, plan.fusion, plan.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        network = GTRNet(plan.depth, plan.fusion)
-    he = weights.Model(replace(start.card, provenance="random weights (He et al. 2015)"), network)
-    if plan.init == "random":
-        return he, None
-    if plan.init not in ("auto", "imagenet"):
+@dataclass(frozen=True)
+class _Start:
+    """The network that training starts from, what it is, and whether it learned from a leaking cohort."""
+
+    network: GTRNet
+    provenance: str
+    leaking: bool = False
+
+
+def _initial(plan: Plan) -> tuple[_Start, str | None]:
+    """Where training starts, and what the user should know of it."""
+    if plan.init not in ("auto", "imagenet", "random"):
         return _to_fine_tune(plan), None
+    network = weights.seeded(plan.depth, plan.fusion, plan.seed)
+    random = _Start(network, "random weights (He et al. 2015)")
+    if plan.init == "random":
+        return random, None
     try:
         backbone = checkpoints.imagenet_state(plan.depth)
     except WeightsError as error:
         if plan.init == "imagenet":
             raise
-        return he, f"Training starts from random weights. {error}"
+        return random, f"Training starts from random weights. {error}"
     state = {**network.state_dict(), **{k: tensor for k, tensor in backbone.items() if not k.startswith("fc.")}}
-    card = replace(start.card, provenance="ImageNet weights (torchvision, IMAGENET1K_V1) under a random head")
-    return weights.Model(card, weights.network_with(state, plan.depth, plan.fusion)), None
+    pretrained = weights.network_with(state, plan.depth, plan.fusion)
+    return _Start(pretrained, "ImageNet weights (torchvision, IMAGENET1K_V1) under a random head"), None
 
 
-def _to_fine_tune(plan: Plan) -> weights.Model:
+def _to_fine_tune(plan: Plan) -> _Start:
     model = weights.load(plan.init)
     found = (model.card.depth, model.card.fusion, model.card.recipe)
     if found != (plan.depth, plan.fusion, plan.recipe):
@@ -287,7 +293,7 @@ def _to_fine_tune(plan: Plan) -> weights.Model:
             "Give it the model's own: --depth, --fusion, --recipe."
         )
     said = f"fine-tuned from {model.card.name!r}, weights sha256 {model.card.sha256}"
-    return weights.Model(replace(model.card, provenance=said), model.network)
+    return _Start(model.network, said, model.card.leaking)
 
 
 def _write_samples(cases: Sequence[CachedCase], path: Path, plan: Plan) -> None:
@@ -304,7 +310,7 @@ def _described(
     sets: Mapping[str, SliceSet],
     plan: Plan,
     hardware: Hardware,
-    start: ModelCard,
+    start: _Start,
     record: Mapping[str, Any],
     history: fitting.History,
     name: str,

@@ -22,7 +22,7 @@ from torchvision.models.resnet import BasicBlock
 
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import StagingError, WeightsError
-from GTRStagingLib.files import new_folder, sha256_of
+from GTRStagingLib.files import new_folder, sha256_of, user_folder
 from GTRStagingLib.network import BLOCKS, Fusion, GTRNet
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage
@@ -55,12 +55,8 @@ def models_folder() -> Path | None:
     """
     if chosen := os.environ.get("GTRSTAGING_MODELS"):
         return Path(chosen)
-    if data := os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_DATA_HOME"):
-        return Path(data) / "gtrstaging" / "models"
-    try:
-        return Path.home() / ".local" / "share" / "gtrstaging" / "models"
-    except RuntimeError:
-        return None
+    own = user_folder("XDG_DATA_HOME", ".local/share")
+    return None if own is None else own / "models"
 
 
 def available() -> dict[str, Path | None]:
@@ -173,7 +169,7 @@ def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTR
         network = GTRNet(depth, fusion)
     fitting = fitted(state, network)
     if missing := set(network.state_dict()) - set(fitting):
-        initial = _seeded(depth, fusion, UNTRAINED_SEED).state_dict()
+        initial = seeded(depth, fusion, UNTRAINED_SEED).state_dict()
         fitting.update((key, initial[key]) for key in missing)
     network.load_state_dict(fitting, strict=True, assign=True)
     return network.eval().requires_grad_(False)
@@ -242,7 +238,7 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     The last batch norm of each block is scaled down: at their usual start, 50 residual blocks that never saw data
     would multiply their input to a point where the softmax has no digits left.
     """
-    network = _seeded(depth, fusion, seed)
+    network = seeded(depth, fusion, seed)
     last_norm = rf"layer\d\.\d+\.bn{2 if BLOCKS[depth][0] is BasicBlock else 3}\.weight"
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -263,7 +259,7 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     return Model(card, network.eval().requires_grad_(False))
 
 
-def _seeded(depth: int, fusion: Fusion, seed: int) -> GTRNet:
+def seeded(depth: int, fusion: Fusion, seed: int) -> GTRNet:
     """A network at its usual random start; every generator of the process, a GPU's included, stays where it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -85,7 +85,7 @@ def homeless(monkeypatch):
     def nobody(uid):
         raise KeyError(uid)
 
-    for name in ("HOME", "XDG_DATA_HOME", "LOCALAPPDATA", "GTRSTAGING_MODELS"):
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "GTRSTAGING_MODELS", "GTRSTAGING_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
 

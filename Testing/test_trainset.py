@@ -170,3 +170,10 @@ def test_a_case_without_a_stage_cannot_be_learned_from(cohort, tmp_path):
     samples = SliceSet(cached(unstaged.cases, SMALL, tmp_path), SMALL)
     with pytest.raises(InputError, match="case0 has no stage"):
         samples[0, 0]
+
+
+def test_without_a_home_directory_the_cache_must_be_named(homeless, monkeypatch, tmp_path):
+    with pytest.raises(InputError, match="no home directory.*--cache"):
+        slicecache.default_folder()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert slicecache.default_folder() == tmp_path / "gtrstaging"
