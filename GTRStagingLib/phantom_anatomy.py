@@ -4,6 +4,7 @@ Positions are millimetres from the body's centre in a patient of the usual size:
 the head. `Body` scales them; distances that it gives are true millimetres.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,21 +159,37 @@ def _tube(places: tuple[np.ndarray, ...], path: np.ndarray, reach: float) -> np.
 
     Each ball of the tube is computed in its own box only.
     """
-    x, y, z = places
-    shape = np.broadcast_shapes(x.shape, y.shape, z.shape)
+    shape = np.broadcast_shapes(*(c.shape for c in places))
     nearest = np.full(shape, reach, dtype=np.float32)
     for px, py, pz, radius in path.astype(np.float32):
-        far = radius + reach
-        ball_z = _span(np.abs(z[:, 0, 0] - pz) < far)
-        near = (np.abs(x[0] - px) < far) & (np.abs(y[0] - py) < far)
-        ball_y, ball_x = _span(near.any(axis=1)), _span(near.any(axis=0))
-        if ball_z is None or ball_y is None or ball_x is None:
+        box = _box(places, (px, py, pz), (radius + reach,) * 3)
+        if box is None:
             continue
-        flat = (x[0, ball_y, ball_x] - px) ** 2 + (y[0, ball_y, ball_x] - py) ** 2
-        distance = np.sqrt(flat[None] + (z[ball_z] - pz) ** 2) - radius
-        box = nearest[ball_z, ball_y, ball_x]
-        np.minimum(box, distance, out=box)
+        x, y, z = _cut(places, box)
+        flat = (x[0] - px) ** 2 + (y[0] - py) ** 2
+        distance = np.sqrt(flat[None] + (z - pz) ** 2) - radius
+        np.minimum(nearest[box], distance, out=nearest[box])
     return nearest
+
+
+Box = tuple[slice, slice, slice]
+"""Voxels along z, y and x."""
+
+
+def _box(
+    places: tuple[np.ndarray, ...], at: Sequence[float] | np.ndarray, radii: Sequence[float] | np.ndarray
+) -> Box | None:
+    """Where all three coordinates are nearer than the radii: most shapes are small, and need not be computed beyond."""
+    x, y, z = places
+    flat = (np.abs(x[0] - at[0]) < radii[0]) & (np.abs(y[0] - at[1]) < radii[1])
+    spans = (_span(np.abs(z[:, 0, 0] - at[2]) < radii[2]), _span(flat.any(axis=1)), _span(flat.any(axis=0)))
+    return None if None in spans else spans  # type: ignore[return-value]
+
+
+def _cut(places: tuple[np.ndarray, ...], box: Box) -> tuple[np.ndarray, ...]:
+    """The coordinates in a box."""
+    x, y, z = places
+    return x[:, box[1], box[2]], y[:, box[1], box[2]], z[box[0]]
 
 
 def _span(wanted: np.ndarray) -> slice | None:
@@ -306,15 +323,20 @@ def _bowel(
     loops = np.zeros(hu.shape, dtype=bool)
     for centre in LOOPS:
         at = np.array(centre) + rng.normal(0, 5, 3)
-        loop = _ellipsoid(places, tuple(at), tuple(rng.uniform(13, 20, 3) * (1, 1, 1.4)))
+        radii = rng.uniform(13, 20, 3) * (1, 1, 1.4)
         content = GAS if rng.random() < 0.45 else rng.uniform(10, 35)
-        wall = room & (loop < 1)
+        if (box := _box(places, at, radii)) is None:
+            continue
+        loop = _ellipsoid(_cut(places, box), tuple(at), tuple(radii))
+        wall = room[box] & (loop < 1)
         inside = wall & (loop < 0.72)
-        hu[wall] = values["bowel"]
-        hu[inside] = np.where(y[inside] < at[1] + 2, np.float32(content), np.float32(25.0))
-        loops |= wall
+        hu[box][wall] = values["bowel"]
+        hu[box][inside] = np.where(y[box][inside] < at[1] + 2, np.float32(content), np.float32(25.0))
+        loops[box] |= wall
     for _ in range(45):
         at = rng.uniform((-70, -70, -70), (90, 20, 40))
-        vessel = _ellipsoid(places, tuple(at), tuple(rng.uniform(1.5, 3.2, 3) * (1, 1, 3)))
-        hu[room & ~loops & (vessel < 1)] = 120.0
+        radii = rng.uniform(1.5, 3.2, 3) * (1, 1, 3)
+        if (box := _box(places, at, radii)) is not None:
+            vessel = _ellipsoid(_cut(places, box), tuple(at), tuple(radii)) < 1
+            hu[box][room[box] & ~loops[box] & vessel] = 120.0
     return loops
