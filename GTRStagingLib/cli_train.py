@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.card import ModelCard
 
 DEPTHS, FUSIONS = (10, 18, 50, 152), ("none", "add", "concat")
-RECIPES = ("gtr", "paper", "released")
+RECIPES, SCHEDULES = ("gtr", "paper", "released"), ("constant", "cosine")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
 
@@ -39,6 +39,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
                        "lower validation loss (default: %(default)s)")  # fmt: skip
     train.add_argument("--batch-size", type=int, default=32, help="slices, on each device (default: %(default)s)")
     train.add_argument("--lr", type=float, default=1e-4, help="Adam's learning rate (default: %(default)s)")
+    train.add_argument("--schedule", choices=SCHEDULES, default="constant", help="of the learning rate: cosine goes up "
+                       "to --lr and down again by the last epoch, for training from random weights (default: "
+                       "%(default)s)")  # fmt: skip
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     train.add_argument("--no-augment", action="store_true", help="leave the training slices as they are")
     train.add_argument("--samples", type=Path, metavar="PICTURE.png", help="write a picture of augmented samples")
@@ -76,6 +79,7 @@ def _train(options: argparse.Namespace) -> None:
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
         learning_rate=options.lr,
+        schedule=options.schedule,
         patience=options.patience,
         seed=options.seed,
         augment=not options.no_augment,

@@ -28,7 +28,9 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
@@ -108,9 +110,14 @@ class Staging(LightningModule):
             sync_dist=True,
         )
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as the article has it."""
-        return torch.optim.Adam(self.network.parameters(), lr=self.plan.learning_rate)
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, as the article has it; fused, because on a CPU its many small steps take a tenth of the time."""
+        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.plan.learning_rate, fused=True)
+        if self.plan.schedule == "constant":
+            return optimiser
+        steps = int(self.trainer.estimated_stepping_batches)
+        cycle = OneCycleLR(optimiser, self.plan.learning_rate, total_steps=steps, pct_start=0.2, cycle_momentum=False)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
 
 class Keeper(Checkpoint):

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.network import BLOCKS, Fusion
 from GTRStagingLib.recipe import GTR, Recipe
+
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,10 @@ class Plan:
         'auto': ImageNet's weights if they can be had, else random ones; 'imagenet', 'random'; or a model's name or
         folder, to fine-tune it.
     learning_rate
-        Of Adam.
+        Of Adam; the highest one, with a schedule.
+    schedule
+        'constant', as in the article; 'cosine': up from a small rate in the first fifth, then down to nearly none by
+        the last epoch (one cycle), for training from random weights.
     patience
         Epochs without a lower validation loss after which it stops.
     augment
@@ -43,6 +48,7 @@ class Plan:
     max_epochs: int = 100
     batch_size: int = 32
     learning_rate: float = 1e-4
+    schedule: Schedule = "constant"
     patience: int = 10
     seed: int = 0
     augment: bool = True
@@ -56,6 +62,8 @@ class Plan:
                 f"Depth {self.depth!r} and fusion {self.fusion!r}; expected a depth of {', '.join(map(str, BLOCKS))} "
                 f"and a fusion of {', '.join(get_args(Fusion))}."
             )
+        if self.schedule not in get_args(Schedule):
+            raise InputError(f"Schedule {self.schedule!r}; expected {' or '.join(get_args(Schedule))}.")
         for name in ("max_epochs", "batch_size", "patience", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} {getattr(self, name)!r}; expected a positive number.")
@@ -110,4 +118,4 @@ class Hardware:
     workers: int | None = None
 
 
-__all__ = ["Hardware", "Plan"]
+__all__ = ["Hardware", "Plan", "Schedule"]

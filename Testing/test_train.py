@@ -20,7 +20,7 @@ from GTRStagingLib.cohort import Cohort, write_cohort
 from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.files import sha256_of
-from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.plan import Hardware, Plan, Schedule
 from GTRStagingLib.trainset import SliceSet
 
 PLAN = Plan(depth=10, recipe=SMALL, init="random", max_epochs=2, batch_size=8, learning_rate=1e-3, demonstration=True)
@@ -231,6 +231,26 @@ def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cac
     np.testing.assert_allclose(kept.covariance, np.cov(features, rowvar=False), atol=1e-5)
 
 
+def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, cohort, cache, monkeypatch):
+    """To the plan's rate after a fifth of the steps, and to nearly nothing at the end; one step a batch."""
+    rates, step = [], fitting.Staging.training_step
+
+    def noted(self, batch, number):
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return step(self, batch, number)
+
+    monkeypatch.setattr(fitting.Staging, "training_step", noted)
+    plan = replace(PLAN, max_epochs=5, batch_size=5, schedule="cosine", patience=99)
+    train.train(cohort, tmp_path / "m", plan, HERE, cache=cache)
+    assert len(rates) == 5 * (24 // 5)
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(plan.learning_rate, rel=0.01)
+    assert peak == pytest.approx(len(rates) / 5, abs=1)
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak:]) < 0).all()
+    assert max(rates[0], 1e3 * rates[-1]) < plan.learning_rate / 10
+
+
 def test_it_learns(tmp_path, cohort, cache):
     """The tumour's size is the stage: a network that learns finds it in some epochs."""
     plan = replace(PLAN, max_epochs=8, augment=False)
@@ -263,6 +283,20 @@ def test_fine_tuning_starts_from_the_models_weights(tmp_path, made, cohort, cach
         with pytest.raises(WeightsError, match="Give it the model's own"):
             train.train(cohort, tmp_path / "other", replace(plan, **change), HERE, cache=cache)
     assert not (tmp_path / "other-run").exists()
+
+
+@pytest.mark.parametrize("fusion", ["add", "concat"])
+def test_a_plain_network_is_a_start_for_every_stem(fusion, tmp_path, cohort, cache):
+    """As ImageNet's weights are; until training says otherwise the output is the plain network's."""
+    plan = replace(PLAN, fusion="none", max_epochs=1)
+    train.train(cohort, tmp_path / "plain", plan, HERE, cache=cache)
+    start, _ = train._initial(replace(plan, fusion=fusion, init=str(tmp_path / "plain"), seed=1))
+    plain = weights.load(str(tmp_path / "plain")).network
+    pixels = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(start.network(pixels), plain(pixels))
+    other, _ = train._initial(replace(plan, fusion=fusion, init=str(tmp_path / "plain"), seed=2))
+    if fusion == "add":  # the new layer's weights are the seed's
+        assert not torch.equal(start.network.detail[0].weight, other.network.detail[0].weight)
 
 
 def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, cohort, cache):
