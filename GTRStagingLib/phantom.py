@@ -23,10 +23,10 @@ from GTRStagingLib.phantom_scanner import COVERAGE_MM, Acquisition, acquisition,
 from GTRStagingLib.stages import TStage
 
 REACH = {
-    TStage.T1: (0.30, 0.50),
-    TStage.T2: (0.85, 1.00),
-    TStage.T3: (0.30, 0.60),
-    TStage.T4: (3.0, 7.0),
+    TStage.T1: (0.30, 0.45),
+    TStage.T2: (0.88, 1.00),
+    TStage.T3: (0.40, 0.70),
+    TStage.T4: (3.5, 7.5),
 }
 """How deep a tumour goes: T1 and T2 in shares of the wall, T3 in shares of the fat plane, T4 in mm beyond it."""
 
@@ -141,9 +141,9 @@ def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng:
     return Lesion(
         neighbour=str(neighbour),
         centre_mm=(float(x[0, j, i]), float(y[0, j, i]), float(z[k, 0, 0])),
-        length_mm=rng.uniform(28, 70),
-        bulge_mm=rng.uniform(3, 18),
-        enhancement_hu=rng.uniform(88, 118),
+        length_mm=rng.uniform(34, 76),
+        bulge_mm=rng.uniform(4, 18),
+        enhancement_hu=rng.uniform(92, 120),
         share=rng.uniform(0, 1),
     )
 
