@@ -103,7 +103,8 @@ class ModelCard:
             said.append(f"Model '{self.name}' is UNTRAINED: its weights are random, and its stage means nothing.")
         if self.status == "demonstration":
             said.append(
-                f"Model '{self.name}' is a DEMONSTRATION model that never saw a patient: its stage means nothing."
+                f"Model '{self.name}' is a DEMONSTRATION model, learned on synthetic phantoms, never for patients: of "
+                "a patient its stage means nothing."
             )
         if self.leaking:
             said.append(

@@ -259,7 +259,10 @@ def test_no_words_leave_the_page_or_lie_on_others(case):
 
 def test_the_warning_of_a_model_with_a_long_name_is_whole():
     words = " ".join(words_of(overlay.render(long_names())))
-    assert "is a DEMONSTRATION model that never saw a patient: its stage means nothing." in words
+    assert (
+        "is a DEMONSTRATION model, learned on synthetic phantoms, never for patients: of a patient its stage means "
+        "nothing." in words
+    )
 
 
 def test_the_choice_of_the_key_slice_is_on_the_picture():
