@@ -285,15 +285,17 @@ def _initial(plan: Plan) -> tuple[_Start, str | None]:
 
 def _to_fine_tune(plan: Plan) -> _Start:
     model = weights.load(plan.init)
-    found = (model.card.depth, model.card.fusion, model.card.recipe)
-    if found != (plan.depth, plan.fusion, plan.recipe):
+    card = model.card
+    plain = card.fusion == "none"  # its weights fit under every stem, as ImageNet's do
+    if (card.depth, card.recipe) != (plan.depth, plan.recipe) or not (plain or card.fusion == plan.fusion):
         raise WeightsError(
-            f"Model {model.card.name!r} is a ResNet-{model.card.depth} of fusion {model.card.fusion!r} and recipe "
-            f"{model.card.recipe.name!r}; the training is to be {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. "
-            "Give it the model's own: --depth, --fusion, --recipe."
+            f"Model {card.name!r} is a ResNet-{card.depth} of fusion {card.fusion!r} and recipe {card.recipe.name!r}; "
+            f"the training is to be {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. Give it the model's own: "
+            "--depth, --fusion, --recipe."
         )
-    said = f"fine-tuned from {model.card.name!r}, weights sha256 {model.card.sha256}"
-    return _Start(model.network, said, model.card.leaking)
+    state = {**weights.seeded(plan.depth, plan.fusion, plan.seed).state_dict(), **model.network.state_dict()}
+    said = f"fine-tuned from {card.name!r}, weights sha256 {card.sha256}"
+    return _Start(weights.network_with(state, plan.depth, plan.fusion), said, card.leaking)
 
 
 def _write_samples(cases: Sequence[CachedCase], path: Path, plan: Plan) -> None:
@@ -344,7 +346,7 @@ def _described(
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     data = record["data"]["training"]
-    what = "phantoms" if plan.demonstration else "patients"
+    what = "synthetic phantoms" if plan.demonstration else "patients"
     card = ModelCard(
         name=name,
         status="demonstration" if plan.demonstration else "trained",
