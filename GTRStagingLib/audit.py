@@ -77,7 +77,9 @@ class Audit:
         }
 
 
-def audit(cohort: Cohort, *, content: bool = True, progress: Callable[[str], None] | None = None) -> Audit:
+def audit(
+    cohort: Cohort, *, content: bool = True, progress: Callable[[str], None] | None = None, workers: int = 0
+) -> Audit:
     """Audit a cohort.
 
     Parameters
@@ -85,14 +87,16 @@ def audit(cohort: Cohort, *, content: bool = True, progress: Callable[[str], Non
     content
         Read every image: the same voxels, or the same key slice, under two names. Without it only names are compared.
     progress
-        Called with the id of a case whose image is read next.
+        Called with the id of a case whose image has been read.
+    workers
+        Processes that read, see `pools.shared_out`.
     """
     entries = [_entry(case) for case in cohort]
     findings = [*table_findings(entries), *covariate_findings(entries), *_missing_files(cohort)]
     keys = {case.case_id: str(case.image.resolve()) for case in cohort}
     looked_at = "images by their paths alone, not by their content"
     if content:
-        digests, found, looked_at = _content(cohort, progress)
+        digests, found, looked_at = _content(cohort, progress, workers)
         findings += found
         keys |= digests
     findings += _same_images(cohort, keys)
@@ -189,7 +193,9 @@ def _same_images(cohort: Cohort, keys: Mapping[str, str]) -> list[Finding]:
     return _couples(couples, "image", "images that are one and the same")
 
 
-def _content(cohort: Cohort, progress: Callable[[str], None] | None) -> tuple[dict[str, str], list[Finding], str]:
+def _content(
+    cohort: Cohort, progress: Callable[[str], None] | None, workers: int
+) -> tuple[dict[str, str], list[Finding], str]:
     """Digest of each image that can be read, by case; what the images say; and what was looked at."""
     import numpy as np
 
@@ -198,7 +204,7 @@ def _content(cohort: Cohort, progress: Callable[[str], None] | None) -> tuple[di
     # A file that is missing has been reported as such, and is no reason to leave the rest of its case out.
     cases = [case if case.roi is None or case.roi.exists() else replace(case, roi=None)
              for case in cohort if case.image.exists()]  # fmt: skip
-    prints = list(fingerprints(cases, progress))
+    prints = fingerprints(cases, progress, workers)
     digests = {case.case_id: p.digest for case, p in zip(cases, prints, strict=True) if p.digest is not None}
     findings = []
     if unusable := [f"{case.case_id}: {p.problem}" for case, p in zip(cases, prints, strict=True) if p.problem]:

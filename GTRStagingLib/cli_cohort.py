@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     check.set_defaults(run=_audit, parser=check)
     check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row a case")
     check.add_argument("--no-content", action="store_true", help="do not read the images")
+    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that read "
+                       "images (default: one a core)")  # fmt: skip
     check.add_argument("--json", action="store_true", help="print everything found, and nothing else, as JSON")
     foreign = check.add_argument_group("partitions given as files, in place of COHORT")
     foreign.add_argument("--split", type=_side, action="append", default=[], metavar="NAME=FILE",
@@ -98,7 +101,8 @@ def _audit(options: argparse.Namespace) -> int:
     if sides:
         found = audit_partitions(sides, options.patient_pattern, options.covariates, id_column=options.id_column)
     else:
-        found = audit(read_cohort(options.cohort), content=not options.no_content, progress=_progress())
+        found = audit(read_cohort(options.cohort), content=not options.no_content, progress=_progress(),
+                      workers=options.workers)  # fmt: skip
     if options.json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:
@@ -107,8 +111,8 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _progress() -> Callable[[str], None] | None:
-    """What announces each image on a terminal."""
-    return (lambda case: print(f"reading {case}", file=sys.stderr)) if sys.stderr.isatty() else None
+    """What notes each image on a terminal."""
+    return (lambda case: print(f"read {case}", file=sys.stderr)) if sys.stderr.isatty() else None
 
 
 def _print_sides(sides: "Sequence[Side]") -> None:

@@ -20,6 +20,7 @@ from GTRStagingLib.dicom import compact
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.geometry import axial_lps, axial_slices, onto_grid
 from GTRStagingLib.images import Scan, read_scan
+from GTRStagingLib.pools import shared_out
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.rois import read_roi
 
@@ -69,25 +70,41 @@ class Pair(NamedTuple):
     similarity: float
 
 
-def fingerprints(cases: Sequence[Case], progress: Callable[[str], None] | None = None) -> Iterator[Fingerprint]:
-    """The cases' fingerprints, in their order. Each image is read once and let go: one is in memory at a time."""
+def fingerprints(
+    cases: Sequence[Case], progress: Callable[[str], None] | None = None, workers: int = 0
+) -> list[Fingerprint]:
+    """The cases' fingerprints, in their order.
+
+    Each image is read once and let go: a process has one of them in memory at a time.
+
+    Parameters
+    ----------
+    progress
+        Called with the id of a case whose image has been read.
+    workers
+        Processes that read, see `pools.shared_out`.
+    """
     together: dict[Path, list[int]] = {}
     for i, case in enumerate(cases):
         together.setdefault(case.image.resolve(), []).append(i)
-    found: list[Fingerprint | None] = [None] * len(cases)
-    for path, indices in together.items():
+    jobs = [(path, tuple(cases[i] for i in of)) for path, of in together.items()]
+    found: dict[int, Fingerprint] = {}
+    for of, prints in zip(together.values(), shared_out(_of_image, jobs, workers), strict=True):
+        found.update(zip(of, prints, strict=True))
         if progress is not None:
-            progress(cases[indices[0]].case_id)
-        try:
-            scan = read_scan(path)
-            digest = _digest(scan)
-        except InputError as error:
-            for i in indices:
-                found[i] = Fingerprint(None, problem=str(error))
-            continue
-        for i in indices:
-            found[i] = _of_case(scan, digest, cases[i])
-    yield from (f for f in found if f is not None)
+            progress(cases[of[0]].case_id)
+    return [found[i] for i in range(len(cases))]
+
+
+def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
+    """Of the cases that share an image."""
+    path, cases = job
+    try:
+        scan = read_scan(path)
+        digest = _digest(scan)
+    except InputError as error:
+        return [Fingerprint(None, problem=str(error)) for _ in cases]
+    return [_of_case(scan, digest, case) for case in cases]
 
 
 def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from GTRStagingLib.cohort import Case, Cohort, write_cohort
@@ -11,6 +9,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import TRUTH_FILE, write_dicom, write_nifti
 from GTRStagingLib.phantom_scanner import profile
+from GTRStagingLib.pools import shared_out
 from GTRStagingLib.stages import TStage
 
 TABLE_FILE = "cohort.csv"
@@ -66,11 +65,9 @@ def make_phantom_cohort(
         for i in range(cases)
     ]
     made = []
-    # Spawned, not forked: torch and ITK have threads of their own.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for case in pool.map(_one, jobs):
-            made.append(case)
-            progress(len(made))
+    for case in shared_out(_one, jobs, workers):
+        made.append(case)
+        progress(len(made))
     table = folder / TABLE_FILE
     write_cohort(Cohort(tuple(made)), table)
     return table

@@ -11,22 +11,20 @@ anew; where the volumes are gone altogether, the ticket is believed, so that a c
 
 import hashlib
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.files import user_folder, whole_file
 from GTRStagingLib.images import read_scan
+from GTRStagingLib.pools import shared_out
 from GTRStagingLib.preprocess import resize
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.rois import read_roi
@@ -100,8 +98,7 @@ def cached(
     Parameters
     ----------
     workers
-        Processes that read and prepare; 0 does it in this one. They are spawned: a script that calls this needs its
-        `if __name__ == "__main__"`.
+        Processes that read and prepare, see `pools.shared_out`.
     progress
         Called with the cases done so far and their number.
 
@@ -116,7 +113,7 @@ def cached(
     todo = [position for position, one in enumerate(found) if one is None]
     progress(len(cases) - len(todo), len(cases))
     failures = []
-    outcomes = _prepared([(cases[position], recipe, folder) for position in todo], workers)
+    outcomes = shared_out(_prepare, [(cases[position], recipe, folder) for position in todo], workers)
     for count, (position, outcome) in enumerate(zip(todo, outcomes, strict=True), 1):
         if isinstance(outcome, str):
             failures.append(f"{cases[position].case_id}: {outcome}")
@@ -133,22 +130,6 @@ def cached(
 
 
 Task = tuple[Case, Recipe, Path]
-
-
-def _prepared(tasks: Sequence[Task], workers: int) -> Iterator[CachedCase | str]:
-    """Each task's case, or why it cannot be had; in order."""
-    if workers < 1 or len(tasks) < 2:
-        yield from map(_prepare, tasks)
-        return
-    # Spawned, because a process that has threads (torch's, ITK's) cannot be forked safely.
-    with ProcessPoolExecutor(
-        min(workers, len(tasks)), multiprocessing.get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        yield from pool.map(_prepare, tasks, chunksize=1)
-
-
-def _one_thread() -> None:
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def _prepare(task: Task) -> CachedCase | str:

@@ -16,7 +16,7 @@ import torch
 
 from GTRStagingLib import checkpoints, fitting, weights
 from GTRStagingLib import device as devices
-from GTRStagingLib.audit import audit
+from GTRStagingLib.audit import Audit, audit
 from GTRStagingLib.augment import write_contact_sheet
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.cohort import Cohort
@@ -65,6 +65,7 @@ def train(
     cache: Path | None = None,
     resume: bool = False,
     samples: Path | None = None,
+    audited: Audit | None = None,
     telling: Telling = Telling(),
 ) -> ModelCard | None:
     """Train a model on a cohort with splits, and write its folder, whole or not at all.
@@ -82,6 +83,8 @@ def train(
         Go on with the run in `OUT-run`; begin one where there is none, and leave a model that is whole alone.
     samples
         Write a picture of augmented samples there.
+    audited
+        The audit of this cohort and its content, where it was made already; else every image is read for it.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def train(
         return done
     _require_splits(cohort)
     record = _recorded(run) if resume or not main else None
-    leaks = _audited(cohort, plan, telling) if record is None else record["audit"]
+    leaks = _accepted(audited or _audited(cohort, hardware), plan, telling) if record is None else record["audit"]
     parts = _prepared(cohort, plan, cache or default_folder(), hardware, telling)
     record = record or {
         "plan": plan.to_json(),
@@ -173,12 +176,19 @@ def _require_splits(cohort: Cohort) -> None:
         )
 
 
-def _audited(cohort: Cohort, plan: Plan, telling: Telling) -> dict[str, Any]:
+def _audited(cohort: Cohort, hardware: Hardware) -> Audit:
+    return audit(cohort, content=True, workers=_readers(hardware))
+
+
+def _readers(hardware: Hardware) -> int:
+    return (os.cpu_count() or 1) if hardware.workers is None else hardware.workers
+
+
+def _accepted(found: Audit, plan: Plan, telling: Telling) -> dict[str, Any]:
     """The audit's result as the card has it; a `LeakageError` where it finds leaks that nobody allowed.
 
     Without the findings' examples: they name cases and patients, and a card travels with every result.
     """
-    found = audit(cohort, content=True)
     if not plan.allow_leakage:
         try:
             found.require_no_leak()
@@ -200,8 +210,7 @@ def _prepared(
     cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, telling: Telling
 ) -> dict[str, tuple[CachedCase, ...]]:
     """The cases of each split, as the cache has them."""
-    workers = (os.cpu_count() or 1) if hardware.workers is None else hardware.workers
-    every = cached(cohort.cases, plan.recipe, cache, workers=workers, progress=telling.reading)
+    every = cached(cohort.cases, plan.recipe, cache, workers=_readers(hardware), progress=telling.reading)
     sizes = Counter(one.slices().shape[1:] for one in every)
     if len(sizes) > 1:
         raise InputError(

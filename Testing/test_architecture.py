@@ -13,7 +13,7 @@ PACKAGE = Path(GTRStagingLib.__file__).parent
 MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
-    {"__init__", "stages", "errors", "cells"},
+    {"__init__", "stages", "errors", "cells", "pools"},
     {"files", "extras", "geometry", "voting", "recipe", "case_row"},
     {"keyslice", "stack", "nifti", "tables", "phantom_anatomy", "phantom_scanner"},
     {"agreement", "preprocess", "dicom", "cohort", "findings"},

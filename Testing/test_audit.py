@@ -263,6 +263,18 @@ def test_scans_of_different_people_are_clean(scans):
     assert "8 images by their content, 8 key slices by sight" in found.looked_at
 
 
+def test_several_processes_find_what_one_does(scans, tmp_path):
+    """A copy on another side, and a file that cannot be read."""
+    (tmp_path / "copy.nii.gz").write_bytes(scans[0].image.read_bytes())
+    scans[5] = replace(scans[5], image=tmp_path / "copy.nii.gz")
+    scans[6].image.write_bytes(b"damaged")
+    read = []
+    found = audit(Cohort(tuple(scans)), progress=read.append, workers=2)
+    assert [finding.kind for finding in found.findings] == ["same image on two sides", "unusable case"]
+    assert read == [f"c{p}" for p in range(8)]
+    assert found == audit(Cohort(tuple(scans)))
+
+
 def test_a_renamed_and_recompressed_copy_on_another_side_is_a_leak(scans, tmp_path):
     sitk.WriteImage(sitk.ReadImage(str(scans[0].image)), str(tmp_path / "other.nrrd"))
     scans[5] = replace(scans[5], image=tmp_path / "other.nrrd")

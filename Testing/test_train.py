@@ -16,10 +16,12 @@ import torch
 from trainings import SMALL, a_cohort
 
 from GTRStagingLib import cli, fitting, slicecache, train, weights
+from GTRStagingLib.audit import audit
 from GTRStagingLib.cohort import Cohort, write_cohort
 from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.files import sha256_of
+from GTRStagingLib.findings import Finding
 from GTRStagingLib.plan import Hardware, Plan, Schedule
 from GTRStagingLib.trainset import SliceSet
 
@@ -146,9 +148,10 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_p
     assert sorted(p.name for p in (tmp_path / "broken" / "m-run").iterdir()) == ["metrics.csv", "run.json"]
 
 
-def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(tmp_path, processes, cohort, cache):
-    """The best epoch lies before the kill, the stop after it: both must be known across processes."""
-    plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3)
+@pytest.mark.parametrize("schedule", get_args(Schedule))
+def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(schedule, tmp_path, processes, cohort, cache):
+    """The best epoch lies before the kill, the stop after it: both must be known across processes, and the rate."""
+    plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3, schedule=schedule)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert exit_code(processes, "never", cohort, cache, straight, plan, False) == 0
     assert exit_code(processes, "learning", cohort, cache, broken, plan, False) == -signal.SIGKILL
@@ -329,6 +332,17 @@ def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort
     assert train.train(cohort, tmp_path / "tuned", tuned, HERE, cache=cache).leaking
 
 
+def test_an_audit_that_was_made_already_is_not_made_again_and_still_rules(tmp_path, cohort, cache, monkeypatch):
+    found = audit(cohort)
+    leaking = replace(found, findings=(Finding("kind", "leak", "One leak.", (), "Mend it."),))
+    monkeypatch.setattr(train, "audit", None)  # whoever calls it fails
+    plan = replace(PLAN, max_epochs=1)
+    with pytest.raises(LeakageError, match="One leak"):
+        train.train(cohort, tmp_path / "m", plan, HERE, cache=cache, audited=leaking)
+    card = train.train(cohort, tmp_path / "m", plan, HERE, cache=cache, audited=found)
+    assert card.training["audit"]["ok"]
+
+
 def test_cohorts_that_cannot_be_trained_on(tmp_path, cohort, cache):
     faults = {
         "expected cases in 'train' and 'validation'.*gtrstaging cohort split": [
@@ -426,6 +440,7 @@ def test_the_words_of_the_command_are_the_librarys():
     assert set(cli_train.DEPTHS) == set(network.BLOCKS)
     assert get_args(network.Fusion) == cli_train.FUSIONS
     assert set(cli_train.RECIPES) == set(recipe.RECIPES)
+    assert get_args(Schedule) == cli_train.SCHEDULES
 
 
 @pytest.mark.slow
