@@ -1,0 +1,210 @@
+"""How well does a model stage phantoms, and does its attention lie on the tumour?
+
+    gtrstaging phantom --cases 400 --scanner C --format nifti --seed 900000 --workers 2 --out heldout
+    python benchmarks/evaluation.py heldout/cohort.csv [--model demonstration] [--workers 2] [--rows rows.csv]
+
+Accuracy is that of the three-slice vote. The attention is Grad-CAM's for the stage that the model predicts, in the key
+slice, cut at half of its maximum, and its Dice stands beside those of
+
+- a random map: as large, its pixels anywhere in the body's section (expected value);
+- a centred blob: a disc as large, in the middle of the body's section.
+
+Intervals are 95 %: Wilson's for shares, bootstrap over patients for all else. The displacement of the map is measured
+in two ways, for both conventions of placing it: the mean vector from the tumour's centroid to the map's, and the flip
+test, which needs no tumour: a map of the mirrored slice, mirrored back, should lie where the slice's own map lies, and
+half of what parts them is the displacement. Last comes what a shortcut gets on the same cases (`shortcuts.py`).
+"""
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+import torch
+from scipy.stats import binomtest
+from shortcuts import accuracy as shortcut_accuracy
+from shortcuts import features as shortcut_features
+
+from GTRStagingLib import weights
+from GTRStagingLib.attention import attend
+from GTRStagingLib.cohort import Case, read_cohort
+from GTRStagingLib.images import read_scan
+from GTRStagingLib.network import classify
+from GTRStagingLib.preprocess import body_mask
+from GTRStagingLib.rois import read_roi
+from GTRStagingLib.scores import macro_auc
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import StagingResult, stage_case
+from GTRStagingLib.weights import Model
+
+PLACEMENTS = ("receptive_field", "half_pixel")
+THRESHOLD = 0.5
+RESAMPLES = 2000
+
+
+# -- one case ------------------------------------------------------------------------------------------------------
+
+
+def measured(case: Case, model: Model) -> dict[str, object]:
+    """What the model says of a case: a row of the table, lengths in pixels of the network's input and in mm."""
+    roi = read_roi(case.roi, segment=case.segment)
+    result = stage_case(read_scan(case.image), model=model, tumour=roi, threshold=THRESHOLD, device="cpu")
+    native = sitk.GetArrayFromImage(result.slices.native)[result.slices.key]
+    tumour = sitk.GetArrayFromImage(result.roi)[result.slices.key].astype(bool)
+    pixel_mm = result.slices.grid.GetSpacing()[0]
+    row: dict[str, object] = {
+        "case": case.case_id,
+        "patient": case.patient_id,
+        "stage": str(case.stage),
+        "predicted": str(result.prediction.stage),
+        **{f"p_{stage}": p for stage, p in zip(TStage, result.prediction.probabilities, strict=True)},
+        "energy_inside": result.agreement.energy_inside,
+        "pixel_mm": pixel_mm,
+        **shortcut_features(native, tumour, result.slices.native.GetSpacing()),
+    }
+    body = body_mask(native)
+    mm = np.array(result.slices.native.GetSpacing()[1::-1])  # of rows and columns
+    for placement, (hot, *mirrored) in _hot_regions(result, model).items():
+        if hot is None:
+            continue
+        row[f"dice_{placement}"] = _dice(hot, tumour)
+        away = (_centroid(hot) - _centroid(tumour)) * mm
+        row[f"down_{placement}_mm"], row[f"right_{placement}_mm"] = away
+        for axis, (name, other) in enumerate(zip(("down", "right"), mirrored, strict=True)):
+            if other is not None:
+                row[f"flip_{name}_{placement}_mm"] = ((_centroid(hot) - _centroid(other)) / 2 * mm)[axis]
+        if placement == "receptive_field":
+            row["hot_mm2"] = hot.sum() * mm.prod()
+            row["random"] = result.agreement.at_threshold.chance_dice
+            row["blob"] = _dice(_disc(hot.shape, _centroid(body), int(hot.sum())), tumour)
+    return row
+
+
+def _hot_regions(result: StagingResult, model: Model) -> dict[str, list[np.ndarray | None]]:
+    """For each placement, the key slice's attention above the threshold, on the CT's pixels; None for an empty map.
+
+    First the slice's own, then those of the slice mirrored upside down, and left to right, mirrored back.
+    """
+    slices = result.slices
+    regions: dict[str, list[np.ndarray | None]] = {placement: [] for placement in PLACEMENTS}
+    for axis in (None, 0, 1):
+        pixels = slices.pixels if axis is None else np.flip(slices.pixels, axis + 2)
+        feature_map = classify(model.network, pixels).feature_map
+        for placement in PLACEMENTS:
+            attention = attend(
+                model.network, feature_map, slices.grid, target=result.prediction.stage, alignment=placement
+            )
+            heat = sitk.GetArrayFromImage(attention.on(slices.native))[slices.key]
+            heat = heat if axis is None else np.flip(heat, axis)
+            regions[placement].append(heat >= THRESHOLD * heat.max() if heat.max() > 0 else None)
+    return regions
+
+
+def _centroid(region: np.ndarray) -> np.ndarray:
+    return np.argwhere(region).mean(axis=0)
+
+
+def _dice(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b)))
+
+
+def _disc(shape: tuple[int, ...], middle: np.ndarray, area: int) -> np.ndarray:
+    """The `area` pixels nearest to a place."""
+    away = ((np.indices(shape).T - middle) ** 2).sum(axis=-1).T
+    nearest = np.zeros(away.size, dtype=bool)
+    nearest[np.argsort(away, axis=None, kind="stable")[:area]] = True
+    return nearest.reshape(shape)
+
+
+# -- all cases -----------------------------------------------------------------------------------------------------
+
+
+def table(cases: Sequence[Case], model: str, workers: int) -> pd.DataFrame:
+    """A row for each case."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+        return pd.DataFrame(list(pool.map(_row, [(case, model) for case in cases], chunksize=4)))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+_LOADED: dict[str, Model] = {}
+
+
+def _row(job: tuple[Case, str]) -> dict[str, object]:
+    case, name = job
+    if name not in _LOADED:
+        _LOADED[name] = weights.load(name)
+    return measured(case, _LOADED[name])
+
+
+def share(right: np.ndarray) -> str:
+    """A share with Wilson's interval."""
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return f"{right.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def mean(rows: pd.DataFrame, values: pd.Series, seed: int = 0) -> str:
+    """A mean with its interval from a bootstrap over patients, cases without a value left out."""
+    known = values.notna()
+    sums = values[known].groupby(rows.patient[known]).agg(["sum", "size"]).to_numpy()
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
+    totals = sums[drawn].sum(axis=1)
+    low, high = np.quantile(totals[:, 0] / totals[:, 1], [0.025, 0.975])
+    return f"{values[known].mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def macro_auc_of(rows: pd.DataFrame) -> float:
+    """Of the mean probabilities of the slices."""
+    stages = np.array([int(TStage[stage]) for stage in rows.stage])
+    return macro_auc(stages, rows[[f"p_{stage}" for stage in TStage]].to_numpy())
+
+
+def print_report(rows: pd.DataFrame) -> None:
+    """All of it, as Markdown."""
+    right = (rows.stage == rows.predicted).to_numpy()
+    print(f"{len(rows)} cases: accuracy {share(right)}, macro AUC {macro_auc_of(rows):.3f}")
+    print(f"\n{pd.crosstab(rows.stage, rows.predicted)}\n")
+    print("| | cases | accuracy | Dice | random | blob | Dice - random | Dice - blob | no map |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name, part in [*rows.groupby("stage"), ("all", rows)]:
+        dice = part.dice_receptive_field
+        print(
+            f"| {name} | {len(part)} | {share((part.stage == part.predicted).to_numpy())} | {mean(part, dice)} | "
+            f"{part.random.mean():.3f} | {part.blob.mean():.3f} | {mean(part, dice - part.random)} | "
+            f"{mean(part, dice - part.blob)} | {dice.isna().sum()} |"
+        )
+    print("\n| map placed by | Dice | from tumour, mm right | mm down | flip test, mm right | mm down | pixels |")
+    print("|---|---|---|---|---|---|---|")
+    for placement in PLACEMENTS:
+        of = {name: rows[f"{name}_{placement}_mm"] for name in ("right", "down", "flip_right", "flip_down")}
+        pixels = [f"{(values / rows.pixel_mm).mean():+.1f}" for values in of.values()]
+        print(
+            f"| {placement} | {mean(rows, rows[f'dice_{placement}'])} | "
+            f"{' | '.join(mean(rows, values) for values in of.values())} | {', '.join(pixels)} |"
+        )
+    value, error = shortcut_accuracy(rows)
+    print(f"\nA shortcut on the same cases: {value:.3f} (standard error {error:.3f}); the network: {right.mean():.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--model", default="demonstration")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rows", type=Path, help="write the table of cases there")
+    options = parser.parse_args()
+    rows = table(read_cohort(options.cohort).cases, options.model, options.workers)
+    if options.rows:
+        rows.to_csv(options.rows, index=False)
+    print_report(rows)
+
+
+if __name__ == "__main__":
+    main()

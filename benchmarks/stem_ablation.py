@@ -1,0 +1,89 @@
+"""Which stem? The plain ResNet, the concatenating and the spatially aligned one, trained under equal conditions.
+
+    gtrstaging phantom --cases 1600 --scanner A B --format nifti --seed 1000 --workers 2 --out learning
+    gtrstaging cohort split learning/cohort.csv --out learning/split.csv
+    python benchmarks/stem_ablation.py learning/split.csv --out ablation
+
+Each fusion is trained with each seed on the cohort's training side, stops by its validation side, and is measured on
+its test side, which decides nothing: three-slice accuracy, macro AUC, Dice of the attention with both placements, and
+where the map lies (`evaluation.py` says how each is measured). Reported are mean and standard deviation over the seeds.
+What is trained already is not trained again: a run that was stopped goes on.
+"""
+
+import argparse
+from pathlib import Path
+
+import evaluation
+import pandas as pd
+
+from GTRStagingLib import weights
+from GTRStagingLib.audit import audit
+from GTRStagingLib.cohort import read_cohort
+from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.train import train
+
+FUSIONS = ("none", "concat", "add")
+
+
+def summary(rows: pd.DataFrame) -> dict[str, float]:
+    """One trained model on the test side."""
+    found = {
+        "accuracy": (rows.stage == rows.predicted).mean(),
+        "macro AUC": evaluation.macro_auc_of(rows),
+        "random": rows.random.mean(),
+        "blob": rows.blob.mean(),
+    }
+    for placement in evaluation.PLACEMENTS:
+        found[f"Dice, {placement}"] = rows[f"dice_{placement}"].mean()
+        for name in ("right", "down", "flip_right", "flip_down"):
+            millimetres = rows[f"{name}_{placement}_mm"]
+            found[f"{name}, {placement}, mm"] = millimetres.mean()
+            found[f"{name}, {placement}, pixels"] = (millimetres / rows.pixel_mm).mean()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--depth", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--max-epochs", type=int, default=30)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--init", default="random", help="or a plain model, which every stem starts from")
+    parser.add_argument("--cache", type=Path, help="of the prepared slices")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    cohort = read_cohort(options.cohort)
+    hardware = Hardware(accelerator="cpu", precision=options.precision)
+    test = cohort.of("test").cases
+    audited = audit(cohort, workers=options.workers)
+    found = []
+    for seed in range(options.seeds):
+        for fusion in FUSIONS:
+            plan = Plan(
+                depth=options.depth, fusion=fusion, init=options.init, max_epochs=options.max_epochs,
+                patience=options.max_epochs,
+                learning_rate=options.lr, schedule="cosine", seed=seed, demonstration=True,
+            )  # fmt: skip
+            folder = options.out / f"{fusion}-{seed}"
+            table = options.out / f"{fusion}-{seed}.csv"
+            train(cohort, folder, plan, hardware, cache=options.cache, resume=True, audited=audited)
+            if not table.is_file():
+                evaluation.table(test, str(folder), options.workers).to_csv(table, index=False)
+            epochs = weights.read_card(folder).training["epochs"]
+            one = {"fusion": fusion, "epochs": epochs, **summary(pd.read_csv(table))}
+            print(f"{fusion}, seed {seed}: {epochs} epochs, accuracy {one['accuracy']:.3f}", flush=True)
+            found.append(one)
+    by_fusion = pd.DataFrame(found).groupby("fusion")
+    means, spreads = (frame.loc[list(FUSIONS)] for frame in (by_fusion.mean(), by_fusion.std(ddof=1)))
+    print(f"\n{len(test)} test cases; mean and standard deviation of {options.seeds} seeds\n")
+    print(f"| | {' | '.join(FUSIONS)} |\n|---|{'---|' * len(FUSIONS)}")
+    for name in means.columns:
+        cells = [f"{means[name][fusion]:.3f} ± {spreads[name][fusion]:.3f}" for fusion in FUSIONS]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
