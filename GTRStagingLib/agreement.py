@@ -166,16 +166,20 @@ def _overlap(
         threshold=share,
         dice=2 * both / (a + b),
         iou=both / (a + b - both),
-        chance_dice=_chance_dice(a, int(np.count_nonzero(inside & room)), b, int(np.count_nonzero(room))),
+        chance_dice=chance_dice(hot, inside, room),
         area_mm2=float(a * np.prod(spacing)),
         centroid_distance_mm=float(np.linalg.norm((_centroid(hot) - _centroid(inside)) * spacing)),
         hd95_mm=_hd95_mm(hot, inside, spacing),
     )
 
 
-def _chance_dice(area: int, roi_in_room: int, roi: int, room: int) -> float:
-    """Each pixel of the room is hit with probability area/room; an area larger than the room fills it."""
-    return 2 * roi_in_room * min(area / room, 1.0) / (area + roi)
+def chance_dice(hot: np.ndarray, inside: np.ndarray, room: np.ndarray) -> float:
+    """Expected Dice with the ROI of a region as large as `hot` whose pixels lie at random in the room; all (H, W) bool.
+
+    Each pixel of the room is hit with probability area/room; an area larger than the room fills it.
+    """
+    area, roi, whole, roi_in_room = (int(np.count_nonzero(x)) for x in (hot, inside, room, inside & room))
+    return 2 * roi_in_room * min(area / whole, 1.0) / (area + roi)
 
 
 def _without_millimetres(overlap: Overlap) -> Overlap:

@@ -3,11 +3,12 @@
     gtrstaging phantom --cases 400 --scanner C --format nifti --seed 900000 --workers 2 --out heldout
     python benchmarks/evaluation.py heldout/cohort.csv [--model demonstration] [--workers 2] [--rows rows.csv]
 
-Accuracy is that of the three-slice vote. The attention is Grad-CAM's for the stage that the model predicts, in the key
-slice, cut at half of its maximum, and its Dice stands beside those of
+Accuracy is that of the three-slice vote. The attention is Grad-CAM's (or that of another `--method`) for the stage that
+the model predicts, in the key slice, cut at half of its maximum, and its Dice stands beside those of
 
 - a random map: as large, its pixels anywhere in the body's section (expected value);
-- a centred blob: a disc as large, in the middle of the body's section.
+- a centred blob: a disc as large, in the middle of the body's section;
+- the best that a region as large can have, which is where it holds the tumour whole.
 
 Intervals are 95 %: Wilson's for shares, bootstrap over patients for all else. The displacement of the map is measured
 in two ways, for both conventions of placing it: the mean vector from the tumour's centroid to the map's, and the flip
@@ -18,6 +19,7 @@ half of what parts them is the displacement. Last comes what a shortcut gets on 
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,11 +31,13 @@ from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib import weights
+from GTRStagingLib import keyslice, weights
+from GTRStagingLib.agreement import chance_dice
 from GTRStagingLib.attention import attend
 from GTRStagingLib.cohort import Case, read_cohort
+from GTRStagingLib.geometry import axial_slices, onto_grid
 from GTRStagingLib.images import read_scan
-from GTRStagingLib.network import classify
+from GTRStagingLib.network import classify, half_pixel_centres
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.rois import read_roi
 from GTRStagingLib.scores import macro_auc
@@ -49,12 +53,13 @@ RESAMPLES = 2000
 # -- one case ------------------------------------------------------------------------------------------------------
 
 
-def measured(case: Case, model: Model) -> dict[str, object]:
+def measured(case: Case, model: Model, method: str) -> dict[str, object]:
     """What the model says of a case: a row of the table, lengths in pixels of the network's input and in mm."""
-    roi = read_roi(case.roi, segment=case.segment)
-    result = stage_case(read_scan(case.image), model=model, tumour=roi, threshold=THRESHOLD, device="cpu")
+    scan = read_scan(case.image)
+    mask = onto_grid(read_roi(case.roi, segment=case.segment).mask, scan.image)
+    result = stage_case(scan, model=model, key_slice=keyslice.by_area(scan.image, mask), method=method, device="cpu")
     native = sitk.GetArrayFromImage(result.slices.native)[result.slices.key]
-    tumour = sitk.GetArrayFromImage(result.roi)[result.slices.key].astype(bool)
+    tumour = sitk.GetArrayFromImage(axial_slices(mask, *[result.key_slice.index] * 2))[0].astype(bool)
     pixel_mm = result.slices.grid.GetSpacing()[0]
     row: dict[str, object] = {
         "case": case.case_id,
@@ -62,7 +67,6 @@ def measured(case: Case, model: Model) -> dict[str, object]:
         "stage": str(case.stage),
         "predicted": str(result.prediction.stage),
         **{f"p_{stage}": p for stage, p in zip(TStage, result.prediction.probabilities, strict=True)},
-        "energy_inside": result.agreement.energy_inside,
         "pixel_mm": pixel_mm,
         **shortcut_features(native, tumour, result.slices.native.GetSpacing()),
     }
@@ -79,7 +83,9 @@ def measured(case: Case, model: Model) -> dict[str, object]:
                 row[f"flip_{name}_{placement}_mm"] = ((_centroid(hot) - _centroid(other)) / 2 * mm)[axis]
         if placement == "receptive_field":
             row["hot_mm2"] = hot.sum() * mm.prod()
-            row["random"] = result.agreement.at_threshold.chance_dice
+            row["best"] = 2 * min(hot.sum(), tumour.sum()) / (hot.sum() + tumour.sum())
+            row["covered"] = (hot & tumour).sum() / tumour.sum()
+            row["random"] = chance_dice(hot, tumour, body)
             row["blob"] = _dice(_disc(hot.shape, _centroid(body), int(hot.sum())), tumour)
     return row
 
@@ -89,16 +95,21 @@ def _hot_regions(result: StagingResult, model: Model) -> dict[str, list[np.ndarr
 
     First the slice's own, then those of the slice mirrored upside down, and left to right, mirrored back.
     """
-    slices = result.slices
+    slices, own = result.slices, result.attention
     regions: dict[str, list[np.ndarray | None]] = {placement: [] for placement in PLACEMENTS}
     for axis in (None, 0, 1):
-        pixels = slices.pixels if axis is None else np.flip(slices.pixels, axis + 2)
-        feature_map = classify(model.network, pixels).feature_map
-        for placement in PLACEMENTS:
-            attention = attend(
-                model.network, feature_map, slices.grid, target=result.prediction.stage, alignment=placement
-            )
-            heat = sitk.GetArrayFromImage(attention.on(slices.native))[slices.key]
+        if axis is None:
+            attention = own
+        else:
+            feature_map = classify(model.network, np.flip(slices.pixels, axis + 2)).feature_map
+            attention = attend(model.network, feature_map, slices.grid, target=own.target, method=own.method)
+        usual = half_pixel_centres(own.maps.shape[1], slices.grid.GetSize()[1])
+        for placement, placed in zip(
+            PLACEMENTS,
+            (attention, replace(attention, alignment="half_pixel", rows=usual, columns=usual)),
+            strict=True,
+        ):
+            heat = sitk.GetArrayFromImage(placed.on(slices.native))[slices.key]
             heat = heat if axis is None else np.flip(heat, axis)
             regions[placement].append(heat >= THRESHOLD * heat.max() if heat.max() > 0 else None)
     return regions
@@ -123,10 +134,10 @@ def _disc(shape: tuple[int, ...], middle: np.ndarray, area: int) -> np.ndarray:
 # -- all cases -----------------------------------------------------------------------------------------------------
 
 
-def table(cases: Sequence[Case], model: str, workers: int) -> pd.DataFrame:
+def table(cases: Sequence[Case], model: str, workers: int, method: str = "gradcam") -> pd.DataFrame:
     """A row for each case."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
-        return pd.DataFrame(list(pool.map(_row, [(case, model) for case in cases], chunksize=4)))
+        return pd.DataFrame(list(pool.map(_row, [(case, model, method) for case in cases], chunksize=4)))
 
 
 def _one_thread() -> None:
@@ -137,11 +148,11 @@ def _one_thread() -> None:
 _LOADED: dict[str, Model] = {}
 
 
-def _row(job: tuple[Case, str]) -> dict[str, object]:
-    case, name = job
+def _row(job: tuple[Case, str, str]) -> dict[str, object]:
+    case, name, method = job
     if name not in _LOADED:
         _LOADED[name] = weights.load(name)
-    return measured(case, _LOADED[name])
+    return measured(case, _LOADED[name], method)
 
 
 def share(right: np.ndarray) -> str:
@@ -171,15 +182,19 @@ def print_report(rows: pd.DataFrame) -> None:
     right = (rows.stage == rows.predicted).to_numpy()
     print(f"{len(rows)} cases: accuracy {share(right)}, macro AUC {macro_auc_of(rows):.3f}")
     print(f"\n{pd.crosstab(rows.stage, rows.predicted)}\n")
-    print("| | cases | accuracy | Dice | random | blob | Dice - random | Dice - blob | no map |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| | cases | accuracy | Dice | random | blob | best | Dice - random | Dice - blob | tumour covered | no map |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, part in [*rows.groupby("stage"), ("all", rows)]:
         dice = part.dice_receptive_field
         print(
             f"| {name} | {len(part)} | {share((part.stage == part.predicted).to_numpy())} | {mean(part, dice)} | "
-            f"{part.random.mean():.3f} | {part.blob.mean():.3f} | {mean(part, dice - part.random)} | "
-            f"{mean(part, dice - part.blob)} | {dice.isna().sum()} |"
+            f"{part.random.mean():.3f} | {part.blob.mean():.3f} | {part.best.mean():.3f} | "
+            f"{mean(part, dice - part.random)} | {mean(part, dice - part.blob)} | {part.covered.mean():.3f} | "
+            f"{dice.isna().sum()} |"
         )
+    print(f"\nMap above the threshold {rows.hot_mm2.mean():.0f} mm2, tumour {rows.tumour_mm2.mean():.0f} mm2 (means).")
     print("\n| map placed by | Dice | from tumour, mm right | mm down | flip test, mm right | mm down | pixels |")
     print("|---|---|---|---|---|---|---|")
     for placement in PLACEMENTS:
@@ -197,10 +212,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("--model", default="demonstration")
+    parser.add_argument("--method", default="gradcam", help="of the attention (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows", type=Path, help="write the table of cases there")
     options = parser.parse_args()
-    rows = table(read_cohort(options.cohort).cases, options.model, options.workers)
+    rows = table(read_cohort(options.cohort).cases, options.model, options.workers, options.method)
     if options.rows:
         rows.to_csv(options.rows, index=False)
     print_report(rows)
