@@ -30,7 +30,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
                        "it MODEL_DIR-run, with checkpoints and metrics.csv")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with the run beside MODEL_DIR, if there is one")
     train.add_argument("--depth", type=int, choices=DEPTHS, default=152, help="of the ResNet (default: %(default)s)")
-    train.add_argument("--fusion", choices=FUSIONS, default="add", help="of its stem (default: %(default)s)")
+    train.add_argument("--fusion", choices=FUSIONS, default="none", help="of its stem (default: %(default)s)")
     train.add_argument("--recipe", choices=RECIPES, default="gtr", help="the preprocessing (default: %(default)s)")
     train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="weights to start from: "
                        "ImageNet's, random where they cannot be had (auto); or a model's, to fine-tune")  # fmt: skip

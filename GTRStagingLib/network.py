@@ -50,7 +50,7 @@ class GTRNet(ResNet):
         for two places, and its attention has no single location.
     """
 
-    def __init__(self, depth: int = 152, fusion: Fusion = "add") -> None:
+    def __init__(self, depth: int = 152, fusion: Fusion = "none") -> None:
         if depth not in BLOCKS or fusion not in get_args(Fusion):
             raise WeightsError(
                 f"Network of depth {depth!r} and fusion {fusion!r}; expected a depth of {', '.join(map(str, BLOCKS))} "

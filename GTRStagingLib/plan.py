@@ -42,7 +42,7 @@ class Plan:
     """
 
     depth: int = 152
-    fusion: Fusion = "add"
+    fusion: Fusion = "none"
     recipe: Recipe = GTR
     init: str = "auto"
     max_epochs: int = 100

@@ -26,7 +26,7 @@ from GTRStagingLib.network import GTRNet
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.scores import fitted_temperature, scores
 from GTRStagingLib.slicecache import CachedCase, Progress, cached, default_folder
-from GTRStagingLib.stages import TStage
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import versions
 from GTRStagingLib.trainset import SliceSet
 
@@ -356,6 +356,7 @@ def _described(
     }
     data = record["data"]["training"]
     what = "synthetic phantoms" if plan.demonstration else "patients"
+    never = "Learned on synthetic phantoms, never for patients. " if plan.demonstration else ""
     card = ModelCard(
         name=name,
         status="demonstration" if plan.demonstration else "trained",
@@ -366,6 +367,7 @@ def _described(
         provenance=f"trained by gtrstaging {record['versions']['gtrstaging']}; start: {start.provenance}",
         trained_on=f"{data['slices']} slices of {data['patients']} {what}, digest {record['data']['digest'][:12]}",
         licence="Apache-2.0" if plan.demonstration else "not stated",
+        intended_use=never + RESEARCH_USE_ONLY,
         temperature=temperature,
         leaking=leaking,
         training=training,

@@ -235,6 +235,8 @@ def _some(keys: set[str]) -> str:
 def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SEED) -> Model:
     """Seeded random weights for tests and smoke runs: the same bits for the same seed and torch.
 
+    With the stem's second stream, so that a smoke run passes through all there is.
+
     The last batch norm of each block is scaled down: at their usual start, 50 residual blocks that never saw data
     would multiply their input to a point where the softmax has no digits left.
     """

@@ -25,7 +25,16 @@ from GTRStagingLib.findings import Finding
 from GTRStagingLib.plan import Hardware, Plan, Schedule
 from GTRStagingLib.trainset import SliceSet
 
-PLAN = Plan(depth=10, recipe=SMALL, init="random", max_epochs=2, batch_size=8, learning_rate=1e-3, demonstration=True)
+PLAN = Plan(
+    depth=10,
+    fusion="add",
+    recipe=SMALL,
+    init="random",
+    max_epochs=2,
+    batch_size=8,
+    learning_rate=1e-3,
+    demonstration=True,
+)
 HERE = Hardware(accelerator="cpu", workers=0)
 
 
@@ -189,6 +198,7 @@ def test_the_model_folder_describes_itself(made, cohort):
     model = weights.load(str(folder))
     assert model.card == card == weights.ModelCard.from_json(json.loads(json.dumps(card.to_json())))
     assert (card.status, card.depth, card.recipe, card.leaking) == ("demonstration", 10, SMALL, False)
+    assert card.intended_use.startswith("Learned on synthetic phantoms, never for patients. Research use only.")
     record = card.training
     assert record["data"]["training"] == {
         "patients": 8, "cases": 8, "slices": 24, "stages": {"T1": 2, "T2": 2, "T3": 2, "T4": 2},
