@@ -7,12 +7,12 @@ JOBS ?= 2
 
 .PHONY: demo test test-all check bench clean
 
-# One phantom, staged with the built-in untrained model: the whole pipeline, and a result that means nothing.
+# One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
 	rm -rf demo
-	$(BIN)/gtrstaging phantom --stage T3 --seed 3 --out demo/phantom
+	$(BIN)/gtrstaging phantom --stage T3 --seed 3 --scanner C --out demo/phantom
 	$(BIN)/gtrstaging stage demo/phantom/ct --segmentation demo/phantom/tumour_seg.dcm --segment tumour \
-		--model untrained --out demo/result
+		--model demonstration --out demo/result
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"

@@ -323,7 +323,7 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     key.add_argument("--key-position-mm", type=float, metavar="S", help="position towards the head, as Slicer shows it")
     stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the voting neighbours "
                        "(default: the adjacent acquired slices)")  # fmt: skip
-    stage.add_argument("--model", default="untrained", metavar="NAME|FOLDER", help="default: %(default)s")
+    stage.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
     stage.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
     stage.add_argument("--target", choices=["predicted", *(s.name for s in TStage)], default="predicted",
                        help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
