@@ -13,6 +13,9 @@ from GTRStagingLib import weights
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.files import sha256_of
 
+OURS = {"untrained": None, "demonstration": weights.SHIPPED / "demonstration"}
+"""What comes with the software."""
+
 
 @pytest.fixture(autouse=True)
 def no_models_of_the_user(monkeypatch, tmp_path):
@@ -20,11 +23,11 @@ def no_models_of_the_user(monkeypatch, tmp_path):
 
 
 def test_models_are_found_by_name_and_by_folder(tmp_path, a_model):
-    assert weights.available() == {"untrained": None}
+    assert weights.available() == OURS
     weights.save(a_model, weights.models_folder() / "mine")
-    assert set(weights.available()) == {"untrained", "mine"}
+    assert set(weights.available()) == {*OURS, "mine"}
     assert weights.load("mine").card == weights.load(str(weights.models_folder() / "mine")).card
-    with pytest.raises(WeightsError, match="neither one of untrained, mine nor a folder"):
+    with pytest.raises(WeightsError, match="neither one of untrained, demonstration, mine nor a folder"):
         weights.load("yours")
 
 
@@ -100,13 +103,13 @@ except WeightsError as error:
 
 def test_without_a_home_directory_the_built_in_model_is_there(homeless):
     assert weights.models_folder() is None
-    assert weights.available() == {"untrained": None}
+    assert weights.available() == OURS
     assert weights.locate("untrained") is None
 
 
 def test_a_folder_named_untrained_does_not_hide_the_built_in_model(tmp_path, a_model):
     weights.save(a_model, weights.models_folder() / "untrained")
-    assert weights.available() == {"untrained": None}
+    assert weights.available() == OURS
     assert weights.locate("untrained") is None
 
 
