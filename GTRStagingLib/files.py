@@ -5,6 +5,7 @@ Where a user's own files lie is said here too.
 
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -55,8 +56,9 @@ def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        work = folder / _unfinished()  # named before it is made: an interruption in between must not leave it behind
         try:
+            work.mkdir(mode=0o700)
             yield work
             for name in names:
                 _flush(work / name)
@@ -74,16 +76,20 @@ def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
 @contextmanager
 def whole_file(target: Path) -> Iterator[IO[bytes]]:
     """A binary stream into a file that becomes `target` once it is whole, whoever else writes the same meanwhile."""
-    descriptor, name = tempfile.mkstemp(prefix=".writing-", dir=target.parent)
-    work = Path(name)
+    work = target.parent / _unfinished()
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with work.open("xb") as stream:
             yield stream
         _flush(work)
         work.chmod(0o644)
         work.replace(target)
     finally:
         work.unlink(missing_ok=True)
+
+
+def _unfinished() -> str:
+    """A name that nothing else has."""
+    return f".writing-{secrets.token_hex(8)}"
 
 
 def _flush(path: Path) -> None:
