@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +23,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     `target` does not exist.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    work = target.parent / _unfinished(target.name)
     try:
+        work.mkdir(mode=0o700)
         yield work
         work.chmod(0o755)
         work.replace(target)
@@ -56,7 +56,7 @@ def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        work = folder / _unfinished()  # named before it is made: an interruption in between must not leave it behind
+        work = folder / _unfinished()
         try:
             work.mkdir(mode=0o700)
             yield work
@@ -87,9 +87,12 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
         work.unlink(missing_ok=True)
 
 
-def _unfinished() -> str:
-    """A name that nothing else has."""
-    return f".writing-{secrets.token_hex(8)}"
+def _unfinished(what: str = "writing") -> str:
+    """A hidden name that nothing else has.
+
+    It is known before the file is made, so that an interruption in between leaves nothing that nobody would remove.
+    """
+    return f".{what}-{secrets.token_hex(4)}"
 
 
 def _flush(path: Path) -> None:
