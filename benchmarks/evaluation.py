@@ -18,9 +18,8 @@ half of what parts them is the displacement. Last comes what a shortcut gets on 
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +37,7 @@ from GTRStagingLib.cohort import Case, read_cohort
 from GTRStagingLib.geometry import axial_slices, onto_grid
 from GTRStagingLib.images import read_scan
 from GTRStagingLib.network import classify, half_pixel_centres
+from GTRStagingLib.pools import shared_out
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.rois import read_roi
 from GTRStagingLib.scores import macro_auc
@@ -46,6 +46,9 @@ from GTRStagingLib.staging import StagingResult, stage_case
 from GTRStagingLib.weights import Model
 
 PLACEMENTS = ("receptive_field", "half_pixel")
+DISPLACEMENTS = ("right", "down", "flip_right", "flip_down")
+"""From the tumour, and by the flip test."""
+
 THRESHOLD = 0.5
 RESAMPLES = 2000
 
@@ -136,23 +139,19 @@ def _disc(shape: tuple[int, ...], middle: np.ndarray, area: int) -> np.ndarray:
 
 def table(cases: Sequence[Case], model: str, workers: int, method: str = "gradcam") -> pd.DataFrame:
     """A row for each case."""
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
-        return pd.DataFrame(list(pool.map(_row, [(case, model, method) for case in cases], chunksize=4)))
+    return pd.DataFrame(list(shared_out(_row, [(case, model, method) for case in cases], workers)))
 
 
-def _one_thread() -> None:
+@cache
+def _loaded(name: str) -> Model:
+    """Once a process, of which there is one a core: a second thread of torch's would only wait."""
     torch.set_num_threads(1)
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-
-
-_LOADED: dict[str, Model] = {}
+    return weights.load(name)
 
 
 def _row(job: tuple[Case, str, str]) -> dict[str, object]:
     case, name, method = job
-    if name not in _LOADED:
-        _LOADED[name] = weights.load(name)
-    return measured(case, _LOADED[name], method)
+    return measured(case, _loaded(name), method)
 
 
 def share(right: np.ndarray) -> str:
@@ -198,7 +197,7 @@ def print_report(rows: pd.DataFrame) -> None:
     print("\n| map placed by | Dice | from tumour, mm right | mm down | flip test, mm right | mm down | pixels |")
     print("|---|---|---|---|---|---|---|")
     for placement in PLACEMENTS:
-        of = {name: rows[f"{name}_{placement}_mm"] for name in ("right", "down", "flip_right", "flip_down")}
+        of = {name: rows[f"{name}_{placement}_mm"] for name in DISPLACEMENTS}
         pixels = [f"{(values / rows.pixel_mm).mean():+.1f}" for values in of.values()]
         print(
             f"| {placement} | {mean(rows, rows[f'dice_{placement}'])} | "

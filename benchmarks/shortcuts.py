@@ -9,8 +9,6 @@ before it can be said to have learned the stage; `evaluation.py` prints it besid
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -23,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from GTRStagingLib import keyslice
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_scanner import PROFILES
+from GTRStagingLib.pools import shared_out
 from GTRStagingLib.stages import TStage
 
 FEATURES = ("tumour_mm2", "tumour_mean_hu", "tumour_max_hu", "slice_mean_hu", "slice_std_hu")
@@ -63,8 +62,7 @@ def main() -> None:
         (options.seed + i, TStage(i % len(TStage)), scanners[i // len(TStage) % len(scanners)])
         for i in range(options.cases)
     ]
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        rows = pd.DataFrame(list(pool.map(_row, jobs, chunksize=4)))
+    rows = pd.DataFrame(list(shared_out(_row, jobs, options.workers)))
     value, error = accuracy(rows)
     print(f"all five: {value:.3f} (standard error {error:.3f}), {options.cases} cases of scanners "
           f"{', '.join(scanners)}; the aim is below 0.5")  # fmt: skip

@@ -35,7 +35,7 @@ def summary(rows: pd.DataFrame) -> dict[str, float]:
     }
     for placement in evaluation.PLACEMENTS:
         found[f"Dice, {placement}"] = rows[f"dice_{placement}"].mean()
-        for name in ("right", "down", "flip_right", "flip_down"):
+        for name in evaluation.DISPLACEMENTS:
             millimetres = rows[f"{name}_{placement}_mm"]
             found[f"{name}, {placement}, mm"] = millimetres.mean()
             found[f"{name}, {placement}, pixels"] = (millimetres / rows.pixel_mm).mean()
