@@ -106,15 +106,19 @@ def train(
         return done
     _require_splits(cohort)
     record = _recorded(run) if resume or not main else None
-    leaks = _accepted(audited or _audited(cohort, hardware), plan, telling) if record is None else record["audit"]
+    if record is None:
+        leaks = _accepted(audited or audit(cohort, content=True, workers=_readers(hardware)), plan, telling)
+    else:
+        leaks = record["audit"]
     parts = _prepared(cohort, plan, cache or default_folder(), hardware, telling)
+    data = _data(parts)
     record = record or {
         "plan": plan.to_json(),
-        "data": _data(parts),
+        "data": data,
         "audit": leaks,
         "versions": {**versions(), "lightning": version("lightning"), "scipy": version("scipy")},
     }
-    _require_same(record, plan, _data(parts), run)
+    _require_same(record, plan, data, run)
     start, told = _initial(plan)
     if told:
         telling.say(told)
@@ -174,10 +178,6 @@ def _require_splits(cohort: Cohort) -> None:
             f"{len(without)} cases have no split ({', '.join(without[:5])}); expected 'train', 'validation' or 'test'. "
             "Split the cohort by patient: gtrstaging cohort split."
         )
-
-
-def _audited(cohort: Cohort, hardware: Hardware) -> Audit:
-    return audit(cohort, content=True, workers=_readers(hardware))
 
 
 def _readers(hardware: Hardware) -> int:
