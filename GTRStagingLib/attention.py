@@ -19,10 +19,10 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
+from GTRStagingLib.card import ATTENTION_LAYER
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.geometry import LATTICE_TOLERANCE, empty_grid
 from GTRStagingLib.network import (
-    ATTENTION_LAYER,
     CellGrid,
     GTRNet,
     Head,

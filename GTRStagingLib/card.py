@@ -6,11 +6,16 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError, WeightsError
-from GTRStagingLib.network import ATTENTION_LAYER, BLOCKS, Fusion
 from GTRStagingLib.recipe import Recipe, is_finite
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 Status = Literal["trained", "demonstration", "untrained"]
+Fusion = Literal["none", "add", "concat"]
+DEPTHS = (10, 18, 50, 152)
+"""The networks that there are, told without torch; `network` builds them."""
+
+ATTENTION_LAYER = "layer4"
+"""The last feature map: all that lies between it and the logits is average pooling and one linear layer."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,13 @@ class ModelCard:
             )
         if (
             type(self.depth) is not int
-            or self.depth not in BLOCKS
+            or self.depth not in DEPTHS
             or self.fusion not in get_args(Fusion)
             or self.status not in get_args(Status)
         ):
             raise WeightsError(
                 f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}; "
-                f"expected one of {list(BLOCKS)}, {get_args(Fusion)}, {get_args(Status)}."
+                f"expected one of {list(DEPTHS)}, {get_args(Fusion)}, {get_args(Status)}."
             )
         if tuple(self.stages) != tuple(stage.name for stage in TStage) or self.attention_layer != ATTENTION_LAYER:
             raise WeightsError(

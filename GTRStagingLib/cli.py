@@ -210,16 +210,16 @@ def _progress_bar(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _models_list(options: argparse.Namespace) -> None:
-    from GTRStagingLib import weights
+    from GTRStagingLib import shelf
 
     row = "{:<20} {:<14} {:<18} {:<10} {}"
     print(row.format("NAME", "STATUS", "NETWORK", "RECIPE", "FOLDER"))
-    for name, folder in weights.available().items():
+    for name, folder in shelf.available().items():
         if folder is None:
             print(row.format(name, "untrained", "ResNet-152 add", "gtr", "(built in; random weights)"))
             continue
         try:
-            card = weights.read_card(folder)
+            card = shelf.read_card(folder)
         except StagingError as error:
             print(row.format(name, "DAMAGED", "", "", str(error)))
             continue
@@ -227,10 +227,10 @@ def _models_list(options: argparse.Namespace) -> None:
 
 
 def _models_show(options: argparse.Namespace) -> None:
-    from GTRStagingLib import weights
+    from GTRStagingLib import shelf, weights
 
     folder = weights.locate(options.model)
-    card = weights.untrained().card if folder is None else weights.read_card(folder)
+    card = weights.untrained().card if folder is None else shelf.read_card(folder)
     print(json.dumps(card.to_json(), indent=2))
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)

@@ -162,6 +162,12 @@ def lattice_drift(image: sitk.Image, reference: sitk.Image, *, nearest: bool = T
     return drift
 
 
+def on_lattice(mask: sitk.Image, reference: sitk.Image) -> bool:
+    """Whether a mask's voxels are the reference's: cropped, flipped or permuted, but not between them."""
+    mask = _reordered(mask, _order_towards(mask, direction_matrix(reference)))
+    return lattice_drift(mask, reference) <= LATTICE_TOLERANCE
+
+
 def _continuous_index(image: sitk.Image, index: np.ndarray, reference: sitk.Image) -> np.ndarray:
     point = image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
     return np.array(reference.TransformPhysicalPointToContinuousIndex(point))

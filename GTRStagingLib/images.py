@@ -41,9 +41,10 @@ class Scan:
     spacing_known
         False for a PNG: its unit spacing is not millimetres.
     digest
-        sha256 of the input's bytes; of a series, of its slices in order of position, whatever their names.
+        sha256 of the input's bytes; of a series, of its slices in order of position, whatever their names; of a
+        volume in memory, of its voxels and their place.
     format
-        "DICOM series", "DICOM multi-frame", "NIfTI", "NRRD", "MetaImage" or "PNG".
+        "DICOM series", "DICOM multi-frame", "NIfTI", "NRRD", "MetaImage", "PNG" or "volume in memory".
     acquisition
         What the header says of scanner and protocol; free of identifiers.
     identifiers
@@ -113,6 +114,44 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         digest=_volume_digest(path, image),
         format=kind,
         identifiers=identifiers,
+        warnings=warnings,
+    )
+
+
+def scan_of(
+    image: sitk.Image, name: str, *, identifiers: Mapping[str, str] | None = None, warnings: tuple[str, ...] = ()
+) -> Scan:
+    """A CT that another program holds in memory.
+
+    Parameters
+    ----------
+    image
+        3-D, in HU, in LPS.
+    name
+        For messages; it is kept nowhere, since people name volumes after patients.
+    identifiers
+        As in `Scan`: written only on request.
+
+    Raises
+    ------
+    InputError
+        If it is no CT in HU.
+    GeometryError
+        If its axes are not perpendicular.
+    """
+    if image.GetDimension() != 3 or 0 in image.GetSize():
+        raise InputError(f"{name} has size {image.GetSize()}; expected a 3-D volume.")
+    _require_upright(image, name)
+    hounsfield = _hounsfield(image, name)
+    place = struct.pack("<3I15d", *image.GetSize(), *image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
+    voxels = sitk.GetArrayViewFromImage(hounsfield).tobytes()
+    return Scan(
+        image=hounsfield,
+        intensity="HU",
+        spacing_known=True,
+        digest=hashlib.sha256(place + voxels).hexdigest(),
+        format="volume in memory",
+        identifiers=dict(identifiers or {}),
         warnings=warnings,
     )
 

@@ -7,17 +7,16 @@ ours, `"concat"` multi-crop pooling after Shen et al. 2017 (doi:10.1016/j.patcog
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from GTRStagingLib.card import Fusion
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.stages import TStage
-
-Fusion = Literal["none", "add", "concat"]
 
 BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     10: (BasicBlock, [1, 1, 1, 1]),
@@ -27,9 +26,6 @@ BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 """He et al. 2016, table 1, for the depths on offer; 10, its blocks halved once more, 18 and 50 are for
 demonstrations."""
-
-ATTENTION_LAYER = "layer4"
-"""The last feature map: all that lies between it and the logits is average pooling and one linear layer."""
 
 
 class GTRNet(ResNet):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from skimage.filters import gaussian
+from scipy.ndimage import gaussian_filter
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.phantom_anatomy import LAYERS, NEIGHBOURS, Abdomen, Body, build, draw_body
@@ -134,7 +134,9 @@ def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng:
         if len(faces) > 20:
             break
     # Not at its tip: where the organ is broad, a tumour that reaches it is seen to.
-    broad = gaussian(organ.astype(np.float32), sigma=_voxels(8.0, pixel_mm, slice_mm))[tuple(faces.T)]
+    broad = gaussian_filter(organ.astype(np.float32), sigma=_voxels(8.0, pixel_mm, slice_mm), mode="nearest")[
+        tuple(faces.T)
+    ]
     faces = faces[broad >= np.median(broad)]
     k, j, i = faces[rng.integers(len(faces))]
     x, y, z = abdomen.places
@@ -151,7 +153,7 @@ def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng:
 def _bumps(shape: tuple[int, ...], pixel_mm: float, slice_mm: float, rng: np.random.Generator) -> np.ndarray:
     """Smooth noise of standard deviation 1: what makes a contour irregular."""
     white = rng.standard_normal(shape, dtype=np.float32)
-    field = gaussian(white, sigma=_voxels(4.0, pixel_mm, slice_mm), preserve_range=True)
+    field = gaussian_filter(white, sigma=_voxels(4.0, pixel_mm, slice_mm), mode="nearest")
     return field / field.std()
 
 

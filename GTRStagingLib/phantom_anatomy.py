@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.filters import gaussian
+from scipy.ndimage import gaussian_filter
 
 # HU in the portal-venous phase, as text books and routine scans have them.
 AIR, GAS, FAT, WATER, MUSCLE, CORTEX = -1000.0, -950.0, -100.0, 8.0, 58.0, 650.0
@@ -203,7 +203,7 @@ def _smooth_path(points: list[tuple[float, ...]], n: int = 48) -> np.ndarray:
     knots = np.linspace(0, 1, len(points))
     fine = np.linspace(0, 1, 8 * n)
     curve = np.stack([np.interp(fine, knots, column) for column in np.array(points).T], axis=1)
-    return gaussian(curve, sigma=(0.6 * n, 0), mode="nearest")[::8]
+    return gaussian_filter(curve, sigma=(0.6 * n, 0), mode="nearest")[::8]
 
 
 # -- what holds the organs -----------------------------------------------------------------------------------------

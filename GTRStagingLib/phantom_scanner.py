@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
-from skimage.filters import gaussian
+from scipy.ndimage import gaussian_filter
 
 from GTRStagingLib.errors import InputError
 
@@ -97,7 +97,7 @@ def scanned(hu: np.ndarray, scan: Acquisition, spacing_mm: float, rng: np.random
     """(z, y, x) true HU -> int16 as acquired: point spread, texture of the tissue, and the kernel's noise."""
     blur = scan.profile.blur_mm / spacing_mm
     # Along z a slice sees its neighbours' edge: the section's profile is wider than its thickness.
-    blurred = gaussian(hu, sigma=(0.35, blur, blur), preserve_range=True)
+    blurred = gaussian_filter(hu, sigma=(0.35, blur, blur), mode="nearest")
     texture = _grain(hu.shape, 4.0 / spacing_mm, rng)
     noise = _grain(hu.shape, scan.profile.grain_mm / spacing_mm, rng)
     seen = blurred + scan.noise_hu * noise + np.where(blurred > -500, np.float32(4.0), np.float32(0.0)) * texture
@@ -107,7 +107,7 @@ def scanned(hu: np.ndarray, scan: Acquisition, spacing_mm: float, rng: np.random
 def _grain(shape: tuple[int, ...], length: float, rng: np.random.Generator) -> np.ndarray:
     """Noise of standard deviation 1, correlated in plane over `length` pixels; each slice by itself."""
     white = rng.standard_normal(shape, dtype=np.float32)
-    smooth = gaussian(white, sigma=(0, length, length), preserve_range=True)
+    smooth = gaussian_filter(white, sigma=(0, length, length), mode="nearest")
     return smooth / smooth.std()
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from GTRStagingLib.card import DEPTHS, Fusion
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.network import BLOCKS, Fusion
 from GTRStagingLib.recipe import GTR, Recipe
 
 Schedule = Literal["constant", "cosine"]
@@ -57,9 +57,9 @@ class Plan:
     allow_leakage: bool = False
 
     def __post_init__(self) -> None:
-        if self.depth not in BLOCKS or self.fusion not in get_args(Fusion):
+        if self.depth not in DEPTHS or self.fusion not in get_args(Fusion):
             raise InputError(
-                f"Depth {self.depth!r} and fusion {self.fusion!r}; expected a depth of {', '.join(map(str, BLOCKS))} "
+                f"Depth {self.depth!r} and fusion {self.fusion!r}; expected a depth of {', '.join(map(str, DEPTHS))} "
                 f"and a fusion of {', '.join(get_args(Fusion))}."
             )
         if self.schedule not in get_args(Schedule):

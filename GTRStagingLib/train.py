@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from GTRStagingLib import checkpoints, fitting, weights
+from GTRStagingLib import checkpoints, fitting, shelf, weights
 from GTRStagingLib import device as devices
 from GTRStagingLib.audit import Audit, audit
 from GTRStagingLib.augment import write_contact_sheet
@@ -150,9 +150,9 @@ def train(
 def _finished(out: Path, run: Path, resume: bool) -> ModelCard | None:
     """The card of a model that an earlier process finished; an error where there is something else in the way."""
     if out.exists():
-        if resume and (run / RECORD).is_file() and (out / weights.CARD_FILE).is_file():
+        if resume and (run / RECORD).is_file() and (out / shelf.CARD_FILE).is_file():
             fitting.clear(run)
-            return weights.read_card(out)
+            return shelf.read_card(out)
         raise WeightsError(f"{out} exists; choose another --out, or remove it.")
     if run.exists() and not resume:
         raise InputError(f"{run} holds an unfinished run; expected none. Give --resume to go on, or remove it.")

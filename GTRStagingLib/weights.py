@@ -6,7 +6,6 @@ makes models of published files.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -20,17 +19,16 @@ import torch
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from GTRStagingLib.card import ModelCard
+from GTRStagingLib.card import Fusion, ModelCard
 from GTRStagingLib.errors import StagingError, WeightsError
-from GTRStagingLib.files import new_folder, sha256_of, user_folder
-from GTRStagingLib.network import BLOCKS, Fusion, GTRNet
+from GTRStagingLib.files import new_folder, sha256_of
+from GTRStagingLib.network import BLOCKS, GTRNet
 from GTRStagingLib.recipe import GTR
+from GTRStagingLib.shelf import CARD_FILE, UNTRAINED, available, read_card
 from GTRStagingLib.stages import TStage
 
-WEIGHTS_FILE, CARD_FILE, FEATURES_FILE = "model.safetensors", "card.json", "features.safetensors"
-UNTRAINED = "untrained"
+WEIGHTS_FILE, FEATURES_FILE = "model.safetensors", "features.safetensors"
 UNTRAINED_SEED = 20251
-SHIPPED = Path(__file__).parent / "models"
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
@@ -48,26 +46,6 @@ class Model:
 # -- finding and loading ------------------------------------------------------------------------------------------
 
 
-def models_folder() -> Path | None:
-    """Where imported models are kept: `$GTRSTAGING_MODELS`, or `gtrstaging/models` under the user's data folder.
-
-    None for a user without a home directory, as in some containers and services.
-    """
-    if chosen := os.environ.get("GTRSTAGING_MODELS"):
-        return Path(chosen)
-    own = user_folder("XDG_DATA_HOME", ".local/share")
-    return None if own is None else own / "models"
-
-
-def available() -> dict[str, Path | None]:
-    """Names of the models at hand and their folders; None for the built-in one, whose name no folder can take."""
-    found: dict[str, Path | None] = {UNTRAINED: None}
-    for folder in (SHIPPED, models_folder()):
-        if folder is not None and folder.is_dir():
-            found.update({card.parent.name: card.parent for card in sorted(folder.glob(f"*/{CARD_FILE}"))})
-    return {**found, UNTRAINED: None}
-
-
 def locate(name_or_folder: str) -> Path | None:
     """Folder of a model, None for the built-in untrained one."""
     models = available()
@@ -80,19 +58,6 @@ def locate(name_or_folder: str) -> Path | None:
         f"Model {name_or_folder!r} is neither one of {', '.join(models)} nor a folder with {CARD_FILE}. "
         "See `gtrstaging models list`; import a checkpoint with `gtrstaging models import`."
     )
-
-
-def read_card(folder: Path) -> ModelCard:
-    """The card of a model's folder."""
-    path = folder / CARD_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
-    try:
-        return ModelCard.from_json(data)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
 
 
 def load(name_or_folder: str) -> Model:

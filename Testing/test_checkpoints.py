@@ -11,7 +11,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from GTRStagingLib import checkpoints, weights
+from GTRStagingLib import checkpoints, shelf, weights
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.files import sha256_of
 from GTRStagingLib.images import Scan
@@ -340,14 +340,14 @@ def test_no_garbage_ends_in_anything_but_a_weights_error(tmp_path):
             checkpoints.import_checkpoint(path, recipe=GTR, name="bad")
         kinds.add(type(met.value.__cause__))
     assert {pickle.UnpicklingError, RuntimeError, IndexError} <= kinds  # it did get far enough to be damaged
-    assert not weights.models_folder().exists()
+    assert not shelf.models_folder().exists()
 
 
 def test_a_wrong_hash_is_refused_before_anything_is_loaded(tmp_path):
     hostile(tmp_path / "model.pth")
     with pytest.raises(WeightsError, match=f"expected {'0' * 64}"):
         checkpoints.import_checkpoint(tmp_path / "model.pth", recipe=RELEASED, name="bad", sha256="0" * 64)
-    assert not weights.models_folder().exists()
+    assert not shelf.models_folder().exists()
 
 
 def test_the_published_file_is_known_by_its_hash():
@@ -421,7 +421,7 @@ def test_imagenet_weights_offline_are_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(WeightsError, match=r"network connection, or the file resnet18-f37072fd.pth in .*checkpoints"):
         checkpoints.import_imagenet(recipe=GTR, name="start", depth=18)
-    assert not weights.models_folder().exists()
+    assert not shelf.models_folder().exists()
 
 
 def test_imagenet_weights_of_another_hash_are_refused(tmp_path, monkeypatch):

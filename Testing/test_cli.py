@@ -14,7 +14,7 @@ import torch
 from conftest import ct_like
 from test_checkpoints import a_resnet, as_the_release_writes_it
 
-from GTRStagingLib import attention, cli, geometry, recipe, weights
+from GTRStagingLib import attention, cli, geometry, recipe, shelf, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 FILES = ["attention.nrrd", "overlay.png", "report.html", "result.json"]
@@ -166,7 +166,7 @@ def test_models_from_the_release_to_a_stage(tmp_path, capsys):
 
 
 def test_a_damaged_model_is_listed_as_such(capsys):
-    folder = weights.models_folder() / "broken"
+    folder = shelf.models_folder() / "broken"
     folder.mkdir()
     (folder / "card.json").write_text("{")
     code, out, _ = run(capsys, "models", "list")

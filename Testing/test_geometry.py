@@ -214,3 +214,15 @@ def test_dust_in_the_cosines_leaves_the_geometry_whole(dust):
 def test_slices_beyond_the_scan_are_refused(a_ct):
     with pytest.raises(GeometryError, match="0 to 8"):
         geometry.axial_slices(a_ct, 7, 9)
+
+
+def test_on_lattice_is_what_onto_grid_takes_without_resampling(a_ct):
+    mask = sitk.Cast(a_ct > 0, sitk.sitkUInt8)
+    for kept in (mask, mask[5:20, 3:, 2:5], sitk.Flip(mask, (True, False, True)), sitk.PermuteAxes(mask, (2, 0, 1))):
+        assert geometry.on_lattice(kept, a_ct)
+        geometry.onto_grid(kept, a_ct)
+    shifted = sitk.Image(mask)
+    shifted.SetOrigin(a_ct.TransformContinuousIndexToPhysicalPoint((0.1, 0.0, 0.0)))
+    assert not geometry.on_lattice(shifted, a_ct)
+    with pytest.raises(GeometryError, match="drift apart"):
+        geometry.onto_grid(shifted[1:-1, 1:-1, 1:-1], a_ct)

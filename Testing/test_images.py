@@ -16,6 +16,7 @@ from conftest import shared
 from PIL import Image
 from test_dicom import voxels
 
+from GTRStagingLib import images
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.images import read_scan
 
@@ -394,3 +395,21 @@ def test_a_real_volume_keeps_its_flipped_axes() -> None:
     assert scan.image.GetSize() == (122, 101, 30)
     assert scan.image.GetDirection() == pytest.approx((-1, 0, 0, 0, -1, 0, 0, 0, 1))
     assert voxels(scan.image).min() < -900  # air
+
+
+def test_a_volume_in_memory_is_a_scan_by_its_voxels_and_their_place(a_ct):
+    held = images.scan_of(a_ct, "the volume")
+    assert held.format == "volume in memory"
+    assert held.intensity == "HU"
+    assert np.array_equal(sitk.GetArrayViewFromImage(held.image), sitk.GetArrayViewFromImage(a_ct))
+    again, moved = sitk.Image(a_ct), sitk.Image(a_ct)
+    moved.SetOrigin([o + 1 for o in a_ct.GetOrigin()])
+    assert images.scan_of(again, "another name").digest == held.digest
+    assert images.scan_of(moved, "the volume").digest != held.digest
+
+
+def test_a_volume_in_memory_that_is_no_ct_is_refused_by_its_name(a_ct):
+    with pytest.raises(InputError, match="The volume has no value below 0"):
+        images.scan_of(sitk.Abs(a_ct), "The volume")
+    with pytest.raises(InputError, match="3-D"):
+        images.scan_of(a_ct[:, :, 0], "The volume")

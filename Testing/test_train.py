@@ -15,7 +15,7 @@ import pytest
 import torch
 from trainings import SMALL, a_cohort
 
-from GTRStagingLib import cli, fitting, slicecache, train, weights
+from GTRStagingLib import cli, fitting, shelf, slicecache, train, weights
 from GTRStagingLib.audit import audit
 from GTRStagingLib.cohort import Cohort, write_cohort
 from GTRStagingLib.crossval import train_folds
@@ -146,7 +146,7 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_p
     assert exit_code(processes, "never", cohort, tmp_path / "cache 2", broken, plan, True) == 0
     assert len(metrics(straight)) == 1
     assert metrics(broken) == metrics(straight)
-    one, other = (weights.read_card(folder) for folder in (straight, broken))
+    one, other = (shelf.read_card(folder) for folder in (straight, broken))
     assert (one.sha256, one.features_sha256, one.temperature) == (
         other.sha256,
         other.features_sha256,
@@ -167,10 +167,10 @@ def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(schedule
     assert exit_code(processes, "keeping", cohort, cache, broken, plan, True) == -signal.SIGKILL
     assert exit_code(processes, "never", cohort, cache, broken, plan, True) == 0
     assert metrics(broken) == metrics(straight)
-    assert weights.read_card(broken).sha256 == weights.read_card(straight).sha256
+    assert shelf.read_card(broken).sha256 == shelf.read_card(straight).sha256
     losses = [float(row["val_loss"]) for row in metrics(straight)]
     best = int(np.argmin(losses))
-    assert weights.read_card(straight).training["best_epoch"] == best
+    assert shelf.read_card(straight).training["best_epoch"] == best
     assert len(losses) == min(9, best + 1 + 2)
 
 
@@ -445,10 +445,10 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table, capsys):
 
 def test_the_words_of_the_command_are_the_librarys():
     """They are spelled out in the parser, so that `--help` imports nothing heavy."""
-    from GTRStagingLib import cli_train, network, recipe
+    from GTRStagingLib import card, cli_train, network, recipe
 
-    assert set(cli_train.DEPTHS) == set(network.BLOCKS)
-    assert get_args(network.Fusion) == cli_train.FUSIONS
+    assert set(cli_train.DEPTHS) == set(network.BLOCKS) == set(card.DEPTHS)
+    assert get_args(card.Fusion) == cli_train.FUSIONS
     assert set(cli_train.RECIPES) == set(recipe.RECIPES)
     assert get_args(Schedule) == cli_train.SCHEDULES
 

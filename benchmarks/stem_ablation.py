@@ -16,7 +16,7 @@ from pathlib import Path
 import evaluation
 import pandas as pd
 
-from GTRStagingLib import weights
+from GTRStagingLib import shelf
 from GTRStagingLib.audit import audit
 from GTRStagingLib.cohort import read_cohort
 from GTRStagingLib.plan import Hardware, Plan
@@ -72,7 +72,7 @@ def main() -> None:
             train(cohort, folder, plan, hardware, cache=options.cache, resume=True, audited=audited)
             if not table.is_file():
                 evaluation.table(test, str(folder), options.workers).to_csv(table, index=False)
-            epochs = weights.read_card(folder).training["epochs"]
+            epochs = shelf.read_card(folder).training["epochs"]
             one = {"fusion": fusion, "epochs": epochs, **summary(pd.read_csv(table))}
             print(f"{fusion}, seed {seed}: {epochs} epochs, accuracy {one['accuracy']:.3f}", flush=True)
             found.append(one)

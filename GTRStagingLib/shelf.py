@@ -1,0 +1,46 @@
+"""Where models are kept, told without loading any: a program that has no torch yet can still offer them."""
+
+import json
+import os
+from pathlib import Path
+
+from GTRStagingLib.card import ModelCard
+from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.files import user_folder
+
+CARD_FILE = "card.json"
+UNTRAINED = "untrained"
+SHIPPED = Path(__file__).parent / "models"
+
+
+def models_folder() -> Path | None:
+    """Where imported models are kept: `$GTRSTAGING_MODELS`, or `gtrstaging/models` under the user's data folder.
+
+    None for a user without a home directory, as in some containers and services.
+    """
+    if chosen := os.environ.get("GTRSTAGING_MODELS"):
+        return Path(chosen)
+    own = user_folder("XDG_DATA_HOME", ".local/share")
+    return None if own is None else own / "models"
+
+
+def available() -> dict[str, Path | None]:
+    """Names of the models at hand and their folders; None for the built-in one, whose name no folder can take."""
+    found: dict[str, Path | None] = {UNTRAINED: None}
+    for folder in (SHIPPED, models_folder()):
+        if folder is not None and folder.is_dir():
+            found.update({card.parent.name: card.parent for card in sorted(folder.glob(f"*/{CARD_FILE}"))})
+    return {**found, UNTRAINED: None}
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model's folder."""
+    path = folder / CARD_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
+    try:
+        return ModelCard.from_json(data)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
