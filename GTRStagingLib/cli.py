@@ -1,4 +1,6 @@
-"""The command line: `gtrstaging stage | train | models | phantom | cohort`. Thin: what it does is done by the library.
+"""The command line: `gtrstaging stage | batch | train | models | phantom | cohort`, thin.
+
+What it does is done by the library.
 
 Exit codes: 0 done, 1 failed (the reason on stderr) or found something wrong, 2 wrong use.
 """
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import GTRStagingLib
-from GTRStagingLib import cli_cohort, cli_train
+from GTRStagingLib import cli_batch, cli_cohort, cli_train
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.keyslice import KeySlice
     from GTRStagingLib.staging import CropCentre, StagingResult
 
-METHODS = ("gradcam", "gradcam++", "layercam", "eigencam")
+METHODS = cli_batch.METHODS
 RECIPES = cli_train.RECIPES
 SCANNERS = ("A", "B", "C")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
@@ -301,6 +303,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stage(commands)
+    cli_batch.add_to(commands)
     cli_train.add_to(commands)
     _add_models(commands)
     _add_phantom(commands)

@@ -147,3 +147,19 @@ def a_spot(ct, point, radius_mm=18.0):
     spot = sitk.GetImageFromArray((-1000 + 1225 * np.exp(-0.5 * (distance / radius_mm) ** 2)).astype(np.float32))
     spot.CopyInformation(ct)
     return spot
+
+
+@pytest.fixture
+def bare():
+    """An empty MRML scene with its logics, by slicer-core."""
+    from GTRStagingSlicer.bare import bare_scene
+
+    made = bare_scene()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def scene(bare):
+    """The scene of `bare`."""
+    return bare.scene

@@ -30,9 +30,10 @@ LAYERS = [
     {"fitting"},
     {"record", "overlay"},
     {"report"},
+    {"batch"},
     {"train"},
     {"crossval"},
-    {"cli_cohort", "cli_train"},
+    {"cli_batch", "cli_cohort", "cli_train"},
     {"cli"},
     {"__main__"},
 ]

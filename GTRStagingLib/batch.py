@@ -1,0 +1,188 @@
+"""A table of cases, one after the other: a folder each, a table of all, and no row that is not accounted for.
+
+What is done with a case is injected, so that a viewer can stage it in its own scene.
+"""
+
+import csv
+import io
+import json
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from GTRStagingLib.cells import folder_name, same_folder
+from GTRStagingLib.errors import Cancelled, InputError, StagingError
+from GTRStagingLib.files import whole_file
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables import read_table
+
+if TYPE_CHECKING:
+    from GTRStagingLib.staging import StagingResult
+    from GTRStagingLib.weights import Model
+
+COLUMNS = ("case_id", "image", "roi", "segment", "key_slice")
+"""As in a cohort table; others are ignored. The first two are needed."""
+
+RESULTS, FAILED = "results.csv", "failed.json"
+HEAD = ("case_id", "status", "stage", "unanimous", *(f"p_{stage}" for stage in TStage), "key_slice", "dice",
+        "chance_dice", "seconds", "error")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BatchCase:
+    """One row: what to stage. `key_slice` is an axial index, None to take the ROI's largest section."""
+
+    case_id: str
+    image: Path
+    roi: Path | None = None
+    segment: str | None = None
+    key_slice: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case: its row of `results.csv`, by the names of `HEAD`; `error` is None where it was staged."""
+
+    case_id: str
+    row: Mapping[str, str]
+    error: str | None
+
+
+def read_cases(path: Path) -> tuple[BatchCase, ...]:
+    """Read a case table (CSV or Parquet); paths in it are relative to its folder.
+
+    Raises
+    ------
+    InputError
+        With every fault of the table: row (the header is 1) and what was expected.
+    """
+    table = read_table(path)
+    if missing := [name for name in COLUMNS[:2] if name not in table.columns]:
+        raise InputError(
+            f"{path.name}: no column {', '.join(missing)} among {', '.join(table.columns)}; expected case_id and "
+            f"image, and where wanted {', '.join(COLUMNS[2:])}. Rename the columns."
+        )
+    cases, faults, seen = [], [], dict[str, int]()
+    folder = path.absolute().parent
+    for number, cells in zip(table.numbers, table.rows, strict=True):
+        try:
+            case = _case(cells, folder)
+        except ValueError as error:
+            faults.append(f"row {number}: {error}")
+            continue
+        first = seen.setdefault(same_folder(case.case_id), number)
+        if first != number:
+            faults.append(f"row {number}: case_id {case.case_id!r}; expected an id of its own, row {first} has it too")
+        cases.append(case)
+    if faults:
+        listing = "".join(f"\n  {fault}" for fault in faults[:20]) + ("\n  ..." if len(faults) > 20 else "")
+        raise InputError(f"{path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}")
+    return tuple(cases)
+
+
+def _case(cells: Mapping[str, str | None], folder: Path) -> BatchCase:
+    case_id, image = cells["case_id"], cells["image"]
+    if case_id is None or image is None:
+        raise ValueError("expected a case_id and an image")
+    roi, key = cells.get("roi"), cells.get("key_slice")
+    if key is not None and not key.isdecimal():
+        raise ValueError(f"key_slice {key!r}; expected a whole number from 0 (the slice nearest the feet), or nothing")
+    return BatchCase(
+        case_id=folder_name(case_id),
+        image=folder / image,
+        roi=None if roi is None else folder / roi,
+        segment=cells.get("segment"),
+        key_slice=None if key is None else int(key),
+    )
+
+
+StageOne = Callable[[BatchCase, Path], "StagingResult"]
+"""Stages a case and writes its files into its folder."""
+
+
+def run(cases: Sequence[BatchCase], out: Path, stage_one: StageOne) -> Iterator[Outcome]:
+    """Stage case after case, and give what became of each as it is known.
+
+    `out/cases/CASE/` holds a case's files, or `failed.json` with the reason; `out/results.csv` has a row for every case
+    that is done or has failed, and is whole at any moment. A case that fails does not stop the others.
+
+    Raises
+    ------
+    StagingError
+        If `out` cannot be written to. `Cancelled` passes through, whoever raised it.
+    """
+    rows: list[Mapping[str, str]] = []
+    for case in cases:
+        folder = out / "cases" / case.case_id
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / FAILED).unlink(missing_ok=True)
+        except OSError as error:
+            raise StagingError(
+                f"{folder}: {error.strerror}; expected a folder that can be written to. Choose another for the results."
+            ) from error
+        try:
+            outcome = Outcome(case.case_id, _row_of(case.case_id, stage_one(case, folder)), None)
+        except Cancelled:
+            raise
+        except Exception as error:  # a case that nobody expected must not cost the others
+            outcome = _failed(case.case_id, error, folder)
+        rows.append(outcome.row)
+        _write(out / RESULTS, rows)
+        yield outcome
+
+
+def stage_from_files(model: "Model", **options: Any) -> StageOne:
+    """Stage a case from its files with the library alone; `options` are `staging.stage_case`'s."""
+    from GTRStagingLib import images, keyslice, rois
+    from GTRStagingLib.report import write_outputs
+    from GTRStagingLib.staging import stage_case
+
+    def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
+        scan = images.read_scan(case.image)
+        tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+        key = None if case.key_slice is None else keyslice.by_index(scan.image, case.key_slice)
+        result = stage_case(scan, model=model, tumour=tumour, key_slice=key, case_id=case.case_id, **options)
+        write_outputs(result, folder)
+        return result
+
+    return stage_one
+
+
+def _row_of(case_id: str, result: "StagingResult") -> Mapping[str, str]:
+    prediction, agreement = result.prediction, result.agreement
+    return {
+        "case_id": case_id,
+        "status": "done",
+        "stage": str(prediction.stage),
+        "unanimous": "yes" if prediction.unanimous else "no",
+        **{f"p_{stage}": repr(p) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
+        "key_slice": str(result.key_slice.index),
+        "dice": "" if agreement is None else repr(agreement.dice),
+        "chance_dice": "" if agreement is None else repr(agreement.at_threshold.chance_dice),
+        "seconds": f"{sum(result.timings_s.values()):.2f}",
+        "error": "",
+    }
+
+
+def _failed(case_id: str, error: Exception, folder: Path) -> Outcome:
+    known = isinstance(error, StagingError)
+    said = " ".join(str(error).split()) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+    record = {"case_id": case_id, "error": said, "traceback": "".join(traceback.format_exception(error))}
+    with whole_file(folder / FAILED) as stream:
+        stream.write((json.dumps(record, indent=2) + "\n").encode())
+    return Outcome(case_id, {"case_id": case_id, "status": "failed", "error": said}, said)
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, HEAD, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    with whole_file(path) as stream:
+        stream.write(text.getvalue().encode())
+
+
+__all__ = ["COLUMNS", "FAILED", "RESULTS", "BatchCase", "Outcome", "StageOne", "read_cases", "run", "stage_from_files"]
