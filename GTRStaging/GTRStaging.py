@@ -1,0 +1,499 @@
+"""GTR Staging in 3D Slicer: the module and its panel; logic and self-test are beside it, and Slicer finds them here.
+
+What is computed is computed by GTRStagingLib; how it is shown in a scene is told by GTRStagingSlicer. Here the two are
+tied to widgets. Research use only.
+"""
+
+import logging
+import sys
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+import ctk  # noqa: F401 (the panel's .ui names its widgets)
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+try:
+    import GTRStagingLib  # noqa: F401
+except ModuleNotFoundError:  # run from the source tree: Slicer knows this folder alone
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, staging
+from GTRStagingSlicer.batch_process import BatchProcess
+from GTRStagingSlicer.logic import GTRStagingLogic
+from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
+
+from GTRStagingLib import geometry, keyslice
+from GTRStagingLib.errors import Cancelled, StagingError
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+STEPS = {
+    "reading": "Reading the CT",
+    "key slice": "Finding the key slice",
+    "preparation": "Preparing the slices",
+    "network": "Running the network",
+    "attention": "Computing the attention",
+    "agreement": "Comparing with the segment",
+    "showing": "Showing the result",
+}
+
+
+class GTRStaging(ScriptedLoadableModule):
+    """What Slicer's module list says of this module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("GTR Staging")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Oncology")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["The GTR Staging developers"]
+        self.parent.helpText = _(
+            "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
+            "shows what the network looked at, and measures how well that agrees with a segment. "
+        ) + _(RESEARCH_USE_ONLY)
+        self.parent.acknowledgementText = _(
+            "The network follows Zheng et al., npj Digital Medicine 2025, doi:10.1038/s41746-025-02002-5."
+        )
+        slicer.app.connect("startupCompleted()", samples.register)
+
+
+class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel, top to bottom in the order of the work."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._guiTag = None
+        self._refreshing = False
+        self._seen = {}
+        self._running = False
+        self._stop = False
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def setup(self):
+        """Load the panel and connect it; nothing heavy is imported."""
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/GTRStaging.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = GTRStagingLogic()
+        self.batch = BatchProcess(self.ui, self._error)
+        self.ui.researchUseLabel.text = f"<b>{_(RESEARCH_USE_ONLY)}</b>"
+        for name in models.names():
+            self.ui.modelSelector.addItem(name)
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        ui = self.ui
+        ui.tumourSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onTumourChanged)
+        ui.tumourSelector.connect("currentSegmentChanged(QString)", self.onTumourChanged)
+        ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
+        ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
+        ui.reportFolderSelector.connect("currentPathChanged(QString)", self.onReportFolderChanged)
+        ui.batchTableSelector.connect("currentPathChanged(QString)", self.onBatchPathsChanged)
+        ui.batchFolderSelector.connect("currentPathChanged(QString)", self.onBatchPathsChanged)
+        for button, act in (
+            (ui.modelCardButton, self.onModelCard),
+            (ui.installButton, self.onInstall),
+            (ui.wheelsButton, self.onInstallFromFolder),
+            (ui.currentSliceButton, self.onUseCurrentSlice),
+            (ui.largestSectionButton, self.onLargestSection),
+            (ui.applyButton, self.onApply),
+            (ui.cancelButton, self.onCancel),
+            (ui.overlayButton, self.onShowOverlay),
+            (ui.plotButton, self.onShowPlot),
+            (ui.tableButton, self.onShowTable),
+            (ui.exportButton, self.onExport),
+            (ui.showFolderButton, self.onShowFolder),
+            (ui.batchRunButton, self.onRunBatch),
+            (ui.batchCancelButton, self.onStopBatch),
+        ):
+            button.connect("clicked(bool)", lambda checked=False, act=act: act())
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Called when the module's widget is destroyed: a batch is stopped, and nothing observes the scene."""
+        self._stop = True
+        self.batch.stop()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        """Called each time the module is opened."""
+        self.initializeParameterNode()
+        self._showDependencies()
+
+    def exit(self):
+        """Called each time another module is opened: the panel no longer follows the scene."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        """The scene is about to go: a run that is under way stops before it would show anything."""
+        self._stop = True
+        self.logic.forget()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        """Start anew, if the panel is open."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Observe the scene's parameters; the first CT is chosen if none is."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.inputVolume is None:
+            attention = self._parameterNode.attentionVolume
+            for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+                if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and volume is not attention:
+                    self._parameterNode.inputVolume = volume
+                    break
+
+    def setParameterNode(self, parameterNode):
+        """Follow another parameter node, or none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
+        self._parameterNode = parameterNode
+        self._seen = {}
+        if parameterNode is not None:
+            self._guiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
+        self._refresh()
+
+    # -- from the state to the widgets -----------------------------------------------------------------------------
+
+    def _onModified(self, caller=None, event=None):
+        self._refresh()
+
+    def _changed(self, what, value):
+        """Whether something is not what it was when it was last looked at."""
+        changed = self._seen.get(what) != value
+        self._seen[what] = value
+        return changed
+
+    def _refresh(self):
+        """Bring every widget in line with the state; only what has changed is drawn anew."""
+        if self._refreshing:
+            return
+        self._refreshing = True
+        try:
+            state = self._parameterNode
+            if state is not None:
+                self._refreshInputs(state)
+                self._refreshKeySlice(state)
+                self._refreshLayers(state)
+            self._refreshResult(state)
+            self._refreshButtons(state)
+        finally:
+            self._refreshing = False
+
+    def _refreshInputs(self, state):
+        ui = self.ui
+        if ui.tumourSelector.currentNode() is not state.tumourSegmentation:
+            ui.tumourSelector.setCurrentNode(state.tumourSegmentation)
+        if state.tumourSegmentation is not None and ui.tumourSelector.currentSegmentID() != state.tumourSegment:
+            ui.tumourSelector.setCurrentSegmentID(state.tumourSegment)
+        if ui.modelSelector.currentText != state.model:
+            index = ui.modelSelector.findText(state.model)
+            if index < 0:
+                ui.modelSelector.addItem(state.model)  # of a scene from another computer; the banner says so
+                index = ui.modelSelector.count - 1
+            ui.modelSelector.currentIndex = index
+        if self._changed("model", state.model):
+            warning = models.warning_of(state.model)
+            ui.modelBanner.text = warning or ""
+            ui.modelBanner.visible = warning is not None
+        for selector, path in (
+            (ui.reportFolderSelector, state.reportFolder),
+            (ui.batchTableSelector, state.batchTable),
+            (ui.batchFolderSelector, state.batchFolder),
+        ):
+            if selector.currentPath != path:
+                selector.currentPath = path
+
+    def _refreshKeySlice(self, state):
+        ui, volume = self.ui, state.inputVolume
+        grid = self.logic.grid(volume)
+        ui.keySliceSlider.enabled = grid is not None and not self._running
+        if grid is None:
+            ui.keySliceLabel.text = _("Choose the CT volume first.")
+            return
+        last = geometry.axial_size(grid)[2] - 1
+        if self._changed("volume", volume.GetID()) and state.keySlice > last:
+            state.keySlice = -1  # chosen in another scan
+        if ui.keySliceSlider.maximum != last:
+            ui.keySliceSlider.maximum = last
+        if state.keySlice < 0:
+            ui.keySliceLabel.text = _("No key slice is chosen yet: slices 0 (nearest the feet) to {last}.").format(
+                last=last
+            )
+            return
+        if ui.keySliceSlider.value != state.keySlice:
+            ui.keySliceSlider.value = state.keySlice
+        key = keyslice.by_index(grid, state.keySlice)
+        voting = [str(i) for i in range(key.index - 1, key.index + 2) if 0 <= i <= last]
+        how = _("largest section of the segment") if state.keySliceChosenBy == staging.TUMOUR_AREA else _("by hand")
+        ui.keySliceLabel.text = _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
+            index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)
+        )
+        if self._changed("key slice", (volume.GetID(), volume.GetMTime(), key.index)):
+            state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
+            self.logic.showSlice(grid, key.index)
+
+    def _refreshLayers(self, state):
+        """Draw the attention as it is asked for, once it is there."""
+        if state.attentionVolume is None or self._running:
+            return
+        style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D)
+        first = "threshold" not in self._seen
+        moved = self._changed("threshold", state.threshold)
+        restyled = self._changed("style", style)
+        if first:
+            return  # as the scene was saved, or as the run has just drawn it
+        if moved:
+            staging.rethreshold(state, slicer.mrmlScene, slicer.app.applicationLogic())
+        elif restyled:
+            staging.restyle(state, slicer.mrmlScene, slicer.app.applicationLogic())
+
+    def _refreshResult(self, state):
+        text = None if state is None else state.resultText
+        shown = None if text is None else (text.GetID(), text.GetMTime())
+        stale = state is not None and staging.out_of_date(state)
+        if not self._changed("result", (shown, stale, None if state is None else state.threshold)) and shown:
+            return
+        record = None if state is None else staging.record_of(state)
+        result_view.show_stage(self.ui, record, stale)
+        result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
+
+    def _refreshButtons(self, state):
+        ui = self.ui
+        idle = not self._running
+        reason = _("The scene is closed.") if state is None else staging.reason_not_ready(state)
+        ui.applyButton.enabled = idle and reason is None
+        ui.applyButton.toolTip = reason or _("Stages the case: reads the slices, votes, and shows the attention.")
+        ui.cancelButton.enabled = self._running
+        if idle:
+            ui.applyHint.text = reason or ""
+            ui.applyHint.visible = reason is not None
+        has_volume = state is not None and state.inputVolume is not None
+        has_segment = has_volume and state.tumourSegmentation is not None and bool(state.tumourSegment)
+        ui.currentSliceButton.enabled = idle and has_volume
+        ui.largestSectionButton.enabled = idle and has_segment
+        staged = state is not None and state.resultText is not None
+        ui.overlayButton.enabled = idle and staged
+        folder = "" if state is None else state.reportFolder
+        why = (
+            _("Stage a case first.")
+            if not staged
+            else _("Choose a folder for the report.")
+            if not folder
+            else _("The settings have changed: press Apply first.")
+            if staging.out_of_date(state)
+            else None
+        )
+        ui.exportButton.enabled = idle and why is None
+        ui.exportButton.toolTip = why or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
+        ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
+        ready = state is not None and bool(state.batchTable) and bool(state.batchFolder)
+        self.batch.refresh(ready)
+        for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.reportSection):
+            section.enabled = idle
+
+    def _showDependencies(self):
+        lacking = dependencies.missing()
+        self.ui.dependenciesLabel.text = (
+            _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all there")
+        )
+        self.ui.installButton.visible = self.ui.wheelsButton.visible = bool(lacking)
+
+    # -- from the widgets to the state -----------------------------------------------------------------------------
+
+    def onTumourChanged(self, *arguments):
+        """Segmentation and segment together: the connectors of parameter nodes know no segments."""
+        state = self._parameterNode
+        if state is None or self._refreshing:
+            return
+        with slicer.util.NodeModify(state):
+            state.tumourSegmentation = self.ui.tumourSelector.currentNode()
+            state.tumourSegment = self.ui.tumourSelector.currentSegmentID() or ""
+
+    def onModelChanged(self, index):
+        """Another model."""
+        if self._parameterNode is not None and not self._refreshing and index >= 0:
+            self._parameterNode.model = self.ui.modelSelector.currentText
+
+    def onKeySliceMoved(self, value):
+        """The slider: the key slice is then chosen by hand."""
+        if self._parameterNode is not None and not self._refreshing:
+            self._chooseKeySlice(round(value), "hand")
+
+    def onReportFolderChanged(self, path):
+        """Where the report goes."""
+        if self._parameterNode is not None and not self._refreshing:
+            self._parameterNode.reportFolder = path
+
+    def onBatchPathsChanged(self, path):
+        """Table and folder of the batch."""
+        if self._parameterNode is not None and not self._refreshing:
+            with slicer.util.NodeModify(self._parameterNode):
+                self._parameterNode.batchTable = self.ui.batchTableSelector.currentPath
+                self._parameterNode.batchFolder = self.ui.batchFolderSelector.currentPath
+
+    def _chooseKeySlice(self, index, chosen_by):
+        with slicer.util.NodeModify(self._parameterNode):
+            self._parameterNode.keySlice = index
+            self._parameterNode.keySliceChosenBy = chosen_by
+
+    # -- buttons ---------------------------------------------------------------------------------------------------
+
+    def onModelCard(self):
+        """Show the model's card, the whole of it under the details."""
+        with self._told():
+            text, whole = models.card_in_words(self._parameterNode.model)
+            slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
+
+    def onInstall(self):
+        """Install what is missing, after asking."""
+        with self._told():
+            self._ensureDependencies(None)
+
+    def onInstallFromFolder(self):
+        """Install what is missing from a folder of wheels, after asking."""
+        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of wheels"))
+        if folder:
+            with self._told():
+                self._ensureDependencies(Path(folder))
+
+    def _ensureDependencies(self, wheels=None):
+        """Whether all packages are there, if need be after asking and installing."""
+        lacking = dependencies.missing()
+        if lacking:
+            asked = dependencies.question(lacking, wheels)
+            if not slicer.util.confirmOkCancelDisplay(asked, windowTitle=_("Install packages")):
+                return False
+            dependencies.install(wheels)
+        self._showDependencies()
+        return True
+
+    def onUseCurrentSlice(self):
+        """The slice that the Red view shows."""
+        with self._told():
+            grid = self.logic.grid(self._parameterNode.inputVolume)
+            plane = nodes.matrix_of(lambda m: m.DeepCopy(self.logic.redSlice().GetSliceToRAS()))
+            self._chooseKeySlice(nodes.slice_at(grid, plane).index, "hand")
+
+    def onLargestSection(self):
+        """The slice with the segment's largest section."""
+        with self._told(), self._waiting():
+            key = staging.largest_section(self._parameterNode, nodes.placed(self._parameterNode.inputVolume))
+            self._chooseKeySlice(key.index, staging.TUMOUR_AREA)
+
+    def onApply(self):
+        """Stage the case: the panel follows step by step, and Cancel is heard between two steps."""
+        if self._running:
+            return
+        with self._told():
+            if not self._ensureDependencies():
+                return
+            self._running, self._stop = True, False
+            self.ui.progressBar.value = 0
+            self.ui.progressBar.visible = self.ui.applyHint.visible = True
+            self._refresh()
+            try:
+                self.logic.stage(self._parameterNode, self._onStep)
+            finally:
+                self._running = False
+                self.ui.progressBar.visible = False
+                self._seen.pop("threshold", None)
+                self._refresh()
+
+    def _onStep(self, step):
+        self.ui.progressBar.value += 1
+        self.ui.applyHint.text = _(STEPS.get(step, step)) + " …"
+        slicer.app.processEvents()
+        if self._stop:
+            raise Cancelled("The staging was cancelled")
+
+    def onCancel(self):
+        """Stop after the step that is running."""
+        self._stop = True
+        self.ui.applyHint.text = _("Stopping after this step …")
+
+    def onShowOverlay(self):
+        """The heat over the CT again, at the key slice."""
+        state = self._parameterNode
+        with self._told():
+            layers.lay_over(slicer.mrmlScene, state.inputVolume, state.attentionVolume, state.opacity)
+            self.logic.showSlice(self.logic.grid(state.inputVolume), state.keySlice)
+
+    def onShowPlot(self):
+        """The threshold sweep in the layout."""
+        self.logic.showPlot(self._parameterNode.sweepPlot)
+
+    def onShowTable(self):
+        """The agreement's table node in the layout."""
+        self.logic.showTable(self._parameterNode.agreementTable)
+
+    def onExport(self):
+        """Write the report through the library."""
+        with self._told(), self._waiting():
+            if not self._ensureDependencies():
+                return
+            folder = Path(self._parameterNode.reportFolder).expanduser()
+            written = self.logic.export(self._parameterNode, folder)
+            self.ui.reportLabel.text = _("Written: {names} in {folder}").format(names=", ".join(written), folder=folder)
+            self._refresh()
+
+    def onShowFolder(self):
+        """Open the report's folder in the system's file manager."""
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._parameterNode.reportFolder))
+
+    def onRunBatch(self):
+        """Run the case table in a process of its own."""
+        with self._told():
+            if self._ensureDependencies():
+                self.batch.start(self._parameterNode)
+
+    def onStopBatch(self):
+        """Stop the batch; what is done is kept."""
+        self.batch.stop()
+
+    # -- words -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _told(self):
+        """Whatever goes wrong is said once, in the library's words, and its details go to the log."""
+        try:
+            yield
+        except Cancelled:
+            logging.info("GTR Staging: cancelled by the user")
+        except StagingError as error:
+            logging.info("GTR Staging: %s", traceback.format_exc())
+            self._error(str(error))
+        except Exception:
+            self._error(
+                _("Something went wrong that GTR Staging does not know. Please report it, with the details "
+                  "below."),
+                traceback.format_exc(),
+            )  # fmt: skip
+
+    def _error(self, text, details=""):
+        slicer.util.errorDisplay(text, windowTitle=_("GTR Staging"), detailedText=details)
+
+    @contextmanager
+    def _waiting(self):
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        try:
+            yield
+        finally:
+            slicer.app.restoreOverrideCursor()

@@ -1,0 +1,11 @@
+"""GTR Staging in a MRML scene: nodes to images and back, the layers of a result, its tables; and what the panel needs.
+
+- `nodes`: voxels, place and segments, from MRML to the library and back;
+- `state`: the list of everything that a saved scene must bring back;
+- `staging`: from that state to a staged scene, without Qt;
+- `layers`, `tables`: what a result looks like in a scene;
+- `samples`, `models`: phantoms for the Sample Data module; the models on offer;
+- `dependencies`: the packages in Slicer's own Python;
+- `bare`, `mrb`, `headless`: scenes outside the application, scenes as files, runs without a window;
+- `logic`, `result_view`, `batch_process`, `selftest`: the parts of the module, which need the application.
+"""

@@ -1,0 +1,154 @@
+"""The panel's batch: the library's own command in a process of its own, followed by what it writes, line by line."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import qt
+import slicer
+
+import GTRStagingLib
+from GTRStagingLib import batch
+from GTRStagingLib.errors import InputError
+from GTRStagingSlicer import tables
+from GTRStagingSlicer.words import tr as _
+
+EVERY_MS = 500
+
+
+class BatchProcess:
+    """One batch at a time; its progress is read from a file, since a thread would starve in Slicer's event loop."""
+
+    def __init__(self, ui, tell):
+        self._ui, self._tell = ui, tell
+        self._process = self._state = self._output = None
+        self._stopped = False
+        self._timer = qt.QTimer()
+        self._timer.setInterval(EVERY_MS)
+        self._timer.connect("timeout()", self._look)
+
+    @property
+    def running(self) -> bool:
+        """Whether a batch is under way."""
+        return self._process is not None
+
+    def refresh(self, ready: bool) -> None:
+        """Enable what can be pressed."""
+        self._ui.batchRunButton.enabled = ready and not self.running
+        self._ui.batchRunButton.toolTip = (
+            _("A batch is running.")
+            if self.running
+            else _("Stages every case of the table; Slicer stays usable.")
+            if ready
+            else _("Choose a case table and a folder for the results.")
+        )
+        self._ui.batchCancelButton.enabled = self.running
+
+    def start(self, state) -> None:
+        """Start the batch that the state names.
+
+        Raises
+        ------
+        InputError
+            If the table cannot be read: before anything is started.
+        """
+        table, folder = Path(state.batchTable).expanduser(), Path(state.batchFolder).expanduser()
+        batch.read_cases(table)
+        command = [_python(), "-m", "GTRStagingLib", "batch", str(table), "--out", str(folder), "--model", state.model]
+        command += ["--cam", state.method.value, "--target", state.target.value]
+        command += ["--threshold", f"{state.threshold:g}", "--device", state.device.value, "--progress", "json"]
+        home = str(Path(GTRStagingLib.__file__).resolve().parents[1])
+        path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+        self._output = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115 (it lives as long as the process)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (our own command, without a shell)
+                command,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+                start_new_session=os.name == "posix",
+            )
+        except OSError as error:
+            raise InputError(
+                _("The batch cannot be started with {python}: {error}. Run `gtrstaging batch` in a terminal instead.")
+                .format(python=command[0], error=error)
+            ) from error  # fmt: skip
+        self._state, self._stopped, self._read, self._lines, self._failed = state, False, 0, [], 0
+        self._ui.batchProgress.visible = True
+        self._ui.batchProgress.value = 0
+        self._ui.batchLabel.text = _("Starting: loading the model …")
+        self.refresh(True)
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Stop the batch; the cases that are done stay, and results.csv is whole."""
+        if self._process is not None:
+            self._stopped = True
+            # On Windows this ends it at once; there too, files only take their place when they are whole.
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._look()
+
+    def _look(self) -> None:
+        """Follow the progress; clear up when the process has ended."""
+        ended = self._process.poll() is not None
+        self._output.seek(self._read)
+        fresh = self._output.read()
+        whole = len(fresh) if ended else fresh.rfind(b"\n") + 1
+        self._read += whole
+        for line in fresh[:whole].decode(errors="replace").splitlines():
+            self._hear(line)
+        if ended:
+            self._end(self._process.returncode)
+
+    def _hear(self, line: str) -> None:
+        try:
+            said = json.loads(line)
+            done, total = said["done"], said["total"]
+        except (ValueError, KeyError, TypeError):
+            self._lines.append(line)  # a warning, or why it failed
+            return
+        self._failed += said.get("status") == "failed"
+        self._ui.batchProgress.maximum = total
+        self._ui.batchProgress.value = done
+        self._ui.batchLabel.text = _("{done} of {total} cases, {failed} failed.").format(
+            done=done, total=total, failed=self._failed
+        )
+
+    def _end(self, code: int) -> None:
+        self._timer.stop()
+        self._output.close()
+        state, self._process = self._state, None
+        self._ui.batchProgress.visible = False
+        results = Path(state.batchFolder).expanduser() / batch.RESULTS
+        if self._stopped:
+            self._ui.batchLabel.text = _("Stopped. {said}").format(said=self._ui.batchLabel.text)
+        elif code not in (0, 1) or (code == 1 and not self._failed):
+            said = "\n".join(self._lines[-5:]) or _("it ended with code {code}").format(code=code)
+            self._tell(_("The batch ended early: {said}").format(said=said))
+        if results.is_file() and state.parameterNode.GetScene() is slicer.mrmlScene:
+            state.batchResults = show_results(slicer.mrmlScene, state.batchResults, results)
+        self.refresh(bool(state.batchTable) and bool(state.batchFolder))
+
+
+def show_results(scene, kept, path: Path):
+    """The batch's results.csv as a table node, as text."""
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = list(csv.reader(file))
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(head)}
+    return tables.fill_table(scene, kept, _("Batch results"), columns)
+
+
+def _python() -> str:
+    """Slicer's Python as a program of its own; outside Slicer, the Python that runs this."""
+    return shutil.which("PythonSlicer") or sys.executable

@@ -1,0 +1,116 @@
+"""The module's logic and its typed parameters: what the panel's buttons do, for scripts as well.
+
+Thin: what is staged and shown is told by `staging`; here live the model that is loaded, the last result, and the views.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import slicer
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from GTRStagingSlicer import nodes, staging
+from GTRStagingSlicer.state import State
+
+
+@parameterNodeWrapper
+class GTRStagingParameterNode(State):
+    """The panel's state, in the scene: every field of `State`, those with a slider within its range."""
+
+    opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.6
+    shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = 0.15
+    threshold: Annotated[float, WithinRange(0.05, 0.95)] = 0.5
+
+
+class GTRStagingLogic(ScriptedLoadableModuleLogic):
+    """Staging in the application's scene."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._model = None
+        self._grid = (None, None)
+        self.forget()
+
+    def forget(self):
+        """Let go of the last result, whose scene is closed."""
+        self._result = self._result_of = None
+        self._grid = (None, None)
+
+    def getParameterNode(self) -> GTRStagingParameterNode:
+        """The scene's parameters of this module, made if there are none."""
+        return GTRStagingParameterNode(super().getParameterNode())
+
+    def stage(self, state, progress: Callable[[str], None] = lambda step: None):
+        """Stage what the parameters name and show it in the scene; the packages must be installed.
+
+        Raises
+        ------
+        GTRStagingLib.errors.StagingError
+            With the value, the expectation and the remedy.
+        """
+        result = staging.stage(
+            state, self.model(state.model), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
+        )
+        self._result, self._result_of = result, state.resultOf
+        return result
+
+    def model(self, name: str):
+        """A model by name, loaded once."""
+        from GTRStagingLib import weights
+
+        if self._model is None or self._model[0] != name:
+            self._model = name, weights.load(name)
+        return self._model[1]
+
+    def export(self, state, folder: Path) -> tuple[str, ...]:
+        """Write the report's files; a scene that was reloaded is staged again for it, and shown as it was.
+
+        Returns
+        -------
+        The files' names.
+        """
+        from GTRStagingLib.report import write_outputs
+
+        if self._result is None or self._result_of != state.resultOf:
+            self._result, _there = staging.compute(state, self.model(state.model))
+            self._result_of = state.resultOf
+        return tuple(write_outputs(staging.at_threshold(self._result, state.threshold), folder))
+
+    # -- views -----------------------------------------------------------------------------------------------------
+
+    def grid(self, volume):
+        """Where a volume's voxels lie in the world, without them where that can be; None where there is no volume."""
+        if volume is None or volume.GetImageData() is None:
+            return None
+        parent = volume.GetParentTransformNode()
+        key = (volume.GetID(), volume.GetMTime(), None if parent is None else parent.GetTransformToWorldMTime())
+        if self._grid[0] != key:
+            self._grid = key, nodes.grid_of(volume)
+        return self._grid[1]
+
+    def redSlice(self):
+        """The Red view's slice node; None where there are no views."""
+        manager = slicer.app.layoutManager()
+        widget = None if manager is None else manager.sliceWidget("Red")
+        return None if widget is None else widget.mrmlSliceNode()
+
+    def showSlice(self, grid, index: int) -> None:
+        """Move the Red view to an axial slice, without turning it."""
+        view = self.redSlice()
+        if view is not None:
+            view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
+
+    def showPlot(self, plot) -> None:
+        """Show a chart, in a layout that has room for one."""
+        layout = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
+        slicer.app.layoutManager().setLayout(layout)
+        slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
+        slicer.app.applicationLogic().PropagatePlotChartSelection()
+
+    def showTable(self, table) -> None:
+        """Show a table, in a layout that has room for one."""
+        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
+        slicer.app.applicationLogic().PropagateTableSelection()

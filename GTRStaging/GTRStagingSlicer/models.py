@@ -1,0 +1,48 @@
+"""The models that the panel offers, told without torch: names, cards, and what must be said of them."""
+
+import json
+
+from GTRStagingLib import shelf
+from GTRStagingLib.errors import WeightsError
+from GTRStagingSlicer.words import tr as _
+
+UNTRAINED_WARNING = "Model 'untrained' is UNTRAINED: its weights are random, and its stage means nothing."
+
+
+def names() -> list[str]:
+    """The models at hand, those that learned something first."""
+    return sorted(shelf.available(), key=lambda name: (name == shelf.UNTRAINED, name))
+
+
+def warning_of(name: str) -> str | None:
+    """What must be said of a model wherever it is used; also where its card cannot be read."""
+    folder = shelf.available().get(name)
+    if name == shelf.UNTRAINED:
+        return UNTRAINED_WARNING
+    if folder is None:
+        return _("The model “{name}” is not on this computer: choose another, or import it.").format(name=name)
+    try:
+        return shelf.read_card(folder).warning
+    except WeightsError as error:
+        return str(error)
+
+
+def card_in_words(name: str) -> tuple[str, str]:
+    """A model's card as a person reads it, and the whole of it as JSON."""
+    folder = shelf.available().get(name)
+    if folder is None:
+        return warning_of(name) or name, ""
+    card = shelf.read_card(folder)
+    rows = (
+        (_("Model"), f"{card.name} ({card.status})"),
+        (_("Network"), f"ResNet-{card.depth}, fusion {card.fusion}"),
+        (_("Recipe"), card.recipe.name),
+        (_("Trained on"), card.trained_on),
+        (_("Provenance"), card.provenance),
+        (_("Intended use"), card.intended_use),
+        (_("Licence"), card.licence),
+        (_("Citation"), card.citation),
+        (_("Weights sha256"), card.sha256),
+    )
+    text = "\n".join(f"{head}: {value}" for head, value in rows)
+    return "\n\n".join(filter(None, (text, card.warning))), json.dumps(card.to_json(), indent=2)

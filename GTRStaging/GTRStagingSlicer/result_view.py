@@ -1,0 +1,108 @@
+"""The panel's result: stage in large type, bars, votes and agreement, filled from a result's record alone."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import qt
+
+from GTRStagingSlicer import tables
+from GTRStagingSlicer.words import tr as _
+
+MEANINGS = {
+    "T1": "tumour no deeper than the submucosa",
+    "T2": "tumour into the muscularis propria",
+    "T3": "tumour into the subserosa, not through the serosa",
+    "T4": "tumour through the serosa, or into neighbouring structures",
+}
+"""AJCC 8th edition, gastric cancer."""
+
+
+def show_stage(ui, record: Mapping[str, Any] | None, stale: bool) -> None:
+    """Fill the result of section 3, or hide it where there is none."""
+    ui.resultBox.visible = record is not None
+    if record is None:
+        return
+    prediction, key = record["prediction"], record["key_slice"]
+    ui.stageLabel.text = prediction["stage"]
+    meaning = _(MEANINGS[prediction["stage"]])
+    ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}"
+    ui.staleLabel.visible = stale
+    ui.staleLabel.text = _("The settings have changed since. Press Apply to renew this result.")
+    for stage, share in zip(tables.STAGES, prediction["probabilities"], strict=True):
+        bar = getattr(ui, f"bar{stage}")
+        bar.value = round(1000 * share)
+        bar.format = f"{share:.2f}"
+    heads = [_("Slice"), _("Vote"), *tables.STAGES]
+    rows = []
+    for one in sorted(prediction["slices"], key=lambda s: -s["offset"]):
+        name = _("{index} (key)") if one["offset"] == 0 else "{index} ({offset:+d})"
+        rows.append([name.format(**one), one["stage"], *(f"{p:.2f}" for p in one["probabilities"])])
+    fill(ui.votesTable, heads, rows)
+    seconds = sum(record["timings_s"].values())
+    ui.detailsLabel.text = _(
+        "Key slice {index} at S {position:.1f} mm. Model {model}. {device}, {seconds:.1f} s."
+    ).format(
+        index=key["index"],
+        position=key["position_mm"],
+        model=record["model"]["name"],
+        device=record["provenance"]["device"],
+        seconds=seconds,
+    )
+    # The model's own warning already stands in the banner.
+    warnings = [text for text in record["warnings"] if text != record["model"]["warning"]]
+    ui.warningsLabel.visible = bool(warnings)
+    ui.warningsLabel.text = "\n".join(warnings)
+
+
+def show_agreement(ui, record: Mapping[str, Any] | None, threshold: float) -> None:
+    """Fill section 5 at a threshold of the sweep, or say why it is empty."""
+    agreement = None if record is None else record["agreement"]
+    ui.agreementTable.visible = agreement is not None
+    ui.plotButton.enabled = ui.tableButton.enabled = agreement is not None
+    if agreement is None:
+        ui.agreementLabel.text = (
+            _("Stage a case first.")
+            if record is None
+            else _("No segment was chosen: there is nothing to compare the attention with.")
+        )
+        return
+    cut = tables.cut_at(agreement, threshold)
+    if cut["dice"] is None:
+        reason = agreement["reasons"].get("all", "")
+        ui.agreementLabel.text = _("Dice is not defined: {reason}.").format(reason=reason)
+    else:
+        side = _("above") if cut["dice"] > cut["chance_dice"] else _("not above")
+        ui.agreementLabel.text = _(
+            "<b>Dice {dice:.3f}</b> with “{segment}”, {side} the {chance:.3f} of chance."
+        ).format(dice=cut["dice"], segment=agreement["segment"], side=side, chance=cut["chance_dice"])
+    heads = [_("Measure"), _("At the threshold"), _("At Otsu's")]
+    rows = [
+        [name, number(chosen, unit), number(otsu, unit)]
+        for name, chosen, otsu, unit in tables.agreement_rows(agreement, threshold)
+    ]
+    fill(ui.agreementTable, heads, rows)
+
+
+def number(value: float, unit: str) -> str:
+    """Three digits and the unit, or a dash for what is not defined."""
+    if math.isnan(value):
+        return "–"
+    short = unit if unit in ("mm", "mm²") else ""
+    return f"{value:,.1f} {short}" if short else f"{value:.3f}"
+
+
+def fill(table, heads: list[str], rows: list[list[str]]) -> None:
+    """Fill a table widget, and make it just as high as its rows."""
+    table.setColumnCount(len(heads))
+    table.setRowCount(len(rows))
+    table.setHorizontalHeaderLabels(heads)
+    table.verticalHeader().visible = False
+    for i, row in enumerate(rows):
+        for j, text in enumerate(row):
+            table.setItem(i, j, qt.QTableWidgetItem(text))
+    table.resizeColumnsToContents()
+    table.horizontalHeader().setStretchLastSection(True)
+    height = table.horizontalHeader().height + sum(table.rowHeight(i) for i in range(len(rows))) + 4
+    table.setMinimumHeight(height)
+    table.setMaximumHeight(height)

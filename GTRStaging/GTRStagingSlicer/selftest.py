@@ -1,0 +1,57 @@
+"""The module's self-test in a real Slicer: every sample phantom, from the Sample Data module to the table nodes."""
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+from GTRStagingSlicer import dependencies, samples, staging
+
+
+class GTRStagingTest(ScriptedLoadableModuleTest):
+    """Run by Slicer's Reload and Test, and by ctest."""
+
+    def setUp(self):
+        """Start with an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """All of it."""
+        self.setUp()
+        self.test_opens_without_packages()
+        for stage in samples.SEEDS:
+            self.setUp()
+            self.stages_a_sample(stage)
+
+    def test_opens_without_packages(self):
+        """The panel is there, whatever is installed, and says what is missing before Apply."""
+        self.delayDisplay("Opening the panel")
+        slicer.util.selectModule("GTRStaging")
+        widget = slicer.modules.gtrstaging.widgetRepresentation().self()
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertTrue(widget.ui.applyButton.toolTip)
+
+    def test_samples(self):
+        """Each phantom: its tumour's slice, a stage, a map on the CT's voxels, a table; again without new nodes."""
+        for stage in samples.SEEDS:
+            slicer.mrmlScene.Clear()
+            self.stages_a_sample(stage)
+
+    def stages_a_sample(self, stage: str):
+        """One phantom."""
+        if lacking := dependencies.missing():
+            self.skipTest(f"not installed: {dependencies.in_words(lacking)}; press Install in the panel first")
+        from GTRStaging import GTRStagingLogic
+
+        self.delayDisplay(f"Staging the phantom {stage}")
+        ct, tumour = samples.load(slicer.mrmlScene, stage)
+        logic = GTRStagingLogic()
+        state = logic.getParameterNode()
+        state.inputVolume, state.tumourSegmentation, state.tumourSegment = ct, tumour, samples.TUMOUR
+        result = logic.stage(state)
+        self.assertEqual(state.attentionVolume.GetParentTransformNode(), None)
+        self.assertEqual(len(result.prediction.slices), 3)
+        self.assertGreater(state.resultTable.GetNumberOfRows(), 8)
+        self.assertEqual(staging.record_of(state)["prediction"]["stage"], str(result.prediction.stage))
+        nodes = slicer.mrmlScene.GetNumberOfNodes()
+        logic.stage(state)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodes)
+        self.delayDisplay(f"The phantom {stage} was staged {result.prediction.stage}")

@@ -1,0 +1,250 @@
+"""From the panel's state to a staged scene: the nodes are read, the library stages, and the scene shows the result.
+
+Nothing here knows of Qt or of the application: the panel, the self-test, headless runs and the command line all come
+through `stage` or `show`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import SimpleITK as sitk
+
+from GTRStagingLib import geometry, keyslice
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.rois import Roi
+from GTRStagingSlicer import layers, nodes, tables
+from GTRStagingSlicer.nodes import Placed
+from GTRStagingSlicer.state import settings_of
+from GTRStagingSlicer.words import tr as _
+
+if TYPE_CHECKING:
+    import slicer
+
+    from GTRStagingLib.staging import StagingResult
+    from GTRStagingLib.weights import Model
+
+TUMOUR_AREA = "tumour area"
+
+
+# -- before --------------------------------------------------------------------------------------------------------
+
+
+def reason_not_ready(state) -> str | None:
+    """Why nothing can be staged yet, as the Apply button says it; None when all is there."""
+    volume = state.inputVolume
+    if volume is None:
+        return _("Choose the CT volume first.")
+    if volume.GetImageData() is None:
+        return _("The volume “{name}” holds no voxels: load it again, or choose another.").format(name=volume.GetName())
+    has_roi = state.tumourSegmentation is not None and state.tumourSegment
+    if state.tumourSegmentation is not None and not state.tumourSegment:
+        return _("Choose the tumour's segment, or no segmentation.")
+    if state.keySlice < 0 and not has_roi:
+        return _("Choose the key slice: the slice that shows the tumour best.")
+    return None
+
+
+def roi_of(state, there: Placed) -> Roi | None:
+    """The chosen segment, None where none is."""
+    if state.tumourSegmentation is None or not state.tumourSegment:
+        return None
+    return nodes.roi_of(state.tumourSegmentation, state.tumourSegment, state.inputVolume, there)
+
+
+def largest_section(state, there: Placed) -> KeySlice:
+    """The slice with the largest section of the chosen segment.
+
+    Raises
+    ------
+    InputError, GeometryError
+        If there is no segment, or it does not lie in the CT.
+    """
+    roi = roi_of(state, there)
+    if roi is None:
+        raise InputError("No segment was chosen; expected the tumour's. Choose the segmentation and the segment first.")
+    mask = geometry.onto_grid(roi.mask, there.image, resample=not geometry.on_lattice(roi.mask, there.image))
+    return keyslice.by_area(there.image, mask)
+
+
+# -- the run -------------------------------------------------------------------------------------------------------
+
+
+def compute(
+    state, model: "Model", *, progress: Callable[[str], None] = lambda step: None
+) -> tuple["StagingResult", Placed]:
+    """Stage what the state names, and change nothing.
+
+    Parameters
+    ----------
+    state
+        The module's parameter node, or a `State`.
+    progress
+        Called with the name of each step; an exception that it raises (`Cancelled`) stops the run.
+
+    Returns
+    -------
+    The result, and where the CT's voxels lay.
+
+    Raises
+    ------
+    StagingError
+        With the value, the expectation and the remedy.
+    """
+    from GTRStagingLib.stages import TStage
+    from GTRStagingLib.staging import stage_case
+
+    if (reason := reason_not_ready(state)) is not None:
+        raise InputError(reason)
+    progress("reading")
+    there = nodes.placed(state.inputVolume)
+    scan = nodes.scan_of_placed(there, state.inputVolume.GetName() or "")
+    roi = roi_of(state, there)
+    by_hand = state.keySlice >= 0 and state.keySliceChosenBy != TUMOUR_AREA
+    result = stage_case(
+        scan,
+        model=model,
+        tumour=roi,
+        key_slice=keyslice.by_index(scan.image, state.keySlice) if by_hand or roi is None else None,
+        target=None if state.target.value == "predicted" else TStage[state.target.value],
+        method=state.method.value,
+        threshold=state.threshold,
+        resample_roi=roi is not None and not geometry.on_lattice(roi.mask, scan.image),
+        device=state.device.value,
+        progress=progress,
+    )
+    return result, there
+
+
+def stage(
+    state,
+    model: "Model",
+    scene: "slicer.vtkMRMLScene",
+    application: "slicer.vtkSlicerApplicationLogic | None" = None,
+    *,
+    progress: Callable[[str], None] = lambda step: None,
+) -> "StagingResult":
+    """Stage what the state names, and show the result in the scene; else as `compute`.
+
+    Until the last step has begun, nothing in the scene has changed.
+
+    Parameters
+    ----------
+    application
+        Gives the volume rendering's logic; without it nothing is rendered in 3-D.
+    """
+    result, there = compute(state, model, progress=progress)
+    progress("showing")
+    show(result, state, scene, application, there=there)
+    return result
+
+
+def show(
+    result: "StagingResult",
+    state,
+    scene: "slicer.vtkMRMLScene",
+    application: "slicer.vtkSlicerApplicationLogic | None" = None,
+    *,
+    there: Placed,
+) -> None:
+    """Put a result into the scene: the attention over the CT, tables, plot, and the record that outlives them."""
+    from GTRStagingLib.record import to_json
+
+    ct, record = state.inputVolume, to_json(result)
+    key = result.heat[:, :, result.slices.key : result.slices.key + 1]
+    state.keySlice = result.key_slice.index
+    state.keySliceChosenBy = TUMOUR_AREA if result.key_slice.chosen_by == "tumour area" else "hand"
+    state.attentionVolume = layers.show_attention(
+        scene,
+        state.attentionVolume,
+        result.attention_volume,
+        key_peak=float(sitk.GetArrayViewFromImage(key).max()),
+        ct=ct,
+        there=there,
+        name=_("{ct} attention for {stage}").format(ct=ct.GetName(), stage=result.attention.target),
+    )
+    state.votingSlices = layers.show_voting(scene, state.votingSlices, there.image, result.key_slice, ct)
+    text = layers.keep(scene, state.resultText, "vtkMRMLTextNode", _("{ct} result").format(ct=ct.GetName()))
+    text.SetText(json.dumps(record, allow_nan=False))
+    layers.place_beside(scene, text, ct)
+    state.resultText = text
+    state.resultTable = tables.show_result(scene, state.resultTable, record, sum(result.timings_s.values()), ct)
+    layers.lay_over(scene, ct, state.attentionVolume, state.opacity)
+    _show_agreement(state, record, scene)
+    restyle(state, scene, application)
+    state.resultOf = settings_of(state)
+
+
+def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
+    """Tables and plot of the agreement; those of an earlier run with an ROI go where there is none."""
+    agreement, ct = record["agreement"], state.inputVolume
+    if agreement is not None:
+        state.agreementTable = tables.show_agreement(scene, state.agreementTable, agreement, state.threshold, ct)
+        state.sweepTable, state.sweepPlot = tables.show_sweep(scene, state.sweepTable, state.sweepPlot, agreement, ct)
+        return
+    plot = state.sweepPlot
+    series = [] if plot is None else [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
+    stale = [state.agreementTable, state.sweepTable, plot, *series]
+    state.agreementTable = state.sweepTable = state.sweepPlot = None
+    for node in stale:
+        if node is not None and node.GetScene() is scene:
+            scene.RemoveNode(node)
+
+
+# -- after ---------------------------------------------------------------------------------------------------------
+
+
+def restyle(state, scene, application=None) -> None:
+    """Draw the attention as the state asks: opacity, threshold, legend, outline, 3-D. Nothing is computed anew."""
+    attention, ct = state.attentionVolume, state.inputVolume
+    if attention is None or attention.GetImageData() is None:
+        return
+    layers.style_attention(attention, shown_from=state.shownFrom)
+    layers.set_opacity(scene, attention, state.opacity)
+    record = record_of(state)
+    target = "" if record is None else record["attention"]["target"]
+    layers.show_legend(attention, _("Attention for {stage}").format(stage=target), state.showLegend)
+    layers.show_3d(application, attention, state.show3D, state.shownFrom)
+    if state.showOutline and ct is not None:
+        name = _("{ct} attention outline").format(ct=ct.GetName())
+        state.attentionOutline = layers.show_outline(
+            scene, state.attentionOutline, attention, ct, threshold=state.threshold, name=name
+        )
+    if state.attentionOutline is not None and state.attentionOutline.GetDisplayNode() is not None:
+        state.attentionOutline.SetDisplayVisibility(state.showOutline)
+
+
+def rethreshold(state, scene, application=None) -> None:
+    """Follow a new threshold: the outline, and the agreement, which the record knows for every step of the sweep."""
+    record = record_of(state)
+    if record is not None and record["agreement"] is not None and state.inputVolume is not None:
+        agreement = record["agreement"]
+        state.agreementTable = tables.show_agreement(
+            scene, state.agreementTable, agreement, state.threshold, state.inputVolume
+        )
+    restyle(state, scene, application)
+
+
+def record_of(state) -> Mapping[str, Any] | None:
+    """The record of the result that the scene holds, None where it holds none."""
+    text = state.resultText
+    if text is None or not text.GetText():
+        return None
+    record: Mapping[str, Any] = json.loads(text.GetText())
+    return record
+
+
+def out_of_date(state) -> bool:
+    """Whether the result was made with other settings than those that now stand."""
+    return record_of(state) is not None and state.resultOf != settings_of(state)
+
+
+def at_threshold(result: "StagingResult", threshold: float) -> "StagingResult":
+    """The same result with its agreement at another threshold of the sweep, as the panel shows it."""
+    agreement = result.agreement
+    if agreement is None or agreement.threshold == threshold:
+        return result
+    cut = min(agreement.sweep, key=lambda one: abs(one.threshold - threshold))
+    return replace(result, agreement=replace(agreement, at_threshold=cut))

@@ -1,0 +1,136 @@
+"""What the panel asks for and what a run has made: one list of fields, in the panel, in a saved scene, in batches.
+
+In Slicer the module's typed parameter node has these fields; outside, a `State` holds them, and `save` writes them into
+a scene as that parameter node reads them.
+"""
+
+import enum
+from dataclasses import dataclass, fields
+
+import slicer
+from slicer import (
+    vtkMRMLModelNode,
+    vtkMRMLNode,
+    vtkMRMLPlotChartNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTableNode,
+    vtkMRMLTextNode,
+)
+
+from GTRStagingSlicer.words import tr as _
+
+MODULE = "GTRStaging"
+
+
+class Method(enum.Enum):
+    """How the attention is computed; the value is the library's name."""
+
+    GRADCAM = "gradcam"
+    GRADCAMPP = "gradcam++"
+    LAYERCAM = "layercam"
+    EIGENCAM = "eigencam"
+
+    def label(self) -> str:
+        """The name in the literature."""
+        names = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
+        return names[self.value]
+
+
+class Target(enum.Enum):
+    """The stage whose attention is shown."""
+
+    PREDICTED = "predicted"
+    T1 = "T1"
+    T2 = "T2"
+    T3 = "T3"
+    T4 = "T4"
+
+    def label(self) -> str:
+        """As a person reads it."""
+        return _("Predicted stage") if self is Target.PREDICTED else self.value
+
+
+class Device(enum.Enum):
+    """Where the network runs; the value is the library's name."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+
+    def label(self) -> str:
+        """As a person reads it."""
+        return _("Automatic (GPU if there is one)") if self is Device.AUTO else _("CPU")
+
+
+@dataclass
+class State:
+    """Everything that a saved scene must bring back.
+
+    Attributes
+    ----------
+    tumourSegment
+        Id of the segment in `tumourSegmentation`.
+    keySlice, keySliceChosenBy
+        Axial index, 0 nearest the feet, -1 while none is chosen; "hand" or "tumour area".
+    threshold
+        Share of the key slice's maximum from which attention counts: for the outline and for Dice.
+    shownFrom
+        Share of the maximum below which no heat is drawn.
+    attentionVolume ... resultText
+        Nodes that a run made, and the next one fills again.
+    resultOf
+        The settings that the result was made with, to tell when it is out of date.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode = None
+    tumourSegmentation: vtkMRMLSegmentationNode = None
+    tumourSegment: str = ""
+    model: str = "demonstration"
+    keySlice: int = -1
+    keySliceChosenBy: str = ""
+    device: Device = Device.AUTO
+    method: Method = Method.GRADCAM
+    target: Target = Target.PREDICTED
+    opacity: float = 0.6
+    shownFrom: float = 0.15
+    threshold: float = 0.5
+    showLegend: bool = True
+    showOutline: bool = False
+    show3D: bool = False
+    attentionVolume: vtkMRMLScalarVolumeNode = None
+    attentionOutline: vtkMRMLSegmentationNode = None
+    votingSlices: vtkMRMLModelNode = None
+    resultTable: vtkMRMLTableNode = None
+    agreementTable: vtkMRMLTableNode = None
+    sweepTable: vtkMRMLTableNode = None
+    sweepPlot: vtkMRMLPlotChartNode = None
+    resultText: vtkMRMLTextNode = None
+    resultOf: str = ""
+    reportFolder: str = ""
+    batchTable: str = ""
+    batchFolder: str = ""
+    batchResults: vtkMRMLTableNode = None
+
+
+def settings_of(state) -> str:
+    """What a result depends on, as one text: two results of the same settings are the same."""
+    ids = [node.GetID() if node is not None else "" for node in (state.inputVolume, state.tumourSegmentation)]
+    segment = state.tumourSegment if state.tumourSegmentation is not None else ""
+    choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
+    return "|".join([*ids, segment, *choices])
+
+
+def save(state: State, scene: "slicer.vtkMRMLScene") -> None:
+    """Write a state into a scene, as the module's parameter node: the panel opens with it."""
+    node = slicer.vtkMRMLScriptedModuleNode()
+    node.SetSingletonTag(MODULE)
+    node.SetAttribute("ModuleName", MODULE)
+    node.SetName(MODULE)
+    node = scene.AddNode(node)
+    for field in fields(State):
+        value = getattr(state, field.name)
+        if value is None or isinstance(value, vtkMRMLNode):
+            node.SetParameter(field.name, "")
+            node.SetNodeReferenceID(field.name, None if value is None else value.GetID())
+        else:
+            node.SetParameter(field.name, value.name if isinstance(value, enum.Enum) else str(value))

@@ -1,0 +1,158 @@
+"""A result as table nodes and a plot, made from its record alone: a reloaded scene can make them again."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import slicer
+import vtk
+
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingSlicer.layers import keep, place_beside
+from GTRStagingSlicer.words import tr as _
+
+STAGES = ("T1", "T2", "T3", "T4")
+
+
+def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
+    """What the record says at a threshold: the one of the run, or one of its sweep.
+
+    Raises
+    ------
+    KeyError
+        If the threshold is none of them.
+    """
+    for cut in (agreement, *agreement["sweep"]):
+        if cut["threshold"] is not None and math.isclose(cut["threshold"], threshold, abs_tol=1e-6):
+            return cut
+    raise KeyError(f"The sweep has no threshold {threshold:g}")
+
+
+def show_result(scene, kept, record: Mapping[str, Any], seconds: float, ct) -> "slicer.vtkMRMLTableNode":
+    """Stage, probabilities, votes and where they come from: one row each."""
+    prediction, key, model = record["prediction"], record["key_slice"], record["model"]
+    rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
+    rows += [
+        (_("Mean probability of {stage}").format(stage=stage), f"{p:.4f}")
+        for stage, p in zip(STAGES, prediction["probabilities"], strict=True)
+    ]
+    for one in prediction["slices"]:
+        shares = "  ".join(f"{stage} {p:.4f}" for stage, p in zip(STAGES, one["probabilities"], strict=True))
+        rows.append((_("Slice {index} ({offset:+d})").format(**one), f"{one['stage']}   ({shares})"))
+    rows += [
+        (_("Key slice"), f"{key['index']}  (S {key['position_mm']:.1f} mm)"),
+        (_("Model"), f"{model['name']} ({model['status']}), sha256 {model['sha256']}"),
+        (_("Attention"), f"{record['attention']['method']}, {record['attention']['target']}"),
+        (_("Device"), record["provenance"]["device"]),
+        (_("Time"), f"{seconds:.1f} s"),
+        (_("Made"), record["provenance"]["utc"]),
+    ]
+    rows += [(_("Warning"), text) for text in record["warnings"]]
+    rows.append((_("Use"), RESEARCH_USE_ONLY))
+    columns = {_("Item"): [name for name, _value in rows], _("Value"): [value for _name, value in rows]}
+    return fill_table(scene, kept, _("{ct} staging").format(ct=ct.GetName()), columns, ct)
+
+
+def vote_in_words(prediction: Mapping[str, Any]) -> str:
+    """As in 'unanimous: 3 of 3 slices'."""
+    n, won = len(prediction["slices"]), prediction["votes"][prediction["stage"]]
+    if n == 1:
+        return _("one slice: no vote")
+    if prediction["unanimous"]:
+        return _("unanimous: {won} of {n} slices").format(won=won, n=n)
+    if prediction["tied"]:
+        return _("not unanimous: {won} of {n} slices, tied; the mean probability decided").format(won=won, n=n)
+    return _("not unanimous: {won} of {n} slices").format(won=won, n=n)
+
+
+MEASURES = (
+    ("dice", "Dice", ""),
+    ("chance_dice", "Dice by chance", ""),
+    ("iou", "IoU", ""),
+    ("area_mm2", "Area of the attention", "mm²"),
+    ("centroid_distance_mm", "Distance of the centroids", "mm"),
+    ("hd95_mm", "HD95 of the outlines", "mm"),
+)
+
+
+def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, float, str]]:
+    """(measure, at the threshold, at Otsu's, unit); undefined ones are NaN."""
+    cut, otsu = cut_at(agreement, threshold), agreement["otsu"]
+    names = {key: _(name) for key, name, _unit in MEASURES}
+    rows = [(_("Threshold"), _number(cut["threshold"]), _number(otsu["threshold"]), _("share of the maximum"))]
+    rows += [(names[key], _number(cut[key]), _number(otsu[key]), unit) for key, _name, unit in MEASURES]
+    hit = agreement["pointing_hit"]
+    whole = (
+        (_("Maximum lies in the ROI (1 yes, 0 no)"), None if hit is None else float(hit), ""),
+        (_("Share of the attention inside the ROI"), agreement["energy_inside"], ""),
+        (_("Area of the ROI"), agreement["roi_area_mm2"], "mm²"),
+    )
+    return rows + [(name, _number(value), _number(value), unit) for name, value, unit in whole]
+
+
+def show_agreement(scene, kept, agreement: Mapping[str, Any], threshold: float, ct) -> "slicer.vtkMRMLTableNode":
+    """Dice and its companions in the key slice, at the chosen threshold and at Otsu's."""
+    measure, chosen, otsu, unit = zip(*agreement_rows(agreement, threshold), strict=True)
+    columns = {_("Measure"): measure, _("At the threshold"): chosen, _("At Otsu's threshold"): otsu, _("Unit"): unit}
+    name = _("{ct} agreement with {segment}").format(ct=ct.GetName(), segment=agreement["segment"])
+    return fill_table(scene, kept, name, columns, ct)
+
+
+def show_sweep(scene, kept_table, kept_plot, agreement: Mapping[str, Any], ct):
+    """Dice over the threshold, beside what chance would give: a table node and the chart of it.
+
+    Returns
+    -------
+    vtkMRMLTableNode, vtkMRMLPlotChartNode
+    """
+    cuts = agreement["sweep"]
+    heads = {"threshold": _("Threshold"), "dice": _("Dice"), "chance_dice": _("Dice by chance"), "iou": _("IoU")}
+    columns = {head: [_number(cut[key]) for cut in cuts] for key, head in heads.items()}
+    table = fill_table(scene, kept_table, _("{ct} threshold sweep").format(ct=ct.GetName()), columns, ct)
+    plot = keep(scene, kept_plot, "vtkMRMLPlotChartNode", _("{ct} Dice by threshold").format(ct=ct.GetName()))
+    looks = (("dice", (0.75, 0.1, 0.15)), ("chance_dice", (0.45, 0.5, 0.55)))
+    for i, (key, colour) in enumerate(looks):
+        series = plot.GetNthPlotSeriesNode(i) if i < plot.GetNumberOfPlotSeriesNodes() else None
+        series = keep(scene, series, "vtkMRMLPlotSeriesNode", heads[key])
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName(heads["threshold"])
+        series.SetYColumnName(heads[key])
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle if key == "dice" else 0)
+        series.SetMarkerSize(6)
+        series.SetLineStyle(1 if key == "dice" else slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
+        series.SetLineWidth(2)
+        series.SetColor(*colour)
+        if not plot.HasPlotSeriesNodeID(series.GetID()):
+            plot.AddAndObservePlotSeriesNodeID(series.GetID())
+    plot.SetTitle(_("Agreement with {segment}").format(segment=agreement["segment"]))
+    plot.SetXAxisTitle(_("Threshold (share of the key slice's maximum)"))
+    plot.SetYAxisTitle(_("Dice"))
+    plot.SetXAxisRangeAuto(False)
+    plot.SetXAxisRange(0.0, 1.0)
+    plot.SetLegendVisibility(True)
+    place_beside(scene, plot, ct)
+    return table, plot
+
+
+def fill_table(scene, kept, name: str, columns: Mapping[str, Sequence[str | float]], ct=None):
+    """A table node of texts and of numbers, filled anew."""
+    node = keep(scene, kept, "vtkMRMLTableNode", name)
+    table = vtk.vtkTable()
+    for head, values in columns.items():
+        text = any(isinstance(value, str) for value in values)
+        column = vtk.vtkStringArray() if text else vtk.vtkDoubleArray()
+        column.SetName(head)
+        for value in values:
+            column.InsertNextValue(value)
+        table.AddColumn(column)
+    node.SetAndObserveTable(table)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    if ct is not None:
+        place_beside(scene, node, ct)
+    return node
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
