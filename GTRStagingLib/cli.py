@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import GTRStagingLib
 from GTRStagingLib import cli_batch, cli_cohort, cli_train
 from GTRStagingLib.errors import StagingError
+from GTRStagingLib.extras import required
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _contradiction(options: argparse.Namespace) -> str | None:
     """What is wrong with options that argparse takes one by one, or None."""
     if options.run is _stage:
-        if options.out is None and not options.json:
-            return "stage needs --out DIR, or --json to print the result"
+        if options.out is None and options.mrb is None and not options.json:
+            return "stage needs --out DIR, --mrb FILE, or --json to print the result"
+        if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
+            return f"--mrb {options.mrb}: expected a name that ends in .mrb"
         if not 0 < options.threshold <= 1:
             return f"--threshold {options.threshold:g}: expected a share of the maximum, above 0 and at most 1"
         asked = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
@@ -136,6 +139,10 @@ def _stage(options: argparse.Namespace) -> None:
             from GTRStagingLib.report import write_outputs
 
             write_outputs(result, options.out, include_phi=options.include_phi)
+        if options.mrb is not None:
+            required("GTRStagingSlicer.mrb", "A scene file needs", "slicer").write_mrb(
+                result, options.mrb, tumour=tumour
+            )
     if options.json:
         from GTRStagingLib.record import to_json
 
@@ -316,6 +323,7 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     stage.set_defaults(run=_stage)
     stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
     stage.add_argument("--out", type=_folder, help="folder for result.json, attention.nrrd, overlay.png, report.html")
+    stage.add_argument("--mrb", type=Path, metavar="FILE", help="a scene of it for 3D Slicer, with the CT in it")
     stage.add_argument("--json", action="store_true", help="print the result, and nothing else, to stdout as JSON")
     stage.add_argument("--series", help="which CT series of a DICOM folder: its UID or number")
     stage.add_argument("--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, .seg.nrrd, NRRD, NIfTI, MHA")

@@ -1,0 +1,193 @@
+"""Staging without a window, one case or a table of them.
+
+    Slicer --no-splash --no-main-window --python-script GTRStagingSlicer/headless.py -- --input CT --out DIR
+
+Each case gets the four files of a result and its scene, `scene.mrb`. Exit codes: 0 all done, 1 something failed (the
+reason on stderr), 2 wrong use. Outside Slicer the same runs through slicer-core: `python headless.py --input ...`.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import slicer
+
+for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().parents[2]):
+    if str(_folder) not in sys.path:  # run from the source tree: Slicer knows neither
+        sys.path.append(str(_folder))
+
+from GTRStagingLib import batch  # noqa: E402
+from GTRStagingLib.batch import BatchCase  # noqa: E402
+from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
+from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
+from GTRStagingSlicer import bare, dependencies, mrb, samples, staging  # noqa: E402
+from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
+
+SCENE = "scene.mrb"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; return the exit code. Nothing is left to raise: without a window, Slicer would wait for ever."""
+    parser = _parser()
+    try:
+        options = parser.parse_args([a for a in arguments if a != "--"])
+    except SystemExit as error:
+        return int(error.code or 0)
+    try:
+        return _run(options)
+    except StagingError as error:
+        _say(f"GTR Staging: {error}", sys.stderr)
+    except Exception:
+        _say(f"GTR Staging: something went wrong that it does not know:\n{traceback.format_exc()}", sys.stderr)
+    return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    if lacking := dependencies.missing():
+        if not options.install:
+            raise InputError(
+                f"Slicer's Python lacks {dependencies.in_words(lacking)}; expected all packages. Press Install in the "
+                "panel once, or give --install."
+            )
+        dependencies.install(options.wheels)
+    from GTRStagingLib import weights
+
+    stage_one = _stager(weights.load(options.model), options)
+    if options.input is not None:
+        case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
+        result = stage_one(case, options.out)
+        _say(f"{result.prediction.stage}  {options.out / SCENE}")
+        _say(RESEARCH_USE_ONLY)
+        return 0
+    cases, failed = batch.read_cases(options.cases), 0
+    for done, outcome in enumerate(batch.run(cases, options.out, stage_one), start=1):
+        failed += outcome.error is not None
+        _say(f"{done}/{len(cases)}  {outcome.case_id}  {outcome.error or outcome.row['stage']}")
+    _say(f"{len(cases)} cases: {len(cases) - failed} done, {failed} failed. {RESEARCH_USE_ONLY}")
+    return 1 if failed else 0
+
+
+def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], object]:
+    """What is done with a case: a scene of its own, staged as the panel would, and written beside its result."""
+    from dataclasses import replace
+
+    from GTRStagingLib.report import write_outputs
+
+    def stage_one(case: BatchCase, folder: Path) -> object:
+        scene, application, close = _empty_scene()
+        try:
+            ct = load_ct(scene, case.image, options.series)
+            state = State(
+                inputVolume=ct,
+                model=options.model,
+                keySlice=-1 if case.key_slice is None else case.key_slice,
+                method=Method(options.cam),
+                target=Target(options.target),
+                threshold=options.threshold,
+                device=Device(options.device),
+            )
+            if case.roi is not None:
+                from GTRStagingLib import rois
+
+                roi = rois.read_roi(case.roi, segment=case.segment)
+                state.tumourSegmentation = samples.add_tumour(scene, ct, roi.mask, roi.segment, roi.segment)
+                state.tumourSegment = samples.TUMOUR
+            result = staging.stage(state, model, scene, application)
+            if options.input is None:
+                result = replace(result, case_id=case.case_id)
+            write_outputs(result, folder)
+            save(state, scene)
+            mrb.write_scene(scene, folder / SCENE)
+            return result
+        finally:
+            close()
+
+    return stage_one
+
+
+def _empty_scene():
+    """The application's scene, emptied, or one outside it; its application logic; and how to leave it."""
+    if in_application():
+        slicer.mrmlScene.Clear(False)
+        return slicer.mrmlScene, slicer.app.applicationLogic(), lambda: slicer.mrmlScene.Clear(False)
+    made = bare.bare_scene()
+    return made.scene, made.application, made.close
+
+
+def in_application() -> bool:
+    """Whether this runs inside 3D Slicer, and not on slicer-core alone."""
+    return hasattr(slicer, "app")
+
+
+def load_ct(scene, path: Path, series: str | None = None):
+    """A CT as a volume node: DICOM folders through a temporary database where Slicer is there, else by the library."""
+    from GTRStagingLib import images
+
+    if in_application() and path.is_dir():
+        return _load_dicom(path, series)
+    return samples.add_ct(scene, images.read_scan(path, series=series).image, path.name)
+
+
+def _load_dicom(folder: Path, series: str | None):
+    from DICOMLib import DICOMUtils
+
+    with DICOMUtils.TemporaryDICOMDatabase() as database:
+        DICOMUtils.importDicom(str(folder), database)
+        found = {
+            uid: database.fileValue(database.filesForSeries(uid)[0], "0008,103e")
+            for patient in database.patients()
+            for study in database.studiesForPatient(patient)
+            for uid in database.seriesForStudy(study)
+            if database.fileValue(database.filesForSeries(uid)[0], "0008,0060") == "CT"
+        }
+        chosen = [uid for uid in found if series is None or uid.endswith(series)]
+        if len(chosen) != 1:
+            listing = "; ".join(f"{uid} ({name or 'no description'})" for uid, name in found.items()) or "none"
+            raise InputError(
+                f"{folder.name} holds {len(chosen)} CT series that fit; expected one. Choose with --series: {listing}."
+            )
+        ids = DICOMUtils.loadSeriesByUID(chosen)
+    volumes = [slicer.mrmlScene.GetNodeByID(one) for one in ids or []]
+    volumes = [node for node in volumes if node is not None and node.IsA("vtkMRMLScalarVolumeNode")]
+    if len(volumes) != 1:
+        raise InputError(
+            f"{folder.name} loads as {len(volumes)} volumes; expected one. Load it in Slicer's DICOM module, and save "
+            "it as NRRD."
+        )
+    return volumes[0]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="headless.py", description=f"Staging without a window. {RESEARCH_USE_ONLY}")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--input", type=Path, help="DICOM folder, NIfTI, NRRD or MetaImage")
+    what.add_argument("--cases", type=Path, metavar="TABLE", help="CSV with case_id, image, roi, segment, key_slice")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--series", help="UID, or its end, of the CT series in a DICOM folder")
+    parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
+    parser.add_argument("--segment", help="label or number of the ROI's segment")
+    parser.add_argument("--key-slice", type=int, help="axial slice, 0 being nearest the feet")
+    parser.add_argument("--model", default="demonstration")
+    parser.add_argument("--cam", choices=[m.value for m in Method], default="gradcam")
+    parser.add_argument("--target", choices=[t.value for t in Target], default="predicted")
+    parser.add_argument("--threshold", type=float, default=0.5)
+    parser.add_argument("--device", choices=[d.value for d in Device], default="auto")
+    parser.add_argument("--install", action="store_true", help="install missing packages, without asking")
+    parser.add_argument("--wheels", type=Path, help="with --install: a folder of wheels, for no network")
+    return parser
+
+
+def _say(text: str, stream=None) -> None:
+    stream = stream or sys.stdout
+    stream.write(text + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    if in_application():
+        slicer.util.exit(code)
+    else:
+        sys.exit(code)

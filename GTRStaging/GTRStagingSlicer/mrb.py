@@ -1,0 +1,82 @@
+"""A result as a scene file (`.mrb`) that 3D Slicer opens with the panel filled in; written outside Slicer too."""
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.files import replaced_files
+from GTRStagingLib.rois import Roi
+from GTRStagingSlicer import nodes, samples, staging
+from GTRStagingSlicer.bare import bare_scene
+from GTRStagingSlicer.state import Method, State, Target, save
+
+if TYPE_CHECKING:
+    import slicer
+
+    from GTRStagingLib.staging import StagingResult
+
+
+def require_scene_name(path: Path) -> None:
+    """Raise `InputError` unless a path is called as Slicer's scene files are."""
+    if path.suffix.lower() != ".mrb":
+        raise InputError(f"{path.name}; expected a name that ends in .mrb, as Slicer's scene files do. Rename it.")
+
+
+def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None) -> None:
+    """Write a result, its CT and its ROI as a scene, through slicer-core.
+
+    Raises
+    ------
+    InputError
+        If the input has no place in space, or the file is not called `.mrb`.
+    StagingError
+        If it cannot be written whole; then no file is left.
+    """
+    require_scene_name(path)
+    if not result.scan.spacing_known:
+        raise InputError("A picture has no place in a scene; expected a volume. Leave --mrb out.")
+    bare = bare_scene()
+    try:
+        ct = samples.add_ct(bare.scene, result.scan.image, result.case_id)
+        state = State(
+            inputVolume=ct,
+            model=result.model.name,
+            method=Method(result.attention.method),
+            target=Target.PREDICTED
+            if result.attention.target == result.prediction.stage
+            else Target(str(result.attention.target)),
+            threshold=0.5 if result.agreement is None else result.agreement.threshold,
+        )
+        if tumour is not None:
+            state.tumourSegmentation = samples.add_tumour(bare.scene, ct, tumour.mask, tumour.segment, tumour.segment)
+            state.tumourSegment = samples.TUMOUR
+        staging.show(result, state, bare.scene, bare.application, there=nodes.placed(ct))
+        save(state, bare.scene)
+        write_scene(bare.scene, path)
+    finally:
+        bare.close()
+
+
+def write_scene(scene: "slicer.vtkMRMLScene", path: Path) -> None:
+    """Write a scene whole, or not at all; read back, because a full disk makes no error of its own.
+
+    Raises
+    ------
+    StagingError
+        If it cannot be written or does not read back; then the file is as it was.
+    """
+    require_scene_name(path)
+    try:
+        with replaced_files(path.absolute().parent, [path.name]) as work:
+            made = work / path.name
+            if not scene.WriteToMRB(str(made)) or not made.is_file():
+                raise OSError("Slicer's scene writer failed")
+            with zipfile.ZipFile(made) as bundle:
+                if (damaged := bundle.testzip()) is not None:
+                    raise OSError(f"{damaged} in it is damaged")
+    except (OSError, zipfile.BadZipFile) as error:
+        raise StagingError(
+            f"{path} cannot be written: {error}; expected a folder that can be written to, with room for the CT. Free "
+            "some space, or choose another place."
+        ) from error

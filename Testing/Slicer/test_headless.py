@@ -1,0 +1,156 @@
+"""Runs without a window, and scenes as files: exit codes, what is written, and that it reads back as it was staged."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import ct_like
+from GTRStagingSlicer import headless, mrb, nodes
+from GTRStagingSlicer.bare import bare_scene
+from results import a_picture, box_on, with_roi
+
+from GTRStagingLib import batch, cli, geometry, report, rois
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.phantom_files import write_dicom
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+SCRIPT = Path(headless.__file__)
+
+
+@pytest.fixture(scope="module")
+def phantom_files(tmp_path_factory):
+    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.stages import TStage
+
+    folder = tmp_path_factory.mktemp("phantom")
+    write_dicom(make_phantom(TStage.T3, seed=3, size=128), folder)
+    return folder
+
+
+def run(*arguments, cwd):
+    """The script as a person starts it, in a folder that knows nothing of the project."""
+    command = [sys.executable, str(SCRIPT), "--", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def opened(path):
+    """A scene file's scene, and the module's parameter node in it."""
+    bare = bare_scene()
+    assert bare.scene.ReadFromMRB(str(path))
+    return bare, bare.scene.GetSingletonNode("GTRStaging", "vtkMRMLScriptedModuleNode")
+
+
+def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path):
+    done = run("--input", phantom_files / "ct", "--segmentation", phantom_files / "tumour_seg.dcm", "--out", "out",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert RESEARCH_USE_ONLY in done.stdout
+    out = tmp_path / "out"
+    assert sorted(p.name for p in out.iterdir()) == sorted([*report.OUTPUTS, headless.SCENE])
+    record = json.loads((out / "result.json").read_text())
+    bare, node = opened(out / headless.SCENE)
+    try:
+        assert json.loads(node.GetNodeReference("resultText").GetText())["prediction"] == record["prediction"]
+        assert node.GetNodeReference("tumourSegmentation").GetSegmentation().GetNumberOfSegments() == 1
+        assert node.GetParameter("keySlice") == str(record["key_slice"]["index"])
+        attention = sitk.ReadImage(str(out / "attention.nrrd"))
+        shown = nodes.placed(node.GetNodeReference("attentionVolume")).image
+        assert geometry.same_grid(shown, attention)
+        raw = sitk.GetArrayFromImage(attention)
+        assert np.allclose(sitk.GetArrayFromImage(shown), raw / raw.max(), atol=1e-6)
+    finally:
+        bare.close()
+    # The same case by the command line.
+    assert cli.main(["stage", str(phantom_files / "ct"), "--segmentation", str(phantom_files / "tumour_seg.dcm"),
+                     "--out", str(tmp_path / "cli")]) == 0  # fmt: skip
+    same = json.loads((tmp_path / "cli" / "result.json").read_text())
+    for part in ("stage", "probabilities", "votes"):
+        assert same["prediction"][part] == pytest.approx(record["prediction"][part])
+    assert same["agreement"]["dice"] == record["agreement"]["dice"]
+
+
+def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path):
+    ct = ct_like()
+    sitk.WriteImage(ct, tmp_path / "ct.nrrd")
+    sitk.WriteImage(box_on(ct).mask, tmp_path / "roi.nrrd")
+    with (tmp_path / "cases.csv").open("w", newline="") as file:
+        rows = [["case_id", "image", "roi", "key_slice"], ["one", "ct.nrrd", "roi.nrrd", ""]]
+        csv.writer(file).writerows([*rows, ["lost", "nowhere.nrrd", "", "2"], ["two", "ct.nrrd", "", "4"]])
+    done = run("--cases", "cases.csv", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "3 cases: 2 done, 1 failed" in done.stdout
+    for case in ("one", "two"):
+        assert (tmp_path / "out" / "cases" / case / headless.SCENE).stat().st_size > 1000
+    assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / batch.FAILED).read_text()
+    assert json.loads((tmp_path / "out" / "cases" / "two" / "result.json").read_text())["case_id"] == "two"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ([], 2, "required"),
+        (["--input", "x"], 2, "--out"),
+        (["--input", "x", "--cases", "y", "--out", "z"], 2, "not allowed with"),
+        (["--input", "nowhere.nii", "--out", "out", "--key-slice", "3"], 1, "nowhere.nii"),
+        (["--input", "ct.nrrd", "--out", "out"], 1, "key slice"),
+        (["--input", "ct.nrrd", "--out", "out", "--key-slice", "3", "--model", "none"], 1, "'none'"),
+    ],
+)
+def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, arguments, code, said):
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    monkeypatch.chdir(tmp_path)
+    assert headless.main(["--", *arguments]) == code
+    assert said in capfd.readouterr().err
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+# -- scene files ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_writes_a_scene(phantom_files, tmp_path, capsys):
+    target = tmp_path / "case.mrb"
+    arguments = ["stage", str(phantom_files / "ct"), "--segmentation", str(phantom_files / "tumour_seg.dcm")]
+    assert cli.main([*arguments, "--mrb", str(target), "--cam", "layercam", "--threshold", "0.4"]) == 0
+    bare, node = opened(target)
+    try:
+        assert (node.GetParameter("method"), node.GetParameter("threshold")) == ("LAYERCAM", "0.4")
+        segmentation = node.GetNodeReference("tumourSegmentation")
+        ct = node.GetNodeReference("inputVolume")
+        roi = nodes.roi_of(segmentation, node.GetParameter("tumourSegment"), ct, nodes.placed(ct))
+        given = rois.read_roi(phantom_files / "tumour_seg.dcm")
+        a, b = (geometry.onto_grid(one.mask, nodes.placed(ct).image) for one in (roi, given))
+        assert np.array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
+    finally:
+        bare.close()
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, "--mrb", str(tmp_path / "case.zip")])
+    assert "expected a name that ends in .mrb" in capsys.readouterr().err
+
+
+def test_a_scene_carries_no_identifiers(tmp_path):
+    mrb.write_mrb(with_roi(), tmp_path / "a.mrb", tumour=box_on(ct_like()))
+    with zipfile.ZipFile(tmp_path / "a.mrb") as bundle:
+        for name in bundle.namelist():
+            assert b"Doe" not in bundle.read(name), name
+            assert "Doe" not in name
+
+
+def test_a_picture_has_no_scene(tmp_path):
+    with pytest.raises(InputError, match="no place in a scene"):
+        mrb.write_mrb(a_picture(), tmp_path / "a.mrb")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file in the way of a folder")
+def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StagingError, match="expected a folder that can be written to"):
+        mrb.write_mrb(with_roi(), tmp_path / "file" / "a.mrb")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
