@@ -69,7 +69,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = None
+        self.logic = self.batch = None
         self._parameterNode = None
         self._guiTag = None
         self._refreshing = False
@@ -99,9 +99,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.tumourSelector.connect("currentSegmentChanged(QString)", self.onTumourChanged)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
-        ui.reportFolderSelector.connect("currentPathChanged(QString)", self.onReportFolderChanged)
-        ui.batchTableSelector.connect("currentPathChanged(QString)", self.onBatchPathsChanged)
-        ui.batchFolderSelector.connect("currentPathChanged(QString)", self.onBatchPathsChanged)
+        for selector in (ui.reportFolderSelector, ui.batchTableSelector, ui.batchFolderSelector):
+            selector.connect("currentPathChanged(QString)", self.onPathsChanged)
+            selector.connect("validInputChanged(bool)", self.onPathsChanged)  # the other is silent when it is emptied
         for button, act in (
             (ui.modelCardButton, self.onModelCard),
             (ui.installButton, self.onInstall),
@@ -124,8 +124,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         """Called when the module's widget is destroyed: a batch is stopped, and nothing observes the scene."""
         self._stop = True
-        self.batch.stop()
-        self.setParameterNode(None)
+        if self.batch is not None:  # the panel was set up
+            self.batch.stop()
+            self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self):
@@ -218,7 +219,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.batchTableSelector, state.batchTable),
             (ui.batchFolderSelector, state.batchFolder),
         ):
-            if selector.currentPath != path:
+            # Only what the state has changed, never over what somebody is typing.
+            if self._changed(selector.name, path) and selector.currentPath != path:
                 selector.currentPath = path
 
     def _refreshKeySlice(self, state):
@@ -323,9 +325,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         state = self._parameterNode
         if state is None or self._refreshing:
             return
+        segmentation, segment = self.ui.tumourSelector.currentNode(), self.ui.tumourSelector.currentSegmentID() or ""
+        if segmentation is None:
+            segment = ""
+        elif segment not in nodes.segments_of(segmentation):
+            # The selector still names a segment of the segmentation before, or none.
+            segment = nodes.likely_tumour(segmentation) if segmentation is not state.tumourSegmentation else ""
         with slicer.util.NodeModify(state):
-            state.tumourSegmentation = self.ui.tumourSelector.currentNode()
-            state.tumourSegment = self.ui.tumourSelector.currentSegmentID() or ""
+            state.tumourSegmentation, state.tumourSegment = segmentation, segment
 
     def onModelChanged(self, index):
         """Another model."""
@@ -337,17 +344,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is not None and not self._refreshing:
             self._chooseKeySlice(round(value), "hand")
 
-    def onReportFolderChanged(self, path):
-        """Where the report goes."""
-        if self._parameterNode is not None and not self._refreshing:
-            self._parameterNode.reportFolder = path
-
-    def onBatchPathsChanged(self, path):
-        """Table and folder of the batch."""
-        if self._parameterNode is not None and not self._refreshing:
-            with slicer.util.NodeModify(self._parameterNode):
-                self._parameterNode.batchTable = self.ui.batchTableSelector.currentPath
-                self._parameterNode.batchFolder = self.ui.batchFolderSelector.currentPath
+    def onPathsChanged(self, *arguments):
+        """Where the report goes; table and folder of the batch."""
+        state = self._parameterNode
+        if state is not None and not self._refreshing:
+            with slicer.util.NodeModify(state):
+                state.reportFolder = self.ui.reportFolderSelector.currentPath
+                state.batchTable = self.ui.batchTableSelector.currentPath
+                state.batchFolder = self.ui.batchFolderSelector.currentPath
 
     def _chooseKeySlice(self, index, chosen_by):
         with slicer.util.NodeModify(self._parameterNode):

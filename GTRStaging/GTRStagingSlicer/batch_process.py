@@ -21,6 +21,14 @@ from GTRStagingSlicer.words import tr as _
 
 EVERY_MS = 500
 
+_START = f"""
+import sys
+sys.path.append({str(Path(GTRStagingLib.__file__).resolve().parents[1])!r})
+from GTRStagingLib.cli import main
+sys.exit(main())
+"""
+"""The command line, wherever the library lies: PythonSlicer sets its own PYTHONPATH."""
+
 
 class BatchProcess:
     """One batch at a time; its progress is read from a file, since a thread would starve in Slicer's event loop."""
@@ -60,18 +68,16 @@ class BatchProcess:
         """
         table, folder = Path(state.batchTable).expanduser(), Path(state.batchFolder).expanduser()
         batch.read_cases(table)
-        command = [_python(), "-m", "GTRStagingLib", "batch", str(table), "--out", str(folder), "--model", state.model]
+        command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
         command += ["--cam", state.method.value, "--target", state.target.value]
         command += ["--threshold", f"{state.threshold:g}", "--device", state.device.value, "--progress", "json"]
-        home = str(Path(GTRStagingLib.__file__).resolve().parents[1])
-        path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
         self._output = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115 (it lives as long as the process)
         try:
             self._process = subprocess.Popen(  # noqa: S603 (our own command, without a shell)
                 command,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=os.name == "posix",
             )
         except OSError as error:

@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,9 +154,11 @@ def _pip(wanted: Sequence[Requirement], alone: Sequence[Requirement], wheels: Pa
         except Exception as error:  # CalledProcessError in every version, and whatever a dialog raises
             logging.info("pip failed", exc_info=True)
             where = _("the network") if wheels is None else str(wheels)
+            said = f"pip: {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else str(error)
             raise InputError(
-                _("The packages could not be installed from {where}: {error}. Check it, then try again; details are in "
-                  "the log.").format(where=where, error=error)
+                _("The packages could not be installed from {where} ({said}); expected all of them there, as wheels. "
+                  "Check it, then try again; the log (Help, Report a Bug) has pip's own words.")
+                .format(where=where, said=said)
             ) from error  # fmt: skip
 
 

@@ -4,6 +4,7 @@ Slicer tells positions in RAS and puts nodes under transforms; the library has L
 where things are in the world, and the user's own nodes are never changed: what must be bent is bent on a copy.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -310,6 +311,13 @@ def segments_of(segmentation: "slicer.vtkMRMLSegmentationNode") -> dict[str, str
     inner = segmentation.GetSegmentation()
     ids = [inner.GetNthSegmentID(i) for i in range(inner.GetNumberOfSegments())]
     return {one: inner.GetSegment(one).GetName() for one in ids}
+
+
+def likely_tumour(segmentation: "slicer.vtkMRMLSegmentationNode") -> str:
+    """Id of the segment that is called like a tumour, else of the first; empty where there is none."""
+    names = segments_of(segmentation)
+    called = [one for one, name in names.items() if re.search(r"tumou?r|lesion|cancer|gtv|neoplas", name.casefold())]
+    return next(iter(called or names), "")
 
 
 def roi_of(

@@ -81,6 +81,8 @@ def show_agreement(ui, record: Mapping[str, Any] | None, threshold: float) -> No
         [name, number(chosen, unit), number(otsu, unit)]
         for name, chosen, otsu, unit in tables.agreement_rows(agreement, threshold)
     ]
+    hit = {True: _("yes"), False: _("no"), None: "–"}[agreement["pointing_hit"]]
+    rows[tables.POINTING_ROW] = [_("Maximum lies in the ROI"), hit, hit]
     fill(ui.agreementTable, heads, rows)
 
 
@@ -101,8 +103,9 @@ def fill(table, heads: list[str], rows: list[list[str]]) -> None:
     for i, row in enumerate(rows):
         for j, text in enumerate(row):
             table.setItem(i, j, qt.QTableWidgetItem(text))
-    table.resizeColumnsToContents()
-    table.horizontalHeader().setStretchLastSection(True)
-    height = table.horizontalHeader().height + sum(table.rowHeight(i) for i in range(len(rows))) + 4
+    header = table.horizontalHeader()
+    for j in range(len(heads)):
+        header.setSectionResizeMode(j, qt.QHeaderView.ResizeToContents if j == 0 else qt.QHeaderView.Stretch)
+    height = header.height + sum(table.rowHeight(i) for i in range(len(rows))) + 4
     table.setMinimumHeight(height)
     table.setMaximumHeight(height)

@@ -39,8 +39,8 @@ def reason_not_ready(state) -> str | None:
         return _("Choose the CT volume first.")
     if volume.GetImageData() is None:
         return _("The volume “{name}” holds no voxels: load it again, or choose another.").format(name=volume.GetName())
-    has_roi = state.tumourSegmentation is not None and state.tumourSegment
-    if state.tumourSegmentation is not None and not state.tumourSegment:
+    has_roi = state.tumourSegmentation is not None
+    if has_roi and state.tumourSegment not in nodes.segments_of(state.tumourSegmentation):
         return _("Choose the tumour's segment, or no segmentation.")
     if state.keySlice < 0 and not has_roi:
         return _("Choose the key slice: the slice that shows the tumour best.")

@@ -62,7 +62,7 @@ class Device(enum.Enum):
         return _("Automatic (GPU if there is one)") if self is Device.AUTO else _("CPU")
 
 
-@dataclass
+@dataclass(eq=False)  # hashable, as what observers are kept by must be
 class State:
     """Everything that a saved scene must bring back.
 

@@ -75,6 +75,10 @@ MEASURES = (
 )
 
 
+POINTING_ROW = 1 + len(MEASURES)
+"""Which of `agreement_rows` tells whether the maximum lies in the ROI: a table of numbers has 1 and 0 for it."""
+
+
 def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, float, str]]:
     """(measure, at the threshold, at Otsu's, unit); undefined ones are NaN."""
     cut, otsu = cut_at(agreement, threshold), agreement["otsu"]
@@ -128,6 +132,9 @@ def show_sweep(scene, kept_table, kept_plot, agreement: Mapping[str, Any], ct):
     plot.SetTitle(_("Agreement with {segment}").format(segment=agreement["segment"]))
     plot.SetXAxisTitle(_("Threshold (share of the key slice's maximum)"))
     plot.SetYAxisTitle(_("Dice"))
+    defined = [cut[key] for cut in cuts for key in ("dice", "chance_dice") if cut[key] is not None]
+    plot.SetYAxisRangeAuto(False)
+    plot.SetYAxisRange(0.0, min(1.0, 1.4 * max(defined, default=1.0)))  # with room for the legend above the lines
     plot.SetXAxisRangeAuto(False)
     plot.SetXAxisRange(0.0, 1.0)
     plot.SetLegendVisibility(True)
