@@ -14,11 +14,11 @@ demo: $(VENV)/.cli
 	$(BIN)/gtrstaging stage demo/phantom/ct --segmentation demo/phantom/tumour_seg.dcm --segment tumour \
 		--model demonstration --out demo/result
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.qt
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 # What the continuous integration runs: the slow tests as well.
-test-all: $(VENV)/.dev
+test-all: $(VENV)/.dev $(VENV)/.qt
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(VENV)/.dev
@@ -40,6 +40,18 @@ $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@ $(VENV)/.cli
+
+# The panel is tested on Qt without a screen, which needs some of the system's libraries all the same.
+QT_LIBRARIES := libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0 fonts-dejavu-core
+
+$(VENV)/.qt: $(VENV)/.dev
+	@QT_QPA_PLATFORM=offscreen $(BIN)/python -c "import PySide6.QtWidgets, vtk" 2>/dev/null || { \
+		echo "Qt's system libraries are missing; installing $(QT_LIBRARIES) (needs root)."; \
+		apt-get update -qq && apt-get install -y -qq $(QT_LIBRARIES) \
+		&& QT_QPA_PLATFORM=offscreen $(BIN)/python -c "import PySide6.QtWidgets, vtk"; } || { \
+		echo "The panel's tests need Qt's system libraries. On Debian: sudo apt-get install $(QT_LIBRARIES)"; \
+		exit 1; }
+	touch $@
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), sys.version' 2>/dev/null || { \

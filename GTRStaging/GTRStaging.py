@@ -31,17 +31,19 @@ from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs 
 
 from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import Cancelled, StagingError
-from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
-STEPS = {
-    "reading": "Reading the CT",
-    "key slice": "Finding the key slice",
-    "preparation": "Preparing the slices",
-    "network": "Running the network",
-    "attention": "Computing the attention",
-    "agreement": "Comparing with the segment",
-    "showing": "Showing the result",
-}
+
+def step_in_words(step):
+    """What a step of the run is called while it runs."""
+    return {
+        "reading": _("Reading the CT …"),
+        "key slice": _("Finding the key slice …"),
+        "preparation": _("Preparing the slices …"),
+        "network": _("Running the network …"),
+        "attention": _("Computing the attention …"),
+        "agreement": _("Comparing with the segment …"),
+        "showing": _("Showing the result …"),
+    }.get(step, step)
 
 
 class GTRStaging(ScriptedLoadableModule):
@@ -55,8 +57,9 @@ class GTRStaging(ScriptedLoadableModule):
         self.parent.contributors = ["The GTR Staging developers"]
         self.parent.helpText = _(
             "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
-            "shows what the network looked at, and measures how well that agrees with a segment. "
-        ) + _(RESEARCH_USE_ONLY)
+            "shows what the network looked at, and measures how well that agrees with a segment. Research use only. "
+            "Not a medical device; not for diagnosis or treatment decisions."
+        )
         self.parent.acknowledgementText = _(
             "The network follows Zheng et al., npj Digital Medicine 2025, doi:10.1038/s41746-025-02002-5."
         )
@@ -88,7 +91,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
         self.batch = BatchProcess(self.ui, self._error)
-        self.ui.researchUseLabel.text = f"<b>{_(RESEARCH_USE_ONLY)}</b>"
         for name in models.names():
             self.ui.modelSelector.addItem(name)
 
@@ -236,9 +238,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
         if state.keySlice < 0:
-            ui.keySliceLabel.text = _("No key slice is chosen yet: slices 0 (nearest the feet) to {last}.").format(
-                last=last
-            )
+            ui.keySliceLabel.text = (
+                _("None is chosen among 0 (nearest the feet) to {last}: Apply takes the segment's largest section.")
+                if staging.has_segment(state)
+                else _("No key slice is chosen yet: slices 0 (nearest the feet) to {last}.")
+            ).format(last=last)
             return
         if ui.keySliceSlider.value != state.keySlice:
             ui.keySliceSlider.value = state.keySlice
@@ -288,7 +292,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.applyHint.text = reason or ""
             ui.applyHint.visible = reason is not None
         has_volume = state is not None and state.inputVolume is not None
-        has_segment = has_volume and state.tumourSegmentation is not None and bool(state.tumourSegment)
+        has_segment = has_volume and staging.has_segment(state)
         ui.currentSliceButton.enabled = idle and has_volume
         ui.largestSectionButton.enabled = idle and has_segment
         staged = state is not None and state.resultText is not None
@@ -328,9 +332,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         segmentation, segment = self.ui.tumourSelector.currentNode(), self.ui.tumourSelector.currentSegmentID() or ""
         if segmentation is None:
             segment = ""
+        elif segmentation is not state.tumourSegmentation:
+            # The selector's own choice would be the first segment, or still one of the segmentation before.
+            segment = nodes.likely_tumour(segmentation)
         elif segment not in nodes.segments_of(segmentation):
-            # The selector still names a segment of the segmentation before, or none.
-            segment = nodes.likely_tumour(segmentation) if segmentation is not state.tumourSegmentation else ""
+            segment = ""
         with slicer.util.NodeModify(state):
             state.tumourSegmentation, state.tumourSegment = segmentation, segment
 
@@ -423,7 +429,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onStep(self, step):
         self.ui.progressBar.value += 1
-        self.ui.applyHint.text = _(STEPS.get(step, step)) + " …"
+        self.ui.applyHint.text = step_in_words(step)
         slicer.app.processEvents()
         if self._stop:
             raise Cancelled("The staging was cancelled")

@@ -9,13 +9,15 @@ import qt
 from GTRStagingSlicer import tables
 from GTRStagingSlicer.words import tr as _
 
-MEANINGS = {
-    "T1": "tumour no deeper than the submucosa",
-    "T2": "tumour into the muscularis propria",
-    "T3": "tumour into the subserosa, not through the serosa",
-    "T4": "tumour through the serosa, or into neighbouring structures",
-}
-"""AJCC 8th edition, gastric cancer."""
+
+def meaning_of(stage: str) -> str:
+    """What a stage says of the tumour: AJCC 8th edition, gastric cancer."""
+    return {
+        "T1": _("tumour no deeper than the submucosa"),
+        "T2": _("tumour into the muscularis propria"),
+        "T3": _("tumour into the subserosa, not through the serosa"),
+        "T4": _("tumour through the serosa, or into neighbouring structures"),
+    }[stage]
 
 
 def show_stage(ui, record: Mapping[str, Any] | None, stale: bool) -> None:
@@ -25,7 +27,7 @@ def show_stage(ui, record: Mapping[str, Any] | None, stale: bool) -> None:
         return
     prediction, key = record["prediction"], record["key_slice"]
     ui.stageLabel.text = prediction["stage"]
-    meaning = _(MEANINGS[prediction["stage"]])
+    meaning = meaning_of(prediction["stage"])
     ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}"
     ui.staleLabel.visible = stale
     ui.staleLabel.text = _("The settings have changed since. Press Apply to renew this result.")
@@ -76,7 +78,7 @@ def show_agreement(ui, record: Mapping[str, Any] | None, threshold: float) -> No
         ui.agreementLabel.text = _(
             "<b>Dice {dice:.3f}</b> with “{segment}”, {side} the {chance:.3f} of chance."
         ).format(dice=cut["dice"], segment=agreement["segment"], side=side, chance=cut["chance_dice"])
-    heads = [_("Measure"), _("At the threshold"), _("At Otsu's")]
+    heads = [_("Measure"), _("Chosen"), _("Otsu")]
     rows = [
         [name, number(chosen, unit), number(otsu, unit)]
         for name, chosen, otsu, unit in tables.agreement_rows(agreement, threshold)

@@ -39,12 +39,17 @@ def reason_not_ready(state) -> str | None:
         return _("Choose the CT volume first.")
     if volume.GetImageData() is None:
         return _("The volume “{name}” holds no voxels: load it again, or choose another.").format(name=volume.GetName())
-    has_roi = state.tumourSegmentation is not None
-    if has_roi and state.tumourSegment not in nodes.segments_of(state.tumourSegmentation):
+    if state.tumourSegmentation is not None and not has_segment(state):
         return _("Choose the tumour's segment, or no segmentation.")
-    if state.keySlice < 0 and not has_roi:
+    if state.keySlice < 0 and not has_segment(state):
         return _("Choose the key slice: the slice that shows the tumour best.")
     return None
+
+
+def has_segment(state) -> bool:
+    """Whether a segment is chosen that its segmentation has."""
+    segmentation = state.tumourSegmentation
+    return segmentation is not None and state.tumourSegment in nodes.segments_of(segmentation)
 
 
 def roi_of(state, there: Placed) -> Roi | None:

@@ -65,14 +65,20 @@ def vote_in_words(prediction: Mapping[str, Any]) -> str:
     return _("not unanimous: {won} of {n} slices").format(won=won, n=n)
 
 
-MEASURES = (
-    ("dice", "Dice", ""),
-    ("chance_dice", "Dice by chance", ""),
-    ("iou", "IoU", ""),
-    ("area_mm2", "Area of the attention", "mm²"),
-    ("centroid_distance_mm", "Distance of the centroids", "mm"),
-    ("hd95_mm", "HD95 of the outlines", "mm"),
-)
+MEASURES = ("dice", "chance_dice", "iou", "area_mm2", "centroid_distance_mm", "hd95_mm")
+"""Of a cut, in the order in which they are shown."""
+
+
+def measure_in_words(measure: str) -> tuple[str, str]:
+    """(name, unit) of a measure."""
+    return {
+        "dice": (_("Dice"), ""),
+        "chance_dice": (_("Dice by chance"), ""),
+        "iou": (_("IoU"), ""),
+        "area_mm2": (_("Area of the attention"), "mm²"),
+        "centroid_distance_mm": (_("Distance of the centroids"), "mm"),
+        "hd95_mm": (_("HD95 of the outlines"), "mm"),
+    }[measure]
 
 
 POINTING_ROW = 1 + len(MEASURES)
@@ -82,9 +88,10 @@ POINTING_ROW = 1 + len(MEASURES)
 def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, float, str]]:
     """(measure, at the threshold, at Otsu's, unit); undefined ones are NaN."""
     cut, otsu = cut_at(agreement, threshold), agreement["otsu"]
-    names = {key: _(name) for key, name, _unit in MEASURES}
     rows = [(_("Threshold"), _number(cut["threshold"]), _number(otsu["threshold"]), _("share of the maximum"))]
-    rows += [(names[key], _number(cut[key]), _number(otsu[key]), unit) for key, _name, unit in MEASURES]
+    for key in MEASURES:
+        name, unit = measure_in_words(key)
+        rows.append((name, _number(cut[key]), _number(otsu[key]), unit))
     hit = agreement["pointing_hit"]
     whole = (
         (_("Maximum lies in the ROI (1 yes, 0 no)"), None if hit is None else float(hit), ""),

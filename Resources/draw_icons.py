@@ -1,0 +1,68 @@
+"""Draws the module's icon and the sample data's thumbnails: `python Resources/draw_icons.py`."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse, FancyBboxPatch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "GTRStaging"))
+
+from GTRStagingSlicer.samples import ICONS, SEEDS  # noqa: E402
+
+from GTRStagingLib import keyslice  # noqa: E402
+from GTRStagingLib.overlay import heat_colours  # noqa: E402
+from GTRStagingLib.phantom import make_phantom  # noqa: E402
+from GTRStagingLib.stages import TStage  # noqa: E402
+
+
+def canvas(width, height):
+    """A figure of so many pixels, its axes over all of it, counted from the upper left."""
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    return figure, axes
+
+
+def icon():
+    """An axial slice: the body, the spine, the stomach's wall, and heat where it is thick."""
+    figure, axes = canvas(128, 128)
+    figure.patch.set_alpha(0)
+    axes.add_patch(
+        FancyBboxPatch((4, 4), 120, 120, boxstyle="round,pad=0,rounding_size=20", fc="#10161d", ec="#4c5b6b")
+    )
+    axes.add_patch(Ellipse((64, 64), 104, 82, fc="#56616d", ec="#8b98a5", lw=2))
+    axes.add_patch(Ellipse((64, 90), 22, 18, fc="#d9dee3", ec="none"))
+    axes.add_patch(Ellipse((72, 52), 48, 32, angle=-18, fc="#141a21", ec="#b9c3cd", lw=6))
+    y, x = np.mgrid[0:128, 0:128]
+    heat = np.exp(-(((x - 92) / 15) ** 2 + ((y - 47) / 13) ** 2) / 1.1)
+    axes.imshow(heat_colours(heat, 1.0), extent=(0, 128, 128, 0), interpolation="bilinear", zorder=5)
+    axes.text(17, 112, "T", color="white", fontsize=23, weight="bold", zorder=6)
+    figure.savefig(ICONS / "GTRStaging.png", transparent=True)
+
+
+def thumbnail(stage):
+    """The phantom's key slice, with its tumour's outline, 260×280 pixels as the Sample Data module shows them."""
+    made = make_phantom(TStage[stage], seed=SEEDS[stage], scanner="C")
+    key = keyslice.by_area(made.ct, made.tumour).index
+    slice_, mask = (sitk.GetArrayViewFromImage(image)[key] for image in (made.ct, made.tumour))
+    figure, axes = canvas(260, 280)
+    figure.patch.set_facecolor("black")
+    axes.imshow(slice_, cmap="gray", vmin=-125, vmax=225, extent=(0, 260, 260, 0))
+    grid = (np.arange(mask.shape[0]) + 0.5) * 260 / mask.shape[0]
+    axes.contour(grid, grid, mask, levels=[0.5], colors="#f2563a", linewidths=1.4)
+    axes.text(8, 274, f"synthetic phantom, {stage}", color="white", fontsize=10)
+    figure.savefig(ICONS / f"Phantom{stage}.png", facecolor="black")
+
+
+if __name__ == "__main__":
+    icon()
+    for name in SEEDS:
+        thumbnail(name)

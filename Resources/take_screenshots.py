@@ -1,0 +1,83 @@
+"""Takes the pictures of the documentation in a real Slicer, by pressing what the tutorial says.
+
+    Slicer --no-splash --additional-module-paths GTRStaging --python-script Resources/take_screenshots.py
+
+The packages must be installed (the panel's Install button). Writes into Resources/Screenshots.
+"""
+
+import time
+import traceback
+from pathlib import Path
+
+import qt
+import slicer
+
+OUT = Path(__file__).resolve().parent / "Screenshots"
+
+
+def settle(seconds=1.0):
+    """Let the views draw."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        slicer.app.processEvents()
+        time.sleep(0.02)
+
+
+def take(widget, name, width=None):
+    """A widget as a PNG, reduced to a width."""
+    settle()
+    picture = widget.grab()
+    if width is not None and picture.width() > width:
+        picture = picture.scaledToWidth(width, qt.Qt.SmoothTransformation)
+    picture.save(str(OUT / name), "PNG")
+
+
+def main():
+    """The tutorial's steps 2 to 9."""
+    from GTRStagingSlicer import samples
+
+    window = slicer.util.mainWindow()
+    window.resize(1500, 1000)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    settle()
+    ct, tumour = samples.load(slicer.mrmlScene, "T3")
+    slicer.util.setSliceViewerLayers(background=ct, foreground=None, label=None, fit=True)
+    settle()
+    slicer.util.selectModule("GTRStaging")
+    settle()
+    panel = slicer.modules.gtrstaging.widgetRepresentation().self()
+    ui = panel.ui
+    ui.inputSelector.setCurrentNode(ct)
+    ui.tumourSelector.setCurrentNode(tumour)
+    ui.largestSectionButton.click()
+    take(window, "key_slice.png", 1200)
+    ui.applyButton.click()
+    ui.outlineCheckBox.checked = True
+    for name in ("Green", "Yellow"):
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(*_centre_of(tumour))
+    take(window, "window.png", 1200)
+    take(slicer.app.layoutManager().viewport(), "views.png", 1000)
+    ui.plotButton.click()
+    take(window, "sweep.png", 1200)
+    whole = panel.ui.researchUseLabel.parent()
+    whole.setParent(None)
+    whole.resize(470, whole.sizeHint.height())
+    whole.show()
+    take(whole, "panel.png")
+    whole.hide()
+
+
+def _centre_of(segmentation):
+    bounds = [0.0] * 6
+    segmentation.GetRASBounds(bounds)
+    return [(bounds[i] + bounds[i + 1]) / 2 for i in (0, 2, 4)]
+
+
+if __name__ == "__main__":
+    code = 0
+    try:
+        main()
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    slicer.util.exit(code)

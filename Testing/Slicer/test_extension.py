@@ -1,0 +1,201 @@
+"""What the Extensions Index, CMake and a translator will look at: every file is listed, every text can be told."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ET
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from GTRStagingSlicer import dependencies, headless, models, samples, tables
+from GTRStagingSlicer.state import Device, Method, State, Target
+from packaging.requirements import Requirement
+from PIL import Image
+
+from GTRStagingLib import attention, report, weights
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+ROOT = Path(__file__).parents[2]
+MODULE, LIBRARY = ROOT / "GTRStaging", ROOT / "GTRStagingLib"
+UI = MODULE / "Resources" / "UI" / "GTRStaging.ui"
+SCRIPTS = sorted(MODULE.rglob("*.py"))
+
+
+def listed(folder, variable):
+    text = (folder / "CMakeLists.txt").read_text()
+    body = re.search(rf"set\({variable}\n(.*?)\)", text, flags=re.DOTALL)[1]
+    return sorted(body.replace("${MODULE_NAME}", folder.name).split())
+
+
+@pytest.mark.parametrize("folder", [MODULE, LIBRARY], ids=lambda f: f.name)
+def test_cmake_lists_every_file(folder):
+    ours = [p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    ours = {str(p.relative_to(folder)) for p in ours} - {"CMakeLists.txt"}
+    scripts, resources = listed(folder, "MODULE_PYTHON_SCRIPTS"), listed(folder, "MODULE_PYTHON_RESOURCES")
+    assert sorted(scripts + resources) == sorted(ours)
+    assert all(name.endswith(".py") for name in scripts)
+
+
+def test_the_tests_are_not_installed():
+    top = (ROOT / "CMakeLists.txt").read_text()
+    assert re.findall(r"^add_subdirectory\((\w+)\)", top, flags=re.MULTILINE) == ["GTRStagingLib", "GTRStaging"]
+
+
+def test_the_index_can_read_the_extension():
+    top = (ROOT / "CMakeLists.txt").read_text()
+    said = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"\n]+)"\)$', top, flags=re.MULTILINE))
+    assert {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"} <= set(said)
+    assert said["DEPENDS"] == "PyTorch"
+    assert said["DESCRIPTION"].count(". ") <= 1
+    assert "Research use only" in said["DESCRIPTION"]
+    entry = json.loads((ROOT / "Resources" / "GTRStaging.json").read_text())
+    name = re.search(r"^project\((\w+)\)", top, flags=re.MULTILINE)[1]
+    assert (ROOT / "Resources" / f"{name}.json").is_file()
+    assert {"$schema", "category", "scm_url"} <= set(entry) <= {
+        "$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies", "build_subdirectory",
+        "enabled",
+    }  # fmt: skip
+    assert entry["build_dependencies"] == [said["DEPENDS"]]
+    assert entry["scm_url"].removesuffix(".git") == said["HOMEPAGE"]
+    for variable in ("README", "LICENSE"):
+        file = re.search(rf"EXTENSION_{variable}_FILE \"\${{CMAKE_CURRENT_SOURCE_DIR}}/([\w.]+)\"", top)[1]
+        assert (ROOT / file).is_file()
+    for url in (said["ICONURL"], *said["SCREENSHOTURLS"].split()):
+        assert (ROOT / url.partition("/main/")[2]).is_file(), url
+
+
+def test_the_icons_have_their_sizes():
+    assert Image.open(samples.ICONS / "GTRStaging.png").size == (128, 128)
+    for stage in samples.SEEDS:
+        assert Image.open(samples.ICONS / f"Phantom{stage}.png").size == (260, 280)
+
+
+def test_the_requirements_are_those_of_the_library():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dicom"], *extras["report"]]
+    assert sorted(map(str, dependencies.requirements())) == sorted(str(Requirement(line)) for line in wanted)
+
+
+def test_the_same_words_are_used_on_both_sides():
+    assert {m.value for m in Method} == set(attention.METHODS)
+    assert [t.value for t in Target] == ["predicted", *(s.name for s in TStage)]
+    assert tuple(s.name for s in TStage) == tables.STAGES
+    assert {d.value for d in Device} == {"auto", "cpu"}
+    assert weights.untrained(18).card.warning == models.UNTRAINED_WARNING
+    from GTRStagingLib import overlay
+
+    assert {m.value: m.label() for m in Method} == overlay.METHOD_NAMES
+    assert State().shownFrom == overlay.SHOWN_FROM
+    assert headless.SCENE not in report.OUTPUTS
+
+
+# -- the panel's file ----------------------------------------------------------------------------------------------
+
+
+def widgets():
+    return [w for w in ET.parse(UI).iter("widget") if w.get("class") != "qMRMLWidget"]
+
+
+def text_of(widget, name):
+    found = widget.find(f"property[@name='{name}']/string")
+    return None if found is None else found.text
+
+
+def test_every_widget_has_a_tooltip():
+    assert [w.get("name") for w in widgets() if not text_of(w, "toolTip")] == ["resultBox"]  # a frame around others
+
+
+def test_keys_reach_every_section_without_ambiguity():
+    keys = [m[1].lower() for w in widgets() if (m := re.search(r"&(\w)", text_of(w, "text") or ""))]
+    assert len(keys) >= 20
+    assert sorted(keys) == sorted(set(keys))
+
+
+def test_buddies_exist():
+    names = {w.get("name") for w in widgets()}
+    for buddy in ET.parse(UI).iter("cstring"):
+        assert buddy.text in names
+
+
+def test_sections_follow_the_order_of_the_work():
+    heads = [text_of(w, "text") for w in widgets() if w.get("class") == "ctkCollapsibleButton"]
+    assert heads == ["1. Input", "2. Key slice", "3. Stage", "4. Attention", "5. Agreement", "6. Report", "7. Batch"]
+
+
+def test_parameters_named_in_the_panel_exist():
+    named = {p.find("string").text for p in ET.parse(UI).iter("property") if p.get("name") == "SlicerParameterName"}
+    assert named <= {f.name for f in fields(State)}
+    assert {"inputVolume", "method", "target", "opacity", "threshold", "device"} <= named
+
+
+def test_widgets_used_by_the_code_are_in_the_panel():
+    names = {w.get("name") for w in ET.parse(UI).iter("widget")}
+    for path in SCRIPTS:
+        for used in re.findall(r"\b(?:self\.ui|self\._ui|ui)\.([a-z]\w+)", path.read_text()):
+            assert used in names, f"{path.name}: {used}"
+
+
+# -- the code ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_nothing_heavy_is_imported_at_file_scope(path):
+    allowed = {
+        "slicer",
+        "qt",
+        "ctk",
+        "vtk",
+        "numpy",
+        "SimpleITK",
+        "packaging",
+        "pip",
+        "GTRStagingLib",
+        "GTRStagingSlicer",
+    }
+    tree = ast.parse(path.read_text())
+    at_scope = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) and n.col_offset <= 4]
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    for node in at_scope:
+        if id(node) in inside or (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            continue
+        names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        for name in names:
+            root = name.split(".")[0]
+            assert root in allowed or root in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def test_the_module_and_what_it_imports_load_no_torch(tmp_path):
+    """In a Slicer without any of the packages: what is imported by the panel imports none of them."""
+    names = ["nodes", "state", "layers", "tables", "staging", "models", "samples", "dependencies"]
+    heavy = ("torch", "torchvision", "skimage", "matplotlib", "pytorch_grad_cam", "pandas", "safetensors", "jinja2")
+    own = ", ".join(f"GTRStagingSlicer.{name}" for name in names)
+    code = f"import {own}, sys; print([m for m in {heavy} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_no_file_grows_past_what_one_can_hold_in_mind(path):
+    assert len(path.read_text().splitlines()) <= 520
+
+
+def test_translators_get_whole_sentences():
+    """What is handed to the translation is one literal each; its places have names."""
+    for path in SCRIPTS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+                (argument,) = node.args
+                assert isinstance(argument, ast.Constant), f"{path.name}:{node.lineno}: no tool could extract it"
+                assert "{}" not in argument.value
+
+
+def test_research_use_only_is_said_by_module_and_panel():
+    for path in (MODULE / "GTRStaging.py", UI, ROOT / "Resources" / "TUTORIAL.md", ROOT / "CMakeLists.txt"):
+        said = re.sub(r'["\s>*]+', " ", path.read_text())
+        assert RESEARCH_USE_ONLY.split(".")[0] in said, path.name
+    assert RESEARCH_USE_ONLY in "".join(text_of(w, "text") or "" for w in widgets())

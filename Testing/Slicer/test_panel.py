@@ -1,0 +1,539 @@
+"""The panel, from its real .ui: buttons are pressed, and what they do to scene, tables and report is looked at."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+import standin
+from conftest import ct_like
+from GTRStagingSlicer import layers, nodes, samples, staging
+from GTRStagingSlicer.bare import bare_scene
+from GTRStagingSlicer.state import State
+from results import box_on
+from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
+
+from GTRStagingLib import batch, report, weights
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+
+@pytest.fixture
+def desk(bare):
+    made = standin.install(bare)
+    yield made
+    made.uninstall()
+
+
+@pytest.fixture
+def panel(desk):
+    return desk.open_module()
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.stages import TStage
+
+    return make_phantom(TStage.T3, seed=3, size=128)
+
+
+@pytest.fixture
+def loaded(panel, scene, phantom):
+    """The panel with a phantom and its tumour chosen, as a person chooses them."""
+    ct = add_volume(scene, phantom.ct, "patient")
+    tumour = samples.add_tumour(scene, ct, phantom.tumour, "drawn")
+    panel.ui.inputSelector.setCurrentNode(ct)
+    panel.ui.tumourSelector.setCurrentNode(tumour)
+    return panel
+
+
+@pytest.fixture
+def staged(loaded):
+    loaded.ui.largestSectionButton.click()
+    loaded.ui.applyButton.click()
+    return loaded
+
+
+def said(desk, kind="error"):
+    return [one.text for one in desk.shown if one.kind == kind]
+
+
+# -- from a button to an overlay, a table and a report ---------------------------------------------------------------
+
+
+def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, tmp_path):
+    """The tutorial, from the Sample Data module on."""
+    desk.startup_completed()
+    sources = {source.sampleName: source for source in slicer.modules.sampleDataSources["GTR Staging"]}
+    assert sorted(sources) == [samples.name_of(stage) for stage in ("T1", "T2", "T3", "T4")]
+    ct, tumour = sources[samples.name_of("T3")].customDownloader(sources[samples.name_of("T3")])
+    panel.enter()
+    ui, state = panel.ui, panel._parameterNode
+    assert state.inputVolume is ct
+    ui.tumourSelector.setCurrentNode(tumour)
+    assert state.tumourSegment == samples.TUMOUR
+    assert ui.applyButton.enabled
+    assert "largest section" in ui.keySliceLabel.text
+    ui.largestSectionButton.click()
+    ui.applyButton.click()
+    assert said(desk) == []
+
+    record = staging.record_of(state)
+    assert ui.stageLabel.text == record["prediction"]["stage"]
+    assert "of 3 slices" in ui.voteLabel.text
+    for stage, share in zip(("T1", "T2", "T3", "T4"), record["prediction"]["probabilities"], strict=True):
+        assert getattr(ui, f"bar{stage}").format == f"{share:.2f}"
+    assert ui.votesTable.rowCount == 3
+    assert [ui.votesTable.item(i, 1).text() for i in range(3)] == [
+        one["stage"] for one in sorted(record["prediction"]["slices"], key=lambda s: -s["offset"])
+    ]
+    assert "demonstration" in ui.detailsLabel.text
+    assert " s." in ui.detailsLabel.text
+    # The overlay.
+    for name in ("Red", "Green", "Yellow"):
+        view = slicer.app.layoutManager().sliceWidget(name).sliceLogic().GetSliceCompositeNode()
+        assert view.GetForegroundVolumeID() == state.attentionVolume.GetID()
+        assert view.GetForegroundOpacity() == state.opacity
+    # The tables.
+    assert f"{record['agreement']['dice']:.3f}" in ui.agreementLabel.text
+    assert state.agreementTable.GetTable().GetColumn(1).GetValue(1) == record["agreement"]["dice"]
+    ui.plotButton.click()
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActivePlotChartID() == state.sweepPlot.GetID()
+    ui.tableButton.click()
+    assert selection.GetActiveTableID() == state.agreementTable.GetID()
+    # The report.
+    ui.reportFolderSelector.currentPath = str(tmp_path / "report")
+    ui.exportButton.click()
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == sorted(report.OUTPUTS)
+    assert json.loads((tmp_path / "report" / "result.json").read_text())["prediction"] == record["prediction"]
+    assert "report.html" in ui.reportLabel.text
+    ui.showFolderButton.click()
+    assert desk.record.opened
+    assert said(desk) == []
+
+
+def test_the_panel_can_be_seen(desk, staged, tmp_path):
+    from PIL import Image
+
+    desk.photograph(staged.parent, tmp_path / "panel.png")
+    pixels = np.asarray(Image.open(tmp_path / "panel.png").convert("RGB")).astype(int)
+    assert pixels.shape[0] > pixels.shape[1]
+    red = (pixels[..., 0] > 150) & (pixels[..., 1] < 40) & (pixels[..., 2] < 60)
+    assert red.sum() > 5000  # the banner of the demonstration model
+    assert RESEARCH_USE_ONLY.split(".")[0] in staged.ui.researchUseLabel.text
+
+
+# -- before a run ----------------------------------------------------------------------------------------------------
+
+
+def test_it_opens_empty_and_says_what_is_missing(desk, panel):
+    ui = panel.ui
+    assert not ui.applyButton.enabled
+    assert ui.applyHint.text == ui.applyButton.toolTip == "Choose the CT volume first."
+    assert not ui.largestSectionButton.enabled
+    assert not ui.exportButton.enabled
+    assert ui.exportButton.toolTip == "Stage a case first."
+
+
+def test_models_carry_their_banner_and_their_card(desk, panel):
+    ui = panel.ui
+    assert "DEMONSTRATION" in ui.modelBanner.text
+    ui.modelSelector.currentIndex = ui.modelSelector.findText("untrained")
+    assert panel._parameterNode.model == "untrained"
+    assert "UNTRAINED" in ui.modelBanner.text
+    ui.modelSelector.currentIndex = ui.modelSelector.findText("demonstration")
+    ui.modelCardButton.click()
+    (card,) = [one for one in desk.shown if one.kind == "info"]
+    assert "3600 slices of 1200 synthetic phantoms" in card.text
+    assert json.loads(card.detail)["name"] == "demonstration"
+
+
+def test_a_trained_model_has_no_banner(desk, scene, monkeypatch, tmp_path, a_model):
+    from dataclasses import replace
+
+    monkeypatch.setenv("GTRSTAGING_MODELS", str(tmp_path))
+    model = weights.Model(replace(a_model.card, name="mine", status="trained"), a_model.network)
+    weights.save(model, tmp_path / "mine")
+    panel = desk.open_module()
+    panel.ui.modelSelector.currentIndex = panel.ui.modelSelector.findText("mine")
+    assert panel.ui.modelBanner.text == ""
+
+
+def test_the_key_slice_comes_from_view_slider_and_segment(desk, loaded):
+    ui, state = loaded.ui, loaded._parameterNode
+    grid = loaded.logic.grid(state.inputVolume)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.JumpSliceByOffsetting(*nodes.slice_centre(grid, 9))
+    ui.currentSliceButton.click()
+    assert (state.keySlice, state.keySliceChosenBy) == (9, "hand")
+    ui.keySliceSlider.value = 12
+    assert state.keySlice == 12
+    assert nodes.slice_at(grid, nodes.matrix_of(lambda m: m.DeepCopy(red.GetSliceToRAS()))).index == 12
+    assert "Voting: 11, 12, 13" in ui.keySliceLabel.text
+    ui.largestSectionButton.click()
+    assert state.keySliceChosenBy == staging.TUMOUR_AREA
+    planes = state.votingSlices.GetPolyData()
+    assert planes.GetNumberOfCells() == 3
+    heights = sorted({round(planes.GetPoint(i)[2], 3) for i in range(12)})
+    assert heights == [
+        round(float(nodes.slice_centre(grid, i)[2]), 3) for i in range(state.keySlice - 1, state.keySlice + 2)
+    ]
+
+
+def test_another_segmentation_does_not_keep_the_old_segment(desk, loaded, scene, phantom):
+    ui, state = loaded.ui, loaded._parameterNode
+    hollow = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hollow")
+    ui.tumourSelector.setCurrentNode(hollow)
+    ui.keySliceSlider.value = 8
+    assert state.tumourSegment == ""
+    assert not ui.applyButton.enabled
+    assert "segment" in ui.applyHint.text
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    nodes.add_segment(other, phantom.tumour, "liver", (0, 1, 0), "a")
+    nodes.add_segment(other, phantom.tumour, "Gastric tumor", (1, 0, 0), "b")
+    ui.tumourSelector.setCurrentNode(other)
+    assert state.tumourSegment == "b"
+    ui.tumourSelector.setCurrentNode(None)
+    assert (state.tumourSegmentation, state.tumourSegment) == (None, "")
+    assert ui.applyButton.enabled
+
+
+def test_a_smaller_scan_forgets_the_key_slice_of_a_larger_one(desk, loaded, scene):
+    loaded.ui.tumourSelector.setCurrentNode(None)
+    loaded.ui.keySliceSlider.value = 20
+    assert loaded.ui.applyButton.enabled
+    loaded.ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "small"))
+    assert loaded._parameterNode.keySlice == -1
+    assert not loaded.ui.applyButton.enabled
+
+
+# -- the run ---------------------------------------------------------------------------------------------------------
+
+
+def test_running_again_adds_no_nodes(staged, scene):
+    before = node_ids(scene)
+    staged.ui.applyButton.click()
+    assert node_ids(scene) == before
+
+
+def test_changed_settings_make_the_result_out_of_date(staged, tmp_path):
+    ui = staged.ui
+    ui.reportFolderSelector.currentPath = str(tmp_path)
+    assert ui.exportButton.enabled
+    ui.methodSelector.currentIndex = 2
+    assert "press Apply" in ui.exportButton.toolTip
+    assert "Press Apply" in ui.staleLabel.text
+    assert not ui.exportButton.enabled
+    ui.applyButton.click()
+    assert ui.exportButton.enabled
+    assert staging.record_of(staged._parameterNode)["attention"]["method"] == "layercam"
+
+
+def test_looks_change_without_a_new_run(staged, scene):
+    ui, state = staged.ui, staged._parameterNode
+    record = state.resultText.GetText()
+    ui.opacitySlider.value = 0.25
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert view.GetForegroundOpacity() == 0.25
+    ui.shownFromSlider.value = 0.4
+    assert state.attentionVolume.GetDisplayNode().GetLowerThreshold() == 0.4
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(state.attentionVolume)
+    assert legend.GetVisibility()
+    assert legend.GetTitleText() == f"Attention for {ui.stageLabel.text}"
+    ui.legendCheckBox.checked = False
+    assert not legend.GetVisibility()
+    ui.outlineCheckBox.checked = True
+    at_half = array_of(state.attentionVolume)[layers.above(state.attentionVolume, state.threshold)].size
+    ui.thresholdSlider.value = 0.8
+    drawn = nodes.roi_of(state.attentionOutline, layers.OUTLINE, state.inputVolume, nodes.placed(state.inputVolume))
+    assert 0 < sitk.GetArrayFromImage(drawn.mask).sum() < at_half
+    cut = {round(one["threshold"], 2): one for one in json.loads(record)["agreement"]["sweep"]}[0.8]
+    assert f"{cut['dice']:.3f}" in ui.agreementLabel.text
+    ui.render3DCheckBox.checked = True
+    assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeRenderingDisplayNode") == 1
+    assert state.resultText.GetText() == record
+
+
+def test_a_report_is_of_the_threshold_that_is_shown(staged, tmp_path):
+    staged.ui.thresholdSlider.value = 0.7
+    staged.ui.reportFolderSelector.currentPath = str(tmp_path)
+    staged.ui.exportButton.click()
+    assert json.loads((tmp_path / "result.json").read_text())["agreement"]["threshold"] == 0.7
+
+
+def test_cancel_is_heard_between_steps(desk, loaded):
+    loaded.ui.largestSectionButton.click()
+    heard, real = [], loaded._onStep
+
+    def step(name):
+        heard.append(name)
+        if name == "network":
+            assert loaded.ui.cancelButton.enabled
+            assert not loaded.ui.applyButton.enabled
+            loaded.ui.cancelButton.click()
+        real(name)
+
+    loaded._onStep = step
+    loaded.ui.applyButton.click()
+    assert heard[-1] == "network"
+    assert loaded._parameterNode.resultText is None
+    assert loaded.ui.applyButton.enabled
+    assert not loaded.ui.cancelButton.enabled
+    assert said(desk) == []
+
+
+@pytest.mark.parametrize("at", ["reading", "attention", "showing"])
+def test_a_scene_that_is_closed_during_a_run_leaves_nothing(desk, loaded, scene, at):
+    loaded.ui.largestSectionButton.click()
+    real = loaded._onStep
+
+    def step(name):
+        if name == at:
+            scene.Clear(False)
+        real(name)
+
+    loaded._onStep = step
+    loaded.ui.applyButton.click()
+    assert said(desk) == []
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    assert loaded._parameterNode.inputVolume is None
+    assert loaded._parameterNode.resultText is None
+    assert not loaded.ui.applyButton.enabled
+
+
+def test_after_a_scene_is_closed_the_panel_starts_anew(staged, scene):
+    scene.Clear(False)
+    assert staged._parameterNode.resultText is None
+    assert staged._parameterNode.attentionVolume is None
+    assert not staged.ui.applyButton.enabled
+    assert staged.ui.agreementLabel.text == "Stage a case first."
+
+
+def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_path):
+    ui = staged.ui
+    ui.opacitySlider.value, ui.thresholdSlider.value = 0.3, 0.75
+    ui.outlineCheckBox.checked = True
+    shown = ui.stageLabel.text, ui.agreementLabel.text, ui.keySliceLabel.text, ui.detailsLabel.text
+    assert scene.WriteToMRB(str(tmp_path / "a.mrb"))
+    scene.Clear(False)
+    assert scene.ReadFromMRB(str(tmp_path / "a.mrb"))
+    staged.enter()
+    state = staged._parameterNode
+    assert (state.opacity, state.threshold, state.showOutline) == (0.3, 0.75, True)
+    assert (ui.stageLabel.text, ui.agreementLabel.text, ui.keySliceLabel.text, ui.detailsLabel.text) == shown
+    assert ui.tumourSelector.currentSegmentID() == samples.TUMOUR
+    assert not staging.out_of_date(state)
+    # Its report is made again, and says the same.
+    ui.reportFolderSelector.currentPath = str(tmp_path / "report")
+    ui.exportButton.click()
+    again = json.loads((tmp_path / "report" / "result.json").read_text())
+    assert again["prediction"] == staging.record_of(state)["prediction"]
+    assert again["agreement"]["threshold"] == 0.75
+    before = node_ids(scene)
+    ui.applyButton.click()
+    assert node_ids(scene) == before
+
+
+def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, panel, scene, tmp_path, phantom):
+    from GTRStagingSlicer.mrb import write_mrb
+
+    from GTRStagingLib.images import scan_of
+    from GTRStagingLib.rois import Roi
+    from GTRStagingLib.staging import stage_case
+
+    roi = Roi(phantom.tumour, "tumour")
+    result = stage_case(scan_of(phantom.ct, "CT"), model=weights.load("demonstration"), tumour=roi, method="layercam")
+    write_mrb(result, tmp_path / "a.mrb", tumour=roi)
+    scene.Clear(False)
+    assert scene.ReadFromMRB(str(tmp_path / "a.mrb"))
+    panel.enter()
+    assert panel.ui.stageLabel.text == str(result.prediction.stage)
+    assert f"{result.agreement.dice:.3f}" in panel.ui.agreementLabel.text
+    assert panel._parameterNode.method.value == "layercam"
+
+
+def test_a_moved_case_is_staged_where_it_was_moved_to(staged, scene):
+    state = staged._parameterNode
+    before = staging.record_of(state)
+    transform = add_transform(scene, rigid((0, 0, 1), 4, (10, 20, 30)))
+    for node in (state.inputVolume, state.tumourSegmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    staged.ui.applyButton.click()
+    after = staging.record_of(state)
+    assert state.attentionVolume.GetParentTransformNode() is transform
+    assert after["key_slice"]["position_mm"] == pytest.approx(before["key_slice"]["position_mm"] + 30)
+    assert after["prediction"]["probabilities"] == pytest.approx(before["prediction"]["probabilities"], abs=1e-4)
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_errors_are_said_once_with_the_remedy(desk, loaded, scene):
+    loaded.ui.inputSelector.setCurrentNode(add_volume(scene, box(ct_like()), "mask"))
+    loaded.ui.tumourSelector.setCurrentNode(None)
+    loaded.ui.keySliceSlider.value = 4
+    loaded.ui.applyButton.click()
+    (text,) = said(desk)
+    assert "“mask” has no value below 0" in text
+    assert "convert the CT again" in text
+    assert loaded.ui.applyButton.enabled
+    assert loaded._parameterNode.resultText is None
+
+
+def test_what_nobody_expected_is_said_once_with_its_details(desk, loaded):
+    loaded.ui.largestSectionButton.click()
+
+    def broken(state, progress):
+        raise ZeroDivisionError("by nothing")
+
+    loaded.logic.stage = broken
+    loaded.ui.applyButton.click()
+    (one,) = [one for one in desk.shown if one.kind == "error"]
+    assert "report it" in one.text
+    assert "ZeroDivisionError" in one.detail
+
+
+def test_a_turned_view_and_a_read_only_folder_are_refused_in_words(desk, staged, tmp_path):
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.SetOrientation("Sagittal")
+    staged.ui.currentSliceButton.click()
+    assert "expected an axial view" in said(desk)[-1]
+    (tmp_path / "file").write_text("in the way")
+    staged.ui.reportFolderSelector.currentPath = str(tmp_path / "file")
+    staged.ui.exportButton.click()
+    assert "cannot be written" in said(desk)[-1]
+    assert len(said(desk)) == 2
+
+
+# -- packages --------------------------------------------------------------------------------------------------------
+
+
+def test_declining_the_packages_changes_nothing(desk, loaded, monkeypatch):
+    from GTRStagingSlicer import dependencies
+    from packaging.requirements import Requirement
+
+    monkeypatch.setattr(dependencies, "missing", lambda: [Requirement("safetensors>=99")])
+    desk.record.confirm = False
+    loaded.ui.largestSectionButton.click()
+    loaded.ui.applyButton.click()
+    (asked,) = said(desk, "confirm")
+    assert "safetensors" in asked
+    assert "Nothing that Slicer brings is replaced" in asked
+    assert loaded._parameterNode.resultText is None
+    assert desk.record.installed == []
+
+
+# -- batch -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_runs_in_a_process_of_its_own(desk, panel, scene, tmp_path):
+    ct = ct_like()
+    sitk.WriteImage(ct, tmp_path / "ct.nrrd")
+    sitk.WriteImage(box_on(ct).mask, tmp_path / "roi.nrrd")
+    with (tmp_path / "cases.csv").open("w", newline="") as file:
+        head = ["case_id", "image", "roi", "key_slice"]
+        csv.writer(file).writerows([head, ["a", "ct.nrrd", "roi.nrrd", ""], ["lost", "no.nrrd", "", "1"]])
+    ui = panel.ui
+    assert not ui.batchRunButton.enabled
+    ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
+    ui.batchFolderSelector.currentPath = str(tmp_path / "out")
+    ui.batchRunButton.click()
+    assert panel.batch.running
+    assert not ui.batchRunButton.enabled
+    assert ui.applyButton.toolTip  # the panel is alive meanwhile
+    wait(lambda: not panel.batch.running)
+    assert ui.batchLabel.text == "2 of 2 cases, 1 failed."
+    table = panel._parameterNode.batchResults.GetTable()
+    assert [table.GetColumnByName("status").GetValue(i) for i in range(2)] == ["done", "failed"]
+    assert said(desk) == []
+
+
+def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path):
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    with (tmp_path / "cases.csv").open("w", newline="") as file:
+        rows = [["case_id", "image", "key_slice"], *([f"c{i}", "ct.nrrd", "4"] for i in range(200))]
+        csv.writer(file).writerows(rows)
+    panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
+    panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
+    panel.ui.batchRunButton.click()
+    wait(lambda: (tmp_path / "out" / batch.RESULTS).exists())
+    panel.ui.batchCancelButton.click()
+    assert not panel.batch.running
+    assert panel.ui.batchLabel.text.startswith("Stopped.")
+    assert 1 <= panel._parameterNode.batchResults.GetNumberOfRows() < 200
+    assert panel.ui.batchRunButton.enabled
+    assert said(desk) == []
+
+
+def test_a_faulty_case_table_is_said_before_anything_starts(desk, panel, tmp_path):
+    (tmp_path / "cases.csv").write_text("name,file\na,b\n")
+    panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
+    panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
+    panel.ui.batchRunButton.click()
+    assert not panel.batch.running
+    assert "no column case_id, image among name, file" in said(desk)[0]
+
+
+def wait(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        slicer.app.processEvents()
+        time.sleep(0.05)
+
+
+# -- the module ------------------------------------------------------------------------------------------------------
+
+
+def test_the_typed_parameters_are_those_of_the_state(desk, panel):
+    import dataclasses
+
+    from GTRStagingSlicer.logic import GTRStagingParameterNode
+
+    fresh = GTRStagingParameterNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "fresh"))
+    for field in dataclasses.fields(State):
+        assert getattr(fresh, field.name) == field.default
+
+
+def test_the_selftest_passes(desk, panel):
+    from GTRStaging import GTRStagingTest
+
+    test = GTRStagingTest()
+    test.setUp()
+    test.stages_a_sample("T2")
+
+
+def test_leaving_and_coming_back_changes_nothing(staged):
+    shown = staged.ui.stageLabel.text
+    staged.exit()
+    assert staged._parameterNode is None
+    staged.enter()
+    assert staged.ui.stageLabel.text == shown
+    staged.cleanup()
+
+
+def test_it_opens_as_on_slicer_5_10(bare):
+    """Without slicer.packaging and without named categories of sample data."""
+    made = standin.install(bare, version="5.10")
+    try:
+        panel = made.open_module()
+        made.startup_completed()
+        assert len(slicer.modules.sampleDataSources["GTR Staging"]) == 4
+        assert panel.ui.applyButton.toolTip
+    finally:
+        made.uninstall()
+
+
+def test_bare_scenes_do_not_know_each_other():
+    one, other = bare_scene(), bare_scene()
+    add_volume(one.scene, ct_like())
+    assert other.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    folders = Path(one.unpacked.name), Path(other.unpacked.name)
+    one.close()
+    other.close()
+    assert not any(folder.exists() for folder in folders)

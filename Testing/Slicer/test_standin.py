@@ -1,0 +1,518 @@
+"""The stand-in for Slicer's desktop refuses what Slicer does not have, and does what Slicer does."""
+
+import enum
+import importlib
+import sys
+from typing import Annotated
+
+import pytest
+import slicer
+
+pytest.importorskip("PySide6")
+import standin
+from standin.forms import SCENE, form, item
+
+
+@pytest.fixture
+def desk(bare, request):
+    made = standin.install(bare, getattr(request, "param", "5.12"))
+    yield made
+    made.uninstall()
+
+
+@pytest.fixture
+def qt(desk):
+    return desk.qt
+
+
+def ct(scene, name="CT", kind="vtkMRMLScalarVolumeNode"):
+    return scene.AddNewNodeByClass(kind, name)
+
+
+# -- PythonQt's manners ------------------------------------------------------------------------------------------------
+
+
+def test_properties_are_attributes_and_classes_are_exact(qt):
+    label = qt.QLabel("text")
+    label.enabled, label.toolTip, label.name = False, "tip", "title"
+    assert (label.text, label.enabled, label.toolTip, label.objectName) == ("text", False, "tip", "title")
+    with pytest.raises(TypeError):
+        label.text()
+    label.setText("other")
+    assert label.text == "other"
+    assert type(label) is qt.QLabel
+    assert isinstance(label, qt.QWidget)
+    assert label.isWidgetType()
+    parent = qt.QWidget()
+    qt.QVBoxLayout(parent).addWidget(label)
+    assert parent.findChild(qt.QLabel, "title") is label
+    assert parent.findChildren(qt.QWidget) == [label]
+    assert not label.visible  # its parent is not shown
+    with pytest.raises(AttributeError, match="does not accept"):
+        label.text = None
+
+
+@pytest.mark.parametrize("name", ["txet", "value", "setValue", "_target_", "collapsed"])
+def test_what_qt_lacks_raises(qt, name):
+    label = qt.QLabel()
+    assert not hasattr(label, name)
+    with pytest.raises(AttributeError):
+        setattr(label, name, 1)
+
+
+@pytest.mark.parametrize("name", ["_box", "currentText", "currentSegment", "scene"])
+def test_what_slicers_widgets_lack_raises(desk, name):
+    for widget in (slicer.qMRMLWidget(), slicer.qMRMLNodeComboBox(), slicer.qMRMLSegmentSelectorWidget()):
+        assert not hasattr(widget, name)
+        with pytest.raises(AttributeError):
+            setattr(widget, name, 1)
+
+
+def test_python_classes_derived_from_qts_raise(desk, qt):
+    for base in (qt.QWidget, qt.QObject, slicer.qMRMLWidget):
+        with pytest.raises(TypeError, match="derived"):
+            type("Mine", (base,), {})
+
+
+def test_a_tables_columns_take_unscoped_modes(qt):
+    table = qt.QTableWidget(1, 2)
+    header = table.horizontalHeader()
+    for column, mode in enumerate((qt.QHeaderView.ResizeToContents, qt.QHeaderView.Stretch)):
+        header.setSectionResizeMode(column, mode)
+        assert header.sectionResizeMode(column) == mode
+    assert not hasattr(qt.QHeaderView, "Strech")
+
+
+@pytest.mark.parametrize("signal", ["clicked(int)", "pushed()", "clicked"])
+def test_an_unknown_signal_raises(qt, signal):
+    with pytest.raises(AttributeError, match="no signal"):
+        qt.QPushButton().connect(signal, print)
+
+
+def test_signals_by_signature_and_by_name(qt):
+    heard, button = [], qt.QPushButton()
+    button.checkable = True
+
+    def listen(checked):
+        heard.append(checked)
+
+    button.connect("clicked( bool )", listen)
+    button.toggled.connect(listen)
+    button.connect("clicked(bool)", lambda: heard.append("none"))  # PythonQt passes what the callable takes
+    button.click()
+    assert sorted(map(str, heard)) == ["True", "True", "none"]
+    assert button.disconnect("clicked(bool)", listen)
+    assert not button.disconnect("clicked(bool)", listen)
+    button.toggled.disconnect(listen)
+    heard.clear()
+    button.click()
+    assert heard == ["none"]
+
+
+def test_an_error_in_a_handler_is_not_lost(bare):
+    desk = standin.install(bare)
+    button = desk.qt.QPushButton()
+    button.connect("clicked()", lambda: 1 / 0)
+    button.click()
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        desk.uninstall()
+    assert "qt" not in sys.modules
+    assert not hasattr(slicer, "app")
+
+
+def test_nothing_is_opened_and_nobody_is_waited_for(desk, qt):
+    assert qt.QFileDialog.getExistingDirectory(None, "Where") == ""
+    desk.record.answers["getExistingDirectory"] = "/there"
+    assert qt.QFileDialog.getExistingDirectory(None, "Where") == "/there"
+    qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile("/there"))
+    assert desk.record.opened == ["file:///there"]
+    desk.record.confirm = False
+    assert not slicer.util.confirmOkCancelDisplay("Sure?", windowTitle="Ask", detailedText="all")
+    assert (desk.shown[0].kind, desk.shown[0].text, desk.shown[0].detail) == ("confirm", "Sure?", "all")
+    with pytest.raises(RuntimeError, match="wait"):
+        qt.QMessageBox.question(None, "t", "q")
+    with pytest.raises(TypeError, match="detailed"):
+        slicer.util.infoDisplay("text", detailed="misspelt")
+
+
+# -- .ui files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_form_is_loaded_and_its_connections_work(desk, scene):
+    panel = desk.load_ui(form(item("qMRMLNodeComboBox", "nodes"), connection=SCENE))
+    ui = slicer.util.childWidgetVariables(panel)
+    assert type(ui.nodes) is slicer.qMRMLNodeComboBox
+    assert not ui.nodes.enabled
+    panel.setMRMLScene(scene)
+    assert ui.nodes.mrmlScene() is scene
+    assert ui.nodes.enabled
+
+
+@pytest.mark.parametrize(
+    ("items", "connection", "match"),
+    [
+        (item("ctkSlider", "s"), None, "no widget 'ctkSlider'"),
+        (item("QSlider", "s", properties='<property name="decimals"><number>1</number></property>'), None, "decimals"),
+        (
+            item("ctkSliderWidget", "s", properties='<property name="text"><string>1</string></property>'),
+            None,
+            "no property 'text'",
+        ),
+        (item("qMRMLNodeComboBox", "nodes"), (SCENE[0], "sceneChanged(vtkMRMLScene*)", *SCENE[2:]), "no signal"),
+        (item("qMRMLNodeComboBox", "nodes"), (*SCENE[:3], "setScene(vtkMRMLScene*)"), "no slot"),
+        (item("qMRMLNodeComboBox", "other"), SCENE, "'nodes'"),
+        (item("QLabel", "a") + item("QLabel", "a"), None, "two widgets"),
+    ],
+)
+def test_a_form_that_slicer_would_not_understand_raises(desk, items, connection, match):
+    with pytest.raises(standin.ui_files.UiError, match=match):
+        desk.load_ui(form(items, connection=connection))
+
+
+# -- Slicer's widgets --------------------------------------------------------------------------------------------------
+
+
+def test_the_node_combo_follows_the_scene(desk, scene):
+    combo = slicer.qMRMLNodeComboBox()
+    combo.nodeTypes, combo.noneEnabled, combo.showChildNodeTypes = ["vtkMRMLScalarVolumeNode"], True, False
+    combo.setMRMLScene(scene)
+    heard = []
+    combo.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    first, label = ct(scene), ct(scene, "labels", "vtkMRMLLabelMapVolumeNode")
+    assert (combo.nodeCount(), combo.currentNode(), heard) == (1, None, [])
+    combo.setCurrentNode(first)
+    assert heard == [first]
+    first.SetName("renamed")
+    assert heard == [first]
+    combo.showChildNodeTypes = True
+    assert combo.nodeCount() == 2
+    combo.setCurrentNode(label)
+    assert combo.currentNodeID == label.GetID()
+    combo.setCurrentNode(None)
+    assert heard[-1] is None
+    scene.Clear(0)
+    assert combo.nodeCount() == 0
+
+
+def test_the_node_combo_waits_for_a_choice_below_which_nodes_can_be_created(desk, scene):
+    combo = slicer.qMRMLNodeComboBox()
+    combo.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    combo.setMRMLScene(scene)
+    first, second = ct(scene, "first"), ct(scene, "second")
+    assert (combo.nodeCount(), combo.currentNode()) == (2, None)
+    combo.setCurrentNode(second)
+    combo.addEnabled = combo.removeEnabled = False
+    assert (combo.nodeCount(), combo.currentNode()) == (2, second)
+    combo.setCurrentNode(first)
+    assert combo.currentNode() is first
+
+
+@pytest.mark.parametrize("none", [True, False])
+def test_the_segment_selector(desk, scene, none):
+    selector = slicer.qMRMLSegmentSelectorWidget()
+    selector.noneEnabled = none
+    selector.setMRMLScene(scene)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
+    node.GetSegmentation().AddEmptySegment("a", "A")
+    node.GetSegmentation().AddEmptySegment("b", "B")
+    heard = []
+    selector.connect("currentSegmentChanged(QString)", heard.append)
+    selector.setCurrentNode(node)
+    assert selector.currentNode() is node
+    assert selector.currentSegmentID() == ("" if none else "a")
+    selector.setCurrentSegmentID("b")
+    assert heard[-1] == "b"
+    node.GetSegmentation().RemoveSegment("b")
+    assert selector.currentSegmentID() == "a"
+
+
+def test_several_segments_can_be_selected_where_that_is_switched_on(desk, scene):
+    selector = slicer.qMRMLSegmentSelectorWidget()
+    selector.setMRMLScene(scene)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
+    for one in "abc":
+        node.GetSegmentation().AddEmptySegment(one, one.upper())
+    selector.setCurrentNode(node)
+    selector.setSelectedSegmentIDs(["a"])
+    assert (selector.segmentIDs(), selector.selectedSegmentIDs()) == ((), ())
+    selector.multiSelection = True
+    heard = []
+    selector.connect("segmentSelectionChanged(QStringList)", heard.append)
+    selector.setSelectedSegmentIDs(["c", "a", "stale"])
+    assert heard == [("a", "c")]
+    node.GetSegmentation().RemoveSegment("a")
+    assert (selector.segmentIDs(), selector.selectedSegmentIDs()) == (("b", "c"), ("c",))
+    assert selector.currentSegmentID() == ""
+
+
+def test_the_segment_selectors_node_box_can_be_hidden(desk):
+    selector = slicer.qMRMLSegmentSelectorWidget()
+    selector.show()
+    assert selector.segmentationNodeSelectorVisible
+    high = selector.sizeHint.height()
+    selector.segmentationNodeSelectorVisible = False
+    assert not selector.segmentationNodeSelectorVisible
+    assert selector.sizeHint.height() < high
+
+
+def path_edit(filters=()):
+    import ctk
+
+    edit, heard = ctk.ctkPathLineEdit(), []
+    edit.nameFilters = list(filters)
+    edit.connect("currentPathChanged(QString)", heard.append)
+    edit.connect("validInputChanged(bool)", heard.append)
+    return edit, heard
+
+
+def test_an_emptied_path_is_told_by_its_validity_only(desk):
+    edit, heard = path_edit()
+    edit.currentPath = "/x"
+    edit.setCurrentPath("/y")
+    edit.currentPath = ""
+    assert (edit.currentPath, heard) == ("", ["/x", True, "/y", False])
+
+
+@pytest.mark.parametrize(
+    ("filters", "path", "told"),
+    [
+        (["*.csv"], "/x/y.txt", False),
+        (["*.csv"], "/x/y.csv", True),
+        (["*.csv"], "/x/y.CSV", False),
+        (["Tables (*.csv *.CSV)", "Texts (*.txt)"], "/x/y.txt", True),
+        (["Images (*.nii.gz)"], "/x/y.nii.gz", False),  # CTK sees *.nii
+        (["All files (*)"], "/x/y", True),
+    ],
+)
+def test_a_path_that_the_filters_refuse_is_not_told(desk, filters, path, told):
+    edit, heard = path_edit(filters)
+    edit.currentPath = path
+    assert (edit.currentPath, heard) == (path, [path, True] if told else [])
+
+
+def test_a_slider_tells_of_changes_on_the_way_only_without_tracking(desk, qt):
+    import ctk
+
+    slider, heard = ctk.ctkSliderWidget(), []
+    slider.connect("valueIsChanging(double)", lambda v: heard.append(("is", v)))
+    slider.connect("valueChanged(double)", lambda v: heard.append(("was", v)))
+    slider.value = 3.0
+    assert heard == [("was", 3.0)]
+    slider.tracking = False
+    heard.clear()
+    inner = slider.findChild(qt.QSlider, "Slider")
+    inner.sliderDown = True
+    inner.setValue(400)
+    assert (slider.value, heard) == (3.0, [("is", 4.0)])
+    inner.sliderDown = False
+    assert (slider.value, heard) == (4.0, [("is", 4.0), ("was", 4.0)])
+
+
+def test_a_folded_section_hides_its_children_and_remembers_who_was_hidden(desk, qt):
+    import ctk
+
+    section = ctk.ctkCollapsibleButton("Section")
+    shown, hidden = qt.QLabel("shown"), qt.QLabel("hidden")
+    hidden.visible = False
+    for one in (shown, hidden):
+        (section.layout() or qt.QVBoxLayout(section)).addWidget(one)
+    section.show()
+    section.collapsed = True
+    assert not shown.visible
+    hidden.visible = True
+    assert not hidden.visible
+    section.collapsed = False
+    assert shown.visible
+    assert hidden.visible
+
+
+# -- parameter nodes ---------------------------------------------------------------------------------------------------
+
+
+class Way(enum.Enum):
+    SLOW = 1
+    FAST = 2
+
+    def label(self):
+        return self.name.title()
+
+
+def parameters(scene):
+    from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+    class Base:
+        share: float = 0.5
+        name: str = "n"
+
+    @parameterNodeWrapper
+    class Parameters(Base):
+        share: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
+        on: bool = True
+        count: int = 3
+        way: Way = Way.FAST
+        volume: slicer.vtkMRMLScalarVolumeNode = None
+
+    return Parameters(scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+
+
+def test_parameters_are_stored_as_slicer_does(desk, scene):
+    one = parameters(scene)
+    node, volume = one.parameterNode, ct(scene)
+    one.volume, one.share, one.on = volume, 1, False
+    stored = {name: node.GetParameter(name) for name in node.GetParameterNames()}
+    assert stored == {"share": "1", "name": "n", "on": "False", "count": "3", "way": "FAST", "volume": ""}
+    assert node.GetNodeReference("volume") is volume
+    node.SetParameter("way", "SLOW")
+    assert (one.way, one.volume, one.share) == (Way.SLOW, volume, 1.0)
+    with pytest.raises(ValueError, match="range"):
+        one.share = 1.5
+    for name, value in (("name", 3), ("way", "FAST"), ("volume", one.parameterNode), ("count", 1.5)):
+        with pytest.raises(TypeError):
+            setattr(one, name, value)
+    one.anything = 3  # as in Python, and as in Slicer
+
+
+BOUND = (
+    item("QCheckBox", "on", "on"),
+    item("ctkSliderWidget", "share", "share", '<property name="decimals"><number>2</number></property>'),
+    item("QSpinBox", "count", "count"),
+    item("QComboBox", "way", "way"),
+    item("QLineEdit", "name_", "name"),
+    item("qMRMLNodeComboBox", "nodes", "volume", '<property name="noneEnabled"><bool>true</bool></property>'),
+)
+
+
+def test_the_binding_goes_both_ways_and_ends(desk, scene):
+    panel = desk.load_ui(form(*BOUND, connection=SCENE))
+    panel.setMRMLScene(scene)
+    ui, one, volume = slicer.util.childWidgetVariables(panel), parameters(scene), ct(scene)
+    tag = one.connectGui(ui)
+    read = lambda: (ui.on.checked, ui.share.value, ui.count.value, ui.way.currentText, ui.name_.text)  # noqa: E731
+    assert (*read(), ui.share.maximum) == (True, 0.5, 3, "Fast", "n", 1.0)
+    told = []
+    one.AddObserver("ModifiedEvent", lambda *_: told.append(1))
+    one.on, one.share, one.count, one.way, one.name, one.volume = False, 0.25, 7, Way.SLOW, "m", volume
+    assert read() == (False, 0.25, 7, "Slow", "m")
+    assert ui.nodes.currentNode() is volume
+    assert len(told) < 20
+    ui.on.click()
+    ui.share.value, ui.count.value, ui.way.currentIndex, ui.name_.text = 0.75, 8, 1, "o"
+    ui.nodes.setCurrentNode(None)
+    assert (one.on, one.share, one.count, one.way, one.name, one.volume) == (True, 0.75, 8, Way.FAST, "o", None)
+    one.disconnectGui(tag)
+    ui.share.value, one.count = 0.1, 4
+    assert (one.share, ui.count.value) == (0.75, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameter", "error"),
+    [
+        ("QDoubleSpinBox", "on", RuntimeError),
+        ("ctkPathLineEdit", "name", RuntimeError),
+        ("QComboBox", "name", RuntimeError),
+        ("ctkSliderWidget", "count", RuntimeError),  # without a range
+        ("QSpinBox", "misspelt", ValueError),
+    ],
+)
+def test_pairs_that_slicer_does_not_connect_raise(desk, scene, kind, parameter, error):
+    panel = desk.load_ui(form(item(kind, "w", parameter)))
+    with pytest.raises(error):
+        parameters(scene).connectGui(slicer.util.childWidgetVariables(panel))
+
+
+# -- the application ---------------------------------------------------------------------------------------------------
+
+
+def test_the_views_are_real(desk, scene):
+    red = slicer.app.layoutManager().sliceWidget("Red")
+    assert red.mrmlSliceNode() is scene.GetNodeByID("vtkMRMLSliceNodeRed")
+    assert red.sliceLogic().GetSliceCompositeNode() is scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+    assert slicer.app.layoutManager().sliceWidget("Blue") is None
+    volume = ct(scene)
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    assert red.sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()
+
+
+def test_there_is_a_main_window_and_testing_can_be_switched_on(desk, qt):
+    assert slicer.util.mainWindow().objectName == "qSlicerMainWindow"
+    assert isinstance(slicer.util.mainWindow(), qt.QWidget)
+    assert not slicer.app.testingEnabled()
+    desk.record.testing, desk.record.confirm = True, False
+    assert slicer.app.testingEnabled()
+    slicer.util.errorDisplay("not shown")
+    assert slicer.util.confirmOkCancelDisplay("not asked")
+    assert not desk.shown
+
+
+@pytest.fixture
+def pins(tmp_path):
+    (tmp_path / "pins.txt").write_text("a==1\n")
+    return tmp_path / "pins.txt"
+
+
+def test_packages_are_not_installed_but_noted(desk, pins):
+    from slicer.packaging import pip_install
+
+    pip_install(["b"], constraints=pins, requester="R")
+    slicer.util.pip_install("c", parent=None, show_progress=False)
+    first, second = desk.record.installed
+    assert (first["requirements"], first["constraints_text"], first["requester"]) == (["b"], "a==1\n", "R")
+    assert (second["requirements"], second["show_progress"]) == ("c", False)
+    with pytest.raises(TypeError):
+        pip_install("d", constraint=pins)
+    with pytest.raises(TypeError):  # where 5.12 and main disagree
+        pip_install("d", None, None, None, True, True, "R", print)
+
+
+@pytest.mark.parametrize("desk", ["5.10"], indirect=True)
+def test_slicer_5_10_lacks_what_came_later(desk, pins):
+    with pytest.raises(ImportError):
+        importlib.import_module("slicer.packaging")
+    slicer.util.pip_install(["-c", str(pins), "b"])
+    assert desk.record.installed[0]["constraints_text"] == "a==1\n"
+    with pytest.raises(TypeError):
+        slicer.util.pip_install("b", constraints=pins)
+    desk.open_module()
+    desk.startup_completed()
+    assert not desk.shown
+    assert slicer.modules.sampleDataSources
+    assert not hasattr(slicer.modules, "sampleDataSourceCategories")
+    with pytest.raises(ValueError, match="5.8"):
+        standin.install(desk.bare, version="5.8")
+
+
+def test_sample_data_must_be_lists_of_one_length(desk):
+    from SampleData import SampleDataLogic
+
+    register = SampleDataLogic.registerCustomSampleDataSource
+    with pytest.raises(ValueError, match="same length"):
+        register(category="c", sampleName="s", uris=["a"], fileNames=[], nodeNames=[])
+    register(category="c", sampleName="s", uris=[], fileNames=[], nodeNames=[])
+    assert [one.sampleName for one in slicer.modules.sampleDataSources["c"]] == ["s"]
+
+
+def test_the_real_panel_opens_and_can_be_photographed(desk, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    widget = desk.open_module()
+    assert widget.parent.isEntered
+    assert not widget.ui.applyButton.enabled
+    assert widget.ui.applyButton.visible
+    path = desk.photograph(widget.parent, tmp_path / "panel.png")
+    picture = np.asarray(Image.open(path).convert("L"))
+    assert picture.shape[1] == 560
+    assert picture.shape[0] > 600
+    assert picture.std() > 10
+    desk.startup_completed()
+    assert not desk.shown
+
+
+def test_it_can_be_installed_again(bare):
+    widgets = []
+    for _ in range(2):
+        desk = standin.install(bare)
+        widgets.append(desk.open_module())
+        desk.uninstall()
+    assert type(widgets[0]) is not type(widgets[1])
+    assert {"qt", "ctk", "GTRStaging", "slicer.i18n", "GTRStagingSlicer.logic"}.isdisjoint(sys.modules)
