@@ -54,7 +54,9 @@ def main():
     ui.applyButton.click()
     ui.outlineCheckBox.checked = True
     for name in ("Green", "Yellow"):
-        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(*_centre_of(tumour))
+        slicer.app.layoutManager().sliceWidget(name).mrmlSliceNode().JumpSliceByOffsetting(
+            *tumour.GetSegmentCenterRAS(samples.TUMOUR)
+        )
     take(window, "window.png", 1200)
     take(slicer.app.layoutManager().viewport(), "views.png", 1000)
     ui.plotButton.click()
@@ -65,12 +67,6 @@ def main():
     whole.show()
     take(whole, "panel.png")
     whole.hide()
-
-
-def _centre_of(segmentation):
-    bounds = [0.0] * 6
-    segmentation.GetRASBounds(bounds)
-    return [(bounds[i] + bounds[i + 1]) / 2 for i in (0, 2, 4)]
 
 
 if __name__ == "__main__":

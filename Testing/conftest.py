@@ -163,3 +163,13 @@ def bare():
 def scene(bare):
     """The scene of `bare`."""
     return bare.scene
+
+
+@pytest.fixture
+def desk(bare):
+    """Slicer's desktop parts around that scene, by the stand-in in Testing/Slicer."""
+    import standin
+
+    made = standin.install(bare)
+    yield made
+    made.uninstall()

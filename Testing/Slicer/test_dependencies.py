@@ -13,13 +13,6 @@ from GTRStagingLib.errors import InputError
 
 
 @pytest.fixture
-def desk(bare):
-    made = standin.install(bare)
-    yield made
-    made.uninstall()
-
-
-@pytest.fixture
 def lacking(monkeypatch):
     """A Slicer that lacks these packages, until somebody installs them."""
     state = {"names": ()}

@@ -22,13 +22,6 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
 @pytest.fixture
-def desk(bare):
-    made = standin.install(bare)
-    yield made
-    made.uninstall()
-
-
-@pytest.fixture
 def panel(desk):
     return desk.open_module()
 
