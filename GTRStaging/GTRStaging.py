@@ -33,19 +33,6 @@ from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import Cancelled, StagingError
 
 
-def step_in_words(step):
-    """What a step of the run is called while it runs."""
-    return {
-        "reading": _("Reading the CT …"),
-        "key slice": _("Finding the key slice …"),
-        "preparation": _("Preparing the slices …"),
-        "network": _("Running the network …"),
-        "attention": _("Computing the attention …"),
-        "agreement": _("Comparing with the segment …"),
-        "showing": _("Showing the result …"),
-    }.get(step, step)
-
-
 class GTRStaging(ScriptedLoadableModule):
     """What Slicer's module list says of this module."""
 
@@ -91,11 +78,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
         self.batch = BatchProcess(self.ui, self._error)
-        for name in models.names():
-            self.ui.modelSelector.addItem(name)
+        self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         ui = self.ui
         ui.tumourSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onTumourChanged)
         ui.tumourSelector.connect("currentSegmentChanged(QString)", self.onTumourChanged)
@@ -133,6 +120,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """Called each time the module is opened."""
+        self._listModels()
         self.initializeParameterNode()
         self._showDependencies()
 
@@ -147,7 +135,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
-        """Start anew, if the panel is open."""
+        """Start anew, if the panel is open; also with the parameters of a scene that was loaded."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -186,8 +174,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _refresh(self):
         """Bring every widget in line with the state; only what has changed is drawn anew."""
-        if self._refreshing:
-            return
+        if self._refreshing or slicer.mrmlScene.IsImporting():
+            return  # of a scene that is being loaded, half the nodes are there
         self._refreshing = True
         try:
             state = self._parameterNode
@@ -216,14 +204,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             warning = models.warning_of(state.model)
             ui.modelBanner.text = warning or ""
             ui.modelBanner.visible = warning is not None
-        for selector, path in (
-            (ui.reportFolderSelector, state.reportFolder),
-            (ui.batchTableSelector, state.batchTable),
-            (ui.batchFolderSelector, state.batchFolder),
-        ):
-            # Only what the state has changed, never over what somebody is typing.
-            if self._changed(selector.name, path) and selector.currentPath != path:
-                selector.currentPath = path
+        step = min(max(round(20 * state.threshold), 1), 19) / 20
+        if state.threshold != step:
+            state.threshold = step  # a typed one: the sweep has steps of 0.05
 
     def _refreshKeySlice(self, state):
         ui, volume = self.ui, state.inputVolume
@@ -233,8 +216,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.keySliceLabel.text = _("Choose the CT volume first.")
             return
         last = geometry.axial_size(grid)[2] - 1
-        if self._changed("volume", volume.GetID()) and state.keySlice > last:
-            state.keySlice = -1  # chosen in another scan
+        known = "volume" in self._seen
+        other_scan = self._changed("volume", volume.GetID()) and known
+        other_segment = self._changed("segment", self._segmentOf(state)) and known
+        if other_scan or (other_segment and state.keySliceChosenBy == staging.TUMOUR_AREA) or state.keySlice > last:
+            state.keySlice = -1  # it was chosen in another scan, or for another segment
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
         if state.keySlice < 0:
@@ -252,13 +238,17 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.keySliceLabel.text = _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
             index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)
         )
-        if self._changed("key slice", (volume.GetID(), volume.GetMTime(), key.index)):
+        if self._changed("key slice", (volume.GetID(), nodes.place_of(volume), key.index)):
             state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
             self.logic.showSlice(grid, key.index)
 
+    def _segmentOf(self, state):
+        segmentation = state.tumourSegmentation
+        return None if segmentation is None else (segmentation.GetID(), state.tumourSegment)
+
     def _refreshLayers(self, state):
         """Draw the attention as it is asked for, once it is there."""
-        if state.attentionVolume is None or self._running:
+        if state.attentionVolume is None or state.resultVolume is None or self._running:
             return
         style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D)
         first = "threshold" not in self._seen
@@ -274,7 +264,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _refreshResult(self, state):
         text = None if state is None else state.resultText
         shown = None if text is None else (text.GetID(), text.GetMTime())
-        stale = state is not None and staging.out_of_date(state)
+        stale = state is not None and self.logic.outOfDate(state)
         if not self._changed("result", (shown, stale, None if state is None else state.threshold)) and shown:
             return
         record = None if state is None else staging.record_of(state)
@@ -296,24 +286,33 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.currentSliceButton.enabled = idle and has_volume
         ui.largestSectionButton.enabled = idle and has_segment
         staged = state is not None and state.resultText is not None
-        ui.overlayButton.enabled = idle and staged
-        folder = "" if state is None else state.reportFolder
+        drawn = staged and state.attentionVolume is not None and state.resultVolume is not None
+        ui.overlayButton.enabled = idle and drawn
+        ui.plotButton.enabled = staged and state.sweepPlot is not None
+        ui.tableButton.enabled = staged and state.agreementTable is not None
+        folder = ui.reportFolderSelector.currentPath
         why = (
             _("Stage a case first.")
             if not staged
             else _("Choose a folder for the report.")
             if not folder
-            else _("The settings have changed: press Apply first.")
-            if staging.out_of_date(state)
+            else _("The settings, the CT or the segment have changed: press Apply first.")
+            if self.logic.outOfDate(state)
             else None
         )
         ui.exportButton.enabled = idle and why is None
         ui.exportButton.toolTip = why or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
         ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
-        ready = state is not None and bool(state.batchTable) and bool(state.batchFolder)
-        self.batch.refresh(ready)
+        self.batch.refresh(state is not None)
+        ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.reportSection):
             section.enabled = idle
+
+    def _listModels(self):
+        """Offer the models at hand; those imported since are added."""
+        for name in models.names():
+            if self.ui.modelSelector.findText(name) < 0:
+                self.ui.modelSelector.addItem(name)
 
     def _showDependencies(self):
         lacking = dependencies.missing()
@@ -352,12 +351,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onPathsChanged(self, *arguments):
         """Where the report goes; table and folder of the batch."""
-        state = self._parameterNode
-        if state is not None and not self._refreshing:
-            with slicer.util.NodeModify(state):
-                state.reportFolder = self.ui.reportFolderSelector.currentPath
-                state.batchTable = self.ui.batchTableSelector.currentPath
-                state.batchFolder = self.ui.batchFolderSelector.currentPath
+        # Paths often name patients and people: they are the computer's, and never saved with a scene.
+        self._refresh()
 
     def _chooseKeySlice(self, index, chosen_by):
         with slicer.util.NodeModify(self._parameterNode):
@@ -429,7 +424,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onStep(self, step):
         self.ui.progressBar.value += 1
-        self.ui.applyHint.text = step_in_words(step)
+        self.ui.applyHint.text = result_view.step_in_words(step)
         slicer.app.processEvents()
         if self._stop:
             raise Cancelled("The staging was cancelled")
@@ -443,30 +438,33 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The heat over the CT again, at the key slice."""
         state = self._parameterNode
         with self._told():
-            layers.lay_over(slicer.mrmlScene, state.inputVolume, state.attentionVolume, state.opacity)
-            self.logic.showSlice(self.logic.grid(state.inputVolume), state.keySlice)
+            ct, key = state.resultVolume, staging.record_of(state)["key_slice"]["index"]
+            layers.lay_over(slicer.mrmlScene, ct, state.attentionVolume, state.opacity, everywhere=True)
+            self.logic.showSlice(self.logic.grid(ct), key)
 
     def onShowPlot(self):
         """The threshold sweep in the layout."""
-        self.logic.showPlot(self._parameterNode.sweepPlot)
+        with self._told():
+            self.logic.showPlot(self._parameterNode.sweepPlot)
 
     def onShowTable(self):
         """The agreement's table node in the layout."""
-        self.logic.showTable(self._parameterNode.agreementTable)
+        with self._told():
+            self.logic.showTable(self._parameterNode.agreementTable)
 
     def onExport(self):
         """Write the report through the library."""
         with self._told(), self._waiting():
             if not self._ensureDependencies():
                 return
-            folder = Path(self._parameterNode.reportFolder).expanduser()
+            folder = Path(self.ui.reportFolderSelector.currentPath).expanduser()
             written = self.logic.export(self._parameterNode, folder)
             self.ui.reportLabel.text = _("Written: {names} in {folder}").format(names=", ".join(written), folder=folder)
             self._refresh()
 
     def onShowFolder(self):
         """Open the report's folder in the system's file manager."""
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self._parameterNode.reportFolder))
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.ui.reportFolderSelector.currentPath))
 
     def onRunBatch(self):
         """Run the case table in a process of its own."""
@@ -491,6 +489,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             logging.info("GTR Staging: %s", traceback.format_exc())
             self._error(str(error))
         except Exception:
+            logging.info("GTR Staging: %s", traceback.format_exc())
             self._error(
                 _("Something went wrong that GTR Staging does not know. Please report it, with the details "
                   "below."),

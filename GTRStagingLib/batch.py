@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COLUMNS = ("case_id", "image", "roi", "segment", "key_slice")
 """As in a cohort table; others are ignored. The first two are needed."""
 
-RESULTS, FAILED = "results.csv", "failed.json"
+RESULTS, FAILED, SCENE = "results.csv", "failed.json", "scene.mrb"
 HEAD = ("case_id", "status", "stage", "unanimous", *(f"p_{stage}" for stage in TStage), "key_slice", "dice",
         "chance_dice", "seconds", "error")  # fmt: skip
 
@@ -113,12 +113,17 @@ def run(cases: Sequence[BatchCase], out: Path, stage_one: StageOne) -> Iterator[
     StagingError
         If `out` cannot be written to. `Cancelled` passes through, whoever raised it.
     """
+    from GTRStagingLib.report import OUTPUTS
+
     rows: list[Mapping[str, str]] = []
     for case in cases:
         folder = out / "cases" / case.case_id
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / FAILED).unlink(missing_ok=True)
+            if not rows:
+                _write(out / RESULTS, rows)  # one of an earlier run never stands for this one
+            for old in (*OUTPUTS, FAILED, SCENE):
+                (folder / old).unlink(missing_ok=True)
         except OSError as error:
             raise StagingError(
                 f"{folder}: {error.strerror}; expected a folder that can be written to. Choose another for the results."

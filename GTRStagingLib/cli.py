@@ -238,7 +238,7 @@ def _models_list(options: argparse.Namespace) -> None:
 def _models_show(options: argparse.Namespace) -> None:
     from GTRStagingLib import shelf, weights
 
-    folder = weights.locate(options.model)
+    folder = shelf.locate(options.model)
     card = weights.untrained().card if folder is None else shelf.read_card(folder)
     print(json.dumps(card.to_json(), indent=2))
     if card.warning:

@@ -33,6 +33,20 @@ def available() -> dict[str, Path | None]:
     return {**found, UNTRAINED: None}
 
 
+def locate(name_or_folder: str) -> Path | None:
+    """Folder of a model, None for the built-in untrained one."""
+    models = available()
+    if name_or_folder in models:
+        return models[name_or_folder]
+    folder = Path(name_or_folder)
+    if (folder / CARD_FILE).is_file():
+        return folder
+    raise WeightsError(
+        f"Model {name_or_folder!r} is neither one of {', '.join(models)} nor a folder with {CARD_FILE}. "
+        "See `gtrstaging models list`; import a checkpoint with `gtrstaging models import`."
+    )
+
+
 def read_card(folder: Path) -> ModelCard:
     """The card of a model's folder."""
     path = folder / CARD_FILE

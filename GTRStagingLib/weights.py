@@ -24,7 +24,7 @@ from GTRStagingLib.errors import StagingError, WeightsError
 from GTRStagingLib.files import new_folder, sha256_of
 from GTRStagingLib.network import BLOCKS, GTRNet
 from GTRStagingLib.recipe import GTR
-from GTRStagingLib.shelf import CARD_FILE, UNTRAINED, available, read_card
+from GTRStagingLib.shelf import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
 
 WEIGHTS_FILE, FEATURES_FILE = "model.safetensors", "features.safetensors"
@@ -44,20 +44,6 @@ class Model:
 
 
 # -- finding and loading ------------------------------------------------------------------------------------------
-
-
-def locate(name_or_folder: str) -> Path | None:
-    """Folder of a model, None for the built-in untrained one."""
-    models = available()
-    if name_or_folder in models:
-        return models[name_or_folder]
-    folder = Path(name_or_folder)
-    if (folder / CARD_FILE).is_file():
-        return folder
-    raise WeightsError(
-        f"Model {name_or_folder!r} is neither one of {', '.join(models)} nor a folder with {CARD_FILE}. "
-        "See `gtrstaging models list`; import a checkpoint with `gtrstaging models import`."
-    )
 
 
 def load(name_or_folder: str) -> Model:

@@ -173,3 +173,37 @@ def desk(bare):
     made = standin.install(bare)
     yield made
     made.uninstall()
+
+
+@pytest.fixture(scope="session")
+def a_small_phantom():
+    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.stages import TStage
+
+    return make_phantom(TStage.T3, seed=3, size=128)
+
+
+@pytest.fixture
+def panel(desk):
+    """The module's panel, opened on an empty scene."""
+    return desk.open_module()
+
+
+@pytest.fixture
+def loaded(panel, scene, a_small_phantom):
+    """The panel with a phantom and its tumour chosen, as a person chooses them."""
+    from GTRStagingSlicer import samples
+
+    ct = samples.add_ct(scene, a_small_phantom.ct, "patient")
+    tumour = samples.add_tumour(scene, ct, a_small_phantom.tumour, "drawn")
+    panel.ui.inputSelector.setCurrentNode(ct)
+    panel.ui.tumourSelector.setCurrentNode(tumour)
+    return panel
+
+
+@pytest.fixture
+def staged(loaded):
+    """The same, staged at the tumour's largest section."""
+    loaded.ui.largestSectionButton.click()
+    loaded.ui.applyButton.click()
+    return loaded

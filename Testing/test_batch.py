@@ -64,6 +64,22 @@ def test_every_row_ends_as_done_or_failed(tmp_path, a_model):
     assert not (out / "cases" / "a" / batch.FAILED).exists()
 
 
+def test_what_an_earlier_run_left_never_stands_for_this_one(tmp_path, a_model):
+    table, out = a_table(tmp_path, [ROWS[0], ROWS[1]]), tmp_path / "out"
+    list(batch.run(batch.read_cases(table), out, batch.stage_from_files(a_model)))
+    (tmp_path / "ct.nrrd").unlink()
+    before = []
+
+    def stage_one(case, folder):
+        before.append((sorted(p.name for p in folder.iterdir()), results_of(out)))
+        return batch.stage_from_files(a_model)(case, folder)
+
+    (outcome,) = batch.run(batch.read_cases(table), out, stage_one)
+    assert outcome.error
+    assert before == [([], {})]
+    assert [p.name for p in (out / "cases" / "a").iterdir()] == [batch.FAILED]
+
+
 def test_the_table_is_whole_after_every_case(tmp_path, a_model):
     cases = batch.read_cases(a_table(tmp_path, ROWS))
     counts = []
@@ -158,7 +174,7 @@ def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
     command = [sys.executable, "-m", "GTRStagingLib", "batch", str(a_table(tmp_path, rows)), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (out / batch.RESULTS).exists() and time.monotonic() < deadline:
+    while not list(out.glob("cases/*/result.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _said, why = process.communicate(timeout=60)

@@ -104,13 +104,13 @@ except WeightsError as error:
 def test_without_a_home_directory_the_built_in_model_is_there(homeless):
     assert shelf.models_folder() is None
     assert shelf.available() == OURS
-    assert weights.locate("untrained") is None
+    assert shelf.locate("untrained") is None
 
 
 def test_a_folder_named_untrained_does_not_hide_the_built_in_model(tmp_path, a_model):
     weights.save(a_model, shelf.models_folder() / "untrained")
     assert shelf.available() == OURS
-    assert weights.locate("untrained") is None
+    assert shelf.locate("untrained") is None
 
 
 def damage(folder, what):

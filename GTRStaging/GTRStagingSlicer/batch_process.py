@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import qt
@@ -35,8 +36,10 @@ class BatchProcess:
 
     def __init__(self, ui, tell):
         self._ui, self._tell = ui, tell
-        self._process = self._state = self._output = None
-        self._stopped = False
+        self._process = self._output = self._folder = None
+        self._stopped = self._begun = False
+        self.table = None
+        """The table node of the last batch's results; not saved with a scene, since it names all its cases."""
         self._timer = qt.QTimer()
         self._timer.setInterval(EVERY_MS)
         self._timer.connect("timeout()", self._look)
@@ -46,8 +49,11 @@ class BatchProcess:
         """Whether a batch is under way."""
         return self._process is not None
 
-    def refresh(self, ready: bool) -> None:
+    def refresh(self, open_scene: bool) -> None:
         """Enable what can be pressed."""
+        ready = open_scene and bool(
+            self._ui.batchTableSelector.currentPath and self._ui.batchFolderSelector.currentPath
+        )
         self._ui.batchRunButton.enabled = ready and not self.running
         self._ui.batchRunButton.toolTip = (
             _("A batch is running.")
@@ -57,16 +63,18 @@ class BatchProcess:
             else _("Choose a case table and a folder for the results.")
         )
         self._ui.batchCancelButton.enabled = self.running
+        self._ui.batchTableSelector.enabled = self._ui.batchFolderSelector.enabled = not self.running
 
     def start(self, state) -> None:
-        """Start the batch that the state names.
+        """Start the batch of the table that is chosen, with the model and the settings of the state.
 
         Raises
         ------
         InputError
             If the table cannot be read: before anything is started.
         """
-        table, folder = Path(state.batchTable).expanduser(), Path(state.batchFolder).expanduser()
+        table = Path(self._ui.batchTableSelector.currentPath).expanduser()
+        folder = Path(self._ui.batchFolderSelector.currentPath).expanduser()
         batch.read_cases(table)
         command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
         command += ["--cam", state.method.value, "--target", state.target.value]
@@ -85,7 +93,8 @@ class BatchProcess:
                 _("The batch cannot be started with {python}: {error}. Run `gtrstaging batch` in a terminal instead.")
                 .format(python=command[0], error=error)
             ) from error  # fmt: skip
-        self._state, self._stopped, self._read, self._lines, self._failed = state, False, 0, [], 0
+        self._folder = folder
+        self._stopped, self._begun, self._read, self._lines, self._failed = False, False, 0, [], 0
         self._ui.batchProgress.visible = True
         self._ui.batchProgress.value = 0
         self._ui.batchLabel.text = _("Starting: loading the model …")
@@ -96,14 +105,21 @@ class BatchProcess:
         """Stop the batch; the cases that are done stay, and results.csv is whole."""
         if self._process is not None:
             self._stopped = True
-            # On Windows this ends it at once; there too, files only take their place when they are whole.
-            self._process.send_signal(signal.SIGTERM)
+            self._end_process(hard=False)
             try:
                 self._process.wait(timeout=10)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                self._end_process(hard=True)
                 self._process.wait()
             self._look()
+
+    def _end_process(self, *, hard: bool) -> None:
+        """PythonSlicer is a launcher: what it launched must go with it. Files only take their place when whole."""
+        if os.name == "posix":
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL if hard else signal.SIGTERM)
+        else:
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(self._process.pid)], check=False)  # noqa: S603, S607
 
     def _look(self) -> None:
         """Follow the progress; clear up when the process has ended."""
@@ -125,6 +141,7 @@ class BatchProcess:
             self._lines.append(line)  # a warning, or why it failed
             return
         self._failed += said.get("status") == "failed"
+        self._begun = self._begun or done > 0
         self._ui.batchProgress.maximum = total
         self._ui.batchProgress.value = done
         self._ui.batchLabel.text = _("{done} of {total} cases, {failed} failed.").format(
@@ -134,17 +151,16 @@ class BatchProcess:
     def _end(self, code: int) -> None:
         self._timer.stop()
         self._output.close()
-        state, self._process = self._state, None
+        self._process = None
         self._ui.batchProgress.visible = False
-        results = Path(state.batchFolder).expanduser() / batch.RESULTS
         if self._stopped:
             self._ui.batchLabel.text = _("Stopped. {said}").format(said=self._ui.batchLabel.text)
         elif code not in (0, 1) or (code == 1 and not self._failed):
             said = "\n".join(self._lines[-5:]) or _("it ended with code {code}").format(code=code)
             self._tell(_("The batch ended early: {said}").format(said=said))
-        if results.is_file() and state.parameterNode.GetScene() is slicer.mrmlScene:
-            state.batchResults = show_results(slicer.mrmlScene, state.batchResults, results)
-        self.refresh(bool(state.batchTable) and bool(state.batchFolder))
+        if self._begun and (self._folder / batch.RESULTS).is_file():
+            self.table = show_results(slicer.mrmlScene, self.table, self._folder / batch.RESULTS)
+        self.refresh(True)
 
 
 def show_results(scene, kept, path: Path):
@@ -152,7 +168,9 @@ def show_results(scene, kept, path: Path):
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = list(csv.reader(file))
     columns = {name: [row[i] for row in rows] for i, name in enumerate(head)}
-    return tables.fill_table(scene, kept, _("Batch results"), columns)
+    table = tables.fill_table(scene, kept, _("Batch results"), columns)
+    table.SetSaveWithScene(False)
+    return table
 
 
 def _python() -> str:

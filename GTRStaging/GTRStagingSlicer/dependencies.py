@@ -96,7 +96,8 @@ def install(wheels: Path | None = None) -> None:
     torch = [one for one in lacking if one.name in TORCH]
     rest = [one for one in lacking if one.name not in (*TORCH, GRAD_CAM)]
     alone = [one for one in lacking if one.name == GRAD_CAM]
-    if torch and wheels is None:
+    # Where torch is there and torchvision is not, pip looks for the one that fits, with torch pinned like all the rest.
+    if wheels is None and any(one.name == "torch" for one in torch):
         _install_torch()
         torch = []
     _pip([*torch, *rest], alone, wheels)

@@ -8,6 +8,7 @@ reason on stderr), 2 wrong use. Outside Slicer the same runs through slicer-core
 
 import argparse
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +25,6 @@ from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingSlicer import bare, dependencies, mrb, samples, staging  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
-
-SCENE = "scene.mrb"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.input is not None:
         case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
         result = stage_one(case, options.out)
-        _say(f"{result.prediction.stage}  {options.out / SCENE}")
+        _say(f"{result.prediction.stage}  {options.out / batch.SCENE}")
         _say(RESEARCH_USE_ONLY)
         return 0
     cases, failed = batch.read_cases(options.cases), 0
@@ -99,7 +98,7 @@ def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], o
                 result = replace(result, case_id=case.case_id)
             write_outputs(result, folder)
             save(state, scene)
-            mrb.write_scene(scene, folder / SCENE)
+            mrb.write_scene(scene, folder / batch.SCENE)
             return result
         finally:
             close()
@@ -133,7 +132,11 @@ def load_ct(scene, path: Path, series: str | None = None):
 def _load_dicom(folder: Path, series: str | None):
     from DICOMLib import DICOMUtils
 
-    with DICOMUtils.TemporaryDICOMDatabase() as database:
+    # A folder of its own for every run: Slicer's default is named by the second.
+    with (
+        tempfile.TemporaryDirectory(prefix="gtrstaging-") as place,
+        DICOMUtils.TemporaryDICOMDatabase(place) as database,
+    ):
         DICOMUtils.importDicom(str(folder), database)
         found = {
             uid: database.fileValue(database.filesForSeries(uid)[0], "0008,103e")

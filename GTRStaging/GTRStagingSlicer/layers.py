@@ -112,10 +112,18 @@ def _colours(scene) -> "slicer.vtkMRMLColorTableNode":
     return scene.AddNode(table)
 
 
-def lay_over(scene, ct, attention, opacity: float) -> None:
-    """Show the attention over the CT in every slice view that shows the CT or nothing."""
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        view = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
+def lay_over(scene, ct, attention, opacity: float, *, everywhere: bool = False) -> None:
+    """Show the attention over the CT in every slice view that shows the CT or nothing; in all of them if none does.
+
+    Parameters
+    ----------
+    everywhere
+        In every view, whatever it shows.
+    """
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
+    fitting = [view for view in views if view.GetBackgroundVolumeID() in (None, "", ct.GetID())]
+    for view in views if everywhere or not fitting else fitting:
         modified = view.StartModify()
         view.SetBackgroundVolumeID(ct.GetID())
         view.SetForegroundVolumeID(attention.GetID())

@@ -11,8 +11,10 @@ import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from GTRStagingLib.errors import InputError
 from GTRStagingSlicer import nodes, staging
 from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import tr as _
 
 
 @parameterNodeWrapper
@@ -35,7 +37,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def forget(self):
         """Let go of the last result, whose scene is closed."""
-        self._result = self._result_of = None
+        self._result = self._content = None
         self._grid = (None, None)
 
     def getParameterNode(self) -> GTRStagingParameterNode:
@@ -53,30 +55,51 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         result = staging.stage(
             state, self.model(state.model), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
         )
-        self._result, self._result_of = result, state.resultOf
+        self._keep(result, state)
         return result
 
     def model(self, name: str):
-        """A model by name, loaded once."""
-        from GTRStagingLib import weights
+        """A model by name, loaded once; again if another one has taken its name."""
+        from GTRStagingLib import shelf, weights
 
-        if self._model is None or self._model[0] != name:
-            self._model = name, weights.load(name)
+        folder = shelf.locate(name)
+        sha256 = None if folder is None else shelf.read_card(folder).sha256
+        if self._model is None or self._model[0] != (name, sha256):
+            self._model = (name, sha256), weights.load(name)
         return self._model[1]
 
+    def outOfDate(self, state) -> bool:
+        """Whether the result is older than what now stands; within a session, also than the voxels and the segment."""
+        if staging.out_of_date(state):
+            return True
+        return self._result is not None and self._content != staging.content_of(state)
+
     def export(self, state, folder: Path) -> tuple[str, ...]:
-        """Write the report's files; a scene that was reloaded is staged again for it, and shown as it was.
+        """Write the report's files; a scene that was reloaded is staged again for it, and must come out the same.
 
         Returns
         -------
         The files' names.
+
+        Raises
+        ------
+        GTRStagingLib.errors.StagingError
+            If it does not: CT, segment or model are no longer what the scene's result was made of.
         """
         from GTRStagingLib.report import write_outputs
 
-        if self._result is None or self._result_of != state.resultOf:
-            self._result, _there = staging.compute(state, self.model(state.model))
-            self._result_of = state.resultOf
+        if self._result is None:
+            result, _there = staging.compute(state, self.model(state.model))
+            if staging.differs(staging.record_of(state), result):
+                raise InputError(
+                    _("Staged again, this case comes out other than its result in the scene; expected the same. The "
+                      "CT, the segment or the model has changed since: press Apply, then export.")
+                )  # fmt: skip
+            self._keep(result, state)
         return tuple(write_outputs(staging.at_threshold(self._result, state.threshold), folder))
+
+    def _keep(self, result, state) -> None:
+        self._result, self._content = result, staging.content_of(state)
 
     # -- views -----------------------------------------------------------------------------------------------------
 

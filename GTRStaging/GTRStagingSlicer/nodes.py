@@ -17,6 +17,7 @@ from GTRStagingLib import geometry, images, keyslice
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.images import Scan
 from GTRStagingLib.rois import Roi
+from GTRStagingSlicer.words import tr as _
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 BINARY_LABELMAP = "Binary labelmap"
@@ -57,7 +58,9 @@ def placed(volume: "slicer.vtkMRMLScalarVolumeNode") -> Placed:
     data = volume.GetImageData()
     if data is None or data.GetPointData().GetScalars() is None:
         raise InputError(
-            f"The volume “{volume.GetName()}” holds no voxels; expected a CT. Load it again, or choose another volume."
+            _("The volume “{name}” holds no voxels; expected a CT. Load it again, or choose another volume.").format(
+                name=volume.GetName()
+            )
         )
     own = matrix_of(volume.GetIJKToRASMatrix)
     parent = volume.GetParentTransformNode()
@@ -123,6 +126,19 @@ def grid_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> "Grid | sitk.Image":
     return Grid(volume.GetImageData().GetDimensions(), place.GetSpacing(), place.GetOrigin(), place.GetDirection())
 
 
+def place_of(volume: "slicer.vtkMRMLScalarVolumeNode | None") -> str:
+    """Where a volume lies, as a text to compare: to a micrometre; empty where there is no volume."""
+    if volume is None:
+        return ""
+    parent = volume.GetParentTransformNode()
+    own = matrix_of(volume.GetIJKToRASMatrix)
+    if parent is None or parent.IsTransformToWorldLinear():
+        bent, matrix = "", parent_to_world(volume) @ own
+    else:
+        bent, matrix = f"bent by {parent.GetName()} ", own
+    return bent + " ".join(f"{value:.3f}" for value in (matrix[:3] + 0.0).ravel())
+
+
 def scan_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> Scan:
     """The CT of a volume node, as the library stages it."""
     return scan_of_placed(placed(volume), volume.GetName() or "the volume")
@@ -132,7 +148,7 @@ def scan_of_placed(there: Placed, name: str) -> Scan:
     """The same, of voxels that were placed before."""
     warnings: tuple[str, ...] = ()
     if there.hardened:
-        warnings = ("The volume's transform bends its grid: the voxels were interpolated on an upright one.",)
+        warnings = (_("The volume's transform bends its grid: the voxels were interpolated on an upright one."),)
     return images.scan_of(there.image, f"The volume “{name}”", identifiers={"VolumeName": name}, warnings=warnings)
 
 
@@ -283,8 +299,10 @@ def slice_at(image: sitk.Image, plane: np.ndarray) -> keyslice.KeySlice:
     angle = float(np.degrees(np.arccos(np.clip(abs(normal @ axis), 0, 1))))
     if angle > 45:
         raise InputError(
-            f"The Red view is turned by {angle:.0f}° from the scan's slices; expected an axial view. Set its "
-            "orientation to Axial, and choose the slice again."
+            _(
+                "The Red view is turned by {angle:.0f}° from the scan's slices; expected an axial view. Set its "
+                "orientation to Axial, and choose the slice again."
+            ).format(angle=angle)
         )
     point = plane[:3, 3]
     spacing = image.GetSpacing()[geometry.axial_order(image).axes[2]]
@@ -297,8 +315,10 @@ def slice_at(image: sitk.Image, plane: np.ndarray) -> keyslice.KeySlice:
     index = round(steps)
     if not 0 <= index < slices:
         raise InputError(
-            f"The Red view stands {abs(steps - np.clip(steps, 0, slices - 1)) * spacing:.0f} mm outside the scan "
-            f"({slices} slices); expected one of its slices. Scroll to the tumour first."
+            _(
+                "The Red view stands {mm:.0f} mm outside the scan ({slices} slices); expected one of its slices. "
+                "Scroll to the tumour first."
+            ).format(mm=abs(steps - np.clip(steps, 0, slices - 1)) * spacing, slices=slices)
         )
     return keyslice.by_index(image, index)
 
@@ -339,10 +359,12 @@ def roi_of(
     """
     names = segments_of(segmentation)
     if segment not in names:
-        listing = ", ".join(f"“{name}”" for name in names.values()) or "none, it is empty"
+        listing = ", ".join(f"“{name}”" for name in names.values()) or _("none, it is empty")
         raise InputError(
-            f"The segmentation “{segmentation.GetName()}” has no segment of the id {segment!r}; expected one of: "
-            f"{listing}. Choose the tumour's segment."
+            _(
+                "The segmentation “{name}” has no segment of the id “{segment}”; expected one of: {listing}. Choose "
+                "the tumour's segment."
+            ).format(name=segmentation.GetName(), segment=segment, listing=listing)
         )
     drawn = _labelmap(segmentation, segment, ct)
     parent, ct_parent = segmentation.GetParentTransformNode(), ct.GetParentTransformNode()
@@ -356,7 +378,9 @@ def roi_of(
     name = names[segment]
     if image is None or not sitk.GetArrayViewFromImage(image).any():
         raise InputError(
-            f"The segment “{name}” is empty; expected the tumour. Draw it in the Segment Editor, or choose another."
+            _(
+                "The segment “{name}” is empty; expected the tumour. Draw it in the Segment Editor, or choose another."
+            ).format(name=name)
         )
     return Roi(image, name)
 
@@ -385,8 +409,10 @@ def _with_labelmap(segmentation, ct) -> "slicer.vtkMRMLSegmentationNode":
     )
     if not drawn.CreateRepresentation(BINARY_LABELMAP):
         raise InputError(
-            f"The segmentation “{segmentation.GetName()}” cannot be turned into voxels; expected a binary labelmap, or "
-            "what Slicer can make one of. Create its binary labelmap in the Segmentations module."
+            _(
+                "The segmentation “{name}” cannot be turned into voxels; expected a binary labelmap, or what Slicer "
+                "can make one of. Create its binary labelmap in the Segmentations module."
+            ).format(name=segmentation.GetName())
         )
     copy = slicer.vtkMRMLSegmentationNode()
     copy.SetAndObserveSegmentation(drawn)
@@ -417,8 +443,10 @@ def _sampled(drawn, parent, ct, ct_parent, there: Placed) -> sitk.Image | None:
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
     if not resample(drawn, reference, out, False, False, bend):
         raise GeometryError(
-            f"The segment cannot be brought onto the CT “{ct.GetName()}” through its transform; expected one that can "
-            "be inverted. Harden the transform on a copy in the Transforms module."
+            _(
+                "The segment cannot be brought onto the CT “{name}” through its transform; expected one that can be "
+                "inverted. Harden the transform on a copy in the Transforms module."
+            ).format(name=ct.GetName())
         )
     return _mask(out, there.ijk_to_world)
 

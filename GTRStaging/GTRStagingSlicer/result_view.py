@@ -10,6 +10,19 @@ from GTRStagingSlicer import tables
 from GTRStagingSlicer.words import tr as _
 
 
+def step_in_words(step: str) -> str:
+    """What a step of the run is called while it runs."""
+    return {
+        "reading": _("Reading the CT …"),
+        "key slice": _("Finding the key slice …"),
+        "preparation": _("Preparing the slices …"),
+        "network": _("Running the network …"),
+        "attention": _("Computing the attention …"),
+        "agreement": _("Comparing with the segment …"),
+        "showing": _("Showing the result …"),
+    }.get(step, step)
+
+
 def meaning_of(stage: str) -> str:
     """What a stage says of the tumour: AJCC 8th edition, gastric cancer."""
     return {
@@ -30,7 +43,9 @@ def show_stage(ui, record: Mapping[str, Any] | None, stale: bool) -> None:
     meaning = meaning_of(prediction["stage"])
     ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}"
     ui.staleLabel.visible = stale
-    ui.staleLabel.text = _("The settings have changed since. Press Apply to renew this result.")
+    # Where it is not of what now stands, nobody must take it for current.
+    ui.staleLabel.styleSheet = "QLabel { color: #b3001b; font-weight: bold; }"
+    ui.staleLabel.text = _("Settings, CT or segment have changed since. Press Apply to renew this result.")
     for stage, share in zip(tables.STAGES, prediction["probabilities"], strict=True):
         bar = getattr(ui, f"bar{stage}")
         bar.value = round(1000 * share)
@@ -61,7 +76,6 @@ def show_agreement(ui, record: Mapping[str, Any] | None, threshold: float) -> No
     """Fill section 5 at a threshold of the sweep, or say why it is empty."""
     agreement = None if record is None else record["agreement"]
     ui.agreementTable.visible = agreement is not None
-    ui.plotButton.enabled = ui.tableButton.enabled = agreement is not None
     if agreement is None:
         ui.agreementLabel.text = (
             _("Stage a case first.")

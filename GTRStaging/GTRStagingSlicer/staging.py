@@ -69,7 +69,9 @@ def largest_section(state, there: Placed) -> KeySlice:
     """
     roi = roi_of(state, there)
     if roi is None:
-        raise InputError("No segment was chosen; expected the tumour's. Choose the segmentation and the segment first.")
+        raise InputError(
+            _("No segment was chosen; expected the tumour's. Choose the segmentation and the segment first.")
+        )
     mask = geometry.onto_grid(roi.mask, there.image, resample=not geometry.on_lattice(roi.mask, there.image))
     return keyslice.by_area(there.image, mask)
 
@@ -176,10 +178,11 @@ def show(
     layers.place_beside(scene, text, ct)
     state.resultText = text
     state.resultTable = tables.show_result(scene, state.resultTable, record, sum(result.timings_s.values()), ct)
+    state.resultVolume, state.resultSegmentation = ct, state.tumourSegmentation
     layers.lay_over(scene, ct, state.attentionVolume, state.opacity)
     _show_agreement(state, record, scene)
     restyle(state, scene, application)
-    state.resultOf = settings_of(state)
+    state.resultOf = settings_of(state, nodes.place_of(ct))
 
 
 def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
@@ -203,7 +206,7 @@ def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
 
 def restyle(state, scene, application=None) -> None:
     """Draw the attention as the state asks: opacity, threshold, legend, outline, 3-D. Nothing is computed anew."""
-    attention, ct = state.attentionVolume, state.inputVolume
+    attention, ct = state.attentionVolume, state.resultVolume
     if attention is None or attention.GetImageData() is None:
         return
     layers.style_attention(attention, shown_from=state.shownFrom)
@@ -223,11 +226,10 @@ def restyle(state, scene, application=None) -> None:
 
 def rethreshold(state, scene, application=None) -> None:
     """Follow a new threshold: the outline, and the agreement, which the record knows for every step of the sweep."""
-    record = record_of(state)
-    if record is not None and record["agreement"] is not None and state.inputVolume is not None:
-        agreement = record["agreement"]
+    record, ct = record_of(state), state.resultVolume
+    if record is not None and record["agreement"] is not None and ct is not None:
         state.agreementTable = tables.show_agreement(
-            scene, state.agreementTable, agreement, state.threshold, state.inputVolume
+            scene, state.agreementTable, record["agreement"], state.threshold, ct
         )
     restyle(state, scene, application)
 
@@ -242,8 +244,40 @@ def record_of(state) -> Mapping[str, Any] | None:
 
 
 def out_of_date(state) -> bool:
-    """Whether the result was made with other settings than those that now stand."""
-    return record_of(state) is not None and state.resultOf != settings_of(state)
+    """Whether the result is of another CT or segmentation than those chosen, of a moved CT, or of other settings."""
+    if record_of(state) is None:
+        return False
+    same = state.resultVolume is state.inputVolume and state.resultSegmentation is state.tumourSegmentation
+    return not same or state.resultOf != settings_of(state, nodes.place_of(state.inputVolume))
+
+
+def content_of(state) -> tuple:
+    """When the voxels of CT and segment were last changed: to be compared within a session, not between two."""
+    image = None if state.inputVolume is None else state.inputVolume.GetImageData()
+    times: list = [] if image is None else [image.GetMTime(), image.GetPointData().GetMTime()]
+    if has_segment(state):
+        segment = state.tumourSegmentation.GetSegmentation().GetSegment(state.tumourSegment)
+        drawn = segment.GetRepresentation(state.tumourSegmentation.GetSegmentation().GetSourceRepresentationName())
+        times.append(None if drawn is None else drawn.GetMTime())
+    return tuple(times)
+
+
+def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:
+    """Whether a case that was staged again came out other than its record says: what it is made of has changed."""
+    from GTRStagingLib.record import to_json
+
+    again = to_json(result)
+    if again["model"]["sha256"] != record["model"]["sha256"] or (again["agreement"] is None) != (
+        record["agreement"] is None
+    ):
+        return True
+    pairs = list(zip(again["prediction"]["probabilities"], record["prediction"]["probabilities"], strict=True))
+    if again["agreement"] is not None:
+        for mine, theirs in zip(again["agreement"]["sweep"], record["agreement"]["sweep"], strict=True):
+            pairs.append((mine["dice"] or 0.0, theirs["dice"] or 0.0))
+        pairs.append((again["agreement"]["roi_area_mm2"], record["agreement"]["roi_area_mm2"]))
+    # Another device rounds otherwise, another case differs by more.
+    return any(abs(one - other) > 1e-3 * max(1.0, abs(other)) for one, other in pairs)
 
 
 def at_threshold(result: "StagingResult", threshold: float) -> "StagingResult":

@@ -78,8 +78,8 @@ class State:
         Share of the maximum below which no heat is drawn.
     attentionVolume ... resultText
         Nodes that a run made, and the next one fills again.
-    resultOf
-        The settings that the result was made with, to tell when it is out of date.
+    resultVolume, resultSegmentation, resultOf
+        What the result was made of, to tell when it is out of date: the CT, the segmentation, and the settings.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode = None
@@ -105,19 +105,22 @@ class State:
     sweepTable: vtkMRMLTableNode = None
     sweepPlot: vtkMRMLPlotChartNode = None
     resultText: vtkMRMLTextNode = None
+    resultVolume: vtkMRMLScalarVolumeNode = None
+    resultSegmentation: vtkMRMLSegmentationNode = None
     resultOf: str = ""
-    reportFolder: str = ""
-    batchTable: str = ""
-    batchFolder: str = ""
-    batchResults: vtkMRMLTableNode = None
 
 
-def settings_of(state) -> str:
-    """What a result depends on, as one text: two results of the same settings are the same."""
-    ids = [node.GetID() if node is not None else "" for node in (state.inputVolume, state.tumourSegmentation)]
+def settings_of(state, place: str) -> str:
+    """What a result depends on beside CT and segmentation, as one text.
+
+    Parameters
+    ----------
+    place
+        Where the CT's voxels lie, as text: moved, it is another scan.
+    """
     segment = state.tumourSegment if state.tumourSegmentation is not None else ""
     choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
-    return "|".join([*ids, segment, *choices])
+    return "|".join([segment, *choices, place])
 
 
 def save(state: State, scene: "slicer.vtkMRMLScene") -> None:

@@ -15,17 +15,8 @@ STAGES = ("T1", "T2", "T3", "T4")
 
 
 def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
-    """What the record says at a threshold: the one of the run, or one of its sweep.
-
-    Raises
-    ------
-    KeyError
-        If the threshold is none of them.
-    """
-    for cut in (agreement, *agreement["sweep"]):
-        if cut["threshold"] is not None and math.isclose(cut["threshold"], threshold, abs_tol=1e-6):
-            return cut
-    raise KeyError(f"The sweep has no threshold {threshold:g}")
+    """What the record says at a threshold: at the run's own, or at the nearest step of its sweep."""
+    return min((agreement, *agreement["sweep"]), key=lambda cut: abs(cut["threshold"] - threshold))
 
 
 def show_result(scene, kept, record: Mapping[str, Any], seconds: float, ct) -> "slicer.vtkMRMLTableNode":

@@ -11,12 +11,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from GTRStagingSlicer import dependencies, headless, models, samples, tables
+from GTRStagingSlicer import dependencies, models, samples, tables
 from GTRStagingSlicer.state import Device, Method, State, Target
 from packaging.requirements import Requirement
 from PIL import Image
 
-from GTRStagingLib import attention, report, weights
+from GTRStagingLib import attention, batch, report, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def test_the_icons_have_their_sizes():
 def test_the_requirements_are_those_of_the_library():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["dicom"], *extras["report"]]
+    wanted = [*project["dependencies"], *extras["report"]]
     assert sorted(map(str, dependencies.requirements())) == sorted(str(Requirement(line)) for line in wanted)
 
 
@@ -91,7 +91,7 @@ def test_the_same_words_are_used_on_both_sides():
 
     assert {m.value: m.label() for m in Method} == overlay.METHOD_NAMES
     assert State().shownFrom == overlay.SHOWN_FROM
-    assert headless.SCENE not in report.OUTPUTS
+    assert batch.SCENE not in report.OUTPUTS
 
 
 # -- the panel's file ----------------------------------------------------------------------------------------------

@@ -53,9 +53,9 @@ def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path):
     assert done.returncode == 0, done.stderr
     assert RESEARCH_USE_ONLY in done.stdout
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == sorted([*report.OUTPUTS, headless.SCENE])
+    assert sorted(p.name for p in out.iterdir()) == sorted([*report.OUTPUTS, batch.SCENE])
     record = json.loads((out / "result.json").read_text())
-    bare, node = opened(out / headless.SCENE)
+    bare, node = opened(out / batch.SCENE)
     try:
         assert json.loads(node.GetNodeReference("resultText").GetText())["prediction"] == record["prediction"]
         assert node.GetNodeReference("tumourSegmentation").GetSegmentation().GetNumberOfSegments() == 1
@@ -87,7 +87,7 @@ def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path):
     assert done.returncode == 1
     assert "3 cases: 2 done, 1 failed" in done.stdout
     for case in ("one", "two"):
-        assert (tmp_path / "out" / "cases" / case / headless.SCENE).stat().st_size > 1000
+        assert (tmp_path / "out" / "cases" / case / batch.SCENE).stat().st_size > 1000
     assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / batch.FAILED).read_text()
     assert json.loads((tmp_path / "out" / "cases" / "two" / "result.json").read_text())["case_id"] == "two"
 

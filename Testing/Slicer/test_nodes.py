@@ -211,7 +211,7 @@ def test_wrong_segments_are_refused_with_what_there_is(scene):
     segmentation = samples.add_tumour(scene, ct, box(image), "mine")
     segmentation.GetSegmentation().AddEmptySegment("hollow", "hollow")
     there = nodes.placed(ct)
-    with pytest.raises(InputError, match="“mine” has no segment of the id 'x'.*“tumour”, “hollow”"):
+    with pytest.raises(InputError, match="“mine” has no segment of the id “x”.*“tumour”, “hollow”"):
         nodes.roi_of(segmentation, "x", ct, there)
     with pytest.raises(InputError, match="“hollow” is empty"):
         nodes.roi_of(segmentation, "hollow", ct, there)

@@ -21,36 +21,6 @@ from GTRStagingLib import batch, report, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
-@pytest.fixture
-def panel(desk):
-    return desk.open_module()
-
-
-@pytest.fixture(scope="module")
-def phantom():
-    from GTRStagingLib.phantom import make_phantom
-    from GTRStagingLib.stages import TStage
-
-    return make_phantom(TStage.T3, seed=3, size=128)
-
-
-@pytest.fixture
-def loaded(panel, scene, phantom):
-    """The panel with a phantom and its tumour chosen, as a person chooses them."""
-    ct = add_volume(scene, phantom.ct, "patient")
-    tumour = samples.add_tumour(scene, ct, phantom.tumour, "drawn")
-    panel.ui.inputSelector.setCurrentNode(ct)
-    panel.ui.tumourSelector.setCurrentNode(tumour)
-    return panel
-
-
-@pytest.fixture
-def staged(loaded):
-    loaded.ui.largestSectionButton.click()
-    loaded.ui.applyButton.click()
-    return loaded
-
-
 def said(desk, kind="error"):
     return [one.text for one in desk.shown if one.kind == kind]
 
@@ -178,7 +148,7 @@ def test_the_key_slice_comes_from_view_slider_and_segment(desk, loaded):
     ]
 
 
-def test_another_segmentation_does_not_keep_the_old_segment(desk, loaded, scene, phantom):
+def test_another_segmentation_does_not_keep_the_old_segment(desk, loaded, scene, a_small_phantom):
     ui, state = loaded.ui, loaded._parameterNode
     hollow = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hollow")
     ui.tumourSelector.setCurrentNode(hollow)
@@ -187,8 +157,8 @@ def test_another_segmentation_does_not_keep_the_old_segment(desk, loaded, scene,
     assert not ui.applyButton.enabled
     assert "segment" in ui.applyHint.text
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
-    nodes.add_segment(other, phantom.tumour, "liver", (0, 1, 0), "a")
-    nodes.add_segment(other, phantom.tumour, "Gastric tumor", (1, 0, 0), "b")
+    nodes.add_segment(other, a_small_phantom.tumour, "liver", (0, 1, 0), "a")
+    nodes.add_segment(other, a_small_phantom.tumour, "Gastric tumor", (1, 0, 0), "b")
     ui.tumourSelector.setCurrentNode(other)
     assert state.tumourSegment == "b"
     ui.tumourSelector.setCurrentNode(None)
@@ -332,15 +302,17 @@ def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_pa
     assert node_ids(scene) == before
 
 
-def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, panel, scene, tmp_path, phantom):
+def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, panel, scene, tmp_path, a_small_phantom):
     from GTRStagingSlicer.mrb import write_mrb
 
     from GTRStagingLib.images import scan_of
     from GTRStagingLib.rois import Roi
     from GTRStagingLib.staging import stage_case
 
-    roi = Roi(phantom.tumour, "tumour")
-    result = stage_case(scan_of(phantom.ct, "CT"), model=weights.load("demonstration"), tumour=roi, method="layercam")
+    roi = Roi(a_small_phantom.tumour, "tumour")
+    result = stage_case(
+        scan_of(a_small_phantom.ct, "CT"), model=weights.load("demonstration"), tumour=roi, method="layercam"
+    )
     write_mrb(result, tmp_path / "a.mrb", tumour=roi)
     scene.Clear(False)
     assert scene.ReadFromMRB(str(tmp_path / "a.mrb"))
@@ -441,7 +413,7 @@ def test_a_batch_runs_in_a_process_of_its_own(desk, panel, scene, tmp_path):
     assert ui.applyButton.toolTip  # the panel is alive meanwhile
     wait(lambda: not panel.batch.running)
     assert ui.batchLabel.text == "2 of 2 cases, 1 failed."
-    table = panel._parameterNode.batchResults.GetTable()
+    table = panel.batch.table.GetTable()
     assert [table.GetColumnByName("status").GetValue(i) for i in range(2)] == ["done", "failed"]
     assert said(desk) == []
 
@@ -454,13 +426,28 @@ def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path):
     panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
     panel.ui.batchRunButton.click()
-    wait(lambda: (tmp_path / "out" / batch.RESULTS).exists())
+    wait(lambda: panel.ui.batchProgress.value >= 1)
     panel.ui.batchCancelButton.click()
     assert not panel.batch.running
     assert panel.ui.batchLabel.text.startswith("Stopped.")
-    assert 1 <= panel._parameterNode.batchResults.GetNumberOfRows() < 200
+    assert 1 <= panel.batch.table.GetNumberOfRows() < 200
     assert panel.ui.batchRunButton.enabled
     assert said(desk) == []
+
+
+def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\na,ct.nrrd,4\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / batch.RESULTS).write_text("case_id,status\nOLD,done\n")
+    panel._parameterNode.model = "gone"
+    panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
+    panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
+    panel.ui.batchRunButton.click()
+    wait(lambda: not panel.batch.running)
+    assert "The batch ended early" in said(desk)[0]
+    assert "'gone'" in said(desk)[0]
+    assert panel.batch.table is None
 
 
 def test_a_faulty_case_table_is_said_before_anything_starts(desk, panel, tmp_path):

@@ -1,0 +1,123 @@
+"""A result is of what it was made of: another CT, a moved one or an edited segment never wears it."""
+
+import zipfile
+
+import SimpleITK as sitk
+import slicer
+from conftest import ct_like
+from GTRStagingSlicer import nodes, samples
+from scenes import add_transform, add_volume, rigid
+
+
+def said(desk):
+    return [one.text for one in desk.shown if one.kind == "error"]
+
+
+def test_another_ct_never_wears_the_result_of_the_first(staged, scene):
+    ui, state = staged.ui, staged._parameterNode
+    first, name = state.inputVolume, state.agreementTable.GetName()
+    ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "other"))
+    assert "Press Apply" in ui.staleLabel.text
+    ui.overlayButton.click()
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    assert view.GetBackgroundVolumeID() == first.GetID()
+    ui.thresholdSlider.value = 0.7
+    ui.outlineCheckBox.checked = True
+    assert state.agreementTable.GetName() == name
+    assert "other" not in state.attentionOutline.GetName()
+
+
+def test_another_ct_or_segment_forgets_the_key_slice(loaded, scene, a_small_phantom):
+    ui, state = loaded.ui, loaded._parameterNode
+    ui.keySliceSlider.value = 8
+    ui.inputSelector.setCurrentNode(add_volume(scene, a_small_phantom.ct, "second"))
+    assert state.keySlice == -1
+    ui.largestSectionButton.click()
+    assert state.keySlice >= 0
+    other = samples.add_tumour(scene, state.inputVolume, a_small_phantom.tumour, "again")
+    ui.tumourSelector.setCurrentNode(other)
+    assert state.keySlice == -1
+    ui.keySliceSlider.value = 9
+    assert state.keySlice == 9
+    ui.tumourSelector.setCurrentNode(None)
+    assert state.keySlice == 9  # a slice chosen by hand has nothing to do with the segment
+
+
+def test_moved_or_edited_the_case_is_no_longer_that_of_the_result(staged, scene, a_small_phantom, tmp_path):
+    ui, state = staged.ui, staged._parameterNode
+    ui.reportFolderSelector.currentPath = str(tmp_path)
+    assert ui.exportButton.enabled
+    transform = add_transform(scene, rigid((0, 0, 1), 0, (50, 0, 0)))
+    state.inputVolume.SetAndObserveTransformNodeID(transform.GetID())
+    staged.enter()  # as a person comes back from the Transforms module
+    assert not ui.exportButton.enabled
+    state.inputVolume.SetAndObserveTransformNodeID(None)
+    staged.enter()
+    assert ui.exportButton.enabled
+    smaller = sitk.BinaryErode(a_small_phantom.tumour, (1, 1, 0))
+    nodes.add_segment(state.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR)
+    staged.enter()  # from the Segment Editor
+    assert not ui.exportButton.enabled
+    assert "segment have changed" in ui.exportButton.toolTip
+    ui.applyButton.click()
+    assert ui.exportButton.enabled
+
+
+def test_a_reloaded_case_that_comes_out_otherwise_is_not_exported(desk, staged, scene, a_small_phantom, tmp_path):
+    assert scene.WriteToMRB(str(tmp_path / "a.mrb"))
+    scene.Clear(False)
+    assert scene.ReadFromMRB(str(tmp_path / "a.mrb"))
+    staged.enter()
+    smaller = sitk.BinaryErode(a_small_phantom.tumour, (1, 1, 0))
+    nodes.add_segment(staged._parameterNode.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR)
+    staged.ui.reportFolderSelector.currentPath = str(tmp_path / "report")
+    staged.ui.exportButton.click()
+    (text,) = said(desk)
+    assert "comes out other than its result in the scene" in text
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_typed_threshold_goes_to_the_nearest_step(staged):
+    staged.ui.thresholdSlider.value = 0.52
+    assert staged._parameterNode.threshold == staged.ui.thresholdSlider.value == 0.5
+    staged.ui.thresholdSlider.value = 0.33
+    assert staged._parameterNode.threshold == 0.35
+
+
+def test_what_somebody_deleted_cannot_be_shown(desk, staged, scene):
+    ui, state = staged.ui, staged._parameterNode
+    for node in (state.sweepPlot, state.agreementTable, state.attentionVolume):
+        scene.RemoveNode(node)
+    staged.enter()
+    assert not ui.plotButton.enabled
+    assert not ui.tableButton.enabled
+    assert not ui.overlayButton.enabled
+    ui.opacitySlider.value = 0.2
+    ui.applyButton.click()
+    assert said(desk) == []
+    assert ui.plotButton.enabled
+
+
+def test_views_of_another_volume_are_left_alone(loaded, scene):
+    other = add_volume(scene, ct_like(), "PET")
+    manager = slicer.app.layoutManager()
+    yellow = manager.sliceWidget("Yellow").sliceLogic().GetSliceCompositeNode()
+    red = manager.sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+    yellow.SetBackgroundVolumeID(other.GetID())
+    red.SetBackgroundVolumeID(loaded._parameterNode.inputVolume.GetID())
+    loaded.ui.applyButton.click()
+    assert yellow.GetBackgroundVolumeID() == other.GetID()
+    assert red.GetForegroundVolumeID() == loaded._parameterNode.attentionVolume.GetID()
+    loaded.ui.overlayButton.click()
+    assert yellow.GetForegroundVolumeID() == loaded._parameterNode.attentionVolume.GetID()
+
+
+def test_paths_do_not_travel_with_a_scene(staged, scene, tmp_path):
+    folder = tmp_path / "Doe_Jane"
+    staged.ui.reportFolderSelector.currentPath = str(folder)
+    staged.ui.batchFolderSelector.currentPath = str(folder)
+    staged.ui.exportButton.click()
+    assert (folder / "result.json").is_file()
+    assert scene.WriteToMRB(str(tmp_path / "a.mrb"))
+    with zipfile.ZipFile(tmp_path / "a.mrb") as bundle:
+        assert not any(b"Doe_Jane" in bundle.read(name) for name in bundle.namelist())
