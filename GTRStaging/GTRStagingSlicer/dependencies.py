@@ -34,6 +34,9 @@ GRAD_CAM_NEEDS = ("ttach", "tqdm", "matplotlib", "scikit-learn")
 clashes with Slicer's. The headless build has the same module, and is installed only where none is."""
 OPENCV = "opencv-python-headless"
 
+SLICERS_OWN = {"SimpleITK": "SimpleITK", "numpy": "numpy", "scipy": "scipy", "pillow": "PIL"}
+"""What Slicer brings, and its modules: there even where a build of Slicer left no record of it for pip."""
+
 
 def requirements() -> list[Requirement]:
     """The lines of `Resources/requirements.txt`."""
@@ -52,6 +55,8 @@ def missing() -> list[Requirement]:
 
 def _satisfied(requirement: Requirement) -> bool:
     found = _version(requirement.name)
+    if found is None and requirement.name in SLICERS_OWN:
+        return importlib.util.find_spec(SLICERS_OWN[requirement.name]) is not None
     return found is not None and requirement.specifier.contains(found, prereleases=True)
 
 

@@ -55,6 +55,11 @@ def test_what_is_missing_or_too_old_is_named(lacking, monkeypatch):
     assert "numpy" in dependencies.in_words(dependencies.missing())
 
 
+def test_what_slicer_built_without_a_record_for_pip_is_not_installed_again(lacking):
+    lacking("SimpleITK", "numpy", "scipy", "pillow")
+    assert dependencies.missing() == []
+
+
 def test_torch_comes_through_its_extension_or_the_error_says_how(lacking):
     lacking("torch", "torchvision")
     with pytest.raises(InputError, match=r"Install the extension “PyTorch” .*SlicerPyTorch.*folder of wheels"):
