@@ -36,6 +36,17 @@ def register() -> None:
             thumbnailFileName=str(ICONS / f"Phantom{stage}.png"),
             customDownloader=lambda source, stage=stage: _shown(stage),
         )
+    if hasattr(slicer.modules, "SampleDataWidget"):
+        _list_again(slicer.modules.SampleDataWidget)
+
+
+def _list_again(widget) -> None:
+    """Where Sample Data is the module that Slicer starts with, it was filled before anything could be registered."""
+    layout = widget.categoryLayout
+    from_address = layout.itemAt(layout.count() - 1).widget()  # its own last section, which listing anew would drop
+    layout.removeWidget(from_address)
+    widget.setCategoriesFromSampleDataSources(layout, slicer.modules.sampleDataSources, widget.logic)
+    layout.addWidget(from_address)
 
 
 def _shown(stage: str) -> list:
