@@ -210,10 +210,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _refreshKeySlice(self, state):
         ui, volume = self.ui, state.inputVolume
-        grid = self.logic.grid(volume)
+        grid, reason = None, _("Choose the CT volume first.")
+        try:
+            grid = self.logic.grid(volume)
+        except StagingError as error:  # a volume that has no even grid
+            reason = str(error)
         ui.keySliceSlider.enabled = grid is not None and not self._running
         if grid is None:
-            ui.keySliceLabel.text = _("Choose the CT volume first.")
+            ui.keySliceLabel.text = reason
             return
         last = geometry.axial_size(grid)[2] - 1
         known = "volume" in self._seen
@@ -229,6 +233,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 if staging.has_segment(state)
                 else _("No key slice is chosen yet: slices 0 (nearest the feet) to {last}.")
             ).format(last=last)
+            if state.votingSlices is not None:
+                state.votingSlices.SetDisplayVisibility(False)
             return
         if ui.keySliceSlider.value != state.keySlice:
             ui.keySliceSlider.value = state.keySlice

@@ -30,8 +30,10 @@ def test_another_ct_never_wears_the_result_of_the_first(staged, scene):
 def test_another_ct_or_segment_forgets_the_key_slice(loaded, scene, a_small_phantom):
     ui, state = loaded.ui, loaded._parameterNode
     ui.keySliceSlider.value = 8
+    assert state.votingSlices.GetDisplayVisibility()
     ui.inputSelector.setCurrentNode(add_volume(scene, a_small_phantom.ct, "second"))
     assert state.keySlice == -1
+    assert not state.votingSlices.GetDisplayVisibility()
     ui.largestSectionButton.click()
     assert state.keySlice >= 0
     other = samples.add_tumour(scene, state.inputVolume, a_small_phantom.tumour, "again")
@@ -121,3 +123,16 @@ def test_paths_do_not_travel_with_a_scene(staged, scene, tmp_path):
     assert scene.WriteToMRB(str(tmp_path / "a.mrb"))
     with zipfile.ZipFile(tmp_path / "a.mrb") as bundle:
         assert not any(b"Doe_Jane" in bundle.read(name) for name in bundle.namelist())
+
+
+def test_a_volume_without_an_even_grid_is_said_to_be_one(desk, panel, scene):
+    skewed = add_volume(scene, ct_like(), "skewed")
+    axes = nodes.matrix_of(skewed.GetIJKToRASMatrix)
+    axes[:3, 0] += axes[:3, 1]
+    skewed.SetIJKToRASMatrix(nodes.vtk_matrix(axes))
+    panel.ui.inputSelector.setCurrentNode(skewed)
+    assert "its axes are skewed" in panel.ui.keySliceLabel.text
+    assert not panel.ui.keySliceSlider.enabled
+    panel._parameterNode.keySlice = 3
+    panel.ui.applyButton.click()
+    assert "its axes are skewed" in said(desk)[0]
