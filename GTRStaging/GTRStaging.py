@@ -183,8 +183,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._refreshInputs(state)
                 self._refreshKeySlice(state)
                 self._refreshLayers(state)
-            self._refreshResult(state)
-            self._refreshButtons(state)
+            stale = state is not None and self.logic.outOfDate(state)
+            self._refreshResult(state, stale)
+            self._refreshButtons(state, stale)
         finally:
             self._refreshing = False
 
@@ -267,17 +268,16 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif restyled:
             staging.restyle(state, slicer.mrmlScene, slicer.app.applicationLogic())
 
-    def _refreshResult(self, state):
+    def _refreshResult(self, state, stale):
         text = None if state is None else state.resultText
         shown = None if text is None else (text.GetID(), text.GetMTime())
-        stale = state is not None and self.logic.outOfDate(state)
         if not self._changed("result", (shown, stale, None if state is None else state.threshold)) and shown:
             return
         record = None if state is None else staging.record_of(state)
         result_view.show_stage(self.ui, record, stale)
         result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
 
-    def _refreshButtons(self, state):
+    def _refreshButtons(self, state, stale):
         ui = self.ui
         idle = not self._running
         reason = _("The scene is closed.") if state is None else staging.reason_not_ready(state)
@@ -303,7 +303,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             else _("Choose a folder for the report.")
             if not folder
             else _("The settings, the CT or the segment have changed: press Apply first.")
-            if self.logic.outOfDate(state)
+            if stale
             else None
         )
         ui.exportButton.enabled = idle and why is None

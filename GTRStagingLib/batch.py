@@ -43,11 +43,19 @@ class BatchCase:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: its row of `results.csv`, by the names of `HEAD`; `error` is None where it was staged."""
+    """What became of a case: its row of `results.csv`, by the names of `HEAD`."""
 
-    case_id: str
     row: Mapping[str, str]
-    error: str | None
+
+    @property
+    def case_id(self) -> str:
+        """The case's id."""
+        return self.row["case_id"]
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed; None where it was staged."""
+        return self.row["error"] if self.row["status"] == "failed" else None
 
 
 def read_cases(path: Path) -> tuple[BatchCase, ...]:
@@ -129,7 +137,7 @@ def run(cases: Sequence[BatchCase], out: Path, stage_one: StageOne) -> Iterator[
                 f"{folder}: {error.strerror}; expected a folder that can be written to. Choose another for the results."
             ) from error
         try:
-            outcome = Outcome(case.case_id, _row_of(case.case_id, stage_one(case, folder)), None)
+            outcome = Outcome(_row_of(case.case_id, stage_one(case, folder)))
         except Cancelled:
             raise
         except Exception as error:  # a case that nobody expected must not cost the others
@@ -178,7 +186,7 @@ def _failed(case_id: str, error: Exception, folder: Path) -> Outcome:
     record = {"case_id": case_id, "error": said, "traceback": "".join(traceback.format_exception(error))}
     with whole_file(folder / FAILED) as stream:
         stream.write((json.dumps(record, indent=2) + "\n").encode())
-    return Outcome(case_id, {"case_id": case_id, "status": "failed", "error": said}, said)
+    return Outcome({"case_id": case_id, "status": "failed", "error": said})
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
@@ -190,4 +198,5 @@ def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         stream.write(text.getvalue().encode())
 
 
-__all__ = ["COLUMNS", "FAILED", "RESULTS", "BatchCase", "Outcome", "StageOne", "read_cases", "run", "stage_from_files"]
+__all__ = ["COLUMNS", "FAILED", "RESULTS", "SCENE", "BatchCase", "Outcome", "StageOne", "read_cases", "run",
+           "stage_from_files"]  # fmt: skip

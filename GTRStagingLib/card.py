@@ -18,6 +18,11 @@ ATTENTION_LAYER = "layer4"
 """The last feature map: all that lies between it and the logits is average pooling and one linear layer."""
 
 
+def untrained_warning(name: str) -> str:
+    """What must be said of a model of random weights; also of the built-in one, whose card takes torch to make."""
+    return f"Model '{name}' is UNTRAINED: its weights are random, and its stage means nothing."
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What a model is, and what it is for.
@@ -105,7 +110,7 @@ class ModelCard:
         """What every output must say of a model that has not learned from patients, or not honestly."""
         said = []
         if self.status == "untrained":
-            said.append(f"Model '{self.name}' is UNTRAINED: its weights are random, and its stage means nothing.")
+            said.append(untrained_warning(self.name))
         if self.status == "demonstration":
             said.append(
                 f"Model '{self.name}' is a DEMONSTRATION model, learned on synthetic phantoms, never for patients: of "

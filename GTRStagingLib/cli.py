@@ -336,7 +336,7 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
                        "(default: the adjacent acquired slices)")  # fmt: skip
     stage.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
     stage.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
-    stage.add_argument("--target", choices=["predicted", *(s.name for s in TStage)], default="predicted",
+    stage.add_argument("--target", choices=cli_batch.TARGETS, default="predicted",
                        help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
     stage.add_argument("--threshold", type=float, default=0.5, help="share of the key slice's maximum "
                        "(default: %(default)s)")  # fmt: skip

@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
     from GTRStagingLib import batch
 
 METHODS = ("gradcam", "gradcam++", "layercam", "eigencam")
-TARGETS = ("predicted", "T1", "T2", "T3", "T4")
-"""Spelled out, so that `--help` imports nothing heavy; a test holds the methods against the library's own."""
+"""Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+
+TARGETS = ("predicted", *(stage.name for stage in TStage))
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,7 +35,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib import batch, weights
-    from GTRStagingLib.stages import TStage
 
     cases = batch.read_cases(options.cases)
     say = _as_json if options.progress == "json" else _as_text
@@ -57,7 +57,7 @@ def _batch(options: argparse.Namespace) -> int:
 
 
 def _as_json(done: int, total: int, outcome: "batch.Outcome | None") -> None:
-    said = {} if outcome is None else {"case_id": outcome.case_id, **outcome.row}
+    said = {} if outcome is None else outcome.row
     print(json.dumps({"done": done, "total": total, **said}), flush=True)
 
 

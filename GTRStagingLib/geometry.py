@@ -109,13 +109,19 @@ def in_order_of(axial: sitk.Image, original: sitk.Image) -> sitk.Image:
     return sitk.PermuteAxes(axial, back) if back != (0, 1, 2) else axial
 
 
-def slice_position_mm(image: sitk.Image, index: int) -> float:
-    """Position along the body axis (S, mm) of the centre of an axial slice."""
+def slice_centre(image: sitk.Image, index: int) -> tuple[float, ...]:
+    """LPS mm of the centre of an axial slice."""
     order = axial_order(image)
     centre = [(n - 1) / 2 for n in image.GetSize()]
     stack = order.axes[2]
     centre[stack] = image.GetSize()[stack] - 1 - index if order.flipped[2] else index
-    return float(image.TransformContinuousIndexToPhysicalPoint(centre)[2])
+    point: tuple[float, ...] = image.TransformContinuousIndexToPhysicalPoint(centre)
+    return point
+
+
+def slice_position_mm(image: sitk.Image, index: int) -> float:
+    """Position along the body axis (S, mm) of the centre of an axial slice."""
+    return float(slice_centre(image, index)[2])
 
 
 def tilt_degrees(image: sitk.Image) -> float:

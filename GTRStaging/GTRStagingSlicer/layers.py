@@ -112,6 +112,12 @@ def _colours(scene) -> "slicer.vtkMRMLColorTableNode":
     return scene.AddNode(table)
 
 
+def _slice_views(scene) -> list:
+    """What each slice view shows."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
+    return [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
+
+
 def lay_over(scene, ct, attention, opacity: float, *, everywhere: bool = False) -> None:
     """Show the attention over the CT in every slice view that shows the CT or nothing; in all of them if none does.
 
@@ -120,8 +126,7 @@ def lay_over(scene, ct, attention, opacity: float, *, everywhere: bool = False) 
     everywhere
         In every view, whatever it shows.
     """
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
-    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
+    views = _slice_views(scene)
     fitting = [view for view in views if view.GetBackgroundVolumeID() in (None, "", ct.GetID())]
     for view in views if everywhere or not fitting else fitting:
         modified = view.StartModify()
@@ -133,8 +138,7 @@ def lay_over(scene, ct, attention, opacity: float, *, everywhere: bool = False) 
 
 def set_opacity(scene, attention, opacity: float) -> None:
     """Make the heat more or less transparent, in the views that show it."""
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        view = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
+    for view in _slice_views(scene):
         if view.GetForegroundVolumeID() == attention.GetID():
             view.SetForegroundOpacity(opacity)
 
@@ -201,10 +205,7 @@ def show_outline(scene, kept, attention, ct, *, threshold: float, name: str) -> 
 
 def above(attention, threshold: float) -> np.ndarray:
     """(z, y, x) bool, in the node's order: where attention is at least that share of the key slice's maximum."""
-    from vtk.util import numpy_support
-
-    data = attention.GetImageData()
-    shares = numpy_support.vtk_to_numpy(data.GetPointData().GetScalars()).reshape(data.GetDimensions()[::-1])
+    shares = nodes.array_of(attention.GetImageData())
     peak, key_peak = float(attention.GetAttribute(PEAK)), float(attention.GetAttribute(KEY_PEAK))
     if key_peak == 0:
         return np.zeros(shares.shape, dtype=bool)

@@ -3,10 +3,9 @@
 import json
 
 from GTRStagingLib import shelf
+from GTRStagingLib.card import untrained_warning
 from GTRStagingLib.errors import WeightsError
 from GTRStagingSlicer.words import tr as _
-
-UNTRAINED_WARNING = "Model 'untrained' is UNTRAINED: its weights are random, and its stage means nothing."
 
 
 def names() -> list[str]:
@@ -18,7 +17,7 @@ def warning_of(name: str) -> str | None:
     """What must be said of a model wherever it is used; also where its card cannot be read."""
     folder = shelf.available().get(name)
     if name == shelf.UNTRAINED:
-        return UNTRAINED_WARNING
+        return untrained_warning(name)
     if folder is None:
         return _("The model “{name}” is not on this computer: choose another, or import it.").format(name=name)
     try:

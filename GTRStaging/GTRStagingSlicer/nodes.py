@@ -73,9 +73,7 @@ def placed(volume: "slicer.vtkMRMLScalarVolumeNode") -> Placed:
     # A general transform, even of linear parts, makes Slicer interpolate the voxels on an upright grid.
     copy = slicer.vtkMRMLScalarVolumeNode()
     copy.Copy(volume)
-    bend = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, bend)
-    copy.ApplyTransform(bend)
+    copy.ApplyTransform(_any_to_world(parent))
     there = matrix_of(copy.GetIJKToRASMatrix)
     return Placed(_image(copy.GetImageData(), there), there, True)
 
@@ -139,13 +137,8 @@ def place_of(volume: "slicer.vtkMRMLScalarVolumeNode | None") -> str:
     return bent + " ".join(f"{value:.3f}" for value in (matrix[:3] + 0.0).ravel())
 
 
-def scan_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> Scan:
-    """The CT of a volume node, as the library stages it."""
-    return scan_of_placed(placed(volume), volume.GetName() or "the volume")
-
-
-def scan_of_placed(there: Placed, name: str) -> Scan:
-    """The same, of voxels that were placed before."""
+def scan_of(there: Placed, name: str) -> Scan:
+    """The CT of a volume node of that name, as the library stages it."""
     warnings: tuple[str, ...] = ()
     if there.hardened:
         warnings = (_("The volume's transform bends its grid: the voxels were interpolated on an upright one."),)
@@ -168,9 +161,15 @@ def vtk_matrix(values: np.ndarray) -> "vtk.vtkMatrix4x4":
 
 def parent_to_world(node: "slicer.vtkMRMLTransformableNode") -> np.ndarray:
     """(4, 4) RAS: from where a node is drawn to the world; its transform must be linear."""
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)
-    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+    between = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes
+    return matrix_of(lambda matrix: between(node.GetParentTransformNode(), None, matrix))
+
+
+def _any_to_world(transform: "slicer.vtkMRMLTransformNode") -> "vtk.vtkGeneralTransform":
+    """From under a transform, bent as it may be, to the world."""
+    general = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(transform, None, general)
+    return general
 
 
 def _upright(ijk_to_ras: np.ndarray) -> bool:
@@ -182,13 +181,25 @@ def _upright(ijk_to_ras: np.ndarray) -> bool:
     return bool(np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-4))
 
 
-def _image(data: "vtk.vtkImageData", ijk_to_ras: np.ndarray) -> sitk.Image:
+def array_of(data: "vtk.vtkImageData") -> np.ndarray:
+    """(z, y, x) voxels, or (z, y, x, c) where there are several values each; not copied."""
     scalars = data.GetPointData().GetScalars()
-    array = numpy_support.vtk_to_numpy(scalars)
-    shape = data.GetDimensions()[::-1]
     channels = scalars.GetNumberOfComponents()
-    image = sitk.GetImageFromArray(array.reshape(*shape, channels) if channels > 1 else array.reshape(shape),
-                                   isVector=channels > 1)  # fmt: skip
+    shape = (*data.GetDimensions()[::-1], channels) if channels > 1 else data.GetDimensions()[::-1]
+    return numpy_support.vtk_to_numpy(scalars).reshape(shape)
+
+
+def _put(data: "vtk.vtkImageData", array: np.ndarray) -> None:
+    """Give VTK's image these (z, y, x) voxels, as a copy of its own."""
+    data.SetDimensions(*array.shape[::-1])
+    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
+    scalars.SetName("ImageScalars")
+    data.GetPointData().SetScalars(scalars)
+
+
+def _image(data: "vtk.vtkImageData", ijk_to_ras: np.ndarray) -> sitk.Image:
+    array = array_of(data)
+    image = sitk.GetImageFromArray(array, isVector=array.ndim > 3)
     _place(image, ijk_to_ras)
     return image
 
@@ -215,11 +226,7 @@ def ijk_to_ras_of(image: sitk.Image) -> np.ndarray:
 def fill(volume: "slicer.vtkMRMLScalarVolumeNode", image: sitk.Image, ijk_to_ras: np.ndarray | None = None) -> None:
     """Put an image's voxels into a volume node, at its own place or at another (4, 4) one, in RAS."""
     data = vtk.vtkImageData()
-    array = sitk.GetArrayViewFromImage(image)
-    data.SetDimensions(*image.GetSize())
-    scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
-    scalars.SetName("ImageScalars")
-    data.GetPointData().SetScalars(scalars)
+    _put(data, sitk.GetArrayViewFromImage(image))
     modified = volume.StartModify()
     volume.SetAndObserveImageData(data)
     volume.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras_of(image) if ijk_to_ras is None else ijk_to_ras))
@@ -258,11 +265,7 @@ def fill_block(
 
 def slice_centre(image: sitk.Image, index: int) -> np.ndarray:
     """(3,) RAS of the centre of an axial slice, counted from the feet."""
-    order = geometry.axial_order(image)
-    centre = [(n - 1) / 2 for n in image.GetSize()]
-    stack = order.axes[2]
-    centre[stack] = image.GetSize()[stack] - 1 - index if order.flipped[2] else index
-    return np.array(image.TransformContinuousIndexToPhysicalPoint(centre)) * [-1, -1, 1]
+    return np.array(geometry.slice_centre(image, index)) * [-1, -1, 1]
 
 
 def slice_corners(image: sitk.Image, index: int) -> np.ndarray:
@@ -367,14 +370,14 @@ def roi_of(
             ).format(name=segmentation.GetName(), segment=segment, listing=listing)
         )
     drawn = _labelmap(segmentation, segment, ct)
-    parent, ct_parent = segmentation.GetParentTransformNode(), ct.GetParentTransformNode()
+    parent = segmentation.GetParentTransformNode()
     own = matrix_of(drawn.GetImageToWorldMatrix)
     linear = parent is None or parent.IsTransformToWorldLinear()
     to_world = parent_to_world(segmentation) @ own if linear else None
     if to_world is not None and _upright(to_world):
         image = _mask(drawn, to_world)
     else:
-        image = _sampled(drawn, parent, ct, ct_parent, there)
+        image = _sampled(drawn, parent, ct, there)
     name = names[segment]
     if image is None or not sitk.GetArrayViewFromImage(image).any():
         raise InputError(
@@ -427,7 +430,7 @@ def _mask(drawn: "slicer.vtkOrientedImageData", image_to_world: np.ndarray) -> s
     return _image(drawn, image_to_world @ start)
 
 
-def _sampled(drawn, parent, ct, ct_parent, there: Placed) -> sitk.Image | None:
+def _sampled(drawn, parent, ct, there: Placed) -> sitk.Image | None:
     """A segment whose transform bends it, taken at the CT's voxels."""
     if drawn.GetPointData().GetScalars() is None:
         return None
@@ -437,11 +440,9 @@ def _sampled(drawn, parent, ct, ct_parent, there: Placed) -> sitk.Image | None:
     )
     reference.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
     reference.SetImageToWorldMatrix(vtk_matrix(there.ijk_to_world))
-    bend = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, bend)
     out = slicer.vtkOrientedImageData()
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
-    if not resample(drawn, reference, out, False, False, bend):
+    if not resample(drawn, reference, out, False, False, _any_to_world(parent)):
         raise GeometryError(
             _(
                 "The segment cannot be brought onto the CT “{name}” through its transform; expected one that can be "
@@ -464,10 +465,6 @@ def add_segment(
     if inner.GetSegment(segment) is not None:
         inner.RemoveSegment(segment)
     drawn = slicer.vtkOrientedImageData()
-    drawn.SetDimensions(*mask.GetSize())
-    values = np.ascontiguousarray(sitk.GetArrayViewFromImage(mask), dtype=np.uint8).ravel()
-    scalars = numpy_support.numpy_to_vtk(values, deep=True)
-    scalars.SetName("ImageScalars")
-    drawn.GetPointData().SetScalars(scalars)
+    _put(drawn, sitk.GetArrayViewFromImage(mask).astype(np.uint8))
     drawn.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras_of(mask) if ijk_to_ras is None else ijk_to_ras))
     segmentation.AddSegmentFromBinaryLabelmapRepresentation(drawn, name, colour, segment)

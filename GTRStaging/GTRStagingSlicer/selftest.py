@@ -17,9 +17,7 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         """All of it."""
         self.setUp()
         self.test_opens_without_packages()
-        for stage in samples.SEEDS:
-            self.setUp()
-            self.stages_a_sample(stage)
+        self.test_samples()
 
     def test_opens_without_packages(self):
         """The panel is there, whatever is installed, and says what is missing before Apply."""
@@ -32,7 +30,7 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
     def test_samples(self):
         """Each phantom: its tumour's slice, a stage, a map on the CT's voxels, a table; again without new nodes."""
         for stage in samples.SEEDS:
-            slicer.mrmlScene.Clear()
+            self.setUp()
             self.stages_a_sample(stage)
 
     def stages_a_sample(self, stage: str):

@@ -17,7 +17,6 @@ from GTRStagingLib.keyslice import KeySlice
 from GTRStagingLib.rois import Roi
 from GTRStagingSlicer import layers, nodes, tables
 from GTRStagingSlicer.nodes import Placed
-from GTRStagingSlicer.state import settings_of
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def compute(
         raise InputError(reason)
     progress("reading")
     there = nodes.placed(state.inputVolume)
-    scan = nodes.scan_of_placed(there, state.inputVolume.GetName() or "")
+    scan = nodes.scan_of(there, state.inputVolume.GetName() or "")
     roi = roi_of(state, there)
     by_hand = state.keySlice >= 0 and state.keySliceChosenBy != TUMOUR_AREA
     result = stage_case(
@@ -177,12 +176,13 @@ def show(
     text.SetText(json.dumps(record, allow_nan=False))
     layers.place_beside(scene, text, ct)
     state.resultText = text
-    state.resultTable = tables.show_result(scene, state.resultTable, record, sum(result.timings_s.values()), ct)
+    state.resultTable = tables.show_result(scene, state.resultTable, record, ct)
     state.resultVolume, state.resultSegmentation = ct, state.tumourSegmentation
     layers.lay_over(scene, ct, state.attentionVolume, state.opacity)
     _show_agreement(state, record, scene)
+    _draw_outline(state, scene)
     restyle(state, scene, application)
-    state.resultOf = settings_of(state, nodes.place_of(ct))
+    state.resultOf = _settings_of(state)
 
 
 def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
@@ -206,7 +206,7 @@ def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
 
 def restyle(state, scene, application=None) -> None:
     """Draw the attention as the state asks: opacity, threshold, legend, outline, 3-D. Nothing is computed anew."""
-    attention, ct = state.attentionVolume, state.resultVolume
+    attention = state.attentionVolume
     if attention is None or attention.GetImageData() is None:
         return
     layers.style_attention(attention, shown_from=state.shownFrom)
@@ -215,13 +215,21 @@ def restyle(state, scene, application=None) -> None:
     target = "" if record is None else record["attention"]["target"]
     layers.show_legend(attention, _("Attention for {stage}").format(stage=target), state.showLegend)
     layers.show_3d(application, attention, state.show3D, state.shownFrom)
-    if state.showOutline and ct is not None:
+    if state.showOutline and state.attentionOutline is None:
+        _draw_outline(state, scene)
+    if state.attentionOutline is not None and state.attentionOutline.GetDisplayNode() is not None:
+        state.attentionOutline.SetDisplayVisibility(state.showOutline)
+
+
+def _draw_outline(state, scene) -> None:
+    """Draw the region above the threshold, where it is asked for or was: hidden, it must not grow old."""
+    attention, ct = state.attentionVolume, state.resultVolume
+    wanted = state.showOutline or state.attentionOutline is not None
+    if wanted and ct is not None and attention is not None and attention.GetImageData() is not None:
         name = _("{ct} attention outline").format(ct=ct.GetName())
         state.attentionOutline = layers.show_outline(
             scene, state.attentionOutline, attention, ct, threshold=state.threshold, name=name
         )
-    if state.attentionOutline is not None and state.attentionOutline.GetDisplayNode() is not None:
-        state.attentionOutline.SetDisplayVisibility(state.showOutline)
 
 
 def rethreshold(state, scene, application=None) -> None:
@@ -231,6 +239,7 @@ def rethreshold(state, scene, application=None) -> None:
         state.agreementTable = tables.show_agreement(
             scene, state.agreementTable, record["agreement"], state.threshold, ct
         )
+    _draw_outline(state, scene)
     restyle(state, scene, application)
 
 
@@ -245,10 +254,17 @@ def record_of(state) -> Mapping[str, Any] | None:
 
 def out_of_date(state) -> bool:
     """Whether the result is of another CT or segmentation than those chosen, of a moved CT, or of other settings."""
-    if record_of(state) is None:
+    if state.resultText is None or not state.resultText.GetText():
         return False
     same = state.resultVolume is state.inputVolume and state.resultSegmentation is state.tumourSegmentation
-    return not same or state.resultOf != settings_of(state, nodes.place_of(state.inputVolume))
+    return not same or state.resultOf != _settings_of(state)
+
+
+def _settings_of(state) -> str:
+    """What a result depends on beside CT and segmentation, as one text; moved, a CT is another scan."""
+    segment = state.tumourSegment if state.tumourSegmentation is not None else ""
+    choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
+    return "|".join([segment, *choices, nodes.place_of(state.inputVolume)])
 
 
 def content_of(state) -> tuple:

@@ -110,19 +110,6 @@ class State:
     resultOf: str = ""
 
 
-def settings_of(state, place: str) -> str:
-    """What a result depends on beside CT and segmentation, as one text.
-
-    Parameters
-    ----------
-    place
-        Where the CT's voxels lie, as text: moved, it is another scan.
-    """
-    segment = state.tumourSegment if state.tumourSegmentation is not None else ""
-    choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
-    return "|".join([segment, *choices, place])
-
-
 def save(state: State, scene: "slicer.vtkMRMLScene") -> None:
     """Write a state into a scene, as the module's parameter node: the panel opens with it."""
     node = slicer.vtkMRMLScriptedModuleNode()

@@ -19,7 +19,7 @@ def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
     return min((agreement, *agreement["sweep"]), key=lambda cut: abs(cut["threshold"] - threshold))
 
 
-def show_result(scene, kept, record: Mapping[str, Any], seconds: float, ct) -> "slicer.vtkMRMLTableNode":
+def show_result(scene, kept, record: Mapping[str, Any], ct) -> "slicer.vtkMRMLTableNode":
     """Stage, probabilities, votes and where they come from: one row each."""
     prediction, key, model = record["prediction"], record["key_slice"], record["model"]
     rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
@@ -35,7 +35,7 @@ def show_result(scene, kept, record: Mapping[str, Any], seconds: float, ct) -> "
         (_("Model"), f"{model['name']} ({model['status']}), sha256 {model['sha256']}"),
         (_("Attention"), f"{record['attention']['method']}, {record['attention']['target']}"),
         (_("Device"), record["provenance"]["device"]),
-        (_("Time"), f"{seconds:.1f} s"),
+        (_("Time"), f"{sum(record['timings_s'].values()):.1f} s"),
         (_("Made"), record["provenance"]["utc"]),
     ]
     rows += [(_("Warning"), text) for text in record["warnings"]]

@@ -77,8 +77,7 @@ def box(image, x=slice(12, 30), y=slice(14, 28), z=slice(3, 6)):
 
 
 def array_of(volume):
-    data = volume.GetImageData()
-    return numpy_support.vtk_to_numpy(data.GetPointData().GetScalars()).reshape(data.GetDimensions()[::-1])
+    return nodes.array_of(volume.GetImageData())
 
 
 def node_ids(scene):

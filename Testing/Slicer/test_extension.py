@@ -86,7 +86,7 @@ def test_the_same_words_are_used_on_both_sides():
     assert [t.value for t in Target] == ["predicted", *(s.name for s in TStage)]
     assert tuple(s.name for s in TStage) == tables.STAGES
     assert {d.value for d in Device} == {"auto", "cpu"}
-    assert weights.untrained(18).card.warning == models.UNTRAINED_WARNING
+    assert weights.untrained(18).card.warning == models.warning_of("untrained")
     from GTRStagingLib import overlay
 
     assert {m.value: m.label() for m in Method} == overlay.METHOD_NAMES

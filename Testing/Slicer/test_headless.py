@@ -25,12 +25,9 @@ SCRIPT = Path(headless.__file__)
 
 
 @pytest.fixture(scope="module")
-def phantom_files(tmp_path_factory):
-    from GTRStagingLib.phantom import make_phantom
-    from GTRStagingLib.stages import TStage
-
+def phantom_files(tmp_path_factory, a_small_phantom):
     folder = tmp_path_factory.mktemp("phantom")
-    write_dicom(make_phantom(TStage.T3, seed=3, size=128), folder)
+    write_dicom(a_small_phantom, folder)
     return folder
 
 

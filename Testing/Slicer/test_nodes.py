@@ -70,7 +70,7 @@ def test_a_bent_volume_is_hardened_on_a_copy(scene):
     assert volume.GetParentTransformNode() is transform
     assert np.array_equal(array_of(volume), before)
     assert not np.array_equal(sitk.GetArrayViewFromImage(there.image), before)
-    assert "bends its grid" in nodes.scan_of_placed(there, "CT").warnings[0]
+    assert "bends its grid" in nodes.scan_of(there, "CT").warnings[0]
 
 
 def test_a_shear_is_bent_upright_too(scene):
@@ -84,7 +84,7 @@ def test_a_shear_is_bent_upright_too(scene):
 
 
 def test_a_scan_keeps_names_apart_from_what_is_written(scene):
-    scan = nodes.scan_of(add_volume(scene, ct_like(), name="Doe^Jane"))
+    scan = nodes.scan_of(nodes.placed(add_volume(scene, ct_like(), name="Doe^Jane")), "Doe^Jane")
     assert scan.identifiers == {"VolumeName": "Doe^Jane"}
     assert "Doe" not in repr(scan)
     assert scan.intensity == "HU"
@@ -95,7 +95,7 @@ def test_what_is_no_ct_is_refused_in_words(scene):
     with pytest.raises(InputError, match="“empty” holds no voxels.*Load it again"):
         nodes.placed(empty)
     with pytest.raises(InputError, match="“mask” has no value below 0"):
-        nodes.scan_of(add_volume(scene, box(ct_like()), name="mask"))
+        nodes.scan_of(nodes.placed(add_volume(scene, box(ct_like()))), "mask")
     skewed = add_volume(scene, ct_like())
     axes = nodes.matrix_of(skewed.GetIJKToRASMatrix)
     axes[:3, 0] += axes[:3, 1]
