@@ -7,25 +7,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import binomtest, rankdata
 
+from GTRStagingLib import roc
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.stages import TStage
+from GTRStagingLib.estimates import Estimate, proportion
 from GTRStagingLib.voting import vote
 
-LEVEL = 0.95
-RESAMPLES = 1000
 TEMPERATURES = (0.05, 20.0)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its interval; all None where it is not defined, with the reason in `method`."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    method: str
 
 
 @dataclass(frozen=True)
@@ -74,9 +62,9 @@ class Scores:
     Attributes
     ----------
     accuracy
-        Share of the cases whose vote is right; Wilson's interval.
+        Share of the cases whose vote is right.
     macro_auc
-        Mean of the four one-against-rest areas of the cases' mean probabilities; bootstrap over patients.
+        Mean of the four one-against-rest areas of the cases' mean probabilities.
     slice_loss
         Mean cross-entropy of the slices, at temperature 1.
     slice_accuracy
@@ -111,16 +99,15 @@ def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray,
     return np.array([one.stage for one in votes]), np.array([one.probabilities for one in votes])
 
 
-def scores(seen: SplitLogits, temperature: float = 1.0, *, seed: int = 0) -> Scores:
-    """The scores of a split; `seed` draws the bootstrap."""
+def scores(seen: SplitLogits, temperature: float = 1.0) -> Scores:
+    """The scores of a split."""
     stages, probabilities = case_votes(seen, temperature)
-    right = int((stages == seen.stages).sum())
-    interval = binomtest(right, len(stages)).proportion_ci(LEVEL, method="wilson")
+    whose = np.unique(np.asarray(seen.patients), return_inverse=True)[1]
     return Scores(
         cases=len(stages),
-        patients=len(set(seen.patients)),
-        accuracy=Estimate(right / len(stages), interval.low, interval.high, "Wilson, 95 %, by case"),
-        macro_auc=_auc_estimate(seen.stages, probabilities, seen.patients, seed),
+        patients=int(whose.max()) + 1,
+        accuracy=proportion(stages == seen.stages, whose),
+        macro_auc=roc.estimate(roc.macro(roc.stage_areas(seen.stages, probabilities)), whose),
         slice_loss=slice_loss(seen),
         slice_accuracy=float((seen.logits.argmax(axis=1) == seen.slice_stages).mean()),
     )
@@ -133,35 +120,4 @@ def fitted_temperature(seen: SplitLogits) -> float:
     return float(np.exp(found.x))
 
 
-def macro_auc(stages: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of the one-against-rest areas under the ROC curve; NaN unless every stage is there.
-
-    By ranks (Mann and Whitney), all four at once: a bootstrap calls this a thousand times.
-    """
-    is_stage = stages[:, None] == np.arange(len(TStage))
-    positive = is_stage.sum(axis=0)
-    negative = len(stages) - positive
-    if not (positive * negative).all():
-        return float("nan")
-    ranks = rankdata(probabilities, axis=0)
-    return float((((ranks * is_stage).sum(axis=0) - positive * (positive + 1) / 2) / (positive * negative)).mean())
-
-
-def _auc_estimate(stages: np.ndarray, probabilities: np.ndarray, patients: Sequence[str], seed: int) -> Estimate:
-    value = macro_auc(stages, probabilities)
-    if np.isnan(value):
-        return Estimate(None, None, None, "not defined: the split lacks a stage")
-    rng = np.random.default_rng(seed)
-    whose = np.unique(np.asarray(patients), return_inverse=True)[1]
-    cases_of = [np.flatnonzero(whose == patient) for patient in range(whose.max() + 1)]
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate([cases_of[p] for p in rng.integers(len(cases_of), size=len(cases_of))])
-        drawn.append(macro_auc(stages[chosen], probabilities[chosen]))
-    whole = np.array(drawn)[~np.isnan(drawn)]
-    low, high = np.quantile(whole, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist() if len(whole) else (None, None)
-    method = f"bootstrap over patients, 95 %, {len(whole)} of {RESAMPLES} resamples with all four stages"
-    return Estimate(value, low, high, method)
-
-
-__all__ = ["Estimate", "Scores", "SplitLogits", "case_votes", "fitted_temperature", "macro_auc", "scores", "slice_loss"]
+__all__ = ["Scores", "SplitLogits", "case_votes", "fitted_temperature", "scores", "slice_loss"]

@@ -338,7 +338,7 @@ def _described(
     temperature = fitted_temperature(seen["validation"])
     best = fitting.best_epoch(history)
     # The validation split chose epoch and temperature; of the splits, the test alone says how good the model is.
-    metrics = {name: scores(seen[name], temperature, seed=plan.seed).to_json() for name in seen if name != "training"}
+    metrics = {name: scores(seen[name], temperature).to_json() for name in seen if name != "training"}
     leaking = record["audit"]["leaks"] > 0 or start.leaking
     training = {
         "data": record["data"],

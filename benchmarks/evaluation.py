@@ -30,7 +30,7 @@ from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib import keyslice, weights
+from GTRStagingLib import keyslice, roc, weights
 from GTRStagingLib.agreement import chance_dice
 from GTRStagingLib.attention import attend
 from GTRStagingLib.cohort import Case, read_cohort
@@ -40,7 +40,6 @@ from GTRStagingLib.network import classify, half_pixel_centres
 from GTRStagingLib.pools import shared_out
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.rois import read_roi
-from GTRStagingLib.scores import macro_auc
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import StagingResult, stage_case
 from GTRStagingLib.weights import Model
@@ -173,7 +172,8 @@ def mean(rows: pd.DataFrame, values: pd.Series, seed: int = 0) -> str:
 def macro_auc_of(rows: pd.DataFrame) -> float:
     """Of the mean probabilities of the slices."""
     stages = np.array([int(TStage[stage]) for stage in rows.stage])
-    return macro_auc(stages, rows[[f"p_{stage}" for stage in TStage]].to_numpy())
+    found = roc.macro(roc.stage_areas(stages, rows[[f"p_{stage}" for stage in TStage]].to_numpy()))
+    return float("nan") if found is None else found.value
 
 
 def print_report(rows: pd.DataFrame) -> None:

@@ -1,0 +1,167 @@
+"""A number with its 95 % interval, and the general ways to one; the unit that is drawn is always the patient."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+LEVEL = 0.95
+RESAMPLES = 2000
+Z = float(norm.ppf((1 + LEVEL) / 2))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its interval, and how they were found.
+
+    `value` is None where the number is not defined, `low` and `high` where the interval is not; `method` says why.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def text(self, digits: int = 3, percent: bool = False) -> str:
+        """'0.925 (0.884 to 0.952)', as a report writes it."""
+        if self.value is None:
+            return "not defined"
+        scale, unit = (100, " %") if percent else (1, "")
+        value = f"{scale * self.value:.{digits}f}{unit}"
+        if self.low is None or self.high is None:
+            return f"{value} (no interval)"
+        return f"{value} ({scale * self.low:.{digits}f} to {scale * self.high:.{digits}f})"
+
+
+def undefined(reason: str) -> Estimate:
+    """What is written where a number is not defined."""
+    return Estimate(None, None, None, f"not defined: {reason}")
+
+
+def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
+    """A share of rows: Wilson's interval; where a patient has several rows, one by the clusters.
+
+    Parameters
+    ----------
+    hits
+        (n,) bool.
+    patients
+        (n,) whole numbers that tell patients apart.
+    """
+    n = len(hits)
+    if n == 0:
+        return undefined("no rows")
+    value = float(np.mean(hits))
+    whose = np.unique(patients, return_inverse=True)[1]
+    clusters = int(whose.max()) + 1
+    if clusters == n:
+        low, high = _wilson(value, n)
+        return Estimate(value, low, high, "Wilson, 95 %")
+    if clusters < 2:
+        return of_one_patient(value)
+    # The rows' effective number: as many independent rows would have the variance between patients (Saha et al. 2016,
+    # Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
+    residuals = np.bincount(whose, weights=np.asarray(hits, float) - value)
+    variance = clusters / (clusters - 1) * float((residuals**2).sum()) / n**2
+    effective = float(n) if variance == 0 else max(1.0, min(float(n), value * (1 - value) / variance))
+    if variance == 0 and value in (0.0, 1.0):
+        effective = float(clusters)  # nothing varies, so the clusters are all that is known
+    low, high = _wilson(value, effective)
+    return Estimate(value, low, high, "Wilson with the rows' effective number, clustered by patient, 95 %")
+
+
+def _wilson(value: float, n: float) -> tuple[float, float]:
+    centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * (value * (1 - value) / n + Z**2 / (4 * n**2)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def patient_counts(cells: np.ndarray, size: int, patients: np.ndarray) -> np.ndarray:
+    """(patients, size) how many rows each patient has in each cell, `cells` being (n,) numbers below `size`."""
+    whose = np.unique(patients, return_inverse=True)[1]
+    return np.bincount(whose * size + cells, minlength=(int(whose.max()) + 1) * size).reshape(-1, size)
+
+
+def resampled_counts(counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """(resamples, size) sums over patients drawn with replacement.
+
+    Patients with equal counts are exchangeable, so that how often each kind is drawn is multinomial: the very
+    distribution of the bootstrap over patients, at a cost that does not grow with their number.
+    """
+    if int(counts.sum()) == len(counts):  # one row each, so that the kinds are the cells: no need to sort patients
+        kinds, times = np.eye(counts.shape[1], dtype=counts.dtype), counts.sum(axis=0)
+    else:
+        kinds, times = np.unique(counts, axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(times.sum(), times / times.sum(), size=resamples)
+    return drawn @ kinds
+
+
+def bootstrapped(
+    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES
+) -> list[Estimate]:
+    """Estimates of what can be told from counts alone, by the patient bootstrap (percentiles).
+
+    Parameters
+    ----------
+    statistic
+        (…, size) counts -> (…, k) numbers, NaN where one is not defined.
+    counts
+        (patients, size), as `patient_counts` gives them.
+    """
+    values = statistic(counts.sum(axis=0, keepdims=True))[0]
+    if len(counts) < 2:
+        return [of_one_patient(float(value)) for value in values]
+    drawn = statistic(resampled_counts(counts, seed=seed, resamples=resamples))
+    return [percentiles(float(v), d) for v, d in zip(values, drawn.T, strict=True)]
+
+
+def of_one_patient(value: float) -> Estimate:
+    """A number whose interval nothing tells."""
+    if np.isnan(value):
+        return undefined("the rows that it would be taken of are missing")
+    return Estimate(value, None, None, "all rows are of one patient: no interval")
+
+
+def percentiles(value: float, drawn: np.ndarray) -> Estimate:
+    """An estimate from bootstrap draws, NaN among them where a resample left the number undefined."""
+    if np.isnan(value):
+        return undefined("the rows that it would be taken of are missing")
+    whole = drawn[~np.isnan(drawn)]
+    method = "patient bootstrap, percentiles, 95 %"
+    if len(whole) < len(drawn):
+        method += f", {len(whole)} of {len(drawn)} resamples in which it is defined"
+    if len(whole) < 0.5 * len(drawn):
+        return Estimate(value, None, None, f"{method}: too few for an interval")
+    low, high = np.quantile(whole, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    return Estimate(value, low, high, method)
+
+
+def patient_draws(patients: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> "list[np.ndarray]":
+    """Rows of patients drawn with replacement, for statistics that counts do not tell."""
+    whose = np.unique(patients, return_inverse=True)[1]
+    order = np.argsort(whose, kind="stable")
+    rows_of = np.split(order, np.cumsum(np.bincount(whose))[:-1])
+    rng = np.random.default_rng(seed)
+    return [np.concatenate([rows_of[p] for p in rng.integers(len(rows_of), size=len(rows_of))])
+            for _ in range(resamples)]  # fmt: skip
+
+
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "Estimate",
+    "Z",
+    "bootstrapped", "of_one_patient",
+    "patient_counts",
+    "patient_draws",
+    "percentiles",
+    "proportion",
+    "resampled_counts",
+    "undefined",
+]  # fmt: skip

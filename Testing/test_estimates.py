@@ -1,0 +1,90 @@
+"""Intervals against other people's code, and against what repeated samples show."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
+from GTRStagingLib.estimates import (
+    Estimate,
+    bootstrapped,
+    patient_counts,
+    patient_draws,
+    percentiles,
+    proportion,
+    resampled_counts,
+    undefined,
+)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (1, 7), (221, 239), (500, 1000)])
+def test_a_share_of_patients_has_wilsons_interval(hits, n):
+    found = proportion(np.arange(n) < hits, np.arange(n))
+    low, high = proportion_confint(hits, n, method="wilson")
+    assert (found.value, found.low, found.high) == pytest.approx((hits / n, low, high), abs=1e-12)
+    assert found.method == "Wilson, 95 %"
+
+
+def test_a_share_of_rows_that_come_in_identical_pairs_is_that_of_the_patients():
+    hits = np.arange(60) < 40
+    once, twice = proportion(hits, np.arange(60)), proportion(np.repeat(hits, 2), np.repeat(np.arange(60), 2))
+    assert (twice.value, twice.low, twice.high) == pytest.approx((once.value, once.low, once.high), abs=0.003)
+    assert "clustered" in twice.method
+
+
+def test_all_right_in_clusters_is_as_sure_as_their_number_allows():
+    found = proportion(np.ones(30, bool), np.repeat(np.arange(10), 3))
+    assert found.low == pytest.approx(proportion_confint(10, 10, method="wilson")[0])
+
+
+def test_no_rows_and_one_patient_say_why():
+    assert proportion(np.zeros(0, bool), np.zeros(0, int)) == undefined("no rows")
+    one = proportion(np.array([True, False]), np.zeros(2, int))
+    assert (one.value, one.low) == (0.5, None)
+    assert "one patient" in one.method
+
+
+def test_counts_tell_rows_of_each_patient_in_each_cell():
+    counts = patient_counts(np.array([0, 2, 2, 1]), 3, np.array([7, 7, 9, 7]))
+    assert counts.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+def test_resampled_counts_have_the_distribution_of_the_bootstrap_over_patients():
+    rng = np.random.default_rng(1)
+    cells, whose = rng.integers(4, size=90), rng.integers(30, size=90)
+    counts = patient_counts(cells, 4, whose)
+    drawn = resampled_counts(counts, seed=0, resamples=4000)
+    index = np.random.default_rng(2).integers(len(counts), size=(4000, len(counts)))
+    expected = counts[index].sum(axis=1)
+    np.testing.assert_allclose(drawn.mean(axis=0), counts.sum(axis=0), rtol=0.02)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(expected.T), atol=0.12 * np.cov(expected.T).max())
+
+
+def test_a_bootstrapped_share_is_near_wilsons():
+    hits = np.arange(200) % 3 == 0
+    counts = patient_counts(hits.astype(int), 2, np.arange(200))
+    (found,) = bootstrapped(lambda c: (c[..., 1] / c.sum(axis=-1))[..., None], counts, seed=0)
+    exact = proportion(hits, np.arange(200))
+    assert (found.value, found.low, found.high) == pytest.approx((exact.value, exact.low, exact.high), abs=0.01)
+
+
+def test_draws_of_patients_bring_all_their_rows():
+    whose = np.array([0, 1, 0, 2])
+    for rows in patient_draws(whose, seed=0, resamples=20):
+        times = np.bincount(rows, minlength=4)
+        assert times[0] == times[2]
+        assert times[0] + times[1] + times[3] == 3
+
+
+def test_draws_in_which_nothing_is_defined_are_told():
+    some = percentiles(1.0, np.array([0.9, np.nan, 1.1, 1.0]))
+    assert "3 of 4 resamples" in some.method
+    few = percentiles(1.0, np.array([np.nan, np.nan, 1.1]))
+    assert (few.value, few.low) == (1.0, None)
+    assert percentiles(float("nan"), np.ones(3)).value is None
+
+
+def test_texts():
+    assert Estimate(0.92468, 0.8841, 0.95183, "").text() == "0.925 (0.884 to 0.952)"
+    assert Estimate(0.92468, 0.8841, 0.95183, "").text(1, percent=True) == "92.5 % (88.4 to 95.2)"
+    assert Estimate(1.0, None, None, "").text() == "1.000 (no interval)"
+    assert undefined("x").text() == "not defined"

@@ -1,0 +1,99 @@
+"""Areas under the ROC curve against pROC's and scikit-learn's."""
+
+import numpy as np
+import pytest
+from golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from GTRStagingLib import roc
+
+REFERENCE = golden("discrimination")
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_area_variance_and_paired_test_are_those_of_proc(stage):
+    true, whose = stages(FIRST) == stage, patients(FIRST)
+    one, other = (roc.area(true, probabilities(FIRST, model)[:, stage]) for model in "pq")
+    expected = REFERENCE["areas"][f"T{stage + 1}"]
+    assert one.value == pytest.approx(expected["auc"], abs=1e-10)
+    assert other.value == pytest.approx(expected["other"], abs=1e-10)
+    assert roc.standard_error(one.influence, whose) ** 2 == pytest.approx(expected["variance"], rel=1e-8)
+    difference, p = roc.difference(one, other, whose)
+    assert p == pytest.approx(expected["p"], rel=1e-7)
+    assert difference.low < difference.value < difference.high
+    assert (difference.low > 0 or difference.high < 0) == (p < 0.05)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_the_clustered_variance_is_obuchowskis_but_for_its_small_sample_factors(stage):
+    found = roc.area(stages(ROWS) == stage, probabilities(ROWS)[:, stage])
+    expected = REFERENCE["clustered_variance"][f"T{stage + 1}"]
+    assert roc.standard_error(found.influence, patients(ROWS)) ** 2 == pytest.approx(expected, rel=0.005)
+    # and it is another one than that of independent rows
+    assert roc.standard_error(found.influence, np.arange(len(ROWS))) ** 2 != pytest.approx(expected, rel=0.01)
+
+
+def test_twice_the_rows_of_the_same_patients_say_no_more():
+    true, scores = stages(FIRST) == 2, probabilities(FIRST)[:, 2]
+    once = roc.estimate(roc.area(true, scores), patients(FIRST))
+    twice = roc.estimate(roc.area(np.tile(true, 2), np.tile(scores, 2)), np.tile(patients(FIRST), 2))
+    assert twice.value == pytest.approx(once.value)
+    assert twice.high - twice.low == pytest.approx(once.high - once.low, rel=0.01)
+    assert "clustered by patient" in twice.method
+
+
+def test_macro_and_micro_are_scikit_learns():
+    true, said = stages(ROWS), probabilities(ROWS)
+    said = said / said.sum(axis=1, keepdims=True)
+    areas = roc.stage_areas(true, said)
+    assert roc.macro(areas).value == pytest.approx(roc_auc_score(true, said, multi_class="ovr"), abs=1e-12)
+    expected = roc_auc_score(true, said, multi_class="ovr", average="micro")
+    assert roc.micro(true, said).value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_their_variance_is_that_of_repeated_samples(average):
+    rng = np.random.default_rng(5)
+    values, variances = [], []
+    for _ in range(400):
+        true = rng.integers(4, size=120)
+        said = rng.dirichlet(np.ones(4), size=120) + 0.35 * np.eye(4)[true]
+        said /= said.sum(axis=1, keepdims=True)
+        found = roc.macro(roc.stage_areas(true, said)) if average == "macro" else roc.micro(true, said)
+        values.append(found.value)
+        variances.append(roc.standard_error(found.influence, np.arange(120)) ** 2)
+    assert np.mean(variances) == pytest.approx(np.var(values, ddof=1), rel=0.2)
+
+
+def test_ties_count_half():
+    assert roc.area(np.array([True, False]), np.array([0.3, 0.3])).value == 0.5
+    true, rounded = stages(FIRST) == 2, probabilities(FIRST)[:, 2].round(1)
+    assert roc.area(true, rounded).value == pytest.approx(roc_auc_score(true, rounded), abs=1e-12)
+
+
+def test_what_is_not_defined_says_why():
+    assert roc.area(np.ones(3, bool), np.arange(3.0)) is None
+    missing = roc.estimate(None, np.arange(3))
+    assert (missing.value, missing.low) == (None, None)
+    assert "missing" in missing.method
+    perfect = roc.estimate(roc.area(np.array([1, 1, 0, 0], bool), np.array([0.9, 0.8, 0.2, 0.1])), np.arange(4))
+    assert (perfect.value, perfect.low, perfect.high) == (1.0, None, None)
+    assert "perfectly" in perfect.method
+    of_one_patient = roc.estimate(roc.area(np.array([1, 0, 1, 0], bool), np.array([0.9, 0.8, 0.2, 0.1])), np.zeros(4))
+    assert of_one_patient.low is None
+    assert roc.macro([None, None, None, None]) is None
+
+
+def test_the_curve_is_scikit_learns_and_stays_so_when_thinned():
+    true, scores = stages(ROWS) == 1, probabilities(ROWS)[:, 1]
+    false_rate, true_rate, _ = roc_curve(true, scores, drop_intermediate=False)
+    np.testing.assert_allclose(roc.curve(true, scores), np.column_stack([false_rate, true_rate]))
+    rng = np.random.default_rng(0)
+    many = rng.random(20_000) < 0.3
+    scores = rng.normal(size=20_000) + many
+    thin = roc.curve(many, scores)
+    assert len(thin) <= roc.POINTS_OF_A_CURVE
+    assert tuple(thin[0]) == (0, 0)
+    assert tuple(thin[-1]) == (1, 1)
+    trapezia = np.diff(thin[:, 0]) * (thin[1:, 1] + thin[:-1, 1]) / 2
+    assert trapezia.sum() == pytest.approx(roc.area(many, scores).value, abs=1e-3)
