@@ -1,0 +1,321 @@
+"""Does the attention lie on the tumour, over a cohort: each measure by stage, against chance, and over the stages.
+
+Means draw patients. Tests take one value a patient, the mean of its rows, because these are not independent. A measure
+that `batch` left undefined is NaN here; it is counted, and left out. The p-values are not corrected for their number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau, permutation_test, wilcoxon
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.estimates import Estimate, bootstrapped, proportion, undefined
+from GTRStagingLib.stages import TStage
+
+K = len(TStage)
+ALL = "all"
+SHARES = ("pointing_hit",)
+"""Measures that are yes or no, so that their mean is a proportion."""
+PERMUTATIONS = 9999
+MOST_PERMUTED = 20_000
+"""Patients above which permuting is left to the normal approximation."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One measure in some rows.
+
+    Attributes
+    ----------
+    n, n_undefined
+        Rows with the measure and without; they add up to all.
+    median, q1, q3
+        None without rows.
+    mean
+        With a patient bootstrap; for a measure that is yes or no, Wilson's interval.
+    """
+
+    n: int
+    n_undefined: int
+    median: float | None
+    q1: float | None
+    q3: float | None
+    mean: Estimate
+
+
+@dataclass(frozen=True)
+class AgainstChance:
+    """Dice minus the Dice that chance would give in the same slice.
+
+    Attributes
+    ----------
+    n
+        Rows with both.
+    difference
+        The mean difference.
+    test, p
+        Wilcoxon's signed-rank test, two-sided; where `p` is None, `test` says why.
+    """
+
+    n: int
+    difference: Estimate
+    test: str
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Whether a measure grows or falls with the stage (Jonckheere 1954, Biometrika 41:133).
+
+    Attributes
+    ----------
+    n
+        Values, one a patient.
+    statistic
+        J, the pairs of values from two stages in which the higher stage has the higher value, ties counting half.
+    share
+        J of all such pairs: 0.5 is no trend, more is growth.
+    test, p
+        Normal approximation corrected for ties, two-sided; where `p` is None, `test` says why.
+    permutation_test, p_permutation
+        The stages permuted among the patients.
+    """
+
+    n: int
+    statistic: float | None
+    share: float | None
+    test: str
+    p: float | None
+    permutation_test: str
+    p_permutation: float | None
+
+
+@dataclass(frozen=True)
+class AttentionStudy:
+    """Attention over a cohort.
+
+    Attributes
+    ----------
+    measures
+        Measure -> 'all', 'T1' .. 'T4' -> its distribution.
+    against_chance
+        'all', 'T1' .. 'T4'; empty where `dice` and `chance_dice` are not both there.
+    trends
+        Measure -> its trend over the stages.
+    """
+
+    n_rows: int
+    n_patients: int
+    measures: Mapping[str, Mapping[str, Distribution]]
+    against_chance: Mapping[str, AgainstChance]
+    trends: Mapping[str, Trend]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def attention(
+    stages: np.ndarray, measures: Mapping[str, np.ndarray], patients: np.ndarray, *, seed: int = 0
+) -> AttentionStudy:
+    """Measures of agreement between attention and ROI, by true stage.
+
+    Parameters
+    ----------
+    stages
+        (n,) 0..3.
+    measures
+        Name, as in the columns that `batch` writes (dice, chance_dice, iou, hd95_mm, …), -> (n,) numbers, NaN where the
+        measure is not defined.
+    patients
+        (n,) whole numbers that tell patients apart.
+    seed
+        Of the bootstrap and of the permutations.
+
+    Raises
+    ------
+    InputError
+        If there is no measure or no row, a measure has other than one number a row, or an infinite one.
+    """
+    values = {name: np.asarray(column, dtype=float) for name, column in measures.items()}
+    _check(stages, values, patients)
+    return AttentionStudy(
+        n_rows=len(stages),
+        n_patients=len(np.unique(patients)),
+        measures={name: _by_stage(name, column, stages, patients, seed) for name, column in values.items()},
+        against_chance=_against_chance(values, stages, patients, seed),
+        trends={name: trend(column, stages, patients, seed=seed) for name, column in values.items()},
+    )
+
+
+def trend(values: np.ndarray, stages: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Trend:
+    """The Jonckheere-Terpstra test of (n,) values, NaN among them left out, over T1..T4.
+
+    J is Kendall's S in another unit, 2 J = S + pairs, so that its normal approximation with the correction for ties is
+    that of Kendall's tau, which scipy has.
+    """
+    ranked, one_each = _one_a_patient(values, patients * K + stages)
+    levels = one_each % K
+    sizes = np.bincount(levels, minlength=K)
+    pairs = (len(levels) ** 2 - int((sizes**2).sum())) / 2
+    reason = ""
+    if len(levels) < 3:
+        reason = f"{len(levels)} patients with a value, fewer than three"
+    elif pairs == 0:
+        reason = "fewer than two stages have values"
+    if reason:
+        return Trend(len(levels), None, None, f"not defined: {reason}", None, f"not defined: {reason}", None)
+    statistic = float(_jonckheere(ranked, levels))
+    if (ranked == ranked[0]).all():
+        reason = "not defined: every value is the same"
+        return Trend(len(levels), statistic, statistic / pairs, reason, None, reason, None)
+    test = "Jonckheere-Terpstra, normal approximation with ties, over " + ", ".join(
+        str(stage) for stage in TStage if sizes[stage]
+    )
+    if len(np.unique(one_each // K)) < len(one_each):
+        test += "; a patient with rows of several stages counts once in each"
+    p = float(kendalltau(levels, ranked, method="asymptotic").pvalue)
+    permuted, p_permuted = f"left out above {MOST_PERMUTED} patients", None
+    if len(levels) <= MOST_PERMUTED:
+        permuted, p_permuted = _permuted(ranked, levels, seed)
+    return Trend(len(levels), statistic, statistic / pairs, test, p, permuted, p_permuted)
+
+
+def _jonckheere(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """(…,) J of (n,) values whose stages are (…, n)."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # of each run of equal values
+    is_level = (levels[..., order, None] == np.arange(K)).astype(float)
+    tied = np.add.reduceat(is_level, starts, axis=-2)
+    below = np.cumsum(tied, axis=-2) - tied / 2  # ties count half
+    of_lower_level = np.cumsum(below, axis=-1)[..., :-1]
+    result: np.ndarray = (tied[..., 1:] * of_lower_level).sum(axis=(-2, -1))
+    return result
+
+
+def _permuted(values: np.ndarray, levels: np.ndarray, seed: int) -> tuple[str, float]:
+    def statistic(permuted: np.ndarray, axis: int = -1) -> np.ndarray:
+        return _jonckheere(values, np.moveaxis(permuted, axis, -1))
+
+    found = permutation_test(
+        (levels,),
+        statistic,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        batch=max(1, 500_000 // len(levels)),
+        random_state=np.random.default_rng(seed),
+    )
+    drawn = len(found.null_distribution)
+    every = drawn != PERMUTATIONS  # scipy takes all of them where they are no more than were asked for
+    kind = f"all {drawn} permutations" if every else f"{drawn} random permutations"
+    return f"{kind} of the stages among the patients", float(found.pvalue)
+
+
+def _against_chance(
+    values: Mapping[str, np.ndarray], stages: np.ndarray, patients: np.ndarray, seed: int
+) -> dict[str, AgainstChance]:
+    if not {"dice", "chance_dice"} <= values.keys():
+        return {}
+    above = values["dice"] - values["chance_dice"]
+    means = _means(above, stages, patients, seed)
+    found = {}
+    for name, rows in _groups(stages).items():
+        test, p = _signed_rank(_one_a_patient(above[rows], patients[rows])[0])
+        found[name] = AgainstChance(int(np.count_nonzero(~np.isnan(above[rows]))), means[name], test, p)
+    return found
+
+
+def _signed_rank(differences: np.ndarray) -> tuple[str, float | None]:
+    """Wilcoxon's test of one difference a patient; zeros are left out, as he did."""
+    differences = differences[differences != 0]
+    if len(differences) < 2:
+        return "not defined: fewer than two patients differ from chance", None
+    ties = len(np.unique(np.abs(differences))) < len(differences)
+    method = "exact" if len(differences) <= 50 and not ties else "approx"
+    p = float(wilcoxon(differences, method=method).pvalue)
+    how = "exact" if method == "exact" else "normal approximation"
+    return f"Wilcoxon signed-rank test of {len(differences)} patients' means, {how}", p
+
+
+def _by_stage(
+    name: str, values: np.ndarray, stages: np.ndarray, patients: np.ndarray, seed: int
+) -> dict[str, Distribution]:
+    there = ~np.isnan(values)
+    groups = {group: rows & there for group, rows in _groups(stages).items()}
+    if name in SHARES:
+        means = {group: proportion(values[rows] > 0, patients[rows]) for group, rows in groups.items()}
+    else:
+        means = _means(values, stages, patients, seed)
+    found = {}
+    for group, everyone in _groups(stages).items():
+        rows = groups[group]
+        n = int(np.count_nonzero(rows))
+        q1, median, q3 = np.quantile(values[rows], [0.25, 0.5, 0.75]).tolist() if n else (None, None, None)
+        found[group] = Distribution(n, int(np.count_nonzero(everyone)) - n, median, q1, q3, means[group])
+    return found
+
+
+def _means(values: np.ndarray, stages: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Estimate]:
+    """The mean of each group with its interval, from the patients' sums and numbers of rows."""
+    whose = np.unique(patients, return_inverse=True)[1]
+    groups = {name: rows & ~np.isnan(values) for name, rows in _groups(stages).items()}
+    numbers = np.stack([np.bincount(whose, weights=rows) for rows in groups.values()], axis=1)
+    sums = np.stack([np.bincount(whose, weights=np.where(rows, values, 0)) for rows in groups.values()], axis=1)
+
+    def mean(both: np.ndarray) -> np.ndarray:
+        total, number = np.split(both, 2, axis=-1)
+        with np.errstate(invalid="ignore"):
+            result: np.ndarray = total / number
+        return result
+
+    found = dict(zip(groups, bootstrapped(mean, np.hstack([sums, numbers]), seed=seed), strict=True))
+    for name, of_patient in zip(groups, (numbers > 0).sum(axis=0).tolist(), strict=True):
+        if of_patient == 0:
+            found[name] = undefined("no row has a value")
+        elif of_patient == 1:
+            found[name] = Estimate(found[name].value, None, None, "all rows are of one patient: no interval")
+    return found
+
+
+def _groups(stages: np.ndarray) -> dict[str, np.ndarray]:
+    return {ALL: np.full(len(stages), True), **{str(stage): stages == stage for stage in TStage}}
+
+
+def _one_a_patient(values: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each key's values, NaN left out, and the keys.
+
+    Rounded, so that what is equal in a table ties, whatever the last bit of a sum says.
+    """
+    there = ~np.isnan(values)
+    which, whose, times = np.unique(keys[there], return_inverse=True, return_counts=True)
+    return (np.bincount(whose, weights=values[there], minlength=len(which)) / times).round(12), which
+
+
+def _check(stages: np.ndarray, values: Mapping[str, np.ndarray], patients: np.ndarray) -> None:
+    if not values or not len(stages) or len(stages) != len(patients):
+        raise InputError(
+            f"{len(values)} measures, {len(stages)} stages, {len(patients)} patients; expected a measure or more, and "
+            "one stage and one patient a row."
+        )
+    if not np.issubdtype(stages.dtype, np.integer) or not 0 <= stages.min() <= stages.max() < K:
+        raise InputError(
+            f"Stages {np.unique(stages)[:9].tolist()}; expected whole numbers 0 to {K - 1} for T1 to T{K}."
+        )
+    for name, column in values.items():
+        if column.shape != stages.shape:
+            raise InputError(f"{name} of shape {column.shape}; expected {stages.shape}, one number a row.")
+        if np.isinf(column).any():
+            row = int(np.flatnonzero(np.isinf(column))[0])
+            raise InputError(f"{name}, row {row}: {column[row]}; expected a number, or NaN where it is not defined.")
+        other = column[~np.isnan(column) & (column != 0) & (column != 1)]
+        if name in SHARES and len(other):
+            raise InputError(
+                f"{name}: {other[0]:g} is among its values; expected 0, 1, or NaN where it is not defined."
+            )
+
+
+__all__ = ["AgainstChance", "AttentionStudy", "Distribution", "Trend", "attention", "trend"]

@@ -1,0 +1,519 @@
+"""Readers and models on the same rows: who is right more often, and what the model's help does to a reader.
+
+Every test is paired. Where a patient has several rows, these are not independent: intervals draw patients, the test of
+accuracies adds up within patients, and McNemar's test, which knows no patients, only stands beside it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2
+
+from GTRStagingLib import roc
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.estimates import (
+    Estimate,
+    bootstrapped,
+    patient_counts,
+    percentiles,
+    proportion,
+    resampled_counts,
+    undefined,
+)
+from GTRStagingLib.extras import required
+from GTRStagingLib.metrics import AGREEMENT, agreement
+from GTRStagingLib.stages import TStage
+
+K = len(TStage)
+PHASES = ("unaided", "aided")
+ALL = "all readers"
+KAPPAS = ("kappa_linear", "kappa_quadratic")
+ONE_PATIENT = "all rows are of one patient: no interval"
+Areas = Mapping[str, roc.Area | None]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a person or a model said.
+
+    Attributes
+    ----------
+    predicted
+        (n,) whole numbers, stages 0..3.
+    probabilities
+        (n, 4), where there are any.
+
+    Raises
+    ------
+    InputError
+        If a stage is out of range, or the probabilities are none.
+    """
+
+    name: str
+    predicted: np.ndarray
+    probabilities: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        _check_stages(f"Stages of {self.name}", self.predicted)
+        if self.probabilities is None:
+            return
+        shape, expected = self.probabilities.shape, (len(self.predicted), K)
+        if shape != expected:
+            raise InputError(f"Probabilities of {self.name} of shape {shape}; expected {expected}, one row a reading.")
+        off = ~((self.probabilities >= 0) & (np.abs(self.probabilities.sum(axis=1, keepdims=True) - 1) < 0.01))
+        if off.any():
+            row = int(np.flatnonzero(off.any(axis=1))[0])
+            raise InputError(
+                f"Probabilities of {self.name}, row {row}: {self.probabilities[row].tolist()}; expected four that sum "
+                "to 1. Leave out the rows that have none, for every reader alike."
+            )
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Rows by whether each of two readings is right; the four add up to all of them."""
+
+    both_right: int
+    only_first: int
+    only_second: int
+    both_wrong: int
+
+    @property
+    def n(self) -> int:
+        """All rows."""
+        return self.both_right + self.only_first + self.only_second + self.both_wrong
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second, and a test of it.
+
+    Attributes
+    ----------
+    measure
+        accuracy, kappa_linear, kappa_quadratic, auc_macro, auc_T1 .. auc_T4.
+    test
+        How `p` was found, or why there is none.
+    p, p_holm
+        Two-sided; and corrected (Holm 1979) for all tests of the same `family`.
+    """
+
+    first: str
+    second: str
+    measure: str
+    estimate: Estimate
+    test: str
+    p: float | None
+    family: str
+    p_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two readers.
+
+    Attributes
+    ----------
+    differences
+        Accuracy's comes twice where patients repeat: tested by patient, then by McNemar as if they did not.
+    """
+
+    first: str
+    second: str
+    crossing: Crossing
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Readers side by side.
+
+    Attributes
+    ----------
+    readers
+        Name -> accuracy, kappa_linear, kappa_quadratic and, where there are probabilities, auc_macro.
+    pairs
+        Every two of them, in the order given.
+    """
+
+    n_rows: int
+    n_patients: int
+    readers: Mapping[str, Mapping[str, Estimate]]
+    pairs: tuple[Pair, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Phases:
+    """A reader without and with the model's help.
+
+    Attributes
+    ----------
+    gains
+        Aided minus unaided, tested by patient; where patients repeat, McNemar's test of the rows as well.
+    against_model
+        Model minus unaided and model minus aided, likewise; empty without a model.
+    by_stage
+        True stage -> rows by whether the reader was right unaided (first) and aided (second): `only_second` were
+        gained, `only_first` lost.
+    """
+
+    reader: str
+    unaided: Estimate
+    aided: Estimate
+    gains: tuple[Difference, ...]
+    against_model: tuple[Difference, ...]
+    by_stage: Mapping[str, Crossing]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The model's row of the table: accuracy, and the share of each true stage that it finds."""
+
+    name: str
+    accuracy: Estimate
+    by_stage: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ReaderStudy:
+    """The two-phase study as one table.
+
+    Attributes
+    ----------
+    rows
+        One a reader, and the last of all their readings together, whose clusters are the patients. That row is of
+        these readers: it says nothing of others, as a model with random readers would.
+    fleiss
+        'unaided' and 'aided' -> Fleiss' kappa between the readers.
+    """
+
+    n_rows: int
+    n_patients: int
+    rows: tuple[Phases, ...]
+    model: Alone | None
+    fleiss: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def phase_columns(columns: Iterable[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Columns of a two-phase study by their names.
+
+    Returns
+    -------
+    tuple
+        Reader -> its (unaided, aided) columns, for names such as `reader1_unaided` and `Reader 1 aided`; and the
+        columns that lack their partner.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for column in columns:
+        if match := re.fullmatch(r"(.+?)[ _.-]+(unaided|aided)", column.strip(), re.IGNORECASE):
+            found.setdefault(match[1], {})[match[2].lower()] = column
+    pairs = {name: (two["unaided"], two["aided"]) for name, two in found.items() if len(two) == 2}
+    return pairs, [column for name, two in found.items() if name not in pairs for column in two.values()]
+
+
+def compare(stages: np.ndarray, readers: Sequence[Reader], patients: np.ndarray, *, seed: int = 0) -> Comparison:
+    """Every two readers of the same rows.
+
+    Parameters
+    ----------
+    stages
+        (n,) the truth, 0..3.
+    patients
+        (n,) whole numbers that tell patients apart.
+    seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two readers, two of one name, or other than one reading a row.
+    """
+    _check(stages, readers, patients)
+    if len(readers) < 2:
+        raise InputError(f"{len(readers)} reader to compare; expected two or more on the same rows.")
+    areas = {one.name: _areas(stages, one) for one in readers}
+    pairs = list(combinations(readers, 2))
+    found = _holm([_differences(stages, *two, areas, patients, seed) for two in pairs])
+    return Comparison(
+        n_rows=len(stages),
+        n_patients=len(np.unique(patients)),
+        readers={one.name: _of_one(stages, one, areas[one.name], patients, seed) for one in readers},
+        pairs=tuple(
+            Pair(a.name, b.name, _crossing(a.predicted == stages, b.predicted == stages), differences)
+            for (a, b), differences in zip(pairs, found, strict=True)
+        ),
+    )
+
+
+def reader_study(
+    stages: np.ndarray,
+    phases: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    model: Reader | None,
+    patients: np.ndarray,
+    *,
+    seed: int = 0,
+) -> ReaderStudy:
+    """Readers without and with the model's help, and the model by itself.
+
+    Parameters
+    ----------
+    stages
+        (n,) the truth, 0..3.
+    phases
+        Reader -> (n,) stages that it gave unaided, and aided.
+    patients
+        (n,) whole numbers that tell patients apart.
+
+    Raises
+    ------
+    InputError
+        If there is no reader, one is called as the row of all, or there is other than one reading a row.
+    """
+    if not phases or ALL in phases:
+        raise InputError(f"Readers {list(phases)}; expected one or more, none of them called '{ALL}'.")
+    readings = [
+        Reader(f"{name}, {phase}", one) for name, two in phases.items() for phase, one in zip(PHASES, two, strict=True)
+    ]
+    _check(stages, readings if model is None else [*readings, model], patients)
+
+    said = np.stack([np.stack(two) for two in phases.values()], axis=1)  # (2, readers, n)
+    rows = [_phases(name, stages, said[:, [i]], patients, model, seed) for i, name in enumerate(phases)]
+    rows.append(_phases(ALL, stages, said, patients, model, seed))
+    corrected = _holm([(*row.gains, *row.against_model) for row in rows])
+    return ReaderStudy(
+        n_rows=len(stages),
+        n_patients=len(np.unique(patients)),
+        rows=tuple(
+            replace(row, gains=tests[: len(row.gains)], against_model=tests[len(row.gains) :])
+            for row, tests in zip(rows, corrected, strict=True)
+        ),
+        model=None if model is None else _alone(stages, model, patients),
+        fleiss={phase: fleiss(said[i], patients, seed=seed) for i, phase in enumerate(PHASES)},
+    )
+
+
+def fleiss(readings: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Estimate:
+    """Fleiss' kappa between readers who all saw every row (Fleiss 1971, Psychol Bull 76:378), by the patient bootstrap.
+
+    Counted here, not by statsmodels, so that all resamples are one product of matrices.
+
+    Parameters
+    ----------
+    readings
+        (readers, n) stages 0..3.
+    """
+    times = len(readings)
+    if times < 2:
+        return undefined("one reader agrees with nobody")
+    votes = (readings[..., None] == np.arange(K)).sum(axis=0)  # (n, 4) readers for each stage
+    kinds, which = np.unique(votes, axis=0, return_inverse=True)
+    agreeing = (kinds * (kinds - 1)).sum(axis=1) / (times * (times - 1))
+    if (votes == times).all(axis=0).any():
+        return undefined("every reading is of one stage")
+
+    def kappa(counts: np.ndarray) -> np.ndarray:
+        total = counts.sum(axis=-1)
+        expected = ((counts @ kinds / (times * total[..., None])) ** 2).sum(axis=-1)
+        with np.errstate(invalid="ignore"):
+            return np.asarray((counts @ agreeing / total - expected) / (1 - expected))[..., None]
+
+    counts = patient_counts(which.ravel(), len(kinds), patients)
+    return _of_several(bootstrapped(kappa, counts, seed=seed)[0], len(counts))
+
+
+def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: np.ndarray) -> tuple[float | None, str]:
+    """McNemar's test of (n,) bool, where a patient has several rows (Obuchowski 1998, Stat Med 17:1495).
+
+    Of the tests there are for this, the one of the very difference that is reported, in which every row weighs the
+    same. With one row a patient it is McNemar's chi-square, uncorrected, times (patients - 1) / patients.
+
+    Returns
+    -------
+    tuple
+        Two-sided p-value, None where it is not defined; and what was done.
+    """
+    whose = np.unique(patients, return_inverse=True)[1]
+    net = np.bincount(whose, weights=first.astype(float) - second)
+    if len(net) < 2:
+        return None, "not defined: all rows are of one patient"
+    if not net.any():
+        return None, "not defined: in no patient is one right more often than the other"
+    statistic = net.sum() ** 2 / (len(net) / (len(net) - 1) * (net**2).sum())
+    return float(chi2.sf(statistic, 1)), "McNemar's test clustered by patient (Obuchowski)"
+
+
+def _phases(
+    name: str, stages: np.ndarray, said: np.ndarray, patients: np.ndarray, model: Reader | None, seed: int
+) -> Phases:
+    """Of (2, readers, n) stages, unaided and aided."""
+    times = said.shape[1]
+    truth, patients = np.tile(stages, times), np.tile(patients, times)
+    unaided, aided = ((f"{name}, {phase}", said[i].ravel() == truth) for i, phase in enumerate(PHASES))
+    # The readers are corrected for each other; all of them together are one question, asked once.
+    whom = ALL if name == ALL else "each reader"
+    against = []
+    if model is not None:
+        alone = (model.name, np.tile(model.predicted, times) == truth)
+        for phase, other in zip(PHASES, (unaided, aided), strict=True):
+            against += _of_accuracy(alone, other, patients, f"model against {whom}, {phase}", seed)
+    return Phases(
+        reader=name,
+        unaided=proportion(unaided[1], patients),
+        aided=proportion(aided[1], patients),
+        gains=tuple(_of_accuracy(aided, unaided, patients, f"gain of {whom}", seed)),
+        against_model=tuple(against),
+        by_stage={str(s): _crossing(unaided[1][truth == s], aided[1][truth == s]) for s in TStage},
+    )
+
+
+def _alone(stages: np.ndarray, model: Reader, patients: np.ndarray) -> Alone:
+    right = model.predicted == stages
+    each = {str(s): proportion(right[stages == s], patients[stages == s]) for s in TStage}
+    return Alone(model.name, proportion(right, patients), each)
+
+
+def _of_one(stages: np.ndarray, one: Reader, areas: Areas, patients: np.ndarray, seed: int) -> dict[str, Estimate]:
+    counts = patient_counts(stages * K + one.predicted, K * K, patients)
+    told = dict(zip(AGREEMENT, bootstrapped(agreement, counts, seed=seed), strict=True))
+    kappas = {name: _of_several(told[name], len(counts)) for name in KAPPAS}
+    found = {"accuracy": proportion(one.predicted == stages, patients), **kappas}
+    if areas:
+        found["auc_macro"] = roc.estimate(areas["auc_macro"], patients)
+    return found
+
+
+def _areas(stages: np.ndarray, one: Reader) -> Areas:
+    if one.probabilities is None:
+        return {}
+    each = roc.stage_areas(stages, one.probabilities)
+    return {"auc_macro": roc.macro(each), **{f"auc_{s}": area for s, area in zip(TStage, each, strict=True)}}
+
+
+def _differences(
+    stages: np.ndarray, first: Reader, second: Reader, areas: Mapping[str, Areas], patients: np.ndarray, seed: int
+) -> list[Difference]:
+    one_right, other_right = ((reader.name, reader.predicted == stages) for reader in (first, second))
+    found = _of_accuracy(one_right, other_right, patients, "accuracy", seed)
+    found += _of_kappas(stages, first, second, patients, seed)
+    one, other = areas[first.name], areas[second.name]
+    clustered = ", clustered by patient" if len(np.unique(patients)) < len(patients) else ""
+    for measure in one if other else ():
+        estimate, p = roc.difference(one[measure], other[measure], patients)
+        family = "macro AUC" if measure == "auc_macro" else "AUC of each stage"
+        test = estimate.method if p is None else f"DeLong's paired test{clustered}"
+        found.append(Difference(first.name, second.name, measure, estimate, test, p, family))
+    return found
+
+
+def _of_accuracy(
+    first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], patients: np.ndarray, family: str, seed: int
+) -> list[Difference]:
+    """The difference of two accuracies, given as names and (n,) bool; with two tests where patients repeat."""
+    (one, one_right), (other, other_right) = first, second
+    table = _crossing(one_right, other_right)
+
+    def difference(counts: np.ndarray) -> np.ndarray:
+        return np.asarray((counts[..., [2]] - counts[..., [1]]) / counts.sum(axis=-1, keepdims=True))
+
+    counts = patient_counts(2 * one_right + other_right, 4, patients)
+    estimate = _of_several(bootstrapped(difference, counts, seed=seed)[0], len(counts))
+    exact = required("statsmodels.stats.contingency_tables", "Comparisons of readers need", "evaluate").mcnemar(
+        [[table.both_right, table.only_first], [table.only_second, table.both_wrong]], exact=True
+    )
+    mcnemar = Difference(one, other, "accuracy", estimate, "McNemar's test, exact", float(exact.pvalue), family)
+    if len(counts) == table.n:
+        return [mcnemar]
+    p, test = clustered_mcnemar(one_right, other_right, patients)
+    warned = f"{mcnemar.test}, as if rows were independent, which a patient's are not"
+    beside = replace(mcnemar, test=warned, family=f"{family}, rows as if independent")
+    return [replace(mcnemar, test=test, p=p), beside]
+
+
+def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, patients: np.ndarray, seed: int) -> list[Difference]:
+    places = [AGREEMENT.index(name) for name in KAPPAS]
+
+    def difference(counts: np.ndarray) -> np.ndarray:
+        """(…, 64) counts of (true, first, second) -> (…, 2)."""
+        cells = counts.reshape(*counts.shape[:-1], K, K, K)
+        one, other = (agreement(cells.sum(axis=axis).reshape(*counts.shape[:-1], K * K)) for axis in (-1, -2))
+        return np.asarray((one - other)[..., places])
+
+    counts = patient_counts((stages * K + first.predicted) * K + second.predicted, K**3, patients)
+    values = difference(counts.sum(axis=0))
+    draws = difference(resampled_counts(counts, seed=seed))
+    found = []
+    for name, value, drawn in zip(KAPPAS, values.tolist(), draws.T, strict=True):
+        estimate = _of_several(percentiles(value, drawn), len(counts))
+        p, test = None, estimate.method
+        if estimate.low is not None:
+            p, test = _bootstrap_p(drawn[~np.isnan(drawn)]), "patient bootstrap: where its interval would touch 0"
+        found.append(Difference(first.name, second.name, name, estimate, test, p, name))
+    return found
+
+
+def _bootstrap_p(drawn: np.ndarray) -> float:
+    """Two-sided: twice the share of draws on the lesser side of 0, never below what their number can tell."""
+    least = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
+    return float(min(1.0, 2 * (least + 1) / (len(drawn) + 1)))
+
+
+def _of_several(found: Estimate, patients: int) -> Estimate:
+    """The estimate, but without an interval where all rows are one patient's: nothing could be drawn."""
+    return found if patients > 1 or found.value is None else Estimate(found.value, None, None, ONE_PATIENT)
+
+
+def _crossing(first: np.ndarray, second: np.ndarray) -> Crossing:
+    cells = (first & second, first & ~second, ~first & second, ~first & ~second)
+    return Crossing(*(int(np.count_nonzero(cell)) for cell in cells))
+
+
+def _holm(groups: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]]:
+    """The same groups, their p-values corrected within each family; a test that is not defined counts for nothing."""
+    multiple = required("statsmodels.stats.multitest", "Comparisons of readers need", "evaluate")
+    families: dict[str, list[float]] = {}
+    for one in chain.from_iterable(groups):
+        if one.p is not None:
+            families.setdefault(one.family, []).append(one.p)
+    # Taken out again in the order in which they were put in.
+    holm = {name: iter(multiple.multipletests(values, method="holm")[1].tolist()) for name, values in families.items()}
+    return [tuple(one if one.p is None else replace(one, p_holm=next(holm[one.family])) for one in group)
+            for group in groups]  # fmt: skip
+
+
+def _check(stages: np.ndarray, readers: Sequence[Reader], patients: np.ndarray) -> None:
+    _check_stages("True stages", stages)
+    if not len(stages) or len(stages) != len(patients):
+        raise InputError(f"{len(stages)} stages, {len(patients)} patients; expected one each a row, in one or more.")
+    names = [one.name for one in readers]
+    if len(set(names)) < len(names):
+        raise InputError(f"Readers {names}; expected a name of its own for each.")
+    for one in readers:
+        if len(one.predicted) != len(stages):
+            raise InputError(
+                f"{one.name} has {len(one.predicted)} readings of {len(stages)} rows; expected one a row. Leave out "
+                "the rows that a reader has not read, for every reader alike."
+            )
+
+
+def _check_stages(whose: str, values: np.ndarray) -> None:
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"{whose}: {values.dtype} of shape {values.shape}; expected (n,) whole numbers 0 to {K - 1}.")
+    if len(values) and not 0 <= values.min() <= values.max() < K:
+        met = values[(values < 0) | (values >= K)][0]
+        raise InputError(f"{whose}: {met} is among them; expected 0 to {K - 1} for T1 to T{K}.")
+
+
+__all__ = ["ALL", "Alone", "Comparison", "Crossing", "Difference", "Pair", "Phases", "Reader", "ReaderStudy",
+           "clustered_mcnemar", "compare", "fleiss", "phase_columns", "reader_study"]  # fmt: skip
