@@ -1,0 +1,348 @@
+"""The commands `gtrstaging nomogram fit | predict | draw | show | list`."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+if TYPE_CHECKING:
+    from GTRStagingLib.nomogram import Nomogram, Reading, Term
+
+SHOWN = 5
+"""Rows that could not be read, and warnings of rows, that are printed."""
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands to those of `gtrstaging`."""
+    actions = commands.add_parser("nomogram", help="fit, use, draw and show nomograms").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    _add_fit(actions)
+    predict = actions.add_parser(
+        "predict",
+        help="the four probabilities of a patient, or of a table's",
+        description="What a nomogram says stands beside the network's stage, and never replaces it. "
+        + RESEARCH_USE_ONLY,
+    )
+    predict.set_defaults(run=_predict, parser=predict)
+    predict.add_argument("nomogram", metavar="NAME|FILE")
+    predict.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE",
+                         help="one for each term, as in size_cm=4; 'reference' leaves a term out")  # fmt: skip
+    predict.add_argument("--json", action="store_true", help="print the reading, and nothing else, as JSON")
+    predict.add_argument("--table", type=Path, metavar="FILE", help="a column for each term that --set does not give; "
+                         "with --out")  # fmt: skip
+    predict.add_argument("--out", type=Path, metavar="FILE", help="the table and nomogram_T1..T4, nomogram_stage")
+    draw = actions.add_parser("draw", help="draw a nomogram, and a patient on it")
+    draw.set_defaults(run=_draw)
+    draw.add_argument("nomogram", metavar="NAME|FILE")
+    draw.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .svg or .pdf")
+    draw.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE", help="mark this patient")
+    show = actions.add_parser("show", help="print a nomogram's terms, and how it was fitted")
+    show.set_defaults(run=_show)
+    show.add_argument("nomogram", metavar="NAME|FILE")
+    show.add_argument("--json", action="store_true", help="print the nomogram's file, and nothing else")
+    actions.add_parser("list", help="the nomograms at hand").set_defaults(run=_list)
+
+
+def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    fit = actions.add_parser(
+        "fit",
+        help="fit a nomogram to a table of patients",
+        description="Fit a proportional-odds model, test what it assumes, and validate it by the bootstrap. "
+        + RESEARCH_USE_ONLY,
+    )
+    fit.set_defaults(run=_fit)
+    fit.add_argument("table", type=Path, help="CSV or Parquet: stage (T1..T4), patient_id, the predictors")
+    fit.add_argument("--on", nargs="+", required=True, metavar="COLUMN", help="predictors: numbers, or a few texts")
+    fit.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    fit.add_argument("--name", help="of the nomogram (default: the file's)")
+    for option, what in (
+        ("--reference", "the level that the others of a choice are told against (default: the most frequent)"),
+        ("--label", "how people read a predictor"),
+        ("--unit", "of a number"),
+    ):
+        fit.add_argument(option, type=_pair, nargs="+", action="extend", default=[], metavar="COLUMN=TEXT", help=what)
+    fit.add_argument("--split", metavar="NAME", help="take only the rows with this in the column split, as in train")
+    fit.add_argument("--radscore", type=Path, metavar="FILE", help="the fitted Rad-score that made the column radscore")
+    fit.add_argument("--resamples", type=_count, default=200, help="of the bootstrap (default: %(default)s)")
+    fit.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name.strip() and equals and value.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r}; expected NAME=VALUE, as in size_cm=4")
+    return name.strip(), value.strip()
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number, 1 or more")
+    return int(text)
+
+
+def _once(pairs: Sequence[tuple[str, str]], option: str) -> dict[str, str]:
+    twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+    if twice:
+        raise InputError(f"{option} gives {', '.join(twice)} twice; expected each once.")
+    return dict(pairs)
+
+
+# -- fit -----------------------------------------------------------------------------------------------------------
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from GTRStagingLib.nomogram import save
+    from GTRStagingLib.nomogram_fit import Wording, fit_nomogram
+    from GTRStagingLib.tables import read_table
+
+    if options.out.suffix.lower() != ".json":
+        raise InputError(f"--out {options.out}; expected a name that ends in .json.")
+    references, labels, units = (
+        _once(getattr(options, option), f"--{option}") for option in ("reference", "label", "unit")
+    )
+    wordings = {
+        name: Wording(labels.get(name), units.get(name, ""), references.get(name))
+        for name in {**references, **labels, **units}
+    }
+    fitted = fit_nomogram(
+        read_table(options.table),
+        options.on,
+        name=options.name or options.out.stem,
+        wordings=wordings,
+        split=options.split,
+        radscore=None if options.radscore is None else _json_object(options.radscore),
+        seed=options.seed,
+        resamples=options.resamples,
+    )
+    save(fitted, options.out)
+    _print_nomogram(fitted)
+    print(f"Written: {options.out}. Use it: gtrstaging nomogram predict {options.out} --set ...")
+    print(RESEARCH_USE_ONLY)
+
+
+def _json_object(path: Path) -> Mapping[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); expected a fitted Rad-score.") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: {type(data).__name__}; expected a fitted Rad-score (`gtrstaging radscore fit`).")
+    return data
+
+
+# -- show ----------------------------------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> None:
+    from GTRStagingLib.nomogram import available, load
+
+    for name, path in available().items():
+        try:
+            print(f"{name:<20}  {load(path).source}")
+        except InputError as error:
+            print(f"{name:<20}  DAMAGED: {error}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from GTRStagingLib.nomogram import load
+
+    nomogram = load(options.nomogram)
+    if options.json:
+        print(json.dumps(nomogram.to_json(), indent=2, allow_nan=False))
+        return
+    _print_nomogram(nomogram)
+    print(RESEARCH_USE_ONLY)
+
+
+def _print_nomogram(nomogram: "Nomogram") -> None:
+    print(f"{nomogram.name}: {nomogram.source}\n")
+    print(f"{'Term':<36}{'coefficient':>12}{'odds ratio':>12}  {'95 % interval':<18}p")
+    found = {(row["term"], row["level"]): row for row in nomogram.record.get("coefficients", ())}
+    for term in nomogram.terms:
+        name = f"{term.name} ({term.label}{', ' + term.unit if term.unit else ''})"
+        if term.is_choice:
+            print(name)
+            for level, coefficient in term.levels.items():
+                said = "  (reference)" if level == term.reference else ""
+                _print_effect(f"  {level}{said}", coefficient, found.get((term.name, level)))
+        else:
+            _print_effect(name, term.coefficient, found.get((term.name, None)))
+    thresholds = ", ".join(f"{theta:.4f}" for theta in nomogram.thresholds)
+    print(f"\nThresholds    {thresholds} (log odds of T1, of T2 or less, of T3 or less, where the terms sum to 0)")
+    if nomogram.record:
+        _print_record(nomogram.record)
+    print()
+    _print_warnings(nomogram.warnings)
+
+
+def _print_effect(name: str, coefficient: float | None, row: Mapping[str, Any] | None) -> None:
+    from math import exp
+
+    if coefficient is None:
+        print(f"{name:<36}{'not on record':>24}")
+        return
+    line = f"{name:<36}{coefficient:>12.4f}{exp(coefficient):>12.3f}"
+    if row is not None:
+        ratio = row["odds_ratio"]
+        interval = f"{ratio['low']:.3f} to {ratio['high']:.3f}"
+        line += f"  {interval:<18}{'<0.0001' if row['p'] < 0.0001 else format(row['p'], '.4f')}"
+    print(line)
+
+
+def _print_record(record: Mapping[str, Any]) -> None:
+    """How it was fitted; a record that somebody else wrote may lack any of it."""
+    if rows := record.get("rows"):
+        print(f"Rows          {rows['in_table']} in {record['table']}: {rows['used']} used, {rows['incomplete']} "
+              f"incomplete, {rows['of_another_split']} of another split")  # fmt: skip
+        stages = ", ".join(f"{stage} {count}" for stage, count in record["stages"].items())
+        print(f"Patients      {record['patients']}, {record['patients_are']}; rows by stage: {stages}")
+    if "covariance" in record:
+        print(f"Covariance    {record['covariance']}")
+    if ratio := record.get("likelihood_ratio"):
+        print(f"Fit           chi2 = {ratio['chi2']:.2f}, df {ratio['df']}, p = {ratio['p']:.3g}: {ratio['method']}")
+    if odds := record.get("proportional_odds"):
+        print(f"Proportional  {_test(odds['omnibus'])}")
+        for name, test in odds["terms"].items():
+            print(f"{'':<14}{name}: {_test(test)}")
+    if inflation := record.get("variance_inflation"):
+        shown = ", ".join(
+            f"{name} {'not defined' if one['gvif_1_df'] is None else format(one['gvif_1_df'], '.2f')}"
+            for name, one in inflation.items()
+        )
+        print(f"Inflation     {shown} (generalised, to the power of 1 / df)")
+    if validation := record.get("validation"):
+        print(f"Validation    {validation['method']}")
+        for name, index in validation.items():
+            if isinstance(index, dict):
+                corrected = "not defined" if index["corrected"] is None else f"{index['corrected']:.3f}"
+                print(f"{'':<14}{name}: {index['apparent']:.3f}, corrected {corrected}")
+
+
+def _test(test: Mapping[str, Any]) -> str:
+    if test["chi2"] is None:
+        return str(test["method"])
+    return f"{test['method']}, chi2 = {test['chi2']:.2f}, df {test['df']}, p = {test['p']:.3g}"
+
+
+def _print_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"WARNING  {warning}")
+
+
+# -- predict and draw ----------------------------------------------------------------------------------------------
+
+
+def _predict(options: argparse.Namespace) -> int:
+    if options.table is None and options.set is None:
+        options.parser.error("expected --set TERM=VALUE ..., or --table FILE")
+    if (options.table is None) != (options.out is None) or (options.table is not None and options.json):
+        options.parser.error("--table goes with --out, and --json without them")
+    from GTRStagingLib.nomogram import load
+
+    nomogram = load(options.nomogram)
+    values = _values(nomogram, options.set or [])
+    if options.table is not None:
+        return _predict_table(nomogram, options.table, options.out, values)
+    reading = nomogram.read(values)
+    if options.json:
+        print(json.dumps(reading.to_json(), indent=2, allow_nan=False))
+    else:
+        _print_reading(nomogram, reading)
+    return 0
+
+
+def _values(nomogram: "Nomogram", pairs: Sequence[tuple[str, str]]) -> dict[str, str | float]:
+    return {name: _value(nomogram.term(name), text) for name, text in _once(pairs, "--set").items()}
+
+
+def _value(term: "Term", text: str) -> str | float:
+    """A number of a number's term; what is none, the term itself complains of."""
+    if term.is_choice:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _print_reading(nomogram: "Nomogram", reading: "Reading") -> None:
+    print(f"{nomogram.name}: {nomogram.source}\n")
+    print(f"{'Factor':<28}{'value':>14}{'points':>9}{'log odds of a higher stage':>29}")
+    for term in nomogram.terms:
+        value = reading.values[term.name]
+        shown = value if isinstance(value, str) else f"{value:g} {term.unit}".strip()
+        print(f"{term.label:<28}{shown:>14}{reading.points[term.name]:>9.1f}{reading.contributions[term.name]:>+29.3f}")
+    print(f"{'Total':<42}{reading.total_points:>9.1f}")
+    print("Log odds are told against a number's typical value, and against the reference of a choice.\n")
+    for stage in TStage:
+        print(f"P({stage})    {reading.probabilities[stage]:.4f}")
+    print(f"\nNomogram's stage  {reading.stage}: beside the network's stage, never in its place")
+    _print_warnings(reading.warnings)
+    print(RESEARCH_USE_ONLY)
+
+
+def _predict_table(nomogram: "Nomogram", source: Path, target: Path, fixed: Mapping[str, str | float]) -> int:
+    """Rows that cannot be read keep their place, with empty cells; the exit code is 1 where there are any."""
+    from GTRStagingLib.tables import read_table, write_table
+
+    table = read_table(source)
+    added = [*(f"nomogram_{stage}" for stage in TStage), "nomogram_stage"]
+    if absent := [t.name for t in nomogram.terms if t.name not in table.columns and t.name not in fixed]:
+        raise InputError(
+            f"{source.name} has no column {', '.join(absent)}; expected one for each term of {nomogram.name}. Give one "
+            f"value for all rows, as in --set {absent[0]}=reference, which leaves the term out."
+        )
+    if there := [name for name in added if name in table.columns]:
+        raise InputError(f"{source.name} already has {', '.join(there)}; expected a table without. Take them out.")
+    readings = [_read_row(nomogram, row, fixed) for row in table.rows]
+    columns: dict[str, list[str | float | None]] = {name: [row[name] for row in table.rows] for name in table.columns}
+    for stage in TStage:
+        columns[f"nomogram_{stage}"] = [None if isinstance(r, str) else r.probabilities[stage] for r in readings]
+    columns["nomogram_stage"] = [None if isinstance(r, str) else str(r.stage) for r in readings]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_table(target, columns)
+    unread = [(number, r) for number, r in zip(table.numbers, readings, strict=True) if isinstance(r, str)]
+    for number, reason in unread[:SHOWN]:
+        print(f"row {number}: {reason}")
+    if len(unread) > SHOWN:
+        print(f"and {len(unread) - SHOWN} more")
+    print(f"{len(readings)} rows: {len(readings) - len(unread)} read, {len(unread)} not. Written: {target}")
+    said = Counter(w for r in readings if not isinstance(r, str) for w in r.warnings if w not in nomogram.warnings)
+    _print_warnings([*nomogram.warnings, *(f"{w} ({n} rows)" for w, n in said.most_common(SHOWN))])
+    if len(said) > SHOWN:
+        print(f"WARNING  and {len(said) - SHOWN} more of single rows.")
+    print(RESEARCH_USE_ONLY)
+    return 1 if unread else 0
+
+
+def _read_row(nomogram: "Nomogram", row: Mapping[str, str | None], fixed: Mapping[str, str | float]) -> "Reading | str":
+    """What it says of a row, or why it cannot say anything."""
+    values = dict(fixed)
+    for term in nomogram.terms:
+        if term.name not in fixed:
+            text = row[term.name]
+            if text is None:
+                return f"{term.name}: no value"
+            values[term.name] = _value(term, text)
+    try:
+        return nomogram.read(values)
+    except InputError as error:
+        return str(error)
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from GTRStagingLib.nomogram import load
+    from GTRStagingLib.nomogram_drawing import draw
+
+    nomogram = load(options.nomogram)
+    reading = None if options.set is None else nomogram.read(_values(nomogram, options.set))
+    draw(nomogram, options.out, reading=reading)
+    print(f"Written: {options.out}")
+    _print_warnings(nomogram.warnings if reading is None else reading.warnings)
+    print(RESEARCH_USE_ONLY)

@@ -1,0 +1,410 @@
+"""A nomogram on paper: a ruler for each predictor, one for their sum, and one for the probability of each stage.
+
+P(T1) falls and P(T4) rises with the points, so that each value stands once on its ruler; P(T2) and P(T3) rise and then
+fall: their values stand twice, on both sides of a highest one that is marked, under the curve itself.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from GTRStagingLib import extras
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import whole_file
+from GTRStagingLib.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = (".pdf", ".png", ".svg")
+DPI = 200
+PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""What a ruler of probabilities is marked with, where it reaches so far."""
+
+WIDTH = 11.3
+LEFT, RIGHT = 2.65, 10.95
+"""Inches: of an A4 page on its side, less the printer's margin; where rulers begin and end."""
+
+TALL, LOW = 0.65, 0.53
+"""Inches from one ruler to the next: of probabilities, and of all others."""
+
+RIDGE = 0.38
+"""Inches that a probability of 1 is high."""
+
+INK, SOFT, PALE, DARK, MARK = "#1a1a1a", "#5c5c5c", "#c3d4e8", "#5b84b1", "#b3400a"
+NAME, TICK, NOTE = 10.5, 8.5, 8.0
+_LINE = 0.155
+_HEADER = 1.05
+_TO_EDGE = 180
+"""Letters of a note from the left edge to the right one."""
+
+
+def draw(nomogram: Nomogram, path: Path, *, reading: Reading | None = None) -> None:
+    """Write the drawing as PNG, SVG or PDF, by the path's ending; whole or not at all.
+
+    Parameters
+    ----------
+    reading
+        A patient's, to be marked.
+
+    Raises
+    ------
+    InputError
+        If the ending is another, no term weighs anything, or matplotlib is not installed.
+    """
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise InputError(f"{path.name}; expected a name that ends in {', '.join(KINDS)}. Rename it.")
+    drawn = figure(nomogram, reading=reading)
+    about = {
+        ".png": {"Description": RESEARCH_USE_ONLY},
+        ".svg": {"Description": RESEARCH_USE_ONLY, "Title": f"Nomogram {nomogram.name}", "Date": None},
+        ".pdf": {"Subject": RESEARCH_USE_ONLY, "Title": f"Nomogram {nomogram.name}", "CreationDate": None},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rc_context = extras.required("matplotlib", "Drawings need", "report").rc_context
+    # The salt makes an SVG's ids, and with them the file, the same each time.
+    with rc_context({"svg.hashsalt": nomogram.name}), whole_file(path) as stream:
+        drawn.savefig(stream, format=kind[1:], dpi=DPI, metadata=about[kind])
+
+
+def figure(nomogram: Nomogram, *, reading: Reading | None = None) -> "Figure":
+    """The drawing as a matplotlib figure with an Agg canvas; lengths on it are inches."""
+    if not nomogram.points_per_unit:
+        raise InputError(f"No term of {nomogram.name} weighs anything on record; expected one at least. Fill them in.")
+    agg = extras.required("matplotlib.backends.backend_agg", "Drawings need", "report")
+    figures = extras.required("matplotlib.figure", "Drawings need", "report")
+    footer = _footer(nomogram, reading)
+    rulers = len(nomogram.terms) + 2
+    height = _HEADER + rulers * LOW + len(TStage) * TALL + 0.3 + _LINE * len(footer)
+    drawn = figures.Figure(figsize=(WIDTH, height), facecolor="white")
+    agg.FigureCanvasAgg(drawn)
+    axes = drawn.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, WIDTH), ylim=(0, height))
+    axes.axis("off")
+    _Sheet(nomogram, reading, axes, height).fill(footer)
+    return drawn
+
+
+# -- where things lie ----------------------------------------------------------------------------------------------
+
+
+def total_points(nomogram: Nomogram) -> float:
+    """The most that all terms together can give."""
+    return sum(high - low for low, high in (t.weights_of_range() for t in nomogram.terms)) * nomogram.points_per_unit
+
+
+def probability_at(nomogram: Nomogram, points: float) -> tuple[float, float, float, float]:
+    """T1..T4 at a total of points: what the lower rulers are made from."""
+    return nomogram.probabilities(nomogram.base + points / nomogram.points_per_unit)
+
+
+@dataclass(frozen=True)
+class StageRuler:
+    """The ruler of one stage's probability.
+
+    Attributes
+    ----------
+    ticks
+        (points, probability) of `PROBABILITIES` within reach, by points: one on each side of `highest`.
+    highest
+        (points, probability) of the highest value, where it lies between the ends; None where the ruler is one-way.
+    """
+
+    stage: TStage
+    ticks: tuple[tuple[float, float], ...]
+    highest: tuple[float, float] | None
+
+
+def stage_ruler(nomogram: Nomogram, stage: TStage) -> StageRuler:
+    """Solve for the points at which a stage has the marked probabilities."""
+    end = total_points(nomogram)
+
+    def probability(points: float) -> float:
+        return probability_at(nomogram, points)[stage]
+
+    # Each of the four has one peak at most, so that the search between the ends finds it.
+    peak = float(minimize_scalar(lambda x: -probability(x), bounds=(0, end), method="bounded").x)
+    inside = 0.005 * end < peak < 0.995 * end
+    branches = [(0.0, peak), (peak, end)] if inside else [(0.0, end)]
+    ticks = {
+        (float(brentq(lambda x, p=p: probability(x) - p, low, high)), p)
+        for low, high in branches
+        for p in PROBABILITIES
+        if (probability(low) - p) * (probability(high) - p) < 0
+    }
+    return StageRuler(stage, tuple(sorted(ticks)), (peak, probability(peak)) if inside else None)
+
+
+# -- the sheet -----------------------------------------------------------------------------------------------------
+
+
+class _Sheet:
+    """The rulers, from top to bottom; `y` is where the next one goes."""
+
+    def __init__(self, nomogram: Nomogram, reading: Reading | None, axes: "Axes", height: float) -> None:
+        self.nomogram, self.reading, self.axes = nomogram, reading, axes
+        self.height = height
+        self.y = height - _HEADER
+        self.end = total_points(nomogram)
+
+    def fill(self, footer: list[tuple[str, str, str]]) -> None:
+        self._title()
+        top = self.y
+        self._points()
+        for term in self.nomogram.terms:
+            self.y -= LOW
+            self._term(term, top)
+        self.y -= LOW
+        self._total()
+        if self.reading is not None:
+            stops = [self.y - 0.12 - step * TALL for step in range(1, len(TStage) + 1)]
+            self._guide(self.reading.total_points, self.end, *stops)
+        self.y -= 0.12
+        for stage in TStage:
+            self.y -= TALL
+            self._stage(stage)
+        self.y -= 0.42
+        for sentence, colour, weight in footer:
+            self.axes.text(0.35, self.y, sentence, size=NOTE, color=colour, weight=weight, va="top")
+            self.y -= _LINE
+
+    def _title(self) -> None:
+        name = self.nomogram.name
+        words = f"Nomogram {name if len(name) <= 50 else name[:49] + '…'}: T stage of gastric cancer"
+        self.axes.text(0.35, self.height - 0.35, words, size=14, weight="bold", color=INK, va="center")
+        how = (
+            "Go straight up from each value to its points, add them, and go straight down from the total to the four "
+            "probabilities."
+        )
+        self.axes.text(0.35, self.height - 0.63, how, size=NOTE + 1, color=SOFT, va="center")
+
+    # -- rulers ----------------------------------------------------------------------------------------------------
+
+    def _at(self, points: float, end: float) -> float:
+        return LEFT + (RIGHT - LEFT) * points / end
+
+    def _name(self, name: str, unit: str = "", said: str | None = None) -> None:
+        words = f"{name} ({unit})" if unit else name
+        size = NAME if len(wrap(words, 22)) <= 2 else NAME - 2
+        lines = wrap(words, 22 if size == NAME else 28)[:2]
+        shift = 0.5 * _LINE * (len(lines) - 1 + (said is not None))
+        for i, line in enumerate(lines):
+            self.axes.text(
+                0.35, self.y + shift - i * 1.1 * _LINE, line, size=size, color=INK, va="center", weight="bold"
+            )
+        if said is not None:
+            at = self.y + shift - 1.1 * _LINE * len(lines)
+            self.axes.text(0.35, at, said, size=TICK + 0.5, color=MARK, va="center")
+
+    def _line(self, x0: float, x1: float, **how: Any) -> None:
+        self.axes.plot([x0, x1], [self.y, self.y], color=how.pop("color", INK), linewidth=1.1, **how)
+
+    def _tick(self, x: float, label: str | None = None, *, long: float = 0.07, above: bool = False) -> None:
+        tip = self.y + (long if above else -long)
+        self.axes.plot([x, x], [self.y, tip], color=INK, linewidth=0.9 if label else 0.6)
+        if label:
+            self._label(x, tip + (0.03 if above else -0.03), label, above=above)
+
+    def _label(self, x: float, y: float, label: str, *, above: bool = False) -> None:
+        self.axes.text(x, y, label, size=TICK, color=INK, ha="center", va="bottom" if above else "top", zorder=6,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+
+    def _guide(self, points: float, end: float, *stops: float) -> None:
+        """A patient's mark here and at the `stops`, and a line between; beside the ruler where it does not reach."""
+        x = min(max(self._at(points, end), LEFT - 0.12), RIGHT + 0.12)
+        self.axes.plot([x, x], [self.y, stops[-1]], color=MARK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=4)
+        for y in (self.y, *stops):
+            self.axes.plot(x, y, "o", color=MARK, markersize=6.5, zorder=7)
+
+    def _points(self) -> None:
+        self._name("Points")
+        self._line(LEFT, RIGHT)
+        for points in range(0, POINTS + 1, 2):
+            round_one = points % 10 == 0
+            self._tick(
+                self._at(points, POINTS),
+                str(points) if round_one else None,
+                long=0.1 if round_one else 0.05,
+                above=True,
+            )
+
+    def _term(self, term: Term, top: float) -> None:
+        said = None
+        if self.reading is not None:
+            said = _value_in_words(term, self.reading)
+            if not (self.reading.values[term.name] == REFERENCE and _unknown(term)):
+                self._guide(self.reading.points[term.name], POINTS, top)
+        self._name(term.label, term.unit, said)
+        if _unknown(term):
+            self._line(LEFT, RIGHT, color=SOFT, linestyle=(0, (1, 3)))
+            self._aside("what it weighs is not on record: left out", LEFT + 0.25)
+        elif term.is_choice:
+            self._choice(term)
+        else:
+            self._number(term)
+
+    def _aside(self, words: str, x: float) -> None:
+        self.axes.text(x, self.y, words, size=TICK, color=SOFT, style="italic", va="center", zorder=6,
+                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
+
+    def _points_of(self, term: Term, weight: float) -> float:
+        return (weight - term.weights_of_range()[0]) * self.nomogram.points_per_unit
+
+    def _number(self, term: Term) -> None:
+        def x_of(value: float) -> float:
+            return self._at(self._points_of(term, term.weight(value)), POINTS)
+
+        ends = [x_of(value) for value in term.range]
+        self._line(*ends)
+        room = abs(ends[1] - ends[0])
+        major = _nice(*term.range, most=max(1, min(10, int(room / 0.5))))
+        for value in _between(major, 5, term.range) if room > 2 else []:
+            self._tick(x_of(value), long=0.04)
+        taken = -math.inf
+        for value in sorted(major, key=x_of):
+            label = _text(value)
+            free = x_of(value) - _width(label) / 2 > taken
+            self._tick(x_of(value), label if free else None)
+            if free:
+                taken = x_of(value) + _width(label) / 2 + 0.06
+        for value, x in zip(term.range, ends, strict=True):
+            if value not in major:
+                self._tick(x, long=0.04)
+
+    def _choice(self, term: Term) -> None:
+        known = {level: c for level, c in term.levels.items() if c is not None}
+        places = sorted((self._at(self._points_of(term, c), POINTS), level) for level, c in known.items())
+        self._line(places[0][0], places[-1][0])
+        # Below the line, above it, or in a second row below, where what does not fit either joins the one before.
+        rows: dict[str, list[tuple[float, str]]] = {"below": [], "above": [], "lower": []}
+        for x, level in places:
+            free = (r for r, there in rows.items() if not there or _right(there[-1]) < x - _width(level) / 2)
+            row = next(free, None)
+            if row is None:
+                last, before = rows["lower"].pop()
+                x, level, row = (last + x) / 2, f"{before}, {level}", "lower"
+            rows[row].append((x, level))
+        for x, level in places:
+            self._tick(x, above=(x, level) in rows["above"])
+        for drop, row in ((-0.1, "below"), (0.1, "above"), (-0.23, "lower")):
+            for x, level in rows[row]:
+                self._label(x, self.y + drop, level, above=row == "above")
+        if unknown := [level for level in term.levels if level not in known]:
+            until = max(places[-1][0], *(x + _width(level) / 2 for x, level in places)) + 0.25
+            self._aside(f"{', '.join(unknown)}: not on record", until)
+
+    def _total(self) -> None:
+        said = None if self.reading is None else f"{_text(self.reading.total_points, '.1f')} points"
+        self._name("Total points", said=said)
+        self._line(LEFT, RIGHT)
+        major = _nice(0, self.end, most=14)
+        for points in _between(major, 5, (0, self.end)):
+            self._tick(self._at(points, self.end), long=0.05)
+        for points in major:
+            self._tick(self._at(points, self.end), f"{points:g}", long=0.1)
+
+    def _stage(self, stage: TStage) -> None:
+        said = None if self.reading is None else f"{self.reading.probabilities[stage]:.3f}"
+        self._name(f"Probability of {stage}", said=said)
+        points = np.linspace(0, self.end, 601)
+        shares = np.array([probability_at(self.nomogram, one) for one in points])
+        x = np.array([self._at(one, self.end) for one in points])
+        high = self.y + RIDGE * shares[:, stage]
+        self.axes.fill_between(x, self.y, high, color=PALE, linewidth=0)
+        self.axes.fill_between(x, self.y, high, where=shares.argmax(axis=1) == stage, color=DARK, linewidth=0)
+        self.axes.plot(x, high, color=INK, linewidth=0.7)
+        self._line(LEFT, RIGHT)
+        ruler = stage_ruler(self.nomogram, stage)
+        placed: list[tuple[float, float]] = []
+        if ruler.highest is not None:
+            at, label = self._at(ruler.highest[0], self.end), f"highest {ruler.highest[1]:.2f}"
+            self.axes.plot([at, at], [self.y - 0.07, self.y + RIDGE * ruler.highest[1]], color=INK, linewidth=0.9)
+            self._label(at, self.y - 0.1, label)
+            placed.append((at - _width(label) / 2 - 0.06, at + _width(label) / 2 + 0.06))
+        if len(ruler.ticks) + len(placed) < 2:
+            for one in (0.0, self.end):
+                self._tick(self._at(one, self.end), f"{probability_at(self.nomogram, one)[stage]:.2g}")
+        # Round values first, so that it is the others that give way where it is narrow.
+        for one, probability in sorted(ruler.ticks, key=lambda tick: _rank(tick[1])):
+            at, label = self._at(one, self.end), f"{probability:g}"
+            left, right = at - _width(label) / 2 - 0.04, at + _width(label) / 2 + 0.04
+            free = all(right < a or left > b for a, b in placed)
+            self._tick(at, label if free else None, long=0.07 if free else 0.04)
+            if free:
+                placed.append((left, right))
+
+
+def _unknown(term: Term) -> bool:
+    """Whether nothing of it is on record."""
+    return all(c is None for c in (term.levels.values() if term.is_choice else [term.coefficient]))
+
+
+def _right(written: tuple[float, str]) -> float:
+    """Where the next label may begin."""
+    x, label = written
+    return x + _width(label) / 2 + 0.1
+
+
+# -- small things --------------------------------------------------------------------------------------------------
+
+
+def _value_in_words(term: Term, reading: Reading) -> str:
+    value, points = reading.values[term.name], reading.points[term.name]
+    if value == REFERENCE:
+        return "left out" if _unknown(term) else f"left out: {_text(points, '.1f')} points"
+    return f"{value if term.is_choice else _text(float(value))}: {_text(points, '.1f')} points"
+
+
+def _rank(probability: float) -> int:
+    return 0 if probability in (0.5, 0.1, 0.9) else 1 if round(probability * 10, 6).is_integer() else 2
+
+
+def _nice(low: float, high: float, *, most: int) -> list[float]:
+    """Round numbers between two, `most` steps at the most."""
+    ticker = extras.required("matplotlib.ticker", "Drawings need", "report")
+    ticks = ticker.MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    slack = 1e-9 * (high - low)
+    return [round(float(t), 10) + 0.0 for t in ticks if low - slack <= t <= high + slack]
+
+
+def _between(major: list[float], parts: int, within: tuple[float, float]) -> list[float]:
+    """Where the small ticks go: each step in parts, out to the ends of the ruler."""
+    if len(major) < 2:
+        return []
+    step = (major[1] - major[0]) / parts
+    first, last = math.ceil((within[0] - major[0]) / step), math.floor((within[1] - major[0]) / step)
+    return [major[0] + i * step for i in range(first, last + 1) if i % parts]
+
+
+def _text(value: float, form: str = "g") -> str:
+    return format(value, form).replace("-", "−")
+
+
+def _width(text: str) -> float:
+    """Inches of a tick's label."""
+    paths = extras.required("matplotlib.textpath", "Drawings need", "report")
+    return float(paths.TextPath((0, 0), text, size=TICK).get_extents().width) / 72
+
+
+def _footer(nomogram: Nomogram, reading: Reading | None) -> list[tuple[str, str, str]]:
+    """Lines, each with its colour and weight."""
+    said = nomogram.warnings if reading is None else reading.warnings
+    lines = [
+        ("A curve shows how the probability goes with the points; it is dark where its stage is the most probable.",
+         SOFT, "normal"),
+        *((line, SOFT, "normal") for line in wrap(f"Source: {nomogram.source}", _TO_EDGE)),
+    ]  # fmt: skip
+    for warning in said:
+        lines += [(line, INK, "normal") for line in wrap(f"Warning: {warning}", _TO_EDGE)]
+    return [*lines, (RESEARCH_USE_ONLY, INK, "bold")]
+
+
+__all__ = ["KINDS", "PROBABILITIES", "StageRuler", "draw", "figure", "probability_at", "stage_ruler", "total_points"]

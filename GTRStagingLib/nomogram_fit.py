@@ -1,0 +1,310 @@
+"""From a table of patients to a nomogram: which rows, which columns, the fit, and all that was found out about it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from GTRStagingLib.cells import covariate_of
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Term
+from GTRStagingLib.ordinal import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
+from GTRStagingLib.ordinal_checks import RESAMPLES, brant, validate, variance_inflation
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables import Table
+
+STAGE, PATIENT, SPLIT = "stage", "patient_id", "split"
+MOST_LEVELS = 12
+"""Of a choice: a column of more different texts is no covariate, but a name or a remark."""
+
+RARE = 5
+"""Rows of a level, below which what it weighs is warned about."""
+
+ALPHA = 0.05
+INFLATED = 10.0
+"""A generalised variance inflation factor, to the power of 1 / df, above which terms tell nearly the same."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How people read a predictor, and the level that the others are told against."""
+
+    label: str | None = None
+    unit: str = ""
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """A column of the table, coded: a number as it is, a choice as a column for each level but the reference."""
+
+    name: str
+    wording: Wording
+    levels: tuple[str, ...]
+    coded: np.ndarray
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}={level}" for level in self.levels[1:]) if self.levels else (self.name,)
+
+    def term(self, coefficients: Sequence[float]) -> Term:
+        label = self.wording.label or self.name
+        if self.levels:
+            weights = dict(zip(self.levels, (0.0, *coefficients), strict=True))
+            return Term(self.name, label, levels=weights, reference=self.levels[0])
+        values = self.coded[:, 0]
+        return Term(self.name, label, self.wording.unit, coefficients[0],
+                    range=(float(values.min()), float(values.max())), typical=float(values.mean()))  # fmt: skip
+
+
+def fit_nomogram(
+    table: Table,
+    predictors: Sequence[str],
+    *,
+    name: str,
+    wordings: Mapping[str, Wording] | None = None,
+    split: str | None = None,
+    radscore: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Nomogram:
+    """Fit a proportional-odds model to a table's rows, and test and validate it.
+
+    Parameters
+    ----------
+    table
+        With a column `stage` (T1..T4), where patients have several rows `patient_id`, and the predictors. A column of
+        numbers is taken as numbers; one of texts, or one with a reference, as a choice.
+    split
+        Take only rows with this value in the column `split`.
+    radscore
+        The Rad-score, as plain data, whose standardised values the column `radscore` holds.
+    seed, resamples
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        If a column, a reference or a stage is not as it must be, or the model cannot be fitted.
+    """
+    wordings = {} if wordings is None else wordings
+    _require_columns(table, predictors, wordings, split, radscore)
+    chosen = [row for row in table.rows if split is None or row[SPLIT] == split]
+    needed = (STAGE, *((PATIENT,) if PATIENT in table.columns else ()), *predictors)
+    used = [row for row in chosen if all(row[column] is not None for column in needed)]
+    if not used:
+        raise InputError(
+            f"No row of {table.path.name} has all of {', '.join(needed)}"
+            f"{f' and {SPLIT} {split!r}' if split is not None else ''}; expected many. Fill them in."
+        )
+    coded = [_coded(name, [str(row[name]) for row in used], wordings.get(name, Wording())) for name in predictors]
+    whose = [row[PATIENT] for row in used] if PATIENT in table.columns else list(range(len(used)))
+    design = Design(
+        names=tuple(column for one in coded for column in one.columns),
+        columns=np.hstack([one.coded for one in coded]),
+        stages=_stages([str(row[STAGE]) for row in used]),
+        patients=np.unique(np.asarray(whose), return_inverse=True)[1],
+    )
+    fitted = fit(design)
+    where = _where(coded)
+    omnibus, each = brant(design, where)
+    inflation = variance_inflation(design, where)
+    warnings = _warnings(design, coded, omnibus, each, inflation)
+    record = {
+        "table": table.path.name,
+        "rows": {
+            "in_table": len(table.rows),
+            "of_another_split": len(table.rows) - len(chosen),
+            "incomplete": len(chosen) - len(used),
+            "used": len(used),
+        },
+        "split": split,
+        "missing": {column: sum(row[column] is None for row in chosen) for column in needed},
+        "patients": len(np.unique(design.patients)),
+        "patients_are": f"told apart by {PATIENT}" if PATIENT in table.columns else f"one a row: no {PATIENT}",
+        "stages": {str(t): int((design.stages == t).sum()) for t in TStage},
+        "events_per_parameter": {
+            "value": design.events_per_parameter,
+            "method": "patients of the rarest stage for each coefficient",
+        },
+        **_fit_record(fitted, coded),
+        "proportional_odds": {
+            "omnibus": omnibus.to_json(),
+            "terms": {term: test.to_json() for term, test in each.items()},
+        },
+        "variance_inflation": {
+            term: {"gvif": value, "df": len(where[term]), "gvif_1_df": _per_df(value, where[term])}
+            for term, value in inflation.items()
+        },
+        "validation": validate(fitted, seed=seed, resamples=resamples).to_json(),
+        "warnings": list(warnings),
+    }
+    t1, t2, t3 = fitted.thresholds.tolist()
+    return Nomogram(
+        name=name,
+        source=f"Fitted to {len(used)} rows of {record['patients']} patients of {table.path.name}"
+        f"{f', {SPLIT} {split}' if split is not None else ''}.",
+        thresholds=(t1, t2, t3),
+        terms=tuple(one.term(fitted.coefficients[where[one.name]].tolist()) for one in coded),
+        warnings=tuple(warnings),
+        record=record,
+        radscore=radscore,
+    )
+
+
+def _where(coded: Sequence[_Predictor]) -> dict[str, list[int]]:
+    """The indices of each predictor's columns."""
+    found, start = {}, 0
+    for one in coded:
+        found[one.name] = list(range(start, start + len(one.columns)))
+        start += len(one.columns)
+    return found
+
+
+# -- the table -----------------------------------------------------------------------------------------------------
+
+
+def _require_columns(
+    table: Table,
+    predictors: Sequence[str],
+    wordings: Mapping[str, Wording],
+    split: str | None,
+    radscore: Mapping[str, Any] | None,
+) -> None:
+    if not predictors or len(set(predictors)) < len(predictors):
+        raise InputError(f"Predictors {list(predictors)}; expected one or more columns, each once.")
+    wanted = [STAGE, *predictors, *([SPLIT] if split is not None else [])]
+    if absent := [column for column in wanted if column not in table.columns]:
+        raise InputError(
+            f"{table.path.name} has no column {', '.join(absent)}; expected them among {', '.join(table.columns)}. "
+            "Check the names."
+        )
+    if taken := {STAGE, PATIENT, SPLIT} & set(predictors):
+        raise InputError(f"{', '.join(sorted(taken))} as a predictor; expected covariates. Leave it out.")
+    if strange := [column for column in wordings if column not in predictors]:
+        raise InputError(
+            f"A label, unit or reference for {', '.join(strange)}; expected predictors: {', '.join(predictors)}."
+        )
+    if radscore is not None and RADSCORE not in predictors:
+        raise InputError(f"A Rad-score without the predictor {RADSCORE!r}; expected both, or neither.")
+
+
+def _stages(texts: Sequence[str]) -> np.ndarray:
+    names = [stage.name for stage in TStage]
+    if strange := sorted({text for text in texts if text not in names}):
+        raise InputError(
+            f"Stage {', '.join(strange[:5])}; expected one of {', '.join(names)}. Write them so, T4a and T4b as T4."
+        )
+    return np.array([names.index(text) for text in texts])
+
+
+def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
+    numbers = [_number(text) for text in texts]
+    if wording.reference is None and None not in numbers:
+        return _Predictor(name, wording, (), np.array(numbers, dtype=float)[:, None])
+    if wording.reference is None and any(number is not None for number in numbers):
+        strange = sorted({text for text, number in zip(texts, numbers, strict=True) if number is None})
+        raise InputError(
+            f"{name} has numbers and also {', '.join(map(repr, strange[:3]))}; expected numbers with a point, or "
+            f"texts. Correct these cells, or make it a choice with --reference {name}=LEVEL."
+        )
+    counts = Counter(texts)
+    reference = wording.reference if wording.reference is not None else counts.most_common(1)[0][0]
+    levels = sorted(counts, key=lambda level: (level != reference, level))
+    if reference not in counts:
+        raise InputError(f"Reference {reference!r} of {name}; expected one of its levels: {', '.join(sorted(counts))}.")
+    if REFERENCE in counts:
+        raise InputError(f"{name} has the level {REFERENCE!r}, which says that a term is left out; rename it.")
+    if wording.unit:
+        raise InputError(f"Unit {wording.unit!r} of {name}, which is a choice; expected a unit for numbers only.")
+    if not 2 <= len(levels) <= MOST_LEVELS:
+        raise InputError(
+            f"{name} has {len(levels)} different text(s), as in {levels[0]!r}; expected 2 to {MOST_LEVELS} levels. "
+            "Join levels, or leave the column out."
+        )
+    return _Predictor(
+        name, wording, tuple(levels), np.array([[t == level for level in levels[1:]] for t in texts], float)
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = covariate_of(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, float) else None
+
+
+# -- the record ----------------------------------------------------------------------------------------------------
+
+
+def _fit_record(fitted: OrdinalFit, coded: Sequence[_Predictor]) -> dict[str, Any]:
+    effects = iter(fitted.effects)
+    rows = []
+    for one in coded:
+        for level in one.levels[1:] or (None,):
+            effect = next(effects)
+            rows.append(
+                {
+                    "term": one.name,
+                    "level": level,
+                    "coefficient": effect.coefficient.to_json(),
+                    "standard_error": effect.standard_error,
+                    "odds_ratio": effect.odds_ratio.to_json(),
+                    "p": effect.p,
+                }
+            )
+    names = ("T1 | T2", "T2 | T3", "T3 | T4")
+    triples = zip(names, fitted.threshold_estimates, fitted.threshold_errors.tolist(), strict=True)
+    return {
+        "coefficients": rows,
+        "thresholds": [{"between": n, **e.to_json(), "standard_error": error} for n, e, error in triples],
+        "covariance": fitted.covariance_method,
+        "log_likelihood": fitted.log_likelihood,
+        "likelihood_ratio": fitted.likelihood_ratio.to_json(),
+        "nagelkerke_r2": fitted.nagelkerke_r2,
+    }
+
+
+def _per_df(value: float | None, which: Sequence[int]) -> float | None:
+    """A generalised factor on the scale of an ordinary one (Fox and Monette): to the power of 1 / df."""
+    return None if value is None else float(value ** (1 / len(which)))
+
+
+def _warnings(
+    design: Design,
+    coded: Sequence[_Predictor],
+    omnibus: ChiSquared,
+    each: Mapping[str, ChiSquared],
+    inflation: Mapping[str, float | None],
+) -> list[str]:
+    said = []
+    if design.events_per_parameter < FEW_EVENTS:
+        said.append(
+            f"Fitted to few patients: {min(design.patients_by_stage)} of the rarest stage for {len(design.names)} "
+            f"coefficients, {design.events_per_parameter:.1f} each where {FEW_EVENTS} are advised."
+        )
+    for one in coded:
+        for level, count in zip(one.levels[1:], one.coded.sum(axis=0), strict=False):
+            if count < RARE:
+                said.append(f"{one.name} {level}: {count:.0f} row(s), too few to tell what it weighs.")
+    broken = [f"{name} (p = {test.p:.2g})" for name, test in each.items() if test.p is not None and test.p < ALPHA]
+    if omnibus.p is None:
+        said.append(f"Whether the odds are proportional is {omnibus.method}.")
+    elif omnibus.p < ALPHA:
+        said.append(
+            f"The odds are not proportional (Brant's test, p = {omnibus.p:.2g}"
+            f"{', most of all in ' + ', '.join(broken) if broken else ''}): a predictor weighs differently between "
+            "early and late stages, and the nomogram averages that."
+        )
+    where = _where(coded)
+    for name, value in inflation.items():
+        scaled = _per_df(value, where[name])
+        if scaled is not None and scaled > INFLATED:
+            said.append(f"{name} tells nearly the same as the other predictors (variance inflation {scaled:.0f}).")
+    return said
+
+
+__all__ = ["ALPHA", "INFLATED", "MOST_LEVELS", "PATIENT", "RARE", "SPLIT", "STAGE", "Wording", "fit_nomogram"]

@@ -1,0 +1,357 @@
+"""The proportional-odds model: what it is fitted on, its fit, and its coefficients with their intervals.
+
+P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp = sum of coefficient times column. statsmodels fits it; it keeps every
+threshold but the first as the logarithm of its distance from the one before, and nobody sees them here but as what they
+are. Whether it may be believed is asked in `ordinal_checks`.
+"""
+
+import math
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.special import expit
+from scipy.stats import chi2, norm
+
+from GTRStagingLib import extras
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.estimates import Estimate, Z
+from GTRStagingLib.stages import TStage
+
+CUTS = len(TStage) - 1
+FEW_EVENTS = 10
+"""Patients of the rarest stage for each coefficient, below which a fit is warned about (Peduzzi et al. 1996)."""
+
+MODEL_BASED = "model-based (inverse of the observed information)"
+CLUSTERED = "sandwich, clustered by patient (Huber, White), without a correction for few clusters"
+
+_CONVERGED = 1e-9
+_STEPS = 40
+
+
+@dataclass(frozen=True)
+class ChiSquared:
+    """A chi-squared test; all numbers None where it is not defined, with the reason in `method`."""
+
+    chi2: float | None
+    df: int
+    p: float | None
+    method: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One coefficient.
+
+    Attributes
+    ----------
+    odds_ratio
+        Of a higher stage, for each unit of the column; Wald's interval.
+    p
+        Wald's, two-sided.
+    """
+
+    name: str
+    coefficient: Estimate
+    standard_error: float
+    odds_ratio: Estimate
+    p: float
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a model is fitted on.
+
+    Attributes
+    ----------
+    names
+        Of the columns.
+    columns
+        (n, p) numbers: no constant among them, and none that the others tell.
+    stages
+        (n,) 0..3, each of them present.
+    patients
+        (n,) whole numbers that tell patients apart.
+
+    Raises
+    ------
+    InputError
+        If no such model can be fitted; it says which column or stage is in the way.
+    """
+
+    names: tuple[str, ...]
+    columns: np.ndarray
+    stages: np.ndarray
+    patients: np.ndarray
+
+    def __post_init__(self) -> None:
+        n, p = self.columns.shape
+        if p == 0 or p != len(self.names) or n != len(self.stages) or n != len(self.patients):
+            raise InputError(
+                f"{n} rows of {p} columns, {len(self.names)} names, {len(self.stages)} stages, {len(self.patients)} "
+                "patients; expected one name a column, one stage and patient a row."
+            )
+        if n <= p + CUTS:
+            raise InputError(f"{n} rows for {p + CUTS} parameters; expected many more. Give fewer predictors.")
+        if not np.isfinite(self.columns).all():
+            raise InputError("A predictor is not finite; expected numbers. Leave rows with missing values out.")
+        if strange := sorted(set(self.stages.tolist()) - set(range(len(TStage)))):
+            raise InputError(f"Stage {strange[0]}; expected 0 to {len(TStage) - 1}, for T1 to T4.")
+        if absent := [str(t) for t in TStage if not (self.stages == t).any()]:
+            raise InputError(
+                f"No row of {', '.join(absent)} among the {n} that can be used; expected all four stages. Add such "
+                "patients: a nomogram of fewer stages would tell nothing of them."
+            )
+        for name, column in zip(self.names, self.columns.T, strict=True):
+            if np.ptp(column) == 0:
+                raise InputError(f"{name} is {column[0]:g} in all rows; expected it to differ. Leave it out.")
+        self._require_full_rank()
+
+    def _require_full_rank(self) -> None:
+        scaled = self.standardised
+        for i in range(1, len(self.names)):
+            rest, *_ = np.linalg.lstsq(scaled[:, :i], scaled[:, i], rcond=None)
+            if np.abs(scaled[:, i] - scaled[:, :i] @ rest).max() < 1e-8:
+                told = [name for name, c in zip(self.names, rest, strict=False) if abs(c) > 1e-6]
+                raise InputError(
+                    f"{self.names[i]} is told by {', '.join(told)} exactly; expected predictors that each add "
+                    "something. Leave one of them out."
+                )
+
+    @property
+    def standardised(self) -> np.ndarray:
+        """(n, p) the columns with mean 0 and standard deviation 1, on which a search converges well."""
+        return (self.columns - self.columns.mean(axis=0)) / self.columns.std(axis=0)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether a patient has several rows."""
+        return len(np.unique(self.patients)) < len(self.patients)
+
+    @property
+    def patients_by_stage(self) -> tuple[int, ...]:
+        """Patients with a row of T1..T4."""
+        return tuple(len(np.unique(self.patients[self.stages == t])) for t in TStage)
+
+    @property
+    def events_per_parameter(self) -> float:
+        """Patients of the rarest stage for each coefficient."""
+        return min(self.patients_by_stage) / len(self.names)
+
+
+@dataclass(frozen=True)
+class OrdinalFit:
+    """A fitted proportional-odds model.
+
+    Attributes
+    ----------
+    coefficients, thresholds
+        (p,) log odds of a higher stage for each unit; (3,) theta_1..theta_3 themselves, ascending.
+    covariance
+        (p + 3, p + 3) of the coefficients, then the thresholds.
+    covariance_method
+        `MODEL_BASED`, or `CLUSTERED` where patients have several rows.
+    null_log_likelihood
+        Of the thresholds alone.
+    """
+
+    design: Design
+    coefficients: np.ndarray
+    thresholds: np.ndarray
+    covariance: np.ndarray
+    covariance_method: str
+    log_likelihood: float
+    null_log_likelihood: float
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """One a column."""
+        errors = self._errors[: len(self.coefficients)]
+        return tuple(
+            Effect(
+                name=name,
+                coefficient=self._wald(value, error),
+                standard_error=error,
+                odds_ratio=self._wald(value, error, of=math.exp),
+                p=float(2 * norm.sf(abs(value / error))),
+            )
+            for name, value, error in zip(self.design.names, self.coefficients.tolist(), errors.tolist(), strict=True)
+        )
+
+    @property
+    def threshold_estimates(self) -> tuple[Estimate, ...]:
+        """theta_1..theta_3 with Wald's intervals."""
+        pairs = zip(self.thresholds.tolist(), self.threshold_errors.tolist(), strict=True)
+        return tuple(self._wald(value, error) for value, error in pairs)
+
+    @property
+    def threshold_errors(self) -> np.ndarray:
+        """(3,) standard errors of the thresholds."""
+        return self._errors[len(self.coefficients) :]
+
+    @property
+    def linear_predictor(self) -> np.ndarray:
+        """(n,) of the rows that it was fitted on."""
+        return self.design.columns @ self.coefficients
+
+    @property
+    def likelihood_ratio(self) -> ChiSquared:
+        """Against the thresholds alone."""
+        ratio, df = 2 * (self.log_likelihood - self.null_log_likelihood), len(self.coefficients)
+        taken = ", rows taken as independent" if self.design.clustered else ""
+        return ChiSquared(ratio, df, float(chi2.sf(ratio, df)), f"likelihood ratio against no predictor{taken}")
+
+    @property
+    def nagelkerke_r2(self) -> float:
+        """Nagelkerke 1991."""
+        return nagelkerke(self.log_likelihood, self.null_log_likelihood, len(self.design.stages))
+
+    @property
+    def _errors(self) -> np.ndarray:
+        return np.sqrt(np.diag(self.covariance))
+
+    def _wald(self, value: float, error: float, of: Any = float) -> Estimate:
+        kind = "sandwich by patient" if self.design.clustered else "model-based"
+        return Estimate(of(value), of(value - Z * error), of(value + Z * error), f"Wald, {kind} standard error, 95 %")
+
+
+def fit(design: Design) -> OrdinalFit:
+    """Fit the model by maximum likelihood (statsmodels' `OrderedModel`).
+
+    Where patients have several rows, the coefficients are those of all rows and the covariance is the sandwich over
+    patients.
+
+    Raises
+    ------
+    InputError
+        If the predictors tell some stages apart without an error, so that no finite coefficient fits best; or the
+        search does not converge.
+    """
+    _require_overlap(design)
+    ordinal = extras.required("statsmodels.miscmodels.ordinal_model", "Ordinal models need", "evaluate")
+    model = ordinal.OrderedModel(design.stages, design.standardised, distr="logit")
+    kind: dict[str, Any] = {}
+    if design.clustered:
+        kind = {"cov_type": "cluster", "cov_kwds": {"groups": design.patients, "use_correction": False}}
+    with warnings.catch_warnings(action="ignore"):  # what they tell is asked for below
+        found = model.fit(method="bfgs", maxiter=1000, gtol=1e-7, disp=0, **kind)
+    steepest = np.abs(model.score(found.params)).max() / len(design.stages)
+    if not (np.isfinite(found.cov_params()).all() and steepest < 1e-5):
+        raise InputError(
+            f"The model did not converge (gradient {steepest:.2g} for each row); expected it to. Give fewer "
+            "predictors, or join the rare levels of a choice."
+        )
+    p = len(design.names)
+    thresholds = model.transform_threshold_params(found.params)[1:-1]
+    # From the standardised columns and the logarithms of the distances to the columns and the thresholds:
+    # coefficient = c / s; theta = (first + sum of exp(log distance)) + mean . coefficient.
+    scale, mean = design.columns.std(axis=0), design.columns.mean(axis=0)
+    jacobian = np.zeros((p + CUTS, p + CUTS))
+    jacobian[:p, :p] = np.diag(1 / scale)
+    jacobian[p:, :p] = mean / scale
+    jacobian[p:, p] = 1
+    jacobian[p:, p + 1 :] = np.tril(np.ones((CUTS, CUTS - 1)), -1) * np.exp(found.params[p + 1 :])
+    coefficients = found.params[:p] / scale
+    counts = np.bincount(design.stages, minlength=CUTS + 1)
+    return OrdinalFit(
+        design=design,
+        coefficients=coefficients,
+        thresholds=thresholds + mean @ coefficients,
+        covariance=jacobian @ found.cov_params() @ jacobian.T,
+        covariance_method=CLUSTERED if design.clustered else MODEL_BASED,
+        log_likelihood=float(found.llf),
+        null_log_likelihood=float((counts * np.log(counts / counts.sum())).sum()),
+    )
+
+
+def _require_overlap(design: Design) -> None:
+    """Raise where the likelihood has no maximum: some direction in which no row fits worse (Albert and Anderson 1984).
+
+    A direction (d_theta, d_beta) is one if the upper threshold of no row comes closer to its linear predictor, nor the
+    lower one: linear inequalities, so that linear programming finds whether there is any.
+    """
+    upper, lower = _bound_designs(design.standardised, design.stages)
+    moves = np.vstack([upper[design.stages < CUTS], -lower[design.stages > 0]])
+    found = linprog(-moves.sum(axis=0), A_ub=-moves, b_ub=np.zeros(len(moves)), bounds=(-1, 1), method="highs")
+    if found.status != 0 or -found.fun > 1e-6:
+        guilty = (
+            [n for n, d in zip(design.names, found.x[CUTS:], strict=True) if abs(d) > 1e-6] if found.success else []
+        )
+        raise InputError(
+            f"Some stages are told apart without an error by {', '.join(guilty) or 'the predictors'} (separation), so "
+            "that no finite coefficient fits best; expected stages to overlap. Join the rare levels of a choice, leave "
+            "the predictor out, or add patients."
+        )
+
+
+def _bound_designs(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 3 + p) twice: what (thresholds, coefficients) are multiplied by for a row's upper and lower bound.
+
+    The upper bounds of T4 and the lower ones of T1 are infinite: what stands there is for the caller to leave out.
+    """
+    cut = np.arange(CUTS)
+    return (
+        np.hstack([stages[:, None] == cut, -columns]).astype(float),
+        np.hstack([stages[:, None] - 1 == cut, -columns]).astype(float),
+    )
+
+
+def maximum(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Coefficients (p,), thresholds (3,) and log-likelihood by Newton's method, for refits by the hundred.
+
+    `fit` is statsmodels', whose derivatives are numeric: this takes a hundredth of its time, and gives no covariance.
+    None where a stage is absent or there is no maximum.
+    """
+    counts = np.bincount(stages, minlength=CUTS + 1)
+    mean, scale = columns.mean(axis=0), columns.std(axis=0)
+    if not counts.all() or not scale.all():
+        return None
+    shares = counts.cumsum()[:-1] / counts.sum()
+    p = columns.shape[1]
+    at = np.concatenate([np.log(shares / (1 - shares)), np.zeros(p)])
+    upper, lower = _bound_designs((columns - mean) / scale, stages)
+    upper[stages == CUTS], lower[stages == 0] = 0, 0
+
+    def terms(at: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        above = np.where(stages == CUTS, 1.0, expit(upper @ at))
+        below = np.where(stages == 0, 0.0, expit(lower @ at))
+        share = above - below
+        return (float(np.log(share).sum()) if (share > 0).all() else -math.inf), above, below, share
+
+    best, above, below, share = terms(at)
+    for _ in range(_STEPS):
+        da, db = above * (1 - above), below * (1 - below)
+        each = (da / share)[:, None] * upper - (db / share)[:, None] * lower
+        curve = (upper.T * (da * (1 - 2 * above) / share)) @ upper - (lower.T * (db * (1 - 2 * below) / share)) @ lower
+        gradient = each.sum(axis=0)
+        try:
+            step = np.linalg.solve(each.T @ each - curve, gradient)
+        except np.linalg.LinAlgError:
+            return None
+        gained = float(gradient @ step)
+        length = 1.0
+        while (new := terms(at + length * step))[0] < best and length > 1e-6:
+            length /= 2
+        if np.abs(at + length * step).max() > 30:  # a standard deviation that multiplies the odds by 1e13: separation
+            return None
+        at = at + length * step
+        best, above, below, share = new
+        if gained < _CONVERGED:
+            coefficients = at[CUTS:] / scale
+            return coefficients, at[:CUTS] + mean @ coefficients, best
+    return None
+
+
+def nagelkerke(log_likelihood: float, null: float, n: int) -> float:
+    """Nagelkerke's R2 of two log-likelihoods."""
+    return (1 - math.exp(2 * (null - log_likelihood) / n)) / (1 - math.exp(2 * null / n))
+
+
+__all__ = ["CLUSTERED", "CUTS", "FEW_EVENTS", "MODEL_BASED", "ChiSquared", "Design", "Effect", "OrdinalFit", "fit",
+           "maximum", "nagelkerke"]  # fmt: skip

@@ -1,0 +1,477 @@
+"""Nomograms as data, fitted from tables, and through the command line."""
+
+import argparse
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN, ROWS, golden
+
+from GTRStagingLib import cli_nomogram, nomogram
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, available, from_json, load, save
+from GTRStagingLib.nomogram_fit import Wording, fit_nomogram
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.tables import read_table
+
+COHORT = GOLDEN / "cohort.csv"
+ON = ["radscore", "size_cm", "differentiation", "lauren"]
+WORDINGS = {
+    "differentiation": Wording("Differentiation", reference="well"),
+    "lauren": Wording("Lauren type", reference="intestinal"),
+    "size_cm": Wording("Tumour size", "cm"),
+}
+LEFT_OUT = dict.fromkeys(["size_cm", "differentiation", "lauren"], REFERENCE)
+ALL_LEFT_OUT = [f"{name}={REFERENCE}" for name in LEFT_OUT]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_nomogram(read_table(COHORT), ON, name="mine", wordings=WORDINGS, resamples=5)
+
+
+@pytest.fixture
+def written(fitted, tmp_path):
+    save(fitted, tmp_path / "mine.json")
+    return tmp_path / "mine.json"
+
+
+def a_table(path, change=lambda rows: rows):
+    change(ROWS.copy()).to_csv(path, index=False)
+    return read_table(path)
+
+
+# -- the published one ---------------------------------------------------------------------------------------------
+
+
+def test_the_published_model_reproduces_by_hand():
+    reading = load(PUBLISHED).read({"radscore": 0, **LEFT_OUT})
+    assert reading.probabilities == pytest.approx((0.0392, 0.1977, 0.5387, 0.2244), abs=0.0005)
+    assert sum(reading.probabilities) == pytest.approx(1)
+    assert reading.stage is TStage.T3
+
+
+@pytest.mark.parametrize("at", [-1.5, 0.0, 2.0])
+def test_a_standard_deviation_of_rad_score_multiplies_the_odds(at):
+    def odds(radscore):
+        p = np.array(load(PUBLISHED).read({"radscore": radscore, **LEFT_OUT}).probabilities)
+        higher = 1 - p.cumsum()[:3]
+        return higher / (1 - higher)
+
+    assert odds(at + 1) / odds(at) == pytest.approx(2.387, abs=0.0005)
+
+
+def test_without_a_rad_score_it_says_so_instead_of_guessing():
+    with pytest.raises(InputError, match=r"no value for radscore.*standardised.*gtrstaging radscore apply"):
+        load(PUBLISHED).read(LEFT_OUT)
+
+
+@pytest.mark.parametrize("given", [{"size_cm": 4.0}, {"differentiation": "poor"}, {"lauren": "mixed"}])
+def test_what_is_not_on_record_is_refused(given):
+    with pytest.raises(InputError, match=r"not on record.*'reference'"):
+        load(PUBLISHED).read({"radscore": 0, **LEFT_OUT, **given})
+
+
+def test_its_warnings_go_with_every_reading():
+    published = load(PUBLISHED)
+    reading = published.read({"radscore": 4, **LEFT_OUT, "lauren": "diffuse"})
+    assert set(published.warnings) < set(reading.warnings)
+    assert any("opposite sign" in w and "+1.06" in w for w in reading.warnings)
+    assert any("Rad-score 4 lies outside of -3 to 3" in w for w in reading.warnings)
+    assert any("Tumour size, Differentiation left out" in w for w in reading.warnings)
+
+
+# -- points --------------------------------------------------------------------------------------------------------
+
+
+def test_points_are_linear_in_the_log_odds(fitted):
+    low = fitted.read({"radscore": fitted.term("radscore").range[0], "size_cm": fitted.term("size_cm").range[0],
+                       "differentiation": "well", "lauren": "intestinal"})  # fmt: skip
+    assert low.total_points == pytest.approx(0, abs=1e-9)
+    for values in ({"radscore": 0, "size_cm": 5, "differentiation": "poor", "lauren": "mixed"},
+                   {"radscore": -1, "size_cm": 2, "differentiation": "moderate", "lauren": "diffuse"}):  # fmt: skip
+        reading = fitted.read(values)
+        moved = reading.linear_predictor - low.linear_predictor
+        assert reading.total_points == pytest.approx(moved * fitted.points_per_unit)
+        assert fitted.probabilities(fitted.base + reading.total_points / fitted.points_per_unit) == pytest.approx(
+            reading.probabilities
+        )
+
+
+def test_the_widest_ruler_has_a_hundred_points_and_a_falling_one_starts_at_its_high_end():
+    two = Nomogram("two", "made up", (-1, 0, 1), (Term("a", "A", coefficient=-2.0, range=(0, 3), typical=1),
+                                                  Term("b", "B", coefficient=1.0, range=(0, 3))))  # fmt: skip
+    assert two.read({"a": 0, "b": 0}).points == {"a": pytest.approx(100), "b": pytest.approx(0)}
+    assert two.read({"a": 3, "b": 3}).points == {"a": pytest.approx(0), "b": pytest.approx(50)}
+    assert two.read({"a": 3, "b": 3}).contributions == {"a": -4, "b": 3}
+
+
+# -- as data -------------------------------------------------------------------------------------------------------
+
+
+def test_a_nomogram_comes_back_from_its_file(fitted, written):
+    assert load(written) == fitted
+    assert from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+
+
+def test_a_users_own_is_found_by_its_name(fitted, tmp_path, monkeypatch):
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    save(fitted, nomogram.nomograms_folder() / "ours.json")
+    assert set(available()) >= {"ours", PUBLISHED}
+    assert load("ours") == fitted
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"thresholds": [0, 1, 1]}, "three, ascending"),
+        ({"thresholds": [0, 1]}, "no nomogram"),
+        ({"terms": []}, "one or more"),
+        ({"kind": "model"}, "expected a nomogram of schema 1"),
+        ({"terms": [{"name": "a"}]}, "no nomogram"),
+        ({"terms": [{"name": "a", "label": "A", "levels": {"x": 1}, "reference": "x"}]}, "coefficient is 0"),
+        ({"terms": [{"name": "a", "label": "A", "coefficient": 1, "range": [3, 2]}]}, "lower one first"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(fitted, tmp_path, change, message):
+    path = tmp_path / "damaged.json"
+    path.write_text(json.dumps(fitted.to_json() | change))
+    with pytest.raises(InputError, match=message):
+        load(path)
+
+
+# -- fitting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fit_has_rs_coefficients_under_the_levels_names(fitted):
+    wanted = golden("ordinal")["robust"]
+    found = {}
+    for term in fitted.terms:
+        if term.is_choice:
+            found |= {f"{term.name}={level}": c for level, c in term.levels.items() if level != term.reference}
+        else:
+            found[term.name] = term.coefficient
+    assert found == pytest.approx(wanted["coefficients"], abs=1e-5)
+    assert fitted.thresholds == pytest.approx(wanted["thresholds"], abs=1e-5)
+    assert fitted.term("lauren").reference == "intestinal"
+    assert fitted.term("lauren").levels["intestinal"] == 0
+
+
+def test_another_reference_moves_the_coefficients_and_no_probability(fitted):
+    other = fit_nomogram(
+        read_table(COHORT), ON, name="other", wordings={"lauren": Wording(reference="mixed")}, resamples=1
+    )
+    assert other.term("lauren").reference == "mixed"
+    assert other.term("differentiation").reference == ROWS["differentiation"].mode()[0]  # the most frequent
+    assert other.term("lauren").levels["intestinal"] == pytest.approx(-fitted.term("lauren").levels["mixed"], abs=1e-5)
+    values = {"radscore": 0.3, "size_cm": 6, "differentiation": "moderate", "lauren": "diffuse"}
+    assert other.read(values).probabilities == pytest.approx(fitted.read(values).probabilities, abs=1e-6)
+
+
+def test_the_record_holds_cohort_intervals_tests_and_validation(fitted):
+    record = json.loads(json.dumps(fitted.record, allow_nan=False))
+    assert record["rows"] == {"in_table": 300, "of_another_split": 0, "incomplete": 0, "used": 300}
+    assert record["patients"] == 240
+    assert sum(record["stages"].values()) == 300
+    assert "clustered by patient" in record["covariance"]
+    row = record["coefficients"][0]
+    assert (row["term"], row["level"]) == ("radscore", None)
+    assert row["odds_ratio"]["value"] == pytest.approx(math.exp(fitted.term("radscore").coefficient))
+    assert [t["value"] for t in record["thresholds"]] == list(fitted.thresholds)
+    assert record["proportional_odds"]["omnibus"]["p"] == pytest.approx(
+        golden("ordinal")["brant_clustered"]["omnibus"]["p"]
+    )
+    assert set(record["variance_inflation"]) == set(ON)
+    assert record["variance_inflation"]["lauren"]["df"] == 2
+    assert record["validation"]["resamples"] == 5
+    assert any("not proportional" in w for w in fitted.warnings)
+    assert any("few patients" in w for w in fitted.warnings)
+
+
+def test_ranges_and_typical_values_are_the_cohorts(fitted):
+    size = fitted.term("size_cm")
+    assert size.range == (ROWS["size_cm"].min(), ROWS["size_cm"].max())
+    assert size.typical == pytest.approx(ROWS["size_cm"].mean())
+    assert (size.label, size.unit) == ("Tumour size", "cm")
+
+
+def test_rows_that_are_incomplete_or_of_another_split_are_counted(tmp_path):
+    def change(rows):
+        rows["split"] = np.where(np.arange(300) < 250, "train", "test")
+        rows.loc[:9, "size_cm"] = np.nan
+        rows.loc[5:14, "lauren"] = None
+        rows.loc[299, "stage"] = None
+        return rows
+
+    found = fit_nomogram(a_table(tmp_path / "t.csv", change), ON, name="n", split="train", resamples=1)
+    assert found.record["rows"] == {"in_table": 300, "of_another_split": 50, "incomplete": 15, "used": 235}
+    assert found.record["missing"]["size_cm"] == 10
+    assert found.record["missing"]["lauren"] == 10
+    assert "split train" in found.source
+
+
+def test_without_patient_ids_each_row_is_a_patient_and_it_is_said(tmp_path):
+    table = a_table(tmp_path / "t.csv", lambda rows: rows.drop(columns="patient_id"))
+    found = fit_nomogram(table, ["radscore"], name="n", resamples=1)
+    assert found.record["patients"] == 300
+    assert "no patient_id" in found.record["patients_are"]
+    assert "model-based" in found.record["covariance"]
+
+
+def test_a_rad_score_is_embedded(tmp_path):
+    score = {"kind": "radscore", "mean": 1.5}
+    found = fit_nomogram(read_table(COHORT), ["radscore"], name="n", radscore=score, resamples=1)
+    save(found, tmp_path / "n.json")
+    assert load(tmp_path / "n.json").radscore == score
+    with pytest.raises(InputError, match="without the predictor 'radscore'"):
+        fit_nomogram(read_table(COHORT), ["size_cm"], name="n", radscore=score)
+
+
+def test_a_rare_level_and_predictors_that_tell_the_same_are_warned_about(tmp_path):
+    def change(rows):
+        rows["site"] = np.where(np.arange(300) % 75 == 0, "pylorus", "body")
+        rows["size_mm"] = 10 * rows["size_cm"] + np.random.default_rng(0).normal(0, 0.5, 300)
+        return rows
+
+    found = fit_nomogram(a_table(tmp_path / "t.csv", change), ["size_cm", "size_mm", "site"], name="n", resamples=1)
+    assert any("site pylorus: 4 row(s)" in w for w in found.warnings)
+    assert any("size_mm tells nearly the same" in w for w in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("change", "on", "how", "message"),
+    [
+        ({}, ["tumour"], {}, "no column tumour"),
+        ({}, ["radscore", "radscore"], {}, "each once"),
+        ({}, ["stage"], {}, "stage as a predictor"),
+        ({}, ["case_id"], {}, "300 different text"),
+        (
+            {},
+            ["lauren"],
+            {"wordings": {"lauren": Wording(reference="other")}},
+            "Reference 'other' of lauren; expected one",
+        ),
+        ({}, ["lauren"], {"wordings": {"size_cm": Wording("Size")}}, "for size_cm; expected predictors: lauren"),
+        ({}, ["lauren"], {"wordings": {"lauren": Wording(unit="cm")}}, "a unit for numbers only"),
+        ({}, ["lauren"], {"split": "train"}, "no column split"),
+        ({"split": "test"}, ["lauren"], {"split": "train"}, "No row of t.csv has all of"),
+        ({"stage": "T4a"}, ["lauren"], {}, "Stage T4a; expected one of T1, T2, T3, T4"),
+        ({"stage": "T3"}, ["lauren"], {}, "No row of T1, T2, T4"),
+        ({"lauren": "mixed"}, ["lauren"], {}, "1 different text"),
+        ({"size_cm": 3.5}, ["size_cm"], {}, "size_cm is 3.5 in all rows"),
+        ({"lauren": "reference"}, ["lauren"], {}, "rename it"),
+    ],
+)
+def test_tables_that_cannot_be_fitted_say_why(tmp_path, change, on, how, message):
+    table = a_table(tmp_path / "t.csv", lambda rows: rows.assign(**change))
+    with pytest.raises(InputError, match=message):
+        fit_nomogram(table, on, name="n", **how)
+
+
+def test_a_decimal_comma_is_named_and_not_taken_for_a_choice(tmp_path):
+    def change(rows):
+        rows["size_cm"] = rows["size_cm"].astype(str)
+        rows.loc[7, "size_cm"] = "3,5"
+        return rows
+
+    with pytest.raises(InputError, match="size_cm has numbers and also '3,5'"):
+        fit_nomogram(a_table(tmp_path / "t.csv", change), ["size_cm"], name="n")
+
+
+# -- the command line ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs `gtrstaging nomogram ...`; gives the exit code, what was printed, and the error."""
+
+    def runs(*words):
+        parser = argparse.ArgumentParser()
+        cli_nomogram.add_to(parser.add_subparsers(required=True))
+        capsys.readouterr()
+        try:
+            options = parser.parse_args(["nomogram", *map(str, words)])
+            code, error = options.run(options) or 0, ""
+        except SystemExit as stop:
+            code, error = stop.code, ""
+        except (StagingError, OSError) as problem:
+            code, error = 1, str(problem)
+        seen = capsys.readouterr()
+        return code, seen.out, error + seen.err
+
+    return runs
+
+
+def test_fit_show_and_predict_go_together(run, tmp_path):
+    out = tmp_path / "new" / "mine.json"
+    wording = ["--reference", "lauren=intestinal", "differentiation=well", "--label", "size_cm=Tumour size", "--unit",
+               "size_cm=cm"]  # fmt: skip
+    code, said, _ = run("fit", COHORT, "--on", *ON, *wording, "--out", out, "--resamples", 5)
+    assert code == 0
+    assert "300 used" in said
+    assert "WARNING  Fitted to few patients" in said
+    assert RESEARCH_USE_ONLY in said
+    assert load(out).name == "mine"
+    code, shown, _ = run("show", out)
+    assert code == 0
+    assert "3.824  2.771 to 5.279" in shown  # exp of rms's coefficient, and Wald's interval of its sandwich
+    assert "-0.7469, 1.1839, 3.0244" in shown
+    assert "intestinal  (reference)" in shown
+    code, said, _ = run("predict", out, "--set", "radscore=1.2", "size_cm=4", "--set", "lauren=diffuse",
+                        "differentiation=poor")  # fmt: skip
+    assert code == 0
+    reading = load(out).read({"radscore": 1.2, "size_cm": 4, "lauren": "diffuse", "differentiation": "poor"})
+    assert f"P(T4)    {reading.probabilities[3]:.4f}" in said
+    assert f"{reading.total_points:.1f}" in said
+    assert "4 cm" in said
+    assert "Nomogram's stage  T4" in said
+
+
+def test_predict_and_show_say_what_to_beware_of(run):
+    for words in (
+        ("show", PUBLISHED),
+        ("predict", PUBLISHED, "--set", "radscore=1", *ALL_LEFT_OUT),
+    ):
+        code, said, _ = run(*words)
+        assert code == 0
+        assert "WARNING  The published coefficient of the diffuse type (+1.06)" in said
+        assert said.rstrip().endswith(RESEARCH_USE_ONLY)
+    assert "not on record" in run("show", PUBLISHED)[1]
+
+
+def test_json_is_json_and_nothing_else(run, tmp_path):
+    data = json.loads(run("show", PUBLISHED, "--json")[1])
+    copy = tmp_path / "filled.json"
+    data["terms"][1]["coefficient"] = 0.2  # as somebody would who has the article
+    copy.write_text(json.dumps(data))
+    _, said, _ = run("predict", copy, "--json", "--set", "radscore=0", "size_cm=5", "differentiation=reference",
+                     "lauren=intestinal")  # fmt: skip
+    found = json.loads(said)
+    assert found["linear_predictor"] == pytest.approx(1.0)
+    assert sum(found["probabilities"]) == pytest.approx(1)
+
+
+def test_a_table_is_read_row_by_row_and_the_counts_add_up(run, written, tmp_path, fitted):
+    def change(rows):
+        rows["size_cm"] = rows["size_cm"].astype(object)
+        rows.loc[3, "size_cm"] = None
+        rows.loc[4, "size_cm"] = "large"
+        rows.loc[5, "lauren"] = "unknown"
+        rows.loc[6, "size_cm"] = 30.0
+        return rows
+
+    a_table(tmp_path / "t.csv", change)
+    code, said, _ = run("predict", written, "--table", tmp_path / "t.csv", "--out", tmp_path / "out.csv")
+    assert code == 1
+    assert "row 5: size_cm: no value" in said
+    assert "row 6: Tumour size 'large'; expected a number in cm" in said
+    assert "row 7: Lauren type 'unknown'; expected one of" in said
+    assert "300 rows: 297 read, 3 not" in said
+    assert "Tumour size 30.0 lies outside" in said
+    out = read_table(tmp_path / "out.csv")
+    assert [row["nomogram_stage"] is None for row in out.rows[:7]] == [False, False, False, True, True, True, False]
+    row = ROWS.iloc[0]
+    wanted = fitted.read({name: row[name] for name in ON})
+    assert [float(out.rows[0][f"nomogram_T{k}"]) for k in (1, 2, 3, 4)] == pytest.approx(wanted.probabilities)
+    assert out.rows[0]["stage"] == row["stage"]  # the truth, or the network's, stays as it was
+
+
+def test_one_value_may_stand_for_all_rows_of_a_table(run, tmp_path):
+    words = ("predict", PUBLISHED, "--table", COHORT, "--out", tmp_path / "out.csv", "--set")
+    code, said, _ = run(*words, *ALL_LEFT_OUT)
+    assert code == 0
+    assert "300 rows: 300 read, 0 not" in said
+    assert "left out: taken at the reference. (300 rows)" in said
+
+
+def test_list_names_the_published_one(run):
+    code, said, _ = run("list")
+    assert code == 0
+    assert PUBLISHED in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("predict", PUBLISHED, "--set", "radscore"), 2, "expected NAME=VALUE"),
+        (("predict", PUBLISHED, "--set", "radscore=1", "radscore=2"), 1, "radscore twice"),
+        (("predict", PUBLISHED, "--set", "tumour=1"), 1, "'tumour' is no term"),
+        (
+            ("predict", PUBLISHED, "--set", "radscore=high", *ALL_LEFT_OUT),
+            1,
+            "Rad-score 'high'; expected a number in SD",
+        ),
+        (("predict", PUBLISHED), 2, "expected --set"),
+        (("predict", PUBLISHED, "--table", COHORT), 2, "--table goes with --out"),
+        (("predict", PUBLISHED, "--table", COHORT, "--out", "x.csv", "--json"), 2, "--json without"),
+        (("predict", "nobody", "--set", "a=1"), 1, "no such nomogram"),
+        (("show", COHORT), 1, "cannot be read as JSON"),
+        (("show", GOLDEN / "ordinal.json"), 1, "no nomogram"),
+        (("fit", COHORT, "--on", "size_cm", "--out", "x.csv"), 1, "ends in .json"),
+        (("fit", COHORT, "--on", "length", "--out", "x.json"), 1, "no column length"),
+        (("fit", "nowhere.csv", "--on", "length", "--out", "x.json"), 1, "no such file"),
+        (
+            ("fit", COHORT, "--on", "radscore", "--out", "x.json", "--radscore", COHORT),
+            1,
+            "expected a fitted Rad-score",
+        ),
+        (("fit", COHORT, "--on", "radscore", "--out", "x.json", "--resamples", "0"), 2, "1 or more"),
+        (("draw", PUBLISHED, "--out", "x.jpg"), 1, "ends in .pdf, .png, .svg"),
+    ],
+)
+def test_wrong_words_are_answered(run, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, said, error = run(*words)
+    assert found == code
+    assert message in error
+    assert said == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(run, tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("here")
+    assert run("draw", PUBLISHED, "--out", in_the_way / "x.png")[0] == 1
+    assert list(tmp_path.iterdir()) == [in_the_way]
+
+
+def test_columns_that_are_there_already_are_not_overwritten(run, tmp_path):
+    a_table(tmp_path / "t.csv", lambda rows: rows.assign(nomogram_stage="T1"))
+    code, _, error = run("predict", PUBLISHED, "--table", tmp_path / "t.csv", "--out", tmp_path / "out.csv", "--set",
+                         *ALL_LEFT_OUT)  # fmt: skip
+    assert code == 1
+    assert "already has nomogram_stage" in error
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_damaged_nomogram_of_ones_own_does_not_hide_the_others(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("LOCALAPPDATA", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    folder = nomogram.nomograms_folder()
+    folder.mkdir(parents=True)
+    Path(folder / "broken.json").write_text("{")
+    code, said, _ = run("list")
+    assert code == 0
+    assert "DAMAGED" in said
+    assert PUBLISHED in said
+
+
+def test_a_name_may_be_given_and_a_record_need_not_be_whole(run, fitted, tmp_path):
+    save(replace(fitted, name="theirs", record={"covariance": "unknown"}), tmp_path / "x.json")
+    code, said, _ = run("show", tmp_path / "x.json")
+    assert code == 0
+    assert said.startswith("theirs: ")
+
+
+def test_a_number_that_is_left_out_stands_at_its_typical_value():
+    size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
+    one = Nomogram("n", "s", (-1.0, 0.0, 1.0), (size,))
+    left_out, typical = one.read({"size_cm": "reference"}), one.read({"size_cm": 5})
+    assert left_out.linear_predictor == 2.5
+    assert left_out.probabilities == typical.probabilities
+    assert left_out.points == typical.points
+    assert left_out.contributions == {"size_cm": 0}
