@@ -14,11 +14,11 @@ demo: $(VENV)/.cli
 	$(BIN)/gtrstaging stage demo/phantom/ct --segmentation demo/phantom/tumour_seg.dcm --segment tumour \
 		--model demonstration --out demo/result
 
-test: $(VENV)/.dev $(VENV)/.qt
+test: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 # What the continuous integration runs: the slow tests as well.
-test-all: $(VENV)/.dev $(VENV)/.qt
+test-all: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(VENV)/.dev
@@ -51,6 +51,17 @@ $(VENV)/.qt: $(VENV)/.dev
 		&& QT_QPA_PLATFORM=offscreen $(BIN)/python -c "import PySide6.QtWidgets, vtk"; } || { \
 		echo "The panel's tests need Qt's system libraries. On Debian: sudo apt-get install $(QT_LIBRARIES)"; \
 		exit 1; }
+	touch $@
+
+# Pages are tested in the system's own Chromium or Chrome; CHROME says where another one is.
+BROWSERS := $$CHROME chromium google-chrome chromium-browser google-chrome-stable
+
+$(VENV)/.browser: $(VENV)/.dev
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+		echo "No browser was found; installing chromium (needs root)."; \
+		apt-get update -qq && apt-get install -y -qq chromium || { \
+		echo "Tests of the pages need a browser. On Debian: sudo apt-get install chromium, or set CHROME."; \
+		[ -z "$$CI" ] || exit 1; echo "Without one they are skipped."; }
 	touch $@
 
 $(VENV)/.made:

@@ -7,20 +7,20 @@ import math
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import SimpleITK as sitk
 
+from GTRStagingLib import nomogram_page, pages
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.files import replaced_files, require_sayable
 from GTRStagingLib.geometry import same_grid
 from GTRStagingLib.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.nomogram import Nomogram
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -41,8 +41,15 @@ STAGE_MEANINGS: Mapping[TStage, str] = {
 # -- the report ----------------------------------------------------------------------------------------------------
 
 
-def html(result: StagingResult, overlay_png: bytes, *, include_phi: bool = False) -> str:
-    """The report as one self-contained page: nothing is fetched, nothing is run.
+def html(
+    result: StagingResult,
+    overlay_png: bytes,
+    *,
+    include_phi: bool = False,
+    nomogram: Nomogram | None = None,
+    values: Mapping[str, str | float] | None = None,
+) -> str:
+    """The report as one self-contained page: nothing is fetched, and nothing is run but the nomogram's controls.
 
     Parameters
     ----------
@@ -50,25 +57,28 @@ def html(result: StagingResult, overlay_png: bytes, *, include_phi: bool = False
         The picture, as `overlay.png` gives it.
     include_phi
         Show what identifies the patient.
+    nomogram
+        Stands beside the network's stage, with controls; without one the page has no script.
+    values
+        Of the nomogram's terms, as far as they are known; its controls ask for the others.
 
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed.
+        If matplotlib or jinja2 is not installed, or the nomogram does not take a value.
     """
-    with _report_extra():
-        import jinja2
-
-        from GTRStagingLib import overlay
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = files("GTRStagingLib").joinpath("resources/report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    if values is not None and nomogram is None:
+        raise InputError(f"Values of {', '.join(values) or 'no term'} without a nomogram; expected both, or neither.")
+    overlay = _overlay()
+    scripts = [] if nomogram is None else [nomogram_page.script()]
+    return pages.template("report.html.j2").render(
         result=result,
         stages=list(TStage),
         stage_meaning=STAGE_MEANINGS[result.prediction.stage],
         research_use_only=RESEARCH_USE_ONLY,
+        policy=pages.policy(*scripts),
+        scripts=scripts,
+        nomogram=None if nomogram is None else _nomogram(nomogram, values, result),
         vote=overlay.vote_in_words(result),
         labels=[overlay.slice_label(result, i) for i in range(len(result.slices.offsets))],
         overlay=base64.b64encode(overlay_png).decode("ascii"),
@@ -88,19 +98,26 @@ def html(result: StagingResult, overlay_png: bytes, *, include_phi: bool = False
     )
 
 
-@contextmanager
-def _report_extra() -> Iterator[None]:
-    """Say which extra is missing, where one is."""
+def _nomogram(nomogram: Nomogram, values: Mapping[str, str | float] | None, result: StagingResult) -> str:
+    """Its section, the network's stage in it."""
+    prediction = result.prediction
+    return nomogram_page.fragment(
+        nomogram, values=values, network_stage=prediction.stage, network_probabilities=prediction.probabilities
+    )
+
+
+def _overlay() -> ModuleType:
+    """The module that draws; matplotlib is asked for when it is needed."""
     try:
-        yield
+        from GTRStagingLib import overlay
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in ("matplotlib", "jinja2"):
+        if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise InputError(
-            f"The report needs {missing}, which is not installed; expected matplotlib and jinja2. "
+            "The report needs matplotlib, which is not installed; expected matplotlib and jinja2. "
             "Run: pip install 'gtrstaging[report]'"
         ) from error
+    return overlay
 
 
 def recipe_in_words(recipe: Recipe) -> str:
@@ -252,7 +269,13 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
 
 
 def write_outputs(
-    result: StagingResult, out: Path, *, include_phi: bool = False, progress: Progress = lambda step: None
+    result: StagingResult,
+    out: Path,
+    *,
+    include_phi: bool = False,
+    nomogram: Nomogram | None = None,
+    values: Mapping[str, str | float] | None = None,
+    progress: Progress = lambda step: None,
 ) -> dict[str, Path]:
     """Write attention.nrrd, overlay.png, report.html and result.json into a folder, none of them half-written.
 
@@ -260,6 +283,8 @@ def write_outputs(
     ----------
     out
         Made if it does not exist; files of these names in it are replaced.
+    include_phi, nomogram, values
+        As `html` takes them; result.json has nothing of the nomogram.
     progress
         Called with each file's name before it is written; an exception that it raises stops the writing, and the
         folder is as it was: gone, if it was made here.
@@ -271,7 +296,8 @@ def write_outputs(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed, or the folder's path is not valid UTF-8.
+        If matplotlib or jinja2 is not installed, the folder's path is not valid UTF-8, or the nomogram does not take a
+        value.
     StagingError
         If the folder cannot be written to, the disk is full, or a folder has the name of a file. The folder is as it
         was then; unless a whole file could not take its place: then result.json is absent, and the others are partly
@@ -279,9 +305,10 @@ def write_outputs(
     """
     require_sayable(out.absolute())  # as a temporary folder in it is called from Python 3.12 on
     picture = _overlay().png(result)
+    page = html(result, picture, include_phi=include_phi, nomogram=nomogram, values=values)
     contents = {
         "overlay.png": picture,
-        "report.html": html(result, picture, include_phi=include_phi).encode(),
+        "report.html": page.encode(),
         "result.json": (json.dumps(to_json(result, include_phi=include_phi), allow_nan=False) + "\n").encode(),
     }
     try:
@@ -294,12 +321,6 @@ def write_outputs(
     except (OSError, RuntimeError) as error:
         raise StagingError(_no_room(out, error)) from error
     return {name: out / name for name in OUTPUTS}
-
-
-def _overlay() -> ModuleType:
-    with _report_extra():
-        from GTRStagingLib import overlay
-    return overlay
 
 
 def _write_attention(result: StagingResult, path: Path) -> None:

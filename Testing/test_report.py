@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
@@ -17,56 +16,19 @@ import numpy as np
 import pytest
 import results
 import SimpleITK as sitk
+from markup import Page
 
 import GTRStagingLib
-from GTRStagingLib import overlay
+from GTRStagingLib import nomogram_page, overlay
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
 from GTRStagingLib.geometry import same_grid
+from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, load
 from GTRStagingLib.recipe import GTR, PAPER, RELEASED
 from GTRStagingLib.record import schema
 from GTRStagingLib.report import OUTPUTS, html, recipe_in_words, write_outputs
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 A_PICTURE = b"\x89PNG, as far as the page is concerned"
-VOID = {"meta", "img", "br", "hr", "link", "input"}
-
-
-class Page(HTMLParser):
-    """Tags, texts and table rows of a page; an error where the tags do not nest."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.open, self.tags, self.texts, self.rows = [], [], [], []
-        self.feed(source)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        text = " ".join(data.split())
-        if not text or "style" in self.open:
-            return
-        self.texts.append(text)
-        if "tr" in self.open:
-            self.rows[-1].append(text)
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
-
-    @property
-    def words(self):
-        return " ".join(self.texts)
 
 
 def page_of(result, **options):
@@ -233,6 +195,52 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch, tmp_
     with pytest.raises(InputError, match=rf"{missing}.*pip install 'gtrstaging\[report\]'"):
         write_outputs(results.with_roi(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# -- the nomogram in it --------------------------------------------------------------------------------------------
+
+COVARIATES = {"radscore": 0.0, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": REFERENCE}
+KEPT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""The policy of a page that runs nothing."""
+
+
+def policy_of(page):
+    (policy,) = [attrs["content"] for attrs in page.all("meta") if "http-equiv" in attrs]
+    return policy
+
+
+def test_the_nomogram_stands_beside_the_networks_stage():
+    page = page_of(results.split_vote(), nomogram=load(PUBLISHED), values=COVARIATES)
+    rows = {row[0]: row[1:] for row in page.rows}
+    assert rows["Says"] == ["T3", "T3"]
+    # The network's mean, and Table 3 at its reference.
+    assert rows["T1"] == ["8.3 %", "3.9 %"]
+    assert rows["T4"] == ["20.0 %", "22.4 %"]
+    assert page.texts.count("2 of 3 slices") == 1  # the stage of the report is the network's, as without a nomogram
+    words = page_of(results.with_roi(), nomogram=load(PUBLISHED)).words
+    places = [words.index(text) for text in ("Mean probabilities", "Nomogram", "against intestinal", "Attention shows")]
+    assert places == sorted(places)
+    assert "Missing: Rad-score, Tumour size, Differentiation, Lauren type." in words
+
+
+def test_only_a_report_with_a_nomogram_runs_anything():
+    alone, both = page_of(results.with_roi()), page_of(results.with_roi(), nomogram=load(PUBLISHED))
+    assert (policy_of(alone), alone.all("script"), "Nomogram" in alone.words) == (KEPT, [], False)
+    assert policy_of(both) == f"{KEPT}; script-src '{nomogram_page.script_hash()}'"
+    assert [attrs.get("type") for attrs in both.all("script")] == ["application/json", None]
+    assert html(results.with_roi(), A_PICTURE, nomogram=load(PUBLISHED)).count(nomogram_page.script()) == 1
+
+
+def test_values_without_a_nomogram_are_refused():
+    with pytest.raises(InputError, match="Values of radscore without a nomogram; expected both, or neither"):
+        html(results.with_roi(), A_PICTURE, values={"radscore": 1.0})
+
+
+def test_the_record_is_the_same_with_a_nomogram_and_without(tmp_path):
+    alone = write_outputs(results.with_roi(), tmp_path / "alone")
+    both = write_outputs(results.with_roi(), tmp_path / "both", nomogram=load(PUBLISHED), values=COVARIATES)
+    assert [name for name in OUTPUTS if alone[name].read_bytes() != both[name].read_bytes()] == ["report.html"]
+    assert "Highest probability: T3 (T1 3.9 %, " in both["report.html"].read_text()
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,277 @@
+"""The nomogram in a page: what it says of the values given, and the controls that move it where JavaScript runs.
+
+`resources/nomogram.js` computes what `Nomogram.read` computes; a test holds the two against each other.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from GTRStagingLib import pages
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Reading, Term
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+NOT_GIVEN = "not given"
+WORDS: Mapping[str, str] = {
+    "not_given": NOT_GIVEN,
+    "out": "left out (reference)",
+    "not_shown": "not shown",
+    "summary": "Highest probability: {stage} ({shares}). Total points: {points}.",
+    "missing": "No probabilities until every factor has a value, or is left out on purpose. Missing: {}.",
+    "left_out": "{} left out: taken at the reference.",
+}
+"""Sentences that Python writes and JavaScript rewrites."""
+
+MOST = 6.9
+"""Log odds up to which an odds ratio is written out."""
+
+
+def fragment(
+    nomogram: Nomogram,
+    *,
+    values: Mapping[str, str | float] | None = None,
+    network_stage: TStage | None = None,
+    network_probabilities: Sequence[float] | None = None,
+) -> str:
+    """The section of a page; one a page. The page needs `style()` and `script()`, and leave by its policy to run that.
+
+    Parameters
+    ----------
+    values
+        As far as they are known, as `Nomogram.read` takes them: nothing is assumed of the other terms.
+    network_stage, network_probabilities
+        What the network says, to stand beside it: the vote of the slices and their mean, T1..T4.
+
+    Raises
+    ------
+    InputError
+        If a value is not one that its term takes, only half of the network's answer is given, or jinja2 is not
+        installed.
+    """
+    if (network_stage is None) != (network_probabilities is None):
+        raise InputError(
+            f"Stage {network_stage}, probabilities {network_probabilities} of the network; expected both, or neither."
+        )
+    given = dict(values or {})
+    state = _state(nomogram, given)
+    return pages.template("nomogram.html.j2").render(
+        nomogram=nomogram,
+        research_use_only=RESEARCH_USE_ONLY,
+        reference=REFERENCE,
+        given=bool(given),
+        stages=[str(stage) for stage in TStage],
+        network=None if network_probabilities is None else (str(network_stage), list(network_probabilities)),
+        controls=[_control(term, given.get(term.name)) for term in nomogram.terms],
+        model=_model(nomogram),
+        percent=_percent,
+        **state,
+    )
+
+
+def page(
+    nomogram: Nomogram,
+    *,
+    values: Mapping[str, str | float] | None = None,
+    network_stage: TStage | None = None,
+    network_probabilities: Sequence[float] | None = None,
+) -> str:
+    """The section as a page of its own that holds all it needs; parameters and errors are those of `fragment`."""
+    section = fragment(
+        nomogram, values=values, network_stage=network_stage, network_probabilities=network_probabilities
+    )
+    return pages.template("nomogram_page.html.j2").render(
+        nomogram=nomogram,
+        research_use_only=RESEARCH_USE_ONLY,
+        section=section,
+        script=script(),
+        policy=pages.policy(script()),
+    )
+
+
+def style() -> str:
+    """The rules of the section, on top of those of `resources/look.css.j2`."""
+    return pages.resource("nomogram.css")
+
+
+def script() -> str:
+    """The program that moves the section: to stand in one script element, to the letter."""
+    return pages.resource("nomogram.js")
+
+
+def script_hash() -> str:
+    """The hash by which a Content-Security-Policy lets `script` run."""
+    return pages.source_hash(script())
+
+
+# -- what the page says before anything moves ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One factor as texts; the bar as (x, width) of 100."""
+
+    label: str
+    against: str
+    value: str
+    points: str = "–"
+    odds: str = "–"
+    bar: tuple[str, str] = ("50.00", "0.00")
+
+
+def _state(nomogram: Nomogram, values: Mapping[str, str | float]) -> dict[str, Any]:
+    """Rows, probabilities and sentences for values that need not be complete."""
+    for name in values:
+        nomogram.term(name)
+    # The scale of the points is all terms'; so those without a value take part, and nothing is shown of them.
+    reading = nomogram.read({term.name: values.get(term.name, REFERENCE) for term in nomogram.terms})
+    missing = [term.label for term in nomogram.terms if term.name not in values]
+    shared = {
+        "rows": [_row(nomogram, term, values.get(term.name), reading) for term in nomogram.terms],
+        "warnings": _of_these_values(nomogram, values),
+    }
+    if missing:
+        return {
+            **shared,
+            "probabilities": None,
+            "stage": WORDS["not_shown"],
+            "total": ("–", "–"),
+            "summary": WORDS["missing"].replace("{}", ", ".join(missing)),
+        }
+    total = f"{reading.total_points:.1f}"
+    shares = ", ".join(f"{stage} {_percent(reading.probabilities[stage])}" for stage in TStage)
+    return {
+        **shared,
+        "probabilities": list(reading.probabilities),
+        "stage": str(reading.stage),
+        "total": (total, _odds(sum(reading.contributions.values()))),
+        "summary": WORDS["summary"].format(stage=reading.stage, shares=shares, points=total),
+    }
+
+
+def _of_these_values(nomogram: Nomogram, values: Mapping[str, str | float]) -> list[str]:
+    """What is said of the values given, apart from the nomogram's own warnings."""
+    terms = tuple(term for term in nomogram.terms if term.name in values)
+    return list(replace(nomogram, terms=terms, warnings=()).read(values).warnings) if terms else []
+
+
+def _row(nomogram: Nomogram, term: Term, value: str | float | None, reading: Reading) -> _Row:
+    against = term.reference or "" if term.is_choice else _with_unit(_plain(term.typical), term)
+    row = _Row(term.label, f"against {against}" if against and _on_record(term) else "", NOT_GIVEN)
+    if value is None:
+        return row
+    if value == REFERENCE:
+        text = WORDS["out"]
+    else:
+        text = _with_unit(str(value) if term.is_choice else _plain(float(value)), term)
+    contribution = reading.contributions[term.name]
+    length = max(-1.0, min(1.0, contribution / (_widest(nomogram) or 1)))
+    return replace(
+        row,
+        value=text,
+        points=f"{reading.points[term.name]:.1f}",
+        odds=_odds(contribution),
+        bar=(f"{50 + 50 * min(0, length):.2f}", f"{50 * abs(length):.2f}"),
+    )
+
+
+def _widest(nomogram: Nomogram) -> float:
+    """The largest contribution within the ranges, in log odds: what a whole bar shows."""
+    return max(abs(w - term.typical_weight) for term in nomogram.terms for w in term.weights_of_range())
+
+
+def _on_record(term: Term) -> bool:
+    return any(c is not None for c in term.levels.values()) if term.is_choice else term.coefficient is not None
+
+
+# -- what moves it -------------------------------------------------------------------------------------------------
+
+
+def _control(term: Term, value: str | float | None) -> dict[str, Any]:
+    """The controls of a term, holding a value only where one is given."""
+    number = None if term.is_choice or value in (None, REFERENCE) else float(value)
+    low, high = term.range
+    middle = min(max(term.typical, low), high)
+    return {
+        "term": term,
+        "value": value,
+        "number": None if number is None else repr(number).removesuffix(".0"),
+        "position": middle if number is None else number,
+        "step": 10.0 ** math.floor(math.log10((high - low) / 50)),
+        "on_record": _on_record(term),
+        "hint": _hint(term),
+    }
+
+
+def _hint(term: Term) -> str:
+    if not _on_record(term):
+        return "What it weighs is not on record in this nomogram: it can only be left out."
+    if term.is_choice:
+        unknown = [level for level, c in term.levels.items() if c is None]
+        return f"Not on record: {', '.join(unknown)}." if unknown else ""
+    seen = f"Known to hold from {_plain(term.range[0])} to {_with_unit(_plain(term.range[1]), term)}."
+    if term.name != RADSCORE:
+        return seen
+    return f"{seen} Standardised by the cohort that the score was fitted on, as “gtrstaging radscore apply” gives it."
+
+
+def _model(nomogram: Nomogram) -> dict[str, Any]:
+    """What the script computes with, and the sentences that it writes."""
+    return {
+        "thresholds": list(nomogram.thresholds),
+        "points_per_unit": nomogram.points_per_unit,
+        "widest": _widest(nomogram),
+        "most": MOST,
+        "reference": REFERENCE,
+        "stages": [str(stage) for stage in TStage],
+        "words": dict(WORDS),
+        "terms": [
+            {
+                "label": term.label,
+                "unit": term.unit,
+                "levels": dict(term.levels) or None,
+                "coefficient": term.coefficient,
+                "range": list(term.range),
+                "typical": term.typical_weight,
+                "lowest": term.weights_of_range()[0],
+                "left_out": term.weight(REFERENCE),
+                "outside": f"{term.label} {{}} lies outside of {term.range[0]:g} to {term.range[1]:g}, where the "
+                "nomogram is known to hold.",
+            }
+            for term in nomogram.terms
+        ],
+    }
+
+
+# -- how numbers are written, as nomogram.js writes them -----------------------------------------------------------
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _plain(value: float) -> str:
+    """Six significant digits, without an exponent."""
+    return f"{float(f'{value:.6g}'):.15g}".replace("-", "−")
+
+
+def _with_unit(text: str, term: Term) -> str:
+    return f"{text} {term.unit}" if term.unit else text
+
+
+def _signed(value: float) -> str:
+    text = f"{abs(value):.2f}"
+    return text if float(text) == 0 else f"{'−' if value < 0 else '+'}{text}"
+
+
+def _odds(contribution: float) -> str:
+    """Log odds and odds ratio, to two decimals and three digits."""
+    if abs(contribution) > MOST:
+        ratio = "<0.001" if contribution < 0 else ">990"
+    else:
+        ratio = f"{math.exp(contribution):#.3g}".rstrip(".")
+    return f"{_signed(contribution)} · ×{ratio}"
+
+
+__all__ = ["fragment", "page", "script", "script_hash", "style"]

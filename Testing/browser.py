@@ -1,0 +1,124 @@
+"""Pages in a real browser without a screen: what it complains of, what it computes, what it looks like.
+
+The browser is the system's own Chromium or Chrome, driven by Playwright; none is downloaded.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable")
+FLAGS = ("--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+DESKTOP, PHONE = (1200, 900), (375, 812)
+"""Width and height of windows, in CSS pixels."""
+
+
+def executable() -> str | None:
+    """Where the browser is: the environment's `CHROME`, or the first of `NAMES` on the path."""
+    return os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@dataclass
+class View:
+    """A page that is open in a window.
+
+    Attributes
+    ----------
+    page
+        Playwright's, for what this class does not offer: clicks, keys, locators.
+    messages
+        All that stood in the console, as 'type: text'.
+    complaints
+        Console errors and warnings (violations of the Content-Security-Policy among them), uncaught exceptions, and
+        requests for anything but the page itself: empty for a page that is in order.
+    """
+
+    page: Any
+    messages: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def evaluate(self, expression: str, argument: Any = None) -> Any:
+        """What JavaScript makes of it: an expression, or a function of the argument; plain data."""
+        return self.page.evaluate(expression, argument)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Give the window another width and height."""
+        width, height = size
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    @property
+    def overflow(self) -> int:
+        """CSS pixels by which the page is wider than its window."""
+        return self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+    def screenshot(self, path: Path) -> None:
+        """The whole page as a PNG, at this window's width."""
+        self.page.screenshot(path=path, full_page=True)
+
+    def pdf(self, path: Path | None = None) -> bytes:
+        """The page as it is printed: A4, or what its own @page says."""
+        return self.page.pdf(path=path, format="A4", print_background=True, prefer_css_page_size=True)
+
+    def _heard(self, kind: str, text: str) -> None:
+        self.messages.append(f"{kind}: {text}")
+        if kind in ("error", "warning"):
+            self.complaints.append(f"{kind}: {text}")
+
+
+class Browser:
+    """A running browser; every page that is opened has a profile of its own, empty, and no network."""
+
+    def __init__(self, running: Any) -> None:
+        self._running = running
+
+    @contextmanager
+    def open(self, path: Path, *, size: tuple[int, int] = DESKTOP, script: bool = True) -> Iterator[View]:
+        """A file in a window; `script=False` is a browser that has JavaScript switched off."""
+        width, height = size
+        context = self._running.new_context(
+            viewport={"width": width, "height": height}, java_script_enabled=script, offline=True
+        )
+        address = path.absolute().as_uri()
+        try:
+            view = View(context.new_page())
+            view.page.on("console", lambda message: view._heard(message.type, message.text))
+            view.page.on("pageerror", lambda error: view.complaints.append(f"exception: {error}"))
+            view.page.on("request", lambda request: _mind(request.url, address, view))
+            view.page.goto(address, wait_until="load")
+            yield view
+        finally:
+            context.close()
+
+
+def _mind(url: str, address: str, view: View) -> None:
+    if not url.startswith("data:") and url.partition("#")[0] != address:
+        view.complaints.append(f"request: {url}")
+
+
+@contextmanager
+def running() -> Iterator[Browser]:
+    """The browser; the test is skipped where there is none, but fails under CI.
+
+    Run it for one test module at a time: while it runs, asyncio has a loop in this thread.
+    """
+    path = executable()
+    if path is None:
+        message = f"no browser: none of {', '.join(NAMES)} is on the path; install Debian's chromium, or set CHROME"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS), chromium_sandbox=False)
+        try:
+            yield Browser(started)
+        finally:
+            started.close()
