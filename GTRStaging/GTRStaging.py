@@ -27,6 +27,7 @@ except ModuleNotFoundError:  # run from the source tree: Slicer knows this folde
 from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, staging
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.logic import GTRStagingLogic
+from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 
 from GTRStagingLib import geometry, keyslice
@@ -78,6 +79,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
         self.batch = BatchProcess(self.ui, self._error)
+        self.nomogram = NomogramView(self.ui, self._told)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -185,6 +187,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._refreshLayers(state)
             stale = state is not None and self.logic.outOfDate(state)
             self._refreshResult(state, stale)
+            self.nomogram.refresh(state, stale)
             self._refreshButtons(state, stale)
         finally:
             self._refreshing = False
@@ -311,11 +314,12 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
         self.batch.refresh(state is not None)
         ui.deviceSelector.enabled = idle
-        for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.reportSection):
+        for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
             section.enabled = idle
 
     def _listModels(self):
-        """Offer the models at hand; those imported since are added."""
+        """Offer the models and nomograms at hand; those imported since are added."""
+        self.nomogram.offer()
         for name in models.names():
             if self.ui.modelSelector.findText(name) < 0:
                 self.ui.modelSelector.addItem(name)

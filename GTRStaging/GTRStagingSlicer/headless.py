@@ -19,11 +19,12 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
     if str(_folder) not in sys.path:  # run from the source tree: Slicer knows neither
         sys.path.append(str(_folder))
 
-from GTRStagingLib import batch  # noqa: E402
+from GTRStagingLib import batch, nomogram  # noqa: E402
 from GTRStagingLib.batch import BatchCase  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
+from GTRStagingLib.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
-from GTRStagingSlicer import bare, dependencies, mrb, samples, staging  # noqa: E402
+from GTRStagingSlicer import bare, dependencies, mrb, nomograms, samples, staging  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
 
@@ -32,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = _parser()
     try:
         options = parser.parse_args([a for a in arguments if a != "--"])
+        if options.nomogram is not None and options.cases is not None:
+            parser.error("--nomogram: not allowed with --cases, whose patients are not one")
+        if options.set and options.nomogram is None:
+            parser.error("--set: not allowed without --nomogram")
     except SystemExit as error:
         return int(error.code or 0)
     try:
@@ -53,6 +58,7 @@ def _run(options: argparse.Namespace) -> int:
         dependencies.install(options.wheels)
     from GTRStagingLib import weights
 
+    options.nomogram = None if options.nomogram is None else _asked(options.nomogram, options.set)
     stage_one = _stager(weights.load(options.model), options)
     if options.input is not None:
         case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
@@ -66,6 +72,24 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"{done}/{len(cases)}  {outcome.case_id}  {outcome.error or outcome.row['stage']}")
     _say(f"{len(cases)} cases: {len(cases) - failed} done, {failed} failed. {RESEARCH_USE_ONLY}")
     return 1 if failed else 0
+
+
+def _asked(name: str, given: Sequence[str]) -> tuple[Nomogram, dict[str, str | float]]:
+    """A nomogram and the values for it, looked at before anything is staged: only a Rad-score can come of that."""
+    chosen = nomogram.load(name)
+    values = dict(_value(chosen, one) for one in given)
+    computed = [term.name for term in chosen.terms if term.name == nomogram.RADSCORE and chosen.radscore is not None]
+    chosen.read({**dict.fromkeys(computed, nomogram.REFERENCE), **values})
+    return chosen, values
+
+
+def _value(chosen: Nomogram, given: str) -> tuple[str, str | float]:
+    """Name and value of one --set."""
+    name, equals, text = given.partition("=")
+    if not equals:
+        raise InputError(f"--set {given}; expected NAME=VALUE, of {', '.join(term.name for term in chosen.terms)}.")
+    value = text if chosen.term(name).is_choice else nomograms.number_or_text(text)
+    return name, text if value is None else value
 
 
 def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], object]:
@@ -96,7 +120,8 @@ def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], o
             result = staging.stage(state, model, scene, application)
             if options.input is None:
                 result = replace(result, case_id=case.case_id)
-            write_outputs(result, folder)
+            extra = {} if options.nomogram is None else _consult(state, scene, *options.nomogram)
+            write_outputs(result, folder, **extra)
             save(state, scene)
             mrb.write_scene(scene, folder / batch.SCENE)
             return result
@@ -104,6 +129,22 @@ def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], o
             close()
 
     return stage_one
+
+
+def _consult(state: State, scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, object]:
+    """Put a nomogram and what it says into the scene; what a report must know of it."""
+    nomograms.choose(state, scene, chosen)
+    for name, value in values.items():
+        nomograms.give(state, name, value)
+    now = nomograms.show(state, scene, stale=False)
+    if now.reading is None:
+        raise InputError(f"{chosen.name}: {now.reason} {now.radscore}")
+    if values.items() - now.values.items():
+        raise InputError(
+            f"--set {nomogram.RADSCORE}={values[nomogram.RADSCORE]}; expected none, since {chosen.name} says how it is "
+            f"computed: {now.values[nomogram.RADSCORE]:.4g}."
+        )
+    return {"nomogram": chosen, "values": now.values}
 
 
 def _empty_scene():
@@ -177,6 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", choices=[t.value for t in Target], default="predicted")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--device", choices=[d.value for d in Device], default="auto")
+    parser.add_argument("--nomogram", metavar="NAME|FILE", help="read a nomogram too, with the values of --set")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one factor of the nomogram; "
+                        f"the value {nomogram.REFERENCE!r} leaves it out")  # fmt: skip
     parser.add_argument("--install", action="store_true", help="install missing packages, without asking")
     parser.add_argument("--wheels", type=Path, help="with --install: a folder of wheels, for no network")
     return parser

@@ -12,7 +12,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from GTRStagingLib.errors import InputError
-from GTRStagingSlicer import nodes, staging
+from GTRStagingSlicer import nodes, nomograms, staging
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -96,7 +96,9 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
                       "CT, the segment or the model has changed since: press Apply, then export.")
                 )  # fmt: skip
             self._keep(result, state)
-        return tuple(write_outputs(staging.at_threshold(self._result, state.threshold), folder))
+        read = nomograms.standing(state, stale=False)
+        extra = {} if read is None else {"nomogram": read.nomogram, "values": read.values}
+        return tuple(write_outputs(staging.at_threshold(self._result, state.threshold), folder, **extra))
 
     def _keep(self, result, state) -> None:
         self._result, self._content = result, staging.content_of(state)

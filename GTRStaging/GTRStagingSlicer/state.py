@@ -80,6 +80,10 @@ class State:
         Nodes that a run made, and the next one fills again.
     resultVolume, resultSegmentation, resultOf
         What the result was made of, to tell when it is out of date: the CT, the segmentation, and the settings.
+    nomogramText, nomogramTable
+        The chosen nomogram, whole; what it says.
+    nomogramVolume, nomogramValues
+        The CT of the patient of whom something is given for it, and what: JSON, empty for nothing.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode = None
@@ -108,6 +112,10 @@ class State:
     resultVolume: vtkMRMLScalarVolumeNode = None
     resultSegmentation: vtkMRMLSegmentationNode = None
     resultOf: str = ""
+    nomogramText: vtkMRMLTextNode = None
+    nomogramTable: vtkMRMLTableNode = None
+    nomogramVolume: vtkMRMLScalarVolumeNode = None
+    nomogramValues: str = ""
 
 
 def save(state: State, scene: "slicer.vtkMRMLScene") -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 import vtk
 
+from GTRStagingLib.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingSlicer.layers import keep, place_beside
 from GTRStagingSlicer.words import tr as _
@@ -138,6 +139,59 @@ def show_sweep(scene, kept_table, kept_plot, agreement: Mapping[str, Any], ct):
     plot.SetLegendVisibility(True)
     place_beside(scene, plot, ct)
     return table, plot
+
+
+def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[tuple[str, str, str, str, str]]:
+    """(factor, value, points, odds ratio of a higher stage, what it is told against), one a term."""
+    rows = []
+    for term in nomogram.terms:
+        value = reading.values[term.name]
+        left_out = value == REFERENCE
+        against = (term.reference or "–") if term.is_choice else _with_unit(term.typical, term.unit)
+        rows.append(
+            (
+                term.label,
+                _("left out") if left_out else str(value) if term.is_choice else _with_unit(float(value), term.unit),
+                f"{reading.points[term.name]:.1f}",
+                "–" if left_out else f"{math.exp(reading.contributions[term.name]):.2f}",
+                "–" if left_out else against,
+            )
+        )
+    return rows
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{round(value, 2):g} {unit}".strip()
+
+
+def show_nomogram(
+    scene, kept, nomogram: Nomogram, reading: Reading, network: str | None, radscore: str, ct
+) -> "slicer.vtkMRMLTableNode":
+    """What a nomogram says and why, beside the network's stage: one row each."""
+    rows = [
+        (_("Nomogram"), nomogram.name),
+        (_("Stage by the nomogram"), str(reading.stage)),
+        (_("Stage by the network"), network or "–"),
+    ]
+    rows += [
+        (_("Probability of {stage} by the nomogram").format(stage=stage), f"{p:.4f}")
+        for stage, p in zip(STAGES, reading.probabilities, strict=True)
+    ]
+    for factor, value, points, ratio, against in nomogram_rows(nomogram, reading):
+        words = (
+            _("{value}: {points} points")
+            if ratio == "–"  # left out
+            else _("{value}: {points} points, odds ratio {ratio} against {against}")
+        )
+        rows.append((factor, words.format(value=value, points=points, ratio=ratio, against=against)))
+    rows.append((_("Total points"), f"{reading.total_points:.1f}"))
+    rows += [(_("Rad-score"), radscore)] if radscore else []
+    rows.append((_("Source"), nomogram.source))
+    rows += [(_("Warning"), text) for text in reading.warnings]
+    rows.append((_("Use"), RESEARCH_USE_ONLY))
+    columns = {_("Item"): [name for name, _value in rows], _("Value"): [value for _name, value in rows]}
+    name = _("nomogram") if ct is None else _("{ct} nomogram").format(ct=ct.GetName())
+    return fill_table(scene, kept, name, columns, ct)
 
 
 def fill_table(scene, kept, name: str, columns: Mapping[str, Sequence[str | float]], ct=None):

@@ -124,7 +124,8 @@ def test_buddies_exist():
 
 def test_sections_follow_the_order_of_the_work():
     heads = [text_of(w, "text") for w in widgets() if w.get("class") == "ctkCollapsibleButton"]
-    assert heads == ["1. Input", "2. Key slice", "3. Stage", "4. Attention", "5. Agreement", "6. Report", "7. Batch"]
+    assert heads == ["1. Input", "2. Key slice", "3. Stage", "4. Attention", "5. Agreement", "6. Nomogram", "7. Report",
+                     "8. Batch"]  # fmt: skip
 
 
 def test_parameters_named_in_the_panel_exist():
@@ -171,7 +172,7 @@ def test_nothing_heavy_is_imported_at_file_scope(path):
 
 def test_the_module_and_what_it_imports_load_no_torch(tmp_path):
     """In a Slicer without any of the packages: what is imported by the panel imports none of them."""
-    names = ["nodes", "state", "layers", "tables", "staging", "models", "samples", "dependencies"]
+    names = ["nodes", "state", "layers", "tables", "staging", "models", "samples", "dependencies", "nomograms"]
     heavy = ("torch", "torchvision", "skimage", "matplotlib", "pytorch_grad_cam", "pandas", "safetensors", "jinja2")
     own = ", ".join(f"GTRStagingSlicer.{name}" for name in names)
     code = f"import {own}, sys; print([m for m in {heavy} if m in sys.modules])"

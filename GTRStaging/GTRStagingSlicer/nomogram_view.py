@@ -1,0 +1,268 @@
+"""The panel's nomogram: a control for each factor, and bars that move as the clinician changes them."""
+
+import math
+from pathlib import Path
+
+import qt
+import slicer
+
+from GTRStagingLib import nomogram as library
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Term
+from GTRStagingSlicer import nomograms, result_view, tables
+from GTRStagingSlicer.words import tr as _
+
+NONE, OF_THE_SCENE = 0, 1
+"""Entries of the selector: no nomogram; the scene's own, where this computer has none like it."""
+
+FEWEST_STEPS = 50
+"""Of a slider over a factor's range."""
+
+
+class NomogramView:
+    """Section 6: tied to the state that `refresh` is given; what a person does goes into that state.
+
+    Parameters
+    ----------
+    told
+        The panel's way of telling what went wrong: a context.
+    """
+
+    def __init__(self, ui, told):
+        self._ui, self._told = ui, told
+        self._state = self._shown = self._built = None
+        self._controls = {}
+        self._names = []
+        self._listed = False  # whether the selector shows what is so
+        self._filling = False
+        ui.nomogramSelector.connect("currentIndexChanged(int)", self._on_chosen)
+        ui.nomogramFileButton.connect("clicked(bool)", lambda checked=False: self._on_file())
+
+    def offer(self) -> None:
+        """List the nomograms at hand; those that were fitted since are added."""
+        self._names = list(library.available())
+        self._listed = False
+
+    # -- from the state to the widgets -----------------------------------------------------------------------------
+
+    def refresh(self, state, stale: bool) -> None:
+        """Show how the nomogram stands, if anything has changed; also where there is no state."""
+        self._state = state
+        now = None if state is None else _what_is_shown_of(state, stale)
+        if now is not None and now == self._shown and self._listed:
+            return
+        if self._built is None and state is not None and state.nomogramText is not None:
+            self._ui.nomogramSection.collapsed = False  # of a scene that was loaded
+        trouble, there = "", None
+        try:
+            there = None if state is None else nomograms.show(state, slicer.mrmlScene, stale)
+        except InputError as error:  # the scene's text is no nomogram
+            trouble = str(error)
+        self._shown = None if state is None else _what_is_shown_of(state, stale)
+        self._filling = True
+        try:
+            nomogram = None if there is None else there.nomogram
+            if nomogram != self._built or not self._listed:
+                self._show_choice(nomogram)
+            if nomogram != self._built:
+                self._build(nomogram)
+            self._show_values(there)
+            self._show_reading(there, trouble)
+        finally:
+            self._filling = False
+
+    def _show_choice(self, nomogram: Nomogram | None) -> None:
+        selector = self._ui.nomogramSelector
+        name = None if nomogram is None else nomograms.known_as(nomogram)
+        own = nomogram is not None and name not in self._names
+        entries = [_("None"), *([_("{name} (of this scene)").format(name=nomogram.name)] if own else []), *self._names]
+        if [selector.itemText(i) for i in range(selector.count)] != entries:
+            selector.clear()
+            for entry in entries:
+                selector.addItem(entry)
+        selector.currentIndex = NONE if nomogram is None else OF_THE_SCENE if own else entries.index(name, 1)
+        self._ui.nomogramSourceLabel.visible = nomogram is not None
+        self._ui.nomogramSourceLabel.text = "" if nomogram is None else nomogram.source
+        self._listed = True
+
+    def _build(self, nomogram: Nomogram | None) -> None:
+        """A control for each factor, in the place of those of another nomogram."""
+        layout = self._ui.nomogramValuesBox.layout()
+        self._controls = {}
+        while layout.rowCount():
+            layout.removeRow(0)
+        for term in () if nomogram is None else nomogram.terms:
+            made = _Choice(term, self._on_given) if term.is_choice else _Number(term, self._on_given)
+            self._controls[term.name] = made
+            layout.addRow(made.label, made.widget)
+        self._ui.nomogramValuesBox.visible = nomogram is not None
+        self._built = nomogram
+
+    def _show_values(self, there: "nomograms.Standing | None") -> None:
+        for name, control in self._controls.items():
+            control.show(there.values.get(name), locked=there.computed and name == RADSCORE)
+        self._ui.nomogramRadscoreLabel.text = "" if there is None else there.radscore
+        self._ui.nomogramRadscoreLabel.visible = there is not None and bool(there.radscore)
+
+    def _show_reading(self, there: "nomograms.Standing | None", trouble: str) -> None:
+        ui, reading = self._ui, None if there is None else there.reading
+        warnings = () if there is None else there.nomogram.warnings if reading is None else reading.warnings
+        ui.nomogramWarnings.visible = bool(warnings)
+        ui.nomogramWarnings.text = "\n".join(warnings)
+        reason = trouble if there is None else there.reason
+        ui.nomogramMessage.visible = bool(reason)
+        ui.nomogramMessage.text = reason
+        ui.nomogramBox.visible = reading is not None
+        if reading is None:
+            return
+        from_image = _("from the image alone") if there.network else _("no result that is up to date")
+        for label, stage, who, how in (
+            (ui.nomogramStageLabel, str(reading.stage), _("By the nomogram"), _("with the values above")),
+            (ui.nomogramNetworkLabel, there.network or "–", _("By the network"), from_image),
+        ):
+            label.text = f"{who}<br><span style='font-size: 22px; font-weight: bold;'>{stage}</span><br>{how}"
+        for stage, share in zip(tables.STAGES, reading.probabilities, strict=True):
+            bar = getattr(ui, f"nomogramBar{stage}")
+            bar.value = round(1000 * share)
+            bar.format = f"{share:.2f}"
+        rows = [list(row) for row in tables.nomogram_rows(there.nomogram, reading)]
+        rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", ""])
+        result_view.fill(ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Against")], rows)
+
+    # -- from the widgets to the state -----------------------------------------------------------------------------
+
+    def _on_chosen(self, index: int) -> None:
+        if self._state is None or self._filling or index < 0:
+            return
+        name = self._ui.nomogramSelector.itemText(index)
+        with self._told():
+            if index == NONE:
+                self._choose(None)
+            elif name in self._names:
+                self._choose(library.load(library.available()[name]))
+        self._again()
+
+    def _on_file(self) -> None:
+        if self._state is None:
+            return
+        with self._told():
+            path = qt.QFileDialog.getOpenFileName(self._ui.nomogramSection, _("Nomogram"), "", _("Nomograms (*.json)"))
+            if path:
+                self._choose(library.load(Path(path)))
+        self._again()
+
+    def _choose(self, nomogram: Nomogram | None) -> None:
+        with slicer.util.NodeModify(self._state):
+            nomograms.choose(self._state, slicer.mrmlScene, nomogram)
+
+    def _on_given(self, name: str, value: str | float | None) -> None:
+        if self._state is None or self._filling or nomograms.given(self._state).get(name) == value:
+            return
+        with slicer.util.NodeModify(self._state):
+            nomograms.give(self._state, name, value)
+
+    def _again(self) -> None:
+        """Bring the selector back to what is so, where loading has failed."""
+        self._listed = False
+        self._state.Modified()
+
+
+def _what_is_shown_of(state, stale: bool) -> tuple:
+    """Whatever the section depends on; another tuple, and it is drawn anew."""
+    ct, texts = state.inputVolume, (state.nomogramText, state.resultText)
+    times = [None if node is None else (node.GetID(), node.GetMTime()) for node in texts]
+    return *times, None if ct is None else ct.GetID(), state.nomogramValues, stale
+
+
+# -- controls of one factor each ------------------------------------------------------------------------------------
+
+
+class _Choice:
+    """A factor with levels: not given, left out, or one of them; what is not on record cannot be chosen."""
+
+    def __init__(self, term: Term, give):
+        self._term, self._give = term, give
+        self._entries = [None, REFERENCE, *term.levels]
+        self.label = _label(term)
+        self.widget = qt.QComboBox()
+        self.widget.name = f"nomogramValue_{term.name}"
+        self.widget.toolTip = self.label.toolTip
+        for i, entry in enumerate(self._entries):
+            self.widget.addItem(_("not given") if entry is None else _("left out") if i == 1 else entry)
+            if i > 1 and term.levels[entry] is None:
+                self.widget.setItemText(i, _("{level} (not on record)").format(level=entry))
+                self.widget.model().item(i).setEnabled(False)
+        self.widget.connect("currentIndexChanged(int)", self._on_index)
+
+    def show(self, value, locked: bool) -> None:
+        """Bring it in line with a value."""
+        self.widget.currentIndex = self._entries.index(value) if value in self._entries else 0
+
+    def _on_index(self, index: int) -> None:
+        self._give(self._term.name, self._entries[index])
+
+
+class _Number:
+    """A factor that is a number: a slider over its range, a field to type it, and a box to leave it out."""
+
+    def __init__(self, term: Term, give):
+        self._term, self._give = term, give
+        self.label = _label(term)
+        low, high = term.range
+        self._decimals = max(0, math.ceil(math.log10(FEWEST_STEPS / (high - low))))
+        self.widget = qt.QWidget()
+        self.widget.toolTip = self.label.toolTip
+        self._slider, self._field, self._left_out = qt.QSlider(qt.Qt.Horizontal), qt.QLineEdit(), qt.QCheckBox()
+        self._slider.name, self._field.name = f"nomogramSlider_{term.name}", f"nomogramValue_{term.name}"
+        self._left_out.name = f"nomogramLeftOut_{term.name}"
+        self._slider.toolTip = self._field.toolTip = self.label.toolTip
+        self._left_out.toolTip = _("Leaves this factor out on purpose: it adds nothing to the odds.")
+        self._left_out.text = _("left out")
+        self._slider.maximum = round((high - low) * 10**self._decimals)
+        self._field.setMaximumWidth(110)
+        row = qt.QHBoxLayout(self.widget)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._slider, 1)
+        row.addWidget(self._field)
+        row.addWidget(self._left_out)
+        self._slider.connect("valueChanged(int)", self._on_slider)
+        self._field.connect("editingFinished()", self._on_typed)
+        self._left_out.connect("toggled(bool)", lambda on: self._give(term.name, REFERENCE if on else None))
+
+    def show(self, value, locked: bool) -> None:
+        """Bring it in line with a value; `locked` is one that was computed."""
+        left_out = value == REFERENCE
+        self._left_out.checked = left_out
+        self._field.placeholderText = (
+            _("not on record") if not self._term.known else _("left out") if left_out else _("not given")
+        )
+        text = "" if value is None or left_out else f"{value:.4g}" if isinstance(value, float) else value
+        if self._field.text != text:
+            self._field.text = text
+        low, high = self._term.range
+        at = min(max(value, low), high) if isinstance(value, float) and math.isfinite(value) else low
+        self._slider.value = round((at - low) * 10**self._decimals)
+        self._slider.enabled = self._field.enabled = self._term.known and not left_out and not locked
+
+    def _on_slider(self, steps: int) -> None:
+        self._give(self._term.name, round(self._term.range[0] + steps * 10**-self._decimals, self._decimals))
+
+    def _on_typed(self) -> None:
+        self._give(self._term.name, nomograms.number_or_text(self._field.text))
+
+
+def _label(term: Term):
+    """The factor's name and unit, its range or its reference being the tooltip."""
+    label = qt.QLabel()
+    label.setTextFormat(qt.Qt.PlainText)
+    unit = term.unit and f" ({term.unit})"
+    label.text = f"{term.label}{unit}:"
+    if term.is_choice:
+        label.toolTip = _("{label}; odds are told against {reference}.").format(
+            label=term.label, reference=term.reference or "–"
+        )
+    else:
+        label.toolTip = _("{label}, {low:g} to {high:g} {unit}; odds are told against {typical:g}.").format(
+            label=term.label, low=term.range[0], high=term.range[1], unit=term.unit, typical=term.typical
+        )
+    return label
