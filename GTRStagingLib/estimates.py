@@ -79,7 +79,7 @@ def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
 def _wilson(value: float, n: float) -> tuple[float, float]:
     centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * (value * (1 - value) / n + Z**2 / (4 * n**2)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if value == 0 else max(0.0, centre - half), 1.0 if value == 1 else min(1.0, centre + half)
 
 
 def patient_counts(cells: np.ndarray, size: int, patients: np.ndarray) -> np.ndarray:
@@ -94,7 +94,8 @@ def resampled_counts(counts: np.ndarray, *, seed: int, resamples: int = RESAMPLE
     Patients with equal counts are exchangeable, so that how often each kind is drawn is multinomial: the very
     distribution of the bootstrap over patients, at a cost that does not grow with their number.
     """
-    if int(counts.sum()) == len(counts):  # one row each, so that the kinds are the cells: no need to sort patients
+    if np.issubdtype(counts.dtype, np.integer) and counts.sum() == len(counts):
+        # One row each: the kinds are the cells, and patients need not be sorted.
         kinds, times = np.eye(counts.shape[1], dtype=counts.dtype), counts.sum(axis=0)
     else:
         kinds, times = np.unique(counts, axis=0, return_counts=True)

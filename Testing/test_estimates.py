@@ -88,3 +88,9 @@ def test_texts():
     assert Estimate(0.92468, 0.8841, 0.95183, "").text(1, percent=True) == "92.5 % (88.4 to 95.2)"
     assert Estimate(1.0, None, None, "").text() == "1.000 (no interval)"
     assert undefined("x").text() == "not defined"
+
+
+def test_sums_that_happen_to_equal_the_number_of_patients_are_not_taken_for_counts():
+    sums = np.array([[0.5, 1.0], [0.9, 0.0]])  # adds up to 2.4, of two patients
+    drawn = resampled_counts(sums, seed=0, resamples=50)
+    assert {round(float(total), 6) for total in drawn[:, 0]} == {1.0, 1.4, 1.8}

@@ -1,0 +1,356 @@
+"""Calibration against R, against scikit-learn, and against cases that can be told by hand."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from scipy.special import expit, log_softmax, logit, softmax
+from sklearn.metrics import brier_score_loss, log_loss
+from sklearn.model_selection import GroupKFold
+
+from GTRStagingLib.calibration import (
+    ECE_DEFINITION,
+    calibrate,
+    hosmer_lemeshow,
+    multinomial_hosmer_lemeshow,
+    ordinal_hosmer_lemeshow,
+    quantile_groups,
+    recalibration,
+    reliability,
+)
+from GTRStagingLib.decisions import at_least
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.estimates import patient_draws
+from GTRStagingLib.stages import TStage
+
+EXPECTED = golden("calibration")
+EVENTS = ["T1", "T2", "T3", "T4", "at least T2", "at least T3", "at least T4"]
+
+
+def calibrated(rows, model="p", seed=0):
+    return calibrate(stages(rows), probabilities(rows, model), patients(rows), seed=seed)
+
+
+@pytest.fixture(scope="module")
+def of_first():
+    return calibrated(FIRST)
+
+
+@pytest.fixture(scope="module")
+def of_all():
+    return calibrated(ROWS)
+
+
+def simulated(n, sharpness, seed=0):
+    """Stages drawn from probabilities, and those that a model says that is too sure by `sharpness`."""
+    rng = np.random.default_rng(seed)
+    logits = 1.5 * rng.normal(size=(n, 4))
+    truth = (softmax(logits, axis=1).cumsum(axis=1) < rng.random(n)[:, None]).sum(axis=1).clip(0, 3)
+    return truth, softmax(sharpness * logits, axis=1)
+
+
+# -- bins, curves, ECE, Brier ------------------------------------------------------------------------------------------
+
+
+def test_bins_are_of_equal_count_but_never_part_equal_values():
+    assert quantile_groups(np.array([5, 1, 4, 2, 3, 0]), 3).tolist() == [2, 0, 2, 1, 1, 0]
+    assert quantile_groups(np.array([0, 0, 0, 0, 1, 2]), 3).tolist() == [0, 0, 0, 0, 1, 1]
+    assert quantile_groups(np.array([0.3, 0.3]), 10).tolist() == [0, 0]
+    assert quantile_groups(np.array([0.3]), 10).tolist() == [0]
+    values = np.round(np.random.default_rng(0).random(997), 2)
+    groups = quantile_groups(values)
+    assert all(len(set(groups[values == value])) == 1 for value in values)
+    assert (np.diff(groups[np.argsort(values)]) >= 0).all()
+    assert set(groups) == set(range(10))
+
+
+@pytest.mark.parametrize("event", ["T2", "at least T3"])
+def test_the_curve_is_rs(of_first, event):
+    (found,) = [one.curve for one in of_first.events if one.event == event]
+    expected = EXPECTED["curves"][event]
+    assert [point.n for point in found] == expected["n"]
+    assert [point.predicted for point in found] == pytest.approx(expected["predicted"], abs=1e-9)
+    assert [point.observed.value for point in found] == pytest.approx(expected["observed"], abs=1e-9)
+    assert all(point.observed.method == "Wilson, 95 %" for point in found)
+
+
+def test_the_shares_of_a_curve_are_clustered_where_patients_repeat():
+    happened, predicted = np.array([1, 1, 0, 0, 1, 0], bool), np.full(6, 0.5)
+    (point,) = reliability(happened, predicted, np.array([0, 0, 1, 1, 2, 2]))
+    assert (point.n, point.predicted, point.observed.value) == (6, 0.5, 0.5)
+    assert "clustered by patient" in point.observed.method
+
+
+def test_ece_and_brier_are_rs_and_scikit_learns(of_first):
+    truth, p = stages(FIRST), probabilities(FIRST)
+    assert of_first.ece.value == pytest.approx(EXPECTED["ece"]["top"], abs=1e-9)
+    assert of_first.classwise_ece.value == pytest.approx(EXPECTED["ece"]["classwise"], abs=1e-9)
+    assert of_first.brier.value == pytest.approx(EXPECTED["brier"]["all"], abs=1e-9)
+    assert [one.event for one in of_first.events] == EVENTS
+    for stage, one in zip(TStage, of_first.events, strict=False):
+        assert one.brier.value == pytest.approx(brier_score_loss(truth == stage, p[:, stage]), abs=1e-12)
+    for k, one in zip(("T2", "T3", "T4"), of_first.events[4:], strict=True):
+        assert one.brier.value == pytest.approx(EXPECTED["val_prob"]["p"][k]["brier"], abs=1e-5)  # clipped there
+    assert "equal count" in ECE_DEFINITION
+    assert of_first.definition == ECE_DEFINITION
+
+
+def test_an_ece_by_hand():
+    # Two bins of one value each: |0.2 - 1/5| and |0.8 - 3/5|, in which the first is met exactly.
+    happened = np.repeat([True, False, True, False], [1, 4, 3, 2])
+    p = np.repeat([0.2, 0.8], 5)
+    truth = np.where(happened, 3, 0)
+    found = calibrate(truth, np.column_stack([1 - p, 0 * p, 0 * p, p]), np.arange(10), seed=0)
+    assert found.events[3].ece.value == pytest.approx(0.1)
+    assert found.events[1].ece.value == 0  # T2 is never said and never so
+    # The top label is right in 4 of 5 and 3 of 5, said with 0.8 each time, so in one bin.
+    assert found.ece.value == pytest.approx(abs(0.8 - 0.7))
+
+
+def test_the_intervals_are_those_of_a_bootstrap_over_patients(of_all):
+    truth, p, whose = stages(ROWS), probabilities(ROWS), patients(ROWS)
+    losses = ((p - np.eye(4)[truth]) ** 2).sum(axis=1)
+    low, high = np.quantile([losses[rows].mean() for rows in patient_draws(whose, seed=9)], [0.025, 0.975])
+    assert (of_all.brier.low, of_all.brier.high) == pytest.approx((low, high), abs=0.006)
+    assert "patient bootstrap" in of_all.brier.method
+    assert "2000 resamples" in of_all.brier.method
+    assert of_all.brier.value == pytest.approx(losses.mean())
+    assert calibrated(ROWS) == of_all
+    assert calibrated(ROWS, seed=1).brier.low != of_all.brier.low
+
+
+def test_rows_that_come_in_identical_pairs_tell_no_more_than_one_each(of_first):
+    twice = FIRST.loc[FIRST.index.repeat(2)]
+    found = calibrated(twice)
+    assert (found.n_rows, found.n_patients) == (480, 240)
+    for one, other in [(found.brier, of_first.brier), (found.events[5].slope, of_first.events[5].slope)]:
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.12)  # a robust variance, and a model's
+
+
+def test_the_interval_of_an_ece_reaches_0_where_calibration_is_perfect_and_not_where_it_is_poor():
+    reached = [calibrate(*simulated(240, 1.0, seed), np.arange(240), seed=0).ece for seed in range(12)]
+    assert sum(one.low == 0 for one in reached) >= 10
+    assert all(one.low <= one.value <= one.high for one in reached)
+    assert np.mean([one.value for one in reached]) > 0.05  # all of it by chance
+    assert "perfect calibration would show about 0.0" in reached[0].method
+    truth, p = simulated(240, 3.0)
+    poor = calibrate(truth, p, np.arange(240), seed=0).ece
+    gaps = (p.argmax(axis=1) == truth) - p.max(axis=1)
+    by_bin = gaps[:, None] * (quantile_groups(p.max(axis=1))[:, None] == np.arange(10))
+    drawn = [np.abs(by_bin[rows].mean(axis=0)).sum() for rows in patient_draws(np.arange(240), seed=9)]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert (poor.low, poor.high) == pytest.approx((2 * poor.value - high, 2 * poor.value - low), abs=0.005)
+    assert 0.1 < poor.low < poor.value < poor.high
+
+
+def test_a_resample_is_as_long_as_the_rows_of_whom_it_draws():
+    truth, whose = np.arange(12) % 4, np.array([0] * 7 + [1, 2, 3, 4, 4])
+    found = calibrate(truth, np.full((12, 4), 0.25), whose, seed=0).brier
+    assert (found.value, found.low, found.high) == pytest.approx((0.75, 0.75, 0.75))
+
+
+# -- Hosmer-Lemeshow ---------------------------------------------------------------------------------------------------
+
+
+def test_a_hosmer_lemeshow_test_by_hand():
+    predicted = np.repeat([0.25, 0.5, 0.75], 4)
+    happened = np.array([1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0], bool)  # 2, 2, 3 where 1, 2, 3 are expected
+    found = hosmer_lemeshow(happened, predicted, np.arange(12), groups=3)
+    assert found.statistic == pytest.approx((2 - 1) ** 2 / 1 + (2 - 3) ** 2 / 3)
+    assert (found.df, found.groups) == (3, 3)
+    assert "external validation" in found.method
+    developed = hosmer_lemeshow(happened, predicted, np.arange(12), groups=3, fitted=True)
+    assert (developed.statistic, developed.df) == (found.statistic, 1)
+    assert "fitted to these rows" in developed.method
+
+
+def assert_the_same(found, expected):
+    assert (found.df, found.groups) == (expected["df"], expected["groups"])
+    assert found.statistic == pytest.approx(expected["statistic"], rel=1e-7)
+    assert found.p == pytest.approx(expected["p"], rel=1e-6)
+    assert ("p is rough" in found.method) == (expected["least"] < 1)
+
+
+def test_the_tests_of_fit_are_rs():
+    expected, fits = EXPECTED["hosmer_lemeshow"], {k: np.array(v) for k, v in EXPECTED["fitted"].items()}
+    truth, q, whose = stages(FIRST), probabilities(FIRST, "q"), np.arange(len(FIRST))
+    late = truth >= TStage.T3
+    assert_the_same(hosmer_lemeshow(late, at_least(q, TStage.T3), whose), expected["binary"])
+    assert_the_same(hosmer_lemeshow(late, fits["logistic"], whose, fitted=True), expected["binary_fitted"])
+    assert_the_same(ordinal_hosmer_lemeshow(truth, q, whose), expected["ordinal"])
+    assert_the_same(ordinal_hosmer_lemeshow(truth, fits["ordinal"], whose, fitted=True), expected["ordinal_fitted"])
+    p = fits["multinomial"]
+    assert_the_same(multinomial_hosmer_lemeshow(truth, p, whose), expected["multinomial"])
+    assert_the_same(multinomial_hosmer_lemeshow(truth, p, whose, fitted=True), expected["multinomial_fitted"])
+
+
+def test_under_the_truth_the_tests_of_given_probabilities_reject_in_5_percent():
+    rejected = np.zeros(3)
+    for seed in range(400):
+        truth, p = simulated(500, 1.0, seed)
+        p = 0.8 * p + 0.05  # so that every cell expects a few
+        truth = (p.cumsum(axis=1) < np.random.default_rng(seed + 1000).random(500)[:, None]).sum(axis=1).clip(0, 3)
+        whose = np.arange(500)
+        tests = [
+            hosmer_lemeshow(truth >= TStage.T3, at_least(p, TStage.T3), whose),
+            multinomial_hosmer_lemeshow(truth, p, whose),
+            ordinal_hosmer_lemeshow(truth, p, whose),
+        ]
+        rejected += [one.p < 0.05 for one in tests]
+    assert rejected / 400 == pytest.approx(0.05, abs=0.03)
+
+
+def test_a_test_of_fit_says_what_it_takes_for_granted_and_where_it_is_not_defined(of_all):
+    joint = of_all.multinomial
+    assert "300 rows are of 240 patients" in joint.method
+    assert hosmer_lemeshow(np.array([True, False]), np.array([0.4, 0.6]), np.arange(2)).method == (
+        "not defined: 2 groups by the prediction; it takes 3"
+    )
+    none = hosmer_lemeshow(np.arange(30) % 2 == 0, np.repeat([0, 0.5, 1], 10), np.arange(30), groups=3)
+    assert none.statistic is none.df is none.p is None
+    assert "expects no row" in none.method
+
+
+# -- recalibration -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["p", "q"])
+@pytest.mark.parametrize("which", ["first", "all"])
+def test_intercept_and_slope_are_rs(model, which):
+    rows = {"first": FIRST, "all": ROWS}[which]
+    for stage in list(TStage)[1:]:
+        predicted = at_least(probabilities(rows, model), stage)
+        expected = EXPECTED["recalibration"][which][model][str(stage)]
+        for name, found in zip(
+            ("intercept", "slope"), recalibration(stages(rows) >= stage, predicted, patients(rows)), strict=True
+        ):
+            assert (found.value, found.low, found.high) == pytest.approx(expected[name], abs=2e-6), (stage, name)
+            assert ("clustered" in found.method) == (which == "all")
+        if which == "first":
+            assert found.value == pytest.approx(EXPECTED["val_prob"][model][str(stage)]["slope"], abs=1e-5)
+
+
+def test_a_distortion_of_the_log_odds_is_found_again():
+    rng = np.random.default_rng(0)
+    odds = 1.5 * rng.normal(size=40_000)
+    happened = rng.random(40_000) < expit(0.5 + 0.7 * odds)
+    intercept, slope = recalibration(happened, expit(odds), np.arange(40_000))
+    assert slope.low < 0.7 < slope.high
+    assert slope.high - slope.low < 0.05
+    assert intercept.low > 0.3
+
+
+def test_predictions_of_0_and_1_are_kept_off_and_counted():
+    happened, predicted = np.array([1, 0, 1, 0, 1, 0], bool), np.array([1, 0, 0, 0.6, 0.7, 0.5])
+    intercept, slope = recalibration(happened, predicted, np.arange(6))
+    assert "3 predictions kept 1e-06 from 0 and 1" in intercept.method
+    assert "3 predictions kept" in slope.method
+    residual = happened - expit(intercept.value + logit(np.clip(predicted, 1e-6, 1 - 1e-6)))
+    assert residual.sum() == pytest.approx(0, abs=1e-6)  # what the likelihood asks of it
+
+
+@pytest.mark.parametrize(
+    ("happened", "predicted", "intercept", "slope"),
+    [
+        ([1, 1, 1], [0.2, 0.5, 0.9], "every row", "every row"),
+        ([0, 0, 0], [0.2, 0.5, 0.9], "no row", "no row"),
+        ([0, 1, 0, 1], [0.1, 0.9, 0.2, 0.8], None, "separate"),
+        ([1, 0, 1, 0], [0.1, 0.9, 0.2, 0.8], None, "separate"),
+        ([0, 1, 0, 1], [0.1, 0.5, 0.5, 0.8], None, "separate"),
+        ([0, 1, 0, 1], [0.3, 0.3, 0.3, 0.3], None, "equal"),
+    ],
+)
+def test_where_nothing_fits_best_the_reason_is_given(happened, predicted, intercept, slope):
+    both = recalibration(np.array(happened, bool), np.array(predicted), np.arange(len(happened)))
+    for found, reason in zip(both, (intercept, slope), strict=True):
+        assert (found.value is None) == (reason is not None)
+        assert (reason or "Wald") in found.method
+
+
+# -- temperature -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["p", "q"])
+def test_temperature_and_log_loss_are_rs(model):
+    found = calibrated(ROWS, model).scaling
+    assert found.temperature.value == pytest.approx(EXPECTED["temperature"][model], rel=1e-4)
+    assert found.before.log_loss.value == pytest.approx(EXPECTED["log_loss"][model], abs=2e-6)
+    assert found.after.log_loss.value < found.before.log_loss.value
+
+
+def test_no_row_is_scaled_by_a_temperature_that_its_patient_helped_to_fit(of_all):
+    truth, whose = stages(ROWS), patients(ROWS)
+    logs = np.log(np.maximum(probabilities(ROWS), 1e-6))
+    searched = np.geomspace(0.8, 2.5, 2000)
+    scaled = np.zeros_like(logs)
+    for others, rows in GroupKFold(5).split(logs, groups=whose):
+        assert not set(whose[others]) & set(whose[rows])
+        losses = -log_softmax(logs[others] / searched[:, None, None], axis=2)[:, np.arange(len(others)), truth[others]]
+        scaled[rows] = softmax(logs[rows] / searched[losses.mean(axis=1).argmin()], axis=1)
+    after = of_all.scaling.after
+    assert after.log_loss.value == pytest.approx(log_loss(truth, scaled), abs=1e-5)
+    assert after.brier.value == pytest.approx(((scaled - np.eye(4)[truth]) ** 2).sum(axis=1).mean(), abs=1e-4)
+    assert "5 folds of patients" in of_all.scaling.temperature.method
+
+
+def test_a_temperature_undoes_what_made_the_model_too_sure():
+    found = calibrate(*simulated(4000, 2.0), np.arange(4000), seed=0)
+    assert found.scaling.temperature.value == pytest.approx(2.0, rel=0.1)
+    assert found.scaling.after.ece.value < 0.4 * found.scaling.before.ece.value
+    assert found.ece.low > 0
+    assert found.scaling.after.ece.low == 0
+    assert found.events[5].slope.high < 0.7  # not 1 over 2: collapsing stages is no straight line
+
+
+# -- what a table may be -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+@pytest.mark.parametrize("stage", [0, 3])
+def test_few_rows_of_one_stage_are_no_error(n, stage):
+    rng = np.random.default_rng(n)
+    for p in (np.full((n, 4), 0.25), np.tile([1.0, 0, 0, 0], (n, 1)), softmax(rng.normal(size=(n, 4)), axis=1)):
+        for whose in (np.arange(n), np.zeros(n, int), np.arange(n) // 2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = calibrate(np.full(n, stage), p, whose, seed=0)
+            assert found.events[stage].slope.value is None
+            text = json.dumps(found.to_json(), allow_nan=False)
+            assert "NaN" not in text
+            if whose.max() == 0:
+                assert found.scaling.temperature.value is found.scaling.after.ece.value is None
+                assert "one patient" in found.scaling.after.brier.method
+
+
+def test_a_stage_that_is_absent_leaves_the_others_as_they_are(of_all):
+    rows = ROWS[ROWS["stage"] != "T1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = calibrated(rows)
+    by_event = {one.event: one for one in found.events}
+    assert "no row" in by_event["T1"].slope.method
+    assert "every row" in by_event["at least T2"].intercept.method
+    assert by_event["at least T3"].slope.value is not None
+    assert found.clipped == (probabilities(rows) < 1e-6).any(axis=1).sum() > 0
+
+
+def test_many_rows_are_drawn_less_often():
+    truth, p = simulated(20_001, 1.3)
+    found = calibrate(truth, p, np.arange(20_001) // 2, seed=0)
+    assert found.brier.method.endswith("200 resamples")
+    assert "200 resamples" in found.ece.method
+    assert found.brier.low < found.brier.value < found.brier.high
+
+
+def test_what_are_no_predictions_is_refused():
+    p = np.full((3, 4), 0.25)
+    with pytest.raises(InputError, match="0 stages"):
+        calibrate(np.array([], int), np.zeros((0, 4)), np.array([], int), seed=0)
+    with pytest.raises(InputError, match=r"shape \(3, 3\)"):
+        calibrate(np.zeros(3, int), p[:, :3], np.arange(3), seed=0)
+    with pytest.raises(InputError, match="missing"):
+        calibrate(np.zeros(3, int), p * np.nan, np.arange(3), seed=0)
+    with pytest.raises(InputError, match="above 1"):
+        calibrate(np.zeros(3, int), p * 5, np.arange(3), seed=0)

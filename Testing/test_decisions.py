@@ -1,0 +1,141 @@
+"""Net benefit against the package dcurves, and over- and under-treatment against the article's figures."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from golden_data import ROWS, golden, patients, probabilities, stages
+
+from GTRStagingLib.decisions import (
+    DEFINITIONS,
+    THRESHOLDS,
+    TREAT_ALL,
+    TREAT_NONE,
+    at_least,
+    decide,
+    net_benefit,
+    treatment,
+)
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+
+
+def a_table(tp, fp, fn, tn):
+    """Stages and predictions with these counts at T3, the stages within each side being of both kinds."""
+    truth = np.repeat([2, 1, 2, 1], [tp, fp, fn, tn]) + np.arange(tp + fp + fn + tn) % 2 * np.repeat(
+        [1, -1, 1, -1], [tp, fp, fn, tn]
+    )
+    return truth, np.repeat([3, 2, 1, 0], [tp, fp, fn, tn])
+
+
+def of_the_cohort():
+    truth, p = stages(ROWS), probabilities(ROWS)
+    said = {"model": p.argmax(axis=1), "eus": stages(ROWS, "eus")}
+    return truth, said, {"model": p}, patients(ROWS)
+
+
+def test_net_benefit_is_dcurves_at_every_threshold():
+    expected = golden("decisions")
+    assert list(THRESHOLDS) == expected["thresholds"]
+    found = decide(*of_the_cohort())
+    assert [curve.event for curve in found.curves] == ["at least T2", "at least T3", "at least T4"]
+    names = {"model": "model", "eus": "eus", TREAT_ALL: "all", TREAT_NONE: "none"}
+    for curve in found.curves:
+        assert set(curve.net_benefit) == set(names)
+        for ours, theirs in names.items():
+            assert curve.net_benefit[ours] == pytest.approx(expected[curve.event][theirs], abs=1e-9), ours
+
+
+def test_net_benefit_by_hand():
+    happened, predicted = np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])
+    found = net_benefit(happened, predicted, np.array([0.0, 0.4, 0.5, 0.95]))
+    assert found == pytest.approx([2 / 4, 2 / 4 - 1 / 4 * 0.4 / 0.6, 1 / 4, 0.0])
+
+
+def test_treating_all_starts_at_the_prevalence_and_a_readers_no_is_never_treated():
+    truth, said, four, whose = of_the_cohort()
+    for event, curve in zip((1, 2, 3), decide(truth, said, four, whose).curves, strict=True):
+        assert curve.thresholds[0] == 0
+        assert curve.net_benefit[TREAT_ALL][0] == curve.prevalence == np.mean(truth >= event)
+        assert set(curve.net_benefit[TREAT_NONE]) == {0.0}
+        assert curve.net_benefit["eus"][0] == pytest.approx(np.mean((truth >= event) & (said["eus"] >= event)))
+
+
+def test_a_sum_of_probabilities_reaches_the_threshold_that_it_is_equal_to():
+    p = np.array([[0.2, 0.0, 0.7, 0.1], [0.2, 0.0, 0.1, 0.7]])
+    assert (0.7 + 0.1) < 0.8
+    assert at_least(p, TStage.T3).tolist() == [0.8, 0.8]
+    curve = decide(np.array([2, 3]), {}, {"model": p}, np.arange(2)).curves[1]
+    assert curve.net_benefit["model"][80:82] == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("tp", "fp", "fn", "over", "under", "nnt"),
+    [(114, 5, 6, "2.09", "2.51", "2.19"), (78, 31, 42, "12.97", "17.57", "5.09")],
+)
+def test_the_definitions_give_the_articles_figures(tp, fp, fn, over, under, nnt):
+    truth, predicted = a_table(tp, fp, fn, 239 - tp - fp - fn)
+    found = treatment(truth, predicted, np.arange(239))
+    assert (found.tp, found.fp, found.fn, found.tn) == (tp, fp, fn, 239 - tp - fp - fn)
+    assert (f"{100 * found.over.value:.2f}", f"{100 * found.under.value:.2f}") == (over, under)
+    assert f"{found.nnt.value:.2f}" == nnt
+    at_half = net_benefit(truth >= 2, (predicted >= 2).astype(float), np.array([0.5]))[0]
+    assert found.nnt.value == pytest.approx(1 / at_half)
+    assert found.nnt.low < found.nnt.value < found.nnt.high
+    for text in ("FP/N", "FN/N", "N/(TP − FP)", "prevalence"):
+        assert text in DEFINITIONS
+
+
+def test_the_interval_of_the_number_needed_to_treat_is_that_of_the_net_benefit():
+    truth, predicted = a_table(114, 5, 6, 114)
+    found = treatment(truth, predicted, np.arange(239), seed=3).nnt
+    net = (114 - 5) / 239  # the mean of +1, -1 and 0: its normal interval is near enough to the bootstrap's
+    half = 1.96 * (((114 + 5) / 239 - net**2) / 239) ** 0.5
+    assert (1 / found.high, 1 / found.low) == pytest.approx((net - half, net + half), abs=0.01)
+    assert treatment(truth, predicted, np.arange(239), seed=3).nnt == found
+
+
+def test_rows_that_come_in_identical_pairs_tell_no_more_than_one_each():
+    truth, predicted = a_table(30, 10, 10, 30)
+    once = treatment(truth, predicted, np.arange(80))
+    twice = treatment(np.repeat(truth, 2), np.repeat(predicted, 2), np.repeat(np.arange(80), 2))
+    assert (twice.nnt.low, twice.nnt.high) == pytest.approx((once.nnt.low, once.nnt.high))
+    assert twice.over.high == pytest.approx(once.over.high, abs=0.005)
+    assert "clustered" in twice.over.method
+
+
+def test_the_boundary_is_the_stage_from_which_on_is_treated():
+    truth, predicted = np.array([1, 1, 0, 3]), np.array([1, 0, 1, 2])
+    found = treatment(truth, predicted, np.arange(4), boundary=TStage.T2)
+    assert (found.boundary, found.tp, found.fp, found.fn, found.tn) == ("T2", 2, 1, 1, 0)
+    assert treatment(truth, predicted, np.arange(4)).tp == 1
+
+
+def test_what_treats_as_many_wrongly_as_rightly_has_no_number_needed_to_treat():
+    found = treatment(*a_table(4, 4, 1, 1), np.arange(10))
+    assert found.nnt.value is None
+    assert "TP 4, FP 4" in found.nnt.method
+    unsure = treatment(*a_table(5, 4, 1, 1), np.arange(11)).nnt
+    assert unsure.value == 11
+    assert unsure.low is unsure.high is None
+    assert "no upper limit" in unsure.method
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_one_stage_or_one_row_alone_is_no_error(stage):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for n in (1, 7):
+            truth, p = np.full(n, stage), np.full((n, 4), 0.25)
+            found = decide(truth, {"model": p.argmax(axis=1)}, {"model": p}, np.arange(n))
+            assert found.curves[2].prevalence == (stage == 3)
+            assert found.treatment["model"].nnt.value is None
+            assert json.loads(json.dumps(found.to_json(), allow_nan=False))["definitions"] == DEFINITIONS
+
+
+def test_no_rows_and_names_that_are_taken_are_refused():
+    with pytest.raises(InputError, match="0 rows"):
+        decide(np.array([], int), {}, {}, np.array([], int))
+    with pytest.raises(InputError, match="treat all"):
+        decide(np.array([1]), {TREAT_ALL: np.array([1])}, {}, np.array([0]))
