@@ -1,0 +1,168 @@
+"""Three pictures of a Rad-score: the error that chose its penalty, the coefficients' paths, its largest coefficients.
+
+Drawn by matplotlib's own objects, as `overlay` does: pyplot and its global settings are not touched.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from GTRStagingLib import extras
+from GTRStagingLib.files import replaced_files
+from GTRStagingLib.radscore import RadScore
+from GTRStagingLib.radscore_fit import Fit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TOP = 30
+"""Bars, as in Fig. 4a of the paper."""
+
+DPI = 200
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
+"""Of Okabe and Ito's palette; the blue is the darker one in grey print, and orange is hatched besides."""
+
+SIZES = {"title": 12, "label": 11, "tick": 10, "small": 9}
+
+
+def _figure(width: float, height: float) -> "Figure":
+    made: Figure = extras.required("matplotlib.figure", "Figures need", "evaluate").Figure(
+        figsize=(width, height), facecolor="white", layout="constrained"
+    )
+    return made
+
+
+def _dressed(axes: "Axes", title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=SIZES["title"], loc="left", pad=10)
+    axes.set_xlabel(x, fontsize=SIZES["label"])
+    axes.set_ylabel(y, fontsize=SIZES["label"])
+    axes.tick_params(labelsize=SIZES["tick"])
+    axes.spines["right"].set_visible(False)
+
+
+def _legend(figure: "Figure") -> None:
+    """Below the axes, where it hides nothing whatever the data."""
+    legend = figure.legend(fontsize=SIZES["small"], frameon=False, loc="outside lower center", ncols=2)
+    for line in legend.get_lines():
+        line.set_linewidth(max(1.4, line.get_linewidth()))
+
+
+def _penalty_axis(axes: "Axes", fit: Fit) -> None:
+    """Penalties as glmnet draws them, the strictest at the right; features kept along the top."""
+    ticker = extras.required("matplotlib.ticker", "Figures need", "evaluate")
+    penalties, kept = fit.path.penalties, fit.path.kept
+    axes.set_xscale("log")
+    low, high = float(penalties[-1]), float(penalties[0])
+    axes.set_xlim(low / 1.05, high * 1.05)
+    digits = [1.0, 2.0, 5.0] if high < 50 * low else [1.0]
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=digits))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    top = axes.secondary_xaxis("top")
+    shown = np.unique(np.linspace(0, len(penalties) - 1, 9).round().astype(int))
+    top.xaxis.set_major_locator(ticker.FixedLocator(penalties[shown].tolist()))
+    top.xaxis.set_major_formatter(ticker.FixedFormatter([str(kept[i]) for i in shown]))
+    top.xaxis.set_minor_locator(ticker.NullLocator())
+    top.tick_params(labelsize=SIZES["tick"])
+    top.set_xlabel("Features kept", fontsize=SIZES["label"])
+
+
+def _mark_choice(axes: "Axes", fit: Fit) -> None:
+    rule, path = fit.radscore.record["rule"], fit.path
+    least, within = path.chosen("min"), path.chosen("1se")
+    choices: list[tuple[int, str, Any, str]] = [
+        (least, "min", "--", "least error"), (within, "1se", ":", "largest within 1 SE of it"),
+    ]  # fmt: skip
+    for index, name, line, words in choices:
+        taken = " (taken)" * (name == rule)
+        label = f"{words}: {path.penalties[index]:.3g}, keeps {path.kept[index]}{taken}"
+        axes.axvline(path.penalties[index], color="black", linestyle=line, linewidth=1.4, label=label)
+
+
+def error_figure(fit: Fit) -> "Figure":
+    """Cross-validated error along the penalties, with its standard error, and both choices."""
+    figure = _figure(7.2, 4.6)
+    axes, path = figure.add_subplot(), fit.path
+    low, high = path.errors - path.standard_errors, path.errors + path.standard_errors
+    axes.fill_between(path.penalties, low, high, color=BLUE, alpha=0.22, linewidth=0, label="± 1 standard error (SE)")
+    axes.plot(path.penalties, path.errors, color=BLUE, linewidth=2, label="error of the patients held out")
+    _mark_choice(axes, fit)
+    _penalty_axis(axes, fit)
+    folds = fit.radscore.record["folds"]["number"]
+    title = f"Choice of the penalty: {folds} folds by patient"
+    _dressed(axes, title, "Penalty (log scale)", "Mean squared error (stages²)")
+    _legend(figure)
+    return figure
+
+
+def paths_figure(fit: Fit) -> "Figure":
+    """How the features' coefficients leave 0 as the penalty falls; those of the Rad-score stand out."""
+    figure = _figure(7.2, 4.6)
+    axes, path = figure.add_subplot(), fit.path
+    kept = set(fit.radscore.indices)
+    ever = np.flatnonzero(path.coefficients.any(axis=1))
+    thin = min(1.0, (60 / max(len(ever), 1)) ** 0.5)
+    labels = {True: f"in the Rad-score ({len(kept)})", False: f"not in it ({len(set(ever.tolist()) - kept)})"}
+    for chosen, colour, width in ((False, "#AAAAAA", 0.9 * thin), (True, BLUE, 1.4 * thin)):
+        label: str | None = labels[chosen]
+        for feature in ever:
+            if (int(feature) in kept) == chosen:
+                axes.plot(path.penalties, path.coefficients[feature], color=colour, linewidth=width, label=label)
+                label = None
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    _mark_choice(axes, fit)
+    _penalty_axis(axes, fit)
+    _dressed(axes, "Coefficients along the penalty", "Penalty (log scale)", "Coefficient (stages per SD)")
+    _legend(figure)
+    return figure
+
+
+def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
+    """The coefficients of largest magnitude, the largest above."""
+    order = np.argsort(-np.abs(radscore.coefficients), kind="stable")[:top]
+    values = np.array(radscore.coefficients)[order]
+    figure = _figure(6.4, max(2.2, 1.5 + 0.235 * len(order)))
+    axes = figure.add_subplot()
+    for sign, colour, hatch, words in ((1, BLUE, "", "higher stage"), (-1, ORANGE, "////", "lower stage")):
+        rows = np.flatnonzero(np.sign(values) == sign)
+        if len(rows):
+            axes.barh(rows, values[rows], color=colour, hatch=hatch, edgecolor="white", linewidth=0.5,
+                      label=f"more of it: {words}")  # fmt: skip
+    axes.axvline(0, color="black", linewidth=0.9)
+    axes.set_yticks(range(len(order)), [radscore.names[i] for i in order])
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    many = len(radscore.coefficients)
+    title = f"The {len(order)} largest of {many} coefficients" if many > len(order) else f"All {many} coefficients"
+    _dressed(axes, title, "Coefficient (stages per SD of the feature)", "Feature")
+    axes.tick_params(axis="y", labelsize=SIZES["small"])
+    axes.spines["top"].set_visible(False)
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    _legend(figure)
+    return figure
+
+
+def write_figures(fit: Fit, folder: Path, stem: str) -> list[Path]:
+    """Write `STEM-error`, `STEM-paths` and `STEM-coefficients`, as PNG and SVG; their paths.
+
+    Raises
+    ------
+    InputError
+        If matplotlib is not installed.
+    """
+    figures = {
+        "error": error_figure(fit),
+        "paths": paths_figure(fit),
+        "coefficients": coefficients_figure(fit.radscore),
+    }
+    names = [f"{stem}-{kind}{suffix}" for kind in figures for suffix in (".png", ".svg")]
+    with replaced_files(folder, names) as work:
+        for kind, figure in figures.items():
+            figure.savefig(work / f"{stem}-{kind}.png", dpi=DPI, metadata={"Software": None})
+            figure.savefig(work / f"{stem}-{kind}.svg", metadata={"Date": None})
+    return [folder / name for name in names]
+
+
+__all__ = ["TOP", "coefficients_figure", "error_figure", "paths_figure", "write_figures"]

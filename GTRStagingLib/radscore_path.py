@@ -1,0 +1,218 @@
+"""LASSO down a path of penalties, and its cross-validation by patient: the choice that a Rad-score rests on.
+
+Objective, grid and errors are those of R's `cv.glmnet` (gaussian, standardised): (1/2n) |y - Xb|² + penalty |b|, the
+features standardised within the rows of each fit, the same penalties in every fold. What differs: no patient stands in
+two folds.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from GTRStagingLib import extras
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+
+Rule = Literal["min", "1se"]
+FOLDS = 10
+PENALTIES = 100
+TOLERANCE = 1e-6
+"""Of scikit-learn's coordinate descent: the duality gap, as a share of the stages' variance."""
+
+STEP, PATIENCE = 10, 20
+"""The grid is gone down in steps, and left once the least error lies so many penalties behind: its dense end costs more
+than all the rest, and says nothing."""
+
+
+def _sklearn(module: str) -> Any:
+    return extras.required(f"sklearn.{module}", "A Rad-score's fit needs", "evaluate")
+
+
+@dataclass(frozen=True)
+class Path:
+    """Coefficients and cross-validation along the penalties.
+
+    Attributes
+    ----------
+    penalties
+        (K,) descending.
+    coefficients
+        (F, K) per standard deviation, fitted on all rows.
+    errors, standard_errors
+        (K,) mean squared error of the rows held out, and its standard error between the folds.
+    held_out
+        (n, K) predictions of each row by the fold that did not see it.
+    """
+
+    penalties: np.ndarray
+    coefficients: np.ndarray
+    errors: np.ndarray
+    standard_errors: np.ndarray
+    held_out: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(K,) features that are not left out."""
+        return np.count_nonzero(self.coefficients, axis=0)
+
+    def chosen(self, rule: Rule) -> int:
+        """The penalty of the least error; or the largest whose error is within one standard error of it."""
+        least = int(self.errors.argmin())
+        return least if rule == "min" else int(np.argmax(self.errors <= (self.errors + self.standard_errors)[least]))
+
+
+class _Lasso:
+    """LASSO on the rows it is given, standardised by their own means and spreads; goes down a path and remembers.
+
+    Each penalty is solved by scikit-learn on the few features that can matter there (the sequential strong rule of
+    Tibshirani et al. 2012, J R Stat Soc B 74:245), and on those that turn out to have been left out wrongly: the same
+    minimum as on all of them, in a small part of the time.
+    """
+
+    def __init__(self, features: np.ndarray, targets: np.ndarray, tolerance: float) -> None:
+        scaler = _sklearn("preprocessing").StandardScaler()
+        self.x = np.asfortranarray(scaler.fit_transform(features))
+        self.mean, self.scale = scaler.mean_, scaler.scale_  # the scale of a constant feature is 1
+        self.intercept = float(targets.mean())
+        self.y = targets - self.intercept
+        self.gram, self.products = self.x.T @ self.x, self.x.T @ self.y
+        self.tolerance = tolerance
+        self.coefficients = np.zeros(features.shape[1])
+        # How fast the squared error would fall with each coefficient: above the penalty, it is to be kept.
+        self.slopes = np.abs(self.products) / len(self.y)
+        self.penalty = self.largest
+        self.unsettled = 0
+
+    @property
+    def largest(self) -> float:
+        """The least penalty that keeps nothing."""
+        return float(np.abs(self.products).max()) / len(self.y)
+
+    def down(self, penalties: np.ndarray) -> np.ndarray:
+        """(F, K) coefficients at further penalties, descending."""
+        return np.stack([self._at(float(penalty)) for penalty in penalties], axis=1)
+
+    def _at(self, penalty: float) -> np.ndarray:
+        tried = (self.slopes >= 2 * penalty - self.penalty) | (self.coefficients != 0)
+        while True:
+            if tried.any():
+                self._solve(np.flatnonzero(tried), penalty)
+            missed = (self.slopes > penalty * (1 + 1e-9)) & ~tried
+            if not missed.any():
+                break
+            tried |= missed
+        self.penalty = penalty
+        return self.coefficients.copy()
+
+    def _solve(self, among: np.ndarray, penalty: float) -> None:
+        unsettled = _sklearn("exceptions").ConvergenceWarning
+        with warnings.catch_warnings(record=True, action="always", category=unsettled) as caught:
+            _, coefficients, _ = _sklearn("linear_model").lasso_path(
+                self.x[:, among],
+                self.y,
+                alphas=np.array([penalty]),
+                precompute=np.ascontiguousarray(self.gram[np.ix_(among, among)]),
+                Xy=self.products[among],
+                coef_init=self.coefficients[among],
+                tol=self.tolerance,
+                max_iter=20_000,
+            )
+        self.unsettled += len(caught)
+        self.coefficients[among] = coefficients[:, 0]
+        self.slopes = np.abs(self.products - self.gram @ self.coefficients) / len(self.y)
+
+    def predicted(self, features: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """(n, K) of rows that need not be its own."""
+        return np.asarray((features - self.mean) / self.scale @ coefficients + self.intercept)
+
+
+def grid(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """`PENALTIES` penalties from the least that keeps nothing down; as glmnet, to 1 %, or 0.01 % where rows abound."""
+    largest = _Lasso(features, targets, TOLERANCE).largest
+    ratio = 1e-2 if len(targets) < features.shape[1] else 1e-4
+    return np.geomspace(largest, ratio * largest, PENALTIES)
+
+
+def path_of(
+    features: np.ndarray,
+    targets: np.ndarray,
+    fold: np.ndarray,
+    penalties: np.ndarray,
+    *,
+    tolerance: float = TOLERANCE,
+    patience: int | None = PATIENCE,
+) -> tuple[Path, int]:
+    """Go down the same penalties with all rows and with all but each fold, each standardised by its own rows.
+
+    Errors are averaged as `cv.glmnet` does: over the rows, with the folds' weighted spread as standard error.
+
+    Parameters
+    ----------
+    features, targets, fold
+        (n, F), (n,), and (n,) which fold holds a row out, from 0.
+    patience
+        Stop once the least error lies so many penalties behind; None for the whole grid.
+
+    Returns
+    -------
+    The path, and how many of its fits did not settle within the tolerance.
+    """
+    sizes = np.bincount(fold)
+    whole = _Lasso(features, targets, tolerance)
+    parts = [_Lasso(features[fold != k], targets[fold != k], tolerance) for k in range(len(sizes))]
+    coefficients, held_out = [], []
+    errors = spreads = np.empty(0)
+    for start in range(0, len(penalties), STEP):
+        step = penalties[start : start + STEP]
+        predicted = np.empty((len(targets), len(step)))
+        for k, part in enumerate(parts):
+            predicted[fold == k] = part.predicted(features[fold == k], part.down(step))
+        squared = (targets[:, None] - predicted) ** 2
+        of_fold = np.array([squared[fold == k].mean(axis=0) for k in range(len(sizes))])
+        mean = np.average(of_fold, axis=0, weights=sizes)
+        variance = np.average((of_fold - mean) ** 2, axis=0, weights=sizes) / (len(sizes) - 1)
+        errors, spreads = np.append(errors, mean), np.append(spreads, np.sqrt(variance))
+        coefficients.append(whole.down(step))
+        held_out.append(predicted)
+        if patience is not None and len(errors) - 1 - errors.argmin() >= patience:
+            break
+    path = Path(penalties[: len(errors)], np.hstack(coefficients), errors, spreads, np.hstack(held_out))
+    return path, sum(one.unsettled for one in (whole, *parts))
+
+
+def patient_folds(stages: np.ndarray, patients: np.ndarray, k: int, *, seed: int) -> np.ndarray:
+    """(n,) which of k folds holds each row out, by patient and balanced by stage (StratifiedGroupKFold).
+
+    Parameters
+    ----------
+    stages, patients
+        (n,) 0..3, and what tells patients apart.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 2 folds, or fewer patients of a stage than folds.
+    """
+    if k < 2:
+        raise InputError(f"{k} fold(s); expected 2 or more, {FOLDS} as usual.")
+    few = [f"{TStage(int(stage))} has {count}" for stage in np.unique(stages)
+           if (count := len(np.unique(patients[stages == stage]))) < k]  # fmt: skip
+    if few:
+        raise InputError(
+            f"Too few patients for {k} folds: {', '.join(few)}; expected {k} or more of every stage, so that each fold "
+            "learns from all. Make fewer folds, or add patients."
+        )
+    # Shuffled here: older versions of scikit-learn lose the balance where they do it (they shuffle the patients' counts
+    # of stages, and not the patients).
+    whose = np.unique(patients, return_inverse=True)[1]
+    drawn = np.random.default_rng(seed).permutation(int(whose.max()) + 1)[whose]
+    splitter = _sklearn("model_selection").StratifiedGroupKFold(k)
+    fold = np.empty(len(stages), dtype=np.int64)
+    for number, (_, held_out) in enumerate(splitter.split(np.zeros((len(stages), 1)), stages, drawn)):
+        fold[held_out] = number
+    return fold
+
+
+__all__ = ["FOLDS", "PATIENCE", "PENALTIES", "Path", "Rule", "grid", "path_of", "patient_folds"]

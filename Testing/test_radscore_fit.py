@@ -1,0 +1,361 @@
+"""The Rad-score's fit: against glmnet, on planted signal and on pure noise, and never a patient in two folds."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import lasso_path
+from sklearn.preprocessing import StandardScaler
+
+from GTRStagingLib import cli_radscore, radscore, radscore_figures
+from GTRStagingLib.errors import InputError, LeakageError
+from GTRStagingLib.radscore_fit import fit, fit_cohort, r_squared, spearman
+from GTRStagingLib.radscore_inputs import CaseFeatures, Excluded, Row, from_table, read_rows
+from GTRStagingLib.radscore_path import _Lasso, grid, path_of, patient_folds
+from GTRStagingLib.stages import TStage
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def features_of(values, sha256="a" * 64):
+    n, count = values.shape
+    return CaseFeatures(
+        tuple(f"c{i}" for i in range(n)), values, tuple(f"DL-{i + 1:04d}" for i in range(count)), "net", sha256
+    )
+
+
+def planted(n=200, count=100, seed=0, signal=(0.9, -0.7, 0.5)):
+    """Stages that go with the first features; two cases a patient, alike."""
+    rng = np.random.default_rng(seed)
+    patients = np.arange(n) // 2
+    values = rng.normal(size=(n // 2, count))[patients] + 0.3 * rng.normal(size=(n, count))
+    latent = (values[:, : len(signal)] @ np.array(signal) + 0.5 * rng.normal(size=n // 2)[patients])[::2]
+    stages = np.searchsorted(np.quantile(latent, [0.25, 0.5, 0.75]), latent)[patients]
+    return features_of(values), stages, patients
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    """What glmnet says of features.csv, with the features and stages themselves."""
+    features = from_table(GOLDEN / "features.csv")
+    targets = np.array([int(row.stage) + 1.0 for row in read_rows(GOLDEN / "cohort.csv")])
+    return json.loads((GOLDEN / "radscore.json").read_text()), features.values, targets
+
+
+@pytest.fixture(scope="module")
+def a_path(oracle):
+    said, values, targets = oracle
+    fold = np.array(said["foldid"]) - 1
+    return path_of(values, targets, fold, np.array(said["lambda"]), tolerance=1e-13, patience=None)
+
+
+# -- against glmnet ------------------------------------------------------------------------------------------------
+
+
+def test_coefficients_are_glmnets(oracle, a_path):
+    path, unsettled = a_path
+    ours = path.coefficients[:, np.array(oracle[0]["at"]) - 1]
+    assert ours == pytest.approx(np.array(oracle[0]["coefficients_per_sd"]), abs=2e-8)
+    assert path.kept.tolist() == oracle[0]["nzero"]
+    assert unsettled == 0
+
+
+def test_cross_validated_errors_and_choices_are_cv_glmnets(oracle, a_path):
+    said, (path, _) = oracle[0], a_path
+    assert path.errors == pytest.approx(np.array(said["cvm"]), abs=2e-8)
+    assert path.standard_errors == pytest.approx(np.array(said["cvsd"]), abs=2e-8)
+    assert path.penalties[path.chosen("min")] == pytest.approx(said["lambda_min"], rel=1e-6)
+    assert path.penalties[path.chosen("1se")] == pytest.approx(said["lambda_1se"], rel=1e-6)
+    assert path.held_out[:, path.chosen("min")] == pytest.approx(np.array(said["held_out"]), abs=2e-7)
+
+
+def test_the_grid_begins_where_glmnets_does_and_falls_as_fast(oracle):
+    said, values, targets = oracle
+    penalties = grid(values, targets)
+    assert penalties[0] == pytest.approx(said["own_lambda_first"], rel=1e-6)
+    assert penalties[1] / penalties[0] == pytest.approx(said["own_lambda_ratio"], rel=1e-6)
+
+
+def test_a_saved_score_gives_glmnets_predictions(oracle, a_path):
+    """Coefficients, means and scales as they are kept, at the penalty that both chose."""
+    said, values, targets = oracle
+    path, _ = a_path
+    index = path.chosen("min")
+    kept = np.flatnonzero(path.coefficients[:, index])
+    score = radscore.RadScore(
+        "g", None, None, values.shape[1], tuple(f"x{i}" for i in kept), tuple(kept.tolist()),
+        tuple(path.coefficients[kept, index]), tuple(values[:, kept].mean(axis=0)), tuple(values[:, kept].std(axis=0)),
+        float(targets.mean()), said["lambda_min"], 2.5, 1.0,
+    )  # fmt: skip
+    assert score.score(values) == pytest.approx(np.array(said["fitted"]), abs=2e-7)
+
+
+@pytest.mark.parametrize(("n", "count"), [(60, 200), (150, 40)])
+def test_leaving_features_out_ahead_changes_nothing(n, count):
+    rng = np.random.default_rng(n)
+    values = rng.normal(size=(n, count)) + rng.normal(size=(n, 1))
+    targets = values[:, :4].sum(axis=1) + rng.normal(size=n)
+    penalties = grid(values, targets)[:60]
+    path, _ = path_of(values, targets, np.arange(n) % 3, penalties, tolerance=1e-11, patience=None)
+    whole = StandardScaler().fit_transform(values)
+    _, expected, _ = lasso_path(whole, targets - targets.mean(), alphas=penalties, tol=1e-11, max_iter=100_000)
+    assert path.coefficients == pytest.approx(expected, abs=1e-6)
+    assert path.kept[-1] > 15
+
+
+def test_what_was_left_out_wrongly_is_taken_back():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(80, 30))
+    targets = values[:, :6].sum(axis=1) + rng.normal(size=80)
+    lasso = _Lasso(values, targets, 1e-11)
+    penalties = np.array([0.3, 0.1]) * lasso.largest
+    lasso.penalty = 0.0  # now the rule asks for twice the penalty, and errs
+    found = lasso.down(penalties)
+    _, expected, _ = lasso_path(lasso.x, lasso.y, alphas=penalties, tol=1e-11, max_iter=100_000)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert lasso.down(np.array([2 * lasso.largest])).any() == np.False_
+
+
+# -- folds ---------------------------------------------------------------------------------------------------------
+
+
+def test_folds_keep_patients_together_and_do_not_hang_on_the_order_of_the_rows():
+    _, stages, patients = planted()
+    fold = patient_folds(stages, patients, 5, seed=3)
+    assert all(len(set(fold[patients == p])) == 1 for p in set(patients))
+    counts = np.array([np.bincount(stages[fold == k], minlength=4) for k in range(5)])
+    assert np.ptp(counts, axis=0).max() <= 2
+    order = np.random.default_rng(0).permutation(len(stages))
+    assert (patient_folds(stages[order], patients[order], 5, seed=3) == fold[order]).all()
+    assert (patient_folds(stages, patients, 5, seed=4) != fold).any()
+
+
+def test_too_many_folds_for_a_stage_are_refused():
+    stages, patients = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 2, 3, 4, 5])
+    with pytest.raises(InputError, match="T1 has 2; expected 3 or more"):
+        patient_folds(stages, patients, 3, seed=0)
+    with pytest.raises(InputError, match="1 fold"):
+        patient_folds(stages, patients, 1, seed=0)
+
+
+# -- signal and noise ----------------------------------------------------------------------------------------------
+
+
+def test_planted_signal_is_recovered():
+    features, stages, patients = planted()
+    made = fit(features, stages, patients, folds=5, rule="1se")
+    weights = dict(zip(made.radscore.indices, made.radscore.coefficients, strict=True))
+    assert set(weights) >= {0, 1, 2}
+    assert np.sign([weights[i] for i in range(3)]).tolist() == [1, -1, 1]
+    largest = sorted(weights, key=lambda i: -abs(weights[i]))[:3]
+    assert set(largest) == {0, 1, 2}
+    new, new_stages, _ = planted(seed=1)
+    apart = spearman(made.radscore.score(new.values), new_stages)
+    assert apart > 0.7
+    # What is said of the patients it never saw is what such patients then show.
+    outside = made.radscore.record["out_of_fold"]["spearman"]
+    assert outside["low"] < outside["value"] < outside["high"]
+    assert outside["value"] == pytest.approx(apart, abs=0.1)
+
+
+def test_pure_noise_fits_in_sample_and_not_out_of_fold():
+    """Why a nomogram is fitted on out-of-fold scores: the others follow stages that nothing in the features tells."""
+    inside, outside = [], []
+    for seed in range(6):
+        features, stages, patients = planted(n=120, count=240, seed=seed, signal=())
+        targets = stages + 1.0
+        penalties = grid(features.values, targets)[24:25]
+        fold = patient_folds(stages, patients, 4, seed=seed)
+        path, _ = path_of(features.values, targets, fold, penalties)
+        whole = StandardScaler().fit_transform(features.values)
+        inside.append(spearman(whole @ path.coefficients[:, 0], targets))
+        outside.append(spearman(path.held_out[:, 0], targets))
+    assert min(inside) > 0.8
+    assert abs(np.mean(outside)) < 0.12
+
+
+def test_folds_by_row_would_find_signal_in_noise_and_folds_by_patient_do_not():
+    features, stages, patients = planted(n=160, count=300, seed=5, signal=())
+    targets = stages + 1.0
+    penalties = grid(features.values, targets)[:30:3]
+    rows = np.random.default_rng(0).integers(0, 5, size=len(stages))
+    by_row, _ = path_of(features.values, targets, rows, penalties, patience=None)
+    by_patient, _ = path_of(features.values, targets, patient_folds(stages, patients, 5, seed=0), penalties)
+    assert r_squared(by_row.held_out[:, by_row.chosen("min")], targets) > 0.3
+    assert r_squared(by_patient.held_out[:, by_patient.chosen("min")], targets) < 0.1
+
+
+def test_keeping_nothing_is_an_error():
+    features, stages, patients = planted(n=160, count=20, seed=0, signal=())
+    with pytest.raises(InputError, match="LASSO kept nothing"):
+        fit(features, stages, patients, folds=5, rule="1se")
+
+
+# -- what is kept of a fit -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made():
+    features, stages, patients = planted()
+    return features, stages, patients, fit(features, stages, patients, folds=5)
+
+
+def test_in_sample_scores_are_the_scores_own_and_have_unit_spread(made):
+    features, _, _, found = made
+    assert found.radscore.standardised(features.values) == pytest.approx(found.in_sample, abs=1e-6)
+    assert (found.in_sample.mean(), found.in_sample.std(ddof=1)) == pytest.approx((0, 1))
+    index = found.path.chosen("min")
+    assert found.radscore.penalty == found.path.penalties[index]
+    raw = found.out_of_fold * found.radscore.score_sd + found.radscore.score_mean
+    assert raw == pytest.approx(found.path.held_out[:, index])
+
+
+def test_a_rows_out_of_fold_score_does_not_know_its_stage(made):
+    features, stages, _, found = made
+    fold = found.fold
+    targets = stages + 1.0
+    changed = np.where(fold == 2, 5 - targets, targets)
+    penalties = found.path.penalties
+    path, _ = path_of(features.values, changed, fold, penalties, patience=None)
+    assert path.held_out[fold == 2] == pytest.approx(found.path.held_out[fold == 2], abs=1e-9)
+    assert np.abs(path.held_out[fold != 2] - found.path.held_out[fold != 2]).max() > 0.1
+
+
+def test_the_same_seed_gives_the_same_and_the_record_says_how(made):
+    features, stages, patients, found = made
+    again = fit(features, stages, patients, folds=5)
+    assert again.radscore.to_json() == found.radscore.to_json()
+    record = found.radscore.record
+    assert (record["cases"], record["patients"]) == (200, 100)
+    assert record["stages"] == {"T1": 50, "T2": 50, "T3": 50, "T4": 50}
+    assert record["path"]["features_kept"][0] == 0
+    assert record["in_sample"]["r2"] > record["out_of_fold"]["r2"]["value"]
+    json.dumps(found.radscore.to_json(), allow_nan=False)
+
+
+def test_a_fit_of_a_table_says_that_the_model_is_unknown(made):
+    features, stages, patients, _ = made
+    unknown = CaseFeatures(features.case_ids, features.values, features.names)
+    found = fit(unknown, stages, patients, folds=5)
+    assert found.radscore.model_sha256 is None
+    assert "taken on trust" in found.radscore.warnings[0]
+
+
+def test_wrong_rows_are_refused():
+    features, stages, patients = planted(n=40)
+    with pytest.raises(InputError, match="expected one each of a case"):
+        fit(features, stages[:-1], patients)
+    with pytest.raises(InputError, match="two stages or more"):
+        fit(features, np.zeros(40, dtype=int), patients)
+
+
+# -- cohorts -------------------------------------------------------------------------------------------------------
+
+
+def divided(features, stages, patients, side):
+    rows = tuple(
+        Row(case_id, f"p{p}", TStage(int(s)), side(p))
+        for case_id, s, p in zip(features.case_ids, stages, patients, strict=True)
+    )
+    return rows, features
+
+
+def sides(patient):
+    return "test" if patient % 4 == 0 else "train"
+
+
+def test_the_test_side_has_no_part_in_the_fit():
+    features, stages, patients = planted()
+    rows, _ = divided(features, stages, patients, sides)
+    found = fit_cohort(rows, features, folds=5)
+    shuffled = [Row(r.case_id, r.patient_id, TStage.T1 if r.split == "test" else r.stage, r.split) for r in rows]
+    values = features.values.copy()
+    values[[r.split == "test" for r in rows]] += 7
+    other = fit_cohort(shuffled, features_of(values), folds=5)
+    assert other.fit.radscore == found.fit.radscore
+    test = np.array([row.split == "test" for row in rows])
+    assert np.isnan(found.in_sample[test]).all()
+    assert not np.isnan(found.in_sample[~test]).any()
+    assert found.radscore[test] == pytest.approx(found.fit.radscore.standardised(features.values[test]))
+    assert np.abs(found.radscore - found.in_sample)[~test].max() > 0.05
+    with pytest.raises(InputError, match="the test side selects nothing"):
+        fit_cohort(rows, features, splits=["test"])
+
+
+def test_excluded_cases_are_counted_by_reason():
+    features, stages, patients = planted()
+    rows, _ = divided(features, stages, patients, lambda _: None)
+    rows = (Row("c0", "p0", None, None), *rows[1:], Row("gone", "p0", TStage.T1, None), Row("x", "p0", TStage.T1, None))
+    named = CaseFeatures(features.case_ids, features.values, features.names, "net", "a" * 64, None,
+                         {"gone": Excluded("staging failed", "no ROI")})  # fmt: skip
+    found = fit_cohort(rows, named, folds=5)
+    record = found.fit.radscore.record
+    assert record["excluded"] == {"no stage": 1, "staging failed": 1, "no features": 1}
+    assert record["cases"] + record["only_applied"] + sum(record["excluded"].values()) == record["rows"] == 202
+    with pytest.raises(InputError, match="no row of the table has a split"):
+        fit_cohort(rows, named, splits=["train"])
+
+
+def test_a_patient_on_two_sides_is_an_error_or_a_warning():
+    features, stages, patients = planted()
+    rows, _ = divided(features, stages, patients, sides)
+    leaking = (Row(rows[0].case_id, rows[2].patient_id, rows[0].stage, "test"), *rows[1:])
+    with pytest.raises(LeakageError, match=r"1 patient\(s\) stand on train and on another side"):
+        fit_cohort(leaking, features)
+    found = fit_cohort(leaking, features, folds=5, allow_leakage=True)
+    assert "LEAKING" in found.fit.radscore.warnings[0]
+
+
+def test_the_command_fits_and_writes_everything(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    cli_radscore.add_to(parser.add_subparsers())
+    out = tmp_path / "new" / "score.json"
+    options = parser.parse_args(["radscore", "fit", str(GOLDEN / "cohort.csv"), "--features",
+                                 str(GOLDEN / "features.csv"), "--out", str(out), "--folds", "5"])  # fmt: skip
+    assert not options.run(options)
+    said = capsys.readouterr().out
+    assert "300 rows: 300 fitted on (240 patients), 0 scored only, 0 excluded." in said
+    kinds = ("error", "paths", "coefficients")
+    drawn = {f"score-{kind}.{suffix}" for kind in kinds for suffix in ("png", "svg")}
+    assert {path.name for path in out.parent.iterdir()} == {"score.json", "score-scores.csv", *drawn}
+    head, *lines = (out.parent / "score-scores.csv").read_text().splitlines()
+    assert head == "case_id,patient_id,stage,radscore_in_sample,radscore,split"
+    assert len(lines) == 300
+    assert radscore.read(out).name == "score"
+
+
+def test_the_command_spells_out_the_rules():
+    from typing import get_args
+
+    from GTRStagingLib.radscore_path import FOLDS, Rule
+
+    assert get_args(Rule) == cli_radscore.RULES
+    parser = argparse.ArgumentParser()
+    cli_radscore.add_to(parser.add_subparsers())
+    given = parser.parse_args(["radscore", "fit", "c.csv", "--results", "b", "--out", "r.json"])
+    assert (given.folds, given.rule) == (FOLDS, "min")
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def test_the_bars_are_the_largest_coefficients(made):
+    found = made[3].radscore
+    assert len(found.names) > 6
+    (axes,) = radscore_figures.coefficients_figure(found, top=6).axes
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    widths = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches}
+    drawn = [(labels[row], widths[row]) for row in sorted(widths)]
+    pairs = zip(found.names, found.coefficients, strict=True)
+    assert drawn == sorted(pairs, key=lambda pair: -abs(pair[1]))[:6]
+
+
+def test_the_error_figure_marks_both_choices_and_names_the_one_taken(made):
+    found = made[3]
+    figure = radscore_figures.error_figure(found)
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    least, within = (found.path.chosen(rule) for rule in ("min", "1se"))
+    assert f"least error: {found.path.penalties[least]:.3g}, keeps {found.path.kept[least]} (taken)" in words
+    assert f"largest within 1 SE of it: {found.path.penalties[within]:.3g}, keeps {found.path.kept[within]}" in words
