@@ -6,9 +6,10 @@ What is done with a case is injected, so that a viewer can stage it in its own s
 import csv
 import io
 import json
+import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,31 +20,43 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables import read_table
 
 if TYPE_CHECKING:
+    from GTRStagingLib.agreement import Agreement
+    from GTRStagingLib.nomogram import Nomogram
+    from GTRStagingLib.radscore import RadScore
     from GTRStagingLib.staging import StagingResult
     from GTRStagingLib.weights import Model
 
 COLUMNS = ("case_id", "image", "roi", "segment", "key_slice")
-"""As in a cohort table; others are ignored. The first two are needed."""
+"""As in a cohort table. The first two are needed; all others are carried into the results."""
 
 RESULTS, FAILED, SCENE = "results.csv", "failed.json", "scene.mrb"
 HEAD = ("case_id", "status", "stage", "unanimous", *(f"p_{stage}" for stage in TStage), "key_slice", "dice",
-        "chance_dice", "seconds", "error")  # fmt: skip
+        "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside", "seconds",
+        "error")  # fmt: skip
+"""Of `results.csv`; the table's own columns follow, the stage among them as `true_stage`: `stage` is what was
+predicted."""
+
+TRUE_STAGE = "true_stage"
 
 
 @dataclass(frozen=True)
 class BatchCase:
-    """One row: what to stage. `key_slice` is an axial index, None to take the ROI's largest section."""
+    """One row: what to stage. `key_slice` is an axial index, None to take the ROI's largest section.
+
+    `given` are the table's other columns, by their names in the results.
+    """
 
     case_id: str
     image: Path
     roi: Path | None = None
     segment: str | None = None
     key_slice: int | None = None
+    given: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case: its row of `results.csv`, by the names of `HEAD`."""
+    """What became of a case: its row of `results.csv`."""
 
     row: Mapping[str, str]
 
@@ -103,14 +116,25 @@ def _case(cells: Mapping[str, str | None], folder: Path) -> BatchCase:
         roi=None if roi is None else folder / roi,
         segment=cells.get("segment"),
         key_slice=None if key is None else int(key),
+        given={_name_in_results(name): text or "" for name, text in cells.items() if name not in COLUMNS},
     )
+
+
+def _name_in_results(column: str) -> str:
+    name = TRUE_STAGE if column == "stage" else column
+    return f"given_{name}" if name in HEAD else name
 
 
 StageOne = Callable[[BatchCase, Path], "StagingResult"]
 """Stages a case and writes its files into its folder."""
 
+Told = Callable[[BatchCase, "StagingResult"], Mapping[str, str]]
+"""Further columns of a case that was staged."""
 
-def run(cases: Sequence[BatchCase], out: Path, stage_one: StageOne) -> Iterator[Outcome]:
+
+def run(
+    cases: Sequence[BatchCase], out: Path, stage_one: StageOne, told: Told = lambda case, result: {}
+) -> Iterator[Outcome]:
     """Stage case after case, and give what became of each as it is known.
 
     `out/cases/CASE/` holds a case's files, or `failed.json` with the reason; `out/results.csv` has a row for every case
@@ -137,11 +161,12 @@ def run(cases: Sequence[BatchCase], out: Path, stage_one: StageOne) -> Iterator[
                 f"{folder}: {error.strerror}; expected a folder that can be written to. Choose another for the results."
             ) from error
         try:
-            outcome = Outcome(_row_of(case.case_id, stage_one(case, folder)))
+            result = stage_one(case, folder)
+            outcome = Outcome({**_row_of(case.case_id, result), **case.given, **told(case, result)})
         except Cancelled:
             raise
         except Exception as error:  # a case that nobody expected must not cost the others
-            outcome = _failed(case.case_id, error, folder)
+            outcome = _failed(case, error, folder)
         rows.append(outcome.row)
         _write(out / RESULTS, rows)
         yield outcome
@@ -164,6 +189,34 @@ def stage_from_files(model: "Model", **options: Any) -> StageOne:
     return stage_one
 
 
+def scores_of(radscore: "RadScore | None", nomogram: "Nomogram | None") -> Told:
+    """The Rad-score (standardised) and the nomogram's probabilities as further columns.
+
+    The nomogram takes its terms from the table's columns of these names, and the Rad-score from `radscore`, or from the
+    one that it carries itself. Where a term has no value, `nomogram_note` says so.
+    """
+    from GTRStagingLib import radscore as radscores
+
+    if radscore is None and nomogram is not None and nomogram.radscore is not None:
+        radscore = radscores.from_json(nomogram.radscore)
+
+    def told(case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        if radscore is not None:
+            found["radscore"] = repr(radscores.of_features(radscore, result.features, result.model.sha256))
+        if nomogram is not None:
+            given = {**case.given, **found}
+            try:
+                reading = nomogram.read({t.name: given[t.name] for t in nomogram.terms if given.get(t.name)})
+            except InputError as error:
+                return {**found, "nomogram_note": str(error)}
+            found |= {f"nomogram_{s}": repr(p) for s, p in zip(TStage, reading.probabilities, strict=True)}
+            found["nomogram_stage"] = str(reading.stage)
+        return found
+
+    return told
+
+
 def _row_of(case_id: str, result: "StagingResult") -> Mapping[str, str]:
     prediction, agreement = result.prediction, result.agreement
     return {
@@ -173,30 +226,39 @@ def _row_of(case_id: str, result: "StagingResult") -> Mapping[str, str]:
         "unanimous": "yes" if prediction.unanimous else "no",
         **{f"p_{stage}": repr(p) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
         "key_slice": str(result.key_slice.index),
-        "dice": "" if agreement is None else repr(agreement.dice),
-        "chance_dice": "" if agreement is None else repr(agreement.at_threshold.chance_dice),
+        **({} if agreement is None else _agreement(agreement)),
         "seconds": f"{sum(result.timings_s.values()):.2f}",
         "error": "",
     }
 
 
-def _failed(case_id: str, error: Exception, folder: Path) -> Outcome:
+def _agreement(agreement: "Agreement") -> Mapping[str, str]:
+    """Empty where a measure is not defined."""
+    cut = agreement.at_threshold
+    numbers = {name: getattr(cut, name) for name in ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm")}
+    numbers["energy_inside"] = agreement.energy_inside
+    hit = {True: "1", False: "0", None: ""}[agreement.pointing_hit]
+    return {name: "" if math.isnan(x) else repr(x) for name, x in numbers.items()} | {"pointing_hit": hit}
+
+
+def _failed(case: BatchCase, error: Exception, folder: Path) -> Outcome:
     known = isinstance(error, StagingError)
     said = " ".join(str(error).split()) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    record = {"case_id": case_id, "error": said, "traceback": "".join(traceback.format_exception(error))}
+    record = {"case_id": case.case_id, "error": said, "traceback": "".join(traceback.format_exception(error))}
     with whole_file(folder / FAILED) as stream:
         stream.write((json.dumps(record, indent=2) + "\n").encode())
-    return Outcome({"case_id": case_id, "status": "failed", "error": said})
+    return Outcome({"case_id": case.case_id, "status": "failed", "error": said, **case.given})
 
 
 def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
     text = io.StringIO()
-    table = csv.DictWriter(text, HEAD, restval="", lineterminator="\n")
+    names = dict.fromkeys((*HEAD, *(name for row in rows for name in row)))
+    table = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     with whole_file(path) as stream:
         stream.write(text.getvalue().encode())
 
 
-__all__ = ["COLUMNS", "FAILED", "RESULTS", "SCENE", "BatchCase", "Outcome", "StageOne", "read_cases", "run",
-           "stage_from_files"]  # fmt: skip
+__all__ = ["COLUMNS", "FAILED", "RESULTS", "SCENE", "TRUE_STAGE", "BatchCase", "Outcome", "StageOne", "Told",
+           "read_cases", "run", "scores_of", "stage_from_files"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: `gtrstaging stage | batch | train | models | phantom | cohort`, thin.
+"""The command line: `gtrstaging stage | batch | evaluate | radscore | nomogram | train | models | …`, thin.
 
 What it does is done by the library.
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import GTRStagingLib
-from GTRStagingLib import cli_batch, cli_cohort, cli_train
+from GTRStagingLib import cli_batch, cli_cohort, cli_evaluate, cli_nomogram, cli_radscore, cli_train
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.extras import required
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -311,6 +311,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stage(commands)
     cli_batch.add_to(commands)
+    cli_evaluate.add_to(commands)
+    cli_radscore.add_to(commands)
+    cli_nomogram.add_to(commands)
     cli_train.add_to(commands)
     _add_models(commands)
     _add_phantom(commands)

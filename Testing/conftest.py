@@ -207,3 +207,12 @@ def staged(loaded):
     loaded.ui.largestSectionButton.click()
     loaded.ui.applyButton.click()
     return loaded
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The system's browser, without a screen; of one module, since Playwright keeps its event loop while it runs."""
+    import browser
+
+    with browser.running() as started:
+        yield started

@@ -174,7 +174,7 @@ def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
     command = [sys.executable, "-m", "GTRStagingLib", "batch", str(a_table(tmp_path, rows)), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not list(out.glob("cases/*/result.json")) and time.monotonic() < deadline:
+    while not ((out / batch.RESULTS).exists() and results_of(out)) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     _said, why = process.communicate(timeout=60)
@@ -184,3 +184,43 @@ def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
     assert 1 <= len(found) < 300
     assert all(row["status"] == "done" for row in found.values())
     assert not list(out.rglob(".writing-*"))
+
+
+def test_a_table_with_stages_ends_in_an_evaluation(tmp_path, capsys):
+    head = ["case_id", "patient_id", "image", "roi", "key_slice", "stage", "size_cm", "lauren", "dice"]
+    rows = [
+        head,
+        ["a", "p1", "ct.nrrd", "roi.nrrd", "", "T1", "2.5", "diffuse", "x"],
+        ["b", "p2", "ct.nrrd", "", "4", "T3", "", "mixed", "y"],
+        ["lost", "p3", "nowhere.nrrd", "", "4", "T4", "3", "mixed", "z"],
+    ]
+    out = tmp_path / "out"
+    assert cli.main(["batch", str(a_table(tmp_path, rows)), "--out", str(out)]) == 1
+    assert "on 2 cases with a stage" in capsys.readouterr().out
+    found = results_of(out)
+    assert (found["a"]["true_stage"], found["a"]["size_cm"], found["a"]["given_dice"]) == ("T1", "2.5", "x")
+    assert found["lost"]["true_stage"] == "T4"
+    agreement = json.loads((out / "cases/a/result.json").read_text())["agreement"]
+    assert float(found["a"]["iou"]) == agreement["iou"]
+    assert float(found["a"]["hd95_mm"]) == agreement["hd95_mm"]
+    told = json.loads((out / "evaluation" / "metrics.json").read_text())
+    assert told["flow"] == {"read": 3, "used": 2, "excluded": {"failed": 1}}
+    assert (out / "evaluation" / "report.html").exists()
+
+
+def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp_path, a_model):
+    from GTRStagingLib.nomogram import Nomogram, Term
+
+    size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
+    nomogram = Nomogram("n", "s", (-1.0, 1.0, 3.0), (size,))
+    rows = [[*HEAD, "size_cm"], [*ROWS[1], "4"], [*ROWS[3], ""]]
+    cases = batch.read_cases(a_table(tmp_path, rows))
+    told = batch.scores_of(None, nomogram)
+    list(batch.run(cases, tmp_path / "out", batch.stage_from_files(a_model), told))
+    found = results_of(tmp_path / "out")
+    expected = nomogram.read({"size_cm": 4})
+    assert [float(found["a"][f"nomogram_T{k}"]) for k in (1, 2, 3, 4)] == list(expected.probabilities)
+    assert found["a"]["nomogram_stage"] == str(expected.stage)
+    assert found["a"]["stage"] in ("T1", "T2", "T3", "T4")
+    assert "no value for size_cm" in found["b"]["nomogram_note"]
+    assert found["b"]["nomogram_T1"] == ""

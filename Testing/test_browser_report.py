@@ -9,13 +9,6 @@ from GTRStagingLib import overlay
 from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, load
 from GTRStagingLib.report import html
 
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser.running() as started:
-        yield started
-
-
 NOMOGRAM = {
     "nomogram": load(PUBLISHED),
     "values": {"radscore": 0.8, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"},

@@ -167,12 +167,6 @@ def test_what_it_does_not_take_is_refused(options, match):
 # -- what moves ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with browser.running() as started:
-        yield started
-
-
 @pytest.fixture
 def opened(chromium, tmp_path):
     """A function that opens a nomogram's page."""

@@ -1,0 +1,137 @@
+"""The command `gtrstaging evaluate`: how good predictions are, from their table alone."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+if TYPE_CHECKING:
+    from GTRStagingLib.evaluate import Evaluation
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of `gtrstaging`."""
+    one = commands.add_parser(
+        "evaluate",
+        help="how good predictions are, from their table",
+        description="Evaluate a table of predictions: metrics with 95 %% intervals, curves, calibration, decisions, "
+        f"readers, one report. {RESEARCH_USE_ONLY}",
+    )
+    one.set_defaults(run=_evaluate, parser=one)
+    one.add_argument("predictions", type=Path, help="CSV or Parquet: results.csv of a batch, or another's table")
+    one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures, tables; "
+                     "without it, only the summary is printed")  # fmt: skip
+    table = one.add_argument_group("the table")
+    table.add_argument("--columns", nargs="+", default=[], metavar="ROLE=NAME", help="what is not detected: truth, "
+                       "predicted, probabilities (A,B,C,D), patient, case, centre, split")  # fmt: skip
+    table.add_argument("--cohort", type=Path, metavar="TABLE", help="case table with the true stages (case_id, stage), "
+                       "for predictions that have none")  # fmt: skip
+    table.add_argument("--patient-pattern", metavar="REGEX", help="finds the patient in the case's name, as in "
+                       r"'([^/\\]+?)\.nii'")  # fmt: skip
+    table.add_argument("--split", metavar="SIDE", help="which side, if the table has several (default: test; or all)")
+    table.add_argument("--labels-from", type=int, choices=[0, 1], help="the number that stands for T1")
+    more = one.add_argument_group("what is looked at")
+    more.add_argument("--training", type=Path, metavar="TABLE", help="the rows that the model learned from: finds "
+                      "leaks, and the figures without them")  # fmt: skip
+    more.add_argument("--stratum", nargs="+", default=[], metavar="COLUMN", help="evaluate by these too")
+    more.add_argument("--phase", nargs="+", metavar="READER=UNAIDED,AIDED", help="columns of a two-phase reader study "
+                      "(default: NAME_unaided and NAME_aided)")  # fmt: skip
+    more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
+    more.add_argument("--radscore", type=Path, metavar="FILE", help="show this Rad-score in the report")
+    more.add_argument("--seed", type=int, default=0, help="of every bootstrap (default: %(default)s)")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    columns = _pairs(options, "--columns", options.columns)
+    phases = None
+    if options.phase is not None:
+        phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phase).items()}
+    from GTRStagingLib import nomogram, radscore
+    from GTRStagingLib.extras import required
+
+    for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
+        required(module, "Evaluation needs", "evaluate")
+    from GTRStagingLib.evaluate import evaluate
+    from GTRStagingLib.predictions import read_predictions
+
+    shown = None if options.nomogram is None else nomogram.load(options.nomogram)
+    score = None if options.radscore is None else radscore.read(options.radscore)
+    told = read_predictions(
+        options.predictions,
+        columns=columns,
+        patient_pattern=options.patient_pattern,
+        split=options.split,
+        labels_from=options.labels_from,
+        truth=options.cohort,
+    )
+    found = evaluate(
+        told,
+        strata=options.stratum,
+        phases=phases,
+        training=options.training,
+        patient_pattern=options.patient_pattern,
+        seed=options.seed,
+        progress=_progress,
+    )
+    if options.out is not None:
+        from GTRStagingLib.evaluation_report import write_evaluation
+
+        _progress("report")
+        write_evaluation(found, options.out, nomogram=shown, radscore=score)
+    print_summary(found)
+    if options.out is not None:
+        print(f"Written       {options.out / 'report.html'}; metrics.json, figures and tables beside it")
+    print(RESEARCH_USE_ONLY)
+
+
+def _progress(step: str) -> None:
+    if sys.stderr.isatty():
+        print(f"{step} …", file=sys.stderr)
+
+
+def _pairs(options: argparse.Namespace, name: str, texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, mark, value = text.partition("=")
+        if not (mark and key and value):
+            options.parser.error(f"{name} {text}: expected NAME=VALUE")
+        pairs[key] = value
+    return pairs
+
+
+def _two(options: argparse.Namespace, text: str) -> tuple[str, str]:
+    columns = text.split(",")
+    if len(columns) != 2:
+        options.parser.error(f"--phase: {text!r}; expected two columns, UNAIDED,AIDED")
+    return columns[0], columns[1]
+
+
+def print_summary(found: "Evaluation") -> None:
+    """What a person wants to see first."""
+    metrics, areas, flow = found.performance.metrics, found.performance.areas, found.predictions.flow
+    left_out = "".join(f"; {n} {reason}" for reason, n in flow.excluded.items())
+    right = int(metrics.confusion.trace())
+    print(f"Rows          {flow.used} of {flow.read} ({metrics.n_patients} patients){left_out}")
+    print(f"Accuracy      {right}/{metrics.n_rows} = {metrics.accuracy.text(4)}")
+    if areas is not None:
+        print(f"AUC           macro {areas.macro.text(4)}, micro {areas.micro.text(4)}")
+    print(f"Kappa         plain {metrics.kappa_plain.text(4)}, linear {metrics.kappa_linear.text(4)}, quadratic "
+          f"{metrics.kappa_quadratic.text(4)}")  # fmt: skip
+    late = metrics.boundaries["T3-4 against T1-2"]
+    print(f"T3-4 / T1-2   sensitivity {late.sensitivity.text()}, specificity {late.specificity.text()}")
+    print("Confusion     " + "\n              ".join(
+        f"{stage}  " + " ".join(f"{n:>6}" for n in row)
+        for stage, row in zip(TStage, metrics.confusion.tolist(), strict=True)))  # fmt: skip
+    if found.siblings is not None:
+        print(f"Leakage       {found.siblings.sentence}")
+        if found.without_siblings is not None and found.siblings.leaks:
+            apart = found.without_siblings.metrics
+            print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the {apart.n_patients} "
+                  f"patients without siblings are right: {apart.accuracy.text(4)}")  # fmt: skip
+    for note in found.predictions.notes:
+        print(f"NOTE          {note}")
+
+
+__all__ = ["add_to", "print_summary"]

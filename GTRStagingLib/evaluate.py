@@ -1,0 +1,289 @@
+"""evaluate(): from a table of predictions to all that can honestly be said of it. Reads aloud as the data flow.
+
+Needs tables alone: no images, no torch.
+"""
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import GTRStagingLib
+from GTRStagingLib import attention_stats, calibration, decisions, readers, roc
+from GTRStagingLib.description import Described, groups_by, patients_described
+from GTRStagingLib.estimates import LEVEL, RESAMPLES, Estimate
+from GTRStagingLib.metrics import BOUNDARIES, Metrics, measure
+from GTRStagingLib.predictions import ATTENTION, Predictions
+from GTRStagingLib.siblings import Siblings, find_siblings
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+MODEL = "model"
+"""How the predictions under evaluation are called beside readers and other models."""
+
+SCHEMA = 1
+PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels")
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Areas under the ROC curve, each one against the rest."""
+
+    per_class: Mapping[str, Estimate]
+    macro: Estimate
+    micro: Estimate
+    boundaries: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "macro": self.macro.to_json(),
+            "micro": self.micro.to_json(),
+            "per_class": {name: one.to_json() for name, one in self.per_class.items()},
+            "boundaries": {name: one.to_json() for name, one in self.boundaries.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How good predictions are on some rows; `areas` is None where there are no probabilities."""
+
+    metrics: Metrics
+    areas: Areas | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, in the names of `metrics.json`."""
+        return {**self.metrics.to_json(), "auc": None if self.areas is None else self.areas.to_json()}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found; the parts that the table did not allow are None.
+
+    Attributes
+    ----------
+    curves
+        Stage -> (k, 2) false and true positive rates.
+    groups
+        Column -> level -> how good the predictions are on its rows.
+    without_siblings
+        On the rows of patients who have no other rows in the training table; None without one, or without such rows.
+    """
+
+    predictions: Predictions
+    performance: Performance
+    curves: Mapping[str, np.ndarray | None]
+    description: tuple[Described, ...]
+    calibration: "calibration.Calibration | None"
+    decisions: "decisions.Decisions"
+    comparison: "readers.Comparison | None"
+    study: "readers.ReaderStudy | None"
+    attention: "attention_stats.AttentionStudy | None"
+    groups: Mapping[str, Mapping[str, Performance]]
+    siblings: Siblings | None
+    without_siblings: Performance | None
+    with_siblings: Performance | None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: what `metrics.json` holds."""
+
+        def plain(part: Any) -> Any:
+            return None if part is None else part.to_json()
+
+        return {
+            "schema": SCHEMA,
+            "research_use_only": RESEARCH_USE_ONLY,
+            **self.performance.to_json(),
+            "flow": self.predictions.flow.to_json(),
+            "notes": list(self.predictions.notes),
+            "clustered_by_patient": self.predictions.clustered,
+            "leakage": plain(self.siblings),
+            "without_siblings": plain(self.without_siblings),
+            "with_siblings": plain(self.with_siblings),
+            "groups": {c: {k: one.to_json() for k, one in levels.items()} for c, levels in self.groups.items()},
+            "calibration": plain(self.calibration),
+            "decisions": self.decisions.to_json(),
+            "comparison": plain(self.comparison),
+            "reader_study": plain(self.study),
+            "attention": plain(self.attention),
+            "description": [line.to_json() for line in self.description],
+            "provenance": dict(self.provenance),
+        }
+
+
+def evaluate(
+    found: Predictions,
+    *,
+    strata: Sequence[str] = (),
+    phases: Mapping[str, tuple[str, str]] | None = None,
+    training: Path | None = None,
+    patient_pattern: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Evaluation:
+    """Evaluate predictions.
+
+    Parameters
+    ----------
+    strata
+        Columns to evaluate by, beside the centre.
+    phases
+        Reader -> columns of what they said without and with the model's help; by default those that are called
+        NAME_unaided and NAME_aided.
+    training
+        The table of the rows that the model learned from, to find what was seen before.
+    patient_pattern
+        As it was given to `read_predictions`; for the training table.
+    seed
+        Of every bootstrap, permutation and fold.
+
+    Raises
+    ------
+    InputError
+        If a column does not exist, or patients are not told apart where they have to be.
+    """
+    stages, probabilities, patients = found.stages, found.probabilities, found.patients
+    progress("leakage")
+    siblings = None if training is None else find_siblings(found, training, patient_pattern)
+    progress("performance")
+    whole = performance(found, seed=seed)
+    curves = {str(s): None if probabilities is None else roc.curve(stages == s, probabilities[:, s]) for s in TStage}
+    progress("description")
+    description = patients_described(found)
+    columns = dict.fromkeys([*([found.columns.centre] if found.columns.centre else []), *strata])
+    groups = {c: {k: performance(found.of(r), seed=seed) for k, r in groups_by(found, c).items()} for c in columns}
+    progress("calibration")
+    calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, patients, seed=seed)
+    progress("decisions")
+    decided = _decisions(found, seed)
+    progress("readers")
+    compared, study = _readers(found, phases, seed)
+    progress("attention")
+    measures = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
+    told = {name: values for name, values in measures.items() if values is not None and not np.isnan(values).all()}
+    attention = attention_stats.attention(stages, told, patients, seed=seed) if "dice" in told else None
+    return Evaluation(
+        predictions=found,
+        performance=whole,
+        curves=curves,
+        description=description,
+        calibration=calibrated,
+        decisions=decided,
+        comparison=compared,
+        study=study,
+        attention=attention,
+        groups=groups,
+        siblings=siblings,
+        without_siblings=None if siblings is None else _on(found, ~siblings.related, seed),
+        with_siblings=None if siblings is None else _on(found, siblings.related, seed),
+        provenance=_provenance(found, seed),
+    )
+
+
+def performance(found: Predictions, *, seed: int = 0) -> Performance:
+    """How good predictions are."""
+    metrics = measure(found.stages, found.predicted, found.patients, seed=seed)
+    if found.probabilities is None:
+        return Performance(metrics, None)
+    areas = roc.stage_areas(found.stages, found.probabilities)
+    whose = found.patients
+    boundaries = {
+        name: roc.estimate(roc.area(found.stages >= first, decisions.at_least(found.probabilities, first)), whose)
+        for name, first in BOUNDARIES.items()
+    }
+    return Performance(
+        metrics,
+        Areas(
+            per_class={str(s): roc.estimate(one, whose) for s, one in zip(TStage, areas, strict=True)},
+            macro=roc.estimate(roc.macro(areas), whose),
+            micro=roc.estimate(roc.micro(found.stages, found.probabilities), whose),
+            boundaries=boundaries,
+        ),
+    )
+
+
+def _on(found: Predictions, rows: np.ndarray, seed: int) -> Performance | None:
+    return performance(found.of(rows), seed=seed) if rows.any() else None
+
+
+def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
+    """The model's, and those of whatever else says something of every row."""
+    said = {MODEL: found.predicted}
+    four = {} if found.probabilities is None else {MODEL: found.probabilities}
+    for name in found.columns.others:
+        if (other := found.other_probabilities(name)) is not None:
+            said[name], four[name] = other.argmax(axis=1), other
+    said |= {name: stages for name in found.readers if ((stages := found.stages_of(name)) >= 0).all()}
+    return decisions.decide(found.stages, said, four, found.patients, seed=seed)
+
+
+def _readers(
+    found: Predictions, phases: Mapping[str, tuple[str, str]] | None, seed: int
+) -> "tuple[readers.Comparison | None, readers.ReaderStudy | None]":
+    """The model beside other models and readers, and the two-phase study; each on the rows that have all it needs."""
+    detected, _ = readers.phase_columns(found.readers)
+    wanted = detected if phases is None else dict(phases)
+    in_phases = [column for pair in wanted.values() for column in pair]
+    said = {name: found.stages_of(name) for name in dict.fromkeys([*found.readers, *in_phases])}
+
+    def on(rows: np.ndarray, name: str) -> readers.Reader:
+        return readers.Reader(name, said[name][rows])
+
+    def model(rows: np.ndarray) -> readers.Reader:
+        probabilities = None if found.probabilities is None else found.probabilities[rows]
+        return readers.Reader(MODEL, found.predicted[rows], probabilities)
+
+    alone = [name for name in said if name not in in_phases]
+    rows = np.all([np.ones(len(found), bool), *(said[name] >= 0 for name in alone)], axis=0)
+    others = {name: found.other_probabilities(name) for name in found.columns.others}
+    side_by_side = [
+        model(rows),
+        *(readers.Reader(name, p[rows].argmax(axis=1), p[rows]) for name, p in others.items() if p is not None),
+        *(on(rows, name) for name in alone),
+    ]
+    compared = study = None
+    if len(side_by_side) > 1 and rows.any():
+        compared = readers.compare(found.stages[rows], side_by_side, found.patients[rows], seed=seed)
+    rows = np.all([np.ones(len(found), bool), *(said[name] >= 0 for name in in_phases)], axis=0)
+    if wanted and rows.any():
+        both = {name: (said[unaided][rows], said[aided][rows]) for name, (unaided, aided) in wanted.items()}
+        study = readers.reader_study(found.stages[rows], both, model(rows), found.patients[rows], seed=seed)
+    return compared, study
+
+
+def _provenance(found: Predictions, seed: int) -> dict[str, Any]:
+    return {
+        "software": f"gtrstaging {GTRStagingLib.__version__}",
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": found.source,
+        "input_sha256": found.digest,
+        "columns": {
+            "truth": found.columns.truth,
+            "predicted": found.columns.predicted or "the stage of the highest probability",
+            "probabilities": None if found.columns.probabilities is None else list(found.columns.probabilities),
+            "patient": found.told_apart,
+            "case": found.columns.case,
+            "centre": found.columns.centre,
+            "split": found.columns.split,
+        },
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "seed": seed,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+__all__ = ["MODEL", "Areas", "Evaluation", "Performance", "evaluate", "performance"]

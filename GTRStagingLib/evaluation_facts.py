@@ -1,0 +1,137 @@
+"""What the software knows of an evaluation, as sentences for the reporting checklists; the rest is left out."""
+
+from collections.abc import Mapping
+
+from GTRStagingLib.evaluate import Evaluation
+from GTRStagingLib.metrics import BOUNDARIES
+from GTRStagingLib.nomogram import Nomogram
+from GTRStagingLib.radscore import RadScore
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+WHERE: Mapping[str, str] = {
+    "flow": "Flow of patients",
+    "exclusions": "Flow of patients",
+    "characteristics": "Table 1",
+    "performance": "Table 2",
+    "errors": "Table 2",
+    "subgroups": "Table 2",
+    "heterogeneity": "Table 2",
+    "calibration": "Calibration",
+    "recalibration": "Calibration",
+    "decision_curves": "Decisions",
+    "comparison": "Readers and other models",
+    "tests": "Readers and other models",
+    "attention": "Where it looks",
+    "nomogram": "Table 3",
+    "radscore": "Rad-score",
+    "leakage": "Leak audit",
+    "robustness": "Leak audit",
+    "provenance": "What was run",
+}
+"""Fact -> the section of the report that shows it."""
+
+
+def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScore | None = None) -> dict[str, str]:
+    """Key of `checklists.FACTS` -> what is known of it."""
+    told, m, flow = found.predictions, found.performance.metrics, found.predictions.flow
+    by_stage = ", ".join(f"{stage} {n}" for stage, n in zip(TStage, m.confusion.sum(axis=1).tolist(), strict=True))
+    left_out = ", ".join(f"{reason}: {n}" for reason, n in flow.excluded.items()) or "none"
+    known = {
+        "n_rows": f"The table has {flow.read} rows, of which {flow.used} were evaluated.",
+        "n_patients": f"{m.n_patients} patients; rows by true stage: {by_stage}.",
+        "exclusions": f"Rows left out: {left_out}.",
+        "flow": f"{flow.read} rows read, {flow.read - flow.used} left out ({left_out}), {flow.used} evaluated, of "
+        f"{m.n_patients} patients.",
+        "missing": "Rows without a true stage or a prediction were left out and counted; nothing was imputed.",
+        "characteristics": "Covariates by stage, with how many values are missing.",
+        "outcome_definition": f"T stage (T1 to T4), as column {told.columns.truth!r} gives it.",
+        "unit_of_analysis": _unit(found),
+        "metrics": "Accuracy, kappas (plain, linear, quadratic), mean absolute stage error, over- and under-staging; "
+        "sensitivity, specificity, predictive values and F1 for each stage and at the boundaries "
+        f"{' and '.join(BOUNDARIES)}; areas under the ROC curve, calibration and net benefit where there are "
+        "probabilities.",
+        "performance": f"Accuracy {m.accuracy.text()}; quadratic kappa {m.kappa_quadratic.text()}"
+        + ("" if found.performance.areas is None else f"; macro AUC {found.performance.areas.macro.text()}")
+        + " (95 % intervals).",
+        "intervals": "95 %: Wilson for shares, DeLong on the logit scale for areas, percentiles of the bootstrap over "
+        "patients for the rest; all of them clustered by patient where patients have several rows.",
+        "errors": f"Over-staged {m.over_staged.text(1, percent=True)}, under-staged "
+        f"{m.under_staged.text(1, percent=True)}; the confusion matrix is shown.",
+        "predictions": f"The probabilities were read from {told.source}; how they came about, the table does not say.",
+        "decision_curves": "Net benefit of 'at least T2', 'T3' and 'T4' against treating all and treating none.",
+        "provenance": f"{found.provenance['software']}; sha256 of the table {told.digest}.",
+        "seed": f"Seed {found.provenance['seed']} for every bootstrap, permutation and fold.",
+        "research_use_only": RESEARCH_USE_ONLY,
+        "radscore": "There is none." if radscore is None else _radscore(radscore),
+        "nomogram": "There is none." if nomogram is None else _nomogram(nomogram),
+    }
+    if found.siblings is not None:
+        known["leakage"] = f"By patient, against {found.siblings.training}: {found.siblings.sentence}"
+        if found.without_siblings is not None:
+            apart = found.without_siblings.metrics
+            known["robustness"] = (
+                f"On the {apart.n_patients} patients without other rows in training, accuracy is "
+                f"{apart.accuracy.text()}."
+            )
+    centre = told.columns.centre
+    if centre is not None and centre in found.groups:
+        levels = found.groups[centre]
+        known["centres"] = "; ".join(f"{name}: {one.metrics.n_patients} patients" for name, one in levels.items()) + "."
+        known["heterogeneity"] = "Results by centre, side by side with intervals, without a test between them."
+    strata = [column for column in found.groups if column != centre]
+    if strata:
+        known["subgroups"] = f"Results by {', '.join(strata)}, with intervals."
+    if found.calibration is not None:
+        known["calibration"] = (
+            f"Curves, calibration in the large, slope, ECE {found.calibration.ece.text()}, Brier "
+            f"{found.calibration.brier.text()}, Hosmer-Lemeshow tests (binary, multinomial, ordinal)."
+        )
+        scaling = found.calibration.scaling
+        known["recalibration"] = (
+            "The probabilities are evaluated as they were given. One temperature, fitted to other patients than those "
+            f"it is applied to, would change the log loss from {scaling.before.log_loss.text()} to "
+            f"{scaling.after.log_loss.text()}."
+        )
+    if found.comparison is None and found.study is None:
+        known["comparison"] = "No readers were compared."
+        known["tests"] = "No readers or models were tested against each other."
+    else:
+        names = list(found.comparison.readers) if found.comparison else []
+        phases = [row.reader for row in found.study.rows[:-1]] if found.study else []
+        known["comparison"] = "; ".join(
+            [*([f"Side by side: {', '.join(names)}"] if names else []),
+             *([f"with and without help: {', '.join(phases)}"] if phases else [])]
+        ) + "."  # fmt: skip
+        known["tests"] = (
+            "McNemar's exact test and its form for clusters, DeLong's paired test, paired bootstrap; Holm's correction "
+            "within each family."
+        )
+    if found.attention is not None:
+        known["attention"] = (
+            f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, beside that of chance."
+        )
+    return known
+
+
+def _unit(found: Evaluation) -> str:
+    told = found.predictions
+    if told.told_apart is None:
+        return "A row, each taken as a patient, since nothing in the table tells patients apart."
+    several = "patients have several rows, and intervals are clustered by patient" if told.clustered else "one each"
+    return f"A row; patients are told apart {told.told_apart}: {several}."
+
+
+def _radscore(radscore: RadScore) -> str:
+    return (
+        f"LASSO on {radscore.n_features} standardised features keeps {len(radscore.coefficients)}, at penalty "
+        f"{radscore.penalty:.4g}."
+    )
+
+
+def _nomogram(nomogram: Nomogram) -> str:
+    return (
+        f"{nomogram.name}: proportional odds on {', '.join(term.label for term in nomogram.terms)}. {nomogram.source}"
+    )
+
+
+__all__ = ["WHERE", "facts"]

@@ -1,0 +1,243 @@
+"""From the cells of a table of predictions to arrays: stages, probabilities, patients; and what is wrong with them.
+
+A table is a pandas DataFrame of text, held as Arrow holds it: two million rows fit. Rows are named by the number that a
+spreadsheet gives them, the header being row 1.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from GTRStagingLib import extras
+from GTRStagingLib.cells import MISSING
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.prediction_columns import Columns
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables import read_table
+
+ROUNDING = 0.005
+"""How far from 1 probabilities may add up by rounding; they are then divided by their sum, and it is said."""
+
+SHOWN = 5
+"""Rows that an error names before it only counts."""
+
+_STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
+
+
+def read_cells(path: Path) -> Any:
+    """All cells as stripped text, empty where nothing was given; held as Arrow holds it."""
+    pandas = extras.required("pandas", "Evaluation needs", "evaluate")
+    extras.required("pyarrow", "Evaluation needs", "evaluate")
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        table = read_table(path)  # Parquet, or the error that says what is wrong with the name
+        columns = {name: [row[name] or "" for row in table.rows] for name in table.columns}
+    else:
+        columns = _csv(path)
+    return pandas.DataFrame({n: pandas.Series(pandas.array(c, dtype="string[pyarrow]")) for n, c in columns.items()})
+
+
+def _csv(path: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv as arrow
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = [name.strip() for name in next(csv.reader(file), [])]
+        if len(set(header)) < len(header) or "" in header or (len(header) == 1 and set(";\t|") & set(header[0])):
+            raise pa.ArrowInvalid("its header")
+        table = arrow.read_csv(
+            path,
+            arrow.ReadOptions(skip_rows=1, column_names=header),
+            arrow.ParseOptions(newlines_in_values=True),
+            arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
+        )
+        if not table.num_rows:
+            raise pa.ArrowInvalid("no rows")
+    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        read_table(path)  # which says by row what is wrong
+        raise InputError(f"{path.name} cannot be read as CSV ({error}); expected a table. Save it again.") from error
+    return {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
+
+
+def joined(frame: Any, path: Path, truth: Path) -> Any:
+    """The predictions with the stage, patient, centre and covariates of a cohort table, joined by `case_id`."""
+    cohort = read_cells(truth)
+    for name, table in ((path.name, frame), (truth.name, cohort)):
+        if "case_id" not in table.columns:
+            raise InputError(f"{name} has no column case_id; expected it in both tables, to join them.")
+    if "stage" not in cohort.columns:
+        raise InputError(f"{truth.name} has no column stage; expected the true stages there.")
+    if doubled := cohort["case_id"][cohort["case_id"].duplicated()].tolist():
+        raise InputError(f"{truth.name}: case_id {doubled[0]!r} twice; expected each once.")
+    cohort = cohort.rename(columns={"stage": "true_stage"})
+    own = [name for name in cohort.columns if name == "case_id" or name not in frame.columns]
+    joined = frame.merge(cohort[own], on="case_id", how="left", sort=False).fillna("")
+    if not joined["true_stage"].ne("").any():
+        raise InputError(f"No case_id of {path.name} with a stage in {truth.name}; expected the cohort of these cases.")
+    return joined
+
+
+def numbers_of(cells: Any) -> "np.ndarray | None":
+    """A column as numbers, NaN where empty; None unless every cell that is not empty is a finite one."""
+    import pandas as pd
+
+    given = cells.where(~cells.isin(MISSING))
+    numbers = pd.to_numeric(given, errors="coerce")
+    if (numbers.isna() & given.notna()).any():
+        return None
+    values: np.ndarray = numbers.to_numpy(dtype=float, na_value=np.nan)
+    return None if np.isinf(values).any() else values
+
+
+def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndarray) -> np.ndarray:
+    """(rows, 4) probabilities, NaN where one is missing."""
+    values = []
+    for name in names:
+        cells = frame[name].where(used, "")
+        column = numbers_of(cells)
+        if column is None:
+            raise InputError(_no_number(cells, name, path))
+        values.append(column)
+    four = np.column_stack(values)
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(((four < 0) | (four > 1)).any(axis=1))
+    if len(bad):
+        percent = (
+            " If they are per cent, divide them by 100." if np.nanmax(four) <= 100 and np.nanmin(four) >= 0 else ""
+        )
+        raise InputError(
+            f"{path.name}, row {bad[0] + 2}: probabilities {_listed(four[bad[0]])} ({len(bad)} such rows); expected "
+            f"four from 0 to 1.{percent} Logits are turned into probabilities by softmax."
+        )
+    return four
+
+
+def _no_number(cells: Any, name: str, path: Path) -> str:
+    import pandas as pd
+
+    numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    row = int(np.flatnonzero(~np.isfinite(numbers) & ~cells.isin(MISSING).to_numpy())[0])
+    text = cells.iloc[row]
+    comma = " Write decimals with a point." if "," in text else ""
+    return f"{path.name}, row {row + 2}, {name} {text!r}; expected a finite number.{comma}"
+
+
+def _listed(values: np.ndarray) -> str:
+    return " ".join(f"{value:g}" for value in values.tolist())
+
+
+def summing_to_one(four: np.ndarray, numbers: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    """Probabilities over their sum, where that is 1 but for rounding; and what was done to them."""
+    total = four.sum(axis=1)
+    off = np.abs(total - 1)
+    if len(bad := np.flatnonzero(off > ROUNDING)):
+        raise InputError(
+            f"{name}, row {numbers[bad[0]]}: probabilities {_listed(four[bad[0]])} add up to {total[bad[0]]:.4f} "
+            f"({len(bad)} such rows); expected 1. Give the softmax of the four stages, unrounded."
+        )
+    said = []
+    if off.max() > 1e-5:
+        said.append(f"Probabilities add up to 1 but for rounding (at most {off.max():.4f} off); divided by their sum.")
+    return four / total[:, None], said
+
+
+def named_stage(text: str) -> int | None:
+    """0..3 for 'T1' to 'T4', 'pT3', 'T4a'; None for anything else, numbers among it."""
+    match = _STAGE.fullmatch(text)
+    return int(match[1]) - 1 if match and not text[0].isdigit() else None
+
+
+def stages_of(
+    frame: Any, names: Sequence[str], numbers: np.ndarray, path: Path, labels_from: int | None
+) -> dict[str, np.ndarray]:
+    """Columns of stages as 0..3. They are read by one code: names, or numbers from 0 or from 1."""
+    texts = {text for name in names for text in frame[name].unique()}
+    whole = {t: int(float(t)) for t in texts if re.fullmatch(r"-?\d+(\.0+)?", t)}
+    if labels_from is None and whole:
+        first = {
+            0 if low == 0 else 1 if high == 4 else None for low, high in [(min(whole.values()), max(whole.values()))]
+        }
+        labels_from = first.pop()
+        if labels_from is None and min(whole.values()) > 0 and max(whole.values()) < 4:
+            raise InputError(
+                f"{path.name}, {' and '.join(names)}: stages {', '.join(sorted(whole))}; expected 0 to 3 or 1 to 4, "
+                "and these could be either. Say with --labels-from 0 or 1."
+            )
+    code = {text: named_stage(text) for text in texts} | {t: k - (labels_from or 0) for t, k in whole.items()}
+    wrong = {text for text, k in code.items() if k is None or not 0 <= k < len(TStage)}
+    for name in names:
+        bad = np.flatnonzero(frame[name].isin(wrong).to_numpy())
+        if len(bad):
+            listing = ", ".join(f"row {numbers[i]} {frame[name].iloc[i]!r}" for i in bad[:SHOWN].tolist())
+            raise InputError(
+                f"{path.name}, {name}: {listing} ({len(bad)} such rows); expected T1 to T4, 0 to 3, or 1 to 4, one way "
+                "in the whole table. Correct them, leave these rows out, or say with --labels-from."
+            )
+    return {name: frame[name].map(code).to_numpy(dtype=int) for name in names}
+
+
+def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> np.ndarray:
+    """The cases' names, each once; the rows' numbers where no column has them."""
+    if columns.case is None:
+        return np.array([f"row {n}" for n in numbers.tolist()], dtype=object)
+    names = frame[columns.case]
+    again = names.duplicated(keep=False) & ~names.isin(MISSING)
+    if again.any():
+        first = names[again].iloc[0]
+        rows = ", ".join(str(numbers[i]) for i in np.flatnonzero((names == first).to_numpy())[:SHOWN].tolist())
+        raise InputError(
+            f"{path.name}, {columns.case} {first!r} in rows {rows} ({int(again.sum())} rows repeat an id); expected "
+            "each case once. Leave the doubled rows out, or name another column with --columns case=NAME."
+        )
+    return names.to_numpy(dtype=object)
+
+
+def patients_of(
+    frame: Any, columns: Columns, cases: np.ndarray, pattern: str | None, path: Path
+) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Codes, names, and how patients were told apart."""
+    import pandas as pd
+
+    if pattern is not None:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise InputError(f"--patient-pattern {pattern!r}: {error}; expected a regular expression.") from error
+        source = columns.case or columns.patient
+        if source is None:
+            raise InputError(
+                f"{path.name} has no column of ids; expected one for --patient-pattern. Name it with --columns."
+            )
+        texts = frame[source].tolist()
+        found = [compiled.search(text) for text in texts]
+        names = [None if m is None else (m[1] if compiled.groups else m[0]) for m in found]
+        if None in names or "" in names:
+            wrong = next(text for text, name in zip(texts, names, strict=True) if not name)
+            raise InputError(
+                f"{path.name}, {source} {wrong!r} does not fit the pattern {pattern!r}; expected every id to."
+            )
+        how = f"by {pattern!r} in {source}"
+    elif columns.patient is not None:
+        names = frame[columns.patient].tolist()
+        if any(name in MISSING for name in names):
+            row = next(i for i, name in enumerate(names) if name in MISSING)
+            raise InputError(f"{path.name}: {cases[row]} has an empty {columns.patient}; expected an id. Fill it in.")
+        how = f"by {columns.patient}"
+    else:
+        return np.arange(len(frame)), cases, None
+    codes, unique = pd.factorize(np.array(names, dtype=object))
+    return codes, np.asarray(unique, dtype=object), how
+
+
+def counted(excluded: Mapping[str, int]) -> str:
+    """Reasons and how many rows each has."""
+    return ", ".join(f"{reason}: {n}" for reason, n in excluded.items()) or "none was read"
+
+
+__all__ = ["cases_of", "counted", "joined", "named_stage", "numbers_of", "patients_of", "probabilities_of",
+           "read_cells", "stages_of", "summing_to_one"]  # fmt: skip

@@ -1,0 +1,140 @@
+"""Which column of a table of predictions is what: in ours, and in those of others.
+
+Rules raise ValueError with what they expected; `predictions` says of which table.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from GTRStagingLib.partitions import CENTRES, IDS, PATIENTS
+from GTRStagingLib.stages import TStage
+
+ROLES = ("truth", "predicted", "probabilities", "patient", "case", "centre", "split")
+
+TRUTHS = ("true_stage", "true_label", "y_true", "pathology_stage", "pT", "PathT", "T_stage", "stage", "label")
+PREDICTED = ("predicted_stage", "predicted_label", "y_pred", "prediction", "predicted")
+CASES = ("case_id", "image_path", *IDS[1:])
+
+_PROBABILITY_SETS = tuple(
+    tuple(f"{head}{digit + first}" for digit in range(4))
+    for first, heads in ((1, ("p_T", "prob_T", "probability_T", "p_", "prob_", "p", "prob", "T")),
+                         (0, ("prob_", "p_", "p", "prob", "probability_")))
+    for head in heads
+)  # fmt: skip
+_ONE_OF_FOUR = re.compile(r"(.+)_T1", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table by what they are.
+
+    Attributes
+    ----------
+    probabilities
+        Four of them, T1..T4; None where stages alone are given.
+    others
+        Name of another model -> its four columns.
+    """
+
+    truth: str
+    predicted: str | None
+    probabilities: tuple[str, str, str, str] | None
+    patient: str | None
+    case: str | None
+    centre: str | None
+    split: str | None
+    others: Mapping[str, tuple[str, str, str, str]]
+
+    @property
+    def taken(self) -> set[str]:
+        """All that are spoken for."""
+        single = {self.truth, self.predicted, self.patient, self.case, self.centre, self.split} - {None}
+        sets = [*([self.probabilities] if self.probabilities else []), *self.others.values()]
+        return {str(name) for name in single} | {name for four in sets for name in four}
+
+
+def columns_of(header: Sequence[str], told: Mapping[str, str]) -> Columns:
+    """Find the columns.
+
+    Parameters
+    ----------
+    header
+        The table's columns.
+    told
+        Role -> column, as the user says it; four columns, separated by commas, for `probabilities`.
+
+    Raises
+    ------
+    ValueError
+        If a role or a column does not exist, or no column holds the true stages or anything predicted.
+    """
+    for role, text in told.items():
+        if role not in ROLES:
+            raise ValueError(f"{role!r} is no role of a column; expected one of {', '.join(ROLES)}")
+        for name in text.split(",") if role == "probabilities" else [text]:
+            if name not in header:
+                raise ValueError(f"no column {name!r}; expected one of {', '.join(header)}")
+    spelt = {name.casefold(): name for name in reversed(header)}
+
+    def first(role: str, names: Sequence[str]) -> str | None:
+        return told.get(role) or next((spelt[n.casefold()] for n in names if n.casefold() in spelt), None)
+
+    probabilities = _probabilities(spelt, told.get("probabilities"))
+    truth = first("truth", TRUTHS)
+    # In our own tables `stage` is the vote, and the truth, where it is known, `true_stage`.
+    ours = "status" in spelt or "true_stage" in spelt
+    predicted = first("predicted", (*PREDICTED, "stage") if ours else PREDICTED)
+    if truth is None or (ours and truth == spelt.get("stage") and "truth" not in told):
+        raise ValueError(
+            f"no column of the true stages among {', '.join(header)}; expected {', '.join(TRUTHS)}, or one that you "
+            "name with --columns truth=NAME; those of our own batch get theirs from --cohort TABLE"
+        )
+    if truth == predicted:
+        raise ValueError(
+            f"column {truth!r} would be the truth and the prediction; expected two. Name them with --columns"
+        )
+    if probabilities is None and predicted is None:
+        raise ValueError(
+            f"nothing predicted among {', '.join(header)}; expected four columns of probabilities (as in p_T1 to p_T4, "
+            "or prob_0 to prob_3), or one of stages. Name them with --columns probabilities=A,B,C,D or predicted=NAME"
+        )
+    return Columns(
+        truth=truth,
+        predicted=predicted,
+        probabilities=probabilities,
+        patient=first("patient", PATIENTS),
+        case=first("case", CASES),
+        centre=first("centre", CENTRES),
+        split=first("split", ("split",)),
+        others=_others(spelt, probabilities),
+    )
+
+
+def _probabilities(spelt: Mapping[str, str], told: str | None) -> tuple[str, str, str, str] | None:
+    if told is not None:
+        names = told.split(",")
+        if len(set(names)) != len(TStage):
+            raise ValueError(f"probabilities={told}; expected four columns, separated by commas")
+        a, b, c, d = names
+        return a, b, c, d
+    for four in _PROBABILITY_SETS:
+        if all(name.casefold() in spelt for name in four):
+            a, b, c, d = (spelt[name.casefold()] for name in four)
+            return a, b, c, d
+    return None
+
+
+def _others(spelt: Mapping[str, str], main: tuple[str, str, str, str] | None) -> dict[str, tuple[str, str, str, str]]:
+    """Further models: four columns NAME_T1 to NAME_T4 each."""
+    found = {}
+    for name in spelt.values():
+        if match := _ONE_OF_FOUR.fullmatch(name):
+            four = [f"{match[1]}_T{k}".casefold() for k in (1, 2, 3, 4)]
+            if all(one in spelt for one in four) and (main is None or spelt[four[0]] != main[0]):
+                a, b, c, d = (spelt[one] for one in four)
+                found[match[1]] = (a, b, c, d)
+    return found
+
+
+__all__ = ["CASES", "PREDICTED", "ROLES", "TRUTHS", "Columns", "columns_of"]

@@ -1,0 +1,302 @@
+"""A table of predictions, ours or another's, as arrays: every row is used, or excluded with its reason.
+
+Needs the optional part `evaluate` (pandas and pyarrow): tables of millions of rows are read by column.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from GTRStagingLib.cells import MISSING
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import sha256_of
+from GTRStagingLib.prediction_cells import (
+    cases_of,
+    counted,
+    joined,
+    named_stage,
+    numbers_of,
+    patients_of,
+    probabilities_of,
+    read_cells,
+    stages_of,
+    summing_to_one,
+)
+from GTRStagingLib.prediction_columns import Columns, columns_of
+
+ATTENTION = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside")
+"""The columns of a batch that tell how the attention agrees with an ROI."""
+
+NOT_COVARIATES = frozenset(
+    {
+        "image",
+        "roi",
+        "segment",
+        "key_slice",
+        "status",
+        "error",
+        "seconds",
+        "unanimous",
+        "warnings",
+        "mean_stage",
+        "votes",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What became of the rows: `read` is `used` and all that were excluded."""
+
+    read: int
+    used: int
+    excluded: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if self.read != self.used + sum(self.excluded.values()):
+            raise InputError(f"{self.read} rows, {self.used} used, excluded {dict(self.excluded)}: they do not add up.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"read": self.read, "used": self.used, "excluded": dict(self.excluded)}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows with a known stage and something predicted.
+
+    Attributes
+    ----------
+    source, digest
+        Name of the file and sha256 of its bytes.
+    columns
+        Which column was taken for what.
+    stages, predicted
+        (n,) int, 0..3.
+    probabilities
+        (n, 4), rows summing to 1; None where stages alone were given.
+    patients
+        (n,) whole numbers that tell patients apart.
+    patient_names, case_names
+        (patients,) and (n,) texts.
+    told_apart
+        How patients were told apart, in words; None where nothing did, so that every row counts as one.
+    frame
+        All columns of these rows as text, a pandas DataFrame of n rows.
+    notes
+        What a reader of the numbers must know about the table.
+    """
+
+    source: str
+    digest: str
+    columns: Columns
+    stages: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray | None
+    patients: np.ndarray
+    patient_names: np.ndarray
+    case_names: np.ndarray
+    told_apart: str | None
+    flow: Flow
+    frame: Any = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether a patient has several rows."""
+        return len(self.patient_names) < len(self.stages)
+
+    def texts(self, column: str) -> np.ndarray:
+        """(n,) the cells of a column, None where empty."""
+        return np.array([None if t in MISSING else t for t in self.frame[column].tolist()], dtype=object)
+
+    def numbers(self, column: str) -> np.ndarray | None:
+        """(n,) a column as numbers, NaN where empty; None unless every cell that is not empty is one."""
+        return numbers_of(self.frame[column])
+
+    def stages_in(self, column: str) -> np.ndarray | None:
+        """(n,) a column as stages 0..3, -1 where empty; None unless all that is given is T1 to T4."""
+        values = self.frame[column]
+        known = {text: named_stage(text) for text in values.unique() if text not in MISSING}
+        if not known or any(stage is None for stage in known.values()):
+            return None
+        return values.map(lambda text: known.get(text, -1)).to_numpy(dtype=int)
+
+    def stages_of(self, column: str) -> np.ndarray:
+        """As `stages_in`, or else an error."""
+        if column not in self.frame.columns:
+            known = ", ".join(self.frame.columns)
+            raise InputError(f"{self.source} has no column {column!r}; expected one of {known}.")
+        found = self.stages_in(column)
+        if found is None:
+            raise InputError(f"{self.source}, {column}; expected stages T1 to T4, or nothing. Write them so.")
+        return found
+
+    @cached_property
+    def readers(self) -> tuple[str, ...]:
+        """Further columns of stages T1 to T4: readers, EUS, other models."""
+        return tuple(name for name in self._free if self.stages_in(name) is not None)
+
+    @cached_property
+    def covariates(self) -> tuple[str, ...]:
+        """The columns that describe patients."""
+        return tuple(name for name in self._free if name not in self.readers and name.casefold() not in ATTENTION)
+
+    @property
+    def _free(self) -> list[str]:
+        taken = self.columns.taken
+        return [n for n in self.frame.columns if n not in taken and n.casefold() not in NOT_COVARIATES
+                and not n.casefold().startswith(("nomogram_",))]  # fmt: skip
+
+    def other_probabilities(self, name: str) -> np.ndarray | None:
+        """(n, 4) another model's probabilities; None where a row lacks them."""
+        columns = [numbers_of(self.frame[column]) for column in self.columns.others[name]]
+        if any(column is None for column in columns):
+            return None
+        values = np.column_stack([column for column in columns if column is not None])
+        if np.isnan(values).any():
+            return None
+        return summing_to_one(values, np.arange(len(values)), name)[0]
+
+    def of(self, rows: np.ndarray) -> "Predictions":
+        """Some of the rows, by a (n,) bool."""
+        whose, patients = np.unique(self.patients[rows], return_inverse=True)
+        return Predictions(
+            source=self.source,
+            digest=self.digest,
+            columns=self.columns,
+            stages=self.stages[rows],
+            predicted=self.predicted[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
+            patients=patients,
+            patient_names=self.patient_names[whose],
+            case_names=self.case_names[rows],
+            told_apart=self.told_apart,
+            flow=Flow(len(self), int(rows.sum()), {"not of this group": int((~rows).sum())}),
+            frame=self.frame[rows],
+            notes=self.notes,
+        )
+
+
+def read_predictions(
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    patient_pattern: str | None = None,
+    split: str | None = None,
+    labels_from: int | None = None,
+    truth: Path | None = None,
+) -> Predictions:
+    """Read a table of predictions, `.csv` or `.parquet`.
+
+    Parameters
+    ----------
+    columns
+        Role -> column, for what is not detected (see `prediction_columns`).
+    patient_pattern
+        A regular expression whose first group, or whole, is the patient in the case's name.
+    split
+        Which side to use, where the table has a column `split`: by default the test rows, if there are any, or all;
+        'all' for all.
+    labels_from
+        Whether stages that are numbers begin at 0 or at 1; by default they tell it themselves.
+    truth
+        A cohort table with `case_id`, `stage` and covariates, for predictions that have no true stage.
+
+    Raises
+    ------
+    InputError
+        If the table cannot be read, a stage or a probability is none, or an id repeats; with rows and remedy.
+    """
+    frame = read_cells(path)
+    if truth is not None:
+        frame = joined(frame, path, truth)
+    try:
+        found = columns_of(list(frame.columns), columns or {})
+    except ValueError as error:
+        raise InputError(f"{path.name}: {error}.") from error
+    notes: list[str] = []
+    used = np.ones(len(frame), bool)
+    excluded: Counter[str] = Counter()
+
+    def leave_out(rows: np.ndarray, reason: str) -> None:
+        gone = used & rows
+        if gone.any():
+            excluded[reason] += int(gone.sum())
+            used[gone] = False
+
+    if "status" in frame.columns:
+        leave_out((frame["status"] == "failed").to_numpy(), "failed")
+        leave_out((frame["status"] == "skipped").to_numpy(), "skipped")
+    if found.split is not None:
+        side = frame[found.split].to_numpy()
+        wanted = split or ("test" if (side == "test").any() else "all")
+        if wanted != "all":
+            if not (side == wanted).any():
+                known = ", ".join(sorted(set(side)))
+                raise InputError(f"{path.name}: no row of split {wanted!r}; expected one of {known}, or all.")
+            leave_out(side != wanted, f"not of the {wanted} side")
+    elif split not in (None, "all"):
+        raise InputError(f"{path.name} has no column split; expected one, or no --split.")
+    empty = frame[found.truth].isin(MISSING).to_numpy()
+    leave_out(empty, "no true stage")
+    four = None if found.probabilities is None else probabilities_of(frame, found.probabilities, path, used)
+    if four is not None:
+        leave_out(np.isnan(four).any(axis=1), "no probabilities")
+    if found.predicted is not None:
+        leave_out(frame[found.predicted].isin(MISSING).to_numpy(), "no predicted stage")
+    if not used.any():
+        raise InputError(f"{path.name}: no row can be used ({counted(excluded)}); expected at least one with a stage.")
+    kept, numbers = frame[used].reset_index(drop=True), np.flatnonzero(used) + 2
+    labelled = [found.truth, *([found.predicted] if found.predicted else [])]
+    coded = stages_of(kept, labelled, numbers, path, labels_from)
+    probabilities = None
+    if four is not None:
+        probabilities, said = summing_to_one(four[used], numbers, path.name)
+        notes += said
+    if found.predicted is not None:
+        predicted = coded[found.predicted]
+    else:
+        assert probabilities is not None  # noqa: S101 (columns_of sees to it that one of the two is there)
+        predicted = probabilities.argmax(axis=1)
+    if found.predicted and probabilities is not None:
+        differ = int((predicted != probabilities.argmax(axis=1)).sum())
+        if differ:
+            notes.append(
+                f"In {differ} of {len(kept)} rows the predicted stage is not that of the highest probability, as after "
+                "a vote: accuracy and the confusion matrix are the predicted stage's, areas and calibration the "
+                "probabilities'."
+            )
+    case_names = cases_of(kept, found, numbers, path)
+    patients, names, told_apart = patients_of(kept, found, case_names, patient_pattern, path)
+    if told_apart is None:
+        notes.append(
+            "Nothing tells patients apart, so that every row counts as a patient; if some share one, all intervals "
+            "here are too narrow. Name the column with --columns patient=NAME, or give --patient-pattern."
+        )
+    return Predictions(
+        source=path.name,
+        digest=sha256_of(path),
+        columns=found,
+        stages=coded[found.truth],
+        predicted=predicted,
+        probabilities=probabilities,
+        patients=patients,
+        patient_names=names,
+        case_names=case_names,
+        told_apart=told_apart,
+        flow=Flow(len(frame), len(kept), dict(excluded)),
+        frame=kept,
+        notes=tuple(notes),
+    )
+
+
+__all__ = ["ATTENTION", "Flow", "Predictions", "read_predictions"]

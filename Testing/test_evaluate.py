@@ -1,0 +1,286 @@
+"""From a table of predictions to evidence: the release's own figures, the shape of the record, the report."""
+
+import csv
+import json
+import re
+import stat
+
+import accessibility
+import browser
+import numpy as np
+import pytest
+from golden_data import GOLDEN, ROWS
+from markup import Page
+
+from GTRStagingLib import cli, evaluation_report
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluate import evaluate
+from GTRStagingLib.nomogram import PUBLISHED, load
+from GTRStagingLib.predictions import read_predictions
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+
+COHORT = GOLDEN / "cohort.csv"
+PATIENT = r"([^/\\]+?)\.nii"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return evaluate(read_predictions(COHORT), strata=["sex", "age"])
+
+
+@pytest.fixture(scope="module")
+def written(found, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluation")
+    evaluation_report.write_evaluation(found, out, nomogram=load(PUBLISHED))
+    return out
+
+
+@pytest.fixture(scope="module")
+def the_release(shared_data):
+    return shared_data / "released/test_predictions_resnet152.csv", shared_data / "released/splits/train.csv"
+
+
+# -- the release ---------------------------------------------------------------------------------------------------
+
+
+def test_the_releases_own_figures_come_out(the_release):
+    told = evaluate(read_predictions(the_release[0])).to_json()
+    assert told["n_rows"] == 239
+    assert told["accuracy"]["value"] == 221 / 239
+    assert told["auc"]["macro"]["value"] == pytest.approx(0.9952, abs=5e-5)
+    assert told["auc"]["micro"]["value"] == pytest.approx(0.9921, abs=5e-5)
+    assert told["kappa"]["linear"]["value"] == pytest.approx(0.9018, abs=5e-5)
+    assert told["kappa"]["quadratic"]["value"] == pytest.approx(0.9058, abs=5e-5)
+    assert told["confusion_matrix"] == [[58, 1, 1, 0], [0, 55, 4, 0], [1, 2, 57, 0], [2, 5, 2, 51]]
+
+
+def test_its_leak_is_reported_and_the_patients_without_siblings_apart(the_release, tmp_path, capsys):
+    table, training = the_release
+    arguments = ["evaluate", str(table), "--patient-pattern", PATIENT, "--training", str(training), "--out"]
+    assert cli.main([*arguments, str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "221/239 = 0.9247" in said
+    assert "LEAK: 239 of the 239 rows" in said
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (told["n_rows"], told["n_patients"], told["clustered_by_patient"]) == (239, 179, True)
+    assert told["leakage"]["patients_with_siblings_in_training"] == 177
+    apart = told["without_siblings"]
+    assert (apart["n_patients"], apart["n_rows"], np.trace(apart["confusion_matrix"])) == (2, 6, 2)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "TRAINING DATA IN THE EVALUATION" in page
+
+
+def test_rows_that_share_patients_widen_the_intervals(the_release):
+    table = the_release[0]
+    naive = evaluate(read_predictions(table)).performance.metrics.accuracy
+    honest = evaluate(read_predictions(table, patient_pattern=PATIENT)).performance.metrics.accuracy
+    assert honest.value == naive.value
+    assert honest.high - honest.low > 1.1 * (naive.high - naive.low)
+
+
+# -- the record ----------------------------------------------------------------------------------------------------
+
+ESTIMATES = [
+    "accuracy", "auc.macro", "auc.micro", *(f"auc.per_class.T{k}" for k in (1, 2, 3, 4)),
+    "kappa.plain", "kappa.linear", "kappa.quadratic", "mean_absolute_error", "over_staged", "under_staged",
+    *(f"per_class.T{k}.{m}" for k in (1, 2, 3, 4) for m in ("sensitivity", "specificity", "ppv", "npv", "f1")),
+    "boundaries.T2-4 against T1.sensitivity", "boundaries.T3-4 against T1-2.specificity",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ESTIMATES)
+def test_the_record_has_every_estimate_with_interval_and_method(written, path):
+    node = json.loads((written / "metrics.json").read_text())
+    for name in path.split("."):
+        node = node[name]
+    assert set(node) == {"value", "low", "high", "method"}
+    assert node["low"] <= node["value"] <= node["high"]
+    assert "95 %" in node["method"]
+
+
+def test_the_counts_of_the_flow_and_of_the_groups_add_up(written):
+    told = json.loads((written / "metrics.json").read_text())
+    assert told["flow"]["read"] == told["flow"]["used"] + sum(told["flow"]["excluded"].values()) == 300
+    for levels in told["groups"].values():
+        assert sum(one["n_rows"] for one in levels.values()) == told["n_rows"]
+    assert np.sum(told["confusion_matrix"]) == told["n_rows"]
+    assert set(told["groups"]) == {"centre", "sex", "age"}
+    assert set(told["groups"]["centre"]) == {"North", "South", "West"}
+
+
+def test_readers_and_attention_are_found_by_themselves(found):
+    assert list(found.comparison.readers) == ["model", "q", "eus"]
+    assert [row.reader for row in found.study.rows] == ["reader1", "reader2", "all readers"]
+    assert set(found.attention.measures) == {"dice", "chance_dice"}
+    assert set(found.decisions.treatment) == {"model", "q", *read_predictions(COHORT).readers}
+
+
+def test_treating_all_starts_at_the_prevalence(found):
+    for curve, first in zip(found.decisions.curves, ("T2", "T3", "T4"), strict=True):
+        prevalence = (ROWS["stage"] >= first).mean()
+        assert curve.net_benefit["treat all"][0] == pytest.approx(prevalence)
+        assert curve.net_benefit["model"][0] == pytest.approx(prevalence)
+        assert set(curve.net_benefit["treat none"]) == {0.0}
+
+
+def test_a_seed_gives_the_same_evaluation(found):
+    again = evaluate(read_predictions(COHORT), strata=["sex", "age"]).to_json()
+    first = found.to_json()
+    for one in (again, first):
+        one["provenance"] = {k: v for k, v in one["provenance"].items() if k != "utc"}
+    assert again == first
+
+
+def test_table_1_is_of_patients(found):
+    lines = {(line.variable, line.level): line.cells for line in found.description}
+    patients = ROWS.groupby("patient_id").first()
+    assert lines["Patients", "n"][0] == "240"
+    assert lines["sex", "F"][0].startswith(f"{(patients['sex'] == 'F').sum()} ")
+    median, low, high = patients["age"].quantile([0.5, 0.25, 0.75])
+    assert lines["age", "median (quartiles)"][0] == f"{median:.4g} ({low:.4g} to {high:.4g})"
+
+
+def test_contradictions_within_a_patient_are_counted(tmp_path):
+    rows = ROWS.copy()
+    again = rows["patient_id"].duplicated()
+    rows.loc[again, "sex"] = rows.loc[again, "sex"].map({"F": "M", "M": "F"})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    lines = evaluate(read_predictions(tmp_path / "t.csv")).description
+    (line,) = [one for one in lines if "contradict" in one.level]
+    assert (line.variable, line.cells[0]) == ("sex", "60")
+
+
+@pytest.mark.parametrize("keep", ["one stage", "one patient", "one row", "stages alone", "no T1"])
+def test_little_tables_are_evaluated_as_far_as_they_go(tmp_path, keep):
+    rows = {
+        "one stage": ROWS[ROWS["stage"] == "T3"],
+        "one patient": ROWS[ROWS["patient_id"] == ROWS["patient_id"][299]],
+        "one row": ROWS.head(1),
+        "stages alone": ROWS[["case_id", "patient_id", "stage", "eus"]].rename(columns={"eus": "predicted_stage"}),
+        "no T1": ROWS[ROWS["stage"] != "T1"],
+    }[keep]
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    assert cli.main(["evaluate", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 0
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert told["n_rows"] == len(rows)
+    if keep != "stages alone":
+        assert told["auc"]["macro"]["value"] is None
+        assert "not defined" in told["auc"]["macro"]["method"]
+    else:
+        assert told["auc"] is None
+        assert told["calibration"] is None
+
+
+# -- the files -----------------------------------------------------------------------------------------------------
+
+
+def test_the_record_lists_the_files_and_an_older_evaluations_go(found, tmp_path):
+    paths = evaluation_report.write_evaluation(found, tmp_path)
+    told = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(told["files"]) == set(paths) == {p.name for p in tmp_path.iterdir()}
+    assert "forest_sex.png" in paths
+    (tmp_path / "mine.txt").write_text("stays")
+    evaluation_report.write_evaluation(evaluate(read_predictions(COHORT)), tmp_path)
+    assert not (tmp_path / "forest_sex.png").exists()
+    assert (tmp_path / "mine.txt").exists()
+
+
+def test_figures_are_the_same_files_each_time(found, written, tmp_path):
+    evaluation_report.write_evaluation(found, tmp_path, nomogram=load(PUBLISHED))
+    for path in (*written.glob("*.svg"), *written.glob("*.csv")):
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_the_table_of_estimates_holds_all_of_the_record(written):
+    with (written / "estimates.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    told = json.loads((written / "metrics.json").read_text())
+    for path in ESTIMATES:
+        node = told
+        for name in path.split("."):
+            node = node[name]
+        assert float(rows[path]["value"]) == node["value"]
+        assert float(rows[path]["high"]) == node["high"]
+
+
+def test_both_checklists_are_whole_and_never_made_up(written):
+    for name, items in (("claim-2024", 44), ("tripod-ai", 52)):
+        with (written / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == items
+        assert {row["status"] for row in rows} >= {"answered", "to be filled in by the authors"}
+        assert all(not row["answer"] for row in rows if row["status"] == "to be filled in by the authors")
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, capsys):
+    (tmp_path / "out").write_text("a file stands here")
+    assert cli.main(["evaluate", str(COHORT), "--out", str(tmp_path / "out")]) == 1
+    assert "expected a folder that can be written to" in capsys.readouterr().err
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert list(locked.iterdir()) == []
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_opens_without_a_complaint_is_accessible_prints_and_fits_a_phone(chromium, written):
+    with chromium.open(written / "report.html") as view:
+        assert accessibility.violations(view) == []
+        assert view.pdf().startswith(b"%PDF-")
+        assert view.page.locator(".nomogram").count() >= 1
+        view.resize(browser.PHONE)
+        assert view.overflow == 0
+        assert view.complaints == []
+
+
+def test_the_page_says_what_it_must(written):
+    text = (written / "report.html").read_text()
+    page = Page(text)
+    assert RESEARCH_USE_ONLY in text
+    assert not re.findall(r'(?:src|href)="https?:', text)
+    for heading in ("Flow of patients", "Table 1", "Table 2", "Table 3", "Calibration", "Decisions", "checklists"):
+        assert heading in text, heading
+    assert "opposite sign" in text  # the published nomogram's warning
+    assert page is not None
+
+
+# -- wrong use -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--stratum", "nothing"], "no column 'nothing'"),
+        (["--columns", "truth"], "expected NAME=VALUE"),
+        (["--phase", "r=eus"], "expected two columns"),
+        (["--phase", "r=eus,age"], "expected stages T1 to T4"),
+        (["--nomogram", "nowhere"], "no such nomogram"),
+        (["--training", "nowhere.csv"], "no such file"),
+        (["--split", "test"], "no column split"),
+    ],
+)
+def test_wrong_use_says_what_was_expected(options, said, capsys):
+    try:
+        code = cli.main(["evaluate", str(COHORT), *options])
+    except SystemExit as error:
+        code = error.code
+    assert code in (1, 2)
+    assert said in capsys.readouterr().err
+
+
+def test_a_training_table_without_patients_is_an_error(tmp_path):
+    (tmp_path / "t.csv").write_text("case_id,stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\n")
+    with pytest.raises(InputError, match="nothing tells patients apart"):
+        evaluate(read_predictions(tmp_path / "t.csv"), training=COHORT)
+
+
+def test_rows_of_other_patients_are_no_siblings(tmp_path):
+    half = ROWS["patient_id"] < "P120"
+    ROWS[half].to_csv(tmp_path / "train.csv", index=False)
+    ROWS[~half].to_csv(tmp_path / "test.csv", index=False)
+    told = evaluate(read_predictions(tmp_path / "test.csv"), training=tmp_path / "train.csv")
+    assert not told.siblings.leaks
+    assert told.with_siblings is None
+    assert told.without_siblings.metrics.n_rows == (~half).sum()
