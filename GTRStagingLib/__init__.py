@@ -12,8 +12,10 @@ Inside `stage_case`: `keyslice` chooses the slice, `preprocess` prepares it and 
 `network` classifies them in one pass, `voting` counts, `attention` lays the heat map on the anatomy, `agreement`
 compares it with the ROI. Many cases are a `cohort`: a table, split by patient, that `audit` searches for leaks and
 contradictions, and that `train` makes a model of: `plan` says how, `slicecache` prepares, `augment` varies, `fitting`
-runs the epochs, `scores` measures. `geometry` knows where every voxel lies; `errors` says what went wrong and what to
-do.
+runs the epochs, `scores` measures. From `predictions`, a table alone, `evaluate` tells how good they are, and
+`evaluation_report` writes it down; `radscore` and `nomogram` join the network's features with the patient's covariates,
+fitted by `radscore_fit` and `nomogram_fit`. `geometry` knows where every voxel lies; `errors` says what went wrong and
+what to do.
 
 Importing this package loads nothing but these lines: names are looked up when they are used.
 """
@@ -56,6 +58,11 @@ _WHERE = {
     "folds": "cohort",
     "Audit": "audit",
     "audit_partitions": "audit",
+    "Estimate": "estimates",
+    "Predictions": "predictions",
+    "read_predictions": "predictions",
+    "Nomogram": "nomogram",
+    "RadScore": "radscore",
     "Plan": "plan",
     "Hardware": "plan",
     "train_folds": "crossval",

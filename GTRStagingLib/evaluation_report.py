@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -373,9 +374,7 @@ def _attention(found: Evaluation) -> dict[str, Any]:
 
 
 def _terms(nomogram: Nomogram) -> Iterator[Line]:
-    import math
-
-    intervals = nomogram.record.get("odds_ratios", {})
+    fitted = {(one["term"], one["level"]): one["odds_ratio"] for one in nomogram.record.get("coefficients", ())}
     for term in nomogram.terms:
         levels = term.levels or {f"per {term.unit or 'unit'}": term.coefficient}
         for level, coefficient in levels.items():
@@ -384,8 +383,7 @@ def _terms(nomogram: Nomogram) -> Iterator[Line]:
             elif level == term.reference:
                 yield f"{term.label}, {level}", "0", "1 (reference)"
             else:
-                name = f"{term.name}={level}" if term.is_choice else term.name
-                given = intervals.get(name)
+                given = fitted.get((term.name, level if term.is_choice else None))
                 text = Estimate(**given).text(2) if given else f"{math.exp(coefficient):.3f}"
                 yield f"{term.label}, {level}", f"{coefficient:+.3f}", text
     for k, theta in enumerate(nomogram.thresholds, start=1):

@@ -217,8 +217,12 @@ class CohortFit:
     excluded: Mapping[str, Excluded]
 
     def table(self) -> dict[str, list[str | float | None]]:
-        """The scores as columns: a nomogram is to be fitted on `radscore`, not on `radscore_in_sample`."""
-        return {
+        """The scores as columns, and the cohort's other ones beside them, as a nomogram needs both.
+
+        It is to be fitted on `radscore`, not on `radscore_in_sample`.
+        """
+        given = dict.fromkeys(name for row in self.scored for name in row.given)
+        scores: dict[str, list[str | float | None]] = {
             "case_id": [row.case_id for row in self.scored],
             "patient_id": [row.patient_id for row in self.scored],
             "stage": [str(row.stage) for row in self.scored],
@@ -226,6 +230,7 @@ class CohortFit:
             "radscore": self.radscore.tolist(),
             "split": [row.split for row in self.scored],
         }
+        return scores | {name: [row.given.get(name) for row in self.scored] for name in given if name not in scores}
 
 
 def fit_cohort(

@@ -96,12 +96,13 @@ def scores(radscore: RadScore, features: CaseFeatures) -> tuple[np.ndarray, np.n
 
 @dataclass(frozen=True)
 class Row:
-    """A case of the cohort table, as far as a Rad-score asks."""
+    """A case of the cohort table, as far as a Rad-score asks; `given` are the table's other columns."""
 
     case_id: str
     patient_id: str
     stage: TStage | None
     split: Split | None
+    given: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
 
 # -- results -------------------------------------------------------------------------------------------------------
@@ -285,7 +286,8 @@ def _row(cells: Mapping[str, str | None]) -> Row:
         raise ValueError(f"stage {stage!r}: expected T1, T2, T3 or T4, or nothing")
     if split is not None and split not in get_args(Split):
         raise ValueError(f"split {split!r}: expected {', '.join(get_args(Split))}, or nothing")
-    return Row(case_id, patient_id, None if stage is None else TStage[stage], split)  # type: ignore[arg-type]
+    given = {name: text for name, text in cells.items() if name not in ("case_id", "patient_id", "stage", "split")}
+    return Row(case_id, patient_id, None if stage is None else TStage[stage], split, given)  # type: ignore[arg-type]
 
 
 def _doubled(table: Table) -> list[str]:

@@ -16,8 +16,12 @@ from GTRStagingLib import cli, evaluation_report
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluate import evaluate
 from GTRStagingLib.nomogram import PUBLISHED, load
+from GTRStagingLib.nomogram_fit import fit_nomogram
 from GTRStagingLib.predictions import read_predictions
+from GTRStagingLib.radscore_fit import fit_cohort
+from GTRStagingLib.radscore_inputs import from_table, read_rows
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.tables import read_table
 
 COHORT = GOLDEN / "cohort.csv"
 PATIENT = r"([^/\\]+?)\.nii"
@@ -244,6 +248,19 @@ def test_the_page_says_what_it_must(written):
         assert heading in text, heading
     assert "opposite sign" in text  # the published nomogram's warning
     assert page is not None
+
+
+def test_a_fitted_nomogram_and_rad_score_stand_in_the_report(chromium, found, tmp_path):
+    fitted = fit_nomogram(read_table(COHORT), ["radscore", "lauren"], name="mine", resamples=5)
+    made = fit_cohort(read_rows(COHORT), from_table(GOLDEN / "features.csv"), name="score", folds=5).fit
+    evaluation_report.write_evaluation(found, tmp_path, nomogram=fitted, radscore=made.radscore)
+    ratio = fitted.record["coefficients"][0]["odds_ratio"]
+    text = (tmp_path / "report.html").read_text().replace("\u00a0", " ")
+    assert f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" in text
+    assert (tmp_path / "radscore_coefficients.png").exists()
+    with chromium.open(tmp_path / "report.html") as view:
+        assert view.complaints == []
+        assert accessibility.violations(view) == []
 
 
 # -- wrong use -----------------------------------------------------------------------------------------------------

@@ -321,7 +321,8 @@ def test_the_command_fits_and_writes_everything(tmp_path, capsys):
     drawn = {f"score-{kind}.{suffix}" for kind in kinds for suffix in ("png", "svg")}
     assert {path.name for path in out.parent.iterdir()} == {"score.json", "score-scores.csv", *drawn}
     head, *lines = (out.parent / "score-scores.csv").read_text().splitlines()
-    assert head == "case_id,patient_id,stage,radscore_in_sample,radscore,split"
+    assert head.startswith("case_id,patient_id,stage,radscore_in_sample,radscore,split,centre,age,")
+    assert head.count("radscore") == 2  # the cohort's own column of that name gives way
     assert len(lines) == 300
     assert radscore.read(out).name == "score"
 
@@ -359,3 +360,20 @@ def test_the_error_figure_marks_both_choices_and_names_the_one_taken(made):
     least, within = (found.path.chosen(rule) for rule in ("min", "1se"))
     assert f"least error: {found.path.penalties[least]:.3g}, keeps {found.path.kept[least]} (taken)" in words
     assert f"largest within 1 SE of it: {found.path.penalties[within]:.3g}, keeps {found.path.kept[within]}" in words
+
+
+def test_the_scores_stand_beside_the_cohorts_other_columns(tmp_path):
+    """So that a nomogram can be fitted on both."""
+    rows = ["case_id,patient_id,image,stage,size_cm"]
+    features = ["case_id,f1,f2"]
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        stage = i % 4
+        rows.append(f"c{i},p{i},x,T{stage + 1},{2 + 0.1 * i:.1f}")
+        features.append(f"c{i},{stage + rng.normal():.3f},{rng.normal():.3f}")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "features.csv").write_text("\n".join(features) + "\n")
+    made = fit_cohort(read_rows(tmp_path / "cohort.csv"), from_table(tmp_path / "features.csv"), name="n", folds=5)
+    table = made.table()
+    assert table["size_cm"][:2] == ["2.0", "2.1"]
+    assert {"case_id", "image", "stage", "radscore", "radscore_in_sample"} <= set(table)
