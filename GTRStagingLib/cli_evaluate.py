@@ -130,7 +130,7 @@ def print_summary(found: "Evaluation") -> None:
             apart = found.without_siblings.metrics
             print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the {apart.n_patients} "
                   f"patients without siblings are right: {apart.accuracy.text(4)}")  # fmt: skip
-    for note in found.predictions.notes:
+    for note in found.notes:
         print(f"NOTE          {note}")
 
 

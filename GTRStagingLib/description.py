@@ -1,12 +1,13 @@
 """Who was looked at: the covariates by stage (Table 1), of patients and not of rows; and groups of rows by them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.prediction_cells import WHOLE
 from GTRStagingLib.predictions import Predictions
 from GTRStagingLib.stages import TStage
 
@@ -55,7 +56,7 @@ def patients_described(found: Predictions) -> tuple[Described, ...]:
     for name in names:
         numbers = found.numbers(name)
         texts = found.texts(name)
-        if numbers is not None and len(set(numbers[~np.isnan(numbers)])) > 2:
+        if name != found.columns.centre and numbers is not None and len(set(numbers[~np.isnan(numbers)])) > 2:
             lines += _of_numbers(name, numbers[first], groups)
         else:
             lines += _of_texts(name, texts[first], groups)
@@ -83,7 +84,7 @@ def _of_numbers(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> 
 
 
 def _of_texts(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> Iterator[Described]:
-    levels = sorted({v for v in values if v is not None})
+    levels = _sorted({v for v in values if v is not None})
     if len(levels) > MOST_LEVELS:
         yield Described(name, f"{len(levels)} different texts", ("",) * 5)
         return
@@ -106,8 +107,13 @@ def _contradicted(texts: np.ndarray, whose: np.ndarray) -> int:
     return len(found)
 
 
+def _sorted(levels: Iterable[str]) -> list[str]:
+    """Numbers as numbers, so that 10 comes after 2."""
+    return sorted(levels, key=lambda text: (0, float(text), "") if WHOLE.fullmatch(text) else (1, 0.0, text))
+
+
 def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
-    """Level -> (n,) bool of its rows; a number is cut at its median, rows without a value are a group of their own.
+    """Level -> (n,) bool of its rows; a number of many values is cut at its median, and what is not given is one more.
 
     Raises
     ------
@@ -119,12 +125,12 @@ def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
     texts, numbers = found.texts(column), found.numbers(column)
     given = np.array([t is not None for t in texts])
     groups: dict[str, np.ndarray] = {}
-    if numbers is not None and len(set(numbers[given])) > 4:
+    if column != found.columns.centre and numbers is not None and len(set(numbers[given])) > MOST_LEVELS:
         cut = float(np.median(numbers[given]))
         groups[f"up to {cut:g}"] = given & (numbers <= cut)
         groups[f"above {cut:g}"] = given & (numbers > cut)
     else:
-        levels = sorted({t for t in texts if t is not None})
+        levels = _sorted({t for t in texts if t is not None})
         if len(levels) > 4 * MOST_LEVELS:
             raise InputError(
                 f"{column} has {len(levels)} different values; expected at most {4 * MOST_LEVELS}. Give a column of "

@@ -16,6 +16,7 @@ import numpy as np
 import GTRStagingLib
 from GTRStagingLib import attention_stats, calibration, decisions, readers, roc
 from GTRStagingLib.description import Described, groups_by, patients_described
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.estimates import LEVEL, RESAMPLES, Estimate
 from GTRStagingLib.metrics import BOUNDARIES, Metrics, measure
 from GTRStagingLib.predictions import ATTENTION, Predictions
@@ -70,8 +71,11 @@ class Evaluation:
         Stage -> (k, 2) false and true positive rates.
     groups
         Column -> level -> how good the predictions are on its rows.
-    without_siblings
-        On the rows of patients who have no other rows in the training table; None without one, or without such rows.
+    without_siblings, with_siblings, unseen
+        On the rows of patients who have no other rows in the training table, who have some, and on rows that are not
+        listed there themselves either; None without such a table, or without such rows.
+    notes
+        What a reader of the numbers must know.
     """
 
     predictions: Predictions
@@ -87,6 +91,8 @@ class Evaluation:
     siblings: Siblings | None
     without_siblings: Performance | None
     with_siblings: Performance | None
+    unseen: Performance | None
+    notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -100,11 +106,12 @@ class Evaluation:
             "research_use_only": RESEARCH_USE_ONLY,
             **self.performance.to_json(),
             "flow": self.predictions.flow.to_json(),
-            "notes": list(self.predictions.notes),
+            "notes": list(self.notes),
             "clustered_by_patient": self.predictions.clustered,
             "leakage": plain(self.siblings),
             "without_siblings": plain(self.without_siblings),
             "with_siblings": plain(self.with_siblings),
+            "unseen": plain(self.unseen),
             "groups": {c: {k: one.to_json() for k, one in levels.items()} for c, levels in self.groups.items()},
             "calibration": plain(self.calibration),
             "decisions": self.decisions.to_json(),
@@ -155,14 +162,13 @@ def evaluate(
     curves = {str(s): None if probabilities is None else roc.curve(stages == s, probabilities[:, s]) for s in TStage}
     progress("description")
     description = patients_described(found)
-    columns = dict.fromkeys([*([found.columns.centre] if found.columns.centre else []), *strata])
-    groups = {c: {k: performance(found.of(r), seed=seed) for k, r in groups_by(found, c).items()} for c in columns}
+    groups, notes = _groups(found, strata, seed)
     progress("calibration")
     calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, patients, seed=seed)
     progress("decisions")
     decided = _decisions(found, seed)
     progress("readers")
-    compared, study = _readers(found, phases, seed)
+    compared, study, left_out = _readers(found, phases, seed)
     progress("attention")
     measures = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
     told = {name: values for name, values in measures.items() if values is not None and not np.isnan(values).all()}
@@ -181,6 +187,8 @@ def evaluate(
         siblings=siblings,
         without_siblings=None if siblings is None else _on(found, ~siblings.related, seed),
         with_siblings=None if siblings is None else _on(found, siblings.related, seed),
+        unseen=None if siblings is None else _on(found, siblings.unseen, seed),
+        notes=(*found.notes, *notes, *left_out),
         provenance=_provenance(found, seed),
     )
 
@@ -207,6 +215,23 @@ def performance(found: Predictions, *, seed: int = 0) -> Performance:
     )
 
 
+def _groups(
+    found: Predictions, strata: Sequence[str], seed: int
+) -> tuple[dict[str, dict[str, Performance]], list[str]]:
+    """By centre, where one was found, and by what was asked for; and what is to be said of it."""
+    groups, notes = {}, []
+    for column in dict.fromkeys([*([found.columns.centre] if found.columns.centre else []), *strata]):
+        try:
+            levels = groups_by(found, column)
+        except InputError as error:
+            if column in strata:
+                raise
+            notes.append(f"No figures by centre: {error}")
+            continue
+        groups[column] = {level: performance(found.of(rows), seed=seed) for level, rows in levels.items()}
+    return groups, notes
+
+
 def _on(found: Predictions, rows: np.ndarray, seed: int) -> Performance | None:
     return performance(found.of(rows), seed=seed) if rows.any() else None
 
@@ -216,7 +241,7 @@ def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
     said = {MODEL: found.predicted}
     four = {} if found.probabilities is None else {MODEL: found.probabilities}
     for name in found.columns.others:
-        if (other := found.other_probabilities(name)) is not None:
+        if (other := found.other_probabilities(name)) is not None and not np.isnan(other).any():
             said[name], four[name] = other.argmax(axis=1), other
     said |= {name: stages for name in found.readers if ((stages := found.stages_of(name)) >= 0).all()}
     return decisions.decide(found.stages, said, four, found.patients, seed=seed)
@@ -224,9 +249,12 @@ def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
 
 def _readers(
     found: Predictions, phases: Mapping[str, tuple[str, str]] | None, seed: int
-) -> "tuple[readers.Comparison | None, readers.ReaderStudy | None]":
+) -> "tuple[readers.Comparison | None, readers.ReaderStudy | None, list[str]]":
     """The model beside other models and readers, and the two-phase study; each on the rows that have all it needs."""
-    detected, _ = readers.phase_columns(found.readers)
+    detected, alone_in_phase = readers.phase_columns(found.readers)
+    notes = [
+        f"{name} has no partner (NAME_unaided, NAME_aided): it is compared as a reader." for name in alone_in_phase
+    ]
     wanted = detected if phases is None else dict(phases)
     in_phases = [column for pair in wanted.values() for column in pair]
     said = {name: found.stages_of(name) for name in dict.fromkeys([*found.readers, *in_phases])}
@@ -239,8 +267,12 @@ def _readers(
         return readers.Reader(MODEL, found.predicted[rows], probabilities)
 
     alone = [name for name in said if name not in in_phases]
-    rows = np.all([np.ones(len(found), bool), *(said[name] >= 0 for name in alone)], axis=0)
     others = {name: found.other_probabilities(name) for name in found.columns.others}
+    notes += [f"Model {name} is left out: its columns are not all numbers." for name, p in others.items() if p is None]
+    given = [~np.isnan(p).any(axis=1) for p in others.values() if p is not None]
+    rows = np.all([np.ones(len(found), bool), *given, *(said[name] >= 0 for name in alone)], axis=0)
+    if (alone or given) and not rows.any():
+        notes.append("Readers and models are not compared: no row has something of all of them.")
     side_by_side = [
         model(rows),
         *(readers.Reader(name, p[rows].argmax(axis=1), p[rows]) for name, p in others.items() if p is not None),
@@ -250,10 +282,12 @@ def _readers(
     if len(side_by_side) > 1 and rows.any():
         compared = readers.compare(found.stages[rows], side_by_side, found.patients[rows], seed=seed)
     rows = np.all([np.ones(len(found), bool), *(said[name] >= 0 for name in in_phases)], axis=0)
+    if wanted and not rows.any():
+        notes.append("No reader study: no row has all readings.")
     if wanted and rows.any():
         both = {name: (said[unaided][rows], said[aided][rows]) for name, (unaided, aided) in wanted.items()}
         study = readers.reader_study(found.stages[rows], both, model(rows), found.patients[rows], seed=seed)
-    return compared, study
+    return compared, study, notes
 
 
 def _provenance(found: Predictions, seed: int) -> dict[str, Any]:

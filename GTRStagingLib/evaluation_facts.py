@@ -53,8 +53,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         "performance": f"Accuracy {m.accuracy.text()}; quadratic kappa {m.kappa_quadratic.text()}"
         + ("" if found.performance.areas is None else f"; macro AUC {found.performance.areas.macro.text()}")
         + " (95 % intervals).",
-        "intervals": "95 %: Wilson for shares, DeLong on the logit scale for areas, percentiles of the bootstrap over "
-        "patients for the rest; all of them clustered by patient where patients have several rows.",
+        "intervals": "95 %: Wilson for shares, DeLong on the logit scale for areas, the bootstrap over patients (BCa, "
+        "or as each estimate names it) for the rest; all clustered by patient where patients have several rows.",
         "errors": f"Over-staged {m.over_staged.text(1, percent=True)}, under-staged "
         f"{m.under_staged.text(1, percent=True)}; the confusion matrix is shown.",
         "predictions": f"The probabilities were read from {told.source}; how they came about, the table does not say.",
@@ -92,7 +92,9 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
             f"it is applied to, would change the log loss from {scaling.before.log_loss.text()} to "
             f"{scaling.after.log_loss.text()}."
         )
-    if found.comparison is None and found.study is None:
+    if found.comparison is None and found.study is None and (told.readers or told.columns.others):
+        pass  # there are some, and a note says why they are not compared
+    elif found.comparison is None and found.study is None:
         known["comparison"] = "No readers were compared."
         known["tests"] = "No readers or models were tested against each other."
     else:

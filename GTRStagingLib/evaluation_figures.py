@@ -145,7 +145,7 @@ def _forest(found: Evaluation, column: str, levels: Mapping[str, Performance]) -
         whole = estimates[-1].value
         if whole is not None:
             axis.axvline(whole, color=GROUND, lw=1, zorder=0)
-        low = min([e.low for e in estimates if e.low is not None] or [0])
+        low = min([e.value if e.low is None else e.low for e in estimates if e.value is not None] or [0.0])
         axis.set_xlim(max(0.0, low - 0.05), 1.015)
         _named(axis, measure, "")
         said.append(f"{measure}: " + "; ".join(f"{n} {e.text()}" for (n, _), e in zip(rows, estimates, strict=True)))

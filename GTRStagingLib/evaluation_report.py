@@ -190,6 +190,8 @@ def _provenance(found: Evaluation) -> Iterator[tuple[str, str]]:
     four = columns["probabilities"]
     yield "Probabilities", "none" if four is None else f"columns {', '.join(four)}"
     yield "Patients", columns["patient"] or "not told apart: every row counts as one"
+    roles = ("case", "centre", "split")
+    yield "Case, centre, side", ", ".join(f"{role}: {columns[role] or 'no column'}" for role in roles)
     yield (
         "Intervals",
         (
@@ -222,7 +224,9 @@ def _siblings(found: Evaluation) -> Iterator[Line]:
     if found.siblings is None or not found.siblings.leaks:
         return
     for name, part in (("patients with other rows in training", found.with_siblings),
-                       ("patients without", found.without_siblings), ("all", found.performance)):  # fmt: skip
+                       ("patients without", found.without_siblings),
+                       ("rows and patients not in training at all", found.unseen),
+                       ("all", found.performance)):  # fmt: skip
         if part is None:
             yield name, "0", "0", "–", "–", "–"
             continue

@@ -45,8 +45,9 @@ def tables(found: Evaluation) -> dict[str, Rows]:
 
 def _groups(found: Evaluation) -> Iterator[tuple[str, str, Performance]]:
     yield "all", "", found.performance
-    for name, part in (("patients without rows in training", found.without_siblings),
-                       ("patients with rows in training", found.with_siblings)):  # fmt: skip
+    for name, part in (("patients without other rows in training", found.without_siblings),
+                       ("patients with other rows in training", found.with_siblings),
+                       ("rows and patients not in training", found.unseen)):  # fmt: skip
         if part is not None:
             yield name, "", part
     for column, levels in found.groups.items():

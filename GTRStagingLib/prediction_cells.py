@@ -6,7 +6,7 @@ spreadsheet gives them, the header being row 1.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from GTRStagingLib import extras
 from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.files import sha256_of
 from GTRStagingLib.prediction_columns import Columns
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables import read_table
@@ -25,6 +26,7 @@ ROUNDING = 0.005
 SHOWN = 5
 """Rows that an error names before it only counts."""
 
+WHOLE = re.compile(r"-?\d+(\.0+)?")
 _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 
 
@@ -64,8 +66,11 @@ def _csv(path: Path) -> dict[str, Any]:
     return {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
 
 
-def joined(frame: Any, path: Path, truth: Path) -> Any:
-    """The predictions with the stage, patient, centre and covariates of a cohort table, joined by `case_id`."""
+def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, str]:
+    """The predictions with the stage, patient, centre and covariates of a cohort table, joined by `case_id`.
+
+    Its stages win over the table's own; what was done is told in words.
+    """
     cohort = read_cells(truth)
     for name, table in ((path.name, frame), (truth.name, cohort)):
         if "case_id" not in table.columns:
@@ -75,11 +80,16 @@ def joined(frame: Any, path: Path, truth: Path) -> Any:
     if doubled := cohort["case_id"][cohort["case_id"].duplicated()].tolist():
         raise InputError(f"{truth.name}: case_id {doubled[0]!r} twice; expected each once.")
     cohort = cohort.rename(columns={"stage": "true_stage"})
+    before = frame["true_stage"] if "true_stage" in frame.columns else None
+    frame = frame.drop(columns=["true_stage"], errors="ignore")
     own = [name for name in cohort.columns if name == "case_id" or name not in frame.columns]
     joined = frame.merge(cohort[own], on="case_id", how="left", sort=False).fillna("")
     if not joined["true_stage"].ne("").any():
         raise InputError(f"No case_id of {path.name} with a stage in {truth.name}; expected the cohort of these cases.")
-    return joined
+    said = f"True stages are those of {truth.name} (sha256 {sha256_of(truth)}), joined by case_id."
+    if before is not None:
+        said += f" {int((joined['true_stage'].to_numpy() != before.to_numpy()).sum())} differ from the table's own."
+    return joined, said
 
 
 def numbers_of(cells: Any) -> "np.ndarray | None":
@@ -152,12 +162,18 @@ def named_stage(text: str) -> int | None:
     return int(match[1]) - 1 if match and not text[0].isdigit() else None
 
 
+def first_number(texts: Iterable[str]) -> int | None:
+    """0 or 1, whichever stands for T1 among whole numbers; None where they do not tell."""
+    whole = [int(float(text)) for text in texts if WHOLE.fullmatch(text)]
+    return None if not whole else 0 if min(whole) == 0 else 1 if max(whole) == 4 else None
+
+
 def stages_of(
     frame: Any, names: Sequence[str], numbers: np.ndarray, path: Path, labels_from: int | None
 ) -> dict[str, np.ndarray]:
     """Columns of stages as 0..3. They are read by one code: names, or numbers from 0 or from 1."""
     texts = {text for name in names for text in frame[name].unique()}
-    whole = {t: int(float(t)) for t in texts if re.fullmatch(r"-?\d+(\.0+)?", t)}
+    whole = {t: int(float(t)) for t in texts if WHOLE.fullmatch(t)}
     if labels_from is None and whole:
         first = {
             0 if low == 0 else 1 if high == 4 else None for low, high in [(min(whole.values()), max(whole.values()))]
@@ -204,23 +220,12 @@ def patients_of(
     import pandas as pd
 
     if pattern is not None:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise InputError(f"--patient-pattern {pattern!r}: {error}; expected a regular expression.") from error
         source = columns.case or columns.patient
         if source is None:
             raise InputError(
                 f"{path.name} has no column of ids; expected one for --patient-pattern. Name it with --columns."
             )
-        texts = frame[source].tolist()
-        found = [compiled.search(text) for text in texts]
-        names = [None if m is None else (m[1] if compiled.groups else m[0]) for m in found]
-        if None in names or "" in names:
-            wrong = next(text for text, name in zip(texts, names, strict=True) if not name)
-            raise InputError(
-                f"{path.name}, {source} {wrong!r} does not fit the pattern {pattern!r}; expected every id to."
-            )
+        names = matched(pattern, frame[source].tolist(), f"{path.name}, {source}")
         how = f"by {pattern!r} in {source}"
     elif columns.patient is not None:
         names = frame[columns.patient].tolist()
@@ -234,10 +239,51 @@ def patients_of(
     return codes, np.asarray(unique, dtype=object), how
 
 
+def matched(pattern: str, texts: Sequence[str], where: str) -> list[str]:
+    """What a pattern finds in each id: in a path's last part, or else in the whole of it.
+
+    Raises
+    ------
+    InputError
+        If it is no pattern, or an id does not fit.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--patient-pattern {pattern!r}: {error}; expected a regular expression.") from error
+    names = []
+    for text in texts:
+        match = compiled.search(last_part(text)) or compiled.search(text)
+        name = None if match is None else match[1] if compiled.groups else match[0]
+        if not name:
+            raise InputError(f"{where} {text!r} does not fit {pattern!r}; expected every id to. Change the pattern.")
+        names.append(name)
+    return names
+
+
+def last_part(text: str) -> str:
+    """A path's last part, whichever system wrote it."""
+    return text.replace("\\", "/").rsplit("/", 1)[-1]
+
+
 def counted(excluded: Mapping[str, int]) -> str:
     """Reasons and how many rows each has."""
     return ", ".join(f"{reason}: {n}" for reason, n in excluded.items()) or "none was read"
 
 
-__all__ = ["cases_of", "counted", "joined", "named_stage", "numbers_of", "patients_of", "probabilities_of",
-           "read_cells", "stages_of", "summing_to_one"]  # fmt: skip
+__all__ = [
+    "WHOLE",
+    "cases_of",
+    "counted",
+    "first_number",
+    "joined",
+    "last_part",
+    "matched",
+    "named_stage",
+    "numbers_of",
+    "patients_of",
+    "probabilities_of",
+    "read_cells",
+    "stages_of",
+    "summing_to_one",
+]

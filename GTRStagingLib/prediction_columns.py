@@ -4,17 +4,20 @@ Rules raise ValueError with what they expected; `predictions` says of which tabl
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from GTRStagingLib.partitions import CENTRES, IDS, PATIENTS
+from GTRStagingLib.partitions import IDS, PATIENTS
 from GTRStagingLib.stages import TStage
 
 ROLES = ("truth", "predicted", "probabilities", "patient", "case", "centre", "split")
 
 TRUTHS = ("true_stage", "true_label", "y_true", "pathology_stage", "pT", "PathT", "T_stage", "stage", "label")
 PREDICTED = ("predicted_stage", "predicted_label", "y_pred", "prediction", "predicted")
-CASES = ("case_id", "image_path", *IDS[1:])
+CASES = ("case_id", "image_path", *(name for name in IDS[1:] if name not in PATIENTS))
+
+CENTRES = ("centre", "center", "hospital")
+"""Not `site`: in a table of tumours that may be theirs."""
 
 _PROBABILITY_SETS = tuple(
     tuple(f"{head}{digit + first}" for digit in range(4))
@@ -54,7 +57,9 @@ class Columns:
         return {str(name) for name in single} | {name for four in sets for name in four}
 
 
-def columns_of(header: Sequence[str], told: Mapping[str, str]) -> Columns:
+def columns_of(
+    header: Sequence[str], told: Mapping[str, str], unique: Callable[[str], bool] = lambda name: True
+) -> Columns:
     """Find the columns.
 
     Parameters
@@ -63,6 +68,8 @@ def columns_of(header: Sequence[str], told: Mapping[str, str]) -> Columns:
         The table's columns.
     told
         Role -> column, as the user says it; four columns, separated by commas, for `probabilities`.
+    unique
+        Whether a column has another value in every row: of several that could name the cases, the first such is taken.
 
     Raises
     ------
@@ -83,8 +90,11 @@ def columns_of(header: Sequence[str], told: Mapping[str, str]) -> Columns:
     probabilities = _probabilities(spelt, told.get("probabilities"))
     truth = first("truth", TRUTHS)
     # In our own tables `stage` is the vote, and the truth, where it is known, `true_stage`.
-    ours = "status" in spelt or "true_stage" in spelt
-    predicted = first("predicted", (*PREDICTED, "stage") if ours else PREDICTED)
+    ours = "true_stage" in spelt or {"status", "unanimous"} <= set(spelt)
+    names = (*PREDICTED, "stage") if ours else PREDICTED
+    predicted = first("predicted", [name for name in names if name != told.get("truth")])
+    cases = [spelt[name.casefold()] for name in CASES if name.casefold() in spelt]
+    case = told.get("case") or next(filter(unique, cases), next(iter(cases), None))
     if truth is None or (ours and truth == spelt.get("stage") and "truth" not in told):
         raise ValueError(
             f"no column of the true stages among {', '.join(header)}; expected {', '.join(TRUTHS)}, or one that you "
@@ -104,7 +114,7 @@ def columns_of(header: Sequence[str], told: Mapping[str, str]) -> Columns:
         predicted=predicted,
         probabilities=probabilities,
         patient=first("patient", PATIENTS),
-        case=first("case", CASES),
+        case=case,
         centre=first("centre", CENTRES),
         split=first("split", ("split",)),
         others=_others(spelt, probabilities),

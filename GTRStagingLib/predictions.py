@@ -3,6 +3,7 @@
 Needs the optional part `evaluate` (pandas and pyarrow): tables of millions of rows are read by column.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.files import sha256_of
 from GTRStagingLib.prediction_cells import (
+    WHOLE,
     cases_of,
     counted,
+    first_number,
     joined,
     named_stage,
     numbers_of,
@@ -47,6 +50,9 @@ NOT_COVARIATES = frozenset(
         "votes",
     }
 )
+
+
+_READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,8 @@ class Predictions:
         All columns of these rows as text, a pandas DataFrame of n rows.
     notes
         What a reader of the numbers must know about the table.
+    labels_from
+        The number that stands for T1, where stages are numbers.
     """
 
     source: str
@@ -105,6 +113,7 @@ class Predictions:
     flow: Flow
     frame: Any = field(repr=False)
     notes: tuple[str, ...] = ()
+    labels_from: int | None = None
 
     def __len__(self) -> int:
         return len(self.stages)
@@ -123,12 +132,21 @@ class Predictions:
         return numbers_of(self.frame[column])
 
     def stages_in(self, column: str) -> np.ndarray | None:
-        """(n,) a column as stages 0..3, -1 where empty; None unless all that is given is T1 to T4."""
+        """(n,) a column as stages 0..3, -1 where empty; None unless all that is given is T1 to T4.
+
+        A column whose name says that a reader speaks may also have the numbers by which the table writes stages.
+        """
         values = self.frame[column]
-        known = {text: named_stage(text) for text in values.unique() if text not in MISSING}
+        known = {text: self._stage(column, text) for text in values.unique() if text not in MISSING}
         if not known or any(stage is None for stage in known.values()):
             return None
         return values.map(lambda text: known.get(text, -1)).to_numpy(dtype=int)
+
+    def _stage(self, column: str, text: str) -> int | None:
+        if self.labels_from is None or not _READER.search(column) or not WHOLE.fullmatch(text):
+            return named_stage(text)
+        stage = int(float(text)) - self.labels_from
+        return stage if 0 <= stage <= 3 else None
 
     def stages_of(self, column: str) -> np.ndarray:
         """As `stages_in`, or else an error."""
@@ -157,14 +175,16 @@ class Predictions:
                 and not n.casefold().startswith(("nomogram_",))]  # fmt: skip
 
     def other_probabilities(self, name: str) -> np.ndarray | None:
-        """(n, 4) another model's probabilities; None where a row lacks them."""
+        """(n, 4) another model's probabilities, NaN in rows that lack one; None where they are no numbers."""
         columns = [numbers_of(self.frame[column]) for column in self.columns.others[name]]
         if any(column is None for column in columns):
             return None
         values = np.column_stack([column for column in columns if column is not None])
-        if np.isnan(values).any():
-            return None
-        return summing_to_one(values, np.arange(len(values)), name)[0]
+        whole = ~np.isnan(values).any(axis=1)
+        values[~whole] = np.nan
+        rows = np.array([f"of {case}" for case in self.case_names[whole]], dtype=object)
+        values[whole] = summing_to_one(values[whole], rows, f"{self.source}, {name}")[0]
+        return values
 
     def of(self, rows: np.ndarray) -> "Predictions":
         """Some of the rows, by a (n,) bool."""
@@ -183,7 +203,12 @@ class Predictions:
             flow=Flow(len(self), int(rows.sum()), {"not of this group": int((~rows).sum())}),
             frame=self.frame[rows],
             notes=self.notes,
+            labels_from=self.labels_from,
         )
+
+
+def _number_code(frame: Any, names: list[str]) -> int | None:
+    return first_number(text for name in names for text in frame[name].unique())
 
 
 def read_predictions(
@@ -217,13 +242,14 @@ def read_predictions(
         If the table cannot be read, a stage or a probability is none, or an id repeats; with rows and remedy.
     """
     frame = read_cells(path)
+    notes: list[str] = []
     if truth is not None:
-        frame = joined(frame, path, truth)
+        frame, said_of_truth = joined(frame, path, truth)
+        notes.append(said_of_truth)
     try:
-        found = columns_of(list(frame.columns), columns or {})
+        found = columns_of(list(frame.columns), columns or {}, lambda name: frame[name].is_unique)
     except ValueError as error:
         raise InputError(f"{path.name}: {error}.") from error
-    notes: list[str] = []
     used = np.ones(len(frame), bool)
     excluded: Counter[str] = Counter()
 
@@ -237,8 +263,14 @@ def read_predictions(
         leave_out((frame["status"] == "failed").to_numpy(), "failed")
         leave_out((frame["status"] == "skipped").to_numpy(), "skipped")
     if found.split is not None:
-        side = frame[found.split].to_numpy()
-        wanted = split or ("test" if (side == "test").any() else "all")
+        side = frame[found.split].str.casefold().to_numpy()
+        wanted = split.casefold() if split else ("test" if (side == "test").any() else "all")
+        if wanted == "all" and split is None:
+            counts = ", ".join(f"{name or 'none'}: {n}" for name, n in Counter(side.tolist()).items())
+            notes.append(
+                f"No row is of a side called 'test', so that all sides stand together here ({counts}): rows that the "
+                "model learned from may be among them. Say which with --split."
+            )
         if wanted != "all":
             if not (side == wanted).any():
                 known = ", ".join(sorted(set(side)))
@@ -296,6 +328,7 @@ def read_predictions(
         flow=Flow(len(frame), len(kept), dict(excluded)),
         frame=kept,
         notes=tuple(notes),
+        labels_from=labels_from if labels_from is not None else _number_code(kept, labelled),
     )
 
 

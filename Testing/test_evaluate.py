@@ -15,6 +15,7 @@ from markup import Page
 from GTRStagingLib import cli, evaluation_report
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluate import evaluate
+from GTRStagingLib.evaluation_facts import facts
 from GTRStagingLib.nomogram import PUBLISHED, load
 from GTRStagingLib.nomogram_fit import fit_nomogram
 from GTRStagingLib.predictions import read_predictions
@@ -301,3 +302,27 @@ def test_rows_of_other_patients_are_no_siblings(tmp_path):
     assert not told.siblings.leaks
     assert told.with_siblings is None
     assert told.without_siblings.metrics.n_rows == (~half).sum()
+
+
+def test_centres_that_are_numbers_are_no_quantity(tmp_path):
+    rows = ROWS.copy()
+    rows["centre"] = rows["patient_id"].str[1:].astype(int) % 11 + 1
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    told = evaluate(read_predictions(tmp_path / "t.csv"))
+    assert list(told.groups["centre"]) == [str(k) for k in range(1, 12)]
+    rows["centre"] = rows["patient_id"]
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    told = evaluate(read_predictions(tmp_path / "t.csv"))
+    assert told.groups == {}
+    assert any("No figures by centre" in note for note in told.notes)
+
+
+def test_readers_that_cannot_be_compared_are_said_and_never_denied(tmp_path):
+    rows = ROWS[["case_id", "patient_id", "stage", *[f"p_T{k}" for k in (1, 2, 3, 4)], "eus"]].assign(other=ROWS["eus"])
+    rows.loc[:150, "eus"] = None
+    rows.loc[151:, "other"] = None
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    told = evaluate(read_predictions(tmp_path / "t.csv"))
+    assert told.comparison is None
+    assert any("no row has something of all of them" in note for note in told.notes)
+    assert "comparison" not in facts(told)

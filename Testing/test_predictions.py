@@ -41,8 +41,8 @@ def test_a_table_of_ours():
 
 def test_a_batch_gets_its_truth_from_the_cohort(a_table):
     batch = a_table(
-        "case_id,status,stage,p_T1,p_T2,p_T3,p_T4,dice\nc1,done,T1,0.7,0.1,0.1,0.1,0.2\nc2,failed,,,,,,\n"
-        "c3,done,T3,0.1,0.1,0.5,0.3,0.4\nc9,done,T3,0.1,0.1,0.5,0.3,0.4\n"
+        "case_id,status,stage,unanimous,p_T1,p_T2,p_T3,p_T4,dice\nc1,done,T1,yes,0.7,0.1,0.1,0.1,0.2\n"
+        "c2,failed,,,,,,,\nc3,done,T3,no,0.1,0.1,0.5,0.3,0.4\nc9,done,T3,no,0.1,0.1,0.5,0.3,0.4\n"
     )
     with pytest.raises(InputError, match=r"no column of the true stages.*--cohort"):
         read_predictions(batch)
@@ -221,3 +221,39 @@ def test_two_million_rows_fit(tmp_path):
     rows, patients, peak_gb = json.loads(done.stdout)
     assert (rows, patients) == (n, n // 2)
     assert peak_gb < 4
+
+
+def test_patients_may_have_several_rows_without_any_other_id(a_table):
+    text = "patient_id,stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\na,T2,0.7,0.1,0.1,0.1\n"
+    found = read_predictions(a_table(text))
+    assert found.patients.tolist() == [0, 0]
+    assert found.case_names.tolist() == ["row 2", "row 3"]
+
+
+def test_sides_are_read_whatever_their_case_and_pooling_is_said(a_table):
+    text = "case_id,split,stage,p_T1,p_T2,p_T3,p_T4\nc1,Train,T1,0.7,0.1,0.1,0.1\nc2,TEST,T1,0.7,0.1,0.1,0.1\n"
+    assert read_predictions(a_table(text)).case_names.tolist() == ["c2"]
+    pooled = read_predictions(a_table(text.replace("TEST", "fold2")))
+    assert any("train: 1, fold2: 1" in note for note in pooled.notes)
+
+
+def test_readers_may_write_stages_as_the_table_does(a_table):
+    text = HEAD.replace("image_path", "image_path,EUS,r_unaided,r_aided,PD_L1") + (
+        "0.7,0.1,0.1,0.1,0,a,1,0,0,2\n0.1,0.7,0.1,0.1,1,b,1,2,1,3\n0.1,0.1,0.1,0.7,3,c,3,3,3,1\n"
+    )
+    found = read_predictions(a_table(text))
+    assert found.readers == ("EUS", "r_unaided", "r_aided")
+    assert found.stages_in("r_unaided").tolist() == [0, 2, 3]
+    assert found.covariates == ("PD_L1",)
+
+
+def test_a_status_of_the_patient_is_no_batchs(a_table):
+    text = "case_id,status,stage,p_T1,p_T2,p_T3,p_T4\na,alive,T1,0.7,0.1,0.1,0.1\n"
+    assert read_predictions(a_table(text)).columns.truth == "stage"
+
+
+def test_a_cohort_that_is_given_wins_and_it_is_said(a_table):
+    table = a_table("case_id,true_stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\n")
+    found = read_predictions(table, truth=a_table("case_id,stage\na,T3\n", "cohort.csv"))
+    assert found.stages.tolist() == [2]
+    assert any("cohort.csv" in note and "1 differ" in note for note in found.notes)

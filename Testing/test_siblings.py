@@ -1,0 +1,66 @@
+"""What a training table has of the rows that are evaluated: ids as people write them, and no false all-clear."""
+
+import pytest
+from golden_data import ROWS
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluate import evaluate
+from GTRStagingLib.predictions import read_predictions
+from GTRStagingLib.siblings import find_siblings
+
+HEAD = "image_path,stage,p_T1,p_T2,p_T3,p_T4\n"
+
+
+def rows_of(names):
+    return HEAD + "".join(f"{name},T1,0.7,0.1,0.1,0.1\n" for name in names)
+
+
+def compared(folder, own, theirs, pattern, head="image_path,stage"):
+    (folder / "own.csv").write_text(rows_of(own))
+    (folder / "train.csv").write_text(head + "\n" + "".join(f"{name},T1\n" for name in theirs))
+    found = read_predictions(folder / "own.csv", patient_pattern=pattern)
+    return find_siblings(found, folder / "train.csv", pattern)
+
+
+def test_a_pattern_finds_the_same_patient_whatever_folder_the_files_lie_in(tmp_path):
+    own = [r"D:\x\P1_slice2.png", r"D:\x\P2_slice2.png"]
+    told = compared(tmp_path, own, ["P1_slice1.png", "P3_slice1.png"], "^(.+?)_slice")
+    assert told.related.tolist() == [True, False]
+    assert told.listed.tolist() == [False, False]
+    assert told.unseen.tolist() == [False, True]
+
+
+def test_file_names_that_repeat_are_told_apart_by_their_folders(tmp_path):
+    own = ["/d/P1/image.nii.gz", "/d/P2/image.nii.gz"]
+    told = compared(tmp_path, own, ["/d/P2/image.nii.gz", "/d/P3/image.nii.gz"], r"(P\d+)")
+    assert told.listed.tolist() == [False, True]
+    assert told.related.tolist() == [False, False]
+    assert told.leaks
+
+
+def test_the_same_table_is_all_leak_and_no_siblings(tmp_path):
+    ROWS.to_csv(tmp_path / "t.csv", index=False)
+    told = evaluate(read_predictions(tmp_path / "t.csv"), training=tmp_path / "t.csv")
+    assert told.siblings.listed.all()
+    assert not told.siblings.related.any()
+    assert told.unseen is None
+    assert "300 of the 300 rows are in t.csv themselves" in told.siblings.sentence
+
+
+def test_ids_that_share_nothing_are_shown_and_not_called_clean(tmp_path):
+    told = compared(tmp_path, ["P1_s1", "P2_s1"], ["p1_s1", "p2_s2"], "^(.+?)_s")
+    assert not told.leaks
+    assert "'P1' here and 'p1' there" in told.sentence
+    assert "two ways to write ids" in told.sentence
+
+
+def test_without_ids_in_common_it_is_not_known_whether_rows_are_listed(tmp_path):
+    (tmp_path / "own.csv").write_text("patient_id,stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\n")
+    (tmp_path / "train.csv").write_text("patient_id,stage\na,T1\nb,T1\n")
+    told = find_siblings(read_predictions(tmp_path / "own.csv"), tmp_path / "train.csv", None)
+    assert told.listed is None
+    assert told.related.tolist() == [True]
+    assert "no column of ids tells" in told.sentence
+    (tmp_path / "train.csv").write_text("stage\nT1\n")
+    with pytest.raises(InputError, match="tells its patients apart"):
+        find_siblings(read_predictions(tmp_path / "own.csv"), tmp_path / "train.csv", None)
