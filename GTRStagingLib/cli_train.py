@@ -117,16 +117,17 @@ def _say(sentence: str) -> None:
 
 
 def _print_summary(card: "ModelCard", folder: Path) -> None:
+    from GTRStagingLib.estimates import Estimate
+
     record = card.training or {}
     print(f"Model      {folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}")
     print(f"Epochs     {record['epochs']}, the best of them {record['best_epoch']}, counted from 0")
     print(f"Scaling    temperature {card.temperature:.3f}")
     for split, found in record["metrics"].items():
         right, auc = found["accuracy"], found["macro_auc"]
-        area = "not defined" if auc["value"] is None else f"{auc['value']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})"
         print(
-            f"{split.capitalize():<10} accuracy of {found['cases']} cases {right['value']:.3f} ({right['low']:.3f} to "
-            f"{right['high']:.3f}), macro AUC {area}, slice loss {found['slice_loss']:.4f}"
+            f"{split.capitalize():<10} accuracy of {found['cases']} cases {Estimate(**right).text()}, macro AUC "
+            f"{Estimate(**auc).text()}, slice loss {found['slice_loss']:.4f}"
         )
     if card.warning:
         print(f"WARNING    {card.warning}")
