@@ -59,10 +59,11 @@ def write_evaluation(
     for name, (figure, words) in drawn.items():
         contents[f"{name}.png"], contents[f"{name}.svg"] = _png(figure), _svg(figure)
         svgs[name] = contents[f"{name}.svg"], words
-    filled = {name: checklists.fill(name, facts(found, nomogram, radscore), WHERE) for name in checklists.CHECKLISTS}
+    known = facts(found, nomogram, radscore)
+    filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
-    contents[REPORT] = _html(found, svgs, filled, nomogram, radscore).encode()
+    contents[REPORT] = _html(found, svgs, filled, nomogram, None if radscore is None else known["radscore"]).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
@@ -134,7 +135,7 @@ def _html(
     svgs: Mapping[str, tuple[bytes, str]],
     filled: Mapping[str, tuple[checklists.Answered, ...]],
     nomogram: Nomogram | None,
-    radscore: RadScore | None,
+    radscore_words: str | None,
 ) -> str:
     metrics, areas = found.performance.metrics, found.performance.areas
     script = None if nomogram is None else nomogram_page.script()
@@ -163,7 +164,7 @@ def _html(
         nomogram_style=None if nomogram is None else nomogram_page.style(),
         nomogram_fragment=None if nomogram is None else nomogram_page.fragment(nomogram),
         nomogram_terms=[] if nomogram is None else list(_terms(nomogram)),
-        radscore=None if radscore is None else {"words": facts(found, None, radscore)["radscore"]},
+        radscore_words=radscore_words,
         **_calibration(found),
         definitions=found.decisions.definitions,
         treatment=list(_treatment(found)),

@@ -96,10 +96,11 @@ def measure(stages: np.ndarray, predicted: np.ndarray, patients: np.ndarray, *, 
     """
     counts = patient_counts(stages * K + predicted, K * K, patients)
     matrix = counts.sum(axis=0).reshape(K, K)
-    told = dict(zip(AGREEMENT, bootstrapped(agreement, counts, seed=seed), strict=True))
+    drawn = bootstrapped(_agreement_and_f1, counts, seed=seed)
+    told = dict(zip(AGREEMENT, drawn, strict=False))
     questions = {str(stage): (stages == stage, predicted == stage) for stage in TStage}
     questions |= {name: (stages >= first, predicted >= first) for name, first in BOUNDARIES.items()}
-    f1 = dict(zip(questions, bootstrapped(_f1_of_all, counts, seed=seed), strict=True))
+    f1 = dict(zip(questions, drawn[len(AGREEMENT) :], strict=True))
     answers = {name: _binary(is_so, said, patients, f1[name]) for name, (is_so, said) in questions.items()}
     return Metrics(
         n_rows=len(stages),
@@ -157,6 +158,11 @@ def _f1(table: np.ndarray, positive: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         result: np.ndarray = 2 * both / (true + said)
     return result
+
+
+def _agreement_and_f1(counts: np.ndarray) -> np.ndarray:
+    """Both from the same resamples, which are drawn once."""
+    return np.concatenate([agreement(counts), _f1_of_all(counts)], axis=-1)
 
 
 def _f1_of_all(counts: np.ndarray) -> np.ndarray:

@@ -175,10 +175,7 @@ def stages_of(
     texts = {text for name in names for text in frame[name].unique()}
     whole = {t: int(float(t)) for t in texts if WHOLE.fullmatch(t)}
     if labels_from is None and whole:
-        first = {
-            0 if low == 0 else 1 if high == 4 else None for low, high in [(min(whole.values()), max(whole.values()))]
-        }
-        labels_from = first.pop()
+        labels_from = first_number(whole)
         if labels_from is None and min(whole.values()) > 0 and max(whole.values()) < 4:
             raise InputError(
                 f"{path.name}, {' and '.join(names)}: stages {', '.join(sorted(whole))}; expected 0 to 3 or 1 to 4, "
