@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 
 from GTRStagingLib.errors import InputError
@@ -126,6 +128,7 @@ def agree(
     spacing = (heat.GetSpacing()[1], heat.GetSpacing()[0])
     room = np.ones_like(inside) if body is None else body
     peak = float(values.max())
+    outline = _outline(inside, spacing)  # once: it is compared with those of all thresholds
 
     nan = float("nan")
     reasons: dict[str, str] = {}
@@ -141,7 +144,7 @@ def agree(
             area = float(np.count_nonzero(values >= share * peak) * np.prod(spacing)) if peak > 0 else 0.0
             overlap = Overlap(share, nan, nan, nan, area, nan, nan)
         else:
-            overlap = _overlap(values >= share * peak, inside, room, share, spacing)
+            overlap = _overlap(values >= share * peak, inside, outline, room, share, spacing)
         return overlap if spacing_known else _without_millimetres(overlap)
 
     # Otsu of a constant map is that constant, and of an empty one nothing: the reason above then stands.
@@ -159,8 +162,14 @@ def agree(
 
 
 def _overlap(
-    hot: np.ndarray, inside: np.ndarray, room: np.ndarray, share: float, spacing: tuple[float, float]
+    hot: np.ndarray,
+    inside: np.ndarray,
+    outline: cKDTree,
+    room: np.ndarray,
+    share: float,
+    spacing: tuple[float, float],
 ) -> Overlap:
+    """`outline` is that of `inside`."""
     both, a, b = (int(np.count_nonzero(region)) for region in (hot & inside, hot, inside))
     return Overlap(
         threshold=share,
@@ -169,7 +178,7 @@ def _overlap(
         chance_dice=chance_dice(hot, inside, room),
         area_mm2=float(a * np.prod(spacing)),
         centroid_distance_mm=float(np.linalg.norm((_centroid(hot) - _centroid(inside)) * spacing)),
-        hd95_mm=_hd95_mm(hot, inside, spacing),
+        hd95_mm=_hd95_mm(_outline(hot, spacing), outline),
     )
 
 
@@ -188,7 +197,8 @@ def _without_millimetres(overlap: Overlap) -> Overlap:
 
 
 def _centroid(region: np.ndarray) -> np.ndarray:
-    return np.argwhere(region).mean(axis=0)
+    pixels = [np.count_nonzero(region, axis=axis) for axis in (1, 0)]  # of each row, of each column
+    return np.array([np.average(np.arange(len(counts)), weights=counts) for counts in pixels])
 
 
 def _pointing_hit(values: np.ndarray, inside: np.ndarray) -> bool:
@@ -197,18 +207,11 @@ def _pointing_hit(values: np.ndarray, inside: np.ndarray) -> bool:
     return bool(inside[row, column])
 
 
-def _hd95_mm(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
-    return max(_directed_95_mm(a, b, spacing), _directed_95_mm(b, a, spacing))
+def _hd95_mm(a: cKDTree, b: cKDTree) -> float:
+    """The larger of the 95th percentiles of the distances from one outline to the other."""
+    return max(float(np.percentile(one.query(other.data)[0], 95)) for one, other in ((a, b), (b, a)))
 
 
-def _directed_95_mm(a: np.ndarray, b: np.ndarray, spacing: tuple[float, float]) -> float:
-    """95th percentile of the distances from the outline of `a` to that of `b`."""
-    outlines = []
-    for region in (a, b):
-        # A border of background, so that a region that reaches the slice's edge has an outline there too.
-        image = sitk.GetImageFromArray(np.pad(region, 1).astype(np.uint8))
-        image.SetSpacing((spacing[1], spacing[0]))
-        outlines.append(sitk.BinaryContour(image, fullyConnected=False))
-    distance = sitk.SignedMaurerDistanceMap(outlines[1], squaredDistance=False, useImageSpacing=True)
-    on_a = sitk.GetArrayViewFromImage(outlines[0]).astype(bool)
-    return float(np.percentile(np.abs(sitk.GetArrayViewFromImage(distance)[on_a]), 95))
+def _outline(region: np.ndarray, spacing: tuple[float, float]) -> cKDTree:
+    """The pixels of a region that have a neighbour outside it, in mm; beyond the slice's edge is outside."""
+    return cKDTree(np.argwhere(region & ~binary_erosion(region)) * spacing)

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.extras import required
@@ -24,7 +26,12 @@ def template(name: str) -> "jinja2.Template":
     InputError
         If jinja2 is not installed.
     """
-    jinja = required("jinja2", "A page needs", "report")
+    return _environment(required("jinja2", "A page needs", "report")).get_template(name)
+
+
+@cache
+def _environment(jinja: ModuleType) -> "jinja2.Environment":
+    """Kept, with the templates that it has compiled: that takes longer than filling them in."""
     environment: jinja2.Environment = jinja.Environment(
         autoescape=True,
         undefined=jinja.StrictUndefined,
@@ -32,7 +39,7 @@ def template(name: str) -> "jinja2.Template":
         lstrip_blocks=True,
         loader=jinja.FunctionLoader(resource),
     )
-    return environment.get_template(name)
+    return environment
 
 
 def source_hash(script: str) -> str:
