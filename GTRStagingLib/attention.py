@@ -17,21 +17,34 @@ import torch
 from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import Tensor
+from torch import Tensor, nn
 
 from GTRStagingLib.card import ATTENTION_LAYER
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.geometry import LATTICE_TOLERANCE, empty_grid
-from GTRStagingLib.network import (
-    CellGrid,
-    GTRNet,
-    Head,
-    half_pixel_centres,
-    receptive_centres,
-)
+from GTRStagingLib.network import CellGrid, Head, half_pixel_centres
 from GTRStagingLib.stages import TStage
 
 Alignment = Literal["receptive_field", "half_pixel"]
+
+
+class _HeadModule(nn.Module):
+    """The network's head with a place to hang a CAM on.
+
+    `target` is an identity, so that a CAM method run on this module with the cached map as its input gives what it
+    would give on the whole network, without a second pass through it.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.target = nn.Identity()
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.weight, self.bias = (nn.Parameter(torch.tensor(a), requires_grad=False) for a in (head.weight, head.bias))
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """(S, features, h, w) -> logits (S, 4)."""
+        features = torch.flatten(self.avgpool(self.target(feature_map)), 1)
+        return nn.functional.linear(features, self.weight, self.bias)
 
 
 class _RawMaps(BaseCAM):
@@ -170,10 +183,8 @@ class Attention:
         return resampler.Execute(self.image)
 
 
-def raw_maps(network: GTRNet, feature_map: Tensor, method: str, target: TStage) -> np.ndarray:
-    """(S, C, h, w) cached map -> (S, h, w) float32 maps, >= 0.
-
-    On the CPU, wherever the network lies: the map is small, and a GPU's memory may be full of other things.
+def raw_maps(head: Head, feature_map: np.ndarray, method: str, target: TStage) -> np.ndarray:
+    """(S, C, h, w) cached map -> (S, h, w) float32 maps, >= 0; on the CPU.
 
     Raises
     ------
@@ -182,19 +193,20 @@ def raw_maps(network: GTRNet, feature_map: Tensor, method: str, target: TStage) 
     """
     if method not in METHODS:
         raise InputError(f"Attention method {method!r}; expected one of {', '.join(METHODS)}.")
-    head = Head(network).eval()
-    cam = METHODS[method](model=head, target_layers=[head.target])
+    module = _HeadModule(head).eval()
+    cam = METHODS[method](model=module, target_layers=[module.target])
     try:
         with torch.enable_grad():
-            leaf = feature_map.detach().to("cpu", copy=True).requires_grad_()
+            leaf = torch.tensor(feature_map, requires_grad=True)
             return cam(leaf, [ClassifierOutputTarget(int(target))] * len(leaf))
     finally:
         cam.activations_and_grads.release()
 
 
 def attend(
-    network: GTRNet,
-    feature_map: Tensor,
+    head: Head,
+    cells: CellGrid,
+    feature_map: np.ndarray,
     grid: sitk.Image,
     *,
     target: TStage,
@@ -203,6 +215,13 @@ def attend(
 ) -> Attention:
     """Attention of the slices on `grid`, from the feature map of their one pass through the network.
 
+    Parameters
+    ----------
+    head, cells
+        Of the network that made the map: its last layer, and where its cells look.
+    feature_map
+        (S, features, h, w) float32.
+
     Raises
     ------
     InputError
@@ -210,10 +229,13 @@ def attend(
     """
     if alignment not in get_args(Alignment):
         raise InputError(f"Alignment {alignment!r}; expected one of {', '.join(get_args(Alignment))}.")
-    maps = raw_maps(network, feature_map, method, target)
+    maps = raw_maps(head, feature_map, method, target)
     if alignment == "receptive_field":
-        rows = columns = receptive_centres(network)
+        rows = columns = cells
     else:
         rows = half_pixel_centres(maps.shape[1], grid.GetSize()[1])
         columns = half_pixel_centres(maps.shape[2], grid.GetSize()[0])
     return Attention(maps, method, ATTENTION_LAYER, target, alignment, grid, rows, columns)
+
+
+__all__ = ["METHODS", "Alignment", "Attention", "attend", "raw_maps"]

@@ -1,264 +1,326 @@
-"""A table of cases, one after the other: a folder each, a table of all, and no row that is not accounted for.
+"""A table of cases, each of them accounted for: staged, failed or skipped, whatever happens to the machine meanwhile.
 
-What is done with a case is injected, so that a viewer can stage it in its own scene.
+What is done where is injected: in this process (`one_by_one`), by workers around one model (`batch_local`), or on a
+cluster (`batch_cluster`). Records and tables are the same.
 """
 
-import csv
-import io
-import json
-import math
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cells import folder_name, same_folder
-from GTRStagingLib.errors import Cancelled, InputError, StagingError
-from GTRStagingLib.files import whole_file
+import GTRStagingLib
+from GTRStagingLib import batch_records as records
+from GTRStagingLib.batch_cases import BatchCase, read_cases
+from GTRStagingLib.batch_columns import HEAD, PARQUET, PREDICTIONS, SECONDS, given_names
+from GTRStagingLib.batch_records import FAILED, Job, Outcome
+from GTRStagingLib.case_files import OUTPUTS
+from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
+from GTRStagingLib.files import sha256_of_data
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables import read_table
 
 if TYPE_CHECKING:
-    from GTRStagingLib.agreement import Agreement
+    from GTRStagingLib.card import ModelCard
     from GTRStagingLib.nomogram import Nomogram
     from GTRStagingLib.radscore import RadScore
     from GTRStagingLib.staging import StagingResult
-    from GTRStagingLib.weights import Model
 
-COLUMNS = ("case_id", "image", "roi", "segment", "key_slice")
-"""As in a cohort table. The first two are needed; all others are carried into the results."""
+LOCK, SCENE = ".batch.lock", "scene.mrb"
 
-RESULTS, FAILED, SCENE = "results.csv", "failed.json", "scene.mrb"
-HEAD = ("case_id", "status", "stage", "unanimous", *(f"p_{stage}" for stage in TStage), "key_slice", "dice",
-        "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside", "seconds",
-        "error")  # fmt: skip
-"""Of `results.csv`; the table's own columns follow, the stage among them as `true_stage`: `stage` is what was
-predicted."""
-
-TRUE_STAGE = "true_stage"
-
-
-@dataclass(frozen=True)
-class BatchCase:
-    """One row: what to stage. `key_slice` is an axial index, None to take the ROI's largest section.
-
-    `given` are the table's other columns, by their names in the results.
-    """
-
-    case_id: str
-    image: Path
-    roi: Path | None = None
-    segment: str | None = None
-    key_slice: int | None = None
-    given: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a case: its row of `results.csv`."""
-
-    row: Mapping[str, str]
-
-    @property
-    def case_id(self) -> str:
-        """The case's id."""
-        return self.row["case_id"]
-
-    @property
-    def error(self) -> str | None:
-        """Why it failed; None where it was staged."""
-        return self.row["error"] if self.row["status"] == "failed" else None
-
-
-def read_cases(path: Path) -> tuple[BatchCase, ...]:
-    """Read a case table (CSV or Parquet); paths in it are relative to its folder.
-
-    Raises
-    ------
-    InputError
-        With every fault of the table: row (the header is 1) and what was expected.
-    """
-    table = read_table(path)
-    if missing := [name for name in COLUMNS[:2] if name not in table.columns]:
-        raise InputError(
-            f"{path.name}: no column {', '.join(missing)} among {', '.join(table.columns)}; expected case_id and "
-            f"image, and where wanted {', '.join(COLUMNS[2:])}. Rename the columns."
-        )
-    cases, faults, seen = [], [], dict[str, int]()
-    folder = path.absolute().parent
-    for number, cells in zip(table.numbers, table.rows, strict=True):
-        try:
-            case = _case(cells, folder)
-        except ValueError as error:
-            faults.append(f"row {number}: {error}")
-            continue
-        first = seen.setdefault(same_folder(case.case_id), number)
-        if first != number:
-            faults.append(f"row {number}: case_id {case.case_id!r}; expected an id of its own, row {first} has it too")
-        cases.append(case)
-    if faults:
-        listing = "".join(f"\n  {fault}" for fault in faults[:20]) + ("\n  ..." if len(faults) > 20 else "")
-        raise InputError(f"{path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}")
-    return tuple(cases)
-
-
-def _case(cells: Mapping[str, str | None], folder: Path) -> BatchCase:
-    case_id, image = cells["case_id"], cells["image"]
-    if case_id is None or image is None:
-        raise ValueError("expected a case_id and an image")
-    roi, key = cells.get("roi"), cells.get("key_slice")
-    if key is not None and not key.isdecimal():
-        raise ValueError(f"key_slice {key!r}; expected a whole number from 0 (the slice nearest the feet), or nothing")
-    return BatchCase(
-        case_id=folder_name(case_id),
-        image=folder / image,
-        roi=None if roi is None else folder / roi,
-        segment=cells.get("segment"),
-        key_slice=None if key is None else int(key),
-        given={_name_in_results(name): text or "" for name, text in cells.items() if name not in COLUMNS},
-    )
-
-
-def _name_in_results(column: str) -> str:
-    name = TRUE_STAGE if column == "stage" else column
-    return f"given_{name}" if name in HEAD else name
-
+RESULTS = (*OUTPUTS, SCENE)
+"""What a case's folder may hold beside its record."""
 
 StageOne = Callable[[BatchCase, Path], "StagingResult"]
 """Stages a case and writes its files into its folder."""
 
-Told = Callable[[BatchCase, "StagingResult"], Mapping[str, str]]
-"""Further columns of a case that was staged."""
+Work = Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]
+"""Does jobs, in whatever order; an outcome that is known already passes through. It asks for no more jobs than it is
+about to do."""
 
 
-def run(
-    cases: Sequence[BatchCase], out: Path, stage_one: StageOne, told: Told = lambda case, result: {}
-) -> Iterator[Outcome]:
-    """Stage case after case, and give what became of each as it is known.
-
-    `out/cases/CASE/` holds a case's files, or `failed.json` with the reason; `out/results.csv` has a row for every case
-    that is done or has failed, and is whole at any moment. A case that fails does not stop the others.
-
-    Raises
-    ------
-    StagingError
-        If `out` cannot be written to. `Cancelled` passes through, whoever raised it.
-    """
-    from GTRStagingLib.report import OUTPUTS
-
-    rows: list[Mapping[str, str]] = []
-    for case in cases:
-        folder = out / "cases" / case.case_id
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not rows:
-                _write(out / RESULTS, rows)  # one of an earlier run never stands for this one
-            for old in (*OUTPUTS, FAILED, SCENE):
-                (folder / old).unlink(missing_ok=True)
-        except OSError as error:
-            raise StagingError(
-                f"{folder}: {error.strerror}; expected a folder that can be written to. Choose another for the results."
-            ) from error
-        try:
-            result = stage_one(case, folder)
-            outcome = Outcome({**_row_of(case.case_id, result), **case.given, **told(case, result)})
-        except Cancelled:
-            raise
-        except Exception as error:  # a case that nobody expected must not cost the others
-            outcome = _failed(case, error, folder)
-        rows.append(outcome.row)
-        _write(out / RESULTS, rows)
-        yield outcome
-
-
-def stage_from_files(model: "Model", **options: Any) -> StageOne:
-    """Stage a case from its files with the library alone; `options` are `staging.stage_case`'s."""
-    from GTRStagingLib import images, keyslice, rois
-    from GTRStagingLib.report import write_outputs
-    from GTRStagingLib.staging import stage_case
-
-    def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
-        scan = images.read_scan(case.image)
-        tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-        key = None if case.key_slice is None else keyslice.by_index(scan.image, case.key_slice)
-        result = stage_case(scan, model=model, tumour=tumour, key_slice=key, case_id=case.case_id, **options)
-        write_outputs(result, folder)
-        return result
-
-    return stage_one
-
-
-def scores_of(radscore: "RadScore | None", nomogram: "Nomogram | None") -> Told:
-    """The Rad-score (standardised) and the nomogram's probabilities as further columns.
+@dataclass(frozen=True)
+class Scores:
+    """Further columns of a case that was staged: the Rad-score (standardised) and a nomogram's probabilities.
 
     The nomogram takes its terms from the table's columns of these names, and the Rad-score from `radscore`, or from the
     one that it carries itself. Where a term has no value, `nomogram_note` says so.
     """
-    from GTRStagingLib import radscore as radscores
 
-    if radscore is None and nomogram is not None and nomogram.radscore is not None:
-        radscore = radscores.from_json(nomogram.radscore)
+    radscore: "RadScore | None" = None
+    nomogram: "Nomogram | None" = None
 
-    def told(case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        own = () if self._radscore is None else ("radscore",)
+        if self.nomogram is None:
+            return own
+        return (*own, *(f"nomogram_{stage}" for stage in TStage), "nomogram_stage", "nomogram_note")
+
+    def of(self, case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
+        """A case's values, by column."""
+        from GTRStagingLib import radscore as radscores
+
         found: dict[str, str] = {}
-        if radscore is not None:
-            found["radscore"] = repr(radscores.of_features(radscore, result.features, result.model.sha256))
-        if nomogram is not None:
+        if (score := self._radscore) is not None:
+            found["radscore"] = repr(float(radscores.of_features(score, result.features, result.model.sha256)))
+        if (nomogram := self.nomogram) is not None:
             given = {**case.given, **found}
             try:
                 reading = nomogram.read({t.name: given[t.name] for t in nomogram.terms if given.get(t.name)})
             except InputError as error:
                 return {**found, "nomogram_note": str(error)}
-            found |= {f"nomogram_{s}": repr(p) for s, p in zip(TStage, reading.probabilities, strict=True)}
+            found |= {f"nomogram_{s}": repr(float(p)) for s, p in zip(TStage, reading.probabilities, strict=True)}
             found["nomogram_stage"] = str(reading.stage)
         return found
 
-    return told
+    @property
+    def _radscore(self) -> "RadScore | None":
+        from GTRStagingLib import radscore as radscores
+
+        if self.radscore is None and self.nomogram is not None and self.nomogram.radscore is not None:
+            return radscores.from_json(self.nomogram.radscore)
+        return self.radscore
 
 
-def _row_of(case_id: str, result: "StagingResult") -> Mapping[str, str]:
-    prediction, agreement = result.prediction, result.agreement
+@dataclass(frozen=True)
+class Counts:
+    """What became of the cases so far."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reused: int = 0
+
+    @property
+    def accounted(self) -> int:
+        """All that are settled."""
+        return self.done + self.failed + self.skipped
+
+    def in_words(self) -> str:
+        """All of them, in a sentence without its full stop."""
+        left = self.total - self.accounted
+        parts = [f"{self.done} done", f"{self.failed} failed", f"{self.skipped} skipped"]
+        before = f" ({self.reused} of them by an earlier run)" if self.reused else ""
+        return f"{self.total} cases: {', '.join(parts + ([f'{left} not reached'] if left else []))}{before}"
+
+    def after(self, outcome: Outcome) -> "Counts":
+        """With one more."""
+        is_ = outcome.status
+        return Counts(
+            self.total,
+            self.done + (is_ == "done"),
+            self.failed + (is_ == "failed"),
+            self.skipped + (is_ == "skipped"),
+            self.reused + outcome.reused,
+        )
+
+
+def made_with(card: "ModelCard") -> dict[str, Any]:
+    """What every result depends on, beside the options: this software and the model."""
     return {
-        "case_id": case_id,
-        "status": "done",
-        "stage": str(prediction.stage),
-        "unanimous": "yes" if prediction.unanimous else "no",
-        **{f"p_{stage}": repr(p) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
-        "key_slice": str(result.key_slice.index),
-        **({} if agreement is None else _agreement(agreement)),
-        "seconds": f"{sum(result.timings_s.values()):.2f}",
-        "error": "",
+        "version": GTRStagingLib.__version__,
+        "model": card.sha256,
+        "temperature": card.temperature,
+        "recipe": card.recipe.to_json(),
     }
 
 
-def _agreement(agreement: "Agreement") -> Mapping[str, str]:
-    """Empty where a measure is not defined."""
-    cut = agreement.at_threshold
-    numbers = {name: getattr(cut, name) for name in ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm")}
-    numbers["energy_inside"] = agreement.energy_inside
-    hit = {True: "1", False: "0", None: ""}[agreement.pointing_hit]
-    return {name: "" if math.isnan(x) else repr(x) for name, x in numbers.items()} | {"pointing_hit": hit}
+@dataclass(frozen=True)
+class Batch:
+    """The cases of a run and where their results go.
+
+    Attributes
+    ----------
+    depends_on
+        All that the results depend on beside the cases: model, recipe, options, as plain data.
+    scores
+        Further columns.
+    """
+
+    cases: Sequence[BatchCase]
+    out: Path
+    depends_on: Mapping[str, Any]
+    scores: Scores = field(default_factory=Scores)
+
+    def jobs(self) -> Iterator[Job]:
+        """A job for every case, those that will be skipped included."""
+        for case in self.cases:
+            # What a nomogram reads in the table is part of its result.
+            read = {} if self.scores.nomogram is None else {t.name: case.given.get(t.name)
+                                                            for t in self.scores.nomogram.terms}  # fmt: skip
+            digest = sha256_of_data(self.depends_on, case.segment, case.key_slice, case.roi is None, case.skip, read)
+            yield Job(case, self.out / "cases" / case.case_id, digest)
+
+    def run(self, work: Work, *, resume: bool = False) -> Iterator[Outcome]:
+        """Do all that is to be done, and give what became of each case as it is known.
+
+        `out/cases/CASE/` holds a case's files, see `batch_records`; the tables are written at the end, also of a run
+        that is stopped. A case that fails does not stop the others.
+
+        Parameters
+        ----------
+        resume
+            Leave alone what an earlier run has done with the same files, model and options. Failed cases are tried
+            again.
+
+        Raises
+        ------
+        InputError
+            If `out` holds another run's results, and `resume` is not set; or another run is writing there.
+        OutputError
+            If `out` cannot be written to. `Cancelled` passes through, whoever raised it.
+        """
+        with _kept(self.out):
+            _require_room(self.out, resume)
+            given = given_names(case.given for case in self.cases)
+            try:
+                yield from work(self._todo(resume))
+            finally:
+                columns = (*HEAD, *given.values(), *self.scores.columns, *SECONDS)
+                try:
+                    records.write_tables(self.out, self.jobs(), columns, given)
+                except OSError as error:
+                    raise _no_output(self.out, error) from error
+
+    def _todo(self, resume: bool) -> Iterator[Job | Outcome]:
+        for job in self.jobs():
+            try:
+                if job.case.skip is not None:
+                    records.clear(job.folder, RESULTS)
+                    yield records.skipped(job)
+                else:
+                    yield _as_before(job) if resume else job
+            except OSError as error:
+                raise _no_output(job.folder, error) from error
 
 
-def _failed(case: BatchCase, error: Exception, folder: Path) -> Outcome:
-    known = isinstance(error, StagingError)
-    said = " ".join(str(error).split()) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    record = {"case_id": case.case_id, "error": said, "traceback": "".join(traceback.format_exception(error))}
-    with whole_file(folder / FAILED) as stream:
-        stream.write((json.dumps(record, indent=2) + "\n").encode())
-    return Outcome({"case_id": case.case_id, "status": "failed", "error": said, **case.given})
+def _as_before(job: Job) -> Job | Outcome:
+    """What an earlier run made of the case, if it would be the same again; else the job, with what is known."""
+    known = records.recorded(job)
+    if known is None or known[0].status != "done":
+        return job
+    outcome, record = known
+    with suppress(OSError):  # a file that has gone, say: the case will say so
+        if record["files"] == records.looks(job.case):
+            return outcome
+    return replace(job, known=record.get("content"))
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    text = io.StringIO()
-    names = dict.fromkeys((*HEAD, *(name for row in rows for name in row)))
-    table = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    with whole_file(path) as stream:
-        stream.write(text.getvalue().encode())
+def _require_room(out: Path, resume: bool) -> None:
+    """An earlier run's results are neither mixed with these nor thrown away by a slip."""
+    earlier = [path for path in (out / "cases", out / PREDICTIONS) if path.exists()]
+    if earlier and not resume:
+        raise InputError(
+            f"{out} holds the results of an earlier run ({earlier[0].name}); expected a folder without. Give --resume "
+            "to go on with it (what is done with the same files, model and options stays as it is), or choose another "
+            "--out."
+        )
+    (out / PREDICTIONS).unlink(missing_ok=True)  # one of an earlier run never stands for this one
+    (out / PARQUET).unlink(missing_ok=True)
 
 
-__all__ = ["COLUMNS", "FAILED", "RESULTS", "SCENE", "TRUE_STAGE", "BatchCase", "Outcome", "StageOne", "Told",
-           "read_cases", "run", "scores_of", "stage_from_files"]  # fmt: skip
+class _kept:  # noqa: N801 (a context manager, read like a function)
+    """The folder, for this run alone: its lock goes with the process, however that ends."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+
+    def __enter__(self) -> None:
+        from filelock import FileLock, Timeout
+
+        try:
+            self._out.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self._out / LOCK)
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise InputError(
+                f"Another batch is writing to {self._out}; expected a folder of its own for each. Wait for it, or "
+                "choose another --out."
+            ) from error
+        except OSError as error:
+            raise _no_output(self._out, error) from error
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _no_output(place: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{place}: {error.strerror or error}; expected a folder that can be written to, on a disk with room. Free some "
+        "space or choose another folder, and go on with --resume: what is done is not done again."
+    )
+
+
+# -- one case ------------------------------------------------------------------------------------------------------
+
+
+def staged(job: Job, stage_one: StageOne, scores: Scores) -> Outcome:
+    """Stage a case and record what became of it.
+
+    Raises
+    ------
+    MachineError, Cancelled
+        What is not the case's fault.
+    """
+    try:
+        records.clear(job.folder, RESULTS)
+        look = records.looks(job.case) if job.case.image.exists() else []
+    except OSError as error:
+        raise _no_output(job.folder, error) from error
+    try:
+        result = stage_one(job.case, job.folder)
+        row = {**records.row_of(result), **scores.of(job.case, result)}
+        content = records.content_of(job.case, result.provenance.input_digest)
+    except (Cancelled, MachineError):
+        raise
+    except Exception as error:  # a case that nobody expected must not cost the others
+        return record_failure(job, said(error), "".join(traceback.format_exception(error)))
+    try:
+        return records.done(job, row, look, content)
+    except OSError as error:
+        raise _no_output(job.folder, error) from error
+
+
+def said(error: BaseException) -> str:
+    """An error in one line; those that nobody expected with their type."""
+    if _is_out_of_memory(error):
+        return "It needs more memory than a case may take; expected less. Allow more with --memory-limit."
+    text = " ".join(str(error).split())
+    return text if isinstance(error, StagingError) else f"{type(error).__name__}: {text}"
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Also where a library said so in its own words, and somebody else reported that."""
+    while error is not None:
+        words = str(error).lower()
+        if isinstance(error, MemoryError) or "bad_alloc" in words or "failed to allocate memory" in words:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def record_failure(job: Job, error: str, trace: str) -> Outcome:
+    """Record that a case has failed; nothing else of it is left."""
+    try:
+        records.clear(job.folder, RESULTS)
+        return records.failed(job, error, trace)
+    except OSError as problem:
+        raise _no_output(job.folder, problem) from problem
+
+
+def one_by_one(stage_one: StageOne, scores: Scores | None = None) -> Work:
+    """Do the jobs in this process, one after the other: for a program that has the cases in its own memory."""
+
+    def work(todo: Iterable[Job | Outcome]) -> Iterator[Outcome]:
+        for one in todo:
+            yield one if isinstance(one, Outcome) else staged(one, stage_one, scores or Scores())
+
+    return work
+
+
+__all__ = ["FAILED", "PREDICTIONS", "SCENE", "Batch", "BatchCase", "Counts", "Job", "Outcome", "Scores",
+           "StageOne", "Work", "made_with", "one_by_one", "read_cases", "record_failure", "said", "staged"]  # fmt: skip

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging import CropCentre, StagingResult
 
 METHODS = cli_batch.METHODS
+BACKENDS = cli_batch.BACKENDS
 RECIPES = cli_train.RECIPES
 SCANNERS = ("A", "B", "C")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
@@ -104,7 +105,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _stage(options: argparse.Namespace) -> None:
-    from GTRStagingLib import images, rois, weights
+    from GTRStagingLib import backbone, images, rois, weights
     from GTRStagingLib.staging import STEPS, stage_case
 
     with _progress_bar(len(STEPS) + 3) as step:
@@ -116,7 +117,7 @@ def _stage(options: argparse.Namespace) -> None:
                 tumour = rois.read_roi(options.segmentation, segment=options.segment)
             key = _key_slice(options, scan)
         with _timed(timings, "loading the model", step):
-            model = weights.load(options.model)
+            model = backbone.ready(weights.load(options.model), options.device, options.backend)
         result = stage_case(
             scan,
             model=model,
@@ -129,7 +130,6 @@ def _stage(options: argparse.Namespace) -> None:
             neighbour_mm=options.neighbour_mm,
             crop_centre=options.crop_centre,
             resample_roi=options.resample_roi,
-            device=options.device,
             case_id=options.case_id,
             timings_s=timings,
             progress=step,
@@ -155,9 +155,9 @@ def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
     from GTRStagingLib import keyslice
 
     if options.key_slice is not None:
-        return keyslice.by_index(scan.image, options.key_slice)
+        return keyslice.by_index(scan.grid, options.key_slice)
     if options.key_position_mm is not None:
-        return keyslice.by_position(scan.image, options.key_position_mm)
+        return keyslice.by_position(scan.grid, options.key_position_mm)
     return None
 
 
@@ -179,7 +179,7 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
             f"Dice       {a.dice:.3f} at {a.threshold:g} of the maximum; by chance {a.at_threshold.chance_dice:.3f}"
             + (f" ({reason})" if reason else "")
         )
-    print(f"Device     {result.provenance.device}, {sum(result.timings_s.values()):.1f} s")
+    print(f"Device     {result.provenance.device}, {result.provenance.backend}, {sum(result.timings_s.values()):.1f} s")
     if out is not None:
         print(f"Written    {out / 'report.html'} and result.json, overlay.png, attention.nrrd beside it")
     for warning in result.warnings:
@@ -349,6 +349,8 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
                        help="centre of the network's detail crop; X,Y in LPS mm, written --crop-centre=X,Y "
                        "(default: %(default)s)")  # fmt: skip
     stage.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    stage.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the network: PyTorch, or ONNX "
+                       "Runtime on a CPU (default: %(default)s)")  # fmt: skip
     stage.add_argument("--case-id", help="name of the case in the results (default: from the input's hash)")
     stage.add_argument("--include-phi", action="store_true", help="write patient identifiers into the results")
 

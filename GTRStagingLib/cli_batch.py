@@ -1,88 +1,175 @@
-"""The command `gtrstaging batch`: a table of cases, one after the other, and their evaluation where stages are known.
+"""The command `gtrstaging batch`: a table of cases, each accounted for, and their evaluation where stages are known.
 
-Exit code: 0 all done, 1 some failed.
+Exit code: 0 all done or skipped, 1 some failed or the run was stopped.
 """
 
 import argparse
 import json
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.extras import required
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
-    from GTRStagingLib import batch
-    from GTRStagingLib.nomogram import Nomogram
-    from GTRStagingLib.radscore import RadScore
+    from GTRStagingLib.batch import Batch, Counts, Outcome, Scores, Work
+    from GTRStagingLib.card import ModelCard
 
 EVALUATION = "evaluation"
-"""The folder of the report, beside the results."""
+"""The folder of the report, beside the tables."""
 
 METHODS = ("gradcam", "gradcam++", "layercam", "eigencam")
+BACKENDS = ("auto", "torch", "onnx", "compile")
+SIDES = ("train", "validation", "test")
 """Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
 TARGETS = ("predicted", *(stage.name for stage in TStage))
 
+SECONDS, MEMORY_MB = 600.0, 8192
+"""What a case may take unless told otherwise: a hundred times what a large one takes."""
+
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
-    batch = commands.add_parser("batch", help="stage the cases of a table, one after the other",
+    batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
     batch.set_defaults(run=_batch)
-    batch.add_argument("cases", type=Path, metavar="TABLE",
-                       help="CSV with case_id and image, and where wanted roi, segment, key_slice; other columns are "
-                       "carried along, and with a stage the predictions are evaluated")  # fmt: skip
-    batch.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder each, and results.csv")
+    batch.add_argument("cases", type=Path, metavar="COHORT",
+                       help="CSV or Parquet with case_id and image, and where wanted roi, segment, key_slice, exclude "
+                       "(a reason to leave the case out); other columns are carried along, and with a stage the "
+                       "predictions are evaluated")  # fmt: skip
+    batch.add_argument("--out", type=Path, required=True, metavar="DIR",
+                       help="for cases/CASE/, and predictions.csv and .parquet with a row each")  # fmt: skip
+    batch.add_argument("--resume", action="store_true",
+                       help="go on in a folder with results: what was done with the same files, model and options "
+                       "stays, failed cases are tried again")  # fmt: skip
+    batch.add_argument("--split", nargs="+", choices=SIDES, default=[], metavar="SIDE",
+                       help="only the cases of these sides (train, validation, test)")  # fmt: skip
     batch.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
     batch.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
     batch.add_argument("--target", choices=TARGETS, default="predicted", help="default: %(default)s")
     batch.add_argument("--threshold", type=float, default=0.5, help="default: %(default)s")
     batch.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    batch.add_argument("--backend", choices=BACKENDS, default="auto",
+                       help="what computes the network: ONNX Runtime on a CPU where it is installed, else PyTorch; "
+                       "compile is for long batches (default: %(default)s)")  # fmt: skip
+    where = batch.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=_whole, metavar="N",
+                       help="processes that read, prepare and write (default: one a processor)")  # fmt: skip
+    batch.add_argument("--time-limit", type=float, default=SECONDS, metavar="S",
+                       help="seconds that a case may take; 0 for no limit (default: %(default)g)")  # fmt: skip
+    batch.add_argument("--memory-limit", type=int, default=MEMORY_MB, metavar="MB",
+                       help="memory that a case may take, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
+    where.add_argument("--scheduler", metavar="ADDRESS",
+                       help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file); they need this "
+                       "package, and the same paths")  # fmt: skip
     batch.add_argument("--radscore", type=Path, metavar="FILE", help="add this Rad-score, standardised, as a column")
     batch.add_argument("--nomogram", metavar="NAME|FILE", help="add this nomogram's probabilities, from the table's "
                        "columns and the Rad-score")  # fmt: skip
     batch.add_argument("--no-evaluation", action="store_true", help="leave the evaluation out")
     batch.add_argument("--progress", choices=["text", "json"], default="text",
-                       help="a line for each case, for people or for programs (default: text)")  # fmt: skip
+                       help="a bar on a terminal, or a line of JSON for each case (default: text)")  # fmt: skip
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
+    return int(text)
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from GTRStagingLib import batch, nomogram, radscore, weights
+    from GTRStagingLib import batch, nomogram, radscore
 
-    cases = batch.read_cases(options.cases)
-    score = None if options.radscore is None else radscore.read(options.radscore)
-    beside = None if options.nomogram is None else nomogram.load(options.nomogram)
-    model = weights.load(options.model)
-    if score is not None:
-        score.require_model(model.card.sha256)
-    say = _as_json if options.progress == "json" else _as_text
-    say(0, len(cases), None)
-    stage_one = batch.stage_from_files(
-        model,
-        target=None if options.target == "predicted" else TStage[options.target],
-        method=options.cam,
-        threshold=options.threshold,
-        device=options.device,
+    cases = batch.read_cases(options.cases, options.split)
+    scores = batch.Scores(
+        None if options.radscore is None else radscore.read(options.radscore),
+        None if options.nomogram is None else nomogram.load(options.nomogram),
     )
-    failed = 0
-    told = batch.scores_of(score, beside)
-    for done, outcome in enumerate(batch.run(cases, options.out, stage_one, told), start=1):
-        failed += outcome.error is not None
-        say(done, len(cases), outcome)
-    if options.progress == "text":
-        print(f"{len(cases)} cases: {len(cases) - failed} done, {failed} failed. See {options.out / batch.RESULTS}")
-        print(RESEARCH_USE_ONLY)
-    known = any(case.given.get(batch.TRUE_STAGE) for case in cases)
-    if known and failed < len(cases) and not options.no_evaluation:
-        _evaluate(options.out / batch.RESULTS, options.out / EVALUATION, score, beside, options.progress == "text")
-    return 1 if failed else 0
+    with _where(options, scores) as (card, work):
+        if scores.radscore is not None:
+            scores.radscore.require_model(card.sha256)
+        run = batch.Batch(cases, options.out, _depends_on(options, card, scores), scores)
+        counts = _followed(run, work, options)
+    known = any(case.given.get("stage") for case in cases)
+    if known and counts.done and not options.no_evaluation:
+        _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, scores, options.progress == "text")
+    return 1 if counts.failed else 0
 
 
-def _evaluate(results: Path, out: Path, score: "RadScore | None", beside: "Nomogram | None", aloud: bool) -> None:
-    """The report beside the results; a table that cannot be evaluated is said, and costs the batch nothing."""
+@contextmanager
+def _where(options: argparse.Namespace, scores: "Scores") -> "Iterator[tuple[ModelCard, Work]]":
+    """The model's card, and what does the work: this machine's processes, or a cluster's."""
+    from GTRStagingLib.batch_local import Settings, Station, default_workers, with_workers
+
+    settings = Settings(
+        model=options.model,
+        device=options.device,
+        backend=options.backend,
+        options={
+            "target": None if options.target == "predicted" else TStage[options.target],
+            "method": options.cam,
+            "threshold": options.threshold,
+        },
+        scores=scores,
+        seconds=options.time_limit or None,
+        memory_mb=options.memory_limit or None,
+    )
+    if options.scheduler is not None:
+        required("distributed", "A cluster needs", "cluster")
+        from GTRStagingLib.batch_cluster import Cluster
+
+        with Cluster(options.scheduler, settings, options.out) as cluster:
+            yield cluster.card, cluster.work
+        return
+    workers = options.workers or default_workers()
+    with Station(settings, workers) as station:
+        yield station.address().card, with_workers(station, workers)
+
+
+def _depends_on(options: argparse.Namespace, card: "ModelCard", scores: "Scores") -> dict[str, Any]:
+    """What makes two runs the same, cases apart."""
+    from GTRStagingLib.batch import made_with
+
+    return {
+        **made_with(card),
+        **{name: getattr(options, name) for name in ("cam", "target", "threshold", "device", "backend")},
+        "radscore": None if scores.radscore is None else scores.radscore.to_json(),
+        "nomogram": None if scores.nomogram is None else scores.nomogram.to_json(),
+    }
+
+
+def _followed(run: "Batch", work: "Work", options: argparse.Namespace) -> "Counts":
+    """Run, say how it goes, and how it ended."""
+    from GTRStagingLib.batch import PREDICTIONS, Counts
+
+    counts = Counts(len(run.cases))
+    tell = _as_json if options.progress == "json" else _as_bar(len(run.cases))
+    pace = _Pace()
+    tell(counts, pace, None)
+    try:
+        for outcome in run.run(work, resume=options.resume):
+            counts = counts.after(outcome)
+            pace.note(outcome)
+            tell(counts, pace, outcome)
+    finally:
+        if options.progress == "text":
+            _sum_up(counts, options.out / PREDICTIONS)
+    return counts
+
+
+def _sum_up(counts: "Counts", table: Path) -> None:
+    print(f"{counts.in_words()}. See {table}")
+    print(RESEARCH_USE_ONLY)
+
+
+def _evaluate(predictions: Path, out: Path, scores: "Scores", aloud: bool) -> None:
+    """The report beside the tables; a table that cannot be evaluated is said, and costs the batch nothing."""
     try:
         for module in ("pandas", "pyarrow", "statsmodels", "sklearn", "matplotlib", "jinja2"):
             required(module, "Evaluation needs", "evaluate")
@@ -90,8 +177,8 @@ def _evaluate(results: Path, out: Path, score: "RadScore | None", beside: "Nomog
         from GTRStagingLib.evaluation_report import REPORT, write_evaluation
         from GTRStagingLib.predictions import read_predictions
 
-        found = evaluate(read_predictions(results))
-        write_evaluation(found, out, nomogram=beside, radscore=score)
+        found = evaluate(read_predictions(predictions))
+        write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore)
     except StagingError as error:
         print(f"gtrstaging: no evaluation: {error}", file=sys.stderr)
         return
@@ -100,12 +187,56 @@ def _evaluate(results: Path, out: Path, score: "RadScore | None", beside: "Nomog
         print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {out / REPORT}")
 
 
-def _as_json(done: int, total: int, outcome: "batch.Outcome | None") -> None:
-    said = {} if outcome is None else outcome.row
-    print(json.dumps({"done": done, "total": total, **said}), flush=True)
+# -- progress ------------------------------------------------------------------------------------------------------
 
 
-def _as_text(done: int, total: int, outcome: "batch.Outcome | None") -> None:
-    if outcome is not None:
-        words = outcome.row["stage"] if outcome.error is None else f"FAILED: {outcome.error}"
-        print(f"{done}/{total}  {outcome.case_id}  {words}", flush=True)
+@dataclass
+class _Pace:
+    """How fast this run is; what an earlier one had done says nothing of it."""
+
+    begun: float = field(default_factory=time.monotonic)
+    worked: int = 0
+
+    def note(self, outcome: "Outcome") -> None:
+        self.worked += not outcome.reused and outcome.status != "skipped"
+
+    @property
+    def per_minute(self) -> float | None:
+        """Cases; None before the first."""
+        return None if self.worked == 0 else 60 * self.worked / max(time.monotonic() - self.begun, 1e-3)
+
+    def seconds_left(self, counts: "Counts") -> float | None:
+        """None before the first."""
+        return None if (pace := self.per_minute) is None else 60 * (counts.total - counts.accounted) / pace
+
+
+Tell = Callable[["Counts", _Pace, "Outcome | None"], None]
+
+
+def _as_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
+    rounded = {name: None if value is None else round(value, 1) for name, value in
+               (("cases_per_minute", pace.per_minute), ("seconds_left", pace.seconds_left(counts)))}  # fmt: skip
+    said = {} if outcome is None else {"case_id": outcome.case_id, **outcome.row}
+    numbers = {"done": counts.accounted, "total": counts.total, "failed": counts.failed, "skipped": counts.skipped}
+    print(json.dumps({**numbers, **rounded, **said}), flush=True)
+
+
+def _as_bar(total: int) -> Tell:
+    """A bar on a terminal; elsewhere nothing but what failed, which goes to stderr."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, unit="case", disable=None, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {postfix}")
+
+    def tell(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
+        if outcome is None:
+            return
+        if outcome.error is not None:
+            tqdm.write(f"{outcome.case_id}: {outcome.error}", file=sys.stderr)
+        left = pace.seconds_left(counts)
+        speed = "" if left is None else f", {pace.per_minute:.0f} a minute, {tqdm.format_interval(left)} left"
+        bar.set_postfix_str(f"{counts.failed} failed{speed}", refresh=False)
+        bar.update()
+        if counts.accounted == counts.total:
+            bar.close()
+
+    return tell

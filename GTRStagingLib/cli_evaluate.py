@@ -20,7 +20,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         f"readers, one report. {RESEARCH_USE_ONLY}",
     )
     one.set_defaults(run=_evaluate, parser=one)
-    one.add_argument("predictions", type=Path, help="CSV or Parquet: results.csv of a batch, or another's table")
+    one.add_argument("predictions", type=Path, help="CSV or Parquet: predictions.csv of a batch, or another's table")
     one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures, tables; "
                      "without it, only the summary is printed")  # fmt: skip
     table = one.add_argument_group("the table")

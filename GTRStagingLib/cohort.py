@@ -5,23 +5,21 @@ scikit-learn), which is imported when a table is read, written or split.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from GTRStagingLib.case_table import read_case_table
 from GTRStagingLib.cells import covariate_of, folder_name, plain_text, same_folder, text_of, whole_id
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables import read_table, required, write_table
+from GTRStagingLib.tables import required, write_table
 
 Split = Literal["train", "validation", "test"]
 
 COLUMNS = ("case_id", "patient_id", "centre", "image", "roi", "segment", "key_slice", "stage", "split")
 NEEDED = ("case_id", "patient_id", "image")
-
-SHOWN = 20
-"""Faults of a table that an error lists before it only counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,22 +142,12 @@ def read_cohort(path: Path) -> Cohort:
     required("pydantic")
     from GTRStagingLib.case_row import validated
 
-    table = read_table(path)
-    if missing := [name for name in NEEDED if name not in table.columns]:
-        raise InputError(
-            f"{path.name}: no column {', '.join(missing)} among {', '.join(table.columns)}; expected "
-            f"{', '.join(NEEDED)}, and if known {', '.join(c for c in COLUMNS if c not in NEEDED)}. Rename the columns."
-        )
-    faults, cases, first_rows = _header_faults(table.columns), [], dict[str, int]()
-    for number, cells in zip(table.numbers, table.rows, strict=True):
+    read = read_case_table(path, NEEDED, COLUMNS)
+    faults, cases = list[str](), []
+    for number, cells in zip(read.table.numbers, read.table.rows, strict=True):
         row, covariates, found = validated(cells)
-        name = same_folder(cells["case_id"] or "")
-        if name and (first := first_rows.setdefault(name, number)) != number:
-            found.append(
-                f"case_id {cells['case_id']!r}: expected an id of its own, but for case; row {first} has it too"
-            )
         faults += [f"row {number}, {fault}" for fault in found]
-        if row is None or faults:
+        if row is None or faults or read.faults:
             continue
         folder = path.absolute().parent
         known = row.model_dump() | {
@@ -168,19 +156,8 @@ def read_cohort(path: Path) -> Cohort:
             "stage": None if row.stage is None else TStage[row.stage],
         }
         cases.append(Case(**known, covariates=covariates))
-    if faults:
-        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + more
-        raise InputError(f"{path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}")
+    read.require(faults)
     return Cohort(tuple(cases))
-
-
-def _header_faults(columns: Sequence[str]) -> list[str]:
-    """A column that is called almost like one of ours would silently become a covariate."""
-    ours = {name.replace("_", ""): name for name in COLUMNS} | {"center": "centre"}
-    meant = {name: ours.get("".join(c for c in name.casefold() if c.isalnum())) for name in columns}
-    return [f"row 1, column {name!r}: expected {own!r}, as we spell it" for name, own in meant.items()
-            if own not in (None, name)]  # fmt: skip
 
 
 def write_cohort(cohort: Cohort, path: Path) -> None:

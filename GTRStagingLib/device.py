@@ -1,10 +1,8 @@
 """Where the network runs: chosen, named, and never silently changed."""
 
-import numpy as np
 import torch
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.network import Classified, GTRNet, classify
 
 
 def choose(name: str = "auto") -> torch.device:
@@ -38,28 +36,9 @@ def describe(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Apple's MPS has no error of its own for it: a plain RuntimeError that says so."""
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
-def classify_on(
-    network: GTRNet, pixels: np.ndarray, device: torch.device, crop_shift: tuple[int, int] = (0, 0)
-) -> tuple[Classified, torch.device, str | None]:
-    """`classify` on a device; on the CPU if the device's memory is not enough.
-
-    Returns
-    -------
-    The pass, the device that it ran on, and a warning if that is not the one asked for.
-    """
-    try:
-        return classify(network.to(device), pixels, crop_shift), device, None
-    except RuntimeError as error:
-        if device.type == "cpu" or not _is_out_of_memory(error):
-            raise
-    # Outside the handler, so that the failed pass's tensors are no longer held by its traceback.
-    cpu = torch.device("cpu")
-    outcome = classify(network.to(cpu), pixels, crop_shift)
-    if device.type == "cuda" and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return outcome, cpu, f"The memory of {device} was not enough: the network ran on the CPU instead."
+__all__ = ["choose", "describe", "is_out_of_memory"]

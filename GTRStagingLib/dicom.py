@@ -1,35 +1,35 @@
-"""CT from DICOM: which series a folder holds, where their slices lie, and their voxels in HU.
+"""CT from DICOM: where its slices lie, and their voxels in HU.
 
-Headers come first, read by pydicom without pixels, and the whole geometry is checked on them; pixels are
-decoded last (`read_slices`), so that a caller may decode fewer. No slice is guessed, dropped or interpolated.
+Headers come first, read by pydicom without pixels, and the whole geometry is checked on them; pixels are decoded
+when they are asked for, file by file (`stack.Undecoded`). No slice is guessed, dropped or interpolated.
 """
 
 import hashlib
 import math
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib import extras
-from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.files import require_sayable
-from GTRStagingLib.stack import Plane, plane_of, some, stacked
-
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-CT_CLASSES = frozenset({CT_IMAGE, f"{CT_IMAGE}.1", f"{CT_IMAGE}.2"})
-"""CT Image Storage, Enhanced CT, Legacy Converted Enhanced CT."""
-
-SIDECARS = (
-    ".bat .bmp .css .csv .db .dll .doc .docx .exe .gif .htm .html .icns .ico .inf .ini .jar .jpeg .jpg .js .json .log "
-    ".md .md5 .pdf .png .rtf .sha256 .tsv .txt .url .xls .xlsx .xml .yaml .yml"
+from GTRStagingLib.dicom_headers import (
+    CT_IMAGE,
+    DicomSeries,
+    Header,
+    choose_series,
+    frames_of,
+    grouped,
+    headers_below,
+    read_header,
+    required,
+    whole_header,
 )
-"""Ends of the names of files that exports write beside the slices: nobody misses a slice for them."""
+from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.stack import Plane, Undecoded, plane_of, some, stacked
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "
@@ -39,46 +39,13 @@ IDENTIFIERS = (
     "PatientName PatientID PatientBirthDate PatientSex PatientAge AccessionNumber InstitutionName StudyDate "
     "StudyDescription SeriesDescription SeriesNumber StudyInstanceUID SeriesInstanceUID"
 )
-GEOMETRY_AND_PIXELS = (
-    "SOPClassUID FrameOfReferenceUID NumberOfFrames Rows Columns PixelSpacing ImagePositionPatient "
-    "ImageOrientationPatient RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
-)
-
-
-@dataclass(frozen=True)
-class DicomSeries:
-    """One series of a folder, as its headers describe it.
-
-    `content` is "CT" for slices of a scan; otherwise what it is instead ("CT localizer", "MR", "SEG", ...).
-    """
-
-    uid: str
-    number: int | None
-    description: str
-    modality: str
-    content: str
-    headers: tuple[Any, ...] = field(repr=False, compare=False)  # pydicom datasets without pixels
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """In the order of their names, which says nothing of their positions."""
-        return tuple(Path(h.filename) for h in self.headers)
-
-    @property
-    def n_slices(self) -> int:
-        """Slices, counting the frames of multi-frame files."""
-        return sum(map(_frames, self.headers))
-
-    def __str__(self) -> str:
-        number = "-" if self.number is None else self.number
-        return f"number {number}, '{self.description}', {self.n_slices} {self.content} slices, UID {self.uid}"
 
 
 @dataclass(frozen=True)
 class DicomCT:
     """A CT read from DICOM, with what its headers say (see `images.Scan`)."""
 
-    image: sitk.Image
+    voxels: Undecoded
     format: str
     digest: str
     acquisition: Mapping[str, str]
@@ -89,14 +56,14 @@ class DicomCT:
 
 def read_ct(path: Path, series: str | None) -> DicomCT:
     """Read the CT of a DICOM file, or of a folder (and its sub-folders) of which `series` chooses one."""
-    headers, passed_over = _headers_below(path) if path.is_dir() else ([read_header(path)], 0)
-    found = _grouped(headers)
+    headers, passed_over = headers_below(path) if path.is_dir() else ([read_header(path)], 0)
+    found = grouped(headers)
     if not path.is_dir() and found[0].modality == "CT" and found[0].n_slices > 1:
         chosen = found[0]  # of whatever class: if it has no positions, that is the message
     else:
         chosen = choose_series(found, series)
     warnings = _left_out(found, passed_over)
-    if all(h.SOPClassUID == CT_IMAGE and _frames(h) == 1 for h in chosen.headers):
+    if all(h.get("SOPClassUID") == CT_IMAGE and frames_of(h) == 1 for h in chosen.headers):
         if not path.is_dir():
             warnings += ("A single slice was read: for its neighbours, give the folder of the series.",)
         return _read_single_frames(chosen, warnings)
@@ -105,7 +72,7 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
         raise InputError(
             f"The series lies in {len(chosen.headers)} multi-frame files ({names}); expected one. Name it."
         )
-    return _read_multiframe(chosen.files[0], warnings)
+    return _read_multiframe(chosen.headers[0], warnings)
 
 
 def _left_out(found: Iterable[DicomSeries], passed_over: int) -> tuple[str, ...]:
@@ -115,184 +82,22 @@ def _left_out(found: Iterable[DicomSeries], passed_over: int) -> tuple[str, ...]
 
 
 def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> DicomCT:
-    for header, path in zip(series.headers, series.files, strict=True):
-        _require_grey(header, path.name)
-        _require_hounsfield(header, path.name)
+    for header in series.headers:
+        _require_grey(header, header.path.name)
+        _require_hounsfield(header, header.path.name)
     stack = stacked([_plane(h) for h in series.headers])
-    files = [series.files[i] for i in stack.order]
-    first = series.headers[stack.order[0]]
-    acquisition, identifiers = described(first)
+    slices = [series.headers[i] for i in stack.order]
+    first = slices[0]
+    acquisition, identifiers = described(whole_header(first.path, f"{ACQUISITION} {IDENTIFIERS}".split()))
     return DicomCT(
-        image=stack.image(read_slices(files)),
+        voxels=Undecoded(stack.grid, partial(_decoded_files, [h.path for h in slices])),
         format="DICOM series",
-        digest=digest_of(files),
+        digest=_digest_of(slices),
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
         frame_of_reference=frame_of_reference(first),
     )
-
-
-def list_series(folder: Path) -> tuple[DicomSeries, ...]:
-    """Every DICOM series at or below a folder, CT or not; files that are not DICOM are passed over."""
-    return _grouped(_headers_below(folder)[0])
-
-
-def _headers_below(folder: Path) -> tuple[list[Any], int]:
-    """The headers at or below a folder, and how many files that could be slices by their names are not DICOM."""
-    headers, others = [], []
-    for path in files_below(folder):
-        if is_dicom(path):
-            headers.append(read_header(path))
-        elif path.suffix.lower() in (".dcm", ".ima"):
-            raise _not_dicom(path, "expected one by its name")
-        elif not _is_sidecar(path):
-            others.append(path)
-    folders = {Path(h.filename).parent for h in headers}
-    for path in others:
-        if path.parent in folders and path.stat().st_size == 0:
-            raise _not_dicom(path, "expected one like those beside it")
-    return headers, len(others)
-
-
-def _is_sidecar(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return hidden or path.name.upper() == "DICOMDIR" or path.suffix.lower() in SIDECARS.split()
-
-
-def _not_dicom(path: Path, expected: str) -> InputError:
-    return InputError(
-        f"{path.name} ({path.stat().st_size} bytes) is not a DICOM file; {expected}. It may be damaged: transfer it "
-        "again, or remove it from the folder if it does not belong there."
-    )
-
-
-def files_below(folder: Path) -> list[Path]:
-    """All files at or below a folder, in the order of their names.
-
-    Links to nothing, and what macOS writes beside a file whose attributes find no room in it (`._NAME`), are none.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: {error.strerror}; expected a folder that can be read.") from error
-
-    entries = (Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names)
-    found = sorted(path for path in entries if not path.name.startswith("._") and _is_file(path))
-    for path in found:
-        require_sayable(path)
-    return found
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path.name}: {error.strerror}; expected a file that can be read.")
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do, except for the index called DICOMDIR."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def read_header(path: Path) -> Any:
-    """Read a DICOM file's header, without pixels: only what this module asks for."""
-    pydicom = required("pydicom")
-    try:
-        wanted = f"{GEOMETRY_AND_PIXELS} {ACQUISITION} {IDENTIFIERS}".split()
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
-    except Exception as error:  # whatever a damaged file makes the parser raise
-        raise InputError(f"{path.name}: its DICOM header cannot be read. Transfer the file again.") from error
-    for keyword in ("SOPClassUID", "SeriesInstanceUID"):
-        if not header.get(keyword):
-            raise InputError(
-                f"{path.name}: its DICOM header has no {keyword}; expected one in every image. The file is "
-                "truncated or damaged: transfer it again."
-            )
-    return header
-
-
-def required(module: str) -> Any:
-    """Import a module of the optional part `dicom`."""
-    return extras.required(module, "Reading this DICOM needs", "dicom")
-
-
-def _grouped(headers: Iterable[Any]) -> tuple[DicomSeries, ...]:
-    groups: dict[tuple[str, str], list[Any]] = {}
-    for header in headers:
-        groups.setdefault((str(header.SeriesInstanceUID), _content(header)), []).append(header)
-    return tuple(
-        DicomSeries(
-            uid=uid,
-            number=_whole(group[0], "SeriesNumber"),
-            description=str(group[0].get("SeriesDescription", "")),
-            modality=str(group[0].get("Modality", "")),
-            content=content,
-            headers=tuple(group),
-        )
-        for (uid, content), group in groups.items()
-    )
-
-
-def _frames(header: Any) -> int:
-    return _whole(header, "NumberOfFrames") or 1
-
-
-def _whole(header: Any, keyword: str) -> int | None:
-    """A whole number of a header, or None where it has none."""
-    value = header.get(keyword)
-    if value in (None, ""):
-        return None
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{Path(header.filename).name}: {keyword} is {value!r}; expected a whole number. Its header is damaged: "
-            "transfer the file again."
-        ) from error
-
-
-def _content(header: Any) -> str:
-    modality = str(header.get("Modality") or "unknown modality")
-    if modality != "CT":
-        return modality
-    if "LOCALIZER" in (header.get("ImageType") or ()):
-        return "CT localizer"
-    return "CT" if header.SOPClassUID in CT_CLASSES else str(header.SOPClassUID.name)
-
-
-def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeries:
-    """Choose the one CT series, or the one that `wanted` names by its UID, its number, or its UID's end."""
-    scans = [s for s in found if s.content == "CT"]
-    if not scans:
-        held = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
-        raise InputError(f"No CT images: found {held}. Expected the slices of a CT series, or an enhanced CT file.")
-    listing = "".join(f"\n  {s}" for s in scans)
-    if wanted is None:
-        if len(scans) == 1:
-            return scans[0]
-        raise InputError(
-            f"{len(scans)} CT series; expected one. Choose the portal-venous one with --series and its UID, the "
-            f"end of its UID, or its number:{listing}"
-        )
-    for matches in (
-        [s for s in scans if s.uid == wanted],
-        [s for s in scans if str(s.number) == wanted],
-        [s for s in scans if s.uid.endswith(wanted)],
-    ):
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            raise InputError(f"--series {wanted} fits {len(matches)} CT series; expected one. Give a UID:{listing}")
-    raise InputError(f"--series {wanted} fits no CT series; expected one of:{listing}")
 
 
 def _require_grey(header: Any, name: str) -> None:
@@ -330,9 +135,8 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _plane(header: Any) -> Plane:
-    name = Path(header.filename).name
-    return plane_of(header, header, header, header, name)
+def _plane(header: Header) -> Plane:
+    return plane_of(header, header, header, header, header.path.name)
 
 
 def _frame_plane(header: Any, frame: int) -> Plane:
@@ -341,12 +145,9 @@ def _frame_plane(header: Any, frame: int) -> Plane:
     return plane_of(header, position, orientation, measures, f"frame {frame + 1}")
 
 
-def read_slices(files: Sequence[Path]) -> np.ndarray:
-    """(z, y, x) HU of single-frame files, in the order given: int16, or float32 where that would lose.
-
-    Each file is decoded by itself, so that each has its own rescale slope and intercept applied.
-    """
-    return np.stack([_decoded(path) for path in files])
+def _decoded_files(files: Sequence[Path], numbers: Sequence[int]) -> Iterator[np.ndarray]:
+    """(y, x) HU of single-frame files, each by itself, so that each has its own rescale slope and intercept applied."""
+    return (_decoded(files[k]) for k in numbers)
 
 
 def _decoded(path: Path) -> np.ndarray:
@@ -376,18 +177,19 @@ def compact(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
-    header = required("pydicom").dcmread(path, stop_before_pixels=True)
+def _read_multiframe(said: Header, warnings: tuple[str, ...]) -> DicomCT:
+    path, count = said.path, frames_of(said)
+    header = whole_header(path)
     if "PerFrameFunctionalGroupsSequence" not in header:
         raise GeometryError(
-            f"{path.name}: {_frames(header)} frames without positions; expected an enhanced CT, which says where "
+            f"{path.name}: {count} frames without positions; expected an enhanced CT, which says where "
             "each frame lies. Give the original series."
         )
     _require_grey(header, path.name)
     described_frames = len(header.PerFrameFunctionalGroupsSequence)
-    if described_frames != _frames(header):
+    if described_frames != count:
         raise GeometryError(
-            f"{path.name}: {_frames(header)} frames, but positions of {described_frames}; expected one of each frame. "
+            f"{path.name}: {count} frames, but positions of {described_frames}; expected one of each frame. "
             "The file is damaged: transfer it again, or export the original series."
         )
     frames = range(described_frames)
@@ -397,9 +199,9 @@ def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
     stack = stacked([_frame_plane(header, frame) for frame in frames])
     acquisition, identifiers = described(header)
     return DicomCT(
-        image=stack.image(_decoded_frames(path, stack.order)),
+        voxels=Undecoded(stack.grid, partial(_decoded_frames, path, stack.order)),
         format="DICOM multi-frame",
-        digest=digest_of([path]),
+        digest=_digest_of([said]),
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
@@ -407,7 +209,7 @@ def _read_multiframe(path: Path, warnings: tuple[str, ...]) -> DicomCT:
     )
 
 
-def _decoded_frames(path: Path, order: Sequence[int]) -> np.ndarray:
+def _decoded_frames(path: Path, order: Sequence[int], numbers: Sequence[int]) -> Iterator[np.ndarray]:
     highdicom = required("highdicom")
     hounsfield = {
         "apply_modality_transform": True,
@@ -416,8 +218,9 @@ def _decoded_frames(path: Path, order: Sequence[int]) -> np.ndarray:
         "apply_presentation_lut": False,
     }
     try:
-        image = highdicom.imread(path)
-        return np.stack([compact(image.get_frame(i + 1, **hounsfield)) for i in order])
+        image = highdicom.imread(path, lazy_frame_retrieval=True)
+        for k in numbers:
+            yield compact(image.get_frame(order[k] + 1, **hounsfield))
     except Exception as error:  # as many kinds as there are decoders
         raise _undecodable(path) from error
 
@@ -455,9 +258,6 @@ def _text(value: Any) -> str:
     return "/".join(map(str, value)) if several else str(value)
 
 
-def digest_of(files: Iterable[Path]) -> str:
-    """sha256 of the files' bytes, one after the other: of the content, whatever the files are called."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def _digest_of(slices: Iterable[Header]) -> str:
+    """sha256 over the slices, in order of position, of what their files say before the pixels, and of their sizes."""
+    return hashlib.sha256(b"".join(header.digest or b"" for header in slices)).hexdigest()

@@ -24,5 +24,13 @@ class LeakageError(StagingError):
     """A cohort lets the same patient stand on two sides of a split."""
 
 
+class MachineError(StagingError):
+    """No case's fault, and in the way of all of them."""
+
+
+class OutputError(MachineError):
+    """Results cannot be written where they were to go."""
+
+
 class Cancelled(StagingError):  # noqa: N818 (a request that was obeyed, not an error of anybody's)
     """The user stopped the run; nothing was written."""

@@ -4,13 +4,14 @@ Where a user's own files lie is said here too.
 """
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from GTRStagingLib.errors import InputError, StagingError
 
@@ -123,6 +124,20 @@ def user_folder(variable: str, under_home: str) -> Path | None:
         return Path.home() / under_home / "gtrstaging"
     except RuntimeError:
         return None
+
+
+def cache_folder() -> Path | None:
+    """Where what can be made anew is kept: `$GTRSTAGING_CACHE`, or our folder under the user's cache folder.
+
+    None for a user without a home directory.
+    """
+    chosen = os.environ.get("GTRSTAGING_CACHE")
+    return Path(chosen) if chosen else user_folder("XDG_CACHE_HOME", ".cache")
+
+
+def sha256_of_data(*content: Any) -> str:
+    """Hex sha256 of plain data, as JSON has it."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

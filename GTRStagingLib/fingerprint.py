@@ -18,7 +18,7 @@ from GTRStagingLib import keyslice
 from GTRStagingLib.cohort import Case
 from GTRStagingLib.dicom import compact
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import axial_lps, axial_slices, onto_grid
+from GTRStagingLib.geometry import axial_lps, onto_block
 from GTRStagingLib.images import Scan, read_scan
 from GTRStagingLib.pools import shared_out
 from GTRStagingLib.recipe import GTR
@@ -116,22 +116,22 @@ def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:
 
 
 def _digest(scan: Scan) -> str:
-    voxels = sitk.GetArrayFromImage(
-        axial_lps(scan.image) if scan.key_index is None else scan.image[..., scan.key_index]
-    )
-    values = compact(voxels)
-    return hashlib.sha256(f"{values.shape} {values.dtype} ".encode() + values.tobytes()).hexdigest()
+    image = axial_lps(scan.image) if scan.key_index is None else scan.image[..., scan.key_index]
+    values = compact(sitk.GetArrayViewFromImage(image))
+    digest = hashlib.sha256(f"{values.shape} {values.dtype} ".encode())
+    digest.update(values.data)
+    return digest.hexdigest()
 
 
 def _key_index(scan: Scan, case: Case) -> int | None:
     if case.key_slice is not None:
-        return keyslice.by_index(scan.image, case.key_slice).index
+        return keyslice.by_index(scan.grid, case.key_slice).index
     if scan.key_index is not None:
         return scan.key_index
     if case.roi is None:
         return None
-    mask = onto_grid(read_roi(case.roi, segment=case.segment).mask, scan.image)
-    return keyslice.by_area(scan.image, mask).index
+    mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+    return keyslice.by_area(scan.grid, mask).index
 
 
 def picture_of(scan: Scan, index: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def picture_of(scan: Scan, index: int) -> np.ndarray:
     """
     from skimage.transform import resize_local_mean
 
-    values = sitk.GetArrayFromImage(axial_slices(scan.image, index, index))[0].astype(np.float32)
+    values = sitk.GetArrayFromImage(scan.slices(index, index))[0].astype(np.float32)
     if scan.intensity == "HU":
         values = values.clip(*GTR.window_hu)
     low, high = float(values.min()), float(values.max())

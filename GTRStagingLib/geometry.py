@@ -1,12 +1,16 @@
 """Where voxels lie: axial order without resampling, grids, and the way from one grid to another.
 
-A `sitk.Image` is the only carrier of a 3-D array here, so that geometry is never lost. Positions are LPS
-millimetres, arrays (z, y, x), grid sizes (x, y, z) as SimpleITK has them.
+A `sitk.Image` is the only carrier of a 3-D array here, so that geometry is never lost; a `Grid` is its place without
+the voxels, and whatever looks at places alone takes either (`Place`). Positions are LPS millimetres, arrays (z, y, x),
+grid sizes (x, y, z) as SimpleITK has them.
 """
 
-from collections.abc import Iterable
+# ruff: noqa: N802 (a Grid answers by SimpleITK's names)
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
+from typing import TypeAlias
 
 import numpy as np
 import SimpleITK as sitk
@@ -15,6 +19,96 @@ from GTRStagingLib.errors import GeometryError
 
 LATTICE_TOLERANCE = 0.05
 """How far, in voxels, two lattices may drift apart and still be one: headers round their positions."""
+
+
+Window = tuple[slice, slice, slice]
+"""A block of a grid's voxels, by its (x, y, z) indices."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie, without the voxels: it answers what an image answers about its place.
+
+    Attributes
+    ----------
+    size
+        (x, y, z) voxels.
+    spacing, origin
+        (x, y, z) mm, LPS.
+    direction
+        (9,) direction cosines, row by row.
+    """
+
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+
+    def GetDimension(self) -> int:
+        """3."""
+        return len(self.size)
+
+    def GetSize(self) -> tuple[int, int, int]:
+        """`size`."""
+        return self.size
+
+    def GetSpacing(self) -> tuple[float, float, float]:
+        """`spacing`."""
+        return self.spacing
+
+    def GetOrigin(self) -> tuple[float, float, float]:
+        """`origin`."""
+        return self.origin
+
+    def GetDirection(self) -> tuple[float, ...]:
+        """`direction`."""
+        return self.direction
+
+    def TransformContinuousIndexToPhysicalPoint(self, index: Sequence[float]) -> tuple[float, ...]:
+        """LPS mm of a continuous index (x, y, z)."""
+        return tuple((self._axes @ index + self.origin).tolist())
+
+    def TransformPhysicalPointToContinuousIndex(self, point: Sequence[float]) -> tuple[float, ...]:
+        """Continuous index (x, y, z) of a place in LPS mm."""
+        return tuple(np.linalg.solve(self._axes, np.subtract(point, self.origin)).tolist())
+
+    @property
+    def _axes(self) -> np.ndarray:
+        """(3, 3): column i is the step, in mm, along axis i."""
+        axes: np.ndarray = direction_matrix(self) * self.spacing
+        return axes
+
+    def __getitem__(self, window: Window) -> "Grid":
+        """The place of a block of the voxels, as slicing an image gives it."""
+        first, size, steps = zip(
+            *((chosen[0], len(chosen), chosen.step) for chosen in self.chosen(window)), strict=True
+        )
+        spacing = tuple(s * step for s, step in zip(self.spacing, steps, strict=True))
+        origin = self.TransformContinuousIndexToPhysicalPoint(first)
+        return Grid(size, spacing, origin, self.direction)  # type: ignore[arg-type]
+
+    def chosen(self, window: Window) -> tuple[range, range, range]:
+        """The (x, y, z) indices of a block, none of them empty."""
+        ranges = tuple(range(*one.indices(n)) for one, n in zip(window, self.size, strict=True))
+        if not all(ranges):
+            raise GeometryError(f"An empty block of a grid of {self.size} voxels; expected at least one voxel.")
+        return ranges  # type: ignore[return-value]
+
+    def image(self, voxels: np.ndarray) -> sitk.Image:
+        """(z, y, x) voxels as an image at this place."""
+        made = sitk.GetImageFromArray(voxels)
+        made.SetSpacing(self.spacing)
+        made.SetOrigin(self.origin)
+        made.SetDirection(self.direction)
+        return made
+
+
+Place: TypeAlias = sitk.Image | Grid
+
+
+def grid_of(place: Place) -> Grid:
+    """The place of an image, without its voxels."""
+    return Grid(place.GetSize(), place.GetSpacing(), place.GetOrigin(), place.GetDirection())
 
 
 @dataclass(frozen=True)
@@ -33,12 +127,12 @@ class AxialOrder:
     flipped: tuple[bool, bool, bool]
 
 
-def axial_order(image: sitk.Image) -> AxialOrder:
+def axial_order(image: Place) -> AxialOrder:
     """Order and signs that bring an image's axes as close to L, P, S as they come without resampling."""
     return _order_towards(image, np.eye(3))
 
 
-def _order_towards(image: sitk.Image, frame: np.ndarray) -> AxialOrder:
+def _order_towards(image: Place, frame: np.ndarray) -> AxialOrder:
     """Order and signs that bring an image's axes closest to the frame's columns.
 
     At 45° two orders are equally close: rounding lets the first of them win, whatever the last digits say.
@@ -49,20 +143,25 @@ def _order_towards(image: sitk.Image, frame: np.ndarray) -> AxialOrder:
     return AxialOrder(axes, flipped)  # type: ignore[arg-type]
 
 
-def direction_matrix(image: sitk.Image) -> np.ndarray:
+def direction_matrix(image: Place) -> np.ndarray:
     """(3, 3) direction cosines; column i is the way that axis i runs in LPS."""
     return np.reshape(image.GetDirection(), (3, 3))
 
 
 def set_direction(image: sitk.Image, direction: Iterable[float]) -> None:
-    """Set an image's direction (row-major), without the dust that computing cosines leaves.
+    """Set an image's direction (row-major), as `without_dust` leaves it."""
+    image.SetDirection(without_dust(direction))
+
+
+def without_dust(direction: Iterable[float]) -> tuple[float, ...]:
+    """Direction cosines without the dust that computing them leaves.
 
     ITK inverts the matrix to NaN, without a word, where one of them is denormal (1e-310).
     """
-    image.SetDirection([0.0 if abs(d) < 1e-12 else float(d) for d in direction])
+    return tuple(0.0 if abs(d) < 1e-12 else float(d) for d in direction)
 
 
-def axial_size(image: sitk.Image) -> tuple[int, int, int]:
+def axial_size(image: Place) -> tuple[int, int, int]:
     """Size (x, y, z) of the image in axial order, without reordering it."""
     size = image.GetSize()
     x, y, z = axial_order(image).axes
@@ -75,7 +174,7 @@ def axial_lps(image: sitk.Image) -> sitk.Image:
     Axes are permuted and flipped, never resampled: the slices stay the acquired ones, and an oblique
     acquisition keeps its obliquity in the direction matrix (`tilt_degrees` measures it).
     """
-    return axial_slices(image, 0, axial_size(image)[2] - 1)
+    return _reordered(image, axial_order(image))
 
 
 def axial_slices(image: sitk.Image, first: int, last: int, step: int = 1) -> sitk.Image:
@@ -83,15 +182,27 @@ def axial_slices(image: sitk.Image, first: int, last: int, step: int = 1) -> sit
 
     Only these slices are copied, whatever the length of the scan.
     """
-    order = axial_order(image)
+    return axial_lps(image[axial_window(image, first, last, step)])
+
+
+def axial_window(place: Place, first: int, last: int, step: int = 1) -> Window:
+    """Where axial slices first..last (inclusive) lie in the place's own axis order.
+
+    Raises
+    ------
+    GeometryError
+        If there are no such slices.
+    """
+    order = axial_order(place)
     stack = order.axes[2]
-    length = image.GetSize()[stack]
+    length = place.GetSize()[stack]
     if not 0 <= first <= last < length:
         raise GeometryError(f"Axial slices {first} to {last}; the image has 0 to {length - 1}.")
+    last -= (last - first) % step
     low, high = (length - 1 - last, length - 1 - first) if order.flipped[2] else (first, last)
     window = [slice(None)] * 3
     window[stack] = slice(low, high + 1, step)
-    return _reordered(image[tuple(window)], order)
+    return tuple(window)  # type: ignore[return-value]
 
 
 def _reordered(image: sitk.Image, order: AxialOrder) -> sitk.Image:
@@ -100,7 +211,23 @@ def _reordered(image: sitk.Image, order: AxialOrder) -> sitk.Image:
     return sitk.Flip(image, order.flipped) if any(order.flipped) else image
 
 
-def in_order_of(axial: sitk.Image, original: sitk.Image) -> sitk.Image:
+def _place_reordered(place: Place, order: AxialOrder) -> Grid:
+    """Where `_reordered` puts an image, without its voxels."""
+    size, spacing, columns = place.GetSize(), place.GetSpacing(), direction_matrix(place).T
+    corner = [0.0] * 3
+    for axis, flipped in zip(order.axes, order.flipped, strict=True):
+        corner[axis] = size[axis] - 1.0 if flipped else 0.0
+    signs = np.where(order.flipped, -1.0, 1.0)
+    direction = (columns[list(order.axes)] * signs[:, None]).T
+    return Grid(
+        tuple(size[axis] for axis in order.axes),  # type: ignore[arg-type]
+        tuple(spacing[axis] for axis in order.axes),  # type: ignore[arg-type]
+        place.TransformContinuousIndexToPhysicalPoint(corner),  # type: ignore[arg-type]
+        tuple(direction.ravel().tolist()),
+    )
+
+
+def in_order_of(axial: sitk.Image, original: Place) -> sitk.Image:
     """Undo `axial_lps`: the axial image's voxels in the axis order of the image that it came from."""
     order = axial_order(original)
     if any(order.flipped):
@@ -109,7 +236,7 @@ def in_order_of(axial: sitk.Image, original: sitk.Image) -> sitk.Image:
     return sitk.PermuteAxes(axial, back) if back != (0, 1, 2) else axial
 
 
-def slice_centre(image: sitk.Image, index: int) -> tuple[float, ...]:
+def slice_centre(image: Place, index: int) -> tuple[float, ...]:
     """LPS mm of the centre of an axial slice."""
     order = axial_order(image)
     centre = [(n - 1) / 2 for n in image.GetSize()]
@@ -119,31 +246,35 @@ def slice_centre(image: sitk.Image, index: int) -> tuple[float, ...]:
     return point
 
 
-def slice_position_mm(image: sitk.Image, index: int) -> float:
+def slice_position_mm(image: Place, index: int) -> float:
     """Position along the body axis (S, mm) of the centre of an axial slice."""
     return float(slice_centre(image, index)[2])
 
 
-def tilt_degrees(image: sitk.Image) -> float:
+def tilt_degrees(image: Place) -> float:
     """Angle between the slices' normal and the body axis."""
     normal = direction_matrix(image)[:, axial_order(image).axes[2]]
     return float(np.degrees(np.arccos(np.clip(abs(normal[2]), 0, 1))))
 
 
-def same_grid(a: sitk.Image, b: sitk.Image, *, tolerance: float = LATTICE_TOLERANCE) -> bool:
+def same_grid(a: Place, b: Place, *, tolerance: float = LATTICE_TOLERANCE) -> bool:
     """Whether two images have the same size and put every voxel at the same place, within some of a voxel."""
     return a.GetSize() == b.GetSize() and lattice_drift(a, b, nearest=False) <= tolerance
 
 
-def require_same_grid(a: sitk.Image, b: sitk.Image, what: str) -> None:
+def require_same_grid(a: Place, b: Place, what: str) -> None:
     """Raise `GeometryError` unless two images lie on one grid; `what` names them, as in 'heat map and ROI'."""
     if not same_grid(a, b):
-        raise GeometryError(
-            f"{what} lie on two grids ({describe(a)}; {describe(b)}); expected one. Bring one onto the other first."
-        )
+        raise _two_grids(a, b, what)
 
 
-def describe(image: sitk.Image) -> str:
+def _two_grids(a: Place, b: Place, what: str) -> GeometryError:
+    return GeometryError(
+        f"{what} lie on two grids ({describe(a)}; {describe(b)}); expected one. Bring one onto the other first."
+    )
+
+
+def describe(image: Place) -> str:
     """Size, spacing and origin in one line, for messages."""
     size = "×".join(map(str, image.GetSize()))
     spacing = "×".join(f"{s:.3g}" for s in image.GetSpacing())
@@ -151,7 +282,7 @@ def describe(image: sitk.Image) -> str:
     return f"{size} voxels of {spacing} mm from ({origin})"
 
 
-def lattice_drift(image: sitk.Image, reference: sitk.Image, *, nearest: bool = True) -> float:
+def lattice_drift(image: Place, reference: Place, *, nearest: bool = True) -> float:
     """Largest distance, in the reference's voxels, between the image's voxel centres and the reference's.
 
     With `nearest`, the images may begin at different voxels of the same lattice; without it, voxel (0, 0, 0)
@@ -168,18 +299,18 @@ def lattice_drift(image: sitk.Image, reference: sitk.Image, *, nearest: bool = T
     return drift
 
 
-def on_lattice(mask: sitk.Image, reference: sitk.Image) -> bool:
+def on_lattice(mask: Place, reference: Place) -> bool:
     """Whether a mask's voxels are the reference's: cropped, flipped or permuted, but not between them."""
-    mask = _reordered(mask, _order_towards(mask, direction_matrix(reference)))
-    return lattice_drift(mask, reference) <= LATTICE_TOLERANCE
+    towards = _order_towards(mask, direction_matrix(reference))
+    return lattice_drift(_place_reordered(mask, towards), reference) <= LATTICE_TOLERANCE
 
 
-def _continuous_index(image: sitk.Image, index: np.ndarray, reference: sitk.Image) -> np.ndarray:
+def _continuous_index(image: Place, index: np.ndarray, reference: Place) -> np.ndarray:
     point = image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
     return np.array(reference.TransformPhysicalPointToContinuousIndex(point))
 
 
-def resized_grid(image: sitk.Image, size: tuple[int, int]) -> sitk.Image:
+def resized_grid(image: Place, size: tuple[int, int]) -> sitk.Image:
     """An empty grid of `size` (x, y) pixels over exactly the field that the image's slices cover.
 
     The outer edges of the pixels coincide, not the centres of the corner ones: as every image library resizes.
@@ -192,7 +323,7 @@ def resized_grid(image: sitk.Image, size: tuple[int, int]) -> sitk.Image:
     return empty_grid(tuple(int(n) for n in new), tuple(spacing), origin, image.GetDirection())
 
 
-def square_grid(image: sitk.Image, spacing_mm: float) -> sitk.Image:
+def square_grid(image: Place, spacing_mm: float) -> sitk.Image:
     """An empty grid of square pixels over the smallest centred square that holds the image's slices whole.
 
     Anatomy is never stretched: where the field is not square, the shorter side is filled up with air.
@@ -225,21 +356,34 @@ def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Im
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
 
 
-def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False) -> sitk.Image:
-    """A mask on the reference's grid, voxel for voxel.
+def embedded(block: sitk.Image, place: Place) -> sitk.Image:
+    """A mask at a place's points, by its nearest voxel, as uint8; 0 where it has none."""
+    return sitk.Resample(
+        block, place.GetSize(), sitk.Transform(), sitk.sitkNearestNeighbor, place.GetOrigin(), place.GetSpacing(),
+        place.GetDirection(), 0, sitk.sitkUInt8,
+    )  # fmt: skip
+
+
+def onto_grid(mask: sitk.Image, reference: Place, *, resample: bool = False) -> sitk.Image:
+    """A mask on the reference's whole grid; parameters and errors as of `onto_block`."""
+    return embedded(onto_block(mask, reference, resample=resample), reference)
+
+
+def onto_block(mask: sitk.Image, reference: Place, *, resample: bool = False) -> sitk.Image:
+    """A mask on the reference's voxels, as a block of them that holds it: an ROI is small, whatever its scan.
 
     The mask may be cropped, flipped or permuted, as long as its voxels are voxels of the reference.
 
     Parameters
     ----------
     mask, reference
-        Images of any axis order.
+        Of any axis order.
     resample
         Accept another lattice and take the nearest voxel (a choice that the caller must record).
 
     Returns
     -------
-    uint8 image of 0 and 1 with the reference's geometry.
+    uint8 image of 0 and 1, whose voxels are the reference's, in its axis order.
 
     Raises
     ------
@@ -247,17 +391,19 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
         If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
     """
     # Towards the reference's own axes, in whatever order it has them: only the mask is ever reordered.
-    mask = _reordered(mask, _order_towards(mask, direction_matrix(reference)))
-    places = np.argwhere(sitk.GetArrayViewFromImage(mask))[:, ::-1]
-    outside = int(np.count_nonzero(~_within(places, mask, reference)))
+    order = _order_towards(mask, direction_matrix(reference))
+    whole = _place_reordered(mask, order)
+    part = _reordered(mask[_box(mask)], order)
+    places = np.argwhere(sitk.GetArrayViewFromImage(part))[:, ::-1]
+    outside = int(np.count_nonzero(~_within(places, part, reference)))
     if outside == len(places):
         raise GeometryError(
-            f"The ROI ({describe(mask)}) has no voxel inside the CT ({describe(reference)}); expected it to overlap. "
+            f"The ROI ({describe(whole)}) has no voxel inside the CT ({describe(reference)}); expected it to overlap. "
             "Is it the segmentation of another scan, or empty?"
         )
-    if not resample and (drift := lattice_drift(mask, reference)) > LATTICE_TOLERANCE:
+    if not resample and (drift := lattice_drift(whole, reference)) > LATTICE_TOLERANCE:
         raise GeometryError(
-            f"The ROI ({describe(mask)}) is not drawn on the CT's voxels ({describe(reference)}): they drift apart by "
+            f"The ROI ({describe(whole)}) is not drawn on the CT's voxels ({describe(reference)}): they drift apart by "
             f"{drift:.2f} voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference "
             "geometry, or ask for nearest-neighbour resampling (--resample-roi)."
         )
@@ -266,10 +412,48 @@ def onto_grid(mask: sitk.Image, reference: sitk.Image, *, resample: bool = False
             f"{outside} of the ROI's {len(places)} voxels lie outside the CT; expected none. Use the scan that the ROI "
             "was drawn on, whole."
         )
-    return sitk.Resample(mask, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    return embedded(part, grid_of(reference)[_window_around(part, reference)])
 
 
-def _within(indices: np.ndarray, image: sitk.Image, reference: sitk.Image) -> np.ndarray:
+def _box(mask: sitk.Image) -> Window:
+    """The smallest block that holds what a mask has; of an empty one, its first voxel."""
+    voxels = sitk.GetArrayViewFromImage(mask)
+    held = (np.flatnonzero(voxels.any(axis=others)) for others in ((0, 1), (0, 2), (1, 2)))
+    x, y, z = (slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 1) for at in held)
+    return x, y, z
+
+
+def _window_around(part: Place, reference: Place) -> Window:
+    """The block of the reference's voxels in which an image lies, to its voxels' outer edges."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * part.GetSize() - 0.5
+    there = [_continuous_index(part, corner, reference) for corner in corners]
+    first = np.clip(np.floor(np.min(there, axis=0)), 0, np.array(reference.GetSize()) - 1).astype(int)
+    last = np.clip(np.ceil(np.max(there, axis=0)), first, np.array(reference.GetSize()) - 1).astype(int)
+    x, y, z = (slice(int(low), int(high) + 1) for low, high in zip(first, last, strict=True))
+    return x, y, z
+
+
+def slices_of_block(block: Place, whole: Place, what: str) -> range:
+    """The axial slices, of the whole, in which a block of its voxels lies.
+
+    Raises
+    ------
+    GeometryError
+        Unless the block's voxels are the whole's, in its axis order; `what` names the two, as in 'ROI and CT'.
+    """
+    start = np.round(_continuous_index(block, np.zeros(3), whole))
+    inside = (start >= 0).all() and (start + block.GetSize() <= whole.GetSize()).all()
+    if not inside or lattice_drift(block, whole) > LATTICE_TOLERANCE:
+        raise _two_grids(block, whole, what)
+    order = axial_order(whole)
+    stack = order.axes[2]
+    first, count = int(start[stack]), block.GetSize()[stack]
+    if order.flipped[2]:
+        first = whole.GetSize()[stack] - first - count
+    return range(first, first + count)
+
+
+def _within(indices: np.ndarray, image: Place, reference: Place) -> np.ndarray:
     """(n,) bool: which of an image's voxels, given by (n, 3) indices (x, y, z), have their centre in the reference."""
     points = indices * image.GetSpacing() @ direction_matrix(image).T + image.GetOrigin()
     there = (points - reference.GetOrigin()) @ direction_matrix(reference) / reference.GetSpacing()

@@ -1,20 +1,28 @@
-"""Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry."""
+"""Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry.
+
+Reading tells where the voxels lie; the voxels themselves are had where they are asked for, so that staging three slices
+costs three slices.
+"""
 
 import hashlib
+import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib import nifti
-from GTRStagingLib.dicom import digest_of, is_dicom, read_ct
+from GTRStagingLib.dicom import read_ct
+from GTRStagingLib.dicom_headers import is_dicom
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import require_sayable
-from GTRStagingLib.geometry import set_direction, skewed
+from GTRStagingLib.files import require_sayable, sha256_of
+from GTRStagingLib.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed
 
 FORMATS = {
     ".nii": "NIfTI",
@@ -28,21 +36,64 @@ FORMATS = {
 """By the end of the name; DICOM is known by its content, since its files are called anything."""
 
 
+class Voxels(Protocol):
+    """The voxels of a scan, or the way to them: `Held` in memory, or still in files (`stack.Undecoded`)."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where they lie."""
+
+    def cut(self, window: Window) -> sitk.Image:
+        """A block of them, as an image of its own."""
+
+    def whole(self) -> sitk.Image:
+        """All of them."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A volume in memory, as it was stored: what is cut out of it is given the type `pixel` afterwards, if one is."""
+
+    stored: sitk.Image
+    pixel: int | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return grid_of(self.stored)
+
+    def cut(self, window: Window) -> sitk.Image:
+        """A block of the voxels; as with `whole`, the header's free text stays behind."""
+        return sitk.Cast(self.stored[window], self._pixel)
+
+    def whole(self) -> sitk.Image:
+        """All voxels; copied only if they have another type, or come with a header's text."""
+        plain = self.stored.GetPixelID() == self._pixel and not self.stored.GetMetaDataKeys()
+        return self.stored if plain else sitk.Cast(self.stored, self._pixel)
+
+    @property
+    def _pixel(self) -> int:
+        kind: int = self.stored.GetPixelID() if self.pixel is None else self.pixel
+        return kind
+
+
 @dataclass(frozen=True)
 class Scan:
     """A CT as it was read, in the input's own axis order and geometry.
 
     Attributes
     ----------
-    image
-        3-D and scalar: HU as int16 or float32, or windowed grey as uint8.
+    voxels
+        3-D and scalar: HU as int16 or float32, or windowed grey as uint8. Those of DICOM are decoded when they are
+        asked for: each time anew, and a damaged slice is found by who needs it.
     intensity
         What the values are.
     spacing_known
         False for a PNG: its unit spacing is not millimetres.
     digest
-        sha256 of the input's bytes; of a series, of its slices in order of position, whatever their names; of a
-        volume in memory, of its voxels and their place.
+        sha256 of the input's bytes; of DICOM, of what the files of its slices, in order of position and whatever they
+        are called, say before their pixels (which names each image by its UID), and of their sizes; of a volume in
+        memory, of its voxels and their place. `digest_with` covers voxels in any case.
     format
         "DICOM series", "DICOM multi-frame", "NIfTI", "NRRD", "MetaImage", "PNG" or "volume in memory".
     acquisition
@@ -57,7 +108,7 @@ class Scan:
         DICOM's UID of the room in which positions are told, to compare with an ROI's; None where there is none.
     """
 
-    image: sitk.Image
+    voxels: Voxels = field(repr=False)
     intensity: Literal["HU", "windowed"]
     spacing_known: bool
     digest: str
@@ -67,6 +118,41 @@ class Scan:
     warnings: tuple[str, ...] = ()
     key_index: int | None = None
     frame_of_reference: str | None = field(default=None, repr=False)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the whole scan lies, in the input's axis order."""
+        return self.voxels.grid
+
+    @cached_property
+    def image(self) -> sitk.Image:
+        """The whole volume, in the input's axis order; had when it is first asked for, and then kept.
+
+        Raises
+        ------
+        InputError
+            If a slice cannot be decoded.
+        """
+        return self.voxels.whole()
+
+    def slices(self, first: int, last: int, step: int = 1) -> sitk.Image:
+        """Axial slices first..last (inclusive), in axial LPS order; of a DICOM series only their files are decoded.
+
+        Raises
+        ------
+        GeometryError
+            If the scan has no such slices.
+        InputError
+            If one of them cannot be decoded.
+        """
+        return axial_lps(self.voxels.cut(axial_window(self.grid, first, last, step)))
+
+    def digest_with(self, slices: sitk.Image, offsets: Iterable[int]) -> str:
+        """sha256 of `digest` and of slices that were used: their offsets from the key slice, and their voxels."""
+        voxels = sitk.GetArrayViewFromImage(slices)
+        digest = hashlib.sha256(f"{self.digest} {list(offsets)} {voxels.shape} {voxels.dtype} ".encode())
+        digest.update(np.ascontiguousarray(voxels).data)
+        return digest.hexdigest()
 
 
 def read_scan(path: Path, *, series: str | None = None) -> Scan:
@@ -96,7 +182,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     if kind == "DICOM":
         ct = read_ct(path, series)
         return Scan(
-            image=ct.image,
+            voxels=ct.voxels,
             intensity="HU",
             spacing_known=True,
             digest=ct.digest,
@@ -108,7 +194,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         )
     image, warnings = read_volume(path)
     return Scan(
-        image=_hounsfield(image, path.name),
+        voxels=_hounsfield(image, path.name),
         intensity="HU",
         spacing_known=True,
         digest=_volume_digest(path, image),
@@ -142,14 +228,14 @@ def scan_of(
     if image.GetDimension() != 3 or 0 in image.GetSize():
         raise InputError(f"{name} has size {image.GetSize()}; expected a 3-D volume.")
     _require_upright(image, name)
-    hounsfield = _hounsfield(image, name)
+    voxels = _hounsfield(image, name)
     place = struct.pack("<3I15d", *image.GetSize(), *image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
-    voxels = sitk.GetArrayViewFromImage(hounsfield).tobytes()
+    kind = np.int16 if voxels.pixel == sitk.sitkInt16 else np.float32
     return Scan(
-        image=hounsfield,
+        voxels=voxels,
         intensity="HU",
         spacing_known=True,
-        digest=hashlib.sha256(place + voxels).hexdigest(),
+        digest=_sha256([place], (plane.astype(kind, copy=False) for plane in sitk.GetArrayViewFromImage(image))),
         format="volume in memory",
         identifiers=dict(identifiers or {}),
         warnings=warnings,
@@ -160,9 +246,13 @@ def format_of(path: Path) -> str:
     """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
     require_sayable(path)
     try:
-        path.stat()
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             return "DICOM"
+        if not stat.S_ISREG(mode):  # a pipe may keep its reader waiting for ever, and a device may have no end
+            raise InputError(
+                f"{path} is a pipe, a device or a socket; expected a file or a folder. Copy what it gives to a file."
+            )
         path.open("rb").close()
     except OSError as error:
         raise InputError(
@@ -232,8 +322,8 @@ def _orientation_warnings(image: sitk.Image) -> tuple[str, ...]:
     return ()
 
 
-def _hounsfield(image: sitk.Image, name: str) -> sitk.Image:
-    """Give the image as int16 or float32; raise unless it can be in HU."""
+def _hounsfield(image: sitk.Image, name: str) -> Held:
+    """The image, to be had as int16 or float32; raise unless it can be in HU."""
     if (channels := image.GetNumberOfComponentsPerPixel()) != 1:
         raise InputError(f"{name} has {channels} values a voxel (colour or vectors); expected 1, in HU. Give the CT.")
     values = sitk.GetArrayViewFromImage(image)
@@ -245,15 +335,22 @@ def _hounsfield(image: sitk.Image, name: str) -> sitk.Image:
         )
     # Floating-point files stay float32; integers of any width become int16 unless they do not fit.
     fits = values.dtype.kind in "iu" and values.min() >= -32768 and values.max() <= 32767
-    # The cast also leaves the header's free text behind, so that it cannot travel into what is written later.
-    return sitk.Cast(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)
+    return Held(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)
 
 
 def _volume_digest(path: Path, image: sitk.Image) -> str:
     if path.suffix.lower() not in (".nhdr", ".mhd"):
-        return digest_of([path])
+        return sha256_of(path)
     # The header's voxels lie in another file.
-    return hashlib.sha256(path.read_bytes() + sitk.GetArrayViewFromImage(image).tobytes()).hexdigest()
+    return _sha256([path.read_bytes()], sitk.GetArrayViewFromImage(image))
+
+
+def _sha256(*parts: Iterable[Any]) -> str:
+    """Of bytes and arrays, one after the other; one of them at a time is held."""
+    digest = hashlib.sha256()
+    for part in chain(*parts):
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
@@ -269,10 +366,10 @@ def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
                 "file that is not one elsewhere."
             )
     return Scan(
-        image=sitk.GetImageFromArray(np.stack(slices)),
+        voxels=Held(sitk.GetImageFromArray(np.stack(slices))),
         intensity="windowed",
         spacing_known=False,
-        digest=digest_of(files),
+        digest=_sha256(file.read_bytes() for file in files),
         format="PNG",
         identifiers=identifiers,
         key_index=files.index(path),

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import axial_lps, axial_size, require_same_grid, slice_position_mm
+from GTRStagingLib.geometry import Place, axial_order, axial_size, slice_position_mm, slices_of_block
 
 ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
 
@@ -41,14 +41,14 @@ class KeySlice:
 
 
 def choose(
-    ct: sitk.Image, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
+    ct: Place, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
 ) -> KeySlice:
     """The key slice of a case: the chosen one, else the one with the ROI's largest area, else what the input says.
 
     Parameters
     ----------
     mask
-        The ROI on the CT's grid; its area is noted in whatever slice is chosen.
+        The ROI on the CT's voxels, whole or a block of them; its area is noted in whatever slice is chosen.
     chosen
         By hand or position; goes before the ROI.
     named
@@ -73,7 +73,7 @@ def choose(
     return chosen if mask is None else with_area(chosen, ct, mask)
 
 
-def by_index(ct: sitk.Image, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
+def by_index(ct: Place, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
     """The axial slice of that index, counted from the feet, 0 being the first.
 
     Raises
@@ -90,7 +90,7 @@ def by_index(ct: sitk.Image, index: int, *, chosen_by: ChosenBy = "hand") -> Key
     return KeySlice(index, slice_position_mm(ct, index), chosen_by)
 
 
-def by_position(ct: sitk.Image, position_mm: float) -> KeySlice:
+def by_position(ct: Place, position_mm: float) -> KeySlice:
     """The axial slice nearest a position along the body axis (S, mm: what 3D Slicer shows in its axial view).
 
     Raises
@@ -110,13 +110,13 @@ def by_position(ct: sitk.Image, position_mm: float) -> KeySlice:
     return KeySlice(index, slice_position_mm(ct, index), "position")
 
 
-def by_area(ct: sitk.Image, tumour: sitk.Image) -> KeySlice:
+def by_area(ct: Place, tumour: sitk.Image) -> KeySlice:
     """The axial slice with the largest area of the ROI (the one nearest the feet if several are equal).
 
     Parameters
     ----------
-    ct, tumour
-        On one grid.
+    tumour
+        On the CT's voxels, whole or a block of them.
     """
     areas = areas_mm2(ct, tumour)
     if not areas.any():
@@ -125,14 +125,17 @@ def by_area(ct: sitk.Image, tumour: sitk.Image) -> KeySlice:
     return KeySlice(index, slice_position_mm(ct, index), "tumour area", float(areas[index]))
 
 
-def with_area(key: KeySlice, ct: sitk.Image, tumour: sitk.Image) -> KeySlice:
+def with_area(key: KeySlice, ct: Place, tumour: sitk.Image) -> KeySlice:
     """The same key slice, with the ROI's area in it."""
     return KeySlice(key.index, key.position_mm, key.chosen_by, float(areas_mm2(ct, tumour)[key.index]))
 
 
-def areas_mm2(ct: sitk.Image, tumour: sitk.Image) -> np.ndarray:
-    """(slices,) area of the ROI in each axial slice."""
-    require_same_grid(tumour, ct, "ROI and CT")
-    axial = axial_lps(tumour)
-    pixel_mm2 = axial.GetSpacing()[0] * axial.GetSpacing()[1]
-    return np.count_nonzero(sitk.GetArrayViewFromImage(axial), axis=(1, 2)) * pixel_mm2
+def areas_mm2(ct: Place, tumour: sitk.Image) -> np.ndarray:
+    """(slices,) area of the ROI, on the CT's voxels or a block of them, in each axial slice of the CT."""
+    covered = slices_of_block(tumour, ct, "ROI and CT")
+    order, spacing = axial_order(ct), tumour.GetSpacing()
+    x, y, _ = order.axes
+    pixels = np.count_nonzero(sitk.GetArrayViewFromImage(tumour), axis=(2 - x, 2 - y))
+    areas = np.zeros(axial_size(ct)[2])
+    areas[covered.start : covered.stop] = (pixels[::-1] if order.flipped[2] else pixels) * (spacing[x] * spacing[y])
+    return areas

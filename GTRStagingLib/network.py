@@ -1,4 +1,4 @@
-"""GTRNet: torchvision's ResNet with the paper's two-stream stem, and the pieces that one pass gives.
+"""GTRNet: torchvision's ResNet with the paper's two-stream stem, folded for inference, and where its cells look.
 
 The article speaks of a ResNet-152 "with parallel max-pooling and center-cropping streams in the early layers" and
 gives no more detail; the published code runs the plain ResNet. `fusion="none"` is the published network, `"add"`
@@ -6,12 +6,15 @@ ours, `"concat"` multi-crop pooling after Shen et al. 2017 (doi:10.1016/j.patcog
 """
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from GTRStagingLib.card import Fusion
@@ -106,25 +109,43 @@ class GTRNet(ResNet):
         return self.fc(features), features
 
 
-class Head(nn.Module):
-    """What lies between the last feature map and the logits, with a place to hang a CAM on.
+@dataclass(frozen=True, eq=False)
+class Head:
+    """The linear layer between the averaged last feature map and the logits, as another process can have it too.
 
-    `target` is an identity, so that a CAM method run on this module with the cached map as its input gives what it
-    would give on the whole network, without a second pass through it. It lies on the CPU, wherever the network does.
+    Attributes
+    ----------
+    weight, bias
+        (4, features) and (4,) float32.
     """
 
-    def __init__(self, network: GTRNet) -> None:
-        super().__init__()
-        self.target = nn.Identity()
-        self.avgpool = network.avgpool
-        # On a CPU the same storage as the network's, but no gradient of a map ever reaches the network.
-        self.weight = nn.Parameter(network.fc.weight.detach().cpu(), requires_grad=False)
-        self.bias = nn.Parameter(network.fc.bias.detach().cpu(), requires_grad=False)
+    weight: np.ndarray
+    bias: np.ndarray
 
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """(S, features, h, w) -> logits (S, 4)."""
-        features = torch.flatten(self.avgpool(self.target(feature_map)), 1)
-        return nn.functional.linear(features, self.weight, self.bias)
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 2 or len(self.weight) != len(TStage) or self.bias.shape != (len(TStage),):
+            raise WeightsError(
+                f"A head of weights {self.weight.shape} and bias {self.bias.shape}; expected ({len(TStage)}, features) "
+                f"and ({len(TStage)},)."
+            )
+
+    @classmethod
+    def of(cls, network: GTRNet) -> "Head":
+        """A copy of the network's."""
+        weight, bias = (parameter.numpy(force=True).copy() for parameter in (network.fc.weight, network.fc.bias))
+        return cls(weight, bias)
+
+
+def folded(network: GTRNet) -> GTRNet:
+    """A copy for inference: every batch norm folded into the convolution before it, which is exact up to rounding."""
+    copy = deepcopy(network).eval().requires_grad_(False)
+    for module in list(copy.modules()):
+        # In the ResNet and in our stem alike, a batch norm is registered right after the convolution that it follows.
+        for (name, convolution), (norm_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, norm_name, nn.Identity())
+    return copy
 
 
 def crop_corner(grid: tuple[int, int], shift: tuple[int, int]) -> tuple[int, int]:
@@ -132,34 +153,6 @@ def crop_corner(grid: tuple[int, int], shift: tuple[int, int]) -> tuple[int, int
     free = [cells // 2 for cells in grid]
     top, left = (min(max(room // 2 + move, 0), room) for room, move in zip(free, shift, strict=True))
     return top, left
-
-
-class Classified(NamedTuple):
-    """One pass of the backbone.
-
-    `logits` (S, 4) and `features` (S, features) are float32 arrays; `feature_map` (S, features, h, w) is a float32
-    tensor on the network's device.
-    """
-
-    logits: np.ndarray
-    features: np.ndarray
-    feature_map: Tensor
-
-
-def classify(network: GTRNet, pixels: np.ndarray, crop_shift: tuple[int, int] = (0, 0)) -> Classified:
-    """Send the slices through the network, once, in one batch, on the device that it lies on.
-
-    Under `no_grad`, not `inference_mode`: the map's tensors must be differentiable later. Autocast on CUDA only:
-    bfloat16 on a CPU without matrix units is many times slower.
-    """
-    device = next(network.parameters()).device
-    with torch.no_grad(), torch.autocast(device.type, enabled=device.type == "cuda"):
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
-        feature_map = network.feature_map(x, crop_shift)
-    with torch.no_grad():
-        feature_map = feature_map.float()
-        logits, features = network.head(feature_map)
-    return Classified(logits.cpu().numpy(), features.cpu().numpy(), feature_map)
 
 
 @dataclass(frozen=True)
@@ -204,3 +197,6 @@ def _main_path(network: ResNet) -> Iterator[nn.Conv2d | nn.MaxPool2d]:
 def _side(value: int | tuple[int, ...]) -> int:
     """The one number of a square kernel, stride or padding."""
     return value if isinstance(value, int) else value[0]
+
+
+__all__ = ["BLOCKS", "CellGrid", "GTRNet", "Head", "crop_corner", "folded", "half_pixel_centres", "receptive_centres"]

@@ -82,9 +82,7 @@ def read_header(path: Path) -> NiftiHeader:
         with _opened(path) as file:
             start = file.read(352)
             header, version = _parsed(start), start[:4]
-            length = len(start)
-            while chunk := file.read(1 << 22):
-                length += len(chunk)
+            length = len(start) + _rest(file, path)
     except (struct.error, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path.name} is damaged or truncated; expected a whole NIfTI file. Copy or convert it again."
@@ -150,5 +148,19 @@ def _parsed(start: bytes) -> NiftiHeader:
     )
 
 
+def _rest(file: IO[bytes], path: Path) -> int:
+    """Bytes from here to the end; those of a compressed file are read, so that its checksum is looked at."""
+    if not _compressed(path):
+        return path.stat().st_size - file.tell()
+    length = 0
+    while chunk := file.read(1 << 22):
+        length += len(chunk)
+    return length
+
+
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if _compressed(path) else path.open("rb")  # type: ignore[return-value]
+
+
+def _compressed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.batch_columns import HEAD, SECONDS
 from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.files import sha256_of
@@ -35,22 +36,8 @@ from GTRStagingLib.prediction_columns import Columns, columns_of
 ATTENTION = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside")
 """The columns of a batch that tell how the attention agrees with an ROI."""
 
-NOT_COVARIATES = frozenset(
-    {
-        "image",
-        "roi",
-        "segment",
-        "key_slice",
-        "status",
-        "error",
-        "seconds",
-        "unanimous",
-        "warnings",
-        "mean_stage",
-        "votes",
-    }
-)
-
+NOT_COVARIATES = frozenset({*HEAD, *SECONDS, "image", "roi", "segment", "error", "mean_stage"})
+"""What our own tables say of a case, now and formerly."""
 
 _READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)
 

@@ -1,7 +1,8 @@
 """From a CT and its key slice to the network's input: only the slices that vote are touched."""
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -10,6 +11,7 @@ from skimage import measure
 
 from GTRStagingLib import geometry
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.geometry import Grid, Place
 from GTRStagingLib.keyslice import KeySlice
 from GTRStagingLib.recipe import Recipe
 
@@ -24,6 +26,21 @@ FIELD_MM = (10.0, 2000.0)
 
 BODY_HU = -300.0
 """Denser than this is body: halfway between fat and lung, as usual."""
+
+
+class Sliceable(Protocol):
+    """What slices can be cut out of before its voxels are read: a `Scan`."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the whole lies."""
+
+    def slices(self, first: int, last: int, step: int = 1) -> sitk.Image:
+        """Axial slices first..last (inclusive), in axial LPS order."""
+
+
+N4_SHRINK = 4
+"""By how much a slice is shrunk along each side before N4 fits its field, which has no fine structure."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,7 @@ def voting_slices(n_slices: int, index: int, step: int = 1) -> tuple[int, ...]:
     return tuple(offset for offset in (-step, 0, step) if 0 <= index + offset < n_slices)
 
 
-def neighbour_step(ct: sitk.Image, neighbour_mm: float | None) -> int:
+def neighbour_step(ct: Place, neighbour_mm: float | None) -> int:
     """Acquired slices to step by: 1, or as many as come nearest to `neighbour_mm` (but at least 1)."""
     if neighbour_mm is None:
         return 1
@@ -90,7 +107,7 @@ def neighbour_step(ct: sitk.Image, neighbour_mm: float | None) -> int:
 
 
 def prepare(
-    ct: sitk.Image, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
+    ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> PreparedSlices:
     """Cut, window, resize and normalise the slices that vote; parameters and errors as of `resize`."""
     slices = resize(ct, key, recipe, intensity=intensity, step=step)
@@ -98,7 +115,7 @@ def prepare(
 
 
 def resize(
-    ct: sitk.Image, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
+    ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> ResizedSlices:
     """Cut, resample, window and resize the slices that vote.
 
@@ -107,7 +124,7 @@ def resize(
     Parameters
     ----------
     ct
-        Any axis order and obliquity. HU, or 8-bit grey where `intensity` is 'windowed'.
+        An image, or a `Scan`, of any axis order and obliquity. HU, or 8-bit grey where `intensity` is 'windowed'.
     step
         Acquired slices from the key slice to its neighbours.
 
@@ -121,8 +138,9 @@ def resize(
             f"The input is an 8-bit windowed picture, and recipe {recipe.name!r} starts from HU; expected a CT in HU. "
             "Give the CT itself, or a model whose recipe is 'released'."
         )
-    offsets = voting_slices(geometry.axial_size(ct)[2], key.index, step)
-    native = geometry.axial_slices(ct, key.index + offsets[0], key.index + offsets[-1], step)
+    whole, cut = (ct, partial(geometry.axial_slices, ct)) if isinstance(ct, sitk.Image) else (ct.grid, ct.slices)
+    offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
+    native = cut(key.index + offsets[0], key.index + offsets[-1], step)
     if recipe.spacing_mm is not None:
         _check_field(native)
     _check_voxels(sitk.GetArrayViewFromImage(native), key.index, offsets, intensity)
@@ -173,17 +191,28 @@ def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:
     return ((clipped - low) * (255.0 / (high - low))).astype(np.float32)
 
 
-def n4(windowed_slice: np.ndarray) -> np.ndarray:
+def n4(windowed_slice: np.ndarray, *, shrink: int = N4_SHRINK) -> np.ndarray:
     """N4 bias-field correction (Tustison 2010) of one windowed slice, (H, W) in 0..255, as the paper has it.
 
-    CT has no bias field: this costs a second a slice and changes what it should leave alone (the numbers are in
-    ARCHITECTURE.md). The slice is lifted by 1 because N4 works on logarithms; tissue alone drives the fit.
+    CT has no bias field: this costs some tenths of a second a slice and changes what it should leave alone (the numbers
+    are in ARCHITECTURE.md, by `benchmarks/n4.py`). The slice is lifted by 1 because N4 works on logarithms; tissue
+    alone drives the fit. As usual, the field is fitted to the shrunken slice and divided out of the whole one. The
+    slices of a vote are not fitted together: that takes longer, and is further from what each by itself gives.
+
+    Parameters
+    ----------
+    shrink
+        By how much each side is shrunk for the fit; less where the slice is small.
     """
     image = sitk.GetImageFromArray(windowed_slice + 1.0)
-    mask = sitk.Cast(image > 1.0, sitk.sitkUInt8)
+    factors = [max(1, min(shrink, n // 32)) for n in image.GetSize()]
+    small = sitk.Shrink(image, factors)
+    mask = sitk.Cast(small > 1.0, sitk.sitkUInt8)
     if not sitk.GetArrayViewFromImage(mask).any():
         return windowed_slice
-    corrected = sitk.N4BiasFieldCorrection(image, mask)
+    fit = sitk.N4BiasFieldCorrectionImageFilter()
+    fit.Execute(small, mask)
+    corrected = image / sitk.Exp(fit.GetLogBiasFieldAsImage(image))
     return np.clip(sitk.GetArrayFromImage(corrected) - 1.0, 0, 255).astype(np.float32)
 
 

@@ -8,15 +8,15 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from GTRStagingLib.agreement import Agreement
 from GTRStagingLib.attention import Attention
+from GTRStagingLib.geometry import Place
 from GTRStagingLib.preprocess import PreparedSlices
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import StagingResult
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Its first number changes when a reader of the old form would be misled; the second when something is added."""
 
 
@@ -120,7 +120,7 @@ def _input(result: StagingResult) -> dict[str, Any]:
         "intensity": scan.intensity,
         "spacing_known": scan.spacing_known,
         "digest": scan.digest,
-        **_grid(scan.image, scan.spacing_known),
+        **_grid(scan.grid, scan.spacing_known),
         "acquisition": dict(scan.acquisition),
     }
 
@@ -131,7 +131,7 @@ def _prepared(slices: PreparedSlices, *, spacing_known: bool) -> dict[str, Any]:
     return {"offsets": list(slices.offsets), "shape": list(slices.pixels.shape), "grid": grid}
 
 
-def _grid(image: sitk.Image, spacing_known: bool) -> dict[str, Any]:
+def _grid(image: Place, spacing_known: bool) -> dict[str, Any]:
     return {
         "size": list(image.GetSize()),
         "spacing_mm": list(image.GetSpacing()) if spacing_known else None,

@@ -16,7 +16,8 @@ import SimpleITK as sitk
 from GTRStagingLib import nomogram_page, pages
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
-from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.case_files import OUTPUTS
+from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.files import replaced_files, require_sayable
 from GTRStagingLib.geometry import same_grid
 from GTRStagingLib.keyslice import CHOICE_IN_WORDS
@@ -25,9 +26,6 @@ from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import Progress, StagingResult
-
-OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
-"""In the order in which they take their places: where result.json stands, all of them do, and are one case's."""
 
 STAGE_MEANINGS: Mapping[TStage, str] = {
     TStage.T1: "tumour invades no deeper than the submucosa",
@@ -91,8 +89,8 @@ def html(
         placement=_placement_in_words(result.attention),
         crop=_crop_in_words(result),
         recipe=recipe_in_words(result.model.recipe),
-        size="×".join(map(str, result.scan.image.GetSize())),
-        spacing="×".join(f"{s:.3g}" for s in result.scan.image.GetSpacing()) if result.scan.spacing_known else None,
+        size="×".join(map(str, result.scan.grid.GetSize())),
+        spacing="×".join(f"{s:.3g}" for s in result.scan.grid.GetSpacing()) if result.scan.spacing_known else None,
         time=result.provenance.utc.replace("T", " ").replace("+00:00", " UTC"),
         include_phi=include_phi,
     )
@@ -298,7 +296,7 @@ def write_outputs(
     InputError
         If matplotlib or jinja2 is not installed, the folder's path is not valid UTF-8, or the nomogram does not take a
         value.
-    StagingError
+    OutputError
         If the folder cannot be written to, the disk is full, or a folder has the name of a file. The folder is as it
         was then; unless a whole file could not take its place: then result.json is absent, and the others are partly
         of this result and partly older. So they are if the process dies while they take their places.
@@ -319,7 +317,7 @@ def write_outputs(
                 progress(name)
                 (work / name).write_bytes(content)
     except (OSError, RuntimeError) as error:
-        raise StagingError(_no_room(out, error)) from error
+        raise OutputError(_no_room(out, error)) from error
     return {name: out / name for name in OUTPUTS}
 
 

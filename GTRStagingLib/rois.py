@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.dicom import files_below, frame_of_reference, functional_group, is_dicom, read_header, required
+from GTRStagingLib.dicom import frame_of_reference, functional_group
+from GTRStagingLib.dicom_headers import files_below, is_dicom, read_header, required
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.geometry import set_direction
 from GTRStagingLib.images import format_of, read_volume
@@ -112,7 +113,7 @@ def _roi(mask: np.ndarray, label: str, name: str) -> tuple[sitk.Image, str]:
 
 
 def _only_segmentation(folder: Path) -> Path:
-    found = [f for f in files_below(folder) if is_dicom(f) and read_header(f).SOPClassUID in SEG_CLASSES]
+    found = [f for f in files_below(folder) if is_dicom(f) and read_header(f).get("SOPClassUID") in SEG_CLASSES]
     if len(found) != 1:
         names = f" ({', '.join(f.name for f in found[:5])})" if found else ""
         raise InputError(f"The folder holds {len(found)} DICOM SEG files{names}; expected one. Name the file.")
@@ -121,9 +122,10 @@ def _only_segmentation(folder: Path) -> Path:
 
 def _read_seg(path: Path, wanted: str | int | None) -> Roi:
     header = read_header(path)
-    if header.SOPClassUID not in SEG_CLASSES:
+    kind = header.get("SOPClassUID")
+    if kind not in SEG_CLASSES:
         raise InputError(
-            f"{path.name} is {header.SOPClassUID.name} ({header.get('Modality')}); expected a DICOM SEG. Export the "
+            f"{path.name} is {kind.name} ({header.get('Modality')}); expected a DICOM SEG. Export the "
             "ROI as DICOM SEG, NRRD or NIfTI (contours of an RTSTRUCT must be converted first)."
         )
     highdicom = required("highdicom")

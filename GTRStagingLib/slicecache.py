@@ -1,28 +1,27 @@
 """The slices that a cohort's cases vote with, prepared once and kept on disk by content and recipe.
 
 Two kinds of files. `slices/KEY.npy` holds a case's resized slices, (S, H, W) float32 in 0..255: KEY is the sha256 of
-the scan's content, the recipe and the slices' indices, so that the same slices are never kept twice and never taken
-for others. float32, because a training sample without augmentation is then what inference sees, to the bit; float16
-would halve the 0.2 MB a slice, at an error of 1/16 grey level. `cases/TICKET.json` says which KEY a case has, so that
-no volume must be read to know: TICKET is the sha256 of what the case says (its paths, segment, key slice) and the
-recipe, and the file notes the size and time of change of every file that was read. Where one differs, the case is read
-anew; where the volumes are gone altogether, the ticket is believed, so that a cache can travel without them.
+the scan's digest, the slices' voxels as acquired, their indices and the recipe, so that the same slices are never kept
+twice and never taken for others. float32, because a training sample without augmentation is then what inference sees,
+to the bit; float16 would halve the 0.2 MB a slice, at an error of 1/16 grey level. `cases/TICKET.json` says which KEY a
+case has, so that no volume must be read to know: TICKET is the sha256 of what the case says (its paths, segment, key
+slice) and the recipe, and the file notes the size and time of change of every file that was read. Where one differs,
+the case is read anew; where the volumes are gone altogether, the ticket is believed, so that a cache can travel without
+them.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from GTRStagingLib import geometry, keyslice
+from GTRStagingLib.case_files import Look, look_of
 from GTRStagingLib.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.files import user_folder, whole_file
+from GTRStagingLib.files import cache_folder, sha256_of_data, whole_file
 from GTRStagingLib.images import read_scan
 from GTRStagingLib.pools import shared_out
 from GTRStagingLib.preprocess import resize
@@ -30,7 +29,7 @@ from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.rois import read_roi
 from GTRStagingLib.stages import TStage
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Raise it when the preprocessing changes: older files are then no longer found."""
 
 Progress = Callable[[int, int], None]
@@ -45,7 +44,7 @@ class CachedCase:
     path
         `.npy` of (S, H, W) float32 in 0..255.
     key
-        sha256 of the scan's content, the recipe and the slices' indices.
+        sha256 of the scan's digest, the slices' voxels as acquired, their indices and the recipe.
     offsets
         (S,) acquired slices from the key slice.
     """
@@ -75,9 +74,7 @@ def default_folder() -> Path:
     InputError
         If the user has no home directory.
     """
-    if chosen := os.environ.get("GTRSTAGING_CACHE"):
-        return Path(chosen)
-    own = user_folder("XDG_CACHE_HOME", ".cache")
+    own = cache_folder()
     if own is None:
         raise InputError("You have no home directory to keep a cache in; expected one. Give --cache DIR.")
     return own
@@ -142,15 +139,16 @@ def _prepare(task: Task) -> CachedCase | str:
 
 def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
     """Read the volumes, prepare the slices as inference does, and keep them."""
-    seen = _fingerprint(case)  # before reading: a file that changes meanwhile is read anew next time
+    seen = _look(case)  # before reading: a file that changes meanwhile is read anew next time
     scan = read_scan(case.image)
-    chosen = None if case.key_slice is None else keyslice.by_index(scan.image, case.key_slice)
+    chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
     mask = None
     if chosen is None and case.roi is not None:
-        mask = geometry.onto_grid(read_roi(case.roi, segment=case.segment).mask, scan.image)
-    index = keyslice.choose(scan.image, mask=mask, chosen=chosen, named=scan.key_index)
-    slices = resize(scan.image, index, recipe, intensity=scan.intensity)
-    key = _sha256([CACHE_VERSION, scan.digest, recipe.to_json(), index.index, slices.offsets])
+        mask = geometry.onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+    index = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
+    slices = resize(scan, index, recipe, intensity=scan.intensity)
+    used = scan.digest_with(slices.native, slices.offsets)
+    key = sha256_of_data([CACHE_VERSION, used, recipe.to_json(), index.index, slices.offsets])
     path = folder / "slices" / f"{key}.npy"
     with whole_file(path) as stream:
         np.save(stream, slices.pixels)
@@ -168,7 +166,7 @@ def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
         whole = path.stat().st_size == ticket["bytes"]
     except (OSError, ValueError, KeyError):
         return None
-    if not whole or (case.image.exists() and _fingerprint(case) != ticket["files"]):
+    if not whole or (case.image.exists() and _look(case) != ticket["files"]):
         return None
     return CachedCase(case, path, ticket["key"], tuple(ticket["offsets"]))
 
@@ -176,29 +174,12 @@ def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
 def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
     roi = None if case.roi is None else str(case.roi.absolute())
     said = [CACHE_VERSION, str(case.image.absolute()), roi, case.segment, case.key_slice, recipe.to_json()]
-    return folder / "cases" / f"{_sha256(said)}.json"
+    return folder / "cases" / f"{sha256_of_data(said)}.json"
 
 
-def _fingerprint(case: Case) -> list[list[Any]]:
-    """[name, size, time of change in ns] of every file that the case is read from."""
-    files = list(_files(case.image))
-    if case.key_slice is None and case.roi is not None:
-        files += _files(case.roi)
-    return [[path.name, stat.st_size, stat.st_mtime_ns] for path in files for stat in (path.stat(),)]
-
-
-def _files(path: Path) -> Iterable[Path]:
-    if path.is_dir():
-        return sorted(one for one in path.rglob("*") if one.is_file())
-    if path.suffix.lower() in (".mhd", ".nhdr"):  # the voxels lie in a file beside the header
-        return sorted(path.parent.glob(f"{path.stem}.*"))
-    beside = [path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01")]
-    neighbours = beside if path.suffix.lower() == ".png" else []
-    return [one for one in (path, *neighbours) if one.is_file()]
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _look(case: Case) -> Look:
+    """How the files look that the case is read from: a cache that travels keeps no times of an entry's change."""
+    return look_of([case.image, *([case.roi] if case.key_slice is None and case.roi is not None else [])])
 
 
 __all__ = ["CACHE_VERSION", "CachedCase", "cached", "default_folder"]

@@ -1,11 +1,11 @@
 """Slices into one even stack: their order by position, and every way in which they can fail to form a volume.
 
 Nothing is guessed, dropped or interpolated: a stack with a gap, a double, two spacings or a tilt is an error
-that names the slices.
+that names the slices. Their voxels are decoded where they are asked for, and nowhere else (`Undecoded`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError
-from GTRStagingLib.geometry import set_direction
+from GTRStagingLib.geometry import Grid, Window, without_dust
 
 DUPLICATE_MM = 0.01
 """Two slices nearer than this are at one place: finer than any scanner's slices, coarser than float noise."""
@@ -41,22 +41,34 @@ class Plane(NamedTuple):
 class Stack:
     """Slices in order of position (against the stack's own normal, not the body), and their even grid.
 
-    `order[k]` is the index, among the planes as given, of slice k; `direction` is row-major, as in SimpleITK.
+    `order[k]` is the index, among the planes as given, of slice k.
     """
 
     order: tuple[int, ...]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: tuple[float, ...]
+    grid: Grid
     warnings: tuple[str, ...] = ()
 
-    def image(self, voxels: np.ndarray) -> sitk.Image:
-        """Make (z, y, x) voxels an image on the stack's grid."""
-        image = sitk.GetImageFromArray(voxels)
-        image.SetSpacing(self.spacing)
-        image.SetOrigin(self.origin)
-        set_direction(image, self.direction)
-        return image
+
+@dataclass(frozen=True)
+class Undecoded:
+    """The voxels of a stack, decoded slice by slice when they are asked for.
+
+    `decode` gives the (y, x) int16 or float32 values of the slices of these numbers, one after the other.
+    """
+
+    grid: Grid
+    decode: Callable[[Sequence[int]], Iterable[np.ndarray]]
+
+    def cut(self, window: Window) -> sitk.Image:
+        """A block of the voxels: int16, or float32 where one of its slices is. Only its slices are decoded."""
+        x, y, _ = window
+        numbers = self.grid.chosen(window)[2]
+        # Copied, so that of a slice no more is kept than its part of the block.
+        return self.grid[window].image(np.stack([one[y, x].copy() for one in self.decode(numbers)]))
+
+    def whole(self) -> sitk.Image:
+        """All voxels."""
+        return self.cut((slice(None),) * 3)
 
 
 def plane_of(header: Any, position: Any, orientation: Any, measures: Any, name: str) -> Plane:
@@ -114,9 +126,12 @@ def stacked(planes: Sequence[Plane]) -> Stack:
     _require_upright(ordered, positions[order], normal)
     return Stack(
         order=tuple(int(i) for i in order),
-        spacing=(float(planes[0].pixel_mm[1]), float(planes[0].pixel_mm[0]), spacing),
-        origin=tuple(positions[order[0]].tolist()),
-        direction=tuple(np.column_stack([along_x, np.cross(normal, along_x), normal]).ravel().tolist()),
+        grid=Grid(
+            size=(planes[0].shape[1], planes[0].shape[0], len(planes)),
+            spacing=(float(planes[0].pixel_mm[1]), float(planes[0].pixel_mm[0]), spacing),
+            origin=tuple(positions[order[0]].tolist()),
+            direction=without_dust(np.column_stack([along_x, np.cross(normal, along_x), normal]).ravel()),
+        ),
         warnings=warnings,
     )
 

@@ -13,10 +13,10 @@ import numpy as np
 import SimpleITK as sitk
 
 import GTRStagingLib
-from GTRStagingLib import device as devices
 from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.agreement import Agreement, agree
 from GTRStagingLib.attention import Alignment, Attention, attend
+from GTRStagingLib.backbone import Backbone, ready
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.images import Scan
@@ -42,15 +42,15 @@ class Provenance:
     Attributes
     ----------
     versions
-        Package -> version.
+        Package -> version; of ONNX Runtime where the network ran on it.
     weights_sha256
         Of the model's weights.
     recipe
         The preprocessing, as plain data.
-    device
-        What the network ran on.
+    device, backend
+        What the network ran on, and by, as in 'cpu' and 'PyTorch 2.14.1, folded'.
     input_digest
-        sha256 of the CT's content.
+        sha256 of the scan's digest and of the voxels that voted (`Scan.digest_with`).
     utc
         ISO 8601 time of the run.
     """
@@ -59,6 +59,7 @@ class Provenance:
     weights_sha256: str
     recipe: Mapping[str, Any]
     device: str
+    backend: str
     input_digest: str
     utc: str
 
@@ -135,7 +136,7 @@ STEPS = ("key slice", "preparation", "network", "attention", "agreement")
 def stage_case(
     scan: Scan,
     *,
-    model: Model,
+    model: Model | Backbone,
     tumour: Roi | None = None,
     key_slice: KeySlice | None = None,
     target: TStage | None = None,
@@ -146,6 +147,7 @@ def stage_case(
     crop_centre: CropCentre = "image",
     resample_roi: bool = False,
     device: str = "auto",
+    backend: str = "auto",
     case_id: str | None = None,
     timings_s: Mapping[str, float] | None = None,
     progress: Progress = lambda step: None,
@@ -155,7 +157,9 @@ def stage_case(
     Parameters
     ----------
     scan
-        The CT as read; any axis order and obliquity.
+        The CT as read; any axis order and obliquity. Of its voxels only the slices that vote are asked for.
+    model
+        A model, made ready as `device` and `backend` say and remembered so; or one that is ready already.
     tumour
         An ROI to compare the attention with, on the CT's voxels (or anywhere, with `resample_roi`).
     key_slice
@@ -168,8 +172,8 @@ def stage_case(
         Distance of the voting neighbours; the adjacent acquired slices if not given.
     crop_centre
         Where the network's centre crop lies: the image's centre, the body's, or (x, y) LPS mm.
-    device
-        'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'.
+    device, backend
+        See `backbone.ready`; without effect on a model that is ready already.
     timings_s
         Seconds of the steps before this one (reading, loading), for the record.
     progress
@@ -183,26 +187,27 @@ def stage_case(
     watch = _Stopwatch(progress, dict(timings_s or {}))
     warnings = [text for text in (model.card.warning,) if text] + list(scan.warnings)
     recipe = model.card.recipe
-    chosen = devices.choose(device)
+    backbone = ready(model, device, backend) if isinstance(model, Model) else model
 
     with watch.step("key slice"):
-        mask = None if tumour is None else geometry.onto_grid(tumour.mask, scan.image, resample=resample_roi)
-        key = keyslice.choose(scan.image, mask=mask, chosen=key_slice, named=scan.key_index)
+        mask = None if tumour is None else geometry.onto_block(tumour.mask, scan.grid, resample=resample_roi)
+        key = keyslice.choose(scan.grid, mask=mask, chosen=key_slice, named=scan.key_index)
 
     with watch.step("preparation"):
-        step = neighbour_step(scan.image, neighbour_mm)
-        slices = prepare(scan.image, key, recipe, intensity=scan.intensity, step=step)
-        roi = None if mask is None else _voting(mask, key, slices, step)
-        crop_shift = _crop_shift(crop_centre, slices, model)
+        step = neighbour_step(scan.grid, neighbour_mm)
+        slices = prepare(scan, key, recipe, intensity=scan.intensity, step=step)
+        roi = None if mask is None else geometry.embedded(mask, slices.native)
+        crop_shift = _crop_shift(crop_centre, slices, model.card)
 
     with watch.step("network"):
-        seen, used, fallback = devices.classify_on(model.network, slices.pixels, chosen, crop_shift)
+        seen = backbone.classify(slices.pixels, crop_shift)
         prediction = vote(slices.offsets, probabilities(seen.logits, model.card))
 
     with watch.step("attention"):
         wanted = prediction.stage if target is None else target
+        head, cells = backbone.head, backbone.cells
         attention = attend(
-            model.network, seen.feature_map, slices.grid, target=wanted, method=method, alignment=alignment
+            head, cells, seen.feature_map, slices.grid, target=wanted, method=method, alignment=alignment
         )
         heat = attention.on(slices.native)
 
@@ -218,8 +223,8 @@ def stage_case(
                 spacing_known=scan.spacing_known,
             )
 
-    if fallback:
-        warnings.append(fallback)
+    if seen.warning:
+        warnings.append(seen.warning)
     if tumour is not None and resample_roi:
         warnings.append(
             "The ROI was brought onto the CT's voxels by nearest-neighbour resampling where it had its own."
@@ -229,11 +234,12 @@ def stage_case(
         warnings.append("The ROI names another frame of reference than the CT; it was placed by its coordinates.")
     warnings += _remarks(scan, slices, prediction, attention, model.card, step, target)
     provenance = Provenance(
-        versions=versions(),
+        versions=versions(seen.backend),
         weights_sha256=model.card.sha256,
         recipe=recipe.to_json(),
-        device=devices.describe(used),
-        input_digest=scan.digest,
+        device=seen.device,
+        backend=seen.backend,
+        input_digest=scan.digest_with(slices.native, slices.offsets),
         utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return StagingResult(
@@ -250,7 +256,7 @@ def stage_case(
         roi=roi,
         segment=None if tumour is None else tumour.segment,
         heat=heat,
-        attention_volume=geometry.in_order_of(heat, scan.image),
+        attention_volume=geometry.in_order_of(heat, scan.grid),
         crop_centre=crop_centre,
         crop_shift=crop_shift,
         timings_s=watch.seconds,
@@ -258,23 +264,17 @@ def stage_case(
     )
 
 
-def _voting(mask: sitk.Image, key: KeySlice, slices: PreparedSlices, step: int) -> sitk.Image:
-    """The ROI on the slices that vote."""
-    first, last = key.index + slices.offsets[0], key.index + slices.offsets[-1]
-    return geometry.axial_slices(mask, first, last, step)
-
-
 def _key_array(slices: PreparedSlices) -> np.ndarray:
     return sitk.GetArrayFromImage(slices.native)[slices.key]
 
 
-def _crop_shift(centre: CropCentre, slices: PreparedSlices, model: Model) -> tuple[int, int]:
+def _crop_shift(centre: CropCentre, slices: PreparedSlices, card: ModelCard) -> tuple[int, int]:
     """Rows and columns, in cells of 4 input pixels, from the image's centre to the wanted one."""
     if centre == "image":
         return 0, 0
-    if model.card.fusion == "none":
+    if card.fusion == "none":
         raise InputError(
-            f"Crop centre {centre!r} for model {model.card.name!r}, whose network has no centre crop (fusion 'none'); "
+            f"Crop centre {centre!r} for model {card.name!r}, whose network has no centre crop (fusion 'none'); "
             "expected 'image'. Leave the option out."
         )
     if centre == "body":
@@ -333,15 +333,18 @@ def _remarks(
         yield "Fusion 'concat': a cell of the map answers for two places in the image; the overlay shows one of them."
     if not scan.spacing_known:
         yield "The input has no physical pixel size: distances in millimetres are not defined."
-    if (tilt := geometry.tilt_degrees(scan.image)) > TILT_WORTH_A_WORD:
+    if (tilt := geometry.tilt_degrees(scan.grid)) > TILT_WORTH_A_WORD:
         yield f"The slices are tilted by {tilt:.0f}° from axial; they are used as acquired."
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that shapes a result."""
+def versions(backend: str = "") -> dict[str, str]:
+    """Versions of everything that shapes a result; `backend` as `Pass` has it."""
     packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
     found = {name: version(name) for name in packages}
-    for name in ("pydicom", "highdicom"):  # the optional part that reads DICOM
+    optional = ["pydicom", "highdicom"]  # they read DICOM
+    if backend.startswith("ONNX Runtime"):
+        optional.append("onnxruntime")
+    for name in optional:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return {"gtrstaging": GTRStagingLib.__version__, "python": platform.python_version(), **found}

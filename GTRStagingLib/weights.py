@@ -35,9 +35,9 @@ INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 """Number types that weights may be stored in; the network computes in its own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
-    """A network ready to use (in evaluation mode, without gradients), and its card."""
+    """A network (in evaluation mode, without gradients), and its card; `backbone.ready` makes it run."""
 
     card: ModelCard
     network: GTRNet

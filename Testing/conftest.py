@@ -1,6 +1,9 @@
 """Fixtures as nouns; and torch on one thread, because pytest-xdist already fills the cores."""
 
 import os
+import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,10 @@ DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared"
 
 def pytest_configure(config):
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # What the tests make anew is neither taken from the user's cache nor left there; one for all processes of a run.
+    if "GTRSTAGING_CACHE" not in os.environ:
+        os.environ["GTRSTAGING_CACHE"] = tempfile.mkdtemp(prefix="gtrstaging-tests-")
+        config.add_cleanup(partial(shutil.rmtree, os.environ["GTRSTAGING_CACHE"], ignore_errors=True))
     if "PYTEST_XDIST_WORKER" in os.environ:
         import torch
 

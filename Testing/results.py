@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from conftest import ct_like
 
 from GTRStagingLib import keyslice, weights
-from GTRStagingLib.images import Scan
+from GTRStagingLib.images import Held, Scan
 from GTRStagingLib.recipe import RELEASED
 from GTRStagingLib.rois import Roi
 from GTRStagingLib.stages import TStage
@@ -22,8 +22,9 @@ ROWS, COLUMNS = slice(12, 22), slice(18, 34)
 
 
 def scan_of(image, **changes):
-    return Scan(**{"image": image, "intensity": "HU", "spacing_known": True, "digest": "ab" * 32, "format": "NIfTI",
-                   "acquisition": {"KVP": "120"}, "identifiers": IDENTIFIERS, **changes})  # fmt: skip
+    return Scan(**{"voxels": Held(image), "intensity": "HU", "spacing_known": True, "digest": "ab" * 32,
+                   "format": "NIfTI", "acquisition": {"KVP": "120"}, "identifiers": IDENTIFIERS,
+                   **changes})  # fmt: skip
 
 
 def box_on(ct, slices=slice(3, 6)):

@@ -14,10 +14,24 @@ MODULES = sorted(p for p in PACKAGE.glob("*.py"))
 
 LAYERS = [
     {"__init__", "stages", "errors", "cells", "pools"},
-    {"files", "extras", "geometry", "voting", "recipe", "case_row", "estimates", "checklists"},
-    {"keyslice", "card", "stack", "nifti", "tables", "phantom_anatomy", "phantom_scanner", "pages"},
+    {
+        "files",
+        "extras",
+        "geometry",
+        "voting",
+        "recipe",
+        "case_row",
+        "estimates",
+        "checklists",
+        "isolation",
+        "case_files",
+        "batch_columns",
+    },
+    {"keyslice", "card", "stack", "dicom_layout", "nifti", "tables", "phantom_anatomy", "phantom_scanner", "pages"},
+    {"case_table"},
     {"roc", "metrics", "decisions", "attention_stats", "ordinal", "nomogram", "radscore", "radscore_path"},
-    {"shelf", "agreement", "preprocess", "dicom", "cohort", "findings", "scores", "readers"},
+    {"dicom_headers"},
+    {"shelf", "agreement", "preprocess", "dicom", "cohort", "findings", "scores", "readers", "batch_cases"},
     {"ordinal_checks", "nomogram_drawing", "nomogram_page", "calibration"},
     {"images", "phantom", "partitions", "nomogram_fit", "radscore_inputs"},
     {"rois", "phantom_files", "prediction_columns", "radscore_fit"},
@@ -30,13 +44,17 @@ LAYERS = [
     {"network", "plan"},
     {"attention", "device"},
     {"weights"},
-    {"staging", "checkpoints"},
+    {"onnx_graph"},
+    {"backbone"},
+    {"staging", "checkpoints", "model_process"},
     {"slicecache", "augment"},
     {"trainset"},
     {"fitting"},
-    {"record", "overlay"},
+    {"record", "overlay", "batch_records"},
     {"report"},
     {"batch"},
+    {"batch_local"},
+    {"batch_cluster"},
     {"train"},
     {"crossval"},
     {"cli_batch", "cli_cohort", "cli_evaluate", "cli_nomogram", "cli_radscore", "cli_train"},
@@ -45,7 +63,19 @@ LAYERS = [
 ]
 """Each module imports from the layers above it in this list only."""
 
-TORCH = {"network", "weights", "checkpoints", "attention", "device", "augment", "trainset", "fitting", "train"}
+TORCH = {
+    "backbone",
+    "onnx_graph",
+    "network",
+    "weights",
+    "checkpoints",
+    "attention",
+    "device",
+    "augment",
+    "trainset",
+    "fitting",
+    "train",
+}
 """The only modules that import torch themselves."""
 
 

@@ -6,15 +6,17 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import a_spot, ct_like, planted_model, planted_network, rotation
+from passes import passed
 from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from GTRStagingLib import attention as attention_module
 from GTRStagingLib import geometry, weights
 from GTRStagingLib.attention import METHODS, attend, raw_maps
+from GTRStagingLib.backbone import ready
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.keyslice import by_index
-from GTRStagingLib.network import classify
+from GTRStagingLib.network import Head, receptive_centres
 from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage
@@ -41,11 +43,12 @@ def a_network(request):
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_raw_maps_equal_those_of_the_full_model(a_network, method):
-    seen = classify(a_network, PIXELS).feature_map
+    seen = passed(a_network, PIXELS).feature_map
     a_network.requires_grad_(True)
     largest = []
     for target in (TStage.T1, TStage.T3):
-        ours, usual = raw_maps(a_network, seen, method, target), usual_raw_maps(a_network, method, target)
+        ours = raw_maps(Head.of(a_network), seen, method, target)
+        usual = usual_raw_maps(a_network, method, target)
         assert ours.shape == (3, 7, 7)
         assert ours.dtype == np.float32
         assert np.abs(ours - usual).max() <= 1e-5
@@ -57,34 +60,34 @@ def test_raw_maps_equal_those_of_the_full_model(a_network, method):
 def test_methods_and_targets_differ():
     """A map that ignored its method or its target would pass every comparison with itself."""
     network = weights.untrained(18).network
-    seen = classify(network, PIXELS).feature_map
-    maps = [raw_maps(network, seen, method, TStage.T1) for method in METHODS]
+    seen = passed(network, PIXELS).feature_map
+    maps = [raw_maps(Head.of(network), seen, method, TStage.T1) for method in METHODS]
     assert all(np.abs(a - b).max() > 1e-4 for i, a in enumerate(maps) for b in maps[:i])
-    by_stage = [raw_maps(network, seen, "layercam", stage) for stage in TStage]
+    by_stage = [raw_maps(Head.of(network), seen, "layercam", stage) for stage in TStage]
     assert all(np.abs(a - b).max() > 1e-6 for i, a in enumerate(by_stage) for b in by_stage[:i])
-    eigencams = [raw_maps(network, seen, "eigencam", stage) for stage in TStage]
+    eigencams = [raw_maps(Head.of(network), seen, "eigencam", stage) for stage in TStage]
     assert all((a == eigencams[0]).all() for a in eigencams)
 
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_two_calls_give_the_same_bits_and_leave_nothing_behind(method):
     network = weights.untrained(18).network.requires_grad_(True)
-    seen = classify(network, PIXELS)
+    seen = passed(network, PIXELS)
     before = {name: parameter.clone() for name, parameter in network.named_parameters()}
-    first = raw_maps(network, seen.feature_map, method, TStage.T2)
-    second = raw_maps(network, seen.feature_map, method, TStage.T2)
+    kept = seen.feature_map.copy()
+    first = raw_maps(Head.of(network), seen.feature_map, method, TStage.T2)
+    second = raw_maps(Head.of(network), seen.feature_map, method, TStage.T2)
     assert (first == second).all()
+    assert (seen.feature_map == kept).all()
     for module in network.modules():
         assert not module._forward_hooks
         assert not module._backward_hooks
         assert not module._forward_pre_hooks
-    assert not seen.feature_map.requires_grad
-    assert seen.feature_map.grad is None
     for name, parameter in network.named_parameters():
         assert parameter.grad is None, name
         assert parameter.requires_grad
         assert (parameter == before[name]).all()
-    np.testing.assert_array_equal(classify(network, PIXELS).logits, seen.logits)
+    np.testing.assert_array_equal(passed(network, PIXELS).logits, seen.logits)
 
 
 @pytest.mark.parametrize("target", [TStage.T2, 7])
@@ -92,75 +95,32 @@ def test_hooks_are_gone_after_a_success_and_after_a_failure(monkeypatch, target)
     """They hang on the head's target, which is no part of the network: the head itself must be looked at."""
     heads, hooks_seen = [], []
 
-    class Recorded(attention_module.Head):
-        def __init__(self, network):
-            super().__init__(network)
+    class Recorded(attention_module._HeadModule):
+        def __init__(self, head):
+            super().__init__(head)
             heads.append(self)
 
         def forward(self, feature_map):
             hooks_seen.append(len(self.target._forward_hooks))
             return super().forward(feature_map)
 
-    monkeypatch.setattr(attention_module, "Head", Recorded)
+    monkeypatch.setattr(attention_module, "_HeadModule", Recorded)
     # A CAM that nobody holds releases its hooks when it is collected: hold it, as a traceback or a cycle would.
     held, usual = [], METHODS["gradcam"]
     holding = {**METHODS, "gradcam": lambda **how: held.append(usual(**how)) or held[-1]}
     monkeypatch.setattr(attention_module, "METHODS", holding)
     network = planted_network()
     with contextlib.nullcontext() if target == TStage.T2 else pytest.raises(IndexError):
-        raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", target)
+        raw_maps(Head.of(network), passed(network, PIXELS).feature_map, "gradcam", target)
     assert hooks_seen == [2]
     (head,) = heads
     assert not any(module._forward_hooks for module in [*head.modules(), *network.modules()])
 
 
-class OnAFullGpu(torch.Tensor):
-    """A tensor on a GPU that has no memory left: it can be brought to the CPU, and nothing else."""
-
-    @staticmethod
-    def __new__(cls, values):
-        return torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=values.dtype, device="cuda")
-
-    def __init__(self, values):
-        self.values = values
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        if name == "detach":
-            return cls(args[0].values)
-        if name == "_to_copy" and (kwargs or {}).get("device") == torch.device("cpu"):
-            return args[0].values.clone()
-        raise torch.OutOfMemoryError(f"CUDA out of memory in {name}")
-
-
-@pytest.mark.parametrize("method", list(METHODS))
-def test_the_maps_of_a_gpu_are_computed_on_the_cpu(method):
-    network = weights.untrained(18).network
-    seen = classify(network, PIXELS).feature_map
-    expected = raw_maps(network, seen, method, TStage.T1)
-    network.fc.weight = torch.nn.Parameter(OnAFullGpu(network.fc.weight.detach()), requires_grad=False)
-    network.fc.bias = torch.nn.Parameter(OnAFullGpu(network.fc.bias.detach()), requires_grad=False)
-    found = raw_maps(network, OnAFullGpu(seen), method, TStage.T1)
-    np.testing.assert_array_equal(found, expected)
-    assert network.fc.weight.device.type == "cuda"  # the network stays where it is
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gives_the_same_kind_of_maps():
-    network = weights.untrained(18).network
-    expected = raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", TStage.T1)
-    network.to("cuda")
-    found = raw_maps(network, classify(network, PIXELS).feature_map, "gradcam", TStage.T1)
-    assert (type(found), found.dtype, found.shape) == (np.ndarray, expected.dtype, expected.shape)
-    assert np.abs(found - expected).max() < 0.05 * expected.max()  # autocast
-    assert network.fc.weight.device.type == "cuda"
-
-
 def test_an_unknown_method_names_the_known_ones():
     network = planted_network()
     with pytest.raises(InputError, match="gradcam, gradcam"):
-        raw_maps(network, classify(network, PIXELS).feature_map, "scorecam", TStage.T1)
+        raw_maps(Head.of(network), passed(network, PIXELS).feature_map, "scorecam", TStage.T1)
 
 
 # -- where the map lies ---------------------------------------------------------------------------------------------
@@ -176,8 +136,9 @@ ORIENTED = {
 def attention_of(ct, index, alignment="receptive_field", model=None):
     model = model or planted_model()
     slices = prepare(ct, by_index(ct, index), GTR)
-    seen = classify(model.network, slices.pixels)
-    return slices, attend(model.network, seen.feature_map, slices.grid, target=TStage.T3, alignment=alignment)
+    by = ready(model, "cpu", "torch")
+    seen = by.classify(slices.pixels)
+    return slices, attend(by.head, by.cells, seen.feature_map, slices.grid, target=TStage.T3, alignment=alignment)
 
 
 def centroid(heat, z):
@@ -243,13 +204,14 @@ def test_between_the_cells_the_map_is_linear_and_at_them_exact():
 
 def test_an_empty_map_is_flagged_and_stays_empty():
     ct, _ = planted(np.eye(3))
-    model = planted_model()
+    by = ready(planted_model(), "cpu", "torch")
     slices = prepare(ct, by_index(ct, 4), GTR)
-    seen = classify(model.network, slices.pixels)
-    attention = attend(model.network, seen.feature_map, slices.grid, target=TStage.T1)  # T1 has no weight at all
+    seen = by.classify(slices.pixels)
+    given = by.head, by.cells, seen.feature_map, slices.grid
+    attention = attend(*given, target=TStage.T1)  # T1 has no weight at all
     assert attention.empty == (True, True, True)
     assert not sitk.GetArrayViewFromImage(attention.on(slices.native)).any()
-    assert attend(model.network, seen.feature_map, slices.grid, target=TStage.T3).empty == (False, False, False)
+    assert attend(*given, target=TStage.T3).empty == (False, False, False)
 
 
 def test_a_map_goes_on_no_other_slices():
@@ -274,9 +236,10 @@ def test_an_unknown_alignment_is_refused_before_anything_is_computed(monkeypatch
 def test_the_cells_of_a_picture_that_is_not_square_have_their_own_rows_and_columns(alignment, first, step):
     """224 rows, 298 columns, 7 x 10 cells, as the released recipe makes of a 3:4 picture."""
     network = planted_network()
-    seen = classify(network, np.zeros((1, 3, 224, 298), dtype=np.float32))
+    seen = passed(network, np.zeros((1, 3, 224, 298), dtype=np.float32))
     grid = geometry.empty_grid((298, 224, 1), (0.7, 0.9, 5.0), (-100.0, -90.0, 40.0), np.eye(3).ravel())
-    attention = attend(network, seen.feature_map, grid, target=TStage.T3, alignment=alignment)
+    cells = receptive_centres(network)
+    attention = attend(Head.of(network), cells, seen.feature_map, grid, target=TStage.T3, alignment=alignment)
     assert attention.maps.shape == (1, 7, 10)
     for row, column in ((0, 0), (6, 9), (2, 7)):
         pixel = (first[1] + step[1] * column, first[0] + step[0] * row)

@@ -13,16 +13,27 @@ import SimpleITK as sitk
 from conftest import ct_like
 from results import box_on
 
-from GTRStagingLib import attention, batch, cli, cli_batch
-from GTRStagingLib.errors import Cancelled, InputError, StagingError
+from GTRStagingLib import (
+    attention,
+    backbone,
+    batch,
+    batch_cases,
+    batch_columns,
+    batch_local,
+    batch_records,
+    cli,
+    cli_batch,
+)
+from GTRStagingLib.errors import Cancelled, InputError, OutputError, StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
 def a_table(folder, rows, name="cases.csv"):
     """A case table beside ct.nrrd and roi.nrrd."""
-    ct = ct_like()
-    sitk.WriteImage(ct, folder / "ct.nrrd")
-    sitk.WriteImage(box_on(ct).mask, folder / "roi.nrrd")
+    if not (folder / "ct.nrrd").exists():
+        ct = ct_like()
+        sitk.WriteImage(ct, folder / "ct.nrrd")
+        sitk.WriteImage(box_on(ct).mask, folder / "roi.nrrd")
     path = folder / name
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -38,99 +49,221 @@ ROWS = [
 ]
 
 
-def results_of(out):
-    with (out / batch.RESULTS).open(newline="") as file:
+def rows_of(out):
+    with (out / batch.PREDICTIONS).open(newline="") as file:
         return {row["case_id"]: row for row in csv.DictReader(file)}
 
 
-def test_every_row_ends_as_done_or_failed(tmp_path, a_model):
-    cases = batch.read_cases(a_table(tmp_path, ROWS))
+def staged_here(table, out, model, *, resume=False, depends_on=None, stage_one=None, scores=None):
+    """A batch in this process."""
+    run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or batch.Scores())
+    work = batch.one_by_one(stage_one or batch_local.stage_from_files(model), run.scores)
+    return list(run.run(work, resume=resume))
+
+
+def test_every_row_ends_as_done_failed_or_skipped(tmp_path, a_model):
+    rows = [[*HEAD, "exclude"], *([*row, ""] for row in ROWS[1:]), ["not", "ct.nrrd", "", "", "", "metal"],
+            ["none", "", "", "", "", ""]]  # fmt: skip
     out = tmp_path / "out"
-    outcomes = list(batch.run(cases, out, batch.stage_from_files(a_model)))
-    assert [o.case_id for o in outcomes] == ["a", "lost", "b"]
-    assert [o.error is None for o in outcomes] == [True, False, True]
-    found = results_of(out)
-    assert [found[case]["status"] for case in ("a", "lost", "b")] == ["done", "failed", "done"]
-    assert "nowhere.nrrd" in found["lost"]["error"]
+    outcomes = staged_here(a_table(tmp_path, rows), out, a_model)
+    assert [(o.case_id, o.status) for o in outcomes] == [
+        ("a", "done"), ("lost", "failed"), ("b", "done"), ("not", "skipped"), ("none", "skipped")
+    ]  # fmt: skip
+    found = rows_of(out)
+    assert list(found) == ["a", "lost", "b", "not", "none"]
+    assert [row["status"] for row in found.values()] == [o.status for o in outcomes]
+    assert "nowhere.nrrd" in found["lost"]["reason"]
+    assert found["not"]["reason"] == "excluded: metal"
+    assert found["none"]["reason"] == "no image in the table"
     record = json.loads((out / "cases" / "a" / "result.json").read_text())
     assert found["a"]["stage"] == record["prediction"]["stage"]
     assert [float(found["a"][f"p_T{i}"]) for i in (1, 2, 3, 4)] == record["prediction"]["probabilities"]
+    assert found["a"]["votes"].split() == [one["stage"] for one in record["prediction"]["slices"]]
     assert float(found["a"]["dice"]) == record["agreement"]["dice"]
+    assert float(found["a"]["key_position_mm"]) == record["key_slice"]["position_mm"]
+    assert found["a"]["key_slice_by"] == "tumour area"
+    assert found["a"]["warnings"].split(" | ") == record["warnings"]
+    assert float(found["a"]["seconds"]) > 0
     assert record["case_id"] == "a"
     assert found["b"]["dice"] == ""
-    assert found["b"]["key_slice"] == "4"
+    assert (found["b"]["key_slice"], found["b"]["key_slice_by"]) == ("4", "hand")
     failed = json.loads((out / "cases" / "lost" / batch.FAILED).read_text())
     assert "Traceback" in failed["traceback"]
-    assert not (out / "cases" / "a" / batch.FAILED).exists()
+    assert "nowhere.nrrd" in failed["error"]
+    for case, record in (("a", "done"), ("lost", "failed"), ("not", "skipped")):
+        assert [p.name for p in (out / "cases" / case).iterdir() if p.name in batch_records.RECORDS.values()] == [
+            f"{record}.json"
+        ]
 
 
-def test_what_an_earlier_run_left_never_stands_for_this_one(tmp_path, a_model):
+def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_model):
+    import pandas
+
+    out = tmp_path / "out"
+    staged_here(a_table(tmp_path, ROWS), out, a_model)
+    texts = rows_of(out)
+    typed = pandas.read_parquet(out / batch_columns.PARQUET).set_index("case_id")
+    assert list(typed.index) == list(texts)
+    for case, row in texts.items():
+        for name, text in row.items():
+            if name == "case_id":
+                continue
+            value = typed.loc[case, name]
+            if text == "":
+                assert pandas.isna(value), name
+            else:
+                assert (float(text) if name in batch_columns.NUMBERS else text) == value, name
+
+
+def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model):
     table, out = a_table(tmp_path, [ROWS[0], ROWS[1]]), tmp_path / "out"
-    list(batch.run(batch.read_cases(table), out, batch.stage_from_files(a_model)))
+    staged_here(table, out, a_model)
+    before = (out / batch.PREDICTIONS).read_bytes()
+    with pytest.raises(InputError, match="--resume"):
+        staged_here(table, out, a_model)
+    assert (out / batch.PREDICTIONS).read_bytes() == before
     (tmp_path / "ct.nrrd").unlink()
-    before = []
+    seen = []
 
     def stage_one(case, folder):
-        before.append((sorted(p.name for p in folder.iterdir()), results_of(out)))
-        return batch.stage_from_files(a_model)(case, folder)
+        seen.append((sorted(p.name for p in folder.iterdir()), (out / batch.PREDICTIONS).exists()))
+        return batch_local.stage_from_files(a_model)(case, folder)
 
-    (outcome,) = batch.run(batch.read_cases(table), out, stage_one)
+    (outcome,) = staged_here(table, out, a_model, resume=True, stage_one=stage_one)
     assert outcome.error
-    assert before == [([], {})]
+    assert seen == [([], False)]
     assert [p.name for p in (out / "cases" / "a").iterdir()] == [batch.FAILED]
 
 
-def test_the_table_is_whole_after_every_case(tmp_path, a_model):
-    cases = batch.read_cases(a_table(tmp_path, ROWS))
-    counts = []
-    for _outcome in batch.run(cases, tmp_path / "out", batch.stage_from_files(a_model)):
-        counts.append(len(results_of(tmp_path / "out")))
-    assert counts == [1, 2, 3]
+class Counting:
+    """Stages, and says which cases it was asked for."""
+
+    def __init__(self, model):
+        self._stage_one, self.asked = batch_local.stage_from_files(model), []
+
+    def __call__(self, case, folder):
+        self.asked.append(case.case_id)
+        return self._stage_one(case, folder)
+
+
+def without_seconds(out):
+    return [{name: text for name, text in row.items() if name not in batch_columns.SECONDS}
+            for row in rows_of(out).values()]  # fmt: skip
+
+
+def test_what_is_done_stays_and_what_has_changed_is_done_again(tmp_path, a_model):
+    table, out = a_table(tmp_path, ROWS), tmp_path / "out"
+    counting = Counting(a_model)
+    staged_here(table, out, a_model, stage_one=counting)
+    first = without_seconds(out)
+
+    def again(**changes):
+        counting.asked.clear()
+        outcomes = staged_here(table, out, a_model, resume=True, stage_one=counting, **changes)
+        return counting.asked[:], [o.reused for o in outcomes]
+
+    assert again() == (["lost"], [True, False, True])  # what failed is tried again
+    assert without_seconds(out) == first
+    assert again(depends_on={"model": "another"})[0] == ["a", "lost", "b"]
+    assert again(depends_on={"model": "another"})[0] == ["lost"]
+    # A ROI drawn anew concerns the case that has one.
+    os.utime(tmp_path / "roi.nrrd", ns=(0, 0))
+    assert again(depends_on={"model": "another"})[0] == ["a", "lost"]
+    # Another CT of the same size and, on the face of it, the same age.
+    stat = (tmp_path / "ct.nrrd").stat()
+    sitk.WriteImage(ct_like(seed=1), tmp_path / "ct.nrrd")
+    os.utime(tmp_path / "ct.nrrd", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (tmp_path / "ct.nrrd").stat().st_size == stat.st_size
+    assert again(depends_on={"model": "another"})[0] == ["a", "lost", "b"]
+    # Another key slice in the table.
+    a_table(tmp_path, [*ROWS[:3], ["b", "ct.nrrd", "", "", "5"]])
+    assert "b" in again(depends_on={"model": "another"})[0]
+    assert rows_of(out)["b"]["key_slice"] == "5"
+
+
+def test_a_table_of_other_columns_changes_the_tables_not_the_cases(tmp_path, a_model):
+    out = tmp_path / "out"
+    staged_here(a_table(tmp_path, [[*HEAD, "stage"], [*ROWS[1], "T1"]]), out, a_model)
+    assert rows_of(out)["a"]["true_stage"] == "T1"
+    counting = Counting(a_model)
+    corrected = a_table(tmp_path, [[*HEAD, "stage"], [*ROWS[1], "T2"]], "corrected.csv")
+    staged_here(corrected, out, a_model, resume=True, stage_one=counting)
+    assert counting.asked == []
+    assert rows_of(out)["a"]["true_stage"] == "T2"
 
 
 def test_what_nobody_expected_costs_its_own_case_only(tmp_path):
     def stage_one(case, folder):
         raise ZeroDivisionError("by nothing")
 
-    cases = batch.read_cases(a_table(tmp_path, ROWS))
-    outcomes = list(batch.run(cases, tmp_path / "out", stage_one))
+    outcomes = staged_here(a_table(tmp_path, ROWS), tmp_path / "out", None, stage_one=stage_one)
     assert [o.error for o in outcomes] == ["ZeroDivisionError: by nothing"] * 3
 
 
+def test_memory_that_was_not_enough_is_said_as_such(tmp_path):
+    def stage_one(case, folder):
+        try:
+            raise RuntimeError("Failed to allocate memory for image.")
+        except RuntimeError as error:
+            raise InputError("ct.nrrd cannot be read") from error
+
+    outcomes = staged_here(a_table(tmp_path, ROWS), tmp_path / "out", None, stage_one=stage_one)
+    assert all("--memory-limit" in o.error for o in outcomes)
+
+
 def test_a_cancelled_batch_stops_and_keeps_what_is_done(tmp_path, a_model):
-    real = batch.stage_from_files(a_model)
+    real = batch_local.stage_from_files(a_model)
 
     def stage_one(case, folder):
         if case.case_id == "b":
             raise Cancelled
         return real(case, folder)
 
-    cases = batch.read_cases(a_table(tmp_path, ROWS))
     with pytest.raises(Cancelled):
-        list(batch.run(cases, tmp_path / "out", stage_one))
-    assert list(results_of(tmp_path / "out")) == ["a", "lost"]
+        staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model, stage_one=stage_one)
+    assert list(rows_of(tmp_path / "out")) == ["a", "lost"]
+
+
+def test_results_that_cannot_be_written_stop_the_batch_and_blame_no_case(tmp_path, a_model):
+    def stage_one(case, folder):
+        raise OutputError("the disk is full")
+
+    with pytest.raises(OutputError, match="the disk is full"):
+        staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model, stage_one=stage_one)
+    assert not list((tmp_path / "out").rglob(batch.FAILED))
+    assert rows_of(tmp_path / "out") == {}
 
 
 def test_a_case_that_failed_before_and_now_does_not_says_so(tmp_path, a_model):
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
-    list(batch.run(batch.read_cases(table), out, batch.stage_from_files(a_model)))
+    staged_here(table, out, a_model)
     sitk.WriteImage(ct_like(), tmp_path / "nowhere.nrrd")
-    list(batch.run(batch.read_cases(table), out, batch.stage_from_files(a_model)))
-    assert results_of(out)["lost"]["status"] == "done"
+    staged_here(table, out, a_model, resume=True)
+    assert rows_of(out)["lost"]["status"] == "done"
     assert not (out / "cases" / "lost" / batch.FAILED).exists()
+
+
+def test_only_the_sides_that_are_asked_for(tmp_path):
+    rows = [["case_id", "image", "split"], ["a", "ct.nrrd", "train"], ["b", "ct.nrrd", "test"], ["c", "ct.nrrd", ""]]
+    cases = batch.read_cases(a_table(tmp_path, rows), ["test"])
+    assert [case.skip for case in cases] == ["of side train", None, "of no side"]
+    with pytest.raises(InputError, match="no column split"):
+        batch.read_cases(a_table(tmp_path, ROWS), ["test"])
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
         ([["id", "image"], ["a", "x"]], "no column case_id among id, image"),
-        ([HEAD, ["a", "", "", "", ""]], "row 2: expected a case_id and an image"),
-        ([HEAD, ["a/b", "x", "", "", ""]], "row 2: expected a safe name"),
-        ([HEAD, ["a", "x", "", "", "first"]], "row 2: key_slice 'first'; expected a whole number"),
-        ([HEAD, ["a", "x", "", "", "-1"]], "row 2: key_slice '-1'"),
+        ([HEAD, ["", "x", "", "", ""]], "row 2, case_id is empty: expected an id"),
+        ([HEAD, ["a/b", "x", "", "", ""]], "row 2, case_id 'a/b': expected a safe name"),
+        ([HEAD, ["1.0", "x", "", "", ""]], "row 2, case_id '1.0': expected the id as it was given"),
+        ([HEAD, ["a", "x", "", "", "first"]], "row 2, key_slice 'first': expected a whole number"),
+        ([HEAD, ["a", "x", "", "", "-1"]], "row 2, key_slice '-1'"),
+        ([["case_id", "image", "Key-Slice"], ["a", "x", "3"]], "column 'Key-Slice': expected 'key_slice'"),
         (
             [HEAD, ["a", "x", "", "", ""], ["A", "y", "", "", ""]],
-            "row 3: case_id 'A'; expected an id of its own, row 2",
+            "row 3, case_id 'A': expected an id of its own, but for case; row 2",
         ),
     ],
 )
@@ -142,29 +275,51 @@ def test_a_faulty_table_is_refused_before_anything_is_staged(tmp_path, rows, sai
 
 def test_a_folder_that_cannot_be_made_ends_the_batch(tmp_path, a_model):
     (tmp_path / "out").write_text("a file stands here")
-    cases = batch.read_cases(a_table(tmp_path, ROWS))
     with pytest.raises(StagingError, match="expected a folder that can be written to"):
-        list(batch.run(cases, tmp_path / "out", batch.stage_from_files(a_model)))
+        staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model)
+
+
+def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
+    table, out = a_table(tmp_path, ROWS), tmp_path / "out"
+
+    def stage_one(case, folder):
+        with pytest.raises(InputError, match="Another batch is writing"):
+            staged_here(table, out, a_model, resume=True)
+        return batch_local.stage_from_files(a_model)(case, folder)
+
+    outcomes = staged_here(table, out, a_model, stage_one=stage_one)
+    assert [o.status for o in outcomes] == ["done", "failed", "done"]
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_the_command_says_what_became_of_each_case(tmp_path, capsys):
-    table = a_table(tmp_path, ROWS)
-    assert cli.main(["batch", str(table), "--out", str(tmp_path / "out"), "--progress", "json"]) == 1
+def test_the_command_says_how_it_goes_and_what_became_of_each_case(tmp_path, capsys):
+    table, out = a_table(tmp_path, ROWS), tmp_path / "out"
+    command = ["batch", str(table), "--out", str(out), "--workers", "1"]
+    assert cli.main([*command, "--progress", "json"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["done"], line["total"]) for line in lines] == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert [line.get("status") for line in lines] == [None, "done", "failed", "done"]
-    good = a_table(tmp_path, [ROWS[0], ROWS[1]], "good.csv")
-    assert cli.main(["batch", str(good), "--out", str(tmp_path / "good")]) == 0
-    out = capsys.readouterr().out
-    assert "1 cases: 1 done, 0 failed" in out
-    assert RESEARCH_USE_ONLY in out
+    assert {line["case_id"]: line["status"] for line in lines[1:]} == {"a": "done", "lost": "failed", "b": "done"}
+    assert lines[0]["seconds_left"] is None
+    assert lines[2]["seconds_left"] > 0
+    assert lines[3]["seconds_left"] == 0
+    assert (lines[3]["failed"], lines[3]["skipped"]) == (1, 0)
+    assert lines[3]["cases_per_minute"] > 0
+    assert cli.main(command) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert cli.main([*command, "--resume"]) == 1
+    said = capsys.readouterr()
+    assert "3 cases: 2 done, 1 failed, 0 skipped (2 of them by an earlier run)" in said.out
+    assert RESEARCH_USE_ONLY in said.out
+    assert said.err.startswith("lost: ")
+    assert said.err.count("\n") == 1  # no bar: this is no terminal
 
 
 def test_the_words_of_the_command_are_the_librarys():
     assert set(cli_batch.METHODS) == set(attention.METHODS)
+    assert cli_batch.BACKENDS == backbone.BACKENDS
+    assert cli_batch.SIDES == batch_cases.SIDES
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -172,15 +327,16 @@ def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
     rows = [ROWS[0], *([f"case{i}", "ct.nrrd", "", "", "4"] for i in range(300))]
     out = tmp_path / "out"
     command = [sys.executable, "-m", "GTRStagingLib", "batch", str(a_table(tmp_path, rows)), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not ((out / batch.RESULTS).exists() and results_of(out)) and time.monotonic() < deadline:
+    while not list(out.glob("cases/*/done.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _said, why = process.communicate(timeout=60)
+    said, why = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"interrupted" in why
-    found = results_of(out)
+    assert b"not reached" in said
+    found = rows_of(out)
     assert 1 <= len(found) < 300
     assert all(row["status"] == "done" for row in found.values())
     assert not list(out.rglob(".writing-*"))
@@ -193,18 +349,19 @@ def test_a_table_with_stages_ends_in_an_evaluation(tmp_path, capsys):
         ["a", "p1", "ct.nrrd", "roi.nrrd", "", "T1", "2.5", "diffuse", "x"],
         ["b", "p2", "ct.nrrd", "", "4", "T3", "", "mixed", "y"],
         ["lost", "p3", "nowhere.nrrd", "", "4", "T4", "3", "mixed", "z"],
+        ["left", "p4", "", "", "4", "T4", "3", "mixed", "z"],
     ]
     out = tmp_path / "out"
-    assert cli.main(["batch", str(a_table(tmp_path, rows)), "--out", str(out)]) == 1
+    assert cli.main(["batch", str(a_table(tmp_path, rows)), "--out", str(out), "--workers", "1"]) == 1
     assert "on 2 cases with a stage" in capsys.readouterr().out
-    found = results_of(out)
+    found = rows_of(out)
     assert (found["a"]["true_stage"], found["a"]["size_cm"], found["a"]["given_dice"]) == ("T1", "2.5", "x")
     assert found["lost"]["true_stage"] == "T4"
     agreement = json.loads((out / "cases/a/result.json").read_text())["agreement"]
     assert float(found["a"]["iou"]) == agreement["iou"]
     assert float(found["a"]["hd95_mm"]) == agreement["hd95_mm"]
     told = json.loads((out / "evaluation" / "metrics.json").read_text())
-    assert told["flow"] == {"read": 3, "used": 2, "excluded": {"failed": 1}}
+    assert told["flow"] == {"read": 4, "used": 2, "excluded": {"failed": 1, "skipped": 1}}
     assert (out / "evaluation" / "report.html").exists()
 
 
@@ -214,13 +371,18 @@ def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
     nomogram = Nomogram("n", "s", (-1.0, 1.0, 3.0), (size,))
     rows = [[*HEAD, "size_cm"], [*ROWS[1], "4"], [*ROWS[3], ""]]
-    cases = batch.read_cases(a_table(tmp_path, rows))
-    told = batch.scores_of(None, nomogram)
-    list(batch.run(cases, tmp_path / "out", batch.stage_from_files(a_model), told))
-    found = results_of(tmp_path / "out")
+    table, out, scores = a_table(tmp_path, rows), tmp_path / "out", batch.Scores(None, nomogram)
+    staged_here(table, out, a_model, scores=scores)
+    found = rows_of(out)
     expected = nomogram.read({"size_cm": 4})
     assert [float(found["a"][f"nomogram_T{k}"]) for k in (1, 2, 3, 4)] == list(expected.probabilities)
     assert found["a"]["nomogram_stage"] == str(expected.stage)
     assert found["a"]["stage"] in ("T1", "T2", "T3", "T4")
     assert "no value for size_cm" in found["b"]["nomogram_note"]
     assert found["b"]["nomogram_T1"] == ""
+    # The value of a term is part of the case, for a nomogram alone.
+    counting = Counting(a_model)
+    later = a_table(tmp_path, [rows[0], rows[1], [*ROWS[3], "3"]], "later.csv")
+    staged_here(later, out, a_model, scores=scores, resume=True, stage_one=counting)
+    assert counting.asked == ["b"]
+    assert rows_of(out)["b"]["nomogram_note"] == ""

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from passes import passed
 from PIL import Image
 
 from GTRStagingLib import checkpoints, shelf, weights
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.files import sha256_of
-from GTRStagingLib.images import Scan
+from GTRStagingLib.images import Held, Scan
 from GTRStagingLib.keyslice import by_index
-from GTRStagingLib.network import classify
 from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.staging import stage_case
 
@@ -97,7 +97,7 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
             expected = network(usual(Image.open(picture).convert("RGB"))[None]).numpy()
         scan = images.read_scan(picture)
         slices = prepare(scan.image, keyslice.by_index(scan.image, 0), RELEASED, intensity=scan.intensity)
-        found = classify(model.network, slices.pixels).logits
+        found = passed(model.network, slices.pixels).logits
         assert np.abs(expected).max() > 1e-2
         assert np.abs(found - expected).max() <= 1e-4
 
@@ -132,15 +132,15 @@ def test_other_precisions_are_imported_as_float32_and_run(tmp_path, dtype):
     kinds = {tensor.dtype for key, tensor in loaded.state_dict().items() if not key.endswith("num_batches_tracked")}
     assert kinds == {torch.float32}
     pixels = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    expected = classify(weights.network_with(network.state_dict(), 18, "none"), pixels).logits
+    expected = passed(weights.network_with(network.state_dict(), 18, "none"), pixels).logits
     assert np.abs(expected).max() > 0.05
-    np.testing.assert_allclose(classify(loaded, pixels).logits, expected, rtol=0, atol=0.005)
+    np.testing.assert_allclose(passed(loaded, pixels).logits, expected, rtol=0, atol=0.005)
 
 
 def test_a_half_checkpoint_stages(tmp_path, a_ct):
     torch.save(a_resnet().half().state_dict(), tmp_path / "m.pth")
     checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="half")
-    scan = Scan(image=a_ct, intensity="HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
+    scan = Scan(voxels=Held(a_ct), intensity="HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
     result = stage_case(scan, model=weights.load("half"), key_slice=by_index(a_ct, 4))
     assert len(result.prediction.slices) == 3
 

@@ -27,9 +27,10 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from GTRStagingLib.dicom import list_series, read_slices
+from GTRStagingLib import geometry
+from GTRStagingLib.dicom_headers import list_series
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.images import read_scan
+from GTRStagingLib.images import Scan, read_scan
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 CORONAL = (1, 0, 0, 0, 0, -1)
@@ -169,9 +170,47 @@ def test_transfer_syntaxes(tmp_path: Path, syntax: str) -> None:
     assert (voxels(read_scan(write(tmp_path, slices)).image) == EXPECTED_HU).all()
 
 
-def test_slices_can_be_decoded_alone(tmp_path: Path) -> None:
-    folder = write(tmp_path, a_series())
-    assert (read_slices([folder / "IM4.dcm", folder / "IM1.dcm"]) == EXPECTED_HU[[4, 1]]).all()
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, FEET_FIRST_PRONE, OBLIQUE])
+@pytest.mark.parametrize("multi_frame", [False, True])
+def test_slices_alone_are_those_of_the_whole_volume(
+    tmp_path: Path, orientation: tuple[float, ...], multi_frame: bool
+) -> None:
+    slices = a_series(orientation=orientation)
+    scan = read_scan(write(tmp_path, [enhanced(slices)] if multi_frame else slices))
+    whole = geometry.axial_lps(scan.image)
+    assert geometry.grid_of(scan.image) == scan.grid
+    for first, last, step in ((0, 0, 1), (2, 4, 1), (1, 5, 2), (0, 5, 5), (5, 5, 1)):
+        cut, expected = scan.slices(first, last, step), whole[:, :, first : last + 1 : step]
+        assert geometry.same_grid(cut, expected, tolerance=1e-9)
+        assert cut.GetPixelID() == expected.GetPixelID()
+        assert (voxels(cut) == voxels(expected)).all()
+    with pytest.raises(GeometryError, match=r"Axial slices 4 to \d+; the image has 0"):
+        scan.slices(4, geometry.axial_size(scan.grid)[2])
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, FEET_FIRST_PRONE])
+def test_a_slice_that_is_not_needed_is_not_looked_at(tmp_path: Path, orientation: tuple[float, ...]) -> None:
+    whole = geometry.axial_lps(read_scan(write(tmp_path / "whole", a_series(orientation=orientation))).image)
+    folder = write(tmp_path / "damaged", a_series(orientation=orientation))
+    damaged = folder / ("IM1.dcm" if orientation == AXIAL else "IM4.dcm")  # the second from the feet
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    scan = read_scan(folder)
+    assert (voxels(scan.slices(2, 5)) == voxels(whole)[2:]).all()
+    assert (voxels(scan.slices(0, 2, 2)) == voxels(whole)[[0, 2]]).all()
+    for needed in (lambda: scan.slices(0, 1), lambda: scan.slices(1, 5, 4), lambda: scan.image):
+        with pytest.raises(InputError, match=rf"{damaged.name}: its pixels cannot be decoded"):
+            needed()
+
+
+def test_slices_are_of_the_type_that_they_need_and_of_the_volumes_values(tmp_path: Path) -> None:
+    slices = a_series()
+    slices[4].RescaleSlope = 0.5
+    scan = read_scan(write(tmp_path, slices))
+    assert scan.image.GetPixelID() == sitk.sitkFloat32
+    for first, last, kind in ((0, 3, sitk.sitkInt16), (3, 5, sitk.sitkFloat32), (5, 5, sitk.sitkInt16)):
+        cut = scan.slices(first, last)
+        assert cut.GetPixelID() == kind
+        assert (voxels(cut) == voxels(scan.image)[first : last + 1]).all()
 
 
 def test_a_missing_slice_is_named_with_its_place(tmp_path: Path) -> None:
@@ -361,7 +400,7 @@ def test_truncated_pixels_name_the_file(tmp_path: Path, syntax: str | None) -> N
     whole = (folder / "IM1.dcm").read_bytes()
     (folder / "IM1.dcm").write_bytes(whole[:-100])
     with pytest.raises(InputError, match=r"IM1\.dcm: its pixels cannot be decoded"):
-        read_scan(folder)
+        _ = read_scan(folder).image
 
 
 @pytest.mark.parametrize("length", [0, 100, 400])
@@ -543,8 +582,26 @@ def test_the_digest_is_of_the_content_not_of_the_names(tmp_path: Path) -> None:
     first = read_scan(write(tmp_path / "a", slices)).digest
     assert read_scan(write(tmp_path / "b", slices, name="z{}")).digest == first
     assert read_scan(write(tmp_path / "c", slices[::-1])).digest == first
-    slices[3].PixelData = slices[4].PixelData
+    slices[3].add_new("ImageComments", "LT", "re-exported")
     assert read_scan(write(tmp_path / "d", slices)).digest != first
+    del slices[3].ImageComments
+    slices[3].SOPInstanceUID = generate_uid()
+    assert read_scan(write(tmp_path / "e", slices)).digest != first
+
+
+def test_the_digest_of_what_was_used_is_of_its_voxels_too(tmp_path: Path) -> None:
+    slices = a_series()
+    scan = read_scan(write(tmp_path / "a", slices))
+    slices[3].PixelData = slices[4].PixelData
+    other = read_scan(write(tmp_path / "b", slices))
+    assert other.digest == scan.digest  # a file of that size and these headers, without a look at its pixels
+
+    def used(of: Scan, first: int, offsets: tuple[int, ...] = (-1, 0, 1)) -> str:
+        return of.digest_with(of.slices(first, first + 2), offsets)
+
+    assert used(other, 0) == used(scan, 0)
+    assert used(other, 1) != used(scan, 1)
+    assert len({used(scan, 0), used(scan, 1), used(scan, 0, (0, 1, 2)), scan.digest}) == 4
 
 
 def test_identifiers_stay_among_the_identifiers(tmp_path: Path) -> None:
@@ -636,8 +693,11 @@ def test_multi_frame_that_lacks_what_it_should_share(tmp_path: Path, shared_grou
 def test_truncated_multi_frame(tmp_path: Path) -> None:
     one = save(tmp_path / "one.dcm", enhanced(a_series()))
     one.write_bytes(one.read_bytes()[:-300])
-    with pytest.raises(InputError, match=r"one\.dcm: its pixels cannot be decoded"):
-        read_scan(one)
+    scan = read_scan(one)
+    assert (voxels(scan.slices(1, 5)) == EXPECTED_HU[1:]).all()  # the file begins with the topmost
+    for needed in (lambda: scan.slices(0, 0), lambda: scan.image):
+        with pytest.raises(InputError, match=r"one\.dcm: its pixels cannot be decoded"):
+            needed()
 
 
 def test_multi_frame_without_positions_has_no_geometry(tmp_path: Path) -> None:

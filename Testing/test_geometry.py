@@ -7,7 +7,7 @@ from conftest import ct_like, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from GTRStagingLib import geometry
+from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import GeometryError
 
 ORDERS = list(permutations(range(3)))
@@ -65,6 +65,37 @@ def test_axial_axes_run_as_close_to_lps_as_any_order_of_them_can(image):
     assert np.trace(direction) == pytest.approx(best)
 
 
+@settings(max_examples=150, deadline=None)
+@given(scans(), st.data())
+def test_a_grid_says_what_its_image_says(image, data):
+    grid = geometry.grid_of(image)
+    for asked in ("GetDimension", "GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(grid, asked)() == getattr(image, asked)()
+    index = data.draw(st.tuples(*[st.floats(-20, 20)] * 3))
+    point = image.TransformContinuousIndexToPhysicalPoint(index)
+    assert grid.TransformContinuousIndexToPhysicalPoint(index) == pytest.approx(point, abs=1e-9)
+    assert grid.TransformPhysicalPointToContinuousIndex(point) == pytest.approx(index, abs=1e-9)
+    for f in (geometry.axial_order, geometry.axial_size, geometry.tilt_degrees, geometry.describe):
+        assert f(grid) == f(image)
+    for k in range(geometry.axial_size(image)[2]):
+        assert geometry.slice_centre(grid, k) == pytest.approx(geometry.slice_centre(image, k), abs=1e-9)
+    assert geometry.same_grid(grid, image, tolerance=1e-9)
+    low = [data.draw(st.integers(0, n - 1)) for n in image.GetSize()]
+    window = tuple(
+        slice(a, data.draw(st.integers(a + 1, n)), data.draw(st.integers(1, 3)))
+        for a, n in zip(low, image.GetSize(), strict=True)
+    )
+    assert grid[window].GetSize() == image[window].GetSize()
+    assert geometry.same_grid(grid[window], image[window], tolerance=1e-9)
+    array = sitk.GetArrayFromImage(image)
+    assert_same_places(grid.image(array), image)
+
+
+def test_no_empty_block(a_ct):
+    with pytest.raises(GeometryError, match="at least one voxel"):
+        geometry.grid_of(a_ct)[slice(None), slice(5, 5), slice(None)]
+
+
 @settings(max_examples=100, deadline=None)
 @given(scans(), st.data())
 def test_slices_cut_before_reordering_are_those_cut_after(image, data):
@@ -73,7 +104,7 @@ def test_slices_cut_before_reordering_are_those_cut_after(image, data):
     assert geometry.axial_size(image) == axial.GetSize()
     first = data.draw(st.integers(0, n - 1))
     last = data.draw(st.integers(first, n - 1))
-    step = max(1, last - first)
+    step = data.draw(st.integers(1, 4))
     cut = geometry.axial_slices(image, first, last, step)
     expected = axial[:, :, first : last + 1 : step]
     assert geometry.same_grid(cut, expected, tolerance=1e-6)
@@ -97,6 +128,17 @@ def test_a_mask_in_any_order_and_any_crop_lands_on_its_own_voxels(image, data):
     placed = geometry.onto_grid(shuffled, image)
     assert geometry.same_grid(placed, image, tolerance=1e-6)
     assert (sitk.GetArrayViewFromImage(placed) == sitk.GetArrayViewFromImage(mask)).all()
+    assert geometry.on_lattice(geometry.grid_of(shuffled), image)
+    # As a block, it is as large as it must be, and says of each slice what the whole says.
+    block = geometry.onto_block(shuffled, geometry.grid_of(image))
+    assert sitk.GetArrayViewFromImage(block).sum() == sitk.GetArrayViewFromImage(mask).sum()
+    assert all(a <= b + 2 for a, b in zip(block.GetSize(), cropped.GetSize(), strict=True))
+    assert keyslice.areas_mm2(geometry.grid_of(image), block) == pytest.approx(keyslice.areas_mm2(image, mask))
+    n = geometry.axial_size(image)[2]
+    first = data.draw(st.integers(0, n - 1))
+    slices = geometry.axial_slices(image, first, data.draw(st.integers(first, n - 1)))
+    expected = np.isin(sitk.GetArrayViewFromImage(slices), array[array % 3 == 0])
+    assert (sitk.GetArrayViewFromImage(geometry.embedded(block, slices)) == expected).all()
 
 
 @pytest.mark.parametrize("axis", [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
@@ -176,6 +218,41 @@ def test_an_roi_between_the_voxels_is_refused_unless_resampling_is_asked_for(a_c
         geometry.onto_grid(mask, a_ct)
     placed = geometry.onto_grid(mask, a_ct, resample=True)
     assert sitk.GetArrayViewFromImage(placed).sum() == 3 * 10 * 15
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(*[st.floats(-1, 1)] * 3), st.tuples(*[st.floats(0.4, 2.5)] * 3), st.floats(-20, 20))
+def test_as_a_block_an_roi_of_another_lattice_is_what_the_nearest_voxels_are(shift, scale, degrees):
+    ct = ct_like()
+    mask = sitk.Image(ct.GetSize(), sitk.sitkUInt8)
+    mask.SetSpacing([s * v for s, v in zip(scale, ct.GetSpacing(), strict=True)])
+    mask.SetDirection(rotation((1, 2, 3), degrees).ravel().tolist())
+    middle = ct.TransformContinuousIndexToPhysicalPoint(
+        [(n - 1) / 2 + s for n, s in zip(ct.GetSize(), shift, strict=True)]
+    )
+    centre = [n // 2 for n in ct.GetSize()]
+    mask.SetOrigin((np.array(middle) - mask.TransformIndexToPhysicalPoint(centre)).tolist())
+    (x, y, z) = centre
+    mask[x - 4 : x + 5, y - 3 : y + 2, z - 1 : z + 2] = 1
+    expected = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    found = geometry.onto_grid(mask, ct, resample=True)
+    assert (sitk.GetArrayViewFromImage(found) == sitk.GetArrayViewFromImage(expected)).all()
+
+
+def test_a_block_of_another_grid_is_none(a_ct):
+    block = a_block(a_ct)[15:30, 10:20, 3:6]
+    assert geometry.slices_of_block(block, a_ct, "A and B") == range(3, 6)
+    down = [sitk.Flip(image, (False, False, True)) for image in (block, a_ct)]
+    assert geometry.slices_of_block(*down, "A and B") == range(3, 6)
+    for other in (
+        down[1],
+        a_ct[:, :, 4:],
+        a_ct[:, 11:, :],
+        ct_like(spacing=(0.9, 1.1, 4.1)),
+        ct_like(origin=(-20.5, 30, -400)),
+    ):
+        with pytest.raises(GeometryError, match="A and B lie on two grids"):
+            geometry.slices_of_block(block, other, "A and B")
 
 
 @pytest.mark.parametrize("resample", [False, True])

@@ -16,9 +16,10 @@ from conftest import shared
 from PIL import Image
 from test_dicom import voxels
 
-from GTRStagingLib import images
+from GTRStagingLib import geometry, images
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.images import read_scan
+from GTRStagingLib.rois import read_roi
 
 VOLUMES = ("scan.nii", "scan.nii.gz", "scan.nrrd", "scan.nhdr", "scan.mha", "scan.mhd")
 HU = (np.arange(4 * 5 * 6).reshape(4, 5, 6) * 3 - 100).astype(np.int16)
@@ -50,6 +51,38 @@ def test_volumes_keep_their_axes_and_geometry(tmp_path: Path, name: str) -> None
     assert (
         scan.format == {"nii": "NIfTI", "nrr": "NRRD", "nhd": "NRRD", "mha": "MetaImage", "mhd": "MetaImage"}[name[5:8]]
     )
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_slices_are_those_of_the_whole_volume(tmp_path: Path, name: str) -> None:
+    path = save(tmp_path / name, a_volume(HU.astype(np.int32)))
+    for scan in (read_scan(path), images.scan_of(a_volume(HU.astype(np.int32)), "the volume")):
+        whole = geometry.axial_lps(scan.image)
+        assert scan.grid == geometry.grid_of(scan.image)
+        n = whole.GetSize()[2]
+        for first, last, step in ((0, 0, 1), (1, 3, 2), (0, n - 1, 1), (0, n - 1, n - 1)):
+            cut, expected = scan.slices(first, last, step), whole[:, :, first : last + 1 : step]
+            assert geometry.same_grid(cut, expected, tolerance=1e-6)
+            assert cut.GetPixelID() == expected.GetPixelID() == sitk.sitkInt16
+            assert (voxels(cut) == voxels(expected)).all()
+
+
+def test_what_is_asked_of_the_whole_holds_for_its_slices(tmp_path: Path) -> None:
+    values = HU.astype(np.int32)
+    values[0, 0, 0] = 40_000
+    scan = read_scan(save(tmp_path / "scan.nrrd", sitk.GetImageFromArray(values)))
+    assert scan.slices(2, 3).GetPixelID() == sitk.sitkFloat32  # one type for the whole scan
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices as POSIX has them")
+@pytest.mark.parametrize("name", ["scan.nii", "scan.png", "scan"])
+def test_what_may_never_end_is_refused_before_it_is_opened(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"link-{name}").symlink_to("/dev/zero")
+    for path in (tmp_path / name, tmp_path / f"link-{name}", Path("/dev/zero")):
+        for read in (read_scan, read_roi):
+            with pytest.raises(InputError, match="is a pipe, a device or a socket; expected a file or a folder"):
+                read(path)
 
 
 def test_dust_in_a_headers_cosines_does_no_harm(tmp_path: Path) -> None:
@@ -107,7 +140,7 @@ def test_free_text_of_a_header_does_not_travel(tmp_path: Path) -> None:
     image = a_volume()
     image.SetMetaData("patient", "Doe^Jane")
     scan = read_scan(save(tmp_path / "scan.nrrd", image))
-    assert scan.image.GetMetaDataKeys() == ()
+    assert scan.image.GetMetaDataKeys() == scan.slices(0, 1).GetMetaDataKeys() == ()
     assert str(tmp_path) not in repr(scan)
     assert scan.identifiers == {"InputPath": str(tmp_path / "scan.nrrd")}
 
@@ -406,6 +439,18 @@ def test_a_volume_in_memory_is_a_scan_by_its_voxels_and_their_place(a_ct):
     moved.SetOrigin([o + 1 for o in a_ct.GetOrigin()])
     assert images.scan_of(again, "another name").digest == held.digest
     assert images.scan_of(moved, "the volume").digest != held.digest
+
+
+def test_of_a_volume_in_memory_nothing_is_copied_that_need_not_be(a_ct):
+    def address(image):
+        return sitk.GetArrayViewFromImage(image).__array_interface__["data"][0]
+
+    assert address(images.scan_of(a_ct, "the volume").image) == address(a_ct)
+    double = images.scan_of(sitk.Cast(a_ct, sitk.sitkFloat64), "the volume")
+    assert double.digest == images.scan_of(a_ct, "the volume").digest  # of what they are as float32
+    assert double.slices(2, 3).GetPixelID() == sitk.sitkFloat32
+    a_ct.SetMetaData("patient", "Doe^Jane")
+    assert images.scan_of(a_ct, "the volume").image.GetMetaDataKeys() == ()
 
 
 def test_a_volume_in_memory_that_is_no_ct_is_refused_by_its_name(a_ct):

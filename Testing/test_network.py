@@ -2,16 +2,15 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import planted_network
+from passes import passed
 from torch import nn
 
 from GTRStagingLib import weights
-from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.network import (
     BLOCKS,
     CellGrid,
     GTRNet,
-    classify,
     crop_corner,
     half_pixel_centres,
     receptive_centres,
@@ -35,7 +34,7 @@ def test_untouched_fusion_is_the_plain_resnet(depth, fusion):
     network = weights.untrained(depth, fusion).network
     with torch.no_grad():
         expected = plain_twin(network)(torch.from_numpy(PIXELS)).numpy()
-    found = classify(network, PIXELS)
+    found = passed(network, PIXELS)
     assert np.abs(expected).max() > 1e-2
     np.testing.assert_allclose(found.logits, expected, atol=1e-5)
     assert found.features.shape == (3, network.features)
@@ -51,7 +50,7 @@ def test_a_touched_fusion_is_not(fusion):
         else:
             network.detail[0].weight[:, 64:] = 0.1
         expected = plain_twin(network)(torch.from_numpy(PIXELS)).numpy()
-    assert np.abs(classify(network, PIXELS).logits - expected).max() > 1e-3
+    assert np.abs(passed(network, PIXELS).logits - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (5, -9), (14, -14), (40, -40)])
@@ -94,7 +93,7 @@ def test_the_detail_is_the_central_quarter_at_twice_the_resolution():
 @pytest.mark.parametrize("fusion", ["none", "add", "concat"])
 def test_pictures_that_are_not_square_pass(fusion):
     network = weights.untrained(18, fusion).network
-    assert classify(network, np.zeros((1, 3, 224, 298), dtype=np.float32)).logits.shape == (1, 4)
+    assert passed(network, np.zeros((1, 3, 224, 298), dtype=np.float32)).logits.shape == (1, 4)
 
 
 @pytest.mark.parametrize("depth", [10, 18, 50, 152])
@@ -138,94 +137,7 @@ def test_the_gradient_of_a_cell_is_centred_where_the_formula_says():
     np.testing.assert_allclose(centroid, expected, atol=2.0)  # 15.5 would be the usual mistake
 
 
-def test_no_pass_leaves_a_gradient_or_a_graph():
-    network = planted_network().requires_grad_(True)
-    seen = classify(network, PIXELS[:1])
-    assert not seen.feature_map.requires_grad
-    assert not seen.feature_map.is_inference()
-    assert all(parameter.grad is None for parameter in network.parameters())
-
-
 @pytest.mark.parametrize("arguments", [(34, "add"), (152, "mean")])
 def test_what_is_not_on_offer_is_refused(arguments):
     with pytest.raises(WeightsError, match="18, 50, 152"):
         GTRNet(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("kind", "error"),
-    [
-        ("cuda", torch.OutOfMemoryError("CUDA out of memory")),
-        ("mps", RuntimeError("MPS backend out of memory (MPS allocated: 8.98 GB, max allowed: 9.07 GB)")),
-        ("cuda", RuntimeError("CUDA error: out of memory")),
-    ],
-)
-def test_a_gpu_without_memory_hands_over_to_the_cpu_and_says_so(kind, error):
-    from GTRStagingLib.device import classify_on
-
-    class TooSmall(GTRNet):
-        """Stands for a network on a GPU whose memory is full."""
-
-        on = "cpu"
-
-        def to(self, device):
-            self.on = torch.device(device).type
-            return self
-
-        def feature_map(self, x, crop_shift=(0, 0)):
-            if self.on != "cpu":
-                raise error
-            return super().feature_map(x, crop_shift)
-
-    network = TooSmall(18, "none").eval()
-    seen, device, warning = classify_on(network, PIXELS[:1], torch.device(kind))
-    assert device.type == "cpu"
-    assert f"memory of {kind} was not enough" in warning
-    np.testing.assert_array_equal(seen.logits, classify(network, PIXELS[:1]).logits)
-
-
-def test_another_failure_of_a_gpu_is_not_taken_for_a_lack_of_memory():
-    from GTRStagingLib.device import classify_on
-
-    class Broken(GTRNet):
-        def to(self, device):
-            raise RuntimeError("CUDA error: device-side assert triggered")
-
-    with pytest.raises(RuntimeError, match="device-side assert"):
-        classify_on(Broken(18, "none"), PIXELS[:1], torch.device("cuda"))
-
-
-def test_a_cpu_without_memory_is_an_error():
-    from GTRStagingLib.device import classify_on
-
-    class TooSmall(GTRNet):
-        def feature_map(self, x, crop_shift=(0, 0)):
-            raise torch.OutOfMemoryError("out of memory")
-
-    with pytest.raises(torch.OutOfMemoryError):
-        classify_on(TooSmall(18, "none"), PIXELS[:1], torch.device("cpu"))
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "chosen"),
-    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-)
-def test_auto_is_the_first_of_cuda_mps_and_cpu(monkeypatch, cuda, mps, chosen):
-    from GTRStagingLib.device import choose
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose("auto") == choose() == torch.device(chosen)
-
-
-def test_devices_are_chosen_by_what_is_there():
-    from GTRStagingLib.device import choose, describe
-
-    assert describe(choose("cpu")) == "cpu"
-    with pytest.raises(InputError, match="expected auto, cpu"):
-        choose("tpu")
-    with pytest.raises(InputError, match="expected auto, cpu"):
-        choose("meta")
-    with pytest.raises(InputError, match="not on this machine"):
-        choose("cuda:97")

@@ -7,12 +7,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import a_spot, ct_like, planted_model, rotation
+from passes import passed
 from PIL import Image
 
-from GTRStagingLib import geometry, keyslice, weights
+from GTRStagingLib import geometry, keyslice, phantom_files, weights
+from GTRStagingLib.backbone import TorchBackbone
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
-from GTRStagingLib.images import Scan, read_scan
-from GTRStagingLib.network import classify
+from GTRStagingLib.images import Held, Scan, read_scan
 from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.rois import Roi, read_roi
@@ -22,8 +23,8 @@ from GTRStagingLib.weights import Model
 
 
 def scan_of(image, **changes):
-    return Scan(**{"image": image, "intensity": "HU", "spacing_known": True, "digest": "ab" * 32, "format": "NIfTI",
-                   **changes})  # fmt: skip
+    return Scan(**{"voxels": Held(image), "intensity": "HU", "spacing_known": True, "digest": "ab" * 32,
+                   "format": "NIfTI", **changes})  # fmt: skip
 
 
 def roi_of(ct, slices, rows=slice(10, 20), columns=slice(15, 30)):
@@ -153,7 +154,7 @@ def test_two_runs_give_the_same_bits(a_ct, a_model):
 
 def test_the_features_are_the_penultimate_ones_of_the_same_pass(a_ct, a_model):
     result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4))
-    seen = classify(a_model.network, result.slices.pixels)
+    seen = passed(a_model.network, result.slices.pixels)
     with torch.no_grad():
         again = a_model.network.fc(torch.from_numpy(result.features)).numpy()
     np.testing.assert_allclose(again, seen.logits, atol=1e-5)
@@ -303,18 +304,60 @@ def test_an_untrained_model_is_named_first(a_ct, a_model):
     assert "UNTRAINED" in result.warnings[0]
 
 
-def test_a_gpu_that_was_too_small_is_named_in_the_result(a_ct, a_model, monkeypatch):
-    from GTRStagingLib import device
+def test_what_is_ready_already_is_used_as_it_is_and_its_warning_is_named(a_ct, a_model):
+    """As after a pass for which a GPU was too small."""
 
-    def too_small(network, pixels, wanted, crop_shift):
-        seen, _, _ = run(network, pixels, torch.device("cpu"), crop_shift)
-        return seen, torch.device("cpu"), "The memory of cuda was not enough: the network ran on the CPU instead."
+    class Handed(TorchBackbone):
+        def classify(self, pixels, crop_shift=(0, 0)):
+            return replace(super().classify(pixels, crop_shift), warning="The memory of cuda was not enough.")
 
-    run = device.classify_on
-    monkeypatch.setattr(device, "classify_on", too_small)
-    result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4))
-    assert any("memory of cuda" in text for text in result.warnings)
+    by = Handed(a_model, torch.device("cpu"))
+    result = stage_case(scan_of(a_ct), model=by, key_slice=keyslice.by_index(a_ct, 4), device="cuda:97")
+    assert "The memory of cuda was not enough." in result.warnings
     assert result.provenance.device == "cpu"
+    assert result.model == a_model.card
+
+
+@pytest.mark.parametrize(("backend", "name"), [("torch", "PyTorch"), ("onnx", "ONNX Runtime")])
+def test_the_record_says_what_ran_the_network(a_ct, a_model, backend, name):
+    if backend == "onnx":
+        pytest.importorskip("onnxruntime")
+    result = stage_case(
+        scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4), device="cpu", backend=backend
+    )
+    assert result.provenance.backend.startswith(name)
+    assert ("onnxruntime" in result.provenance.versions) == (backend == "onnx")
+
+
+def test_of_a_series_only_the_slices_that_vote_are_decoded(tmp_path, a_phantom, a_model):
+    phantom_files.write_dicom(a_phantom, tmp_path / "p")
+    tumour = read_roi(tmp_path / "p" / "tumour_seg.dcm")
+    scan = read_scan(tmp_path / "p" / "ct")
+    whole = stage_case(scan, model=a_model, tumour=tumour)
+    voting = {f"{whole.key_slice.index + offset + 1:04d}.dcm" for offset in whole.slices.offsets}
+    for path in (tmp_path / "p" / "ct").iterdir():
+        if path.name not in voting:
+            path.write_bytes(path.read_bytes()[:-1000])
+    damaged = read_scan(tmp_path / "p" / "ct")
+    again = stage_case(damaged, model=a_model, tumour=tumour)
+    assert again.key_slice == whole.key_slice
+    assert again.prediction == whole.prediction
+    assert again.agreement == whole.agreement
+    assert (sitk.GetArrayViewFromImage(again.roi) == sitk.GetArrayViewFromImage(whole.roi)).all()
+    assert geometry.same_grid(again.attention_volume, whole.attention_volume)
+    with pytest.raises(InputError, match="cannot be decoded"):
+        _ = damaged.image
+
+
+def test_backends_agree_on_a_case(a_ct, a_model):
+    pytest.importorskip("onnxruntime")
+    one, other = (
+        stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4), device="cpu", backend=backend)
+        for backend in ("torch", "onnx")
+    )
+    assert one.prediction.stage == other.prediction.stage
+    np.testing.assert_allclose(one.prediction.probabilities, other.prediction.probabilities, atol=1e-5)
+    np.testing.assert_allclose(one.attention.maps, other.attention.maps, atol=1e-5)
 
 
 def test_an_empty_map_is_said_to_be_empty():
@@ -338,5 +381,5 @@ def test_the_provenance_is_enough_to_make_it_again(a_ct, a_model):
     result = stage_case(scan_of(a_ct), model=a_model, key_slice=keyslice.by_index(a_ct, 4), device="cpu")
     assert result.provenance.weights_sha256 == a_model.card.sha256
     assert result.provenance.device == "cpu"
-    assert result.provenance.input_digest == "ab" * 32
+    assert result.provenance.input_digest == result.scan.digest_with(result.slices.native, (-1, 0, 1)) != "ab" * 32
     assert {"torch", "gtrstaging", "grad-cam", "SimpleITK", "pydicom", "highdicom"} <= set(result.provenance.versions)

@@ -7,10 +7,11 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from test_dicom import a_series, write
 from trainings import SMALL, a_cohort
 
 from GTRStagingLib import keyslice, slicecache
-from GTRStagingLib.cohort import Cohort
+from GTRStagingLib.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.images import read_scan
 from GTRStagingLib.preprocess import prepare
@@ -84,6 +85,22 @@ def test_what_changed_is_read_anew(tmp_path, monkeypatch):
     elsewhere = replace(cohort.cases[0], key_slice=1)
     assert cached([elsewhere], SMALL, folder)[0].key != first[0].key
     assert cached([replace(cohort.cases[0], key_slice=3)], SMALL, folder)[0].offsets == (-1, 0)  # the uppermost slice
+
+
+def test_other_voxels_under_the_same_headers_are_other_slices(tmp_path):
+    for name, change in (("a", 0), ("b", 1)):
+        slices = a_series(3)
+        for k, d in enumerate(slices):
+            d.StudyInstanceUID, d.SeriesInstanceUID, d.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
+            d.SOPInstanceUID = f"1.2.6.{k}"
+            d.PixelSpacing = [3, 3]
+            d.PixelData = (np.frombuffer(d.PixelData, np.int16) + np.int16(1024 - 200 + change)).tobytes()
+        write(tmp_path / name, slices)
+    cases = [Case(case_id=n, patient_id=n, image=tmp_path / n, key_slice=1) for n in "ab"]
+    assert read_scan(tmp_path / "a").digest == read_scan(tmp_path / "b").digest
+    first, second = cached(cases, SMALL, tmp_path / "cache")
+    assert first.key != second.key
+    assert (first.slices() != second.slices()).any()
 
 
 def test_a_damaged_file_is_made_again(tmp_path):

@@ -33,10 +33,11 @@ from shortcuts import features as shortcut_features
 from GTRStagingLib import keyslice, roc, weights
 from GTRStagingLib.agreement import chance_dice
 from GTRStagingLib.attention import attend
+from GTRStagingLib.backbone import ready
 from GTRStagingLib.cohort import Case, read_cohort
-from GTRStagingLib.geometry import axial_slices, onto_grid
+from GTRStagingLib.geometry import embedded, onto_block
 from GTRStagingLib.images import read_scan
-from GTRStagingLib.network import classify, half_pixel_centres
+from GTRStagingLib.network import half_pixel_centres
 from GTRStagingLib.pools import shared_out
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.rois import read_roi
@@ -58,10 +59,10 @@ RESAMPLES = 2000
 def measured(case: Case, model: Model, method: str) -> dict[str, object]:
     """What the model says of a case: a row of the table, lengths in pixels of the network's input and in mm."""
     scan = read_scan(case.image)
-    mask = onto_grid(read_roi(case.roi, segment=case.segment).mask, scan.image)
-    result = stage_case(scan, model=model, key_slice=keyslice.by_area(scan.image, mask), method=method, device="cpu")
+    mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+    result = stage_case(scan, model=model, key_slice=keyslice.by_area(scan.grid, mask), method=method, device="cpu")
     native = sitk.GetArrayFromImage(result.slices.native)[result.slices.key]
-    tumour = sitk.GetArrayFromImage(axial_slices(mask, *[result.key_slice.index] * 2))[0].astype(bool)
+    tumour = sitk.GetArrayFromImage(embedded(mask, result.slices.native))[result.slices.key].astype(bool)
     pixel_mm = result.slices.grid.GetSpacing()[0]
     row: dict[str, object] = {
         "case": case.case_id,
@@ -103,8 +104,9 @@ def _hot_regions(result: StagingResult, model: Model) -> dict[str, list[np.ndarr
         if axis is None:
             attention = own
         else:
-            feature_map = classify(model.network, np.flip(slices.pixels, axis + 2)).feature_map
-            attention = attend(model.network, feature_map, slices.grid, target=own.target, method=own.method)
+            by = ready(model, "cpu")
+            seen = by.classify(np.flip(slices.pixels, axis + 2)).feature_map
+            attention = attend(by.head, by.cells, seen, slices.grid, target=own.target, method=own.method)
         usual = half_pixel_centres(own.maps.shape[1], slices.grid.GetSize()[1])
         for placement, placed in zip(
             PLACEMENTS,

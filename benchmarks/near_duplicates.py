@@ -18,8 +18,7 @@ from PIL import Image
 from skimage.transform import resize_local_mean
 
 from GTRStagingLib import fingerprint
-from GTRStagingLib.geometry import axial_slices
-from GTRStagingLib.images import Scan, read_scan
+from GTRStagingLib.images import Held, Scan, read_scan
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage
@@ -30,14 +29,14 @@ SEEDS = range(500, 560)
 
 def windowed(scan, index):
     """(y, x) float from 0 to 1."""
-    values = sitk.GetArrayFromImage(axial_slices(scan.image, index, index))[0].astype(np.float32)
+    values = sitk.GetArrayFromImage(scan.slices(index, index))[0].astype(np.float32)
     low, high = GTR.window_hu if scan.intensity == "HU" else (0, 255)
     return (values.clip(low, high) - low) / (high - low)
 
 
 def picture(values):
     image = sitk.GetImageFromArray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)[np.newaxis])
-    return fingerprint.picture_of(Scan(image, "windowed", False, "", "PNG"), 0)
+    return fingerprint.picture_of(Scan(Held(image), "windowed", False, "", "PNG"), 0)
 
 
 def copies(values, rng):
@@ -66,7 +65,7 @@ def slices():
     for seed in SEEDS:
         made = make_phantom(TStage(seed % 4), seed=seed)
         areas = np.count_nonzero(sitk.GetArrayViewFromImage(made.tumour), axis=(1, 2))
-        scan = Scan(made.ct, "HU", True, "", "phantom")
+        scan = Scan(Held(made.ct), "HU", True, "", "phantom")
         for index in sorted({int(areas.argmax()), 12}):
             yield "phantoms, 256 pixels", f"seed {seed}", windowed(scan, index)
 

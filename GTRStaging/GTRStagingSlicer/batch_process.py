@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import shutil
 import signal
@@ -77,6 +78,8 @@ class BatchProcess:
         folder = Path(self._ui.batchFolderSelector.currentPath).expanduser()
         batch.read_cases(table)
         command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
+        # What an earlier run has done in that folder stays, if nothing has changed; a processor is left for Slicer.
+        command += ["--resume", "--workers", str(max(1, (os.cpu_count() or 2) - 1))]
         command += ["--cam", state.method.value, "--target", state.target.value]
         command += ["--threshold", f"{state.threshold:g}", "--device", state.device.value, "--progress", "json"]
         self._output = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115 (it lives as long as the process)
@@ -102,7 +105,7 @@ class BatchProcess:
         self._timer.start()
 
     def stop(self) -> None:
-        """Stop the batch; the cases that are done stay, and results.csv is whole."""
+        """Stop the batch; the cases that are done stay, and predictions.csv is whole."""
         if self._process is not None:
             self._stopped = True
             self._end_process(hard=False)
@@ -140,13 +143,15 @@ class BatchProcess:
         except (ValueError, KeyError, TypeError):
             self._lines.append(line)  # a warning, or why it failed
             return
-        self._failed += said.get("status") == "failed"
         self._begun = self._begun or done > 0
         self._ui.batchProgress.maximum = total
         self._ui.batchProgress.value = done
+        self._failed = said.get("failed", 0)
         self._ui.batchLabel.text = _("{done} of {total} cases, {failed} failed.").format(
             done=done, total=total, failed=self._failed
         )
+        if done < total and (left := said.get("seconds_left")) is not None:
+            self._ui.batchLabel.text += " " + _("{minutes} min left.").format(minutes=math.ceil(left / 60))
 
     def _end(self, code: int) -> None:
         self._timer.stop()
@@ -158,13 +163,13 @@ class BatchProcess:
         elif code not in (0, 1) or (code == 1 and not self._failed):
             said = "\n".join(self._lines[-5:]) or _("it ended with code {code}").format(code=code)
             self._tell(_("The batch ended early: {said}").format(said=said))
-        if self._begun and (self._folder / batch.RESULTS).is_file():
-            self.table = show_results(slicer.mrmlScene, self.table, self._folder / batch.RESULTS)
+        if self._begun and (self._folder / batch.PREDICTIONS).is_file():
+            self.table = show_results(slicer.mrmlScene, self.table, self._folder / batch.PREDICTIONS)
         self.refresh(True)
 
 
 def show_results(scene, kept, path: Path):
-    """The batch's results.csv as a table node, as text."""
+    """The batch's predictions.csv as a table node, as text."""
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = list(csv.reader(file))
     columns = {name: [row[i] for row in rows] for i, name in enumerate(head)}

@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> int:
         options = parser.parse_args([a for a in arguments if a != "--"])
         if options.nomogram is not None and options.cases is not None:
             parser.error("--nomogram: not allowed with --cases, whose patients are not one")
+        if options.resume and options.cases is None:
+            parser.error("--resume: not allowed without --cases")
         if options.set and options.nomogram is None:
             parser.error("--set: not allowed without --nomogram")
     except SystemExit as error:
@@ -59,19 +61,28 @@ def _run(options: argparse.Namespace) -> int:
     from GTRStagingLib import weights
 
     options.nomogram = None if options.nomogram is None else _asked(options.nomogram, options.set)
-    stage_one = _stager(weights.load(options.model), options)
+    model = weights.load(options.model)
+    stage_one = _stager(model, options)
     if options.input is not None:
         case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
         result = stage_one(case, options.out)
         _say(f"{result.prediction.stage}  {options.out / batch.SCENE}")
         _say(RESEARCH_USE_ONLY)
         return 0
-    cases, failed = batch.read_cases(options.cases), 0
-    for done, outcome in enumerate(batch.run(cases, options.out, stage_one), start=1):
-        failed += outcome.error is not None
-        _say(f"{done}/{len(cases)}  {outcome.case_id}  {outcome.error or outcome.row['stage']}")
-    _say(f"{len(cases)} cases: {len(cases) - failed} done, {failed} failed. {RESEARCH_USE_ONLY}")
-    return 1 if failed else 0
+    cases = batch.read_cases(options.cases)
+    counts = batch.Counts(len(cases))
+    run = batch.Batch(cases, options.out, _depends_on(options, model.card))
+    for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
+        counts = counts.after(outcome)
+        _say(f"{counts.accounted}/{len(cases)}  {outcome.case_id}  {outcome.reason or outcome.row['stage']}")
+    _say(f"{counts.in_words()}. See {options.out / batch.PREDICTIONS}. {RESEARCH_USE_ONLY}")
+    return 1 if counts.failed else 0
+
+
+def _depends_on(options: argparse.Namespace, card) -> dict[str, object]:
+    """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
+    asked = {name: getattr(options, name) for name in ("cam", "target", "threshold", "device", "series")}
+    return {**batch.made_with(card), **asked, "scene": True}
 
 
 def _asked(name: str, given: Sequence[str]) -> tuple[Nomogram, dict[str, str | float]]:
@@ -221,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nomogram", metavar="NAME|FILE", help="read a nomogram too, with the values of --set")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one factor of the nomogram; "
                         f"the value {nomogram.REFERENCE!r} leaves it out")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="with --cases: go on in a folder with results")
     parser.add_argument("--install", action="store_true", help="install missing packages, without asking")
     parser.add_argument("--wheels", type=Path, help="with --install: a folder of wheels, for no network")
     return parser

@@ -216,7 +216,7 @@ def above(attention, threshold: float) -> np.ndarray:
 # -- the slices that vote ------------------------------------------------------------------------------------------
 
 
-def show_voting(scene, kept, grid: "nodes.Grid | sitk.Image", key: KeySlice, ct) -> "slicer.vtkMRMLModelNode":
+def show_voting(scene, kept, grid: geometry.Place, key: KeySlice, ct) -> "slicer.vtkMRMLModelNode":
     """The planes of the key slice and of its neighbours: lines where other slice views cut them."""
     points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
     slices = geometry.axial_size(grid)[2]

@@ -5,7 +5,7 @@ where things are in the world, and the user's own nodes are never changed: what 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -78,34 +78,7 @@ def placed(volume: "slicer.vtkMRMLScalarVolumeNode") -> Placed:
     return Placed(_image(copy.GetImageData(), there), there, True)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Where voxels lie in the world, without the voxels: answers what an image answers about its place."""
-
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: tuple[float, ...]
-
-    def GetSize(self) -> tuple[int, int, int]:
-        """(x, y, z) voxels."""
-        return self.size
-
-    def GetSpacing(self) -> tuple[float, float, float]:
-        """(x, y, z) mm."""
-        return self.spacing
-
-    def GetDirection(self) -> tuple[float, ...]:
-        """(9,) direction cosines, row by row, in LPS."""
-        return self.direction
-
-    def TransformContinuousIndexToPhysicalPoint(self, index) -> tuple[float, ...]:
-        """LPS mm of a continuous index (x, y, z)."""
-        axes = np.reshape(self.direction, (3, 3)) * self.spacing
-        return tuple(float(v) for v in axes @ np.asarray(index, dtype=float) + self.origin)
-
-
-def grid_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> "Grid | sitk.Image":
+def grid_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> geometry.Place:
     """Where `placed` would put a volume's voxels; they are looked at only where a transform bends them.
 
     Raises
@@ -121,7 +94,7 @@ def grid_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> "Grid | sitk.Image":
         return placed(volume).image
     place = sitk.Image(1, 1, 1, sitk.sitkUInt8)
     _place(place, to_world)
-    return Grid(volume.GetImageData().GetDimensions(), place.GetSpacing(), place.GetOrigin(), place.GetDirection())
+    return replace(geometry.grid_of(place), size=volume.GetImageData().GetDimensions())
 
 
 def place_of(volume: "slicer.vtkMRMLScalarVolumeNode | None") -> str:
@@ -215,7 +188,7 @@ def _place(image: sitk.Image, ijk_to_ras: np.ndarray) -> None:
     geometry.set_direction(image, (lps[:3, :3] / spacing).ravel())
 
 
-def ijk_to_ras_of(image: sitk.Image) -> np.ndarray:
+def ijk_to_ras_of(image: geometry.Place) -> np.ndarray:
     """(4, 4) of an image of the library, in RAS."""
     lps = np.eye(4)
     lps[:3, :3] = geometry.direction_matrix(image) * image.GetSpacing()
@@ -263,12 +236,12 @@ def fill_block(
 # -- slices --------------------------------------------------------------------------------------------------------
 
 
-def slice_centre(image: sitk.Image, index: int) -> np.ndarray:
+def slice_centre(image: geometry.Place, index: int) -> np.ndarray:
     """(3,) RAS of the centre of an axial slice, counted from the feet."""
     return np.array(geometry.slice_centre(image, index)) * [-1, -1, 1]
 
 
-def slice_corners(image: sitk.Image, index: int) -> np.ndarray:
+def slice_corners(image: geometry.Place, index: int) -> np.ndarray:
     """(4, 3) RAS: the outer corners of an axial slice, in turn."""
     order = geometry.axial_order(image)
     size, stack = image.GetSize(), order.axes[2]
@@ -282,7 +255,7 @@ def slice_corners(image: sitk.Image, index: int) -> np.ndarray:
     return np.array(corners) * [-1, -1, 1]
 
 
-def slice_at(image: sitk.Image, plane: np.ndarray) -> keyslice.KeySlice:
+def slice_at(image: geometry.Place, plane: np.ndarray) -> keyslice.KeySlice:
     """The axial slice that a slice view shows.
 
     Parameters

@@ -71,7 +71,7 @@ def largest_section(state, there: Placed) -> KeySlice:
         raise InputError(
             _("No segment was chosen; expected the tumour's. Choose the segmentation and the segment first.")
         )
-    mask = geometry.onto_grid(roi.mask, there.image, resample=not geometry.on_lattice(roi.mask, there.image))
+    mask = geometry.onto_block(roi.mask, there.image, resample=not geometry.on_lattice(roi.mask, there.image))
     return keyslice.by_area(there.image, mask)
 
 
@@ -113,11 +113,11 @@ def compute(
         scan,
         model=model,
         tumour=roi,
-        key_slice=keyslice.by_index(scan.image, state.keySlice) if by_hand or roi is None else None,
+        key_slice=keyslice.by_index(scan.grid, state.keySlice) if by_hand or roi is None else None,
         target=None if state.target.value == "predicted" else TStage[state.target.value],
         method=state.method.value,
         threshold=state.threshold,
-        resample_roi=roi is not None and not geometry.on_lattice(roi.mask, scan.image),
+        resample_roi=roi is not None and not geometry.on_lattice(roi.mask, scan.grid),
         device=state.device.value,
         progress=progress,
     )

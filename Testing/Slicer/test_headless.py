@@ -82,7 +82,7 @@ def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path):
         csv.writer(file).writerows([*rows, ["lost", "nowhere.nrrd", "", "2"], ["two", "ct.nrrd", "", "4"]])
     done = run("--cases", "cases.csv", "--out", "out", cwd=tmp_path)
     assert done.returncode == 1
-    assert "3 cases: 2 done, 1 failed" in done.stdout
+    assert "3 cases: 2 done, 1 failed, 0 skipped" in done.stdout
     for case in ("one", "two"):
         assert (tmp_path / "out" / "cases" / case / batch.SCENE).stat().st_size > 1000
     assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / batch.FAILED).read_text()

@@ -439,7 +439,7 @@ def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
     sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
     (tmp_path / "cases.csv").write_text("case_id,image,key_slice\na,ct.nrrd,4\n")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / batch.RESULTS).write_text("case_id,status\nOLD,done\n")
+    (tmp_path / "out" / batch.PREDICTIONS).write_text("case_id,status\nOLD,done\n")
     panel._parameterNode.model = "gone"
     panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")

@@ -1,0 +1,46 @@
+"""What the tables of a batch are called, and their columns."""
+
+from collections.abc import Iterable, Mapping
+
+from GTRStagingLib.stages import TStage
+
+TRUE_STAGE = "true_stage"
+"""A case table's `stage`, in the results: `stage` is there what was predicted."""
+
+PREDICTIONS = "predictions.csv"
+PARQUET = "predictions.parquet"
+
+SECONDS = ("seconds_reading", "seconds_key_slice", "seconds_preparation", "seconds_network", "seconds_attention",
+           "seconds_agreement", "seconds_writing", "seconds")  # fmt: skip
+"""The columns of timings: the only ones that differ between two runs of the same."""
+
+AGREEMENT = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "energy_inside")
+HEAD = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
+        *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
+        "pointing_hit", "warnings")  # fmt: skip
+"""Columns of the tables; the table's own follow, the scores, and the timings at the end."""
+
+NUMBERS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "key_position_mm", *AGREEMENT, *SECONDS})
+"""Numbers in Parquet; everything else is text there."""
+
+
+def seconds_of(step: str) -> str:
+    """The column of a step's seconds."""
+    return f"seconds_{step.replace(' ', '_')}"
+
+
+def given_names(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The case table's own columns -> what they are called in the results, none like one of ours.
+
+    Parameters
+    ----------
+    tables
+        The own columns of each case.
+    """
+    ours = {*HEAD, *SECONDS}
+    called = {name: TRUE_STAGE if name == "stage" else name for given in tables for name in given}
+    return {name: f"given_{text}" if text in ours else text for name, text in called.items()}
+
+
+__all__ = ["AGREEMENT", "HEAD", "NUMBERS", "PARQUET", "PREDICTIONS", "SECONDS", "TRUE_STAGE", "given_names",
+           "seconds_of"]  # fmt: skip

@@ -1,0 +1,161 @@
+"""One process that has the model, and others that ask it: the network is held once, and its passes wait for nothing.
+
+A pass of several cases at once is worth it on a GPU alone. There the batch is always filled up to its full size, so
+that a case's numbers do not depend on which others happened to be asked about with it.
+"""
+
+import pickle
+import secrets
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Client, Connection, Listener, wait
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from GTRStagingLib.card import ModelCard
+from GTRStagingLib.errors import MachineError
+
+if TYPE_CHECKING:
+    from GTRStagingLib.backbone import Backbone, Pass
+
+SLICES = 3
+"""Of a case, as a rule: its key slice and two neighbours."""
+
+GPU_CASES = 16
+"""In a pass on a GPU."""
+
+
+class ModelGoneError(MachineError):
+    """The process that has the model does not answer any more."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a model process listens.
+
+    Attributes
+    ----------
+    place, key
+        Of its socket.
+    layers
+        The network's head, and where its cells look, pickled: whoever only passes an address on need not know torch.
+    """
+
+    place: Any
+    key: bytes
+    card: ModelCard
+    layers: bytes
+
+
+# -- the process ---------------------------------------------------------------------------------------------------
+
+
+def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
+    """Load the model and begin to answer: setup of an `isolation.Isolated` whose answer to every job is its address."""
+    from GTRStagingLib import backbone, weights
+    from GTRStagingLib import device as devices
+
+    ready = backbone.ready(weights.load(model), device=device, backend=backend)
+    key = secrets.token_bytes(32)
+    # An abstract socket leaves no file behind, however the process ends.
+    place = f"\0gtrstaging-{secrets.token_hex(8)}" if sys.platform.startswith("linux") else None
+    listener = Listener(place, authkey=key, backlog=64)
+    cases = 1 if devices.choose(device).type == "cpu" else GPU_CASES
+    threading.Thread(target=_answer, args=(ready, listener, cases), daemon=True).start()
+    address = Address(listener.address, key, ready.card, pickle.dumps((ready.head, ready.cells)))
+    return lambda job: address
+
+
+def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
+    """Answer whoever asks, several at once where that pays."""
+    callers: list[Connection] = []
+    threading.Thread(target=_welcome, args=(listener, callers), daemon=True).start()
+    while True:
+        # Whoever calls for the first time is heard within a tenth of a second.
+        asked: dict[Any, list[tuple[Connection, np.ndarray]]] = defaultdict(list)
+        for caller in cast(list["Connection[Any, Any]"], wait(list(callers), timeout=0.1)):
+            try:
+                pixels, crop_shift = caller.recv()
+            except (EOFError, OSError):
+                callers.remove(caller)
+                continue
+            asked[pixels.shape[1:], crop_shift].append((caller, pixels))
+        for (_shape, crop_shift), questions in asked.items():
+            for first in range(0, len(questions), cases):
+                batch = questions[first : first + cases]
+                answers = passes(ready, [pixels for _, pixels in batch], crop_shift, cases)
+                for (caller, _), answer in zip(batch, answers, strict=True):
+                    try:
+                        caller.send(answer)
+                    except OSError:
+                        callers.remove(caller)
+
+
+def _welcome(listener: Listener, callers: list[Connection]) -> None:
+    while True:
+        try:
+            callers.append(listener.accept())
+        except Exception:  # noqa: S112 (somebody without the key, or gone again: not one of ours)
+            continue
+
+
+def passes(
+    ready: "Backbone", questions: Sequence[np.ndarray], crop_shift: tuple[int, int], cases: int
+) -> "Iterator[Pass | Exception]":
+    """One pass for several cases, (S, 3, H, W) each; where it fails, the same error for all of them."""
+    pixels = np.concatenate(questions)
+    total = len(pixels)
+    room = SLICES * cases
+    if cases > 1 and total < room:
+        pixels = np.concatenate([pixels, np.zeros((room - total, *pixels.shape[1:]), pixels.dtype)])
+    try:
+        seen = ready.classify(pixels, crop_shift)
+    except Exception as error:
+        yield from (error for _ in questions)
+        return
+    first = 0
+    for one in questions:
+        part = slice(first, first + len(one))
+        yield replace(seen, logits=seen.logits[part], features=seen.features[part], feature_map=seen.feature_map[part])
+        first = part.stop
+
+
+# -- those that ask ------------------------------------------------------------------------------------------------
+
+
+class RemoteBackbone:
+    """The model of another process, as if it were here (see `backbone.Backbone`)."""
+
+    def __init__(self, address: Address) -> None:
+        self.card = address.card
+        self.head, self.cells = pickle.loads(address.layers)  # noqa: S301 (of our own process)
+        try:
+            self._connection = Client(address.place, authkey=address.key)
+        except (OSError, EOFError) as error:
+            raise _gone() from error
+
+    def classify(self, pixels: np.ndarray, crop_shift: tuple[int, int] = (0, 0)) -> "Pass":
+        """One pass, there."""
+        try:
+            self._connection.send((pixels, crop_shift))
+            answer: Pass | Exception = self._connection.recv()
+        except (OSError, EOFError) as error:
+            raise _gone() from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._connection.close()
+
+
+def _gone() -> ModelGoneError:
+    return ModelGoneError("The model's process has ended; expected an answer of it. Was the memory enough?")
+
+
+__all__ = ["Address", "ModelGoneError", "RemoteBackbone", "passes", "start"]

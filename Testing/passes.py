@@ -1,0 +1,13 @@
+"""One pass through a network as it stands: what every backend is held against."""
+
+import torch
+
+from GTRStagingLib.backbone import Pass
+
+
+def passed(network, pixels, crop_shift=(0, 0)):
+    """Eager, on the CPU, nothing folded."""
+    with torch.no_grad():
+        feature_map = network.feature_map(torch.from_numpy(pixels), crop_shift)
+        logits, features = network.head(feature_map)
+    return Pass(logits.numpy(), features.numpy(), feature_map.numpy(), "cpu", "plain")

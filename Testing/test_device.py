@@ -1,0 +1,26 @@
+import pytest
+import torch
+
+from GTRStagingLib.device import choose, describe
+from GTRStagingLib.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_the_first_of_cuda_mps_and_cpu(monkeypatch, cuda, mps, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose("auto") == choose() == torch.device(chosen)
+
+
+def test_devices_are_chosen_by_what_is_there():
+    assert describe(choose("cpu")) == "cpu"
+    with pytest.raises(InputError, match="expected auto, cpu"):
+        choose("tpu")
+    with pytest.raises(InputError, match="expected auto, cpu"):
+        choose("meta")
+    with pytest.raises(InputError, match="not on this machine"):
+        choose("cuda:97")

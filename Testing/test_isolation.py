@@ -1,0 +1,153 @@
+"""Jobs in a process of its own: what one of them does to its process costs nobody else anything."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.isolation import DiedError, Isolated
+
+
+def add(constant):
+    """Jobs of all kinds, told by a word."""
+
+    def work(job):
+        what, value = job
+        if what == "add":
+            return constant + value
+        if what == "sleep":
+            time.sleep(value)
+        if what == "crash":
+            ctypes.string_at(0)
+        if what == "exit":
+            os._exit(value)
+        if what == "fill":
+            return len(bytes(value * 2**20))
+        if what == "print":
+            print("a library speaks")
+            os.write(1, b"and so does its C part\n")
+            return value
+        if what == "fail":
+            raise InputError("as expected")
+        if what == "odd":
+            raise type("Odd", (Exception,), {})("of a class that nobody else has")
+        if what == "pid":
+            return os.getpid()
+        if what == "threads":
+            return os.environ["OMP_NUM_THREADS"]
+        return None
+
+    return work
+
+
+def unable():
+    raise InputError("no such model")
+
+
+@pytest.fixture
+def a_process():
+    with_limits = Isolated(add, 1, seconds=20, memory_mb=300, threads=1)
+    yield with_limits
+    with_limits.close()
+
+
+def test_jobs_are_done_in_another_process_that_stays(a_process):
+    assert [a_process.run(("add", value)) for value in (1, 2, 3)] == [2, 3, 4]
+    assert a_process.run(("pid", 0)) == a_process.run(("pid", 0)) == a_process.pid != os.getpid()
+    assert a_process.run(("threads", 0)) == "1"
+
+
+def test_what_the_work_raises_is_raised_here_and_the_process_goes_on(a_process):
+    pid = a_process.run(("pid", 0))
+    with pytest.raises(InputError, match="as expected"):
+        a_process.run(("fail", 0))
+    with pytest.raises(Exception, match="Odd: of a class that nobody else has"):
+        a_process.run(("odd", 0))
+    assert a_process.run(("pid", 0)) == pid
+
+
+def test_what_libraries_print_is_no_answer(a_process):
+    assert a_process.run(("print", 7)) == 7
+    assert a_process.run(("print", 8)) == 8
+
+
+def test_a_crash_costs_its_own_job_and_leaves_a_traceback(a_process):
+    with pytest.raises(DiedError, match="SIGSEGV") as error:
+        a_process.run(("crash", 0))
+    assert "Segmentation fault" in error.value.log
+    assert "test_isolation.py" in error.value.log
+    assert not error.value.overtime
+    assert a_process.run(("add", 1)) == 2
+    with pytest.raises(DiedError, match="ended with code 3"):
+        a_process.run(("exit", 3))
+    assert a_process.run(("add", 1)) == 2
+
+
+def test_a_job_without_end_is_ended():
+    process = Isolated(add, 1, seconds=1.0)
+    begun = time.monotonic()
+    with pytest.raises(DiedError, match="longer than 1 s") as error:
+        process.run(("sleep", 60))
+    assert error.value.overtime
+    assert time.monotonic() - begun < 30
+    assert process.run(("add", 1)) == 2
+    process.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
+def test_memory_beyond_the_limit_is_refused_and_the_process_goes_on(a_process):
+    assert a_process.run(("fill", 100)) == 100 * 2**20
+    pid = a_process.pid
+    with pytest.raises(MemoryError):
+        a_process.run(("fill", 400))
+    assert a_process.run(("pid", 0)) == pid
+
+
+def test_a_setup_that_fails_says_why_each_time():
+    process = Isolated(unable)
+    for _ in range(2):
+        with pytest.raises(InputError, match="no such model"):
+            process.run(None)
+    process.close()
+
+
+def test_a_closed_process_does_nothing_more(a_process):
+    a_process.run(("add", 1))
+    a_process.close()
+    with pytest.raises(DiedError, match="stopped"):
+        a_process.run(("add", 1))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("job", [("add", 1), ("sleep", 60)])
+def test_a_child_does_not_outlive_its_parent(job):
+    """SIGKILL, which the parent cannot answer, while the child is idle or works."""
+    code = (
+        f"import sys, threading; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_isolation import add\nfrom GTRStagingLib.isolation import Isolated\n"
+        "child = Isolated(add, 1)\nchild.run(('add', 1))\nprint(child.pid, flush=True)\n"
+        f"child.run({job!r})\nimport time; time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    os.kill(child, 0)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        state = Path(f"/proc/{child}/stat")
+        if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # dead, and nobody has collected it
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child lives on")

@@ -1,0 +1,259 @@
+"""The graph says what the network says, and what lies in the cache is not believed before it was looked at."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+from passes import passed
+
+from GTRStagingLib import onnx_graph, weights
+from GTRStagingLib.backbone import ready
+from GTRStagingLib.onnx_graph import GraphError, verified_session
+
+pytest.importorskip("onnxruntime")
+
+PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
+SIZE = 64
+"""Of the tests of the cache, whose graphs may be small."""
+
+SMALL = PIXELS[:, :, :SIZE, :SIZE].copy()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GTRSTAGING_CACHE", str(tmp_path))
+    return tmp_path / "onnx"
+
+
+@pytest.fixture
+def exports(monkeypatch):
+    """Each export adds an entry; the export itself is the real one."""
+    made, real = [], torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda *given, **how: made.append(1) or real(*given, **how))
+    return made
+
+
+@pytest.fixture
+def comparisons(monkeypatch):
+    made, real = [], onnx_graph._differences
+    monkeypatch.setattr(onnx_graph, "_differences", lambda *given: made.append(1) or real(*given))
+    return made
+
+
+def a_network(seed=1):
+    return weights.untrained(10, "none", seed).network
+
+
+def logits(session, pixels=SMALL):
+    return session.run(["logits"], {"pixels": pixels})[0]
+
+
+def the_files(folder):
+    (graph,) = folder.glob("*.onnx")
+    (note,) = folder.glob("*.json")
+    assert not [path for path in folder.iterdir() if path not in (graph, note)]
+    return graph, note
+
+
+# -- what it says --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("depth", "fusion"),
+    [
+        *((10, fusion) for fusion in ("none", "add", "concat")),
+        *((18, fusion) for fusion in ("none", "add", "concat")),
+        (50, "add"),
+        pytest.param(152, "none", marks=pytest.mark.slow),
+        pytest.param(152, "add", marks=pytest.mark.slow),
+    ],
+)
+def test_the_graph_says_what_the_network_says(depth, fusion):
+    model = weights.untrained(depth, fusion)
+    with torch.no_grad():
+        if fusion == "add":  # untrained, it adds nothing
+            model.network.detail[1].weight.fill_(0.5)
+        elif fusion == "concat":
+            model.network.detail[0].weight[:, 64:] = 0.05
+    state = {key: tensor.clone() for key, tensor in model.network.state_dict().items()}
+    by = ready(model, "cpu", "onnx")
+    for pixels in (PIXELS, PIXELS[1:2]):
+        found, expected = by.classify(pixels), passed(model.network, pixels)
+        assert found.backend.startswith("ONNX Runtime")
+        for name in onnx_graph.OUTPUTS:
+            ours, theirs = getattr(found, name), getattr(expected, name)
+            assert (ours.dtype, ours.shape) == (np.float32, theirs.shape)
+            assert np.abs(theirs).max() > 1e-2
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert not model.network.training
+    assert all(torch.equal(state[key], tensor) for key, tensor in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("fusion", "shape", "shift", "by"),
+    [
+        ("none", (2, 3, 224, 298), (0, 0), "ONNX Runtime"),
+        ("none", (1, 3, 160, 128), (0, 0), "ONNX Runtime"),
+        ("add", (2, 3, 224, 298), (0, 0), "PyTorch"),
+        ("add", (2, 3, 224, 224), (3, -2), "PyTorch"),
+        ("concat", (1, 3, 224, 224), (-1, 0), "PyTorch"),
+    ],
+)
+def test_what_the_graph_was_not_made_for_pytorch_does(fusion, shape, shift, by):
+    model = weights.untrained(10, fusion)
+    if fusion == "add":
+        model.network.detail[1].weight.fill_(0.5)
+    pixels = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    found, expected = ready(model, "cpu", "onnx").classify(pixels, shift), passed(model.network, pixels, shift)
+    assert found.backend.startswith(by)
+    for name in onnx_graph.OUTPUTS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_quiet(own_cache):
+    code = (
+        "from GTRStagingLib import backbone, weights; import numpy as np\n"
+        "backbone.ready(weights.untrained(10), 'cpu', 'onnx').classify(np.zeros((1, 3, 224, 224), np.float32))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-W", "always::DeprecationWarning", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert (run.stdout, run.stderr) == ("", "")
+
+
+# -- the cache -----------------------------------------------------------------------------------------------------
+
+
+def test_the_second_time_nothing_is_exported_or_compared(own_cache, exports, comparisons):
+    network = a_network()
+    first = logits(verified_session(network, SIZE, own_cache))
+    assert (len(exports), len(comparisons)) == (1, 1)
+    second = logits(verified_session(network, SIZE, own_cache))
+    assert (len(exports), len(comparisons)) == (1, 1)
+    np.testing.assert_array_equal(first, second)
+    the_files(own_cache)
+
+
+def test_other_weights_under_the_same_card_have_a_graph_of_their_own(own_cache, exports):
+    """A card says what its weights are; whether they are is not left to it."""
+    model = weights.untrained(10, "none", seed=1)
+    other = weights.Model(replace(model.card, name="other"), a_network(seed=2))
+    first, second = (ready(one, "cpu", "onnx").classify(PIXELS).logits for one in (model, other))
+    assert len(exports) == 2
+    assert np.abs(first - second).max() > 1e-2
+
+
+@pytest.mark.parametrize("harm", ["cut short", "a bit", "gone", "no note", "a note that is none", "a note of another"])
+def test_a_damaged_file_is_made_anew(own_cache, exports, harm):
+    network = a_network()
+    expected = logits(verified_session(network, SIZE, own_cache))
+    graph, note = the_files(own_cache)
+    whole = graph.read_bytes()
+    if harm == "cut short":
+        graph.write_bytes(whole[:-1000])
+    elif harm == "a bit":
+        middle = len(whole) // 2
+        graph.write_bytes(whole[:middle] + bytes([whole[middle] ^ 64]) + whole[middle + 1 :])
+    elif harm == "gone":
+        graph.unlink()
+    elif harm == "no note":
+        note.unlink()
+    else:
+        note.write_text("[]" if harm == "a note that is none" else '{"sha256": "00", "verified": []}')
+    np.testing.assert_array_equal(logits(verified_session(network, SIZE, own_cache)), expected)
+    assert len(exports) == 2
+    assert graph.read_bytes() == whole
+    logits(verified_session(network, SIZE, own_cache))
+    assert len(exports) == 2
+
+
+@pytest.mark.parametrize("other", [a_network(seed=2), weights.untrained(18, "none").network, "none"])
+def test_a_graph_of_another_model_is_found_out_and_replaced(own_cache, tmp_path, exports, other):
+    """As after copying caches about: the note fits the file, but nobody has verified it here."""
+    network = a_network()
+    expected = logits(verified_session(network, SIZE, own_cache))
+    graph, note = the_files(own_cache)
+    if other == "none":
+        foreign = b"no graph at all"
+    else:
+        verified_session(other, SIZE, tmp_path / "elsewhere")
+        foreign = the_files(tmp_path / "elsewhere")[0].read_bytes()
+    before = len(exports)
+    graph.write_bytes(foreign)
+    note.write_text(json.dumps({"sha256": onnx_graph.sha256_of(graph), "verified": ["onnxruntime 0.1 on a VAX"]}))
+    np.testing.assert_array_equal(logits(verified_session(network, SIZE, own_cache)), expected)
+    assert len(exports) == before + 1
+
+
+def test_another_machine_or_version_compares_again_and_exports_nothing(own_cache, exports, comparisons):
+    network = a_network()
+    verified_session(network, SIZE, own_cache)
+    _, note = the_files(own_cache)
+    said = json.loads(note.read_text())
+    note.write_text(json.dumps({**said, "verified": ["onnxruntime 0.1 on a VAX"]}))
+    verified_session(network, SIZE, own_cache)
+    assert (len(exports), len(comparisons)) == (1, 2)
+    assert json.loads(note.read_text())["verified"] == ["onnxruntime 0.1 on a VAX", *said["verified"]]
+    verified_session(network, SIZE, own_cache)
+    assert len(comparisons) == 2
+
+
+def test_without_a_folder_to_write_to_it_works_from_memory(tmp_path, exports):
+    network = a_network()
+    (tmp_path / "file").write_text("where a folder should be")
+    sessions = [verified_session(network, SIZE, folder) for folder in (None, tmp_path / "file" / "onnx")]
+    np.testing.assert_array_equal(*map(logits, sessions))
+    assert len(exports) == 2
+
+
+def test_a_user_without_a_home_needs_none(homeless, exports):
+    assert onnx_graph.default_folder() is None
+    assert ready(weights.untrained(10), "cpu", "onnx").classify(PIXELS).backend.startswith("ONNX Runtime")
+    assert len(exports) == 1
+
+
+def _made(folder):
+    return logits(verified_session(a_network(), SIZE, folder)).tobytes()
+
+
+@pytest.mark.slow
+def test_processes_that_do_it_at_once_do_not_disturb_each_other(own_cache):
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        assert len(set(pool.map(_made, [own_cache] * 8))) == 1
+    the_files(own_cache)
+
+
+# -- not believed --------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_that_differs_is_refused_and_not_kept(own_cache, monkeypatch):
+    """An exporter that got something wrong, by as little as can be wrong."""
+    real = onnx_graph.folded
+
+    def wrong(network):
+        copy = real(network)
+        copy.fc.bias[2] += 3e-4
+        return copy
+
+    monkeypatch.setattr(onnx_graph, "folded", wrong)
+    with pytest.raises(GraphError, match=r"logits of 3 by 0\.0003, logits of 1 by 0\.0003; expected at most 0\.0001"):
+        verified_session(a_network(), SIZE, own_cache)
+    assert not own_cache.exists()
+
+
+def test_a_torch_that_cannot_export_says_what_to_do(own_cache, monkeypatch):
+    def gone(*given, **how):
+        raise TypeError("export() got an unexpected keyword argument 'dynamo'")
+
+    monkeypatch.setattr(torch.onnx, "export", gone)
+    with pytest.raises(GraphError, match=r"cannot export.*--backend torch"):
+        verified_session(a_network(), SIZE, own_cache)
+    seen = ready(weights.untrained(10), "cpu").classify(PIXELS[:1])
+    assert seen.backend.startswith("PyTorch")
+    assert "cannot export" in seen.warning
