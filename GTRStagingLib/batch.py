@@ -4,10 +4,12 @@ What is done where is injected: in this process (`one_by_one`), by workers aroun
 cluster (`batch_cluster`). Records and tables are the same.
 """
 
+import secrets
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +29,16 @@ if TYPE_CHECKING:
     from GTRStagingLib.radscore import RadScore
     from GTRStagingLib.staging import StagingResult
 
+TRIES = 2
+"""Of a case that ends its process: once may have been the machine's doing."""
+
 LOCK, SCENE = ".batch.lock", "scene.mrb"
 
 RESULTS = (*OUTPUTS, SCENE)
 """What a case's folder may hold beside its record."""
+
+SHAPING = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
+"""Packages of which another version may give other digits."""
 
 StageOne = Callable[[BatchCase, Path], "StagingResult"]
 """Stages a case and writes its files into its folder."""
@@ -121,12 +129,11 @@ class Counts:
 
 def made_with(card: "ModelCard") -> dict[str, Any]:
     """What every result depends on, beside the options: this software and the model."""
-    return {
-        "version": GTRStagingLib.__version__,
-        "model": card.sha256,
-        "temperature": card.temperature,
-        "recipe": card.recipe.to_json(),
-    }
+    installed = {}
+    for package in SHAPING:
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return {"version": GTRStagingLib.__version__, "packages": installed, "card": card.to_json()}
 
 
 @dataclass(frozen=True)
@@ -139,12 +146,15 @@ class Batch:
         All that the results depend on beside the cases: model, recipe, options, as plain data.
     scores
         Further columns.
+    token
+        Tells this run from every other.
     """
 
     cases: Sequence[BatchCase]
     out: Path
     depends_on: Mapping[str, Any]
     scores: Scores = field(default_factory=Scores)
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def jobs(self) -> Iterator[Job]:
         """A job for every case, those that will be skipped included."""
@@ -153,7 +163,7 @@ class Batch:
             read = {} if self.scores.nomogram is None else {t.name: case.given.get(t.name)
                                                             for t in self.scores.nomogram.terms}  # fmt: skip
             digest = sha256_of_data(self.depends_on, case.segment, case.key_slice, case.roi is None, case.skip, read)
-            yield Job(case, self.out / "cases" / case.case_id, digest)
+            yield Job(case, self.out / "cases" / case.case_id, digest, self.token)
 
     def run(self, work: Work, *, resume: bool = False) -> Iterator[Outcome]:
         """Do all that is to be done, and give what became of each case as it is known.
@@ -176,7 +186,8 @@ class Batch:
         """
         with _kept(self.out):
             _require_room(self.out, resume)
-            given = given_names(case.given for case in self.cases)
+            records.begin(self.out, self.token)
+            given = given_names((case.given for case in self.cases), self.scores.columns)
             try:
                 yield from work(self._todo(resume))
             finally:
@@ -190,8 +201,7 @@ class Batch:
         for job in self.jobs():
             try:
                 if job.case.skip is not None:
-                    records.clear(job.folder, RESULTS)
-                    yield records.skipped(job)
+                    yield records.skipped(job)  # beside what an earlier run may have done with it
                 else:
                     yield _as_before(job) if resume else job
             except OSError as error:
@@ -205,7 +215,7 @@ def _as_before(job: Job) -> Job | Outcome:
         return job
     outcome, record = known
     with suppress(OSError):  # a file that has gone, say: the case will say so
-        if record["files"] == records.looks(job.case):
+        if record["files"] and record["files"] == records.looks(job.case):
             return outcome
     return replace(job, known=record.get("content"))
 
@@ -267,14 +277,16 @@ def staged(job: Job, stage_one: StageOne, scores: Scores) -> Outcome:
         What is not the case's fault.
     """
     try:
+        if (settled := records.settled(job)) is not None:
+            return settled
         records.clear(job.folder, RESULTS)
-        look = records.looks(job.case) if job.case.image.exists() else []
     except OSError as error:
         raise _no_output(job.folder, error) from error
     try:
+        look = records.looks(job.case)  # before reading: a file that changes meanwhile looks different next time
         result = stage_one(job.case, job.folder)
         row = {**records.row_of(result), **scores.of(job.case, result)}
-        content = records.content_of(job.case, result.provenance.input_digest)
+        content = records.content_of(job.case, result.provenance.input_digest, result.scan.warnings)
     except (Cancelled, MachineError):
         raise
     except Exception as error:  # a case that nobody expected must not cost the others
@@ -306,6 +318,8 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 def record_failure(job: Job, error: str, trace: str) -> Outcome:
     """Record that a case has failed; nothing else of it is left."""
     try:
+        if (settled := records.settled(job)) is not None:
+            return settled
         records.clear(job.folder, RESULTS)
         return records.failed(job, error, trace)
     except OSError as problem:
@@ -317,7 +331,13 @@ def one_by_one(stage_one: StageOne, scores: Scores | None = None) -> Work:
 
     def work(todo: Iterable[Job | Outcome]) -> Iterator[Outcome]:
         for one in todo:
-            yield one if isinstance(one, Outcome) else staged(one, stage_one, scores or Scores())
+            if isinstance(one, Outcome):
+                yield one
+            elif records.begun(one) > TRIES:
+                why = f"It ended the whole program, {TRIES} times; expected a result. Its files may be damaged."
+                yield record_failure(one, why, "")
+            else:
+                yield staged(one, stage_one, scores or Scores())
 
     return work
 

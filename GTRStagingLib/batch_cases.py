@@ -12,6 +12,9 @@ COLUMNS = ("case_id", "image", "roi", "segment", "key_slice", "exclude")
 """As in a cohort table. The first two are needed; all others are carried into the results. What stands under `exclude`
 is why a case is left out."""
 
+SWITCHES = frozenset({"0", "1", "true", "false", "yes", "no", "y", "n"})
+"""What could mean either, where a reason is expected."""
+
 SIDES = ("train", "validation", "test")
 
 
@@ -80,6 +83,8 @@ def _case(cells: Mapping[str, str | None], folder: Path, sides: Collection[str])
         raise ValueError(f"case_id {case_id!r}: {error}") from error
     if key is not None and not key.isdecimal():
         raise ValueError(f"key_slice {key!r}: expected a whole number from 0 (the slice nearest the feet), or nothing")
+    if (exclude := cells.get("exclude")) and exclude.casefold() in SWITCHES:
+        raise ValueError(f"exclude {exclude!r}: expected the reason to leave the case out, or nothing")
     return BatchCase(
         case_id=case_id,
         image=folder / (image or ""),

@@ -29,17 +29,25 @@ def seconds_of(step: str) -> str:
     return f"seconds_{step.replace(' ', '_')}"
 
 
-def given_names(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def given_names(tables: Iterable[Mapping[str, str]], scores: Iterable[str] = ()) -> dict[str, str]:
     """The case table's own columns -> what they are called in the results, none like one of ours.
 
     Parameters
     ----------
     tables
         The own columns of each case.
+    scores
+        Further columns of ours.
     """
-    ours = {*HEAD, *SECONDS}
-    called = {name: TRUE_STAGE if name == "stage" else name for given in tables for name in given}
-    return {name: f"given_{text}" if text in ours else text for name, text in called.items()}
+    own = dict.fromkeys(name for given in tables for name in given)
+    taken = {*HEAD, *SECONDS, *scores} | ({TRUE_STAGE} if "stage" in own else set())
+    called = {}
+    for name in own:
+        called[name] = TRUE_STAGE if name == "stage" else name
+        while name != "stage" and called[name] in taken:
+            called[name] = f"given_{called[name]}"
+        taken.add(called[name])
+    return called
 
 
 __all__ = ["AGREEMENT", "HEAD", "NUMBERS", "PARQUET", "PREDICTIONS", "SECONDS", "TRUE_STAGE", "given_names",

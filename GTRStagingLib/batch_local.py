@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib import model_process
-from GTRStagingLib.batch import Scores, StageOne, record_failure, staged
+from GTRStagingLib.batch import TRIES, Scores, StageOne, record_failure, staged
 from GTRStagingLib.batch_cases import BatchCase
 from GTRStagingLib.batch_records import Job, Outcome, content_of, same_again, tidy
 from GTRStagingLib.errors import Cancelled, StagingError
@@ -27,9 +27,6 @@ from GTRStagingLib.model_process import Address, ModelGoneError
 
 if TYPE_CHECKING:
     from GTRStagingLib.staging import StagingResult
-
-TRIES = 2
-"""Of a case whose process died: once may have been the machine's doing. One that takes too long is not tried again."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Station:
 
     def __init__(self, settings: Settings, workers: int) -> None:
         self._model = Isolated(model_process.start, settings.model, settings.device, settings.backend)
-        self._asking = threading.Lock()
+        self._asking, self._alone = threading.Lock(), threading.Lock()
         self._closed = False
         self._all = [
             Isolated(_worker, settings, seconds=settings.seconds, memory_mb=settings.memory_mb, threads=1)
@@ -99,7 +96,10 @@ class Station:
                     return found
                 except DiedError as error:
                     died = error
-            raise StagingError(f"The model's process cannot be kept running: {died}\n{died.log}") from died
+            raise StagingError(
+                f"The process that has the model ended as soon as it was asked, {TRIES} times; expected it to stay. Is "
+                f"there memory enough for it? It said:\n{died.log}"
+            ) from died
 
     def stage(self, job: Job) -> Outcome:
         """Stage a case in the first worker that is idle.
@@ -114,9 +114,11 @@ class Station:
         worker = self._idle.get()
         try:
             trace = ""
-            for _ in range(TRIES):
+            for attempt in range(TRIES):
                 try:
-                    outcome: Outcome = worker.run((job, self.address()))
+                    # The second time alone: a case that ends the model's process takes those along that ask beside it.
+                    with self._alone if attempt else nullcontext():
+                        outcome: Outcome = worker.run((job, self.address()))
                     return outcome
                 except ModelGoneError as error:
                     why = str(error)
@@ -188,10 +190,14 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
                 old.close()
             known.clear()
             known[address.key] = model_process.RemoteBackbone(address)
-        if job.known is not None and _content(job.case) == job.known and (again := same_again(job)) is not None:
-            return again
-        stage_one = stage_from_files(known[address.key], **settings.options)
-        return staged(job, stage_one, settings.scores)
+        if job.known is not None and _content(job.case) == job.known:
+            with suppress(OSError):  # a full disk, say: staging meets it too
+                if (again := same_again(job)) is not None:
+                    return again
+        outcome = staged(job, stage_from_files(known[address.key], **settings.options), settings.scores)
+        if outcome.error is not None:
+            known.pop(address.key).close()  # memory may have run out in the middle of an answer
+        return outcome
 
     return work
 
@@ -208,9 +214,9 @@ def _content(case: BatchCase) -> str | None:
         key = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
         offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index)
         native = scan.slices(key.index + offsets[0], key.index + offsets[-1])
-    except StagingError:  # staging will say why
+        return content_of(case, scan.digest_with(native, offsets), scan.warnings)
+    except Exception:  # staging will say why
         return None
-    return content_of(case, scan.digest_with(native, offsets))
 
 
 def stage_from_files(model: Any, **options: Any) -> StageOne:

@@ -1,8 +1,9 @@
 """What a batch leaves on disk of every case, so that nothing is lost and nothing done twice.
 
 A case's folder holds its results and `done.json`, or `failed.json` with error and traceback, or `skipped.json` with the
-reason: one of the three, written last and whole. Each names the digest of model, recipe and options that it was made
-with, and how the case's files looked: what a later run knows it by. The tables are made of these records alone.
+reason, written last and whole (a case that is skipped keeps what an earlier run did). Each names the digest of model,
+recipe and options that it was made with, and how the case's files looked: what a later run knows it by. The tables are
+made of these records alone.
 """
 
 import csv
@@ -12,13 +13,14 @@ import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch_cases import BatchCase
 from GTRStagingLib.batch_columns import AGREEMENT, NUMBERS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.case_files import Look, files_of, look_of
+from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.files import sha256_of, sha256_of_data, whole_file
 from GTRStagingLib.stages import TStage
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}
 """Status -> the file that says so."""
+
+RUN, BEGUN = ".batch.run", ".begun"
 
 ROWS = 1000
 """Of a Parquet row group: what is held in memory while the table is written."""
@@ -42,6 +46,8 @@ class Job:
     ----------
     digest
         Of everything beside the case's files that its results depend on.
+    run
+        Which run it is of.
     known
         What an earlier run's files held (see `content_of`), where they look different now; None: nothing is known.
     """
@@ -49,6 +55,7 @@ class Job:
     case: BatchCase
     folder: Path
     digest: str
+    run: str = ""
     known: str | None = None
 
 
@@ -95,6 +102,42 @@ def clear(folder: Path, names: Iterable[str]) -> None:
     tidy(folder)
 
 
+def begin(out: Path, run: str) -> None:
+    """Say whose the folder is from now on, and clear up after a run that was killed while it wrote there."""
+    tidy(out)
+    with whole_file(out / RUN) as stream:
+        stream.write(run.encode())
+
+
+def settled(job: Job) -> Outcome | None:
+    """What this run has recorded of a case already: a worker of a cluster that was given up may still have done it.
+
+    Raises
+    ------
+    Cancelled
+        If the folder is another run's by now.
+    """
+    owner = job.folder.parent.parent / RUN
+    if job.run and owner.is_file() and owner.read_text(encoding="utf-8") != job.run:
+        raise Cancelled(f"{job.case.case_id}: another run has taken over the folder; nothing was written.")
+    known = recorded(job)
+    if known is None or known[0].status != "done" or known[1].get("run") != job.run or not job.run:
+        return None
+    return replace(known[0], reused=False)
+
+
+def begun(job: Job) -> int:
+    """Note that a case is begun in this process, and say how often that was since it last came to an end."""
+    note = job.folder / BEGUN
+    with suppress(OSError, ValueError):
+        times = int(note.read_text(encoding="utf-8")) + 1 if note.is_file() else 1
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(note) as stream:
+            stream.write(str(times).encode())
+        return times
+    return 1
+
+
 def tidy(folder: Path) -> None:
     """Remove what a process that was killed had half-written there; nobody else may be writing."""
     for left in folder.glob(".writing-*"):
@@ -131,9 +174,12 @@ def skipped(job: Job) -> Outcome:
 
 
 def _recorded(job: Job, outcome: Outcome, look: Look, **more: str) -> Outcome:
-    record = {"case_id": job.case.case_id, **more, "row": dict(outcome.row), "job": job.digest, "files": look}
+    record = {"case_id": job.case.case_id, **more, "row": dict(outcome.row), "job": job.digest,
+              "run": job.run, "files": look}  # fmt: skip
+    job.folder.mkdir(parents=True, exist_ok=True)
     with whole_file(job.folder / RECORDS[outcome.status]) as stream:
         stream.write((json.dumps(record, indent=2) + "\n").encode())
+    (job.folder / BEGUN).unlink(missing_ok=True)
     return outcome
 
 
@@ -156,9 +202,10 @@ def looks(case: BatchCase) -> Look:
     return look_of([case.image, *([] if case.roi is None else [case.roi])], strict=True)
 
 
-def content_of(case: BatchCase, input_digest: str) -> str:
+def content_of(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> str:
     """What a case's files hold, as far as its results depend on them; `input_digest` is a result's."""
-    return sha256_of_data(input_digest, [sha256_of(path) for path in ([] if case.roi is None else files_of(case.roi))])
+    roi = [] if case.roi is None else files_of(case.roi)
+    return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in roi])
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -259,5 +306,6 @@ def _by(count: int, rows: Iterable[Mapping[str, str]]) -> Iterator[list[Mapping[
         yield part
 
 
-__all__ = ["DONE", "FAILED", "RECORDS", "SKIPPED", "Job", "Outcome", "clear", "content_of", "done",
-           "failed", "looks", "recorded", "row_of", "same_again", "skipped", "tidy", "write_tables"]  # fmt: skip
+__all__ = ["DONE", "FAILED", "RECORDS", "SKIPPED", "Job", "Outcome", "begin", "begun", "clear", "content_of", "done",
+           "failed", "looks", "recorded", "row_of", "same_again", "settled", "skipped", "tidy",
+           "write_tables"]  # fmt: skip

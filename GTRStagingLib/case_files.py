@@ -1,5 +1,6 @@
 """The files of a case: what it is read from, how those looked, and what is written of it."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,11 +15,25 @@ def files_of(path: Path) -> list[Path]:
     """The files that a CT or an ROI is read from; none where nothing is there."""
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
-    if path.suffix.lower() in (".mhd", ".nhdr"):  # the voxels lie in a file beside the header
-        return sorted(path.parent.glob(f"{path.stem}.*"))
+    if path.suffix.lower() in (".mhd", ".nhdr") and path.is_file():
+        return sorted({path, *_beside(path)})
     beside = [path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01")]
     neighbours = beside if path.suffix.lower() == ".png" else []
     return [one for one in (path, *neighbours) if one.is_file()]
+
+
+_DATA_FILE = re.compile(
+    r"^(?:ElementDataFile[ \t]*=|data ?file[ \t]*:)[ \t]*(\S.*?)[ \t\r]*$", re.IGNORECASE | re.MULTILINE
+)
+
+
+def _beside(header: Path) -> list[Path]:
+    """Where the voxels lie that a header speaks of: in the file that it names, or in any of its folder's."""
+    said = header.read_bytes()[:65536].decode(errors="replace")
+    named = _DATA_FILE.search(said)
+    if named is not None and (header.parent / named[1]).is_file():
+        return [header.parent / named[1]]
+    return [one for one in header.parent.iterdir() if one.is_file()]  # a list, or a pattern of names
 
 
 def look_of(paths: Iterable[Path], *, strict: bool = False) -> Look:
@@ -27,12 +42,12 @@ def look_of(paths: Iterable[Path], *, strict: bool = False) -> Look:
     Parameters
     ----------
     strict
-        Note as well when the file's entry changed, which no program sets at will: a copy looks different then, and so
-        does a file that was changed and given its old date.
+        Note as well which file it is to the system, and when its entry changed, which no program sets at will (on
+        Windows it is when it was made): a copy looks different then, and so does a file with its old date set back.
     """
     stats = [(one.name, one.stat()) for path in paths for one in files_of(path)]
     if strict:
-        return [[name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for name, stat in stats]
+        return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in stats]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 

@@ -5,6 +5,7 @@ Exit code: 0 all done or skipped, 1 some failed or the run was stopped.
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -54,7 +55,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     batch.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
     batch.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
     batch.add_argument("--target", choices=TARGETS, default="predicted", help="default: %(default)s")
-    batch.add_argument("--threshold", type=float, default=0.5, help="default: %(default)s")
+    batch.add_argument("--threshold", type=_share, default=0.5, help="default: %(default)s")
     batch.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     batch.add_argument("--backend", choices=BACKENDS, default="auto",
                        help="what computes the network: ONNX Runtime on a CPU where it is installed, else PyTorch; "
@@ -62,9 +63,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",
                        help="processes that read, prepare and write (default: one a processor)")  # fmt: skip
-    batch.add_argument("--time-limit", type=float, default=SECONDS, metavar="S",
+    batch.add_argument("--time-limit", type=_limit, default=SECONDS, metavar="S",
                        help="seconds that a case may take; 0 for no limit (default: %(default)g)")  # fmt: skip
-    batch.add_argument("--memory-limit", type=int, default=MEMORY_MB, metavar="MB",
+    batch.add_argument("--memory-limit", type=_limit, default=MEMORY_MB, metavar="MB",
                        help="memory that a case may take, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
     where.add_argument("--scheduler", metavar="ADDRESS",
                        help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file); they need this "
@@ -81,6 +82,27 @@ def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
     return int(text)
+
+
+def _limit(text: str) -> float:
+    """Seconds or megabytes."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share of the maximum, above 0 and at most 1")
+    return value
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -118,12 +140,13 @@ def _where(options: argparse.Namespace, scores: "Scores") -> "Iterator[tuple[Mod
         },
         scores=scores,
         seconds=options.time_limit or None,
-        memory_mb=options.memory_limit or None,
+        memory_mb=int(options.memory_limit) or None,
     )
     if options.scheduler is not None:
         required("distributed", "A cluster needs", "cluster")
         from GTRStagingLib.batch_cluster import Cluster
 
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error says it without a traceback
         with Cluster(options.scheduler, settings, options.out) as cluster:
             yield cluster.card, cluster.work
         return
@@ -217,7 +240,8 @@ def _as_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
     rounded = {name: None if value is None else round(value, 1) for name, value in
                (("cases_per_minute", pace.per_minute), ("seconds_left", pace.seconds_left(counts)))}  # fmt: skip
     said = {} if outcome is None else {"case_id": outcome.case_id, **outcome.row}
-    numbers = {"done": counts.accounted, "total": counts.total, "failed": counts.failed, "skipped": counts.skipped}
+    numbers = {"settled": counts.accounted, "total": counts.total, "done": counts.done, "failed": counts.failed,
+               "skipped": counts.skipped}  # fmt: skip
     print(json.dumps({**numbers, **rounded, **said}), flush=True)
 
 
@@ -234,7 +258,7 @@ def _as_bar(total: int) -> Tell:
             tqdm.write(f"{outcome.case_id}: {outcome.error}", file=sys.stderr)
         left = pace.seconds_left(counts)
         speed = "" if left is None else f", {pace.per_minute:.0f} a minute, {tqdm.format_interval(left)} left"
-        bar.set_postfix_str(f"{counts.failed} failed{speed}", refresh=False)
+        bar.set_postfix_str(f"{counts.done} done, {counts.failed} failed{speed}", refresh=False)
         bar.update()
         if counts.accounted == counts.total:
             bar.close()

@@ -260,8 +260,10 @@ def _limit_memory(memory_mb: int | None) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, if it comes through a pipe as it is; else one that says the same."""
+    """The error, if it comes through a pipe as it is; else one that says the same, as of what would end a program."""
     try:
+        if not isinstance(error, Exception):
+            return StagingError(f"{type(error).__name__}: {error}")
         pickle.loads(pickle.dumps(error))  # noqa: S301
     except Exception:
         return StagingError(f"{type(error).__name__}: {error}")

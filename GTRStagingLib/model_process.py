@@ -4,10 +4,13 @@ A pass of several cases at once is worth it on a GPU alone. There the batch is a
 that a case's numbers do not depend on which others happened to be asked about with it.
 """
 
+import os
 import pickle
 import secrets
 import sys
 import threading
+import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from GTRStagingLib.card import ModelCard
-from GTRStagingLib.errors import MachineError
+from GTRStagingLib.errors import MachineError, StagingError
 
 if TYPE_CHECKING:
     from GTRStagingLib.backbone import Backbone, Pass
@@ -64,10 +67,19 @@ def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
     # An abstract socket leaves no file behind, however the process ends.
     place = f"\0gtrstaging-{secrets.token_hex(8)}" if sys.platform.startswith("linux") else None
     listener = Listener(place, authkey=key, backlog=64)
-    cases = 1 if devices.choose(device).type == "cpu" else GPU_CASES
-    threading.Thread(target=_answer, args=(ready, listener, cases), daemon=True).start()
+    cases = 1 if backend == "onnx" or devices.choose(device).type == "cpu" else GPU_CASES
+    threading.Thread(target=_serve, args=(ready, listener, cases), daemon=True).start()
     address = Address(listener.address, key, ready.card, pickle.dumps((ready.head, ready.cells)))
     return lambda job: address
+
+
+def _serve(ready: "Backbone", listener: Listener, cases: int) -> None:
+    """Answer as long as all is well; a process that has the model and does not answer would be waited for."""
+    try:
+        _answer(ready, listener, cases)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
@@ -87,12 +99,16 @@ def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
         for (_shape, crop_shift), questions in asked.items():
             for first in range(0, len(questions), cases):
                 batch = questions[first : first + cases]
-                answers = passes(ready, [pixels for _, pixels in batch], crop_shift, cases)
+                answers = list(passes(ready, [pixels for _, pixels in batch], crop_shift, cases))
                 for (caller, _), answer in zip(batch, answers, strict=True):
                     try:
                         caller.send(answer)
                     except OSError:
                         callers.remove(caller)
+                if any(isinstance(answer, ModelGoneError) for answer in answers):
+                    os._exit(1)  # a GPU that has failed once goes on failing, until a new process asks it
+        if not callers:
+            time.sleep(0.05)  # where waiting for nobody takes no time
 
 
 def _welcome(listener: Listener, callers: list[Connection]) -> None:
@@ -106,7 +122,10 @@ def _welcome(listener: Listener, callers: list[Connection]) -> None:
 def passes(
     ready: "Backbone", questions: Sequence[np.ndarray], crop_shift: tuple[int, int], cases: int
 ) -> "Iterator[Pass | Exception]":
-    """One pass for several cases, (S, 3, H, W) each; where it fails, the same error for all of them."""
+    """One pass for several cases, (S, 3, H, W) each; where it fails, the same error for all of them.
+
+    What the library reports on purpose is an answer. Anything else may be the device's fault.
+    """
     pixels = np.concatenate(questions)
     total = len(pixels)
     room = SLICES * cases
@@ -114,8 +133,12 @@ def passes(
         pixels = np.concatenate([pixels, np.zeros((room - total, *pixels.shape[1:]), pixels.dtype)])
     try:
         seen = ready.classify(pixels, crop_shift)
-    except Exception as error:
+    except StagingError as error:
         yield from (error for _ in questions)
+        return
+    except Exception as error:
+        gone = ModelGoneError(f"The network's pass failed: {type(error).__name__}: {error}. Look at the device.")
+        yield from (gone for _ in questions)
         return
     first = 0
     for one in questions:
@@ -155,7 +178,10 @@ class RemoteBackbone:
 
 
 def _gone() -> ModelGoneError:
-    return ModelGoneError("The model's process has ended; expected an answer of it. Was the memory enough?")
+    return ModelGoneError(
+        "The process that has the model ended instead of answering. If this case alone does that, look at its size; "
+        "otherwise free memory, or use fewer --workers."
+    )
 
 
 __all__ = ["Address", "ModelGoneError", "RemoteBackbone", "passes", "start"]

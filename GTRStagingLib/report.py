@@ -17,7 +17,7 @@ from GTRStagingLib import nomogram_page, pages
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
 from GTRStagingLib.case_files import OUTPUTS
-from GTRStagingLib.errors import InputError, OutputError
+from GTRStagingLib.errors import InputError, OutputError, StagingError
 from GTRStagingLib.files import replaced_files, require_sayable
 from GTRStagingLib.geometry import same_grid
 from GTRStagingLib.keyslice import CHOICE_IN_WORDS
@@ -316,8 +316,11 @@ def write_outputs(
             for name, content in contents.items():
                 progress(name)
                 (work / name).write_bytes(content)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise OutputError(_no_room(out, error)) from error
+    except RuntimeError as error:  # ITK's, which does not say whether the disk is full or the map is odd
+        full = shutil.disk_usage(out if out.is_dir() else out.absolute().parent).free < 16e6
+        raise (OutputError if full else StagingError)(_no_room(out, error)) from error
     return {name: out / name for name in OUTPUTS}
 
 

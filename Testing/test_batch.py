@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
@@ -126,7 +127,7 @@ def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model
     seen = []
 
     def stage_one(case, folder):
-        seen.append((sorted(p.name for p in folder.iterdir()), (out / batch.PREDICTIONS).exists()))
+        seen.append((sorted(p.name for p in folder.iterdir() if p.name[0] != "."), (out / batch.PREDICTIONS).exists()))
         return batch_local.stage_from_files(a_model)(case, folder)
 
     (outcome,) = staged_here(table, out, a_model, resume=True, stage_one=stage_one)
@@ -260,6 +261,7 @@ def test_only_the_sides_that_are_asked_for(tmp_path):
         ([HEAD, ["1.0", "x", "", "", ""]], "row 2, case_id '1.0': expected the id as it was given"),
         ([HEAD, ["a", "x", "", "", "first"]], "row 2, key_slice 'first': expected a whole number"),
         ([HEAD, ["a", "x", "", "", "-1"]], "row 2, key_slice '-1'"),
+        ([[*HEAD, "exclude"], ["a", "x", "", "", "", "0"]], "exclude '0': expected the reason"),
         ([["case_id", "image", "Key-Slice"], ["a", "x", "3"]], "column 'Key-Slice': expected 'key_slice'"),
         (
             [HEAD, ["a", "x", "", "", ""], ["A", "y", "", "", ""]],
@@ -277,6 +279,68 @@ def test_a_folder_that_cannot_be_made_ends_the_batch(tmp_path, a_model):
     (tmp_path / "out").write_text("a file stands here")
     with pytest.raises(StagingError, match="expected a folder that can be written to"):
         staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model)
+
+
+def test_a_case_that_is_left_out_for_once_keeps_what_was_done(tmp_path, a_model):
+    table, out, counting = a_table(tmp_path, ROWS), tmp_path / "out", Counting(a_model)
+    staged_here(table, out, a_model)
+    left_out = a_table(tmp_path, [[*HEAD, "exclude"], [*ROWS[1], "metal"], [*ROWS[3], ""]], "left.csv")
+    staged_here(left_out, out, a_model, resume=True, stage_one=counting)
+    assert [row["status"] for row in rows_of(out).values()] == ["skipped", "done"]
+    staged_here(table, out, a_model, resume=True, stage_one=counting)
+    assert counting.asked == ["lost"]
+    assert [row["status"] for row in rows_of(out).values()] == ["done", "failed", "done"]
+
+
+def test_a_row_that_the_system_cannot_look_up_is_its_own_fault(tmp_path, a_model):
+    rows = [HEAD, ["long", "x" * 300 + ".nrrd", "", "", "4"], ROWS[3]]
+    outcomes = staged_here(a_table(tmp_path, rows), tmp_path / "out", a_model)
+    assert [o.status for o in outcomes] == ["failed", "done"]
+    assert "too long" in outcomes[0].error
+
+
+def test_a_case_that_ends_the_program_is_not_begun_for_ever(tmp_path, a_model):
+    """As in Slicer, where the cases are staged in the program itself."""
+    table, out = a_table(tmp_path, ROWS), tmp_path / "out"
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[3])\nfrom pathlib import Path\n"
+        "from GTRStagingLib import batch\n"
+        "run = batch.Batch(batch.read_cases(Path(sys.argv[1])), Path(sys.argv[2]), {'model': 'm'})\n"
+        "list(run.run(batch.one_by_one(lambda case, folder: os._exit(7)), resume=True))\n"
+    )
+    for _ in range(batch.TRIES):
+        ended = subprocess.run([sys.executable, "-c", code, table, out, Path.cwd()], check=False)
+        assert ended.returncode == 7
+    outcomes = staged_here(table, out, a_model, resume=True)
+    assert [o.status for o in outcomes] == ["failed", "failed", "done"]
+    assert "ended the whole program" in outcomes[0].error
+
+
+def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alone(tmp_path, a_model):
+    """Two owners of a case: of one run, as on a cluster whose worker was cut off; and of two runs."""
+    out = tmp_path / "out"
+    run = batch.Batch(batch.read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
+    stage_one = batch_local.stage_from_files(a_model)
+    list(run.run(batch.one_by_one(stage_one)))
+    (job,) = run.jobs()
+    assert batch.record_failure(job, "it took too long", "").status == "done"
+    assert batch.staged(job, Counting(a_model), run.scores).status == "done"
+    later = batch.Batch(run.cases, out, {"model": "another"})
+    list(later.run(batch.one_by_one(stage_one), resume=True))
+    for late in (lambda: batch.record_failure(job, "late", ""), lambda: batch.staged(job, stage_one, run.scores)):
+        with pytest.raises(Cancelled, match="another run"):
+            late()
+    assert rows_of(out)["a"]["status"] == "done"
+
+
+def test_names_of_columns_never_hide_one_another():
+    own = {"stage": "T1", "true_stage": "T2", "given_dice": "x", "dice": "y", "radscore": "z", "size": "1"}
+    called = batch_columns.given_names([own], ["radscore"])
+    assert called["stage"] == "true_stage"
+    assert called["size"] == "size"
+    assert called["radscore"] == "given_radscore"
+    assert len(set(called.values())) == len(own)
+    assert not set(called.values()) & {*batch_columns.HEAD, *batch_columns.SECONDS, "radscore"}
 
 
 def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
@@ -299,12 +363,12 @@ def test_the_command_says_how_it_goes_and_what_became_of_each_case(tmp_path, cap
     command = ["batch", str(table), "--out", str(out), "--workers", "1"]
     assert cli.main([*command, "--progress", "json"]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(line["done"], line["total"]) for line in lines] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert [(line["settled"], line["total"]) for line in lines] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert {line["case_id"]: line["status"] for line in lines[1:]} == {"a": "done", "lost": "failed", "b": "done"}
     assert lines[0]["seconds_left"] is None
     assert lines[2]["seconds_left"] > 0
     assert lines[3]["seconds_left"] == 0
-    assert (lines[3]["failed"], lines[3]["skipped"]) == (1, 0)
+    assert (lines[3]["done"], lines[3]["failed"], lines[3]["skipped"]) == (2, 1, 0)
     assert lines[3]["cases_per_minute"] > 0
     assert cli.main(command) == 1
     assert "--resume" in capsys.readouterr().err
@@ -314,6 +378,15 @@ def test_the_command_says_how_it_goes_and_what_became_of_each_case(tmp_path, cap
     assert RESEARCH_USE_ONLY in said.out
     assert said.err.startswith("lost: ")
     assert said.err.count("\n") == 1  # no bar: this is no terminal
+
+
+@pytest.mark.parametrize("option", [("--time-limit", "-1"), ("--memory-limit", "x"), ("--threshold", "7"),
+                                    ("--workers", "0")])  # fmt: skip
+def test_limits_that_make_no_sense_are_wrong_use(tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["batch", str(a_table(tmp_path, ROWS)), "--out", str(tmp_path / "out"), *option])
+    assert error.value.code == 2
+    assert f"{option[1]}: expected" in capsys.readouterr().err
 
 
 def test_the_words_of_the_command_are_the_librarys():

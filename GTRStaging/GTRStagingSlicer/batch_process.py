@@ -82,7 +82,7 @@ class BatchProcess:
         command += ["--resume", "--workers", str(max(1, (os.cpu_count() or 2) - 1))]
         command += ["--cam", state.method.value, "--target", state.target.value]
         command += ["--threshold", f"{state.threshold:g}", "--device", state.device.value, "--progress", "json"]
-        self._output = tempfile.TemporaryFile(mode="w+b")  # noqa: SIM115 (it lives as long as the process)
+        self._output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it lives as long as the process)
         try:
             self._process = subprocess.Popen(  # noqa: S603 (our own command, without a shell)
                 command,
@@ -139,7 +139,7 @@ class BatchProcess:
     def _hear(self, line: str) -> None:
         try:
             said = json.loads(line)
-            done, total = said["done"], said["total"]
+            done, total = said["settled"], said["total"]
         except (ValueError, KeyError, TypeError):
             self._lines.append(line)  # a warning, or why it failed
             return

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.files import replaced_files
 from GTRStagingLib.rois import Roi
 from GTRStagingSlicer import nodes, samples, staging
@@ -63,7 +63,7 @@ def write_scene(scene: "slicer.vtkMRMLScene", path: Path) -> None:
 
     Raises
     ------
-    StagingError
+    OutputError
         If it cannot be written or does not read back; then the file is as it was.
     """
     require_scene_name(path)
@@ -76,7 +76,7 @@ def write_scene(scene: "slicer.vtkMRMLScene", path: Path) -> None:
                 if (damaged := bundle.testzip()) is not None:
                     raise OSError(f"{damaged} in it is damaged")
     except (OSError, zipfile.BadZipFile) as error:
-        raise StagingError(
+        raise OutputError(
             f"{path} cannot be written: {error}; expected a folder that can be written to, with room for the CT. Free "
             "some space, or choose another place."
         ) from error

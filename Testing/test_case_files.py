@@ -1,0 +1,50 @@
+"""What a case is read from, and how that looks."""
+
+import os
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from GTRStagingLib.case_files import files_of, look_of
+
+
+def a_volume(path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16)), str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", ["ct.mhd", "ct[1].mhd", "ct.nhdr", "ct*.nhdr"])
+def test_voxels_beside_a_header_are_of_the_case(tmp_path, name):
+    header = a_volume(tmp_path / name)
+    (voxels,) = [one for one in tmp_path.iterdir() if one != header]
+    assert files_of(header) == sorted([header, voxels])
+    before = look_of([header])
+    os.utime(voxels, ns=(0, 0))
+    assert look_of([header]) != before
+
+
+@pytest.mark.parametrize(("name", "keyword"), [("ct.mhd", "ElementDataFile = "), ("ct.nhdr", "data file: ")])
+def test_the_file_that_the_header_names_whatever_it_is_called(tmp_path, name, keyword):
+    header = a_volume(tmp_path / name)
+    (voxels,) = [one for one in tmp_path.iterdir() if one != header]
+    (tmp_path / "other.bin").write_bytes(voxels.read_bytes())
+    (tmp_path / "stray.txt").write_text("not of the case")
+    header.write_text(header.read_text().replace(voxels.name, "other.bin"))
+    assert keyword in header.read_text()
+    assert files_of(header) == sorted([header, tmp_path / "other.bin"])
+    header.write_text(header.read_text().replace("other.bin", "LIST"))  # which ones is told further below: all of them
+    assert set(files_of(header)) == set(tmp_path.iterdir())
+
+
+def test_what_is_not_there_looks_like_nothing(tmp_path):
+    assert look_of([tmp_path / "nowhere.nrrd", tmp_path / "nowhere.mhd"]) == []
+
+
+def test_a_strict_look_sees_an_old_date_set_back(tmp_path):
+    path = a_volume(tmp_path / "ct.nrrd")
+    stat, loose, strict = path.stat(), look_of([path]), look_of([path], strict=True)
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert look_of([path]) == loose
+    assert look_of([path], strict=True) != strict
