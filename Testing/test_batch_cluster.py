@@ -1,0 +1,279 @@
+"""A batch on a real Dask cluster: a scheduler and workers as processes of their own, some of which are killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import distributed
+import psutil
+import pytest
+from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
+from test_batch_local import hang, many, poisoned
+
+from GTRStagingLib import batch, batch_cluster, batch_local, cli
+from GTRStagingLib.batch_cluster import Cluster
+from GTRStagingLib.errors import InputError, MachineError
+
+MODEL = "demonstration"
+PATIENCE_S = 120
+
+
+class Processes:
+    """A scheduler and its workers, as they are started by hand."""
+
+    def __init__(self, folder):
+        self.file = folder / "scheduler.json"
+        self._folder, self.workers, self._all = folder, [], []
+        self.scheduler = self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", self.file)
+        until(lambda: self.file.exists() and self.file.read_text().rstrip().endswith("}"))
+        self.address = json.loads(self.file.read_text())["address"]
+
+    def add_worker(self, *options):
+        """One more, which need not be there yet."""
+        options = options or ("--no-nanny",)
+        self.workers.append(
+            self._start(
+                "worker", self.address, "--nthreads", "1", "--memory-limit", "0", "--host", "127.0.0.1", *options
+            )
+        )
+
+    def _start(self, what, *options):
+        log = (self._folder / f"{what}-{len(self._all)}.log").open("wb")
+        # Somewhere else, as on another machine; it finds the modules of these tests.
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *map(str, options)],
+            cwd=self._folder, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        log.close()
+        self._all.append(process)
+        return process
+
+    def children(self):
+        """What the workers have started to do their work, nannies' own processes apart."""
+        below = [child for one in self.workers if one.poll() is None for child in offspring(one.pid)]
+        return [child for child in below if "GTRStagingLib.isolation" in command_of(child)]
+
+    def stop(self):
+        below = [child for one in self._all for child in offspring(one.pid)]
+        for process in (*self._all, *below):
+            process.kill()
+        for process in self._all:
+            process.wait()
+
+
+def offspring(pid):
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def command_of(process):
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
+def until(true):
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
+
+
+def gone(processes):
+    """Whether all of them have ended, within a few seconds."""
+    return not psutil.wait_procs(processes, timeout=15)[1]
+
+
+@pytest.fixture
+def dask(tmp_path, monkeypatch):
+    """A scheduler without workers; everything computes on one thread, so that sums come out the same everywhere."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    processes = Processes(folder)
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture
+def less_patient(monkeypatch):
+    """Of the scheduler: two workers may die, not four."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
+
+
+class Slow:
+    """A case that takes its time, so that something can happen to it."""
+
+    def __call__(self, step):
+        if step == "attention":
+            time.sleep(0.5)
+
+
+def settings(**options):
+    return batch_local.Settings(MODEL, options=options, seconds=120)
+
+
+def on_cluster(dask, table, out, how=None, *, resume=False):
+    """A batch on the cluster, outcome by outcome."""
+    with Cluster(dask.address, how or settings(), out) as cluster:
+        made = batch.Batch(batch.read_cases(table), out, {"model": cluster.card.sha256})
+        yield from made.run(cluster.work, resume=resume)
+
+
+def here(table, out, how=None, *, resume=False):
+    """The same on this machine."""
+    with batch_local.Station(how or settings(), 1) as station:
+        made = batch.Batch(batch.read_cases(table), out, {"model": station.address().card.sha256})
+        return list(made.run(batch_local.with_workers(station, 1), resume=resume))
+
+
+def test_nobody_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch_cluster, "CONNECT_S", 1)
+    (tmp_path / "broken.json").write_text('{"address": ')
+    (tmp_path / "other.json").write_text("[]")
+    begun = time.monotonic()
+    for address in ("tcp://127.0.0.1:9", "scheduler.json", "nonsense://here", "broken.json", "other.json"):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(InputError, match="No scheduler answers") as error:
+            Cluster(address, settings(), tmp_path / "out")
+        assert address in str(error.value)
+    assert time.monotonic() - begun < 15
+
+
+def test_the_tables_are_those_of_one_machine(dask, tmp_path, monkeypatch, capsys):
+    """With paths that are relative where the command is given, and a worker that comes when it has begun."""
+    monkeypatch.chdir(tmp_path)
+    a_table(tmp_path, [[*HEAD, "exclude"], *([*row, ""] for row in ROWS[1:]), ["not", "ct.nrrd", "", "", "", "metal"]])
+    dask.add_worker("--nanny")
+    assert cli.main(["batch", "cases.csv", "--out", "there", "--scheduler", str(dask.file)]) == 1
+    assert "4 cases: 2 done, 1 failed, 1 skipped" in capsys.readouterr().out
+    assert gone(dask.children())
+    assert all(process.poll() is None for process in dask.workers)
+    here(tmp_path / "cases.csv", tmp_path / "here")
+    assert without_seconds(tmp_path / "there") == without_seconds(tmp_path / "here")
+    assert not list((tmp_path / "elsewhere").rglob("result.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nanny", ["--no-nanny", "--nanny"])
+def test_a_worker_that_is_killed_costs_its_cases_another_try(dask, tmp_path, nanny):
+    table = many(tmp_path, 16)
+    for _ in range(3):
+        dask.add_worker(nanny)
+    victims, left = [], []
+    outcomes = []
+    with distributed.Client(dask.address, set_as_default=False) as watch:
+        watch.wait_for_workers(3)
+        for outcome in on_cluster(dask, table, tmp_path / "there", settings(progress=Slow())):
+            outcomes.append(outcome)
+            if len(outcomes) == 3:
+                known = watch.run(os.getpid)
+                address, keys = next((who, keys) for who, keys in watch.processing().items() if keys)
+                left = [key.rpartition("-")[2] for key in keys]
+                victims = [psutil.Process(known[address]), *offspring(known[address])]
+                victims[0].kill()
+        assert len(victims) >= 2
+        assert gone(victims[1:])
+        assert len(outcomes) == len({o.case_id for o in outcomes}) == 16
+        assert left
+        assert [o.status for o in outcomes] == ["done"] * 16
+        assert set(left) <= {o.case_id for o in outcomes[3:]}
+    assert gone(dask.children())
+    here(table, tmp_path / "here")
+    assert without_seconds(tmp_path / "there") == without_seconds(tmp_path / "here")
+    assert not list(tmp_path.rglob(".writing-*"))
+
+
+@pytest.mark.slow
+def test_a_case_without_end_fails_alone_there_too(dask, tmp_path):
+    dask.add_worker()
+    found = list(on_cluster(dask, many(tmp_path, 4), tmp_path / "out", poisoned(tmp_path, hang, 1)))
+    assert sorted(o.status for o in found) == ["done", "done", "done", "failed"]
+    (failed,) = (o for o in found if o.error)
+    assert "longer than 8 s" in failed.error
+    assert gone(dask.children())
+
+
+@pytest.mark.slow
+def test_a_case_that_kills_every_worker_fails_alone(less_patient, dask, tmp_path):
+    """As a machine's memory killer does, which may choose the worker in place of its child."""
+    for _ in range(3):
+        dask.add_worker()
+    table = many(tmp_path, 3)
+    how = settings(progress=KillsItsWorker(tmp_path / "first"))
+    found = list(on_cluster(dask, table, tmp_path / "out", how))
+    assert sorted(o.status for o in found) == ["done", "done", "failed"]
+    (failed,) = (o for o in found if o.error)
+    assert "Every worker of the cluster that tried it died" in failed.error
+    assert rows_of(tmp_path / "out")[failed.case_id]["status"] == "failed"
+
+
+class KillsItsWorker:
+    """The first case that comes does it, each time."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __call__(self, step):
+        if step != "attention":
+            return
+        case = sys._getframe()
+        while "case_id" not in case.f_locals:
+            case = case.f_back
+        case = case.f_locals["case_id"]
+        try:
+            with self._path.open("x") as file:
+                file.write(case)
+        except FileExistsError:
+            if self._path.read_text() != case:
+                return
+        os.kill(os.getppid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_ends_the_batch_which_goes_on_elsewhere(dask, tmp_path):
+    table, out = many(tmp_path, 10), tmp_path / "out"
+    dask.add_worker()
+    dask.add_worker("--nanny")
+    run = on_cluster(dask, table, out, settings(progress=Slow()))
+    before = [next(run) for _ in range(3)]
+    children = dask.children()
+    dask.scheduler.kill()
+    with pytest.raises(MachineError, match=r"The scheduler has gone.*--resume"):
+        before += run
+    assert children
+    assert gone(children)
+    assert list(rows_of(out))
+    assert all(row["status"] == "done" for row in rows_of(out).values())
+    after = here(table, out, resume=True)
+    assert sum(o.reused for o in after) >= 3
+    assert [o.status for o in after] == ["done"] * 10
+    here(table, tmp_path / "here")
+    assert without_seconds(out) == without_seconds(tmp_path / "here")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_and_leaves_nothing_on_the_workers(dask, tmp_path):
+    table, out = many(tmp_path, 10), tmp_path / "out"
+    dask.add_worker()
+    command = [sys.executable, "-m", "GTRStagingLib", "batch", str(table), "--out", str(out), "--scheduler",
+               dask.address]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(lambda: len(list(out.glob("cases/*/done.json"))) >= 2 or process.poll() is not None)
+    process.kill()
+    process.communicate()
+    old = dask.children()
+    assert old
+    ended = subprocess.run([*command, "--resume"], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "10 done" in ended.stdout
+    assert "by an earlier run" in ended.stdout
+    assert gone([*old, *dask.children()])
