@@ -26,7 +26,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.cli
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/latency.py
 
 clean:

@@ -185,8 +185,13 @@ class Batch:
             If `out` cannot be written to. `Cancelled` passes through, whoever raised it.
         """
         with _kept(self.out):
-            _require_room(self.out, resume)
-            records.begin(self.out, self.token)
+            require_room(self.out, resume)
+            try:
+                for table in (PREDICTIONS, PARQUET):  # one of an earlier run never stands for this one
+                    (self.out / table).unlink(missing_ok=True)
+                records.begin(self.out, self.token)
+            except OSError as error:
+                raise _no_output(self.out, error) from error
             given = given_names((case.given for case in self.cases), self.scores.columns)
             try:
                 yield from work(self._todo(resume))
@@ -220,8 +225,8 @@ def _as_before(job: Job) -> Job | Outcome:
     return replace(job, known=record.get("content"))
 
 
-def _require_room(out: Path, resume: bool) -> None:
-    """An earlier run's results are neither mixed with these nor thrown away by a slip."""
+def require_room(out: Path, resume: bool) -> None:
+    """Raise `InputError` where an earlier run's results would be mixed with these, or thrown away by a slip."""
     earlier = [path for path in (out / "cases", out / PREDICTIONS) if path.exists()]
     if earlier and not resume:
         raise InputError(
@@ -229,8 +234,6 @@ def _require_room(out: Path, resume: bool) -> None:
             "to go on with it (what is done with the same files, model and options stays as it is), or choose another "
             "--out."
         )
-    (out / PREDICTIONS).unlink(missing_ok=True)  # one of an earlier run never stands for this one
-    (out / PARQUET).unlink(missing_ok=True)
 
 
 class _kept:  # noqa: N801 (a context manager, read like a function)
@@ -343,4 +346,5 @@ def one_by_one(stage_one: StageOne, scores: Scores | None = None) -> Work:
 
 
 __all__ = ["FAILED", "PREDICTIONS", "SCENE", "Batch", "BatchCase", "Counts", "Job", "Outcome", "Scores",
-           "StageOne", "Work", "made_with", "one_by_one", "read_cases", "record_failure", "said", "staged"]  # fmt: skip
+           "StageOne", "Work", "made_with", "one_by_one", "read_cases", "record_failure", "require_room", "said",
+           "staged"]  # fmt: skip

@@ -109,6 +109,7 @@ def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib import batch, nomogram, radscore
 
     cases = batch.read_cases(options.cases, options.split)
+    batch.require_room(options.out, options.resume)  # before the model is loaded
     scores = batch.Scores(
         None if options.radscore is None else radscore.read(options.radscore),
         None if options.nomogram is None else nomogram.load(options.nomogram),
@@ -181,7 +182,7 @@ def _followed(run: "Batch", work: "Work", options: argparse.Namespace) -> "Count
             pace.note(outcome)
             tell(counts, pace, outcome)
     finally:
-        if options.progress == "text":
+        if options.progress == "text" and counts.accounted:
             _sum_up(counts, options.out / PREDICTIONS)
     return counts
 
