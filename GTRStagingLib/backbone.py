@@ -21,7 +21,7 @@ from GTRStagingLib.network import CellGrid, Head, folded, receptive_centres
 from GTRStagingLib.weights import Model
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
-"""'auto': ONNX Runtime on a CPU where it is installed, else PyTorch. 'compile': PyTorch's compiler, for long runs."""
+"""'auto': ONNX Runtime on a CPU where the extra `onnx` is installed, else PyTorch. 'compile': PyTorch's compiler, for long runs."""
 
 CPU = torch.device("cpu")
 
@@ -109,7 +109,7 @@ def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone
 def _made_ready(model: Model, place: torch.device, backend: str) -> Backbone:
     if backend == "onnx":
         return OnnxBackbone(model)
-    if backend == "auto" and place.type == "cpu" and find_spec("onnxruntime"):
+    if backend == "auto" and place.type == "cpu" and all(map(find_spec, ("onnxruntime", "onnx"))):
         try:
             return OnnxBackbone(model)
         except StagingError as error:

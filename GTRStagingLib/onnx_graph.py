@@ -5,8 +5,8 @@ on what kind of processor. Another one verifies it again; a file that is not wha
 folder to keep it in, or without space there, the graph is made in memory at every start, which costs seconds and
 nothing else.
 
-The exporter is the one through TorchScript (`dynamo=False`): it takes nothing but torch, where its successor needs onnx
-and onnxscript, and both know the same five operators of a ResNet. Should a torch come without it, the export fails, and
+The exporter is the one through TorchScript (`dynamo=False`): it takes onnx beside torch, where its successor needs
+onnxscript as well, and both know the same five operators of a ResNet. Should a torch come without it, the export fails, and
 `backbone` goes on with PyTorch and says so.
 """
 
@@ -119,6 +119,7 @@ class _Outputs(nn.Module):
 
 def exported(network: GTRNet, size: int) -> bytes:
     """The graph of the folded network: any number of slices, and for the plain network of any size."""
+    required("onnx", "Exporting a network needs", "onnx")
     slices, sides = {0: "slices"}, {} if network.fusion != "none" else {2: "rows", 3: "columns"}
     stream = io.BytesIO()
     try:
