@@ -21,7 +21,8 @@ from GTRStagingLib.network import CellGrid, Head, folded, receptive_centres
 from GTRStagingLib.weights import Model
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
-"""'auto': ONNX Runtime on a CPU where the extra `onnx` is installed, else PyTorch. 'compile': PyTorch's compiler, for long runs."""
+"""'auto': ONNX Runtime on a CPU where the extra `onnx` is installed, else PyTorch. 'compile': PyTorch's compiler, for
+long runs."""
 
 CPU = torch.device("cpu")
 

@@ -6,8 +6,8 @@ folder to keep it in, or without space there, the graph is made in memory at eve
 nothing else.
 
 The exporter is the one through TorchScript (`dynamo=False`): it takes onnx beside torch, where its successor needs
-onnxscript as well, and both know the same five operators of a ResNet. Should a torch come without it, the export fails, and
-`backbone` goes on with PyTorch and says so.
+onnxscript as well, and both know the same five operators of a ResNet. Should a torch come without it, the export fails,
+and `backbone` goes on with PyTorch and says so.
 """
 
 import hashlib
