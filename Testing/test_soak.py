@@ -224,7 +224,7 @@ def test_whatever_happens_every_case_is_accounted_for(tmp_path, small_disk):
         if end == "done":
             one, other = ((out / "cases" / case / "attention.nrrd").read_bytes() for out in (soaked, whole))
             assert one == other
-    assert {path.name for path in soaked.iterdir()} <= {"cases", PREDICTIONS, PARQUET, ".batch.lock"}
+    assert {path.name for path in soaked.iterdir()} <= {"cases", PREDICTIONS, PARQUET, ".batch.lock", ".batch.run"}
     assert run.alive() == []
     killed = ", ".join(f"{count} x {what}" for what, count in run.killed.items())
     print(f"\n{words}. Undisturbed {undisturbed:.0f} s. On a disk for {kept} cases, then a larger one: {took:.0f} s, "
