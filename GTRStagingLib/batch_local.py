@@ -26,6 +26,9 @@ from GTRStagingLib.isolation import DiedError, Isolated
 from GTRStagingLib.model_process import Address, ModelGoneError
 
 if TYPE_CHECKING:
+    from GTRStagingLib.images import Scan
+    from GTRStagingLib.keyslice import KeySlice
+    from GTRStagingLib.rois import Roi
     from GTRStagingLib.staging import StagingResult
 
 
@@ -202,15 +205,22 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
     return work
 
 
+def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
+    """What the table says of a case, read: its CT, its ROI, and the key slice that was chosen by hand."""
+    from GTRStagingLib import images, keyslice, rois
+
+    scan = images.read_scan(case.image)
+    roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
+
+
 def _content(case: BatchCase) -> str | None:
     """What the case's files hold now, without staging it; None where that cannot be told."""
-    from GTRStagingLib import geometry, images, keyslice, preprocess, rois
+    from GTRStagingLib import geometry, keyslice, preprocess
 
     try:
-        scan = images.read_scan(case.image)
-        roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+        scan, roi, chosen = _read(case)
         mask = None if roi is None else geometry.onto_block(roi.mask, scan.grid)
-        chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
         key = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
         offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index)
         native = scan.slices(key.index + offsets[0], key.index + offsets[-1])
@@ -227,15 +237,12 @@ def stage_from_files(model: Any, **options: Any) -> StageOne:
     model, options
         As `staging.stage_case` takes them.
     """
-    from GTRStagingLib import images, keyslice, rois
     from GTRStagingLib.report import write_outputs
     from GTRStagingLib.staging import stage_case
 
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
         begun = time.perf_counter()
-        scan = images.read_scan(case.image)
-        tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-        key = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
+        scan, tumour, key = _read(case)
         read = time.perf_counter() - begun
         result = stage_case(
             scan,

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -284,7 +285,8 @@ def _write_parquet(out: Path, columns: Sequence[str]) -> None:
         whole_file(out / PARQUET) as stream,
         parquet.ParquetWriter(stream, pyarrow.schema(types)) as writer,
     ):
-        for rows in _by(ROWS, csv.DictReader(file)):
+        lines = csv.DictReader(file)
+        while rows := list(islice(lines, ROWS)):
             numbers = [{n: _typed(n, text) for n, text in row.items()} for row in rows]
             writer.write_table(pyarrow.Table.from_pylist(numbers, schema=pyarrow.schema(types)))
 
@@ -293,17 +295,6 @@ def _typed(name: str, text: str) -> str | float | None:
     if text == "":
         return None
     return float(text) if name in NUMBERS else text
-
-
-def _by(count: int, rows: Iterable[Mapping[str, str]]) -> Iterator[list[Mapping[str, str]]]:
-    part: list[Mapping[str, str]] = []
-    for row in rows:
-        part.append(row)
-        if len(part) == count:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 __all__ = ["DONE", "FAILED", "RECORDS", "SKIPPED", "Job", "Outcome", "begin", "begun", "clear", "content_of", "done",

@@ -86,23 +86,23 @@ def _whole(text: str) -> int:
 
 def _limit(text: str) -> float:
     """Seconds or megabytes."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
+    if not 0 <= (value := _number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
     return value
 
 
 def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
+    if not 0 < (value := _number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a share of the maximum, above 0 and at most 1")
     return value
+
+
+def _number(text: str) -> float:
+    """NaN, which no range has, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _batch(options: argparse.Namespace) -> int:

@@ -74,7 +74,7 @@ class Isolated:
         threads: int | None = None,
     ) -> None:
         self._setup = (setup, arguments, memory_mb)
-        self._seconds, self._memory_mb, self._threads = seconds, memory_mb, threads
+        self._seconds, self._threads = seconds, threads
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = threading.Event()
 
