@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -86,6 +86,21 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
         work.replace(target)
     finally:
         work.unlink(missing_ok=True)
+
+
+def write_json(data: Mapping[str, Any], path: Path) -> None:
+    """Write plain data as people can read it, whole or not at all; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as stream:
+        stream.write((json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """The plain data of a file; an `InputError` that says what was `expected` where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); expected {expected}.") from error
 
 
 def _unfinished(what: str = "writing") -> str:

@@ -4,7 +4,6 @@ P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp being the sum over the terms of c
 `nomogram_fit`'s, drawing `nomogram_drawing`'s.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import user_folder, whole_file
+from GTRStagingLib.files import read_json, user_folder, write_json
 from GTRStagingLib.stages import TStage
 
 PUBLISHED = "published-2025"
@@ -375,10 +374,7 @@ def load(name: str | Path) -> Nomogram:
     path = available().get(str(name), Path(name))
     if not path.is_file():
         raise InputError(f"{name}: no such nomogram; expected a file, or one of {', '.join(available())}.")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); expected a nomogram's file.") from error
+    data = read_json(path, "a nomogram's file")
     try:
         return from_json(data)
     except InputError as error:
@@ -387,9 +383,7 @@ def load(name: str | Path) -> Nomogram:
 
 def save(nomogram: Nomogram, path: Path) -> None:
     """Write a nomogram, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as stream:
-        stream.write((json.dumps(nomogram.to_json(), indent=2, allow_nan=False) + "\n").encode())
+    write_json(nomogram.to_json(), path)
 
 
 __all__ = ["POINTS", "PUBLISHED", "RADSCORE", "REFERENCE", "Nomogram", "Reading", "Term", "available", "from_json",

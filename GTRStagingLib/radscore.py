@@ -3,7 +3,6 @@
 Needs numpy alone: fitting is `radscore_fit`'s, reading the features of many cases `radscore_inputs`'.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import whole_file
+from GTRStagingLib.files import read_json, write_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 SLICES = "mean over the slices that voted"
@@ -199,11 +198,7 @@ def read(path: Path) -> RadScore:
     InputError
         If there is none, or it is damaged.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); expected a file that `gtrstaging radscore fit` "
-                         "wrote.") from error  # fmt: skip
+    data = read_json(path, "a file that `gtrstaging radscore fit` wrote")
     try:
         return from_json(data)
     except InputError as error:
@@ -212,9 +207,7 @@ def read(path: Path) -> RadScore:
 
 def save(radscore: RadScore, path: Path) -> None:
     """Write a Rad-score as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as stream:
-        stream.write((json.dumps(radscore.to_json(), indent=2, allow_nan=False) + "\n").encode())
+    write_json(radscore.to_json(), path)
 
 
 def of_case(features: np.ndarray) -> np.ndarray:
