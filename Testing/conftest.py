@@ -219,7 +219,7 @@ def staged(loaded):
 @pytest.fixture(scope="module")
 def chromium():
     """The system's browser, without a screen; of one module, since Playwright keeps its event loop while it runs."""
-    import browser
+    from helpers import browser
 
     with browser.running() as started:
         yield started

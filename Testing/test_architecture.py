@@ -10,7 +10,15 @@ import pytest
 import GTRStagingLib
 
 PACKAGE = Path(GTRStagingLib.__file__).parent
-MODULES = sorted(p for p in PACKAGE.glob("*.py"))
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent == PACKAGE)
+
+
+def name_of(path):
+    """'imaging.geometry' of GTRStagingLib/imaging/geometry.py."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
 
 LAYERS = [
     {"__init__", "stages", "errors", "cells", "pools"},
@@ -87,13 +95,12 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
             yield node.module
-            if node.module == "GTRStagingLib":
-                yield from (f"GTRStagingLib.{alias.name}" for alias in node.names)
+            if node.module.partition(".")[0] == "GTRStagingLib":
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def own(path):
-    prefix = "GTRStagingLib."
-    return {name.removeprefix(prefix) for name in imports(path) if name.startswith(prefix)} - {"__version__"}
+    return {name.removeprefix("GTRStagingLib.") for name in imports(path)} & NAMES
 
 
 def level(name):
@@ -102,33 +109,33 @@ def level(name):
     return found[0]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_one_way(path):
     for name in own(path):
-        assert level(name) < level(path.stem), f"{path.stem} imports {name}"
+        assert level(name) < level(name_of(path)), f"{name_of(path)} imports {name}"
 
 
 def test_every_layer_names_modules_that_exist():
-    assert set().union(*LAYERS) == {path.stem for path in MODULES}
+    assert set().union(*LAYERS) == NAMES
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_nothing_of_slicer_and_torch_in_its_rooms_only(path):
     roots = {name.split(".")[0] for name in imports(path)}
     assert not roots & {"slicer", "qt", "vtk", "ctk"}
-    if path.stem not in TORCH:
+    if name_of(path) not in TORCH:
         assert not roots & {"torch", "torchvision", "pytorch_grad_cam"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_the_library_neither_prints_nor_configures(path):
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
-    if not path.stem.startswith("cli"):
+    if not name_of(path).startswith("cli"):
         assert "print" not in calls
     assert not {"logging.basicConfig", "warnings.filterwarnings", "warnings.simplefilter", "plt.figure"} & calls
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_file_grows_past_what_one_can_hold_in_mind(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 520
 

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import a_spot, ct_like, planted_model, planted_network, rotation
-from passes import passed
+from helpers.passes import passed
 from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 

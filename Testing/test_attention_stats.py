@@ -1,9 +1,9 @@
 import json
 import warnings
 
-import golden_data
 import numpy as np
 import pytest
+from helpers import golden_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import cohorts
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
+from helpers import cohorts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

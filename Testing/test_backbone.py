@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import planted_model
-from passes import passed
+from helpers.passes import passed
 
 from GTRStagingLib import backbone, cli, weights
 from GTRStagingLib.attention import raw_maps

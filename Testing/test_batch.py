@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
-from results import box_on
+from helpers.results import box_on
 
 from GTRStagingLib import (
     attention,

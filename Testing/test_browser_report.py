@@ -1,9 +1,7 @@
 """The report of a case in a real browser; and that the browser notices what is wrong with a page."""
 
-import accessibility
-import browser
 import pytest
-import results
+from helpers import accessibility, browser, results
 
 from GTRStagingLib import overlay
 from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, load

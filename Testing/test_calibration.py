@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from helpers.golden_data import FIRST, ROWS, golden, patients, probabilities, stages
 from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.model_selection import GroupKFold

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from passes import passed
+from helpers import ROOT
+from helpers.passes import passed
 from PIL import Image
 
 from GTRStagingLib import checkpoints, shelf, weights
@@ -312,7 +313,7 @@ def test_the_hostile_file_is_indeed_hostile(tmp_path):
     """Loaded the careless way, it runs its command: the test above would otherwise prove nothing."""
     hostile(tmp_path / "model.pth")
     code = "import torch; torch.load('model.pth', weights_only=False)"
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True)
     assert (tmp_path / "PWNED").exists()
 

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import cohorts
 import pandas as pd
 import pytest
+from helpers import cohorts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from golden_data import ROWS, golden, patients, probabilities, stages
+from helpers.golden_data import ROWS, golden, patients, probabilities, stages
 
 from GTRStagingLib.decisions import (
     DEFINITIONS,

@@ -2,9 +2,9 @@
 
 import json
 import tomllib
-from pathlib import Path
 
 import numpy as np
+from helpers import ROOT
 from safetensors import safe_open
 
 from GTRStagingLib import shelf, weights
@@ -47,10 +47,9 @@ def test_its_card_says_what_it_is():
 
 
 def test_the_package_carries_it():
-    root = Path(__file__).parents[1]
-    with (root / "pyproject.toml").open("rb") as stream:
+    with (ROOT / "pyproject.toml").open("rb") as stream:
         patterns = tomllib.load(stream)["tool"]["setuptools"]["package-data"]["GTRStagingLib"]
-    package = root / "GTRStagingLib"
+    package = ROOT / "GTRStagingLib"
     carried = {path for pattern in patterns for path in package.glob(pattern)}
     assert set(FOLDER.iterdir()) <= carried
 

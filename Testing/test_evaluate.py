@@ -5,12 +5,11 @@ import json
 import re
 import stat
 
-import accessibility
-import browser
 import numpy as np
 import pytest
-from golden_data import GOLDEN, ROWS
-from markup import Page
+from helpers import accessibility, browser
+from helpers.golden_data import GOLDEN, ROWS
+from helpers.markup import Page
 
 from GTRStagingLib import cli, evaluation_report
 from GTRStagingLib.errors import InputError

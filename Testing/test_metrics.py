@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from helpers.golden_data import FIRST, ROWS, golden, patients, probabilities, stages
 from sklearn.metrics import (
     cohen_kappa_score,
     confusion_matrix,

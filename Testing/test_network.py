@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from passes import passed
+from helpers.passes import passed
 from torch import nn
 
 from GTRStagingLib import weights

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN, ROWS, golden
+from helpers.golden_data import GOLDEN, ROWS, golden
 
 from GTRStagingLib import cli_nomogram, nomogram
 from GTRStagingLib.errors import InputError, StagingError

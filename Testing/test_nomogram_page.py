@@ -6,10 +6,9 @@ import json
 import random
 from dataclasses import replace
 
-import accessibility
-import browser
 import pytest
-from markup import Page
+from helpers import accessibility, browser
+from helpers.markup import Page
 
 from GTRStagingLib import nomogram, nomogram_page
 from GTRStagingLib.errors import InputError

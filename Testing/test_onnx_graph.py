@@ -10,7 +10,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
-from passes import passed
+from helpers.passes import passed
 
 from GTRStagingLib import onnx_graph, weights
 from GTRStagingLib.backbone import ready

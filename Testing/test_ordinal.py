@@ -6,7 +6,7 @@ rms's sandwich on three copies of the rows.
 
 import numpy as np
 import pytest
-from golden_data import FIRST, ROWS, golden, patients, stages
+from helpers.golden_data import FIRST, ROWS, golden, patients, stages
 from scipy.special import expit
 from scipy.stats import norm, somersd
 from statsmodels.stats.outliers_influence import variance_inflation_factor

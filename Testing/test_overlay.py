@@ -6,9 +6,9 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
-import results
 import SimpleITK as sitk
 from conftest import ct_like, on_grid_of
+from helpers import results
 from matplotlib.contour import ContourSet
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D

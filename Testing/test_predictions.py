@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from golden_data import GOLDEN, ROWS, probabilities, stages
+from helpers.golden_data import GOLDEN, ROWS, probabilities, stages
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.predictions import read_predictions

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import results
+from helpers import results
 
 from GTRStagingLib import cli_radscore, radscore, record
 from GTRStagingLib.errors import InputError

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.golden_data import GOLDEN
 from sklearn.linear_model import lasso_path
 from sklearn.preprocessing import StandardScaler
 
@@ -15,8 +15,6 @@ from GTRStagingLib.radscore_fit import fit, fit_cohort, r_squared, spearman
 from GTRStagingLib.radscore_inputs import CaseFeatures, Excluded, Row, from_table, read_rows
 from GTRStagingLib.radscore_path import _Lasso, grid, path_of, patient_folds
 from GTRStagingLib.stages import TStage
-
-GOLDEN = Path(__file__).parent / "golden"
 
 
 def features_of(values, sha256="a" * 64):

@@ -3,9 +3,9 @@ import sys
 import warnings
 from dataclasses import replace
 
-import golden_data
 import numpy as np
 import pytest
+from helpers import golden_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2

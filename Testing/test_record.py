@@ -8,7 +8,7 @@ from dataclasses import replace
 import jsonschema
 import numpy as np
 import pytest
-import results
+from helpers import results
 
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.recipe import Recipe

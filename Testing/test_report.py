@@ -14,9 +14,9 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-import results
 import SimpleITK as sitk
-from markup import Page
+from helpers import results
+from helpers.markup import Page
 
 import GTRStagingLib
 from GTRStagingLib import nomogram_page, overlay

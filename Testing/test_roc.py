@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from helpers.golden_data import FIRST, ROWS, golden, patients, probabilities, stages
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from GTRStagingLib import roc

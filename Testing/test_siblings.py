@@ -1,7 +1,7 @@
 """What a training table has of the rows that are evaluated: ids as people write them, and no false all-clear."""
 
 import pytest
-from golden_data import ROWS
+from helpers.golden_data import ROWS
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluate import evaluate

@@ -20,7 +20,7 @@ import pyarrow.parquet as parquet
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
-from results import box_on
+from helpers.results import box_on
 from test_batch import HEAD, rows_of, without_seconds
 
 from GTRStagingLib.batch_columns import PARQUET, PREDICTIONS, SECONDS

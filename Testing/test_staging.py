@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import a_spot, ct_like, planted_model, rotation
-from passes import passed
+from helpers.passes import passed
 from PIL import Image
 
 from GTRStagingLib import geometry, keyslice, phantom_files, weights

@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from trainings import SMALL, a_cohort
+from helpers.trainings import SMALL, a_cohort
 
 from GTRStagingLib import cli, fitting, shelf, slicecache, train, weights
 from GTRStagingLib.audit import audit
@@ -120,7 +120,7 @@ def a_training(where, cohort, cache, folder, plan, resume):
 def processes():
     """New processes in a moment: from a server that has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["GTRStagingLib.train", "trainings"])
+    context.set_forkserver_preload(["GTRStagingLib.train", "helpers.trainings"])
     return context
 
 

@@ -7,8 +7,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from helpers.trainings import SMALL, a_cohort
 from test_dicom import a_series, write
-from trainings import SMALL, a_cohort
 
 from GTRStagingLib import keyslice, slicecache
 from GTRStagingLib.cohort import Case, Cohort

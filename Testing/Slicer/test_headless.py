@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from conftest import ct_like
 from GTRStagingSlicer import headless, mrb, nodes
 from GTRStagingSlicer.bare import bare_scene
-from results import a_picture, box_on, with_roi
+from helpers.results import a_picture, box_on, with_roi
 
 from GTRStagingLib import batch, cli, geometry, report, rois
 from GTRStagingLib.errors import InputError, StagingError

@@ -10,7 +10,7 @@ from conftest import ct_like
 from GTRStagingSlicer import headless, nomograms, staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
-from results import box_on
+from helpers.results import box_on
 from scenes import add_volume, node_ids
 
 from GTRStagingLib import batch, nomogram, shelf

@@ -14,7 +14,7 @@ from conftest import ct_like
 from GTRStagingSlicer import layers, nodes, samples, staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
-from results import box_on
+from helpers.results import box_on
 from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 
 from GTRStagingLib import batch, report, weights

@@ -1,7 +1,8 @@
 """Whether people who do not see a page, or not all of it, can use it: the rules of axe-core (WCAG 2, best practice)."""
 
 from axe_playwright_python.sync_playwright import Axe
-from browser import View
+
+from helpers.browser import View
 
 
 def violations(view: View) -> list[str]:

@@ -1,12 +1,13 @@
 """The simulated cohort of `Testing/golden`, as arrays, and the reference numbers beside it."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-GOLDEN = Path(__file__).parent / "golden"
+from helpers import TESTING
+
+GOLDEN = TESTING / "golden"
 ROWS = pd.read_csv(GOLDEN / "cohort.csv")
 FIRST = ROWS[~ROWS["patient_id"].duplicated()].reset_index(drop=True)
 """One row a patient."""
