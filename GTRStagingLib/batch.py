@@ -20,8 +20,8 @@ from GTRStagingLib.batch_columns import HEAD, PARQUET, PREDICTIONS, SECONDS, giv
 from GTRStagingLib.batch_records import FAILED, Job, Outcome
 from GTRStagingLib.case_files import OUTPUTS
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
-from GTRStagingLib.files import sha256_of_data
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.files import sha256_of_data
 
 if TYPE_CHECKING:
     from GTRStagingLib.card import ModelCard

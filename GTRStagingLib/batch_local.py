@@ -22,8 +22,8 @@ from GTRStagingLib.batch import TRIES, Scores, StageOne, record_failure, staged
 from GTRStagingLib.batch_cases import BatchCase
 from GTRStagingLib.batch_records import Job, Outcome, content_of, same_again, tidy
 from GTRStagingLib.errors import Cancelled, StagingError
-from GTRStagingLib.isolation import DiedError, Isolated
 from GTRStagingLib.model_process import Address, ModelGoneError
+from GTRStagingLib.support.isolation import DiedError, Isolated
 
 if TYPE_CHECKING:
     from GTRStagingLib.images import Scan

@@ -22,8 +22,8 @@ from GTRStagingLib.batch_cases import BatchCase
 from GTRStagingLib.batch_columns import AGREEMENT, NUMBERS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.case_files import Look, files_of, look_of
 from GTRStagingLib.errors import Cancelled
-from GTRStagingLib.files import sha256_of, sha256_of_data, whole_file
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.files import sha256_of, sha256_of_data, whole_file
 
 if TYPE_CHECKING:
     from GTRStagingLib.agreement import Agreement

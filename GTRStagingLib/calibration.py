@@ -13,12 +13,12 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
 from scipy.stats import chi2
 
-from GTRStagingLib import extras
 from GTRStagingLib.decisions import at_least
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.estimates import LEVEL, RESAMPLES, Estimate, Z, percentiles, proportion, undefined
 from GTRStagingLib.scores import TEMPERATURES, SplitLogits, fitted_temperature
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support import extras
 
 BINS = 10
 """Bins of a reliability curve and of an ECE, and groups of a Hosmer-Lemeshow test."""

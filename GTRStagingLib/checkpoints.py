@@ -18,10 +18,10 @@ from torchvision.models.resnet import BasicBlock
 
 from GTRStagingLib.card import Fusion, ModelCard
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.files import sha256_of
 from GTRStagingLib.network import BLOCKS
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.shelf import UNTRAINED, models_folder
+from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.weights import UNTRAINED_SEED, Model, network_with, save, untrained
 
 PUBLISHED_FILES: Mapping[str, str] = {

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import GTRStagingLib
 from GTRStagingLib import cli_batch, cli_cohort, cli_evaluate, cli_nomogram, cli_radscore, cli_train
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.extras import required
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
     from GTRStagingLib.images import Scan

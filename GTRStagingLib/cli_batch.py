@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.extras import required
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
     from GTRStagingLib.batch import Batch, Counts, Outcome, Scores, Work

@@ -63,7 +63,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _train(options: argparse.Namespace) -> None:
     from GTRStagingLib import recipe
     from GTRStagingLib.cohort import read_cohort
-    from GTRStagingLib.extras import required
+    from GTRStagingLib.support.extras import required
 
     for module in ("lightning", "scipy"):
         required(module, "Training needs", "train")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.cohort import Cohort, folds
-from GTRStagingLib.files import whole_file
 from GTRStagingLib.plan import Hardware, Plan
+from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.train import Telling, train
 
 COLUMNS = ("accuracy", "macro_auc", "slice_loss", "slice_accuracy")

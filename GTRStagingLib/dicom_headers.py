@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib import extras
 from GTRStagingLib.dicom_layout import HeaderReader
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import require_sayable
+from GTRStagingLib.support import extras
+from GTRStagingLib.support.files import require_sayable
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 CT_CLASSES = frozenset({CT_IMAGE, f"{CT_IMAGE}.1", f"{CT_IMAGE}.2"})

@@ -8,9 +8,9 @@ import numpy as np
 from GTRStagingLib.decisions import TREAT_ALL, TREAT_NONE
 from GTRStagingLib.estimates import Estimate, undefined
 from GTRStagingLib.evaluate import MODEL, Evaluation, Performance
-from GTRStagingLib.extras import required
 from GTRStagingLib.readers import phase_columns
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,17 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib import checklists, nomogram_page, pages
+from GTRStagingLib import checklists, nomogram_page
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.estimates import Estimate
 from GTRStagingLib.evaluate import Evaluation, Performance
 from GTRStagingLib.evaluation_facts import WHERE, facts
 from GTRStagingLib.evaluation_figures import figures, file_name
 from GTRStagingLib.evaluation_tables import tables
-from GTRStagingLib.files import replaced_files
 from GTRStagingLib.nomogram import Nomogram
 from GTRStagingLib.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support import pages
+from GTRStagingLib.support.files import replaced_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

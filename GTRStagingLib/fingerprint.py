@@ -20,9 +20,9 @@ from GTRStagingLib.dicom import compact
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.geometry import axial_lps, onto_block
 from GTRStagingLib.images import Scan, read_scan
-from GTRStagingLib.pools import shared_out
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.rois import read_roi
+from GTRStagingLib.support.pools import shared_out
 
 SIDE = 128
 """Pixels of a picture's side: 3 mm or so in a usual field, where a vessel is still seen and noise is averaged."""

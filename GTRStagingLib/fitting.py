@@ -34,10 +34,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
-from GTRStagingLib.files import whole_file
 from GTRStagingLib.network import GTRNet
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.scores import SplitLogits, case_votes, slice_loss
+from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.trainset import Sample, SliceSet, plain_loader, training_loader
 
 LAST, METRICS = "last.ckpt", "metrics.csv"

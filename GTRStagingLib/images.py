@@ -21,8 +21,8 @@ from GTRStagingLib import nifti
 from GTRStagingLib.dicom import read_ct
 from GTRStagingLib.dicom_headers import is_dicom
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import require_sayable, sha256_of
 from GTRStagingLib.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed
+from GTRStagingLib.support.files import require_sayable, sha256_of
 
 FORMATS = {
     ".nii": "NIfTI",

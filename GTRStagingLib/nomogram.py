@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import read_json, user_folder, write_json
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.files import read_json, user_folder, write_json
 
 PUBLISHED = "published-2025"
 RADSCORE = "radscore"

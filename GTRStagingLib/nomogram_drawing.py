@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
-from GTRStagingLib import extras
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import whole_file
 from GTRStagingLib.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support import extras
+from GTRStagingLib.support.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from GTRStagingLib import pages
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support import pages
 
 NOT_GIVEN = "not given"
 WORDS: Mapping[str, str] = {

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.extras import required
-from GTRStagingLib.files import cache_folder, sha256_of, whole_file
 from GTRStagingLib.network import GTRNet, folded
+from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.files import cache_folder, sha256_of, whole_file
 
 FORMAT = 1
 """Raise it when the graph changes: older files are then no longer found."""

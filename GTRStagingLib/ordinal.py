@@ -15,10 +15,10 @@ from scipy.optimize import linprog
 from scipy.special import expit
 from scipy.stats import chi2, norm
 
-from GTRStagingLib import extras
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.estimates import Estimate, Z
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support import extras
 
 CUTS = len(TStage) - 1
 FEW_EVENTS = 10

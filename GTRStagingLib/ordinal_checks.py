@@ -12,10 +12,10 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import chi2, rankdata
 
-from GTRStagingLib import extras
 from GTRStagingLib.estimates import patient_draws
 from GTRStagingLib.ordinal import CUTS, ChiSquared, Design, OrdinalFit, maximum, nagelkerke
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support import extras
 
 RESAMPLES = 200
 """Of the bootstrap that tells the optimism: as Harrell advises, and the means that it takes need no more."""

@@ -9,8 +9,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import TRUTH_FILE, write_dicom, write_nifti
 from GTRStagingLib.phantom_scanner import profile
-from GTRStagingLib.pools import shared_out
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.pools import shared_out
 
 TABLE_FILE = "cohort.csv"
 

@@ -10,10 +10,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.extras import required
-from GTRStagingLib.files import new_folder
 from GTRStagingLib.phantom import Phantom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.files import new_folder
 
 if TYPE_CHECKING:
     import pydicom

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib import extras
 from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import sha256_of
 from GTRStagingLib.prediction_columns import Columns
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support import extras
+from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables import read_table
 
 ROUNDING = 0.005

@@ -16,7 +16,6 @@ import numpy as np
 from GTRStagingLib.batch_columns import HEAD, SECONDS
 from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import sha256_of
 from GTRStagingLib.prediction_cells import (
     WHOLE,
     cases_of,
@@ -32,6 +31,7 @@ from GTRStagingLib.prediction_cells import (
     summing_to_one,
 )
 from GTRStagingLib.prediction_columns import Columns, columns_of
+from GTRStagingLib.support.files import sha256_of
 
 ATTENTION = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside")
 """The columns of a batch that tell how the attention agrees with an ROI."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import read_json, write_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.files import read_json, write_json
 
 SLICES = "mean over the slices that voted"
 """How a case's slices become one row of features: as its slices' probabilities become one."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib import extras
-from GTRStagingLib.files import replaced_files
 from GTRStagingLib.radscore import RadScore
 from GTRStagingLib.radscore_fit import Fit
+from GTRStagingLib.support import extras
+from GTRStagingLib.support.files import replaced_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from GTRStagingLib import extras
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support import extras
 
 Rule = Literal["min", "1se"]
 FOLDS = 10

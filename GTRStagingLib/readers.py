@@ -24,9 +24,9 @@ from GTRStagingLib.estimates import (
     resampled_counts,
     undefined,
 )
-from GTRStagingLib.extras import required
 from GTRStagingLib.metrics import AGREEMENT, agreement
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.extras import required
 
 K = len(TStage)
 PHASES = ("unaided", "aided")

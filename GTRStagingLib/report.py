@@ -13,12 +13,11 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from GTRStagingLib import nomogram_page, pages
+from GTRStagingLib import nomogram_page
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
 from GTRStagingLib.case_files import OUTPUTS
 from GTRStagingLib.errors import InputError, OutputError, StagingError
-from GTRStagingLib.files import replaced_files, require_sayable
 from GTRStagingLib.geometry import same_grid
 from GTRStagingLib.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.nomogram import Nomogram
@@ -26,6 +25,8 @@ from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import Progress, StagingResult
+from GTRStagingLib.support import pages
+from GTRStagingLib.support.files import replaced_files, require_sayable
 
 STAGE_MEANINGS: Mapping[TStage, str] = {
     TStage.T1: "tumour invades no deeper than the submucosa",

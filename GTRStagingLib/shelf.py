@@ -6,7 +6,7 @@ from pathlib import Path
 
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.files import user_folder
+from GTRStagingLib.support.files import user_folder
 
 CARD_FILE = "card.json"
 UNTRAINED = "untrained"

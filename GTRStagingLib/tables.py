@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib import extras
 from GTRStagingLib.cells import MISSING, text_of
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.files import replaced_files
+from GTRStagingLib.support import extras
+from GTRStagingLib.support.files import replaced_files
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from GTRStagingLib.augment import write_contact_sheet
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.cohort import Cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
-from GTRStagingLib.files import whole_file
 from GTRStagingLib.network import GTRNet
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.scores import fitted_temperature, scores
 from GTRStagingLib.slicecache import CachedCase, Progress, cached, default_folder
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import versions
+from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.trainset import SliceSet
 
 SPLITS = ("training", "validation", "test")

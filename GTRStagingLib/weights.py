@@ -21,11 +21,11 @@ from torchvision.models.resnet import BasicBlock
 
 from GTRStagingLib.card import Fusion, ModelCard
 from GTRStagingLib.errors import StagingError, WeightsError
-from GTRStagingLib.files import new_folder, sha256_of
 from GTRStagingLib.network import BLOCKS, GTRNet
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.shelf import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.files import new_folder, sha256_of
 
 WEIGHTS_FILE, FEATURES_FILE = "model.safetensors", "features.safetensors"
 UNTRAINED_SEED = 20251

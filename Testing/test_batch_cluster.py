@@ -56,7 +56,7 @@ class Processes:
     def children(self):
         """What the workers have started to do their work, nannies' own processes apart."""
         below = [child for one in self.workers if one.poll() is None for child in offspring(one.pid)]
-        return [child for child in below if "GTRStagingLib.isolation" in command_of(child)]
+        return [child for child in below if "GTRStagingLib.support.isolation" in command_of(child)]
 
     def stop(self):
         below = [child for one in self._all for child in offspring(one.pid)]

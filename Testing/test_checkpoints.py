@@ -15,11 +15,11 @@ from PIL import Image
 
 from GTRStagingLib import checkpoints, shelf, weights
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.files import sha256_of
 from GTRStagingLib.images import Held, Scan
 from GTRStagingLib.keyslice import by_index
 from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.staging import stage_case
+from GTRStagingLib.support.files import sha256_of
 
 
 @pytest.fixture(autouse=True)

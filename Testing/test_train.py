@@ -20,9 +20,9 @@ from GTRStagingLib.audit import audit
 from GTRStagingLib.cohort import Cohort, write_cohort
 from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
-from GTRStagingLib.files import sha256_of
 from GTRStagingLib.findings import Finding
 from GTRStagingLib.plan import Hardware, Plan, Schedule
+from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.trainset import SliceSet
 
 PLAN = Plan(

@@ -11,7 +11,7 @@ import torch
 
 from GTRStagingLib import shelf, weights
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.files import sha256_of
+from GTRStagingLib.support.files import sha256_of
 
 OURS = {"untrained": None, "demonstration": shelf.SHIPPED / "demonstration"}
 """What comes with the software."""

@@ -38,11 +38,11 @@ from GTRStagingLib.cohort import Case, read_cohort
 from GTRStagingLib.geometry import embedded, onto_block
 from GTRStagingLib.images import read_scan
 from GTRStagingLib.network import half_pixel_centres
-from GTRStagingLib.pools import shared_out
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.rois import read_roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import StagingResult, stage_case
+from GTRStagingLib.support.pools import shared_out
 from GTRStagingLib.weights import Model
 
 PLACEMENTS = ("receptive_field", "half_pixel")

@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from GTRStagingLib import keyslice
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_scanner import PROFILES
-from GTRStagingLib.pools import shared_out
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.pools import shared_out
 
 FEATURES = ("tumour_mm2", "tumour_mean_hu", "tumour_max_hu", "slice_mean_hu", "slice_std_hu")
 

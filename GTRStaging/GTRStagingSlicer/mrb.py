@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.errors import InputError, OutputError
-from GTRStagingLib.files import replaced_files
 from GTRStagingLib.rois import Roi
+from GTRStagingLib.support.files import replaced_files
 from GTRStagingSlicer import nodes, samples, staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import Method, State, Target, save

@@ -130,7 +130,7 @@ class Isolated:
             return self._process
         self._discard()
         # The same modules as here, wherever they come from: Slicer's Python and a source tree set their own path.
-        start = f"import sys; sys.path[:] = {sys.path!r}; from GTRStagingLib.isolation import serve; serve()"
+        start = f"import sys; sys.path[:] = {sys.path!r}; from GTRStagingLib.support.isolation import serve; serve()"
         limits = {} if self._threads is None else dict.fromkeys(POOLS, str(self._threads))
         # Appending, so that emptying it between jobs leaves no hole.
         self._log = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it lives as long as the process)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.isolation import DiedError, Isolated
+from GTRStagingLib.support.isolation import DiedError, Isolated
 
 
 def add(constant):
@@ -130,7 +130,7 @@ def test_a_child_does_not_outlive_its_parent(job):
     """SIGKILL, which the parent cannot answer, while the child is idle or works."""
     code = (
         f"import sys, threading; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_isolation import add\nfrom GTRStagingLib.isolation import Isolated\n"
+        "from test_isolation import add\nfrom GTRStagingLib.support.isolation import Isolated\n"
         "child = Isolated(add, 1)\nchild.run(('add', 1))\nprint(child.pid, flush=True)\n"
         f"child.run({job!r})\nimport time; time.sleep(60)\n"
     )

@@ -7,7 +7,7 @@ from importlib.resources import files
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.extras import required
+from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
     import jinja2

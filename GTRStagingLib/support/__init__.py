@@ -1,0 +1,11 @@
+"""Serve every other room: files, optional packages, processes, pages.
+
+Nothing here knows what a CT or a stage is. In: paths, callables, names of packages. Out: files that are whole or
+absent, results of work done in other processes, refusals that name what to install.
+
+- `files`: `sha256_of`, `new_folder`, `new_file`, `read_json`, `write_json`
+- `extras`: `required`
+- `pools`: `shared_out`
+- `isolation`: `Isolated`, `DiedError`
+- `pages`: `template`, `policy`, `resource`
+"""
