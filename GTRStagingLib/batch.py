@@ -18,10 +18,10 @@ from GTRStagingLib import batch_records as records
 from GTRStagingLib.batch_cases import BatchCase, read_cases
 from GTRStagingLib.batch_columns import HEAD, PARQUET, PREDICTIONS, SECONDS, given_names
 from GTRStagingLib.batch_records import FAILED, Job, Outcome
-from GTRStagingLib.case_files import OUTPUTS
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
+from GTRStagingLib.tables.case_files import OUTPUTS
 
 if TYPE_CHECKING:
     from GTRStagingLib.card import ModelCard

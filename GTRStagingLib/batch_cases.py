@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from GTRStagingLib.case_table import read_case_table
-from GTRStagingLib.cells import folder_name, whole_id
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.tables.case_table import read_case_table
+from GTRStagingLib.tables.cells import folder_name, whole_id
 
 COLUMNS = ("case_id", "image", "roi", "segment", "key_slice", "exclude")
 """As in a cohort table. The first two are needed; all others are carried into the results. What stands under `exclude`

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch_cases import BatchCase
 from GTRStagingLib.batch_columns import AGREEMENT, NUMBERS, PARQUET, PREDICTIONS, seconds_of
-from GTRStagingLib.case_files import Look, files_of, look_of
 from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of, sha256_of_data, whole_file
+from GTRStagingLib.tables.case_files import Look, files_of, look_of
 
 if TYPE_CHECKING:
     from GTRStagingLib.agreement import Agreement

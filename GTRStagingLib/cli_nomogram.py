@@ -99,7 +99,7 @@ def _once(pairs: Sequence[tuple[str, str]], option: str) -> dict[str, str]:
 def _fit(options: argparse.Namespace) -> None:
     from GTRStagingLib.nomogram import save
     from GTRStagingLib.nomogram_fit import Wording, fit_nomogram
-    from GTRStagingLib.tables import read_table
+    from GTRStagingLib.tables.table_files import read_table
 
     if options.out.suffix.lower() != ".json":
         raise InputError(f"--out {options.out}; expected a name that ends in .json.")
@@ -289,7 +289,7 @@ def _print_reading(nomogram: "Nomogram", reading: "Reading") -> None:
 
 def _predict_table(nomogram: "Nomogram", source: Path, target: Path, fixed: Mapping[str, str | float]) -> int:
     """Rows that cannot be read keep their place, with empty cells; the exit code is 1 where there are any."""
-    from GTRStagingLib.tables import read_table, write_table
+    from GTRStagingLib.tables.table_files import read_table, write_table
 
     table = read_table(source)
     added = [*(f"nomogram_{stage}" for stage in TStage), "nomogram_stage"]

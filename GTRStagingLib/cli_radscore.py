@@ -71,7 +71,7 @@ def _fit(options: argparse.Namespace) -> None:
     from GTRStagingLib.radscore_figures import write_figures
     from GTRStagingLib.radscore_fit import fit_cohort
     from GTRStagingLib.radscore_inputs import from_results, from_table, read_rows
-    from GTRStagingLib.tables import write_table
+    from GTRStagingLib.tables.table_files import write_table
 
     out: Path = options.out
     if out.suffix.lower() != ".json":
@@ -137,7 +137,7 @@ def _print_excluded(excluded: "Mapping[str, Excluded]") -> None:
 def _apply(options: argparse.Namespace) -> int:
     from GTRStagingLib.radscore import read
     from GTRStagingLib.radscore_inputs import from_results, from_table, scores
-    from GTRStagingLib.tables import write_table
+    from GTRStagingLib.tables.table_files import write_table
 
     radscore = read(options.radscore)
     features = from_table(options.features) if options.results is None else from_results(options.results)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from GTRStagingLib.case_table import read_case_table
-from GTRStagingLib.cells import covariate_of, folder_name, plain_text, same_folder, text_of, whole_id
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables import required, write_table
+from GTRStagingLib.tables.case_table import read_case_table
+from GTRStagingLib.tables.cells import covariate_of, folder_name, plain_text, same_folder, text_of, whole_id
+from GTRStagingLib.tables.table_files import required, write_table
 
 Split = Literal["train", "validation", "test"]
 
@@ -140,7 +140,7 @@ def read_cohort(path: Path) -> Cohort:
         With every fault of the table: row (the header is 1), column, value and what was expected.
     """
     required("pydantic")
-    from GTRStagingLib.case_row import validated
+    from GTRStagingLib.tables.case_row import validated
 
     read = read_case_table(path, NEEDED, COLUMNS)
     faults, cases = list[str](), []

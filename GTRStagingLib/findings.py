@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
-from GTRStagingLib.tables import required
+from GTRStagingLib.tables.table_files import required
 
 Severity = Literal["leak", "fault", "note"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.cells import covariate_of
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingLib.ordinal import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
 from GTRStagingLib.ordinal_checks import RESAMPLES, brant, validate, variance_inflation
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables import Table
+from GTRStagingLib.tables.cells import covariate_of
+from GTRStagingLib.tables.table_files import Table
 
 STAGE, PATIENT, SPLIT = "stage", "patient_id", "split"
 MOST_LEVELS = 12

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from GTRStagingLib.cells import covariate_of
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.findings import Entry
-from GTRStagingLib.tables import Table, read_table
+from GTRStagingLib.tables.cells import covariate_of
+from GTRStagingLib.tables.table_files import Table, read_table
 
 IDS = ("case_id", "image_name", "image_id", "slice_id", "PatientID", "SlicePath", "image", "path", "file", "filename",
        "name", "id", "patient_id")  # fmt: skip

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.prediction_columns import Columns
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import sha256_of
-from GTRStagingLib.tables import read_table
+from GTRStagingLib.tables.cells import MISSING
+from GTRStagingLib.tables.table_files import read_table
 
 ROUNDING = 0.005
 """How far from 1 probabilities may add up by rounding; they are then divided by their sum, and it is said."""

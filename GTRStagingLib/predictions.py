@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.batch_columns import HEAD, SECONDS
-from GTRStagingLib.cells import MISSING
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.prediction_cells import (
     WHOLE,
@@ -32,6 +31,7 @@ from GTRStagingLib.prediction_cells import (
 )
 from GTRStagingLib.prediction_columns import Columns, columns_of
 from GTRStagingLib.support.files import sha256_of
+from GTRStagingLib.tables.cells import MISSING
 
 ATTENTION = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside")
 """The columns of a batch that tell how the attention agrees with an ROI."""

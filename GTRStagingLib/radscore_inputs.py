@@ -13,12 +13,12 @@ from typing import Any, get_args
 
 import numpy as np
 
-from GTRStagingLib.cells import folder_name, same_folder, whole_id
 from GTRStagingLib.cohort import Split
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore import RadScore, of_case
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables import Table, read_table
+from GTRStagingLib.tables.cells import folder_name, same_folder, whole_id
+from GTRStagingLib.tables.table_files import Table, read_table
 
 RESULT, FAILED = "result.json", "failed.json"
 RECORD_VERSION = "1"

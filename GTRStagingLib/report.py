@@ -16,7 +16,6 @@ import SimpleITK as sitk
 from GTRStagingLib import nomogram_page
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
-from GTRStagingLib.case_files import OUTPUTS
 from GTRStagingLib.errors import InputError, OutputError, StagingError
 from GTRStagingLib.geometry import same_grid
 from GTRStagingLib.keyslice import CHOICE_IN_WORDS
@@ -27,6 +26,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import Progress, StagingResult
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.files import replaced_files, require_sayable
+from GTRStagingLib.tables.case_files import OUTPUTS
 
 STAGE_MEANINGS: Mapping[TStage, str] = {
     TStage.T1: "tumour invades no deeper than the submucosa",

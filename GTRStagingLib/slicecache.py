@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from GTRStagingLib import geometry, keyslice
-from GTRStagingLib.case_files import Look, look_of
 from GTRStagingLib.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.images import read_scan
@@ -28,6 +27,7 @@ from GTRStagingLib.rois import read_roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import cache_folder, sha256_of_data, whole_file
 from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.tables.case_files import Look, look_of
 
 CACHE_VERSION = 2
 """Raise it when the preprocessing changes: older files are then no longer found."""

@@ -21,18 +21,18 @@ def name_of(path):
 NAMES = {name_of(path) for path in MODULES}
 
 LAYERS = [
-    {"__init__", "stages", "errors", "cells", "support.pools"},
+    {"__init__", "stages", "errors", "tables.cells", "support.pools"},
     {
         "support.files",
         "support.extras",
         "geometry",
         "voting",
         "recipe",
-        "case_row",
+        "tables.case_row",
         "estimates",
         "checklists",
         "support.isolation",
-        "case_files",
+        "tables.case_files",
         "batch_columns",
     },
     {
@@ -41,12 +41,12 @@ LAYERS = [
         "stack",
         "dicom_layout",
         "nifti",
-        "tables",
+        "tables.table_files",
         "phantom_anatomy",
         "phantom_scanner",
         "support.pages",
     },
-    {"case_table"},
+    {"tables.case_table"},
     {"roc", "metrics", "decisions", "attention_stats", "ordinal", "nomogram", "radscore", "radscore_path"},
     {"dicom_headers"},
     {"shelf", "agreement", "preprocess", "dicom", "cohort", "findings", "scores", "readers", "batch_cases"},

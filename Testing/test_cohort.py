@@ -310,7 +310,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
 
 
 def test_the_columns_are_those_of_the_row_model():
-    from GTRStagingLib.case_row import Row
+    from GTRStagingLib.tables.case_row import Row
 
     assert set(Row.model_fields) == set(COLUMNS)
 

@@ -21,7 +21,7 @@ from GTRStagingLib.predictions import read_predictions
 from GTRStagingLib.radscore_fit import fit_cohort
 from GTRStagingLib.radscore_inputs import from_table, read_rows
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.tables import read_table
+from GTRStagingLib.tables.table_files import read_table
 
 COHORT = GOLDEN / "cohort.csv"
 PATIENT = r"([^/\\]+?)\.nii"

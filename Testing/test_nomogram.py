@@ -15,7 +15,7 @@ from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, available, from_json, load, save
 from GTRStagingLib.nomogram_fit import Wording, fit_nomogram
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.tables import read_table
+from GTRStagingLib.tables.table_files import read_table
 
 COHORT = GOLDEN / "cohort.csv"
 ON = ["radscore", "size_cm", "differentiation", "lauren"]

@@ -25,7 +25,7 @@ from test_batch import HEAD, rows_of, without_seconds
 
 from GTRStagingLib.batch_columns import PARQUET, PREDICTIONS, SECONDS
 from GTRStagingLib.batch_records import FAILED, RECORDS
-from GTRStagingLib.case_files import OUTPUTS
+from GTRStagingLib.tables.case_files import OUTPUTS
 
 CASES = int(os.environ.get("GTR_SOAK_CASES", "120"))
 KINDS = ("plain", "with ROI", "compressed", "plain", "with ROI", "plain", "compressed", "with ROI", "truncated",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GTRStagingLib.case_files import files_of, look_of
+from GTRStagingLib.tables.case_files import files_of, look_of
 
 
 def a_volume(path):

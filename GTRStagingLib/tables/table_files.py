@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib.cells import MISSING, text_of
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import replaced_files
+from GTRStagingLib.tables.cells import MISSING, text_of
 
 
 @dataclass(frozen=True)

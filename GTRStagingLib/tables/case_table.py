@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from GTRStagingLib.cells import same_folder
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.tables import Table, read_table
+from GTRStagingLib.tables.cells import same_folder
+from GTRStagingLib.tables.table_files import Table, read_table
 
 SHOWN = 20
 """Faults of a table that an error lists before it only counts."""

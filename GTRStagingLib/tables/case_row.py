@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from GTRStagingLib.cells import covariate_of, folder_name, plain_text, whole_id
+from GTRStagingLib.tables.cells import covariate_of, folder_name, plain_text, whole_id
 
 PlainText = Annotated[str, AfterValidator(plain_text)]
 
