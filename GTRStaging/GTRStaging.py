@@ -30,8 +30,8 @@ from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 
-from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import Cancelled, StagingError
+from GTRStagingLib.imaging import geometry, keyslice
 
 
 class GTRStaging(ScriptedLoadableModule):

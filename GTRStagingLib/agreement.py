@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import require_same_grid
+from GTRStagingLib.imaging.geometry import require_same_grid
 
 SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """Thresholds of the sweep, as shares of the key slice's maximum."""

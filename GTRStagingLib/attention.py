@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from GTRStagingLib.card import ATTENTION_LAYER
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.geometry import LATTICE_TOLERANCE, empty_grid
+from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, empty_grid
 from GTRStagingLib.network import CellGrid, Head, half_pixel_centres
 from GTRStagingLib.stages import TStage
 

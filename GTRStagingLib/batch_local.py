@@ -26,9 +26,9 @@ from GTRStagingLib.model_process import Address, ModelGoneError
 from GTRStagingLib.support.isolation import DiedError, Isolated
 
 if TYPE_CHECKING:
-    from GTRStagingLib.images import Scan
-    from GTRStagingLib.keyslice import KeySlice
-    from GTRStagingLib.rois import Roi
+    from GTRStagingLib.imaging.keyslice import KeySlice
+    from GTRStagingLib.imaging.rois import Roi
+    from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.staging import StagingResult
 
 
@@ -207,16 +207,17 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
 
 def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
     """What the table says of a case, read: its CT, its ROI, and the key slice that was chosen by hand."""
-    from GTRStagingLib import images, keyslice, rois
+    from GTRStagingLib.imaging import keyslice, rois, scans
 
-    scan = images.read_scan(case.image)
+    scan = scans.read_scan(case.image)
     roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
     return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
 
 
 def _content(case: BatchCase) -> str | None:
     """What the case's files hold now, without staging it; None where that cannot be told."""
-    from GTRStagingLib import geometry, keyslice, preprocess
+    from GTRStagingLib import preprocess
+    from GTRStagingLib.imaging import geometry, keyslice
 
     try:
         scan, roi, chosen = _read(case)

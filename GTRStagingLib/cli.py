@@ -25,8 +25,8 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
-    from GTRStagingLib.images import Scan
-    from GTRStagingLib.keyslice import KeySlice
+    from GTRStagingLib.imaging.keyslice import KeySlice
+    from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.staging import CropCentre, StagingResult
 
 METHODS = cli_batch.METHODS
@@ -105,13 +105,14 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _stage(options: argparse.Namespace) -> None:
-    from GTRStagingLib import backbone, images, rois, weights
+    from GTRStagingLib import backbone, weights
+    from GTRStagingLib.imaging import rois, scans
     from GTRStagingLib.staging import STEPS, stage_case
 
     with _progress_bar(len(STEPS) + 3) as step:
         timings: dict[str, float] = {}
         with _timed(timings, "reading", step):
-            scan = images.read_scan(options.input, series=options.series)
+            scan = scans.read_scan(options.input, series=options.series)
             tumour = None
             if options.segmentation is not None:
                 tumour = rois.read_roi(options.segmentation, segment=options.segment)
@@ -152,7 +153,7 @@ def _stage(options: argparse.Namespace) -> None:
 
 
 def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
-    from GTRStagingLib import keyslice
+    from GTRStagingLib.imaging import keyslice
 
     if options.key_slice is not None:
         return keyslice.by_index(scan.grid, options.key_slice)

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib import keyslice
 from GTRStagingLib.cohort import Case
-from GTRStagingLib.dicom import compact
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import axial_lps, onto_block
-from GTRStagingLib.images import Scan, read_scan
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.dicom import compact
+from GTRStagingLib.imaging.geometry import axial_lps, onto_block
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.recipe import GTR
-from GTRStagingLib.rois import read_roi
 from GTRStagingLib.support.pools import shared_out
 
 SIDE = 128

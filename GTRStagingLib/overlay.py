@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from GTRStagingLib.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import StagingResult

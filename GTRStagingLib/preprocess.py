@@ -9,10 +9,10 @@ import SimpleITK as sitk
 from PIL import Image
 from skimage import measure
 
-from GTRStagingLib import geometry
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import Grid, Place
-from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.geometry import Grid, Place
+from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.recipe import Recipe
 
 Intensity = Literal["HU", "windowed"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from GTRStagingLib.agreement import Agreement
 from GTRStagingLib.attention import Attention
-from GTRStagingLib.geometry import Place
+from GTRStagingLib.imaging.geometry import Place
 from GTRStagingLib.preprocess import PreparedSlices
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import StagingResult

@@ -17,8 +17,8 @@ from GTRStagingLib import nomogram_page
 from GTRStagingLib.agreement import Agreement, Overlap
 from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, OutputError, StagingError
-from GTRStagingLib.geometry import same_grid
-from GTRStagingLib.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.imaging.geometry import same_grid
+from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.nomogram import Nomogram
 from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.images import read_scan
+from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.preprocess import resize
 from GTRStagingLib.recipe import Recipe
-from GTRStagingLib.rois import read_roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import cache_folder, sha256_of_data, whole_file
 from GTRStagingLib.support.pools import shared_out

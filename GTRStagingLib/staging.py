@@ -13,17 +13,17 @@ import numpy as np
 import SimpleITK as sitk
 
 import GTRStagingLib
-from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.agreement import Agreement, agree
 from GTRStagingLib.attention import Alignment, Attention, attend
 from GTRStagingLib.backbone import Backbone, ready
 from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.images import Scan
-from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.network import crop_corner
 from GTRStagingLib.preprocess import PreparedSlices, body_mask, neighbour_step, prepare
-from GTRStagingLib.rois import Roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.voting import Prediction, vote
 from GTRStagingLib.weights import Model, probabilities

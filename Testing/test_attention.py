@@ -11,11 +11,12 @@ from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from GTRStagingLib import attention as attention_module
-from GTRStagingLib import geometry, weights
+from GTRStagingLib import weights
 from GTRStagingLib.attention import METHODS, attend, raw_maps
 from GTRStagingLib.backbone import ready
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.keyslice import by_index
+from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.network import Head, receptive_centres
 from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.recipe import GTR

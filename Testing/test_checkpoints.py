@@ -15,8 +15,8 @@ from PIL import Image
 
 from GTRStagingLib import checkpoints, shelf, weights
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.images import Held, Scan
-from GTRStagingLib.keyslice import by_index
+from GTRStagingLib.imaging.keyslice import by_index
+from GTRStagingLib.imaging.scans import Held, Scan
 from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.staging import stage_case
 from GTRStagingLib.support.files import sha256_of
@@ -79,7 +79,7 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
     """The released recipe and a checkpoint as the training script writes it, against torchvision's own pipeline."""
     from torchvision import transforms
 
-    from GTRStagingLib import images, keyslice
+    from GTRStagingLib.imaging import keyslice, scans
     from GTRStagingLib.preprocess import prepare
 
     network = a_resnet(152)
@@ -96,7 +96,7 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
     for picture in sorted((shared_data / "released").glob("case00?.png")):
         with torch.no_grad():
             expected = network(usual(Image.open(picture).convert("RGB"))[None]).numpy()
-        scan = images.read_scan(picture)
+        scan = scans.read_scan(picture)
         slices = prepare(scan.image, keyslice.by_index(scan.image, 0), RELEASED, intensity=scan.intensity)
         found = passed(model.network, slices.pixels).logits
         assert np.abs(expected).max() > 1e-2

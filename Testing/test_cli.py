@@ -14,7 +14,8 @@ import torch
 from conftest import ct_like
 from test_checkpoints import a_resnet, as_the_release_writes_it
 
-from GTRStagingLib import attention, cli, geometry, recipe, shelf, weights
+from GTRStagingLib import attention, cli, recipe, shelf, weights
+from GTRStagingLib.imaging import geometry
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 FILES = ["attention.nrrd", "overlay.png", "report.html", "result.json"]

@@ -8,11 +8,11 @@ from helpers import ROOT
 from safetensors import safe_open
 
 from GTRStagingLib import shelf, weights
-from GTRStagingLib.images import read_scan
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import write_nifti
 from GTRStagingLib.phantom_scanner import HELD_OUT
-from GTRStagingLib.rois import read_roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import stage_case
 

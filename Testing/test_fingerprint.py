@@ -12,7 +12,7 @@ from PIL import Image
 
 from GTRStagingLib import fingerprint, phantom_files
 from GTRStagingLib.cohort import Case
-from GTRStagingLib.images import Held, Scan, read_scan
+from GTRStagingLib.imaging.scans import Held, Scan, read_scan
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.stages import TStage
 

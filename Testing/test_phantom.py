@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from GTRStagingLib import cli
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import axial_order, same_grid
+from GTRStagingLib.imaging.geometry import axial_order, same_grid
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_anatomy import FAT, LAYERS, build, draw_body
 from GTRStagingLib.phantom_files import write_dicom, write_nifti
@@ -203,9 +203,9 @@ def test_dicom_files_are_the_same_twice(tmp_path):
 
 
 def test_our_own_reader_takes_both_forms(tmp_path):
-    from GTRStagingLib.geometry import onto_grid
-    from GTRStagingLib.images import read_scan
-    from GTRStagingLib.rois import read_roi
+    from GTRStagingLib.imaging.geometry import onto_grid
+    from GTRStagingLib.imaging.rois import read_roi
+    from GTRStagingLib.imaging.scans import read_scan
 
     one = phantom(T4)
     write_dicom(one, tmp_path / "d")

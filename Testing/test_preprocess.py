@@ -6,10 +6,11 @@ import SimpleITK as sitk
 from conftest import ct_like, rotation
 from PIL import Image
 
-from GTRStagingLib import geometry, preprocess
+from GTRStagingLib import preprocess
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.images import scan_of
-from GTRStagingLib.keyslice import by_index
+from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.keyslice import by_index
+from GTRStagingLib.imaging.scans import scan_of
 from GTRStagingLib.preprocess import body_mask, n4, neighbour_step, prepare, voting_slices, windowed
 from GTRStagingLib.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, named
 

@@ -21,7 +21,7 @@ from helpers.markup import Page
 import GTRStagingLib
 from GTRStagingLib import nomogram_page, overlay
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
-from GTRStagingLib.geometry import same_grid
+from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, load
 from GTRStagingLib.recipe import GTR, PAPER, RELEASED
 from GTRStagingLib.record import schema

@@ -10,13 +10,14 @@ from conftest import a_spot, ct_like, planted_model, rotation
 from helpers.passes import passed
 from PIL import Image
 
-from GTRStagingLib import geometry, keyslice, phantom_files, weights
+from GTRStagingLib import phantom_files, weights
 from GTRStagingLib.backbone import TorchBackbone
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
-from GTRStagingLib.images import Held, Scan, read_scan
+from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.imaging.rois import Roi, read_roi
+from GTRStagingLib.imaging.scans import Held, Scan, read_scan
 from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.recipe import GTR, RELEASED
-from GTRStagingLib.rois import Roi, read_roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import STEPS, stage_case
 from GTRStagingLib.weights import Model

@@ -10,10 +10,11 @@ import torch
 from helpers.trainings import SMALL, a_cohort
 from test_dicom import a_series, write
 
-from GTRStagingLib import keyslice, slicecache
+from GTRStagingLib import slicecache
 from GTRStagingLib.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.images import read_scan
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.slicecache import cached

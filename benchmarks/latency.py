@@ -38,12 +38,12 @@ from GTRStagingLib import weights
 from GTRStagingLib.attention import attend
 from GTRStagingLib.backbone import Backbone, OnnxBackbone, Pass, TorchBackbone, ready
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.images import read_scan
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.onnx_graph import OUTPUTS, exported
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import write_dicom
 from GTRStagingLib.report import write_outputs
-from GTRStagingLib.rois import read_roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import STEPS, stage_case, versions
 from GTRStagingLib.voting import Prediction, vote

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib import geometry, keyslice
+from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.preprocess import n4, windowed
 from GTRStagingLib.recipe import GTR

@@ -18,7 +18,7 @@ from PIL import Image
 from skimage.transform import resize_local_mean
 
 from GTRStagingLib import fingerprint
-from GTRStagingLib.images import Held, Scan, read_scan
+from GTRStagingLib.imaging.scans import Held, Scan, read_scan
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage

@@ -189,8 +189,8 @@ def the_model(name: str):
 
 def staged(model, series: Path, out: Path):
     """The result, and seconds to have it, and to have its outputs as well."""
-    from GTRStagingLib.images import read_scan
-    from GTRStagingLib.keyslice import by_index
+    from GTRStagingLib.imaging.keyslice import by_index
+    from GTRStagingLib.imaging.scans import read_scan
     from GTRStagingLib.report import write_outputs
     from GTRStagingLib.staging import stage_case
 

@@ -18,7 +18,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from GTRStagingLib import keyslice
+from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_scanner import PROFILES
 from GTRStagingLib.stages import TStage

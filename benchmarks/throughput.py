@@ -282,9 +282,9 @@ def make_model(table: Path, folder: Path) -> None:
     import torch
 
     from GTRStagingLib import weights
-    from GTRStagingLib.images import read_scan
+    from GTRStagingLib.imaging.rois import read_roi
+    from GTRStagingLib.imaging.scans import read_scan
     from GTRStagingLib.recipe import RELEASED
-    from GTRStagingLib.rois import read_roi
     from GTRStagingLib.staging import stage_case
 
     plain = weights.untrained(depth=152, fusion="none")

@@ -123,7 +123,7 @@ def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], o
                 device=Device(options.device),
             )
             if case.roi is not None:
-                from GTRStagingLib import rois
+                from GTRStagingLib.imaging import rois
 
                 roi = rois.read_roi(case.roi, segment=case.segment)
                 state.tumourSegmentation = samples.add_tumour(scene, ct, roi.mask, roi.segment, roi.segment)
@@ -174,11 +174,11 @@ def in_application() -> bool:
 
 def load_ct(scene, path: Path, series: str | None = None):
     """A CT as a volume node: DICOM folders through a temporary database where Slicer is there, else by the library."""
-    from GTRStagingLib import images
+    from GTRStagingLib.imaging import scans
 
     if in_application() and path.is_dir():
         return _load_dicom(path, series)
-    return samples.add_ct(scene, images.read_scan(path, series=series).image, path.name)
+    return samples.add_ct(scene, scans.read_scan(path, series=series).image, path.name)
 
 
 def _load_dicom(folder: Path, series: str | None):

@@ -7,8 +7,8 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
-from GTRStagingLib import geometry
-from GTRStagingLib.keyslice import KeySlice
+from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingSlicer import nodes
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _

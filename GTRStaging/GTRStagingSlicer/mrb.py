@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.errors import InputError, OutputError
-from GTRStagingLib.rois import Roi
+from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.support.files import replaced_files
 from GTRStagingSlicer import nodes, samples, staging
 from GTRStagingSlicer.bare import bare_scene

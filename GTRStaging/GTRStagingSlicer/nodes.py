@@ -13,10 +13,10 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from GTRStagingLib import geometry, images, keyslice
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.images import Scan
-from GTRStagingLib.rois import Roi
+from GTRStagingLib.imaging import geometry, keyslice, scans
+from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.scans import Scan
 from GTRStagingSlicer.words import tr as _
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -115,7 +115,7 @@ def scan_of(there: Placed, name: str) -> Scan:
     warnings: tuple[str, ...] = ()
     if there.hardened:
         warnings = (_("The volume's transform bends its grid: the voxels were interpolated on an upright one."),)
-    return images.scan_of(there.image, f"The volume “{name}”", identifiers={"VolumeName": name}, warnings=warnings)
+    return scans.scan_of(there.image, f"The volume “{name}”", identifiers={"VolumeName": name}, warnings=warnings)
 
 
 def matrix_of(getter) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
-from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.keyslice import KeySlice
-from GTRStagingLib.rois import Roi
+from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.rois import Roi
 from GTRStagingSlicer import layers, nodes, tables
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _

@@ -16,8 +16,9 @@ from GTRStagingSlicer import headless, mrb, nodes
 from GTRStagingSlicer.bare import bare_scene
 from helpers.results import a_picture, box_on, with_roi
 
-from GTRStagingLib import batch, cli, geometry, report, rois
+from GTRStagingLib import batch, cli, report
 from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.imaging import geometry, rois
 from GTRStagingLib.phantom_files import write_dicom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 

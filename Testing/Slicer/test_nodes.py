@@ -9,8 +9,8 @@ from conftest import ct_like
 from GTRStagingSlicer import nodes, samples
 from scenes import ORIENTATIONS, add_transform, add_volume, array_of, bend, box, oblique, rigid
 
-from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.imaging import geometry, keyslice
 
 
 def same_voxels(a, b):

@@ -305,8 +305,8 @@ def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_pa
 def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, panel, scene, tmp_path, a_small_phantom):
     from GTRStagingSlicer.mrb import write_mrb
 
-    from GTRStagingLib.images import scan_of
-    from GTRStagingLib.rois import Roi
+    from GTRStagingLib.imaging.rois import Roi
+    from GTRStagingLib.imaging.scans import scan_of
     from GTRStagingLib.staging import stage_case
 
     roi = Roi(a_small_phantom.tumour, "tumour")

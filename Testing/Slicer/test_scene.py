@@ -13,9 +13,9 @@ from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import Method, State, Target, save
 from scenes import ORIENTATIONS, SliceView, add_transform, add_volume, array_of, bend, box, node_ids, rigid
 
-from GTRStagingLib import geometry, images, keyslice
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
-from GTRStagingLib.rois import Roi
+from GTRStagingLib.imaging import geometry, keyslice, scans
+from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.staging import stage_case
 
 KEY = 4
@@ -171,7 +171,7 @@ def test_dice_against_a_segment_is_the_librarys(bare, name):
     mask = box(image, slice(2, 20), slice(2, 5), slice(2, 8)) if name == "permuted" else box(image, x=slice(20, 36))
     state, result = staged(bare, image, mask)
     alone = stage_case(
-        images.scan_of(image, "CT"),
+        scans.scan_of(image, "CT"),
         model=a_planted_model(),
         tumour=Roi(mask, "tumour"),
         key_slice=keyslice.by_index(image, KEY),

@@ -7,10 +7,11 @@ import numpy as np
 import SimpleITK as sitk
 from conftest import ct_like
 
-from GTRStagingLib import keyslice, weights
-from GTRStagingLib.images import Held, Scan
+from GTRStagingLib import weights
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.scans import Held, Scan
 from GTRStagingLib.recipe import RELEASED
-from GTRStagingLib.rois import Roi
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import stage_case
 from GTRStagingLib.voting import vote

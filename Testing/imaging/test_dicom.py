@@ -27,10 +27,10 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from GTRStagingLib import geometry
-from GTRStagingLib.dicom_headers import list_series
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.images import Scan, read_scan
+from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.dicom_headers import list_series
+from GTRStagingLib.imaging.scans import Scan, read_scan
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 CORONAL = (1, 0, 0, 0, 0, -1)
@@ -476,7 +476,7 @@ def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, given: str) -> Non
     (folder / "IM1").rename(folder / bad)
     program = (
         "import sys\nfrom pathlib import Path\nfrom GTRStagingLib.errors import InputError\n"
-        "from GTRStagingLib.images import read_scan\n"
+        "from GTRStagingLib.imaging.scans import read_scan\n"
         "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
@@ -733,7 +733,7 @@ def test_without_the_right_to_read(tmp_path: Path, locked: str, mode: int, named
     (folder / locked).chmod(mode)
     program = (
         "import os, sys\nfrom pathlib import Path\nimport pydicom\n"
-        "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.images import read_scan\n"
+        "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.imaging.scans import read_scan\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"  # rights do not bind root
         "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: sys.exit(f'refused: {error}')"
     )
@@ -746,7 +746,7 @@ def test_without_the_right_to_read(tmp_path: Path, locked: str, mode: int, named
 def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:
     program = (
         "import sys\nfrom pathlib import Path\nsys.modules['pydicom'] = None\n"  # as if it were not installed
-        "from GTRStagingLib.images import read_scan\nread_scan(Path(sys.argv[1]))"
+        "from GTRStagingLib.imaging.scans import read_scan\nread_scan(Path(sys.argv[1]))"
     )
     folder = write(tmp_path, a_series(1))
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)

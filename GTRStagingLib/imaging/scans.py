@@ -17,11 +17,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib import nifti
-from GTRStagingLib.dicom import read_ct
-from GTRStagingLib.dicom_headers import is_dicom
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed
+from GTRStagingLib.imaging import nifti
+from GTRStagingLib.imaging.dicom import read_ct
+from GTRStagingLib.imaging.dicom_headers import is_dicom
+from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed
 from GTRStagingLib.support.files import require_sayable, sha256_of
 
 FORMATS = {

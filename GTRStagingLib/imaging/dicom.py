@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.dicom_headers import (
+from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.imaging.dicom_headers import (
     CT_IMAGE,
     DicomSeries,
     Header,
@@ -28,8 +29,7 @@ from GTRStagingLib.dicom_headers import (
     required,
     whole_header,
 )
-from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.stack import Plane, Undecoded, plane_of, some, stacked
+from GTRStagingLib.imaging.stack import Plane, Undecoded, plane_of, some, stacked
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "

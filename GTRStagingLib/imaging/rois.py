@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.dicom import frame_of_reference, functional_group
-from GTRStagingLib.dicom_headers import files_below, is_dicom, read_header, required
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.geometry import set_direction
-from GTRStagingLib.images import format_of, read_volume
+from GTRStagingLib.imaging.dicom import frame_of_reference, functional_group
+from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header, required
+from GTRStagingLib.imaging.geometry import set_direction
+from GTRStagingLib.imaging.scans import format_of, read_volume
 
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """Segmentation Storage, Label Map Segmentation Storage."""

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.geometry import Place, axial_order, axial_size, slice_position_mm, slices_of_block
+from GTRStagingLib.imaging.geometry import Place, axial_order, axial_size, slice_position_mm, slices_of_block
 
 ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
 

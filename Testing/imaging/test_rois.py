@@ -13,7 +13,7 @@ from pydicom.uid import RTStructureSetStorage, generate_uid
 from test_dicom import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.rois import read_roi
+from GTRStagingLib.imaging.rois import read_roi
 
 TUMOUR = np.zeros((6, ROWS, COLUMNS), np.uint8)
 TUMOUR[1:3, 2:5, 7:12] = 1

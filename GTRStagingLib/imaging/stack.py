@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError
-from GTRStagingLib.geometry import Grid, Window, without_dust
+from GTRStagingLib.imaging.geometry import Grid, Window, without_dust
 
 DUPLICATE_MM = 0.01
 """Two slices nearer than this are at one place: finer than any scanner's slices, coarser than float noise."""

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.geometry import LATTICE_TOLERANCE, skewed
+from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, skewed
 
 _VERSION_1, _VERSION_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # how their headers begin
 _IN_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; anything else is taken as mm

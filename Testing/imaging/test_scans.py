@@ -16,10 +16,10 @@ from conftest import shared
 from PIL import Image
 from test_dicom import voxels
 
-from GTRStagingLib import geometry, images
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.images import read_scan
-from GTRStagingLib.rois import read_roi
+from GTRStagingLib.imaging import geometry, scans
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan
 
 VOLUMES = ("scan.nii", "scan.nii.gz", "scan.nrrd", "scan.nhdr", "scan.mha", "scan.mhd")
 HU = (np.arange(4 * 5 * 6).reshape(4, 5, 6) * 3 - 100).astype(np.int16)
@@ -56,7 +56,7 @@ def test_volumes_keep_their_axes_and_geometry(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize("name", VOLUMES)
 def test_slices_are_those_of_the_whole_volume(tmp_path: Path, name: str) -> None:
     path = save(tmp_path / name, a_volume(HU.astype(np.int32)))
-    for scan in (read_scan(path), images.scan_of(a_volume(HU.astype(np.int32)), "the volume")):
+    for scan in (read_scan(path), scans.scan_of(a_volume(HU.astype(np.int32)), "the volume")):
         whole = geometry.axial_lps(scan.image)
         assert scan.grid == geometry.grid_of(scan.image)
         n = whole.GetSize()[2]
@@ -409,7 +409,7 @@ def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, end: str) -> None:
     path.write_bytes(b"never opened")
     program = (
         "import sys\nfrom pathlib import Path\nfrom GTRStagingLib.errors import InputError\n"
-        "from GTRStagingLib.images import read_scan\n"
+        "from GTRStagingLib.imaging.scans import read_scan\n"
         "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
@@ -431,30 +431,30 @@ def test_a_real_volume_keeps_its_flipped_axes() -> None:
 
 
 def test_a_volume_in_memory_is_a_scan_by_its_voxels_and_their_place(a_ct):
-    held = images.scan_of(a_ct, "the volume")
+    held = scans.scan_of(a_ct, "the volume")
     assert held.format == "volume in memory"
     assert held.intensity == "HU"
     assert np.array_equal(sitk.GetArrayViewFromImage(held.image), sitk.GetArrayViewFromImage(a_ct))
     again, moved = sitk.Image(a_ct), sitk.Image(a_ct)
     moved.SetOrigin([o + 1 for o in a_ct.GetOrigin()])
-    assert images.scan_of(again, "another name").digest == held.digest
-    assert images.scan_of(moved, "the volume").digest != held.digest
+    assert scans.scan_of(again, "another name").digest == held.digest
+    assert scans.scan_of(moved, "the volume").digest != held.digest
 
 
 def test_of_a_volume_in_memory_nothing_is_copied_that_need_not_be(a_ct):
     def address(image):
         return sitk.GetArrayViewFromImage(image).__array_interface__["data"][0]
 
-    assert address(images.scan_of(a_ct, "the volume").image) == address(a_ct)
-    double = images.scan_of(sitk.Cast(a_ct, sitk.sitkFloat64), "the volume")
-    assert double.digest == images.scan_of(a_ct, "the volume").digest  # of what they are as float32
+    assert address(scans.scan_of(a_ct, "the volume").image) == address(a_ct)
+    double = scans.scan_of(sitk.Cast(a_ct, sitk.sitkFloat64), "the volume")
+    assert double.digest == scans.scan_of(a_ct, "the volume").digest  # of what they are as float32
     assert double.slices(2, 3).GetPixelID() == sitk.sitkFloat32
     a_ct.SetMetaData("patient", "Doe^Jane")
-    assert images.scan_of(a_ct, "the volume").image.GetMetaDataKeys() == ()
+    assert scans.scan_of(a_ct, "the volume").image.GetMetaDataKeys() == ()
 
 
 def test_a_volume_in_memory_that_is_no_ct_is_refused_by_its_name(a_ct):
     with pytest.raises(InputError, match="The volume has no value below 0"):
-        images.scan_of(sitk.Abs(a_ct), "The volume")
+        scans.scan_of(sitk.Abs(a_ct), "The volume")
     with pytest.raises(InputError, match="3-D"):
-        images.scan_of(a_ct[:, :, 0], "The volume")
+        scans.scan_of(a_ct[:, :, 0], "The volume")

@@ -3,8 +3,8 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct_like, rotation
 
-from GTRStagingLib import keyslice
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.imaging import keyslice
 
 
 def a_mask(ct, areas):

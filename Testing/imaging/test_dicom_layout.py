@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from test_dicom import a_series
 
-from GTRStagingLib.dicom_headers import EVERY_FILE
-from GTRStagingLib.dicom_layout import LAYOUTS, HeaderReader
+from GTRStagingLib.imaging.dicom_headers import EVERY_FILE
+from GTRStagingLib.imaging.dicom_layout import LAYOUTS, HeaderReader
 
 KEYWORDS = EVERY_FILE.split()
 

@@ -7,8 +7,8 @@ from conftest import ct_like, rotation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from GTRStagingLib import geometry, keyslice
 from GTRStagingLib.errors import GeometryError
+from GTRStagingLib.imaging import geometry, keyslice
 
 ORDERS = list(permutations(range(3)))
 

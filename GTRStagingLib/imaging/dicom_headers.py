@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib.dicom_layout import HeaderReader
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.imaging.dicom_layout import HeaderReader
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import require_sayable
 
