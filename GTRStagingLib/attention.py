@@ -19,10 +19,10 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from GTRStagingLib.card import ATTENTION_LAYER
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, empty_grid
-from GTRStagingLib.network import CellGrid, Head, half_pixel_centres
+from GTRStagingLib.model.card import ATTENTION_LAYER
+from GTRStagingLib.model.network import CellGrid, Head, half_pixel_centres
 from GTRStagingLib.stages import TStage
 
 Alignment = Literal["receptive_field", "half_pixel"]

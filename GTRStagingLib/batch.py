@@ -24,7 +24,7 @@ from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.tables.case_files import OUTPUTS
 
 if TYPE_CHECKING:
-    from GTRStagingLib.card import ModelCard
+    from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.nomogram import Nomogram
     from GTRStagingLib.radscore import RadScore
     from GTRStagingLib.staging import StagingResult

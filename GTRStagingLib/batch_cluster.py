@@ -18,12 +18,12 @@ import distributed
 from distributed.comm import get_address_host_port
 
 import GTRStagingLib
-from GTRStagingLib import shelf
 from GTRStagingLib.batch import record_failure, said
 from GTRStagingLib.batch_local import Settings, Station
 from GTRStagingLib.batch_records import Job, Outcome, tidy
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
+from GTRStagingLib.model import registry
+from GTRStagingLib.model.card import ModelCard
 
 CONNECT_S = 10
 """A scheduler that runs answers within one."""
@@ -143,15 +143,15 @@ def _written(address: str) -> str:
 
 def _for_all(model: str) -> str:
     """A model's name or folder as every worker finds it, whatever its current folder and settings are."""
-    folder = shelf.locate(model)
-    return model if folder is None or folder.is_relative_to(shelf.SHIPPED) else str(folder.absolute())
+    folder = registry.locate(model)
+    return model if folder is None or folder.is_relative_to(registry.SHIPPED) else str(folder.absolute())
 
 
 def _card(model: str) -> ModelCard:
-    folder = shelf.locate(model)
+    folder = registry.locate(model)
     if folder is not None:
-        return shelf.read_card(folder)
-    from GTRStagingLib import weights
+        return registry.read_card(folder)
+    from GTRStagingLib.model import weights
 
     return weights.load(model).card
 

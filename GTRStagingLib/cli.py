@@ -105,8 +105,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _stage(options: argparse.Namespace) -> None:
-    from GTRStagingLib import backbone, weights
     from GTRStagingLib.imaging import rois, scans
+    from GTRStagingLib.model import backbone, weights
     from GTRStagingLib.staging import STEPS, stage_case
 
     with _progress_bar(len(STEPS) + 3) as step:
@@ -220,16 +220,16 @@ def _progress_bar(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _models_list(options: argparse.Namespace) -> None:
-    from GTRStagingLib import shelf
+    from GTRStagingLib.model import registry
 
     row = "{:<20} {:<14} {:<18} {:<10} {}"
     print(row.format("NAME", "STATUS", "NETWORK", "RECIPE", "FOLDER"))
-    for name, folder in shelf.available().items():
+    for name, folder in registry.available().items():
         if folder is None:
             print(row.format(name, "untrained", "ResNet-152 add", "gtr", "(built in; random weights)"))
             continue
         try:
-            card = shelf.read_card(folder)
+            card = registry.read_card(folder)
         except StagingError as error:
             print(row.format(name, "DAMAGED", "", "", str(error)))
             continue
@@ -237,24 +237,24 @@ def _models_list(options: argparse.Namespace) -> None:
 
 
 def _models_show(options: argparse.Namespace) -> None:
-    from GTRStagingLib import shelf, weights
+    from GTRStagingLib.model import registry, weights
 
-    folder = shelf.locate(options.model)
-    card = weights.untrained().card if folder is None else shelf.read_card(folder)
+    folder = registry.locate(options.model)
+    card = weights.untrained().card if folder is None else registry.read_card(folder)
     print(json.dumps(card.to_json(), indent=2))
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)
 
 
 def _models_verify(options: argparse.Namespace) -> None:
-    from GTRStagingLib import weights
+    from GTRStagingLib.model import weights
 
     card = weights.verify(options.model)
     print(f"{card.name}: whole; sha256 {card.sha256}, ResNet-{card.depth}, recipe {card.recipe.name}")
 
 
 def _models_import(options: argparse.Namespace) -> None:
-    from GTRStagingLib import checkpoints, recipe
+    from GTRStagingLib.model import checkpoints, recipe
 
     how = {"recipe": recipe.named(options.recipe), "name": options.name, "out": options.out}
     if options.pretrained:

@@ -20,7 +20,7 @@ from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
     from GTRStagingLib.batch import Batch, Counts, Outcome, Scores, Work
-    from GTRStagingLib.card import ModelCard
+    from GTRStagingLib.model.card import ModelCard
 
 EVALUATION = "evaluation"
 """The folder of the report, beside the tables."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
-    from GTRStagingLib.card import ModelCard
+    from GTRStagingLib.model.card import ModelCard
 
 DEPTHS, FUSIONS = (10, 18, 50, 152), ("none", "add", "concat")
 RECIPES, SCHEDULES = ("gtr", "paper", "released"), ("constant", "cosine")
@@ -61,8 +61,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _train(options: argparse.Namespace) -> None:
-    from GTRStagingLib import recipe
     from GTRStagingLib.cohort import read_cohort
+    from GTRStagingLib.model import recipe
     from GTRStagingLib.support.extras import required
 
     for module in ("lightning", "scipy"):

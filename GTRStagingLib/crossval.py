@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.cohort import Cohort, folds
+from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.train import Telling, train

@@ -21,7 +21,7 @@ from GTRStagingLib.imaging.dicom import compact
 from GTRStagingLib.imaging.geometry import axial_lps, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
-from GTRStagingLib.recipe import GTR
+from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.support.pools import shared_out
 
 SIDE = 128

@@ -34,7 +34,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
-from GTRStagingLib.network import GTRNet
+from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.scores import SplitLogits, case_votes, slice_loss
 from GTRStagingLib.support.files import whole_file

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import MachineError, StagingError
+from GTRStagingLib.model.card import ModelCard
 
 if TYPE_CHECKING:
-    from GTRStagingLib.backbone import Backbone, Pass
+    from GTRStagingLib.model.backbone import Backbone, Pass
 
 SLICES = 3
 """Of a case, as a rule: its key slice and two neighbours."""
@@ -59,8 +59,8 @@ class Address:
 
 def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
     """Load the model and begin to answer: setup of an `isolation.Isolated` whose answer to every job is its address."""
-    from GTRStagingLib import backbone, weights
-    from GTRStagingLib import device as devices
+    from GTRStagingLib.model import backbone, weights
+    from GTRStagingLib.model import device as devices
 
     ready = backbone.ready(weights.load(model), device=device, backend=backend)
     key = secrets.token_bytes(32)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from GTRStagingLib.card import DEPTHS, Fusion
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.recipe import GTR, Recipe
+from GTRStagingLib.model.card import DEPTHS, Fusion
+from GTRStagingLib.model.recipe import GTR, Recipe
 
 Schedule = Literal["constant", "cosine"]
 

@@ -13,7 +13,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.geometry import Grid, Place
 from GTRStagingLib.imaging.keyslice import KeySlice
-from GTRStagingLib.recipe import Recipe
+from GTRStagingLib.model.recipe import Recipe
 
 Intensity = Literal["HU", "windowed"]
 

@@ -19,8 +19,8 @@ from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, OutputError, StagingError
 from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.nomogram import Nomogram
-from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import Progress, StagingResult

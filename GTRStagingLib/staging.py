@@ -15,18 +15,18 @@ import SimpleITK as sitk
 import GTRStagingLib
 from GTRStagingLib.agreement import Agreement, agree
 from GTRStagingLib.attention import Alignment, Attention, attend
-from GTRStagingLib.backbone import Backbone, ready
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.network import crop_corner
+from GTRStagingLib.model.backbone import Backbone, ready
+from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.network import crop_corner
+from GTRStagingLib.model.weights import Model, probabilities
 from GTRStagingLib.preprocess import PreparedSlices, body_mask, neighbour_step, prepare
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.voting import Prediction, vote
-from GTRStagingLib.weights import Model, probabilities
 
 CropCentre = Literal["image", "body"] | tuple[float, float]
 Progress = Callable[[str], None]

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from GTRStagingLib import checkpoints, fitting, shelf, weights
-from GTRStagingLib import device as devices
+from GTRStagingLib import fitting
 from GTRStagingLib.audit import Audit, audit
 from GTRStagingLib.augment import write_contact_sheet
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.cohort import Cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
-from GTRStagingLib.network import GTRNet
+from GTRStagingLib.model import checkpoints, registry, weights
+from GTRStagingLib.model import device as devices
+from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.scores import fitted_temperature, scores
 from GTRStagingLib.slicecache import CachedCase, Progress, cached, default_folder
@@ -150,9 +151,9 @@ def train(
 def _finished(out: Path, run: Path, resume: bool) -> ModelCard | None:
     """The card of a model that an earlier process finished; an error where there is something else in the way."""
     if out.exists():
-        if resume and (run / RECORD).is_file() and (out / shelf.CARD_FILE).is_file():
+        if resume and (run / RECORD).is_file() and (out / registry.CARD_FILE).is_file():
             fitting.clear(run)
-            return shelf.read_card(out)
+            return registry.read_card(out)
         raise WeightsError(f"{out} exists; choose another --out, or remove it.")
     if run.exists() and not resume:
         raise InputError(f"{run} holds an unfinished run; expected none. Give --resume to go on, or remove it.")

@@ -7,8 +7,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from GTRStagingLib.augment import augmented
+from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.preprocess import normalised
-from GTRStagingLib.recipe import Recipe
 from GTRStagingLib.slicecache import CachedCase
 
 Sample = tuple[np.ndarray, int, int]

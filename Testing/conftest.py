@@ -79,7 +79,7 @@ def rotation(axis, degrees):
 @pytest.fixture(scope="session")
 def a_model():
     """A small network of random weights: the same code as the large one, a tenth of the time."""
-    from GTRStagingLib import weights
+    from GTRStagingLib.model import weights
 
     return weights.untrained(depth=18)
 
@@ -113,7 +113,7 @@ def planted_network(stage=2):
     """
     import torch
 
-    from GTRStagingLib.network import GTRNet
+    from GTRStagingLib.model.network import GTRNet
 
     network = GTRNet(18, "none").eval().requires_grad_(False)
     halving = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
@@ -138,7 +138,7 @@ def planted_model(stage=2):
     """The planted network as a model of recipe `gtr`."""
     from dataclasses import replace
 
-    from GTRStagingLib import weights
+    from GTRStagingLib.model import weights
 
     start = weights.untrained(depth=18, fusion="none")
     return weights.Model(replace(start.card, name="planted"), planted_network(stage))

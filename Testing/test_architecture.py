@@ -27,7 +27,7 @@ LAYERS = [
         "support.extras",
         "imaging.geometry",
         "voting",
-        "recipe",
+        "model.recipe",
         "tables.case_row",
         "estimates",
         "checklists",
@@ -37,7 +37,7 @@ LAYERS = [
     },
     {
         "imaging.keyslice",
-        "card",
+        "model.card",
         "imaging.stack",
         "imaging.dicom_layout",
         "imaging.nifti",
@@ -49,7 +49,17 @@ LAYERS = [
     {"tables.case_table"},
     {"roc", "metrics", "decisions", "attention_stats", "ordinal", "nomogram", "radscore", "radscore_path"},
     {"imaging.dicom_headers"},
-    {"shelf", "agreement", "preprocess", "imaging.dicom", "cohort", "findings", "scores", "readers", "batch_cases"},
+    {
+        "model.registry",
+        "agreement",
+        "preprocess",
+        "imaging.dicom",
+        "cohort",
+        "findings",
+        "scores",
+        "readers",
+        "batch_cases",
+    },
     {"ordinal_checks", "nomogram_drawing", "nomogram_page", "calibration"},
     {"imaging.scans", "phantom", "partitions", "nomogram_fit", "radscore_inputs"},
     {"imaging.rois", "phantom_files", "prediction_columns", "radscore_fit"},
@@ -59,12 +69,12 @@ LAYERS = [
     {"evaluate"},
     {"evaluation_facts", "evaluation_figures", "evaluation_tables"},
     {"evaluation_report"},
-    {"network", "plan"},
-    {"attention", "device"},
-    {"weights"},
-    {"onnx_graph"},
-    {"backbone"},
-    {"staging", "checkpoints", "model_process"},
+    {"model.network", "plan"},
+    {"attention", "model.device"},
+    {"model.weights"},
+    {"model.onnx_graph"},
+    {"model.backbone"},
+    {"staging", "model.checkpoints", "model_process"},
     {"slicecache", "augment"},
     {"trainset"},
     {"fitting"},
@@ -82,13 +92,13 @@ LAYERS = [
 """Each module imports from the layers above it in this list only."""
 
 TORCH = {
-    "backbone",
-    "onnx_graph",
-    "network",
-    "weights",
-    "checkpoints",
+    "model.backbone",
+    "model.onnx_graph",
+    "model.network",
+    "model.weights",
+    "model.checkpoints",
     "attention",
-    "device",
+    "model.device",
     "augment",
     "trainset",
     "fitting",
@@ -162,7 +172,7 @@ def test_importing_is_free(module):
 
 
 def test_the_statistics_and_geometry_need_no_torch():
-    names = ", ".join(f"GTRStagingLib.{name}" for layer in LAYERS[: level("network")] for name in sorted(layer))
+    names = ", ".join(f"GTRStagingLib.{name}" for layer in LAYERS[: level("model.network")] for name in sorted(layer))
     code = f"import {names}, sys; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

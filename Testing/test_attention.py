@@ -11,15 +11,15 @@ from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from GTRStagingLib import attention as attention_module
-from GTRStagingLib import weights
 from GTRStagingLib.attention import METHODS, attend, raw_maps
-from GTRStagingLib.backbone import ready
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import by_index
-from GTRStagingLib.network import Head, receptive_centres
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.network import Head, receptive_centres
+from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.preprocess import prepare
-from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage
 
 PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)

@@ -6,8 +6,8 @@ from PIL import Image
 from skimage.transform import resize
 
 from GTRStagingLib.augment import augmented, write_contact_sheet
+from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.preprocess import normalised
-from GTRStagingLib.recipe import GTR
 
 
 def a_slice(size=64):

@@ -14,18 +14,9 @@ import SimpleITK as sitk
 from conftest import ct_like
 from helpers.results import box_on
 
-from GTRStagingLib import (
-    attention,
-    backbone,
-    batch,
-    batch_cases,
-    batch_columns,
-    batch_local,
-    batch_records,
-    cli,
-    cli_batch,
-)
+from GTRStagingLib import attention, batch, batch_cases, batch_columns, batch_local, batch_records, cli, cli_batch
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, StagingError
+from GTRStagingLib.model import backbone
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 

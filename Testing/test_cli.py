@@ -14,8 +14,9 @@ import torch
 from conftest import ct_like
 from test_checkpoints import a_resnet, as_the_release_writes_it
 
-from GTRStagingLib import attention, cli, recipe, shelf, weights
+from GTRStagingLib import attention, cli
 from GTRStagingLib.imaging import geometry
+from GTRStagingLib.model import recipe, registry, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 FILES = ["attention.nrrd", "overlay.png", "report.html", "result.json"]
@@ -167,7 +168,7 @@ def test_models_from_the_release_to_a_stage(tmp_path, capsys):
 
 
 def test_a_damaged_model_is_listed_as_such(capsys):
-    folder = shelf.models_folder() / "broken"
+    folder = registry.models_folder() / "broken"
     folder.mkdir()
     (folder / "card.json").write_text("{")
     code, out, _ = run(capsys, "models", "list")

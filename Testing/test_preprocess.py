@@ -11,8 +11,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.imaging.scans import scan_of
+from GTRStagingLib.model.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, named
 from GTRStagingLib.preprocess import body_mask, n4, neighbour_step, prepare, voting_slices, windowed
-from GTRStagingLib.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, named
 
 ORIENTED = [
     None,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from helpers import results
 
-from GTRStagingLib.card import ModelCard
-from GTRStagingLib.recipe import Recipe
+from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.record import SCHEMA_VERSION, schema, to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 

@@ -10,17 +10,18 @@ from conftest import a_spot, ct_like, planted_model, rotation
 from helpers.passes import passed
 from PIL import Image
 
-from GTRStagingLib import phantom_files, weights
-from GTRStagingLib.backbone import TorchBackbone
+from GTRStagingLib import phantom_files
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi, read_roi
 from GTRStagingLib.imaging.scans import Held, Scan, read_scan
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import TorchBackbone
+from GTRStagingLib.model.recipe import GTR, RELEASED
+from GTRStagingLib.model.weights import Model
 from GTRStagingLib.preprocess import prepare
-from GTRStagingLib.recipe import GTR, RELEASED
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import STEPS, stage_case
-from GTRStagingLib.weights import Model
 
 
 def scan_of(image, **changes):

@@ -15,12 +15,13 @@ import pytest
 import torch
 from helpers.trainings import SMALL, a_cohort
 
-from GTRStagingLib import cli, fitting, shelf, slicecache, train, weights
+from GTRStagingLib import cli, fitting, slicecache, train
 from GTRStagingLib.audit import audit
 from GTRStagingLib.cohort import Cohort, write_cohort
 from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.findings import Finding
+from GTRStagingLib.model import registry, weights
 from GTRStagingLib.plan import Hardware, Plan, Schedule
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.trainset import SliceSet
@@ -146,7 +147,7 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_p
     assert exit_code(processes, "never", cohort, tmp_path / "cache 2", broken, plan, True) == 0
     assert len(metrics(straight)) == 1
     assert metrics(broken) == metrics(straight)
-    one, other = (shelf.read_card(folder) for folder in (straight, broken))
+    one, other = (registry.read_card(folder) for folder in (straight, broken))
     assert (one.sha256, one.features_sha256, one.temperature) == (
         other.sha256,
         other.features_sha256,
@@ -167,10 +168,10 @@ def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(schedule
     assert exit_code(processes, "keeping", cohort, cache, broken, plan, True) == -signal.SIGKILL
     assert exit_code(processes, "never", cohort, cache, broken, plan, True) == 0
     assert metrics(broken) == metrics(straight)
-    assert shelf.read_card(broken).sha256 == shelf.read_card(straight).sha256
+    assert registry.read_card(broken).sha256 == registry.read_card(straight).sha256
     losses = [float(row["val_loss"]) for row in metrics(straight)]
     best = int(np.argmin(losses))
-    assert shelf.read_card(straight).training["best_epoch"] == best
+    assert registry.read_card(straight).training["best_epoch"] == best
     assert len(losses) == min(9, best + 1 + 2)
 
 
@@ -445,7 +446,8 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table, capsys):
 
 def test_the_words_of_the_command_are_the_librarys():
     """They are spelled out in the parser, so that `--help` imports nothing heavy."""
-    from GTRStagingLib import card, cli_train, network, recipe
+    from GTRStagingLib import cli_train
+    from GTRStagingLib.model import card, network, recipe
 
     assert set(cli_train.DEPTHS) == set(network.BLOCKS) == set(card.DEPTHS)
     assert get_args(card.Fusion) == cli_train.FUSIONS

@@ -30,21 +30,22 @@ from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib import roc, weights
+from GTRStagingLib import roc
 from GTRStagingLib.agreement import chance_dice
 from GTRStagingLib.attention import attend
-from GTRStagingLib.backbone import ready
 from GTRStagingLib.cohort import Case, read_cohort
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.geometry import embedded, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
-from GTRStagingLib.network import half_pixel_centres
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.network import half_pixel_centres
+from GTRStagingLib.model.weights import Model
 from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import StagingResult, stage_case
 from GTRStagingLib.support.pools import shared_out
-from GTRStagingLib.weights import Model
 
 PLACEMENTS = ("receptive_field", "half_pixel")
 DISPLACEMENTS = ("right", "down", "flip_right", "flip_down")

@@ -34,13 +34,13 @@ import torchvision
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from GTRStagingLib import weights
 from GTRStagingLib.attention import attend
-from GTRStagingLib.backbone import Backbone, OnnxBackbone, Pass, TorchBackbone, ready
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
-from GTRStagingLib.onnx_graph import OUTPUTS, exported
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import Backbone, OnnxBackbone, Pass, TorchBackbone, ready
+from GTRStagingLib.model.onnx_graph import OUTPUTS, exported
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import write_dicom
 from GTRStagingLib.report import write_outputs

@@ -20,9 +20,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.preprocess import n4, windowed
-from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage
 
 

@@ -19,8 +19,8 @@ from skimage.transform import resize_local_mean
 
 from GTRStagingLib import fingerprint
 from GTRStagingLib.imaging.scans import Held, Scan, read_scan
+from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.recipe import GTR
 from GTRStagingLib.stages import TStage
 
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

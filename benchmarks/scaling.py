@@ -182,7 +182,7 @@ def a_slice(k: int, hounsfield):
 
 
 def the_model(name: str):
-    from GTRStagingLib import weights
+    from GTRStagingLib.model import weights
 
     return weights.load("demonstration") if name == "demonstration" else weights.untrained()
 

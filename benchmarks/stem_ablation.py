@@ -16,9 +16,9 @@ from pathlib import Path
 import evaluation
 import pandas as pd
 
-from GTRStagingLib import shelf
 from GTRStagingLib.audit import audit
 from GTRStagingLib.cohort import read_cohort
+from GTRStagingLib.model import registry
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.train import train
 
@@ -72,7 +72,7 @@ def main() -> None:
             train(cohort, folder, plan, hardware, cache=options.cache, resume=True, audited=audited)
             if not table.is_file():
                 evaluation.table(test, str(folder), options.workers).to_csv(table, index=False)
-            epochs = shelf.read_card(folder).training["epochs"]
+            epochs = registry.read_card(folder).training["epochs"]
             one = {"fusion": fusion, "epochs": epochs, **summary(pd.read_csv(table))}
             print(f"{fusion}, seed {seed}: {epochs} epochs, accuracy {one['accuracy']:.3f}", flush=True)
             found.append(one)

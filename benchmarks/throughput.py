@@ -281,10 +281,10 @@ def make_model(table: Path, folder: Path) -> None:
     """Save the network, its last layer set by a few cases of all stages and scanners."""
     import torch
 
-    from GTRStagingLib import weights
     from GTRStagingLib.imaging.rois import read_roi
     from GTRStagingLib.imaging.scans import read_scan
-    from GTRStagingLib.recipe import RELEASED
+    from GTRStagingLib.model import weights
+    from GTRStagingLib.model.recipe import RELEASED
     from GTRStagingLib.staging import stage_case
 
     plain = weights.untrained(depth=152, fusion="none")

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from GTRStagingLib.augment import augmented
-from GTRStagingLib.network import GTRNet
+from GTRStagingLib.model.network import GTRNet
+from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.preprocess import normalised
-from GTRStagingLib.recipe import GTR
 
 BATCH, ROUNDS = 32, 4
 

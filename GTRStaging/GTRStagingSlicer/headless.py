@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
                 "panel once, or give --install."
             )
         dependencies.install(options.wheels)
-    from GTRStagingLib import weights
+    from GTRStagingLib.model import weights
 
     options.nomogram = None if options.nomogram is None else _asked(options.nomogram, options.set)
     model = weights.load(options.model)

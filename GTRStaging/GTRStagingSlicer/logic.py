@@ -60,10 +60,10 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def model(self, name: str):
         """A model by name, loaded once; again if another one has taken its name."""
-        from GTRStagingLib import shelf, weights
+        from GTRStagingLib.model import registry, weights
 
-        folder = shelf.locate(name)
-        sha256 = None if folder is None else shelf.read_card(folder).sha256
+        folder = registry.locate(name)
+        sha256 = None if folder is None else registry.read_card(folder).sha256
         if self._model is None or self._model[0] != (name, sha256):
             self._model = (name, sha256), weights.load(name)
         return self._model[1]

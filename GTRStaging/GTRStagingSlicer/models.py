@@ -2,36 +2,36 @@
 
 import json
 
-from GTRStagingLib import shelf
-from GTRStagingLib.card import untrained_warning
 from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.model import registry
+from GTRStagingLib.model.card import untrained_warning
 from GTRStagingSlicer.words import tr as _
 
 
 def names() -> list[str]:
     """The models at hand, those that learned something first."""
-    return sorted(shelf.available(), key=lambda name: (name == shelf.UNTRAINED, name))
+    return sorted(registry.available(), key=lambda name: (name == registry.UNTRAINED, name))
 
 
 def warning_of(name: str) -> str | None:
     """What must be said of a model wherever it is used; also where its card cannot be read."""
-    folder = shelf.available().get(name)
-    if name == shelf.UNTRAINED:
+    folder = registry.available().get(name)
+    if name == registry.UNTRAINED:
         return untrained_warning(name)
     if folder is None:
         return _("The model “{name}” is not on this computer: choose another, or import it.").format(name=name)
     try:
-        return shelf.read_card(folder).warning
+        return registry.read_card(folder).warning
     except WeightsError as error:
         return str(error)
 
 
 def card_in_words(name: str) -> tuple[str, str]:
     """A model's card as a person reads it, and the whole of it as JSON."""
-    folder = shelf.available().get(name)
+    folder = registry.available().get(name)
     if folder is None:
         return warning_of(name) or name, ""
-    card = shelf.read_card(folder)
+    card = registry.read_card(folder)
     rows = (
         (_("Model"), f"{card.name} ({card.status})"),
         (_("Network"), f"ResNet-{card.depth}, fusion {card.fusion}"),

@@ -22,8 +22,8 @@ from GTRStagingSlicer.words import tr as _
 if TYPE_CHECKING:
     import slicer
 
+    from GTRStagingLib.model.weights import Model
     from GTRStagingLib.staging import StagingResult
-    from GTRStagingLib.weights import Model
 
 TUMOUR_AREA = "tumour area"
 

@@ -16,7 +16,8 @@ from GTRStagingSlicer.state import Device, Method, State, Target
 from packaging.requirements import Requirement
 from PIL import Image
 
-from GTRStagingLib import attention, batch, report, weights
+from GTRStagingLib import attention, batch, report
+from GTRStagingLib.model import weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from GTRStagingSlicer.state import State
 from helpers.results import box_on
 from scenes import add_volume, node_ids
 
-from GTRStagingLib import batch, nomogram, shelf
+from GTRStagingLib import batch, nomogram
+from GTRStagingLib.model import registry
 from GTRStagingLib.nomogram import REFERENCE, Nomogram, Term
 from GTRStagingLib.radscore import RadScore
 
@@ -277,7 +278,7 @@ def test_a_rad_score_of_another_network_is_not_computed_but_asked_for(desk, stag
 
 
 def test_before_a_run_a_rad_score_is_said_to_come_of_it(desk, panel, tmp_path):
-    card = shelf.read_card(shelf.locate("demonstration"))
+    card = registry.read_card(registry.locate("demonstration"))
     record = {"model": {"sha256": card.sha256}, "features": [[0.0]]}
     take_file(desk, panel, carrying(record), tmp_path)
     assert "once the case is staged" in panel.ui.nomogramRadscoreLabel.text

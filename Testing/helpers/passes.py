@@ -2,7 +2,7 @@
 
 import torch
 
-from GTRStagingLib.backbone import Pass
+from GTRStagingLib.model.backbone import Pass
 
 
 def passed(network, pixels, crop_shift=(0, 0)):

@@ -7,15 +7,15 @@ import numpy as np
 import SimpleITK as sitk
 from conftest import ct_like
 
-from GTRStagingLib import weights
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Held, Scan
-from GTRStagingLib.recipe import RELEASED
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.recipe import RELEASED
+from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import stage_case
 from GTRStagingLib.voting import vote
-from GTRStagingLib.weights import Model
 
 IDENTIFIERS = {"PatientName": "Doe^Jane", "PatientID": "MRN-4711", "InputPath": "/clinic/doe_jane/ct"}
 ROWS, COLUMNS = slice(12, 22), slice(18, 34)

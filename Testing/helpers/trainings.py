@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from conftest import ct_like
 
 from GTRStagingLib.cohort import Case, Cohort
-from GTRStagingLib.recipe import Recipe
+from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 
 SMALL = Recipe("gtr", spacing_mm=4.0, input_size=32)

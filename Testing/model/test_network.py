@@ -5,9 +5,9 @@ import torchvision
 from helpers.passes import passed
 from torch import nn
 
-from GTRStagingLib import weights
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.network import (
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.network import (
     BLOCKS,
     CellGrid,
     GTRNet,

@@ -14,11 +14,12 @@ import torch
 from conftest import planted_model
 from helpers.passes import passed
 
-from GTRStagingLib import backbone, cli, weights
+from GTRStagingLib import cli
 from GTRStagingLib.attention import raw_maps
-from GTRStagingLib.backbone import OnnxBackbone, TorchBackbone, ready
 from GTRStagingLib.errors import InputError, WeightsError
-from GTRStagingLib.network import Head, folded
+from GTRStagingLib.model import backbone, weights
+from GTRStagingLib.model.backbone import OnnxBackbone, TorchBackbone, ready
+from GTRStagingLib.model.network import Head, folded
 from GTRStagingLib.stages import TStage
 
 PIXELS = np.random.default_rng(0).normal(size=(6, 3, 224, 224)).astype(np.float32)
@@ -284,7 +285,7 @@ def test_a_compiled_network_says_the_same():
 @pytest.mark.slow
 def test_without_a_compiler_the_remedy_is_named(tmp_path):
     code = (
-        "from GTRStagingLib import backbone, errors, weights\n"
+        "from GTRStagingLib import errors\nfrom GTRStagingLib.model import backbone, weights\n"
         "try:\n    backbone.ready(weights.untrained(10), 'cpu', 'compile')\n"
         "except errors.InputError as error:\n    print(error)"
     )

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from GTRStagingLib import device as devices
-from GTRStagingLib import onnx_graph
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.network import CellGrid, Head, folded, receptive_centres
-from GTRStagingLib.weights import Model
+from GTRStagingLib.model import device as devices
+from GTRStagingLib.model import onnx_graph
+from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.network import CellGrid, Head, folded, receptive_centres
+from GTRStagingLib.model.weights import Model
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """'auto': ONNX Runtime on a CPU where the extra `onnx` is installed, else PyTorch. 'compile': PyTorch's compiler, for

@@ -12,9 +12,9 @@ import pytest
 import torch
 from helpers.passes import passed
 
-from GTRStagingLib import onnx_graph, weights
-from GTRStagingLib.backbone import ready
-from GTRStagingLib.onnx_graph import GraphError, verified_session
+from GTRStagingLib.model import onnx_graph, weights
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.onnx_graph import GraphError, verified_session
 
 pytest.importorskip("onnxruntime")
 
@@ -118,7 +118,7 @@ def test_what_the_graph_was_not_made_for_pytorch_does(fusion, shape, shift, by):
 
 def test_it_is_quiet(own_cache):
     code = (
-        "from GTRStagingLib import backbone, weights; import numpy as np\n"
+        "from GTRStagingLib.model import backbone, weights; import numpy as np\n"
         "backbone.ready(weights.untrained(10), 'cpu', 'onnx').classify(np.zeros((1, 3, 224, 224), np.float32))"
     )
     run = subprocess.run(

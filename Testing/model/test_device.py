@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from GTRStagingLib.device import choose, describe
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.model.device import choose, describe
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from GTRStagingLib.card import Fusion, ModelCard
 from GTRStagingLib.errors import StagingError, WeightsError
-from GTRStagingLib.network import BLOCKS, GTRNet
-from GTRStagingLib.recipe import GTR
-from GTRStagingLib.shelf import CARD_FILE, UNTRAINED, locate, read_card
+from GTRStagingLib.model.card import Fusion, ModelCard
+from GTRStagingLib.model.network import BLOCKS, GTRNet
+from GTRStagingLib.model.recipe import GTR
+from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import new_folder, sha256_of
 

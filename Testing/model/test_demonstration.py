@@ -7,20 +7,20 @@ import numpy as np
 from helpers import ROOT
 from safetensors import safe_open
 
-from GTRStagingLib import shelf, weights
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.model import registry, weights
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import write_nifti
 from GTRStagingLib.phantom_scanner import HELD_OUT
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import stage_case
 
-FOLDER = shelf.SHIPPED / "demonstration"
+FOLDER = registry.SHIPPED / "demonstration"
 
 
 def test_it_is_found_by_its_name_and_whole():
-    assert shelf.available()["demonstration"] == FOLDER
+    assert registry.available()["demonstration"] == FOLDER
     assert weights.verify("demonstration").name == "demonstration"
     statistics = weights.load_features("demonstration")
     assert statistics.mean.shape == (512,)
@@ -36,7 +36,7 @@ def test_it_fits_the_extensions_index():
 
 
 def test_its_card_says_what_it_is():
-    card = shelf.read_card(FOLDER)
+    card = registry.read_card(FOLDER)
     assert (card.status, card.leaking) == ("demonstration", False)
     assert "synthetic phantoms" in card.trained_on
     assert all("synthetic phantoms, never for patients" in text for text in (card.intended_use, card.warning))

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from GTRStagingLib.card import Fusion, ModelCard
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.network import BLOCKS
-from GTRStagingLib.recipe import Recipe
-from GTRStagingLib.shelf import UNTRAINED, models_folder
+from GTRStagingLib.model.card import Fusion, ModelCard
+from GTRStagingLib.model.network import BLOCKS
+from GTRStagingLib.model.recipe import Recipe
+from GTRStagingLib.model.registry import UNTRAINED, models_folder
+from GTRStagingLib.model.weights import UNTRAINED_SEED, Model, network_with, save, untrained
 from GTRStagingLib.support.files import sha256_of
-from GTRStagingLib.weights import UNTRAINED_SEED, Model, network_with, save, untrained
 
 PUBLISHED_FILES: Mapping[str, str] = {
     "df3fc8e82b45d387254c3502f0cea81a6f1163d4adbdeddd4dd6bc5e10999561": (

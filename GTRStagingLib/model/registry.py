@@ -4,13 +4,13 @@ import json
 import os
 from pathlib import Path
 
-from GTRStagingLib.card import ModelCard
 from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.support.files import user_folder
 
 CARD_FILE = "card.json"
 UNTRAINED = "untrained"
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parents[1] / "resources" / "models"
 
 
 def models_folder() -> Path | None:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.network import GTRNet, folded
+from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.support.extras import required
 from GTRStagingLib.support.files import cache_folder, sha256_of, whole_file
 

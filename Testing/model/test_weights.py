@@ -9,11 +9,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from GTRStagingLib import shelf, weights
 from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.model import registry, weights
 from GTRStagingLib.support.files import sha256_of
 
-OURS = {"untrained": None, "demonstration": shelf.SHIPPED / "demonstration"}
+OURS = {"untrained": None, "demonstration": registry.SHIPPED / "demonstration"}
 """What comes with the software."""
 
 
@@ -23,10 +23,10 @@ def no_models_of_the_user(monkeypatch, tmp_path):
 
 
 def test_models_are_found_by_name_and_by_folder(tmp_path, a_model):
-    assert shelf.available() == OURS
-    weights.save(a_model, shelf.models_folder() / "mine")
-    assert set(shelf.available()) == {*OURS, "mine"}
-    assert weights.load("mine").card == weights.load(str(shelf.models_folder() / "mine")).card
+    assert registry.available() == OURS
+    weights.save(a_model, registry.models_folder() / "mine")
+    assert set(registry.available()) == {*OURS, "mine"}
+    assert weights.load("mine").card == weights.load(str(registry.models_folder() / "mine")).card
     with pytest.raises(WeightsError, match="neither one of untrained, demonstration, mine nor a folder"):
         weights.load("yours")
 
@@ -102,15 +102,15 @@ except WeightsError as error:
 
 
 def test_without_a_home_directory_the_built_in_model_is_there(homeless):
-    assert shelf.models_folder() is None
-    assert shelf.available() == OURS
-    assert shelf.locate("untrained") is None
+    assert registry.models_folder() is None
+    assert registry.available() == OURS
+    assert registry.locate("untrained") is None
 
 
 def test_a_folder_named_untrained_does_not_hide_the_built_in_model(tmp_path, a_model):
-    weights.save(a_model, shelf.models_folder() / "untrained")
-    assert shelf.available() == OURS
-    assert shelf.locate("untrained") is None
+    weights.save(a_model, registry.models_folder() / "untrained")
+    assert registry.available() == OURS
+    assert registry.locate("untrained") is None
 
 
 def damage(folder, what):
@@ -210,7 +210,7 @@ def test_a_card_with_a_value_of_another_kind_is_refused_when_it_is_read(tmp_path
     (data[where] if where else data)[key] = value
     (tmp_path / "card.json").write_text(json.dumps(data))
     with pytest.raises(WeightsError, match=r"card\.json: .*(expected|not valid)"):
-        shelf.read_card(tmp_path)
+        registry.read_card(tmp_path)
 
 
 def test_the_untrained_model_is_the_same_every_time_and_says_what_it_is():

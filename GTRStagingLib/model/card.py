@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError, WeightsError
-from GTRStagingLib.recipe import Recipe, is_finite
+from GTRStagingLib.model.recipe import Recipe, is_finite
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 Status = Literal["trained", "demonstration", "untrained"]

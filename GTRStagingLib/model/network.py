@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
-from GTRStagingLib.card import Fusion
 from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.model.card import Fusion
 from GTRStagingLib.stages import TStage
 
 BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {

@@ -13,11 +13,11 @@ from helpers import ROOT
 from helpers.passes import passed
 from PIL import Image
 
-from GTRStagingLib import checkpoints, shelf, weights
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.imaging.scans import Held, Scan
-from GTRStagingLib.recipe import GTR, RELEASED
+from GTRStagingLib.model import checkpoints, registry, weights
+from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.staging import stage_case
 from GTRStagingLib.support.files import sha256_of
 
@@ -341,14 +341,14 @@ def test_no_garbage_ends_in_anything_but_a_weights_error(tmp_path):
             checkpoints.import_checkpoint(path, recipe=GTR, name="bad")
         kinds.add(type(met.value.__cause__))
     assert {pickle.UnpicklingError, RuntimeError, IndexError} <= kinds  # it did get far enough to be damaged
-    assert not shelf.models_folder().exists()
+    assert not registry.models_folder().exists()
 
 
 def test_a_wrong_hash_is_refused_before_anything_is_loaded(tmp_path):
     hostile(tmp_path / "model.pth")
     with pytest.raises(WeightsError, match=f"expected {'0' * 64}"):
         checkpoints.import_checkpoint(tmp_path / "model.pth", recipe=RELEASED, name="bad", sha256="0" * 64)
-    assert not shelf.models_folder().exists()
+    assert not registry.models_folder().exists()
 
 
 def test_the_published_file_is_known_by_its_hash():
@@ -422,7 +422,7 @@ def test_imagenet_weights_offline_are_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(WeightsError, match=r"network connection, or the file resnet18-f37072fd.pth in .*checkpoints"):
         checkpoints.import_imagenet(recipe=GTR, name="start", depth=18)
-    assert not shelf.models_folder().exists()
+    assert not registry.models_folder().exists()
 
 
 def test_imagenet_weights_of_another_hash_are_refused(tmp_path, monkeypatch):

@@ -1,0 +1,15 @@
+"""Hold a model: its card, its recipe, its weights, its network, and the network made ready to run.
+
+In: a model's name or folder. Out: `ModelCard` (no torch), `Model`, and a `Backbone` that classifies slices on a
+device by a backend. `card`, `registry` and `recipe` import no torch.
+
+- `card`: `ModelCard`
+- `registry`: `available`, `locate`, `read_card`
+- `recipe`: `Recipe`, `named`
+- `network`: `GTRNet`, `Head`, `CellGrid`
+- `weights`: `Model`, `load`, `verify`, `save`
+- `checkpoints`: `import_checkpoint`, `import_imagenet`
+- `device`: `choose`
+- `backbone`: `Backbone`, `Pass`, `ready`
+- `onnx_graph`: `verified_session`
+"""
