@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.nomogram import Nomogram
     from GTRStagingLib.radscore import RadScore
-    from GTRStagingLib.staging import StagingResult
+    from GTRStagingLib.staging.pipeline import StagingResult
 
 TRIES = 2
 """Of a case that ends its process: once may have been the machine's doing."""

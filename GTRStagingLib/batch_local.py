@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.rois import Roi
     from GTRStagingLib.imaging.scans import Scan
-    from GTRStagingLib.staging import StagingResult
+    from GTRStagingLib.staging.pipeline import StagingResult
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    for heavy in ("staging", "overlay", "dicom"):  # now, since the limit of memory is for cases
+    for heavy in ("staging.pipeline", "overlay", "imaging.dicom"):  # now, since the limit of memory is for cases
         with suppress(ModuleNotFoundError):  # an optional part: the first case says so, with the remedy
             import_module(f"GTRStagingLib.{heavy}")
     known: dict[bytes, model_process.RemoteBackbone] = {}
@@ -216,8 +216,8 @@ def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
 
 def _content(case: BatchCase) -> str | None:
     """What the case's files hold now, without staging it; None where that cannot be told."""
-    from GTRStagingLib import preprocess
     from GTRStagingLib.imaging import geometry, keyslice
+    from GTRStagingLib.staging import preprocess
 
     try:
         scan, roi, chosen = _read(case)
@@ -239,7 +239,7 @@ def stage_from_files(model: Any, **options: Any) -> StageOne:
         As `staging.stage_case` takes them.
     """
     from GTRStagingLib.report import write_outputs
-    from GTRStagingLib.staging import stage_case
+    from GTRStagingLib.staging.pipeline import stage_case
 
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
         begun = time.perf_counter()

@@ -26,8 +26,8 @@ from GTRStagingLib.support.files import sha256_of, sha256_of_data, whole_file
 from GTRStagingLib.tables.case_files import Look, files_of, look_of
 
 if TYPE_CHECKING:
-    from GTRStagingLib.agreement import Agreement
-    from GTRStagingLib.staging import StagingResult
+    from GTRStagingLib.staging.agreement import Agreement
+    from GTRStagingLib.staging.pipeline import StagingResult
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}

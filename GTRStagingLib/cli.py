@@ -27,7 +27,7 @@ from GTRStagingLib.support.extras import required
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.scans import Scan
-    from GTRStagingLib.staging import CropCentre, StagingResult
+    from GTRStagingLib.staging.pipeline import CropCentre, StagingResult
 
 METHODS = cli_batch.METHODS
 BACKENDS = cli_batch.BACKENDS
@@ -107,7 +107,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 def _stage(options: argparse.Namespace) -> None:
     from GTRStagingLib.imaging import rois, scans
     from GTRStagingLib.model import backbone, weights
-    from GTRStagingLib.staging import STEPS, stage_case
+    from GTRStagingLib.staging.pipeline import STEPS, stage_case
 
     with _progress_bar(len(STEPS) + 3) as step:
         timings: dict[str, float] = {}

@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
-from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging import StagingResult
+from GTRStagingLib.staging.pipeline import StagingResult
+from GTRStagingLib.staging.preprocess import body_mask
 
 METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
 

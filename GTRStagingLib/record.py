@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.agreement import Agreement
-from GTRStagingLib.attention import Attention
 from GTRStagingLib.imaging.geometry import Place
-from GTRStagingLib.preprocess import PreparedSlices
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging import StagingResult
+from GTRStagingLib.staging.agreement import Agreement
+from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.pipeline import StagingResult
+from GTRStagingLib.staging.preprocess import PreparedSlices
 
 SCHEMA_VERSION = "1.2"
 """Its first number changes when a reader of the old form would be misled; the second when something is added."""

@@ -14,8 +14,6 @@ from typing import Any
 import SimpleITK as sitk
 
 from GTRStagingLib import nomogram_page
-from GTRStagingLib.agreement import Agreement, Overlap
-from GTRStagingLib.attention import Attention
 from GTRStagingLib.errors import InputError, OutputError, StagingError
 from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
@@ -23,7 +21,9 @@ from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.nomogram import Nomogram
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging import Progress, StagingResult
+from GTRStagingLib.staging.agreement import Agreement, Overlap
+from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.pipeline import Progress, StagingResult
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.files import replaced_files, require_sayable
 from GTRStagingLib.tables.case_files import OUTPUTS

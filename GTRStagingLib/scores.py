@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from GTRStagingLib import roc
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.estimates import Estimate, proportion
-from GTRStagingLib.voting import vote
+from GTRStagingLib.staging.voting import vote
 
 TEMPERATURES = (0.05, 20.0)
 

@@ -23,8 +23,8 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import Recipe
-from GTRStagingLib.preprocess import resize
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging.preprocess import resize
 from GTRStagingLib.support.files import cache_folder, sha256_of_data, whole_file
 from GTRStagingLib.support.pools import shared_out
 from GTRStagingLib.tables.case_files import Look, look_of

@@ -27,7 +27,7 @@ from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.scores import fitted_temperature, scores
 from GTRStagingLib.slicecache import CachedCase, Progress, cached, default_folder
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging import versions
+from GTRStagingLib.staging.pipeline import versions
 from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.trainset import SliceSet
 

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from GTRStagingLib.augment import augmented
 from GTRStagingLib.model.recipe import Recipe
-from GTRStagingLib.preprocess import normalised
 from GTRStagingLib.slicecache import CachedCase
+from GTRStagingLib.staging.preprocess import normalised
 
 Sample = tuple[np.ndarray, int, int]
 """(3, H, W) float32 pixels, stage, index of the slice in its set."""

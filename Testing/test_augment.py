@@ -7,7 +7,7 @@ from skimage.transform import resize
 
 from GTRStagingLib.augment import augmented, write_contact_sheet
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.preprocess import normalised
+from GTRStagingLib.staging.preprocess import normalised
 
 
 def a_slice(size=64):

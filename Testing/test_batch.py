@@ -14,10 +14,11 @@ import SimpleITK as sitk
 from conftest import ct_like
 from helpers.results import box_on
 
-from GTRStagingLib import attention, batch, batch_cases, batch_columns, batch_local, batch_records, cli, cli_batch
+from GTRStagingLib import batch, batch_cases, batch_columns, batch_local, batch_records, cli, cli_batch
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, StagingError
 from GTRStagingLib.model import backbone
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.staging import attention
 
 
 def a_table(folder, rows, name="cases.csv"):

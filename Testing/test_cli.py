@@ -14,10 +14,11 @@ import torch
 from conftest import ct_like
 from test_checkpoints import a_resnet, as_the_release_writes_it
 
-from GTRStagingLib import attention, cli
+from GTRStagingLib import cli
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.model import recipe, registry, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.staging import attention
 
 FILES = ["attention.nrrd", "overlay.png", "report.html", "result.json"]
 

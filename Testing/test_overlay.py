@@ -18,7 +18,7 @@ from PIL import Image
 from GTRStagingLib import overlay
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging import stage_case
+from GTRStagingLib.staging.pipeline import stage_case
 
 
 def words_of(artist):

@@ -16,8 +16,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import GTR, RELEASED
-from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.slicecache import cached
+from GTRStagingLib.staging.preprocess import prepare
 from GTRStagingLib.trainset import SliceSet, plain_loader, training_loader
 
 

@@ -31,8 +31,6 @@ from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
 from GTRStagingLib import roc
-from GTRStagingLib.agreement import chance_dice
-from GTRStagingLib.attention import attend
 from GTRStagingLib.cohort import Case, read_cohort
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.geometry import embedded, onto_block
@@ -42,9 +40,11 @@ from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.network import half_pixel_centres
 from GTRStagingLib.model.weights import Model
-from GTRStagingLib.preprocess import body_mask
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging import StagingResult, stage_case
+from GTRStagingLib.staging.agreement import chance_dice
+from GTRStagingLib.staging.attention import attend
+from GTRStagingLib.staging.pipeline import StagingResult, stage_case
+from GTRStagingLib.staging.preprocess import body_mask
 from GTRStagingLib.support.pools import shared_out
 
 PLACEMENTS = ("receptive_field", "half_pixel")

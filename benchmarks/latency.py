@@ -34,7 +34,6 @@ import torchvision
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from GTRStagingLib.attention import attend
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
@@ -45,8 +44,9 @@ from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import write_dicom
 from GTRStagingLib.report import write_outputs
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging import STEPS, stage_case, versions
-from GTRStagingLib.voting import Prediction, vote
+from GTRStagingLib.staging.attention import attend
+from GTRStagingLib.staging.pipeline import STEPS, stage_case, versions
+from GTRStagingLib.staging.voting import Prediction, vote
 
 MOST_OF_BARE, MOST_OF_USUAL, MOST_APART = 0.85, 0.3, 1e-3
 """What ours may take, by the quickest backend; and how far the maps may be apart, where their maximum is 1."""

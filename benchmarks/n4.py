@@ -22,8 +22,8 @@ import SimpleITK as sitk
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.preprocess import n4, windowed
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging.preprocess import n4, windowed
 
 
 def plain_n4(values: np.ndarray) -> np.ndarray:

@@ -192,7 +192,7 @@ def staged(model, series: Path, out: Path):
     from GTRStagingLib.imaging.keyslice import by_index
     from GTRStagingLib.imaging.scans import read_scan
     from GTRStagingLib.report import write_outputs
-    from GTRStagingLib.staging import stage_case
+    from GTRStagingLib.staging.pipeline import stage_case
 
     start = time.perf_counter()
     scan = read_scan(series)
@@ -222,7 +222,7 @@ def time_in_turn(name: str, folder: str, rounds: str, *lengths: str) -> list[lis
 def peak(name: str, folder: str, n: str) -> dict[str, float]:
     """Peak memory (MB) before and after one case."""
     import GTRStagingLib.report
-    import GTRStagingLib.staging  # noqa: F401 (what every process has taken before its first case)
+    import GTRStagingLib.staging.pipeline  # noqa: F401 (what every process has taken before its first case)
 
     model = the_model(name)
     before = _peak_mb()

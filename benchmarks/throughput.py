@@ -55,7 +55,7 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.voting import Prediction, vote
+from GTRStagingLib.staging.voting import Prediction, vote
 
 TOLERANCE = 1e-4
 """Of probabilities that count as equal."""
@@ -285,7 +285,7 @@ def make_model(table: Path, folder: Path) -> None:
     from GTRStagingLib.imaging.scans import read_scan
     from GTRStagingLib.model import weights
     from GTRStagingLib.model.recipe import RELEASED
-    from GTRStagingLib.staging import stage_case
+    from GTRStagingLib.staging.pipeline import stage_case
 
     plain = weights.untrained(depth=152, fusion="none")
     model = weights.Model(replace(plain.card, name="throughput", recipe=RELEASED), plain.network)

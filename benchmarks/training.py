@@ -13,7 +13,7 @@ import torch
 from GTRStagingLib.augment import augmented
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.preprocess import normalised
+from GTRStagingLib.staging.preprocess import normalised
 
 BATCH, ROUNDS = 32, 4
 

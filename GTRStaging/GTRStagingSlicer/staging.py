@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import slicer
 
     from GTRStagingLib.model.weights import Model
-    from GTRStagingLib.staging import StagingResult
+    from GTRStagingLib.staging.pipeline import StagingResult
 
 TUMOUR_AREA = "tumour area"
 
@@ -100,7 +100,7 @@ def compute(
         With the value, the expectation and the remedy.
     """
     from GTRStagingLib.stages import TStage
-    from GTRStagingLib.staging import stage_case
+    from GTRStagingLib.staging.pipeline import stage_case
 
     if (reason := reason_not_ready(state)) is not None:
         raise InputError(reason)

@@ -16,9 +16,10 @@ from GTRStagingSlicer.state import Device, Method, State, Target
 from packaging.requirements import Requirement
 from PIL import Image
 
-from GTRStagingLib import attention, batch, report
+from GTRStagingLib import batch, report
 from GTRStagingLib.model import weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.staging import attention
 
 ROOT = Path(__file__).parents[2]
 MODULE, LIBRARY = ROOT / "GTRStaging", ROOT / "GTRStagingLib"

@@ -308,7 +308,7 @@ def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, pan
 
     from GTRStagingLib.imaging.rois import Roi
     from GTRStagingLib.imaging.scans import scan_of
-    from GTRStagingLib.staging import stage_case
+    from GTRStagingLib.staging.pipeline import stage_case
 
     roi = Roi(a_small_phantom.tumour, "tumour")
     result = stage_case(

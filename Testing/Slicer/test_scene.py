@@ -16,7 +16,7 @@ from scenes import ORIENTATIONS, SliceView, add_transform, add_volume, array_of,
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice, scans
 from GTRStagingLib.imaging.rois import Roi
-from GTRStagingLib.staging import stage_case
+from GTRStagingLib.staging.pipeline import stage_case
 
 KEY = 4
 

@@ -14,8 +14,8 @@ from GTRStagingLib.model import weights
 from GTRStagingLib.model.recipe import RELEASED
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging import stage_case
-from GTRStagingLib.voting import vote
+from GTRStagingLib.staging.pipeline import stage_case
+from GTRStagingLib.staging.voting import vote
 
 IDENTIFIERS = {"PatientName": "Doe^Jane", "PatientID": "MRN-4711", "InputPath": "/clinic/doe_jane/ct"}
 ROWS, COLUMNS = slice(12, 22), slice(18, 34)

@@ -15,12 +15,12 @@ from conftest import planted_model
 from helpers.passes import passed
 
 from GTRStagingLib import cli
-from GTRStagingLib.attention import raw_maps
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model import backbone, weights
 from GTRStagingLib.model.backbone import OnnxBackbone, TorchBackbone, ready
 from GTRStagingLib.model.network import Head, folded
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging.attention import raw_maps
 
 PIXELS = np.random.default_rng(0).normal(size=(6, 3, 224, 224)).astype(np.float32)
 ARRAYS = ("logits", "features", "feature_map")

@@ -18,7 +18,7 @@ from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.imaging.scans import Held, Scan
 from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model.recipe import GTR, RELEASED
-from GTRStagingLib.staging import stage_case
+from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.support.files import sha256_of
 
 
@@ -80,7 +80,7 @@ def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp
     from torchvision import transforms
 
     from GTRStagingLib.imaging import keyslice, scans
-    from GTRStagingLib.preprocess import prepare
+    from GTRStagingLib.staging.preprocess import prepare
 
     network = a_resnet(152)
     path = as_the_release_writes_it(network, tmp_path / "best_model.pth", "best_model")

@@ -14,7 +14,7 @@ from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import write_nifti
 from GTRStagingLib.phantom_scanner import HELD_OUT
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging import stage_case
+from GTRStagingLib.staging.pipeline import stage_case
 
 FOLDER = registry.SHIPPED / "demonstration"
 

@@ -6,13 +6,13 @@ import SimpleITK as sitk
 from conftest import ct_like, rotation
 from PIL import Image
 
-from GTRStagingLib import preprocess
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.imaging.scans import scan_of
 from GTRStagingLib.model.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, named
-from GTRStagingLib.preprocess import body_mask, n4, neighbour_step, prepare, voting_slices, windowed
+from GTRStagingLib.staging import preprocess
+from GTRStagingLib.staging.preprocess import body_mask, n4, neighbour_step, prepare, voting_slices, windowed
 
 ORIENTED = [
     None,

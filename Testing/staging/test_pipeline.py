@@ -19,9 +19,9 @@ from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import TorchBackbone
 from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.model.weights import Model
-from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging import STEPS, stage_case
+from GTRStagingLib.staging.pipeline import STEPS, stage_case
+from GTRStagingLib.staging.preprocess import prepare
 
 
 def scan_of(image, **changes):

@@ -6,8 +6,8 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from GTRStagingLib.agreement import SWEEP, agree
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.staging.agreement import SWEEP, agree
 
 
 def image(array, spacing=(2.0, 3.0, 5.0)):

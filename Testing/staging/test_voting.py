@@ -3,7 +3,7 @@ import pytest
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.voting import SlicePrediction, vote
+from GTRStagingLib.staging.voting import SlicePrediction, vote
 
 T1, T2, T3, T4 = TStage
 

@@ -10,8 +10,6 @@ from helpers.passes import passed
 from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from GTRStagingLib import attention as attention_module
-from GTRStagingLib.attention import METHODS, attend, raw_maps
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import by_index
@@ -19,8 +17,10 @@ from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.network import Head, receptive_centres
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.preprocess import prepare
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import attention as attention_module
+from GTRStagingLib.staging.attention import METHODS, attend, raw_maps
+from GTRStagingLib.staging.preprocess import prepare
 
 PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
 USUAL = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus, "layercam": LayerCAM, "eigencam": EigenCAM}

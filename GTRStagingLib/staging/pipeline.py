@@ -13,8 +13,6 @@ import numpy as np
 import SimpleITK as sitk
 
 import GTRStagingLib
-from GTRStagingLib.agreement import Agreement, agree
-from GTRStagingLib.attention import Alignment, Attention, attend
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
@@ -24,9 +22,11 @@ from GTRStagingLib.model.backbone import Backbone, ready
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.network import crop_corner
 from GTRStagingLib.model.weights import Model, probabilities
-from GTRStagingLib.preprocess import PreparedSlices, body_mask, neighbour_step, prepare
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.voting import Prediction, vote
+from GTRStagingLib.staging.agreement import Agreement, agree
+from GTRStagingLib.staging.attention import Alignment, Attention, attend
+from GTRStagingLib.staging.preprocess import PreparedSlices, body_mask, neighbour_step, prepare
+from GTRStagingLib.staging.voting import Prediction, vote
 
 CropCentre = Literal["image", "body"] | tuple[float, float]
 Progress = Callable[[str], None]
