@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
-    from GTRStagingLib.audit import Audit, Side
+    from GTRStagingLib.cohort.audit import Audit, Side
 
 SHOWN = 3
 """Examples of a finding that are printed; --json lists all."""
@@ -75,8 +75,8 @@ def _pattern(text: str) -> str:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from GTRStagingLib.audit import audit
-    from GTRStagingLib.cohort import read_cohort, split_cohort, write_cohort
+    from GTRStagingLib.cohort.audit import audit
+    from GTRStagingLib.cohort.cohort import read_cohort, split_cohort, write_cohort
 
     cohort = split_cohort(
         read_cohort(options.cohort), tuple(options.fractions), seed=options.seed, test_centres=options.test_centre
@@ -95,8 +95,8 @@ def _audit(options: argparse.Namespace) -> int:
         options.parser.error("--split: expected two sides or more, each with a name of its own")
     if options.cohort is not None and (options.patient_pattern or options.id_column or options.covariates):
         options.parser.error("--patient-pattern, --id-column and --covariates go with --split, not with a COHORT table")
-    from GTRStagingLib.audit import audit, audit_partitions
-    from GTRStagingLib.cohort import read_cohort
+    from GTRStagingLib.cohort.audit import audit, audit_partitions
+    from GTRStagingLib.cohort.cohort import read_cohort
 
     if sides:
         found = audit_partitions(sides, options.patient_pattern, options.covariates, id_column=options.id_column)

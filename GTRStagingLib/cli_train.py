@@ -61,7 +61,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 
 def _train(options: argparse.Namespace) -> None:
-    from GTRStagingLib.cohort import read_cohort
+    from GTRStagingLib.cohort.cohort import read_cohort
     from GTRStagingLib.model import recipe
     from GTRStagingLib.support.extras import required
 

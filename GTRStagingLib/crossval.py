@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from GTRStagingLib.cohort import Cohort, folds
+from GTRStagingLib.cohort.cohort import Cohort, folds
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.support.files import whole_file

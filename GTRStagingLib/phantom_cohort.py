@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from GTRStagingLib.cohort import Case, Cohort, write_cohort
+from GTRStagingLib.cohort.cohort import Case, Cohort, write_cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.phantom_files import TRUTH_FILE, write_dicom, write_nifti

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from GTRStagingLib.partitions import IDS, PATIENTS
+from GTRStagingLib.cohort.partitions import IDS, PATIENTS
 from GTRStagingLib.stages import TStage
 
 ROLES = ("truth", "predicted", "probabilities", "patient", "case", "centre", "split")

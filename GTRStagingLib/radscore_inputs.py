@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from GTRStagingLib.cohort import Split
+from GTRStagingLib.cohort.cohort import Split
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore import RadScore, of_case
 from GTRStagingLib.stages import TStage

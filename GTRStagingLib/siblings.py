@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.cohort.partitions import PATIENTS
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.partitions import PATIENTS
 from GTRStagingLib.prediction_cells import last_part, matched, read_cells
 from GTRStagingLib.prediction_columns import CASES
 from GTRStagingLib.predictions import Predictions

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from GTRStagingLib.cohort import Case
+from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import read_roi

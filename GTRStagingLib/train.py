@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from GTRStagingLib import fitting
-from GTRStagingLib.audit import Audit, audit
 from GTRStagingLib.augment import write_contact_sheet
-from GTRStagingLib.cohort import Cohort
+from GTRStagingLib.cohort.audit import Audit, audit
+from GTRStagingLib.cohort.cohort import Cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
 from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model import device as devices

@@ -54,17 +54,17 @@ LAYERS = [
         "staging.agreement",
         "staging.preprocess",
         "imaging.dicom",
-        "cohort",
-        "findings",
+        "cohort.cohort",
+        "cohort.rules",
         "scores",
         "readers",
         "batch_cases",
     },
     {"ordinal_checks", "nomogram_drawing", "nomogram_page", "calibration"},
-    {"imaging.scans", "phantom", "partitions", "nomogram_fit", "radscore_inputs"},
+    {"imaging.scans", "phantom", "cohort.partitions", "nomogram_fit", "radscore_inputs"},
     {"imaging.rois", "phantom_files", "prediction_columns", "radscore_fit"},
-    {"fingerprint", "phantom_cohort", "prediction_cells", "radscore_figures"},
-    {"audit", "predictions"},
+    {"cohort.fingerprint", "phantom_cohort", "prediction_cells", "radscore_figures"},
+    {"cohort.audit", "predictions"},
     {"description", "siblings"},
     {"evaluate"},
     {"evaluation_facts", "evaluation_figures", "evaluation_tables"},
@@ -162,7 +162,7 @@ def test_no_file_grows_past_what_one_can_hold_in_mind(path):
 
 @pytest.mark.parametrize(
     "module",
-    [f"GTRStagingLib{name}" for name in ("", ".cli", ".cohort", ".audit", ".checklists", ".nomogram")],
+    [f"GTRStagingLib{name}" for name in ("", ".cli", ".cohort.cohort", ".cohort.audit", ".checklists", ".nomogram")],
 )
 def test_importing_is_free(module):
     heavy = ("torch", "SimpleITK", "numpy", "matplotlib", "pandas", "pydantic", "sklearn", "statsmodels")

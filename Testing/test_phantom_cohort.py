@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from GTRStagingLib import cli
-from GTRStagingLib.audit import audit
-from GTRStagingLib.cohort import read_cohort
+from GTRStagingLib.cohort.audit import audit
+from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.phantom_cohort import make_phantom_cohort
 from GTRStagingLib.stages import TStage

@@ -16,11 +16,11 @@ import torch
 from helpers.trainings import SMALL, a_cohort
 
 from GTRStagingLib import cli, fitting, slicecache, train
-from GTRStagingLib.audit import audit
-from GTRStagingLib.cohort import Cohort, write_cohort
+from GTRStagingLib.cohort.audit import audit
+from GTRStagingLib.cohort.cohort import Cohort, write_cohort
+from GTRStagingLib.cohort.rules import Finding
 from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
-from GTRStagingLib.findings import Finding
 from GTRStagingLib.model import registry, weights
 from GTRStagingLib.plan import Hardware, Plan, Schedule
 from GTRStagingLib.support.files import sha256_of

@@ -11,7 +11,7 @@ from helpers.trainings import SMALL, a_cohort
 from test_dicom import a_series, write
 
 from GTRStagingLib import slicecache
-from GTRStagingLib.cohort import Case, Cohort
+from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.scans import read_scan

@@ -31,7 +31,7 @@ from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
 from GTRStagingLib import roc
-from GTRStagingLib.cohort import Case, read_cohort
+from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.geometry import embedded, onto_block
 from GTRStagingLib.imaging.rois import read_roi

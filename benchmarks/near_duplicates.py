@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from PIL import Image
 from skimage.transform import resize_local_mean
 
-from GTRStagingLib import fingerprint
+from GTRStagingLib.cohort import fingerprint
 from GTRStagingLib.imaging.scans import Held, Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.phantom import make_phantom

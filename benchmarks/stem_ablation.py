@@ -16,8 +16,8 @@ from pathlib import Path
 import evaluation
 import pandas as pd
 
-from GTRStagingLib.audit import audit
-from GTRStagingLib.cohort import read_cohort
+from GTRStagingLib.cohort.audit import audit
+from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.model import registry
 from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.train import train

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from GTRStagingLib.cohort import Case, Cohort
+from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.stages import TStage
 
 SIDES = ("train", "validation", "test")

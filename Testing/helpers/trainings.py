@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 from conftest import ct_like
 
-from GTRStagingLib.cohort import Case, Cohort
+from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 

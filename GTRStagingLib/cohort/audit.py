@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib.cohort import Case, Cohort
-from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.findings import (
+from GTRStagingLib.cohort.cohort import Case, Cohort
+from GTRStagingLib.cohort.partitions import read_covariates, read_partitions
+from GTRStagingLib.cohort.rules import (
     Entry,
     Finding,
     Severity,
@@ -20,7 +20,7 @@ from GTRStagingLib.findings import (
     stage_of_patients,
     table_findings,
 )
-from GTRStagingLib.partitions import read_covariates, read_partitions
+from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
@@ -199,7 +199,7 @@ def _content(
     """Digest of each image that can be read, by case; what the images say; and what was looked at."""
     import numpy as np
 
-    from GTRStagingLib.fingerprint import fingerprints, same_slices
+    from GTRStagingLib.cohort.fingerprint import fingerprints, same_slices
 
     # A file that is missing has been reported as such, and is no reason to leave the rest of its case out.
     cases = [case if case.roi is None or case.roi.exists() else replace(case, roi=None)

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from GTRStagingLib import cli
-from GTRStagingLib.audit import audit, audit_partitions
-from GTRStagingLib.cohort import Cohort, read_cohort, write_cohort
+from GTRStagingLib.cohort.audit import audit, audit_partitions
+from GTRStagingLib.cohort.cohort import Cohort, read_cohort, write_cohort
+from GTRStagingLib.cohort.rules import association
 from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.findings import association
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 PATTERN = r"^(.+?)\.nii"

@@ -13,7 +13,7 @@ from helpers import cohorts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from GTRStagingLib.cohort import COLUMNS, Case, Cohort, folds, read_cohort, split_cohort, write_cohort
+from GTRStagingLib.cohort.cohort import COLUMNS, Case, Cohort, folds, read_cohort, split_cohort, write_cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.cohort import Case
+from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.dicom import compact

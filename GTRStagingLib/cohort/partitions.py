@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from GTRStagingLib.cohort.rules import Entry
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.findings import Entry
 from GTRStagingLib.tables.cells import covariate_of
 from GTRStagingLib.tables.table_files import Table, read_table
 

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from conftest import ct_like
 from PIL import Image
 
-from GTRStagingLib import fingerprint, phantom_files
-from GTRStagingLib.cohort import Case
+from GTRStagingLib import phantom_files
+from GTRStagingLib.cohort import fingerprint
+from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.imaging.scans import Held, Scan, read_scan
 from GTRStagingLib.phantom import make_phantom
 from GTRStagingLib.stages import TStage
