@@ -58,7 +58,7 @@ _WHERE = {
     "folds": "cohort.cohort",
     "Audit": "cohort.audit",
     "audit_partitions": "cohort.audit",
-    "Estimate": "estimates",
+    "Estimate": "stats.estimates",
     "Predictions": "predictions",
     "read_predictions": "predictions",
     "Nomogram": "nomogram",

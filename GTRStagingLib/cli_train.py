@@ -117,7 +117,7 @@ def _say(sentence: str) -> None:
 
 
 def _print_summary(card: "ModelCard", folder: Path) -> None:
-    from GTRStagingLib.estimates import Estimate
+    from GTRStagingLib.stats.estimates import Estimate
 
     record = card.training or {}
     print(f"Model      {folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}")

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib import attention_stats, calibration, decisions, readers, roc
 from GTRStagingLib.description import Described, groups_by, patients_described
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import LEVEL, RESAMPLES, Estimate
-from GTRStagingLib.metrics import BOUNDARIES, Metrics, measure
 from GTRStagingLib.predictions import ATTENTION, Predictions
 from GTRStagingLib.siblings import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers, roc
+from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES, Estimate
+from GTRStagingLib.stats.metrics import BOUNDARIES, Metrics, measure
 
 MODEL = "model"
 """How the predictions under evaluation are called beside readers and other models."""
@@ -86,7 +86,7 @@ class Evaluation:
     decisions: "decisions.Decisions"
     comparison: "readers.Comparison | None"
     study: "readers.ReaderStudy | None"
-    attention: "attention_stats.AttentionStudy | None"
+    attention: "attention_by_stage.AttentionStudy | None"
     groups: Mapping[str, Mapping[str, Performance]]
     siblings: Siblings | None
     without_siblings: Performance | None
@@ -172,7 +172,7 @@ def evaluate(
     progress("attention")
     measures = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
     told = {name: values for name, values in measures.items() if values is not None and not np.isnan(values).all()}
-    attention = attention_stats.attention(stages, told, patients, seed=seed) if "dice" in told else None
+    attention = attention_by_stage.attention(stages, told, patients, seed=seed) if "dice" in told else None
     return Evaluation(
         predictions=found,
         performance=whole,

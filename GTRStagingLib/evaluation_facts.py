@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from GTRStagingLib.evaluate import Evaluation
-from GTRStagingLib.metrics import BOUNDARIES
 from GTRStagingLib.nomogram import Nomogram
 from GTRStagingLib.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.stats.metrics import BOUNDARIES
 
 WHERE: Mapping[str, str] = {
     "flow": "Flow of patients",

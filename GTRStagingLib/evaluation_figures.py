@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib.decisions import TREAT_ALL, TREAT_NONE
-from GTRStagingLib.estimates import Estimate, undefined
 from GTRStagingLib.evaluate import MODEL, Evaluation, Performance
-from GTRStagingLib.readers import phase_columns
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE
+from GTRStagingLib.stats.estimates import Estimate, undefined
+from GTRStagingLib.stats.readers import phase_columns
 from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib import checklists, nomogram_page
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.estimates import Estimate
 from GTRStagingLib.evaluate import Evaluation, Performance
 from GTRStagingLib.evaluation_facts import WHERE, facts
 from GTRStagingLib.evaluation_figures import figures, file_name
@@ -19,6 +18,7 @@ from GTRStagingLib.evaluation_tables import tables
 from GTRStagingLib.nomogram import Nomogram
 from GTRStagingLib.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.files import replaced_files
 

@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.plan import Hardware, Plan
-from GTRStagingLib.scores import SplitLogits, case_votes, slice_loss
+from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, slice_loss
 from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.trainset import Sample, SliceSet, plain_loader, training_loader
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Term
-from GTRStagingLib.ordinal import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
-from GTRStagingLib.ordinal_checks import RESAMPLES, brant, validate, variance_inflation
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
+from GTRStagingLib.stats.proportional_odds_checks import RESAMPLES, brant, validate, variance_inflation
 from GTRStagingLib.tables.cells import covariate_of
 from GTRStagingLib.tables.table_files import Table
 

@@ -16,11 +16,11 @@ from scipy.stats import rankdata
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.estimates import Estimate, patient_draws, percentiles, undefined
 from GTRStagingLib.radscore import RadScore
 from GTRStagingLib.radscore_inputs import NO_STAGE, CaseFeatures, Excluded, Row, counted, scores
-from GTRStagingLib.radscore_path import FOLDS, PATIENCE, PENALTIES, Path, Rule, grid, path_of, patient_folds
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Estimate, patient_draws, percentiles, undefined
+from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, Path, Rule, grid, path_of, patient_folds
 
 OPTIMISM = (
     "the penalty was chosen on these very folds, from at most 100: what that adds to the out-of-fold figures is not "

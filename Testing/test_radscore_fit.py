@@ -13,8 +13,8 @@ from GTRStagingLib import cli_radscore, radscore, radscore_figures
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.radscore_fit import fit, fit_cohort, r_squared, spearman
 from GTRStagingLib.radscore_inputs import CaseFeatures, Excluded, Row, from_table, read_rows
-from GTRStagingLib.radscore_path import _Lasso, grid, path_of, patient_folds
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.lasso import _Lasso, grid, path_of, patient_folds
 
 
 def features_of(values, sha256="a" * 64):
@@ -328,7 +328,7 @@ def test_the_command_fits_and_writes_everything(tmp_path, capsys):
 def test_the_command_spells_out_the_rules():
     from typing import get_args
 
-    from GTRStagingLib.radscore_path import FOLDS, Rule
+    from GTRStagingLib.stats.lasso import FOLDS, Rule
 
     assert get_args(Rule) == cli_radscore.RULES
     parser = argparse.ArgumentParser()

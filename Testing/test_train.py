@@ -215,7 +215,7 @@ def test_the_model_folder_describes_itself(made, cohort):
 
 def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, cache):
     """Recounted from the folder: the best epoch's weights were kept, and nothing was measured on others."""
-    from GTRStagingLib.scores import fitted_temperature, scores
+    from GTRStagingLib.stats.split_scores import fitted_temperature, scores
 
     folder, card, _ = made
     network = weights.load(str(folder)).network

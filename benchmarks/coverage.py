@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from GTRStagingLib import roc
-from GTRStagingLib.metrics import measure
+from GTRStagingLib.stats import roc
+from GTRStagingLib.stats.metrics import measure
 
 PREVALENCE = (0.25, 0.25, 0.25, 0.25)
 SHARPNESS = 1.3

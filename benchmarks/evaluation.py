@@ -30,7 +30,6 @@ from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib import roc
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.geometry import embedded, onto_block
@@ -45,6 +44,7 @@ from GTRStagingLib.staging.agreement import chance_dice
 from GTRStagingLib.staging.attention import attend
 from GTRStagingLib.staging.pipeline import StagingResult, stage_case
 from GTRStagingLib.staging.preprocess import body_mask
+from GTRStagingLib.stats import roc
 from GTRStagingLib.support.pools import shared_out
 
 PLACEMENTS = ("receptive_field", "half_pixel")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from GTRStagingLib.ordinal import Design, fit
+from GTRStagingLib.stats.proportional_odds import Design, fit
 
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data")) / "released"
 POOR, MODERATE = "Differentiation_status_poor", "Differentiation_status_moderate"

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from GTRStagingLib import attention_stats
-from GTRStagingLib.attention_stats import attention, trend
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.stats import attention_by_stage
+from GTRStagingLib.stats.attention_by_stage import attention, trend
 
 R = golden_data.golden("trend")
 ROWS = golden_data.ROWS
@@ -27,7 +27,7 @@ def cohort():
 @pytest.fixture
 def few_permutations(monkeypatch):
     """For tests that do not look at how fine a permutation's p-value is."""
-    monkeypatch.setattr(attention_stats, "PERMUTATIONS", 99)
+    monkeypatch.setattr(attention_by_stage, "PERMUTATIONS", 99)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_distance_from_chance_is_tested_as_in_r(cohort):
 def test_j_counts_pairs_and_is_kendalls_s(seed, n, levels):
     rng = np.random.default_rng(seed)
     values, stages = rng.integers(0, levels + 1, n) / 8, rng.integers(0, 4, n)
-    j = float(attention_stats._jonckheere(values, stages))
+    j = float(attention_by_stage._jonckheere(values, stages))
     low, high = np.meshgrid(np.arange(n), np.arange(n), indexing="ij")
     pair = stages[low] < stages[high]
     assert j == ((values[low] < values[high]) + 0.5 * (values[low] == values[high]))[pair].sum()
@@ -116,8 +116,8 @@ def test_j_of_many_orders_at_once_is_that_of_each():
     rng = np.random.default_rng(3)
     values = rng.integers(0, 6, 20) / 5
     orders = rng.integers(0, 4, (7, 20))
-    found = attention_stats._jonckheere(values, orders)
-    assert found.tolist() == [float(attention_stats._jonckheere(values, one)) for one in orders]
+    found = attention_by_stage._jonckheere(values, orders)
+    assert found.tolist() == [float(attention_by_stage._jonckheere(values, one)) for one in orders]
 
 
 @pytest.mark.usefixtures("few_permutations")
@@ -146,7 +146,7 @@ def test_no_trend_is_found_in_5_percent_of_cohorts_without_one():
     below = 0
     for _ in range(1000):
         stages, easy = rng.integers(0, 4, 40)[whose], rng.normal(size=40)[whose]
-        ranked, keys = attention_stats._one_a_patient(easy + 0.1 * rng.normal(size=80), whose * 4 + stages)
+        ranked, keys = attention_by_stage._one_a_patient(easy + 0.1 * rng.normal(size=80), whose * 4 + stages)
         below += kendalltau(keys % 4, ranked, method="asymptotic").pvalue < 0.05
     assert 0.033 < below / 1000 < 0.067
 
@@ -241,7 +241,7 @@ def test_without_chance_there_is_nothing_to_set_dice_against():
 
 
 def test_very_many_patients_are_not_permuted(monkeypatch):
-    monkeypatch.setattr(attention_stats, "MOST_PERMUTED", 239)
+    monkeypatch.setattr(attention_by_stage, "MOST_PERMUTED", 239)
     found = trend(MEASURES["dice"], STAGES, PATIENTS)
     assert (found.p_permutation, found.permutation_test) == (None, "left out above 239 patients")
     assert found.p == pytest.approx(R["dice"]["p"], rel=1e-9)

@@ -8,10 +8,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from GTRStagingLib import roc
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import Estimate, proportion
 from GTRStagingLib.staging.voting import vote
+from GTRStagingLib.stats import roc
+from GTRStagingLib.stats.estimates import Estimate, proportion
 
 TEMPERATURES = (0.05, 20.0)
 

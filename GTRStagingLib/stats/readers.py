@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from GTRStagingLib import roc
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import (
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats import roc
+from GTRStagingLib.stats.estimates import (
     Estimate,
     bootstrapped,
     patient_counts,
@@ -24,8 +25,7 @@ from GTRStagingLib.estimates import (
     resampled_counts,
     undefined,
 )
-from GTRStagingLib.metrics import AGREEMENT, agreement
-from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.metrics import AGREEMENT, agreement
 from GTRStagingLib.support.extras import required
 
 K = len(TStage)

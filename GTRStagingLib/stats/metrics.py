@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.estimates import Estimate, bootstrapped, patient_counts, proportion, undefined
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Estimate, bootstrapped, patient_counts, proportion, undefined
 
 K = len(TStage)
 

@@ -13,11 +13,11 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit, softmax
 from scipy.stats import chi2
 
-from GTRStagingLib.decisions import at_least
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import LEVEL, RESAMPLES, Estimate, Z, percentiles, proportion, undefined
-from GTRStagingLib.scores import TEMPERATURES, SplitLogits, fitted_temperature
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.decisions import at_least
+from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES, Estimate, Z, percentiles, proportion, undefined
+from GTRStagingLib.stats.split_scores import TEMPERATURES, SplitLogits, fitted_temperature
 from GTRStagingLib.support import extras
 
 BINS = 10

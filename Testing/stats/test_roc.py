@@ -5,7 +5,7 @@ import pytest
 from helpers.golden_data import FIRST, ROWS, golden, patients, probabilities, stages
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from GTRStagingLib import roc
+from GTRStagingLib.stats import roc
 
 REFERENCE = golden("discrimination")
 

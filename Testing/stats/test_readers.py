@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from GTRStagingLib import readers
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.readers import (
+from GTRStagingLib.stats import readers
+from GTRStagingLib.stats.readers import (
     ALL,
     Reader,
     clustered_mcnemar,

@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import log_loss, roc_auc_score
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.scores import SplitLogits, case_votes, fitted_temperature, scores, slice_loss
+from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, fitted_temperature, scores, slice_loss
 
 
 def a_split(cases=40, sharpness=1.0, seed=0):

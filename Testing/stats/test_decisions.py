@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from helpers.golden_data import ROWS, golden, patients, probabilities, stages
 
-from GTRStagingLib.decisions import (
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.decisions import (
     DEFINITIONS,
     THRESHOLDS,
     TREAT_ALL,
@@ -17,8 +19,6 @@ from GTRStagingLib.decisions import (
     net_benefit,
     treatment,
 )
-from GTRStagingLib.errors import InputError
-from GTRStagingLib.stages import TStage
 
 
 def a_table(tp, fp, fn, tn):

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from GTRStagingLib.estimates import Estimate, Z, undefined
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Estimate, Z, undefined
 
 POINTS_OF_A_CURVE = 400
 """Points that a drawn curve keeps; its area is computed from all of them."""

@@ -16,8 +16,8 @@ from scipy.special import expit
 from scipy.stats import chi2, norm
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import Estimate, Z
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Estimate, Z
 from GTRStagingLib.support import extras
 
 CUTS = len(TStage) - 1

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from GTRStagingLib.estimates import (
+from GTRStagingLib.stats.estimates import (
     Estimate,
     bootstrapped,
     patient_counts,

@@ -13,7 +13,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from GTRStagingLib.metrics import measure
+from GTRStagingLib.stats.metrics import measure
 
 REFERENCE = golden("discrimination")
 

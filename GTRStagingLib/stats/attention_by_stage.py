@@ -12,8 +12,8 @@ import numpy as np
 from scipy.stats import kendalltau, permutation_test, wilcoxon
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import Estimate, bootstrapped, proportion, undefined
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Estimate, bootstrapped, proportion, undefined
 
 K = len(TStage)
 ALL = "all"

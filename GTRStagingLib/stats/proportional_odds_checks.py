@@ -12,9 +12,9 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import chi2, rankdata
 
-from GTRStagingLib.estimates import patient_draws
-from GTRStagingLib.ordinal import CUTS, ChiSquared, Design, OrdinalFit, maximum, nagelkerke
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import patient_draws
+from GTRStagingLib.stats.proportional_odds import CUTS, ChiSquared, Design, OrdinalFit, maximum, nagelkerke
 from GTRStagingLib.support import extras
 
 RESAMPLES = 200

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import Estimate, bootstrapped, patient_counts, proportion, undefined
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Estimate, bootstrapped, patient_counts, proportion, undefined
 
 THRESHOLDS = tuple(round(0.01 * i, 2) for i in range(100))
 """0 to 0.99: at 0, treating all has the prevalence for its net benefit."""

@@ -10,7 +10,9 @@ from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.metrics import brier_score_loss, log_loss
 from sklearn.model_selection import GroupKFold
 
-from GTRStagingLib.calibration import (
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.calibration import (
     ECE_DEFINITION,
     calibrate,
     hosmer_lemeshow,
@@ -20,10 +22,8 @@ from GTRStagingLib.calibration import (
     recalibration,
     reliability,
 )
-from GTRStagingLib.decisions import at_least
-from GTRStagingLib.errors import InputError
-from GTRStagingLib.estimates import patient_draws
-from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.decisions import at_least
+from GTRStagingLib.stats.estimates import patient_draws
 
 EXPECTED = golden("calibration")
 EVENTS = ["T1", "T2", "T3", "T4", "at least T2", "at least T3", "at least T4"]

@@ -11,10 +11,16 @@ from scipy.special import expit
 from scipy.stats import norm, somersd
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from GTRStagingLib import ordinal_checks
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.ordinal import CLUSTERED, MODEL_BASED, Design, fit, maximum
-from GTRStagingLib.ordinal_checks import brant, calibration_error, concordance, validate, variance_inflation
+from GTRStagingLib.stats import proportional_odds_checks
+from GTRStagingLib.stats.proportional_odds import CLUSTERED, MODEL_BASED, Design, fit, maximum
+from GTRStagingLib.stats.proportional_odds_checks import (
+    brant,
+    calibration_error,
+    concordance,
+    validate,
+    variance_inflation,
+)
 
 R = golden("ordinal")
 TERMS = {"radscore": [0], "size_cm": [1], "differentiation": [2, 3], "lauren": [4, 5]}
@@ -251,7 +257,7 @@ def test_concordance_is_that_of_r_and_of_scipy(independent):
 
 def test_optimism_on_the_same_draws_is_that_of_rms(independent, monkeypatch):
     drawn = [np.array(rows) - 1 for rows in R["drawn"]["rows"]]
-    monkeypatch.setattr(ordinal_checks, "patient_draws", lambda *a, **k: drawn)
+    monkeypatch.setattr(proportional_odds_checks, "patient_draws", lambda *a, **k: drawn)
     found = validate(independent, seed=0, resamples=len(drawn)).indices
     assert found["dxy"].optimism == pytest.approx(R["drawn"]["dxy"], abs=1e-6)
     assert found["nagelkerke_r2"].optimism == pytest.approx(R["drawn"]["r2"], abs=1e-6)
@@ -283,7 +289,7 @@ def test_validation_draws_patients_and_can_be_drawn_again(repeated):
 
 def test_optimism_is_not_told_where_too_few_resamples_can_be_fitted(independent, monkeypatch):
     of_one_stage = np.flatnonzero(independent.design.stages == 2)
-    monkeypatch.setattr(ordinal_checks, "patient_draws", lambda *a, **k: [of_one_stage] * 10)
+    monkeypatch.setattr(proportional_odds_checks, "patient_draws", lambda *a, **k: [of_one_stage] * 10)
     found = validate(independent, seed=0, resamples=10)
     assert found.used == 0
     assert found.indices["c_index"].corrected is None

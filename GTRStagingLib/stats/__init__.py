@@ -1,0 +1,16 @@
+"""Measure performance, calibration, readers and attention, with 95 % intervals; from arrays alone.
+
+In: stages, probabilities and patients as arrays. Out: `Estimate`s. The patient is the unit that is drawn.
+
+- `estimates`: `Estimate`, `bootstrapped`, `proportion`
+- `roc`: `Area`, `area`, `stage_areas`, `difference`
+- `metrics`: `Metrics`, `measure`
+- `calibration`: `Calibration`, `calibrate`
+- `decisions`: `Decisions`, `decide`
+- `readers`: `Comparison`, `ReaderStudy`, `compare`, `reader_study`
+- `attention_by_stage`: `AttentionStudy`, `attention`
+- `split_scores`: `Scores`, `scores`, `fitted_temperature`
+- `lasso`: `path_of`, `patient_folds`
+- `proportional_odds`: `Design`, `OrdinalFit`, `fit`
+- `proportional_odds_checks`: `Validation`, `brant`, `validate`
+"""
