@@ -49,7 +49,7 @@ _WHERE = {
     "StagingResult": "staging.pipeline",
     "stage_case": "staging.pipeline",
     "write_outputs": "report",
-    "make_phantom": "phantom",
+    "make_phantom": "phantoms.phantom",
     "Case": "cohort.cohort",
     "Cohort": "cohort.cohort",
     "read_cohort": "cohort.cohort",

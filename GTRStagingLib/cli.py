@@ -275,17 +275,17 @@ def _phantom(options: argparse.Namespace) -> None:
     if options.cases is not None:
         _phantom_cohort(options)
         return
-    from GTRStagingLib import phantom, phantom_files
+    from GTRStagingLib.phantoms import export, phantom
 
     made = phantom.make_phantom(TStage[options.stage], seed=options.seed, scanner=options.scanner[0], size=options.size)
-    write = phantom_files.write_dicom if options.format == "dicom" else phantom_files.write_nifti
+    write = export.write_dicom if options.format == "dicom" else export.write_nifti
     write(made, options.out)
     size = " x ".join(map(str, made.ct.GetSize()))
     print(f"{options.out}: synthetic CT, {made.stage}, seed {made.seed}, scanner {made.scan.profile.name}, {size}")
 
 
 def _phantom_cohort(options: argparse.Namespace) -> None:
-    from GTRStagingLib.phantom_cohort import make_phantom_cohort
+    from GTRStagingLib.phantoms.phantom_cohort import make_phantom_cohort
 
     with _progress_bar(options.cases) as step:
         table = make_phantom_cohort(

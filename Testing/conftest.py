@@ -99,7 +99,7 @@ def homeless(monkeypatch):
 
 @pytest.fixture(scope="session")
 def a_phantom():
-    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.phantoms.phantom import make_phantom
     from GTRStagingLib.stages import TStage
 
     return make_phantom(TStage.T3, seed=3)
@@ -184,7 +184,7 @@ def desk(bare):
 
 @pytest.fixture(scope="session")
 def a_small_phantom():
-    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.phantoms.phantom import make_phantom
     from GTRStagingLib.stages import TStage
 
     return make_phantom(TStage.T3, seed=3, size=128)

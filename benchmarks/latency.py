@@ -40,8 +40,8 @@ from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import Backbone, OnnxBackbone, Pass, TorchBackbone, ready
 from GTRStagingLib.model.onnx_graph import OUTPUTS, exported
-from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.phantom_files import write_dicom
+from GTRStagingLib.phantoms.export import write_dicom
+from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.report import write_outputs
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import attend

@@ -21,7 +21,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.phantom import make_phantom
+from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import n4, windowed
 

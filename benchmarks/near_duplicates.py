@@ -20,7 +20,7 @@ from skimage.transform import resize_local_mean
 from GTRStagingLib.cohort import fingerprint
 from GTRStagingLib.imaging.scans import Held, Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.phantom import make_phantom
+from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.stages import TStage
 
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -109,7 +109,7 @@ def write(folder: str, *lengths: str) -> int:
     import numpy as np
     import SimpleITK as sitk
 
-    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.phantoms.phantom import make_phantom
     from GTRStagingLib.stages import TStage
 
     patient = sitk.GetArrayFromImage(make_phantom(TStage.T3, seed=3, size=512).ct)

@@ -19,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from GTRStagingLib.imaging import keyslice
-from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.phantom_scanner import PROFILES
+from GTRStagingLib.phantoms.phantom import make_phantom
+from GTRStagingLib.phantoms.scanner import PROFILES
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.pools import shared_out
 

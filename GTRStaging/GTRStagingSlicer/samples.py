@@ -64,7 +64,7 @@ def load(scene: "slicer.vtkMRMLScene", stage: str):
     vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
         The CT in an abdominal window, and its tumour as the segment "tumour".
     """
-    from GTRStagingLib.phantom import make_phantom
+    from GTRStagingLib.phantoms.phantom import make_phantom
     from GTRStagingLib.stages import TStage
 
     made = make_phantom(TStage[stage], seed=SEEDS[stage], scanner="C")

@@ -19,7 +19,7 @@ from helpers.results import a_picture, box_on, with_roi
 from GTRStagingLib import batch, cli, report
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois
-from GTRStagingLib.phantom_files import write_dicom
+from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 SCRIPT = Path(headless.__file__)

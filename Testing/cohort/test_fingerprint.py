@@ -10,11 +10,11 @@ import SimpleITK as sitk
 from conftest import ct_like
 from PIL import Image
 
-from GTRStagingLib import phantom_files
 from GTRStagingLib.cohort import fingerprint
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.imaging.scans import Held, Scan, read_scan
-from GTRStagingLib.phantom import make_phantom
+from GTRStagingLib.phantoms import export
+from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.stages import TStage
 
 
@@ -44,7 +44,7 @@ def people(shared_data):
 
 
 def test_a_series_and_its_conversions_are_one_image(tmp_path, a_phantom):
-    phantom_files.write_dicom(a_phantom, tmp_path / "dicom")
+    export.write_dicom(a_phantom, tmp_path / "dicom")
     sitk.WriteImage(a_phantom.ct, str(tmp_path / "plain.nii"))
     sitk.WriteImage(sitk.Cast(a_phantom.ct, sitk.sitkFloat32), str(tmp_path / "float.nii.gz"))
     sitk.WriteImage(sitk.Flip(a_phantom.ct, (True, True, False)), str(tmp_path / "flipped.nrrd"), True)

@@ -10,9 +10,9 @@ from safetensors import safe_open
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import registry, weights
-from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.phantom_files import write_nifti
-from GTRStagingLib.phantom_scanner import HELD_OUT
+from GTRStagingLib.phantoms.export import write_nifti
+from GTRStagingLib.phantoms.phantom import make_phantom
+from GTRStagingLib.phantoms.scanner import HELD_OUT
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.pipeline import stage_case
 

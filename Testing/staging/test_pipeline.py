@@ -10,7 +10,6 @@ from conftest import a_spot, ct_like, planted_model, rotation
 from helpers.passes import passed
 from PIL import Image
 
-from GTRStagingLib import phantom_files
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi, read_roi
@@ -19,6 +18,7 @@ from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import TorchBackbone
 from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.model.weights import Model
+from GTRStagingLib.phantoms import export
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.pipeline import STEPS, stage_case
 from GTRStagingLib.staging.preprocess import prepare
@@ -332,7 +332,7 @@ def test_the_record_says_what_ran_the_network(a_ct, a_model, backend, name):
 
 
 def test_of_a_series_only_the_slices_that_vote_are_decoded(tmp_path, a_phantom, a_model):
-    phantom_files.write_dicom(a_phantom, tmp_path / "p")
+    export.write_dicom(a_phantom, tmp_path / "p")
     tumour = read_roi(tmp_path / "p" / "tumour_seg.dcm")
     scan = read_scan(tmp_path / "p" / "ct")
     whole = stage_case(scan, model=a_model, tumour=tumour)

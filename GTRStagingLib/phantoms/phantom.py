@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.phantom_anatomy import LAYERS, NEIGHBOURS, Abdomen, Body, build, draw_body
-from GTRStagingLib.phantom_scanner import COVERAGE_MM, Acquisition, acquisition, as_image, profile, scanned
+from GTRStagingLib.phantoms.anatomy import LAYERS, NEIGHBOURS, Abdomen, Body, build, draw_body
+from GTRStagingLib.phantoms.scanner import COVERAGE_MM, Acquisition, acquisition, as_image, profile, scanned
 from GTRStagingLib.stages import TStage
 
 REACH = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.cohort import Case, Cohort, write_cohort
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.phantom_files import TRUTH_FILE, write_dicom, write_nifti
-from GTRStagingLib.phantom_scanner import profile
+from GTRStagingLib.phantoms.export import TRUTH_FILE, write_dicom, write_nifti
+from GTRStagingLib.phantoms.phantom import make_phantom
+from GTRStagingLib.phantoms.scanner import profile
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.pools import shared_out
 

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.phantom import Phantom
+from GTRStagingLib.phantoms.phantom import Phantom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.extras import required
 from GTRStagingLib.support.files import new_folder

@@ -9,7 +9,7 @@ from GTRStagingLib import cli
 from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.phantom_cohort import make_phantom_cohort
+from GTRStagingLib.phantoms.phantom_cohort import make_phantom_cohort
 from GTRStagingLib.stages import TStage
 
 

@@ -11,10 +11,10 @@ from scipy import ndimage
 from GTRStagingLib import cli
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import axial_order, same_grid
-from GTRStagingLib.phantom import make_phantom
-from GTRStagingLib.phantom_anatomy import FAT, LAYERS, build, draw_body
-from GTRStagingLib.phantom_files import write_dicom, write_nifti
-from GTRStagingLib.phantom_scanner import COVERAGE_MM, HELD_OUT, PROFILES, acquisition, scanned
+from GTRStagingLib.phantoms.anatomy import FAT, LAYERS, build, draw_body
+from GTRStagingLib.phantoms.export import write_dicom, write_nifti
+from GTRStagingLib.phantoms.phantom import make_phantom
+from GTRStagingLib.phantoms.scanner import COVERAGE_MM, HELD_OUT, PROFILES, acquisition, scanned
 from GTRStagingLib.stages import TStage
 
 T1, T2, T3, T4 = TStage
