@@ -63,9 +63,9 @@ _WHERE = {
     "read_predictions": "predictions",
     "Nomogram": "nomogram",
     "RadScore": "radscore",
-    "Plan": "plan",
-    "Hardware": "plan",
-    "train_folds": "crossval",
+    "Plan": "training.plan",
+    "Hardware": "training.plan",
+    "train_folds": "training.cross_validation",
 }
 
 __all__ = sorted([*_WHERE, "__version__"])

@@ -67,9 +67,9 @@ def _train(options: argparse.Namespace) -> None:
 
     for module in ("lightning", "scipy"):
         required(module, "Training needs", "train")
-    from GTRStagingLib.crossval import train_folds
-    from GTRStagingLib.plan import Hardware, Plan
-    from GTRStagingLib.train import Telling, train
+    from GTRStagingLib.training.cross_validation import train_folds
+    from GTRStagingLib.training.plan import Hardware, Plan
+    from GTRStagingLib.training.train import Telling, train
 
     plan = Plan(
         depth=options.depth,

@@ -19,8 +19,8 @@ import pandas as pd
 from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.model import registry
-from GTRStagingLib.plan import Hardware, Plan
-from GTRStagingLib.train import train
+from GTRStagingLib.training.plan import Hardware, Plan
+from GTRStagingLib.training.train import train
 
 FUSIONS = ("none", "concat", "add")
 

@@ -10,10 +10,10 @@ import time
 import numpy as np
 import torch
 
-from GTRStagingLib.augment import augmented
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.staging.preprocess import normalised
+from GTRStagingLib.training.augment import augmented
 
 BATCH, ROUNDS = 32, 4
 

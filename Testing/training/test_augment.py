@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 from skimage.transform import resize
 
-from GTRStagingLib.augment import augmented, write_contact_sheet
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.staging.preprocess import normalised
+from GTRStagingLib.training.augment import augmented, write_contact_sheet
 
 
 def a_slice(size=64):

@@ -10,15 +10,15 @@ import torch
 from helpers.trainings import SMALL, a_cohort
 from test_dicom import a_series, write
 
-from GTRStagingLib import slicecache
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import GTR, RELEASED
-from GTRStagingLib.slicecache import cached
 from GTRStagingLib.staging.preprocess import prepare
-from GTRStagingLib.trainset import SliceSet, plain_loader, training_loader
+from GTRStagingLib.training import slice_cache
+from GTRStagingLib.training.dataset import SliceSet, plain_loader, training_loader
+from GTRStagingLib.training.slice_cache import cached
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,8 @@ def test_what_changed_is_read_anew(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     first = cached(cohort.cases, SMALL, folder)
     read = []
-    reader = slicecache.read_scan
-    monkeypatch.setattr(slicecache, "read_scan", lambda path: read.append(path.name) or reader(path))
+    reader = slice_cache.read_scan
+    monkeypatch.setattr(slice_cache, "read_scan", lambda path: read.append(path.name) or reader(path))
     assert cached(cohort.cases, SMALL, folder) == first
     assert read == []
     (tmp_path / "c" / "1.nii.gz").write_bytes((tmp_path / "c" / "0.nii.gz").read_bytes())  # another patient's voxels
@@ -192,6 +192,6 @@ def test_a_case_without_a_stage_cannot_be_learned_from(cohort, tmp_path):
 
 def test_without_a_home_directory_the_cache_must_be_named(homeless, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="no home directory.*--cache"):
-        slicecache.default_folder()
+        slice_cache.default_folder()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert slicecache.default_folder() == tmp_path / "gtrstaging"
+    assert slice_cache.default_folder() == tmp_path / "gtrstaging"

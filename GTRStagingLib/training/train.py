@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from GTRStagingLib import fitting
-from GTRStagingLib.augment import write_contact_sheet
 from GTRStagingLib.cohort.audit import Audit, audit
 from GTRStagingLib.cohort.cohort import Cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
@@ -23,13 +21,15 @@ from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model import device as devices
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.network import GTRNet
-from GTRStagingLib.plan import Hardware, Plan
-from GTRStagingLib.slicecache import CachedCase, Progress, cached, default_folder
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.pipeline import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
 from GTRStagingLib.support.files import whole_file
-from GTRStagingLib.trainset import SliceSet
+from GTRStagingLib.training import loop
+from GTRStagingLib.training.augment import write_contact_sheet
+from GTRStagingLib.training.dataset import SliceSet
+from GTRStagingLib.training.plan import Hardware, Plan
+from GTRStagingLib.training.slice_cache import CachedCase, Progress, cached, default_folder
 
 SPLITS = ("training", "validation", "test")
 RECORD = "run.json"
@@ -101,7 +101,7 @@ def train(
         If the model's folder exists, or the initial weights cannot be had.
     """
     run = out.with_name(f"{out.name}-run")
-    main = fitting.is_main_process()
+    main = loop.is_main_process()
     if main and (done := _finished(out, run, resume)):
         telling.say(f"{out} is whole already; nothing was left to do.")
         return done
@@ -133,15 +133,15 @@ def train(
     if main and samples is not None:
         _write_samples(parts["training"], samples, plan)
 
-    history = fitting.fit(start.network, learning, sets["validation"], plan, hardware, run, bar=telling.bar)
+    history = loop.fit(start.network, learning, sets["validation"], plan, hardware, run, bar=telling.bar)
     if not main:
         return None
-    network = weights.network_with(fitting.best_weights(history, run), plan.depth, plan.fusion)
+    network = weights.network_with(loop.best_weights(history, run), plan.depth, plan.fusion)
     if plan.half:  # what is measured is what is stored
         network.load_state_dict(weights.halved(network))
     card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
     card = weights.save(weights.Model(card, network), out, half=plan.half, features=features)
-    fitting.clear(run)
+    loop.clear(run)
     return card
 
 
@@ -152,7 +152,7 @@ def _finished(out: Path, run: Path, resume: bool) -> ModelCard | None:
     """The card of a model that an earlier process finished; an error where there is something else in the way."""
     if out.exists():
         if resume and (run / RECORD).is_file() and (out / registry.CARD_FILE).is_file():
-            fitting.clear(run)
+            loop.clear(run)
             return registry.read_card(out)
         raise WeightsError(f"{out} exists; choose another --out, or remove it.")
     if run.exists() and not resume:
@@ -324,7 +324,7 @@ def _described(
     hardware: Hardware,
     start: _Start,
     record: Mapping[str, Any],
-    history: fitting.History,
+    history: loop.History,
     name: str,
 ) -> tuple[ModelCard, weights.FeatureStatistics]:
     """The card of the best epoch's network, and where its features lie; the network is left on the CPU."""
@@ -333,11 +333,11 @@ def _described(
     seen, features = {}, {}
     for split, samples in sets.items():
         if len(samples):
-            logits, features[split] = fitting.look(network, samples, where, plan.batch_size)
-            seen[split] = fitting.split_logits(samples, logits)
+            logits, features[split] = loop.look(network, samples, where, plan.batch_size)
+            seen[split] = loop.split_logits(samples, logits)
     network.to("cpu", memory_format=torch.contiguous_format)
     temperature = fitted_temperature(seen["validation"])
-    best = fitting.best_epoch(history)
+    best = loop.best_epoch(history)
     # The validation split chose epoch and temperature; of the splits, the test alone says how good the model is.
     metrics = {name: scores(seen[name], temperature).to_json() for name in seen if name != "training"}
     leaking = record["audit"]["leaks"] > 0 or start.leaking

@@ -35,10 +35,10 @@ from torch.utils.data import DataLoader
 
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
 from GTRStagingLib.model.network import GTRNet
-from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, slice_loss
 from GTRStagingLib.support.files import whole_file
-from GTRStagingLib.trainset import Sample, SliceSet, plain_loader, training_loader
+from GTRStagingLib.training.dataset import Sample, SliceSet, plain_loader, training_loader
+from GTRStagingLib.training.plan import Hardware, Plan
 
 LAST, METRICS = "last.ckpt", "metrics.csv"
 

@@ -15,16 +15,17 @@ import pytest
 import torch
 from helpers.trainings import SMALL, a_cohort
 
-from GTRStagingLib import cli, fitting, slicecache, train
+from GTRStagingLib import cli
 from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.cohort.rules import Finding
-from GTRStagingLib.crossval import train_folds
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.model import registry, weights
-from GTRStagingLib.plan import Hardware, Plan, Schedule
 from GTRStagingLib.support.files import sha256_of
-from GTRStagingLib.trainset import SliceSet
+from GTRStagingLib.training import loop, slice_cache, train
+from GTRStagingLib.training.cross_validation import train_folds
+from GTRStagingLib.training.dataset import SliceSet
+from GTRStagingLib.training.plan import Hardware, Plan, Schedule
 
 PLAN = Plan(
     depth=10,
@@ -99,21 +100,21 @@ def a_training(where, cohort, cache, folder, plan, resume):
     """A process of its own: `where` says at what moment it is killed."""
     torch.set_num_threads(1)
     if where == "preparing":
-        die_at(slicecache, "_read", 20)
+        die_at(slice_cache, "_read", 20)
     elif where == "learning":
-        die_at(fitting.Staging, "training_step", 3)  # of 5 batches, or in the third epoch of one each
+        die_at(loop.Staging, "training_step", 3)  # of 5 batches, or in the third epoch of one each
     elif where == "validating":
-        die_at(fitting.Staging, "validation_step", 1)
+        die_at(loop.Staging, "validation_step", 1)
     elif where == "keeping":
-        fitting.Trainer.save_checkpoint = saved_but_not_moved
+        loop.Trainer.save_checkpoint = saved_but_not_moved
     elif where == "recording":
-        die_at(fitting, "write_metrics", 1)
+        die_at(loop, "write_metrics", 1)
     elif where == "describing":
         die_at(train, "fitted_temperature", 1)
     elif where == "writing":
         die_at(weights.safetensors.torch, "save_file", 2)  # the features, after the weights
     elif where == "clearing":
-        die_at(fitting, "clear", 1)
+        die_at(loop, "clear", 1)
     train.train(cohort, folder, plan, HERE, cache=cache, resume=resume)
 
 
@@ -121,7 +122,7 @@ def a_training(where, cohort, cache, folder, plan, resume):
 def processes():
     """New processes in a moment: from a server that has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["GTRStagingLib.train", "helpers.trainings"])
+    context.set_forkserver_preload(["GTRStagingLib.training.train", "helpers.trainings"])
     return context
 
 
@@ -221,9 +222,9 @@ def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, c
     network = weights.load(str(folder)).network
     for split, name in (("validation", "validation"), ("test", "test")):
         of = [case for case in cohort.cases if case.split == split]
-        samples = SliceSet(slicecache.cached(of, SMALL, cache), SMALL)
-        logits, _ = fitting.look(network, samples, torch.device("cpu"), 16)
-        seen = fitting.split_logits(samples, logits)
+        samples = SliceSet(slice_cache.cached(of, SMALL, cache), SMALL)
+        logits, _ = loop.look(network, samples, torch.device("cpu"), 16)
+        seen = loop.split_logits(samples, logits)
         found = scores(seen, card.temperature).to_json()
         assert found["slice_loss"] == pytest.approx(card.training["metrics"][name]["slice_loss"], abs=1e-5)
         assert found["accuracy"] == card.training["metrics"][name]["accuracy"]
@@ -237,8 +238,8 @@ def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, c
 def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cache):
     folder, _, _ = made
     learned = [case for case in cohort.cases if case.split == "train"]
-    samples = SliceSet(slicecache.cached(learned, SMALL, cache), SMALL)
-    _, features = fitting.look(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
+    samples = SliceSet(slice_cache.cached(learned, SMALL, cache), SMALL)
+    _, features = loop.look(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
     kept = weights.load_features(str(folder))
     assert kept.n == 24
     np.testing.assert_allclose(kept.mean, features.mean(axis=0), atol=1e-5)
@@ -247,13 +248,13 @@ def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cac
 
 def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, cohort, cache, monkeypatch):
     """To the plan's rate after a fifth of the steps, and to nearly nothing at the end; one step a batch."""
-    rates, step = [], fitting.Staging.training_step
+    rates, step = [], loop.Staging.training_step
 
     def noted(self, batch, number):
         rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
         return step(self, batch, number)
 
-    monkeypatch.setattr(fitting.Staging, "training_step", noted)
+    monkeypatch.setattr(loop.Staging, "training_step", noted)
     plan = replace(PLAN, max_epochs=5, batch_size=5, schedule="cosine", patience=99)
     train.train(cohort, tmp_path / "m", plan, HERE, cache=cache)
     assert len(rates) == 5 * (24 // 5)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from GTRStagingLib.augment import augmented
 from GTRStagingLib.model.recipe import Recipe
-from GTRStagingLib.slicecache import CachedCase
 from GTRStagingLib.staging.preprocess import normalised
+from GTRStagingLib.training.augment import augmented
+from GTRStagingLib.training.slice_cache import CachedCase
 
 Sample = tuple[np.ndarray, int, int]
 """(3, H, W) float32 pixels, stage, index of the slice in its set."""

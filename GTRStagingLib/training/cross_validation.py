@@ -8,9 +8,9 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.cohort import Cohort, folds
 from GTRStagingLib.model.card import ModelCard
-from GTRStagingLib.plan import Hardware, Plan
 from GTRStagingLib.support.files import whole_file
-from GTRStagingLib.train import Telling, train
+from GTRStagingLib.training.plan import Hardware, Plan
+from GTRStagingLib.training.train import Telling, train
 
 COLUMNS = ("accuracy", "macro_auc", "slice_loss", "slice_accuracy")
 
