@@ -61,7 +61,7 @@ _WHERE = {
     "Estimate": "stats.estimates",
     "Predictions": "predictions",
     "read_predictions": "predictions",
-    "Nomogram": "nomogram",
+    "Nomogram": "nomogram.nomogram",
     "RadScore": "radscore",
     "Plan": "training.plan",
     "Hardware": "training.plan",

@@ -25,7 +25,7 @@ from GTRStagingLib.tables.case_files import OUTPUTS
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
-    from GTRStagingLib.nomogram import Nomogram
+    from GTRStagingLib.nomogram.nomogram import Nomogram
     from GTRStagingLib.radscore import RadScore
     from GTRStagingLib.staging.pipeline import StagingResult
 

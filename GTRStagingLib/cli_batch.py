@@ -106,7 +106,8 @@ def _number(text: str) -> float:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from GTRStagingLib import batch, nomogram, radscore
+    from GTRStagingLib import batch, radscore
+    from GTRStagingLib.nomogram import nomogram
 
     cases = batch.read_cases(options.cases, options.split)
     batch.require_room(options.out, options.resume)  # before the model is loaded

@@ -11,7 +11,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
-    from GTRStagingLib.nomogram import Nomogram, Reading, Term
+    from GTRStagingLib.nomogram.nomogram import Nomogram, Reading, Term
 
 SHOWN = 5
 """Rows that could not be read, and warnings of rows, that are printed."""
@@ -97,8 +97,8 @@ def _once(pairs: Sequence[tuple[str, str]], option: str) -> dict[str, str]:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from GTRStagingLib.nomogram import save
-    from GTRStagingLib.nomogram_fit import Wording, fit_nomogram
+    from GTRStagingLib.nomogram.fit import Wording, fit_nomogram
+    from GTRStagingLib.nomogram.nomogram import save
     from GTRStagingLib.tables.table_files import read_table
 
     if options.out.suffix.lower() != ".json":
@@ -140,7 +140,7 @@ def _json_object(path: Path) -> Mapping[str, Any]:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from GTRStagingLib.nomogram import available, load
+    from GTRStagingLib.nomogram.nomogram import available, load
 
     for name, path in available().items():
         try:
@@ -150,7 +150,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from GTRStagingLib.nomogram import load
+    from GTRStagingLib.nomogram.nomogram import load
 
     nomogram = load(options.nomogram)
     if options.json:
@@ -243,7 +243,7 @@ def _predict(options: argparse.Namespace) -> int:
         options.parser.error("expected --set TERM=VALUE ..., or --table FILE")
     if (options.table is None) != (options.out is None) or (options.table is not None and options.json):
         options.parser.error("--table goes with --out, and --json without them")
-    from GTRStagingLib.nomogram import load
+    from GTRStagingLib.nomogram.nomogram import load
 
     nomogram = load(options.nomogram)
     values = _values(nomogram, options.set or [])
@@ -337,8 +337,8 @@ def _read_row(nomogram: "Nomogram", row: Mapping[str, str | None], fixed: Mappin
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from GTRStagingLib.nomogram import load
-    from GTRStagingLib.nomogram_drawing import draw
+    from GTRStagingLib.nomogram.drawing import draw
+    from GTRStagingLib.nomogram.nomogram import load
 
     nomogram = load(options.nomogram)
     reading = None if options.set is None else nomogram.read(_values(nomogram, options.set))

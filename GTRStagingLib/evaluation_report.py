@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib import checklists, nomogram_page
+from GTRStagingLib import checklists
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.evaluate import Evaluation, Performance
 from GTRStagingLib.evaluation_facts import WHERE, facts
 from GTRStagingLib.evaluation_figures import figures, file_name
 from GTRStagingLib.evaluation_tables import tables
-from GTRStagingLib.nomogram import Nomogram
+from GTRStagingLib.nomogram import page
+from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.estimates import Estimate
@@ -98,9 +99,9 @@ def _drawn(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | No
 
         drawn["radscore_coefficients"] = radscore_figures.coefficients_figure(radscore), RADSCORE_WORDS
     if nomogram is not None:
-        from GTRStagingLib import nomogram_drawing
+        from GTRStagingLib.nomogram import drawing
 
-        drawn["nomogram"] = nomogram_drawing.figure(nomogram), f"Nomogram {nomogram.name}: rulers of points."
+        drawn["nomogram"] = drawing.figure(nomogram), f"Nomogram {nomogram.name}: rulers of points."
     return drawn
 
 
@@ -139,7 +140,7 @@ def _html(
     radscore_words: str | None,
 ) -> str:
     metrics, areas = found.performance.metrics, found.performance.areas
-    script = None if nomogram is None else nomogram_page.script()
+    script = None if nomogram is None else page.script()
     return pages.template("evaluation.html.j2").render(
         found=found,
         m=metrics,
@@ -162,8 +163,8 @@ def _html(
         file_name=file_name,
         checklists=list(_checklists(filled)),
         nomogram=nomogram,
-        nomogram_style=None if nomogram is None else nomogram_page.style(),
-        nomogram_fragment=None if nomogram is None else nomogram_page.fragment(nomogram),
+        nomogram_style=None if nomogram is None else page.style(),
+        nomogram_fragment=None if nomogram is None else page.fragment(nomogram),
         nomogram_terms=[] if nomogram is None else list(_terms(nomogram)),
         radscore_words=radscore_words,
         **_calibration(found),

@@ -13,12 +13,12 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from GTRStagingLib import nomogram_page
 from GTRStagingLib.errors import InputError, OutputError, StagingError
 from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.model.recipe import Recipe
-from GTRStagingLib.nomogram import Nomogram
+from GTRStagingLib.nomogram import page as nomogram_page
+from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement, Overlap

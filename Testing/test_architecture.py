@@ -53,7 +53,7 @@ LAYERS = [
         "stats.decisions",
         "stats.attention_by_stage",
         "stats.proportional_odds",
-        "nomogram",
+        "nomogram.nomogram",
         "radscore",
         "stats.lasso",
     },
@@ -69,8 +69,8 @@ LAYERS = [
         "stats.readers",
         "batch_cases",
     },
-    {"stats.proportional_odds_checks", "nomogram_drawing", "nomogram_page", "stats.calibration"},
-    {"imaging.scans", "phantoms.phantom", "cohort.partitions", "nomogram_fit", "radscore_inputs"},
+    {"stats.proportional_odds_checks", "nomogram.drawing", "nomogram.page", "stats.calibration"},
+    {"imaging.scans", "phantoms.phantom", "cohort.partitions", "nomogram.fit", "radscore_inputs"},
     {"imaging.rois", "phantoms.export", "prediction_columns", "radscore_fit"},
     {"cohort.fingerprint", "phantoms.phantom_cohort", "prediction_cells", "radscore_figures"},
     {"cohort.audit", "predictions"},
@@ -171,7 +171,10 @@ def test_no_file_grows_past_what_one_can_hold_in_mind(path):
 
 @pytest.mark.parametrize(
     "module",
-    [f"GTRStagingLib{name}" for name in ("", ".cli", ".cohort.cohort", ".cohort.audit", ".checklists", ".nomogram")],
+    [
+        f"GTRStagingLib{name}"
+        for name in ("", ".cli", ".cohort.cohort", ".cohort.audit", ".checklists", ".nomogram.nomogram")
+    ],
 )
 def test_importing_is_free(module):
     heavy = ("torch", "SimpleITK", "numpy", "matplotlib", "pandas", "pydantic", "sklearn", "statsmodels")

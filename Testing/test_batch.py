@@ -431,7 +431,7 @@ def test_a_table_with_stages_ends_in_an_evaluation(tmp_path, capsys):
 
 
 def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp_path, a_model):
-    from GTRStagingLib.nomogram import Nomogram, Term
+    from GTRStagingLib.nomogram.nomogram import Nomogram, Term
 
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
     nomogram = Nomogram("n", "s", (-1.0, 1.0, 3.0), (size,))

@@ -4,7 +4,7 @@ import pytest
 from helpers import accessibility, browser, results
 
 from GTRStagingLib import overlay
-from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, load
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, load
 from GTRStagingLib.report import html
 
 NOMOGRAM = {

@@ -15,8 +15,8 @@ from GTRStagingLib import cli, evaluation_report
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluate import evaluate
 from GTRStagingLib.evaluation_facts import facts
-from GTRStagingLib.nomogram import PUBLISHED, load
-from GTRStagingLib.nomogram_fit import fit_nomogram
+from GTRStagingLib.nomogram.fit import fit_nomogram
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, load
 from GTRStagingLib.predictions import read_predictions
 from GTRStagingLib.radscore_fit import fit_cohort
 from GTRStagingLib.radscore_inputs import from_table, read_rows

@@ -19,11 +19,12 @@ from helpers import results
 from helpers.markup import Page
 
 import GTRStagingLib
-from GTRStagingLib import nomogram_page, overlay
+from GTRStagingLib import overlay
 from GTRStagingLib.errors import Cancelled, InputError, StagingError
 from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.model.recipe import GTR, PAPER, RELEASED
-from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, load
+from GTRStagingLib.nomogram import page as nomogram_page
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, load
 from GTRStagingLib.record import schema
 from GTRStagingLib.report import OUTPUTS, html, recipe_in_words, write_outputs
 from GTRStagingLib.stages import RESEARCH_USE_ONLY

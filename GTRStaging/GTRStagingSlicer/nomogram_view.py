@@ -6,9 +6,9 @@ from pathlib import Path
 import qt
 import slicer
 
-from GTRStagingLib import nomogram as library
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Term
+from GTRStagingLib.nomogram import nomogram as library
+from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingSlicer import nomograms, result_view, tables
 from GTRStagingSlicer.words import tr as _
 

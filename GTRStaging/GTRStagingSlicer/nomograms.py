@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from GTRStagingLib import nomogram as library
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
+from GTRStagingLib.nomogram import nomogram as library
+from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
 from GTRStagingSlicer import layers, staging, tables
 from GTRStagingSlicer.words import tr as _
 

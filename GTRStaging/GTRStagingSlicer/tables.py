@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 import vtk
 
-from GTRStagingLib.nomogram import REFERENCE, Nomogram, Reading
+from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingSlicer.layers import keep, place_beside
 from GTRStagingSlicer.words import tr as _

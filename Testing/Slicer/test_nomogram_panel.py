@@ -13,9 +13,10 @@ from GTRStagingSlicer.state import State
 from helpers.results import box_on
 from scenes import add_volume, node_ids
 
-from GTRStagingLib import batch, nomogram
+from GTRStagingLib import batch
 from GTRStagingLib.model import registry
-from GTRStagingLib.nomogram import REFERENCE, Nomogram, Term
+from GTRStagingLib.nomogram import nomogram
+from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Term
 from GTRStagingLib.radscore import RadScore
 
 STAGES = ("T1", "T2", "T3", "T4")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Term
+from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
 from GTRStagingLib.stats.proportional_odds_checks import RESAMPLES, brant, validate, variance_inflation

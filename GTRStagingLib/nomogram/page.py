@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import RADSCORE, REFERENCE, Nomogram, Reading, Term
+from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import pages
 

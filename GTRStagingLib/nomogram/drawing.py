@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
+from GTRStagingLib.nomogram.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import whole_file

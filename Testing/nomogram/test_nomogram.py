@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from helpers.golden_data import GOLDEN, ROWS, golden
 
-from GTRStagingLib import cli_nomogram, nomogram
+from GTRStagingLib import cli_nomogram
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, available, from_json, load, save
-from GTRStagingLib.nomogram_fit import Wording, fit_nomogram
+from GTRStagingLib.nomogram import nomogram
+from GTRStagingLib.nomogram.fit import Wording, fit_nomogram
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, available, from_json, load, save
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.tables.table_files import read_table
 

@@ -10,9 +10,10 @@ import pytest
 from helpers import accessibility, browser
 from helpers.markup import Page
 
-from GTRStagingLib import nomogram, nomogram_page
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, Nomogram, Term
+from GTRStagingLib.nomogram import nomogram
+from GTRStagingLib.nomogram import page as nomogram_page
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, Nomogram, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 OWN = Nomogram(

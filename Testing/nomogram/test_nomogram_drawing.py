@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, load
-from GTRStagingLib.nomogram_drawing import draw, figure, probability_at, stage_ruler, total_points
+from GTRStagingLib.nomogram.drawing import draw, figure, probability_at, stage_ruler, total_points
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, load
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 MADE_UP = Nomogram(
