@@ -62,7 +62,7 @@ _WHERE = {
     "Predictions": "predictions",
     "read_predictions": "predictions",
     "Nomogram": "nomogram.nomogram",
-    "RadScore": "radscore",
+    "RadScore": "radscore.radscore",
     "Plan": "training.plan",
     "Hardware": "training.plan",
     "train_folds": "training.cross_validation",

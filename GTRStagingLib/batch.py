@@ -26,7 +26,7 @@ from GTRStagingLib.tables.case_files import OUTPUTS
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.nomogram.nomogram import Nomogram
-    from GTRStagingLib.radscore import RadScore
+    from GTRStagingLib.radscore.radscore import RadScore
     from GTRStagingLib.staging.pipeline import StagingResult
 
 TRIES = 2
@@ -69,7 +69,7 @@ class Scores:
 
     def of(self, case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
         """A case's values, by column."""
-        from GTRStagingLib import radscore as radscores
+        from GTRStagingLib.radscore import radscore as radscores
 
         found: dict[str, str] = {}
         if (score := self._radscore) is not None:
@@ -86,7 +86,7 @@ class Scores:
 
     @property
     def _radscore(self) -> "RadScore | None":
-        from GTRStagingLib import radscore as radscores
+        from GTRStagingLib.radscore import radscore as radscores
 
         if self.radscore is None and self.nomogram is not None and self.nomogram.radscore is not None:
             return radscores.from_json(self.nomogram.radscore)

@@ -106,8 +106,9 @@ def _number(text: str) -> float:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from GTRStagingLib import batch, radscore
+    from GTRStagingLib import batch
     from GTRStagingLib.nomogram import nomogram
+    from GTRStagingLib.radscore import radscore
 
     cases = batch.read_cases(options.cases, options.split)
     batch.require_room(options.out, options.resume)  # before the model is loaded

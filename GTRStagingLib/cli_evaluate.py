@@ -48,8 +48,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     phases = None
     if options.phase is not None:
         phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phase).items()}
-    from GTRStagingLib import radscore
     from GTRStagingLib.nomogram import nomogram
+    from GTRStagingLib.radscore import radscore
     from GTRStagingLib.support.extras import required
 
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):

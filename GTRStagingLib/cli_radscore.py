@@ -10,8 +10,8 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from GTRStagingLib.radscore_fit import CohortFit
-    from GTRStagingLib.radscore_inputs import CaseFeatures, Excluded
+    from GTRStagingLib.radscore.fit import CohortFit
+    from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded
 
 RULES = ("min", "1se")
 SIDES = ("train", "validation")
@@ -67,10 +67,10 @@ def _add_source(command: argparse.ArgumentParser, results: str) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     from GTRStagingLib.errors import InputError
-    from GTRStagingLib.radscore import save
-    from GTRStagingLib.radscore_figures import write_figures
-    from GTRStagingLib.radscore_fit import fit_cohort
-    from GTRStagingLib.radscore_inputs import from_results, from_table, read_rows
+    from GTRStagingLib.radscore.figures import write_figures
+    from GTRStagingLib.radscore.fit import fit_cohort
+    from GTRStagingLib.radscore.inputs import from_results, from_table, read_rows
+    from GTRStagingLib.radscore.radscore import save
     from GTRStagingLib.tables.table_files import write_table
 
     out: Path = options.out
@@ -126,7 +126,7 @@ def _said(estimate: "Mapping[str, float | None]") -> str:
 
 
 def _print_excluded(excluded: "Mapping[str, Excluded]") -> None:
-    from GTRStagingLib.radscore_inputs import counted
+    from GTRStagingLib.radscore.inputs import counted
 
     for reason, count in counted(excluded.values()).items():
         cases = [case_id for case_id, why in excluded.items() if why.reason == reason]
@@ -135,8 +135,8 @@ def _print_excluded(excluded: "Mapping[str, Excluded]") -> None:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from GTRStagingLib.radscore import read
-    from GTRStagingLib.radscore_inputs import from_results, from_table, scores
+    from GTRStagingLib.radscore.inputs import from_results, from_table, scores
+    from GTRStagingLib.radscore.radscore import read
     from GTRStagingLib.tables.table_files import write_table
 
     radscore = read(options.radscore)

@@ -17,7 +17,7 @@ from GTRStagingLib.evaluation_figures import figures, file_name
 from GTRStagingLib.evaluation_tables import tables
 from GTRStagingLib.nomogram import page
 from GTRStagingLib.nomogram.nomogram import Nomogram
-from GTRStagingLib.radscore import RadScore
+from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
@@ -95,7 +95,7 @@ def _files_of(metrics: Path) -> set[str]:
 def _drawn(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | None) -> "dict[str, tuple[Figure, str]]":
     drawn = figures(found)
     if radscore is not None:
-        from GTRStagingLib import radscore_figures
+        from GTRStagingLib.radscore import figures as radscore_figures
 
         drawn["radscore_coefficients"] = radscore_figures.coefficients_figure(radscore), RADSCORE_WORDS
     if nomogram is not None:

@@ -18,8 +18,8 @@ from GTRStagingLib.evaluation_facts import facts
 from GTRStagingLib.nomogram.fit import fit_nomogram
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, load
 from GTRStagingLib.predictions import read_predictions
-from GTRStagingLib.radscore_fit import fit_cohort
-from GTRStagingLib.radscore_inputs import from_table, read_rows
+from GTRStagingLib.radscore.fit import fit_cohort
+from GTRStagingLib.radscore.inputs import from_table, read_rows
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.tables.table_files import read_table
 

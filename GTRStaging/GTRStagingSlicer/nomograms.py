@@ -150,7 +150,7 @@ def radscore_of(nomogram: Nomogram, record: Mapping[str, Any] | None, stale: boo
         return None, _("The result of section 3 is out of date: press Apply, and the Rad-score is computed from it.")
     import numpy as np
 
-    from GTRStagingLib import radscore
+    from GTRStagingLib.radscore import radscore
 
     model = record["model"]
     try:

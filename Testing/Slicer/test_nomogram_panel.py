@@ -17,7 +17,7 @@ from GTRStagingLib import batch
 from GTRStagingLib.model import registry
 from GTRStagingLib.nomogram import nomogram
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Term
-from GTRStagingLib.radscore import RadScore
+from GTRStagingLib.radscore.radscore import RadScore
 
 STAGES = ("T1", "T2", "T3", "T4")
 FITTED = Nomogram(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from helpers import results
 
-from GTRStagingLib import cli_radscore, radscore, record
+from GTRStagingLib import cli_radscore, record
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.radscore import RadScore, from_json, of_features
-from GTRStagingLib.radscore_inputs import CaseFeatures, counted, from_results, from_table, read_rows, scores
+from GTRStagingLib.radscore import radscore
+from GTRStagingLib.radscore.inputs import CaseFeatures, counted, from_results, from_table, read_rows, scores
+from GTRStagingLib.radscore.radscore import RadScore, from_json, of_features
 
 SHA = "ab" * 32
 SCORE = RadScore(

@@ -15,7 +15,7 @@ import numpy as np
 
 from GTRStagingLib.cohort.cohort import Split
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.radscore import RadScore, of_case
+from GTRStagingLib.radscore.radscore import RadScore, of_case
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.cells import folder_name, same_folder, whole_id
 from GTRStagingLib.tables.table_files import Table, read_table

@@ -16,8 +16,8 @@ from scipy.stats import rankdata
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.radscore import RadScore
-from GTRStagingLib.radscore_inputs import NO_STAGE, CaseFeatures, Excluded, Row, counted, scores
+from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, Row, counted, scores
+from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Estimate, patient_draws, percentiles, undefined
 from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, Path, Rule, grid, path_of, patient_folds

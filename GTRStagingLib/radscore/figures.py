@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib.radscore import RadScore
-from GTRStagingLib.radscore_fit import Fit
+from GTRStagingLib.radscore.fit import Fit
+from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import replaced_files
 

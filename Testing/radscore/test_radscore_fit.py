@@ -9,10 +9,11 @@ from helpers.golden_data import GOLDEN
 from sklearn.linear_model import lasso_path
 from sklearn.preprocessing import StandardScaler
 
-from GTRStagingLib import cli_radscore, radscore, radscore_figures
+from GTRStagingLib import cli_radscore
 from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.radscore_fit import fit, fit_cohort, r_squared, spearman
-from GTRStagingLib.radscore_inputs import CaseFeatures, Excluded, Row, from_table, read_rows
+from GTRStagingLib.radscore import figures, radscore
+from GTRStagingLib.radscore.fit import fit, fit_cohort, r_squared, spearman
+from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded, Row, from_table, read_rows
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.lasso import _Lasso, grid, path_of, patient_folds
 
@@ -343,7 +344,7 @@ def test_the_command_spells_out_the_rules():
 def test_the_bars_are_the_largest_coefficients(made):
     found = made[3].radscore
     assert len(found.names) > 6
-    (axes,) = radscore_figures.coefficients_figure(found, top=6).axes
+    (axes,) = figures.coefficients_figure(found, top=6).axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
     widths = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches}
     drawn = [(labels[row], widths[row]) for row in sorted(widths)]
@@ -353,7 +354,7 @@ def test_the_bars_are_the_largest_coefficients(made):
 
 def test_the_error_figure_marks_both_choices_and_names_the_one_taken(made):
     found = made[3]
-    figure = radscore_figures.error_figure(found)
+    figure = figures.error_figure(found)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     least, within = (found.path.chosen(rule) for rule in ("min", "1se"))
     assert f"least error: {found.path.penalties[least]:.3g}, keeps {found.path.kept[least]} (taken)" in words
