@@ -48,7 +48,7 @@ _WHERE = {
     "Provenance": "staging.pipeline",
     "StagingResult": "staging.pipeline",
     "stage_case": "staging.pipeline",
-    "write_outputs": "report",
+    "write_outputs": "results.report",
     "make_phantom": "phantoms.phantom",
     "Case": "cohort.cohort",
     "Cohort": "cohort.cohort",

@@ -181,7 +181,7 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    for heavy in ("staging.pipeline", "overlay", "imaging.dicom"):  # now, since the limit of memory is for cases
+    for heavy in ("staging.pipeline", "results.overlay", "imaging.dicom"):  # now, since the limit of memory is for cases
         with suppress(ModuleNotFoundError):  # an optional part: the first case says so, with the remedy
             import_module(f"GTRStagingLib.{heavy}")
     known: dict[bytes, model_process.RemoteBackbone] = {}
@@ -238,7 +238,7 @@ def stage_from_files(model: Any, **options: Any) -> StageOne:
     model, options
         As `staging.stage_case` takes them.
     """
-    from GTRStagingLib.report import write_outputs
+    from GTRStagingLib.results.report import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":

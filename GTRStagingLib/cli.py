@@ -137,7 +137,7 @@ def _stage(options: argparse.Namespace) -> None:
         )
         step("writing")
         if options.out is not None:
-            from GTRStagingLib.report import write_outputs
+            from GTRStagingLib.results.report import write_outputs
 
             write_outputs(result, options.out, include_phi=options.include_phi)
         if options.mrb is not None:
@@ -145,7 +145,7 @@ def _stage(options: argparse.Namespace) -> None:
                 result, options.mrb, tumour=tumour
             )
     if options.json:
-        from GTRStagingLib.record import to_json
+        from GTRStagingLib.results.record import to_json
 
         print(json.dumps(to_json(result, include_phi=options.include_phi), allow_nan=False))
     else:

@@ -15,8 +15,8 @@ sys.path.append(str(ROOT / "GTRStaging"))
 from GTRStagingSlicer.samples import ICONS, SEEDS  # noqa: E402
 
 from GTRStagingLib.imaging import keyslice  # noqa: E402
-from GTRStagingLib.overlay import heat_colours  # noqa: E402
 from GTRStagingLib.phantoms.phantom import make_phantom  # noqa: E402
+from GTRStagingLib.results.overlay import heat_colours  # noqa: E402
 from GTRStagingLib.stages import TStage  # noqa: E402
 
 

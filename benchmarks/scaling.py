@@ -191,7 +191,7 @@ def staged(model, series: Path, out: Path):
     """The result, and seconds to have it, and to have its outputs as well."""
     from GTRStagingLib.imaging.keyslice import by_index
     from GTRStagingLib.imaging.scans import read_scan
-    from GTRStagingLib.report import write_outputs
+    from GTRStagingLib.results.report import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     start = time.perf_counter()
@@ -221,7 +221,7 @@ def time_in_turn(name: str, folder: str, rounds: str, *lengths: str) -> list[lis
 
 def peak(name: str, folder: str, n: str) -> dict[str, float]:
     """Peak memory (MB) before and after one case."""
-    import GTRStagingLib.report
+    import GTRStagingLib.results.report
     import GTRStagingLib.staging.pipeline  # noqa: F401 (what every process has taken before its first case)
 
     model = the_model(name)

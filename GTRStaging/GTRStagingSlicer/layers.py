@@ -92,7 +92,7 @@ def style_attention(node, *, shown_from: float) -> None:
 @cache
 def _scheme() -> tuple[tuple[float, float, float], ...]:
     """The report's colours, share by share."""
-    from GTRStagingLib import overlay
+    from GTRStagingLib.results import overlay
 
     colours = overlay.heat_colours(np.linspace(0, 1, 256)[None], 1.0)[0]
     return tuple(tuple(float(c) for c in one[:3]) for one in colours)

@@ -156,7 +156,7 @@ def show(
     there: Placed,
 ) -> None:
     """Put a result into the scene: the attention over the CT, tables, plot, and the record that outlives them."""
-    from GTRStagingLib.record import to_json
+    from GTRStagingLib.results.record import to_json
 
     ct, record = state.inputVolume, to_json(result)
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
@@ -280,7 +280,7 @@ def content_of(state) -> tuple:
 
 def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:
     """Whether a case that was staged again came out other than its record says: what it is made of has changed."""
-    from GTRStagingLib.record import to_json
+    from GTRStagingLib.results.record import to_json
 
     again = to_json(result)
     if again["model"]["sha256"] != record["model"]["sha256"] or (again["agreement"] is None) != (

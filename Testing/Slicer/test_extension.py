@@ -16,8 +16,9 @@ from GTRStagingSlicer.state import Device, Method, State, Target
 from packaging.requirements import Requirement
 from PIL import Image
 
-from GTRStagingLib import batch, report
+from GTRStagingLib import batch
 from GTRStagingLib.model import weights
+from GTRStagingLib.results import report
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import attention
 
@@ -89,7 +90,7 @@ def test_the_same_words_are_used_on_both_sides():
     assert tuple(s.name for s in TStage) == tables.STAGES
     assert {d.value for d in Device} == {"auto", "cpu"}
     assert weights.untrained(18).card.warning == models.warning_of("untrained")
-    from GTRStagingLib import overlay
+    from GTRStagingLib.results import overlay
 
     assert {m.value: m.label() for m in Method} == overlay.METHOD_NAMES
     assert State().shownFrom == overlay.SHOWN_FROM

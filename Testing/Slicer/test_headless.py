@@ -16,10 +16,11 @@ from GTRStagingSlicer import headless, mrb, nodes
 from GTRStagingSlicer.bare import bare_scene
 from helpers.results import a_picture, box_on, with_roi
 
-from GTRStagingLib import batch, cli, report
+from GTRStagingLib import batch, cli
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois
 from GTRStagingLib.phantoms.export import write_dicom
+from GTRStagingLib.results import report
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 SCRIPT = Path(headless.__file__)

@@ -141,7 +141,7 @@ def test_the_voxels_are_shares_of_the_maximum_on_a_fixed_scale(bare):
 
 
 def test_the_colours_are_the_reports(bare):
-    from GTRStagingLib import overlay
+    from GTRStagingLib.results import overlay
 
     image, _ras = planted()
     state, _result = staged(bare, image)

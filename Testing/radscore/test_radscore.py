@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from helpers import results
 
-from GTRStagingLib import cli_radscore, record
+from GTRStagingLib import cli_radscore
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore import radscore
 from GTRStagingLib.radscore.inputs import CaseFeatures, counted, from_results, from_table, read_rows, scores
 from GTRStagingLib.radscore.radscore import RadScore, from_json, of_features
+from GTRStagingLib.results import record
 
 SHA = "ab" * 32
 SCORE = RadScore(

@@ -15,8 +15,8 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from PIL import Image
 
-from GTRStagingLib import overlay
 from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.results import overlay
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.pipeline import stage_case
 

@@ -19,7 +19,7 @@ from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.nomogram import page as nomogram_page
 from GTRStagingLib.nomogram.nomogram import Nomogram
-from GTRStagingLib.record import to_json
+from GTRStagingLib.results.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement, Overlap
 from GTRStagingLib.staging.attention import Attention
@@ -108,7 +108,7 @@ def _nomogram(nomogram: Nomogram, values: Mapping[str, str | float] | None, resu
 def _overlay() -> ModuleType:
     """The module that draws; matplotlib is asked for when it is needed."""
     try:
-        from GTRStagingLib import overlay
+        from GTRStagingLib.results import overlay
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise

@@ -12,7 +12,7 @@ from helpers import results
 
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.recipe import Recipe
-from GTRStagingLib.record import SCHEMA_VERSION, schema, to_json
+from GTRStagingLib.results.record import SCHEMA_VERSION, schema, to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 

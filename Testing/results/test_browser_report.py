@@ -3,9 +3,9 @@
 import pytest
 from helpers import accessibility, browser, results
 
-from GTRStagingLib import overlay
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, load
-from GTRStagingLib.report import html
+from GTRStagingLib.results import overlay
+from GTRStagingLib.results.report import html
 
 NOMOGRAM = {
     "nomogram": load(PUBLISHED),
