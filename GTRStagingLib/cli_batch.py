@@ -19,7 +19,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
-    from GTRStagingLib.batch import Batch, Counts, Outcome, Scores, Work
+    from GTRStagingLib.batch.batch import Batch, Counts, Outcome, Scores, Work
     from GTRStagingLib.model.card import ModelCard
 
 EVALUATION = "evaluation"
@@ -106,7 +106,7 @@ def _number(text: str) -> float:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from GTRStagingLib import batch
+    from GTRStagingLib.batch import batch
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
 
@@ -130,7 +130,7 @@ def _batch(options: argparse.Namespace) -> int:
 @contextmanager
 def _where(options: argparse.Namespace, scores: "Scores") -> "Iterator[tuple[ModelCard, Work]]":
     """The model's card, and what does the work: this machine's processes, or a cluster's."""
-    from GTRStagingLib.batch_local import Settings, Station, default_workers, with_workers
+    from GTRStagingLib.batch.local import Settings, Station, default_workers, with_workers
 
     settings = Settings(
         model=options.model,
@@ -147,7 +147,7 @@ def _where(options: argparse.Namespace, scores: "Scores") -> "Iterator[tuple[Mod
     )
     if options.scheduler is not None:
         required("distributed", "A cluster needs", "cluster")
-        from GTRStagingLib.batch_cluster import Cluster
+        from GTRStagingLib.batch.cluster import Cluster
 
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error says it without a traceback
         with Cluster(options.scheduler, settings, options.out) as cluster:
@@ -160,7 +160,7 @@ def _where(options: argparse.Namespace, scores: "Scores") -> "Iterator[tuple[Mod
 
 def _depends_on(options: argparse.Namespace, card: "ModelCard", scores: "Scores") -> dict[str, Any]:
     """What makes two runs the same, cases apart."""
-    from GTRStagingLib.batch import made_with
+    from GTRStagingLib.batch.batch import made_with
 
     return {
         **made_with(card),
@@ -172,7 +172,7 @@ def _depends_on(options: argparse.Namespace, card: "ModelCard", scores: "Scores"
 
 def _followed(run: "Batch", work: "Work", options: argparse.Namespace) -> "Counts":
     """Run, say how it goes, and how it ended."""
-    from GTRStagingLib.batch import PREDICTIONS, Counts
+    from GTRStagingLib.batch.batch import PREDICTIONS, Counts
 
     counts = Counts(len(run.cases))
     tell = _as_json if options.progress == "json" else _as_bar(len(run.cases))

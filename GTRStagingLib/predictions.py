@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.batch_columns import HEAD, SECONDS
+from GTRStagingLib.batch.columns import HEAD, SECONDS
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.prediction_cells import (
     WHOLE,

@@ -16,7 +16,7 @@ import qt
 import slicer
 
 import GTRStagingLib
-from GTRStagingLib import batch
+from GTRStagingLib.batch import batch
 from GTRStagingLib.errors import InputError
 from GTRStagingSlicer import tables
 from GTRStagingSlicer.words import tr as _

@@ -19,8 +19,8 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
     if str(_folder) not in sys.path:  # run from the source tree: Slicer knows neither
         sys.path.append(str(_folder))
 
-from GTRStagingLib import batch  # noqa: E402
-from GTRStagingLib.batch import BatchCase  # noqa: E402
+from GTRStagingLib.batch import batch  # noqa: E402
+from GTRStagingLib.batch.batch import BatchCase  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402

@@ -16,7 +16,7 @@ from GTRStagingSlicer.state import Device, Method, State, Target
 from packaging.requirements import Requirement
 from PIL import Image
 
-from GTRStagingLib import batch
+from GTRStagingLib.batch import batch
 from GTRStagingLib.model import weights
 from GTRStagingLib.results import report
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage

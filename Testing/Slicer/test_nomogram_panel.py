@@ -13,7 +13,7 @@ from GTRStagingSlicer.state import State
 from helpers.results import box_on
 from scenes import add_volume, node_ids
 
-from GTRStagingLib import batch
+from GTRStagingLib.batch import batch
 from GTRStagingLib.model import registry
 from GTRStagingLib.nomogram import nomogram
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Term

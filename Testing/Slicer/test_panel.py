@@ -17,7 +17,7 @@ from GTRStagingSlicer.state import State
 from helpers.results import box_on
 from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 
-from GTRStagingLib import batch
+from GTRStagingLib.batch import batch
 from GTRStagingLib.model import weights
 from GTRStagingLib.results import report
 from GTRStagingLib.stages import RESEARCH_USE_ONLY

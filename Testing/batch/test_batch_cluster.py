@@ -14,8 +14,10 @@ import pytest
 from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
 from test_batch_local import hang, many, poisoned
 
-from GTRStagingLib import batch, batch_cluster, batch_local, cli
-from GTRStagingLib.batch_cluster import Cluster
+from GTRStagingLib import cli
+from GTRStagingLib.batch import batch, local
+from GTRStagingLib.batch import cluster as batch_cluster
+from GTRStagingLib.batch.cluster import Cluster
 from GTRStagingLib.errors import InputError, MachineError
 
 MODEL = "demonstration"
@@ -118,7 +120,7 @@ class Slow:
 
 
 def settings(**options):
-    return batch_local.Settings(MODEL, options=options, seconds=120)
+    return local.Settings(MODEL, options=options, seconds=120)
 
 
 def on_cluster(dask, table, out, how=None, *, resume=False):
@@ -130,9 +132,9 @@ def on_cluster(dask, table, out, how=None, *, resume=False):
 
 def here(table, out, how=None, *, resume=False):
     """The same on this machine."""
-    with batch_local.Station(how or settings(), 1) as station:
+    with local.Station(how or settings(), 1) as station:
         made = batch.Batch(batch.read_cases(table), out, {"model": station.address().card.sha256})
-        return list(made.run(batch_local.with_workers(station, 1), resume=resume))
+        return list(made.run(local.with_workers(station, 1), resume=resume))
 
 
 def test_nobody_answers(tmp_path, monkeypatch):

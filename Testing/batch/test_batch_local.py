@@ -17,11 +17,11 @@ import SimpleITK as sitk
 from conftest import ct_like
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
-from GTRStagingLib import batch
-from GTRStagingLib.batch_local import Settings, Station, with_workers
+from GTRStagingLib.batch import batch
+from GTRStagingLib.batch.local import Settings, Station, with_workers
+from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import backbone, weights
-from GTRStagingLib.model_process import ModelGoneError, RemoteBackbone, passes
 
 MODEL = "demonstration"
 

@@ -18,8 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.batch_cases import BatchCase
-from GTRStagingLib.batch_columns import AGREEMENT, NUMBERS, PARQUET, PREDICTIONS, seconds_of
+from GTRStagingLib.batch.cases import BatchCase
+from GTRStagingLib.batch.columns import AGREEMENT, NUMBERS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of, sha256_of_data, whole_file

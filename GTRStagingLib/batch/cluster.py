@@ -18,9 +18,9 @@ import distributed
 from distributed.comm import get_address_host_port
 
 import GTRStagingLib
-from GTRStagingLib.batch import record_failure, said
-from GTRStagingLib.batch_local import Settings, Station
-from GTRStagingLib.batch_records import Job, Outcome, tidy
+from GTRStagingLib.batch.batch import record_failure, said
+from GTRStagingLib.batch.local import Settings, Station
+from GTRStagingLib.batch.records import Job, Outcome, tidy
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import ModelCard

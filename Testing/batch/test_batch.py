@@ -14,7 +14,9 @@ import SimpleITK as sitk
 from conftest import ct_like
 from helpers.results import box_on
 
-from GTRStagingLib import batch, batch_cases, batch_columns, batch_local, batch_records, cli, cli_batch
+from GTRStagingLib import cli, cli_batch
+from GTRStagingLib.batch import batch, columns, local, records
+from GTRStagingLib.batch import cases as batch_cases
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, StagingError
 from GTRStagingLib.model import backbone
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -50,7 +52,7 @@ def rows_of(out):
 def staged_here(table, out, model, *, resume=False, depends_on=None, stage_one=None, scores=None):
     """A batch in this process."""
     run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or batch.Scores())
-    work = batch.one_by_one(stage_one or batch_local.stage_from_files(model), run.scores)
+    work = batch.one_by_one(stage_one or local.stage_from_files(model), run.scores)
     return list(run.run(work, resume=resume))
 
 
@@ -84,7 +86,7 @@ def test_every_row_ends_as_done_failed_or_skipped(tmp_path, a_model):
     assert "Traceback" in failed["traceback"]
     assert "nowhere.nrrd" in failed["error"]
     for case, record in (("a", "done"), ("lost", "failed"), ("not", "skipped")):
-        assert [p.name for p in (out / "cases" / case).iterdir() if p.name in batch_records.RECORDS.values()] == [
+        assert [p.name for p in (out / "cases" / case).iterdir() if p.name in records.RECORDS.values()] == [
             f"{record}.json"
         ]
 
@@ -95,7 +97,7 @@ def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_mode
     out = tmp_path / "out"
     staged_here(a_table(tmp_path, ROWS), out, a_model)
     texts = rows_of(out)
-    typed = pandas.read_parquet(out / batch_columns.PARQUET).set_index("case_id")
+    typed = pandas.read_parquet(out / columns.PARQUET).set_index("case_id")
     assert list(typed.index) == list(texts)
     for case, row in texts.items():
         for name, text in row.items():
@@ -105,7 +107,7 @@ def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_mode
             if text == "":
                 assert pandas.isna(value), name
             else:
-                assert (float(text) if name in batch_columns.NUMBERS else text) == value, name
+                assert (float(text) if name in columns.NUMBERS else text) == value, name
 
 
 def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model):
@@ -120,7 +122,7 @@ def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model
 
     def stage_one(case, folder):
         seen.append((sorted(p.name for p in folder.iterdir() if p.name[0] != "."), (out / batch.PREDICTIONS).exists()))
-        return batch_local.stage_from_files(a_model)(case, folder)
+        return local.stage_from_files(a_model)(case, folder)
 
     (outcome,) = staged_here(table, out, a_model, resume=True, stage_one=stage_one)
     assert outcome.error
@@ -132,7 +134,7 @@ class Counting:
     """Stages, and says which cases it was asked for."""
 
     def __init__(self, model):
-        self._stage_one, self.asked = batch_local.stage_from_files(model), []
+        self._stage_one, self.asked = local.stage_from_files(model), []
 
     def __call__(self, case, folder):
         self.asked.append(case.case_id)
@@ -140,7 +142,7 @@ class Counting:
 
 
 def without_seconds(out):
-    return [{name: text for name, text in row.items() if name not in batch_columns.SECONDS}
+    return [{name: text for name, text in row.items() if name not in columns.SECONDS}
             for row in rows_of(out).values()]  # fmt: skip
 
 
@@ -205,7 +207,7 @@ def test_memory_that_was_not_enough_is_said_as_such(tmp_path):
 
 
 def test_a_cancelled_batch_stops_and_keeps_what_is_done(tmp_path, a_model):
-    real = batch_local.stage_from_files(a_model)
+    real = local.stage_from_files(a_model)
 
     def stage_one(case, folder):
         if case.case_id == "b":
@@ -296,7 +298,7 @@ def test_a_case_that_ends_the_program_is_not_begun_for_ever(tmp_path, a_model):
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[3])\nfrom pathlib import Path\n"
-        "from GTRStagingLib import batch\n"
+        "from GTRStagingLib.batch import batch\n"
         "run = batch.Batch(batch.read_cases(Path(sys.argv[1])), Path(sys.argv[2]), {'model': 'm'})\n"
         "list(run.run(batch.one_by_one(lambda case, folder: os._exit(7)), resume=True))\n"
     )
@@ -312,7 +314,7 @@ def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alo
     """Two owners of a case: of one run, as on a cluster whose worker was cut off; and of two runs."""
     out = tmp_path / "out"
     run = batch.Batch(batch.read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
-    stage_one = batch_local.stage_from_files(a_model)
+    stage_one = local.stage_from_files(a_model)
     list(run.run(batch.one_by_one(stage_one)))
     (job,) = run.jobs()
     assert batch.record_failure(job, "it took too long", "").status == "done"
@@ -327,12 +329,12 @@ def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alo
 
 def test_names_of_columns_never_hide_one_another():
     own = {"stage": "T1", "true_stage": "T2", "given_dice": "x", "dice": "y", "radscore": "z", "size": "1"}
-    called = batch_columns.given_names([own], ["radscore"])
+    called = columns.given_names([own], ["radscore"])
     assert called["stage"] == "true_stage"
     assert called["size"] == "size"
     assert called["radscore"] == "given_radscore"
     assert len(set(called.values())) == len(own)
-    assert not set(called.values()) & {*batch_columns.HEAD, *batch_columns.SECONDS, "radscore"}
+    assert not set(called.values()) & {*columns.HEAD, *columns.SECONDS, "radscore"}
 
 
 def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
@@ -341,7 +343,7 @@ def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
     def stage_one(case, folder):
         with pytest.raises(InputError, match="Another batch is writing"):
             staged_here(table, out, a_model, resume=True)
-        return batch_local.stage_from_files(a_model)(case, folder)
+        return local.stage_from_files(a_model)(case, folder)
 
     outcomes = staged_here(table, out, a_model, stage_one=stage_one)
     assert [o.status for o in outcomes] == ["done", "failed", "done"]

@@ -17,12 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib import model_process
-from GTRStagingLib.batch import TRIES, Scores, StageOne, record_failure, staged
-from GTRStagingLib.batch_cases import BatchCase
-from GTRStagingLib.batch_records import Job, Outcome, content_of, same_again, tidy
+from GTRStagingLib.batch import model_process
+from GTRStagingLib.batch.batch import TRIES, Scores, StageOne, record_failure, staged
+from GTRStagingLib.batch.cases import BatchCase
+from GTRStagingLib.batch.model_process import Address, ModelGoneError
+from GTRStagingLib.batch.records import Job, Outcome, content_of, same_again, tidy
 from GTRStagingLib.errors import Cancelled, StagingError
-from GTRStagingLib.model_process import Address, ModelGoneError
 from GTRStagingLib.support.isolation import DiedError, Isolated
 
 if TYPE_CHECKING:
@@ -181,7 +181,11 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    for heavy in ("staging.pipeline", "results.overlay", "imaging.dicom"):  # now, since the limit of memory is for cases
+    for heavy in (
+        "staging.pipeline",
+        "results.overlay",
+        "imaging.dicom",
+    ):  # now, since the limit of memory is for cases
         with suppress(ModuleNotFoundError):  # an optional part: the first case says so, with the remedy
             import_module(f"GTRStagingLib.{heavy}")
     known: dict[bytes, model_process.RemoteBackbone] = {}

@@ -23,8 +23,8 @@ from conftest import ct_like
 from helpers.results import box_on
 from test_batch import HEAD, rows_of, without_seconds
 
-from GTRStagingLib.batch_columns import PARQUET, PREDICTIONS, SECONDS
-from GTRStagingLib.batch_records import FAILED, RECORDS
+from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, SECONDS
+from GTRStagingLib.batch.records import FAILED, RECORDS
 from GTRStagingLib.tables.case_files import OUTPUTS
 
 CASES = int(os.environ.get("GTR_SOAK_CASES", "120"))

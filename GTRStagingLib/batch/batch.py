@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import GTRStagingLib
-from GTRStagingLib import batch_records as records
-from GTRStagingLib.batch_cases import BatchCase, read_cases
-from GTRStagingLib.batch_columns import HEAD, PARQUET, PREDICTIONS, SECONDS, given_names
-from GTRStagingLib.batch_records import FAILED, Job, Outcome
+from GTRStagingLib.batch import records
+from GTRStagingLib.batch.cases import BatchCase, read_cases
+from GTRStagingLib.batch.columns import HEAD, PARQUET, PREDICTIONS, SECONDS, given_names
+from GTRStagingLib.batch.records import FAILED, Job, Outcome
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
