@@ -199,9 +199,9 @@ def _evaluate(predictions: Path, out: Path, scores: "Scores", aloud: bool) -> No
     try:
         for module in ("pandas", "pyarrow", "statsmodels", "sklearn", "matplotlib", "jinja2"):
             required(module, "Evaluation needs", "evaluate")
-        from GTRStagingLib.evaluate import evaluate
-        from GTRStagingLib.evaluation_report import REPORT, write_evaluation
-        from GTRStagingLib.predictions import read_predictions
+        from GTRStagingLib.evaluation.evaluate import evaluate
+        from GTRStagingLib.evaluation.predictions import read_predictions
+        from GTRStagingLib.evaluation.report import REPORT, write_evaluation
 
         found = evaluate(read_predictions(predictions))
         write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore)

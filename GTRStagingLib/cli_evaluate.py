@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
-    from GTRStagingLib.evaluate import Evaluation
+    from GTRStagingLib.evaluation.evaluate import Evaluation
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -54,8 +54,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
         required(module, "Evaluation needs", "evaluate")
-    from GTRStagingLib.evaluate import evaluate
-    from GTRStagingLib.predictions import read_predictions
+    from GTRStagingLib.evaluation.evaluate import evaluate
+    from GTRStagingLib.evaluation.predictions import read_predictions
 
     shown = None if options.nomogram is None else nomogram.load(options.nomogram)
     score = None if options.radscore is None else radscore.read(options.radscore)
@@ -77,7 +77,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         progress=_progress,
     )
     if options.out is not None:
-        from GTRStagingLib.evaluation_report import write_evaluation
+        from GTRStagingLib.evaluation.report import write_evaluation
 
         _progress("report")
         write_evaluation(found, options.out, nomogram=shown, radscore=score)

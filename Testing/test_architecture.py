@@ -30,7 +30,7 @@ LAYERS = [
         "model.recipe",
         "tables.case_row",
         "stats.estimates",
-        "checklists",
+        "evaluation.checklists",
         "support.isolation",
         "tables.case_files",
         "batch.columns",
@@ -71,13 +71,13 @@ LAYERS = [
     },
     {"stats.proportional_odds_checks", "nomogram.drawing", "nomogram.page", "stats.calibration"},
     {"imaging.scans", "phantoms.phantom", "cohort.partitions", "nomogram.fit", "radscore.inputs"},
-    {"imaging.rois", "phantoms.export", "prediction_columns", "radscore.fit"},
-    {"cohort.fingerprint", "phantoms.phantom_cohort", "prediction_cells", "radscore.figures"},
-    {"cohort.audit", "predictions"},
-    {"description", "siblings"},
-    {"evaluate"},
-    {"evaluation_facts", "evaluation_figures", "evaluation_tables"},
-    {"evaluation_report"},
+    {"imaging.rois", "phantoms.export", "evaluation.columns", "radscore.fit"},
+    {"cohort.fingerprint", "phantoms.phantom_cohort", "evaluation.parsing", "radscore.figures"},
+    {"cohort.audit", "evaluation.predictions"},
+    {"evaluation.table_one", "evaluation.training_overlap"},
+    {"evaluation.evaluate"},
+    {"evaluation.checklist_facts", "evaluation.figures", "evaluation.tables"},
+    {"evaluation.report"},
     {"model.network", "training.plan"},
     {"staging.attention", "model.device"},
     {"model.weights"},
@@ -173,7 +173,7 @@ def test_no_file_grows_past_what_one_can_hold_in_mind(path):
     "module",
     [
         f"GTRStagingLib{name}"
-        for name in ("", ".cli", ".cohort.cohort", ".cohort.audit", ".checklists", ".nomogram.nomogram")
+        for name in ("", ".cli", ".cohort.cohort", ".cohort.audit", ".evaluation.checklists", ".nomogram.nomogram")
     ],
 )
 def test_importing_is_free(module):

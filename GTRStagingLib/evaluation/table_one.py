@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.prediction_cells import WHOLE
-from GTRStagingLib.predictions import Predictions
+from GTRStagingLib.evaluation.parsing import WHOLE
+from GTRStagingLib.evaluation.predictions import Predictions
 from GTRStagingLib.stages import TStage
 
 MOST_LEVELS = 12

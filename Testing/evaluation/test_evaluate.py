@@ -11,13 +11,14 @@ from helpers import accessibility, browser
 from helpers.golden_data import GOLDEN, ROWS
 from helpers.markup import Page
 
-from GTRStagingLib import cli, evaluation_report
+from GTRStagingLib import cli
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.evaluate import evaluate
-from GTRStagingLib.evaluation_facts import facts
+from GTRStagingLib.evaluation import report
+from GTRStagingLib.evaluation.checklist_facts import facts
+from GTRStagingLib.evaluation.evaluate import evaluate
+from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.nomogram.fit import fit_nomogram
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, load
-from GTRStagingLib.predictions import read_predictions
 from GTRStagingLib.radscore.fit import fit_cohort
 from GTRStagingLib.radscore.inputs import from_table, read_rows
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -35,7 +36,7 @@ def found():
 @pytest.fixture(scope="module")
 def written(found, tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluation")
-    evaluation_report.write_evaluation(found, out, nomogram=load(PUBLISHED))
+    report.write_evaluation(found, out, nomogram=load(PUBLISHED))
     return out
 
 
@@ -179,18 +180,18 @@ def test_little_tables_are_evaluated_as_far_as_they_go(tmp_path, keep):
 
 
 def test_the_record_lists_the_files_and_an_older_evaluations_go(found, tmp_path):
-    paths = evaluation_report.write_evaluation(found, tmp_path)
+    paths = report.write_evaluation(found, tmp_path)
     told = json.loads((tmp_path / "metrics.json").read_text())
     assert set(told["files"]) == set(paths) == {p.name for p in tmp_path.iterdir()}
     assert "forest_sex.png" in paths
     (tmp_path / "mine.txt").write_text("stays")
-    evaluation_report.write_evaluation(evaluate(read_predictions(COHORT)), tmp_path)
+    report.write_evaluation(evaluate(read_predictions(COHORT)), tmp_path)
     assert not (tmp_path / "forest_sex.png").exists()
     assert (tmp_path / "mine.txt").exists()
 
 
 def test_figures_are_the_same_files_each_time(found, written, tmp_path):
-    evaluation_report.write_evaluation(found, tmp_path, nomogram=load(PUBLISHED))
+    report.write_evaluation(found, tmp_path, nomogram=load(PUBLISHED))
     for path in (*written.glob("*.svg"), *written.glob("*.csv")):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -253,7 +254,7 @@ def test_the_page_says_what_it_must(written):
 def test_a_fitted_nomogram_and_rad_score_stand_in_the_report(chromium, found, tmp_path):
     fitted = fit_nomogram(read_table(COHORT), ["radscore", "lauren"], name="mine", resamples=5)
     made = fit_cohort(read_rows(COHORT), from_table(GOLDEN / "features.csv"), name="score", folds=5).fit
-    evaluation_report.write_evaluation(found, tmp_path, nomogram=fitted, radscore=made.radscore)
+    report.write_evaluation(found, tmp_path, nomogram=fitted, radscore=made.radscore)
     ratio = fitted.record["coefficients"][0]["odds_ratio"]
     text = (tmp_path / "report.html").read_text().replace("\u00a0", " ")
     assert f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})" in text

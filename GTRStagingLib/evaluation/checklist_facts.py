@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from GTRStagingLib.evaluate import Evaluation
+from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage

@@ -9,9 +9,9 @@ import numpy as np
 
 from GTRStagingLib.cohort.partitions import PATIENTS
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.prediction_cells import last_part, matched, read_cells
-from GTRStagingLib.prediction_columns import CASES
-from GTRStagingLib.predictions import Predictions
+from GTRStagingLib.evaluation.columns import CASES
+from GTRStagingLib.evaluation.parsing import last_part, matched, read_cells
+from GTRStagingLib.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)

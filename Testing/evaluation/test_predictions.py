@@ -8,7 +8,7 @@ import pytest
 from helpers.golden_data import GOLDEN, ROWS, probabilities, stages
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.predictions import read_predictions
+from GTRStagingLib.evaluation.predictions import read_predictions
 
 HEAD = "prob_0,prob_1,prob_2,prob_3,true_label,image_path\n"
 GOOD = "0.7,0.1,0.1,0.1,0,a_1.png\n0.1,0.7,0.1,0.1,1,a_2.png\n0.1,0.1,0.1,0.7,3,b_1.png\n"
@@ -209,8 +209,8 @@ def test_two_million_rows_fit(tmp_path):
     table.to_csv(tmp_path / "large.csv", index=False)
     code = (
         "import json, resource, sys; from pathlib import Path\n"
-        "from GTRStagingLib.predictions import read_predictions\n"
-        "from GTRStagingLib.evaluate import evaluate\n"
+        "from GTRStagingLib.evaluation.predictions import read_predictions\n"
+        "from GTRStagingLib.evaluation.evaluate import evaluate\n"
         "e = evaluate(read_predictions(Path(sys.argv[1])))\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20\n"
         "print(json.dumps([e.performance.metrics.n_rows, e.performance.metrics.n_patients, peak]))"

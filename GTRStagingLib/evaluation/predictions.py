@@ -15,7 +15,8 @@ import numpy as np
 
 from GTRStagingLib.batch.columns import HEAD, SECONDS
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.prediction_cells import (
+from GTRStagingLib.evaluation.columns import Columns, columns_of
+from GTRStagingLib.evaluation.parsing import (
     WHOLE,
     cases_of,
     counted,
@@ -29,7 +30,6 @@ from GTRStagingLib.prediction_cells import (
     stages_of,
     summing_to_one,
 )
-from GTRStagingLib.prediction_columns import Columns, columns_of
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.cells import MISSING
 

@@ -8,7 +8,8 @@ from importlib.resources import files
 
 import pytest
 
-from GTRStagingLib.checklists import (
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluation.checklists import (
     CHECKLISTS,
     FACTS,
     HEAD,
@@ -20,7 +21,6 @@ from GTRStagingLib.checklists import (
     fill,
     rows,
 )
-from GTRStagingLib.errors import InputError
 
 CLAIM, TRIPOD = CHECKLISTS
 EVERYTHING = {key: f"What is known of {key}." for key in FACTS}
@@ -221,7 +221,8 @@ def test_rows_make_a_table_that_reads_back(name):
 
 def test_the_module_needs_the_standard_library_alone():
     code = (
-        "import sys; before = set(sys.modules); from GTRStagingLib.checklists import fill; fill('tripod-ai', {});"
+        "import sys; before = set(sys.modules);"
+        "from GTRStagingLib.evaluation.checklists import fill; fill('tripod-ai', {});"
         "new = {name.split('.')[0] for name in set(sys.modules) - before};"
         "print(sorted(new - set(sys.stdlib_module_names) - {'GTRStagingLib'}))"
     )

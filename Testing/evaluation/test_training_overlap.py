@@ -4,9 +4,9 @@ import pytest
 from helpers.golden_data import ROWS
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.evaluate import evaluate
-from GTRStagingLib.predictions import read_predictions
-from GTRStagingLib.siblings import find_siblings
+from GTRStagingLib.evaluation.evaluate import evaluate
+from GTRStagingLib.evaluation.predictions import read_predictions
+from GTRStagingLib.evaluation.training_overlap import find_siblings
 
 HEAD = "image_path,stage,p_T1,p_T2,p_T3,p_T4\n"
 

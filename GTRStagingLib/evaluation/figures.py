@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib.evaluate import MODEL, Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import MODEL, Evaluation, Performance
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE
 from GTRStagingLib.stats.estimates import Estimate, undefined

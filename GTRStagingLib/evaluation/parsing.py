@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.prediction_columns import Columns
+from GTRStagingLib.evaluation.columns import Columns
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import sha256_of

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from GTRStagingLib.evaluate import Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import Evaluation, Performance
 from GTRStagingLib.stages import TStage
 
 ESTIMATE = frozenset({"value", "low", "high", "method"})

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib.description import Described, groups_by, patients_described
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.predictions import ATTENTION, Predictions
-from GTRStagingLib.siblings import Siblings, find_siblings
+from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
+from GTRStagingLib.evaluation.table_one import Described, groups_by, patients_described
+from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers, roc
 from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES, Estimate

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib import checklists
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.evaluate import Evaluation, Performance
-from GTRStagingLib.evaluation_facts import WHERE, facts
-from GTRStagingLib.evaluation_figures import figures, file_name
-from GTRStagingLib.evaluation_tables import tables
+from GTRStagingLib.evaluation import checklists
+from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
+from GTRStagingLib.evaluation.evaluate import Evaluation, Performance
+from GTRStagingLib.evaluation.figures import figures, file_name
+from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
