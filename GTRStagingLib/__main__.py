@@ -2,6 +2,6 @@
 
 import sys
 
-from GTRStagingLib.cli import main
+from GTRStagingLib.cli.main import main
 
 sys.exit(main())

@@ -26,7 +26,7 @@ EVERY_MS = 500
 _START = f"""
 import sys
 sys.path.append({str(Path(GTRStagingLib.__file__).resolve().parents[1])!r})
-from GTRStagingLib.cli import main
+from GTRStagingLib.cli.main import main
 sys.exit(main())
 """
 """The command line, wherever the library lies: PythonSlicer sets its own PYTHONPATH."""

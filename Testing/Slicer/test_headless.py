@@ -16,8 +16,8 @@ from GTRStagingSlicer import headless, mrb, nodes
 from GTRStagingSlicer.bare import bare_scene
 from helpers.results import a_picture, box_on, with_roi
 
-from GTRStagingLib import cli
 from GTRStagingLib.batch import batch
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois
 from GTRStagingLib.phantoms.export import write_dicom

@@ -14,9 +14,10 @@ import SimpleITK as sitk
 from conftest import ct_like
 from helpers.results import box_on
 
-from GTRStagingLib import cli, cli_batch
 from GTRStagingLib.batch import batch, columns, local, records
 from GTRStagingLib.batch import cases as batch_cases
+from GTRStagingLib.cli import batch as cli_batch
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, StagingError
 from GTRStagingLib.model import backbone
 from GTRStagingLib.stages import RESEARCH_USE_ONLY

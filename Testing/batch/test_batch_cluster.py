@@ -14,10 +14,10 @@ import pytest
 from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
 from test_batch_local import hang, many, poisoned
 
-from GTRStagingLib import cli
 from GTRStagingLib.batch import batch, local
 from GTRStagingLib.batch import cluster as batch_cluster
 from GTRStagingLib.batch.cluster import Cluster
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, MachineError
 
 MODEL = "demonstration"

@@ -14,7 +14,7 @@ from helpers import cohorts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from GTRStagingLib import cli
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.audit import audit, audit_partitions
 from GTRStagingLib.cohort.cohort import Cohort, read_cohort, write_cohort
 from GTRStagingLib.cohort.rules import association

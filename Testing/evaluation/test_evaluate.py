@@ -11,7 +11,7 @@ from helpers import accessibility, browser
 from helpers.golden_data import GOLDEN, ROWS
 from helpers.markup import Page
 
-from GTRStagingLib import cli
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation import report
 from GTRStagingLib.evaluation.checklist_facts import facts

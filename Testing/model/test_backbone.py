@@ -14,7 +14,7 @@ import torch
 from conftest import planted_model
 from helpers.passes import passed
 
-from GTRStagingLib import cli
+from GTRStagingLib.cli import main
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model import backbone, weights
 from GTRStagingLib.model.backbone import OnnxBackbone, TorchBackbone, ready
@@ -208,7 +208,7 @@ def test_auto_goes_on_with_pytorch_and_says_so(monkeypatch):
 
 
 def test_the_command_line_offers_what_there_is():
-    assert cli.BACKENDS == backbone.BACKENDS
+    assert main.BACKENDS == backbone.BACKENDS
 
 
 # -- a GPU whose memory is full ------------------------------------------------------------------------------------

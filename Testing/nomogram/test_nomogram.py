@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.golden_data import GOLDEN, ROWS, golden
 
-from GTRStagingLib import cli_nomogram
+from GTRStagingLib.cli import nomogram as cli_nomogram
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.nomogram import nomogram
 from GTRStagingLib.nomogram.fit import Wording, fit_nomogram

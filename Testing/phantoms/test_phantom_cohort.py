@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from GTRStagingLib import cli
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.errors import InputError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import results
 
-from GTRStagingLib import cli_radscore
+from GTRStagingLib.cli import radscore as cli_radscore
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore import radscore
 from GTRStagingLib.radscore.inputs import CaseFeatures, counted, from_results, from_table, read_rows, scores

@@ -9,7 +9,7 @@ from helpers.golden_data import GOLDEN
 from sklearn.linear_model import lasso_path
 from sklearn.preprocessing import StandardScaler
 
-from GTRStagingLib import cli_radscore
+from GTRStagingLib.cli import radscore as cli_radscore
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.radscore import figures, radscore
 from GTRStagingLib.radscore.fit import fit, fit_cohort, r_squared, spearman

@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers.trainings import SMALL, a_cohort
 
-from GTRStagingLib import cli
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.cohort.rules import Finding
@@ -447,7 +447,7 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table, capsys):
 
 def test_the_words_of_the_command_are_the_librarys():
     """They are spelled out in the parser, so that `--help` imports nothing heavy."""
-    from GTRStagingLib import cli_train
+    from GTRStagingLib.cli import train as cli_train
     from GTRStagingLib.model import card, network, recipe
 
     assert set(cli_train.DEPTHS) == set(network.BLOCKS) == set(card.DEPTHS)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import GTRStagingLib
-from GTRStagingLib import cli_batch, cli_cohort, cli_evaluate, cli_nomogram, cli_radscore, cli_train
+from GTRStagingLib.cli import batch, cohort, evaluate, nomogram, radscore, train
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import required
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.staging.pipeline import CropCentre, StagingResult
 
-METHODS = cli_batch.METHODS
-BACKENDS = cli_batch.BACKENDS
-RECIPES = cli_train.RECIPES
+METHODS = batch.METHODS
+BACKENDS = batch.BACKENDS
+RECIPES = train.RECIPES
 SCANNERS = ("A", "B", "C")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
@@ -311,14 +311,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_stage(commands)
-    cli_batch.add_to(commands)
-    cli_evaluate.add_to(commands)
-    cli_radscore.add_to(commands)
-    cli_nomogram.add_to(commands)
-    cli_train.add_to(commands)
+    batch.add_to(commands)
+    evaluate.add_to(commands)
+    radscore.add_to(commands)
+    nomogram.add_to(commands)
+    train.add_to(commands)
     _add_models(commands)
     _add_phantom(commands)
-    cli_cohort.add_to(commands)
+    cohort.add_to(commands)
     return parser
 
 
@@ -340,7 +340,7 @@ def _add_stage(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
                        "(default: the adjacent acquired slices)")  # fmt: skip
     stage.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
     stage.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
-    stage.add_argument("--target", choices=cli_batch.TARGETS, default="predicted",
+    stage.add_argument("--target", choices=batch.TARGETS, default="predicted",
                        help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
     stage.add_argument("--threshold", type=float, default=0.5, help="share of the key slice's maximum "
                        "(default: %(default)s)")  # fmt: skip

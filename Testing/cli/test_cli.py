@@ -14,7 +14,7 @@ import torch
 from conftest import ct_like
 from test_checkpoints import a_resnet, as_the_release_writes_it
 
-from GTRStagingLib import cli
+from GTRStagingLib.cli import main as cli
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.model import recipe, registry, weights
 from GTRStagingLib.stages import RESEARCH_USE_ONLY

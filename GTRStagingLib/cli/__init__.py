@@ -1,0 +1,12 @@
+"""Parse the command line and call the library; nothing else.
+
+In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imports nothing heavy.
+
+- `main`: `main`
+- `batch`: `add_to`
+- `cohort`: `add_to`
+- `evaluate`: `add_to`
+- `nomogram`: `add_to`
+- `radscore`: `add_to`
+- `train`: `add_to`
+"""
