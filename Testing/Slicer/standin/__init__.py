@@ -32,7 +32,7 @@ import slicer
 import slicer.util
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from . import application, ctk_widgets, mrml_widgets, parameters, proxy, ui_files
+from standin import application, ctk_widgets, mrml_widgets, parameters, proxy, ui_files
 
 MODULE_FOLDER = Path(__file__).resolve().parents[3] / "GTRStaging"
 MODULE = "GTRStaging"

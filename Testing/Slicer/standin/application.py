@@ -16,7 +16,7 @@ import slicer
 import vtk
 from PySide6 import QtWidgets
 
-from . import proxy
+from standin import proxy
 
 
 @dataclass

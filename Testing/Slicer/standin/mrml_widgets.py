@@ -20,8 +20,8 @@ import vtk
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
-from . import proxy
-from .ctk_widgets import kept
+from standin import proxy
+from standin.ctk_widgets import kept
 
 _observers: list[tuple[object, int]] = []
 

@@ -12,7 +12,7 @@ import weakref
 import slicer
 import vtk
 
-from . import proxy
+from standin import proxy
 
 
 class WithinRange:

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtUiTools import QUiLoader as PySideLoader
 
-from . import proxy
+from standin import proxy
 
 FORM_ONLY = {("QLabel", "buddy")}
 """What only forms know as a property."""
