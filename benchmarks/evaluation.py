@@ -37,13 +37,15 @@ from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
-from GTRStagingLib.model.network import half_pixel_centres
+from GTRStagingLib.model.cells import half_pixel_centres
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import chance_dice
-from GTRStagingLib.staging.attention import attend
-from GTRStagingLib.staging.pipeline import StagingResult, stage_case
+from GTRStagingLib.staging.cam import attend
+from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.staging.preprocess import body_mask
+from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.stats import roc
 from GTRStagingLib.support.pools import shared_out
 
@@ -62,7 +64,9 @@ def measured(case: Case, model: Model, method: str) -> dict[str, object]:
     """What the model says of a case: a row of the table, lengths in pixels of the network's input and in mm."""
     scan = read_scan(case.image)
     mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
-    result = stage_case(scan, model=model, key_slice=keyslice.by_area(scan.grid, mask), method=method, device="cpu")
+    result = stage_case(
+        scan, ready(model, device="cpu"), StagingOptions(method=method), key_slice=keyslice.by_area(scan.grid, mask)
+    )
     native = sitk.GetArrayFromImage(result.slices.native)[result.slices.key]
     tumour = sitk.GetArrayFromImage(embedded(mask, result.slices.native))[result.slices.key].astype(bool)
     pixel_mm = result.slices.grid.GetSpacing()[0]

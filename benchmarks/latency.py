@@ -44,8 +44,9 @@ from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.results.report import write_outputs
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.attention import attend
-from GTRStagingLib.staging.pipeline import STEPS, stage_case, versions
+from GTRStagingLib.staging.cam import attend
+from GTRStagingLib.staging.pipeline import STEPS, stage_case
+from GTRStagingLib.staging.result import versions
 from GTRStagingLib.staging.voting import Prediction, vote
 
 MOST_OF_BARE, MOST_OF_USUAL, MOST_APART = 0.85, 0.3, 1e-3
@@ -217,10 +218,10 @@ def case(by: Backbone, folder: Path, rounds: int) -> dict[str, object]:
         scan = read_scan(folder / "phantom" / "ct")
         tumour = read_roi(folder / "phantom" / "tumour_seg.dcm", segment="tumour")
         reading = time.perf_counter() - start
-        result = stage_case(scan, model=by, tumour=tumour, timings_s={"reading": reading})
+        result = stage_case(scan, by, tumour=tumour)
         start = time.perf_counter()
         write_outputs(result, folder / "result")
-        seconds = {**result.timings_s, "writing": time.perf_counter() - start}
+        seconds = {"reading": reading, **result.timings_s, "writing": time.perf_counter() - start}
         if round_:  # the first one loads what the others find in memory
             for name, value in seconds.items():
                 taken[name].append(value)

@@ -191,12 +191,13 @@ def staged(model, series: Path, out: Path):
     """The result, and seconds to have it, and to have its outputs as well."""
     from GTRStagingLib.imaging.keyslice import by_index
     from GTRStagingLib.imaging.scans import read_scan
+    from GTRStagingLib.model.backbone import ready
     from GTRStagingLib.results.report import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     start = time.perf_counter()
     scan = read_scan(series)
-    result = stage_case(scan, model=model, key_slice=by_index(scan.grid, KEY))
+    result = stage_case(scan, ready(model), key_slice=by_index(scan.grid, KEY))
     done = time.perf_counter()
     write_outputs(result, out)
     return result, done - start, time.perf_counter() - start

@@ -54,6 +54,7 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.voting import Prediction, vote
 
@@ -290,7 +291,7 @@ def make_model(table: Path, folder: Path) -> None:
     plain = weights.untrained(depth=152, fusion="none")
     model = weights.Model(replace(plain.card, name="throughput", recipe=RELEASED), plain.network)
     staged = (
-        stage_case(read_scan(case.image), tumour=read_roi(case.roi), model=model, device="cpu", backend="torch")
+        stage_case(read_scan(case.image), ready(model, device="cpu", backend="torch"), tumour=read_roi(case.roi))
         for case in read_cases(table)[:8]
     )
     features = torch.from_numpy(np.concatenate([result.features for result in staged]))

@@ -59,11 +59,11 @@ def _run(options: argparse.Namespace) -> int:
                 "panel once, or give --install."
             )
         dependencies.install(options.wheels)
-    from GTRStagingLib.model import weights
+    from GTRStagingLib.model.backbone import load_model
 
     options.nomogram = None if options.nomogram is None else _asked(options.nomogram, options.set)
-    model = weights.load(options.model)
-    stage_one = _stager(model, options)
+    backbone = load_model(options.model, options.device)
+    stage_one = _stager(backbone, options)
     if options.input is not None:
         case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
         result = stage_one(case, options.out)
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     cases = batch.read_cases(options.cases)
     counts = batch.Counts(len(cases))
-    run = batch.Batch(cases, options.out, _depends_on(options, model.card))
+    run = batch.Batch(cases, options.out, _depends_on(options, backbone.card))
     for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
         counts = counts.after(outcome)
         _say(f"{counts.accounted}/{len(cases)}  {outcome.case_id}  {outcome.reason or outcome.row['stage']}")
@@ -82,8 +82,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _depends_on(options: argparse.Namespace, card) -> dict[str, object]:
     """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
-    asked = {name: getattr(options, name) for name in ("cam", "target", "threshold", "device", "series")}
-    return {**batch.made_with(card), **asked, "scene": True}
+    asked = staging.options_of(_state_of(options)).to_json()
+    return {
+        **batch.made_with(card),
+        "options": asked,
+        "device": options.device,
+        "series": options.series,
+        "scene": True,
+    }
 
 
 def _asked(name: str, given: Sequence[str]) -> tuple[Nomogram, dict[str, str | float]]:
@@ -104,7 +110,18 @@ def _value(chosen: Nomogram, given: str) -> tuple[str, str | float]:
     return name, text if value is None else value
 
 
-def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], object]:
+def _state_of(options: argparse.Namespace) -> State:
+    """The panel's state, as the options ask for it; nothing of any case."""
+    return State(
+        model=options.model,
+        method=Method(options.cam),
+        target=Target(options.target),
+        threshold=options.threshold,
+        device=Device(options.device),
+    )
+
+
+def _stager(backbone, options: argparse.Namespace) -> Callable[[BatchCase, Path], object]:
     """What is done with a case: a scene of its own, staged as the panel would, and written beside its result."""
     from dataclasses import replace
 
@@ -114,22 +131,15 @@ def _stager(model, options: argparse.Namespace) -> Callable[[BatchCase, Path], o
         scene, application, close = _empty_scene()
         try:
             ct = load_ct(scene, case.image, options.series)
-            state = State(
-                inputVolume=ct,
-                model=options.model,
-                keySlice=-1 if case.key_slice is None else case.key_slice,
-                method=Method(options.cam),
-                target=Target(options.target),
-                threshold=options.threshold,
-                device=Device(options.device),
-            )
+            state = _state_of(options)
+            state.inputVolume, state.keySlice = ct, -1 if case.key_slice is None else case.key_slice
             if case.roi is not None:
                 from GTRStagingLib.imaging import rois
 
                 roi = rois.read_roi(case.roi, segment=case.segment)
                 state.tumourSegmentation = samples.add_tumour(scene, ct, roi.mask, roi.segment, roi.segment)
                 state.tumourSegment = samples.TUMOUR
-            result = staging.stage(state, model, scene, application)
+            result = staging.stage(state, backbone, scene, application)
             if options.input is None:
                 result = replace(result, case_id=case.case_id)
             extra = {} if options.nomogram is None else _consult(state, scene, *options.nomogram)

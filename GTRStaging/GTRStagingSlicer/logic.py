@@ -53,7 +53,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
             With the value, the expectation and the remedy.
         """
         result = staging.stage(
-            state, self.model(state.model), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
+            state, self.backbone(state), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
         )
         self._keep(result, state)
         return result
@@ -67,6 +67,12 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         if self._model is None or self._model[0] != (name, sha256):
             self._model = (name, sha256), weights.load(name)
         return self._model[1]
+
+    def backbone(self, state):
+        """The model that the parameters name, made ready on the device that they name."""
+        from GTRStagingLib.model.backbone import ready
+
+        return ready(self.model(state.model), state.device.value)
 
     def outOfDate(self, state) -> bool:
         """Whether the result is older than what now stands; within a session, also than the voxels and the segment."""
@@ -89,7 +95,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         from GTRStagingLib.results.report import write_outputs
 
         if self._result is None:
-            result, _there = staging.compute(state, self.model(state.model))
+            result, _there = staging.compute(state, self.backbone(state))
             if staging.differs(staging.record_of(state), result):
                 raise InputError(
                     _("Staged again, this case comes out other than its result in the scene; expected the same. The "

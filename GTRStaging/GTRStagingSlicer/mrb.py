@@ -14,7 +14,7 @@ from GTRStagingSlicer.state import Method, State, Target, save
 if TYPE_CHECKING:
     import slicer
 
-    from GTRStagingLib.staging.pipeline import StagingResult
+    from GTRStagingLib.staging.result import StagingResult
 
 
 def require_scene_name(path: Path) -> None:

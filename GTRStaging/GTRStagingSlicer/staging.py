@@ -15,6 +15,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.staging.options import StagingOptions, target_named
 from GTRStagingSlicer import layers, nodes, tables
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _
@@ -22,8 +23,8 @@ from GTRStagingSlicer.words import tr as _
 if TYPE_CHECKING:
     import slicer
 
-    from GTRStagingLib.model.weights import Model
-    from GTRStagingLib.staging.pipeline import StagingResult
+    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.staging.result import StagingResult
 
 TUMOUR_AREA = "tumour area"
 
@@ -78,8 +79,13 @@ def largest_section(state, there: Placed) -> KeySlice:
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
+def options_of(state) -> StagingOptions:
+    """The options of a staging, as the state names them."""
+    return StagingOptions(method=state.method.value, target=target_named(state.target.value), threshold=state.threshold)
+
+
 def compute(
-    state, model: "Model", *, progress: Callable[[str], None] = lambda step: None
+    state, backbone: "Backbone", *, progress: Callable[[str], None] = lambda step: None
 ) -> tuple["StagingResult", Placed]:
     """Stage what the state names, and change nothing.
 
@@ -87,6 +93,8 @@ def compute(
     ----------
     state
         The module's parameter node, or a `State`.
+    backbone
+        The model that it names, made ready on the device that it names.
     progress
         Called with the name of each step; an exception that it raises (`Cancelled`) stops the run.
 
@@ -99,7 +107,6 @@ def compute(
     StagingError
         With the value, the expectation and the remedy.
     """
-    from GTRStagingLib.stages import TStage
     from GTRStagingLib.staging.pipeline import stage_case
 
     if (reason := reason_not_ready(state)) is not None:
@@ -109,16 +116,13 @@ def compute(
     scan = nodes.scan_of(there, state.inputVolume.GetName() or "")
     roi = roi_of(state, there)
     by_hand = state.keySlice >= 0 and state.keySliceChosenBy != TUMOUR_AREA
+    elsewhere = roi is not None and not geometry.on_lattice(roi.mask, scan.grid)
     result = stage_case(
         scan,
-        model=model,
+        backbone,
+        replace(options_of(state), resample_roi=elsewhere),
         tumour=roi,
         key_slice=keyslice.by_index(scan.grid, state.keySlice) if by_hand or roi is None else None,
-        target=None if state.target.value == "predicted" else TStage[state.target.value],
-        method=state.method.value,
-        threshold=state.threshold,
-        resample_roi=roi is not None and not geometry.on_lattice(roi.mask, scan.grid),
-        device=state.device.value,
         progress=progress,
     )
     return result, there
@@ -126,7 +130,7 @@ def compute(
 
 def stage(
     state,
-    model: "Model",
+    backbone: "Backbone",
     scene: "slicer.vtkMRMLScene",
     application: "slicer.vtkSlicerApplicationLogic | None" = None,
     *,
@@ -141,7 +145,7 @@ def stage(
     application
         Gives the volume rendering's logic; without it nothing is rendered in 3-D.
     """
-    result, there = compute(state, model, progress=progress)
+    result, there = compute(state, backbone, progress=progress)
     progress("showing")
     show(result, state, scene, application, there=there)
     return result

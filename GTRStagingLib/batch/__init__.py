@@ -1,12 +1,14 @@
 """Stage the cases of a table; each ends as done, failed or skipped.
 
-In: a table of cases and `Settings`. Out: a folder for each case with its record, and predictions.csv and .parquet.
+In: a table of cases and `BatchSettings`. Out: a folder for each case with its record, and predictions.csv and .parquet.
 
 - `cases`: `BatchCase`, `read_cases`
 - `columns`: `PREDICTIONS`, `PARQUET`
 - `records`: `Job`, `Outcome`
-- `batch`: `Batch`, `Counts`, `Scores`
-- `local`: `Settings`, `Station`, `with_workers`
+- `batch`: `Batch`, `Counts`
+- `scoring`: `Scores`
+- `run`: `run_batch`
+- `local`: `BatchSettings`, `Station`, `with_workers`
 - `model_process`: `RemoteBackbone`
 - `cluster`: `Cluster`
 """

@@ -1,7 +1,7 @@
 """A table of cases, each of them accounted for: staged, failed or skipped, whatever happens to the machine meanwhile.
 
-What is done where is injected: in this process (`one_by_one`), by workers around one model (`batch_local`), or on a
-cluster (`batch_cluster`). Records and tables are the same.
+What is done where is injected: in this process (`one_by_one`), by workers around one model (`local`), or on a cluster
+(`cluster`). Records and tables are the same. `run.run_batch` puts it all together.
 """
 
 import secrets
@@ -18,16 +18,14 @@ from GTRStagingLib.batch import records
 from GTRStagingLib.batch.cases import BatchCase, read_cases
 from GTRStagingLib.batch.columns import HEAD, PARQUET, PREDICTIONS, SECONDS, given_names
 from GTRStagingLib.batch.records import FAILED, Job, Outcome
+from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
-from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.tables.case_files import OUTPUTS
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
-    from GTRStagingLib.nomogram.nomogram import Nomogram
-    from GTRStagingLib.radscore.radscore import RadScore
-    from GTRStagingLib.staging.pipeline import StagingResult
+    from GTRStagingLib.staging.result import StagingResult
 
 TRIES = 2
 """Of a case that ends its process: once may have been the machine's doing."""
@@ -46,51 +44,6 @@ StageOne = Callable[[BatchCase, Path], "StagingResult"]
 Work = Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]
 """Does jobs, in whatever order; an outcome that is known already passes through. It asks for no more jobs than it is
 about to do."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Further columns of a case that was staged: the Rad-score (standardised) and a nomogram's probabilities.
-
-    The nomogram takes its terms from the table's columns of these names, and the Rad-score from `radscore`, or from the
-    one that it carries itself. Where a term has no value, `nomogram_note` says so.
-    """
-
-    radscore: "RadScore | None" = None
-    nomogram: "Nomogram | None" = None
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Their names."""
-        own = () if self._radscore is None else ("radscore",)
-        if self.nomogram is None:
-            return own
-        return (*own, *(f"nomogram_{stage}" for stage in TStage), "nomogram_stage", "nomogram_note")
-
-    def of(self, case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
-        """A case's values, by column."""
-        from GTRStagingLib.radscore import radscore as radscores
-
-        found: dict[str, str] = {}
-        if (score := self._radscore) is not None:
-            found["radscore"] = repr(float(radscores.of_features(score, result.features, result.model.sha256)))
-        if (nomogram := self.nomogram) is not None:
-            given = {**case.given, **found}
-            try:
-                reading = nomogram.read({t.name: given[t.name] for t in nomogram.terms if given.get(t.name)})
-            except InputError as error:
-                return {**found, "nomogram_note": str(error)}
-            found |= {f"nomogram_{s}": repr(float(p)) for s, p in zip(TStage, reading.probabilities, strict=True)}
-            found["nomogram_stage"] = str(reading.stage)
-        return found
-
-    @property
-    def _radscore(self) -> "RadScore | None":
-        from GTRStagingLib.radscore import radscore as radscores
-
-        if self.radscore is None and self.nomogram is not None and self.nomogram.radscore is not None:
-            return radscores.from_json(self.nomogram.radscore)
-        return self.radscore
 
 
 @dataclass(frozen=True)
@@ -168,7 +121,7 @@ class Batch:
     def run(self, work: Work, *, resume: bool = False) -> Iterator[Outcome]:
         """Do all that is to be done, and give what became of each case as it is known.
 
-        `out/cases/CASE/` holds a case's files, see `batch_records`; the tables are written at the end, also of a run
+        `out/cases/CASE/` holds a case's files, see `records`; the tables are written at the end, also of a run
         that is stopped. A case that fails does not stop the others.
 
         Parameters

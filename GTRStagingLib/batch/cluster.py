@@ -19,7 +19,7 @@ from distributed.comm import get_address_host_port
 
 import GTRStagingLib
 from GTRStagingLib.batch.batch import record_failure, said
-from GTRStagingLib.batch.local import Settings, Station
+from GTRStagingLib.batch.local import BatchSettings, Station
 from GTRStagingLib.batch.records import Job, Outcome, tidy
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
@@ -45,7 +45,7 @@ class Cluster:
         If nobody answers.
     """
 
-    def __init__(self, address: str, settings: Settings, out: Path) -> None:
+    def __init__(self, address: str, settings: BatchSettings, out: Path) -> None:
         self._run = secrets.token_hex(8)
         self._name = f"gtrstaging {out.absolute()}"
         self._settings = replace(settings, model=_for_all(settings.model))
@@ -176,7 +176,7 @@ def _taken(future: Any, jobs: dict[Any, Job]) -> Outcome:
 class _AtWork(distributed.WorkerPlugin):
     """The station of each worker, those that come later included, for as long as the run and the worker last."""
 
-    def __init__(self, settings: Settings, run: str) -> None:
+    def __init__(self, settings: BatchSettings, run: str) -> None:
         self.run = run
         self._settings, self._version = settings, GTRStagingLib.__version__
 

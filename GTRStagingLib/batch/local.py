@@ -8,48 +8,53 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch import model_process
-from GTRStagingLib.batch.batch import TRIES, Scores, StageOne, record_failure, staged
+from GTRStagingLib.batch.batch import TRIES, StageOne, record_failure, staged
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.model_process import Address, ModelGoneError
 from GTRStagingLib.batch.records import Job, Outcome, content_of, same_again, tidy
+from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.errors import Cancelled, StagingError
+from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.support.isolation import DiedError, Isolated
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.rois import Roi
     from GTRStagingLib.imaging.scans import Scan
-    from GTRStagingLib.staging.pipeline import StagingResult
+    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.staging.result import StagingResult
 
 
 @dataclass(frozen=True)
-class Settings:
+class BatchSettings:
     """How the cases of a batch are staged; the same on every machine that takes part.
 
     Attributes
     ----------
     model, device, backend
-        As `weights.load` and `backbone.ready` take them.
+        As `load_model` takes them.
     options
-        Further ones of `staging.stage_case`.
+        Of every case's staging.
+    scores
+        Further columns of the tables.
     seconds, memory_mb
         What a case may take, see `isolation.Isolated`; None: no limit.
     """
 
-    model: str
+    model: str = "demonstration"
     device: str = "auto"
     backend: str = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: StagingOptions = field(default_factory=StagingOptions)
     scores: Scores = field(default_factory=Scores)
     seconds: float | None = None
     memory_mb: int | None = None
@@ -58,7 +63,7 @@ class Settings:
 class Station:
     """The processes of one machine. `stage` is to be called from as many threads as there are workers."""
 
-    def __init__(self, settings: Settings, workers: int) -> None:
+    def __init__(self, settings: BatchSettings, workers: int) -> None:
         self._model = Isolated(model_process.start, settings.model, settings.device, settings.backend)
         self._asking, self._alone = threading.Lock(), threading.Lock()
         self._closed = False
@@ -176,7 +181,7 @@ def default_workers() -> int:
 # -- in a worker ---------------------------------------------------------------------------------------------------
 
 
-def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
+def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]:
     """Make the work of a worker: a case, and where the model is."""
     import SimpleITK as sitk
 
@@ -201,7 +206,7 @@ def _worker(settings: Settings) -> Callable[[tuple[Job, Address]], Outcome]:
             with suppress(OSError):  # a full disk, say: staging meets it too
                 if (again := same_again(job)) is not None:
                     return again
-        outcome = staged(job, stage_from_files(known[address.key], **settings.options), settings.scores)
+        outcome = staged(job, stage_from_files(known[address.key], settings.options), settings.scores)
         if outcome.error is not None:
             known.pop(address.key).close()  # memory may have run out in the middle of an answer
         return outcome
@@ -234,14 +239,8 @@ def _content(case: BatchCase) -> str | None:
         return None
 
 
-def stage_from_files(model: Any, **options: Any) -> StageOne:
-    """Stage a case from its files with the library alone.
-
-    Parameters
-    ----------
-    model, options
-        As `staging.stage_case` takes them.
-    """
+def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
+    """Stage a case from its files with the library alone."""
     from GTRStagingLib.results.report import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
@@ -249,15 +248,8 @@ def stage_from_files(model: Any, **options: Any) -> StageOne:
         begun = time.perf_counter()
         scan, tumour, key = _read(case)
         read = time.perf_counter() - begun
-        result = stage_case(
-            scan,
-            model=model,
-            tumour=tumour,
-            key_slice=key,
-            case_id=case.case_id,
-            timings_s={"reading": read},
-            **options,
-        )
+        result = stage_case(scan, backbone, options, tumour=tumour, key_slice=key, case_id=case.case_id)
+        result = replace(result, timings_s={"reading": read, **result.timings_s})
         begun = time.perf_counter()
         write_outputs(result, folder)
         return replace(result, timings_s={**result.timings_s, "writing": time.perf_counter() - begun})
@@ -265,4 +257,4 @@ def stage_from_files(model: Any, **options: Any) -> StageOne:
     return stage_one
 
 
-__all__ = ["Settings", "Station", "default_workers", "stage_from_files", "with_workers"]
+__all__ = ["BatchSettings", "Station", "default_workers", "stage_from_files", "with_workers"]

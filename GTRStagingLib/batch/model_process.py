@@ -91,15 +91,15 @@ def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
         asked: dict[Any, list[tuple[Connection, np.ndarray]]] = defaultdict(list)
         for caller in cast(list["Connection[Any, Any]"], wait(list(callers), timeout=0.1)):
             try:
-                pixels, crop_shift = caller.recv()
+                pixels = caller.recv()
             except (EOFError, OSError):
                 callers.remove(caller)
                 continue
-            asked[pixels.shape[1:], crop_shift].append((caller, pixels))
-        for (_shape, crop_shift), questions in asked.items():
+            asked[pixels.shape[1:]].append((caller, pixels))
+        for questions in asked.values():
             for first in range(0, len(questions), cases):
                 batch = questions[first : first + cases]
-                answers = list(passes(ready, [pixels for _, pixels in batch], crop_shift, cases))
+                answers = list(passes(ready, [pixels for _, pixels in batch], cases))
                 for (caller, _), answer in zip(batch, answers, strict=True):
                     try:
                         caller.send(answer)
@@ -119,9 +119,7 @@ def _welcome(listener: Listener, callers: list[Connection]) -> None:
             continue
 
 
-def passes(
-    ready: "Backbone", questions: Sequence[np.ndarray], crop_shift: tuple[int, int], cases: int
-) -> "Iterator[Pass | Exception]":
+def passes(ready: "Backbone", questions: Sequence[np.ndarray], cases: int) -> "Iterator[Pass | Exception]":
     """One pass for several cases, (S, 3, H, W) each; where it fails, the same error for all of them.
 
     What the library reports on purpose is an answer. Anything else may be the device's fault.
@@ -132,7 +130,7 @@ def passes(
     if cases > 1 and total < room:
         pixels = np.concatenate([pixels, np.zeros((room - total, *pixels.shape[1:]), pixels.dtype)])
     try:
-        seen = ready.classify(pixels, crop_shift)
+        seen = ready.classify(pixels)
     except StagingError as error:
         yield from (error for _ in questions)
         return
@@ -161,10 +159,10 @@ class RemoteBackbone:
         except (OSError, EOFError) as error:
             raise _gone() from error
 
-    def classify(self, pixels: np.ndarray, crop_shift: tuple[int, int] = (0, 0)) -> "Pass":
+    def classify(self, pixels: np.ndarray) -> "Pass":
         """One pass, there."""
         try:
-            self._connection.send((pixels, crop_shift))
+            self._connection.send(pixels)
             answer: Pass | Exception = self._connection.recv()
         except (OSError, EOFError) as error:
             raise _gone() from error

@@ -27,7 +27,7 @@ from GTRStagingLib.tables.case_files import Look, files_of, look_of
 
 if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
-    from GTRStagingLib.staging.pipeline import StagingResult
+    from GTRStagingLib.staging.result import StagingResult
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}

@@ -3,6 +3,10 @@
 In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imports nothing heavy.
 
 - `main`: `main`
+- `arguments`: `staging_options`
+- `stage`: `add_to`
+- `models`: `add_to`
+- `phantom`: `add_to`
 - `batch`: `add_to`
 - `cohort`: `add_to`
 - `evaluate`: `add_to`

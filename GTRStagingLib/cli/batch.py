@@ -5,38 +5,34 @@ Exit code: 0 all done or skipped, 1 some failed or the run was stopped.
 
 import argparse
 import json
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.extras import required
 
 if TYPE_CHECKING:
-    from GTRStagingLib.batch.batch import Batch, Counts, Outcome, Scores, Work
-    from GTRStagingLib.model.card import ModelCard
+    from GTRStagingLib.batch.batch import Counts
+    from GTRStagingLib.batch.records import Outcome
+    from GTRStagingLib.batch.scoring import Scores
 
 EVALUATION = "evaluation"
 """The folder of the report, beside the tables."""
 
-METHODS = ("gradcam", "gradcam++", "layercam", "eigencam")
-BACKENDS = ("auto", "torch", "onnx", "compile")
 SIDES = ("train", "validation", "test")
 """Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
-
-TARGETS = ("predicted", *(stage.name for stage in TStage))
 
 SECONDS, MEMORY_MB = 600.0, 8192
 """What a case may take unless told otherwise: a hundred times what a large one takes."""
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
@@ -52,14 +48,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
                        "stays, failed cases are tried again")  # fmt: skip
     batch.add_argument("--split", nargs="+", choices=SIDES, default=[], metavar="SIDE",
                        help="only the cases of these sides (train, validation, test)")  # fmt: skip
-    batch.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
-    batch.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
-    batch.add_argument("--target", choices=TARGETS, default="predicted", help="default: %(default)s")
-    batch.add_argument("--threshold", type=_share, default=0.5, help="default: %(default)s")
-    batch.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    batch.add_argument("--backend", choices=BACKENDS, default="auto",
-                       help="what computes the network: ONNX Runtime on a CPU where it is installed, else PyTorch; "
-                       "compile is for long batches (default: %(default)s)")  # fmt: skip
+    add_model(batch)
+    add_device(batch)
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",
                        help="processes that read, prepare and write (default: one a processor)")  # fmt: skip
@@ -86,107 +76,52 @@ def _whole(text: str) -> int:
 
 def _limit(text: str) -> float:
     """Seconds or megabytes."""
-    if not 0 <= (value := _number(text)) < float("inf"):
+    if not 0 <= (value := number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
     return value
 
 
-def _share(text: str) -> float:
-    if not 0 < (value := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a share of the maximum, above 0 and at most 1")
-    return value
-
-
-def _number(text: str) -> float:
-    """NaN, which no range has, where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
 def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.batch import batch
+    from GTRStagingLib.batch.local import BatchSettings
+    from GTRStagingLib.batch.run import run_batch
+    from GTRStagingLib.batch.scoring import Scores
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
 
     cases = batch.read_cases(options.cases, options.split)
-    batch.require_room(options.out, options.resume)  # before the model is loaded
-    scores = batch.Scores(
-        None if options.radscore is None else radscore.read(options.radscore),
-        None if options.nomogram is None else nomogram.load(options.nomogram),
-    )
-    with _where(options, scores) as (card, work):
-        if scores.radscore is not None:
-            scores.radscore.require_model(card.sha256)
-        run = batch.Batch(cases, options.out, _depends_on(options, card, scores), scores)
-        counts = _followed(run, work, options)
-    known = any(case.given.get("stage") for case in cases)
-    if known and counts.done and not options.no_evaluation:
-        _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, scores, options.progress == "text")
-    return 1 if counts.failed else 0
-
-
-@contextmanager
-def _where(options: argparse.Namespace, scores: "Scores") -> "Iterator[tuple[ModelCard, Work]]":
-    """The model's card, and what does the work: this machine's processes, or a cluster's."""
-    from GTRStagingLib.batch.local import Settings, Station, default_workers, with_workers
-
-    settings = Settings(
+    batch.require_room(options.out, options.resume)  # before anything else is read
+    settings = BatchSettings(
         model=options.model,
         device=options.device,
         backend=options.backend,
-        options={
-            "target": None if options.target == "predicted" else TStage[options.target],
-            "method": options.cam,
-            "threshold": options.threshold,
-        },
-        scores=scores,
+        options=staging_options(options),
+        scores=Scores(
+            None if options.radscore is None else radscore.read(options.radscore),
+            None if options.nomogram is None else nomogram.load(options.nomogram),
+        ),
         seconds=options.time_limit or None,
         memory_mb=int(options.memory_limit) or None,
     )
-    if options.scheduler is not None:
-        required("distributed", "A cluster needs", "cluster")
-        from GTRStagingLib.batch.cluster import Cluster
-
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error says it without a traceback
-        with Cluster(options.scheduler, settings, options.out) as cluster:
-            yield cluster.card, cluster.work
-        return
-    workers = options.workers or default_workers()
-    with Station(settings, workers) as station:
-        yield station.address().card, with_workers(station, workers)
-
-
-def _depends_on(options: argparse.Namespace, card: "ModelCard", scores: "Scores") -> dict[str, Any]:
-    """What makes two runs the same, cases apart."""
-    from GTRStagingLib.batch.batch import made_with
-
-    return {
-        **made_with(card),
-        **{name: getattr(options, name) for name in ("cam", "target", "threshold", "device", "backend")},
-        "radscore": None if scores.radscore is None else scores.radscore.to_json(),
-        "nomogram": None if scores.nomogram is None else scores.nomogram.to_json(),
-    }
-
-
-def _followed(run: "Batch", work: "Work", options: argparse.Namespace) -> "Counts":
-    """Run, say how it goes, and how it ended."""
-    from GTRStagingLib.batch.batch import PREDICTIONS, Counts
-
-    counts = Counts(len(run.cases))
-    tell = _as_json if options.progress == "json" else _as_bar(len(run.cases))
-    pace = _Pace()
-    tell(counts, pace, None)
+    told = _Told(len(cases), as_json=options.progress == "json")
     try:
-        for outcome in run.run(work, resume=options.resume):
-            counts = counts.after(outcome)
-            pace.note(outcome)
-            tell(counts, pace, outcome)
+        counts = run_batch(
+            cases,
+            options.out,
+            settings,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            resume=options.resume,
+            progress=told,
+        )
     finally:
-        if options.progress == "text" and counts.accounted:
-            _sum_up(counts, options.out / PREDICTIONS)
-    return counts
+        if options.progress == "text" and told.counts.accounted:
+            _sum_up(told.counts, options.out / batch.PREDICTIONS)
+    known = any(case.given.get("stage") for case in cases)
+    if known and counts.done and not options.no_evaluation:
+        aloud = options.progress == "text"
+        _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, settings.scores, aloud)
+    return 1 if counts.failed else 0
 
 
 def _sum_up(counts: "Counts", table: Path) -> None:
@@ -237,6 +172,25 @@ class _Pace:
 
 
 Tell = Callable[["Counts", _Pace, "Outcome | None"], None]
+
+
+class _Told:
+    """What `run_batch` reports, told to the user as it comes."""
+
+    def __init__(self, total: int, *, as_json: bool) -> None:
+        from GTRStagingLib.batch.batch import Counts
+
+        self.counts = Counts(total)
+        self._pace = _Pace()
+        self._tell = _as_json if as_json else _as_bar(total)
+
+    def __call__(self, counts: "Counts", outcome: "Outcome | None") -> None:
+        if outcome is None:
+            self._pace = _Pace()  # loading the model is no case's time
+        else:
+            self._pace.note(outcome)
+        self.counts = counts
+        self._tell(counts, self._pace, outcome)
 
 
 def _as_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SHOWN = 3
 """Examples of a finding that are printed; --json lists all."""
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
     actions = commands.add_parser("cohort", help="split a cohort by patient; audit it for leaks").add_subparsers(
         required=True, metavar="ACTION"

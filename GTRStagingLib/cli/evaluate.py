@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
     from GTRStagingLib.evaluation.evaluate import Evaluation
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     one = commands.add_parser(
         "evaluate",

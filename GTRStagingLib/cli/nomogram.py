@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -17,7 +18,7 @@ SHOWN = 5
 """Rows that could not be read, and warnings of rows, that are printed."""
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
     actions = commands.add_parser("nomogram", help="fit, use, draw and show nomograms").add_subparsers(
         required=True, metavar="ACTION"

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ SHOWN = 3
 """Cases without a score that are printed for each reason."""
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
     actions = commands.add_parser(
         "radscore", help="fit a Rad-score on the features of staged cases; apply it"

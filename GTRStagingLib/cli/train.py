@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ RECIPES, SCHEDULES = ("gtr", "paper", "released"), ("constant", "cosine")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
 
-def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     train = commands.add_parser(
         "train",

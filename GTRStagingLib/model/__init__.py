@@ -6,10 +6,11 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 - `card`: `ModelCard`
 - `registry`: `available`, `locate`, `read_card`
 - `recipe`: `Recipe`, `named`
-- `network`: `GTRNet`, `Head`, `CellGrid`
+- `cells`: `CellGrid`, `half_pixel_centres`
+- `network`: `GTRNet`, `Head`
 - `weights`: `Model`, `load`, `verify`, `save`
 - `checkpoints`: `import_checkpoint`, `import_imagenet`
 - `device`: `choose`
-- `backbone`: `Backbone`, `Pass`, `ready`
+- `backbone`: `Backbone`, `Pass`, `load_model`, `ready`
 - `onnx_graph`: `verified_session`
 """

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.model import device as devices
-from GTRStagingLib.model import onnx_graph
+from GTRStagingLib.model import onnx_graph, weights
 from GTRStagingLib.model.card import ModelCard
-from GTRStagingLib.model.network import CellGrid, Head, folded, receptive_centres
+from GTRStagingLib.model.cells import CellGrid
+from GTRStagingLib.model.network import Head, folded, receptive_centres
 from GTRStagingLib.model.weights import Model
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
@@ -68,7 +69,7 @@ class Backbone(Protocol):
     def cells(self) -> CellGrid:
         """Where the cells of the last feature map look."""
 
-    def classify(self, pixels: np.ndarray, crop_shift: tuple[int, int] = (0, 0)) -> Pass:
+    def classify(self, pixels: np.ndarray) -> Pass:
         """Send (S, 3, H, W) float32 slices, of however many cases, through the network once."""
 
 
@@ -107,6 +108,24 @@ def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone
     return known[place, backend]
 
 
+def load_model(model: str, device: str = "auto", backend: str = "auto") -> Backbone:
+    """Load a model and make it ready to run.
+
+    Parameters
+    ----------
+    model
+        Name of a model (`gtrstaging models list`), or its folder; as `weights.load` takes it.
+    device, backend
+        As `ready` takes them.
+
+    Raises
+    ------
+    InputError, WeightsError, GraphError
+        With the value, the expectation and the remedy.
+    """
+    return ready(weights.load(model), device, backend)
+
+
 def _made_ready(model: Model, place: torch.device, backend: str) -> Backbone:
     if backend == "onnx":
         return OnnxBackbone(model)
@@ -134,26 +153,26 @@ class TorchBackbone:
         if compiled:
             self._compile()
 
-    def classify(self, pixels: np.ndarray, crop_shift: tuple[int, int] = (0, 0)) -> Pass:
+    def classify(self, pixels: np.ndarray) -> Pass:
         """One pass; see `Backbone`."""
         try:
-            return self._run(pixels, crop_shift, self._place, self._warning)
+            return self._run(pixels, self._place, self._warning)
         except RuntimeError as error:
             if self._place.type == "cpu" or not devices.is_out_of_memory(error):
                 raise
         # Outside the handler, so that the failed pass's tensors are no longer held by its traceback.
         warning = f"The memory of {self._place} was not enough: the network ran on the CPU instead."
-        seen = self._run(pixels, crop_shift, CPU, warning)
+        seen = self._run(pixels, CPU, warning)
         if self._place.type == "cuda" and torch.cuda.is_available():
             torch.cuda.empty_cache()
         return seen
 
-    def _run(self, pixels: np.ndarray, crop_shift: tuple[int, int], place: torch.device, warning: str | None) -> Pass:
+    def _run(self, pixels: np.ndarray, place: torch.device, warning: str | None) -> Pass:
         """Autocast on CUDA only: bfloat16 on a CPU without matrix units is many times slower."""
         network = self._network.to(place)
         with torch.no_grad(), torch.autocast(place.type, enabled=place.type == "cuda"):
             x = torch.from_numpy(np.ascontiguousarray(pixels)).to(place)
-            feature_map = self._feature_map(x.contiguous(memory_format=self._order), crop_shift)
+            feature_map = self._feature_map(x.contiguous(memory_format=self._order))
         with torch.no_grad():
             feature_map = feature_map.float()
             logits, features = network.head(feature_map)
@@ -186,10 +205,10 @@ class OnnxBackbone:
         self._session = onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder())
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"
 
-    def classify(self, pixels: np.ndarray, crop_shift: tuple[int, int] = (0, 0)) -> Pass:
+    def classify(self, pixels: np.ndarray) -> Pass:
         """One pass; see `Backbone`."""
-        if not onnx_graph.takes(self._network, pixels.shape, crop_shift, self._size):
-            return self._by_torch.classify(pixels, crop_shift)
+        if not onnx_graph.takes(self._network, pixels.shape, self._size):
+            return self._by_torch.classify(pixels)
         given = {"pixels": np.ascontiguousarray(pixels)}
         logits, features, feature_map = self._session.run(onnx_graph.OUTPUTS, given)
         return Pass(logits, features, feature_map, devices.describe(CPU), self._name)
@@ -199,4 +218,4 @@ class OnnxBackbone:
         return TorchBackbone(Model(self.card, self._network), CPU)
 
 
-__all__ = ["BACKENDS", "Backbone", "OnnxBackbone", "Pass", "TorchBackbone", "ready"]
+__all__ = ["BACKENDS", "Backbone", "OnnxBackbone", "Pass", "TorchBackbone", "load_model", "ready"]

@@ -19,6 +19,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import Fusion
+from GTRStagingLib.model.cells import CellGrid
 from GTRStagingLib.stages import TStage
 
 BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -75,18 +76,14 @@ class GTRNet(ResNet):
         """Length of the penultimate feature vector: 2,048 for depth 50 and 152, 512 for 10 and 18."""
         return int(self.fc.in_features)
 
-    def stem(self, x: Tensor, crop_shift: tuple[int, int] = (0, 0)) -> Tensor:
-        """(S, 3, H, W) -> (S, 64, H/4, W/4).
-
-        `crop_shift` moves the detail's crop by (rows, columns) of the output grid, each 4 input pixels, as far as
-        the image reaches.
-        """
+    def stem(self, x: Tensor) -> Tensor:
+        """(S, 3, H, W) -> (S, 64, H/4, W/4)."""
         stem = self.relu(self.bn1(self.conv1(x)))
         context = self.maxpool(stem)
         if self.fusion == "none":
             return context
         rows, columns = context.shape[-2:]
-        top, left = crop_corner((rows, columns), crop_shift)
+        top, left = rows // 4, columns // 4
         # Twice the resolution, so that as many pixels as the context has cells are half of its field.
         crop = stem[..., 2 * top : 2 * top + rows, 2 * left : 2 * left + columns]
         if self.fusion == "concat":
@@ -95,9 +92,9 @@ class GTRNet(ResNet):
         right, below = columns - left - detail.shape[-1], rows - top - detail.shape[-2]
         return context + nn.functional.pad(detail, (left, right, top, below))
 
-    def feature_map(self, x: Tensor, crop_shift: tuple[int, int] = (0, 0)) -> Tensor:
+    def feature_map(self, x: Tensor) -> Tensor:
         """(S, 3, H, W) -> (S, features, H/32, W/32): everything but the head."""
-        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x, crop_shift)))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
     def forward(self, x: Tensor) -> Tensor:
         """(S, 3, H, W) -> logits (S, 4)."""
@@ -148,21 +145,6 @@ def folded(network: GTRNet) -> GTRNet:
     return copy
 
 
-def crop_corner(grid: tuple[int, int], shift: tuple[int, int]) -> tuple[int, int]:
-    """(top, left) cell of the detail's crop on the stem's output grid, kept inside it."""
-    free = [cells // 2 for cells in grid]
-    top, left = (min(max(room // 2 + move, 0), room) for room, move in zip(free, shift, strict=True))
-    return top, left
-
-
-@dataclass(frozen=True)
-class CellGrid:
-    """Where the cells of a feature map are centred: cell k at input pixel `first + k * step`, on both axes."""
-
-    step: float
-    first: float
-
-
 def receptive_centres(network: ResNet) -> CellGrid:
     """Where the last feature map's cells look, computed from the network's strides and paddings.
 
@@ -180,12 +162,6 @@ def receptive_centres(network: ResNet) -> CellGrid:
     return CellGrid(step, first)
 
 
-def half_pixel_centres(cells: int, pixels: int) -> CellGrid:
-    """Where every common upsampler puts the cells of a map of `cells` that is stretched to `pixels`."""
-    step = pixels / cells
-    return CellGrid(step, (step - 1) / 2)
-
-
 def _main_path(network: ResNet) -> Iterator[nn.Conv2d | nn.MaxPool2d]:
     yield network.conv1
     yield network.maxpool
@@ -199,4 +175,4 @@ def _side(value: int | tuple[int, ...]) -> int:
     return value if isinstance(value, int) else value[0]
 
 
-__all__ = ["BLOCKS", "CellGrid", "GTRNet", "Head", "crop_corner", "folded", "half_pixel_centres", "receptive_centres"]
+__all__ = ["BLOCKS", "GTRNet", "Head", "folded", "receptive_centres"]

@@ -54,12 +54,12 @@ def default_folder() -> Path | None:
     return None if cache is None else cache / "onnx"
 
 
-def takes(network: GTRNet, shape: tuple[int, ...], crop_shift: tuple[int, int], size: int) -> bool:
+def takes(network: GTRNet, shape: tuple[int, ...], size: int) -> bool:
     """Whether pixels of that shape, (S, 3, H, W), can be given to the graph of this network.
 
     The second stream's crop is cut where an image of `size` × `size` has its middle; the plain network takes any image.
     """
-    return network.fusion == "none" or (crop_shift == (0, 0) and shape[2:] == (size, size))
+    return network.fusion == "none" or shape[2:] == (size, size)
 
 
 def verified_session(network: GTRNet, size: int, folder: Path | None) -> Any:

@@ -20,8 +20,7 @@ from matplotlib.patches import Rectangle
 
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging.pipeline import StagingResult
-from GTRStagingLib.staging.preprocess import body_mask
+from GTRStagingLib.staging.result import StagingResult
 
 METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
 
@@ -100,9 +99,8 @@ def view_of(result: StagingResult) -> View:
     finding, and must not be cut off.
     """
     values = sitk.GetArrayViewFromImage(result.slices.native)
-    shown = np.zeros(values.shape[1:], dtype=bool)
-    for one in values:
-        shown |= body_mask(one) if result.scan.intensity == "HU" else one > 0.05 * values.max()
+    hu = result.scan.intensity == "HU"
+    shown = np.any(result.slices.body if hu else values > 0.05 * values.max(), axis=0)
     if result.roi is not None:
         shown |= sitk.GetArrayViewFromImage(result.roi).any(axis=0)
     heat = sitk.GetArrayViewFromImage(result.heat)

@@ -13,8 +13,8 @@ from GTRStagingLib.imaging.geometry import Place
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.pipeline import StagingResult
 from GTRStagingLib.staging.preprocess import PreparedSlices
+from GTRStagingLib.staging.result import StagingResult
 
 SCHEMA_VERSION = "1.2"
 """Its first number changes when a reader of the old form would be misled; the second when something is added."""
@@ -49,7 +49,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "warnings": list(result.warnings),
         "input": _input(result),
         "prepared": _prepared(result.slices, spacing_known=result.scan.spacing_known),
-        "crop": {"centre": result.crop_centre, "shift": list(result.crop_shift)},
+        "crop": {"centre": "image", "shift": [0, 0]},  # of the schema; the network's centre crop is never moved
         "model": {**result.model.to_json(), "warning": result.model.warning},
         "provenance": asdict(result.provenance),
         "timings_s": dict(result.timings_s),

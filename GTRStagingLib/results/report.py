@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,7 @@ from GTRStagingLib.results.record import to_json
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement, Overlap
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.pipeline import Progress, StagingResult
+from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.files import replaced_files, require_sayable
 from GTRStagingLib.tables.case_files import OUTPUTS
@@ -169,17 +169,7 @@ def _placement_in_words(attention: Attention) -> str:
 
 
 def _crop_in_words(result: StagingResult) -> str:
-    centre = result.crop_centre
-    if result.model.fusion == "none":
-        return "none: the network has no centre crop"
-    if isinstance(centre, str):
-        where = f"the {centre}'s centre"
-    else:
-        where = f"the point ({_minus(centre[0])}, {_minus(centre[1])}) mm (L, P)"
-    rows, columns = result.crop_shift
-    if (rows, columns) == (0, 0):
-        return f"at {where}"
-    return f"at {where}, moved by {_minus(rows)} rows and {_minus(columns)} columns of 4 input pixels"
+    return "none: the network has no centre crop" if result.model.fusion == "none" else "at the image's centre"
 
 
 # -- agreement -----------------------------------------------------------------------------------------------------
@@ -274,7 +264,7 @@ def write_outputs(
     include_phi: bool = False,
     nomogram: Nomogram | None = None,
     values: Mapping[str, str | float] | None = None,
-    progress: Progress = lambda step: None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Path]:
     """Write attention.nrrd, overlay.png, report.html and result.json into a folder, none of them half-written.
 

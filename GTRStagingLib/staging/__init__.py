@@ -4,7 +4,10 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 
 - `preprocess`: `prepare`, `PreparedSlices`, `body_mask`
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
-- `attention`: `attend`, `Attention`, `METHODS`
+- `attention`: `Attention`
+- `cam`: `attend`, `raw_maps`
 - `agreement`: `agree`, `Agreement`, `Overlap`
-- `pipeline`: `stage_case`, `StagingResult`, `Provenance`
+- `options`: `StagingOptions`, `METHODS`
+- `result`: `StagingResult`, `Provenance`, `versions`
+- `pipeline`: `stage_case`
 """

@@ -12,8 +12,8 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 
-from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import require_same_grid
+from GTRStagingLib.staging.options import require_threshold
 
 SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
 """Thresholds of the sweep, as shares of the key slice's maximum."""
@@ -118,11 +118,7 @@ def agree(
         If the threshold is out of range.
     """
     require_same_grid(heat, roi, "Heat map and ROI")
-    if not 0 < threshold <= 1:
-        raise InputError(
-            f"Threshold {threshold:g}; expected a share of the map's maximum, above 0 and at most 1. Give such a "
-            "--threshold, or leave it at 0.5."
-        )
+    require_threshold(threshold)
     values = sitk.GetArrayFromImage(heat)[0].astype(np.float64)
     inside = sitk.GetArrayFromImage(roi)[0].astype(bool)
     spacing = (heat.GetSpacing()[1], heat.GetSpacing()[0])

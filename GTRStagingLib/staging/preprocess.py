@@ -1,7 +1,7 @@
 """From a CT and its key slice to the network's input: only the slices that vote are touched."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -68,6 +68,11 @@ class PreparedSlices:
     def key(self) -> int:
         """Position of the key slice among the S slices."""
         return self.offsets.index(0)
+
+    @cached_property
+    def body(self) -> np.ndarray:
+        """(S, H, W) bool on `native`: the body's section in each slice; of HU alone. Computed once a case."""
+        return np.stack([body_mask(one) for one in sitk.GetArrayViewFromImage(self.native)])
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from GTRStagingLib.model import device as devices
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging.pipeline import versions
+from GTRStagingLib.staging.result import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
 from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.training import loop

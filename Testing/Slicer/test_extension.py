@@ -20,7 +20,7 @@ from GTRStagingLib.batch import batch
 from GTRStagingLib.model import weights
 from GTRStagingLib.results import report
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging import attention
+from GTRStagingLib.staging import options
 
 ROOT = Path(__file__).parents[2]
 MODULE, LIBRARY = ROOT / "GTRStaging", ROOT / "GTRStagingLib"
@@ -85,7 +85,7 @@ def test_the_requirements_are_those_of_the_library():
 
 
 def test_the_same_words_are_used_on_both_sides():
-    assert {m.value for m in Method} == set(attention.METHODS)
+    assert {m.value for m in Method} == set(options.METHODS)
     assert [t.value for t in Target] == ["predicted", *(s.name for s in TStage)]
     assert tuple(s.name for s in TStage) == tables.STAGES
     assert {d.value for d in Device} == {"auto", "cpu"}

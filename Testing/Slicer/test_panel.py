@@ -19,8 +19,10 @@ from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 
 from GTRStagingLib.batch import batch
 from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.results import report
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.staging.options import StagingOptions
 
 
 def said(desk, kind="error"):
@@ -313,7 +315,10 @@ def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, pan
 
     roi = Roi(a_small_phantom.tumour, "tumour")
     result = stage_case(
-        scan_of(a_small_phantom.ct, "CT"), model=weights.load("demonstration"), tumour=roi, method="layercam"
+        scan_of(a_small_phantom.ct, "CT"),
+        ready(weights.load("demonstration")),
+        StagingOptions(method="layercam"),
+        tumour=roi,
     )
     write_mrb(result, tmp_path / "a.mrb", tumour=roi)
     scene.Clear(False)

@@ -16,6 +16,7 @@ from scenes import ORIENTATIONS, SliceView, add_transform, add_volume, array_of,
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice, scans
 from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.staging.pipeline import stage_case
 
 KEY = 4
@@ -44,7 +45,7 @@ def a_state(scene, image, mask=None, **changes):
 
 def staged(bare, image, mask=None, **changes):
     state = a_state(bare.scene, image, mask, **changes)
-    result = staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     return state, result
 
 
@@ -61,7 +62,7 @@ def test_a_planted_spot_is_lit_at_its_pixel_of_the_rendered_view(bare, name, mov
         state.inputVolume.SetAndObserveTransformNodeID(add_transform(bare.scene, matrix).GetID())
         ras = (matrix @ [*ras, 1])[:3]
     view = SliceView(bare)
-    staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     grid = nodes.grid_of(state.inputVolume)
     if moved or name in ("oblique", "flipped"):
         view.node.SetSliceToRASByNTP(*_plane_of(grid, ras), 0)
@@ -172,7 +173,7 @@ def test_dice_against_a_segment_is_the_librarys(bare, name):
     state, result = staged(bare, image, mask)
     alone = stage_case(
         scans.scan_of(image, "CT"),
-        model=a_planted_model(),
+        ready(a_planted_model()),
         tumour=Roi(mask, "tumour"),
         key_slice=keyslice.by_index(image, KEY),
     )
@@ -224,7 +225,7 @@ def test_without_a_segment_there_is_no_agreement_and_none_is_left_over(bare):
     assert state.agreementTable is not None
     series = bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode")
     state.tumourSegmentation, state.tumourSegment = None, ""
-    staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.agreementTable is state.sweepTable is state.sweepPlot is None
     assert bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == series - 2 == 0
 
@@ -237,7 +238,7 @@ def test_running_again_updates_the_nodes_it_made(bare):
     state, _result = staged(bare, image, box(image), showOutline=True, show3D=True)
     before = node_ids(bare.scene)
     state.method, state.target, state.keySlice = Method.LAYERCAM, Target.T3, KEY + 1
-    staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert node_ids(bare.scene) == before
     assert staging.record_of(state)["attention"]["method"] == "layercam"
     assert staging.record_of(state)["key_slice"]["index"] == KEY + 1
@@ -250,7 +251,7 @@ def test_results_are_placed_where_the_ct_stands(bare):
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
     study = hierarchy.CreateStudyItem(patient, "study")
     hierarchy.CreateItem(study, state.inputVolume)
-    staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     for node in (state.attentionVolume, state.resultTable, state.agreementTable, state.sweepTable, state.sweepPlot,
                  state.resultText, state.attentionOutline):  # fmt: skip
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
@@ -298,7 +299,7 @@ def test_a_bent_ct_is_staged_in_the_world(bare):
     image, _ras = planted()
     state = a_state(bare.scene, image)
     state.inputVolume.SetAndObserveTransformNodeID(bend(bare.scene).GetID())
-    result = staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.attentionVolume.GetParentTransformNode() is None
     assert any("bends its grid" in text for text in result.warnings)
 
@@ -326,7 +327,7 @@ def test_without_a_key_slice_the_segments_largest_section_is_taken(bare):
     mask = sitk.Or(box(image, z=slice(2, 3)), box(image, slice(5, 40), slice(5, 35), slice(6, 7)))
     state = a_state(bare.scene, image, mask)
     state.keySlice = -1
-    result = staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert result.key_slice.index == state.keySlice == 6
     assert state.keySliceChosenBy == staging.TUMOUR_AREA
     assert not staging.out_of_date(state)
@@ -357,7 +358,7 @@ def test_cancelled_between_steps_the_scene_is_as_it_was(bare, at):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        staging.stage(state, a_planted_model(), bare.scene, bare.application, progress=stop)
+        staging.stage(state, ready(a_planted_model()), bare.scene, bare.application, progress=stop)
     assert node_ids(bare.scene) == before
     assert state.resultText is None
 
@@ -370,7 +371,7 @@ def test_a_segment_of_another_scan_is_refused(bare):
     state.tumourSegmentation = samples.add_tumour(bare.scene, other, box(elsewhere), "s")
     state.tumourSegment = samples.TUMOUR
     with pytest.raises(GeometryError, match="no voxel inside the CT"):
-        staging.stage(state, a_planted_model(), bare.scene, bare.application)
+        staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.resultText is None
 
 
@@ -384,7 +385,7 @@ def test_a_segment_on_other_voxels_is_resampled_and_the_result_says_so(bare):
         bare.scene, ct2, box(finer, slice(40, 72), slice(28, 56), slice(3, 6)), "s"
     )
     state.tumourSegment = samples.TUMOUR
-    result = staging.stage(state, a_planted_model(), bare.scene, bare.application)
+    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert any("nearest-neighbour" in text for text in result.warnings)
     assert result.agreement.roi_area_mm2 == pytest.approx(16 * 14 * 0.9 * 1.1, rel=0.1)
 
@@ -394,4 +395,4 @@ def test_a_key_slice_outside_the_scan_is_refused(bare):
     state = a_state(bare.scene, image)
     state.keySlice = 40
     with pytest.raises(InputError, match="Key slice 40; the scan has 9"):
-        staging.stage(state, a_planted_model(), bare.scene, bare.application)
+        staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)

@@ -16,12 +16,15 @@ from helpers.results import box_on
 
 from GTRStagingLib.batch import batch, columns, local, records
 from GTRStagingLib.batch import cases as batch_cases
+from GTRStagingLib.batch.scoring import Scores
+from GTRStagingLib.cli import arguments
 from GTRStagingLib.cli import batch as cli_batch
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, StagingError
 from GTRStagingLib.model import backbone
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.staging import attention
+from GTRStagingLib.staging.options import StagingOptions
 
 
 def a_table(folder, rows, name="cases.csv"):
@@ -52,8 +55,8 @@ def rows_of(out):
 
 def staged_here(table, out, model, *, resume=False, depends_on=None, stage_one=None, scores=None):
     """A batch in this process."""
-    run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or batch.Scores())
-    work = batch.one_by_one(stage_one or local.stage_from_files(model), run.scores)
+    run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or Scores())
+    work = batch.one_by_one(stage_one or local.stage_from_files(ready(model), StagingOptions()), run.scores)
     return list(run.run(work, resume=resume))
 
 
@@ -123,7 +126,7 @@ def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model
 
     def stage_one(case, folder):
         seen.append((sorted(p.name for p in folder.iterdir() if p.name[0] != "."), (out / batch.PREDICTIONS).exists()))
-        return local.stage_from_files(a_model)(case, folder)
+        return local.stage_from_files(ready(a_model), StagingOptions())(case, folder)
 
     (outcome,) = staged_here(table, out, a_model, resume=True, stage_one=stage_one)
     assert outcome.error
@@ -135,7 +138,7 @@ class Counting:
     """Stages, and says which cases it was asked for."""
 
     def __init__(self, model):
-        self._stage_one, self.asked = local.stage_from_files(model), []
+        self._stage_one, self.asked = local.stage_from_files(ready(model), StagingOptions()), []
 
     def __call__(self, case, folder):
         self.asked.append(case.case_id)
@@ -208,7 +211,7 @@ def test_memory_that_was_not_enough_is_said_as_such(tmp_path):
 
 
 def test_a_cancelled_batch_stops_and_keeps_what_is_done(tmp_path, a_model):
-    real = local.stage_from_files(a_model)
+    real = local.stage_from_files(ready(a_model), StagingOptions())
 
     def stage_one(case, folder):
         if case.case_id == "b":
@@ -315,7 +318,7 @@ def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alo
     """Two owners of a case: of one run, as on a cluster whose worker was cut off; and of two runs."""
     out = tmp_path / "out"
     run = batch.Batch(batch.read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
-    stage_one = local.stage_from_files(a_model)
+    stage_one = local.stage_from_files(ready(a_model), StagingOptions())
     list(run.run(batch.one_by_one(stage_one)))
     (job,) = run.jobs()
     assert batch.record_failure(job, "it took too long", "").status == "done"
@@ -344,7 +347,7 @@ def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
     def stage_one(case, folder):
         with pytest.raises(InputError, match="Another batch is writing"):
             staged_here(table, out, a_model, resume=True)
-        return local.stage_from_files(a_model)(case, folder)
+        return local.stage_from_files(ready(a_model), StagingOptions())(case, folder)
 
     outcomes = staged_here(table, out, a_model, stage_one=stage_one)
     assert [o.status for o in outcomes] == ["done", "failed", "done"]
@@ -385,8 +388,7 @@ def test_limits_that_make_no_sense_are_wrong_use(tmp_path, capsys, option):
 
 
 def test_the_words_of_the_command_are_the_librarys():
-    assert set(cli_batch.METHODS) == set(attention.METHODS)
-    assert cli_batch.BACKENDS == backbone.BACKENDS
+    assert arguments.BACKENDS == backbone.BACKENDS
     assert cli_batch.SIDES == batch_cases.SIDES
 
 
@@ -439,7 +441,7 @@ def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
     nomogram = Nomogram("n", "s", (-1.0, 1.0, 3.0), (size,))
     rows = [[*HEAD, "size_cm"], [*ROWS[1], "4"], [*ROWS[3], ""]]
-    table, out, scores = a_table(tmp_path, rows), tmp_path / "out", batch.Scores(None, nomogram)
+    table, out, scores = a_table(tmp_path, rows), tmp_path / "out", Scores(None, nomogram)
     staged_here(table, out, a_model, scores=scores)
     found = rows_of(out)
     expected = nomogram.read({"size_cm": 4})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import distributed
@@ -17,6 +18,7 @@ from test_batch_local import hang, many, poisoned
 from GTRStagingLib.batch import batch, local
 from GTRStagingLib.batch import cluster as batch_cluster
 from GTRStagingLib.batch.cluster import Cluster
+from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, MachineError
 
@@ -111,16 +113,16 @@ def less_patient(monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
 
 
-class Slow:
+class Slow(Scores):
     """A case that takes its time, so that something can happen to it."""
 
-    def __call__(self, step):
-        if step == "attention":
-            time.sleep(0.5)
+    def of(self, case, result):
+        time.sleep(0.5)
+        return {}
 
 
-def settings(**options):
-    return local.Settings(MODEL, options=options, seconds=120)
+def settings(scores=None):
+    return local.BatchSettings(MODEL, scores=scores or Scores(), seconds=120)
 
 
 def on_cluster(dask, table, out, how=None, *, resume=False):
@@ -174,7 +176,7 @@ def test_a_worker_that_is_killed_costs_its_cases_another_try(dask, tmp_path, nan
     outcomes = []
     with distributed.Client(dask.address, set_as_default=False) as watch:
         watch.wait_for_workers(3)
-        for outcome in on_cluster(dask, table, tmp_path / "there", settings(progress=Slow())):
+        for outcome in on_cluster(dask, table, tmp_path / "there", settings(Slow())):
             outcomes.append(outcome)
             if len(outcomes) == 3:
                 known = watch.run(os.getpid)
@@ -210,7 +212,7 @@ def test_a_case_that_kills_every_worker_fails_alone(less_patient, dask, tmp_path
     for _ in range(3):
         dask.add_worker()
     table = many(tmp_path, 3)
-    how = settings(progress=KillsItsWorker(tmp_path / "first"))
+    how = settings(KillsItsWorker(first=tmp_path / "first"))
     found = list(on_cluster(dask, table, tmp_path / "out", how))
     assert sorted(o.status for o in found) == ["done", "done", "failed"]
     (failed,) = (o for o in found if o.error)
@@ -218,26 +220,22 @@ def test_a_case_that_kills_every_worker_fails_alone(less_patient, dask, tmp_path
     assert rows_of(tmp_path / "out")[failed.case_id]["status"] == "failed"
 
 
-class KillsItsWorker:
+@dataclass(frozen=True)
+class KillsItsWorker(Scores):
     """The first case that comes does it, each time."""
 
-    def __init__(self, path):
-        self._path = path
+    first: Path | None = None
 
-    def __call__(self, step):
-        if step != "attention":
-            return
-        case = sys._getframe()
-        while "case_id" not in case.f_locals:
-            case = case.f_back
-        case = case.f_locals["case_id"]
+    def of(self, case, result):
+        case = case.case_id
         try:
-            with self._path.open("x") as file:
+            with self.first.open("x") as file:
                 file.write(case)
         except FileExistsError:
-            if self._path.read_text() != case:
-                return
+            if self.first.read_text() != case:
+                return {}
         os.kill(os.getppid(), signal.SIGKILL)
+        return {}
 
 
 @pytest.mark.slow
@@ -245,7 +243,7 @@ def test_a_scheduler_that_is_killed_ends_the_batch_which_goes_on_elsewhere(dask,
     table, out = many(tmp_path, 10), tmp_path / "out"
     dask.add_worker()
     dask.add_worker("--nanny")
-    run = on_cluster(dask, table, out, settings(progress=Slow()))
+    run = on_cluster(dask, table, out, settings(Slow()))
     before = [next(run) for _ in range(3)]
     children = dask.children()
     dask.scheduler.kill()

@@ -10,6 +10,9 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +21,9 @@ from conftest import ct_like
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
 from GTRStagingLib.batch import batch
-from GTRStagingLib.batch.local import Settings, Station, with_workers
+from GTRStagingLib.batch.local import BatchSettings, Station, with_workers
 from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
+from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import backbone, weights
 
@@ -37,19 +41,19 @@ def many(folder, count, name="many.csv"):
     return a_table(folder, [HEAD, *([f"c{i:03d}", "ct.nrrd", "", "", str(2 + i % 5)] for i in range(count))], name)
 
 
-class Poison:
-    """Does harm in one step of the first cases that come, as often as the file has bytes."""
+@dataclass(frozen=True)
+class Poison(Scores):
+    """Does harm in the first cases that are asked for their scores, as often as the file has bytes."""
 
-    def __init__(self, path, harm):
-        self.path, self.harm = path, harm
+    path: Path | None = None
+    harm: Callable[[], None] | None = None
 
-    def __call__(self, step):
-        if step != "attention":
-            return
+    def of(self, case, result):
         left = self.path.stat().st_size
         if left:
             os.truncate(self.path, left - 1)
             self.harm()
+        return {}
 
 
 def crash():
@@ -62,7 +66,7 @@ def hang():
 
 def poisoned(folder, harm, times):
     (folder / "doses").write_bytes(b"x" * times)
-    return Settings(MODEL, options={"progress": Poison(folder / "doses", harm)}, seconds=8)
+    return BatchSettings(MODEL, scores=Poison(path=folder / "doses", harm=harm), seconds=8)
 
 
 # -- the model's process -------------------------------------------------------------------------------------------
@@ -71,7 +75,7 @@ def poisoned(folder, harm, times):
 def test_the_model_of_another_process_answers_as_it_does_here():
     here = backbone.ready(weights.load(MODEL))
     pixels = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
-    with Station(Settings(MODEL), 1) as station:
+    with Station(BatchSettings(MODEL), 1) as station:
         there = RemoteBackbone(station.address())
         one, other = here.classify(pixels), there.classify(pixels)
         assert there.card == here.card
@@ -90,9 +94,9 @@ def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
     ready = backbone.ready(weights.load(MODEL), device="cpu", backend="torch")
     rng = np.random.default_rng(1)
     questions = [rng.normal(size=(n, 3, 224, 224)).astype(np.float32) for n in (3, 2, 3, 1)]
-    alone = [next(iter(passes(ready, [one], (0, 0), 4))) for one in questions]
+    alone = [next(iter(passes(ready, [one], 4))) for one in questions]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0]):
-        together = passes(ready, [questions[i] for i in order], (0, 0), 4)
+        together = passes(ready, [questions[i] for i in order], 4)
         for i, seen in zip(order, together, strict=True):
             for name in ("logits", "features", "feature_map"):
                 np.testing.assert_array_equal(getattr(seen, name), getattr(alone[i], name))
@@ -100,7 +104,7 @@ def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
 
 
 def test_a_model_that_cannot_be_loaded_is_said():
-    with Station(Settings("nowhere"), 1) as station, pytest.raises(WeightsError, match="nowhere"):
+    with Station(BatchSettings("nowhere"), 1) as station, pytest.raises(WeightsError, match="nowhere"):
         station.address()
 
 
@@ -108,7 +112,7 @@ def test_a_model_that_cannot_be_loaded_is_said():
 def test_a_model_process_that_dies_costs_a_retry(tmp_path):
     table = many(tmp_path, 6)
     cases = batch.read_cases(table)
-    with Station(Settings(MODEL), 1) as station:
+    with Station(BatchSettings(MODEL), 1) as station:
         made = batch.Batch(cases, tmp_path / "out", {})
         outcomes = []
         for outcome in made.run(with_workers(station, 1)):
@@ -159,7 +163,7 @@ def test_a_file_that_unpacks_without_end_fails_alone(tmp_path):
         for _ in range(3000):
             file.write(bytes(10**6))
     table = a_table(tmp_path, [HEAD, ["bomb", "bomb.nii.gz", "", "", "4"], ["good", "ct.nrrd", "", "", "4"]])
-    found = run(table, tmp_path / "out", Settings(MODEL, memory_mb=1000))
+    found = run(table, tmp_path / "out", BatchSettings(MODEL, memory_mb=1000))
     assert found["good"].status == "done"
     assert "--memory-limit" in found["bomb"].error
 
@@ -205,7 +209,7 @@ def test_nothing_but_a_file_or_a_folder_is_opened(tmp_path):
         pytest.skip("no named pipes on this system")
     os.mkfifo(tmp_path / "pipe.nrrd")
     table = a_table(tmp_path, [HEAD, ["pipe", "pipe.nrrd", "", "", "4"], ["endless", "/dev/zero", "", "", "4"]])
-    found = run(table, tmp_path / "out", Settings(MODEL, seconds=20))
+    found = run(table, tmp_path / "out", BatchSettings(MODEL, seconds=20))
     assert all("expected a file or a folder" in o.error for o in found.values()), {k: o.error for k, o in found.items()}
 
 
@@ -226,14 +230,14 @@ def test_files_that_only_look_different_are_not_staged_again(tmp_path):
     """Touched, or copied elsewhere: what they hold counts; the CT's voxels and the ROI's as well."""
     rows = [HEAD, ["a", "ct.nrrd", "roi.nrrd", "", ""], ["b", "ct.nrrd", "", "", "4"]]
     table, out = a_table(tmp_path, rows), tmp_path / "out"
-    run(table, out, Settings(MODEL))
+    run(table, out, BatchSettings(MODEL))
     written = {path: path.stat().st_mtime_ns for path in out.glob("cases/*/result.json")}
     for name in ("ct.nrrd", "roi.nrrd"):
         os.utime(tmp_path / name)
-    again = run(table, out, Settings(MODEL), resume=True)
+    again = run(table, out, BatchSettings(MODEL), resume=True)
     assert all(o.reused for o in again.values())
     assert {path: path.stat().st_mtime_ns for path in out.glob("cases/*/result.json")} == written
     roi = sitk.ReadImage(str(tmp_path / "roi.nrrd"))
     sitk.WriteImage(sitk.BinaryDilate(roi, [1, 1, 0]), tmp_path / "roi.nrrd")
-    again = run(table, out, Settings(MODEL), resume=True)
+    again = run(table, out, BatchSettings(MODEL), resume=True)
     assert {name: o.reused for name, o in again.items()} == {"a": False, "b": True}

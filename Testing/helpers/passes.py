@@ -5,9 +5,9 @@ import torch
 from GTRStagingLib.model.backbone import Pass
 
 
-def passed(network, pixels, crop_shift=(0, 0)):
+def passed(network, pixels):
     """Eager, on the CPU, nothing folded."""
     with torch.no_grad():
-        feature_map = network.feature_map(torch.from_numpy(pixels), crop_shift)
+        feature_map = network.feature_map(torch.from_numpy(pixels))
         logits, features = network.head(feature_map)
     return Pass(logits.numpy(), features.numpy(), feature_map.numpy(), "cpu", "plain")

@@ -11,6 +11,7 @@ from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Held, Scan
 from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import RELEASED
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
@@ -45,13 +46,14 @@ def a_small_model():
 def with_roi():
     """Three slices, an ROI, an untrained model."""
     ct = ct_like()
-    return stage_case(scan_of(ct), model=a_small_model(), tumour=box_on(ct), timings_s={"reading": 0.5})
+    result = stage_case(scan_of(ct), ready(a_small_model()), tumour=box_on(ct))
+    return replace(result, timings_s={"reading": 0.5, **result.timings_s})
 
 
 @cache
 def without_roi():
     ct = ct_like()
-    return stage_case(scan_of(ct), model=a_small_model(), key_slice=keyslice.by_index(ct, 4))
+    return stage_case(scan_of(ct), ready(a_small_model()), key_slice=keyslice.by_index(ct, 4))
 
 
 @cache
@@ -59,14 +61,14 @@ def roi_elsewhere():
     """The ROI has no pixel in the key slice: nothing of the agreement is defined."""
     ct = ct_like()
     return stage_case(
-        scan_of(ct), model=a_small_model(), tumour=box_on(ct, slice(7, 8)), key_slice=keyslice.by_index(ct, 2)
+        scan_of(ct), ready(a_small_model()), tumour=box_on(ct, slice(7, 8)), key_slice=keyslice.by_index(ct, 2)
     )
 
 
 @cache
 def one_slice():
     ct = ct_like(shape=(1, 40, 50))
-    return stage_case(scan_of(ct), model=a_small_model())
+    return stage_case(scan_of(ct), ready(a_small_model()))
 
 
 @cache
@@ -77,7 +79,7 @@ def a_picture():
     grey = np.random.default_rng(0).integers(30, 256, (1, 256, 300), dtype=np.uint8)
     image = sitk.GetImageFromArray(grey)
     scan = scan_of(image, intensity="windowed", spacing_known=False, format="PNG", key_index=0, acquisition={})
-    return stage_case(scan, model=model, tumour=box_on(image, slice(0, 1)))
+    return stage_case(scan, ready(model), tumour=box_on(image, slice(0, 1)))
 
 
 def split_vote(result=None):

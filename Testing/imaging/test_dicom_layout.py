@@ -5,11 +5,11 @@ import random
 
 import pydicom
 import pytest
+from helpers.dicom_files import a_series
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
-from test_dicom import a_series
 
 from GTRStagingLib.imaging.dicom_headers import EVERY_FILE
 from GTRStagingLib.imaging.dicom_layout import LAYOUTS, HeaderReader

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import shared
+from helpers.dicom_files import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, voxels
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import RTStructureSetStorage, generate_uid
-from test_dicom import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.rois import read_roi

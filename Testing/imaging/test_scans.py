@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import shared
+from helpers.dicom_files import voxels
 from PIL import Image
-from test_dicom import voxels
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry, scans

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from helpers import ROOT
+from helpers.checkpoints import a_resnet, as_the_release_writes_it
 from helpers.passes import passed
 from PIL import Image
 
@@ -17,6 +18,7 @@ from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.imaging.scans import Held, Scan
 from GTRStagingLib.model import checkpoints, registry, weights
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.support.files import sha256_of
@@ -25,38 +27,6 @@ from GTRStagingLib.support.files import sha256_of
 @pytest.fixture(autouse=True)
 def no_models_of_the_user(monkeypatch, tmp_path):
     monkeypatch.setenv("GTRSTAGING_MODELS", str(tmp_path / "models"))
-
-
-def a_resnet(depth=18, classes=4, seed=5):
-    """torchvision's own, with statistics that make its logits lively."""
-    torch.manual_seed(seed)
-    network = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.weight.data.fill_(0.5)
-    return network.eval()
-
-
-def as_the_release_writes_it(network, path, shape):
-    """The shapes in which the authors' training script leaves its weights."""
-    state = network.state_dict()
-    if shape == "module.":
-        state = torch.nn.DataParallel(network).state_dict()
-        assert all(key.startswith("module.") for key in state)
-    if shape == "best_model":
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-        sum(p.sum() for p in network.parameters()).backward()
-        optimizer.step()
-        state = {
-            "epoch": 3,
-            "model_state_dict": network.state_dict(),
-            "optimizer_state_dict": optimizer.state_dict(),
-            "loss": 0.25,
-            "acc": np.float64(0.9),
-        }
-    torch.save(state, path, _use_new_zipfile_serialization=shape != "legacy")
-    return path
 
 
 @pytest.mark.parametrize("shape", ["bare", "best_model", "module.", "legacy"])
@@ -142,7 +112,7 @@ def test_a_half_checkpoint_stages(tmp_path, a_ct):
     torch.save(a_resnet().half().state_dict(), tmp_path / "m.pth")
     checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="half")
     scan = Scan(voxels=Held(a_ct), intensity="HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
-    result = stage_case(scan, model=weights.load("half"), key_slice=by_index(a_ct, 4))
+    result = stage_case(scan, ready(weights.load("half")), key_slice=by_index(a_ct, 4))
     assert len(result.prediction.slices) == 3
 
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.phantoms.export import write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import HELD_OUT
@@ -64,7 +65,7 @@ def test_it_has_learned_to_stage_a_scanner_that_it_never_saw_and_to_look_at_the_
         stage, folder = TStage(seed % 4), tmp_path / str(seed)
         write_nifti(make_phantom(stage, seed=seed, scanner=HELD_OUT), folder)
         tumour = read_roi(folder / "tumour.nii.gz")
-        result = stage_case(read_scan(folder / "ct.nii.gz"), model=model, tumour=tumour)
+        result = stage_case(read_scan(folder / "ct.nii.gz"), ready(model), tumour=tumour)
         right += result.prediction.stage == stage
         overlaps.append(result.agreement.at_threshold)
     assert right >= 9

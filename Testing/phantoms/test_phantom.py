@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from GTRStagingLib.cli import main
+from GTRStagingLib.cli import phantom as phantom_command
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import axial_order, same_grid
 from GTRStagingLib.phantoms.anatomy import FAT, LAYERS, build, draw_body
@@ -246,4 +246,4 @@ def test_what_holds_no_stomach_is_refused(bad):
 
 
 def test_the_command_line_offers_the_profiles_that_there_are():
-    assert tuple(PROFILES) == main.SCANNERS
+    assert tuple(PROFILES) == phantom_command.SCANNERS

@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.results import overlay
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.pipeline import stage_case
@@ -176,7 +177,7 @@ def test_the_patients_right_is_on_the_left_and_the_front_on_top(flips):
     array = sitk.GetArrayFromImage(ct)
     array[:, index[1] - 3 : index[1] + 4, index[0] - 3 : index[0] + 4] = 400
     bright = on_grid_of(array, ct)
-    result = stage_case(results.scan_of(bright), model=results.a_small_model(), key_slice=keyslice.by_index(bright, 1))
+    result = stage_case(results.scan_of(bright), ready(results.a_small_model()), key_slice=keyslice.by_index(bright, 1))
     result = results.without_attention(result, 0, 1, 2)
     figure = overlay.render(result)
     figure.canvas.draw()
@@ -224,7 +225,7 @@ def test_the_view_is_the_body_and_all_strong_attention():
     small = np.full_like(array, -1000.0)
     small[:, 30:60, 20:60] = array[:, 25:55, 20:60].clip(-100)
     image = on_grid_of(small, ct)
-    result = stage_case(results.scan_of(image), model=results.a_small_model(), key_slice=keyslice.by_index(image, 1))
+    result = stage_case(results.scan_of(image), ready(results.a_small_model()), key_slice=keyslice.by_index(image, 1))
     heat = np.zeros((3, 80, 80), dtype=np.float32)
     heat[:, 40:45, 30:35] = 1
     inside = replace(result, heat=on_grid_of(heat, result.slices.native))

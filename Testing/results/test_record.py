@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from copy import deepcopy
 from dataclasses import replace
 
@@ -161,3 +163,9 @@ def test_the_schema_refuses_what_is_broken(validator, path, value):
 def test_the_schema_accepts_what_it_was_broken_from(validator):
     assert validator.is_valid(broken(("case_id",), "another"))
     assert math.isfinite(broken(("case_id",), "another")["agreement"]["dice"])
+
+
+def test_writing_a_record_needs_no_torch():
+    code = "import GTRStagingLib.results.record, sys; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

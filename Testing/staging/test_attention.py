@@ -18,8 +18,9 @@ from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.network import Head, receptive_centres
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging import attention as attention_module
-from GTRStagingLib.staging.attention import METHODS, attend, raw_maps
+from GTRStagingLib.staging import cam
+from GTRStagingLib.staging.cam import attend, raw_maps
+from GTRStagingLib.staging.options import METHODS
 from GTRStagingLib.staging.preprocess import prepare
 
 PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
@@ -96,7 +97,7 @@ def test_hooks_are_gone_after_a_success_and_after_a_failure(monkeypatch, target)
     """They hang on the head's target, which is no part of the network: the head itself must be looked at."""
     heads, hooks_seen = [], []
 
-    class Recorded(attention_module._HeadModule):
+    class Recorded(cam._HeadModule):
         def __init__(self, head):
             super().__init__(head)
             heads.append(self)
@@ -105,11 +106,11 @@ def test_hooks_are_gone_after_a_success_and_after_a_failure(monkeypatch, target)
             hooks_seen.append(len(self.target._forward_hooks))
             return super().forward(feature_map)
 
-    monkeypatch.setattr(attention_module, "_HeadModule", Recorded)
+    monkeypatch.setattr(cam, "_HeadModule", Recorded)
     # A CAM that nobody holds releases its hooks when it is collected: hold it, as a traceback or a cycle would.
-    held, usual = [], METHODS["gradcam"]
-    holding = {**METHODS, "gradcam": lambda **how: held.append(usual(**how)) or held[-1]}
-    monkeypatch.setattr(attention_module, "METHODS", holding)
+    held, usual = [], cam._CAMS["gradcam"]
+    holding = {**cam._CAMS, "gradcam": lambda **how: held.append(usual(**how)) or held[-1]}
+    monkeypatch.setattr(cam, "_CAMS", holding)
     network = planted_network()
     with contextlib.nullcontext() if target == TStage.T2 else pytest.raises(IndexError):
         raw_maps(Head.of(network), passed(network, PIXELS).feature_map, "gradcam", target)
@@ -226,7 +227,7 @@ def test_a_map_goes_on_no_other_slices():
 
 def test_an_unknown_alignment_is_refused_before_anything_is_computed(monkeypatch):
     ct, _ = planted(np.eye(3))
-    monkeypatch.setattr(attention_module, "raw_maps", lambda *_: pytest.fail("computed before it was validated"))
+    monkeypatch.setattr(cam, "raw_maps", lambda *_: pytest.fail("computed before it was validated"))
     with pytest.raises(InputError, match="receptive_field, half_pixel"):
         attention_of(ct, 4, alignment="corner")
 

@@ -7,8 +7,8 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from helpers.dicom_files import a_series, write
 from helpers.trainings import SMALL, a_cohort
-from test_dicom import a_series, write
 
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError

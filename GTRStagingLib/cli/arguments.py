@@ -1,0 +1,104 @@
+"""Add the arguments that several commands share, and turn them into what the library takes."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, target_named
+
+BACKENDS = ("auto", "torch", "onnx", "compile")
+"""Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+
+Commands = argparse._SubParsersAction  # what `add_subparsers` gives; argparse has no public name for it
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model, --cam, --target and --threshold."""
+    parser.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
+    parser.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
+    parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
+                        help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--threshold", type=share, default=0.5,
+                        help="share of the key slice's maximum (default: %(default)s)")  # fmt: skip
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --backend."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto",
+                        help="what computes the network: ONNX Runtime on a CPU where it is installed, else PyTorch; "
+                        "compile is for long batches (default: %(default)s)")  # fmt: skip
+
+
+def staging_options(options: argparse.Namespace) -> StagingOptions:
+    """Make the library's options from a command's; what the command does not offer stays at its default."""
+    given = vars(options)
+    defaults = StagingOptions()
+    return StagingOptions(
+        method=options.cam,
+        target=target_named(options.target),
+        threshold=options.threshold,
+        alignment=given.get("alignment", defaults.alignment).replace("-", "_"),
+        neighbour_mm=given.get("neighbour_mm", defaults.neighbour_mm),
+        resample_roi=given.get("resample_roi", defaults.resample_roi),
+    )
+
+
+# -- types of single arguments -------------------------------------------------------------------------------------
+
+
+def folder_path(text: str) -> Path:
+    """Take a folder's name. An empty one, from a shell variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a folder")
+    return Path(text)
+
+
+def share(text: str) -> float:
+    """Take a share of the maximum."""
+    if not 0 < (value := number(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a share of the maximum, above 0 and at most 1")
+    return value
+
+
+def number(text: str) -> float:
+    """Take a number; NaN, which no range has, where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+# -- progress ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def timed(timings: dict[str, float], name: str, announce: Callable[[str], None]) -> Iterator[None]:
+    """Announce a step, and note its seconds."""
+    announce(name)
+    start = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - start
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar on a terminal, nothing elsewhere: gives a callable that takes the name of the step that begins."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda step: print(f"{step} …", file=sys.stderr)
+        return
+    with tqdm(total=total, leave=False, bar_format="{desc:<18} {bar} {n_fmt}/{total_fmt}") as bar:
+
+        def begin(step: str) -> None:
+            bar.set_description_str(step)
+            bar.update()
+
+        yield begin

@@ -1,0 +1,55 @@
+"""The command `gtrstaging phantom`: synthetic CTs, one or many."""
+
+import argparse
+
+from GTRStagingLib.cli.arguments import Commands, folder_path, progress_bar
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+
+SCANNERS = ("A", "B", "C")
+"""Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+
+
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command to those of `gtrstaging`."""
+    phantom = commands.add_parser("phantom", help="write synthetic CTs with a tumour of known stage, and its mask")
+    phantom.set_defaults(run=_phantom)
+    phantom.add_argument("--out", type=folder_path, required=True)
+    how_many = phantom.add_mutually_exclusive_group()
+    how_many.add_argument("--stage", choices=[s.name for s in TStage], default="T3", help="default: %(default)s")
+    how_many.add_argument("--cases", type=int, metavar="N", help="N patients of stages in turn, and their cohort table")
+    phantom.add_argument("--seed", type=int, default=0, help="same seed, same patient (default: %(default)s)")
+    phantom.add_argument("--scanner", choices=SCANNERS, nargs="+", default=["A"],
+                         help="scanner profile; several take turns (default: A)")  # fmt: skip
+    phantom.add_argument("--size", type=int, default=256, help="pixels of a slice's side (default: %(default)s)")
+    phantom.add_argument("--format", choices=["dicom", "nifti"], default="dicom", help="default: %(default)s")
+    phantom.add_argument("--workers", type=int, default=1, metavar="N", help="processes, with --cases")
+
+
+def _phantom(options: argparse.Namespace) -> None:
+    if options.cases is not None:
+        _phantom_cohort(options)
+        return
+    from GTRStagingLib.phantoms import export, phantom
+
+    made = phantom.make_phantom(TStage[options.stage], seed=options.seed, scanner=options.scanner[0], size=options.size)
+    write = export.write_dicom if options.format == "dicom" else export.write_nifti
+    write(made, options.out)
+    size = " x ".join(map(str, made.ct.GetSize()))
+    print(f"{options.out}: synthetic CT, {made.stage}, seed {made.seed}, scanner {made.scan.profile.name}, {size}")
+
+
+def _phantom_cohort(options: argparse.Namespace) -> None:
+    from GTRStagingLib.phantoms.phantom_cohort import make_phantom_cohort
+
+    with progress_bar(options.cases) as step:
+        table = make_phantom_cohort(
+            options.out,
+            cases=options.cases,
+            seed=options.seed,
+            scanners=options.scanner,
+            size=options.size,
+            form=options.format,
+            workers=options.workers,
+            progress=lambda done: step(f"case {done}"),
+        )
+    print(f"{table}: {options.cases} synthetic cases of centre {', '.join(options.scanner)}. {RESEARCH_USE_ONLY}")

@@ -1,0 +1,142 @@
+"""The command `gtrstaging stage`: one CT, from its files to the files of its result."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from GTRStagingLib.cli.arguments import (
+    Commands,
+    add_device,
+    add_model,
+    folder_path,
+    progress_bar,
+    staging_options,
+    timed,
+)
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.extras import required
+
+if TYPE_CHECKING:
+    from GTRStagingLib.imaging.keyslice import KeySlice
+    from GTRStagingLib.imaging.scans import Scan
+    from GTRStagingLib.staging.result import StagingResult
+
+
+def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command to those of `gtrstaging`."""
+    stage = commands.add_parser("stage", help="stage one CT", description=f"Stage one CT. {RESEARCH_USE_ONLY}")
+    stage.set_defaults(run=_stage, contradiction=_contradiction)
+    stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
+    stage.add_argument(
+        "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"
+    )
+    stage.add_argument("--mrb", type=Path, metavar="FILE", help="a scene of it for 3D Slicer, with the CT in it")
+    stage.add_argument("--json", action="store_true", help="print the result, and nothing else, to stdout as JSON")
+    stage.add_argument("--series", help="which CT series of a DICOM folder: its UID or number")
+    stage.add_argument("--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, .seg.nrrd, NRRD, NIfTI, MHA")
+    stage.add_argument("--segment", help="label or number of the ROI's segment, where it has several")
+    stage.add_argument("--resample-roi", action="store_true", help="accept an ROI on other voxels (nearest neighbour)")
+    key = stage.add_mutually_exclusive_group()
+    key.add_argument("--key-slice", type=int, metavar="INDEX", help="axial slice, 0 being nearest the feet")
+    key.add_argument("--key-position-mm", type=float, metavar="S", help="position towards the head, as Slicer shows it")
+    stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the voting neighbours "
+                       "(default: the adjacent acquired slices)")  # fmt: skip
+    add_model(stage)
+    stage.add_argument("--alignment", choices=["receptive-field", "half-pixel"], default="receptive-field",
+                       help="where the map's cells are placed (default: %(default)s)")  # fmt: skip
+    add_device(stage)
+    stage.add_argument("--case-id", help="name of the case in the results (default: from the input's hash)")
+    stage.add_argument("--include-phi", action="store_true", help="write patient identifiers into the results")
+
+
+def _contradiction(options: argparse.Namespace) -> str | None:
+    """Say what is wrong with options that argparse takes one by one, or None."""
+    if options.out is None and options.mrb is None and not options.json:
+        return "stage needs --out DIR, --mrb FILE, or --json to print the result"
+    if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
+        return f"--mrb {options.mrb}: expected a name that ends in .mrb"
+    asked = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
+    for name, given in asked:
+        if given and options.segmentation is None:
+            return f"{name} says something of an ROI: give it with --segmentation"
+    return None
+
+
+def _stage(options: argparse.Namespace) -> None:
+    from GTRStagingLib.imaging import rois, scans
+    from GTRStagingLib.model.backbone import load_model
+    from GTRStagingLib.staging.pipeline import STEPS, stage_case
+
+    with progress_bar(len(STEPS) + 3) as step:
+        timings: dict[str, float] = {}
+        with timed(timings, "reading", step):
+            scan = scans.read_scan(options.input, series=options.series)
+            tumour = None
+            if options.segmentation is not None:
+                tumour = rois.read_roi(options.segmentation, segment=options.segment)
+            key = _key_slice(options, scan)
+        with timed(timings, "loading the model", step):
+            model = load_model(options.model, options.device, options.backend)
+        result = stage_case(
+            scan,
+            model,
+            staging_options(options),
+            tumour=tumour,
+            key_slice=key,
+            case_id=options.case_id,
+            progress=step,
+        )
+        result = replace(result, timings_s={**timings, **result.timings_s})
+        step("writing")
+        if options.out is not None:
+            from GTRStagingLib.results.report import write_outputs
+
+            write_outputs(result, options.out, include_phi=options.include_phi)
+        if options.mrb is not None:
+            required("GTRStagingSlicer.mrb", "A scene file needs", "slicer").write_mrb(
+                result, options.mrb, tumour=tumour
+            )
+    if options.json:
+        from GTRStagingLib.results.record import to_json
+
+        print(json.dumps(to_json(result, include_phi=options.include_phi), allow_nan=False))
+    else:
+        _print_summary(result, options.out)
+
+
+def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
+    from GTRStagingLib.imaging import keyslice
+
+    if options.key_slice is not None:
+        return keyslice.by_index(scan.grid, options.key_slice)
+    if options.key_position_mm is not None:
+        return keyslice.by_position(scan.grid, options.key_position_mm)
+    return None
+
+
+def _print_summary(result: "StagingResult", out: Path | None) -> None:
+    prediction, key = result.prediction, result.key_slice
+    votes = ", ".join(
+        f"{'key slice' if s.offset == 0 else f'{s.offset:+d}'}: {s.stage} ({s.probabilities[s.stage]:.2f})"
+        for s in prediction.slices
+    )
+    shares = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, prediction.probabilities, strict=True))
+    print(f"Stage      {prediction.stage}   {'unanimous' if prediction.unanimous else 'not unanimous'} ({votes})")
+    print(f"Mean       {shares}")
+    place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
+    print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
+    if result.agreement is not None:
+        a = result.agreement
+        reason = "; ".join(a.reasons.values())
+        print(
+            f"Dice       {a.dice:.3f} at {a.threshold:g} of the maximum; by chance {a.at_threshold.chance_dice:.3f}"
+            + (f" ({reason})" if reason else "")
+        )
+    print(f"Device     {result.provenance.device}, {result.provenance.backend}, {sum(result.timings_s.values()):.1f} s")
+    if out is not None:
+        print(f"Written    {out / 'report.html'} and result.json, overlay.png, attention.nrrd beside it")
+    for warning in result.warnings:
+        print(f"WARNING    {warning}")
+    print(RESEARCH_USE_ONLY)

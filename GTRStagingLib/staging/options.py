@@ -1,0 +1,110 @@
+"""Hold the options of a staging, and refuse wrong ones before anything is read. Imports nothing heavy."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+
+Method = Literal["gradcam", "gradcam++", "layercam", "eigencam"]
+Alignment = Literal["receptive_field", "half_pixel"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
+
+PREDICTED = "predicted"
+TARGETS = (PREDICTED, *(stage.name for stage in TStage))
+"""How users name the stage whose attention they want."""
+
+
+@dataclass(frozen=True)
+class StagingOptions:
+    """How a case is staged; the same for every case of a batch. Where the network runs is said by `load_model`.
+
+    Attributes
+    ----------
+    method
+        Attention method, one of `METHODS`.
+    target
+        The stage whose attention is wanted; None for the predicted one.
+    threshold
+        Share of the key slice's maximum from which attention counts, in (0, 1].
+    alignment
+        Where the map's cells are placed: by the network's receptive field, or as common upsamplers do.
+    neighbour_mm
+        Distance of the voting neighbours in mm; None for the adjacent acquired slices.
+    resample_roi
+        Accept an ROI on other voxels than the CT's, and bring it onto them by its nearest voxel.
+
+    Raises
+    ------
+    InputError
+        If a method, alignment or threshold is none of these. `neighbour_mm` is held against the scan's length when
+        there is one (`preprocess.neighbour_step`).
+
+    Examples
+    --------
+    >>> StagingOptions(target=TStage.T4).to_json()["target"]
+    'T4'
+    >>> StagingOptions(threshold=50)
+    Traceback (most recent call last):
+    ...
+    GTRStagingLib.errors.InputError: Threshold 50; expected a share of the map's maximum, above 0 and at most 1. ...
+    """
+
+    method: Method = "gradcam"
+    target: TStage | None = None
+    threshold: float = 0.5
+    alignment: Alignment = "receptive_field"
+    neighbour_mm: float | None = None
+    resample_roi: bool = False
+
+    def __post_init__(self) -> None:
+        require_method(self.method)
+        require_alignment(self.alignment)
+        require_threshold(self.threshold)
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as plain data, the target by its name (None: predicted)."""
+        return {**asdict(self), "target": None if self.target is None else self.target.name}
+
+
+def target_named(name: str) -> TStage | None:
+    """Translate one of `TARGETS` to what `StagingOptions.target` takes."""
+    return None if name == PREDICTED else TStage[name]
+
+
+def require_method(method: str) -> None:
+    """Raise `InputError` unless there is such an attention method."""
+    if method not in METHODS:
+        raise InputError(f"Attention method {method!r}; expected one of {', '.join(METHODS)}.")
+
+
+def require_alignment(alignment: str) -> None:
+    """Raise `InputError` unless there is such an alignment."""
+    if alignment not in ALIGNMENTS:
+        raise InputError(f"Alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}.")
+
+
+def require_threshold(threshold: float) -> None:
+    """Raise `InputError` unless the threshold is a share in (0, 1]."""
+    if not 0 < threshold <= 1:
+        raise InputError(
+            f"Threshold {threshold:g}; expected a share of the map's maximum, above 0 and at most 1. Give such a "
+            "--threshold, or leave it at 0.5."
+        )
+
+
+__all__ = [
+    "ALIGNMENTS",
+    "METHODS",
+    "PREDICTED",
+    "TARGETS",
+    "Alignment",
+    "Method",
+    "StagingOptions",
+    "require_alignment",
+    "require_method",
+    "require_threshold",
+    "target_named",
+]
