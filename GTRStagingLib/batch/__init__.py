@@ -4,7 +4,7 @@ In: a table of cases and `BatchSettings`. Out: a folder for each case with its r
 
 - `cases`: `BatchCase`, `read_cases`
 - `columns`: `PREDICTIONS`, `PARQUET`
-- `records`: `Job`, `Outcome`
+- `records`: `Job`, `Outcome`, `write_tables`
 - `batch`: `Batch`, `Counts`
 - `scoring`: `Scores`
 - `run`: `run_batch`

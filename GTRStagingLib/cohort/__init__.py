@@ -4,7 +4,7 @@ In: a table of cases, or the partitions of others. Out: `Cohort`, splits and fol
 
 - `cohort`: `Case`, `Cohort`, `read_cohort`, `write_cohort`, `split_cohort`, `folds`
 - `rules`: `Finding`
-- `partitions`: `read_partition`
-- `fingerprint`: `Fingerprint`
+- `partitions`: `read_partitions`, `read_covariates`
+- `fingerprint`: `Fingerprint`, `fingerprints`, `same_slices`
 - `audit`: `Audit`, `audit`, `audit_partitions`
 """

@@ -3,13 +3,13 @@
 In: a path, or a SimpleITK image. Out: `Scan`, `Roi`, `KeySlice`, each in the input's own geometry (LPS, mm). Nothing
 is resampled here unless the caller asks for it.
 
-- `geometry`: `Grid`, `axial_lps`, `axial_slices`, `onto_grid`, `same_grid`
+- `geometry`: `Grid`, `Place`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
 - `scans`: `Scan`, `read_scan`, `scan_of`
 - `rois`: `Roi`, `read_roi`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
-- `dicom`: `read_dicom`
-- `dicom_headers`: `list_series`
+- `dicom`: `DicomCT`, `read_ct`
+- `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
 - `dicom_layout`: `HeaderReader`
-- `stack`: `ordered`
+- `stack`: `Plane`, `Stack`, `stacked`
 - `nifti`: `require_one_place`
 """

@@ -3,8 +3,8 @@
 In: a stage, a seed, a scanner profile. Out: a `Phantom` in memory, or written as DICOM with its SEG, or NIfTI.
 
 - `phantom`: `make_phantom`, `Phantom`
-- `anatomy`: `build`
-- `scanner`: `PROFILES`, `HELD_OUT`
+- `anatomy`: `Body`, `build`
+- `scanner`: `ScannerProfile`, `profile`, `PROFILES`, `HELD_OUT`
 - `export`: `write_dicom`, `write_nifti`
 - `phantom_cohort`: `make_phantom_cohort`
 """

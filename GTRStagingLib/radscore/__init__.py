@@ -3,7 +3,7 @@
 In: the features of many cases and the table of their stages. Out: `RadScore`, out-of-fold scores, figures.
 
 - `radscore`: `RadScore`, `read`, `save`, `of_case`
-- `inputs`: `CaseFeatures`, `from_results`, `read_rows`
+- `inputs`: `CaseFeatures`, `from_results`, `from_table`, `read_rows`
 - `fit`: `fit`, `fit_cohort`, `CohortFit`
 - `figures`: `write_figures`
 """

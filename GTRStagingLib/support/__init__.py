@@ -3,7 +3,7 @@
 Nothing here knows what a CT or a stage is. In: paths, callables, names of packages. Out: files that are whole or
 absent, results of work done in other processes, refusals that name what to install.
 
-- `files`: `sha256_of`, `new_folder`, `new_file`, `read_json`, `write_json`
+- `files`: `new_folder`, `replaced_files`, `whole_file`, `read_json`, `write_json`, `sha256_of`
 - `extras`: `required`
 - `pools`: `shared_out`
 - `isolation`: `Isolated`, `DiedError`

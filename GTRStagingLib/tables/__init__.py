@@ -2,9 +2,9 @@
 
 In: a CSV or Parquet file. Out: rows of texts with the number a spreadsheet gives them, and one list of all faults.
 
-- `cells`: `TextId`
-- `table_files`: `read_rows`
+- `cells`: `plain_text`, `whole_id`, `covariate_of`, `text_of`
+- `table_files`: `Table`, `read_table`, `write_table`
 - `case_table`: `CaseTable`, `read_case_table`
-- `case_row`: `CaseRow`
+- `case_row`: `Row`, `validated`
 - `case_files`: `files_of`, `look_of`, `OUTPUTS`
 """

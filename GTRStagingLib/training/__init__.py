@@ -6,7 +6,7 @@ In: a `Cohort` and a `Plan`. Out: a model folder, and the run's checkpoint and h
 - `slice_cache`: `cached`, `CachedCase`
 - `dataset`: `SliceSet`, `training_loader`
 - `augment`: `augmented`, `write_contact_sheet`
-- `loop`: `fit`
+- `loop`: `fit`, `History`
 - `train`: `train`
 - `cross_validation`: `train_folds`
 """

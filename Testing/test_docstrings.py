@@ -1,0 +1,40 @@
+"""What docstrings say must be so: what a room's docstring lists is in that room."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import GTRStagingLib
+
+PACKAGE = Path(GTRStagingLib.__file__).parent
+ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
+
+
+def listed_in(room):
+    """Module -> names, as the lines '- `module`: `name`, `name`' of a room's docstring give them."""
+    text = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+    found = re.findall(r"^- `(\w+)`: (.+)$", text, flags=re.MULTILINE)
+    assert len(dict(found)) == len(found), f"{room.name} lists a module twice"
+    return {module: re.findall(r"`([^`]+)`", names) for module, names in found}
+
+
+def defined_in(path):
+    """Names that a module makes itself, at its top level: one that it only imports belongs to another."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_room_lists_its_modules_and_what_is_in_them(room):
+    listed = listed_in(room)
+    assert set(listed) == {path.stem for path in room.glob("*.py")} - {"__init__"}
+    for module, names in listed.items():
+        assert names, f"{room.name}.{module} is listed without a name"
+        assert set(names) <= set(defined_in(room / f"{module}.py")), f"{room.name}.{module}"
