@@ -38,3 +38,30 @@ def test_a_room_lists_its_modules_and_what_is_in_them(room):
     for module, names in listed.items():
         assert names, f"{room.name}.{module} is listed without a name"
         assert set(names) <= set(defined_in(room / f"{module}.py")), f"{room.name}.{module}"
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+REFERENCE = re.compile(r"`([a-z_]+)((?:\.\w+)+)(?:\([^`]*\))?`")
+FILES = {"ckpt", "csv", "html", "json", "nrrd", "parquet", "png", "py", "safetensors"}
+
+
+def defined_below(folder):
+    return {name for path in folder.glob("*.py") for name in defined_in(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_a_reference_leads_to_a_name(path):
+    """`module.name` of the same room, `room.module.name` or `room.name` of another; the head may be anything else."""
+    for head, rest in REFERENCE.findall(path.read_text(encoding="utf-8")):
+        names = rest[1:].split(".")
+        if names[-1] in FILES:
+            continue
+        sibling, room = path.with_name(f"{head}.py"), PACKAGE / head
+        if sibling.is_file() and path.parent != PACKAGE:
+            assert names[0] in defined_in(sibling), head + rest
+        elif room.is_dir():
+            module = room / f"{names[0]}.py"
+            if module.is_file() and len(names) > 1:
+                assert names[1] in defined_in(module), head + rest
+            else:
+                assert module.is_file() or names[0] in defined_below(room), head + rest

@@ -1,4 +1,4 @@
-"""How far apart a slice's altered copies are from other people's slices: where `fingerprint.SAME_SLICE` lies between.
+"""How far a slice's altered copies are from other people's slices: `cohort.fingerprint.SAME_SLICE` lies between.
 
     python benchmarks/near_duplicates.py
 

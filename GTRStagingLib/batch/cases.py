@@ -25,7 +25,7 @@ class BatchCase:
     Attributes
     ----------
     image, roi
-        As `images.read_scan` and `rois.read_roi` take them.
+        As `imaging.scans.read_scan` and `imaging.rois.read_roi` take them.
     segment
         Label or number, where the ROI has several.
     key_slice

@@ -58,7 +58,7 @@ class Address:
 
 
 def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
-    """Load the model and begin to answer: setup of an `isolation.Isolated` whose answer to every job is its address."""
+    """Load the model and begin to answer: setup of a `support.isolation.Isolated` whose every answer is its address."""
     from GTRStagingLib.model import backbone, weights
     from GTRStagingLib.model import device as devices
 
@@ -149,7 +149,7 @@ def passes(ready: "Backbone", questions: Sequence[np.ndarray], cases: int) -> "I
 
 
 class RemoteBackbone:
-    """The model of another process, as if it were here (see `backbone.Backbone`)."""
+    """The model of another process, as if it were here (see `model.backbone.Backbone`)."""
 
     def __init__(self, address: Address) -> None:
         self.card = address.card

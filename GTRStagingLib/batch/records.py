@@ -253,7 +253,7 @@ def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: 
     columns
         All of them, in order.
     given
-        See `batch_columns.given_names`.
+        See `columns.given_names`.
     """
     with whole_file(out / PREDICTIONS) as stream:
         file = io.TextIOWrapper(stream, encoding="utf-8", newline="")

@@ -1,6 +1,6 @@
 """The audit of a cohort: whether one side knows another, the data contradict themselves, or anything is missing.
 
-`findings` holds the rules that need tables alone, `partitions` reads those of others, `fingerprint` looks at images.
+`rules` holds those that need tables alone, `partitions` reads those of others, `fingerprint` looks at images.
 """
 
 from collections import Counter, defaultdict
@@ -89,7 +89,7 @@ def audit(
     progress
         Called with the id of a case whose image has been read.
     workers
-        Processes that read, see `pools.shared_out`.
+        Processes that read, see `support.pools.shared_out`.
     """
     entries = [_entry(case) for case in cohort]
     findings = [*table_findings(entries), *covariate_findings(entries), *_missing_files(cohort)]

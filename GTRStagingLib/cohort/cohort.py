@@ -31,7 +31,8 @@ class Case:
     case_id
         Safe as a folder's name.
     image, roi
-        The CT as `images.read_scan` takes it, and the tumour as `rois.read_roi` does; whether they exist is not asked.
+        The CT as `imaging.scans.read_scan` takes it, and the tumour as `imaging.rois.read_roi` does; whether they exist
+        is not asked.
     segment
         Label or number, where the ROI has several.
     key_slice

@@ -82,7 +82,7 @@ def fingerprints(
     progress
         Called with the id of a case whose image has been read.
     workers
-        Processes that read, see `pools.shared_out`.
+        Processes that read, see `support.pools.shared_out`.
     """
     together: dict[Path, list[int]] = {}
     for i, case in enumerate(cases):

@@ -212,7 +212,7 @@ def read_predictions(
     Parameters
     ----------
     columns
-        Role -> column, for what is not detected (see `prediction_columns`).
+        Role -> column, for what is not detected (see `columns`).
     patient_pattern
         A regular expression whose first group, or whole, is the patient in the case's name.
     split

@@ -43,7 +43,7 @@ IDENTIFIERS = (
 
 @dataclass(frozen=True)
 class DicomCT:
-    """A CT read from DICOM, with what its headers say (see `images.Scan`)."""
+    """A CT read from DICOM, with what its headers say (see `scans.Scan`)."""
 
     voxels: Undecoded
     format: str

@@ -49,7 +49,7 @@ def runtime() -> Any:
 
 
 def default_folder() -> Path | None:
-    """`onnx` in the cache that `slicecache` uses; None for a user without a home directory."""
+    """`onnx` in the cache that `training.slice_cache` uses; None for a user without a home directory."""
     cache = cache_folder()
     return None if cache is None else cache / "onnx"
 

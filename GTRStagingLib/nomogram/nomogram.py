@@ -1,7 +1,7 @@
 """A nomogram: a proportional-odds model as data, its probabilities, points and what each factor contributes.
 
 P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp being the sum over the terms of coefficient times value. Fitting is
-`nomogram_fit`'s, drawing `nomogram_drawing`'s.
+`fit`'s, drawing `drawing`'s.
 """
 
 import math
@@ -186,7 +186,8 @@ class Nomogram:
     record
         How it was fitted: cohort, intervals, tests, validation; empty for a published one.
     radscore
-        The Rad-score whose standardised value the term `radscore` takes, as `radscore.RadScore.to_json` gives it.
+        The Rad-score whose standardised value the term `radscore` takes, as `radscore.radscore.RadScore.to_json`
+        gives it.
     """
 
     name: str

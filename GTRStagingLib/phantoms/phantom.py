@@ -87,7 +87,7 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     Parameters
     ----------
     scanner
-        Name of the scanner's profile, one of `phantom_scanner.PROFILES`.
+        Name of the scanner's profile, one of `scanner.PROFILES`.
     size
         Pixels of a slice's side; scanners have 512, half of it is four times as fast.
 

@@ -1,6 +1,6 @@
 """Three pictures of a Rad-score: the error that chose its penalty, the coefficients' paths, its largest coefficients.
 
-Drawn by matplotlib's own objects, as `overlay` does: pyplot and its global settings are not touched.
+Drawn by matplotlib's own objects, as `results.overlay` does: pyplot and its global settings are not touched.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The Rad-score as data: a weighted sum of a network's penultimate features, raw and in standard deviations.
 
-Needs numpy alone: fitting is `radscore_fit`'s, reading the features of many cases `radscore_inputs`'.
+Needs numpy alone: fitting is `fit`'s, reading the features of many cases `inputs`'.
 """
 
 import math

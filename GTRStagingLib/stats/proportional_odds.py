@@ -2,7 +2,7 @@
 
 P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp = sum of coefficient times column. statsmodels fits it; it keeps every
 threshold but the first as the logarithm of its distance from the one before, and nobody sees them here but as what they
-are. Whether it may be believed is asked in `ordinal_checks`.
+are. Whether it may be believed is asked in `proportional_odds_checks`.
 """
 
 import math

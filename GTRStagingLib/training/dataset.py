@@ -20,7 +20,7 @@ class SliceSet(Dataset[Sample]):
 
     It is asked for `(epoch, index)`: what a sample looks like depends on these and the seed alone, whichever process
     makes it and whatever went before, so that an epoch can be run again exactly. Without augmentation a sample is what
-    `preprocess.prepare` gives at inference, to the bit.
+    `staging.preprocess.prepare` gives at inference, to the bit.
 
     Parameters
     ----------

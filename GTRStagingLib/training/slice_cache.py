@@ -95,7 +95,7 @@ def cached(
     Parameters
     ----------
     workers
-        Processes that read and prepare, see `pools.shared_out`.
+        Processes that read and prepare, see `support.pools.shared_out`.
     progress
         Called with the cases done so far and their number.
 

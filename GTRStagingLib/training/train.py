@@ -79,7 +79,7 @@ def train(
     out
         The model's folder; `OUT-run` beside it holds checkpoints, metrics and the record of the run.
     cache
-        Folder of the prepared slices; `slicecache.default_folder()` if not given.
+        Folder of the prepared slices; `slice_cache.default_folder()` if not given.
     resume
         Go on with the run in `OUT-run`; begin one where there is none, and leave a model that is whole alone.
     samples

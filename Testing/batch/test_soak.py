@@ -1,6 +1,6 @@
 """A soak: many small cases, some of them broken, on a disk that fills, under processes that are killed at random.
 
-`GTR_SOAK_CASES=1000 pytest Testing/test_soak.py -s` says how long it took and what was killed.
+`GTR_SOAK_CASES=1000 pytest Testing/batch/test_soak.py -s` says how long it took and what was killed.
 """
 
 import contextlib
