@@ -1,6 +1,8 @@
-"""What docstrings say must be so: what a room's docstring lists is in that room."""
+"""What docstrings say must be so: the lists of rooms, references to other modules, and the examples."""
 
 import ast
+import doctest
+import io
 import re
 from pathlib import Path
 
@@ -74,3 +76,37 @@ def test_the_architecture_shows_every_module_in_its_room():
         lines = re.search(rf"^  {room.name}/.*\n((?:    .*\n)+)", layout, flags=re.MULTILINE)
         shown = {name for line in lines[1].splitlines() for name in re.findall(r"\b(\w+)\.py\b", line)}
         assert shown == {path.stem for path in room.glob("*.py")} - {"__init__"}, room.name
+
+
+def docstrings():
+    """(name, file, line, text) of every docstring with an example."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            text = ast.get_docstring(node) or ""
+            if ">>> " in text:
+                name = ".".join([*path.relative_to(PACKAGE).with_suffix("").parts, getattr(node, "name", "")])
+                yield name, path, node.body[0].lineno, text
+
+
+EXAMPLES = list(docstrings())
+AT_LEAST = 35
+"""Docstrings with examples, so that none is lost unseen."""
+
+
+@pytest.mark.parametrize(("name", "path", "line", "text"), EXAMPLES, ids=[name for name, *_ in EXAMPLES])
+def test_an_example_gives_what_it_says(name, path, line, text, tmp_path, monkeypatch):
+    """From nothing but its own imports, as a reader would type it; files are written into an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    example = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, name, str(path), line)
+    said = io.StringIO()
+    result = doctest.DocTestRunner().run(example, out=said.write)
+    assert result.attempted == text.count(">>> ")
+    assert result.failed == 0, said.getvalue()
+
+
+def test_no_example_was_lost():
+    assert len(EXAMPLES) >= AT_LEAST
+    written = sum(path.read_text(encoding="utf-8").count(">>> ") for path in PACKAGE.rglob("*.py"))
+    assert written == sum(text.count(">>> ") for *_, text in EXAMPLES)

@@ -98,7 +98,18 @@ def _side(split: str) -> None:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Cases in the order of their table, no two with one id."""
+    """Cases in the order of their table, no two with one id.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.cohort.cohort import Case, Cohort
+    >>> first = Case(case_id="a", patient_id="1", image=Path("a.nii.gz"), split="train")
+    >>> second = Case(case_id="b", patient_id="1", image=Path("b.nii.gz"), split="train")
+    >>> cohort = Cohort((first, second))
+    >>> len(cohort), cohort.patients, len(cohort.of("test"))
+    (2, ('1',), 0)
+    """
 
     cases: tuple[Case, ...]
 
@@ -221,6 +232,25 @@ def split_cohort(
     ------
     InputError
         If a stage is missing, or has fewer patients than there are sides.
+
+    Examples
+    --------
+    Twenty patients of T2 and twenty of T3, two cases each: a quarter of them is five of either stage, with both of
+    their cases.
+
+    >>> from collections import Counter
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.cohort.cohort import Case, Cohort, split_cohort
+    >>> from GTRStagingLib.stages import TStage
+    >>> cohort = Cohort(tuple(
+    ...     Case(case_id=f"{n}{letter}", patient_id=str(n), image=Path("ct.nrrd"), stage=TStage(1 + n // 20))
+    ...     for n in range(40) for letter in "ab"
+    ... ))
+    >>> test = split_cohort(cohort, (0.5, 0.25, 0.25), seed=1).of("test")
+    >>> len(test), len(test.patients)
+    (20, 10)
+    >>> sorted(Counter(str(case.stage) for case in test).items())
+    [('T2', 10), ('T3', 10)]
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
         raise InputError(

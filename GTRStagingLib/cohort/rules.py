@@ -295,6 +295,17 @@ def association(table: Mapping[str, Counter[str]]) -> tuple[float, float]:
 
     (0, 1), which says nothing, where there are fewer than two of either, or fewer than five patients a cell on average
     (below that chi-square is not to be trusted).
+
+    Examples
+    --------
+    Cramér's V is 1 where each centre has one stage alone, and 0 where all have the same mixture.
+
+    >>> from collections import Counter
+    >>> from GTRStagingLib.cohort.rules import association
+    >>> round(association({"A": Counter(T1=20), "B": Counter(T4=20)})[0], 6)
+    1.0
+    >>> association({"A": Counter(T1=20, T4=20), "B": Counter(T1=20, T4=20)})
+    (0.0, 1.0)
     """
     columns = sorted({name for counts in table.values() for name in counts})
     rows = [[counts[name] for name in columns] for counts in table.values() if counts]

@@ -227,6 +227,23 @@ def read_predictions(
     ------
     InputError
         If the table cannot be read, a stage or a probability is none, or an id repeats; with rows and remedy.
+
+    Examples
+    --------
+    Two of three rows can be used; both are of one patient.
+
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.evaluation.predictions import read_predictions
+    >>> with Path("predictions.csv").open("w") as file:
+    ...     for row in ("case_id,patient_id,stage,predicted", "a,1,T2,T2", "b,1,T3,T4", "c,2,,T1"):
+    ...         print(row, file=file)
+    >>> found = read_predictions(Path("predictions.csv"))
+    >>> found.stages.tolist(), found.predicted.tolist()
+    ([1, 2], [1, 3])
+    >>> found.flow
+    Flow(read=3, used=2, excluded={'no true stage': 1})
+    >>> found.clustered
+    True
     """
     frame = read_cells(path)
     notes: list[str] = []

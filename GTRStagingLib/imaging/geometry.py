@@ -37,6 +37,17 @@ class Grid:
         (x, y, z) mm, LPS.
     direction
         (9,) direction cosines, row by row.
+
+    Examples
+    --------
+    Slices 5 mm apart, the lowest at -100 mm: index 1 along z lies at -95 mm.
+
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> grid = Grid((4, 4, 3), (0.5, 0.5, 5.0), (0.0, 0.0, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> grid.TransformContinuousIndexToPhysicalPoint((2, 0, 1))
+    (1.0, 0.0, -95.0)
+    >>> grid[:, :, 1:].origin
+    (0.0, 0.0, -95.0)
     """
 
     size: tuple[int, int, int]
@@ -173,6 +184,22 @@ def axial_lps(image: sitk.Image) -> sitk.Image:
 
     Axes are permuted and flipped, never resampled: the slices stay the acquired ones, and an oblique
     acquisition keeps its obliquity in the direction matrix (`tilt_degrees` measures it).
+
+    Examples
+    --------
+    Three slices of one voxel, stored from the head down, come out from the feet up; each stays where it was.
+
+    >>> import numpy as np
+    >>> import SimpleITK as sitk
+    >>> from GTRStagingLib.imaging.geometry import axial_lps
+    >>> image = sitk.GetImageFromArray(np.array([[[30]], [[20]], [[10]]]))
+    >>> image.SetOrigin((0, 0, 2))
+    >>> image.SetDirection((1, 0, 0, 0, 1, 0, 0, 0, -1))
+    >>> axial = axial_lps(image)
+    >>> sitk.GetArrayFromImage(axial).ravel().tolist()
+    [10, 20, 30]
+    >>> image.TransformIndexToPhysicalPoint((0, 0, 2)) == axial.TransformIndexToPhysicalPoint((0, 0, 0))
+    True
     """
     return _reordered(image, axial_order(image))
 
@@ -365,7 +392,20 @@ def embedded(block: sitk.Image, place: Place) -> sitk.Image:
 
 
 def onto_grid(mask: sitk.Image, reference: Place, *, resample: bool = False) -> sitk.Image:
-    """A mask on the reference's whole grid; parameters and errors as of `onto_block`."""
+    """A mask on the reference's whole grid; parameters and errors as of `onto_block`.
+
+    Examples
+    --------
+    A mask of one voxel, at (1, 0, 1) of the CT's lattice.
+
+    >>> import numpy as np
+    >>> import SimpleITK as sitk
+    >>> from GTRStagingLib.imaging.geometry import Grid, onto_grid
+    >>> ct = Grid((2, 1, 3), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> mask = Grid((1, 1, 1), ct.spacing, (1.0, 0.0, 5.0), ct.direction).image(np.ones((1, 1, 1), np.uint8))
+    >>> sitk.GetArrayFromImage(onto_grid(mask, ct)).tolist()
+    [[[0, 0]], [[0, 1]], [[0, 0]]]
+    """
     return embedded(onto_block(mask, reference, resample=resample), reference)
 
 

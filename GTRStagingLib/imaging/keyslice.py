@@ -58,6 +58,21 @@ def choose(
     ------
     InputError
         If nothing says which slice it is.
+
+    Examples
+    --------
+    The slice with the largest area of the ROI, unless one was chosen before. The area is noted in either case; a pixel
+    has 1 mm² here.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> from GTRStagingLib.imaging.keyslice import by_index, choose
+    >>> ct = Grid((2, 2, 3), (1.0, 1.0, 5.0), (0.0, 0.0, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> tumour = ct.image(np.array([[[0, 0], [0, 0]], [[0, 0], [0, 1]], [[1, 1], [0, 1]]], np.uint8))
+    >>> choose(ct, mask=tumour)
+    KeySlice(index=2, position_mm=-90.0, chosen_by='tumour area', tumour_area_mm2=3.0)
+    >>> choose(ct, mask=tumour, chosen=by_index(ct, 1))
+    KeySlice(index=1, position_mm=-95.0, chosen_by='hand', tumour_area_mm2=1.0)
     """
     if chosen is None and mask is not None:
         return by_area(ct, mask)
@@ -80,6 +95,14 @@ def by_index(ct: Place, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice
     ------
     InputError
         If the scan has no such slice.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> from GTRStagingLib.imaging.keyslice import by_index
+    >>> ct = Grid((2, 2, 3), (1.0, 1.0, 5.0), (0.0, 0.0, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> by_index(ct, 1)
+    KeySlice(index=1, position_mm=-95.0, chosen_by='hand', tumour_area_mm2=None)
     """
     slices = axial_size(ct)[2]
     if not 0 <= index < slices:
@@ -97,6 +120,16 @@ def by_position(ct: Place, position_mm: float) -> KeySlice:
     ------
     InputError
         If the position is more than half a slice outside the scan.
+
+    Examples
+    --------
+    The slices' centres are at -100, -95 and -90 mm: -94 mm is nearest to the second of them.
+
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> from GTRStagingLib.imaging.keyslice import by_position
+    >>> ct = Grid((2, 2, 3), (1.0, 1.0, 5.0), (0.0, 0.0, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> by_position(ct, -94.0)
+    KeySlice(index=1, position_mm=-95.0, chosen_by='position', tumour_area_mm2=None)
     """
     slices = axial_size(ct)[2]
     first, last = slice_position_mm(ct, 0), slice_position_mm(ct, slices - 1)

@@ -172,6 +172,21 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         If the input cannot be read or is no CT.
     GeometryError
         If nobody could tell from it where its voxels lie.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import SimpleITK as sitk
+    >>> from GTRStagingLib.imaging.scans import read_scan
+    >>> from GTRStagingLib.phantoms.phantom import make_phantom
+    >>> from GTRStagingLib.stages import TStage
+    >>> phantom = make_phantom(TStage.T3, size=64)
+    >>> sitk.WriteImage(phantom.ct, "ct.nrrd")
+    >>> scan = read_scan(Path("ct.nrrd"))
+    >>> scan.format, scan.intensity, scan.grid.size == phantom.ct.GetSize()
+    ('NRRD', 'HU', True)
+    >>> scan.slices(10, 12).GetSize()
+    (64, 64, 3)
     """
     kind = format_of(path)
     if series is not None and kind != "DICOM":
@@ -224,6 +239,16 @@ def scan_of(
         If it is no CT in HU.
     GeometryError
         If its axes are not perpendicular.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> from GTRStagingLib.imaging.scans import scan_of
+    >>> place = Grid((2, 2, 3), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> scan = scan_of(place.image(np.full((3, 2, 2), -1000, np.int16)), "air")
+    >>> scan.format, scan.grid == place
+    ('volume in memory', True)
     """
     if image.GetDimension() != 3 or 0 in image.GetSize():
         raise InputError(f"{name} has size {image.GetSize()}; expected a 3-D volume.")

@@ -128,7 +128,16 @@ N4 on the windowed slice, lifted by 1 and fitted to tissue alone. `released` is 
 
 
 def named(name: str) -> Recipe:
-    """A recipe by its name."""
+    """A recipe by its name.
+
+    Examples
+    --------
+    The window L50 W350 reaches from 50 - 175 to 50 + 175 HU.
+
+    >>> from GTRStagingLib.model.recipe import named
+    >>> named("gtr").window_hu
+    (-125.0, 225.0)
+    """
     if name not in RECIPES:
         raise InputError(f"Recipe {name!r}; expected one of {', '.join(RECIPES)}.")
     return RECIPES[name]

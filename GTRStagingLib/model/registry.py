@@ -25,7 +25,16 @@ def models_folder() -> Path | None:
 
 
 def available() -> dict[str, Path | None]:
-    """Names of the models at hand and their folders; None for the built-in one, whose name no folder can take."""
+    """Names of the models at hand and their folders; None for the built-in one, whose name no folder can take.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.model.registry import available, locate, read_card
+    >>> {"untrained", "demonstration"} <= set(available())
+    True
+    >>> read_card(locate("demonstration")).status
+    'demonstration'
+    """
     found: dict[str, Path | None] = {UNTRAINED: None}
     for folder in (SHIPPED, models_folder()):
         if folder is not None and folder.is_dir():

@@ -245,6 +245,20 @@ class Nomogram:
         ------
         InputError
             If a term has no value, or one that it does not take; a name is no term's.
+
+        Examples
+        --------
+        In the published nomogram, the Rad-score's coefficient is 0.87 and the last threshold 1.24: a Rad-score of one
+        standard deviation gives P(T4) = 1 / (1 + exp(1.24 - 0.87)) = 0.41. The other terms are left out on purpose.
+
+        >>> from GTRStagingLib.nomogram.nomogram import REFERENCE, load
+        >>> published = load("published-2025")
+        >>> values = {term.name: REFERENCE for term in published.terms}
+        >>> reading = published.read({**values, "radscore": 1})
+        >>> round(reading.linear_predictor, 2), round(reading.probabilities[3], 2)
+        (0.87, 0.41)
+        >>> round(sum(reading.probabilities), 6)
+        1.0
         """
         for name in values:
             self.term(name)

@@ -95,6 +95,18 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     ------
     InputError
         If the slices are too small to hold a wall, the seed is negative, or there is no such profile.
+
+    Examples
+    --------
+    One seed is one patient; only the depth of the tumour follows the stage. T2 stays in the wall, T3 has left it.
+
+    >>> from GTRStagingLib.phantoms.phantom import make_phantom
+    >>> from GTRStagingLib.stages import TStage
+    >>> t2, t3 = (make_phantom(stage, seed=1, size=64) for stage in (TStage.T2, TStage.T3))
+    >>> t2.body == t3.body, t2.lesion == t3.lesion
+    (True, True)
+    >>> t2.depth_mm < t2.body.wall_mm < t3.depth_mm
+    True
     """
     if not 64 <= size <= 1024 or seed < 0:
         raise InputError(f"Phantom of {size} pixels, seed {seed}; expected 64 to 1024 pixels, and no seed below 0.")

@@ -99,6 +99,23 @@ class RadScore:
         ------
         InputError
             If the features are of another length, of another network, or not finite.
+
+        Examples
+        --------
+        Of three features the last counts: 12 lies one standard deviation (2) above its mean (10), which adds 0.5 to the
+        intercept. That is 2 standard deviations (0.25) of the scores above their mean (2.5).
+
+        >>> import numpy as np
+        >>> from GTRStagingLib.radscore.radscore import RadScore
+        >>> fitted = RadScore(
+        ...     name="example", model=None, model_sha256=None, n_features=3,
+        ...     names=("f2",), indices=(2,), coefficients=(0.5,), means=(10.0,), scales=(2.0,),
+        ...     intercept=2.5, penalty=0.1, score_mean=2.5, score_sd=0.25,
+        ... )
+        >>> float(fitted.score(np.array([7.0, 7.0, 12.0])))
+        3.0
+        >>> float(fitted.standardised(np.array([7.0, 7.0, 12.0])))
+        2.0
         """
         self.require_model(model_sha256)
         values = np.asarray(features, dtype=np.float64)

@@ -21,7 +21,16 @@ SCHEMA_VERSION = "1.2"
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every record follows."""
+    """The JSON Schema (draft 2020-12) that every record follows.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.results.record import SCHEMA_VERSION, schema
+    >>> schema()["$id"] == f"urn:gtrstaging:result:{SCHEMA_VERSION}"
+    True
+    >>> {"prediction", "key_slice", "attention", "provenance"} <= set(schema()["required"])
+    True
+    """
     text = files("GTRStagingLib").joinpath("resources/result.schema.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded

@@ -116,6 +116,25 @@ def agree(
         If the two are not on one grid.
     InputError
         If the threshold is out of range.
+
+    Examples
+    --------
+    Cut at half of its maximum, the map is its two right columns; the ROI is the two columns in the middle. Each has 8
+    of 16 pixels, and they share 4: a Dice of 2 * 4 / 16. Eight pixels at random would share as many.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> from GTRStagingLib.staging.agreement import agree
+    >>> place = Grid((4, 4, 1), (2.0, 2.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> heat = place.image(np.tile([0.0, 0.4, 0.9, 1.0], (1, 4, 1)))
+    >>> roi = place.image(np.tile(np.array([0, 1, 1, 0], np.uint8), (1, 4, 1)))
+    >>> found = agree(heat, roi)
+    >>> found.dice, found.at_threshold.chance_dice
+    (0.5, 0.5)
+    >>> found.at_threshold.area_mm2, found.at_threshold.centroid_distance_mm
+    (32.0, 2.0)
+    >>> found.pointing_hit
+    False
     """
     require_same_grid(heat, roi, "Heat map and ROI")
     require_threshold(threshold)

@@ -190,7 +190,18 @@ def _check_voxels(slices: np.ndarray, index: int, offsets: tuple[int, ...], inte
 
 
 def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """(S, H, W) HU -> float32 in 0..255, by the recipe's range and window."""
+    """(S, H, W) HU -> float32 in 0..255, by the recipe's range and window.
+
+    Examples
+    --------
+    The window L50 W350 of the recipe `gtr` ends at -125 and 225 HU, and 50 HU is its middle.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.model.recipe import named
+    >>> from GTRStagingLib.staging.preprocess import windowed
+    >>> windowed(np.array([[[-1000.0, -125.0, 50.0, 225.0, 900.0]]]), named("gtr")).tolist()
+    [[[0.0, 0.0, 127.5, 255.0, 255.0]]]
+    """
     low, high = recipe.window_hu
     clipped = np.clip(np.clip(slices, *recipe.hu_range), low, high)
     return ((clipped - low) * (255.0 / (high - low))).astype(np.float32)

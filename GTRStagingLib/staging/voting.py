@@ -101,6 +101,22 @@ def vote(offsets: Sequence[int], probabilities: np.ndarray) -> Prediction:
     ------
     InputError
         If the shapes disagree or a row is no distribution.
+
+    Examples
+    --------
+    Two slices of three outvote the key slice; the mean probability may say otherwise.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.staging.voting import vote
+    >>> two_of_three = vote([-1, 0, 1], np.array([[0, 0.6, 0.4, 0], [0, 0, 1, 0], [0, 0.6, 0.4, 0]]))
+    >>> print(two_of_three.stage, two_of_three.mean_probability_stage, two_of_three.tied)
+    T2 T3 False
+
+    Three slices, three stages: of the means 0.3, 0.4 and 0.3 the second is the highest.
+
+    >>> tie = vote([-1, 0, 1], np.array([[0, 0.6, 0.2, 0.2], [0, 0.1, 0.8, 0.1], [0, 0.2, 0.2, 0.6]]))
+    >>> print(tie.stage, tie.tied)
+    T3 True
     """
     if probabilities.shape != (len(offsets), len(TStage)):
         raise InputError(f"Probabilities of shape {probabilities.shape}; expected ({len(offsets)}, {len(TStage)}).")

@@ -53,6 +53,20 @@ def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
         (n,) bool.
     patients
         (n,) whole numbers that tell patients apart.
+
+    Examples
+    --------
+    Eight of ten; Wilson's interval is not symmetric about 0.8 and ends below 1. The same rows say less if they are of
+    five patients, two each.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.stats.estimates import proportion
+    >>> hits = np.array([True] * 8 + [False] * 2)
+    >>> print(proportion(hits, np.arange(10)).text())
+    0.800 (0.490 to 0.943)
+    >>> by_five = proportion(hits, np.repeat(np.arange(5), 2))
+    >>> by_five.low < 0.490 < 0.943 < by_five.high
+    True
     """
     n = len(hits)
     if n == 0:
@@ -122,6 +136,22 @@ def bootstrapped(
         (…, size) counts -> (…, k) numbers, NaN where one is not defined.
     counts
         (patients, size), as `patient_counts` gives them.
+
+    Examples
+    --------
+    Every patient has a row in each of two cells: whoever is drawn, the first cell holds half of the rows. If half of
+    the patients have both their rows there, and the others none, the share depends on who is drawn.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.stats.estimates import bootstrapped
+    >>> def first_share(counts):
+    ...     return counts[..., :1] / counts.sum(axis=-1, keepdims=True)
+    >>> alike = bootstrapped(first_share, np.array([[1, 1]] * 20), seed=0)[0]
+    >>> alike.value, alike.low, alike.high
+    (0.5, 0.5, 0.5)
+    >>> apart = bootstrapped(first_share, np.array([[2, 0], [0, 2]] * 10), seed=0)[0]
+    >>> apart.value, apart.low < 0.4 < 0.6 < apart.high
+    (0.5, True)
     """
     whole = counts.sum(axis=0, keepdims=True)
     values = statistic(whole)[0]

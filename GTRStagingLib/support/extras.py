@@ -20,6 +20,15 @@ def required(module: str, purpose: str, extra: str) -> Any:
     ------
     InputError
         If the module, or one that it needs, is not installed.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.support.extras import required
+    >>> required("json", "Records need", "report").dumps([1])
+    '[1]'
+    >>> required("no_such_package", "Pictures need", "report")
+    Traceback (most recent call last):
+    GTRStagingLib.errors.InputError: Pictures need no_such_package: pip install 'gtrstaging[report]'.
     """
     try:
         return import_module(module)

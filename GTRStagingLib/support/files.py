@@ -22,6 +22,24 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     On any error, an interruption included, it is removed and `target` is as it was. The caller makes sure that
     `target` does not exist.
+
+    Examples
+    --------
+    What is written while the block fails never stands under the final name.
+
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.support.files import new_folder
+    >>> with new_folder(Path("whole")) as work:
+    ...     _ = (work / "numbers.txt").write_text("1 2 3")
+    >>> Path("whole/numbers.txt").read_text()
+    '1 2 3'
+    >>> with new_folder(Path("broken")) as work:
+    ...     _ = (work / "numbers.txt").write_text("1 2 ")
+    ...     raise OSError("the disk is full")
+    Traceback (most recent call last):
+    OSError: the disk is full
+    >>> Path("broken").exists()
+    False
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / _unfinished(target.name)

@@ -28,7 +28,17 @@ def plain_text(text: str) -> str:
 
 
 def whole_id(text: str) -> str:
-    """An id that no spreadsheet has turned into a number."""
+    """An id that no spreadsheet has turned into a number.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.tables.cells import whole_id
+    >>> whole_id("007")
+    '007'
+    >>> whole_id("7.0")
+    Traceback (most recent call last):
+    ValueError: expected the id as it was given, not as a spreadsheet rewrote it: format the column as text
+    """
     if _REWRITTEN.fullmatch(plain_text(text)):
         raise ValueError("expected the id as it was given, not as a spreadsheet rewrote it: format the column as text")
     return text
@@ -51,7 +61,16 @@ def same_folder(text: str) -> str:
 
 
 def covariate_of(text: str) -> str | float:
-    """A cell's number if it is written as one ('61', '3.5', '1e-3'; not '007'), otherwise its text."""
+    """A cell's number if it is written as one ('61', '3.5', '1e-3'; not '007'), otherwise its text.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.tables.cells import covariate_of, text_of
+    >>> covariate_of("61"), covariate_of("007"), covariate_of("diffuse")
+    (61.0, '007', 'diffuse')
+    >>> text_of(61.0), text_of(None)
+    ('61', '')
+    """
     return float(text) if _NUMBER.fullmatch(text) and abs(float(text)) < float("inf") else plain_text(text)
 
 

@@ -40,6 +40,21 @@ def read_table(path: Path) -> Table:
     ------
     InputError
         If it cannot be read, has no rows, or its header has an empty or a doubled name.
+
+    Examples
+    --------
+    An empty row is left out and counted, so that `numbers` stay those that a spreadsheet shows.
+
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.tables.table_files import read_table
+    >>> with Path("cases.csv").open("w") as file:
+    ...     for row in ("case_id,age", "007,61", ",", "008,NA"):
+    ...         print(row, file=file)
+    >>> table = read_table(Path("cases.csv"))
+    >>> table.rows
+    ({'case_id': '007', 'age': '61'}, {'case_id': '008', 'age': None})
+    >>> table.numbers
+    (2, 4)
     """
     kind = _kind(path)
     if not path.is_file():

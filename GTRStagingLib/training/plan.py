@@ -84,7 +84,14 @@ class Plan:
         return cls(**{**data, "recipe": Recipe.from_json(data["recipe"])})
 
     def differences(self, other: "Plan") -> list[str]:
-        """What sets another plan apart, as 'option: here, there'."""
+        """What sets another plan apart, as 'option: here, there'.
+
+        Examples
+        --------
+        >>> from GTRStagingLib.training.plan import Plan
+        >>> Plan().differences(Plan(depth=10, seed=3))
+        ['depth: 152, 10', 'seed: 0, 3']
+        """
         pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
         return [
             f"{name}: {getattr(mine, 'name', mine)}, {getattr(its, 'name', its)}"
