@@ -1,74 +1,158 @@
-"""T staging of gastric cancer on portal-venous CT: from a scan to a stage, and to how far to trust it.
+"""T staging of gastric cancer on portal-venous CT. Research use only.
 
-Research use only. The way of a case, each step in a file of that name::
+One case::
 
-    scan = images.read_scan(path)                 # DICOM, NIfTI, NRRD, MetaImage or PNG -> Scan
-    tumour = rois.read_roi(mask, segment=1)       # DICOM SEG, .seg.nrrd or label map -> Roi
-    model = weights.load("untrained")             # a folder: weights and their card -> Model
-    result = staging.stage_case(scan, model=model, tumour=tumour)
-    report.write_outputs(result, out)             # result.json, attention.nrrd, overlay.png, report.html
+    scan = read_scan(path)                                  # DICOM, NIfTI, NRRD, MetaImage or PNG
+    tumour = read_roi(mask, segment=1)                      # DICOM SEG, .seg.nrrd or label map
+    model = load_model("demonstration", device="auto")      # weights and their card, made ready to run
+    result = stage_case(scan, model, StagingOptions(method="layercam"), tumour=tumour)
+    write_outputs(result, out)                              # result.json, attention.nrrd, overlay.png, report.html
 
-Inside `stage_case`: `keyslice` chooses the slice, `preprocess` prepares it and its neighbours by the model's `recipe`,
-`network` classifies them in one pass, `voting` counts, `attention` lays the heat map on the anatomy, `agreement`
-compares it with the ROI. Many cases are a `cohort`: a table, split by patient, that `audit` searches for leaks and
-contradictions, and that `train` makes a model of: `plan` says how, `slicecache` prepares, `augment` varies, `fitting`
-runs the epochs, `scores` measures. From `predictions`, a table alone, `evaluate` tells how good they are, and
-`evaluation_report` writes it down; `radscore` and `nomogram` join the network's features with the patient's covariates,
-fitted by `radscore_fit` and `nomogram_fit`. `geometry` knows where every voxel lies; `errors` says what went wrong and
-what to do.
+Many cases: `run_batch` stages the cases of a table, `read_predictions` and `evaluate` measure how good the stages are,
+`write_evaluation` writes the evidence. A cohort (`read_cohort`) is split by patient (`split_cohort`), searched for
+leaks (`audit`), and trained on (`train`).
 
-Importing this package loads nothing but these lines: names are looked up when they are used.
+The library has a room (sub-package) for each part; a room imports from the rooms below it:
+
+=============  =======================================================================================
+cli            the command line
+evaluation     a table of predictions -> the evidence
+batch          a table of cases -> results, each case accounted for
+results        a result -> its record, overlay and report
+nomogram, radscore, training    what is fitted on cohorts
+phantoms, stats    synthetic CTs of known truth; estimates with intervals
+cohort, staging    many cases as a table; one case from its CT to its result
+imaging, model, tables    where voxels lie; networks and their weights; tables as text
+support        files, processes, pages
+=============  =======================================================================================
+
+Each room's docstring says what goes in, what comes out, and names its modules. `stages` and `errors` belong to all.
+
+Importing this package loads nothing but these lines: a name's module is imported when the name is first used.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what a type checker sees; `_WHERE` below says the same at run time, and a test compares them
+    from GTRStagingLib.batch.batch import Counts
+    from GTRStagingLib.batch.local import BatchSettings
+    from GTRStagingLib.batch.run import run_batch
+    from GTRStagingLib.cohort.audit import Audit, audit
+    from GTRStagingLib.cohort.cohort import Case, Cohort, read_cohort, split_cohort, write_cohort
+    from GTRStagingLib.errors import (
+        Cancelled,
+        GeometryError,
+        InputError,
+        LeakageError,
+        StagingError,
+        WeightsError,
+    )
+    from GTRStagingLib.evaluation.evaluate import Evaluation, evaluate
+    from GTRStagingLib.evaluation.predictions import Predictions, read_predictions
+    from GTRStagingLib.evaluation.report import write_evaluation
+    from GTRStagingLib.imaging.keyslice import KeySlice
+    from GTRStagingLib.imaging.rois import Roi, read_roi
+    from GTRStagingLib.imaging.scans import Scan, read_scan
+    from GTRStagingLib.model.backbone import load_model
+    from GTRStagingLib.model.card import ModelCard
+    from GTRStagingLib.nomogram.nomogram import Nomogram
+    from GTRStagingLib.phantoms.phantom import make_phantom
+    from GTRStagingLib.radscore.radscore import RadScore
+    from GTRStagingLib.results.outputs import write_outputs
+    from GTRStagingLib.stages import TStage
+    from GTRStagingLib.staging.options import StagingOptions
+    from GTRStagingLib.staging.pipeline import stage_case
+    from GTRStagingLib.staging.result import StagingResult
+    from GTRStagingLib.training.plan import Hardware, Plan
+    from GTRStagingLib.training.train import train
 
 __version__ = "0.1.0"
 
 _WHERE = {
-    "TStage": "stages",
-    "StagingError": "errors",
-    "InputError": "errors",
-    "GeometryError": "errors",
-    "WeightsError": "errors",
-    "LeakageError": "errors",
+    "Audit": "cohort.audit",
+    "BatchSettings": "batch.local",
     "Cancelled": "errors",
-    "Scan": "imaging.scans",
-    "read_scan": "imaging.scans",
-    "Roi": "imaging.rois",
-    "read_roi": "imaging.rois",
-    "KeySlice": "imaging.keyslice",
-    "Recipe": "model.recipe",
-    "Prediction": "staging.voting",
-    "SlicePrediction": "staging.voting",
-    "Attention": "staging.attention",
-    "Agreement": "staging.agreement",
-    "Model": "model.weights",
-    "ModelCard": "model.card",
-    "Provenance": "staging.pipeline",
-    "StagingResult": "staging.pipeline",
-    "stage_case": "staging.pipeline",
-    "write_outputs": "results.report",
-    "make_phantom": "phantoms.phantom",
     "Case": "cohort.cohort",
     "Cohort": "cohort.cohort",
-    "read_cohort": "cohort.cohort",
-    "write_cohort": "cohort.cohort",
-    "split_cohort": "cohort.cohort",
-    "folds": "cohort.cohort",
-    "Audit": "cohort.audit",
-    "audit_partitions": "cohort.audit",
-    "Estimate": "stats.estimates",
-    "Predictions": "evaluation.predictions",
-    "read_predictions": "evaluation.predictions",
-    "Nomogram": "nomogram.nomogram",
-    "RadScore": "radscore.radscore",
-    "Plan": "training.plan",
+    "Counts": "batch.batch",
+    "Evaluation": "evaluation.evaluate",
+    "GeometryError": "errors",
     "Hardware": "training.plan",
-    "train_folds": "training.cross_validation",
+    "InputError": "errors",
+    "KeySlice": "imaging.keyslice",
+    "LeakageError": "errors",
+    "ModelCard": "model.card",
+    "Nomogram": "nomogram.nomogram",
+    "Plan": "training.plan",
+    "Predictions": "evaluation.predictions",
+    "RadScore": "radscore.radscore",
+    "Roi": "imaging.rois",
+    "Scan": "imaging.scans",
+    "StagingError": "errors",
+    "StagingOptions": "staging.options",
+    "StagingResult": "staging.result",
+    "TStage": "stages",
+    "WeightsError": "errors",
+    "audit": "cohort.audit",
+    "evaluate": "evaluation.evaluate",
+    "load_model": "model.backbone",
+    "make_phantom": "phantoms.phantom",
+    "read_cohort": "cohort.cohort",
+    "read_predictions": "evaluation.predictions",
+    "read_roi": "imaging.rois",
+    "read_scan": "imaging.scans",
+    "run_batch": "batch.run",
+    "split_cohort": "cohort.cohort",
+    "stage_case": "staging.pipeline",
+    "train": "training.train",
+    "write_cohort": "cohort.cohort",
+    "write_evaluation": "evaluation.report",
+    "write_outputs": "results.outputs",
 }
 
-__all__ = sorted([*_WHERE, "__version__"])
+__all__ = [
+    "Audit",
+    "BatchSettings",
+    "Cancelled",
+    "Case",
+    "Cohort",
+    "Counts",
+    "Evaluation",
+    "GeometryError",
+    "Hardware",
+    "InputError",
+    "KeySlice",
+    "LeakageError",
+    "ModelCard",
+    "Nomogram",
+    "Plan",
+    "Predictions",
+    "RadScore",
+    "Roi",
+    "Scan",
+    "StagingError",
+    "StagingOptions",
+    "StagingResult",
+    "TStage",
+    "WeightsError",
+    "__version__",
+    "audit",
+    "evaluate",
+    "load_model",
+    "make_phantom",
+    "read_cohort",
+    "read_predictions",
+    "read_roi",
+    "read_scan",
+    "run_batch",
+    "split_cohort",
+    "stage_case",
+    "train",
+    "write_cohort",
+    "write_evaluation",
+    "write_outputs",
+]
 
 
 def __getattr__(name: str) -> Any:

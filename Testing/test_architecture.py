@@ -1,8 +1,10 @@
 """The house rules, held against the code: layers, silence, lazy imports."""
 
 import ast
+import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,52 @@ def test_torch_is_loaded_by_the_rooms_that_run_a_network_alone():
     assert found.stdout.strip() == "False"
 
 
-def test_all_names_what_exists():
-    assert GTRStagingLib.__all__
-    for name in GTRStagingLib.__all__:
-        assert getattr(GTRStagingLib, name) is not None
+# -- the public face -----------------------------------------------------------------------------------------------
+
+
+def named_for_type_checkers():
+    """Name -> module, of the imports under TYPE_CHECKING in the package's __init__."""
+    for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("GTRStagingLib."):
+            yield from ((alias.name, node.module.removeprefix("GTRStagingLib.")) for alias in node.names)
+
+
+def test_the_public_names_are_sorted_and_the_same_for_python_and_type_checkers():
+    assert sorted([*GTRStagingLib._WHERE, "__version__"]) == GTRStagingLib.__all__
+    assert dict(named_for_type_checkers()) == GTRStagingLib._WHERE
+
+
+@pytest.mark.parametrize("name", GTRStagingLib.__all__)
+def test_a_public_name_is_what_its_module_has(name):
+    found = getattr(GTRStagingLib, name)
+    if name != "__version__":
+        assert found is getattr(import_module(f"GTRStagingLib.{GTRStagingLib._WHERE[name]}"), name)
+
+
+def test_a_name_that_is_none_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'weights_of_old'"):
+        GTRStagingLib.weights_of_old  # noqa: B018
+
+
+USES = """
+from pathlib import Path
+from GTRStagingLib import StagingOptions, load_model, read_scan, stage_case
+result = stage_case(read_scan(Path("ct")), load_model("demonstration"), StagingOptions(threshold=0.4))
+reveal_type(result.prediction.stage)
+stage_case(read_scan(Path("ct")), "demonstration", StagingOptions(threshhold=0.4))
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_the_real_types(tmp_path):
+    """The last line is wrong twice: a name is no model made ready, and the option is misspelt."""
+    pytest.importorskip("mypy", reason="of the extra dev")
+    (tmp_path / "uses.py").write_text(USES)
+    environment = {**os.environ, "MYPYPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-m", "mypy", "--config-file", str(PACKAGE.parent / "pyproject.toml"), "uses.py"]
+    found = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    said = [line.partition(": ")[2] for line in found.stdout.splitlines() if line.startswith("uses.py")]
+    assert 'note: Revealed type is "GTRStagingLib.stages.TStage"' in said
+    assert any("Unexpected keyword argument" in line and "threshhold" in line for line in said)
+    assert any('has incompatible type "str"; expected "Backbone"' in line for line in said)
+    assert len(said) == 3 + any("Did you mean" in line and line.startswith("note") for line in said)

@@ -42,7 +42,7 @@ from GTRStagingLib.model.backbone import Backbone, OnnxBackbone, Pass, TorchBack
 from GTRStagingLib.model.onnx_graph import OUTPUTS, exported
 from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.phantoms.phantom import make_phantom
-from GTRStagingLib.results.report import write_outputs
+from GTRStagingLib.results.outputs import write_outputs
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import attend
 from GTRStagingLib.staging.pipeline import STEPS, stage_case

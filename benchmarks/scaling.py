@@ -192,7 +192,7 @@ def staged(model, series: Path, out: Path):
     from GTRStagingLib.imaging.keyslice import by_index
     from GTRStagingLib.imaging.scans import read_scan
     from GTRStagingLib.model.backbone import ready
-    from GTRStagingLib.results.report import write_outputs
+    from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     start = time.perf_counter()

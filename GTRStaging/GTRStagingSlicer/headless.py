@@ -125,7 +125,7 @@ def _stager(backbone, options: argparse.Namespace) -> Callable[[BatchCase, Path]
     """What is done with a case: a scene of its own, staged as the panel would, and written beside its result."""
     from dataclasses import replace
 
-    from GTRStagingLib.results.report import write_outputs
+    from GTRStagingLib.results.outputs import write_outputs
 
     def stage_one(case: BatchCase, folder: Path) -> object:
         scene, application, close = _empty_scene()

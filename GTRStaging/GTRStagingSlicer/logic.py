@@ -92,7 +92,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         GTRStagingLib.errors.StagingError
             If it does not: CT, segment or model are no longer what the scene's result was made of.
         """
-        from GTRStagingLib.results.report import write_outputs
+        from GTRStagingLib.results.outputs import write_outputs
 
         if self._result is None:
             result, _there = staging.compute(state, self.backbone(state))

@@ -241,7 +241,7 @@ def _content(case: BatchCase) -> str | None:
 
 def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
     """Stage a case from its files with the library alone."""
-    from GTRStagingLib.results.report import write_outputs
+    from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":

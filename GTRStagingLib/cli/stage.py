@@ -91,7 +91,7 @@ def _stage(options: argparse.Namespace) -> None:
         result = replace(result, timings_s={**timings, **result.timings_s})
         step("writing")
         if options.out is not None:
-            from GTRStagingLib.results.report import write_outputs
+            from GTRStagingLib.results.outputs import write_outputs
 
             write_outputs(result, options.out, include_phi=options.include_phi)
         if options.mrb is not None:

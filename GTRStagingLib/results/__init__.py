@@ -4,5 +4,6 @@ In: a `StagingResult`. Out: result.json, attention.nrrd, overlay.png, report.htm
 
 - `record`: `to_json`, `schema`
 - `overlay`: `render`, `png`
-- `report`: `html`, `write_outputs`
+- `report`: `html`
+- `outputs`: `write_outputs`
 """

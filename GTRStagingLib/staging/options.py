@@ -44,12 +44,13 @@ class StagingOptions:
 
     Examples
     --------
+    >>> from GTRStagingLib import StagingOptions, TStage
     >>> StagingOptions(target=TStage.T4).to_json()["target"]
     'T4'
-    >>> StagingOptions(threshold=50)
+    >>> StagingOptions(threshold=50)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    GTRStagingLib.errors.InputError: Threshold 50; expected a share of the map's maximum, above 0 and at most 1. ...
+    GTRStagingLib.errors.InputError: Threshold 50; expected a share of the map's maximum, above 0 and at most 1...
     """
 
     method: Method = "gradcam"

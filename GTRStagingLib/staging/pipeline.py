@@ -68,7 +68,7 @@ def stage_case(
     backbone
         A model made ready to run (`load_model`).
     tumour
-        An ROI to compare the attention with, on the CT's voxels (or anywhere, with `options.resample_roi`).
+        An ROI to compare the attention with, on the CT's voxels (or anywhere, with `StagingOptions.resample_roi`).
     key_slice
         The slice that shows the tumour best; the one with the ROI's largest area if not given.
     case_id
@@ -83,11 +83,11 @@ def stage_case(
 
     Examples
     --------
-    >>> from GTRStagingLib import Roi, load_model, make_phantom, stage_case
+    >>> from GTRStagingLib import Roi, TStage, load_model, make_phantom, stage_case
     >>> from GTRStagingLib.imaging.scans import scan_of
     >>> phantom = make_phantom(TStage.T3, seed=3, size=128)
     >>> model = load_model("demonstration", device="cpu")
-    >>> result = stage_case(scan_of(phantom.ct), model, tumour=Roi(phantom.tumour, "tumour"))
+    >>> result = stage_case(scan_of(phantom.ct, "phantom"), model, tumour=Roi(phantom.tumour, "tumour"))
     >>> result.key_slice.chosen_by, len(result.prediction.slices)
     ('tumour area', 3)
     """

@@ -18,7 +18,7 @@ from PIL import Image
 
 from GTRStagingLib.batch import batch
 from GTRStagingLib.model import weights
-from GTRStagingLib.results import report
+from GTRStagingLib.results import outputs
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging import options
 
@@ -94,7 +94,7 @@ def test_the_same_words_are_used_on_both_sides():
 
     assert {m.value: m.label() for m in Method} == overlay.METHOD_NAMES
     assert State().shownFrom == overlay.SHOWN_FROM
-    assert batch.SCENE not in report.OUTPUTS
+    assert batch.SCENE not in outputs.OUTPUTS
 
 
 # -- the panel's file ----------------------------------------------------------------------------------------------

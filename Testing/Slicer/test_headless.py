@@ -21,7 +21,7 @@ from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois
 from GTRStagingLib.phantoms.export import write_dicom
-from GTRStagingLib.results import report
+from GTRStagingLib.results import outputs
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 SCRIPT = Path(headless.__file__)
@@ -53,7 +53,7 @@ def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path):
     assert done.returncode == 0, done.stderr
     assert RESEARCH_USE_ONLY in done.stdout
     out = tmp_path / "out"
-    assert sorted(p.name for p in out.iterdir()) == sorted([*report.OUTPUTS, batch.SCENE])
+    assert sorted(p.name for p in out.iterdir()) == sorted([*outputs.OUTPUTS, batch.SCENE])
     record = json.loads((out / "result.json").read_text())
     bare, node = opened(out / batch.SCENE)
     try:

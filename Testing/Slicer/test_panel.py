@@ -20,7 +20,7 @@ from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 from GTRStagingLib.batch import batch
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
-from GTRStagingLib.results import report
+from GTRStagingLib.results import outputs
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.options import StagingOptions
 
@@ -76,7 +76,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     # The report.
     ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     ui.exportButton.click()
-    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == sorted(report.OUTPUTS)
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == sorted(outputs.OUTPUTS)
     assert json.loads((tmp_path / "report" / "result.json").read_text())["prediction"] == record["prediction"]
     assert "report.html" in ui.reportLabel.text
     ui.showFolderButton.click()

@@ -85,7 +85,7 @@ def test_a_disk_that_takes_no_more_is_a_clear_error_and_leaves_nothing(tmp_path)
     code = f"""
 import resource
 from pathlib import Path
-from GTRStagingLib import weights
+from GTRStagingLib.model import weights
 from GTRStagingLib.errors import WeightsError
 model = weights.untrained(18)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))

@@ -25,8 +25,9 @@ from GTRStagingLib.model.recipe import GTR, PAPER, RELEASED
 from GTRStagingLib.nomogram import page as nomogram_page
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, load
 from GTRStagingLib.results import overlay
+from GTRStagingLib.results.outputs import OUTPUTS, write_outputs
 from GTRStagingLib.results.record import schema
-from GTRStagingLib.results.report import OUTPUTS, html, recipe_in_words, write_outputs
+from GTRStagingLib.results.report import html, recipe_in_words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 A_PICTURE = b"\x89PNG, as far as the page is concerned"
@@ -189,7 +190,7 @@ def test_recipes_in_words():
 def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch, tmp_path, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.delitem(sys.modules, "GTRStagingLib.results.overlay", raising=False)
-    monkeypatch.delattr(GTRStagingLib, "overlay", raising=False)
+    monkeypatch.delattr(GTRStagingLib.results, "overlay", raising=False)
     with pytest.raises(InputError, match=rf"{missing}.*pip install 'gtrstaging\[report\]'"):
         write_outputs(results.with_roi(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -307,7 +308,7 @@ FULL = """
 import pickle, resource, sys
 from pathlib import Path
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.results.report import OUTPUTS, write_outputs
+from GTRStagingLib.results.outputs import OUTPUTS, write_outputs
 
 result = pickle.load(open(sys.argv[1], "rb"))
 old, empty, whole = (Path(folder) for folder in sys.argv[2:])
@@ -423,7 +424,7 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / "result.pickle").write_bytes(pickle.dumps(results.without_roi()))
     program = (
         "import os, pickle, sys\nfrom pathlib import Path\n"
-        "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.results.report import write_outputs\n"
+        "from GTRStagingLib.errors import InputError\nfrom GTRStagingLib.results.outputs import write_outputs\n"
         "os.chdir(sys.argv[1])\nresult = pickle.loads(Path('result.pickle').read_bytes())\n"
         "try: write_outputs(result, Path(os.fsdecode(b'\\xd6\\xd7')))\n"
         "except InputError as error: print(error)"
