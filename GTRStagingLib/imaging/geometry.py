@@ -9,6 +9,7 @@ grid sizes (x, y, z) as SimpleITK has them.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations
 from typing import TypeAlias
 
@@ -140,15 +141,21 @@ class AxialOrder:
 
 def axial_order(image: Place) -> AxialOrder:
     """Order and signs that bring an image's axes as close to L, P, S as they come without resampling."""
-    return _order_towards(image, np.eye(3))
+    return _axial_order(tuple(image.GetDirection()))
 
 
-def _order_towards(image: Place, frame: np.ndarray) -> AxialOrder:
-    """Order and signs that bring an image's axes closest to the frame's columns.
+@lru_cache(maxsize=64)
+def _axial_order(direction: tuple[float, ...]) -> AxialOrder:
+    """`axial_order` by direction: it depends on nothing else, and a case asks a dozen times."""
+    return _order_towards(direction, np.eye(3))
+
+
+def _order_towards(direction: Sequence[float], frame: np.ndarray) -> AxialOrder:
+    """Order and signs that bring axes of that direction (row by row) closest to the frame's columns.
 
     At 45° two orders are equally close: rounding lets the first of them win, whatever the last digits say.
     """
-    cosines = frame.T @ direction_matrix(image)
+    cosines = frame.T @ np.reshape(direction, (3, 3))
     axes = max(permutations(range(3)), key=lambda p: round(sum(abs(cosines[j, p[j]]) for j in range(3)), 6))
     flipped = tuple(bool(cosines[j, axes[j]] < 0) for j in range(3))
     return AxialOrder(axes, flipped)  # type: ignore[arg-type]
@@ -328,7 +335,7 @@ def lattice_drift(image: Place, reference: Place, *, nearest: bool = True) -> fl
 
 def on_lattice(mask: Place, reference: Place) -> bool:
     """Whether a mask's voxels are the reference's: cropped, flipped or permuted, but not between them."""
-    towards = _order_towards(mask, direction_matrix(reference))
+    towards = _order_towards(mask.GetDirection(), direction_matrix(reference))
     return lattice_drift(_place_reordered(mask, towards), reference) <= LATTICE_TOLERANCE
 
 
@@ -431,7 +438,7 @@ def onto_block(mask: sitk.Image, reference: Place, *, resample: bool = False) ->
         If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
     """
     # Towards the reference's own axes, in whatever order it has them: only the mask is ever reordered.
-    order = _order_towards(mask, direction_matrix(reference))
+    order = _order_towards(mask.GetDirection(), direction_matrix(reference))
     whole = _place_reordered(mask, order)
     part = _reordered(mask[_box(mask)], order)
     places = np.argwhere(sitk.GetArrayViewFromImage(part))[:, ::-1]

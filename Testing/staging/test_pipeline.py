@@ -19,7 +19,9 @@ from GTRStagingLib.model.backbone import TorchBackbone, ready
 from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.phantoms import export
+from GTRStagingLib.results import overlay
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import preprocess
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import STEPS, stage_case
 from GTRStagingLib.staging.preprocess import prepare
@@ -134,6 +136,23 @@ def test_every_step_is_announced_and_timed(a_ct, a_model):
     assert tuple(heard) == STEPS
     assert tuple(result.timings_s) == STEPS
     assert all(seconds >= 0 for seconds in result.timings_s.values())
+
+
+def test_what_a_case_asks_for_often_is_computed_once(a_ct, a_model, monkeypatch):
+    """The axial order of its grid, of which every step wants to know; the body, which agreement and picture want."""
+    orders, bodies = [], []
+    order, body = geometry._order_towards, preprocess.body_mask
+    geometry._axial_order.cache_clear()
+    monkeypatch.setattr(geometry, "_order_towards", lambda *given: orders.append(given) or order(*given))
+    monkeypatch.setattr(preprocess, "body_mask", lambda *given: bodies.append(given) or body(*given))
+    result = stage_case(scan_of(a_ct), ready(a_model), key_slice=keyslice.by_index(a_ct, 4))
+    assert len(orders) == 1
+    with_roi = stage_case(scan_of(a_ct), ready(a_model), tumour=roi_of(a_ct, slice(2, 6)))
+    assert len(bodies) == 3
+    for one in (result, with_roi):
+        overlay.view_of(one)
+        overlay.view_of(one)
+    assert len(bodies) == 6
 
 
 @pytest.mark.parametrize("at", STEPS)
