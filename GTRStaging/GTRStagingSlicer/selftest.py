@@ -4,6 +4,7 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from GTRStagingSlicer import dependencies, samples, staging
+from GTRStagingSlicer.logic import GTRStagingLogic
 
 
 class GTRStagingTest(ScriptedLoadableModuleTest):
@@ -37,8 +38,6 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         """One phantom."""
         if lacking := dependencies.missing():
             self.skipTest(f"not installed: {dependencies.in_words(lacking)}; press Install in the panel first")
-        from GTRStaging import GTRStagingLogic
-
         self.delayDisplay(f"Staging the phantom {stage}")
         ct, tumour = samples.load(slicer.mrmlScene, stage)
         logic = GTRStagingLogic()

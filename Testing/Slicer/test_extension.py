@@ -8,6 +8,7 @@ import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from dataclasses import fields
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,26 @@ def test_nothing_heavy_is_imported_at_file_scope(path):
         for name in names:
             root = name.split(".")[0]
             assert root in allowed or root in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+def test_the_files_import_one_another_one_way():
+    """Imports inside functions count as well: none is there to hide a circle."""
+    files = {".".join(path.relative_to(MODULE).with_suffix("").parts): path for path in SCRIPTS}
+    imported = {name: named_by_imports(path) & files.keys() for name, path in files.items()}
+    assert imported["GTRStaging"] >= {"GTRStagingSlicer.logic", "GTRStagingSlicer.selftest"}
+    TopologicalSorter(imported).prepare()  # its CycleError names the files of a circle
+
+
+def named_by_imports(path):
+    """Every dotted name that a file may import, wherever in it: `from a import b` may mean the file a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def test_the_module_and_what_it_imports_load_no_torch(tmp_path):
