@@ -7,8 +7,10 @@ tied to widgets. Research use only.
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ctk  # noqa: F401 (the panel's .ui names its widgets)
 import qt
@@ -26,9 +28,10 @@ except ModuleNotFoundError:  # run from the source tree: Slicer knows this folde
 
 from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, staging
 from GTRStagingSlicer.batch_process import BatchProcess
-from GTRStagingSlicer.logic import GTRStagingLogic
+from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
+from GTRStagingSlicer.state import State
 
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
@@ -37,7 +40,7 @@ from GTRStagingLib.imaging import geometry, keyslice
 class GTRStaging(ScriptedLoadableModule):
     """What Slicer's module list says of this module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("GTR Staging")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Oncology")]
@@ -57,20 +60,17 @@ class GTRStaging(ScriptedLoadableModule):
 class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel, top to bottom in the order of the work."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.batch = None
-        self._parameterNode = None
-        self._guiTag = None
-        self._refreshing = False
-        self._seen = {}
-        self._running = False
-        self._stop = False
+        self._parameterNode: GTRStagingParameterNode | None = None
+        self._guiTag = 0
+        self._seen: dict[str, object] = {}
+        self._refreshing = self._running = self._stop = False
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def setup(self):
+    def setup(self) -> None:
         """Load the panel and connect it; nothing heavy is imported."""
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/GTRStaging.ui"))
@@ -112,69 +112,73 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.connect("clicked(bool)", lambda checked=False, act=act: act())
         self.initializeParameterNode()
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Called when the module's widget is destroyed: a batch is stopped, and nothing observes the scene."""
         self._stop = True
-        if self.batch is not None:  # the panel was set up
+        if hasattr(self, "batch"):  # the panel was set up
             self.batch.stop()
             self.setParameterNode(None)
         self.removeObservers()
 
-    def enter(self):
+    def enter(self) -> None:
         """Called each time the module is opened."""
         self._listModels()
         self.initializeParameterNode()
         self._showDependencies()
 
-    def exit(self):
+    def exit(self) -> None:
         """Called each time another module is opened: the panel no longer follows the scene."""
         self.setParameterNode(None)
 
-    def onSceneStartClose(self, caller, event):
+    def onSceneStartClose(self, caller: object, event: str) -> None:
         """The scene is about to go: a run that is under way stops before it would show anything."""
         self._stop = True
         self.logic.forget()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
+    def onSceneEndClose(self, caller: object, event: str) -> None:
         """Start anew, if the panel is open; also with the parameters of a scene that was loaded."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
-    def initializeParameterNode(self):
+    def initializeParameterNode(self) -> None:
         """Observe the scene's parameters; the first CT is chosen if none is."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if self._parameterNode.inputVolume is None:
-            attention = self._parameterNode.attentionVolume
+        state = self.logic.getParameterNode()
+        self.setParameterNode(state)
+        if state.inputVolume is None:
             for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and volume is not attention:
-                    self._parameterNode.inputVolume = volume
+                if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and volume is not state.attentionVolume:
+                    state.inputVolume = volume
                     break
 
-    def setParameterNode(self, parameterNode):
+    def setParameterNode(self, parameterNode: GTRStagingParameterNode | None) -> None:
         """Follow another parameter node, or none."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._refresh)
         self._parameterNode = parameterNode
         self._seen = {}
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._refresh)
         self._refresh()
+
+    @property
+    def _state(self) -> GTRStagingParameterNode:
+        """The parameters that the buttons act on: they can be pressed only while the panel follows some."""
+        if self._parameterNode is None:
+            raise RuntimeError("The panel follows no parameter node; expected that of an open scene.")
+        return self._parameterNode
 
     # -- from the state to the widgets -----------------------------------------------------------------------------
 
-    def _onModified(self, caller=None, event=None):
-        self._refresh()
-
-    def _changed(self, what, value):
+    def _changed(self, what: str, value: object) -> bool:
         """Whether something is not what it was when it was last looked at."""
         changed = self._seen.get(what) != value
         self._seen[what] = value
         return changed
 
-    def _refresh(self):
+    def _refresh(self, *event: object) -> None:
         """Bring every widget in line with the state; only what has changed is drawn anew."""
         if self._refreshing or slicer.mrmlScene.IsImporting():
             return  # of a scene that is being loaded, half the nodes are there
@@ -192,7 +196,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         finally:
             self._refreshing = False
 
-    def _refreshInputs(self, state):
+    def _refreshInputs(self, state: State) -> None:
         ui = self.ui
         if ui.tumourSelector.currentNode() is not state.tumourSegmentation:
             ui.tumourSelector.setCurrentNode(state.tumourSegmentation)
@@ -212,7 +216,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if state.threshold != step:
             state.threshold = step  # a typed one: the sweep has steps of 0.05
 
-    def _refreshKeySlice(self, state):
+    def _refreshKeySlice(self, state: State) -> None:
         ui, volume = self.ui, state.inputVolume
         grid, reason = None, _("Choose the CT volume first.")
         try:
@@ -252,11 +256,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
             self.logic.showSlice(grid, key.index)
 
-    def _segmentOf(self, state):
+    def _segmentOf(self, state: State) -> tuple[str, str] | None:
         segmentation = state.tumourSegmentation
         return None if segmentation is None else (segmentation.GetID(), state.tumourSegment)
 
-    def _refreshLayers(self, state):
+    def _refreshLayers(self, state: State) -> None:
         """Draw the attention as it is asked for, once it is there."""
         if state.attentionVolume is None or state.resultVolume is None or self._running:
             return
@@ -271,7 +275,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif restyled:
             staging.restyle(state, slicer.mrmlScene, slicer.app.applicationLogic())
 
-    def _refreshResult(self, state, stale):
+    def _refreshResult(self, state: State | None, stale: bool) -> None:
         text = None if state is None else state.resultText
         shown = None if text is None else (text.GetID(), text.GetMTime())
         if not self._changed("result", (shown, stale, None if state is None else state.threshold)) and shown:
@@ -280,7 +284,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         result_view.show_stage(self.ui, record, stale)
         result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
 
-    def _refreshButtons(self, state, stale):
+    def _refreshButtons(self, state: State | None, stale: bool) -> None:
         ui = self.ui
         idle = not self._running
         reason = _("The scene is closed.") if state is None else staging.reason_not_ready(state)
@@ -290,15 +294,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if idle:
             ui.applyHint.text = reason or ""
             ui.applyHint.visible = reason is not None
-        has_volume = state is not None and state.inputVolume is not None
-        has_segment = has_volume and staging.has_segment(state)
-        ui.currentSliceButton.enabled = idle and has_volume
-        ui.largestSectionButton.enabled = idle and has_segment
-        staged = state is not None and state.resultText is not None
-        drawn = staged and state.attentionVolume is not None and state.resultVolume is not None
+        there = State() if state is None else state  # a closed scene has nothing
+        ui.currentSliceButton.enabled = idle and there.inputVolume is not None
+        ui.largestSectionButton.enabled = idle and there.inputVolume is not None and staging.has_segment(there)
+        staged = there.resultText is not None
+        drawn = staged and there.attentionVolume is not None and there.resultVolume is not None
         ui.overlayButton.enabled = idle and drawn
-        ui.plotButton.enabled = staged and state.sweepPlot is not None
-        ui.tableButton.enabled = staged and state.agreementTable is not None
+        ui.plotButton.enabled = staged and there.sweepPlot is not None
+        ui.tableButton.enabled = staged and there.agreementTable is not None
         folder = ui.reportFolderSelector.currentPath
         why = (
             _("Stage a case first.")
@@ -317,14 +320,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
             section.enabled = idle
 
-    def _listModels(self):
+    def _listModels(self) -> None:
         """Offer the models and nomograms at hand; those imported since are added."""
         self.nomogram.offer()
         for name in models.names():
             if self.ui.modelSelector.findText(name) < 0:
                 self.ui.modelSelector.addItem(name)
 
-    def _showDependencies(self):
+    def _showDependencies(self) -> None:
         lacking = dependencies.missing()
         self.ui.dependenciesLabel.text = (
             _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all there")
@@ -333,7 +336,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
-    def onTumourChanged(self, *arguments):
+    def onTumourChanged(self, *arguments: object) -> None:
         """Segmentation and segment together: the connectors of parameter nodes know no segments."""
         state = self._parameterNode
         if state is None or self._refreshing:
@@ -349,47 +352,47 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with slicer.util.NodeModify(state):
             state.tumourSegmentation, state.tumourSegment = segmentation, segment
 
-    def onModelChanged(self, index):
+    def onModelChanged(self, index: int) -> None:
         """Another model."""
         if self._parameterNode is not None and not self._refreshing and index >= 0:
             self._parameterNode.model = self.ui.modelSelector.currentText
 
-    def onKeySliceMoved(self, value):
+    def onKeySliceMoved(self, value: float) -> None:
         """The slider: the key slice is then chosen by hand."""
         if self._parameterNode is not None and not self._refreshing:
             self._chooseKeySlice(round(value), "hand")
 
-    def onPathsChanged(self, *arguments):
+    def onPathsChanged(self, *arguments: object) -> None:
         """Where the report goes; table and folder of the batch."""
         # Paths often name patients and people: they are the computer's, and never saved with a scene.
         self._refresh()
 
-    def _chooseKeySlice(self, index, chosen_by):
-        with slicer.util.NodeModify(self._parameterNode):
-            self._parameterNode.keySlice = index
-            self._parameterNode.keySliceChosenBy = chosen_by
+    def _chooseKeySlice(self, index: int, chosen_by: str) -> None:
+        with slicer.util.NodeModify(self._state):
+            self._state.keySlice = index
+            self._state.keySliceChosenBy = chosen_by
 
     # -- buttons ---------------------------------------------------------------------------------------------------
 
-    def onModelCard(self):
+    def onModelCard(self) -> None:
         """Show the model's card, the whole of it under the details."""
         with self._told():
-            text, whole = models.card_in_words(self._parameterNode.model)
+            text, whole = models.card_in_words(self._state.model)
             slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
 
-    def onInstall(self):
+    def onInstall(self) -> None:
         """Install what is missing, after asking."""
         with self._told():
             self._ensureDependencies(None)
 
-    def onInstallFromFolder(self):
+    def onInstallFromFolder(self) -> None:
         """Install what is missing from a folder of wheels, after asking."""
         folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of wheels"))
         if folder:
             with self._told():
                 self._ensureDependencies(Path(folder))
 
-    def _ensureDependencies(self, wheels=None):
+    def _ensureDependencies(self, wheels: Path | None = None) -> bool:
         """Whether all packages are there, if need be after asking and installing."""
         lacking = dependencies.missing()
         if lacking:
@@ -400,20 +403,20 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showDependencies()
         return True
 
-    def onUseCurrentSlice(self):
+    def onUseCurrentSlice(self) -> None:
         """The slice that the Red view shows."""
         with self._told():
-            grid = self.logic.grid(self._parameterNode.inputVolume)
+            grid = self.logic.grid(self._state.inputVolume)
             plane = nodes.matrix_of(lambda m: m.DeepCopy(self.logic.redSlice().GetSliceToRAS()))
             self._chooseKeySlice(nodes.slice_at(grid, plane).index, "hand")
 
-    def onLargestSection(self):
+    def onLargestSection(self) -> None:
         """The slice with the segment's largest section."""
         with self._told(), self._waiting():
-            key = staging.largest_section(self._parameterNode, nodes.placed(self._parameterNode.inputVolume))
+            key = staging.largest_section(self._state, nodes.placed(self._state.inputVolume))
             self._chooseKeySlice(key.index, staging.TUMOUR_AREA)
 
-    def onApply(self):
+    def onApply(self) -> None:
         """Stage the case: the panel follows step by step, and Cancel is heard between two steps."""
         if self._running:
             return
@@ -425,71 +428,71 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.progressBar.visible = self.ui.applyHint.visible = True
             self._refresh()
             try:
-                self.logic.stage(self._parameterNode, self._onStep)
+                self.logic.stage(self._state, self._onStep)
             finally:
                 self._running = False
                 self.ui.progressBar.visible = False
                 self._seen.pop("threshold", None)
                 self._refresh()
 
-    def _onStep(self, step):
+    def _onStep(self, step: str) -> None:
         self.ui.progressBar.value += 1
         self.ui.applyHint.text = result_view.step_in_words(step)
         slicer.app.processEvents()
         if self._stop:
             raise Cancelled("The staging was cancelled")
 
-    def onCancel(self):
+    def onCancel(self) -> None:
         """Stop after the step that is running."""
         self._stop = True
         self.ui.applyHint.text = _("Stopping after this step …")
 
-    def onShowOverlay(self):
+    def onShowOverlay(self) -> None:
         """The heat over the CT again, at the key slice."""
-        state = self._parameterNode
         with self._told():
-            ct, key = state.resultVolume, staging.record_of(state)["key_slice"]["index"]
-            layers.lay_over(slicer.mrmlScene, ct, state.attentionVolume, state.opacity, everywhere=True)
-            self.logic.showSlice(self.logic.grid(ct), key)
+            state, record = self._state, staging.record_of(self._state)
+            layers.lay_over(slicer.mrmlScene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
+            if record is not None:
+                self.logic.showSlice(self.logic.grid(state.resultVolume), record["key_slice"]["index"])
 
-    def onShowPlot(self):
+    def onShowPlot(self) -> None:
         """The threshold sweep in the layout."""
         with self._told():
-            self.logic.showPlot(self._parameterNode.sweepPlot)
+            self.logic.showPlot(self._state.sweepPlot)
 
-    def onShowTable(self):
+    def onShowTable(self) -> None:
         """The agreement's table node in the layout."""
         with self._told():
-            self.logic.showTable(self._parameterNode.agreementTable)
+            self.logic.showTable(self._state.agreementTable)
 
-    def onExport(self):
+    def onExport(self) -> None:
         """Write the report through the library."""
         with self._told(), self._waiting():
             if not self._ensureDependencies():
                 return
             folder = Path(self.ui.reportFolderSelector.currentPath).expanduser()
-            written = self.logic.export(self._parameterNode, folder)
+            written = self.logic.export(self._state, folder)
             self.ui.reportLabel.text = _("Written: {names} in {folder}").format(names=", ".join(written), folder=folder)
             self._refresh()
 
-    def onShowFolder(self):
+    def onShowFolder(self) -> None:
         """Open the report's folder in the system's file manager."""
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.ui.reportFolderSelector.currentPath))
 
-    def onRunBatch(self):
+    def onRunBatch(self) -> None:
         """Run the case table in a process of its own."""
         with self._told():
             if self._ensureDependencies():
-                self.batch.start(self._parameterNode)
+                self.batch.start(self._state)
 
-    def onStopBatch(self):
+    def onStopBatch(self) -> None:
         """Stop the batch; what is done is kept."""
         self.batch.stop()
 
     # -- words -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _told(self):
+    def _told(self) -> Iterator[None]:
         """Whatever goes wrong is said once, in the library's words, and its details go to the log."""
         try:
             yield
@@ -501,16 +504,15 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except Exception:
             logging.info("GTR Staging: %s", traceback.format_exc())
             self._error(
-                _("Something went wrong that GTR Staging does not know. Please report it, with the details "
-                  "below."),
+                _("Something went wrong that GTR Staging does not know. Please report it, with the details below."),
                 traceback.format_exc(),
-            )  # fmt: skip
+            )
 
-    def _error(self, text, details=""):
+    def _error(self, text: str, details: str = "") -> None:
         slicer.util.errorDisplay(text, windowTitle=_("GTR Staging"), detailedText=details)
 
     @contextmanager
-    def _waiting(self):
+    def _waiting(self) -> Iterator[None]:
         slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         try:
             yield

@@ -6,6 +6,7 @@
 - `layers`, `tables`: what a result looks like in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models on offer;
 - `dependencies`: the packages in Slicer's own Python;
+- `words`, `mrml`: texts that Slicer translates; short names of its classes, for annotations;
 - `bare`, `mrb`, `headless`: scenes outside the application, scenes as files, runs without a window;
 - `logic`, `result_view`, `batch_process`, `selftest`: the parts of the module, which need the application.
 """

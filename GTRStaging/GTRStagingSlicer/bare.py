@@ -10,6 +10,8 @@ from pathlib import Path
 
 import slicer
 
+from GTRStagingSlicer.mrml import Application, Scene
+
 LOGICS = {
     "Colors": "vtkSlicerColorLogic",
     "Units": "vtkSlicerUnitsLogic",
@@ -27,10 +29,10 @@ LOGICS = {
 class BareScene:
     """A scene and the logics that serve it, which live as long as this does."""
 
-    scene: "slicer.vtkMRMLScene"
-    application: "slicer.vtkSlicerApplicationLogic"
+    scene: Scene
+    application: Application
     logics: tuple[object, ...]
-    unpacked: tempfile.TemporaryDirectory
+    unpacked: tempfile.TemporaryDirectory[str]
     """Where `.mrb` files are unpacked while they are read."""
 
     def close(self) -> None:

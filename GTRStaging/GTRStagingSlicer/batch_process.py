@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 import qt
 import slicer
@@ -19,6 +22,8 @@ import GTRStagingLib
 from GTRStagingLib.batch import batch
 from GTRStagingLib.errors import InputError
 from GTRStagingSlicer import tables
+from GTRStagingSlicer.mrml import Scene, TableNode
+from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 EVERY_MS = 500
@@ -32,14 +37,39 @@ sys.exit(main())
 """The command line, wherever the library lies: PythonSlicer sets its own PYTHONPATH."""
 
 
+@dataclass
+class _Run:
+    """A batch under way: its process, what that has said so far, and how it stands.
+
+    Attributes
+    ----------
+    read
+        Bytes of the output that were heard.
+    lines
+        What was no progress: a warning, or why it failed.
+    begun, failed
+        Whether a case was settled; how many failed.
+    stopped
+        By the user.
+    """
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    folder: Path
+    read: int = 0
+    lines: list[str] = field(default_factory=list)
+    begun: bool = False
+    failed: int = 0
+    stopped: bool = False
+
+
 class BatchProcess:
     """One batch at a time; its progress is read from a file, since a thread would starve in Slicer's event loop."""
 
-    def __init__(self, ui, tell):
+    def __init__(self, ui: Any, tell: Callable[[str], None]) -> None:
         self._ui, self._tell = ui, tell
-        self._process = self._output = self._folder = None
-        self._stopped = self._begun = False
-        self.table = None
+        self._run: _Run | None = None
+        self.table: TableNode | None = None
         """The table node of the last batch's results; not saved with a scene, since it names all its cases."""
         self._timer = qt.QTimer()
         self._timer.setInterval(EVERY_MS)
@@ -48,7 +78,7 @@ class BatchProcess:
     @property
     def running(self) -> bool:
         """Whether a batch is under way."""
-        return self._process is not None
+        return self._run is not None
 
     def refresh(self, open_scene: bool) -> None:
         """Enable what can be pressed."""
@@ -66,7 +96,7 @@ class BatchProcess:
         self._ui.batchCancelButton.enabled = self.running
         self._ui.batchTableSelector.enabled = self._ui.batchFolderSelector.enabled = not self.running
 
-    def start(self, state) -> None:
+    def start(self, state: State) -> None:
         """Start the batch of the table that is chosen, with the model and the settings of the state.
 
         Raises
@@ -82,11 +112,11 @@ class BatchProcess:
         command += ["--resume", "--workers", str(max(1, (os.cpu_count() or 2) - 1))]
         command += ["--cam", state.method.value, "--target", state.target.value]
         command += ["--threshold", f"{state.threshold:g}", "--device", state.device.value, "--progress", "json"]
-        self._output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it lives as long as the process)
+        output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it lives as long as the process)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 (our own command, without a shell)
+            process = subprocess.Popen(  # noqa: S603 (our own command, without a shell)
                 command,
-                stdout=self._output,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=os.name == "posix",
@@ -96,8 +126,7 @@ class BatchProcess:
                 _("The batch cannot be started with {python}: {error}. Run `gtrstaging batch` in a terminal instead.")
                 .format(python=command[0], error=error)
             ) from error  # fmt: skip
-        self._folder = folder
-        self._stopped, self._begun, self._read, self._lines, self._failed = False, False, 0, [], 0
+        self._run = _Run(process, output, folder)
         self._ui.batchProgress.visible = True
         self._ui.batchProgress.value = 0
         self._ui.batchLabel.text = _("Starting: loading the model …")
@@ -106,69 +135,74 @@ class BatchProcess:
 
     def stop(self) -> None:
         """Stop the batch; the cases that are done stay, and predictions.csv is whole."""
-        if self._process is not None:
-            self._stopped = True
-            self._end_process(hard=False)
+        run = self._run
+        if run is not None:
+            run.stopped = True
+            _end_process(run.process, hard=False)
             try:
-                self._process.wait(timeout=10)
+                run.process.wait(timeout=10)
             except subprocess.TimeoutExpired:
-                self._end_process(hard=True)
-                self._process.wait()
+                _end_process(run.process, hard=True)
+                run.process.wait()
             self._look()
-
-    def _end_process(self, *, hard: bool) -> None:
-        """PythonSlicer is a launcher: what it launched must go with it. Files only take their place when whole."""
-        if os.name == "posix":
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL if hard else signal.SIGTERM)
-        else:
-            subprocess.run(["taskkill", "/T", "/F", "/PID", str(self._process.pid)], check=False)  # noqa: S603, S607
 
     def _look(self) -> None:
         """Follow the progress; clear up when the process has ended."""
-        ended = self._process.poll() is not None
-        self._output.seek(self._read)
-        fresh = self._output.read()
-        whole = len(fresh) if ended else fresh.rfind(b"\n") + 1
-        self._read += whole
+        run = self._run
+        if run is None:
+            return
+        code = run.process.poll()
+        run.output.seek(run.read)
+        fresh = run.output.read()
+        whole = fresh.rfind(b"\n") + 1 if code is None else len(fresh)
+        run.read += whole
         for line in fresh[:whole].decode(errors="replace").splitlines():
-            self._hear(line)
-        if ended:
-            self._end(self._process.returncode)
+            self._hear(run, line)
+        if code is not None:
+            self._end(run, code)
 
-    def _hear(self, line: str) -> None:
+    def _hear(self, run: _Run, line: str) -> None:
         try:
             said = json.loads(line)
             done, total = said["settled"], said["total"]
         except (ValueError, KeyError, TypeError):
-            self._lines.append(line)  # a warning, or why it failed
+            run.lines.append(line)
             return
-        self._begun = self._begun or done > 0
+        run.begun = run.begun or done > 0
         self._ui.batchProgress.maximum = total
         self._ui.batchProgress.value = done
-        self._failed = said.get("failed", 0)
+        run.failed = said.get("failed", 0)
         self._ui.batchLabel.text = _("{done} of {total} cases, {failed} failed.").format(
-            done=done, total=total, failed=self._failed
+            done=done, total=total, failed=run.failed
         )
         if done < total and (left := said.get("seconds_left")) is not None:
             self._ui.batchLabel.text += " " + _("{minutes} min left.").format(minutes=math.ceil(left / 60))
 
-    def _end(self, code: int) -> None:
+    def _end(self, run: _Run, code: int) -> None:
         self._timer.stop()
-        self._output.close()
-        self._process = None
+        run.output.close()
+        self._run = None
         self._ui.batchProgress.visible = False
-        if self._stopped:
+        if run.stopped:
             self._ui.batchLabel.text = _("Stopped. {said}").format(said=self._ui.batchLabel.text)
-        elif code not in (0, 1) or (code == 1 and not self._failed):
-            said = "\n".join(self._lines[-5:]) or _("it ended with code {code}").format(code=code)
+        elif code not in (0, 1) or (code == 1 and not run.failed):
+            said = "\n".join(run.lines[-5:]) or _("it ended with code {code}").format(code=code)
             self._tell(_("The batch ended early: {said}").format(said=said))
-        if self._begun and (self._folder / batch.PREDICTIONS).is_file():
-            self.table = show_results(slicer.mrmlScene, self.table, self._folder / batch.PREDICTIONS)
+        if run.begun and (run.folder / batch.PREDICTIONS).is_file():
+            self.table = show_results(slicer.mrmlScene, self.table, run.folder / batch.PREDICTIONS)
         self.refresh(True)
 
 
-def show_results(scene, kept, path: Path):
+def _end_process(process: subprocess.Popen[bytes], *, hard: bool) -> None:
+    """PythonSlicer is a launcher: what it launched must go with it. Files only take their place when whole."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL if hard else signal.SIGTERM)
+    else:
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], check=False)  # noqa: S603, S607
+
+
+def show_results(scene: Scene, kept: TableNode | None, path: Path) -> TableNode:
     """The batch's predictions.csv as a table node, as text."""
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = list(csv.reader(file))

@@ -21,7 +21,7 @@ from GTRStagingSlicer.words import tr as _
 try:
     from packaging.requirements import Requirement
 except ImportError:  # Slicer 5.10 has it inside pip alone
-    from pip._vendor.packaging.requirements import Requirement
+    from pip._vendor.packaging.requirements import Requirement  # type: ignore[no-redef]
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 REQUESTER = "GTR Staging"

@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import slicer
 
@@ -26,7 +27,13 @@ from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingSlicer import bare, dependencies, mrb, nomograms, samples, staging  # noqa: E402
+from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
+
+if TYPE_CHECKING:
+    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.card import ModelCard
+    from GTRStagingLib.staging.result import StagingResult
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if counts.failed else 0
 
 
-def _depends_on(options: argparse.Namespace, card) -> dict[str, object]:
+def _depends_on(options: argparse.Namespace, card: "ModelCard") -> dict[str, object]:
     """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
     asked = staging.options_of(_state_of(options)).to_json()
     return {
@@ -121,13 +128,13 @@ def _state_of(options: argparse.Namespace) -> State:
     )
 
 
-def _stager(backbone, options: argparse.Namespace) -> Callable[[BatchCase, Path], object]:
+def _stager(backbone: "Backbone", options: argparse.Namespace) -> Callable[[BatchCase, Path], "StagingResult"]:
     """What is done with a case: a scene of its own, staged as the panel would, and written beside its result."""
     from dataclasses import replace
 
     from GTRStagingLib.results.outputs import write_outputs
 
-    def stage_one(case: BatchCase, folder: Path) -> object:
+    def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
         scene, application, close = _empty_scene()
         try:
             ct = load_ct(scene, case.image, options.series)
@@ -153,12 +160,12 @@ def _stager(backbone, options: argparse.Namespace) -> Callable[[BatchCase, Path]
     return stage_one
 
 
-def _consult(state: State, scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, object]:
+def _consult(state: State, scene: Scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, Any]:
     """Put a nomogram and what it says into the scene; what a report must know of it."""
     nomograms.choose(state, scene, chosen)
     for name, value in values.items():
         nomograms.give(state, name, value)
-    now = nomograms.show(state, scene, stale=False)
+    now = cast(nomograms.Standing, nomograms.show(state, scene, stale=False))  # of the one that was just chosen
     if now.reading is None:
         raise InputError(f"{chosen.name}: {now.reason} {now.radscore}")
     if values.items() - now.values.items():
@@ -169,7 +176,7 @@ def _consult(state: State, scene, chosen: Nomogram, values: dict[str, str | floa
     return {"nomogram": chosen, "values": now.values}
 
 
-def _empty_scene():
+def _empty_scene() -> tuple[Scene, Application, Callable[[], None]]:
     """The application's scene, emptied, or one outside it; its application logic; and how to leave it."""
     if in_application():
         slicer.mrmlScene.Clear(False)
@@ -183,7 +190,7 @@ def in_application() -> bool:
     return hasattr(slicer, "app")
 
 
-def load_ct(scene, path: Path, series: str | None = None):
+def load_ct(scene: Scene, path: Path, series: str | None = None) -> VolumeNode:
     """A CT as a volume node: DICOM folders through a temporary database where Slicer is there, else by the library."""
     from GTRStagingLib.imaging import scans
 
@@ -192,7 +199,7 @@ def load_ct(scene, path: Path, series: str | None = None):
     return samples.add_ct(scene, scans.read_scan(path, series=series).image, path.name)
 
 
-def _load_dicom(folder: Path, series: str | None):
+def _load_dicom(folder: Path, series: str | None) -> VolumeNode:
     from DICOMLib import DICOMUtils
 
     # A folder of its own for every run: Slicer's default is named by the second.
@@ -249,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(text: str, stream=None) -> None:
+def _say(text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     stream.write(text + "\n")
     stream.flush()

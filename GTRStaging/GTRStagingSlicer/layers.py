@@ -10,6 +10,7 @@ import vtk
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingSlicer import nodes
+from GTRStagingSlicer.mrml import Application, ModelNode, Node, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _
 
@@ -21,7 +22,7 @@ OUTLINE = "attention"
 """Id of the segment that the outline is."""
 
 
-def keep(scene, node, class_name: str, name: str):
+def keep(scene: Scene, node: Node | None, class_name: str, name: str) -> Node:
     """The node that an earlier run made, or a new one; under that name, which another node may have too."""
     if node is None or node.GetScene() is not scene:
         node = scene.AddNewNodeByClass(class_name, name)
@@ -29,7 +30,7 @@ def keep(scene, node, class_name: str, name: str):
     return node
 
 
-def place_beside(scene, node, ct) -> None:
+def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
     """Put a node where the CT stands in the subject hierarchy: in its study, if it has one."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
@@ -47,8 +48,15 @@ def place_beside(scene, node, ct) -> None:
 
 
 def show_attention(
-    scene, kept, block: sitk.Image, *, key_peak: float, ct, there: Placed, name: str
-) -> "slicer.vtkMRMLScalarVolumeNode":
+    scene: Scene,
+    kept: VolumeNode | None,
+    block: sitk.Image,
+    *,
+    key_peak: float,
+    ct: VolumeNode,
+    there: Placed,
+    name: str,
+) -> VolumeNode:
     """The attention as a volume of shares of its maximum, on the CT's own voxels.
 
     Parameters
@@ -82,7 +90,7 @@ def show_attention(
     return node
 
 
-def style_attention(node, *, shown_from: float) -> None:
+def style_attention(node: VolumeNode, *, shown_from: float) -> None:
     """Draw no heat below a share of the maximum."""
     display = node.GetDisplayNode()
     display.SetApplyThreshold(True)
@@ -95,10 +103,10 @@ def _scheme() -> tuple[tuple[float, float, float], ...]:
     from GTRStagingLib.results import overlay
 
     colours = overlay.heat_colours(np.linspace(0, 1, 256)[None], 1.0)[0]
-    return tuple(tuple(float(c) for c in one[:3]) for one in colours)
+    return tuple((float(red), float(green), float(blue)) for red, green, blue in colours[:, :3])
 
 
-def _colours(scene) -> "slicer.vtkMRMLColorTableNode":
+def _colours(scene: Scene) -> "slicer.vtkMRMLColorTableNode":
     found = scene.GetFirstNode(COLOURS, "vtkMRMLColorTableNode")
     if found is not None:
         return found
@@ -112,13 +120,13 @@ def _colours(scene) -> "slicer.vtkMRMLColorTableNode":
     return scene.AddNode(table)
 
 
-def _slice_views(scene) -> list:
+def _slice_views(scene: Scene) -> "list[slicer.vtkMRMLSliceCompositeNode]":
     """What each slice view shows."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
     return [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
 
 
-def lay_over(scene, ct, attention, opacity: float, *, everywhere: bool = False) -> None:
+def lay_over(scene: Scene, ct: VolumeNode, attention: VolumeNode, opacity: float, *, everywhere: bool = False) -> None:
     """Show the attention over the CT in every slice view that shows the CT or nothing; in all of them if none does.
 
     Parameters
@@ -136,14 +144,14 @@ def lay_over(scene, ct, attention, opacity: float, *, everywhere: bool = False) 
         view.EndModify(modified)
 
 
-def set_opacity(scene, attention, opacity: float) -> None:
+def set_opacity(scene: Scene, attention: VolumeNode, opacity: float) -> None:
     """Make the heat more or less transparent, in the views that show it."""
     for view in _slice_views(scene):
         if view.GetForegroundVolumeID() == attention.GetID():
             view.SetForegroundOpacity(opacity)
 
 
-def show_legend(attention, title: str, shown: bool) -> None:
+def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
     """Slicer's colour legend for the heat, titled with what it is the attention for."""
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(attention)
@@ -157,7 +165,7 @@ def show_legend(attention, title: str, shown: bool) -> None:
     legend.SetVisibility(shown)
 
 
-def show_3d(application, attention, shown: bool, shown_from: float) -> None:
+def show_3d(application: Application | None, attention: VolumeNode, shown: bool, shown_from: float) -> None:
     """Render the heat in the 3-D views, in the colours of the slices; needs the Volume Rendering module's logic."""
     logic = None if application is None else application.GetModuleLogic("VolumeRendering")
     if logic is None:
@@ -183,7 +191,9 @@ def show_3d(application, attention, shown: bool, shown_from: float) -> None:
 # -- the region above the threshold --------------------------------------------------------------------------------
 
 
-def show_outline(scene, kept, attention, ct, *, threshold: float, name: str) -> "slicer.vtkMRMLSegmentationNode":
+def show_outline(
+    scene: Scene, kept: SegmentationNode | None, attention: VolumeNode, ct: VolumeNode, *, threshold: float, name: str
+) -> SegmentationNode:
     """The region above a share of the key slice's maximum, as a segment on the CT's geometry, drawn as a line."""
     node = keep(scene, kept, "vtkMRMLSegmentationNode", name)
     if node.GetDisplayNode() is None:
@@ -203,7 +213,7 @@ def show_outline(scene, kept, attention, ct, *, threshold: float, name: str) -> 
     return node
 
 
-def above(attention, threshold: float) -> np.ndarray:
+def above(attention: VolumeNode, threshold: float) -> np.ndarray:
     """(z, y, x) bool, in the node's order: where attention is at least that share of the key slice's maximum."""
     shares = nodes.array_of(attention.GetImageData())
     peak, key_peak = float(attention.GetAttribute(PEAK)), float(attention.GetAttribute(KEY_PEAK))
@@ -216,7 +226,7 @@ def above(attention, threshold: float) -> np.ndarray:
 # -- the slices that vote ------------------------------------------------------------------------------------------
 
 
-def show_voting(scene, kept, grid: geometry.Place, key: KeySlice, ct) -> "slicer.vtkMRMLModelNode":
+def show_voting(scene: Scene, kept: ModelNode | None, grid: geometry.Place, key: KeySlice, ct: VolumeNode) -> ModelNode:
     """The planes of the key slice and of its neighbours: lines where other slice views cut them."""
     points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
     slices = geometry.axial_size(grid)[2]

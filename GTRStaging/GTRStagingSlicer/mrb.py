@@ -9,11 +9,10 @@ from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.support.files import replaced_files
 from GTRStagingSlicer import nodes, samples, staging
 from GTRStagingSlicer.bare import bare_scene
+from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import Method, State, Target, save
 
 if TYPE_CHECKING:
-    import slicer
-
     from GTRStagingLib.staging.result import StagingResult
 
 
@@ -58,7 +57,7 @@ def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None)
         bare.close()
 
 
-def write_scene(scene: "slicer.vtkMRMLScene", path: Path) -> None:
+def write_scene(scene: Scene, path: Path) -> None:
     """Write a scene whole, or not at all; read back, because a full disk makes no error of its own.
 
     Raises

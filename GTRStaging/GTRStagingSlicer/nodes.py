@@ -5,6 +5,7 @@ where things are in the world, and the user's own nodes are never changed: what 
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice, scans
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
+from GTRStagingSlicer.mrml import SegmentationNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -45,7 +47,7 @@ class Placed:
 # -- volumes -------------------------------------------------------------------------------------------------------
 
 
-def placed(volume: "slicer.vtkMRMLScalarVolumeNode") -> Placed:
+def placed(volume: VolumeNode) -> Placed:
     """A volume node's voxels and where they lie in the world.
 
     Raises
@@ -78,7 +80,7 @@ def placed(volume: "slicer.vtkMRMLScalarVolumeNode") -> Placed:
     return Placed(_image(copy.GetImageData(), there), there, True)
 
 
-def grid_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> geometry.Place:
+def grid_of(volume: VolumeNode) -> geometry.Place:
     """Where `placed` would put a volume's voxels; they are looked at only where a transform bends them.
 
     Raises
@@ -97,7 +99,7 @@ def grid_of(volume: "slicer.vtkMRMLScalarVolumeNode") -> geometry.Place:
     return replace(geometry.grid_of(place), size=volume.GetImageData().GetDimensions())
 
 
-def place_of(volume: "slicer.vtkMRMLScalarVolumeNode | None") -> str:
+def place_of(volume: VolumeNode | None) -> str:
     """Where a volume lies, as a text to compare: to a micrometre; empty where there is no volume."""
     if volume is None:
         return ""
@@ -118,7 +120,7 @@ def scan_of(there: Placed, name: str) -> Scan:
     return scans.scan_of(there.image, f"The volume “{name}”", identifiers={"VolumeName": name}, warnings=warnings)
 
 
-def matrix_of(getter) -> np.ndarray:
+def matrix_of(getter: Callable[["vtk.vtkMatrix4x4"], object]) -> np.ndarray:
     """(4, 4) from a method of VTK that fills a matrix."""
     matrix = vtk.vtkMatrix4x4()
     getter(matrix)
@@ -196,7 +198,7 @@ def ijk_to_ras_of(image: geometry.Place) -> np.ndarray:
     return LPS_TO_RAS @ lps
 
 
-def fill(volume: "slicer.vtkMRMLScalarVolumeNode", image: sitk.Image, ijk_to_ras: np.ndarray | None = None) -> None:
+def fill(volume: VolumeNode, image: sitk.Image, ijk_to_ras: np.ndarray | None = None) -> None:
     """Put an image's voxels into a volume node, at its own place or at another (4, 4) one, in RAS."""
     data = vtk.vtkImageData()
     _put(data, sitk.GetArrayViewFromImage(image))
@@ -207,9 +209,9 @@ def fill(volume: "slicer.vtkMRMLScalarVolumeNode", image: sitk.Image, ijk_to_ras
 
 
 def fill_block(
-    volume: "slicer.vtkMRMLScalarVolumeNode",
+    volume: VolumeNode,
     block: sitk.Image,
-    ct: "slicer.vtkMRMLScalarVolumeNode",
+    ct: VolumeNode,
     there: Placed,
 ) -> None:
     """Put a block of the CT's own voxels into a volume node, so that it stays with the CT wherever that is moved.
@@ -302,23 +304,21 @@ def slice_at(image: geometry.Place, plane: np.ndarray) -> keyslice.KeySlice:
 # -- segments ------------------------------------------------------------------------------------------------------
 
 
-def segments_of(segmentation: "slicer.vtkMRMLSegmentationNode") -> dict[str, str]:
+def segments_of(segmentation: SegmentationNode) -> dict[str, str]:
     """Segment id -> name."""
     inner = segmentation.GetSegmentation()
     ids = [inner.GetNthSegmentID(i) for i in range(inner.GetNumberOfSegments())]
     return {one: inner.GetSegment(one).GetName() for one in ids}
 
 
-def likely_tumour(segmentation: "slicer.vtkMRMLSegmentationNode") -> str:
+def likely_tumour(segmentation: SegmentationNode) -> str:
     """Id of the segment that is called like a tumour, else of the first; empty where there is none."""
     names = segments_of(segmentation)
     called = [one for one, name in names.items() if re.search(r"tumou?r|lesion|cancer|gtv|neoplas", name.casefold())]
     return next(iter(called or names), "")
 
 
-def roi_of(
-    segmentation: "slicer.vtkMRMLSegmentationNode", segment: str, ct: "slicer.vtkMRMLScalarVolumeNode", there: Placed
-) -> Roi:
+def roi_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode, there: Placed) -> Roi:
     """One segment as an ROI: on its own voxels in the world, or on the CT's where a transform bends it.
 
     Parameters
@@ -361,7 +361,7 @@ def roi_of(
     return Roi(image, name)
 
 
-def _labelmap(segmentation, segment: str, ct) -> "slicer.vtkOrientedImageData":
+def _labelmap(segmentation: SegmentationNode, segment: str, ct: VolumeNode) -> "slicer.vtkOrientedImageData":
     """A segment's own 0/1 voxels; made on a copy where the user has drawn it as a surface or as contours."""
     if not segmentation.GetSegmentation().ContainsRepresentation(BINARY_LABELMAP):
         segmentation = _with_labelmap(segmentation, ct)
@@ -372,7 +372,7 @@ def _labelmap(segmentation, segment: str, ct) -> "slicer.vtkOrientedImageData":
     return drawn
 
 
-def _with_labelmap(segmentation, ct) -> "slicer.vtkMRMLSegmentationNode":
+def _with_labelmap(segmentation: SegmentationNode, ct: VolumeNode) -> SegmentationNode:
     """A copy outside the scene, turned into voxels of the CT."""
     drawn = slicer.vtkSegmentation()
     drawn.DeepCopy(segmentation.GetSegmentation())
@@ -403,7 +403,9 @@ def _mask(drawn: "slicer.vtkOrientedImageData", image_to_world: np.ndarray) -> s
     return _image(drawn, image_to_world @ start)
 
 
-def _sampled(drawn, parent, ct, there: Placed) -> sitk.Image | None:
+def _sampled(
+    drawn: "slicer.vtkOrientedImageData", parent: "slicer.vtkMRMLTransformNode", ct: VolumeNode, there: Placed
+) -> sitk.Image | None:
     """A segment whose transform bends it, taken at the CT's voxels."""
     if drawn.GetPointData().GetScalars() is None:
         return None
@@ -426,7 +428,7 @@ def _sampled(drawn, parent, ct, there: Placed) -> sitk.Image | None:
 
 
 def add_segment(
-    segmentation: "slicer.vtkMRMLSegmentationNode",
+    segmentation: SegmentationNode,
     mask: sitk.Image,
     name: str,
     colour: tuple[float, float, float],

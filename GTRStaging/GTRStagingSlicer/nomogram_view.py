@@ -1,7 +1,10 @@
 """The panel's nomogram: a control for each factor, and bars that move as the clinician changes them."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import qt
 import slicer
@@ -10,6 +13,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as library
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingSlicer import nomograms, result_view, tables
+from GTRStagingSlicer.logic import GTRStagingParameterNode
+from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 NONE, OF_THE_SCENE = 0, 1
@@ -28,11 +33,13 @@ class NomogramView:
         The panel's way of telling what went wrong: a context.
     """
 
-    def __init__(self, ui, told):
+    def __init__(self, ui: Any, told: Callable[[], AbstractContextManager[None]]) -> None:
         self._ui, self._told = ui, told
-        self._state = self._shown = self._built = None
-        self._controls = {}
-        self._names = []
+        self._state: GTRStagingParameterNode | None = None
+        self._shown: tuple[object, ...] | None = None
+        self._built: Nomogram | None = None
+        self._controls: dict[str, _Choice | _Number] = {}
+        self._names: list[str] = []
         self._listed = False  # whether the selector shows what is so
         self._filling = False
         ui.nomogramSelector.connect("currentIndexChanged(int)", self._on_chosen)
@@ -45,7 +52,7 @@ class NomogramView:
 
     # -- from the state to the widgets -----------------------------------------------------------------------------
 
-    def refresh(self, state, stale: bool) -> None:
+    def refresh(self, state: GTRStagingParameterNode | None, stale: bool) -> None:
         """Show how the nomogram stands, if anything has changed; also where there is no state."""
         self._state = state
         now = None if state is None else _what_is_shown_of(state, stale)
@@ -74,8 +81,10 @@ class NomogramView:
     def _show_choice(self, nomogram: Nomogram | None) -> None:
         selector = self._ui.nomogramSelector
         name = None if nomogram is None else nomograms.known_as(nomogram)
-        own = nomogram is not None and name not in self._names
-        entries = [_("None"), *([_("{name} (of this scene)").format(name=nomogram.name)] if own else []), *self._names]
+        own = (
+            [] if nomogram is None or name in self._names else [_("{name} (of this scene)").format(name=nomogram.name)]
+        )
+        entries = [_("None"), *own, *self._names]
         if [selector.itemText(i) for i in range(selector.count)] != entries:
             selector.clear()
             for entry in entries:
@@ -99,8 +108,9 @@ class NomogramView:
         self._built = nomogram
 
     def _show_values(self, there: "nomograms.Standing | None") -> None:
-        for name, control in self._controls.items():
-            control.show(there.values.get(name), locked=there.computed and name == RADSCORE)
+        if there is not None:
+            for name, control in self._controls.items():
+                control.show(there.values.get(name), locked=there.computed and name == RADSCORE)
         self._ui.nomogramRadscoreLabel.text = "" if there is None else there.radscore
         self._ui.nomogramRadscoreLabel.visible = there is not None and bool(there.radscore)
 
@@ -113,7 +123,7 @@ class NomogramView:
         ui.nomogramMessage.visible = bool(reason)
         ui.nomogramMessage.text = reason
         ui.nomogramBox.visible = reading is not None
-        if reading is None:
+        if there is None or reading is None:
             return
         from_image = _("from the image alone") if there.network else _("no result that is up to date")
         for label, stage, who, how in (
@@ -152,8 +162,9 @@ class NomogramView:
         self._again()
 
     def _choose(self, nomogram: Nomogram | None) -> None:
-        with slicer.util.NodeModify(self._state):
-            nomograms.choose(self._state, slicer.mrmlScene, nomogram)
+        if self._state is not None:
+            with slicer.util.NodeModify(self._state):
+                nomograms.choose(self._state, slicer.mrmlScene, nomogram)
 
     def _on_given(self, name: str, value: str | float | None) -> None:
         if self._state is None or self._filling or nomograms.given(self._state).get(name) == value:
@@ -164,10 +175,11 @@ class NomogramView:
     def _again(self) -> None:
         """Bring the selector back to what is so, where loading has failed."""
         self._listed = False
-        self._state.Modified()
+        if self._state is not None:
+            self._state.Modified()
 
 
-def _what_is_shown_of(state, stale: bool) -> tuple:
+def _what_is_shown_of(state: State, stale: bool) -> tuple[object, ...]:
     """Whatever the section depends on; another tuple, and it is drawn anew."""
     ct, texts = state.inputVolume, (state.nomogramText, state.resultText)
     times = [None if node is None else (node.GetID(), node.GetMTime()) for node in texts]
@@ -180,21 +192,21 @@ def _what_is_shown_of(state, stale: bool) -> tuple:
 class _Choice:
     """A factor with levels: not given, left out, or one of them; what is not on record cannot be chosen."""
 
-    def __init__(self, term: Term, give):
+    def __init__(self, term: Term, give: Callable[[str, str | float | None], None]) -> None:
         self._term, self._give = term, give
-        self._entries = [None, REFERENCE, *term.levels]
+        self._entries: list[str | None] = [None, REFERENCE, *term.levels]
         self.label = _label(term)
         self.widget = qt.QComboBox()
         self.widget.name = f"nomogramValue_{term.name}"
         self.widget.toolTip = self.label.toolTip
         for i, entry in enumerate(self._entries):
             self.widget.addItem(_("not given") if entry is None else _("left out") if i == 1 else entry)
-            if i > 1 and term.levels[entry] is None:
+            if i > 1 and entry is not None and term.levels[entry] is None:
                 self.widget.setItemText(i, _("{level} (not on record)").format(level=entry))
                 self.widget.model().item(i).setEnabled(False)
         self.widget.connect("currentIndexChanged(int)", self._on_index)
 
-    def show(self, value, locked: bool) -> None:
+    def show(self, value: str | float | None, locked: bool) -> None:
         """Bring it in line with a value."""
         self.widget.currentIndex = self._entries.index(value) if value in self._entries else 0
 
@@ -205,7 +217,7 @@ class _Choice:
 class _Number:
     """A factor that is a number: a slider over its range, a field to type it, and a box to leave it out."""
 
-    def __init__(self, term: Term, give):
+    def __init__(self, term: Term, give: Callable[[str, str | float | None], None]) -> None:
         self._term, self._give = term, give
         self.label = _label(term)
         low, high = term.range
@@ -229,7 +241,7 @@ class _Number:
         self._field.connect("editingFinished()", self._on_typed)
         self._left_out.connect("toggled(bool)", lambda on: self._give(term.name, REFERENCE if on else None))
 
-    def show(self, value, locked: bool) -> None:
+    def show(self, value: str | float | None, locked: bool) -> None:
         """Bring it in line with a value; `locked` is one that was computed."""
         left_out = value == REFERENCE
         self._left_out.checked = left_out
@@ -251,7 +263,7 @@ class _Number:
         self._give(self._term.name, nomograms.number_or_text(self._field.text))
 
 
-def _label(term: Term):
+def _label(term: Term) -> "qt.QLabel":
     """The factor's name and unit, its range or its reference being the tooltip."""
     label = qt.QLabel()
     label.setTextFormat(qt.Qt.PlainText)

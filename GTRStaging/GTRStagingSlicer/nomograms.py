@@ -13,6 +13,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as library
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
 from GTRStagingSlicer import layers, staging, tables
+from GTRStagingSlicer.mrml import Scene
+from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 
@@ -46,7 +48,7 @@ class Standing:
 # -- the choice ----------------------------------------------------------------------------------------------------
 
 
-def chosen(state) -> Nomogram | None:
+def chosen(state: State) -> Nomogram | None:
     """The scene's nomogram; None where none is chosen.
 
     Raises
@@ -67,7 +69,7 @@ def _read(text: str) -> Nomogram:
         raise InputError(said.format(error=error)) from error
 
 
-def choose(state, scene, nomogram: Nomogram | None) -> None:
+def choose(state: State, scene: Scene, nomogram: Nomogram | None) -> None:
     """Put a nomogram into the scene, or take it out; what was given for another one goes."""
     state.nomogramValues = ""
     _drop(state, scene, "nomogramTable")
@@ -91,7 +93,7 @@ def known_as(nomogram: Nomogram) -> str | None:
     return None
 
 
-def _drop(state, scene, field: str) -> None:
+def _drop(state: State, scene: Scene, field: str) -> None:
     node = getattr(state, field)
     setattr(state, field, None)
     if node is not None and node.GetScene() is scene:
@@ -101,7 +103,7 @@ def _drop(state, scene, field: str) -> None:
 # -- the values ----------------------------------------------------------------------------------------------------
 
 
-def given(state) -> dict[str, str | float]:
+def given(state: State) -> dict[str, str | float]:
     """What is given of the patient of the chosen CT, by the terms' names; nothing that was given of another one."""
     if not state.nomogramValues or state.nomogramVolume is not state.inputVolume:
         return {}
@@ -109,7 +111,7 @@ def given(state) -> dict[str, str | float]:
     return values
 
 
-def give(state, name: str, value: str | float | None) -> None:
+def give(state: State, name: str, value: str | float | None) -> None:
     """Give a term its value, `REFERENCE` to leave it out, or None to take it back."""
     values = given(state)
     values.pop(name, None)
@@ -168,7 +170,7 @@ def radscore_of(nomogram: Nomogram, record: Mapping[str, Any] | None, stale: boo
 # -- what it says --------------------------------------------------------------------------------------------------
 
 
-def standing(state, stale: bool) -> Standing | None:
+def standing(state: State, stale: bool) -> Standing | None:
     """How the nomogram of the scene stands; None where none is chosen.
 
     Parameters
@@ -197,7 +199,7 @@ def standing(state, stale: bool) -> Standing | None:
     return Standing(nomogram, values, score is not None, said, network, reading, reason)
 
 
-def show(state, scene, stale: bool) -> Standing | None:
+def show(state: State, scene: Scene, stale: bool) -> Standing | None:
     """The same, and the scene's table of it; another CT clears what was given."""
     if state.nomogramValues and state.nomogramVolume is not state.inputVolume:
         state.nomogramValues = ""

@@ -33,7 +33,7 @@ def meaning_of(stage: str) -> str:
     }[stage]
 
 
-def show_stage(ui, record: Mapping[str, Any] | None, stale: bool) -> None:
+def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     """Fill the result of section 3, or hide it where there is none."""
     ui.resultBox.visible = record is not None
     if record is None:
@@ -72,7 +72,7 @@ def show_stage(ui, record: Mapping[str, Any] | None, stale: bool) -> None:
     ui.warningsLabel.text = "\n".join(warnings)
 
 
-def show_agreement(ui, record: Mapping[str, Any] | None, threshold: float) -> None:
+def show_agreement(ui: Any, record: Mapping[str, Any] | None, threshold: float) -> None:
     """Fill section 5 at a threshold of the sweep, or say why it is empty."""
     agreement = None if record is None else record["agreement"]
     ui.agreementTable.visible = agreement is not None
@@ -110,7 +110,7 @@ def number(value: float, unit: str) -> str:
     return f"{value:,.1f} {short}" if short else f"{value:.3f}"
 
 
-def fill(table, heads: list[str], rows: list[list[str]]) -> None:
+def fill(table: "qt.QTableWidget", heads: list[str], rows: list[list[str]]) -> None:
     """Fill a table widget, and make it just as high as its rows."""
     table.setColumnCount(len(heads))
     table.setRowCount(len(rows))

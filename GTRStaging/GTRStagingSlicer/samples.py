@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import SimpleITK as sitk
 import slicer
 
 from GTRStagingSlicer import nodes
+from GTRStagingSlicer.mrml import Node, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 CATEGORY = "GTR Staging"
@@ -40,7 +42,7 @@ def register() -> None:
         _list_again(slicer.modules.SampleDataWidget)
 
 
-def _list_again(widget) -> None:
+def _list_again(widget: "slicer.qSlicerScriptedLoadableModuleWidget") -> None:
     """Where Sample Data is the module that Slicer starts with, it was filled before anything could be registered."""
     layout = widget.categoryLayout
     from_address = layout.itemAt(layout.count() - 1).widget()  # its own last section, which listing anew would drop
@@ -49,14 +51,14 @@ def _list_again(widget) -> None:
     layout.addWidget(from_address)
 
 
-def _shown(stage: str) -> list:
+def _shown(stage: str) -> list[Node]:
     """What the Sample Data module's button does: make the phantom, and show its tumour's slices."""
     ct, tumour = load(slicer.mrmlScene, stage)
     slicer.util.setSliceViewerLayers(background=ct, foreground=None, label=None, fit=True)
     return [ct, tumour]
 
 
-def load(scene: "slicer.vtkMRMLScene", stage: str):
+def load(scene: Scene, stage: str) -> tuple[VolumeNode, SegmentationNode]:
     """Make a phantom and put it into a scene.
 
     Returns
@@ -72,7 +74,7 @@ def load(scene: "slicer.vtkMRMLScene", stage: str):
     return ct, add_tumour(scene, ct, made.tumour, f"{name_of(stage)} tumour")
 
 
-def add_ct(scene, image, name: str) -> "slicer.vtkMRMLScalarVolumeNode":
+def add_ct(scene: Scene, image: sitk.Image, name: str) -> VolumeNode:
     """A CT of the library as a volume node, in an abdominal window."""
     ct = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     nodes.fill(ct, image)
@@ -83,7 +85,7 @@ def add_ct(scene, image, name: str) -> "slicer.vtkMRMLScalarVolumeNode":
     return ct
 
 
-def add_tumour(scene, ct, mask, name: str, segment: str = TUMOUR) -> "slicer.vtkMRMLSegmentationNode":
+def add_tumour(scene: Scene, ct: VolumeNode, mask: sitk.Image, name: str, segment: str = TUMOUR) -> SegmentationNode:
     """A 0/1 image of the library as a segmentation node with one segment, drawn as a line."""
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     segmentation.CreateDefaultDisplayNodes()

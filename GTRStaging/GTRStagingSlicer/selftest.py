@@ -10,17 +10,17 @@ from GTRStagingSlicer.logic import GTRStagingLogic
 class GTRStagingTest(ScriptedLoadableModuleTest):
     """Run by Slicer's Reload and Test, and by ctest."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         """Start with an empty scene."""
         slicer.mrmlScene.Clear()
 
-    def runTest(self):
+    def runTest(self) -> None:
         """All of it."""
         self.setUp()
         self.test_opens_without_packages()
         self.test_samples()
 
-    def test_opens_without_packages(self):
+    def test_opens_without_packages(self) -> None:
         """The panel is there, whatever is installed, and says what is missing before Apply."""
         self.delayDisplay("Opening the panel")
         slicer.util.selectModule("GTRStaging")
@@ -28,13 +28,13 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         self.assertFalse(widget.ui.applyButton.enabled)
         self.assertTrue(widget.ui.applyButton.toolTip)
 
-    def test_samples(self):
+    def test_samples(self) -> None:
         """Each phantom: its tumour's slice, a stage, a map on the CT's voxels, a table; again without new nodes."""
         for stage in samples.SEEDS:
             self.setUp()
             self.stages_a_sample(stage)
 
-    def stages_a_sample(self, stage: str):
+    def stages_a_sample(self, stage: str) -> None:
         """One phantom."""
         if lacking := dependencies.missing():
             self.skipTest(f"not installed: {dependencies.in_words(lacking)}; press Install in the panel first")
@@ -47,7 +47,8 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         self.assertEqual(state.attentionVolume.GetParentTransformNode(), None)
         self.assertEqual(len(result.prediction.slices), 3)
         self.assertGreater(state.resultTable.GetNumberOfRows(), 8)
-        self.assertEqual(staging.record_of(state)["prediction"]["stage"], str(result.prediction.stage))
+        record = staging.record_of(state) or self.fail("the scene holds no record of the result")
+        self.assertEqual(record["prediction"]["stage"], str(result.prediction.stage))
         nodes = slicer.mrmlScene.GetNumberOfNodes()
         logic.stage(state)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodes)

@@ -17,12 +17,12 @@ from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.staging.options import StagingOptions, target_named
 from GTRStagingSlicer import layers, nodes, tables
+from GTRStagingSlicer.mrml import Application, Scene
 from GTRStagingSlicer.nodes import Placed
+from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    import slicer
-
     from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.staging.result import StagingResult
 
@@ -32,7 +32,7 @@ TUMOUR_AREA = "tumour area"
 # -- before --------------------------------------------------------------------------------------------------------
 
 
-def reason_not_ready(state) -> str | None:
+def reason_not_ready(state: State) -> str | None:
     """Why nothing can be staged yet, as the Apply button says it; None when all is there."""
     volume = state.inputVolume
     if volume is None:
@@ -46,20 +46,20 @@ def reason_not_ready(state) -> str | None:
     return None
 
 
-def has_segment(state) -> bool:
+def has_segment(state: State) -> bool:
     """Whether a segment is chosen that its segmentation has."""
     segmentation = state.tumourSegmentation
     return segmentation is not None and state.tumourSegment in nodes.segments_of(segmentation)
 
 
-def roi_of(state, there: Placed) -> Roi | None:
+def roi_of(state: State, there: Placed) -> Roi | None:
     """The chosen segment, None where none is."""
     if state.tumourSegmentation is None or not state.tumourSegment:
         return None
     return nodes.roi_of(state.tumourSegmentation, state.tumourSegment, state.inputVolume, there)
 
 
-def largest_section(state, there: Placed) -> KeySlice:
+def largest_section(state: State, there: Placed) -> KeySlice:
     """The slice with the largest section of the chosen segment.
 
     Raises
@@ -79,13 +79,13 @@ def largest_section(state, there: Placed) -> KeySlice:
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
-def options_of(state) -> StagingOptions:
+def options_of(state: State) -> StagingOptions:
     """The options of a staging, as the state names them."""
     return StagingOptions(method=state.method.value, target=target_named(state.target.value), threshold=state.threshold)
 
 
 def compute(
-    state, backbone: "Backbone", *, progress: Callable[[str], None] = lambda step: None
+    state: State, backbone: "Backbone", *, progress: Callable[[str], None] = lambda step: None
 ) -> tuple["StagingResult", Placed]:
     """Stage what the state names, and change nothing.
 
@@ -129,10 +129,10 @@ def compute(
 
 
 def stage(
-    state,
+    state: State,
     backbone: "Backbone",
-    scene: "slicer.vtkMRMLScene",
-    application: "slicer.vtkSlicerApplicationLogic | None" = None,
+    scene: Scene,
+    application: Application | None = None,
     *,
     progress: Callable[[str], None] = lambda step: None,
 ) -> "StagingResult":
@@ -153,9 +153,9 @@ def stage(
 
 def show(
     result: "StagingResult",
-    state,
-    scene: "slicer.vtkMRMLScene",
-    application: "slicer.vtkSlicerApplicationLogic | None" = None,
+    state: State,
+    scene: Scene,
+    application: Application | None = None,
     *,
     there: Placed,
 ) -> None:
@@ -189,7 +189,7 @@ def show(
     state.resultOf = _settings_of(state)
 
 
-def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
+def _show_agreement(state: State, record: Mapping[str, Any], scene: Scene) -> None:
     """Tables and plot of the agreement; those of an earlier run with an ROI go where there is none."""
     agreement, ct = record["agreement"], state.inputVolume
     if agreement is not None:
@@ -208,7 +208,7 @@ def _show_agreement(state, record: Mapping[str, Any], scene) -> None:
 # -- after ---------------------------------------------------------------------------------------------------------
 
 
-def restyle(state, scene, application=None) -> None:
+def restyle(state: State, scene: Scene, application: Application | None = None) -> None:
     """Draw the attention as the state asks: opacity, threshold, legend, outline, 3-D. Nothing is computed anew."""
     attention = state.attentionVolume
     if attention is None or attention.GetImageData() is None:
@@ -225,7 +225,7 @@ def restyle(state, scene, application=None) -> None:
         state.attentionOutline.SetDisplayVisibility(state.showOutline)
 
 
-def _draw_outline(state, scene) -> None:
+def _draw_outline(state: State, scene: Scene) -> None:
     """Draw the region above the threshold, where it is asked for or was: hidden, it must not grow old."""
     attention, ct = state.attentionVolume, state.resultVolume
     wanted = state.showOutline or state.attentionOutline is not None
@@ -236,7 +236,7 @@ def _draw_outline(state, scene) -> None:
         )
 
 
-def rethreshold(state, scene, application=None) -> None:
+def rethreshold(state: State, scene: Scene, application: Application | None = None) -> None:
     """Follow a new threshold: the outline, and the agreement, which the record knows for every step of the sweep."""
     record, ct = record_of(state), state.resultVolume
     if record is not None and record["agreement"] is not None and ct is not None:
@@ -247,7 +247,7 @@ def rethreshold(state, scene, application=None) -> None:
     restyle(state, scene, application)
 
 
-def record_of(state) -> Mapping[str, Any] | None:
+def record_of(state: State) -> Mapping[str, Any] | None:
     """The record of the result that the scene holds, None where it holds none."""
     text = state.resultText
     if text is None or not text.GetText():
@@ -256,7 +256,7 @@ def record_of(state) -> Mapping[str, Any] | None:
     return record
 
 
-def out_of_date(state) -> bool:
+def out_of_date(state: State) -> bool:
     """Whether the result is of another CT or segmentation than those chosen, of a moved CT, or of other settings."""
     if state.resultText is None or not state.resultText.GetText():
         return False
@@ -264,17 +264,17 @@ def out_of_date(state) -> bool:
     return not same or state.resultOf != _settings_of(state)
 
 
-def _settings_of(state) -> str:
+def _settings_of(state: State) -> str:
     """What a result depends on beside CT and segmentation, as one text; moved, a CT is another scan."""
     segment = state.tumourSegment if state.tumourSegmentation is not None else ""
     choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
     return "|".join([segment, *choices, nodes.place_of(state.inputVolume)])
 
 
-def content_of(state) -> tuple:
+def content_of(state: State) -> tuple[int | None, ...]:
     """When the voxels of CT and segment were last changed: to be compared within a session, not between two."""
     image = None if state.inputVolume is None else state.inputVolume.GetImageData()
-    times: list = [] if image is None else [image.GetMTime(), image.GetPointData().GetMTime()]
+    times: list[int | None] = [] if image is None else [image.GetMTime(), image.GetPointData().GetMTime()]
     if has_segment(state):
         segment = state.tumourSegmentation.GetSegmentation().GetSegment(state.tumourSegment)
         drawn = segment.GetRepresentation(state.tumourSegmentation.GetSegmentation().GetSourceRepresentationName())

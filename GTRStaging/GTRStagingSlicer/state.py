@@ -8,16 +8,8 @@ import enum
 from dataclasses import dataclass, fields
 
 import slicer
-from slicer import (
-    vtkMRMLModelNode,
-    vtkMRMLNode,
-    vtkMRMLPlotChartNode,
-    vtkMRMLScalarVolumeNode,
-    vtkMRMLSegmentationNode,
-    vtkMRMLTableNode,
-    vtkMRMLTextNode,
-)
 
+from GTRStagingSlicer.mrml import ModelNode, Node, PlotNode, Scene, SegmentationNode, TableNode, TextNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 MODULE = "GTRStaging"
@@ -86,8 +78,8 @@ class State:
         The CT of the patient of whom something is given for it, and what: JSON, empty for nothing.
     """
 
-    inputVolume: vtkMRMLScalarVolumeNode = None
-    tumourSegmentation: vtkMRMLSegmentationNode = None
+    inputVolume: VolumeNode = None
+    tumourSegmentation: SegmentationNode = None
     tumourSegment: str = ""
     model: str = "demonstration"
     keySlice: int = -1
@@ -101,24 +93,24 @@ class State:
     showLegend: bool = True
     showOutline: bool = False
     show3D: bool = False
-    attentionVolume: vtkMRMLScalarVolumeNode = None
-    attentionOutline: vtkMRMLSegmentationNode = None
-    votingSlices: vtkMRMLModelNode = None
-    resultTable: vtkMRMLTableNode = None
-    agreementTable: vtkMRMLTableNode = None
-    sweepTable: vtkMRMLTableNode = None
-    sweepPlot: vtkMRMLPlotChartNode = None
-    resultText: vtkMRMLTextNode = None
-    resultVolume: vtkMRMLScalarVolumeNode = None
-    resultSegmentation: vtkMRMLSegmentationNode = None
+    attentionVolume: VolumeNode = None
+    attentionOutline: SegmentationNode = None
+    votingSlices: ModelNode = None
+    resultTable: TableNode = None
+    agreementTable: TableNode = None
+    sweepTable: TableNode = None
+    sweepPlot: PlotNode = None
+    resultText: TextNode = None
+    resultVolume: VolumeNode = None
+    resultSegmentation: SegmentationNode = None
     resultOf: str = ""
-    nomogramText: vtkMRMLTextNode = None
-    nomogramTable: vtkMRMLTableNode = None
-    nomogramVolume: vtkMRMLScalarVolumeNode = None
+    nomogramText: TextNode = None
+    nomogramTable: TableNode = None
+    nomogramVolume: VolumeNode = None
     nomogramValues: str = ""
 
 
-def save(state: State, scene: "slicer.vtkMRMLScene") -> None:
+def save(state: State, scene: Scene) -> None:
     """Write a state into a scene, as the module's parameter node: the panel opens with it."""
     node = slicer.vtkMRMLScriptedModuleNode()
     node.SetSingletonTag(MODULE)
@@ -127,7 +119,7 @@ def save(state: State, scene: "slicer.vtkMRMLScene") -> None:
     node = scene.AddNode(node)
     for field in fields(State):
         value = getattr(state, field.name)
-        if value is None or isinstance(value, vtkMRMLNode):
+        if value is None or isinstance(value, Node):
             node.SetParameter(field.name, "")
             node.SetNodeReferenceID(field.name, None if value is None else value.GetID())
         else:

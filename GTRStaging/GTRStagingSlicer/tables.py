@@ -10,6 +10,7 @@ import vtk
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingSlicer.layers import keep, place_beside
+from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 STAGES = ("T1", "T2", "T3", "T4")
@@ -20,7 +21,7 @@ def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
     return min((agreement, *agreement["sweep"]), key=lambda cut: abs(cut["threshold"] - threshold))
 
 
-def show_result(scene, kept, record: Mapping[str, Any], ct) -> "slicer.vtkMRMLTableNode":
+def show_result(scene: Scene, kept: TableNode | None, record: Mapping[str, Any], ct: VolumeNode) -> TableNode:
     """Stage, probabilities, votes and where they come from: one row each."""
     prediction, key, model = record["prediction"], record["key_slice"], record["model"]
     rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
@@ -93,7 +94,9 @@ def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple
     return rows + [(name, _number(value), _number(value), unit) for name, value, unit in whole]
 
 
-def show_agreement(scene, kept, agreement: Mapping[str, Any], threshold: float, ct) -> "slicer.vtkMRMLTableNode":
+def show_agreement(
+    scene: Scene, kept: TableNode | None, agreement: Mapping[str, Any], threshold: float, ct: VolumeNode
+) -> TableNode:
     """Dice and its companions in the key slice, at the chosen threshold and at Otsu's."""
     measure, chosen, otsu, unit = zip(*agreement_rows(agreement, threshold), strict=True)
     columns = {_("Measure"): measure, _("At the threshold"): chosen, _("At Otsu's threshold"): otsu, _("Unit"): unit}
@@ -101,7 +104,9 @@ def show_agreement(scene, kept, agreement: Mapping[str, Any], threshold: float, 
     return fill_table(scene, kept, name, columns, ct)
 
 
-def show_sweep(scene, kept_table, kept_plot, agreement: Mapping[str, Any], ct):
+def show_sweep(
+    scene: Scene, kept_table: TableNode | None, kept_plot: PlotNode | None, agreement: Mapping[str, Any], ct: VolumeNode
+) -> tuple[TableNode, PlotNode]:
     """Dice over the threshold, beside what chance would give: a table node and the chart of it.
 
     Returns
@@ -165,8 +170,14 @@ def _with_unit(value: float, unit: str) -> str:
 
 
 def show_nomogram(
-    scene, kept, nomogram: Nomogram, reading: Reading, network: str | None, radscore: str, ct
-) -> "slicer.vtkMRMLTableNode":
+    scene: Scene,
+    kept: TableNode | None,
+    nomogram: Nomogram,
+    reading: Reading,
+    network: str | None,
+    radscore: str,
+    ct: VolumeNode | None,
+) -> TableNode:
     """What a nomogram says and why, beside the network's stage: one row each."""
     rows = [
         (_("Nomogram"), nomogram.name),
@@ -194,7 +205,13 @@ def show_nomogram(
     return fill_table(scene, kept, name, columns, ct)
 
 
-def fill_table(scene, kept, name: str, columns: Mapping[str, Sequence[str | float]], ct=None):
+def fill_table(
+    scene: Scene,
+    kept: TableNode | None,
+    name: str,
+    columns: Mapping[str, Sequence[str | float]],
+    ct: VolumeNode | None = None,
+) -> TableNode:
     """A table node of texts and of numbers, filled anew."""
     node = keep(scene, kept, "vtkMRMLTableNode", name)
     table = vtk.vtkTable()
