@@ -28,14 +28,16 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+import GTRStagingSlicer
 import slicer
 import slicer.util
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from standin import application, ctk_widgets, mrml_widgets, parameters, proxy, ui_files
 
-MODULE_FOLDER = Path(__file__).resolve().parents[3] / "GTRStaging"
 MODULE = "GTRStaging"
+MODULE_FOLDER = Path(GTRStagingSlicer.__file__).resolve().parents[1]
+"""Where the module lies: beside the package that Python finds, in the source tree or in one that was installed."""
 VERSIONS = ("5.10", "5.12")
 _MISSING = object()
 
@@ -50,6 +52,7 @@ class Standin:
         self.record = application.Record()
         self.errors = proxy.errors
         self._before: list[tuple[object, str, object]] = []
+        self._added_path = False
 
     # What tests read and set most.
 
@@ -67,6 +70,7 @@ class Standin:
         """Load the real module, its panel set up, entered and shown, as when a person chooses it in Slicer."""
         if str(MODULE_FOLDER) not in sys.path:
             sys.path.insert(0, str(MODULE_FOLDER))
+            self._added_path = True
         module = importlib.import_module(MODULE)
         parent = application._ModuleParent(MODULE, module.__file__)
         self.module = getattr(module, MODULE)(parent)
@@ -200,7 +204,7 @@ class Standin:
         packages = ("GTRStagingSlicer.logic", "GTRStagingSlicer.selftest", "GTRStagingSlicer.words")
         users = {n for n, m in list(sys.modules.items()) if n.startswith(MODULE) and "qt" in vars(m)}
         application.fresh(ours | set(packages) | users)
-        if str(MODULE_FOLDER) in sys.path:
+        if self._added_path:
             sys.path.remove(str(MODULE_FOLDER))
         if errors:
             raise AssertionError("errors in handlers, where PythonQt would only print them:\n" + "\n".join(errors))
