@@ -5,8 +5,10 @@
 - `staging`: from that state to a staged scene, without Qt;
 - `layers`, `tables`: what a result looks like in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models on offer;
+- `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `dependencies`: the packages in Slicer's own Python;
 - `words`, `mrml`: texts that Slicer translates; short names of its classes, for annotations;
 - `bare`, `mrb`, `headless`: scenes outside the application, scenes as files, runs without a window;
-- `logic`, `result_view`, `batch_process`, `selftest`: the parts of the module, which need the application.
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module; with `nomogram_view` they alone
+  need the application.
 """

@@ -10,7 +10,7 @@ import qt
 import slicer
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import nomogram as library
+from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingSlicer import nomograms, result_view, tables
 from GTRStagingSlicer.logic import GTRStagingParameterNode
@@ -47,7 +47,7 @@ class NomogramView:
 
     def offer(self) -> None:
         """List the nomograms at hand; those that were fitted since are added."""
-        self._names = list(library.available())
+        self._names = list(nomogram_module.available())
         self._listed = False
 
     # -- from the state to the widgets -----------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class NomogramView:
             if index == NONE:
                 self._choose(None)
             elif name in self._names:
-                self._choose(library.load(library.available()[name]))
+                self._choose(nomogram_module.load(nomogram_module.available()[name]))
         self._again()
 
     def _on_file(self) -> None:
@@ -158,7 +158,7 @@ class NomogramView:
         with self._told():
             path = qt.QFileDialog.getOpenFileName(self._ui.nomogramSection, _("Nomogram"), "", _("Nomograms (*.json)"))
             if path:
-                self._choose(library.load(Path(path)))
+                self._choose(nomogram_module.load(Path(path)))
         self._again()
 
     def _choose(self, nomogram: Nomogram | None) -> None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram import nomogram as library
+from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
 from GTRStagingSlicer import layers, staging, tables
 from GTRStagingSlicer.mrml import Scene
@@ -63,7 +63,7 @@ def chosen(state: State) -> Nomogram | None:
 @lru_cache(maxsize=2)
 def _read(text: str) -> Nomogram:
     try:
-        return library.from_json(json.loads(text))
+        return nomogram_module.from_json(json.loads(text))
     except (ValueError, InputError) as error:
         said = _("The scene's nomogram cannot be read ({error}); expected one that was chosen here. Choose it again.")
         raise InputError(said.format(error=error)) from error
@@ -84,9 +84,9 @@ def choose(state: State, scene: Scene, nomogram: Nomogram | None) -> None:
 
 def known_as(nomogram: Nomogram) -> str | None:
     """Under which name this computer has the same one; None where it has none: an edited copy is another."""
-    for name, path in library.available().items():
+    for name, path in nomogram_module.available().items():
         try:
-            if library.load(path) == nomogram:
+            if nomogram_module.load(path) == nomogram:
                 return name
         except InputError:  # said when it is chosen
             continue

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.result import StagingResult
 
 TUMOUR_AREA = "tumour area"
+"""How a key slice was chosen that is the segment's largest section, in the state as in the library's `KeySlice`."""
 
 
 # -- before --------------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def show(
     ct, record = state.inputVolume, to_json(result)
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
     state.keySlice = result.key_slice.index
-    state.keySliceChosenBy = TUMOUR_AREA if result.key_slice.chosen_by == "tumour area" else "hand"
+    state.keySliceChosenBy = TUMOUR_AREA if result.key_slice.chosen_by == TUMOUR_AREA else "hand"
     state.attentionVolume = layers.show_attention(
         scene,
         state.attentionVolume,

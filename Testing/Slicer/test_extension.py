@@ -98,6 +98,14 @@ def test_the_same_words_are_used_on_both_sides():
     assert batch.SCENE not in outputs.OUTPUTS
 
 
+def test_the_package_says_what_each_of_its_files_is_for():
+    """A newcomer reads it first: every file is named there, and nothing that has gone."""
+    told = re.findall(
+        r"`(\w+)`", ast.get_docstring(ast.parse((MODULE / "GTRStagingSlicer" / "__init__.py").read_text()))
+    )
+    assert set(told) == {path.stem for path in SCRIPTS if path.parent.name == "GTRStagingSlicer"} - {"__init__"}
+
+
 # -- the panel's file ----------------------------------------------------------------------------------------------
 
 
