@@ -212,9 +212,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             warning = models.warning_of(state.model)
             ui.modelBanner.text = warning or ""
             ui.modelBanner.visible = warning is not None
-        step = min(max(round(20 * state.threshold), 1), 19) / 20
+        step = staging.nearest_step(state.threshold)
         if state.threshold != step:
-            state.threshold = step  # a typed one: the sweep has steps of 0.05
+            state.threshold = step  # of a typed one, the nearest that the sweep knows
 
     def _refreshKeySlice(self, state: State) -> None:
         ui, volume = self.ui, state.inputVolume

@@ -242,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
     parser.add_argument("--segment", help="label or number of the ROI's segment")
     parser.add_argument("--key-slice", type=int, help="axial slice, 0 being nearest the feet")
-    parser.add_argument("--model", default="demonstration")
+    parser.add_argument("--model", default=State.model)
     parser.add_argument("--cam", choices=[m.value for m in Method], default="gradcam")
     parser.add_argument("--target", choices=[t.value for t in Target], default="predicted")
     parser.add_argument("--threshold", type=float, default=0.5)

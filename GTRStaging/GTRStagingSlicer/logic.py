@@ -13,6 +13,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
+from GTRStagingLib.staging.options import SWEEP
 from GTRStagingSlicer import nodes, nomograms, staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
@@ -30,7 +31,7 @@ class GTRStagingParameterNode(State):
 
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.6
     shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = 0.15
-    threshold: Annotated[float, WithinRange(0.05, 0.95)] = 0.5
+    threshold: Annotated[float, WithinRange(SWEEP[0], SWEEP[-1])] = 0.5
 
     if TYPE_CHECKING:  # what the wrapper adds, as far as the panel calls it
 

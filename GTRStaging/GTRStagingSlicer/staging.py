@@ -15,7 +15,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
-from GTRStagingLib.staging.options import StagingOptions, target_named
+from GTRStagingLib.staging.options import SWEEP, StagingOptions, target_named
 from GTRStagingSlicer import layers, nodes, tables
 from GTRStagingSlicer.mrml import Application, Scene
 from GTRStagingSlicer.nodes import Placed
@@ -299,6 +299,11 @@ def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:
         pairs.append((again["agreement"]["roi_area_mm2"], record["agreement"]["roi_area_mm2"]))
     # Another device rounds otherwise, another case differs by more.
     return any(abs(one - other) > 1e-3 * max(1.0, abs(other)) for one, other in pairs)
+
+
+def nearest_step(threshold: float) -> float:
+    """The threshold of the sweep that is nearest: there every result knows its agreement."""
+    return min(SWEEP, key=lambda step: abs(step - threshold))
 
 
 def at_threshold(result: "StagingResult", threshold: float) -> "StagingResult":

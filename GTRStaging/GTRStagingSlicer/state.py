@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 
 import slicer
 
+from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingSlicer.mrml import ModelNode, Node, PlotNode, Scene, SegmentationNode, TableNode, TextNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
@@ -81,7 +82,7 @@ class State:
     inputVolume: VolumeNode = None
     tumourSegmentation: SegmentationNode = None
     tumourSegment: str = ""
-    model: str = "demonstration"
+    model: str = DEFAULT
     keySlice: int = -1
     keySliceChosenBy: str = ""
     device: Device = Device.AUTO

@@ -24,6 +24,7 @@ from GTRStagingLib.batch.model_process import Address, ModelGoneError
 from GTRStagingLib.batch.records import Job, Outcome, content_of, same_again, tidy
 from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.errors import Cancelled, StagingError
+from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.support.isolation import DiedError, Isolated
 
@@ -51,7 +52,7 @@ class BatchSettings:
         What a case may take, see `isolation.Isolated`; None: no limit.
     """
 
-    model: str = "demonstration"
+    model: str = DEFAULT
     device: str = "auto"
     backend: str = "auto"
     options: StagingOptions = field(default_factory=StagingOptions)

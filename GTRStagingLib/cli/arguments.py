@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, target_named
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
@@ -17,7 +18,7 @@ Commands = argparse._SubParsersAction  # what `add_subparsers` gives; argparse h
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model, --cam, --target and --threshold."""
-    parser.add_argument("--model", default="demonstration", metavar="NAME|FOLDER", help="default: %(default)s")
+    parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
     parser.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
                         help="stage whose attention is shown (default: %(default)s)")  # fmt: skip

@@ -121,7 +121,7 @@ def _batch(options: argparse.Namespace) -> int:
     if known and counts.done and not options.no_evaluation:
         aloud = options.progress == "text"
         _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, settings.scores, aloud)
-    return 1 if counts.failed else 0
+    return 1 if counts.failed else 0  # told apart by GTRStagingSlicer/batch_process.py, and by job queues
 
 
 def _sum_up(counts: "Counts", table: Path) -> None:

@@ -33,7 +33,8 @@ FORMATS = {
     ".mhd": "MetaImage",
     ".png": "PNG",
 }
-"""By the end of the name; DICOM is known by its content, since its files are called anything."""
+"""By the end of the name; DICOM is known by its content, since its files are called anything. A format of several files
+stands in `tables.case_files` as well: it says what a batch and a cache must look at to notice that a case changed."""
 
 
 class Voxels(Protocol):

@@ -10,6 +10,9 @@ from GTRStagingLib.support.files import user_folder
 
 CARD_FILE = "card.json"
 UNTRAINED = "untrained"
+DEFAULT = "demonstration"
+"""What is staged with unless a model is named: by the command line, in batches and in the panel."""
+
 SHIPPED = Path(__file__).parents[1] / "resources" / "models"
 
 

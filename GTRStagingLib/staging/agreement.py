@@ -13,10 +13,7 @@ from scipy.spatial import cKDTree
 from skimage.filters import threshold_otsu
 
 from GTRStagingLib.imaging.geometry import require_same_grid
-from GTRStagingLib.staging.options import require_threshold
-
-SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
-"""Thresholds of the sweep, as shares of the key slice's maximum."""
+from GTRStagingLib.staging.options import SWEEP, require_threshold
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,10 @@ Alignment = Literal["receptive_field", "half_pixel"]
 METHODS: tuple[Method, ...] = get_args(Method)
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 
+SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
+"""Thresholds at which every result knows its agreement, as shares of the key slice's maximum. The panel's slider has
+the same steps: `thresholdSlider` in GTRStaging.ui, which a test holds against these."""
+
 PREDICTED = "predicted"
 TARGETS = (PREDICTED, *(stage.name for stage in TStage))
 """How users name the stage whose attention they want."""
@@ -100,6 +104,7 @@ __all__ = [
     "ALIGNMENTS",
     "METHODS",
     "PREDICTED",
+    "SWEEP",
     "TARGETS",
     "Alignment",
     "Method",

@@ -7,6 +7,9 @@ from pathlib import Path
 OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
 """In the order in which they take their places: where result.json stands, all of them do, and are one case's."""
 
+IN_TWO_FILES = (".mhd", ".nhdr")
+"""Headers whose voxels lie in another file."""
+
 Look = list[list[str | int]]
 """[name, size, times of change in ns] of each file: what tells, without reading them, that they are the same."""
 
@@ -15,7 +18,7 @@ def files_of(path: Path) -> list[Path]:
     """The files that a CT or an ROI is read from; none where nothing is there."""
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
-    if path.suffix.lower() in (".mhd", ".nhdr") and path.is_file():
+    if path.suffix.lower() in IN_TWO_FILES and path.is_file():
         return sorted({path, *_beside(path)})
     beside = [path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01")]
     neighbours = beside if path.suffix.lower() == ".png" else []
@@ -51,4 +54,4 @@ def look_of(paths: Iterable[Path], *, strict: bool = False) -> Look:
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-__all__ = ["OUTPUTS", "Look", "files_of", "look_of"]
+__all__ = ["IN_TWO_FILES", "OUTPUTS", "Look", "files_of", "look_of"]

@@ -232,3 +232,12 @@ def test_research_use_only_is_said_by_module_and_panel():
         said = re.sub(r'["\s>*]+', " ", path.read_text())
         assert RESEARCH_USE_ONLY.split(".")[0] in said, path.name
     assert RESEARCH_USE_ONLY in "".join(text_of(w, "text") or "" for w in widgets())
+
+
+def test_the_threshold_slider_has_the_steps_of_the_sweep():
+    """So that the agreement at each of its places is known, also of a scene that was reloaded."""
+    (slider,) = [w for w in widgets() if w.get("name") == "thresholdSlider"]
+    low, high, step = (
+        float(slider.find(f"property[@name='{name}']/double").text) for name in ("minimum", "maximum", "singleStep")
+    )
+    assert [round(low + i * step, 2) for i in range(round((high - low) / step) + 1)] == list(options.SWEEP)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.staging.agreement import SWEEP, agree
+from GTRStagingLib.staging.agreement import agree
+from GTRStagingLib.staging.options import SWEEP
 
 
 def image(array, spacing=(2.0, 3.0, 5.0)):
