@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import GTRStagingLib
 from GTRStagingLib.batch import records
 from GTRStagingLib.batch.cases import BatchCase, read_cases
-from GTRStagingLib.batch.columns import HEAD, PARQUET, PREDICTIONS, SECONDS, given_names
+from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, ROWS_VERSION, SECONDS, given_names
 from GTRStagingLib.batch.records import FAILED, Job, Outcome
 from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
@@ -86,7 +86,12 @@ def made_with(card: "ModelCard") -> dict[str, Any]:
     for package in SHAPING:
         with suppress(PackageNotFoundError):
             installed[package] = version(package)
-    return {"version": GTRStagingLib.__version__, "packages": installed, "card": card.to_json()}
+    return {
+        "version": GTRStagingLib.__version__,
+        "rows": ROWS_VERSION,
+        "packages": installed,
+        "card": card.to_json(),
+    }
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ class Batch:
             try:
                 yield from work(self._todo(resume))
             finally:
-                columns = (*HEAD, *given.values(), *self.scores.columns, *SECONDS)
+                columns = (*RESULT_COLUMNS, *given.values(), *self.scores.columns, *SECONDS)
                 try:
                     records.write_tables(self.out, self.jobs(), columns, given)
                 except OSError as error:

@@ -15,12 +15,17 @@ SECONDS = ("seconds_reading", "seconds_key_slice", "seconds_preparation", "secon
 """The columns of timings: the only ones that differ between two runs of the same."""
 
 AGREEMENT = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "energy_inside")
-HEAD = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
+RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
         "pointing_hit", "warnings")  # fmt: skip
-"""Columns of the tables; the table's own follow, the scores, and the timings at the end."""
+"""Columns of the tables, filled by `records.row_of`; the table's own follow, the scores, and the timings at the end.
+A number is named in `NUMBER_COLUMNS` as well. Whoever adds one raises `ROWS_VERSION`."""
 
-NUMBERS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "key_position_mm", *AGREEMENT, *SECONDS})
+ROWS_VERSION = 1
+"""Raised when a row gets a column, or a value another meaning: the rows of finished cases are kept by `--resume` as
+long as this, the software's version, the model and the options are the same."""
+
+NUMBER_COLUMNS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "key_position_mm", *AGREEMENT, *SECONDS})
 """Numbers in Parquet; everything else is text there."""
 
 
@@ -40,7 +45,7 @@ def given_names(tables: Iterable[Mapping[str, str]], scores: Iterable[str] = ())
         Further columns of ours.
     """
     own = dict.fromkeys(name for given in tables for name in given)
-    taken = {*HEAD, *SECONDS, *scores} | ({TRUE_STAGE} if "stage" in own else set())
+    taken = {*RESULT_COLUMNS, *SECONDS, *scores} | ({TRUE_STAGE} if "stage" in own else set())
     called = {}
     for name in own:
         called[name] = TRUE_STAGE if name == "stage" else name
@@ -50,5 +55,15 @@ def given_names(tables: Iterable[Mapping[str, str]], scores: Iterable[str] = ())
     return called
 
 
-__all__ = ["AGREEMENT", "HEAD", "NUMBERS", "PARQUET", "PREDICTIONS", "SECONDS", "TRUE_STAGE", "given_names",
-           "seconds_of"]  # fmt: skip
+__all__ = [
+    "AGREEMENT",
+    "NUMBER_COLUMNS",
+    "PARQUET",
+    "PREDICTIONS",
+    "RESULT_COLUMNS",
+    "ROWS_VERSION",
+    "SECONDS",
+    "TRUE_STAGE",
+    "given_names",
+    "seconds_of",
+]

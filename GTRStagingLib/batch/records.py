@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch.cases import BatchCase
-from GTRStagingLib.batch.columns import AGREEMENT, NUMBERS, PARQUET, PREDICTIONS, seconds_of
+from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of, sha256_of_data, whole_file
@@ -213,7 +213,7 @@ def content_of(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> s
 
 
 def row_of(result: "StagingResult") -> Mapping[str, str]:
-    """What the tables say of a result."""
+    """What the tables say of a result, by `columns.RESULT_COLUMNS` and the columns of seconds."""
     prediction, key, agreement = result.prediction, result.key_slice, result.agreement
     seconds = {seconds_of(step): s for step, s in result.timings_s.items()}
     return {
@@ -279,7 +279,7 @@ def _write_parquet(out: Path, columns: Sequence[str]) -> None:
     except ModuleNotFoundError:  # Slicer's Python has none: the CSV says it all
         (out / PARQUET).unlink(missing_ok=True)
         return
-    types = [(name, pyarrow.float64() if name in NUMBERS else pyarrow.string()) for name in columns]
+    types = [(name, pyarrow.float64() if name in NUMBER_COLUMNS else pyarrow.string()) for name in columns]
     with (
         (out / PREDICTIONS).open(encoding="utf-8", newline="") as file,
         whole_file(out / PARQUET) as stream,
@@ -294,7 +294,7 @@ def _write_parquet(out: Path, columns: Sequence[str]) -> None:
 def _typed(name: str, text: str) -> str | float | None:
     if text == "":
         return None
-    return float(text) if name in NUMBERS else text
+    return float(text) if name in NUMBER_COLUMNS else text
 
 
 __all__ = ["DONE", "FAILED", "RECORDS", "SKIPPED", "Job", "Outcome", "begin", "begun", "clear", "content_of", "done",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.batch.columns import HEAD, SECONDS
+from GTRStagingLib.batch.columns import RESULT_COLUMNS, SECONDS
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns, columns_of
 from GTRStagingLib.evaluation.parsing import (
@@ -34,9 +34,10 @@ from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.cells import MISSING
 
 ATTENTION = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside")
-"""The columns of a batch that tell how the attention agrees with an ROI."""
+"""The columns of a batch that tell how the attention agrees with an ROI, in the order of the report (`AGREEMENT` of
+batch/columns.py has the same, but for the hit, in the order of the table)."""
 
-NOT_COVARIATES = frozenset({*HEAD, *SECONDS, "image", "roi", "segment", "error", "mean_stage"})
+NOT_COVARIATES = frozenset({*RESULT_COLUMNS, *SECONDS, "image", "roi", "segment", "error", "mean_stage"})
 """What our own tables say of a case, now and formerly."""
 
 _READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)

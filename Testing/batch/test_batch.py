@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
-from helpers.results import box_on
+from helpers.results import box_on, with_roi
 
 from GTRStagingLib.batch import batch, columns, local, records
 from GTRStagingLib.batch import cases as batch_cases
@@ -111,7 +111,7 @@ def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_mode
             if text == "":
                 assert pandas.isna(value), name
             else:
-                assert (float(text) if name in columns.NUMBERS else text) == value, name
+                assert (float(text) if name in columns.NUMBER_COLUMNS else text) == value, name
 
 
 def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model):
@@ -338,7 +338,7 @@ def test_names_of_columns_never_hide_one_another():
     assert called["size"] == "size"
     assert called["radscore"] == "given_radscore"
     assert len(set(called.values())) == len(own)
-    assert not set(called.values()) & {*columns.HEAD, *columns.SECONDS, "radscore"}
+    assert not set(called.values()) & {*columns.RESULT_COLUMNS, *columns.SECONDS, "radscore"}
 
 
 def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
@@ -456,3 +456,11 @@ def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp
     staged_here(later, out, a_model, scores=scores, resume=True, stage_one=counting)
     assert counting.asked == ["b"]
     assert rows_of(out)["b"]["nomogram_note"] == ""
+
+
+def test_every_value_of_a_row_has_its_column():
+    """The tables leave out what has no column, and leave empty what has no value: neither would be noticed."""
+    row = records.row_of(with_roi())
+    assert {*row, "case_id", "status", "reason"} == {*columns.RESULT_COLUMNS, *columns.SECONDS} - {"seconds_writing"}
+    for name in columns.NUMBER_COLUMNS & set(row):
+        float(row[name])
