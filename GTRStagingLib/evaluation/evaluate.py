@@ -154,7 +154,7 @@ def evaluate(
     InputError
         If a column does not exist, or patients are not told apart where they have to be.
     """
-    stages, probabilities, patients = found.stages, found.probabilities, found.patients
+    stages, probabilities, whose = found.stages, found.probabilities, found.clusters
     progress("leakage")
     siblings = None if training is None else find_siblings(found, training, patient_pattern)
     progress("performance")
@@ -164,7 +164,7 @@ def evaluate(
     description = patients_described(found)
     groups, notes = _groups(found, strata, seed)
     progress("calibration")
-    calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, patients, seed=seed)
+    calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, whose, seed=seed)
     progress("decisions")
     decided = _decisions(found, seed)
     progress("readers")
@@ -172,7 +172,7 @@ def evaluate(
     progress("attention")
     measures = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
     told = {name: values for name, values in measures.items() if values is not None and not np.isnan(values).all()}
-    attention = attention_by_stage.attention(stages, told, patients, seed=seed) if "dice" in told else None
+    attention = attention_by_stage.attention(stages, told, whose, seed=seed) if "dice" in told else None
     return Evaluation(
         predictions=found,
         performance=whole,
@@ -195,11 +195,11 @@ def evaluate(
 
 def performance(found: Predictions, *, seed: int = 0) -> Performance:
     """How good predictions are."""
-    metrics = measure(found.stages, found.predicted, found.patients, seed=seed)
+    metrics = measure(found.stages, found.predicted, found.clusters, seed=seed)
     if found.probabilities is None:
         return Performance(metrics, None)
     areas = roc.stage_areas(found.stages, found.probabilities)
-    whose = found.patients
+    whose = found.clusters
     boundaries = {
         name: roc.estimate(roc.area(found.stages >= first, decisions.at_least(found.probabilities, first)), whose)
         for name, first in BOUNDARIES.items()
@@ -244,7 +244,7 @@ def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
         if (other := found.other_probabilities(name)) is not None and not np.isnan(other).any():
             said[name], four[name] = other.argmax(axis=1), other
     said |= {name: stages for name in found.readers if ((stages := found.stages_of(name)) >= 0).all()}
-    return decisions.decide(found.stages, said, four, found.patients, seed=seed)
+    return decisions.decide(found.stages, said, four, found.clusters, seed=seed)
 
 
 def _readers(
@@ -280,13 +280,13 @@ def _readers(
     ]
     compared = study = None
     if len(side_by_side) > 1 and rows.any():
-        compared = readers.compare(found.stages[rows], side_by_side, found.patients[rows], seed=seed)
+        compared = readers.compare(found.stages[rows], side_by_side, found.clusters.at(rows), seed=seed)
     rows = np.all([np.ones(len(found), bool), *(said[name] >= 0 for name in in_phases)], axis=0)
     if wanted and not rows.any():
         notes.append("No reader study: no row has all readings.")
     if wanted and rows.any():
         both = {name: (said[unaided][rows], said[aided][rows]) for name, (unaided, aided) in wanted.items()}
-        study = readers.reader_study(found.stages[rows], both, model(rows), found.patients[rows], seed=seed)
+        study = readers.reader_study(found.stages[rows], both, model(rows), found.clusters.at(rows), seed=seed)
     return compared, study, notes
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.cells import MISSING
@@ -212,8 +213,8 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
 
 def patients_of(
     frame: Any, columns: Columns, cases: np.ndarray, pattern: str | None, path: Path
-) -> tuple[np.ndarray, np.ndarray, str | None]:
-    """Codes, names, and how patients were told apart."""
+) -> tuple[Clusters, np.ndarray, str | None]:
+    """Which rows are whose, the patients' names, and how they were told apart."""
     import pandas as pd
 
     if pattern is not None:
@@ -231,9 +232,9 @@ def patients_of(
             raise InputError(f"{path.name}: {cases[row]} has an empty {columns.patient}; expected an id. Fill it in.")
         how = f"by {columns.patient}"
     else:
-        return np.arange(len(frame)), cases, None
+        return Clusters(np.arange(len(frame)), len(frame)), cases, None
     codes, unique = pd.factorize(np.array(names, dtype=object))
-    return codes, np.asarray(unique, dtype=object), how
+    return Clusters(codes, len(unique)), np.asarray(unique, dtype=object), how
 
 
 def matched(pattern: str, texts: Sequence[str], where: str) -> list[str]:

@@ -30,6 +30,7 @@ from GTRStagingLib.evaluation.parsing import (
     stages_of,
     summing_to_one,
 )
+from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.cells import MISSING
 
@@ -74,8 +75,8 @@ class Predictions:
         (n,) int, 0..3.
     probabilities
         (n, 4), rows summing to 1; None where stages alone were given.
-    patients
-        (n,) whole numbers that tell patients apart.
+    clusters
+        Which rows are whose.
     patient_names, case_names
         (patients,) and (n,) texts.
     told_apart
@@ -94,7 +95,7 @@ class Predictions:
     stages: np.ndarray
     predicted: np.ndarray
     probabilities: np.ndarray | None
-    patients: np.ndarray
+    clusters: Clusters
     patient_names: np.ndarray
     case_names: np.ndarray
     told_apart: str | None
@@ -109,7 +110,12 @@ class Predictions:
     @property
     def clustered(self) -> bool:
         """Whether a patient has several rows."""
-        return len(self.patient_names) < len(self.stages)
+        return self.clusters.clustered
+
+    @property
+    def patients(self) -> np.ndarray:
+        """(n,) whole numbers that tell patients apart: the place of each in `patient_names`."""
+        return self.clusters.codes
 
     def texts(self, column: str) -> np.ndarray:
         """(n,) the cells of a column, None where empty."""
@@ -176,7 +182,7 @@ class Predictions:
 
     def of(self, rows: np.ndarray) -> "Predictions":
         """Some of the rows, by a (n,) bool."""
-        whose, patients = np.unique(self.patients[rows], return_inverse=True)
+        clusters = self.clusters.at(rows)
         return Predictions(
             source=self.source,
             digest=self.digest,
@@ -184,8 +190,8 @@ class Predictions:
             stages=self.stages[rows],
             predicted=self.predicted[rows],
             probabilities=None if self.probabilities is None else self.probabilities[rows],
-            patients=patients,
-            patient_names=self.patient_names[whose],
+            clusters=clusters,
+            patient_names=self.patient_names[self.patients[rows][clusters.first]],
             case_names=self.case_names[rows],
             told_apart=self.told_apart,
             flow=Flow(len(self), int(rows.sum()), {"not of this group": int((~rows).sum())}),
@@ -313,7 +319,7 @@ def read_predictions(
                 "probabilities'."
             )
     case_names = cases_of(kept, found, numbers, path)
-    patients, names, told_apart = patients_of(kept, found, case_names, patient_pattern, path)
+    clusters, names, told_apart = patients_of(kept, found, case_names, patient_pattern, path)
     if told_apart is None:
         notes.append(
             "Nothing tells patients apart, so that every row counts as a patient; if some share one, all intervals "
@@ -326,7 +332,7 @@ def read_predictions(
         stages=coded[found.truth],
         predicted=predicted,
         probabilities=probabilities,
-        patients=patients,
+        clusters=clusters,
         patient_names=names,
         case_names=case_names,
         told_apart=told_apart,

@@ -10,6 +10,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.parsing import WHOLE
 from GTRStagingLib.evaluation.predictions import Predictions
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Clusters
 
 MOST_LEVELS = 12
 """Levels that a text may have to be told of; more, and it is an id or a remark."""
@@ -42,10 +43,10 @@ def patients_described(found: Predictions) -> tuple[Described, ...]:
     Numbers by median and quartiles, texts by count and share of those who have one; those without are counted. Where
     rows of a patient contradict each other, that is counted as well.
     """
-    whose = found.patients
-    first = np.unique(whose, return_index=True)[1]
-    highest = np.zeros(len(first), int)
-    np.maximum.at(highest, whose, found.stages)
+    whose = found.clusters
+    first = whose.first
+    highest = np.zeros(whose.number, int)
+    np.maximum.at(highest, whose.codes, found.stages)
     groups = [np.ones(len(first), bool), *(highest == stage for stage in TStage)]
     total = len(first)
     lines = [Described("Patients", "n", tuple(_share(int(g.sum()), total, i) for i, g in enumerate(groups)))]
@@ -96,12 +97,12 @@ def _of_texts(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> It
         yield Described(name, "not given", tuple(f"{int((~given[g]).sum()):,}" for g in groups))
 
 
-def _contradicted(texts: np.ndarray, whose: np.ndarray) -> int:
-    if len(texts) == int(whose.max()) + 1:
+def _contradicted(texts: np.ndarray, whose: Clusters) -> int:
+    if not whose.clustered:
         return 0
     seen: dict[int, str] = {}
     found = set()
-    for patient, text in zip(whose.tolist(), texts.tolist(), strict=True):
+    for patient, text in zip(whose.codes.tolist(), texts.tolist(), strict=True):
         if text is not None and seen.setdefault(patient, text) != text:
             found.add(patient)
     return len(found)

@@ -10,6 +10,7 @@ import numpy as np
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
 from GTRStagingLib.stats.proportional_odds_checks import RESAMPLES, brant, validate, variance_inflation
 from GTRStagingLib.tables.cells import covariate_of
@@ -105,7 +106,7 @@ def fit_nomogram(
         names=tuple(column for one in coded for column in one.columns),
         columns=np.hstack([one.coded for one in coded]),
         stages=_stages([str(row[STAGE]) for row in used]),
-        patients=np.unique(np.asarray(whose), return_inverse=True)[1],
+        patients=Clusters.of(np.asarray(whose)).codes,
     )
     fitted = fit(design)
     where = _where(coded)
@@ -122,7 +123,7 @@ def fit_nomogram(
         },
         "split": split,
         "missing": {column: sum(row[column] is None for row in chosen) for column in needed},
-        "patients": len(np.unique(design.patients)),
+        "patients": design.clusters.number,
         "patients_are": f"told apart by {PATIENT}" if PATIENT in table.columns else f"one a row: no {PATIENT}",
         "stages": {str(t): int((design.stages == t).sum()) for t in TStage},
         "events_per_parameter": {

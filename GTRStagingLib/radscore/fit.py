@@ -19,7 +19,7 @@ from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, Row, counted, scores
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Estimate, patient_draws, percentiles, undefined
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, patient_draws, percentiles, undefined
 from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, Path, Rule, grid, path_of, patient_folds
 
 OPTIMISM = (
@@ -51,7 +51,7 @@ class Fit:
 def fit(
     features: CaseFeatures,
     stages: np.ndarray,
-    patients: np.ndarray,
+    patients: Patients,
     *,
     name: str = "radscore",
     folds: int = FOLDS,
@@ -87,7 +87,8 @@ def fit(
         )
     if len(np.unique(stages)) < 2:
         raise InputError(f"{len(stages)} rows of one stage or none; expected two stages or more to tell apart.")
-    fold = patient_folds(stages, patients, folds, seed=seed)
+    whose = Clusters.of(patients)
+    fold = patient_folds(stages, whose, folds, seed=seed)
     targets = np.asarray(stages, dtype=np.float64) + 1
     path, unsettled = path_of(values, targets, fold, grid(values, targets))
     chosen = path.chosen(rule)
@@ -129,13 +130,13 @@ def fit(
         record={
             "method": "LASSO, T stage as a number 1 to 4, features standardised within the rows of each fit",
             "cases": len(stages),
-            "patients": len(np.unique(patients)),
+            "patients": whose.number,
             "stages": {str(s): int((stages == s).sum()) for s in TStage},
             **(record or {}),
             "folds": {"number": folds, "by": "patient, stratified by stage", "seed": seed},
             "rule": rule,
             "path": _told(path, len(path.penalties) < PENALTIES),
-            "out_of_fold": {**_performance(path.held_out[:, chosen], targets, patients, seed),
+            "out_of_fold": {**_performance(path.held_out[:, chosen], targets, whose, seed),
                             "mean": float(out_of_fold.mean()), "sd": float(out_of_fold.std(ddof=1)),
                             "caution": OPTIMISM},
             "in_sample": {"spearman": spearman(raw, targets), "r2": r_squared(raw, targets),
@@ -179,8 +180,8 @@ def r_squared(score: np.ndarray, targets: np.ndarray) -> float:
     return float(1 - ((targets - score) ** 2).sum() / total) if total else float("nan")
 
 
-def _performance(score: np.ndarray, targets: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Any]:
-    draws = patient_draws(patients, seed=seed)
+def _performance(score: np.ndarray, targets: np.ndarray, whose: Clusters, seed: int) -> dict[str, Any]:
+    draws = patient_draws(whose, seed=seed)
     found: dict[str, Estimate] = {}
     for name, measure in (("spearman", spearman), ("r2", r_squared)):
         value = measure(score, targets)

@@ -1,8 +1,9 @@
 """Measure performance, calibration, readers and attention, with 95 % intervals; from arrays alone.
 
-In: stages, probabilities and patients as arrays. Out: `Estimate`s. The patient is the unit that is drawn.
+In: stages, probabilities and patients as arrays; patients may come as `Clusters`, coded once. Out: `Estimate`s. The
+patient is the unit that is drawn.
 
-- `estimates`: `Estimate`, `bootstrapped`, `proportion`
+- `estimates`: `Clusters`, `Estimate`, `bootstrapped`, `proportion`
 - `roc`: `Area`, `area`, `stage_areas`, `difference`
 - `metrics`: `Metrics`, `measure`
 - `calibration`: `Calibration`, `calibrate`

@@ -13,7 +13,7 @@ from scipy.stats import kendalltau, permutation_test, wilcoxon
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Estimate, bootstrapped, proportion, undefined
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, bootstrapped, proportion, undefined
 
 K = len(TStage)
 ALL = "all"
@@ -119,7 +119,7 @@ class AttentionStudy:
 
 
 def attention(
-    stages: np.ndarray, measures: Mapping[str, np.ndarray], patients: np.ndarray, *, seed: int = 0
+    stages: np.ndarray, measures: Mapping[str, np.ndarray], patients: Patients, *, seed: int = 0
 ) -> AttentionStudy:
     """Measures of agreement between attention and ROI, by true stage.
 
@@ -142,23 +142,25 @@ def attention(
     """
     values = {name: np.asarray(column, dtype=float) for name, column in measures.items()}
     _check(stages, values, patients)
+    whose = Clusters.of(patients)
     return AttentionStudy(
         n_rows=len(stages),
-        n_patients=len(np.unique(patients)),
-        measures={name: _by_stage(name, column, stages, patients, seed) for name, column in values.items()},
-        against_chance=_against_chance(values, stages, patients, seed),
-        trends={name: trend(column, stages, patients, seed=seed) for name, column in values.items()},
+        n_patients=whose.number,
+        measures={name: _by_stage(name, column, stages, whose, seed) for name, column in values.items()},
+        against_chance=_against_chance(values, stages, whose, seed),
+        trends={name: trend(column, stages, whose, seed=seed) for name, column in values.items()},
     )
 
 
-def trend(values: np.ndarray, stages: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Trend:
+def trend(values: np.ndarray, stages: np.ndarray, patients: Patients, *, seed: int = 0) -> Trend:
     """The Jonckheere-Terpstra test of (n,) values, NaN among them left out, over T1..T4.
 
     J is Kendall's S in another unit, 2 J = S + pairs, so that its normal approximation with the correction for ties is
     that of Kendall's tau, which scipy has.
     """
-    ranked, one_each = _one_a_patient(values, patients * K + stages)
-    levels = one_each % K
+    there = ~np.isnan(values)
+    whose, stages = Clusters.of(patients).at(there), stages[there]
+    ranked, levels = _one_a_stage(values[there], stages, whose)
     sizes = np.bincount(levels, minlength=K)
     pairs = (len(levels) ** 2 - int((sizes**2).sum())) / 2
     reason = ""
@@ -175,7 +177,7 @@ def trend(values: np.ndarray, stages: np.ndarray, patients: np.ndarray, *, seed:
     test = "Jonckheere-Terpstra, normal approximation with ties, over " + ", ".join(
         str(stage) for stage in TStage if sizes[stage]
     )
-    if len(np.unique(one_each // K)) < len(one_each):
+    if whose.number < len(levels):
         test += "; a patient with rows of several stages counts once in each"
     p = float(kendalltau(levels, ranked, method="asymptotic").pvalue)
     permuted, p_permuted = f"left out above {MOST_PERMUTED} patients", None
@@ -216,16 +218,17 @@ def _permuted(values: np.ndarray, levels: np.ndarray, seed: int) -> tuple[str, f
 
 
 def _against_chance(
-    values: Mapping[str, np.ndarray], stages: np.ndarray, patients: np.ndarray, seed: int
+    values: Mapping[str, np.ndarray], stages: np.ndarray, whose: Clusters, seed: int
 ) -> dict[str, AgainstChance]:
     if not {"dice", "chance_dice"} <= values.keys():
         return {}
     above = values["dice"] - values["chance_dice"]
-    means = _means(above, stages, patients, seed)
+    means = _means(above, stages, whose, seed)
     found = {}
     for name, rows in _groups(stages).items():
-        test, p = _signed_rank(_one_a_patient(above[rows], patients[rows])[0])
-        found[name] = AgainstChance(int(np.count_nonzero(~np.isnan(above[rows]))), means[name], test, p)
+        there = rows & ~np.isnan(above)
+        test, p = _signed_rank(_means_by(whose.at(there), above[there]))
+        found[name] = AgainstChance(int(np.count_nonzero(there)), means[name], test, p)
     return found
 
 
@@ -241,15 +244,13 @@ def _signed_rank(differences: np.ndarray) -> tuple[str, float | None]:
     return f"Wilcoxon signed-rank test of {len(differences)} patients' means, {how}", p
 
 
-def _by_stage(
-    name: str, values: np.ndarray, stages: np.ndarray, patients: np.ndarray, seed: int
-) -> dict[str, Distribution]:
+def _by_stage(name: str, values: np.ndarray, stages: np.ndarray, whose: Clusters, seed: int) -> dict[str, Distribution]:
     there = ~np.isnan(values)
     groups = {group: rows & there for group, rows in _groups(stages).items()}
     if name in SHARES:
-        means = {group: proportion(values[rows] > 0, patients[rows]) for group, rows in groups.items()}
+        means = {group: proportion(values[rows] > 0, whose.at(rows)) for group, rows in groups.items()}
     else:
-        means = _means(values, stages, patients, seed)
+        means = _means(values, stages, whose, seed)
     found = {}
     for group, everyone in _groups(stages).items():
         rows = groups[group]
@@ -259,12 +260,11 @@ def _by_stage(
     return found
 
 
-def _means(values: np.ndarray, stages: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Estimate]:
+def _means(values: np.ndarray, stages: np.ndarray, whose: Clusters, seed: int) -> dict[str, Estimate]:
     """The mean of each group with its interval, from the patients' sums and numbers of rows."""
-    whose = np.unique(patients, return_inverse=True)[1]
     groups = {name: rows & ~np.isnan(values) for name, rows in _groups(stages).items()}
-    numbers = np.stack([np.bincount(whose, weights=rows) for rows in groups.values()], axis=1)
-    sums = np.stack([np.bincount(whose, weights=np.where(rows, values, 0)) for rows in groups.values()], axis=1)
+    numbers = np.stack([whose.sums(rows) for rows in groups.values()], axis=1)
+    sums = np.stack([whose.sums(np.where(rows, values, 0)) for rows in groups.values()], axis=1)
 
     def mean(both: np.ndarray) -> np.ndarray:
         total, number = np.split(both, 2, axis=-1)
@@ -285,17 +285,19 @@ def _groups(stages: np.ndarray) -> dict[str, np.ndarray]:
     return {ALL: np.full(len(stages), True), **{str(stage): stages == stage for stage in TStage}}
 
 
-def _one_a_patient(values: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of each key's values, NaN left out, and the keys.
-
-    Rounded, so that what is equal in a table ties, whatever the last bit of a sum says.
-    """
-    there = ~np.isnan(values)
-    which, whose, times = np.unique(keys[there], return_inverse=True, return_counts=True)
-    return (np.bincount(whose, weights=values[there], minlength=len(which)) / times).round(12), which
+def _means_by(whose: Clusters, values: np.ndarray) -> np.ndarray:
+    """The mean of each one's values: rounded, so that what is equal in a table ties, whatever a sum's last bit says."""
+    result: np.ndarray = (whose.sums(values) / whose.sizes).round(12)
+    return result
 
 
-def _check(stages: np.ndarray, values: Mapping[str, np.ndarray], patients: np.ndarray) -> None:
+def _one_a_stage(values: np.ndarray, stages: np.ndarray, whose: Clusters) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each patient's values in each stage of its rows, and that stage."""
+    each = Clusters.of(whose.codes * K + stages)
+    return _means_by(each, values), stages[each.first]
+
+
+def _check(stages: np.ndarray, values: Mapping[str, np.ndarray], patients: Patients) -> None:
     if not values or not len(stages) or len(stages) != len(patients):
         raise InputError(
             f"{len(values)} measures, {len(stages)} stages, {len(patients)} patients; expected a measure or more, and "

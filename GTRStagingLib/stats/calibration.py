@@ -16,7 +16,17 @@ from scipy.stats import chi2
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.decisions import at_least
-from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES, Estimate, Z, percentiles, proportion, undefined
+from GTRStagingLib.stats.estimates import (
+    LEVEL,
+    RESAMPLES,
+    Clusters,
+    Estimate,
+    Patients,
+    Z,
+    percentiles,
+    proportion,
+    undefined,
+)
 from GTRStagingLib.stats.split_scores import TEMPERATURES, SplitLogits, fitted_temperature
 from GTRStagingLib.support import extras
 
@@ -157,7 +167,7 @@ class Calibration:
         return asdict(self)
 
 
-def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, *, seed: int) -> Calibration:
+def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, seed: int) -> Calibration:
     """Calibration of predictions that were not fitted to these rows.
 
     Parameters
@@ -183,7 +193,7 @@ def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: np.ndarra
         )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise InputError("Probabilities below 0, above 1 or missing; expected all in [0, 1]. Leave such rows out.")
-    whose = np.unique(patients, return_inverse=True)[1]
+    whose = Clusters.of(patients)
     events = {str(stage): (stages == stage, probabilities[:, stage]) for stage in TStage}
     for stage in (TStage.T2, TStage.T3, TStage.T4):
         events[f"at least {stage}"] = stages >= stage, at_least(probabilities, stage)
@@ -204,7 +214,7 @@ def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: np.ndarra
         after = Losses(_loss(found["log loss after"]), _ece(found["ece after"]), _loss(found["brier after"]))
     return Calibration(
         n_rows=len(stages),
-        n_patients=int(whose.max()) + 1,
+        n_patients=whose.number,
         clipped=int((probabilities < CLIP).any(axis=1).sum()),
         events=tuple(
             EventCalibration(
@@ -234,19 +244,19 @@ def quantile_groups(values: np.ndarray, groups: int = BINS) -> np.ndarray:
 
 
 def reliability(
-    happened: np.ndarray, predicted: np.ndarray, patients: np.ndarray, *, bins: int = BINS
+    happened: np.ndarray, predicted: np.ndarray, patients: Patients, *, bins: int = BINS
 ) -> tuple[ReliabilityBin, ...]:
     """The curve of an event, (n,) bool, over its predictions, (n,)."""
-    group = quantile_groups(predicted, bins)
+    group, whose = quantile_groups(predicted, bins), Clusters.of(patients)
     inside = [group == one for one in range(int(group.max()) + 1)]
     return tuple(
-        ReliabilityBin(float(predicted[rows].mean()), proportion(happened[rows], patients[rows]), int(rows.sum()))
+        ReliabilityBin(float(predicted[rows].mean()), proportion(happened[rows], whose.at(rows)), int(rows.sum()))
         for rows in inside
     )
 
 
 def hosmer_lemeshow(
-    happened: np.ndarray, predicted: np.ndarray, patients: np.ndarray, *, groups: int = BINS, fitted: bool = False
+    happened: np.ndarray, predicted: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
 ) -> HosmerLemeshow:
     """The test for an event (Hosmer and Lemeshow 1980), of g degrees of freedom, or of g - 2 where it is `fitted`.
 
@@ -262,7 +272,7 @@ def hosmer_lemeshow(
 
 
 def multinomial_hosmer_lemeshow(
-    stages: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, *, groups: int = BINS, fitted: bool = False
+    stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
 ) -> HosmerLemeshow:
     """The test of four probabilities, grouped by that of not being T1 (Fagerland, Hosmer and Bofin 2008, Stat Med)."""
     score = at_least(probabilities, TStage.T2)
@@ -270,7 +280,7 @@ def multinomial_hosmer_lemeshow(
 
 
 def ordinal_hosmer_lemeshow(
-    stages: np.ndarray, probabilities: np.ndarray, patients: np.ndarray, *, groups: int = BINS, fitted: bool = False
+    stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
 ) -> HosmerLemeshow:
     """The test of four ordered probabilities, grouped by the expected stage (Fagerland and Hosmer 2013, Stat Med)."""
     score = np.round(probabilities @ np.arange(len(TStage)), 12)
@@ -282,7 +292,7 @@ def _grouped_test(
     probabilities: np.ndarray,
     score: np.ndarray,
     by: str,
-    patients: np.ndarray,
+    patients: Patients,
     groups: int,
     fitted: bool,
     ordinal: bool = False,
@@ -308,9 +318,9 @@ def _grouped_test(
             method += f"; p of the statistic over {scale:.4g}, by its moments under the probabilities"
     if least < 1:
         method += f"; p is rough, the least expected count being {least:.2g} (it should be 1)"
-    several = len(np.unique(patients, return_index=True)[1])
-    if several < len(outcomes):
-        method += f"; takes rows as independent, though {len(outcomes)} rows are of {several} patients"
+    whose = Clusters.of(patients)
+    if whose.clustered:
+        method += f"; takes rows as independent, though {len(outcomes)} rows are of {whose.number} patients"
     return HosmerLemeshow(statistic, df, float(chi2.sf(statistic / scale, df)), g, method)
 
 
@@ -329,7 +339,7 @@ def _moments(probabilities: np.ndarray, group: np.ndarray, expected: np.ndarray)
     return round(mean**2 / squares, 2), squares / mean
 
 
-def recalibration(happened: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> tuple[Estimate, Estimate]:
+def recalibration(happened: np.ndarray, predicted: np.ndarray, patients: Patients) -> tuple[Estimate, Estimate]:
     """Intercept and slope of logistic recalibration (Cox 1958; Van Calster et al. 2019, BMC Med).
 
     Parameters
@@ -340,12 +350,13 @@ def recalibration(happened: np.ndarray, predicted: np.ndarray, patients: np.ndar
     if happened.all() or not happened.any():
         never = undefined(f"the event happened in {'every row' if happened.all() else 'no row'}")
         return never, never
+    whose = Clusters.of(patients)
     kept = np.clip(predicted, CLIP, 1 - CLIP)
     odds, constant = logit(kept), np.ones(len(kept))
     changed = int((kept != predicted).sum())
     note = f"; {changed} predictions kept {CLIP:g} from 0 and 1" if changed else ""
 
-    intercept = _logistic(happened, constant[:, None], odds, patients, f"predicted log odds as offset{note}")
+    intercept = _logistic(happened, constant[:, None], odds, whose, f"predicted log odds as offset{note}")
     with_event, without = odds[happened], odds[~happened]
     if odds.min() == odds.max():
         slope = undefined("all predictions are equal")
@@ -353,13 +364,11 @@ def recalibration(happened: np.ndarray, predicted: np.ndarray, patients: np.ndar
         slope = undefined("the predictions separate the event from its contrary, so that no finite slope fits best")
     else:
         design = np.column_stack([constant, odds])
-        slope = _logistic(happened, design, np.zeros(len(odds)), patients, f"over the predicted log odds{note}")
+        slope = _logistic(happened, design, np.zeros(len(odds)), whose, f"over the predicted log odds{note}")
     return intercept, slope
 
 
-def _logistic(
-    happened: np.ndarray, design: np.ndarray, offset: np.ndarray, patients: np.ndarray, what: str
-) -> Estimate:
+def _logistic(happened: np.ndarray, design: np.ndarray, offset: np.ndarray, whose: Clusters, what: str) -> Estimate:
     """The last coefficient of a logistic model, (n, k) design, with Wald's interval.
 
     Two coefficients at most, and millions of rows: statsmodels finds the same, with dozens of copies of the rows.
@@ -380,27 +389,25 @@ def _logistic(
     found = minimize(loss, start, jac=slope, hess=curvature, method="trust-exact", options={"gtol": 1e-9})
     value = float(found.x[-1])
     inverse = np.linalg.inv(curvature(found.x) * len(happened))
-    whose = np.unique(patients, return_inverse=True)[1]
-    clusters = int(whose.max()) + 1
-    if clusters == len(whose):
+    clusters = whose.number
+    if not whose.clustered:
         half = Z * float(inverse[-1, -1]) ** 0.5
         return Estimate(value, value - half, value + half, f"logistic model, {what}; Wald, 95 %")
     if clusters < 3:
         return Estimate(value, None, None, f"logistic model, {what}; {clusters} patients: no interval")
     # Liang and Zeger 1986; corrected as statsmodels and Stata do for few clusters.
     residuals = happened - expit(offset + design @ found.x)
-    scores = np.column_stack([np.bincount(whose, weights=column * residuals) for column in design.T])
+    scores = whose.sums(design * residuals[:, None])
     few = clusters / (clusters - 1) * (len(whose) - 1) / (len(whose) - len(start))
     half = Z * float((inverse @ (scores.T @ scores) @ inverse)[-1, -1] * few) ** 0.5
     return Estimate(value, value - half, value + half, f"logistic model, {what}; Wald, clustered by patient, 95 %")
 
 
 def _temperature_scaled(
-    stages: np.ndarray, probabilities: np.ndarray, whose: np.ndarray, seed: int
+    stages: np.ndarray, probabilities: np.ndarray, whose: Clusters, seed: int
 ) -> tuple[np.ndarray | None, Estimate]:
     """(n, 4) cross-fitted probabilities, and the temperature of all rows; None where it is not defined."""
-    patients = int(whose.max()) + 1
-    if patients < 2:
+    if whose.number < 2:
         return None, undefined(_NOBODY_ELSE)
     logs = np.log(np.maximum(probabilities, CLIP))
     rng = np.random.default_rng(seed)
@@ -409,12 +416,12 @@ def _temperature_scaled(
         if len(rows) > ROWS_OF_A_FIT:
             rows = rng.choice(rows, ROWS_OF_A_FIT, replace=False)
         n = len(rows)  # as a split of cases that have one slice each
-        return fitted_temperature(SplitLogits(logs[rows], np.arange(n), np.zeros(n), stages[rows], whose[rows]))
+        return fitted_temperature(SplitLogits(logs[rows], np.arange(n), np.zeros(n), stages[rows], whose.codes[rows]))
 
-    folds = min(FOLDS, patients)
+    folds = min(FOLDS, whose.number)
     splitter = extras.required("sklearn.model_selection", "Calibration needs", "evaluate").GroupKFold(folds)
     scaled = np.empty_like(logs)
-    for others, rows in splitter.split(logs, groups=whose):
+    for others, rows in splitter.split(logs, groups=whose.codes):
         scaled[rows] = softmax(logs[rows] / fitted(others), axis=1)
     whole = fitted(np.arange(len(logs)))
     rows_used = "all rows" if len(logs) <= ROWS_OF_A_FIT else f"{ROWS_OF_A_FIT} rows drawn at random"
@@ -448,25 +455,24 @@ class _Draws(NamedTuple):
     about: np.ndarray
 
 
-def _resampled(measures: Mapping[str, Measure], whose: np.ndarray, seed: int) -> dict[str, _Draws]:
+def _resampled(measures: Mapping[str, Measure], whose: Clusters, seed: int) -> dict[str, _Draws]:
     """The bootstrap over patients, of all measures at once.
 
     The cells' sums are taken by patient once; a resample then is a product with how often each patient is drawn.
     """
-    n, patients = len(whose), int(whose.max()) + 1
+    n, patients = len(whose), whose.number
     tables = [
-        sparse.csr_matrix((weights, (cells, whose)), shape=(int(cells.max()) + 1, patients))
+        sparse.csr_matrix((weights, (cells, whose.codes)), shape=(int(cells.max()) + 1, patients))
         for weights, cells in measures.values()
     ]
     starts = np.cumsum([0, *(table.shape[0] for table in tables[:-1])])
     table = sparse.vstack(tables, format="csr")
-    rows_of = np.bincount(whose)
     rng = np.random.default_rng(seed)
     sample = table @ np.ones(patients) / n
     drawn, about = [], []
     for _ in range(RESAMPLES if n <= MANY_ROWS else FEW_RESAMPLES):
         times = np.bincount(rng.integers(patients, size=patients), minlength=patients)
-        means = table @ times.astype(float) / (times @ rows_of)
+        means = table @ times.astype(float) / (times @ whose.sizes)
         drawn.append(np.add.reduceat(np.abs(means), starts))
         about.append(np.add.reduceat(np.abs(means - sample), starts))
     values = np.add.reduceat(np.abs(sample), starts).tolist()

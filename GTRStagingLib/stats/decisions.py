@@ -12,7 +12,15 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Estimate, bootstrapped, patient_counts, proportion, undefined
+from GTRStagingLib.stats.estimates import (
+    Clusters,
+    Estimate,
+    Patients,
+    bootstrapped,
+    patient_counts,
+    proportion,
+    undefined,
+)
 
 THRESHOLDS = tuple(round(0.01 * i, 2) for i in range(100))
 """0 to 0.99: at 0, treating all has the prevalence for its net benefit."""
@@ -135,7 +143,7 @@ def net_benefit(happened: np.ndarray, predicted: np.ndarray, thresholds: np.ndar
 def treatment(
     stages: np.ndarray,
     predicted: np.ndarray,
-    patients: np.ndarray,
+    patients: Patients,
     *,
     boundary: TStage = TStage.T3,
     seed: int = 0,
@@ -160,8 +168,8 @@ def treatment(
     >>> found.over.value, found.under.value, found.nnt.value
     (0.1, 0.1, 5.0)
     """
-    positive, said = stages >= boundary, predicted >= boundary
-    counts = patient_counts(2 * positive.astype(int) + said, 4, patients)  # TN, FP, FN, TP
+    positive, said, whose = stages >= boundary, predicted >= boundary, Clusters.of(patients)
+    counts = patient_counts(2 * positive.astype(int) + said, 4, whose)  # TN, FP, FN, TP
     tn, fp, fn, tp = counts.sum(axis=0).tolist()
     return Treatment(
         boundary=str(boundary),
@@ -169,8 +177,8 @@ def treatment(
         fp=fp,
         fn=fn,
         tn=tn,
-        over=proportion(said & ~positive, patients),
-        under=proportion(~said & positive, patients),
+        over=proportion(said & ~positive, whose),
+        under=proportion(~said & positive, whose),
         nnt=_nnt(counts, seed),
     )
 
@@ -194,7 +202,7 @@ def decide(
     stages: np.ndarray,
     predicted: Mapping[str, np.ndarray],
     probabilities: Mapping[str, np.ndarray],
-    patients: np.ndarray,
+    patients: Patients,
     *,
     seed: int = 0,
 ) -> Decisions:
@@ -240,7 +248,8 @@ def decide(
                 {name: tuple(values.tolist()) for name, values in benefit.items()},
             )
         )
-    treated = {name: treatment(stages, values, patients, seed=seed) for name, values in predicted.items()}
+    whose = Clusters.of(patients)
+    treated = {name: treatment(stages, values, whose, seed=seed) for name, values in predicted.items()}
     return Decisions(tuple(curves), treated)
 
 

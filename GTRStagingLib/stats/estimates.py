@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,70 @@ from scipy.stats import norm
 LEVEL = 0.95
 RESAMPLES = 2000
 Z = float(norm.ppf((1 + LEVEL) / 2))
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which rows are whose, told once, so that no statistic need sort the patients again.
+
+    Attributes
+    ----------
+    codes
+        (n,) whole numbers from 0 that tell patients apart: each of them below `number` is that of a row or more.
+    number
+        Patients.
+    """
+
+    codes: np.ndarray
+    number: int
+
+    @classmethod
+    def of(cls, patients: "Patients") -> "Clusters":
+        """Patients by (n,) ids of any kind, numbered in the order of their ids; clusters as they are."""
+        if isinstance(patients, Clusters):
+            return patients
+        ids, codes = np.unique(patients, return_inverse=True)
+        return cls(codes, len(ids))
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether a patient has several rows."""
+        return self.number < len(self.codes)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """(number,) rows of each."""
+        return np.bincount(self.codes, minlength=self.number)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """(number,) the first row of each."""
+        result = np.empty(self.number, dtype=np.intp)
+        result[self.codes[::-1]] = np.arange(len(self.codes))[::-1]  # of rows of one patient the last written stays
+        return result
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """(number,) or (number, k) sums over each one's rows, of (n,) or (n, k) numbers."""
+        if values.ndim == 1:
+            return np.bincount(self.codes, weights=values, minlength=self.number)
+        return np.column_stack([self.sums(column) for column in values.T])
+
+    def at(self, rows: np.ndarray) -> "Clusters":
+        """Some of the rows, by a (n,) bool, and the patients who have one of them, in the same order."""
+        codes = self.codes[rows]
+        present = np.bincount(codes, minlength=self.number) > 0
+        return Clusters((np.cumsum(present) - 1)[codes], int(np.count_nonzero(present)))
+
+    def tiled(self, times: int) -> "Clusters":
+        """All rows so many times over, one after another."""
+        return Clusters(np.tile(self.codes, times), self.number)
+
+
+Patients = Clusters | np.ndarray
+"""Whose rows are: coded, or (n,) ids, which are coded where they come in."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +109,7 @@ def undefined(reason: str) -> Estimate:
     return Estimate(None, None, None, f"not defined: {reason}")
 
 
-def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
+def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
     """A share of rows: Wilson's interval; where a patient has several rows, one by the clusters.
 
     Parameters
@@ -72,8 +137,8 @@ def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
     if n == 0:
         return undefined("no rows")
     value = float(np.mean(hits))
-    whose = np.unique(patients, return_inverse=True)[1]
-    clusters = int(whose.max()) + 1
+    whose = Clusters.of(patients)
+    clusters = whose.number
     if clusters == n:
         low, high = _wilson(value, n)
         return Estimate(value, low, high, "Wilson, 95 %")
@@ -81,7 +146,7 @@ def proportion(hits: np.ndarray, patients: np.ndarray) -> Estimate:
         return of_one_patient(value)
     # The rows' effective number: as many independent rows would have the variance between patients (Saha et al. 2016,
     # Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
-    residuals = np.bincount(whose, weights=np.asarray(hits, float) - value)
+    residuals = whose.sums(np.asarray(hits, float) - value)
     variance = clusters / (clusters - 1) * float((residuals**2).sum()) / n**2
     effective = float(n) if variance == 0 else max(1.0, min(float(n), value * (1 - value) / variance))
     if variance == 0 and value in (0.0, 1.0):
@@ -96,10 +161,10 @@ def _wilson(value: float, n: float) -> tuple[float, float]:
     return 0.0 if value == 0 else max(0.0, centre - half), 1.0 if value == 1 else min(1.0, centre + half)
 
 
-def patient_counts(cells: np.ndarray, size: int, patients: np.ndarray) -> np.ndarray:
+def patient_counts(cells: np.ndarray, size: int, patients: Patients) -> np.ndarray:
     """(patients, size) how many rows each patient has in each cell, `cells` being (n,) numbers below `size`."""
-    whose = np.unique(patients, return_inverse=True)[1]
-    return np.bincount(whose * size + cells, minlength=(int(whose.max()) + 1) * size).reshape(-1, size)
+    whose = Clusters.of(patients)
+    return np.bincount(whose.codes * size + cells, minlength=whose.number * size).reshape(-1, size)
 
 
 def resampled_counts(counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -206,20 +271,30 @@ def percentiles(value: float, drawn: np.ndarray, at: tuple[float, float] | None 
     return Estimate(value, low, high, method)
 
 
-def patient_draws(patients: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> "list[np.ndarray]":
+def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) -> "list[np.ndarray]":
     """Rows of patients drawn with replacement, for statistics that counts do not tell."""
-    whose = np.unique(patients, return_inverse=True)[1]
-    order = np.argsort(whose, kind="stable")
-    rows_of = np.split(order, np.cumsum(np.bincount(whose))[:-1])
+    whose = Clusters.of(patients)
+    order, sizes = np.argsort(whose.codes, kind="stable"), whose.sizes
+    starts = np.cumsum(sizes) - sizes  # of each patient's rows in that order
     rng = np.random.default_rng(seed)
-    return [np.concatenate([rows_of[p] for p in rng.integers(len(rows_of), size=len(rows_of))])
-            for _ in range(resamples)]  # fmt: skip
+
+    def drawn() -> np.ndarray:
+        who = rng.integers(whose.number, size=whose.number)
+        times = sizes[who]
+        # Counted through, each patient drawn begins at its own first row.
+        shifts = starts[who] - (np.cumsum(times) - times)
+        result: np.ndarray = order[np.arange(times.sum()) + np.repeat(shifts, times)]
+        return result
+
+    return [drawn() for _ in range(resamples)]
 
 
 __all__ = [
     "LEVEL",
     "RESAMPLES",
+    "Clusters",
     "Estimate",
+    "Patients",
     "Z",
     "bootstrapped", "of_one_patient",
     "patient_counts",

@@ -13,6 +13,7 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.estimates import Clusters, Patients
 from GTRStagingLib.support import extras
 
 Rule = Literal["min", "1se"]
@@ -182,7 +183,7 @@ def path_of(
     return path, sum(one.unsettled for one in (whole, *parts))
 
 
-def patient_folds(stages: np.ndarray, patients: np.ndarray, k: int, *, seed: int) -> np.ndarray:
+def patient_folds(stages: np.ndarray, patients: Patients, k: int, *, seed: int) -> np.ndarray:
     """(n,) which of k folds holds each row out, by patient and balanced by stage (StratifiedGroupKFold).
 
     Parameters
@@ -197,8 +198,9 @@ def patient_folds(stages: np.ndarray, patients: np.ndarray, k: int, *, seed: int
     """
     if k < 2:
         raise InputError(f"{k} fold(s); expected 2 or more, {FOLDS} as usual.")
+    whose = Clusters.of(patients)
     few = [f"{TStage(int(stage))} has {count}" for stage in np.unique(stages)
-           if (count := len(np.unique(patients[stages == stage]))) < k]  # fmt: skip
+           if (count := whose.at(stages == stage).number) < k]  # fmt: skip
     if few:
         raise InputError(
             f"Too few patients for {k} folds: {', '.join(few)}; expected {k} or more of every stage, so that each fold "
@@ -206,8 +208,7 @@ def patient_folds(stages: np.ndarray, patients: np.ndarray, k: int, *, seed: int
         )
     # Shuffled here: older versions of scikit-learn lose the balance where they do it (they shuffle the patients' counts
     # of stages, and not the patients).
-    whose = np.unique(patients, return_inverse=True)[1]
-    drawn = np.random.default_rng(seed).permutation(int(whose.max()) + 1)[whose]
+    drawn = np.random.default_rng(seed).permutation(whose.number)[whose.codes]
     splitter = _sklearn("model_selection").StratifiedGroupKFold(k)
     fold = np.empty(len(stages), dtype=np.int64)
     for number, (_, held_out) in enumerate(splitter.split(np.zeros((len(stages), 1)), stages, drawn)):

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Estimate, bootstrapped, patient_counts, proportion, undefined
+from GTRStagingLib.stats.estimates import (
+    Clusters,
+    Estimate,
+    Patients,
+    bootstrapped,
+    patient_counts,
+    proportion,
+    undefined,
+)
 
 K = len(TStage)
 
@@ -82,7 +90,7 @@ class Metrics:
         }
 
 
-def measure(stages: np.ndarray, predicted: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Metrics:
+def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, seed: int = 0) -> Metrics:
     """What predicted stages are worth.
 
     Parameters
@@ -108,30 +116,31 @@ def measure(stages: np.ndarray, predicted: np.ndarray, patients: np.ndarray, *, 
     >>> found.per_class["T4"].sensitivity.value, found.per_class["T4"].ppv.value
     (1.0, 0.5)
     """
-    counts = patient_counts(stages * K + predicted, K * K, patients)
+    whose = Clusters.of(patients)
+    counts = patient_counts(stages * K + predicted, K * K, whose)
     matrix = counts.sum(axis=0).reshape(K, K)
     drawn = bootstrapped(_agreement_and_f1, counts, seed=seed)
     told = dict(zip(AGREEMENT, drawn, strict=False))
     questions = {str(stage): (stages == stage, predicted == stage) for stage in TStage}
     questions |= {name: (stages >= first, predicted >= first) for name, first in BOUNDARIES.items()}
     f1 = dict(zip(questions, drawn[len(AGREEMENT) :], strict=True))
-    answers = {name: _binary(is_so, said, patients, f1[name]) for name, (is_so, said) in questions.items()}
+    answers = {name: _binary(is_so, said, whose, f1[name]) for name, (is_so, said) in questions.items()}
     return Metrics(
         n_rows=len(stages),
-        n_patients=len(counts),
+        n_patients=whose.number,
         confusion=matrix,
-        accuracy=proportion(stages == predicted, patients),
-        over_staged=proportion(predicted > stages, patients),
-        under_staged=proportion(predicted < stages, patients),
+        accuracy=proportion(stages == predicted, whose),
+        over_staged=proportion(predicted > stages, whose),
+        under_staged=proportion(predicted < stages, whose),
         per_class={name: answers[name] for name in map(str, TStage)},
         boundaries={name: answers[name] for name in BOUNDARIES},
         **told,
     )
 
 
-def _binary(positive: np.ndarray, said: np.ndarray, patients: np.ndarray, f1: Estimate) -> Binary:
+def _binary(positive: np.ndarray, said: np.ndarray, whose: Clusters, f1: Estimate) -> Binary:
     def share(hits: np.ndarray, among: np.ndarray, what: str) -> Estimate:
-        return proportion(hits[among], patients[among]) if among.any() else undefined(f"no row is {what}")
+        return proportion(hits[among], whose.at(among)) if among.any() else undefined(f"no row is {what}")
 
     return Binary(
         sensitivity=share(said, positive, "of this stage"),

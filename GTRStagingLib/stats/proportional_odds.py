@@ -8,6 +8,7 @@ are. Whether it may be believed is asked in `proportional_odds_checks`.
 import math
 import warnings
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy.stats import chi2, norm
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Estimate, Z
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Z
 from GTRStagingLib.support import extras
 
 CUTS = len(TStage) - 1
@@ -129,15 +130,20 @@ class Design:
         """(n, p) the columns with mean 0 and standard deviation 1, on which a search converges well."""
         return (self.columns - self.columns.mean(axis=0)) / self.columns.std(axis=0)
 
+    @cached_property
+    def clusters(self) -> Clusters:
+        """The rows by patient."""
+        return Clusters.of(self.patients)
+
     @property
     def clustered(self) -> bool:
         """Whether a patient has several rows."""
-        return len(np.unique(self.patients)) < len(self.patients)
+        return self.clusters.clustered
 
     @property
     def patients_by_stage(self) -> tuple[int, ...]:
         """Patients with a row of T1..T4."""
-        return tuple(len(np.unique(self.patients[self.stages == t])) for t in TStage)
+        return tuple(self.clusters.at(self.stages == t).number for t in TStage)
 
     @property
     def events_per_parameter(self) -> float:

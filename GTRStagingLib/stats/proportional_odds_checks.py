@@ -84,9 +84,7 @@ def _joint_covariance(design: Design, fitted: np.ndarray) -> np.ndarray:
     if design.clustered:
         above = design.stages[None] > np.arange(CUTS)[:, None]
         scores = np.hstack([x * (above[k] - fitted[k])[:, None] for k in range(CUTS)])
-        whose = np.unique(design.patients, return_inverse=True)[1]
-        sums = np.zeros((int(whose.max()) + 1, scores.shape[1]))
-        np.add.at(sums, whose, scores)
+        sums = design.clusters.sums(scores)
         middle = sums.T @ sums
     else:  # two indicators of one row, m <= l: P(above both) - P(above m) P(above l), of which the first is P(above l)
         middle = np.block([[(x.T * (fitted[max(m, k)] - fitted[m] * fitted[k])) @ x for k in range(CUTS)]
@@ -177,7 +175,7 @@ def validate(fitted: OrdinalFit, *, seed: int, resamples: int = RESAMPLES) -> Va
     design = fitted.design
     apparent = _indices(design.columns, design.stages, fitted.coefficients, fitted.thresholds)
     optimism = []
-    for rows in patient_draws(design.patients, seed=seed, resamples=resamples):
+    for rows in patient_draws(design.clusters, seed=seed, resamples=resamples):
         columns, stages = design.columns[rows], design.stages[rows]
         again = maximum(columns, stages)
         if again is not None:

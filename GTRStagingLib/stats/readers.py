@@ -17,7 +17,9 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats import roc
 from GTRStagingLib.stats.estimates import (
+    Clusters,
     Estimate,
+    Patients,
     bootstrapped,
     patient_counts,
     percentiles,
@@ -223,7 +225,7 @@ def phase_columns(columns: Iterable[str]) -> tuple[dict[str, tuple[str, str]], l
     return pairs, [column for name, two in found.items() if name not in pairs for column in two.values()]
 
 
-def compare(stages: np.ndarray, readers: Sequence[Reader], patients: np.ndarray, *, seed: int = 0) -> Comparison:
+def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *, seed: int = 0) -> Comparison:
     """Every two readers of the same rows.
 
     Parameters
@@ -243,13 +245,14 @@ def compare(stages: np.ndarray, readers: Sequence[Reader], patients: np.ndarray,
     _check(stages, readers, patients)
     if len(readers) < 2:
         raise InputError(f"{len(readers)} reader to compare; expected two or more on the same rows.")
+    whose = Clusters.of(patients)
     areas = {one.name: _areas(stages, one) for one in readers}
     pairs = list(combinations(readers, 2))
-    found = _holm([_differences(stages, *two, areas, patients, seed) for two in pairs])
+    found = _holm([_differences(stages, *two, areas, whose, seed) for two in pairs])
     return Comparison(
         n_rows=len(stages),
-        n_patients=len(np.unique(patients)),
-        readers={one.name: _of_one(stages, one, areas[one.name], patients, seed) for one in readers},
+        n_patients=whose.number,
+        readers={one.name: _of_one(stages, one, areas[one.name], whose, seed) for one in readers},
         pairs=tuple(
             Pair(a.name, b.name, _crossing(a.predicted == stages, b.predicted == stages), differences)
             for (a, b), differences in zip(pairs, found, strict=True)
@@ -261,7 +264,7 @@ def reader_study(
     stages: np.ndarray,
     phases: Mapping[str, tuple[np.ndarray, np.ndarray]],
     model: Reader | None,
-    patients: np.ndarray,
+    patients: Patients,
     *,
     seed: int = 0,
 ) -> ReaderStudy:
@@ -288,23 +291,24 @@ def reader_study(
     ]
     _check(stages, readings if model is None else [*readings, model], patients)
 
+    whose = Clusters.of(patients)
     said = np.stack([np.stack(two) for two in phases.values()], axis=1)  # (2, readers, n)
-    rows = [_phases(name, stages, said[:, [i]], patients, model, seed) for i, name in enumerate(phases)]
-    rows.append(_phases(ALL, stages, said, patients, model, seed))
+    rows = [_phases(name, stages, said[:, [i]], whose, model, seed) for i, name in enumerate(phases)]
+    rows.append(_phases(ALL, stages, said, whose, model, seed))
     corrected = _holm([(*row.gains, *row.against_model) for row in rows])
     return ReaderStudy(
         n_rows=len(stages),
-        n_patients=len(np.unique(patients)),
+        n_patients=whose.number,
         rows=tuple(
             replace(row, gains=tests[: len(row.gains)], against_model=tests[len(row.gains) :])
             for row, tests in zip(rows, corrected, strict=True)
         ),
-        model=None if model is None else _alone(stages, model, patients),
-        fleiss={phase: fleiss(said[i], patients, seed=seed) for i, phase in enumerate(PHASES)},
+        model=None if model is None else _alone(stages, model, whose),
+        fleiss={phase: fleiss(said[i], whose, seed=seed) for i, phase in enumerate(PHASES)},
     )
 
 
-def fleiss(readings: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Estimate:
+def fleiss(readings: np.ndarray, patients: Patients, *, seed: int = 0) -> Estimate:
     """Fleiss' kappa between readers who all saw every row (Fleiss 1971, Psychol Bull 76:378), by the patient bootstrap.
 
     Counted here, not by statsmodels, so that all resamples are one product of matrices.
@@ -333,7 +337,7 @@ def fleiss(readings: np.ndarray, patients: np.ndarray, *, seed: int = 0) -> Esti
     return _of_several(bootstrapped(kappa, counts, seed=seed)[0], len(counts))
 
 
-def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: np.ndarray) -> tuple[float | None, str]:
+def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients) -> tuple[float | None, str]:
     """McNemar's test of (n,) bool, where a patient has several rows (Obuchowski 1998, Stat Med 17:1495).
 
     Of the tests there are for this, the one of the very difference that is reported, in which every row weighs the
@@ -344,8 +348,7 @@ def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: np.ndarra
     tuple
         Two-sided p-value, None where it is not defined; and what was done.
     """
-    whose = np.unique(patients, return_inverse=True)[1]
-    net = np.bincount(whose, weights=first.astype(float) - second)
+    net = Clusters.of(patients).sums(first.astype(float) - second)
     if len(net) < 2:
         return None, "not defined: all rows are of one patient"
     if not net.any():
@@ -355,11 +358,11 @@ def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: np.ndarra
 
 
 def _phases(
-    name: str, stages: np.ndarray, said: np.ndarray, patients: np.ndarray, model: Reader | None, seed: int
+    name: str, stages: np.ndarray, said: np.ndarray, whose: Clusters, model: Reader | None, seed: int
 ) -> Phases:
     """Of (2, readers, n) stages, unaided and aided."""
     times = said.shape[1]
-    truth, patients = np.tile(stages, times), np.tile(patients, times)
+    truth, whose = np.tile(stages, times), whose.tiled(times)
     unaided, aided = ((f"{name}, {phase}", said[i].ravel() == truth) for i, phase in enumerate(PHASES))
     # The readers are corrected for each other; all of them together are one question, asked once.
     whom = ALL if name == ALL else "each reader"
@@ -367,30 +370,30 @@ def _phases(
     if model is not None:
         alone = (model.name, np.tile(model.predicted, times) == truth)
         for phase, other in zip(PHASES, (unaided, aided), strict=True):
-            against += _of_accuracy(alone, other, patients, f"model against {whom}, {phase}", seed)
+            against += _of_accuracy(alone, other, whose, f"model against {whom}, {phase}", seed)
     return Phases(
         reader=name,
-        unaided=proportion(unaided[1], patients),
-        aided=proportion(aided[1], patients),
-        gains=tuple(_of_accuracy(aided, unaided, patients, f"gain of {whom}", seed)),
+        unaided=proportion(unaided[1], whose),
+        aided=proportion(aided[1], whose),
+        gains=tuple(_of_accuracy(aided, unaided, whose, f"gain of {whom}", seed)),
         against_model=tuple(against),
         by_stage={str(s): _crossing(unaided[1][truth == s], aided[1][truth == s]) for s in TStage},
     )
 
 
-def _alone(stages: np.ndarray, model: Reader, patients: np.ndarray) -> Alone:
+def _alone(stages: np.ndarray, model: Reader, whose: Clusters) -> Alone:
     right = model.predicted == stages
-    each = {str(s): proportion(right[stages == s], patients[stages == s]) for s in TStage}
-    return Alone(model.name, proportion(right, patients), each)
+    each = {str(s): proportion(right[stages == s], whose.at(stages == s)) for s in TStage}
+    return Alone(model.name, proportion(right, whose), each)
 
 
-def _of_one(stages: np.ndarray, one: Reader, areas: Areas, patients: np.ndarray, seed: int) -> dict[str, Estimate]:
-    counts = patient_counts(stages * K + one.predicted, K * K, patients)
+def _of_one(stages: np.ndarray, one: Reader, areas: Areas, whose: Clusters, seed: int) -> dict[str, Estimate]:
+    counts = patient_counts(stages * K + one.predicted, K * K, whose)
     told = dict(zip(AGREEMENT, bootstrapped(agreement, counts, seed=seed), strict=True))
     kappas = {name: _of_several(told[name], len(counts)) for name in KAPPAS}
-    found = {"accuracy": proportion(one.predicted == stages, patients), **kappas}
+    found = {"accuracy": proportion(one.predicted == stages, whose), **kappas}
     if areas:
-        found["auc_macro"] = roc.estimate(areas["auc_macro"], patients)
+        found["auc_macro"] = roc.estimate(areas["auc_macro"], whose)
     return found
 
 
@@ -402,15 +405,15 @@ def _areas(stages: np.ndarray, one: Reader) -> Areas:
 
 
 def _differences(
-    stages: np.ndarray, first: Reader, second: Reader, areas: Mapping[str, Areas], patients: np.ndarray, seed: int
+    stages: np.ndarray, first: Reader, second: Reader, areas: Mapping[str, Areas], whose: Clusters, seed: int
 ) -> list[Difference]:
     one_right, other_right = ((reader.name, reader.predicted == stages) for reader in (first, second))
-    found = _of_accuracy(one_right, other_right, patients, "accuracy", seed)
-    found += _of_kappas(stages, first, second, patients, seed)
+    found = _of_accuracy(one_right, other_right, whose, "accuracy", seed)
+    found += _of_kappas(stages, first, second, whose, seed)
     one, other = areas[first.name], areas[second.name]
-    clustered = ", clustered by patient" if len(np.unique(patients)) < len(patients) else ""
+    clustered = ", clustered by patient" if whose.clustered else ""
     for measure in one if other else ():
-        estimate, p = roc.difference(one[measure], other[measure], patients)
+        estimate, p = roc.difference(one[measure], other[measure], whose)
         family = "macro AUC" if measure == "auc_macro" else "AUC of each stage"
         test = estimate.method if p is None else f"DeLong's paired test{clustered}"
         found.append(Difference(first.name, second.name, measure, estimate, test, p, family))
@@ -418,7 +421,7 @@ def _differences(
 
 
 def _of_accuracy(
-    first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], patients: np.ndarray, family: str, seed: int
+    first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], whose: Clusters, family: str, seed: int
 ) -> list[Difference]:
     """The difference of two accuracies, given as names and (n,) bool; with two tests where patients repeat."""
     (one, one_right), (other, other_right) = first, second
@@ -427,21 +430,21 @@ def _of_accuracy(
     def difference(counts: np.ndarray) -> np.ndarray:
         return np.asarray((counts[..., [2]] - counts[..., [1]]) / counts.sum(axis=-1, keepdims=True))
 
-    counts = patient_counts(2 * one_right + other_right, 4, patients)
+    counts = patient_counts(2 * one_right + other_right, 4, whose)
     estimate = _of_several(bootstrapped(difference, counts, seed=seed)[0], len(counts))
     exact = required("statsmodels.stats.contingency_tables", "Comparisons of readers need", "evaluate").mcnemar(
         [[table.both_right, table.only_first], [table.only_second, table.both_wrong]], exact=True
     )
     mcnemar = Difference(one, other, "accuracy", estimate, "McNemar's test, exact", float(exact.pvalue), family)
-    if len(counts) == table.n:
+    if not whose.clustered:
         return [mcnemar]
-    p, test = clustered_mcnemar(one_right, other_right, patients)
+    p, test = clustered_mcnemar(one_right, other_right, whose)
     warned = f"{mcnemar.test}, as if rows were independent, which a patient's are not"
     beside = replace(mcnemar, test=warned, family=f"{family}, rows as if independent")
     return [replace(mcnemar, test=test, p=p), beside]
 
 
-def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, patients: np.ndarray, seed: int) -> list[Difference]:
+def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, whose: Clusters, seed: int) -> list[Difference]:
     places = [AGREEMENT.index(name) for name in KAPPAS]
 
     def difference(counts: np.ndarray) -> np.ndarray:
@@ -450,7 +453,7 @@ def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, patients: np.n
         one, other = (agreement(cells.sum(axis=axis).reshape(*counts.shape[:-1], K * K)) for axis in (-1, -2))
         return np.asarray((one - other)[..., places])
 
-    counts = patient_counts((stages * K + first.predicted) * K + second.predicted, K**3, patients)
+    counts = patient_counts((stages * K + first.predicted) * K + second.predicted, K**3, whose)
     values = difference(counts.sum(axis=0))
     draws = difference(resampled_counts(counts, seed=seed))
     found = []
@@ -492,7 +495,7 @@ def _holm(groups: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]
             for group in groups]  # fmt: skip
 
 
-def _check(stages: np.ndarray, readers: Sequence[Reader], patients: np.ndarray) -> None:
+def _check(stages: np.ndarray, readers: Sequence[Reader], patients: Patients) -> None:
     _check_stages("True stages", stages)
     if not len(stages) or len(stages) != len(patients):
         raise InputError(f"{len(stages)} stages, {len(patients)} patients; expected one each a row, in one or more.")

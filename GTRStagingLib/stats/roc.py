@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Estimate, Z, undefined
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, undefined
 
 POINTS_OF_A_CURVE = 400
 """Points that a drawn curve keeps; its area is computed from all of them."""
@@ -93,25 +93,24 @@ def micro(stages: np.ndarray, probabilities: np.ndarray) -> Area | None:
     return None if pooled is None else Area(pooled.value, pooled.influence.reshape(-1, len(TStage)).sum(axis=1))
 
 
-def standard_error(influence: np.ndarray, patients: np.ndarray) -> float:
+def standard_error(influence: np.ndarray, patients: Patients) -> float:
     """From influence values, summed within each patient; NaN where all rows are one patient's."""
-    whose = np.unique(patients, return_inverse=True)[1]
-    clusters = int(whose.max()) + 1
-    if clusters == len(influence):
+    whose = Clusters.of(patients)
+    if not whose.clustered:
         return float((influence**2).sum() ** 0.5)
-    if clusters < 2:
+    if whose.number < 2:
         return float("nan")
-    sums = np.bincount(whose, weights=influence)
-    return float((clusters / (clusters - 1) * (sums**2).sum()) ** 0.5)
+    return float((whose.number / (whose.number - 1) * (whose.sums(influence) ** 2).sum()) ** 0.5)
 
 
-def estimate(found: Area | None, patients: np.ndarray) -> Estimate:
+def estimate(found: Area | None, patients: Patients) -> Estimate:
     """The area with DeLong's interval, formed on the logit scale, which keeps it below 1."""
     if found is None:
         return undefined("a stage is missing, or there is no other")
-    error = standard_error(found.influence, patients)
+    whose = Clusters.of(patients)
+    error = standard_error(found.influence, whose)
     method = "DeLong, logit scale, 95 %"
-    if len(np.unique(patients)) < len(patients):
+    if whose.clustered:
         method = "DeLong clustered by patient (Obuchowski), logit scale, 95 %"
     if not error > 0 or not 0 < found.value < 1:
         why = "the ranks separate perfectly" if found.value in (0.0, 1.0) else "too few rows of a stage"
@@ -121,7 +120,7 @@ def estimate(found: Area | None, patients: np.ndarray) -> Estimate:
     return Estimate(found.value, low, high, method)
 
 
-def difference(one: Area | None, other: Area | None, patients: np.ndarray) -> tuple[Estimate, float | None]:
+def difference(one: Area | None, other: Area | None, patients: Patients) -> tuple[Estimate, float | None]:
     """`one` minus `other` on the same rows, and the two-sided p-value (DeLong's paired test).
 
     Examples

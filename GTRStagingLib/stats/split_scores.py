@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.staging.voting import vote
 from GTRStagingLib.stats import roc
-from GTRStagingLib.stats.estimates import Estimate, proportion
+from GTRStagingLib.stats.estimates import Clusters, Estimate, proportion
 
 TEMPERATURES = (0.05, 20.0)
 
@@ -102,10 +102,10 @@ def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray,
 def scores(seen: SplitLogits, temperature: float = 1.0) -> Scores:
     """The scores of a split."""
     stages, probabilities = case_votes(seen, temperature)
-    whose = np.unique(np.asarray(seen.patients), return_inverse=True)[1]
+    whose = Clusters.of(np.asarray(seen.patients))
     return Scores(
         cases=len(stages),
-        patients=int(whose.max()) + 1,
+        patients=whose.number,
         accuracy=proportion(stages == seen.stages, whose),
         macro_auc=roc.estimate(roc.macro(roc.stage_areas(seen.stages, probabilities)), whose),
         slice_loss=slice_loss(seen),

@@ -11,6 +11,7 @@ from scipy.stats import kendalltau
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stats import attention_by_stage
 from GTRStagingLib.stats.attention_by_stage import attention, trend
+from GTRStagingLib.stats.estimates import Clusters
 
 R = golden_data.golden("trend")
 ROWS = golden_data.ROWS
@@ -146,8 +147,9 @@ def test_no_trend_is_found_in_5_percent_of_cohorts_without_one():
     below = 0
     for _ in range(1000):
         stages, easy = rng.integers(0, 4, 40)[whose], rng.normal(size=40)[whose]
-        ranked, keys = attention_by_stage._one_a_patient(easy + 0.1 * rng.normal(size=80), whose * 4 + stages)
-        below += kendalltau(keys % 4, ranked, method="asymptotic").pvalue < 0.05
+        noisy = easy + 0.1 * rng.normal(size=80)
+        ranked, levels = attention_by_stage._one_a_stage(noisy, stages, Clusters.of(whose))
+        below += kendalltau(levels, ranked, method="asymptotic").pvalue < 0.05
     assert 0.033 < below / 1000 < 0.067
 
 

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from GTRStagingLib.stats.estimates import (
+    Clusters,
     Estimate,
     bootstrapped,
     patient_counts,
@@ -15,6 +18,61 @@ from GTRStagingLib.stats.estimates import (
     resampled_counts,
     undefined,
 )
+
+
+@st.composite
+def whose_rows(draw):
+    """Ids that are neither dense nor in order, and which rows to take."""
+    n = draw(st.integers(1, 30))
+    ids = draw(st.lists(st.integers(-3, 9), min_size=n, max_size=n))
+    rows = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    return np.array(ids) * 1009, np.array(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(whose_rows())
+def test_clusters_tell_what_loops_over_the_patients_find(drawn):
+    ids, rows = drawn
+    found, patients = Clusters.of(ids), sorted(set(ids.tolist()))
+    assert (len(found), found.number, found.clustered) == (len(ids), len(patients), len(patients) < len(ids))
+    of_each = [np.flatnonzero(ids == patient) for patient in patients]
+    assert [np.flatnonzero(found.codes == code).tolist() for code in range(found.number)] == [
+        one.tolist() for one in of_each
+    ]
+    assert found.sizes.tolist() == [len(one) for one in of_each]
+    assert found.first.tolist() == [one[0] for one in of_each]
+    values = np.arange(len(ids)) ** 2.0
+    assert found.sums(values).tolist() == [values[one].sum() for one in of_each]
+    two = found.sums(np.column_stack([values, -values]))
+    assert two.tolist() == [[values[one].sum(), -values[one].sum()] for one in of_each]
+    some = found.at(rows)
+    assert (some.codes.tolist(), some.number) == (Clusters.of(ids[rows]).codes.tolist(), len(set(ids[rows].tolist())))
+    assert found.tiled(2).codes.tolist() == Clusters.of(np.tile(ids, 2)).codes.tolist()
+
+
+def test_clusters_are_coded_once_and_take_names():
+    found = Clusters.of(np.array(["b", "a", "b"], dtype=object))
+    assert found.codes.tolist() == [1, 0, 1]
+    assert Clusters.of(found) is found
+    assert Clusters.of(np.zeros(0, int)).number == 0
+
+
+def test_ids_and_clusters_give_the_same_numbers():
+    rng = np.random.default_rng(3)
+    hits, ids, cells = rng.random(50) < 0.7, rng.integers(20, size=50) * 7, rng.integers(4, size=50)
+    found = Clusters.of(ids)
+    assert proportion(hits, found) == proportion(hits, ids)
+    assert patient_counts(cells, 4, found).tolist() == patient_counts(cells, 4, ids).tolist()
+    by_id, by_code = (patient_draws(whose, seed=2, resamples=3) for whose in (ids, found))
+    assert [rows.tolist() for rows in by_id] == [rows.tolist() for rows in by_code]
+
+
+def test_a_draw_has_all_rows_of_each_patient_drawn():
+    ids = np.array([4, 9, 4, 2, 9, 4])
+    rng = np.random.default_rng(6)
+    for rows in patient_draws(ids, seed=6, resamples=20):
+        expected = [np.flatnonzero(ids == [2, 4, 9][one]) for one in rng.integers(3, size=3)]
+        assert rows.tolist() == np.concatenate(expected).tolist()
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (1, 7), (221, 239), (500, 1000)])
