@@ -189,12 +189,14 @@ def trend(values: np.ndarray, stages: np.ndarray, patients: Patients, *, seed: i
 def _jonckheere(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """(…,) J of (n,) values whose stages are (…, n)."""
     order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # of each run of equal values
-    is_level = (levels[..., order, None] == np.arange(K)).astype(float)
-    tied = np.add.reduceat(is_level, starts, axis=-2)
-    below = np.cumsum(tied, axis=-2) - tied / 2  # ties count half
-    of_lower_level = np.cumsum(below, axis=-1)[..., :-1]
-    result: np.ndarray = (tied[..., 1:] * of_lower_level).sum(axis=(-2, -1))
+    ordered, starts = levels[..., order], np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
+    result = np.zeros(levels.shape[:-1])
+    for level in range(1, K):
+        upper, lower = ((ordered == level).astype(float), (ordered < level).astype(float))
+        if len(starts) < len(values):  # of each run of equal values, whose pairs count half
+            upper, lower = (np.add.reduceat(side, starts, axis=-1) for side in (upper, lower))
+            result -= (upper * lower).sum(axis=-1) / 2
+        result += (upper * np.cumsum(lower, axis=-1)).sum(axis=-1)
     return result
 
 

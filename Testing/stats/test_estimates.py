@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from GTRStagingLib.stats import estimates
 from GTRStagingLib.stats.estimates import (
     Clusters,
     Estimate,
@@ -105,6 +106,17 @@ def test_no_rows_and_one_patient_say_why():
 def test_counts_tell_rows_of_each_patient_in_each_cell():
     counts = patient_counts(np.array([0, 2, 2, 1]), 3, np.array([7, 7, 9, 7]))
     assert counts.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("most", [1, 5, 10**6])
+def test_kinds_are_the_different_rows_in_their_order(most):
+    """Counts too large for one whole number among them, whose columns are ranked step by step."""
+    rng = np.random.default_rng(most)
+    rows = rng.integers(0, most + 1, size=(60, 12))
+    counts = np.concatenate([rows, rows[rng.integers(60, size=200)], np.zeros((2, 12), int)])
+    expected = np.unique(counts, axis=0, return_counts=True)
+    for found, other in zip(estimates._kinds(counts), expected, strict=True):
+        assert found.tolist() == other.tolist()
 
 
 def test_resampled_counts_have_the_distribution_of_the_bootstrap_over_patients():
