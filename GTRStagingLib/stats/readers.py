@@ -21,6 +21,8 @@ from GTRStagingLib.stats.estimates import (
     Estimate,
     Patients,
     bootstrapped,
+    holm,
+    of_one_patient,
     patient_counts,
     percentiles,
     proportion,
@@ -34,7 +36,6 @@ K = len(TStage)
 PHASES = ("unaided", "aided")
 ALL = "all readers"
 KAPPAS = ("kappa_linear", "kappa_quadratic")
-ONE_PATIENT = "all rows are of one patient: no interval"
 Areas = Mapping[str, roc.Area | None]
 
 
@@ -334,7 +335,7 @@ def fleiss(readings: np.ndarray, patients: Patients, *, seed: int = 0) -> Estima
             return np.asarray((counts @ agreeing / total - expected) / (1 - expected))[..., None]
 
     counts = patient_counts(which.ravel(), len(kinds), patients)
-    return _of_several(bootstrapped(kappa, counts, seed=seed)[0], len(counts))
+    return bootstrapped(kappa, counts, seed=seed)[0]
 
 
 def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients) -> tuple[float | None, str]:
@@ -390,8 +391,7 @@ def _alone(stages: np.ndarray, model: Reader, whose: Clusters) -> Alone:
 def _of_one(stages: np.ndarray, one: Reader, areas: Areas, whose: Clusters, seed: int) -> dict[str, Estimate]:
     counts = patient_counts(stages * K + one.predicted, K * K, whose)
     told = dict(zip(AGREEMENT, bootstrapped(agreement, counts, seed=seed), strict=True))
-    kappas = {name: _of_several(told[name], len(counts)) for name in KAPPAS}
-    found = {"accuracy": proportion(one.predicted == stages, whose), **kappas}
+    found = {"accuracy": proportion(one.predicted == stages, whose), **{name: told[name] for name in KAPPAS}}
     if areas:
         found["auc_macro"] = roc.estimate(areas["auc_macro"], whose)
     return found
@@ -431,7 +431,7 @@ def _of_accuracy(
         return np.asarray((counts[..., [2]] - counts[..., [1]]) / counts.sum(axis=-1, keepdims=True))
 
     counts = patient_counts(2 * one_right + other_right, 4, whose)
-    estimate = _of_several(bootstrapped(difference, counts, seed=seed)[0], len(counts))
+    estimate = bootstrapped(difference, counts, seed=seed)[0]
     exact = required("statsmodels.stats.contingency_tables", "Comparisons of readers need", "evaluate").mcnemar(
         [[table.both_right, table.only_first], [table.only_second, table.both_wrong]], exact=True
     )
@@ -458,7 +458,7 @@ def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, whose: Cluster
     draws = difference(resampled_counts(counts, seed=seed))
     found = []
     for name, value, drawn in zip(KAPPAS, values.tolist(), draws.T, strict=True):
-        estimate = _of_several(percentiles(value, drawn), len(counts))
+        estimate = percentiles(value, drawn) if whose.number > 1 else of_one_patient(value)
         p, test = None, estimate.method
         if estimate.low is not None:
             p, test = _bootstrap_p(drawn[~np.isnan(drawn)]), "patient bootstrap: where its interval would touch 0"
@@ -470,11 +470,6 @@ def _bootstrap_p(drawn: np.ndarray) -> float:
     """Two-sided: twice the share of draws on the lesser side of 0, never below what their number can tell."""
     least = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
     return float(min(1.0, 2 * (least + 1) / (len(drawn) + 1)))
-
-
-def _of_several(found: Estimate, patients: int) -> Estimate:
-    """The estimate, but without an interval where all rows are one patient's: nothing could be drawn."""
-    return found if patients > 1 or found.value is None else Estimate(found.value, None, None, ONE_PATIENT)
 
 
 def _crossing(first: np.ndarray, second: np.ndarray) -> Crossing:
@@ -489,21 +484,9 @@ def _holm(groups: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]
         if one.p is not None:
             families.setdefault(one.family, []).append(one.p)
     # Taken out again in the order in which they were put in.
-    holm = {name: iter(corrected(np.array(values)).tolist()) for name, values in families.items()}
-    return [tuple(one if one.p is None else replace(one, p_holm=next(holm[one.family])) for one in group)
+    left = {name: iter(holm(np.array(values)).tolist()) for name, values in families.items()}
+    return [tuple(one if one.p is None else replace(one, p_holm=next(left[one.family])) for one in group)
             for group in groups]  # fmt: skip
-
-
-def corrected(p: np.ndarray) -> np.ndarray:
-    """(n,) p-values corrected by Holm's method.
-
-    Not by statsmodels, whose `multipletests` collects the whole process's garbage each time: that took longer than the
-    rest of a reader study.
-    """
-    order, n = np.argsort(p), len(p)
-    result = np.empty(n)
-    result[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(n, 0, -1)), 1.0)
-    return result
 
 
 def _check(stages: np.ndarray, readers: Sequence[Reader], patients: Patients) -> None:
@@ -530,4 +513,4 @@ def _check_stages(whose: str, values: np.ndarray) -> None:
 
 
 __all__ = ["ALL", "Alone", "Comparison", "Crossing", "Difference", "Pair", "Phases", "Reader", "ReaderStudy",
-           "clustered_mcnemar", "compare", "corrected", "fleiss", "phase_columns", "reader_study"]  # fmt: skip
+           "clustered_mcnemar", "compare", "fleiss", "phase_columns", "reader_study"]  # fmt: skip

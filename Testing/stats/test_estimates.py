@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from GTRStagingLib.stats import estimates
@@ -12,6 +13,7 @@ from GTRStagingLib.stats.estimates import (
     Clusters,
     Estimate,
     bootstrapped,
+    holm,
     patient_counts,
     patient_draws,
     percentiles,
@@ -106,6 +108,14 @@ def test_no_rows_and_one_patient_say_why():
 def test_counts_tell_rows_of_each_patient_in_each_cell():
     counts = patient_counts(np.array([0, 2, 2, 1]), 3, np.array([7, 7, 9, 7]))
     assert counts.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("n", [1, 2, 12, 60])
+def test_holm_is_that_of_statsmodels_to_the_last_bit(n):
+    p = np.random.default_rng(n).random(n) ** 3
+    p[n // 2 :] = p[n // 2 :].round(1)  # ties, and zeros
+    assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
+    assert holm(1 - p).tolist() == multipletests(1 - p, method="holm")[1].tolist()
 
 
 @pytest.mark.parametrize("most", [1, 5, 10**6])
