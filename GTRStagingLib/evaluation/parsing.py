@@ -17,6 +17,7 @@ from GTRStagingLib.evaluation.columns import Columns
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support import extras
+from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.cells import MISSING
 from GTRStagingLib.tables.table_files import read_table
@@ -115,8 +116,7 @@ def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndar
             raise InputError(_no_number(cells, name, path))
         values.append(column)
     four = np.column_stack(values)
-    with np.errstate(invalid="ignore"):
-        bad = np.flatnonzero(((four < 0) | (four > 1)).any(axis=1))
+    bad = np.flatnonzero(wrong_shares(np.where(np.isnan(four), 0.0, four), most=1))
     if len(bad):
         percent = (
             " If they are per cent, divide them by 100." if np.nanmax(four) <= 100 and np.nanmin(four) >= 0 else ""
@@ -146,7 +146,7 @@ def summing_to_one(four: np.ndarray, numbers: np.ndarray, name: str) -> tuple[np
     """Probabilities over their sum, where that is 1 but for rounding; and what was done to them."""
     total = four.sum(axis=1)
     off = np.abs(total - 1)
-    if len(bad := np.flatnonzero(off > ROUNDING)):
+    if len(bad := np.flatnonzero(wrong_sums(four, ROUNDING))):
         raise InputError(
             f"{name}, row {numbers[bad[0]]}: probabilities {_listed(four[bad[0]])} add up to {total[bad[0]]:.4f} "
             f"({len(bad)} such rows); expected 1. Give the softmax of the four stages, unrounded."

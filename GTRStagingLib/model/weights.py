@@ -25,6 +25,7 @@ from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.distributions import softmax
 from GTRStagingLib.support.files import new_folder, sha256_of
 
 WEIGHTS_FILE, FEATURES_FILE = "model.safetensors", "features.safetensors"
@@ -294,6 +295,4 @@ def probabilities(logits: np.ndarray, card: ModelCard) -> np.ndarray:
         raise StagingError(
             f"Model {card.name!r} gives logits that are not finite: {logits.tolist()}. Verify the model."
         )
-    scaled = logits.astype(np.float64) / card.temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    return softmax(logits, card.temperature)

@@ -9,11 +9,15 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 
 VOTE_RULE = "majority of the slices; a tie goes to the tied stage of the highest mean probability"
 """`Prediction.stage` follows it (and takes the lower stage where even the means are equal). It is told in other words
 by `vote_in_words` in results/overlay.py and in GTRStagingSlicer/tables.py, and by the warnings of `pipeline`; whoever
 changes it raises `ROWS_VERSION` in batch/columns.py."""
+
+SUM_TOLERANCE = 1e-4
+"""How far from 1 a slice's probabilities may add up."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,9 @@ class SlicePrediction:
 
     def __post_init__(self) -> None:
         values = np.asarray(self.probabilities, dtype=float)
-        if values.shape != (len(TStage),) or not np.isfinite(values).all() or (values < 0).any():
+        if values.shape != (len(TStage),) or wrong_shares(values):
             raise InputError(f"Slice {self.offset:+d}: probabilities {self.probabilities}; expected four in [0, 1].")
-        if abs(values.sum() - 1) > 1e-4:
+        if wrong_sums(values, SUM_TOLERANCE):
             raise InputError(f"Slice {self.offset:+d}: probabilities sum to {values.sum():.6f}; expected 1.")
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, logit
 from scipy.stats import chi2
 
 from GTRStagingLib.errors import InputError
@@ -29,6 +29,7 @@ from GTRStagingLib.stats.estimates import (
 )
 from GTRStagingLib.stats.split_scores import TEMPERATURES, SplitLogits, fitted_temperature
 from GTRStagingLib.support import extras
+from GTRStagingLib.support.distributions import softmax, wrong_shares
 
 BINS = 10
 """Bins of a reliability curve and of an ECE, and groups of a Hosmer-Lemeshow test."""
@@ -191,7 +192,7 @@ def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: Patients,
             f"{len(stages)} stages, probabilities of shape {probabilities.shape}, {len(patients)} patients; expected "
             f"at least one row, and for each a stage, {len(TStage)} probabilities and a patient."
         )
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+    if wrong_shares(probabilities, most=1).any():
         raise InputError("Probabilities below 0, above 1 or missing; expected all in [0, 1]. Leave such rows out.")
     whose = Clusters.of(patients)
     events = {str(stage): (stages == stage, probabilities[:, stage]) for stage in TStage}
@@ -422,7 +423,7 @@ def _temperature_scaled(
     splitter = extras.required("sklearn.model_selection", "Calibration needs", "evaluate").GroupKFold(folds)
     scaled = np.empty_like(logs)
     for others, rows in splitter.split(logs, groups=whose.codes):
-        scaled[rows] = softmax(logs[rows] / fitted(others), axis=1)
+        scaled[rows] = softmax(logs[rows], fitted(others))
     whole = fitted(np.arange(len(logs)))
     rows_used = "all rows" if len(logs) <= ROWS_OF_A_FIT else f"{ROWS_OF_A_FIT} rows drawn at random"
     method = f"least log loss of {rows_used}; the scaled figures are cross-fitted in {folds} folds of patients"

@@ -30,6 +30,7 @@ from GTRStagingLib.stats.estimates import (
     undefined,
 )
 from GTRStagingLib.stats.metrics import AGREEMENT, agreement
+from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.extras import required
 
 K = len(TStage)
@@ -67,9 +68,9 @@ class Reader:
         shape, expected = self.probabilities.shape, (len(self.predicted), K)
         if shape != expected:
             raise InputError(f"Probabilities of {self.name} of shape {shape}; expected {expected}, one row a reading.")
-        off = ~((self.probabilities >= 0) & (np.abs(self.probabilities.sum(axis=1, keepdims=True) - 1) < 0.01))
+        off = wrong_shares(self.probabilities) | wrong_sums(self.probabilities, 0.01)
         if off.any():
-            row = int(np.flatnonzero(off.any(axis=1))[0])
+            row = int(np.flatnonzero(off)[0])
             raise InputError(
                 f"Probabilities of {self.name}, row {row}: {self.probabilities[row].tolist()}; expected four that sum "
                 "to 1. Leave out the rows that have none, for every reader alike."

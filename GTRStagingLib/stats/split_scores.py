@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.staging.voting import vote
 from GTRStagingLib.stats import roc
 from GTRStagingLib.stats.estimates import Clusters, Estimate, proportion
+from GTRStagingLib.support.distributions import softmax
 
 TEMPERATURES = (0.05, 20.0)
 
@@ -91,7 +92,7 @@ def slice_loss(seen: SplitLogits, temperature: float = 1.0) -> float:
 
 def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(cases,) stages by vote, and (cases, 4) mean probabilities."""
-    probabilities = softmax(seen.logits.astype(np.float64) / temperature, axis=1)
+    probabilities = softmax(seen.logits, temperature)
     votes = [
         vote(seen.offsets[seen.case == case].tolist(), probabilities[seen.case == case])
         for case in range(len(seen.stages))

@@ -5,6 +5,7 @@ absent, results of work done in other processes, refusals that name what to inst
 
 - `files`: `new_folder`, `replaced_files`, `whole_file`, `read_json`, `write_json`, `sha256_of`
 - `extras`: `required`
+- `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
 - `pools`: `shared_out`
 - `isolation`: `Isolated`, `DiedError`
 - `pages`: `template`, `policy`, `resource`
