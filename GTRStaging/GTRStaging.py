@@ -323,9 +323,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _listModels(self) -> None:
         """Offer the models and nomograms at hand; those imported since are added."""
         self.nomogram.offer()
-        for name in models.names():
-            if self.ui.modelSelector.findText(name) < 0:
-                self.ui.modelSelector.addItem(name)
+        there = self.ui.modelSelector
+        there.addItems([name for name in models.names() if there.findText(name) < 0])
 
     def _showDependencies(self) -> None:
         lacking = dependencies.missing()
@@ -400,6 +399,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not slicer.util.confirmOkCancelDisplay(asked, windowTitle=_("Install packages")):
                 return False
             dependencies.install(wheels)
+            self._listModels()  # the user's own can be found from now on
         self._showDependencies()
         return True
 

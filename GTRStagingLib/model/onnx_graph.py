@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.support.extras import required
-from GTRStagingLib.support.files import cache_folder, sha256_of, whole_file
+from GTRStagingLib.support.files import sha256_of, whole_file
+from GTRStagingLib.support.folders import cache_folder
 
 FORMAT = 1
 """Raise it when the graph changes: older files are then no longer found."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import ModelCard
-from GTRStagingLib.support.files import user_folder
+from GTRStagingLib.support.folders import user_folder
 
 CARD_FILE = "card.json"
 UNTRAINED = "untrained"
@@ -19,11 +19,11 @@ SHIPPED = Path(__file__).parents[1] / "resources" / "models"
 def models_folder() -> Path | None:
     """Where imported models are kept: `$GTRSTAGING_MODELS`, or `gtrstaging/models` under the user's data folder.
 
-    None for a user without a home directory, as in some containers and services.
+    None where there is no such folder (see `support.folders`).
     """
     if chosen := os.environ.get("GTRSTAGING_MODELS"):
         return Path(chosen)
-    own = user_folder("XDG_DATA_HOME", ".local/share")
+    own = user_folder("data")
     return None if own is None else own / "models"
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.files import read_json, user_folder, write_json
+from GTRStagingLib.support.files import read_json, write_json
+from GTRStagingLib.support.folders import user_folder
 
 PUBLISHED = "published-2025"
 RADSCORE = "radscore"
@@ -366,7 +367,7 @@ def from_json(data: Mapping[str, Any]) -> Nomogram:
 
 def nomograms_folder() -> Path | None:
     """Where a user's own nomograms are kept; None without a home."""
-    folder = user_folder("XDG_DATA_HOME", ".local/share")
+    folder = user_folder("data")
     return None if folder is None else folder / "nomograms"
 
 

@@ -4,6 +4,7 @@ Nothing here knows what a CT or a stage is. In: paths, callables, names of packa
 absent, results of work done in other processes, refusals that name what to install.
 
 - `files`: `new_folder`, `replaced_files`, `whole_file`, `read_json`, `write_json`, `sha256_of`
+- `folders`: `user_folder`, `cache_folder`
 - `extras`: `required`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
 - `pools`: `shared_out`

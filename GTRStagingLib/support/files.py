@@ -1,7 +1,4 @@
-"""Nothing half-written ever stands under its final name; and which names can be told to the libraries.
-
-Where a user's own files lie is said here too.
-"""
+"""Nothing half-written ever stands under its final name; and which names can be told to the libraries."""
 
 import hashlib
 import json
@@ -144,28 +141,6 @@ def require_sayable(path: Path) -> None:
             f"{shown}: this path is not valid UTF-8; expected one that is. Rename what shows a backslash here (an "
             "archive may have been unpacked with the wrong encoding)."
         ) from error
-
-
-def user_folder(variable: str, under_home: str) -> Path | None:
-    """Our folder for a kind of user data: as the system has it, as `variable` of XDG says, or under the home folder.
-
-    None for a user without a home directory, as in some containers and services.
-    """
-    if base := os.environ.get("LOCALAPPDATA") or os.environ.get(variable):
-        return Path(base) / "gtrstaging"
-    try:
-        return Path.home() / under_home / "gtrstaging"
-    except RuntimeError:
-        return None
-
-
-def cache_folder() -> Path | None:
-    """Where what can be made anew is kept: `$GTRSTAGING_CACHE`, or our folder under the user's cache folder.
-
-    None for a user without a home directory.
-    """
-    chosen = os.environ.get("GTRSTAGING_CACHE")
-    return Path(chosen) if chosen else user_folder("XDG_CACHE_HOME", ".cache")
 
 
 def sha256_of_data(*content: Any) -> str:

@@ -25,7 +25,8 @@ from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
-from GTRStagingLib.support.files import cache_folder, sha256_of_data, whole_file
+from GTRStagingLib.support.files import sha256_of_data, whole_file
+from GTRStagingLib.support.folders import cache_folder
 from GTRStagingLib.support.pools import shared_out
 from GTRStagingLib.tables.case_files import Look, look_of
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -398,6 +399,30 @@ def test_declining_the_packages_changes_nothing(desk, loaded, monkeypatch):
     assert "Nothing that Slicer brings is replaced" in asked
     assert loaded._parameterNode.resultText is None
     assert desk.record.installed == []
+
+
+def test_ones_own_models_are_offered_once_the_packages_tell_where_they_lie(desk, panel, monkeypatch, tmp_path):
+    """Until platformdirs is there only what is shipped is on offer; installing adds the user's own at once."""
+    from GTRStagingSlicer import dependencies
+    from packaging.requirements import Requirement
+
+    monkeypatch.delenv("GTRSTAGING_MODELS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    mine = tmp_path / "gtrstaging" / "models" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "card.json").write_text("{}")
+    with monkeypatch.context() as bare:
+        bare.setitem(sys.modules, "platformdirs", None)
+        panel.exit()
+        panel.enter()
+        assert panel.ui.modelSelector.findText("demonstration") >= 0
+        assert panel.ui.modelSelector.findText("mine") < 0
+    lacking = [Requirement("platformdirs>=4")]
+    monkeypatch.setattr(dependencies, "missing", lambda: list(lacking))
+    monkeypatch.setattr(dependencies, "install", lambda wheels: lacking.clear())
+    panel.ui.installButton.click()
+    assert len(said(desk, "confirm")) == 1
+    assert panel.ui.modelSelector.findText("mine") >= 0
 
 
 # -- batch -----------------------------------------------------------------------------------------------------------
