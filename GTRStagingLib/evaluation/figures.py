@@ -11,13 +11,13 @@ from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE
 from GTRStagingLib.stats.estimates import Estimate, undefined
 from GTRStagingLib.stats.readers import phase_columns
 from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.figures import BLUE, GREEN, OCHRE, RUST, new_figure, without_spines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"T1": "#0072B2", "T2": "#B07A00", "T3": "#00805E", "T4": "#C44E00"}
-"""Okabe and Ito's, darkened until lines of them can be read on white."""
+COLOURS = {"T1": BLUE, "T2": OCHRE, "T3": GREEN, "T4": RUST}
 
 DASHES = {"T1": "-", "T2": (0, (6, 2)), "T3": (0, (3, 1.5)), "T4": (0, (6, 1.5, 1.5, 1.5))}
 MARKS = {"T1": "o", "T2": "s", "T3": "^", "T4": "D"}
@@ -59,14 +59,11 @@ def file_name(column: str) -> str:
 
 
 def _new(rows: int, columns: int, height: float, width: float = WIDTH, **how: Any) -> "tuple[Figure, Any]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = new_figure(width, height, layout="constrained")
     axes = figure.subplots(rows, columns, **how)
     for one in np.ravel(axes):
         one.tick_params(labelsize=SIZE, colors=INK, length=3)
-        for side in ("top", "right"):
-            one.spines[side].set_visible(False)
+        without_spines(one, "top", "right")
         for side in ("left", "bottom"):
             one.spines[side].set_color(SOFT)
     return figure, axes

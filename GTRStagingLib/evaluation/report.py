@@ -21,6 +21,7 @@ from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
+from GTRStagingLib.support.figures import DPI, figure_bytes
 from GTRStagingLib.support.files import replaced_files
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 METRICS, REPORT = "metrics.json", "report.html"
 RADSCORE_WORDS = "The Rad-score's largest coefficients, per standard deviation of each feature."
-DPI = 200
 Line = tuple[str, ...]
 
 
@@ -59,7 +59,8 @@ def write_evaluation(
     contents: dict[str, bytes] = {}
     svgs: dict[str, tuple[bytes, str]] = {}
     for name, (figure, words) in drawn.items():
-        contents[f"{name}.png"], contents[f"{name}.svg"] = _png(figure), _svg(figure)
+        contents[f"{name}.png"] = figure_bytes(figure, "png", dpi=DPI)
+        contents[f"{name}.svg"] = figure_bytes(figure, "svg")
         svgs[name] = contents[f"{name}.svg"], words
     known = facts(found, nomogram, radscore)
     filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
@@ -103,22 +104,6 @@ def _drawn(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | No
 
         drawn["nomogram"] = drawing.figure(nomogram), f"Nomogram {nomogram.name}: rulers of points."
     return drawn
-
-
-def _png(figure: "Figure") -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, facecolor="white")
-    return stream.getvalue()
-
-
-def _svg(figure: "Figure") -> bytes:
-    from matplotlib import rc_context
-
-    stream = io.BytesIO()
-    # The same figure is the same file: no time in it, no random names. Letters are shapes, so that no font is needed.
-    with rc_context({"svg.hashsalt": "gtrstaging", "svg.fonttype": "path"}):
-        figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
-    return stream.getvalue()
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

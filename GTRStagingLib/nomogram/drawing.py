@@ -17,14 +17,14 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import extras
+from GTRStagingLib.support.figures import DPI, Kind, new_figure, write_figure
 from GTRStagingLib.support.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = (".pdf", ".png", ".svg")
-DPI = 200
+KINDS: dict[str, Kind] = {".pdf": "pdf", ".png": "png", ".svg": "svg"}
 PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """What a ruler of probabilities is marked with, where it reaches so far."""
 
@@ -59,33 +59,29 @@ def draw(nomogram: Nomogram, path: Path, *, reading: Reading | None = None) -> N
     InputError
         If the ending is another, no term weighs anything, or matplotlib is not installed.
     """
-    kind = path.suffix.lower()
-    if kind not in KINDS:
+    ending = path.suffix.lower()
+    if ending not in KINDS:
         raise InputError(f"{path.name}; expected a name that ends in {', '.join(KINDS)}. Rename it.")
     drawn = figure(nomogram, reading=reading)
-    about = {
+    title = f"Nomogram {nomogram.name}"
+    about: dict[str, dict[str, str | None]] = {
         ".png": {"Description": RESEARCH_USE_ONLY},
-        ".svg": {"Description": RESEARCH_USE_ONLY, "Title": f"Nomogram {nomogram.name}", "Date": None},
-        ".pdf": {"Subject": RESEARCH_USE_ONLY, "Title": f"Nomogram {nomogram.name}", "CreationDate": None},
+        ".svg": {"Description": RESEARCH_USE_ONLY, "Title": title},
+        ".pdf": {"Subject": RESEARCH_USE_ONLY, "Title": title},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    rc_context = extras.required("matplotlib", "Drawings need", "report").rc_context
-    # The salt makes an SVG's ids, and with them the file, the same each time.
-    with rc_context({"svg.hashsalt": nomogram.name}), whole_file(path) as stream:
-        drawn.savefig(stream, format=kind[1:], dpi=DPI, metadata=about[kind])
+    with whole_file(path) as stream:
+        write_figure(drawn, stream, KINDS[ending], dpi=DPI, about=about[ending], salt=nomogram.name)
 
 
 def figure(nomogram: Nomogram, *, reading: Reading | None = None) -> "Figure":
     """The drawing as a matplotlib figure with an Agg canvas; lengths on it are inches."""
     if not nomogram.points_per_unit:
         raise InputError(f"No term of {nomogram.name} weighs anything on record; expected one at least. Fill them in.")
-    agg = extras.required("matplotlib.backends.backend_agg", "Drawings need", "report")
-    figures = extras.required("matplotlib.figure", "Drawings need", "report")
     footer = _footer(nomogram, reading)
     rulers = len(nomogram.terms) + 2
     height = _HEADER + rulers * LOW + len(TStage) * TALL + 0.3 + _LINE * len(footer)
-    drawn = figures.Figure(figsize=(WIDTH, height), facecolor="white")
-    agg.FigureCanvasAgg(drawn)
+    drawn = new_figure(WIDTH, height, what="Drawings need")
     axes = drawn.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height))
     axes.axis("off")

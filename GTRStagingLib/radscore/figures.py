@@ -11,6 +11,7 @@ import numpy as np
 from GTRStagingLib.radscore.fit import Fit
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.support import extras
+from GTRStagingLib.support.figures import BLUE, DPI, ORANGE, new_figure, without_spines, write_figure
 from GTRStagingLib.support.files import replaced_files
 
 if TYPE_CHECKING:
@@ -20,18 +21,14 @@ if TYPE_CHECKING:
 TOP = 30
 """Bars, as in Fig. 4a of the paper."""
 
-DPI = 200
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
-"""Of Okabe and Ito's palette; the blue is the darker one in grey print, and orange is hatched besides."""
+GREY = "#555555"
+"""Beside blue, which is the darker one in grey print, and orange, which is hatched besides."""
 
 SIZES = {"title": 12, "label": 11, "tick": 10, "small": 9}
 
 
 def _figure(width: float, height: float) -> "Figure":
-    made: Figure = extras.required("matplotlib.figure", "Figures need", "evaluate").Figure(
-        figsize=(width, height), facecolor="white", layout="constrained"
-    )
-    return made
+    return new_figure(width, height, layout="constrained", extra="evaluate")
 
 
 def _dressed(axes: "Axes", title: str, x: str, y: str) -> None:
@@ -39,7 +36,7 @@ def _dressed(axes: "Axes", title: str, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=SIZES["label"])
     axes.set_ylabel(y, fontsize=SIZES["label"])
     axes.tick_params(labelsize=SIZES["tick"])
-    axes.spines["right"].set_visible(False)
+    without_spines(axes, "right")
 
 
 def _legend(figure: "Figure") -> None:
@@ -137,7 +134,7 @@ def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
     title = f"The {len(order)} largest of {many} coefficients" if many > len(order) else f"All {many} coefficients"
     _dressed(axes, title, "Coefficient (stages per SD of the feature)", "Feature")
     axes.tick_params(axis="y", labelsize=SIZES["small"])
-    axes.spines["top"].set_visible(False)
+    without_spines(axes, "top")
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     _legend(figure)
@@ -160,8 +157,8 @@ def write_figures(fit: Fit, folder: Path, stem: str) -> list[Path]:
     names = [f"{stem}-{kind}{suffix}" for kind in figures for suffix in (".png", ".svg")]
     with replaced_files(folder, names) as work:
         for kind, figure in figures.items():
-            figure.savefig(work / f"{stem}-{kind}.png", dpi=DPI, metadata={"Software": None})
-            figure.savefig(work / f"{stem}-{kind}.svg", metadata={"Date": None})
+            write_figure(figure, work / f"{stem}-{kind}.png", "png", dpi=DPI, about={"Software": None})
+            write_figure(figure, work / f"{stem}-{kind}.svg", "svg")
     return [folder / name for name in names]
 
 

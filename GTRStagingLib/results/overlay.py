@@ -4,7 +4,6 @@ Drawn by matplotlib's own objects: neither pyplot nor any of its global settings
 inside any program. Nothing on it names the case.
 """
 
-import io
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import SimpleITK as sitk
 from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,6 +19,7 @@ from matplotlib.patches import Rectangle
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.support.figures import figure_bytes, new_figure
 
 METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
 
@@ -57,12 +56,9 @@ class View:
 
 def png(result: StagingResult) -> bytes:
     """The picture as a PNG file of 1800 pixels' width; its metadata carry the warnings too."""
-    stream = io.BytesIO()
     text = " ".join(filter(None, (RESEARCH_USE_ONLY, result.model.warning)))
     # A tenth larger than at zlib's usual level, in three quarters of the time.
-    quick = {"compress_level": 3}
-    render(result).savefig(stream, format="png", dpi=DPI, metadata={"Description": text}, pil_kwargs=quick)
-    return stream.getvalue()
+    return figure_bytes(render(result), "png", dpi=DPI, about={"Description": text}, compress_level=3)
 
 
 def render(result: StagingResult) -> Figure:
@@ -75,8 +71,7 @@ def render(result: StagingResult) -> Figure:
     strip = _STRIP if result.model.warning else 0.0
 
     total = _HEADER + strip + _PANEL_TITLE + height + _FOOT
-    figure = Figure(figsize=(WIDTH, total), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(WIDTH, total)
     page = _Page(figure, total)
 
     _header(page, result)

@@ -9,5 +9,6 @@ absent, results of work done in other processes, refusals that name what to inst
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
 - `pools`: `shared_out`
 - `isolation`: `Isolated`, `DiedError`
+- `figures`: `new_figure`, `write_figure`, `figure_bytes`
 - `pages`: `template`, `policy`, `resource`
 """

@@ -1,0 +1,79 @@
+"""Figures and their files: the same figure is the same file, and the program's settings stay as they are."""
+
+import io
+import sys
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.support import figures
+from GTRStagingLib.support.figures import figure_bytes, new_figure, without_spines, write_figure
+
+
+def drawn(**how):
+    figure = new_figure(3, 2, **how)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], marker="o", label="a line")
+    axes.fill_between([0, 1], [0, 1], hatch="//")
+    axes.legend()
+    return figure
+
+
+@pytest.mark.parametrize("kind", ["pdf", "png", "svg"])
+def test_the_same_figure_is_the_same_file(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    first = figure_bytes(drawn(), kind)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    write_figure(drawn(), tmp_path / "again", kind)
+    assert (tmp_path / "again").read_bytes() == first
+
+
+def test_ids_of_two_salts_do_not_meet_on_one_page():
+    one, other = (figure_bytes(drawn(), "svg", salt=salt) for salt in "ab")
+    assert one != other
+    assert len(one) == len(other)
+
+
+def test_letters_of_an_svg_are_shapes_and_it_has_no_date():
+    text = figure_bytes(drawn(), "svg", about={"Title": "A title"}).decode()
+    assert "<text" not in text
+    assert "dc:date" not in text
+    assert "A title" in text
+
+
+def test_a_png_has_its_size_its_words_and_its_compression():
+    quick, usual = (figure_bytes(drawn(), "png", dpi=50, about={"Description": "words"}, compress_level=level)
+                    for level in (0, None))  # fmt: skip
+    with Image.open(io.BytesIO(usual)) as picture:
+        assert picture.size == (150, 100)
+        assert picture.info["Description"] == "words"
+        assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
+    assert len(quick) > 2 * len(usual)
+
+
+def test_a_figure_can_be_drawn_at_once_and_changes_no_setting():
+    before = dict(matplotlib.rcParams)
+    figure = drawn(layout="constrained")
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    figure_bytes(figure, "svg")
+    assert dict(matplotlib.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not matplotlib.pyplot.get_fignums()
+
+
+def test_sides_of_a_frame_are_hidden():
+    axes = new_figure(1, 1).add_subplot()
+    without_spines(axes, "top", "right")
+    assert {side for side, spine in axes.spines.items() if not spine.get_visible()} == {"top", "right"}
+
+
+def test_without_matplotlib_the_remedy_is_that_of_the_caller(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(InputError, match=r"Drawings need matplotlib.*gtrstaging\[evaluate\]"):
+        new_figure(1, 1, what="Drawings need", extra="evaluate")
+
+
+def test_everything_offered_is_there():
+    assert all(hasattr(figures, name) for name in figures.__all__)
