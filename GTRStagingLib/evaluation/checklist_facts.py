@@ -28,7 +28,7 @@ WHERE: Mapping[str, str] = {
     "robustness": "Leak audit",
     "provenance": "What was run",
 }
-"""Fact -> the section of the report that shows it."""
+"""Fact -> the section of the report that shows it: a heading of resources/evaluation.html.j2, as a test holds."""
 
 
 def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScore | None = None) -> dict[str, str]:

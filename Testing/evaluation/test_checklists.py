@@ -9,6 +9,7 @@ from importlib.resources import files
 import pytest
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluation.checklist_facts import WHERE
 from GTRStagingLib.evaluation.checklists import (
     CHECKLISTS,
     FACTS,
@@ -228,3 +229,9 @@ def test_the_module_needs_the_standard_library_alone():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_where_a_fact_is_shown_is_a_heading_of_the_report():
+    page = files("GTRStagingLib").joinpath("resources/evaluation.html.j2").read_text(encoding="utf-8")
+    headings = re.findall(r"<h[23][^>]*>([^<]+)<", page)
+    assert [place for place in WHERE.values() if not any(place in heading for heading in headings)] == []
