@@ -10,7 +10,8 @@ One case::
 
 Many cases: `run_batch` stages the cases of a table, `read_predictions` and `evaluate` measure how good the stages are,
 `write_evaluation` writes the evidence. A cohort (`read_cohort`) is split by patient (`split_cohort`), searched for
-leaks (`audit`), and trained on (`train`).
+leaks (`audit`), and trained on (`train`). What is needed less often is imported from its room: key slices by index
+(`imaging.keyslice`), Rad-scores and nomograms (`radscore`, `nomogram`), single statistics (`stats`).
 
 The library has a room (sub-package) for each part; a room imports from the rooms below it:
 
@@ -35,7 +36,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees; `_WHERE` below says the same at run time, and a test compares them
-    from GTRStagingLib.batch.batch import Counts
     from GTRStagingLib.batch.local import BatchSettings
     from GTRStagingLib.batch.run import run_batch
     from GTRStagingLib.cohort.audit import Audit, audit
@@ -53,12 +53,10 @@ if TYPE_CHECKING:  # what a type checker sees; `_WHERE` below says the same at r
     from GTRStagingLib.evaluation.report import write_evaluation
     from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.rois import Roi, read_roi
-    from GTRStagingLib.imaging.scans import Scan, read_scan
+    from GTRStagingLib.imaging.scans import Scan, read_scan, scan_of
     from GTRStagingLib.model.backbone import load_model
     from GTRStagingLib.model.card import ModelCard
-    from GTRStagingLib.nomogram.nomogram import Nomogram
     from GTRStagingLib.phantoms.phantom import make_phantom
-    from GTRStagingLib.radscore.radscore import RadScore
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.stages import TStage
     from GTRStagingLib.staging.options import StagingOptions
@@ -75,7 +73,6 @@ _WHERE = {
     "Cancelled": "errors",
     "Case": "cohort.cohort",
     "Cohort": "cohort.cohort",
-    "Counts": "batch.batch",
     "Evaluation": "evaluation.evaluate",
     "GeometryError": "errors",
     "Hardware": "training.plan",
@@ -83,10 +80,8 @@ _WHERE = {
     "KeySlice": "imaging.keyslice",
     "LeakageError": "errors",
     "ModelCard": "model.card",
-    "Nomogram": "nomogram.nomogram",
     "Plan": "training.plan",
     "Predictions": "evaluation.predictions",
-    "RadScore": "radscore.radscore",
     "Roi": "imaging.rois",
     "Scan": "imaging.scans",
     "StagingError": "errors",
@@ -103,6 +98,7 @@ _WHERE = {
     "read_roi": "imaging.rois",
     "read_scan": "imaging.scans",
     "run_batch": "batch.run",
+    "scan_of": "imaging.scans",
     "split_cohort": "cohort.cohort",
     "stage_case": "staging.pipeline",
     "train": "training.train",
@@ -117,7 +113,6 @@ __all__ = [
     "Cancelled",
     "Case",
     "Cohort",
-    "Counts",
     "Evaluation",
     "GeometryError",
     "Hardware",
@@ -125,10 +120,8 @@ __all__ = [
     "KeySlice",
     "LeakageError",
     "ModelCard",
-    "Nomogram",
     "Plan",
     "Predictions",
-    "RadScore",
     "Roi",
     "Scan",
     "StagingError",
@@ -146,6 +139,7 @@ __all__ = [
     "read_roi",
     "read_scan",
     "run_batch",
+    "scan_of",
     "split_cohort",
     "stage_case",
     "train",
@@ -155,7 +149,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'GTRStagingLib' has no attribute {name!r}")
-    return getattr(import_module(f"GTRStagingLib.{_WHERE[name]}"), name)
+if not TYPE_CHECKING:  # a type checker that saw it would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _WHERE:
+            raise AttributeError(f"module 'GTRStagingLib' has no attribute {name!r}")
+        return getattr(import_module(f"GTRStagingLib.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -49,7 +49,7 @@ class BatchSettings:
     scores
         Further columns of the tables.
     seconds, memory_mb
-        What a case may take, see `isolation.Isolated`; None: no limit.
+        What a case may take, see `support.isolation.Isolated`; None: no limit.
     """
 
     model: str = DEFAULT
@@ -203,7 +203,7 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
                 old.close()
             known.clear()
             known[address.key] = model_process.RemoteBackbone(address)
-        if job.known is not None and _content(job.case) == job.known:
+        if job.known is not None and _content(job.case, settings.options) == job.known:
             with suppress(OSError):  # a full disk, say: staging meets it too
                 if (again := same_again(job)) is not None:
                     return again
@@ -224,17 +224,18 @@ def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
     return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
 
 
-def _content(case: BatchCase) -> str | None:
+def _content(case: BatchCase, options: StagingOptions) -> str | None:
     """What the case's files hold now, without staging it; None where that cannot be told."""
     from GTRStagingLib.imaging import geometry, keyslice
     from GTRStagingLib.staging import preprocess
 
     try:
         scan, roi, chosen = _read(case)
-        mask = None if roi is None else geometry.onto_block(roi.mask, scan.grid)
+        mask = None if roi is None else geometry.onto_block(roi.mask, scan.grid, resample=options.resample_roi)
         key = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
-        offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index)
-        native = scan.slices(key.index + offsets[0], key.index + offsets[-1])
+        step = preprocess.neighbour_step(scan.grid, options.neighbour_mm)
+        offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index, step)
+        native = scan.slices(key.index + offsets[0], key.index + offsets[-1], step)
         return content_of(case, scan.digest_with(native, offsets), scan.warnings)
     except Exception:  # staging will say why
         return None

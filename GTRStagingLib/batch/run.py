@@ -10,6 +10,7 @@ from GTRStagingLib.batch.batch import Batch, Counts, Work, made_with, require_ro
 from GTRStagingLib.batch.cases import BatchCase, read_cases
 from GTRStagingLib.batch.local import BatchSettings, Station, default_workers, with_workers
 from GTRStagingLib.batch.records import Outcome
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.support.extras import required
 
@@ -20,8 +21,8 @@ Progress = Callable[[Counts, Outcome | None], None]
 
 
 def run_batch(
-    cases: Path | Sequence[BatchCase],
-    out: Path,
+    cases: str | Path | Sequence[BatchCase],
+    out: str | Path,
     settings: BatchSettings = DEFAULTS,
     *,
     workers: int | None = None,
@@ -40,14 +41,14 @@ def run_batch(
     settings
         How each case is staged.
     workers
-        Processes that read, prepare and write; one for each processor if not given.
+        Processes that read, prepare and write; one for each processor if not given. Without effect on a cluster.
     scheduler
         Address of a Dask scheduler, whose workers then do the work in place of this machine's processes.
     resume
         Go on in a folder with results: what was done with the same files, model and options stays.
     progress
-        Called before the first case and after each; what it raises stops the run, whose tables are written all the
-        same.
+        Called once the model is loaded, and after each case; what it raises stops the run. Tables of the cases so far
+        are written all the same.
 
     Raises
     ------
@@ -57,8 +58,11 @@ def run_batch(
         What is in the way of every case: a model that cannot be loaded, a folder that cannot be written to. What goes
         wrong with one case is in its record.
     """
-    if isinstance(cases, Path):
-        cases = read_cases(cases)
+    if isinstance(cases, str | Path):
+        cases = read_cases(Path(cases))
+    out = Path(out)
+    if workers is not None and workers < 1:
+        raise InputError(f"{workers} workers; expected 1 or more, or None for one a processor.")
     require_room(out, resume)  # before the model is loaded
     counts = Counts(len(cases))
     with _work(settings, out, workers, scheduler) as (card, work):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from GTRStagingLib.batch.cases import SIDES
 from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 EVALUATION = "evaluation"
 """The folder of the report, beside the tables."""
-
-SIDES = ("train", "validation", "test")
-"""Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
 SECONDS, MEMORY_MB = 600.0, 8192
 """What a case may take unless told otherwise: a hundred times what a large one takes."""
@@ -181,12 +179,12 @@ class _Told:
         from GTRStagingLib.batch.batch import Counts
 
         self.counts = Counts(total)
-        self._pace = _Pace()
-        self._tell = _as_json if as_json else _as_bar(total)
+        self._total, self._as_json = total, as_json
 
     def __call__(self, counts: "Counts", outcome: "Outcome | None") -> None:
-        if outcome is None:
-            self._pace = _Pace()  # loading the model is no case's time
+        if outcome is None:  # the model is loaded: its time is no case's, and an error before stands on a line alone
+            self._pace = _Pace()
+            self._tell = _as_json if self._as_json else _as_bar(self._total)
         else:
             self._pace.note(outcome)
         self.counts = counts

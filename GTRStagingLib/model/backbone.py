@@ -6,7 +6,7 @@ Whoever stages a case holds a `Backbone` and needs neither to know what is behin
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -54,6 +54,7 @@ class Pass:
     warning: str | None = None
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A model made ready on one device."""
 

@@ -1,6 +1,7 @@
 """Hold the options of a staging, and refuse wrong ones before anything is read. Imports nothing heavy."""
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError
@@ -43,8 +44,8 @@ class StagingOptions:
     Raises
     ------
     InputError
-        If a method, alignment or threshold is none of these. `neighbour_mm` is held against the scan's length when
-        there is one (`preprocess.neighbour_step`).
+        If one of them is not what is said here. `neighbour_mm` is held against the scan's length as well, when there
+        is one (`preprocess.neighbour_step`).
 
     Examples
     --------
@@ -68,6 +69,15 @@ class StagingOptions:
         require_method(self.method)
         require_alignment(self.alignment)
         require_threshold(self.threshold)
+        if not (self.target is None or isinstance(self.target, TStage)):
+            raise InputError(f"Target {self.target!r}; expected a TStage, or None for the predicted stage.")
+        length = self.neighbour_mm
+        if length is not None and not (_is_number(length) and 0 < length < float("inf")):
+            raise InputError(
+                f"Neighbours at {self.neighbour_mm} mm; expected a distance above 0, or None for the adjacent slices."
+            )
+        object.__setattr__(self, "threshold", float(self.threshold))  # JSON knows no number of numpy's
+        object.__setattr__(self, "neighbour_mm", None if self.neighbour_mm is None else float(self.neighbour_mm))
 
     def to_json(self) -> dict[str, Any]:
         """The options as plain data, the target by its name (None: predicted)."""
@@ -91,11 +101,16 @@ def require_alignment(alignment: str) -> None:
         raise InputError(f"Alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}.")
 
 
+def _is_number(value: object) -> bool:
+    """Whether it is a real number, of Python or numpy: types are hints, and a command line gives texts."""
+    return isinstance(value, Real)
+
+
 def require_threshold(threshold: float) -> None:
     """Raise `InputError` unless the threshold is a share in (0, 1]."""
-    if not 0 < threshold <= 1:
+    if not (_is_number(threshold) and 0 < threshold <= 1):
         raise InputError(
-            f"Threshold {threshold:g}; expected a share of the map's maximum, above 0 and at most 1. Give such a "
+            f"Threshold {threshold}; expected a share of the map's maximum, above 0 and at most 1. Give such a "
             "--threshold, or leave it at 0.5."
         )
 

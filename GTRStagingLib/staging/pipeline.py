@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
@@ -83,14 +84,18 @@ def stage_case(
 
     Examples
     --------
-    >>> from GTRStagingLib import Roi, TStage, load_model, make_phantom, stage_case
-    >>> from GTRStagingLib.imaging.scans import scan_of
+    >>> from GTRStagingLib import Roi, TStage, load_model, make_phantom, scan_of, stage_case
     >>> phantom = make_phantom(TStage.T3, seed=3, size=128)
     >>> model = load_model("demonstration", device="cpu")
     >>> result = stage_case(scan_of(phantom.ct, "phantom"), model, tumour=Roi(phantom.tumour, "tumour"))
     >>> result.key_slice.chosen_by, len(result.prediction.slices)
     ('tumour area', 3)
     """
+    if not isinstance(backbone, Backbone):
+        raise InputError(
+            f"{type(backbone).__name__} is no model made ready to run; expected a backbone. Make one: "
+            "load_model(name), or model.backbone.ready(model)."
+        )
     watch = _Stopwatch(progress)
     card = backbone.card
     warnings = [text for text in (card.warning,) if text] + list(scan.warnings)

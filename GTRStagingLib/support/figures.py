@@ -88,7 +88,9 @@ def write_figure(
     undated: Mapping[str, None] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     how: dict[str, Any] = {} if compress_level is None else {"pil_kwargs": {"compress_level": compress_level}}
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
-        figure.savefig(target, format=kind, dpi=dpi, metadata={**undated, **(about or {})}, **how)
+        figure.savefig(  # its own colour, whatever the host's settings say
+            target, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata={**undated, **(about or {})}, **how
+        )
 
 
 def figure_bytes(figure: "Figure", kind: Kind, **how: Any) -> bytes:

@@ -1,7 +1,7 @@
 """What a training run is to do, as data: recorded when it begins, and held against when it is taken up again."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError
@@ -98,10 +98,6 @@ class Plan:
             for name, mine, its in pairs
             if mine != its
         ]
-
-    def with_seed(self, seed: int) -> "Plan":
-        """The same plan with another seed."""
-        return replace(self, seed=seed)
 
 
 @dataclass(frozen=True)

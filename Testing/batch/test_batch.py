@@ -15,7 +15,6 @@ from conftest import ct_like
 from helpers.results import box_on, with_roi
 
 from GTRStagingLib.batch import batch, columns, local, records
-from GTRStagingLib.batch import cases as batch_cases
 from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.cli import arguments
 from GTRStagingLib.cli import batch as cli_batch
@@ -389,7 +388,6 @@ def test_limits_that_make_no_sense_are_wrong_use(tmp_path, capsys, option):
 
 def test_the_words_of_the_command_are_the_librarys():
     assert arguments.BACKENDS == backbone.BACKENDS
-    assert cli_batch.SIDES == batch_cases.SIDES
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -464,3 +462,13 @@ def test_every_value_of_a_row_has_its_column():
     assert {*row, "case_id", "status", "reason"} == {*columns.RESULT_COLUMNS, *columns.SECONDS} - {"seconds_writing"}
     for name in columns.NUMBER_COLUMNS & set(row):
         float(row[name])
+
+
+def test_no_bar_is_drawn_before_the_model_is_loaded(monkeypatch):
+    """An error of the model would stand behind it, on the same line."""
+    drawn = []
+    monkeypatch.setattr(cli_batch, "_as_bar", lambda total: drawn.append(total) or (lambda *given: None))
+    told = cli_batch._Told(4, as_json=False)
+    assert drawn == []
+    told(batch.Counts(4), None)
+    assert drawn == [4]

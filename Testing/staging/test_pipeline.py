@@ -304,6 +304,12 @@ def test_an_untrained_model_is_named_first(a_ct, a_model):
     assert "UNTRAINED" in result.warnings[0]
 
 
+@pytest.mark.parametrize("given", ["demonstration", None, "a model"])
+def test_what_is_no_model_made_ready_is_refused_before_anything_is_read(a_ct, a_model, given):
+    with pytest.raises(InputError, match="no model made ready to run.*load_model"):
+        stage_case(scan_of(a_ct), a_model if given == "a model" else given, progress=pytest.fail)
+
+
 def test_what_is_ready_already_is_used_as_it_is_and_its_warning_is_named(a_ct, a_model):
     """As after a pass for which a GPU was too small."""
 

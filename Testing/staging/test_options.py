@@ -1,0 +1,44 @@
+"""The options of a staging: valid once made, and the same as plain data."""
+
+import json
+
+import numpy as np
+import pytest
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, target_named
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"method": "occlusion"}, "Attention method 'occlusion'; expected one of gradcam"),
+        ({"alignment": "corner"}, "Alignment 'corner'; expected one of receptive_field, half_pixel"),
+        *(
+            ({"threshold": value}, f"Threshold {value}; expected a share")
+            for value in (0, 1.01, 50, -0.5, np.nan, "0.5")
+        ),
+        ({"threshold": None}, "Threshold None; expected a share"),
+        *(({"target": value}, f"Target {value!r}; expected a TStage") for value in ("T4", 3, 7)),
+        *(({"neighbour_mm": value}, f"Neighbours at {value} mm") for value in (0, -1, np.nan, np.inf, "5")),
+    ],
+)
+def test_wrong_ones_cannot_be_made(wrong, said):
+    with pytest.raises(InputError) as refused:
+        StagingOptions(**wrong)
+    assert str(refused.value).startswith(said)
+
+
+def test_they_are_plain_data_whatever_numbers_they_were_made_of():
+    options = StagingOptions("layercam", TStage.T2, np.float32(0.25), "half_pixel", np.float64(6), True)
+    assert json.loads(json.dumps(options.to_json())) == {
+        "method": "layercam", "target": "T2", "threshold": 0.25, "alignment": "half_pixel", "neighbour_mm": 6.0,
+        "resample_roi": True,
+    }  # fmt: skip
+    assert StagingOptions().to_json()["target"] is None
+
+
+def test_every_choice_of_a_user_is_one_of_the_librarys():
+    assert [target_named(name) for name in TARGETS] == [None, *TStage]
+    assert [StagingOptions(method=name).method for name in METHODS] == list(METHODS)
