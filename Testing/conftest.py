@@ -1,5 +1,6 @@
-"""Fixtures as nouns; and torch on one thread, because pytest-xdist already fills the cores."""
+"""Fixtures as nouns; and one thread for whatever computes, because pytest-xdist already fills the cores."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -13,8 +14,16 @@ import SimpleITK as sitk
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
 def pytest_configure(config):
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # Before the workers start, which hand it on to the processes that tests start: threads that wait for their turn on
+    # a full machine spin.
+    if getattr(config.option, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ:
+        for pool in POOLS:
+            os.environ.setdefault(pool, "1")
     # What the tests make anew is neither taken from the user's cache nor left there; one for all processes of a run.
     if "GTRSTAGING_CACHE" not in os.environ:
         os.environ["GTRSTAGING_CACHE"] = tempfile.mkdtemp(prefix="gtrstaging-tests-")
@@ -23,6 +32,16 @@ def pytest_configure(config):
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session):
+    """Leave what was imported for the collection out of garbage collections.
+
+    It stays until the end, and statsmodels collects garbage in every correction for multiple tests: half a second each
+    time, with torch and Qt in the process.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def shared(name="."):
