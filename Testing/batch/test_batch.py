@@ -1,6 +1,8 @@
 """A table of cases: every row accounted for, whatever becomes of it."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -355,11 +357,37 @@ def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def test_the_command_says_how_it_goes_and_what_became_of_each_case(tmp_path, capsys):
-    table, out = a_table(tmp_path, ROWS), tmp_path / "out"
-    command = ["batch", str(table), "--out", str(out), "--workers", "1"]
-    assert cli.main([*command, "--progress", "json"]) == 1
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+def said(*arguments):
+    """A command's exit code, and what it says."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def by_command(tmp_path_factory):
+    """One folder of results: what was said when it was made, refused, and resumed with the stages known; the folder."""
+    folder = tmp_path_factory.mktemp("command")
+    out = folder / "out"
+    command = ["batch", a_table(folder, ROWS), "--out", out, "--workers", "1"]
+    made, refused = said(*command, "--progress", "json"), said(*command)
+    rows = [
+        [*HEAD, "patient_id", "stage", "size_cm", "lauren", "dice"],
+        [*ROWS[1], "p1", "T1", "2.5", "diffuse", "x"],
+        [*ROWS[2], "p3", "T4", "3", "mixed", "z"],
+        [*ROWS[3], "p2", "T3", "", "mixed", "y"],
+        ["left", "", "", "", "4", "p4", "T4", "3", "mixed", "z"],
+    ]
+    a_table(folder, rows)
+    return made, refused, said(*command, "--resume"), out
+
+
+@pytest.mark.smoke
+def test_the_command_says_how_it_goes_and_what_became_of_each_case(by_command):
+    (code, out, _), _, _, _ = by_command
+    assert code == 1
+    lines = [json.loads(line) for line in out.splitlines()]
     assert [(line["settled"], line["total"]) for line in lines] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert {line["case_id"]: line["status"] for line in lines[1:]} == {"a": "done", "lost": "failed", "b": "done"}
     assert lines[0]["seconds_left"] is None
@@ -367,14 +395,33 @@ def test_the_command_says_how_it_goes_and_what_became_of_each_case(tmp_path, cap
     assert lines[3]["seconds_left"] == 0
     assert (lines[3]["done"], lines[3]["failed"], lines[3]["skipped"]) == (2, 1, 0)
     assert lines[3]["cases_per_minute"] > 0
-    assert cli.main(command) == 1
-    assert "--resume" in capsys.readouterr().err
-    assert cli.main([*command, "--resume"]) == 1
-    said = capsys.readouterr()
-    assert "3 cases: 2 done, 1 failed, 0 skipped (2 of them by an earlier run)" in said.out
-    assert RESEARCH_USE_ONLY in said.out
-    assert said.err.startswith("lost: ")
-    assert said.err.count("\n") == 1  # no bar: this is no terminal
+
+
+@pytest.mark.smoke
+def test_the_command_goes_on_only_when_it_is_told_to(by_command):
+    _, (code, out, err), (resumed, summary, failures), _ = by_command
+    assert (code, out) == (1, "")
+    assert "--resume" in err
+    assert resumed == 1
+    assert "4 cases: 2 done, 1 failed, 1 skipped (2 of them by an earlier run)" in summary
+    assert RESEARCH_USE_ONLY in summary
+    assert failures.startswith("lost: ")
+    assert failures.count("\n") == 1  # no bar: this is no terminal
+
+
+@pytest.mark.smoke
+def test_a_table_with_stages_ends_in_an_evaluation(by_command):
+    _, _, (_, summary, _), out = by_command
+    assert "on 2 cases with a stage" in summary
+    found = rows_of(out)
+    assert (found["a"]["true_stage"], found["a"]["size_cm"], found["a"]["given_dice"]) == ("T1", "2.5", "x")
+    assert found["lost"]["true_stage"] == "T4"
+    agreement = json.loads((out / "cases/a/result.json").read_text())["agreement"]
+    assert float(found["a"]["iou"]) == agreement["iou"]
+    assert float(found["a"]["hd95_mm"]) == agreement["hd95_mm"]
+    told = json.loads((out / "evaluation" / "metrics.json").read_text())
+    assert told["flow"] == {"read": 4, "used": 2, "excluded": {"failed": 1, "skipped": 1}}
+    assert (out / "evaluation" / "report.html").exists()
 
 
 @pytest.mark.parametrize("option", [("--time-limit", "-1"), ("--memory-limit", "x"), ("--threshold", "7"),
@@ -408,29 +455,6 @@ def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
     assert 1 <= len(found) < 300
     assert all(row["status"] == "done" for row in found.values())
     assert not list(out.rglob(".writing-*"))
-
-
-def test_a_table_with_stages_ends_in_an_evaluation(tmp_path, capsys):
-    head = ["case_id", "patient_id", "image", "roi", "key_slice", "stage", "size_cm", "lauren", "dice"]
-    rows = [
-        head,
-        ["a", "p1", "ct.nrrd", "roi.nrrd", "", "T1", "2.5", "diffuse", "x"],
-        ["b", "p2", "ct.nrrd", "", "4", "T3", "", "mixed", "y"],
-        ["lost", "p3", "nowhere.nrrd", "", "4", "T4", "3", "mixed", "z"],
-        ["left", "p4", "", "", "4", "T4", "3", "mixed", "z"],
-    ]
-    out = tmp_path / "out"
-    assert cli.main(["batch", str(a_table(tmp_path, rows)), "--out", str(out), "--workers", "1"]) == 1
-    assert "on 2 cases with a stage" in capsys.readouterr().out
-    found = rows_of(out)
-    assert (found["a"]["true_stage"], found["a"]["size_cm"], found["a"]["given_dice"]) == ("T1", "2.5", "x")
-    assert found["lost"]["true_stage"] == "T4"
-    agreement = json.loads((out / "cases/a/result.json").read_text())["agreement"]
-    assert float(found["a"]["iou"]) == agreement["iou"]
-    assert float(found["a"]["hd95_mm"]) == agreement["hd95_mm"]
-    told = json.loads((out / "evaluation" / "metrics.json").read_text())
-    assert told["flow"] == {"read": 4, "used": 2, "excluded": {"failed": 1, "skipped": 1}}
-    assert (out / "evaluation" / "report.html").exists()
 
 
 def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp_path, a_model):

@@ -13,7 +13,7 @@ import distributed
 import psutil
 import pytest
 from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
-from test_batch_local import hang, many, poisoned
+from test_batch_local import SECONDS, many, poisoned
 
 from GTRStagingLib.batch import batch, local
 from GTRStagingLib.batch import cluster as batch_cluster
@@ -199,10 +199,10 @@ def test_a_worker_that_is_killed_costs_its_cases_another_try(dask, tmp_path, nan
 @pytest.mark.slow
 def test_a_case_without_end_fails_alone_there_too(dask, tmp_path):
     dask.add_worker()
-    found = list(on_cluster(dask, many(tmp_path, 4), tmp_path / "out", poisoned(tmp_path, hang, 1)))
+    found = list(on_cluster(dask, many(tmp_path, 4), tmp_path / "out", poisoned(tmp_path, {"c000": "hang"})))
     assert sorted(o.status for o in found) == ["done", "done", "done", "failed"]
     (failed,) = (o for o in found if o.error)
-    assert "longer than 8 s" in failed.error
+    assert f"longer than {SECONDS} s" in failed.error
     assert gone(dask.children())
 
 

@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +19,13 @@ import SimpleITK as sitk
 from conftest import ct_like
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
-from GTRStagingLib.batch import batch
+from GTRStagingLib.batch import batch, local, model_process
 from GTRStagingLib.batch.local import BatchSettings, Station, with_workers
 from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
+from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.batch.scoring import Scores
-from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.cli import main as cli
+from GTRStagingLib.errors import StagingError, WeightsError
 from GTRStagingLib.model import backbone, weights
 
 MODEL = "demonstration"
@@ -41,32 +42,31 @@ def many(folder, count, name="many.csv"):
     return a_table(folder, [HEAD, *([f"c{i:03d}", "ct.nrrd", "", "", str(2 + i % 5)] for i in range(count))], name)
 
 
+SECONDS = 12
+"""What a poisoned case may take; any other one takes less, on a busy machine too."""
+
+HARM = {"crash": lambda: ctypes.string_at(0), "hang": lambda: time.sleep(60)}
+
+
 @dataclass(frozen=True)
 class Poison(Scores):
-    """Does harm in the first cases that are asked for their scores, as often as the file has bytes."""
+    """Does harm when a case is asked for its scores: what the case's file says, a word each time, until it is empty."""
 
-    path: Path | None = None
-    harm: Callable[[], None] | None = None
+    folder: Path | None = None
 
     def of(self, case, result):
-        left = self.path.stat().st_size
-        if left:
-            os.truncate(self.path, left - 1)
-            self.harm()
+        doses = self.folder / f"{case.case_id}.doses"
+        if doses.exists() and (words := doses.read_text().split()):
+            doses.write_text(" ".join(words[1:]))
+            HARM[words[0]]()
         return {}
 
 
-def crash():
-    ctypes.string_at(0)
-
-
-def hang():
-    time.sleep(60)
-
-
-def poisoned(folder, harm, times):
-    (folder / "doses").write_bytes(b"x" * times)
-    return BatchSettings(MODEL, scores=Poison(path=folder / "doses", harm=harm), seconds=8)
+def poisoned(folder, doses, **limits):
+    """Settings of a batch whose cases get these doses; all of them are taken in the end."""
+    for case, words in doses.items():
+        (folder / f"{case}.doses").write_text(words)
+    return BatchSettings(MODEL, scores=Poison(folder=folder), seconds=SECONDS, **limits)
 
 
 # -- the model's process -------------------------------------------------------------------------------------------
@@ -86,6 +86,7 @@ def test_the_model_of_another_process_answers_as_it_does_here():
         # What the network cannot do may be the device's fault: it is said, and the next process begins afresh.
         with pytest.raises(ModelGoneError, match="pass failed"):
             there.classify(pixels[:, :1])
+        station._model._process.wait(30)  # whoever asks sooner meets the old one
         again = RemoteBackbone(station.address())
         np.testing.assert_array_equal(again.classify(pixels).logits, other.logits)
 
@@ -108,64 +109,103 @@ def test_a_model_that_cannot_be_loaded_is_said():
         station.address()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_model_process_that_dies_costs_a_retry(tmp_path):
-    table = many(tmp_path, 6)
-    cases = batch.read_cases(table)
-    with Station(BatchSettings(MODEL), 1) as station:
-        made = batch.Batch(cases, tmp_path / "out", {})
-        outcomes = []
-        for outcome in made.run(with_workers(station, 1)):
-            outcomes.append(outcome)
-            if len(outcomes) == 2:
-                os.kill(station._model.pid, signal.SIGKILL)
-    assert [o.status for o in outcomes] == ["done"] * 6
-
-
 # -- poison --------------------------------------------------------------------------------------------------------
 
 
-def test_a_crash_is_tried_once_more(tmp_path):
-    found = run(many(tmp_path, 3), tmp_path / "out", poisoned(tmp_path, crash, 1))
-    assert [o.status for o in found.values()] == ["done"] * 3
+AFTERWARDS = ("one more", "another", "last")
 
 
-def test_a_case_that_crashes_again_fails_alone_and_leaves_the_traceback(tmp_path):
-    found = run(many(tmp_path, 3), tmp_path / "out", poisoned(tmp_path, crash, 2))
-    assert sorted(o.status for o in found.values()) == ["done", "done", "failed"]
-    (failed,) = (o for o in found.values() if o.error)
-    record = json.loads((tmp_path / "out" / "cases" / failed.case_id / batch.FAILED).read_text())
-    assert "SIGSEGV" in record["error"]
-    assert "Segmentation fault" in record["traceback"]
-    assert [p.name for p in (tmp_path / "out" / "cases" / failed.case_id).iterdir()] == [batch.FAILED]
-
-
-def test_a_case_without_end_fails_alone(tmp_path):
-    found = run(many(tmp_path, 2), tmp_path / "out", poisoned(tmp_path, hang, 1))
-    assert sorted(o.status for o in found.values()) == ["done", "failed"]
-    (failed,) = (o for o in found.values() if o.error)
-    assert "longer than 8 s" in failed.error
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
-def test_a_file_that_unpacks_without_end_fails_alone(tmp_path):
-    """Three gigabytes of zeros, packed into a few megabytes, behind a NIfTI header that promises them."""
+def a_bomb(path):
+    """A gigabyte and a half of zeros, packed into a few megabytes, behind a NIfTI header that promises them."""
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, 1000, 1000, 750, 1, 1, 1, 1)
+    struct.pack_into("<8h", header, 40, 3, 1000, 1000, 375, 1, 1, 1, 1)
     struct.pack_into("<2h", header, 70, 16, 32)
     struct.pack_into("<8f", header, 76, 1, 1, 1, 1, 1, 1, 1, 1)
     struct.pack_into("<f", header, 108, 352)
     struct.pack_into("<2h", header, 252, 1, 0)
     header[344:348] = b"n+1\0"
-    with gzip.open(tmp_path / "bomb.nii.gz", "wb", compresslevel=1) as file:
-        file.write(bytes(header))
-        for _ in range(3000):
-            file.write(bytes(10**6))
-    table = a_table(tmp_path, [HEAD, ["bomb", "bomb.nii.gz", "", "", "4"], ["good", "ct.nrrd", "", "", "4"]])
-    found = run(table, tmp_path / "out", BatchSettings(MODEL, memory_mb=1000))
-    assert found["good"].status == "done"
+    zeros = gzip.compress(bytes(30 * 10**6), 1)  # a file may have several parts
+    path.write_bytes(gzip.compress(bytes(header), 1) + 50 * zeros)
+
+
+def batch_with(doses, more, folder):
+    """One batch by one worker, case after case; a model's process that dies in the end. Outcomes and folder."""
+    whole = ("first", *doses, "then the model dies", *AFTERWARDS)
+    rows = [*more, *([name, "ct.nrrd", "", "", "4"] for name in whole)]
+    cases = batch.read_cases(a_table(folder, [HEAD, *rows]))
+    found = {}
+    with Station(poisoned(folder, doses, memory_mb=500), 1) as station:
+        for outcome in batch.Batch(cases, folder / "out", {}).run(with_workers(station, 1)):
+            found[outcome.case_id] = outcome
+            if outcome.case_id == "then the model dies":
+                assert "".join(path.read_text() for path in folder.glob("*.doses")) == ""
+                model = station._model.pid
+                os.kill(model, getattr(signal, "SIGKILL", signal.SIGTERM))
+            elif outcome.case_id == AFTERWARDS[-1]:
+                assert station._model.pid != model
+    return found, folder / "out"
+
+
+@pytest.fixture(scope="module")
+def poisoned_batch(tmp_path_factory):
+    """What may befall a case: a crash, in both of its tries, no end, and files that are none or too large."""
+    folder = tmp_path_factory.mktemp("poison")
+    more = [["endless", "/dev/zero", "", "", "4"]]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.nrrd")
+        more.append(["pipe", "pipe.nrrd", "", "", "4"])
+    if sys.platform.startswith("linux"):  # other systems do not enforce the limit
+        a_bomb(folder / "bomb.nii.gz")
+        more.append(["bomb", "bomb.nii.gz", "", "", "4"])
+    return batch_with({"crashes twice": "crash crash", "hangs": "hang"}, more, folder)
+
+
+def test_poison_costs_its_own_case_only(poisoned_batch):
+    found, _ = poisoned_batch
+    assert {name for name, o in found.items() if o.status == "done"} == {"first", "then the model dies", *AFTERWARDS}
+    assert {o.status for o in found.values()} == {"done", "failed"}
+
+
+def test_a_model_process_that_dies_costs_a_retry(poisoned_batch):
+    found, _ = poisoned_batch
+    assert [found[name].status for name in AFTERWARDS] == ["done"] * 3
+
+
+def test_a_case_that_crashes_again_fails_and_leaves_the_traceback(poisoned_batch):
+    found, out = poisoned_batch
+    failed = found["crashes twice"]
+    assert failed.status == "failed"
+    record = json.loads((out / "cases" / failed.case_id / batch.FAILED).read_text())
+    assert "SIGSEGV" in record["error"]
+    assert "Segmentation fault" in record["traceback"]
+    assert [p.name for p in (out / "cases" / failed.case_id).iterdir()] == [batch.FAILED]
+
+
+def test_a_case_without_end_fails(poisoned_batch):
+    found, _ = poisoned_batch
+    assert found["hangs"].status == "failed"
+    assert f"longer than {SECONDS} s" in found["hangs"].error
+
+
+@pytest.mark.slow
+def test_a_case_that_crashes_once_is_tried_again(tmp_path):
+    found, _ = batch_with({"crashes once": "crash"}, [], tmp_path)
+    assert {o.status for o in found.values()} == {"done"}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
+def test_a_file_that_unpacks_without_end_fails(poisoned_batch):
+    found, _ = poisoned_batch
     assert "--memory-limit" in found["bomb"].error
+
+
+@pytest.mark.parametrize("name", ["endless", "pipe"])
+def test_nothing_but_a_file_or_a_folder_is_opened(poisoned_batch, name):
+    found, _ = poisoned_batch
+    if name == "pipe" and not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes on this system")
+    assert "expected a file or a folder" in found[name].error
 
 
 # -- killed and gone on with ---------------------------------------------------------------------------------------
@@ -204,17 +244,23 @@ def test_killed_at_any_moment_it_ends_with_the_same_tables(tmp_path):
     assert not list(killed.rglob(".writing-*"))
 
 
-def test_nothing_but_a_file_or_a_folder_is_opened(tmp_path):
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("no named pipes on this system")
-    os.mkfifo(tmp_path / "pipe.nrrd")
-    table = a_table(tmp_path, [HEAD, ["pipe", "pipe.nrrd", "", "", "4"], ["endless", "/dev/zero", "", "", "4"]])
-    found = run(table, tmp_path / "out", BatchSettings(MODEL, seconds=20))
-    assert all("expected a file or a folder" in o.error for o in found.values()), {k: o.error for k, o in found.items()}
+def test_limits_are_the_commands(tmp_path, monkeypatch):
+    """What the options say reaches those who start the processes."""
+    asked = []
+
+    def no_station(settings, workers):
+        asked.append((settings.seconds, settings.memory_mb, workers))
+        raise StagingError("enough seen")
+
+    monkeypatch.setattr(local, "Station", no_station)
+    command = ["batch", str(many(tmp_path, 1)), "--out", str(tmp_path / "out"), "--workers", "3"]
+    assert cli.main([*command, "--time-limit", "0.05", "--memory-limit", "700"]) == 1
+    assert cli.main([*command, "--time-limit", "0", "--memory-limit", "0"]) == 1
+    assert asked == [(0.05, 700, 3), (None, None, 3)]
 
 
-def test_limits_are_the_commands(tmp_path):
-    """What the options say reaches the processes."""
+@pytest.mark.slow
+def test_limits_are_those_of_the_processes(tmp_path):
     table = many(tmp_path, 1)
     out = subprocess.run(
         [sys.executable, "-m", "GTRStagingLib", "batch", str(table), "--out", str(tmp_path / "out"), "--time-limit",
@@ -226,18 +272,44 @@ def test_limits_are_the_commands(tmp_path):
     assert "1 failed" in out.stdout
 
 
-def test_files_that_only_look_different_are_not_staged_again(tmp_path):
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """`run` by a worker and a model that are not processes of their own."""
+    here = backbone.ready(weights.load(MODEL))
+    monkeypatch.setattr(model_process, "RemoteBackbone", lambda address: here)
+    address = model_process.Address(None, b"", here.card, b"")
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    stage = local._worker(BatchSettings(MODEL))
+
+    def work(todo):
+        return (one if isinstance(one, Outcome) else stage((one, address)) for one in todo)
+
+    def run_here(table, out, *, resume=False):
+        made = batch.Batch(batch.read_cases(table), out, {"model": here.card.sha256})
+        return {o.case_id: o for o in made.run(work, resume=resume)}
+
+    yield run_here
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+
+
+def in_processes(table, out, *, resume=False):
+    return run(table, out, BatchSettings(MODEL), resume=resume)
+
+
+@pytest.mark.parametrize("where", ["in this process", pytest.param("in processes", marks=pytest.mark.slow)])
+def test_files_that_only_look_different_are_not_staged_again(tmp_path, where, in_this_process):
     """Touched, or copied elsewhere: what they hold counts; the CT's voxels and the ROI's as well."""
+    staged = {"in this process": in_this_process, "in processes": in_processes}[where]
     rows = [HEAD, ["a", "ct.nrrd", "roi.nrrd", "", ""], ["b", "ct.nrrd", "", "", "4"]]
     table, out = a_table(tmp_path, rows), tmp_path / "out"
-    run(table, out, BatchSettings(MODEL))
+    staged(table, out)
     written = {path: path.stat().st_mtime_ns for path in out.glob("cases/*/result.json")}
     for name in ("ct.nrrd", "roi.nrrd"):
         os.utime(tmp_path / name)
-    again = run(table, out, BatchSettings(MODEL), resume=True)
+    again = staged(table, out, resume=True)
     assert all(o.reused for o in again.values())
     assert {path: path.stat().st_mtime_ns for path in out.glob("cases/*/result.json")} == written
     roi = sitk.ReadImage(str(tmp_path / "roi.nrrd"))
     sitk.WriteImage(sitk.BinaryDilate(roi, [1, 1, 0]), tmp_path / "roi.nrrd")
-    again = run(table, out, BatchSettings(MODEL), resume=True)
+    again = staged(table, out, resume=True)
     assert {name: o.reused for name, o in again.items()} == {"a": False, "b": True}
