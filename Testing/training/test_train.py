@@ -60,6 +60,30 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def audited(cohort):
+    """What the audit finds, which takes twice as long as an epoch."""
+    return audit(cohort, content=True)
+
+
+@pytest.fixture(scope="module")
+def trained(cohort, cache, audited):
+    """A training on the cohort, which has been audited already."""
+
+    def run(folder, plan, hardware=HERE, **options):
+        return train.train(cohort, folder, plan, hardware, cache=cache, audited=audited, **options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain(trained, tmp_path_factory):
+    """The folder of a plain network that was trained."""
+    folder = tmp_path_factory.mktemp("plain") / "m"
+    trained(folder, replace(PLAN, fusion="none", max_epochs=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def made(cohort, cache, tmp_path_factory):
     """A finished training: its folder, card, and what it said."""
     said = []
@@ -96,7 +120,7 @@ def saved_but_not_moved(trainer, part):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def a_training(where, cohort, cache, folder, plan, resume):
+def a_training(where, cohort, cache, folder, plan, resume, audited=None):
     """A process of its own: `where` says at what moment it is killed."""
     torch.set_num_threads(1)
     if where == "preparing":
@@ -115,7 +139,7 @@ def a_training(where, cohort, cache, folder, plan, resume):
         die_at(weights.safetensors.torch, "save_file", 2)  # the features, after the weights
     elif where == "clearing":
         die_at(loop, "clear", 1)
-    train.train(cohort, folder, plan, HERE, cache=cache, resume=resume)
+    train.train(cohort, folder, plan, HERE, cache=cache, resume=resume, audited=audited)
 
 
 @pytest.fixture(scope="module")
@@ -136,16 +160,23 @@ def exit_code(processes, *arguments):
 KILLED = ("preparing", "learning", "validating", "keeping", "recording", "describing", "writing", "clearing")
 
 
-def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_path, processes):
-    """One epoch on 64 cases, on one device: metrics, temperature, weights and features are the same to the bit."""
-    cohort = a_cohort(tmp_path / "c", 64, validation=8)
-    plan = replace(PLAN, max_epochs=1, batch_size=32)
+@pytest.mark.parametrize(
+    ("cases", "batch_size", "audit_first"), [(24, 9, True), pytest.param(64, 32, False, marks=pytest.mark.slow)]
+)
+def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(
+    tmp_path, processes, cases, batch_size, audit_first
+):
+    """One epoch of five batches, on one device: metrics, temperature, weights and features are the same to the bit."""
+    cohort = a_cohort(tmp_path / "c", cases, validation=8)
+    audited = audit(cohort, content=True) if audit_first else None
+    plan = replace(PLAN, max_epochs=1, batch_size=batch_size)
     straight, broken = tmp_path / "straight" / "m", tmp_path / "broken" / "m"
-    assert exit_code(processes, "never", cohort, tmp_path / "cache 1", straight, plan, False) == 0
+    one, other = tmp_path / "cache 1", tmp_path / "cache 2"
+    assert exit_code(processes, "never", cohort, one, straight, plan, False, audited) == 0
     for where in KILLED:
-        assert exit_code(processes, where, cohort, tmp_path / "cache 2", broken, plan, True) == -signal.SIGKILL, where
+        assert exit_code(processes, where, cohort, other, broken, plan, True, audited) == -signal.SIGKILL, where
         assert broken.exists() == (where == "clearing")
-    assert exit_code(processes, "never", cohort, tmp_path / "cache 2", broken, plan, True) == 0
+    assert exit_code(processes, "never", cohort, other, broken, plan, True, audited) == 0
     assert len(metrics(straight)) == 1
     assert metrics(broken) == metrics(straight)
     one, other = (registry.read_card(folder) for folder in (straight, broken))
@@ -160,14 +191,16 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(tmp_p
 
 
 @pytest.mark.parametrize("schedule", get_args(Schedule))
-def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(schedule, tmp_path, processes, cohort, cache):
+def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(
+    schedule, tmp_path, processes, cohort, cache, audited
+):
     """The best epoch lies before the kill, the stop after it: both must be known across processes, and the rate."""
     plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3, schedule=schedule)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    assert exit_code(processes, "never", cohort, cache, straight, plan, False) == 0
-    assert exit_code(processes, "learning", cohort, cache, broken, plan, False) == -signal.SIGKILL
-    assert exit_code(processes, "keeping", cohort, cache, broken, plan, True) == -signal.SIGKILL
-    assert exit_code(processes, "never", cohort, cache, broken, plan, True) == 0
+    assert exit_code(processes, "never", cohort, cache, straight, plan, False, audited) == 0
+    assert exit_code(processes, "learning", cohort, cache, broken, plan, False, audited) == -signal.SIGKILL
+    assert exit_code(processes, "keeping", cohort, cache, broken, plan, True, audited) == -signal.SIGKILL
+    assert exit_code(processes, "never", cohort, cache, broken, plan, True, audited) == 0
     assert metrics(broken) == metrics(straight)
     assert registry.read_card(broken).sha256 == registry.read_card(straight).sha256
     losses = [float(row["val_loss"]) for row in metrics(straight)]
@@ -246,7 +279,7 @@ def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cac
     np.testing.assert_allclose(kept.covariance, np.cov(features, rowvar=False), atol=1e-5)
 
 
-def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, cohort, cache, monkeypatch):
+def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, trained, monkeypatch):
     """To the plan's rate after a fifth of the steps, and to nearly nothing at the end; one step a batch."""
     rates, step = [], loop.Staging.training_step
 
@@ -256,7 +289,7 @@ def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, cohort, cache, monk
 
     monkeypatch.setattr(loop.Staging, "training_step", noted)
     plan = replace(PLAN, max_epochs=5, batch_size=5, schedule="cosine", patience=99)
-    train.train(cohort, tmp_path / "m", plan, HERE, cache=cache)
+    trained(tmp_path / "m", plan)
     assert len(rates) == 5 * (24 // 5)
     peak = int(np.argmax(rates))
     assert rates[peak] == pytest.approx(plan.learning_rate, rel=0.01)
@@ -266,19 +299,19 @@ def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, cohort, cache, monk
     assert max(rates[0], 1e3 * rates[-1]) < plan.learning_rate / 10
 
 
-def test_it_learns(tmp_path, cohort, cache):
+def test_it_learns(tmp_path, trained):
     """The tumour's size is the stage: a network that learns finds it in some epochs."""
     plan = replace(PLAN, max_epochs=8, augment=False)
-    card = train.train(cohort, tmp_path / "m", plan, HERE, cache=cache)
+    card = trained(tmp_path / "m", plan)
     losses = [float(row["train_loss"]) for row in metrics(tmp_path / "m")]
     assert losses[-1] < 0.3 < losses[0]
     assert card.training["best"]["val_loss"] < np.log(4)
 
 
-def test_the_run_leaves_torch_as_it_was(tmp_path, cohort, cache):
+def test_the_run_leaves_torch_as_it_was(tmp_path, trained):
     state, deterministic = torch.random.get_rng_state(), torch.are_deterministic_algorithms_enabled()
     environment = {key: value for key, value in os.environ.items() if key.startswith("PL_")}
-    train.train(cohort, tmp_path / "m", replace(PLAN, max_epochs=1), HERE, cache=cache)
+    trained(tmp_path / "m", replace(PLAN, max_epochs=1))
     assert (torch.random.get_rng_state() == state).all()
     assert torch.are_deterministic_algorithms_enabled() == deterministic
     assert {key: value for key, value in os.environ.items() if key.startswith("PL_")} == environment
@@ -287,47 +320,46 @@ def test_the_run_leaves_torch_as_it_was(tmp_path, cohort, cache):
 # -- where it starts from ------------------------------------------------------------------------------------------
 
 
-def test_fine_tuning_starts_from_the_models_weights(tmp_path, made, cohort, cache):
+def test_fine_tuning_starts_from_the_models_weights(tmp_path, made, trained):
     folder, card, _ = made
     plan = replace(PLAN, init=str(folder), max_epochs=1, learning_rate=1e-9)  # it hardly moves
-    tuned = train.train(cohort, tmp_path / "tuned", plan, HERE, cache=cache)
+    tuned = trained(tmp_path / "tuned", plan)
     assert card.sha256 in tuned.provenance
     before, after = (weights.load(str(f)).network.state_dict() for f in (folder, tmp_path / "tuned"))
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before if k.endswith("weight"))
     for change in ({"depth": 18}, {"fusion": "none"}, {"recipe": replace(SMALL, spacing_mm=3.0)}):
         with pytest.raises(WeightsError, match="Give it the model's own"):
-            train.train(cohort, tmp_path / "other", replace(plan, **change), HERE, cache=cache)
+            trained(tmp_path / "other", replace(plan, **change))
     assert not (tmp_path / "other-run").exists()
 
 
 @pytest.mark.parametrize("fusion", ["add", "concat"])
-def test_a_plain_network_is_a_start_for_every_stem(fusion, tmp_path, cohort, cache):
+def test_a_plain_network_is_a_start_for_every_stem(fusion, plain):
     """As ImageNet's weights are; until training says otherwise the output is the plain network's."""
-    plan = replace(PLAN, fusion="none", max_epochs=1)
-    train.train(cohort, tmp_path / "plain", plan, HERE, cache=cache)
-    start, _ = train._initial(replace(plan, fusion=fusion, init=str(tmp_path / "plain"), seed=1))
-    plain = weights.load(str(tmp_path / "plain")).network
+    plan = replace(PLAN, fusion=fusion, max_epochs=1, init=str(plain))
+    start, _ = train._initial(replace(plan, seed=1))
+    network = weights.load(str(plain)).network
     pixels = torch.randn(2, 3, 64, 64)
-    torch.testing.assert_close(start.network(pixels), plain(pixels))
-    other, _ = train._initial(replace(plan, fusion=fusion, init=str(tmp_path / "plain"), seed=2))
+    torch.testing.assert_close(start.network(pixels), network(pixels))
+    other, _ = train._initial(replace(plan, seed=2))
     if fusion == "add":  # the new layer's weights are the seed's
         assert not torch.equal(start.network.detail[0].weight, other.network.detail[0].weight)
 
 
-def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, cohort, cache):
+def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, trained):
     said = []
     plan = replace(PLAN, init="auto", max_epochs=1)
-    card = train.train(cohort, tmp_path / "m", plan, HERE, cache=cache, telling=train.Telling(say=said.append))
+    card = trained(tmp_path / "m", plan, telling=train.Telling(say=said.append))
     assert any("starts from random weights" in text and "no ImageNet weights of ResNet-10" in text for text in said)
     assert "random weights" in card.provenance
     with pytest.raises(WeightsError, match="no ImageNet weights"):
-        train.train(cohort, tmp_path / "n", replace(plan, init="imagenet"), HERE, cache=cache)
+        trained(tmp_path / "n", replace(plan, init="imagenet"))
 
 
 # -- leaks and other faults ----------------------------------------------------------------------------------------
 
 
-def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort, cache):
+def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort, cache, trained):
     shared = replace(cohort.cases[-5], patient_id=cohort.cases[0].patient_id)
     leaking = Cohort((*cohort.cases[:-5], shared, *cohort.cases[-4:]))
     with pytest.raises(LeakageError, match="leaks.*--allow-leakage"):
@@ -341,7 +373,7 @@ def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort
     assert "LEAKING" in weights.load(str(tmp_path / "m")).card.warning
     # What starts from it inherits it, however clean its own cohort.
     tuned = replace(PLAN, init=str(tmp_path / "m"), max_epochs=1)
-    assert train.train(cohort, tmp_path / "tuned", tuned, HERE, cache=cache).leaking
+    assert trained(tmp_path / "tuned", tuned).leaking
 
 
 def test_an_audit_that_was_made_already_is_not_made_again_and_still_rules(tmp_path, cohort, cache, monkeypatch):
@@ -387,14 +419,14 @@ def test_plans_that_make_no_sense(change):
 
 
 @pytest.mark.parametrize("change", [{"accelerator": "abacus"}, {"strategy": "luck"}, {"devices": "0"}])
-def test_hardware_that_is_not_there(tmp_path, cohort, cache, change):
+def test_hardware_that_is_not_there(tmp_path, trained, change):
     with pytest.raises(InputError, match="Lightning cannot train"):
-        train.train(cohort, tmp_path / "m", PLAN, replace(HERE, **change), cache=cache)
+        trained(tmp_path / "m", PLAN, replace(HERE, **change))
 
 
-def test_a_diverging_training_stops_with_a_reason(tmp_path, cohort, cache):
+def test_a_diverging_training_stops_with_a_reason(tmp_path, trained):
     with pytest.raises(StagingError, match="diverged.*--lr"):
-        train.train(cohort, tmp_path / "m", replace(PLAN, learning_rate=1e30), HERE, cache=cache)
+        trained(tmp_path / "m", replace(PLAN, learning_rate=1e30))
 
 
 # -- several at once -----------------------------------------------------------------------------------------------
@@ -415,11 +447,16 @@ def test_folds_are_by_patient_and_make_a_table(tmp_path, cohort, cache):
     assert train_folds(cohort, tmp_path / "m", plan, HERE, k=2, cache=cache, resume=True) == cards
 
 
+def command(folder, *arguments):
+    return ["train", folder / "cohort.csv", "--cache", folder / "c", "--depth", "10", "--init", "random",
+            "--max-epochs", "1", "--batch-size", "8", "--workers", "0", "--accelerator", "cpu", *arguments]  # fmt: skip
+
+
 def run(folder, *arguments):
-    command = [sys.executable, "-m", "GTRStagingLib", "train", str(folder / "cohort.csv"), "--cache", str(folder / "c"),
-               "--depth", "10", "--init", "random", "--max-epochs", "1", "--batch-size", "8", "--workers", "0",
-               "--accelerator", "cpu", *map(str, arguments)]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    """In a process of its own: exit code, and what it says."""
+    done = subprocess.run([sys.executable, "-m", "GTRStagingLib", *map(str, command(folder, *arguments))],
+                          capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -428,18 +465,23 @@ def a_table(tmp_path):
     return tmp_path
 
 
-def test_the_command_trains_a_small_model_in_half_the_space(a_table, capsys):
+@pytest.mark.parametrize("where", ["here", pytest.param("in a process of its own", marks=pytest.mark.slow)])
+def test_the_command_trains_a_small_model_in_half_the_space(a_table, capfd, where):
     out = a_table / "tiny"
-    done = run(a_table, "--out", out, "--half", "--demonstration")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no word of Lightning's
-    assert "DEMONSTRATION" in done.stdout
+    arguments = ("--out", out, "--half", "--demonstration")
+    if where == "here":
+        code = cli.main([str(argument) for argument in command(a_table, *arguments)])
+        said, complained = capfd.readouterr()
+    else:
+        code, said, complained = run(a_table, *arguments)
+    assert (code, complained) == (0, "")  # no word of Lightning's
+    assert "DEMONSTRATION" in said
     assert (out / "model.safetensors").stat().st_size < 12e6
     card = weights.verify(str(out))
     assert card.recipe.name == "gtr"
     assert card.sha256 == sha256_of(out / "model.safetensors")
     assert cli.main(["train", str(a_table / "cohort.csv"), "--out", str(out), "--depth", "10"]) == 1
-    told = capsys.readouterr()
+    told = capfd.readouterr()
     assert told.out == ""
     assert told.err.startswith(f"gtrstaging: {out} exists;")
     assert told.err.count("\n") == 1
@@ -459,9 +501,9 @@ def test_the_words_of_the_command_are_the_librarys():
 @pytest.mark.slow
 def test_two_processes_train_together_and_validate_every_slice_once(a_table):
     """DDP with gloo on the CPU: the metrics are those of all ranks, and one of them writes the model."""
-    done = run(a_table, "--out", a_table / "m", "--devices", "2", "--strategy", "ddp")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Model ") == 1
+    code, said, complained = run(a_table, "--out", a_table / "m", "--devices", "2", "--strategy", "ddp")
+    assert code == 0, complained
+    assert said.count("Model ") == 1
     card = weights.verify(str(a_table / "m"))
     assert card.training["metrics"]["validation"]["cases"] == 4
     # Recounted on one device from the stored weights.
