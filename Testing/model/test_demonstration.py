@@ -4,6 +4,7 @@ import json
 import tomllib
 
 import numpy as np
+import pytest
 from helpers import ROOT
 from safetensors import safe_open
 
@@ -55,18 +56,19 @@ def test_the_package_carries_it():
     assert set(FOLDER.iterdir()) <= carried
 
 
-def test_it_has_learned_to_stage_a_scanner_that_it_never_saw_and_to_look_at_the_tumour(tmp_path):
-    """Twelve patients, of seeds that neither training nor `benchmarks/evaluation.py`, the evaluation proper, has.
+@pytest.mark.parametrize(("patients", "enough"), [(4, 3), pytest.param(12, 9, marks=pytest.mark.slow)])
+def test_it_has_learned_to_stage_a_scanner_that_it_never_saw_and_to_look_at_the_tumour(tmp_path, patients, enough):
+    """Patients of seeds that neither training nor `benchmarks/evaluation.py`, the evaluation proper, has.
 
-    By chance, nine of twelve are right once in 2,500 times.
+    By chance, nine of twelve are right once in 2,500 times, three of four once in 20.
     """
     model, right, overlaps = weights.load("demonstration"), 0, []
-    for seed in range(7000, 7012):
+    for seed in range(7000, 7000 + patients):
         stage, folder = TStage(seed % 4), tmp_path / str(seed)
         write_nifti(make_phantom(stage, seed=seed, scanner=HELD_OUT), folder)
         tumour = read_roi(folder / "tumour.nii.gz")
         result = stage_case(read_scan(folder / "ct.nii.gz"), ready(model), tumour=tumour)
         right += result.prediction.stage == stage
         overlaps.append(result.agreement.at_threshold)
-    assert right >= 9
+    assert right >= enough
     assert np.nanmean([one.dice for one in overlaps]) > 1.5 * np.nanmean([one.chance_dice for one in overlaps])
