@@ -76,16 +76,23 @@ def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path):
     assert same["agreement"]["dice"] == record["agreement"]["dice"]
 
 
-def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path):
+@pytest.mark.parametrize("where", ["here", pytest.param("in a process of its own", marks=pytest.mark.slow)])
+def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path, monkeypatch, capfd, where):
     ct = ct_like()
     sitk.WriteImage(ct, tmp_path / "ct.nrrd")
     sitk.WriteImage(box_on(ct).mask, tmp_path / "roi.nrrd")
     with (tmp_path / "cases.csv").open("w", newline="") as file:
         rows = [["case_id", "image", "roi", "key_slice"], ["one", "ct.nrrd", "roi.nrrd", ""]]
         csv.writer(file).writerows([*rows, ["lost", "nowhere.nrrd", "", "2"], ["two", "ct.nrrd", "", "4"]])
-    done = run("--cases", "cases.csv", "--out", "out", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "3 cases: 2 done, 1 failed, 0 skipped" in done.stdout
+    arguments = ("--cases", "cases.csv", "--out", "out")
+    if where == "here":
+        monkeypatch.chdir(tmp_path)
+        code, said = headless.main(["--", *arguments]), capfd.readouterr().out
+    else:
+        done = run(*arguments, cwd=tmp_path)
+        code, said = done.returncode, done.stdout
+    assert code == 1
+    assert "3 cases: 2 done, 1 failed, 0 skipped" in said
     for case in ("one", "two"):
         assert (tmp_path / "out" / "cases" / case / batch.SCENE).stat().st_size > 1000
     assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / batch.FAILED).read_text()

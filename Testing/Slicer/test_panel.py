@@ -450,7 +450,31 @@ def test_a_batch_runs_in_a_process_of_its_own(desk, panel, scene, tmp_path):
     assert said(desk) == []
 
 
-def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path):
+A_SLOW_BATCH = """
+import json, signal, sys, time
+from pathlib import Path
+
+def tell(done):
+    print(json.dumps({"settled": done, "total": 200, "failed": 0, "seconds_left": 60}), flush=True)
+
+def end(*_):
+    out = Path(sys.argv[sys.argv.index("--out") + 1])
+    out.mkdir()
+    (out / "predictions.csv").write_text("case_id,status\\nc0,done\\n")
+    sys.exit(1)
+
+signal.signal(signal.SIGTERM, end)
+tell(0)
+tell(1)
+time.sleep(120)
+"""
+"""What the command says and does when it is stopped after a case, without staging any."""
+
+
+@pytest.mark.parametrize("by", ["a script", pytest.param("the command", marks=pytest.mark.slow)])
+def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path, monkeypatch, by):
+    if by == "a script":
+        monkeypatch.setattr("GTRStagingSlicer.batch_process._START", A_SLOW_BATCH)
     sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
     with (tmp_path / "cases.csv").open("w", newline="") as file:
         rows = [["case_id", "image", "key_slice"], *([f"c{i}", "ct.nrrd", "4"] for i in range(200))]
