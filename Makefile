@@ -1,11 +1,15 @@
-# `make demo` and `make test` are all that a newcomer needs: each sets itself up in .venv.
+# `make demo` and `make test` are all that a newcomer needs: each sets itself up in .venv. `make smoke` follows the main
+# path alone, in less than a minute.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-all check bench clean
+# A file's tests stay in one process, so that what they share is made once.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+.PHONY: demo smoke test test-all check bench clean
 
 # One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
@@ -14,12 +18,18 @@ demo: $(VENV)/.cli
 	$(BIN)/gtrstaging stage demo/phantom/ct --segmentation demo/phantom/tumour_seg.dcm --segment tumour \
 		--model demonstration --out demo/result
 
+# From a phantom to a report, a small batch, an evaluation, a vote, the readers; no page, hence no browser. Files without
+# such tests are not even imported.
+smoke: $(VENV)/.dev $(VENV)/.qt
+	$(PYTEST) -m "smoke and not slow" $$(grep -rl --include="test_*.py" "mark\.smoke" Testing)
+
+# For every save: five minutes of processor time, shared by JOBS processes.
 test: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # What the continuous integration runs: the slow tests as well.
 test-all: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

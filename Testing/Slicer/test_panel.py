@@ -33,6 +33,7 @@ def said(desk, kind="error"):
 # -- from a button to an overlay, a table and a report ---------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, tmp_path):
     """The tutorial, from the Sample Data module on."""
     desk.startup_completed()

@@ -51,6 +51,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+@pytest.mark.smoke
 def test_one_command_from_a_ct_to_a_stage(a_case, capsys):
     code, out, err = run(capsys, "stage", a_case / "ct.nii.gz", "--segmentation", a_case / "roi.nii.gz",
                          "--model", "small", "--out", a_case / "result")  # fmt: skip
@@ -117,6 +118,7 @@ def test_wrong_use_is_exit_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -184,6 +186,7 @@ def test_imagenet_weights_offline_are_exit_1(monkeypatch, tmp_path, capsys):
     assert "resnet152-394f9c45.pth" in err
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("form", ["dicom", "nifti"])
 def test_a_phantom_is_written_and_staged(tmp_path, capsys, form):
     code, _, _ = run(capsys, "phantom", "--stage", "T2", "--seed", 5, "--format", form, "--out", tmp_path / "p")
@@ -199,6 +202,7 @@ def test_the_choices_of_the_command_line_are_the_librarys():
     assert tuple(recipe.RECIPES) == train.RECIPES
 
 
+@pytest.mark.smoke
 def test_help_says_research_use_only(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["stage", "--help"])

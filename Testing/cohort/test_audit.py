@@ -151,6 +151,7 @@ def test_nothing_is_found_in_a_clean_table(clean):
     ]
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda p: p.__name__)
 def test_every_fault_is_found_by_itself(clean, plant):
     held_against(clean, [plant])

@@ -73,6 +73,7 @@ def the_release(shared_data):
 # -- the release ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_the_releases_own_figures_come_out(the_release):
     told = evaluate(read_predictions(the_release[0])).to_json()
     assert told["n_rows"] == 239
@@ -128,6 +129,7 @@ def test_the_record_has_every_estimate_with_interval_and_method(written, path):
     assert "95 %" in node["method"]
 
 
+@pytest.mark.smoke
 def test_the_counts_of_the_flow_and_of_the_groups_add_up(written):
     told = json.loads((written / "metrics.json").read_text())
     assert told["flow"]["read"] == told["flow"]["used"] + sum(told["flow"]["excluded"].values()) == 300
@@ -275,6 +277,7 @@ def test_the_page_opens_without_a_complaint_is_accessible_prints_and_fits_a_phon
         assert view.complaints == []
 
 
+@pytest.mark.smoke
 def test_the_page_says_what_it_must(written):
     text = (written / "report.html").read_text()
     page = Page(text)

@@ -58,6 +58,7 @@ def test_slices_are_ordered_by_position_whatever_their_names_and_numbers(tmp_pat
     assert (scan.format, scan.intensity, scan.spacing_known, scan.warnings) == ("DICOM series", "HU", True, ())
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, FEET_FIRST_PRONE, OBLIQUE])
 def test_every_voxel_lies_where_dicom_says(tmp_path: Path, orientation: tuple[float, ...]) -> None:
     slices = a_series(4, orientation=orientation)
@@ -146,6 +147,7 @@ def test_slices_are_of_the_type_that_they_need_and_of_the_volumes_values(tmp_pat
         assert (voxels(cut) == voxels(scan.image)[first : last + 1]).all()
 
 
+@pytest.mark.smoke
 def test_a_missing_slice_is_named_with_its_place(tmp_path: Path) -> None:
     folder = write(tmp_path, a_series())
     (folder / "IM2.dcm").unlink()

@@ -51,6 +51,7 @@ def test_a_position_on_tilted_slices_is_that_of_their_centres():
         assert keyslice.by_position(ct, key.position_mm).index == index
 
 
+@pytest.mark.smoke
 def test_the_largest_area_chooses_and_is_recorded(a_ct):
     key = keyslice.by_area(a_ct, a_mask(a_ct, {2: 10, 5: 31, 6: 30}))
     assert (key.index, key.chosen_by) == (5, "tumour area")

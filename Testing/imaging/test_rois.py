@@ -72,6 +72,7 @@ def expected_places(slices: list[Dataset], mask: np.ndarray) -> set[tuple[float,
     return points
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, OBLIQUE])
 def test_a_dicom_seg_lies_where_it_was_drawn(tmp_path: Path, kind: str, orientation: tuple[float, ...]) -> None:
@@ -188,6 +189,7 @@ def label_map(path: Path, values: np.ndarray) -> Path:
     return path
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", ["roi.nii.gz", "roi.nrrd", "roi.mha"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_label_maps(tmp_path: Path, name: str, dtype: type) -> None:
@@ -267,6 +269,7 @@ NAMED = {
 }
 
 
+@pytest.mark.smoke
 def test_a_slicer_segmentation_is_chosen_from_by_name(tmp_path: Path) -> None:
     path = seg_nrrd(tmp_path / "roi.seg.nrrd", 3 * TUMOUR + 5 * (NODE & ~TUMOUR), NAMED)
     for chosen, mask, name in (

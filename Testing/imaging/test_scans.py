@@ -39,6 +39,7 @@ def save(path: Path, image: sitk.Image) -> Path:
     return path
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", VOLUMES)
 def test_volumes_keep_their_axes_and_geometry(tmp_path: Path, name: str) -> None:
     scan = read_scan(save(tmp_path / name, a_volume()))
@@ -340,6 +341,7 @@ def png(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_windowed_slice(tmp_path: Path, channels: int) -> None:
     pixels = grey(0) if channels == 1 else np.stack([grey(0)] * 3, axis=-1)

@@ -21,6 +21,7 @@ from GTRStagingLib.staging.pipeline import stage_case
 FOLDER = registry.SHIPPED / "demonstration"
 
 
+@pytest.mark.smoke
 def test_it_is_found_by_its_name_and_whole():
     assert registry.available()["demonstration"] == FOLDER
     assert weights.verify("demonstration").name == "demonstration"

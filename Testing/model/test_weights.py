@@ -39,6 +39,7 @@ def test_an_existing_model_is_not_overwritten(tmp_path, a_model):
     assert sha256_of(tmp_path / "m" / "model.safetensors") == before
 
 
+@pytest.mark.smoke
 def test_saved_and_loaded_is_the_same_network(tmp_path, a_model):
     card = weights.save(a_model, tmp_path / "m")
     assert card.sha256 == a_model.card.sha256  # the untrained card names the hash of what would be written
@@ -171,6 +172,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("what", DAMAGES)
 def test_a_damaged_model_is_refused(tmp_path, a_model, what):
     weights.save(a_model, tmp_path / "m")

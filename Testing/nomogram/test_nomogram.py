@@ -307,6 +307,7 @@ def run(capsys):
     return runs
 
 
+@pytest.mark.smoke
 def test_fit_show_and_predict_go_together(run, tmp_path):
     out = tmp_path / "new" / "mine.json"
     wording = ["--reference", "lauren=intestinal", "differentiation=well", "--label", "size_cm=Tumour size", "--unit",

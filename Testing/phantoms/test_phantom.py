@@ -179,6 +179,7 @@ def test_an_unknown_scanner_names_the_known_ones():
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_a_dicom_series_reads_back_as_it_was(tmp_path):
     import highdicom as hd
 
@@ -202,6 +203,7 @@ def test_dicom_files_are_the_same_twice(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / "ct" / path.name).read_bytes()
 
 
+@pytest.mark.smoke
 def test_our_own_reader_takes_both_forms(tmp_path):
     from GTRStagingLib.imaging.geometry import onto_grid
     from GTRStagingLib.imaging.rois import read_roi

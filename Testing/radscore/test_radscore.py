@@ -28,6 +28,7 @@ ROWS = np.array([[9.0, 1, 9, 0], [9, 5, 9, 0.25]])
 # -- what it computes ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_scores_by_hand():
     assert SCORE.score(ROWS).tolist() == [2.5, 2.5 + 0.5 * 2 - 2 * 0.5]
     assert SCORE.standardised(ROWS).tolist() == [0.125, 0.125]

@@ -24,6 +24,7 @@ def validator():
     return jsonschema.Draft202012Validator(schema())
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("case", results.ALL)
 @pytest.mark.parametrize("include_phi", [False, True])
 def test_every_kind_of_result_follows_the_schema_through_a_file(validator, case, include_phi):

@@ -245,6 +245,7 @@ def test_the_record_is_the_same_with_a_nomogram_and_without(tmp_path):
 # -- the folder ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_all_outputs_are_written_and_are_of_one_case(tmp_path):
     result = results.with_roi()
     paths = write_outputs(result, tmp_path / "new" / "case")
@@ -268,6 +269,7 @@ def test_the_volume_lies_where_the_slices_lie_and_says_what_it_is(tmp_path):
     assert not trained.HasMetaDataKey("warning")
 
 
+@pytest.mark.smoke
 def test_no_output_names_the_patient_unless_asked(tmp_path):
     write_outputs(results.with_roi(), tmp_path)
     for name in OUTPUTS:

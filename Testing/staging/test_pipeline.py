@@ -120,6 +120,7 @@ def test_a_picture_needs_a_model_of_the_released_recipe(shared_data, a_model):
         stage_case(read_scan(shared_data / "released" / "case001.png"), ready(a_model))
 
 
+@pytest.mark.smoke
 def test_the_phantom(a_phantom, a_model):
     result = stage_case(scan_of(a_phantom.ct), ready(a_model), tumour=Roi(a_phantom.tumour, "tumour"))
     areas = sitk.GetArrayViewFromImage(a_phantom.tumour).sum(axis=(1, 2))
@@ -198,6 +199,7 @@ def test_a_case_is_named_after_its_content_alone(a_ct, a_model):
     assert stage_case(scan_of(a_ct), ready(a_model), key_slice=key, case_id="A 7").case_id == "A 7"
 
 
+@pytest.mark.smoke
 def test_the_planted_tumour_is_found_where_it_lies_on_an_oblique_flipped_scan():
     """Key slice by area, map and agreement, all of it through the geometry of an awkward scan."""
     direction = rotation((1, 0.4, 0.3), 23) @ np.diag([-1.0, 1, -1])

@@ -8,6 +8,7 @@ from GTRStagingLib.staging.voting import SlicePrediction, vote
 T1, T2, T3, T4 = TStage
 
 
+@pytest.mark.smoke
 def test_the_majority_wins_even_against_the_mean():
     prediction = vote([-1, 0, 1], np.array([[0.4, 0.6, 0, 0], [0.4, 0.6, 0, 0], [0.98, 0.02, 0, 0]]))
     assert prediction.stage == T2
@@ -17,6 +18,7 @@ def test_the_majority_wins_even_against_the_mean():
     assert prediction.votes == {T1: 1, T2: 2, T3: 0, T4: 0}
 
 
+@pytest.mark.smoke
 def test_a_tie_of_three_goes_to_the_highest_mean_probability():
     rows = np.array([[0.9, 0.1, 0, 0], [0, 0.6, 0.4, 0], [0, 0.1, 0.5, 0.4]])
     prediction = vote([-1, 0, 1], rows)

@@ -274,6 +274,7 @@ def test_a_reader_that_says_nothing_sensible_is_refused(predicted, probabilities
 # -- the two-phase study -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_the_study_is_that_of_r(study):
     for row, holm in zip(study.rows[:2], R["study"]["holm"], strict=True):
         expected = R["study"]["readers"][row.reader]

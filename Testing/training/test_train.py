@@ -227,6 +227,7 @@ def test_a_run_is_taken_up_as_it_was_begun_or_not_at_all(tmp_path, processes, co
 # -- what comes of it ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_the_model_folder_describes_itself(made, cohort):
     folder, card, _ = made
     assert sorted(p.name for p in folder.iterdir()) == ["card.json", "features.safetensors", "model.safetensors"]
