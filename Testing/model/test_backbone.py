@@ -14,7 +14,7 @@ import torch
 from conftest import planted_model
 from helpers.passes import passed
 
-from GTRStagingLib.cli import main
+from GTRStagingLib.cli import arguments
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model import backbone, weights
 from GTRStagingLib.model.backbone import OnnxBackbone, TorchBackbone, ready
@@ -211,7 +211,7 @@ def test_auto_goes_on_with_pytorch_and_says_so(monkeypatch):
 
 
 def test_the_command_line_offers_what_there_is():
-    assert main.BACKENDS == backbone.BACKENDS
+    assert arguments.BACKENDS == backbone.BACKENDS
 
 
 # -- a GPU whose memory is full ------------------------------------------------------------------------------------
