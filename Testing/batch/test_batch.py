@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct_like
 from helpers.results import box_on, with_roi
+from helpers.stations import no_processes
 
 from GTRStagingLib.batch import batch, columns, local, records
 from GTRStagingLib.batch.scoring import Scores
@@ -380,7 +381,9 @@ def by_command(tmp_path_factory):
         ["left", "", "", "", "4", "p4", "T4", "3", "mixed", "z"],
     ]
     a_table(folder, rows)
-    return made, refused, said(*command, "--resume"), out
+    with pytest.MonkeyPatch.context() as patched, no_processes(patched):
+        resumed = said(*command, "--resume")
+    return made, refused, resumed, out
 
 
 @pytest.mark.smoke

@@ -12,6 +12,7 @@ from pathlib import Path
 import distributed
 import psutil
 import pytest
+from helpers.stations import no_processes
 from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
 from test_batch_local import SECONDS, many, poisoned
 
@@ -161,7 +162,8 @@ def test_the_tables_are_those_of_one_machine(dask, tmp_path, monkeypatch, capsys
     assert "4 cases: 2 done, 1 failed, 1 skipped" in capsys.readouterr().out
     assert gone(dask.children())
     assert all(process.poll() is None for process in dask.workers)
-    here(tmp_path / "cases.csv", tmp_path / "here")
+    with no_processes(monkeypatch):
+        here(tmp_path / "cases.csv", tmp_path / "here")
     assert without_seconds(tmp_path / "there") == without_seconds(tmp_path / "here")
     assert not list((tmp_path / "elsewhere").rglob("result.json"))
 

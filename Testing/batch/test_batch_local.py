@@ -1,7 +1,6 @@
 """A batch with real processes: workers, a model's process, and what kills them."""
 
 import contextlib
-import ctypes
 import gzip
 import json
 import os
@@ -9,21 +8,18 @@ import signal
 import struct
 import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
+from helpers import light_processes
+from helpers.stations import no_processes
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
 from GTRStagingLib.batch import batch, local, model_process
 from GTRStagingLib.batch.local import BatchSettings, Station, with_workers
 from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
-from GTRStagingLib.batch.records import Outcome
-from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import StagingError, WeightsError
 from GTRStagingLib.model import backbone, weights
@@ -33,9 +29,9 @@ MODEL = "demonstration"
 
 def run(table, out, settings, *, workers=1, resume=False):
     cases = batch.read_cases(table)
-    with Station(settings, workers) as station:
+    with local.Station(settings, workers) as station:
         made = batch.Batch(cases, out, {"model": station.address().card.sha256})
-        return {o.case_id: o for o in made.run(with_workers(station, workers), resume=resume)}
+        return {o.case_id: o for o in made.run(local.with_workers(station, workers), resume=resume)}
 
 
 def many(folder, count, name="many.csv"):
@@ -45,28 +41,12 @@ def many(folder, count, name="many.csv"):
 SECONDS = 12
 """What a poisoned case may take; any other one takes less, on a busy machine too."""
 
-HARM = {"crash": lambda: ctypes.string_at(0), "hang": lambda: time.sleep(60)}
 
-
-@dataclass(frozen=True)
-class Poison(Scores):
-    """Does harm when a case is asked for its scores: what the case's file says, a word each time, until it is empty."""
-
-    folder: Path | None = None
-
-    def of(self, case, result):
-        doses = self.folder / f"{case.case_id}.doses"
-        if doses.exists() and (words := doses.read_text().split()):
-            doses.write_text(" ".join(words[1:]))
-            HARM[words[0]]()
-        return {}
-
-
-def poisoned(folder, doses, **limits):
+def poisoned(folder, doses, seconds=SECONDS, **limits):
     """Settings of a batch whose cases get these doses; all of them are taken in the end."""
     for case, words in doses.items():
         (folder / f"{case}.doses").write_text(words)
-    return BatchSettings(MODEL, scores=Poison(folder=folder), seconds=SECONDS, **limits)
+    return BatchSettings(MODEL, scores=light_processes.Poison(folder=folder), seconds=seconds, **limits)
 
 
 # -- the model's process -------------------------------------------------------------------------------------------
@@ -129,80 +109,79 @@ def a_bomb(path):
     path.write_bytes(gzip.compress(bytes(header), 1) + 50 * zeros)
 
 
-def batch_with(doses, more, folder):
-    """One batch by one worker, case after case; a model's process that dies in the end. Outcomes and folder."""
-    whole = ("first", *doses, "then the model dies", *AFTERWARDS)
-    rows = [*more, *([name, "ct.nrrd", "", "", "4"] for name in whole)]
+@pytest.fixture(scope="module")
+def faulty_batch(tmp_path_factory):
+    """A batch by one worker: files that are none or too large, good ones, and a model's process that dies."""
+    folder = tmp_path_factory.mktemp("faulty")
+    rows = [["endless", "/dev/zero", "", "", "4"]]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.nrrd")
+        rows.append(["pipe", "pipe.nrrd", "", "", "4"])
+    if sys.platform.startswith("linux"):  # other systems do not enforce the limit
+        a_bomb(folder / "bomb.nii.gz")
+        rows.append(["bomb", "bomb.nii.gz", "", "", "4"])
+    rows += [[name, "ct.nrrd", "", "", "4"] for name in ("first", "then the model dies", *AFTERWARDS)]
     cases = batch.read_cases(a_table(folder, [HEAD, *rows]))
     found = {}
-    with Station(poisoned(folder, doses, memory_mb=500), 1) as station:
+    with Station(BatchSettings(MODEL, seconds=60, memory_mb=500), 1) as station:
         for outcome in batch.Batch(cases, folder / "out", {}).run(with_workers(station, 1)):
             found[outcome.case_id] = outcome
             if outcome.case_id == "then the model dies":
-                assert "".join(path.read_text() for path in folder.glob("*.doses")) == ""
                 model = station._model.pid
                 os.kill(model, getattr(signal, "SIGKILL", signal.SIGTERM))
-            elif outcome.case_id == AFTERWARDS[-1]:
-                assert station._model.pid != model
-    return found, folder / "out"
+        assert station._model.pid != model
+    return found
 
 
-@pytest.fixture(scope="module")
-def poisoned_batch(tmp_path_factory):
-    """What may befall a case: a crash, in both of its tries, no end, and files that are none or too large."""
-    folder = tmp_path_factory.mktemp("poison")
-    more = [["endless", "/dev/zero", "", "", "4"]]
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(folder / "pipe.nrrd")
-        more.append(["pipe", "pipe.nrrd", "", "", "4"])
-    if sys.platform.startswith("linux"):  # other systems do not enforce the limit
-        a_bomb(folder / "bomb.nii.gz")
-        more.append(["bomb", "bomb.nii.gz", "", "", "4"])
-    return batch_with({"crashes twice": "crash crash", "hangs": "hang"}, more, folder)
-
-
-def test_poison_costs_its_own_case_only(poisoned_batch):
-    found, _ = poisoned_batch
+def test_faulty_files_cost_their_own_case_only(faulty_batch):
+    found = faulty_batch
     assert {name for name, o in found.items() if o.status == "done"} == {"first", "then the model dies", *AFTERWARDS}
     assert {o.status for o in found.values()} == {"done", "failed"}
 
 
-def test_a_model_process_that_dies_costs_a_retry(poisoned_batch):
-    found, _ = poisoned_batch
+def test_a_model_process_that_dies_costs_a_retry(faulty_batch):
+    found = faulty_batch
     assert [found[name].status for name in AFTERWARDS] == ["done"] * 3
 
 
-def test_a_case_that_crashes_again_fails_and_leaves_the_traceback(poisoned_batch):
-    found, out = poisoned_batch
-    failed = found["crashes twice"]
-    assert failed.status == "failed"
-    record = json.loads((out / "cases" / failed.case_id / batch.FAILED).read_text())
+DOSES = {"crashes once": "crash", "crashes twice": "crash crash", "hangs": "hang"}
+
+
+@pytest.mark.parametrize("how", ["light", pytest.param("real", marks=pytest.mark.slow)])
+def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
+    """Light processes do the same harm, and import nothing that it would need to stage a case."""
+    names = ["first", *DOSES, "last"]
+    table = a_table(tmp_path, [HEAD, *([name, "ct.nrrd", "", "", "4"] for name in names)])
+    seconds = SECONDS
+    if how == "light":
+        monkeypatch.setattr(model_process, "start", light_processes.model)
+        monkeypatch.setattr(local, "_worker", light_processes.worker)
+        seconds = 4
+    out = tmp_path / "out"
+    with Station(poisoned(tmp_path, DOSES, seconds), 1) as station:
+        run_of = batch.Batch(batch.read_cases(table), out, {})
+        found = {o.case_id: o for o in run_of.run(with_workers(station, 1))}
+    assert "".join(path.read_text() for path in tmp_path.glob("*.doses")) == ""
+    assert {name: o.status for name, o in found.items()} == {
+        "first": "done", "crashes once": "done", "crashes twice": "failed", "hangs": "failed", "last": "done"
+    }  # fmt: skip
+    assert found["crashes once"].error is None
+    assert f"longer than {seconds} s" in found["hangs"].error
+    record = json.loads((out / "cases" / "crashes twice" / batch.FAILED).read_text())
     assert "SIGSEGV" in record["error"]
     assert "Segmentation fault" in record["traceback"]
-    assert [p.name for p in (out / "cases" / failed.case_id).iterdir()] == [batch.FAILED]
-
-
-def test_a_case_without_end_fails(poisoned_batch):
-    found, _ = poisoned_batch
-    assert found["hangs"].status == "failed"
-    assert f"longer than {SECONDS} s" in found["hangs"].error
-
-
-@pytest.mark.slow
-def test_a_case_that_crashes_once_is_tried_again(tmp_path):
-    found, _ = batch_with({"crashes once": "crash"}, [], tmp_path)
-    assert {o.status for o in found.values()} == {"done"}
+    assert [p.name for p in (out / "cases" / "crashes twice").iterdir()] == [batch.FAILED]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
-def test_a_file_that_unpacks_without_end_fails(poisoned_batch):
-    found, _ = poisoned_batch
+def test_a_file_that_unpacks_without_end_fails(faulty_batch):
+    found = faulty_batch
     assert "--memory-limit" in found["bomb"].error
 
 
 @pytest.mark.parametrize("name", ["endless", "pipe"])
-def test_nothing_but_a_file_or_a_folder_is_opened(poisoned_batch, name):
-    found, _ = poisoned_batch
+def test_nothing_but_a_file_or_a_folder_is_opened(faulty_batch, name):
+    found = faulty_batch
     if name == "pipe" and not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes on this system")
     assert "expected a file or a folder" in found[name].error
@@ -252,7 +231,7 @@ def test_limits_are_the_commands(tmp_path, monkeypatch):
         asked.append((settings.seconds, settings.memory_mb, workers))
         raise StagingError("enough seen")
 
-    monkeypatch.setattr(local, "Station", no_station)
+    monkeypatch.setattr("GTRStagingLib.batch.run.Station", no_station)
     command = ["batch", str(many(tmp_path, 1)), "--out", str(tmp_path / "out"), "--workers", "3"]
     assert cli.main([*command, "--time-limit", "0.05", "--memory-limit", "700"]) == 1
     assert cli.main([*command, "--time-limit", "0", "--memory-limit", "0"]) == 1
@@ -272,34 +251,14 @@ def test_limits_are_those_of_the_processes(tmp_path):
     assert "1 failed" in out.stdout
 
 
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """`run` by a worker and a model that are not processes of their own."""
-    here = backbone.ready(weights.load(MODEL))
-    monkeypatch.setattr(model_process, "RemoteBackbone", lambda address: here)
-    address = model_process.Address(None, b"", here.card, b"")
-    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    stage = local._worker(BatchSettings(MODEL))
-
-    def work(todo):
-        return (one if isinstance(one, Outcome) else stage((one, address)) for one in todo)
-
-    def run_here(table, out, *, resume=False):
-        made = batch.Batch(batch.read_cases(table), out, {"model": here.card.sha256})
-        return {o.case_id: o for o in made.run(work, resume=resume)}
-
-    yield run_here
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
-
-
-def in_processes(table, out, *, resume=False):
-    return run(table, out, BatchSettings(MODEL), resume=resume)
-
-
 @pytest.mark.parametrize("where", ["in this process", pytest.param("in processes", marks=pytest.mark.slow)])
-def test_files_that_only_look_different_are_not_staged_again(tmp_path, where, in_this_process):
+def test_files_that_only_look_different_are_not_staged_again(tmp_path, where, monkeypatch):
     """Touched, or copied elsewhere: what they hold counts; the CT's voxels and the ROI's as well."""
-    staged = {"in this process": in_this_process, "in processes": in_processes}[where]
+
+    def staged(table, out, *, resume=False):
+        with no_processes(monkeypatch) if where == "in this process" else contextlib.nullcontext():
+            return run(table, out, BatchSettings(MODEL), resume=resume)
+
     rows = [HEAD, ["a", "ct.nrrd", "roi.nrrd", "", ""], ["b", "ct.nrrd", "", "", "4"]]
     table, out = a_table(tmp_path, rows), tmp_path / "out"
     staged(table, out)

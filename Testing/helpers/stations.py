@@ -1,0 +1,60 @@
+"""A batch without processes: the worker's own code and the model, in this process."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import SimpleITK as sitk
+
+from GTRStagingLib.batch import local, model_process, run
+from GTRStagingLib.batch.records import Outcome
+from GTRStagingLib.model import backbone, weights
+
+
+class StationHere:
+    """In place of `local.Station`."""
+
+    def __init__(self, settings, workers):
+        ready = backbone.ready(weights.load(settings.model), device=settings.device, backend=settings.backend)
+        # What a `model_process.RemoteBackbone` has.
+        self.remote = SimpleNamespace(
+            card=ready.card, head=ready.head, cells=ready.cells, classify=ready.classify, close=lambda: None
+        )
+        self.stage = local._worker(settings)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def address(self):
+        return model_process.Address(None, b"", self.remote.card, b"")
+
+
+def work_here(station, workers):
+    """In place of `local.with_workers`."""
+
+    def work(todo):
+        for one in todo:
+            yield one if isinstance(one, Outcome) else station.stage((one, station.address()))
+
+    return work
+
+
+@contextmanager
+def no_processes(monkeypatch):
+    """Batches stage their cases in this process meanwhile."""
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    with monkeypatch.context() as patched:
+        made = []
+
+        def station(settings, workers):
+            made.append(StationHere(settings, workers))
+            return made[-1]
+
+        for module in (local, run):
+            patched.setattr(module, "Station", station)
+            patched.setattr(module, "with_workers", work_here)
+        patched.setattr(model_process, "RemoteBackbone", lambda address: made[-1].remote)
+        yield
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
