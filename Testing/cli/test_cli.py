@@ -296,7 +296,9 @@ def _volume(path):
     return path if path.is_file() else sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))[0]
 
 
-@pytest.mark.parametrize("shape", ["bare", "best_model", "module."])
+@pytest.mark.parametrize(
+    "shape", ["best_model", *(pytest.param(one, marks=pytest.mark.slow) for one in ("bare", "module."))]
+)
 def test_the_released_pictures_by_an_imported_checkpoint(shared_data, tmp_path, capsys, shape):
     """The recipe `released` and a checkpoint in each shape of the release, through the command."""
     path = as_the_release_writes_it(a_resnet(), tmp_path / "m.pth", shape)
@@ -317,7 +319,9 @@ def test_a_reader_who_has_seen_enough_is_no_error_of_ours(capfd):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signal_", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_a_killed_run_leaves_nothing_half_written(a_case, signal_):
     """Real processes, killed for real, at several moments of their life."""
     out = a_case / "result"
