@@ -116,6 +116,12 @@ def test_what_the_graph_was_not_made_for_pytorch_does(fusion, shape, by):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
 
 
+def test_it_is_quiet_after_others(own_cache, capfd):
+    logits(verified_session(a_network(), SIZE, own_cache))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
 def test_it_is_quiet(own_cache):
     code = (
         "from GTRStagingLib.model import backbone, weights; import numpy as np\n"
