@@ -44,6 +44,13 @@ def pytest_collection_finish(session):
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def settled():
+    """The same for what earlier tests have made, in a module that corrects for multiple tests often."""
+    gc.collect()
+    gc.freeze()
+
+
 def shared(name="."):
     """A file or folder of the public test data; the test is skipped where it is absent, but fails under CI."""
     path = DATA / name
