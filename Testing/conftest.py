@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import tempfile
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ def a_model():
     """A small network of random weights: the same code as the large one, a tenth of the time."""
     from GTRStagingLib.model import weights
 
-    return weights.untrained(depth=18)
+    return weights.untrained(depth=10)
 
 
 @pytest.fixture
@@ -162,12 +162,19 @@ def planted_network(stage=2):
 
 def planted_model(stage=2):
     """The planted network as a model of recipe `gtr`."""
+    from GTRStagingLib.model import weights
+
+    return weights.Model(planted_card(), planted_network(stage))
+
+
+@cache
+def planted_card():
+    """Its card, whose hash is that of random weights."""
     from dataclasses import replace
 
     from GTRStagingLib.model import weights
 
-    start = weights.untrained(depth=18, fusion="none")
-    return weights.Model(replace(start.card, name="planted"), planted_network(stage))
+    return replace(weights.untrained(depth=18, fusion="none").card, name="planted")
 
 
 def a_spot(ct, point, radius_mm=18.0):

@@ -23,12 +23,20 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 FILES = ["attention.nrrd", "overlay.png", "report.html", "result.json"]
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, a_model):
+    folder = tmp_path_factory.mktemp("models") / "small"
+    weights.save(a_model, folder)
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def small_models(monkeypatch, tmp_path_factory, a_model):
+def small_models(monkeypatch, tmp_path_factory, small):
     """The user's models folder holds a small one, so that commands take a second."""
     folder = tmp_path_factory.mktemp("home") / "models"
     monkeypatch.setenv("GTRSTAGING_MODELS", str(folder))
-    weights.save(a_model, folder / "small")
+    folder.mkdir()
+    (folder / "small").symlink_to(small)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def box_on(ct, slices=slice(3, 6)):
 
 @cache
 def a_small_model():
-    return weights.untrained(depth=18)
+    return weights.untrained(depth=10)
 
 
 @cache

@@ -61,7 +61,7 @@ def test_raw_maps_equal_those_of_the_full_model(a_network, method):
 
 def test_methods_and_targets_differ():
     """A map that ignored its method or its target would pass every comparison with itself."""
-    network = weights.untrained(18).network
+    network = weights.untrained(10).network
     seen = passed(network, PIXELS).feature_map
     maps = [raw_maps(Head.of(network), seen, method, TStage.T1) for method in METHODS]
     assert all(np.abs(a - b).max() > 1e-4 for i, a in enumerate(maps) for b in maps[:i])
@@ -73,7 +73,7 @@ def test_methods_and_targets_differ():
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_two_calls_give_the_same_bits_and_leave_nothing_behind(method):
-    network = weights.untrained(18).network.requires_grad_(True)
+    network = weights.untrained(10).network.requires_grad_(True)
     seen = passed(network, PIXELS)
     before = {name: parameter.clone() for name, parameter in network.named_parameters()}
     kept = seen.feature_map.copy()
