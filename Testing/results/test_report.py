@@ -306,41 +306,26 @@ def test_an_interruption_leaves_the_folder_as_it_was(with_older_results, interru
     assert contents(with_older_results) == OLD
 
 
-FULL = """
-import pickle, resource, sys
-from pathlib import Path
-from GTRStagingLib.errors import StagingError
-from GTRStagingLib.results.outputs import OUTPUTS, write_outputs
-
-result = pickle.load(open(sys.argv[1], "rb"))
-old, empty, whole = (Path(folder) for folder in sys.argv[2:])
-begun = []
-write_outputs(result, whole, progress=begun.append)
-sizes = [(whole / name).stat().st_size for name in OUTPUTS]
-assert begun == list(OUTPUTS) and sizes == sorted(sizes), sizes
-for broken, size in enumerate(sizes):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, resource.RLIM_INFINITY))
-    for folder in (old, empty):
-        begun.clear()
-        try:
-            write_outputs(result, folder, progress=begun.append)
-        except StagingError as error:
-            assert str(folder) in str(error) and "MB free" in str(error), error
-            assert begun == list(OUTPUTS[: broken + 1]), (begun, broken)
-        else:
-            raise SystemExit(f"{OUTPUTS[broken]} was written beyond the limit")
-"""
-
-
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
 def test_files_that_cannot_be_written_in_full_are_not_there_at_all(with_older_results, tmp_path_factory):
     """The limit breaks each of the four in turn: the features make result.json the longest."""
+    from helpers.limits import files_up_to
+
     features = np.random.default_rng(0).normal(size=(3, 40_000)).astype(np.float32)
-    saved = tmp_path_factory.mktemp("result") / "result.pickle"
-    saved.write_bytes(pickle.dumps(replace(results.with_roi(), features=features)))
+    result = replace(results.with_roi(), features=features)
     empty, whole = tmp_path_factory.mktemp("empty"), tmp_path_factory.mktemp("whole")
-    command = [sys.executable, "-c", FULL, saved, with_older_results, empty, whole]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert run.returncode == 0, run.stderr
+    begun = []
+    write_outputs(result, whole, progress=begun.append)
+    sizes = [(whole / name).stat().st_size for name in OUTPUTS]
+    assert begun == list(OUTPUTS)
+    assert sizes == sorted(sizes)
+    for broken, size in enumerate(sizes):
+        for folder in (with_older_results, empty):
+            begun.clear()
+            with files_up_to(size - 1), pytest.raises(StagingError, match="MB free") as error:
+                write_outputs(result, folder, progress=begun.append)
+            assert str(folder) in str(error.value)
+            assert begun == list(OUTPUTS[: broken + 1])
     assert contents(with_older_results) == OLD
     assert contents(empty) == {}
 
