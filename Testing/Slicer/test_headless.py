@@ -47,11 +47,38 @@ def opened(path):
     return bare, bare.scene.GetSingletonNode("GTRStaging", "vtkMRMLScriptedModuleNode")
 
 
-def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path):
-    done = run("--input", phantom_files / "ct", "--segmentation", phantom_files / "tumour_seg.dcm", "--out", "out",
-               cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert RESEARCH_USE_ONLY in done.stdout
+WHERE = pytest.mark.parametrize(
+    "where", ["here", pytest.param("in a process of its own", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@pytest.fixture
+def where(request, tmp_path, monkeypatch, capfd):
+    """Run the script in `tmp_path`, in this process or as a person does; its code, and what it says."""
+
+    def here(*arguments):
+        monkeypatch.chdir(tmp_path)
+        return headless.main(["--", *map(str, arguments)]), capfd.readouterr().out
+
+    def as_a_person(*arguments):
+        done = run(*arguments, cwd=tmp_path)
+        return done.returncode, done.stdout
+
+    return here if request.param == "here" else as_a_person
+
+
+def test_it_is_a_script(tmp_path):
+    done = run(cwd=tmp_path)
+    assert done.returncode == 2
+    assert "required" in done.stderr
+
+
+@WHERE
+def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path, where):
+    code, said = where("--input", phantom_files / "ct", "--segmentation", phantom_files / "tumour_seg.dcm",
+                       "--out", "out")  # fmt: skip
+    assert code == 0
+    assert RESEARCH_USE_ONLY in said
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == sorted([*outputs.OUTPUTS, batch.SCENE])
     record = json.loads((out / "result.json").read_text())
@@ -76,21 +103,15 @@ def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path):
     assert same["agreement"]["dice"] == record["agreement"]["dice"]
 
 
-@pytest.mark.parametrize("where", ["here", pytest.param("in a process of its own", marks=pytest.mark.slow)])
-def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path, monkeypatch, capfd, where):
+@WHERE
+def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path, where):
     ct = ct_like()
     sitk.WriteImage(ct, tmp_path / "ct.nrrd")
     sitk.WriteImage(box_on(ct).mask, tmp_path / "roi.nrrd")
     with (tmp_path / "cases.csv").open("w", newline="") as file:
         rows = [["case_id", "image", "roi", "key_slice"], ["one", "ct.nrrd", "roi.nrrd", ""]]
         csv.writer(file).writerows([*rows, ["lost", "nowhere.nrrd", "", "2"], ["two", "ct.nrrd", "", "4"]])
-    arguments = ("--cases", "cases.csv", "--out", "out")
-    if where == "here":
-        monkeypatch.chdir(tmp_path)
-        code, said = headless.main(["--", *arguments]), capfd.readouterr().out
-    else:
-        done = run(*arguments, cwd=tmp_path)
-        code, said = done.returncode, done.stdout
+    code, said = where("--cases", "cases.csv", "--out", "out")
     assert code == 1
     assert "3 cases: 2 done, 1 failed, 0 skipped" in said
     for case in ("one", "two"):
