@@ -328,7 +328,7 @@ def test_a_reader_who_has_seen_enough_is_no_error_of_ours(capfd):
 
 
 @pytest.mark.parametrize(
-    "signal_", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+    "signal_", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGKILL))]
 )
 def test_a_killed_run_leaves_nothing_half_written(a_case, signal_):
     """Real processes, killed for real, at several moments of their life."""
