@@ -1,6 +1,5 @@
 """Fixtures as nouns; and one thread for whatever computes, because pytest-xdist already fills the cores."""
 
-import gc
 import os
 import shutil
 import tempfile
@@ -32,23 +31,6 @@ def pytest_configure(config):
         import torch
 
         torch.set_num_threads(1)
-
-
-def pytest_collection_finish(session):
-    """Leave what was imported for the collection out of garbage collections.
-
-    It stays until the end, and statsmodels collects garbage in every correction for multiple tests: half a second each
-    time, with torch and Qt in the process.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-@pytest.fixture(scope="module")
-def settled():
-    """The same for what earlier tests have made, in a module that corrects for multiple tests often."""
-    gc.collect()
-    gc.freeze()
 
 
 def shared(name="."):

@@ -12,6 +12,7 @@ from pathlib import Path
 import distributed
 import psutil
 import pytest
+from helpers import TESTING
 from helpers.stations import no_processes
 from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
 from test_batch_local import SECONDS, many, poisoned
@@ -49,7 +50,7 @@ class Processes:
     def _start(self, what, *options):
         log = (self._folder / f"{what}-{len(self._all)}.log").open("wb")
         # Somewhere else, as on another machine; it finds the modules of these tests.
-        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(Path(__file__).parent), str(TESTING), os.environ.get("PYTHONPATH", "")])
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *map(str, options)],
             cwd=self._folder, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": path},

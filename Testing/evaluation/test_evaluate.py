@@ -30,8 +30,6 @@ COHORT = GOLDEN / "cohort.csv"
 PATIENT = r"([^/\\]+?)\.nii"
 PREDICTION = ["case_id", "patient_id", "stage", *(f"p_T{k}" for k in (1, 2, 3, 4))]
 
-pytestmark = pytest.mark.usefixtures("settled")
-
 
 @pytest.fixture(scope="module")
 def found():

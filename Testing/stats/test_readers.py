@@ -27,8 +27,6 @@ R = golden_data.golden("readers")
 ROWS, FIRST = golden_data.ROWS, golden_data.FIRST
 PHASES = ("reader1_unaided", "reader1_aided", "reader2_unaided", "reader2_aided")
 
-pytestmark = pytest.mark.usefixtures("settled")
-
 
 def model_of(table, name, prefix):
     probabilities = golden_data.probabilities(table, prefix)
