@@ -1,5 +1,6 @@
 """Fixtures as nouns; and one thread for whatever computes, because pytest-xdist already fills the cores."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -31,6 +32,12 @@ def pytest_configure(config):
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session):
+    """Leave what was imported for the collection out of garbage collections: it stays, and it is a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def shared(name="."):

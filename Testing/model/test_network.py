@@ -26,7 +26,7 @@ def plain_twin(network):
     return plain.eval()
 
 
-@pytest.mark.parametrize("depth", [10, 18, 50, pytest.param(152, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [10, 18, *(pytest.param(one, marks=pytest.mark.slow) for one in (50, 152))])
 @pytest.mark.parametrize("fusion", ["none", "add", "concat"])
 def test_untouched_fusion_is_the_plain_resnet(depth, fusion):
     network = weights.untrained(depth, fusion).network

@@ -68,8 +68,9 @@ def the_files(folder):
     ("depth", "fusion"),
     [
         *((10, fusion) for fusion in ("none", "add", "concat")),
-        *((18, fusion) for fusion in ("none", "add", "concat")),
-        (50, "add"),
+        (18, "none"),
+        *(pytest.param(18, fusion, marks=pytest.mark.slow) for fusion in ("add", "concat")),
+        pytest.param(50, "add", marks=pytest.mark.slow),
         pytest.param(152, "none", marks=pytest.mark.slow),
         pytest.param(152, "add", marks=pytest.mark.slow),
     ],

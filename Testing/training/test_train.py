@@ -190,7 +190,9 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(
     assert sorted(p.name for p in (tmp_path / "broken" / "m-run").iterdir()) == ["metrics.csv", "run.json"]
 
 
-@pytest.mark.parametrize("schedule", get_args(Schedule))
+@pytest.mark.parametrize(
+    "schedule", [one if one == "constant" else pytest.param(one, marks=pytest.mark.slow) for one in get_args(Schedule)]
+)
 def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(
     schedule, tmp_path, processes, cohort, cache, audited
 ):
