@@ -15,17 +15,17 @@ leaks (`audit`), and trained on (`train`). What is needed less often is imported
 
 The library has a room (sub-package) for each part; a room imports from the rooms below it:
 
-=============  =======================================================================================
-cli            the command line
-evaluation     a table of predictions -> the evidence
-batch          a table of cases -> results, each case accounted for
-results        a result -> its record, overlay and report
-nomogram, radscore, training    what is fitted on cohorts
-phantoms, stats    synthetic CTs of known truth; estimates with intervals
-cohort, staging    many cases as a table; one case from its CT to its result
-imaging, model, tables    where voxels lie; networks and their weights; tables as text
-support        files, processes, pages
-=============  =======================================================================================
+============================  ======================================================
+cli                           the command line
+evaluation                    a table of predictions -> the evidence
+batch                         a table of cases -> results, each case accounted for
+results                       a result -> its record, overlay and report
+nomogram, radscore, training  what is fitted on cohorts
+phantoms, stats               synthetic CTs of known truth; estimates with intervals
+cohort, staging               many cases as a table; one case from its CT to its result
+imaging, model, tables        where voxels lie; networks and weights; tables as text
+support                       files, processes, figures, pages
+============================  ======================================================
 
 Each room's docstring says what goes in, what comes out, and names its modules. `stages` and `errors` belong to all.
 
