@@ -154,6 +154,7 @@ def test_nobody_answers(tmp_path, monkeypatch):
     assert time.monotonic() - begun < 15
 
 
+@pytest.mark.slow
 def test_the_tables_are_those_of_one_machine(dask, tmp_path, monkeypatch, capsys):
     """With paths that are relative where the command is given, and a worker that comes when it has begun."""
     monkeypatch.chdir(tmp_path)
