@@ -4,14 +4,12 @@ What is wrong with a row is for the caller to say, in its own words and by its o
 """
 
 import numpy as np
+from scipy import special
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """(n, k) logits over the temperature -> (n, k) shares that sum to 1, in float64."""
-    scaled = logits.astype(np.float64) / temperature
-    exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    result: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return result
+    return np.asarray(special.softmax(logits.astype(np.float64) / temperature, axis=1))
 
 
 def wrong_shares(values: np.ndarray, most: float = np.inf) -> np.ndarray:
