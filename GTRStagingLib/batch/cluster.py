@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import distributed
-from distributed.comm import get_address_host_port
+from distributed.comm import CommClosedError, get_address_host_port
 
 import GTRStagingLib
 from GTRStagingLib.batch.batch import record_failure, said
@@ -27,6 +27,9 @@ from GTRStagingLib.model.card import ModelCard
 
 CONNECT_S = 10
 """A scheduler that runs answers within one."""
+
+_GONE = (distributed.CancelledError, CommClosedError)
+"""What a call to a scheduler that has just gone raises; the client's status says "running" for a while longer."""
 
 
 class Cluster:
@@ -98,7 +101,7 @@ class Cluster:
         except StagingError:
             raise
         except Exception as error:
-            if self._client.status == "running" and not isinstance(error, distributed.CancelledError):
+            if self._client.status == "running" and not isinstance(error, _GONE):
                 raise
             raise MachineError(
                 "The scheduler has gone, or was restarted; expected it to run until the batch ends. Start it, and go "
@@ -106,7 +109,8 @@ class Cluster:
             ) from error
         finally:
             if self._client.status == "running":
-                self._client.cancel(list(jobs), force=True)
+                with suppress(*_GONE):
+                    self._client.cancel(list(jobs), force=True)
                 self._close_stations()
             for job in jobs.values():
                 tidy(job.folder)

@@ -266,6 +266,21 @@ def test_a_scheduler_that_is_killed_ends_the_batch_which_goes_on_elsewhere(dask,
 
 
 @pytest.mark.slow
+def test_a_scheduler_that_is_killed_before_the_client_notices_ends_the_batch(dask, tmp_path, monkeypatch):
+    asked = Cluster._window
+
+    def window(self):
+        dask.scheduler.kill()
+        dask.scheduler.wait()
+        return asked(self)
+
+    dask.add_worker()
+    monkeypatch.setattr(Cluster, "_window", window)
+    with pytest.raises(MachineError, match=r"The scheduler has gone.*--resume"):
+        list(on_cluster(dask, many(tmp_path, 4), tmp_path / "out", settings(Slow())))
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_and_leaves_nothing_on_the_workers(dask, tmp_path):
     table, out = many(tmp_path, 10), tmp_path / "out"
     dask.add_worker()
