@@ -120,8 +120,8 @@ def a_phantom():
     return make_phantom(TStage.T3, seed=3)
 
 
-def planted_network(stage=2):
-    """A GTRNet of depth 18 that sees bright spots and nothing else, and answers `stage` for them.
+def planted_network(stage=2, depth=18):
+    """A GTRNet that sees bright spots and nothing else, and answers `stage` for them.
 
     Each stride halves the grid with a [1 2 1] kernel, which keeps the centre of mass exactly: wherever a spot lies
     between the cells, the map's centroid is the spot's.
@@ -130,7 +130,7 @@ def planted_network(stage=2):
 
     from GTRStagingLib.model.network import GTRNet
 
-    network = GTRNet(18, "none").eval().requires_grad_(False)
+    network = GTRNet(depth, "none").eval().requires_grad_(False)
     halving = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
@@ -141,29 +141,34 @@ def planted_network(stage=2):
         for block in layer:
             if block.downsample is None:
                 continue  # the zeroed branch adds nothing: identity
-            block.conv1.weight[0, 0] = halving * 4
-            block.conv2.weight[0, 0, 1, 1] = 1.0
+            convolutions = [one for one in block.children() if isinstance(one, torch.nn.Conv2d)]
+            for convolution in convolutions:
+                if convolution.stride[0] == 2:
+                    convolution.weight[0, 0] = halving * 4
+                else:
+                    middle = convolution.kernel_size[0] // 2
+                    convolution.weight[0, 0, middle, middle] = 1.0
     network.fc.weight.zero_()
     network.fc.bias.zero_()
     network.fc.weight[stage, 0] = 1.0
     return network
 
 
-def planted_model(stage=2):
+def planted_model(stage=2, depth=18):
     """The planted network as a model of recipe `gtr`."""
     from GTRStagingLib.model import weights
 
-    return weights.Model(planted_card(), planted_network(stage))
+    return weights.Model(planted_card(depth), planted_network(stage, depth))
 
 
 @cache
-def planted_card():
+def planted_card(depth=18):
     """Its card, whose hash is that of random weights."""
     from dataclasses import replace
 
     from GTRStagingLib.model import weights
 
-    return replace(weights.untrained(depth=18, fusion="none").card, name="planted")
+    return replace(weights.untrained(depth=depth, fusion="none").card, name="planted")
 
 
 def a_spot(ct, point, radius_mm=18.0):

@@ -19,15 +19,25 @@ MODULE = "GTRStaging"
 class Method(enum.Enum):
     """How the attention is computed; the value is the library's name."""
 
+    AUTO = "auto"
+    FINE = "fine"
+    GATED = "gated"
     GRADCAM = "gradcam"
     GRADCAMPP = "gradcam++"
     LAYERCAM = "layercam"
     EIGENCAM = "eigencam"
 
     def label(self) -> str:
-        """The name in the literature."""
-        names = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
-        return names[self.value]
+        """As a person reads it."""
+        return {
+            "auto": _("Automatic (the model's best)"),
+            "fine": _("Fine map"),
+            "gated": _("Gated decision"),
+            "gradcam": "Grad-CAM",
+            "gradcam++": "Grad-CAM++",
+            "layercam": "LayerCAM",
+            "eigencam": "EigenCAM",
+        }[self.value]
 
 
 class Target(enum.Enum):
@@ -86,7 +96,7 @@ class State:
     keySlice: int = -1
     keySliceChosenBy: str = ""
     device: Device = Device.AUTO
-    method: Method = Method.GRADCAM
+    method: Method = Method.AUTO
     target: Target = Target.PREDICTED
     opacity: float = 0.6
     shownFrom: float = 0.15

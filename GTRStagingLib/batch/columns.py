@@ -14,14 +14,15 @@ SECONDS = ("seconds_reading", "seconds_key_slice", "seconds_preparation", "secon
            "seconds_agreement", "seconds_writing", "seconds")  # fmt: skip
 """The columns of timings: the only ones that differ between two runs of the same."""
 
-AGREEMENT = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "energy_inside")
+AGREEMENT = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "area_mm2", "roi_area_mm2", "hd95_mm",
+             "centroid_distance_mm", "energy_inside")  # fmt: skip
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
         "pointing_hit", "warnings")  # fmt: skip
 """Columns of the tables, filled by `records.row_of`; the table's own follow, the scores, and the timings at the end.
 A number is named in `NUMBER_COLUMNS` as well. Whoever adds one raises `ROWS_VERSION`."""
 
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Raised when a row gets a column, or a value another meaning: the rows of finished cases are kept by `--resume` as
 long as this, the software's version, the model and the options are the same."""
 

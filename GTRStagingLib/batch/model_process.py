@@ -13,7 +13,8 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,7 +24,10 @@ from GTRStagingLib.errors import MachineError, StagingError
 from GTRStagingLib.model.card import ModelCard
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone, Pass
+    from GTRStagingLib.model.backbone import Backbone, Pass, Wanted
+
+    Question = tuple[np.ndarray, Sequence[Wanted]]
+    """A case's slices, (S, 3, H, W), and what is wanted of them (see `Backbone.classify`)."""
 
 SLICES = 3
 """Of a case, as a rule: its key slice and two neighbours."""
@@ -45,7 +49,8 @@ class Address:
     place, key
         Of its socket.
     layers
-        The network's head, and where its cells look, pickled: whoever only passes an address on need not know torch.
+        The network's head, where its cells look, and its mean mask, pickled: whoever only passes an address on need not
+        know torch.
     """
 
     place: Any
@@ -69,7 +74,7 @@ def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
     listener = Listener(place, authkey=key, backlog=64)
     cases = 1 if backend == "onnx" or devices.choose(device).type == "cpu" else GPU_CASES
     threading.Thread(target=_serve, args=(ready, listener, cases), daemon=True).start()
-    address = Address(listener.address, key, ready.card, pickle.dumps((ready.head, ready.cells)))
+    address = Address(listener.address, key, ready.card, pickle.dumps((ready.head, ready.cells, ready.mean_mask)))
     return lambda job: address
 
 
@@ -88,18 +93,18 @@ def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
     threading.Thread(target=_welcome, args=(listener, callers), daemon=True).start()
     while True:
         # Whoever calls for the first time is heard within a tenth of a second.
-        asked: dict[Any, list[tuple[Connection, np.ndarray]]] = defaultdict(list)
+        asked: dict[Any, list[tuple[Connection, Question]]] = defaultdict(list)
         for caller in cast(list["Connection[Any, Any]"], wait(list(callers), timeout=0.1)):
             try:
-                pixels = caller.recv()
+                question = caller.recv()
             except (EOFError, OSError):
                 callers.remove(caller)
                 continue
-            asked[pixels.shape[1:]].append((caller, pixels))
+            asked[question[0].shape[1:]].append((caller, question))
         for questions in asked.values():
             for first in range(0, len(questions), cases):
                 batch = questions[first : first + cases]
-                answers = list(passes(ready, [pixels for _, pixels in batch], cases))
+                answers = list(passes(ready, [question for _, question in batch], cases))
                 for (caller, _), answer in zip(batch, answers, strict=True):
                     try:
                         caller.send(answer)
@@ -119,18 +124,24 @@ def _welcome(listener: Listener, callers: list[Connection]) -> None:
             continue
 
 
-def passes(ready: "Backbone", questions: Sequence[np.ndarray], cases: int) -> "Iterator[Pass | Exception]":
-    """One pass for several cases, (S, 3, H, W) each; where it fails, the same error for all of them.
+def passes(ready: "Backbone", questions: "Sequence[Question]", cases: int) -> "Iterator[Pass | Exception]":
+    """One pass for several questions; where it fails, the same error for all of them.
 
     What the library reports on purpose is an answer. Anything else may be the device's fault.
     """
-    pixels = np.concatenate(questions)
+    pixels = np.concatenate([slices for slices, _ in questions])
+    starts = [0, *accumulate(len(slices) for slices, _ in questions)]
+    wanted = [
+        one.at(start + one.slices.start)
+        for start, (_, asked) in zip(starts, questions, strict=False)  # the last start is the end
+        for one in asked
+    ]
     total = len(pixels)
     room = SLICES * cases
     if cases > 1 and total < room:
         pixels = np.concatenate([pixels, np.zeros((room - total, *pixels.shape[1:]), pixels.dtype)])
     try:
-        seen = ready.classify(pixels)
+        seen = ready.classify(pixels, wanted)
     except StagingError as error:
         yield from (error for _ in questions)
         return
@@ -138,11 +149,8 @@ def passes(ready: "Backbone", questions: Sequence[np.ndarray], cases: int) -> "I
         gone = ModelGoneError(f"The network's pass failed: {type(error).__name__}: {error}. Look at the device.")
         yield from (gone for _ in questions)
         return
-    first = 0
-    for one in questions:
-        part = slice(first, first + len(one))
-        yield replace(seen, logits=seen.logits[part], features=seen.features[part], feature_map=seen.feature_map[part])
-        first = part.stop
+    for first, stop in pairwise(starts):
+        yield seen.part(slice(first, stop))
 
 
 # -- those that ask ------------------------------------------------------------------------------------------------
@@ -153,16 +161,16 @@ class RemoteBackbone:
 
     def __init__(self, address: Address) -> None:
         self.card = address.card
-        self.head, self.cells = pickle.loads(address.layers)  # noqa: S301 (of our own process)
+        self.head, self.cells, self.mean_mask = pickle.loads(address.layers)  # noqa: S301 (of our own process)
         try:
             self._connection = Client(address.place, authkey=address.key)
         except (OSError, EOFError) as error:
             raise _gone() from error
 
-    def classify(self, pixels: np.ndarray) -> "Pass":
+    def classify(self, pixels: np.ndarray, wanted: "Sequence[Wanted]" = ()) -> "Pass":
         """One pass, there."""
         try:
-            self._connection.send(pixels)
+            self._connection.send((pixels, wanted))
             answer: Pass | Exception = self._connection.recv()
         except (OSError, EOFError) as error:
             raise _gone() from error

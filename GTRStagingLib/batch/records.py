@@ -235,7 +235,8 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
 
 def _agreement(agreement: "Agreement") -> Mapping[str, str]:
     """Empty where a measure is not defined."""
-    cut = asdict(agreement.at_threshold) | {"energy_inside": agreement.energy_inside}
+    whole = {"energy_inside": agreement.energy_inside, "roi_area_mm2": agreement.roi_area_mm2}
+    cut = asdict(agreement.at_threshold) | whole
     hit = {True: "1", False: "0", None: ""}[agreement.pointing_hit]
     return {name: "" if math.isnan(cut[name]) else repr(float(cut[name])) for name in AGREEMENT} | {"pointing_hit": hit}
 

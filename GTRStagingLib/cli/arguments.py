@@ -19,7 +19,8 @@ Commands = argparse._SubParsersAction  # what `add_subparsers` gives; argparse h
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model, --cam, --target and --threshold."""
     parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
-    parser.add_argument("--cam", choices=METHODS, default="gradcam", help="attention method (default: %(default)s)")
+    parser.add_argument("--cam", choices=METHODS, default="auto", help="attention method; auto: the model's own "
+                        "decomposition where its head is gated, else fine (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
                         help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
     parser.add_argument("--threshold", type=share, default=0.5,
@@ -44,6 +45,7 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
         threshold=options.threshold,
         alignment=given.get("alignment", defaults.alignment).replace("-", "_"),
         neighbour_mm=given.get("neighbour_mm", defaults.neighbour_mm),
+        neighbour_maps=given.get("neighbour_maps", defaults.neighbour_maps),
         resample_roi=given.get("resample_roi", defaults.resample_roi),
     )
 

@@ -47,6 +47,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch.add_argument("--split", nargs="+", choices=SIDES, default=[], metavar="SIDE",
                        help="only the cases of these sides (train, validation, test)")  # fmt: skip
     add_model(batch)
+    batch.add_argument("--neighbour-maps", action="store_true", help="compute a fine map for the neighbours of the key "
+                       "slice too, which takes longer")  # fmt: skip
     add_device(batch)
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",

@@ -7,10 +7,11 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 - `registry`: `available`, `locate`, `read_card`
 - `recipe`: `Recipe`, `named`
 - `cells`: `CellGrid`, `half_pixel_centres`
-- `network`: `GTRNet`, `Head`
+- `network`: `GTRNet`, `GatedHead`, `Head`
 - `weights`: `Model`, `load`, `verify`, `save`
 - `checkpoints`: `import_checkpoint`, `import_imagenet`
 - `device`: `choose`
-- `backbone`: `Backbone`, `Pass`, `load_model`, `ready`
+- `backbone`: `Backbone`, `Pass`, `Wanted`, `load_model`, `ready`
+- `gradient_graph`: `Explained`
 - `onnx_graph`: `verified_session`
 """

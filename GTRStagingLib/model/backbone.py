@@ -3,10 +3,11 @@
 Whoever stages a case holds a `Backbone` and needs neither to know what is behind it nor to be in one process with it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,14 +19,48 @@ from GTRStagingLib.model import device as devices
 from GTRStagingLib.model import onnx_graph, weights
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.cells import CellGrid
-from GTRStagingLib.model.network import Head, folded, receptive_centres
+from GTRStagingLib.model.network import GTRNet, Head, all_centres, folded
 from GTRStagingLib.model.weights import Model
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.distributions import softmax
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """'auto': ONNX Runtime on a CPU where the extra `onnx` is installed, else PyTorch. 'compile': PyTorch's compiler, for
 long runs."""
 
 CPU = torch.device("cpu")
+
+EXPLAINED = ("layer2", "stem")
+"""The layers whose gradients a fine map needs."""
+
+CERTAIN = 1e6
+"""Added to the probability of a stage that is to be taken whatever the others are."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The slices of one case in a pass, and for which of them the gradients of a fine map are wanted.
+
+    Attributes
+    ----------
+    slices
+        Rows of the pass that are the case's.
+    shown
+        Those of them that get a map.
+    target
+        The stage whose gradients are wanted; None: the one with the highest mean probability over `slices`, which is
+        known in the same pass. `Pass.targets` says which it was.
+    """
+
+    slices: range
+    shown: tuple[int, ...]
+    target: TStage | None = None
+
+    def at(self, first: int) -> "Wanted":
+        """The same for a case whose slices begin at another row of the pass."""
+        by = first - self.slices.start
+        moved = range(self.slices.start + by, self.slices.stop + by)
+        return Wanted(moved, tuple(row + by for row in self.shown), self.target)
 
 
 @dataclass(frozen=True)
@@ -39,11 +74,16 @@ class Pass:
     features
         (S, features) float32, the penultimate ones.
     feature_map
-        (S, features, h, w) float32, the last one.
+        (S, channels, h, w) float32, the output of `layer4`.
     device, backend
         What it ran on and by, for the record, as in 'cuda (NVIDIA H200)' and 'PyTorch 2.14.1, folded'.
     warning
         If that is not what was asked for.
+    maps
+        Further maps of the slices, float32. Of a gated head: `gate` (S, h, w) and `evidence` (S, 4, h, w). Where
+        gradients were wanted: `layer2` and `stem`, the raw LayerCAM of these layers, (S, h, w); 0 in all other slices.
+    targets
+        (S,) the stage that `layer2` and `stem` are of, -1 in slices without.
     """
 
     logits: np.ndarray
@@ -52,6 +92,19 @@ class Pass:
     device: str
     backend: str
     warning: str | None = None
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    targets: np.ndarray | None = None
+
+    def part(self, rows: slice) -> "Pass":
+        """The pass of some of its slices."""
+        return replace(
+            self,
+            logits=self.logits[rows],
+            features=self.features[rows],
+            feature_map=self.feature_map[rows],
+            maps={name: one[rows] for name, one in self.maps.items()},
+            targets=None if self.targets is None else self.targets[rows],
+        )
 
 
 @runtime_checkable
@@ -64,14 +117,21 @@ class Backbone(Protocol):
 
     @property
     def head(self) -> Head:
-        """What lies between the last feature map and the logits."""
+        """The linear layer between the features and the logits."""
 
     @property
-    def cells(self) -> CellGrid:
-        """Where the cells of the last feature map look."""
+    def cells(self) -> Mapping[str, CellGrid]:
+        """Where the cells of each of `network.LAYERS` look."""
 
-    def classify(self, pixels: np.ndarray) -> Pass:
-        """Send (S, 3, H, W) float32 slices, of however many cases, through the network once."""
+    @property
+    def mean_mask(self) -> np.ndarray | None:
+        """The model's mean ROI (see `weights.Model`)."""
+
+    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
+        """Send (S, 3, H, W) float32 slices, of however many cases, through the network once.
+
+        `wanted` asks for the gradients of a fine map, a case each; a gated head gives its own maps in any case.
+        """
 
 
 _READY: WeakKeyDictionary[Model, dict[tuple[torch.device, str], Backbone]] = WeakKeyDictionary()
@@ -144,9 +204,10 @@ class TorchBackbone:
     def __init__(
         self, model: Model, place: torch.device, *, compiled: bool = False, warning: str | None = None
     ) -> None:
-        self.card, self.head, self.cells = model.card, Head.of(model.network), receptive_centres(model.network)
+        self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
+        self.mean_mask = model.mean_mask
         self._network, self._place, self._warning = folded(model.network), place, warning
-        self._feature_map = self._network.feature_map
+        self._layers = self._network.layers
         self._name = f"PyTorch {torch.__version__}, {'compiled' if compiled else 'folded'}"
         # The order in which convolutions are quickest, on CPUs (benchmarks/latency.py) and on CUDA.
         self._order = torch.contiguous_format if place.type == "mps" else torch.channels_last
@@ -154,34 +215,80 @@ class TorchBackbone:
         if compiled:
             self._compile()
 
-    def classify(self, pixels: np.ndarray) -> Pass:
+    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
         """One pass; see `Backbone`."""
         try:
-            return self._run(pixels, self._place, self._warning)
+            return self._run(pixels, wanted, self._place, self._warning)
         except RuntimeError as error:
             if self._place.type == "cpu" or not devices.is_out_of_memory(error):
                 raise
         # Outside the handler, so that the failed pass's tensors are no longer held by its traceback.
         warning = f"The memory of {self._place} was not enough: the network ran on the CPU instead."
-        seen = self._run(pixels, CPU, warning)
+        seen = self._run(pixels, wanted, CPU, warning)
         if self._place.type == "cuda" and torch.cuda.is_available():
             torch.cuda.empty_cache()
         return seen
 
-    def _run(self, pixels: np.ndarray, place: torch.device, warning: str | None) -> Pass:
-        """Autocast on CUDA only: bfloat16 on a CPU without matrix units is many times slower."""
+    def _run(self, pixels: np.ndarray, wanted: Sequence[Wanted], place: torch.device, warning: str | None) -> Pass:
         network = self._network.to(place)
+        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(place).contiguous(memory_format=self._order)
+        about = devices.describe(place), self._name, warning
+        shown = sorted(row for one in wanted for row in one.shown)
+        if self.card.head == "gated" or not shown:
+            return self._plain(network, x, place, about)
+        rest = sorted(set(range(len(x))) - set(shown))
+        parts = []
+        if rest:
+            parts.append((rest, self._plain(network, x[rest], place, about)))
+        others = np.zeros((len(x), len(TStage)), np.float32)
+        for rows, seen in parts:
+            others[rows] = seen.logits
+        parts.append((shown, self._explained(network, x[shown], about, shown, others, wanted)))
+        return joined(parts, len(x))
+
+    def _plain(self, network: GTRNet, x: Tensor, place: torch.device, about: tuple[str, str, str | None]) -> Pass:
+        """Autocast on CUDA only: bfloat16 on a CPU without matrix units is many times slower."""
         with torch.no_grad(), torch.autocast(place.type, enabled=place.type == "cuda"):
-            x = torch.from_numpy(np.ascontiguousarray(pixels)).to(place)
-            feature_map = self._feature_map(x.contiguous(memory_format=self._order))
+            layers = self._layers(x)
         with torch.no_grad():
-            feature_map = feature_map.float()
-            logits, features = network.head(feature_map)
-        return Pass(_array(logits), _array(features), _array(feature_map), devices.describe(place), self._name, warning)
+            layers = {name: one.float() for name, one in layers.items()}
+            if self.card.head == "gated":
+                found = network.gate(layers)
+                maps = {"gate": _array(found.gate), "evidence": _array(found.evidence)}
+                logits, features = found.logits, found.features
+            else:
+                maps = {}
+                logits, features = network.decide(layers)
+        return Pass(_array(logits), _array(features), _array(layers["layer4"]), *about, maps)
+
+    def _explained(
+        self,
+        network: GTRNet,
+        x: Tensor,
+        about: tuple[str, str, str | None],
+        rows: list[int],
+        logits_of_all: np.ndarray,
+        wanted: Sequence[Wanted],
+    ) -> Pass:
+        """The pass of slices whose gradients are wanted; in float32, since half precision rounds them to 0."""
+        with torch.no_grad():
+            stem = network.stem(x)
+        stem.requires_grad_()
+        with torch.enable_grad():
+            layers = network.after_stem(stem)
+            logits, features = network.decide(layers)
+            logits_of_all[rows] = _array(logits)
+            targets = targets_of(logits_of_all, wanted, self.card.temperature)[rows]
+            chosen = logits.gather(1, torch.from_numpy(targets).to(x.device)[:, None]).sum()
+            gradients = torch.autograd.grad(chosen, [layers[name] for name in EXPLAINED])
+        maps = {
+            name: _array(layer_cam(layers[name], gradient)) for name, gradient in zip(EXPLAINED, gradients, strict=True)
+        }
+        return Pass(_array(logits), _array(features), _array(layers["layer4"]), *about, maps, targets)
 
     def _compile(self) -> None:
         """Compile now rather than in the first case, so that what cannot be compiled is known before it."""
-        self._feature_map = torch.compile(self._network.feature_map)
+        self._layers = torch.compile(self._network.layers)
         size = self.card.recipe.input_size
         try:
             self.classify(np.zeros((3, 3, size, size), dtype=np.float32))
@@ -194,29 +301,112 @@ class TorchBackbone:
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().contiguous().numpy()
+    return tensor.detach().cpu().contiguous().numpy()
 
 
 class OnnxBackbone:
-    """The network's graph in ONNX Runtime on the CPU; PyTorch for what the graph was not made for."""
+    """The network's graphs in ONNX Runtime on the CPU; PyTorch for what they were not made for."""
 
     def __init__(self, model: Model) -> None:
-        self.card, self.head, self.cells = model.card, Head.of(model.network), receptive_centres(model.network)
+        self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
+        self.mean_mask = model.mean_mask
         self._network, self._size = model.network, model.card.recipe.input_size
         self._session = onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder())
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"
 
-    def classify(self, pixels: np.ndarray) -> Pass:
+    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
         """One pass; see `Backbone`."""
-        if not onnx_graph.takes(self._network, pixels.shape, self._size):
-            return self._by_torch.classify(pixels)
-        given = {"pixels": np.ascontiguousarray(pixels)}
-        logits, features, feature_map = self._session.run(onnx_graph.OUTPUTS, given)
-        return Pass(logits, features, feature_map, devices.describe(CPU), self._name)
+        pixels = np.ascontiguousarray(pixels)
+        explain = self.card.head == "mean" and any(one.shown for one in wanted)
+        if not onnx_graph.takes(self._network, pixels.shape, self._size, gradients=explain):
+            return self._by_torch.classify(pixels, wanted)
+        if not explain:
+            return self._plain(pixels)
+        shown = sorted(row for one in wanted for row in one.shown)
+        rest = sorted(set(range(len(pixels))) - set(shown))
+        parts = [(rest, self._plain(pixels[rest]))] if rest else []
+        logits = np.zeros((len(pixels), len(TStage)), np.float32)
+        for rows, seen in parts:
+            logits[rows] = seen.logits
+        for one in wanted:
+            if one.shown:
+                parts.append((list(one.shown), self._explained(pixels[list(one.shown)], one, logits)))
+        return joined(parts, len(pixels))
+
+    def _plain(self, pixels: np.ndarray) -> Pass:
+        names = onnx_graph.outputs_of(self._network)
+        found = dict(zip(names, self._session.run(names, {"pixels": pixels}), strict=True))
+        logits, features, feature_map = (found.pop(name) for name in onnx_graph.OUTPUTS)
+        return Pass(logits, features, feature_map, devices.describe(CPU), self._name, None, found)
+
+    def _explained(self, pixels: np.ndarray, one: Wanted, logits: np.ndarray) -> Pass:
+        """Slices of one case with their gradients; the graph itself takes the stage of the highest mean."""
+        others = sorted(set(one.slices) - set(one.shown))
+        bias = np.zeros(len(TStage), np.float32)
+        if one.target is not None:
+            bias[one.target] = CERTAIN
+        elif others:
+            bias[:] = softmax(logits[others], self.card.temperature).sum(axis=0)
+        given = {
+            "pixels": pixels,
+            "bias": bias,
+            "temperature": np.array(self.card.temperature, np.float32),
+        }
+        found = dict(
+            zip(onnx_graph.EXPLAINED_OUTPUTS, self._gradients.run(onnx_graph.EXPLAINED_OUTPUTS, given), strict=True)
+        )
+        logits, features, feature_map, target = (found.pop(name) for name in (*onnx_graph.OUTPUTS, "target"))
+        targets = np.full(len(pixels), int(target[0]))
+        return Pass(logits, features, feature_map, devices.describe(CPU), self._name, None, found, targets)
+
+    @cached_property
+    def _gradients(self) -> Any:
+        """Made when it is first asked for: it is as large as the other again."""
+        return onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder(), gradients=True)
 
     @cached_property
     def _by_torch(self) -> TorchBackbone:
-        return TorchBackbone(Model(self.card, self._network), CPU)
+        return TorchBackbone(Model(self.card, self._network, self.mean_mask), CPU)
 
 
-__all__ = ["BACKENDS", "Backbone", "OnnxBackbone", "Pass", "TorchBackbone", "load_model", "ready"]
+def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """(S, C, h, w) of a layer, twice -> (S, h, w) LayerCAM (Jiang 2021, doi:10.1109/TIP.2021.3089943), raw."""
+    return (gradients.clamp_min(0) * activations).sum(dim=1).clamp_min(0)
+
+
+def targets_of(logits: np.ndarray, wanted: Sequence[Wanted], temperature: float) -> np.ndarray:
+    """(S,) the stage that each case's gradients are of, -1 outside the cases."""
+    targets = np.full(len(logits), -1)
+    for one in wanted:
+        rows = slice(one.slices.start, one.slices.stop)
+        mean = softmax(logits[rows], temperature).sum(axis=0)
+        targets[rows] = int(mean.argmax()) if one.target is None else int(one.target)
+    return targets
+
+
+def joined(parts: Sequence[tuple[list[int], Pass]], total: int) -> Pass:
+    """One pass of several, each with the rows that are its slices'; a map that a part has not is 0 there."""
+    names = dict.fromkeys(name for _, seen in parts for name in seen.maps)
+    first = parts[-1][1]
+
+    def spread(arrays: Sequence[np.ndarray | None], empty: float = 0) -> np.ndarray:
+        like = next(one for one in arrays if one is not None)
+        whole = np.full((total, *like.shape[1:]), empty, like.dtype)
+        for (rows, _), one in zip(parts, arrays, strict=True):
+            if one is not None:
+                whole[rows] = one
+        return whole
+
+    return replace(
+        first,
+        logits=spread([seen.logits for _, seen in parts]),
+        features=spread([seen.features for _, seen in parts]),
+        feature_map=spread([seen.feature_map for _, seen in parts]),
+        maps={name: spread([seen.maps.get(name) for _, seen in parts]) for name in names},
+        targets=spread([seen.targets for _, seen in parts], -1),
+    )
+
+
+__all__ = [
+    "BACKENDS", "EXPLAINED", "Backbone", "OnnxBackbone", "Pass", "TorchBackbone", "Wanted", "load_model", "ready",
+]  # fmt: skip

@@ -11,6 +11,11 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 Status = Literal["trained", "demonstration", "untrained"]
 Fusion = Literal["none", "add", "concat"]
+HeadKind = Literal["mean", "gated"]
+VERDICTS = ("passed", "failed", "not checked")
+GATE_STRIDE = 4
+"""Pixels of the input between the cells of a gated head."""
+
 DEPTHS = (10, 18, 50, 152)
 """The networks that there are, told without torch; `network` builds them."""
 
@@ -31,8 +36,10 @@ class ModelCard:
     ----------
     status
         'untrained' and 'demonstration' models are named as such in every output.
-    depth, fusion
+    depth, fusion, head
         Of `GTRNet`.
+    masks
+        Cases whose ROIs a gated head learned from.
     recipe
         The preprocessing it was trained with: nobody can pair the weights with another.
     sha256
@@ -43,6 +50,11 @@ class ModelCard:
         Whether patients stood on two sides of a split when it was trained, or the model that it started from was.
     features_sha256
         Of `features.safetensors`; None where there are no feature statistics.
+    mean_mask_sha256
+        Of `mean_mask.safetensors`; None where no ROIs were known.
+    check
+        What `gtrstaging models check` found of the model's maps: `verdict` ('passed', 'failed' or 'not checked'),
+        `summary` (the numbers, in words), `method`, `cases`, and the numbers of each test. None where nobody asked.
     training
         The record that the training run wrote: data, options, seeds, metrics, versions, leak audit. None for models
         that were not trained here.
@@ -65,6 +77,10 @@ class ModelCard:
     leaking: bool = False
     features_sha256: str | None = None
     training: Mapping[str, Any] | None = None
+    head: HeadKind = "mean"
+    masks: int = 0
+    mean_mask_sha256: str | None = None
+    check: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
@@ -79,17 +95,20 @@ class ModelCard:
             or self.depth not in DEPTHS
             or self.fusion not in get_args(Fusion)
             or self.status not in get_args(Status)
+            or self.head not in get_args(HeadKind)
         ):
             raise WeightsError(
-                f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}; "
-                f"expected one of {list(DEPTHS)}, {get_args(Fusion)}, {get_args(Status)}."
+                f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}, "
+                f"head {self.head!r}; expected one of {list(DEPTHS)}, {get_args(Fusion)}, {get_args(Status)}, "
+                f"{get_args(HeadKind)}."
             )
         if tuple(self.stages) != tuple(stage.name for stage in TStage) or self.attention_layer != ATTENTION_LAYER:
             raise WeightsError(
                 f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
                 f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
             )
-        hashes = [hash_ for hash_ in (self.sha256, self.features_sha256) if hash_ is not None]
+        known = (self.sha256, self.features_sha256, self.mean_mask_sha256)
+        hashes = [hash_ for hash_ in known if hash_ is not None]
         if (
             not all(isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_) for hash_ in hashes)
             or not is_finite(self.temperature)
@@ -104,6 +123,35 @@ class ModelCard:
                 f"Model card {self.name!r}: leaking {self.leaking!r}, training {type(self.training).__name__}; "
                 "expected true or false, and an object or null."
             )
+        if type(self.masks) is not int or self.masks < 0:
+            raise WeightsError(f"Model card {self.name!r}: masks {self.masks!r}; expected a number of cases.")
+        if self.check is not None and not (
+            isinstance(self.check, Mapping)
+            and self.check.get("verdict") in VERDICTS
+            and isinstance(self.check.get("summary"), str)
+        ):
+            raise WeightsError(
+                f"Model card {self.name!r}: check {self.check!r}; expected null, or an object with a verdict of "
+                f"{', '.join(VERDICTS)} and a summary. Run `gtrstaging models check` again."
+            )
+
+    @property
+    def head_in_words(self) -> str:
+        """What makes the logits of the features, as in 'gated, stride 4, masks of 1,200 cases'."""
+        if self.head == "mean":
+            return "mean of the last feature map"
+        return f"gated, stride {GATE_STRIDE}, masks of {self.masks:,} cases"
+
+    @property
+    def check_in_words(self) -> str:
+        """What must be said beside every attention map of this model."""
+        if self.check is None:
+            return "This map has not been checked for this model."
+        verdict, summary = self.check["verdict"], self.check["summary"]
+        if verdict == "not checked":
+            return f"This map has not been checked for this model: {summary}."
+        how = "passed its check" if verdict == "passed" else "FAILED its check: do not rely on it"
+        return f"The map of this model {how} ({summary})."
 
     @property
     def warning(self) -> str | None:

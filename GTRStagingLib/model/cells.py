@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class CellGrid:
@@ -17,4 +19,32 @@ def half_pixel_centres(cells: int, pixels: int) -> CellGrid:
     return CellGrid(step, (step - 1) / 2)
 
 
-__all__ = ["CellGrid", "half_pixel_centres"]
+def interpolation(of: CellGrid, cells: int, to: CellGrid, wanted: int) -> np.ndarray:
+    """Make the matrix that brings values of some cells to others along one axis.
+
+    Linear between the centres of the cells, and constant beyond the outermost of them.
+
+    Parameters
+    ----------
+    of, cells
+        Where the given cells are centred, and their number.
+    to, wanted
+        The same of the cells that are asked for.
+
+    Returns
+    -------
+    (wanted, cells) float32; each row sums to 1.
+
+    Examples
+    --------
+    Between two cells, 8 pixels apart, lies one of a grid of 4 pixels; the fourth lies beyond the last.
+
+    >>> from GTRStagingLib.model.cells import CellGrid, interpolation
+    >>> interpolation(CellGrid(8, 0), 2, CellGrid(4, 0), 4).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.0, 1.0]]
+    """
+    place = np.clip((to.first + to.step * np.arange(wanted) - of.first) / of.step, 0, cells - 1)
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells))).astype(np.float32)
+
+
+__all__ = ["CellGrid", "half_pixel_centres", "interpolation"]

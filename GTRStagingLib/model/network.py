@@ -5,11 +5,11 @@ gives no more detail; the published code runs the plain ResNet. `fusion="none"` 
 ours, `"concat"` multi-crop pooling after Shen et al. 2017 (doi:10.1016/j.patcog.2016.05.029) for comparison.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.model.card import Fusion
-from GTRStagingLib.model.cells import CellGrid
+from GTRStagingLib.model.card import Fusion, HeadKind
+from GTRStagingLib.model.cells import CellGrid, interpolation
 from GTRStagingLib.stages import TStage
 
 BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -30,6 +30,89 @@ BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 """He et al. 2016, table 1, for the depths on offer; 10, its blocks halved once more, 18 and 50 are for
 demonstrations."""
+
+
+LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
+"""The places in the network whose outputs have a name here, from the first to the last; `stem` is the output of
+`GTRNet.stem`, which for the plain ResNet is that of torchvision's `maxpool`."""
+
+GATE_LAYERS = LAYERS[1:]
+"""What a gated head looks at."""
+
+GATE_WIDTH = 64
+"""Features of each cell of a gated head."""
+
+
+class GatedHead(nn.Module):
+    """Average the evidence of the cells where a learned gate says to look (Ilse 2018, arXiv:1802.04712).
+
+    Each of `GATE_LAYERS` is projected to `GATE_WIDTH` features, brought to the cells of the stem (every 4 pixels), and
+    added; a 3×3 convolution makes the cell's features h of the sum. Of h come the gate g in 0..1 and the evidence
+    W h + b for each stage. The logits are the mean of the evidence, weighted by the gate: so the share of cell i in
+    the logit of a stage is g_i (W h_i + b) / Σ g, and these shares, as a map, add up to the decision.
+
+    Parameters
+    ----------
+    channels
+        Of each of `GATE_LAYERS`.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.looks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(c, GATE_WIDTH, 1, bias=False), nn.BatchNorm2d(GATE_WIDTH)) for c in channels
+        )
+        self.mix = nn.Sequential(
+            nn.Conv2d(GATE_WIDTH, GATE_WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(GATE_WIDTH)
+        )
+        self.where = nn.Conv2d(GATE_WIDTH, 1, 1)
+        self.fc = nn.Linear(GATE_WIDTH, len(TStage))
+
+    def forward(self, layers: Mapping[str, Tensor]) -> "Gated":
+        """Outputs of `GATE_LAYERS` and of the stem -> logits, features, gate and evidence."""
+        size = layers["stem"].shape[-2:]
+        looks = zip(GATE_LAYERS, self.looks, strict=True)
+        h = nn.functional.relu(torch.stack([_brought(look(layers[n]), n, size) for n, look in looks]).sum(dim=0))
+        h = nn.functional.relu(self.mix(h))
+        logit = self.where(h)
+        gate = torch.sigmoid(logit)
+        features = (gate * h).sum(dim=(2, 3)) / gate.sum(dim=(2, 3)).clamp_min(1e-6)
+        evidence = nn.functional.conv2d(h, self.fc.weight[:, :, None, None], self.fc.bias)
+        return Gated(self.fc(features), features, gate[:, 0], evidence, logit[:, 0])
+
+
+class Gated(NamedTuple):
+    """What a gated head gives for S slices whose stem has h × w cells.
+
+    Attributes
+    ----------
+    logits, features
+        (S, 4), and (S, `GATE_WIDTH`): the mean of the cells' features, weighted by the gate.
+    gate
+        (S, h, w) in 0..1.
+    evidence
+        (S, 4, h, w): their mean, weighted by the gate, are the logits.
+    gate_logit
+        (S, h, w): the gate before its sigmoid, for training.
+    """
+
+    logits: Tensor
+    features: Tensor
+    gate: Tensor
+    evidence: Tensor
+    gate_logit: Tensor
+
+
+def _brought(x: Tensor, layer: str, size: Sequence[int]) -> Tensor:
+    """(S, C, h, w) of a layer -> (S, C, *size), interpolated to the cells of the stem, whose places are known."""
+    factor = 2 ** (LAYERS.index(layer) - 1)
+    if factor == 1:
+        return x
+    to, of = CellGrid(1.0, 0.0), CellGrid(float(factor), 0.0)
+    rows, columns = (
+        torch.from_numpy(interpolation(of, int(n), to, int(m))).to(x) for n, m in zip(x.shape[-2:], size, strict=True)
+    )
+    return rows @ x @ columns.T
 
 
 class GTRNet(ResNet):
@@ -48,17 +131,23 @@ class GTRNet(ResNet):
         added at its true place [14:42]² of the 56×56 grid, so that one place in the feature map is one place in the
         image. 'concat': [context | detail] through a 1×1 convolution that begins as [I | 0]; one cell then answers
         for two places, and its attention has no single location.
+    head
+        'mean': the ResNet's own, average pooling and one linear layer `fc`. 'gated': a `GatedHead`, named `gate`.
     """
 
-    def __init__(self, depth: int = 152, fusion: Fusion = "none") -> None:
-        if depth not in BLOCKS or fusion not in get_args(Fusion):
+    def __init__(self, depth: int = 152, fusion: Fusion = "none", head: HeadKind = "mean") -> None:
+        if depth not in BLOCKS or fusion not in get_args(Fusion) or head not in get_args(HeadKind):
             raise WeightsError(
-                f"Network of depth {depth!r} and fusion {fusion!r}; expected a depth of {', '.join(map(str, BLOCKS))} "
-                f"and a fusion of {', '.join(get_args(Fusion))}."
+                f"Network of depth {depth!r}, fusion {fusion!r} and head {head!r}; expected a depth of "
+                f"{', '.join(map(str, BLOCKS))}, a fusion of {', '.join(get_args(Fusion))}, and a head of "
+                f"{', '.join(get_args(HeadKind))}."
             )
         block, layers = BLOCKS[depth]
         super().__init__(block, layers, num_classes=len(TStage))
-        self.depth, self.fusion = depth, fusion
+        self.depth, self.fusion, self.head_kind = depth, fusion, head
+        if head == "gated":
+            del self.fc
+            self.gate = GatedHead([_width_of(getattr(self, layer)) for layer in GATE_LAYERS])
         width = self.conv1.out_channels
         if fusion == "add":
             norm = nn.BatchNorm2d(width)
@@ -73,8 +162,14 @@ class GTRNet(ResNet):
 
     @property
     def features(self) -> int:
-        """Length of the penultimate feature vector: 2,048 for depth 50 and 152, 512 for 10 and 18."""
-        return int(self.fc.in_features)
+        """Length of the penultimate feature vector: 2,048 for depth 50 and 152, 512 for 10 and 18; 64 if gated."""
+        return int(self.last.in_features)
+
+    @property
+    def last(self) -> nn.Linear:
+        """The linear layer that gives the logits."""
+        layer: nn.Linear = self.gate.fc if self.head_kind == "gated" else self.fc
+        return layer
 
     def stem(self, x: Tensor) -> Tensor:
         """(S, 3, H, W) -> (S, 64, H/4, W/4)."""
@@ -92,23 +187,38 @@ class GTRNet(ResNet):
         right, below = columns - left - detail.shape[-1], rows - top - detail.shape[-2]
         return context + nn.functional.pad(detail, (left, right, top, below))
 
-    def feature_map(self, x: Tensor) -> Tensor:
-        """(S, 3, H, W) -> (S, features, H/32, W/32): everything but the head."""
-        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
+    def layers(self, x: Tensor) -> dict[str, Tensor]:
+        """(S, 3, H, W) -> the outputs of `LAYERS`; of `layer4` (S, channels, H/32, W/32)."""
+        return self.after_stem(self.stem(x))
+
+    def after_stem(self, stem: Tensor) -> dict[str, Tensor]:
+        """Output of the stem -> the outputs of `LAYERS`, itself the first."""
+        outputs = {"stem": stem}
+        for before, name in pairwise(LAYERS):
+            outputs[name] = getattr(self, name)(outputs[before])
+        return outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """(S, 3, H, W) -> logits (S, 4)."""
-        return self.head(self.feature_map(x))[0]
+        return self.decide(self.layers(x))[0]
 
-    def head(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature map -> logits (S, 4) and penultimate features (S, features)."""
-        features = torch.flatten(self.avgpool(feature_map), 1)
+    def decide(self, layers: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Outputs of `LAYERS` -> logits (S, 4) and penultimate features (S, features)."""
+        if self.head_kind == "gated":
+            found = self.gate(layers)
+            return found.logits, found.features
+        features = torch.flatten(self.avgpool(layers["layer4"]), 1)
         return self.fc(features), features
+
+
+def _width_of(stage: nn.Sequential) -> int:
+    """Channels that a stage of the ResNet gives."""
+    return int([layer for layer in stage[-1].children() if isinstance(layer, nn.Conv2d)][-1].out_channels)
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The linear layer between the averaged last feature map and the logits, as another process can have it too.
+    """The linear layer between the features and the logits, as another process can have it too.
 
     Attributes
     ----------
@@ -129,7 +239,8 @@ class Head:
     @classmethod
     def of(cls, network: GTRNet) -> "Head":
         """A copy of the network's."""
-        weight, bias = (parameter.numpy(force=True).copy() for parameter in (network.fc.weight, network.fc.bias))
+        last = network.last
+        weight, bias = (parameter.numpy(force=True).copy() for parameter in (last.weight, last.bias))
         return cls(weight, bias)
 
 
@@ -145,29 +256,39 @@ def folded(network: GTRNet) -> GTRNet:
     return copy
 
 
-def receptive_centres(network: ResNet) -> CellGrid:
-    """Where the last feature map's cells look, computed from the network's strides and paddings.
+def receptive_centres(network: ResNet, layer: str = LAYERS[-1]) -> CellGrid:
+    """Compute where the cells of a layer look, from the strides and paddings on the way there.
 
     After Araujo et al. 2019 (doi:10.23915/distill.00021): a layer of kernel k, stride s and padding p moves the
     first centre by (d(k - 1)/2 - p) steps of its input and multiplies the step by s. With ResNet's usual paddings
-    nothing is moved: cell k is centred on pixel 32k, not on 32k + 15.5 as upsampling assumes.
+    nothing is moved: cell k of the last layer is centred on pixel 32k, not on 32k + 15.5 as upsampling assumes.
+
+    Parameters
+    ----------
+    layer
+        One of `LAYERS`.
     """
     step, first = 1.0, 0.0
-    for layer in _main_path(network):
+    for one in _main_path(network, layer):
         kernel, stride, padding, dilation = (
-            _side(getattr(layer, name)) for name in ("kernel_size", "stride", "padding", "dilation")
+            _side(getattr(one, name)) for name in ("kernel_size", "stride", "padding", "dilation")
         )
         first += (dilation * (kernel - 1) / 2 - padding) * step
         step *= stride
     return CellGrid(step, first)
 
 
-def _main_path(network: ResNet) -> Iterator[nn.Conv2d | nn.MaxPool2d]:
+def all_centres(network: ResNet) -> dict[str, CellGrid]:
+    """`receptive_centres` of each of `LAYERS`."""
+    return {layer: receptive_centres(network, layer) for layer in LAYERS}
+
+
+def _main_path(network: ResNet, layer: str) -> Iterator[nn.Conv2d | nn.MaxPool2d]:
     yield network.conv1
     yield network.maxpool
-    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
-        for block in stage:
-            yield from (layer for layer in block.children() if isinstance(layer, nn.Conv2d))
+    for name in LAYERS[1 : LAYERS.index(layer) + 1]:
+        for block in getattr(network, name):
+            yield from (one for one in block.children() if isinstance(one, nn.Conv2d))
 
 
 def _side(value: int | tuple[int, ...]) -> int:
@@ -175,4 +296,7 @@ def _side(value: int | tuple[int, ...]) -> int:
     return value if isinstance(value, int) else value[0]
 
 
-__all__ = ["BLOCKS", "GTRNet", "Head", "folded", "receptive_centres"]
+__all__ = [
+    "BLOCKS", "GATE_LAYERS", "GATE_WIDTH", "LAYERS", "GTRNet", "Gated", "GatedHead", "Head", "all_centres", "folded",
+    "receptive_centres",
+]  # fmt: skip

@@ -1,5 +1,7 @@
 """The network as a graph for ONNX Runtime: exported once, kept on disk, and not believed before it was compared.
 
+There are two: the forward pass, and one that gives the gradients of a fine map as well (`gradient_graph`).
+
 A kept graph is `KEY.onnx`, and `KEY.json` beside it says its sha256 and where it was verified: by which ONNX Runtime,
 on what kind of processor. Another one verifies it again; a file that is not what the note says is made anew. Without a
 folder to keep it in, or without space there, the graph is made in memory at every start, which costs seconds and
@@ -15,7 +17,7 @@ import io
 import json
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,19 +27,32 @@ import torch
 from torch import Tensor, nn
 
 from GTRStagingLib.errors import StagingError
+from GTRStagingLib.model.gradient_graph import STRIDE, Explained
 from GTRStagingLib.model.network import GTRNet, folded
+from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.extras import required
 from GTRStagingLib.support.files import sha256_of, whole_file
 from GTRStagingLib.support.folders import cache_folder
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the graph changes: older files are then no longer found."""
 
 OPSET = 17
 OUTPUTS = ("logits", "features", "feature_map")
+GATED_OUTPUTS = (*OUTPUTS, "gate", "evidence")
+EXPLAINED_OUTPUTS = (*OUTPUTS, "stem", "layer2", "target")
 
 TOLERANCE = 1e-4
 """Absolute and relative: no output may differ from PyTorch's by more than this and this share of it."""
+
+MAP_TOLERANCE, ITS_SHARE, MAP_MOST = 1e-4, 0.99, 2e-2
+"""Of a gradient map's maximum: how far 99 % of its cells may be from PyTorch's, and how far any. A ReLU whose input is
+0 up to rounding lets through in one and not in the other: on a random ResNet-152 PyTorch's own float32 differs from its
+float64 by up to 3e-3 of the maximum, and by 1e-7 in the median (`benchmarks/latency.py --rounding`)."""
+
+
+Differs = Callable[[Any, GTRNet, int], Iterator[str]]
+"""Takes a session, its network and the size of its input; gives what of it is not PyTorch's."""
 
 
 class GraphError(StagingError):
@@ -55,16 +70,27 @@ def default_folder() -> Path | None:
     return None if cache is None else cache / "onnx"
 
 
-def takes(network: GTRNet, shape: tuple[int, ...], size: int) -> bool:
+def takes(network: GTRNet, shape: tuple[int, ...], size: int, *, gradients: bool = False) -> bool:
     """Whether pixels of that shape, (S, 3, H, W), can be given to the graph of this network.
 
-    The second stream's crop is cut where an image of `size` × `size` has its middle; the plain network takes any image.
+    The second stream's crop is cut where an image of `size` × `size` has its middle, and a gate is laid on its cells;
+    the plain network takes any image, and with gradients one whose sides the network's stride divides.
     """
-    return network.fusion == "none" or shape[2:] == (size, size)
+    divided = not gradients or not any(side % STRIDE for side in shape[2:])
+    return (_is_plain(network) and divided) or shape[2:] == (size, size)
 
 
-def verified_session(network: GTRNet, size: int, folder: Path | None) -> Any:
-    """A session of ONNX Runtime that gives `OUTPUTS` for `pixels`, as the network does.
+def _is_plain(network: GTRNet) -> bool:
+    return network.fusion == "none" and network.head_kind == "mean"
+
+
+def outputs_of(network: GTRNet) -> tuple[str, ...]:
+    """What the graph of this network gives."""
+    return GATED_OUTPUTS if network.head_kind == "gated" else OUTPUTS
+
+
+def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradients: bool = False) -> Any:
+    """A session of ONNX Runtime that gives `outputs_of` the network for `pixels`, as the network does.
 
     Parameters
     ----------
@@ -74,6 +100,8 @@ def verified_session(network: GTRNet, size: int, folder: Path | None) -> Any:
         Pixels of the input's side.
     folder
         Where graphs are kept; None to keep none.
+    gradients
+        The graph that takes and gives what `gradient_graph.Explained` says, for the slices of one case.
 
     Raises
     ------
@@ -84,12 +112,13 @@ def verified_session(network: GTRNet, size: int, folder: Path | None) -> Any:
     """
     runtime().disable_telemetry_events()
     here = f"onnxruntime {runtime().__version__} on {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    path = None if folder is None else folder / f"{_key(network, size)}.onnx"
-    if path is not None and (session := _kept(path, network, size, here)) is not None:
+    differs = _gradient_differences if gradients else _differences
+    path = None if folder is None else folder / f"{_key(network, size, gradients)}.onnx"
+    if path is not None and (session := _kept(path, network, size, here, differs)) is not None:
         return session
-    graph = exported(network, size)
+    graph = exported(network, size, gradients=gradients)
     session = _opened(graph)
-    if differences := ", ".join(_differences(session, network, size)):
+    if differences := ", ".join(differs(session, network, size)):
         raise GraphError(
             f"The graph of this network differs from PyTorch: {differences}; expected at most {TOLERANCE:g}. Use "
             "--backend torch."
@@ -113,32 +142,42 @@ class _Outputs(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        feature_map = self.network.feature_map(pixels)
-        return *self.network.head(feature_map), feature_map
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        layers = self.network.layers(pixels)
+        if self.network.head_kind == "gated":
+            found = self.network.gate(layers)
+            return found.logits, found.features, layers["layer4"], found.gate, found.evidence
+        return *self.network.decide(layers), layers["layer4"]
 
 
-def exported(network: GTRNet, size: int) -> bytes:
+def exported(network: GTRNet, size: int, *, gradients: bool = False) -> bytes:
     """The graph of the folded network: any number of slices, and for the plain network of any size."""
     required("onnx", "Exporting a network needs", "onnx")
-    slices, sides = {0: "slices"}, {} if network.fusion != "none" else {2: "rows", 3: "columns"}
+    names = EXPLAINED_OUTPUTS if gradients else outputs_of(network)
+    slices, sides = {0: "slices"}, {2: "rows", 3: "columns"} if _is_plain(network) else {}
+    maps = {**slices, **{axis: f"map_{name}" for axis, name in sides.items()}}
+    axes: dict[str, dict[int, str]] = {"pixels": {**slices, **sides}, **dict.fromkeys(names, slices)}
+    axes["feature_map"] = maps
+    given: tuple[Tensor, ...] = (torch.zeros(2, 3, size, size),)
+    if gradients:
+        given += (torch.zeros(len(TStage)), torch.tensor(1.0))
+        axes.pop("target")
+        for name in ("stem", "layer2"):
+            axes[name] = {**slices, **{axis - 1: f"{name}_{side}" for axis, side in sides.items()}}
+    asked = (Explained if gradients else _Outputs)(folded(network)).eval()
     stream = io.BytesIO()
     try:
         # It says of itself that it is deprecated, and of our crop that its place becomes a constant, which is meant.
         with warnings.catch_warnings(action="ignore"):
             torch.onnx.export(
-                _Outputs(folded(network)).eval(),
-                (torch.zeros(2, 3, size, size),),
+                asked,
+                given,
                 stream,  # type: ignore[arg-type]  # this exporter takes one, as it always did
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=["pixels"],
-                output_names=list(OUTPUTS),
-                dynamic_axes={
-                    "pixels": {**slices, **sides},
-                    **dict.fromkeys(OUTPUTS, slices),
-                    "feature_map": {**slices, **{axis: f"map_{name}" for axis, name in sides.items()}},
-                },
+                input_names=["pixels", "bias", "temperature"][: len(given)],
+                output_names=list(names),
+                dynamic_axes=axes,
             )
     except Exception as error:  # whatever another torch raises, PyTorch itself still runs
         raise GraphError(
@@ -165,24 +204,59 @@ def _opened(graph: bytes | str) -> Any:
 
 def _differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
     """Which outputs are not PyTorch's, for one slice and for three, in what shapes the graph is made for."""
-    rng = np.random.default_rng(0)
-    wide = size + 32 if network.fusion == "none" else size
-    for shape in ((3, 3, size, size), (1, 3, size, wide)):
-        pixels = rng.standard_normal(shape, dtype=np.float32)
+    names = outputs_of(network)
+    for pixels in _trials(network, size):
         with torch.no_grad():
             expected = _Outputs(network)(torch.from_numpy(pixels))
-        found = session.run(OUTPUTS, {"pixels": pixels})
-        for name, ours, theirs in zip(OUTPUTS, found, expected, strict=True):
-            if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
-                yield f"{name} of {shape[0]} by {np.abs(ours - theirs.numpy()).max():.2g}"
+        found = session.run(names, {"pixels": pixels})
+        yield from _apart(names, found, [one.numpy() for one in expected])
+
+
+def _gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
+    """The same of the graph with gradients, against autograd; for the first and the last stage."""
+    for pixels, stage in zip(_trials(network, size), (TStage.T1, TStage.T4), strict=True):
+        with torch.no_grad():
+            stem = network.stem(torch.from_numpy(pixels))
+        stem.requires_grad_()
+        with torch.enable_grad():
+            layers = network.after_stem(stem)
+            logits, features = network.decide(layers)
+            of = [stem, layers["layer2"]]
+            gradients = torch.autograd.grad(logits[:, stage].sum(), of)
+        bias = np.zeros(len(TStage), np.float32)
+        bias[stage] = len(pixels) + 1  # more than all probabilities together
+        given = {"pixels": pixels, "bias": bias, "temperature": np.array(1, np.float32)}
+        *main, stem_map, layer2_map, target = session.run(EXPLAINED_OUTPUTS, given)
+        expected = [one.detach().numpy() for one in (logits, features, layers["layer4"])]
+        yield from _apart(OUTPUTS, main, expected)
+        if int(target[0]) != int(stage):
+            yield f"stage T{int(target[0]) + 1} for {stage}"
+        for name, found, a, g in zip(("stem", "layer2"), (stem_map, layer2_map), of, gradients, strict=True):
+            usual = (g.clamp_min(0) * a).sum(dim=1).clamp_min(0).detach().numpy()
+            away = np.abs(found - usual) / max(float(usual.max()), 1e-30)
+            if not (np.quantile(away, ITS_SHARE) <= MAP_TOLERANCE and away.max() <= MAP_MOST):
+                yield f"the map of {name} of {len(pixels)} by {away.max():.2g} of its maximum"
+
+
+def _trials(network: GTRNet, size: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(0)
+    wide = size + STRIDE if _is_plain(network) else size
+    for shape in ((3, 3, size, size), (1, 3, size, wide)):
+        yield rng.standard_normal(shape, dtype=np.float32)
+
+
+def _apart(names: Sequence[str], found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> Iterator[str]:
+    for name, ours, theirs in zip(names, found, expected, strict=True):
+        if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
+            yield f"{name} of {len(ours)} by {np.abs(ours - theirs).max():.2g}"
 
 
 # -- what is kept --------------------------------------------------------------------------------------------------
 
 
-def _key(network: GTRNet, size: int) -> str:
+def _key(network: GTRNet, size: int, gradients: bool) -> str:
     """sha256 of all that shapes the graph: the weights as they are, not as a card says they are, and who exported."""
-    said = [FORMAT, OPSET, torch.__version__, network.depth, network.fusion, size]
+    said = [FORMAT, OPSET, torch.__version__, network.depth, network.fusion, network.head_kind, size, gradients]
     digest = hashlib.sha256(json.dumps(said).encode())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -190,7 +264,7 @@ def _key(network: GTRNet, size: int) -> str:
     return digest.hexdigest()
 
 
-def _kept(path: Path, network: GTRNet, size: int, here: str) -> Any:
+def _kept(path: Path, network: GTRNet, size: int, here: str, differs: Differs) -> Any:
     """A session of the kept graph; None where there is none, or none to be trusted."""
     try:
         note = json.loads(path.with_suffix(".json").read_bytes())
@@ -199,7 +273,7 @@ def _kept(path: Path, network: GTRNet, size: int, here: str) -> Any:
             return None
         session = _opened(str(path))
         if here not in verified:
-            if any(_differences(session, network, size)):
+            if any(differs(session, network, size)):
                 return None
             with suppress(OSError):
                 _write_note(path, sha256, [*verified, here])
@@ -214,6 +288,6 @@ def _write_note(path: Path, sha256: str, verified: list[str]) -> None:
 
 
 __all__ = [
-    "FORMAT", "OUTPUTS", "TOLERANCE", "GraphError", "default_folder", "exported", "runtime", "takes",
-    "verified_session",
+    "EXPLAINED_OUTPUTS", "FORMAT", "OUTPUTS", "TOLERANCE", "GraphError", "default_folder", "exported", "outputs_of",
+    "runtime", "takes", "verified_session",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
 from GTRStagingLib.errors import StagingError, WeightsError
-from GTRStagingLib.model.card import Fusion, ModelCard
+from GTRStagingLib.model.card import Fusion, HeadKind, ModelCard
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
@@ -28,7 +28,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
 from GTRStagingLib.support.files import new_folder, sha256_of
 
-WEIGHTS_FILE, FEATURES_FILE = "model.safetensors", "features.safetensors"
+WEIGHTS_FILE, FEATURES_FILE, MEAN_MASK_FILE = "model.safetensors", "features.safetensors", "mean_mask.safetensors"
 UNTRAINED_SEED = 20251
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
@@ -38,10 +38,19 @@ INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network (in evaluation mode, without gradients), and its card; `backbone.ready` makes it run."""
+    """A network (in evaluation mode, without gradients), and its card; `backbone.ready` makes it run.
+
+    Attributes
+    ----------
+    mean_mask
+        Where the ROIs of the cases lay that it learned from or was checked on: (h, w) float32 in 0..1, the mean share
+        of each cell of `card.GATE_STRIDE` pixels of the network's input; None where none were known. The simplest of
+        the baselines of an attention map: location alone.
+    """
 
     card: ModelCard
     network: GTRNet
+    mean_mask: np.ndarray | None = None
 
 
 # -- finding and loading ------------------------------------------------------------------------------------------
@@ -59,7 +68,8 @@ def load(name_or_folder: str) -> Model:
     if folder is None:
         return untrained()
     card = read_card(folder)
-    return Model(card, network_with(_tensors(folder / WEIGHTS_FILE, card.sha256), card.depth, card.fusion))
+    state = _tensors(folder / WEIGHTS_FILE, card.sha256)
+    return Model(card, network_with(state, card.depth, card.fusion, card.head), load_mean_mask(name_or_folder))
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,19 @@ def load_features(name_or_folder: str) -> FeatureStatistics | None:
         raise WeightsError(f"{folder / FEATURES_FILE} has no {error}; train or import the model again.") from error
 
 
+def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
+    """The mean ROI of a model (see `Model`), None where it has none; hash first, as with the weights."""
+    folder = locate(name_or_folder)
+    card = None if folder is None else read_card(folder)
+    if folder is None or card is None or card.mean_mask_sha256 is None:
+        return None
+    stored = _tensors(folder / MEAN_MASK_FILE, card.mean_mask_sha256)
+    try:
+        return stored["mean_mask"].float().numpy()
+    except KeyError as error:
+        raise WeightsError(f"{folder / MEAN_MASK_FILE} has no {error}; check the model again.") from error
+
+
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file of that hash."""
     if not path.is_file():
@@ -106,7 +129,7 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
 
 
-def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTRNet:
+def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: HeadKind = "mean") -> GTRNet:
     """A network of these weights, in evaluation mode and in its own number types (float32).
 
     Only the stem's own keys (`detail.*`) and batch-norm counters may be missing: they keep the initial values of the
@@ -118,10 +141,10 @@ def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTR
         If other keys are missing, keys are left over, or shapes or values are not this network's.
     """
     with torch.device("meta"):
-        network = GTRNet(depth, fusion)
+        network = GTRNet(depth, fusion, head)
     fitting = fitted(state, network)
     if missing := set(network.state_dict()) - set(fitting):
-        initial = seeded(depth, fusion, UNTRAINED_SEED).state_dict()
+        initial = seeded(depth, fusion, UNTRAINED_SEED, head).state_dict()
         fitting.update((key, initial[key]) for key in missing)
     network.load_state_dict(fitting, strict=True, assign=True)
     return network.eval().requires_grad_(False)
@@ -130,8 +153,11 @@ def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion) -> GTR
 def fitted(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
     """The weights in the network's own number types; raises `WeightsError` unless they are this network's."""
     expected = network.state_dict()
-    what = f"a ResNet-{network.depth} with {len(TStage)} classes (fusion {network.fusion!r})"
-    classes = state.get("fc.weight")
+    gated = network.head_kind == "gated"
+    what = (
+        f"a ResNet-{network.depth} with {len(TStage)} classes (fusion {network.fusion!r}, head {network.head_kind!r})"
+    )
+    classes = state.get("gate.fc.weight" if gated else "fc.weight")
     if classes is not None and classes.ndim == 2 and len(classes) != len(TStage):
         raise WeightsError(
             f"The weights have {len(classes)} classes; expected {len(TStage)}, T1 to T4. Is this a network for "
@@ -213,15 +239,15 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     return Model(card, network.eval().requires_grad_(False))
 
 
-def seeded(depth: int, fusion: Fusion, seed: int) -> GTRNet:
+def seeded(depth: int, fusion: Fusion, seed: int, head: HeadKind = "mean") -> GTRNet:
     """A network at its usual random start; every generator of the process, a GPU's included, stays where it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return GTRNet(depth, fusion)
+        return GTRNet(depth, fusion, head)
 
 
 def save(model: Model, folder: Path, *, half: bool = False, features: FeatureStatistics | None = None) -> ModelCard:
-    """Write a model's folder, whole or not at all, and return its card with the files' hashes.
+    """Write a model's folder, its mean mask in it, whole or not at all, and return its card with the files' hashes.
 
     Parameters
     ----------
@@ -247,6 +273,9 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
             if features is not None:
                 _write_features(features, work / FEATURES_FILE)
                 card = replace(card, features_sha256=sha256_of(work / FEATURES_FILE))
+            if model.mean_mask is not None:
+                write_mean_mask(model.mean_mask, work / MEAN_MASK_FILE)
+                card = replace(card, mean_mask_sha256=sha256_of(work / MEAN_MASK_FILE))
             (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
             # safetensors keeps its files to their owner; the card has the mode that the umask allows.
             for path in work.iterdir():
@@ -266,6 +295,12 @@ def _write_features(features: FeatureStatistics, path: Path) -> None:
     arrays = {"mean": features.mean, "covariance": features.covariance, "n": np.array(features.n)}
     stored = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
     safetensors.torch.save_file(stored, path)
+
+
+def write_mean_mask(mean_mask: np.ndarray, path: Path) -> None:
+    """Write the mean ROI of a model (see `Model`)."""
+    stored = torch.from_numpy(np.ascontiguousarray(mean_mask, dtype=np.float32)).half()
+    safetensors.torch.save_file({"mean_mask": stored}, path)
 
 
 def halved(network: GTRNet) -> dict[str, Tensor]:

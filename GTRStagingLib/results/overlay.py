@@ -21,7 +21,15 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support.figures import figure_bytes, new_figure
 
-METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM", "eigencam": "EigenCAM"}
+METHOD_NAMES = {
+    "fine": "fine map",
+    "gated": "gated decision",
+    "gate": "gate",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
+}
 
 DPI = 150
 WIDTH = 12.0

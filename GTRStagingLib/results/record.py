@@ -16,7 +16,7 @@ from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.result import StagingResult
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "2.0"
 """Its first number changes when a reader of the old form would be misled; the second when something is added."""
 
 
@@ -58,8 +58,11 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "warnings": list(result.warnings),
         "input": _input(result),
         "prepared": _prepared(result.slices, spacing_known=result.scan.spacing_known),
-        "crop": {"centre": "image", "shift": [0, 0]},  # of the schema; the network's centre crop is never moved
-        "model": {**result.model.to_json(), "warning": result.model.warning},
+        "model": {
+            **result.model.to_json(),
+            "warning": result.model.warning,
+            "check_in_words": result.model.check_in_words,
+        },
         "provenance": asdict(result.provenance),
         "timings_s": dict(result.timings_s),
         "features": _shortest(result.features),
@@ -113,10 +116,11 @@ def _agreement(agreement: Agreement, segment: str | None) -> dict[str, Any]:
 def _attention(attention: Attention) -> dict[str, Any]:
     return {
         "method": attention.method,
-        "layer": attention.layer,
+        "layers": list(attention.layers),
         "target": str(attention.target),
         "alignment": attention.alignment,
         "cells": {"rows": asdict(attention.rows), "columns": asdict(attention.columns)},
+        "mapped": list(attention.mapped),
         "empty": list(attention.empty),
         "maps": _shortest(attention.maps),
     }

@@ -1,10 +1,14 @@
-"""Does the attention lie on the tumour? A heat map against an ROI, on one grid, with what chance would give.
+"""Does the attention lie on the tumour? A heat map against an ROI, on one grid, beside what says nothing.
+
+Three regions of the map's own area stand beside it: pixels at random in the body's section, a disc in its middle, and
+where the ROIs of other patients lie most often. The last is location alone, and the hardest to beat.
 
 All of it is of one slice, the key slice. What is not defined is NaN, and `reasons` says why.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -28,6 +32,10 @@ class Overlap:
         2|A∩B|/(|A|+|B|) and |A∩B|/|A∪B|.
     chance_dice
         Expected Dice of a map of the same area whose pixels lie at random in the body's section.
+    blob_dice
+        Dice of a disc of the same area in the middle of the body's section.
+    mean_mask_dice
+        Dice of the same area where a mean of other patients' ROIs is highest.
     area_mm2
         Of the heat map above the threshold.
     centroid_distance_mm
@@ -40,6 +48,8 @@ class Overlap:
     dice: float
     iou: float
     chance_dice: float
+    blob_dice: float
+    mean_mask_dice: float
     area_mm2: float
     centroid_distance_mm: float
     hd95_mm: float
@@ -90,6 +100,7 @@ def agree(
     *,
     threshold: float = 0.5,
     body: np.ndarray | None = None,
+    mean_mask: np.ndarray | None = None,
     spacing_known: bool = True,
 ) -> Agreement:
     """Compare one slice's heat map with its ROI.
@@ -104,6 +115,8 @@ def agree(
         Share of the map's maximum, in (0, 1].
     body
         (H, W) bool: where a random map could lie; the whole slice if not given.
+    mean_mask
+        (H, W) mean of other patients' ROIs on the same grid, 0..1; None where none is known.
     spacing_known
         False where the pixels have no size in millimetres: then distances and areas are NaN.
 
@@ -138,11 +151,11 @@ def agree(
     values = sitk.GetArrayFromImage(heat)[0].astype(np.float64)
     inside = sitk.GetArrayFromImage(roi)[0].astype(bool)
     spacing = (heat.GetSpacing()[1], heat.GetSpacing()[0])
-    room = np.ones_like(inside) if body is None else body
     peak = float(values.max())
-    outline = _outline(inside, spacing)  # once: it is compared with those of all thresholds
+    # Once: they are compared with the regions of all thresholds.
+    beside = _Beside.of(inside, np.ones_like(inside) if body is None else body, mean_mask, spacing)
 
-    nan = float("nan")
+    nan = math.nan
     reasons: dict[str, str] = {}
     if not inside.any():
         reasons["all"] = "the ROI has no pixel in the key slice"
@@ -150,13 +163,15 @@ def agree(
         reasons["all"] = "the attention map is empty: nothing in the slice speaks for the target stage"
     if not spacing_known:
         reasons["millimetres"] = "the input has no physical pixel size"
+    if mean_mask is None:
+        reasons["mean mask"] = "the model knows no ROIs of other patients on such slices"
 
     def cut(share: float) -> Overlap:
         if "all" in reasons:
             area = float(np.count_nonzero(values >= share * peak) * np.prod(spacing)) if peak > 0 else 0.0
-            overlap = Overlap(share, nan, nan, nan, area, nan, nan)
+            overlap = Overlap(share, nan, nan, nan, nan, nan, area, nan, nan)
         else:
-            overlap = _overlap(values >= share * peak, inside, outline, room, share, spacing)
+            overlap = _overlap(values >= share * peak, inside, beside, share, spacing)
         return overlap if spacing_known else _without_millimetres(overlap)
 
     # Otsu of a constant map is that constant, and of an empty one nothing: the reason above then stands.
@@ -173,24 +188,58 @@ def agree(
     )
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """What regions are compared with, whatever their area.
+
+    Attributes
+    ----------
+    outline
+        Of the ROI.
+    room
+        Where a random map could lie.
+    away
+        Of each pixel of the ROI, its distance in mm from the middle of the room.
+    likely
+        Of the pixels in which the mean mask is not 0, the highest first, whether they are in the ROI: how many of the
+        first 0, 1, 2, … are. None without a mean mask.
+    """
+
+    outline: cKDTree
+    room: np.ndarray
+    away: np.ndarray
+    likely: np.ndarray | None
+
+    @classmethod
+    def of(
+        cls, inside: np.ndarray, room: np.ndarray, mean_mask: np.ndarray | None, spacing: tuple[float, float]
+    ) -> "_Beside":
+        away = np.linalg.norm((np.argwhere(inside) - _centroid(room)) * spacing, axis=1)
+        likely = None
+        if mean_mask is not None:
+            known = mean_mask > 0
+            order = np.argsort(-mean_mask[known], kind="stable")
+            likely = np.concatenate([[0], np.cumsum(inside[known][order])])
+        return cls(_outline(inside, spacing), room, away, likely)
+
+
 def _overlap(
-    hot: np.ndarray,
-    inside: np.ndarray,
-    outline: cKDTree,
-    room: np.ndarray,
-    share: float,
-    spacing: tuple[float, float],
+    hot: np.ndarray, inside: np.ndarray, beside: _Beside, share: float, spacing: tuple[float, float]
 ) -> Overlap:
-    """`outline` is that of `inside`."""
     both, a, b = (int(np.count_nonzero(region)) for region in (hot & inside, hot, inside))
+    area_mm2 = float(a * np.prod(spacing))
+    in_disc = int(np.count_nonzero(beside.away <= np.sqrt(area_mm2 / np.pi)))
+    likely = beside.likely
     return Overlap(
         threshold=share,
         dice=2 * both / (a + b),
         iou=both / (a + b - both),
-        chance_dice=chance_dice(hot, inside, room),
-        area_mm2=float(a * np.prod(spacing)),
+        chance_dice=chance_dice(hot, inside, beside.room),
+        blob_dice=2 * in_disc / (a + b),
+        mean_mask_dice=math.nan if likely is None else float(2 * likely[min(a, len(likely) - 1)] / (a + b)),
+        area_mm2=area_mm2,
         centroid_distance_mm=float(np.linalg.norm((_centroid(hot) - _centroid(inside)) * spacing)),
-        hd95_mm=_hd95_mm(_outline(hot, spacing), outline),
+        hd95_mm=_hd95_mm(_outline(hot, spacing), beside.outline),
     )
 
 
@@ -204,8 +253,8 @@ def chance_dice(hot: np.ndarray, inside: np.ndarray, room: np.ndarray) -> float:
 
 
 def _without_millimetres(overlap: Overlap) -> Overlap:
-    nan = float("nan")
-    return Overlap(overlap.threshold, overlap.dice, overlap.iou, overlap.chance_dice, nan, nan, nan)
+    nan = math.nan
+    return replace(overlap, area_mm2=nan, centroid_distance_mm=nan, hd95_mm=nan)
 
 
 def _centroid(region: np.ndarray) -> np.ndarray:

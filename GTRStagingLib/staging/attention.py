@@ -20,9 +20,10 @@ class Attention:
     Attributes
     ----------
     maps
-        (S, h, w) float32, >= 0, not scaled; of the network's own resolution (7×7 for 224×224 input).
-    method, layer, target
-        How, from which layer, and for which stage.
+        (S, h, w) float32, >= 0, not scaled; of the network's own resolution (for 224×224 input 56×56 where the method
+        is fine or gated, else 7×7).
+    method, layers, target
+        How, from which layers, and for which stage.
     alignment
         'receptive_field': cells stand where the network's strides and paddings put them; 'half_pixel': where
         common upsamplers do, half a cell too far right and down.
@@ -30,18 +31,24 @@ class Attention:
         W×H×S geometry of the network's input.
     rows, columns
         Centres of the cells in pixels of that grid.
+    mapped
+        For each slice, whether a map was computed; where not, its cells are 0. All of them, if not given.
     """
 
     maps: np.ndarray
     method: str
-    layer: str
+    layers: tuple[str, ...]
     target: TStage
     alignment: Alignment
     grid: sitk.Image
     rows: CellGrid
     columns: CellGrid
+    mapped: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "mapped", tuple(self.mapped) or (True,) * len(self.maps))
+        if len(self.mapped) != len(self.maps):
+            raise InputError(f"{len(self.mapped)} slices mapped or not, of {len(self.maps)}; expected as many.")
         if self.maps.ndim != 3 or len(self.maps) != self.grid.GetSize()[2]:
             raise InputError(
                 f"Maps of shape {self.maps.shape} for {self.grid.GetSize()[2]} slices; expected (S, h, w)."
@@ -55,8 +62,8 @@ class Attention:
 
     @property
     def empty(self) -> tuple[bool, ...]:
-        """For each slice, whether nothing speaks for the target: such a map is flagged, never stretched."""
-        return tuple(not bool(one.any()) for one in self.maps)
+        """For each slice, whether its map has nothing that speaks for the target: such a map is flagged, not stretched."""
+        return tuple(mapped and not one.any() for mapped, one in zip(self.mapped, self.maps, strict=True))
 
     @cached_property
     def image(self) -> sitk.Image:

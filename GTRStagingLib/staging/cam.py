@@ -1,13 +1,22 @@
-"""Compute attention maps: the Grad-CAM family on the cached last feature map.
+"""Compute attention maps: what in the slices speaks for a stage, and where it lies.
 
-The CAM methods are pytorch-grad-cam's. They run on the network's head alone, with the feature map that the
-prediction already computed: no second pass through the network, no backward pass through its layers, and raw maps
-equal to those of the full model. (With this head Grad-CAM, HiResCAM and XGradCAM are one and the same map; only the
-methods that differ are offered.)
+**fine**, for any network with the usual head: raw Grad-CAM of `layer4`, which says which cells speak for *this* stage,
+times the geometric mean of the LayerCAM of `layer2` and of `stem`, each over its own maximum, which say which places
+inside those cells the network reads. Grad-CAM keeps its raw scale, so that weak evidence stays weak. Each layer is
+placed by its own receptive field, and all are brought to the cells of the stem, every 4 pixels. The two parts need each
+other: the LayerCAM of an early layer is nearly the same for every stage.
+
+**gated**, for networks with a gated head: the decision's own decomposition, see `model.network.GatedHead`. A cell's
+share in the logits is g (e - mean of e over the stages) / Σ g; what a stage has above the mean of all is its evidence.
+
+**gradcam** and its relatives are pytorch-grad-cam's. They run on the network's head alone, with the feature map that
+the prediction already computed, and are equal to those of the full model. (With this head Grad-CAM, HiResCAM and
+XGradCAM are one and the same map; only the methods that differ are offered.)
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -17,8 +26,10 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from GTRStagingLib.model.card import ATTENTION_LAYER
-from GTRStagingLib.model.cells import CellGrid, half_pixel_centres
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.model.backbone import EXPLAINED, Backbone, Pass
+from GTRStagingLib.model.card import ATTENTION_LAYER, ModelCard
+from GTRStagingLib.model.cells import CellGrid, half_pixel_centres, interpolation
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
@@ -78,11 +89,16 @@ class _EigenCAM(_RawMaps, EigenCAM):
 
 
 def _first_component(activations: np.ndarray) -> np.ndarray:
-    """(C, h, w) -> (h, w): projection of the centred cells on their first principal axis."""
+    """(C, h, w) -> (h, w): projection of the centred cells on their first principal axis.
+
+    The sign of such an axis is arbitrary, and differs between libraries. Here it points to where the features, which
+    are 0 or more, are larger on the whole.
+    """
     cells = activations.reshape(len(activations), -1).T
     centred = cells - cells.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    return (centred @ axes[0]).reshape(activations.shape[1:])
+    axis = axes[0] if axes[0].sum() >= 0 else -axes[0]
+    return (centred @ axis).reshape(activations.shape[1:])
 
 
 _CAMS: Mapping[Method, type[_RawMaps]] = {
@@ -95,8 +111,39 @@ _CAMS: Mapping[Method, type[_RawMaps]] = {
 (doi:10.1109/TIP.2021.3089943), Muhammad 2020 (doi:10.1109/IJCNN48605.2020.9206626; not of any one stage)."""
 
 
+class _Cells(NamedTuple):
+    """Maps of S slices, (S, h, w), and where their cells are."""
+
+    maps: np.ndarray
+    rows: CellGrid
+    columns: CellGrid
+
+
+def method_of(card: ModelCard, method: Method) -> Method:
+    """Which method a model's maps are made by.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or not for this model.
+    """
+    require_method(method)
+    own: Method = "gated" if card.head == "gated" else "fine"
+    if method == "auto":
+        return own
+    if (method == "gated") != (own == "gated"):
+        offered = "'auto' or 'gated'" if own == "gated" else "any but 'gated'"
+        why = (
+            "its head is gated, and its map is the decomposition of its own decision"
+            if own == "gated"
+            else "its head is not gated"
+        )
+        raise InputError(f"Attention method {method!r} for model {card.name!r}: {why}; expected {offered}.")
+    return method
+
+
 def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage) -> np.ndarray:
-    """(S, C, h, w) cached map -> (S, h, w) float32 maps, >= 0; on the CPU.
+    """(S, C, h, w) cached map -> (S, h, w) float32 maps, >= 0, of a method of the last layer alone; on the CPU.
 
     Raises
     ------
@@ -115,37 +162,105 @@ def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage
 
 
 def attend(
-    head: Head,
-    cells: CellGrid,
-    feature_map: np.ndarray,
+    backbone: Backbone,
+    seen: Pass,
     grid: sitk.Image,
     *,
     target: TStage,
-    method: Method = "gradcam",
+    method: Method = "auto",
     alignment: Alignment = "receptive_field",
 ) -> Attention:
-    """Attention of the slices on `grid`, from the feature map of their one pass through the network.
+    """Make the attention of the slices on `grid` from their one pass through the network.
 
     Parameters
     ----------
-    head, cells
-        Of the network that made the map: its last layer, and where its cells look.
-    feature_map
-        (S, features, h, w) float32.
+    backbone
+        The one that made the pass.
+    seen
+        Of S slices. A fine map is made of those whose gradients for the target it has; the others have none.
 
     Raises
     ------
     InputError
-        If there is no such method or alignment, or the maps are not of the grid's slices, finite and >= 0.
+        If there is no such method or alignment or not for this model, the pass has no gradients for the target where
+        they are needed, or the maps are not of the grid's slices, finite and >= 0.
     """
     require_alignment(alignment)
-    maps = raw_maps(head, feature_map, method, target)
-    if alignment == "receptive_field":
-        rows = columns = cells
-    else:
-        rows = half_pixel_centres(maps.shape[1], grid.GetSize()[1])
-        columns = half_pixel_centres(maps.shape[2], grid.GetSize()[0])
-    return Attention(maps, method, ATTENTION_LAYER, target, alignment, grid, rows, columns)
+    method = method_of(backbone.card, method)
+
+    def placed(maps: np.ndarray, layer: str) -> _Cells:
+        if alignment == "receptive_field":
+            return _Cells(maps, backbone.cells[layer], backbone.cells[layer])
+        height, width = grid.GetSize()[1], grid.GetSize()[0]
+        return _Cells(maps, half_pixel_centres(maps.shape[1], height), half_pixel_centres(maps.shape[2], width))
+
+    def attention(cells: _Cells, layers: tuple[str, ...], mapped: tuple[bool, ...] = ()) -> Attention:
+        return Attention(cells.maps, method, layers, target, alignment, grid, cells.rows, cells.columns, mapped)
+
+    if method == "gated":
+        return attention(placed(contributions(seen.maps["gate"], seen.maps["evidence"], target), "stem"), ("gate",))
+    if method != "fine":
+        last = raw_maps(backbone.head, seen.feature_map, method, target)
+        return attention(placed(last, ATTENTION_LAYER), (ATTENTION_LAYER,))
+    if seen.targets is None or not (seen.targets == target).any():
+        raise InputError(
+            f"A fine map for {target} of a pass without its gradients; expected them. Ask for them: "
+            "backbone.classify(pixels, [Wanted(...)])."
+        )
+    mapped = seen.targets == target
+    last = raw_maps(backbone.head, seen.feature_map[mapped], "gradcam", target)
+    inner = [placed(seen.maps[layer][mapped], layer) for layer in EXPLAINED]
+    fused = _fused(placed(last, ATTENTION_LAYER), inner)
+    maps = np.zeros((len(mapped), *fused.maps.shape[1:]), np.float32)
+    maps[mapped] = fused.maps
+    return attention(fused._replace(maps=maps), (ATTENTION_LAYER, *EXPLAINED), tuple(mapped.tolist()))
 
 
-__all__ = ["attend", "raw_maps"]
+def companion(backbone: Backbone, seen: Pass, attention: Attention) -> Attention | None:
+    """Make the map to show beside another of the same pass; None where there is none to compare it with.
+
+    Beside a fine map the usual Grad-CAM of the last layer. Beside a gated one the gate alone: where the model looks,
+    whichever the stage.
+    """
+    if attention.method == "fine":
+        return attend(
+            backbone, seen, attention.grid, target=attention.target, method="gradcam", alignment=attention.alignment
+        )
+    if attention.method == "gated":
+        return replace(attention, maps=seen.maps["gate"], method="gate")
+    return None
+
+
+def contributions(gate: np.ndarray, evidence: np.ndarray, target: TStage) -> np.ndarray:
+    """Share out a gated decision for a stage among its cells.
+
+    Parameters
+    ----------
+    gate, evidence
+        (S, h, w) and (S, 4, h, w), as `model.network.Gated` has them.
+
+    Returns
+    -------
+    (S, h, w) float32: what each cell adds to the stage's logit above the mean of all logits, where that is above 0.
+    """
+    above = evidence[:, int(target)] - evidence.mean(axis=1)
+    total = np.maximum(gate.sum(axis=(1, 2), keepdims=True), 1e-6)
+    return np.maximum(gate * above / total, 0).astype(np.float32)
+
+
+def _fused(last: _Cells, inner: list[_Cells]) -> _Cells:
+    """Raw Grad-CAM times the geometric mean of two LayerCAM maps, each over its maximum; on the finest map's cells."""
+    finest = min(inner, key=lambda one: one.rows.step)
+
+    def brought(one: _Cells) -> np.ndarray:
+        height, width = finest.maps.shape[1:]
+        rows = interpolation(one.rows, one.maps.shape[1], finest.rows, height)
+        columns = interpolation(one.columns, one.maps.shape[2], finest.columns, width)
+        return np.asarray(rows @ one.maps @ columns.T)
+
+    shares = [brought(one) / np.maximum(one.maps.max(axis=(1, 2), keepdims=True), 1e-30) for one in inner]
+    product = brought(last) * np.sqrt(shares[0] * shares[1])
+    return finest._replace(maps=np.maximum(product, 0).astype(np.float32))
+
+
+__all__ = ["attend", "companion", "contributions", "method_of", "raw_maps"]

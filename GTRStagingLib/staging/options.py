@@ -7,10 +7,14 @@ from typing import Any, Literal, get_args
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 
-Method = Literal["gradcam", "gradcam++", "layercam", "eigencam"]
+Method = Literal["auto", "fine", "gated", "gradcam", "gradcam++", "layercam", "eigencam"]
 Alignment = Literal["receptive_field", "half_pixel"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
+"""'auto': the model's own best. 'gated': the decomposition of the decision, of models with a gated head, which take no
+other. 'fine': Grad-CAM of the last layer times the LayerCAM of two earlier ones, see `staging.cam`. The others are of
+the last layer alone, and coarse: a cell is 32 pixels wide."""
+
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 
 SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
@@ -29,7 +33,7 @@ class StagingOptions:
     Attributes
     ----------
     method
-        Attention method, one of `METHODS`.
+        Attention method, one of `METHODS`; which of them a model takes, `cam.method_of` says.
     target
         The stage whose attention is wanted; None for the predicted one.
     threshold
@@ -38,6 +42,9 @@ class StagingOptions:
         Where the map's cells are placed: by the network's receptive field, or as common upsamplers do.
     neighbour_mm
         Distance of the voting neighbours in mm; None for the adjacent acquired slices.
+    neighbour_maps
+        Compute a fine map for the neighbours too, which costs as much again for each; else for the key slice alone.
+        All other methods give every slice's.
     resample_roi
         Accept an ROI on other voxels than the CT's, and bring it onto them by its nearest voxel.
 
@@ -58,11 +65,12 @@ class StagingOptions:
     GTRStagingLib.errors.InputError: Threshold 50; expected a share of the map's maximum, above 0 and at most 1...
     """
 
-    method: Method = "gradcam"
+    method: Method = "auto"
     target: TStage | None = None
     threshold: float = 0.5
     alignment: Alignment = "receptive_field"
     neighbour_mm: float | None = None
+    neighbour_maps: bool = True
     resample_roi: bool = False
 
     def __post_init__(self) -> None:

@@ -3,22 +3,25 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+
+import numpy as np
+import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.backbone import Backbone
+from GTRStagingLib.model.backbone import Backbone, Wanted
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import agree
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.cam import attend
-from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.staging.cam import attend, companion, method_of
+from GTRStagingLib.staging.options import Method, StagingOptions
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -98,6 +101,7 @@ def stage_case(
         )
     watch = _Stopwatch(progress)
     card = backbone.card
+    method = method_of(card, options.method)
     warnings = [text for text in (card.warning,) if text] + list(scan.warnings)
 
     with watch.step("key slice"):
@@ -110,19 +114,17 @@ def stage_case(
         roi = None if mask is None else geometry.embedded(mask, slices.native)
 
     with watch.step("network"):
-        seen = backbone.classify(slices.pixels)
+        wanted = _wanted(slices, method, options)
+        seen = backbone.classify(slices.pixels, wanted)
         prediction = vote(slices.offsets, probabilities(seen.logits, card))
+        target = prediction.stage if options.target is None else options.target
+        if wanted and seen.targets is not None and not (seen.targets == target).any():
+            # The vote and the mean probability disagree: the gradients are of the latter's stage.
+            seen = backbone.classify(slices.pixels, [replace(one, target=target) for one in wanted])
 
     with watch.step("attention"):
-        attention = attend(
-            backbone.head,
-            backbone.cells,
-            seen.feature_map,
-            slices.grid,
-            target=prediction.stage if options.target is None else options.target,
-            method=options.method,
-            alignment=options.alignment,
-        )
+        attention = attend(backbone, seen, slices.grid, target=target, method=method, alignment=options.alignment)
+        comparison = companion(backbone, seen, attention)
         heat = attention.on(slices.native)
 
     with watch.step("agreement"):
@@ -134,6 +136,7 @@ def stage_case(
                 roi[:, :, slices.key : slices.key + 1],
                 threshold=options.threshold,
                 body=body,
+                mean_mask=_mean_mask(backbone, slices),
                 spacing_known=scan.spacing_known,
             )
 
@@ -163,6 +166,7 @@ def stage_case(
         key_slice=key,
         prediction=prediction,
         attention=attention,
+        comparison=comparison,
         agreement=agreement,
         features=seen.features,
         provenance=provenance,
@@ -174,6 +178,24 @@ def stage_case(
         timings_s=watch.seconds,
         warnings=tuple(warnings),
     )
+
+
+def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> list[Wanted]:
+    """The gradients that a fine map needs of the case's pass."""
+    if method != "fine":
+        return []
+    every = range(len(slices.offsets))
+    return [Wanted(every, tuple(every) if options.neighbour_maps else (slices.key,), options.target)]
+
+
+def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
+    """The model's mean ROI on the pixels of the key slice as acquired; None where it has none of such slices."""
+    mean, cells = backbone.mean_mask, backbone.cells["stem"]
+    grid = slices.grid[:, :, slices.key : slices.key + 1]
+    if mean is None or mean.shape != tuple(-(-side // round(cells.step)) for side in grid.GetSize()[1::-1]):
+        return None
+    placed = Attention(mean[None], "mean mask", (), TStage.T1, "receptive_field", grid, cells, cells)
+    return sitk.GetArrayFromImage(placed.on(slices.native[:, :, slices.key : slices.key + 1]))[0]
 
 
 def _remarks(

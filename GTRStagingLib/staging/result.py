@@ -59,6 +59,8 @@ class StagingResult:
         Free of identifiers unless the caller put one in.
     model
         The card of the model that was used.
+    comparison
+        A second map of the same pass, to show beside the first: see `cam.companion`.
     slices
         What the network saw, and the acquired slices it was made from.
     roi
@@ -70,7 +72,7 @@ class StagingResult:
     attention_volume
         The same in the axis order of the input: each voxel is a voxel of the CT.
     features
-        (S, 2048) penultimate features (512 for depth 10 and 18).
+        (S, 2048) penultimate features (512 for depth 10 and 18, 64 for a gated head).
     timings_s
         Step -> seconds.
     warnings
@@ -83,6 +85,7 @@ class StagingResult:
     key_slice: KeySlice
     prediction: Prediction
     attention: Attention
+    comparison: Attention | None
     agreement: Agreement | None
     features: np.ndarray
     provenance: Provenance

@@ -339,7 +339,7 @@ def look(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: i
     logits, features = [], []
     with torch.no_grad():
         for pixels, _, _ in plain_loader(samples, batch_size=batch_size):
-            outcome = network.head(network.feature_map(_channels_last(pixels.to(device))))
+            outcome = network.decide(network.layers(_channels_last(pixels.to(device))))
             logits.append(outcome[0].cpu())
             features.append(outcome[1].cpu())
     return torch.cat(logits).numpy(), torch.cat(features).numpy()

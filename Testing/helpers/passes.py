@@ -8,6 +8,6 @@ from GTRStagingLib.model.backbone import Pass
 def passed(network, pixels):
     """Eager, on the CPU, nothing folded."""
     with torch.no_grad():
-        feature_map = network.feature_map(torch.from_numpy(pixels))
-        logits, features = network.head(feature_map)
-    return Pass(logits.numpy(), features.numpy(), feature_map.numpy(), "cpu", "plain")
+        layers = network.layers(torch.from_numpy(pixels))
+        logits, features = network.decide(layers)
+    return Pass(logits.numpy(), features.numpy(), layers["layer4"].numpy(), "cpu", "plain")

@@ -17,7 +17,12 @@ class StationHere:
         ready = backbone.ready(weights.load(settings.model), device=settings.device, backend=settings.backend)
         # What a `model_process.RemoteBackbone` has.
         self.remote = SimpleNamespace(
-            card=ready.card, head=ready.head, cells=ready.cells, classify=ready.classify, close=lambda: None
+            card=ready.card,
+            head=ready.head,
+            cells=ready.cells,
+            mean_mask=ready.mean_mask,
+            classify=ready.classify,
+            close=lambda: None,
         )
         self.stage = local._worker(settings)
 

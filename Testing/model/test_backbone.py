@@ -224,10 +224,10 @@ class OnGpu(TorchBackbone):
         super().__init__(model, torch.device("cpu"))
         self._place, self._error = torch.device(kind), error
 
-    def _run(self, pixels, place, warning):
+    def _run(self, pixels, wanted, place, warning):
         if place.type != "cpu" or self._place.type == "cpu":
             raise self._error
-        return super()._run(pixels, place, warning)
+        return super()._run(pixels, wanted, place, warning)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_the_gradient_of_a_cell_is_centred_where_the_formula_says():
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((1, 3, 768, 768), generator=generator).add_(1.0).requires_grad_()
     cell = (11, 13)
-    network.feature_map(x)[0, :, cell[0], cell[1]].sum().backward()
+    network.layers(x)["layer4"][0, :, cell[0], cell[1]].sum().backward()
     heat = x.grad[0].abs().sum(0).double()
     axis = torch.arange(768, dtype=torch.float64)
     centroid = (float((heat.sum(1) * axis).sum() / heat.sum()), float((heat.sum(0) * axis).sum() / heat.sum()))

@@ -13,7 +13,7 @@ from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, targ
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"method": "occlusion"}, "Attention method 'occlusion'; expected one of gradcam"),
+        ({"method": "occlusion"}, "Attention method 'occlusion'; expected one of auto, fine, gated, gradcam"),
         ({"alignment": "corner"}, "Alignment 'corner'; expected one of receptive_field, half_pixel"),
         *(
             ({"threshold": value}, f"Threshold {value}; expected a share")
@@ -31,10 +31,10 @@ def test_wrong_ones_cannot_be_made(wrong, said):
 
 
 def test_they_are_plain_data_whatever_numbers_they_were_made_of():
-    options = StagingOptions("layercam", TStage.T2, np.float32(0.25), "half_pixel", np.float64(6), True)
+    options = StagingOptions("layercam", TStage.T2, np.float32(0.25), "half_pixel", np.float64(6), False, True)
     assert json.loads(json.dumps(options.to_json())) == {
         "method": "layercam", "target": "T2", "threshold": 0.25, "alignment": "half_pixel", "neighbour_mm": 6.0,
-        "resample_roi": True,
+        "neighbour_maps": False, "resample_roi": True,
     }  # fmt: skip
     assert StagingOptions().to_json()["target"] is None
 
