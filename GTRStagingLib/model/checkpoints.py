@@ -31,6 +31,9 @@ PUBLISHED_FILES: Mapping[str, str] = {
 }
 """sha256 of the files that are known by name."""
 
+WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model")
+"""Where training scripts keep a state dict among their other records."""
+
 
 def import_checkpoint(
     path: Path, *, recipe: Recipe, name: str, out: Path | None = None, sha256: str | None = None
@@ -69,7 +72,7 @@ def import_checkpoint(
             f"{path.name} has sha256 {found}; expected {sha256.strip().lower()}. The download is incomplete or another "
             f"file{'' if found not in PUBLISHED_FILES else f': it is {PUBLISHED_FILES[found]}'}. Nothing was written."
         )
-    state = state_of(_unpickled(path), path)
+    state = state_of(unpickled(path), path)
     depth, fusion = _architecture(state, path)
     network = network_with(state, depth, fusion)
     known = PUBLISHED_FILES.get(found)
@@ -155,7 +158,8 @@ def _folder_for(name: str, out: Path | None) -> Path:
     return folder
 
 
-def _unpickled(path: Path) -> Any:
+def unpickled(path: Path) -> Any:
+    """What `torch.save` wrote there, of tensors and numbers alone; a `WeightsError` for anything else."""
     try:
         with _numbers_allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -168,7 +172,7 @@ def _unpickled(path: Path) -> Any:
     except Exception as error:
         raise WeightsError(
             f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, cut short or no checkpoint. "
-            f"Download or copy it again, and give its --sha256. Nothing was written. ({_in_short(error)})"
+            f"Download or copy it again, and compare its sha256. Nothing was written. ({_in_short(error)})"
         ) from error
 
 
@@ -190,17 +194,23 @@ def _numbers_allowed() -> Iterator[None]:
 
 
 def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in whatever the release's scripts wrap it in."""
-    for key in ("model_state_dict", "state_dict"):
+    """The state dict in whatever training scripts wrap it in."""
+    for key in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsError(
             f"{path.name} holds a {type(loaded).__name__} without weights; expected a state dict, or one under "
-            "'model_state_dict'. Nothing was written."
+            f"{', '.join(map(repr, WRAPPERS))}. Nothing was written."
         )
     return {str(key).removeprefix("module."): tensor.detach() for key, tensor in loaded.items()}
+
+
+def blocks_of(state: Mapping[str, Tensor]) -> tuple[list[int], bool]:
+    """How many blocks layer1 to layer4 have, and whether these are bottlenecks."""
+    numbers = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
+    return numbers, "layer1.0.conv3.weight" in state
 
 
 def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]:
@@ -210,8 +220,7 @@ def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]
         fusion = "add"
     elif "detail.0.weight" in state:
         fusion = "concat"
-    bottleneck = "layer1.0.conv3.weight" in state
-    found = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
+    found, bottleneck = blocks_of(state)
     for depth, (block, blocks) in BLOCKS.items():
         if blocks == found and bottleneck == (block is not BasicBlock):
             return depth, fusion
