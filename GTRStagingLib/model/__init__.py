@@ -10,6 +10,7 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 - `network`: `GTRNet`, `GatedHead`, `Head`
 - `weights`: `Model`, `load`, `verify`, `save`
 - `checkpoints`: `import_checkpoint`, `import_imagenet`
+- `pretrained`: `Pretrained`, `read_pretrained`
 - `device`: `choose`
 - `backbone`: `Backbone`, `Pass`, `Wanted`, `load_model`, `ready`
 - `gradient_graph`: `Explained`

@@ -3,12 +3,19 @@
 import numpy as np
 import torch
 import torchvision
+from torchvision.models.resnet import BasicBlock, ResNet
+
+
+def resnet10(num_classes):
+    """Torchvision's parts in a size that it does not offer."""
+    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
 
 
 def a_resnet(depth=18, classes=4, seed=5):
     """torchvision's own, with statistics that make its logits lively."""
     torch.manual_seed(seed)
-    network = getattr(torchvision.models, f"resnet{depth}")(num_classes=classes)
+    make = resnet10 if depth == 10 else getattr(torchvision.models, f"resnet{depth}")
+    network = make(num_classes=classes)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
