@@ -35,6 +35,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     train.add_argument("--recipe", choices=RECIPES, default="gtr", help="the preprocessing (default: %(default)s)")
     train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="weights to start from: "
                        "ImageNet's, random where they cannot be had (auto); or a model's, to fine-tune")  # fmt: skip
+    train.add_argument("--backbone", type=Path, metavar="FILE", help="weights of another ResNet to start from, under "
+                       "a random head (.pth, .safetensors); in place of --init")  # fmt: skip
     train.add_argument("--max-epochs", type=int, default=100, help="default: %(default)s")
     train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after so many epochs without a "
                        "lower validation loss (default: %(default)s)")  # fmt: skip
@@ -96,13 +98,13 @@ def _train(options: argparse.Namespace) -> None:
         telling = Telling(say=_say, reading=reading, bar=sys.stdout.isatty())
         if options.folds is not None:
             cards = train_folds(
-                cohort, options.out, plan, hardware, k=options.folds, cache=options.cache, resume=options.resume,
-                telling=telling,
+                cohort, options.out, plan, hardware, k=options.folds, backbone=options.backbone, cache=options.cache,
+                resume=options.resume, telling=telling,
             )  # fmt: skip
         else:
             card = train(
-                cohort, options.out, plan, hardware, cache=options.cache, resume=options.resume,
-                samples=options.samples, telling=telling,
+                cohort, options.out, plan, hardware, backbone=options.backbone, cache=options.cache,
+                resume=options.resume, samples=options.samples, telling=telling,
             )  # fmt: skip
             cards = [] if card is None else [card]
     for card in cards:

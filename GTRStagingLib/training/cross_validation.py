@@ -22,6 +22,7 @@ def train_folds(
     hardware: Hardware = Hardware(),  # noqa: B008 (frozen)
     *,
     k: int,
+    backbone: Path | None = None,
     cache: Path | None = None,
     resume: bool = False,
     telling: Telling = Telling(),  # noqa: B008 (frozen)
@@ -37,7 +38,7 @@ def train_folds(
         fold = Cohort(training.cases + held_out.cases)
         folder = out.with_name(f"{out.name}-fold{number}")
         telling.say(f"Fold {number} of {k}: {len(training.cases)} cases to learn from, {len(held_out.cases)} held out.")
-        card = train(fold, folder, plan, hardware, cache=cache, resume=resume, telling=telling)
+        card = train(fold, folder, plan, hardware, backbone=backbone, cache=cache, resume=resume, telling=telling)
         if card is not None:
             cards.append(card)
     if cards:

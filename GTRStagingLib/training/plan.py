@@ -23,7 +23,7 @@ class Plan:
         The preprocessing, which the model keeps for good.
     init
         'auto': ImageNet's weights if they can be had, else random ones; 'imagenet', 'random'; or a model's name or
-        folder, to fine-tune it.
+        folder, to fine-tune it. Of a training that starts from a file of weights, 'backbone:' and the file's sha256.
     learning_rate
         Of Adam; the highest one, with a schedule.
     schedule

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model import device as devices
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.network import GTRNet
+from GTRStagingLib.model.pretrained import Pretrained, read_pretrained
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
@@ -63,6 +64,7 @@ def train(
     plan: Plan,
     hardware: Hardware = Hardware(),  # noqa: B008 (frozen)
     *,
+    backbone: Path | None = None,
     cache: Path | None = None,
     resume: bool = False,
     samples: Path | None = None,
@@ -78,6 +80,9 @@ def train(
         cases, if any, are scored at the end and decide nothing.
     out
         The model's folder; `OUT-run` beside it holds checkpoints, metrics and the record of the run.
+    backbone
+        A file of ResNet weights to start from, under a random head (see `model.pretrained`); the plan's `init` is
+        'auto' then.
     cache
         Folder of the prepared slices; `slice_cache.default_folder()` if not given.
     resume
@@ -106,6 +111,9 @@ def train(
         telling.say(f"{out} is whole already; nothing was left to do.")
         return done
     _require_splits(cohort)
+    pretrained = None
+    if backbone is not None:
+        plan, pretrained = _from_file(backbone, plan)
     record = _recorded(run) if resume or not main else None
     if record is None:
         leaks = _accepted(audited or audit(cohort, content=True, workers=_readers(hardware)), plan, telling)
@@ -120,7 +128,7 @@ def train(
         "versions": {**versions(), "lightning": version("lightning"), "scipy": version("scipy")},
     }
     _require_same(record, plan, data, run)
-    start, told = _initial(plan)
+    start, told = _initial(plan, pretrained)
     if told:
         telling.say(told)
     if main:
@@ -274,8 +282,24 @@ class _Start:
     leaking: bool = False
 
 
-def _initial(plan: Plan) -> tuple[_Start, str | None]:
+def _from_file(backbone: Path, plan: Plan) -> tuple[Plan, Pretrained]:
+    """The plan that names this file by its hash, and the weights in it."""
+    pretrained = read_pretrained(backbone, plan.depth)
+    init = f"backbone:{pretrained.sha256}"
+    if plan.init not in ("auto", init):
+        raise InputError(
+            f"Training is to start from {backbone.name} and from {plan.init!r}; expected one of them. Leave out "
+            "--backbone or --init."
+        )
+    return replace(plan, init=init), pretrained
+
+
+def _initial(plan: Plan, pretrained: Pretrained | None = None) -> tuple[_Start, str | None]:
     """Where training starts, and what the user should know of it."""
+    if pretrained is not None:
+        state = {**weights.seeded(plan.depth, plan.fusion, plan.seed).state_dict(), **pretrained.tensors}
+        network = weights.network_with(state, plan.depth, plan.fusion)
+        return _Start(network, pretrained.provenance), pretrained.doubt
     if plan.init not in ("auto", "imagenet", "random"):
         return _to_fine_tune(plan), None
     network = weights.seeded(plan.depth, plan.fusion, plan.seed)
@@ -367,7 +391,7 @@ def _described(
         sha256="0" * 64,  # of the file, once it is written
         provenance=f"trained by gtrstaging {record['versions']['gtrstaging']}; start: {start.provenance}",
         trained_on=f"{data['slices']} slices of {data['patients']} {what}, digest {record['data']['digest'][:12]}",
-        licence="Apache-2.0" if plan.demonstration else "not stated",
+        licence="Apache-2.0" if plan.demonstration and not plan.init.startswith("backbone:") else "not stated",
         intended_use=never + RESEARCH_USE_ONLY,
         temperature=temperature,
         leaking=leaking,
