@@ -62,7 +62,7 @@ class Attention:
 
     @property
     def empty(self) -> tuple[bool, ...]:
-        """For each slice, whether its map has nothing that speaks for the target: such a map is flagged, not stretched."""
+        """For each slice, whether its map has nothing that speaks for the target: flagged, and never stretched."""
         return tuple(mapped and not one.any() for mapped, one in zip(self.mapped, self.maps, strict=True))
 
     @cached_property
