@@ -3,7 +3,7 @@
 Whoever stages a case holds a `Backbone` and needs neither to know what is behind it nor to be in one process with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -236,15 +236,25 @@ class TorchBackbone:
         shown = sorted(row for one in wanted for row in one.shown)
         if self.card.head == "gated" or not shown:
             return self._plain(network, x, place, about)
+        if len(wanted) > 1 or len(wanted[0].slices) < len(x):
+            # Several cases, as on a GPU: what one of them gets must not depend on the others' numbers of slices.
+            seen = self._plain(network, x, place, about)
+            targets = targets_of(seen.logits, wanted, self.card.temperature)
+            each = [(list(one.shown), x[list(one.shown)]) for one in wanted if one.shown]
+            parts = [(rows, self._explained(network, part, about, targets[rows])) for rows, part in each]
+            maps = joined(parts, len(x))
+            return replace(seen, maps=maps.maps, targets=maps.targets)
         rest = sorted(set(range(len(x))) - set(shown))
-        parts = []
-        if rest:
-            parts.append((rest, self._plain(network, x[rest], place, about)))
-        others = np.zeros((len(x), len(TStage)), np.float32)
-        for rows, seen in parts:
-            others[rows] = seen.logits
-        parts.append((shown, self._explained(network, x[shown], about, shown, others, wanted)))
-        return joined(parts, len(x))
+        others = [(rest, self._plain(network, x[rest], place, about))] if rest else []
+        logits = np.zeros((len(x), len(TStage)), np.float32)
+        for rows, seen in others:
+            logits[rows] = seen.logits
+
+        def target_of(shown_logits: np.ndarray) -> np.ndarray:
+            logits[shown] = shown_logits
+            return targets_of(logits, wanted, self.card.temperature)[shown]
+
+        return joined([*others, (shown, self._explained(network, x[shown], about, target_of))], len(x))
 
     def _plain(self, network: GTRNet, x: Tensor, place: torch.device, about: tuple[str, str, str | None]) -> Pass:
         """Autocast on CUDA only: bfloat16 on a CPU without matrix units is many times slower."""
@@ -266,25 +276,25 @@ class TorchBackbone:
         network: GTRNet,
         x: Tensor,
         about: tuple[str, str, str | None],
-        rows: list[int],
-        logits_of_all: np.ndarray,
-        wanted: Sequence[Wanted],
+        targets: np.ndarray | Callable[[np.ndarray], np.ndarray],
     ) -> Pass:
-        """The pass of slices whose gradients are wanted; in float32, since half precision rounds them to 0."""
+        """The pass of slices whose gradients are wanted; in float32, since half precision rounds them to 0.
+
+        `targets` are the stages (S,), or what tells them by the logits (S, 4).
+        """
         with torch.no_grad():
             stem = network.stem(x)
         stem.requires_grad_()
         with torch.enable_grad():
             layers = network.after_stem(stem)
             logits, features = network.decide(layers)
-            logits_of_all[rows] = _array(logits)
-            targets = targets_of(logits_of_all, wanted, self.card.temperature)[rows]
-            chosen = logits.gather(1, torch.from_numpy(targets).to(x.device)[:, None]).sum()
-            gradients = torch.autograd.grad(chosen, [layers[name] for name in EXPLAINED])
+            chosen = targets(_array(logits)) if callable(targets) else targets
+            of = logits.gather(1, torch.from_numpy(chosen).to(x.device)[:, None]).sum()
+            gradients = torch.autograd.grad(of, [layers[name] for name in EXPLAINED])
         maps = {
             name: _array(layer_cam(layers[name], gradient)) for name, gradient in zip(EXPLAINED, gradients, strict=True)
         }
-        return Pass(_array(logits), _array(features), _array(layers["layer4"]), *about, maps, targets)
+        return Pass(_array(logits), _array(features), _array(layers["layer4"]), *about, maps, chosen)
 
     def _compile(self) -> None:
         """Compile now rather than in the first case, so that what cannot be compiled is known before it."""

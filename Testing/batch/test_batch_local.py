@@ -74,14 +74,19 @@ def test_the_model_of_another_process_answers_as_it_does_here():
 def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
     ready = backbone.ready(weights.load(MODEL), device="cpu", backend="torch")
     rng = np.random.default_rng(1)
-    questions = [rng.normal(size=(n, 3, 224, 224)).astype(np.float32) for n in (3, 2, 3, 1)]
+    slices = [rng.normal(size=(n, 3, 224, 224)).astype(np.float32) for n in (3, 2, 3, 1)]
+    questions = [(one, [backbone.Wanted(range(len(one)), (len(one) - 1,))]) for one in slices]
     alone = [next(iter(passes(ready, [one], 4))) for one in questions]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0]):
         together = passes(ready, [questions[i] for i in order], 4)
         for i, seen in zip(order, together, strict=True):
             for name in ("logits", "features", "feature_map"):
                 np.testing.assert_array_equal(getattr(seen, name), getattr(alone[i], name))
-                assert len(getattr(seen, name)) == len(questions[i])
+                assert len(getattr(seen, name)) == len(slices[i])
+            np.testing.assert_array_equal(seen.targets, alone[i].targets)
+            for name, expected in alone[i].maps.items():
+                np.testing.assert_array_equal(seen.maps[name], expected)
+                assert expected[-1].any()
 
 
 def test_a_model_that_cannot_be_loaded_is_said():
