@@ -12,9 +12,10 @@ import pytest
 import torch
 from helpers.passes import passed
 
-from GTRStagingLib.model import onnx_graph, weights
-from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model import gradient_graph, onnx_graph, weights
+from GTRStagingLib.model.backbone import Wanted, ready
 from GTRStagingLib.model.onnx_graph import GraphError, verified_session
+from GTRStagingLib.stages import TStage
 
 pytest.importorskip("onnxruntime")
 
@@ -115,6 +116,52 @@ def test_what_the_graph_was_not_made_for_pytorch_does(fusion, shape, by):
     assert found.backend.startswith(by)
     for name in onnx_graph.OUTPUTS:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+
+
+# -- its gradients -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("depth", "fusion", "shape", "by"),
+    [
+        (10, "none", (3, 3, 224, 224), "ONNX Runtime"),
+        (10, "add", (3, 3, 224, 224), "ONNX Runtime"),
+        (10, "none", (2, 3, 160, 256), "ONNX Runtime"),
+        (10, "none", (1, 3, 224, 298), "PyTorch"),  # 298 is not halved five times without a remainder
+        pytest.param(50, "none", (2, 3, 224, 224), "ONNX Runtime", marks=pytest.mark.slow),
+        pytest.param(152, "none", (3, 3, 224, 224), "ONNX Runtime", marks=pytest.mark.slow),
+    ],
+)
+def test_its_gradients_are_those_of_autograd(depth, fusion, shape, by):
+    model = weights.untrained(depth, fusion)
+    if fusion == "add":
+        model.network.detail[1].weight.fill_(0.5)
+    pixels = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    every = range(len(pixels))
+    for target in (None, TStage.T4):
+        wanted = [Wanted(every, tuple(every), target)]
+        found, expected = (ready(model, "cpu", name).classify(pixels, wanted) for name in ("onnx", "torch"))
+        assert found.backend.startswith(by)
+        assert found.targets.tolist() == expected.targets.tolist()
+        for name, usual in expected.maps.items():
+            away = np.abs(found.maps[name] - usual) / usual.max()
+            assert np.quantile(away, 0.99) < 1e-4
+            assert away.max() < 2e-2
+        np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("broken", ["_mask", "_through"])
+def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken):
+    """As a mistake in writing down the backward pass would give them."""
+    usual = getattr(gradient_graph, broken)
+    wrong = {
+        "_mask": lambda outcome: torch.ones_like(outcome),
+        "_through": lambda convolution, gradient: 1.001 * usual(convolution, gradient),
+    }
+    monkeypatch.setattr(gradient_graph, broken, wrong[broken])
+    with pytest.raises(GraphError, match=r"the map of stem of 3 by .*of its maximum"):
+        verified_session(a_network(), SIZE, own_cache, gradients=True)
+    assert not own_cache.exists()
 
 
 def test_it_is_quiet_after_others(own_cache, capfd):
