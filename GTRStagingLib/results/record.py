@@ -153,15 +153,21 @@ def _grid(image: Place, spacing_known: bool) -> dict[str, Any]:
     }
 
 
+class _Numbers(list[Any]):
+    """Nested lists of finite numbers: plain as they are."""
+
+
 def _shortest(array: np.ndarray) -> list[Any]:
     """Nested lists of the shortest decimals that give the same float32 back: half the length of the usual ones."""
     values = np.array([float(str(value)) for value in array.astype(np.float32).ravel()])
     nested: list[Any] = values.reshape(array.shape).tolist()
-    return nested
+    return _Numbers(nested) if np.isfinite(values).all() else nested
 
 
 def _plain(value: Any) -> Any:
     """Containers and numbers as JSON has them. NaN becomes null; an infinite number is left for `dumps` to refuse."""
+    if isinstance(value, _Numbers):  # some ten thousand
+        return list(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
