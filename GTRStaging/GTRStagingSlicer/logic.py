@@ -30,7 +30,7 @@ class GTRStagingParameterNode(State):
     """The panel's state, in the scene: every field of `State`, those with a slider within its range."""
 
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.6
-    shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = 0.15
+    shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = 0.25
     threshold: Annotated[float, WithinRange(SWEEP[0], SWEEP[-1])] = 0.5
 
     if TYPE_CHECKING:  # what the wrapper adds, as far as the panel calls it

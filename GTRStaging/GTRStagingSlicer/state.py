@@ -99,7 +99,7 @@ class State:
     method: Method = Method.AUTO
     target: Target = Target.PREDICTED
     opacity: float = 0.6
-    shownFrom: float = 0.15
+    shownFrom: float = 0.25
     threshold: float = 0.5
     showLegend: bool = True
     showOutline: bool = False

@@ -3,6 +3,8 @@
 In: a `StagingResult`. Out: result.json, attention.nrrd, overlay.png, report.html.
 
 - `record`: `to_json`, `schema`
+- `words`: `vote_in_words`, `map_in_words`, `region_in_words`, `baselines_in_words`
+- `canvas`: `Canvas`, a page of pixels
 - `overlay`: `render`, `png`
 - `report`: `html`
 - `outputs`: `write_outputs`

@@ -1,98 +1,97 @@
 """The picture of a result: the slices that voted, the attention over them on one scale, the ROI, and the stage.
 
-Drawn by matplotlib's own objects: neither pyplot nor any of its global settings is touched, so that it can be drawn
-inside any program. Nothing on it names the case.
+The key slice stands whole and, beside it, close up about the map, without the heat and with it: so that a reader sees
+the wall first and what is said of it second. Nothing on the picture names the case.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from matplotlib import colormaps, patheffects
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib import colormaps
 
+from GTRStagingLib.imaging.geometry import empty_grid, grid_of
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.results.canvas import GREY, INK, Box, Canvas, Panel, View, contours, fitted
+from GTRStagingLib.results.words import METHOD_NAMES, empty_in_words, map_name, slice_label, vote_in_words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
-from GTRStagingLib.support.figures import figure_bytes, new_figure
 
-METHOD_NAMES = {
-    "fine": "fine map",
-    "gated": "gated decision",
-    "gate": "gate",
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "layercam": "LayerCAM",
-    "eigencam": "EigenCAM",
-}
+WIDTH = 1800
+"""Pixels. A report shows it at about half of that: letters of 24 are as high as the page's own."""
 
-DPI = 150
-WIDTH = 12.0
-"""Inches: 1800 pixels."""
-
-SHOWN_FROM = 0.15
+SHOWN_FROM = 0.25
 """Share of the maximum below which no heat is drawn, so that the anatomy stays readable."""
 
-OPACITY = (0.08, 0.70)
+OPACITY = (0.15, 0.5)
 """Of the heat at `SHOWN_FROM` and at the maximum."""
 
-_INK, _GREY, _ROI, _THRESHOLD = "#16202a", "#55606b", "#00e5ff", "#ffffff"
-_MARGIN, _GAP = 0.35, 0.16  # inches
-_HEADER, _STRIP, _PANEL_TITLE, _FOOT = 1.0, 0.40, 0.42, 1.40
-_TALLEST = 6.2
+CLOSE_UP_MM = 90.0
+"""Side of the close-up: a wall of 5 mm is then 30 pixels of the picture."""
 
+FARTHEST_MM = 150.0
+"""Side up to which the close-up grows to hold the whole ROI."""
 
-@dataclass(frozen=True)
-class View:
-    """The part of the slices that is shown, in millimetres from the corner of their field (pixels without a size)."""
-
-    left: float
-    right: float
-    top: float
-    bottom: float
-
-    @property
-    def aspect(self) -> float:
-        """Height over width."""
-        return (self.bottom - self.top) / (self.right - self.left)
+_ROI, _THRESHOLD = "#00e5ff", "#ffffff"
+_MARGIN, _GAP = 40, 20
+_LEFT, _CLOSE = 580, 550  # widths of the columns: the whole slice with its neighbours, and each close-up
+_TITLE, _BODY, _SMALL = 28, 24, 22  # heights of letters
+_SMALL_WIDTH = 480  # of a picture beside another
+_SHARE_OF_FIELD = 0.3  # the close-up's, where pixels have no size
+_TALL = 2400
 
 
 def png(result: StagingResult) -> bytes:
     """The picture as a PNG file of 1800 pixels' width; its metadata carry the warnings too."""
-    text = " ".join(filter(None, (RESEARCH_USE_ONLY, result.model.warning)))
-    # A tenth larger than at zlib's usual level, in three quarters of the time.
-    return figure_bytes(render(result), "png", dpi=DPI, about={"Description": text}, compress_level=3)
+    return render(result).png(" ".join(filter(None, (RESEARCH_USE_ONLY, result.model.warning))))
 
 
-def render(result: StagingResult) -> Figure:
-    """The picture as a matplotlib figure with an Agg canvas."""
-    view = view_of(result)
-    n = len(result.slices.offsets)
-    room = WIDTH - 2 * _MARGIN - (n - 1) * _GAP
-    height = min(room / n * view.aspect, _TALLEST)
-    width = height / view.aspect
-    strip = _STRIP if result.model.warning else 0.0
-
-    total = _HEADER + strip + _PANEL_TITLE + height + _FOOT
-    figure = new_figure(WIDTH, total)
-    page = _Page(figure, total)
-
-    _header(page, result)
+def render(result: StagingResult) -> Canvas:
+    """The picture on its canvas."""
+    page = Canvas(WIDTH, _TALL)
+    y = _header(page, result)
     if result.model.warning:
         # The name is shortened, never the sentence.
-        _warning_strip(page, str(replace(result.model, name=_short(result.model.name)).warning))
-    top = total - _HEADER - strip - _PANEL_TITLE
-    left = (WIDTH - n * width - (n - 1) * _GAP) / 2
-    for position in range(n):
-        axes = page.axes(left + position * (width + _GAP), top - height, width, height)
-        _panel(axes, result, position, view)
-    _footer(page, result)
-    return figure
+        y = _warning_strip(page, y, str(replace(result.model, name=_short(result.model.name)).warning))
+    slices = _Slices(result, result.attention, sitk.GetArrayViewFromImage(result.heat))
+    near = close_up_of(result)
+    left = _whole_and_neighbours(page, y, slices, near)
+    right = _close_ups(page, y, slices, near)
+    y = _check(page, max(left, right) + 30, result)
+    page.text(WIDTH / 2, y + 34, RESEARCH_USE_ONLY, _BODY, bold=True, side="middle")
+    page.cut(y + 56)
+    return page
+
+
+def small_png(result: StagingResult, attention: Attention) -> bytes:
+    """The whole key slice with one map of it, on that map's own scale, for a place beside another."""
+    key = result.slices.key
+    heat = sitk.GetArrayViewFromImage(result.heat)
+    if attention is not result.attention:
+        heat = np.zeros_like(heat)
+        heat[key] = _on_slice(result, attention, key)  # the others are not needed
+    slices = _Slices(result, attention, heat)
+    view = view_of(result)
+    height = min(round(_SMALL_WIDTH * view.height / view.width), _SMALL_WIDTH)
+    page = Canvas(_SMALL_WIDTH, height)
+    slices.draw(page, "small", Box(0, 0, _SMALL_WIDTH, height), view, key)
+    return page.png(RESEARCH_USE_ONLY)
+
+
+def _on_slice(result: StagingResult, attention: Attention, position: int) -> np.ndarray:
+    """(H, W) of one slice's map on the slice as acquired."""
+    one = slice(position, position + 1)
+    alone = replace(attention, maps=attention.maps[one], mapped=attention.mapped[one], grid=attention.grid[:, :, one])
+    there = grid_of(result.slices.native)[:, :, one]
+    on_it = alone.on(empty_grid(there.size, there.spacing, there.origin, there.direction))
+    heat: np.ndarray = sitk.GetArrayFromImage(on_it)[0]
+    return heat
+
+
+# -- what is shown of the slices -----------------------------------------------------------------------------------
 
 
 def view_of(result: StagingResult) -> View:
@@ -121,111 +120,278 @@ def view_of(result: StagingResult) -> View:
         max(rows[0] * sy - margin, 0.0),
         min((rows[-1] + 1) * sy + margin, full.bottom),
     )
-    gain = (view.right - view.left) * (view.bottom - view.top) / (full.right * full.bottom)
-    return view if gain < 0.85 else full
+    return view if view.width * view.height < 0.85 * full.width * full.height else full
 
 
-@dataclass(frozen=True)
-class _Page:
-    """Places on the figure, in inches from its lower left corner."""
+def close_up_of(result: StagingResult) -> View:
+    """A square of the key slice about the place where its map is strongest, with the ROI in it if that is near."""
+    key = result.slices.key
+    heat = sitk.GetArrayViewFromImage(result.heat)[key]
+    sx, sy, _ = result.slices.native.GetSpacing()
+    height, width = heat.shape[0] * sy, heat.shape[1] * sx
+    known = result.scan.spacing_known
+    side = CLOSE_UP_MM if known else _SHARE_OF_FIELD * max(height, width)
+    farthest = FARTHEST_MM if known else 2 * side
+    roi = None
+    if result.roi is not None:
+        rows, columns = np.nonzero(sitk.GetArrayViewFromImage(result.roi)[key])
+        if rows.size:
+            roi = (columns.min() * sx, (columns.max() + 1) * sx, rows.min() * sy, (rows.max() + 1) * sy)
+    if heat.max() > 0:
+        x, y = _place_of(heat, (sx, sy), side)
+    elif roi is not None:
+        x, y = (roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2
+    else:
+        body = view_of(result)
+        x, y = (body.left + body.right) / 2, (body.top + body.bottom) / 2
+    square = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
+    if roi is not None:
+        margin = 0.05 * side
+        left, right = min(square[0], roi[0] - margin), max(square[1], roi[1] + margin)
+        top, bottom = min(square[2], roi[2] - margin), max(square[3], roi[3] + margin)
+        larger = max(right - left, bottom - top)
+        if larger <= farthest:  # else the ROI is elsewhere, as the whole slice shows
+            x, y, side = (left + right) / 2, (top + bottom) / 2, larger
+    return View(*_within(x, side, width), *_within(y, side, height))
 
-    figure: Figure
-    height: float
 
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        return self.figure.add_axes((x / WIDTH, y / self.height, width / WIDTH, height / self.height))
+def _place_of(heat: np.ndarray, spacing: tuple[float, float], side: float) -> tuple[float, float]:
+    """The centre of the strong attention about the map's peak: x and y in mm."""
+    rows, columns = np.nonzero(heat >= 0.5 * heat.max())
+    at = np.stack([(columns + 0.5) * spacing[0], (rows + 0.5) * spacing[1]])
+    weights = heat[rows, columns]
+    place = at[:, [weights.argmax()]]
+    for _ in range(5):  # from the peak to the middle of what lies about it; what lies far from it does not draw
+        near = (np.abs(at - place) <= side / 2).all(axis=0)
+        before, place = place, np.average(at[:, near], axis=1, weights=weights[near])[:, None]
+        if np.abs(place - before).max() < 0.01 * side:
+            break
+    return float(place[0, 0]), float(place[1, 0])
 
-    def text(self, x: float, y: float, words: str, size: float, **style: Any) -> None:
-        # Names are people's: a dollar sign in one is no formula.
-        style = {"color": _INK, "va": "baseline", "parse_math": False, **style}
-        self.figure.text(x / WIDTH, y / self.height, words, fontsize=size, **style)
 
-    def patch(self, x: float, y: float, width: float, height: float, **style: Any) -> None:
-        place = (x / WIDTH, y / self.height)
-        shape = Rectangle(place, width / WIDTH, height / self.height, transform=self.figure.transFigure, **style)
-        self.figure.add_artist(shape)
+def _within(middle: float, side: float, length: float) -> tuple[float, float]:
+    """A stretch about its middle, moved into the field where it leaves it."""
+    side = min(side, length)
+    start = min(max(middle - side / 2, 0.0), length - side)
+    return start, start + side
+
+
+class _Slices:
+    """The slices of a result in grey, and a map of them: `heat` is (S, H, W)."""
+
+    def __init__(self, result: StagingResult, attention: Attention, heat: np.ndarray) -> None:
+        self.result, self.attention, self.heat = result, attention, heat
+        self.key = result.slices.key
+        self.spacing = result.slices.native.GetSpacing()[:2]
+        self.peak = float(heat.max())
+        self._rois: dict[int, list[np.ndarray]] = {}
+
+    def _grey(self, position: int) -> np.ndarray:
+        result = self.result
+        low, high = result.model.recipe.window_hu if result.scan.intensity == "HU" else (0.0, 255.0)
+        native = sitk.GetArrayViewFromImage(result.slices.native)[position].astype(np.float32)
+        grey: np.ndarray = ((native - low) * (255 / (high - low)) + 0.5).clip(0, 255).astype(np.uint8)
+        return grey
+
+    @cached_property
+    def _cut(self) -> list[np.ndarray]:
+        """Where the key slice's map was cut."""
+        share = _threshold(self.result)
+        heat = self.heat[self.key]
+        return [] if share is None else contours(heat, share * float(heat.max()))
+
+    def _roi(self, position: int) -> list[np.ndarray]:
+        """The ROI's outlines on a slice."""
+        if self.result.roi is None:
+            return []
+        if position not in self._rois:
+            self._rois[position] = contours(sitk.GetArrayViewFromImage(self.result.roi)[position], 0.5)
+        return self._rois[position]
+
+    def draw(self, page: Canvas, name: str, box: Box, view: View, position: int, *, plain: bool = False) -> Panel:
+        """Show the view of a slice, its map and outlines over it unless it should be plain."""
+        panel = page.panel(name, box, view, self._grey(position), self.spacing)
+        if not plain:
+            self._lay_over(page, panel, position)
+        page.frame(panel.box, INK, 2)
+        if self.result.scan.spacing_known:
+            inner = panel.box
+            page.text(inner.left + 10, inner.top + 32, "R", _TITLE, bold=True, colour="white", cased=True)
+            page.text(
+                inner.right - 10, inner.top + 32, "L", _TITLE, bold=True, colour="white", cased=True, side="right"
+            )
+            if position == self.key:
+                page.scale_bar(panel)
+        return panel
+
+    def _lay_over(self, page: Canvas, panel: Panel, position: int) -> None:
+        nothing = empty_in_words(self.attention, position)
+        if nothing is None:
+            page.colour(panel, self.heat[position] / self.peak, _colours())
+            if position == self.key:
+                page.outline(panel, self._cut, _THRESHOLD, dashed=True)
+        page.outline(panel, self._roi(position), _ROI)
+        if nothing is not None and position == self.key:  # a neighbour is too small to have words over it
+            page.label(panel, nothing, _SMALL)
+
+
+def _threshold(result: StagingResult) -> float | None:
+    """Where the key slice's map was cut for its Dice, if it was."""
+    agreement = result.agreement
+    if agreement is None or empty_in_words(result.attention, result.slices.key) is not None:
+        return None
+    return agreement.threshold
+
+
+def heat_colours(heat: np.ndarray, peak: float) -> np.ndarray:
+    """(H, W) raw attention -> (H, W, 4): perceptually even colours whose opacity grows with the attention."""
+    share = np.clip(heat / peak, 0.0, 1.0) if peak > 0 else np.zeros(heat.shape)
+    # The ends of the colour map are black and nearly white: over a grey picture they would read as anatomy.
+    rgba: np.ndarray = colormaps["inferno"](0.3 + 0.55 * share)
+    low, high = OPACITY
+    rgba[..., 3] = np.where(share >= SHOWN_FROM, low + (high - low) * (share - SHOWN_FROM) / (1 - SHOWN_FROM), 0.0)
+    return rgba
+
+
+@cache
+def _colours() -> np.ndarray:
+    """The same for 256 shares, as bytes."""
+    return np.round(255 * heat_colours(np.linspace(0.0, 1.0, 256)[None], 1.0)[0]).astype(np.uint8)
+
+
+# -- the columns ---------------------------------------------------------------------------------------------------
+
+
+def _whole_and_neighbours(page: Canvas, y: int, slices: _Slices, near: View) -> int:
+    """The key slice in the body's view, below it its neighbours; where they end."""
+    view = view_of(slices.result)
+    box = Box(_MARGIN, y + 46, _MARGIN + _LEFT, y + 46 + min(round(_LEFT * view.height / view.width), _CLOSE))
+    _slice_title(page, box, slices.result, slices.key, _BODY)
+    panel = slices.draw(page, "whole", box, view, slices.key)
+    _mark(page, panel, near)
+    lower = end = box.bottom
+    neighbours = [i for i in range(len(slices.result.slices.offsets)) if i != slices.key]
+    width = (_LEFT - _GAP) // 2
+    height = min(round(width * view.height / view.width), width)
+    for column, position in enumerate(neighbours):
+        left = _MARGIN + column * (width + _GAP)
+        box = Box(left, end + 50, left + width, end + 50 + height)
+        _slice_title(page, box, slices.result, position, _SMALL)
+        slices.draw(page, f"neighbour {position}", box, view, position)
+        if (nothing := empty_in_words(slices.attention, position)) is not None:
+            lower = max(lower, round(page.paragraph(left, box.bottom + 30, nothing, _SMALL, width)) - 30)
+        lower = max(lower, box.bottom)
+    end = lower + 40
+    choice = f"key slice: {CHOICE_IN_WORDS[slices.result.key_slice.chosen_by]}"
+    page.text(_MARGIN, end, choice, fitted(choice, _SMALL, _LEFT))
+    return end
+
+
+def _mark(page: Canvas, panel: Panel, near: View) -> None:
+    """Frame the part of the whole slice that is shown close up."""
+    (left, top), (right, bottom) = panel.at(near.left, near.top), panel.at(near.right, near.bottom)
+    box = Box(
+        max(round(left), panel.box.left + 3),
+        max(round(top), panel.box.top + 3),
+        min(round(right), panel.box.right - 3),
+        min(round(bottom), panel.box.bottom - 3),
+    )
+    page.frame(box, "white", 2)
+
+
+def _slice_title(page: Canvas, box: Box, result: StagingResult, position: int, size: int) -> None:
+    """A slice's place, and what it votes for."""
+    one = result.prediction.slices[position]
+    page.text(box.left, box.top - 12, slice_label(result, position), size, bold=one.offset == 0)
+    share = f"{one.stage} {one.probabilities[one.stage]:.2f}"
+    page.text(box.right, box.top - 12, share, size, bold=True, side="right")
+
+
+def _close_ups(page: Canvas, y: int, slices: _Slices, near: View) -> int:
+    """The close-up without the heat and with it, and below them what the lines and colours are; where they end."""
+    result = slices.result
+    size = f"close-up, {near.width:.0f} mm" if result.scan.spacing_known else "close-up"
+    first = _MARGIN + _LEFT + _GAP
+    for column, (words, plain) in enumerate(((f"{size}, CT alone", True), ("the same with the attention", False))):
+        left = first + column * (_CLOSE + _GAP)
+        box = Box(left, y + 46, left + _CLOSE, y + 46 + _CLOSE)
+        page.text(left, y + 34, words, _BODY, bold=True)
+        slices.draw(page, "plain" if plain else "close-up", box, near, slices.key, plain=plain)
+    y += 46 + _CLOSE
+    lines = _legend(page, first, y + 40, result)
+    return max(lines, _colour_bar(page, first + _CLOSE + _GAP, y + 40, slices))
 
 
 # -- the words around the slices -----------------------------------------------------------------------------------
 
 
-def vote_in_words(result: StagingResult) -> str:
-    """The vote, as in 'unanimous (3 of 3 slices)' or '2 of 3 slices'."""
-    prediction = result.prediction
-    n = len(prediction.slices)
-    if n == 1:
-        return "1 slice: no vote"
-    count = f"{prediction.votes[prediction.stage]} of {n} slices"
-    if prediction.unanimous:
-        return f"unanimous ({count})"
-    return f"{count}, tied; decided by mean probability" if prediction.tied else count
-
-
-def _header(page: _Page, result: StagingResult) -> None:
+def _header(page: Canvas, result: StagingResult) -> int:
+    """The stage, the vote and the model; where they end."""
     prediction, card = result.prediction, result.model
-    base = page.height - 0.78
-    page.text(_MARGIN, base, str(prediction.stage), 44, weight="bold")
-    page.text(1.55, base + 0.3, vote_in_words(result), 16, weight="bold")
-    means = "    ".join(f"{stage} {share:.2f}" for stage, share in zip(TStage, prediction.probabilities, strict=True))
-    against = "" if prediction.mean_probability_stage == prediction.stage else "    (not what the vote says)"
-    page.text(1.55, base + 0.01, f"Mean probability    {means}{against}", 12)
+    page.text(_MARGIN, 112, str(prediction.stage), 96, bold=True)
+    page.text(210, 70, vote_in_words(result), 34, bold=True)
+    means = "   ".join(f"{stage} {share:.2f}" for stage, share in zip(TStage, prediction.probabilities, strict=True))
+    against = "" if prediction.mean_probability_stage == prediction.stage else "   (not what the vote says)"
+    page.text(210, 112, f"Mean probability   {means}{against}", _BODY)
     right = WIDTH - _MARGIN
-    page.text(right, base + 0.3, "GTR Staging", 12, ha="right", color=_GREY)
-    page.text(right, base + 0.01, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", 12, ha="right")
+    page.text(right, 70, "GTR Staging", _BODY, side="right", colour=GREY)
+    page.text(right, 112, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", _BODY, side="right")
+    return 138
 
 
-def _warning_strip(page: _Page, warning: str) -> None:
-    y = page.height - _HEADER - 0.3
-    page.patch(_MARGIN, y, WIDTH - 2 * _MARGIN, 0.34, facecolor="#b3001b", edgecolor="none")
-    size = 12.5 * min(1.0, 110 / len(warning))  # longer ones are written smaller, not cut
-    page.text(WIDTH / 2, y + 0.17, warning, size, color="white", weight="bold", ha="center", va="center")
+def _warning_strip(page: Canvas, y: int, warning: str) -> int:
+    inner = WIDTH - 2 * _MARGIN
+    page.rectangle((_MARGIN, y, WIDTH - _MARGIN, y + 52), "#b3001b")
+    size = fitted(warning, _BODY, inner - 30, bold=True)  # longer ones are written smaller, not cut
+    page.text(WIDTH / 2, y + 26 + 0.36 * size, warning, size, bold=True, colour="white", side="middle")
+    return y + 62
 
 
-def _footer(page: _Page, result: StagingResult) -> None:
-    """Colour bar and legend side by side, and below them what the picture is not for."""
-    _colour_bar(page, result)
+def _legend(page: Canvas, x: int, y: int, result: StagingResult) -> int:
+    """What the lines are; where that ends."""
     if result.roi is not None:
-        _legend(page, 7.2, 1.04, _ROI, "solid", f"ROI “{_short(result.segment or 'tumour')}”")
+        _key(page, x, y, _ROI, dashed=False)
+        page.text(x + 80, y, f"ROI “{_short(result.segment or 'tumour')}”", _BODY)
+        y += 42
     if (share := _threshold(result)) is not None:
-        _legend(page, 7.2, 0.68, _THRESHOLD, (0, (4, 2)), f"attention at {share:g} of the key slice's maximum")
-    page.text(7.2, 0.42, f"key slice: {CHOICE_IN_WORDS[result.key_slice.chosen_by]}", 10.5)
-    page.text(WIDTH / 2, 0.12, RESEARCH_USE_ONLY, 12, ha="center", weight="bold")
+        _key(page, x, y, _THRESHOLD, dashed=True)
+        page.text(x + 80, y, f"{share:g} of the key slice's maximum", _BODY)
+        y += 42
+    return y - 42
 
 
-def _colour_bar(page: _Page, result: StagingResult) -> None:
+def _key(page: Canvas, x: int, y: int, colour: str, *, dashed: bool) -> None:
+    """A line on a dark ground, as on the slices."""
+    page.rectangle((x, y - 26, x + 64, y + 8), "#404040")
+    for start in (8, 25, 42) if dashed else (8,):
+        page.rectangle((x + start, y - 11, x + start + (12 if dashed else 48), y - 7), colour)
+
+
+def _colour_bar(page: Canvas, x: int, y: int, slices: _Slices) -> int:
     """The colours as they are drawn: over the grey of soft tissue, and none below what is drawn at all."""
-    attention = result.attention
-    name = f"attention for {attention.target} ({METHOD_NAMES.get(attention.method, attention.method)})"
-    peak = float(sitk.GetArrayViewFromImage(result.heat).max())
-    if peak == 0:
-        page.text(_MARGIN, 0.9, f"No {name} in any slice", 12, weight="bold")
-        return
-    bar = page.axes(_MARGIN, 0.82, 6.2, 0.17)
-    bar.set_facecolor("0.45")
-    ramp = np.linspace(0, peak, 512)[None]
-    bar.imshow(heat_colours(ramp, peak), extent=(0, peak, 0, 1), aspect="auto", interpolation="nearest")
-    bar.set_yticks([])
-    bar.set_xticks([0, peak / 2, peak], ["0", f"{peak / 2:.3g}", f"{peak:.3g}"])
-    first, _, last = bar.get_xticklabels()
-    first.set_horizontalalignment("left")
-    last.set_horizontalalignment("right")
-    bar.tick_params(labelsize=10.5, length=2.5, pad=2, colors=_INK)
-    page.text(_MARGIN, 1.08, f"{name}, raw units; not drawn below {SHOWN_FROM:.0%} of the maximum", 10.5)
+    name = map_name(slices.attention)
+    if slices.peak == 0:
+        return round(page.paragraph(x, y, f"No {name} in any slice", _BODY, _CLOSE, bold=True))
+    page.text(x, y, name, fitted(name, _BODY, _CLOSE, bold=True), bold=True)
+    y += 16
+    bar = Box(x, y, x + _CLOSE, y + 28)
+    page.ramp(bar, "#737373", _colours())
+    page.frame(bar, INK, 1)
+    sides: tuple[Any, ...] = ("left", "middle", "right")
+    for share, side in zip((0.0, 0.5, 1.0), sides, strict=True):
+        value = f"{share * slices.peak:.3g}"
+        page.text(x + share * _CLOSE, y + 56, value, _SMALL, side=side)
+    page.text(x, y + 90, f"raw units; not drawn below {SHOWN_FROM:.0%} of the maximum", _SMALL, colour=GREY)
+    return y + 96
 
 
-def _legend(page: _Page, x: float, y: float, colour: str, dashes: Any, words: str) -> None:
-    """A line on a dark ground, as on the slices, and its name."""
-    page.patch(x, y - 0.09, 0.5, 0.26, facecolor="0.25", edgecolor="none")
-    line = Line2D(
-        [(x + 0.07) / WIDTH, (x + 0.43) / WIDTH],
-        [(y + 0.04) / page.height] * 2,
-        color=colour,
-        linewidth=1.8,
-        linestyle=dashes,
-        transform=page.figure.transFigure,
-    )
-    page.figure.add_artist(line)
-    page.text(x + 0.6, y, words, 10.5)
+def _check(page: Canvas, y: int, result: StagingResult) -> int:
+    """What is known of this model's map; where that ends."""
+    verdict = "not checked" if result.model.check is None else result.model.check["verdict"]
+    colour = {"passed": "#1a6b3c", "failed": "#b3001b", "not checked": "#8a5a00"}[verdict]
+    end = page.paragraph(_MARGIN + 24, y + 24, result.model.check_in_words, _BODY, WIDTH - 2 * _MARGIN - 24, bold=True)
+    page.rectangle((_MARGIN, y - 2, _MARGIN + 8, end - 20), colour)
+    return round(end)
 
 
 def _short(name: str) -> str:
@@ -234,119 +400,5 @@ def _short(name: str) -> str:
     return readable if len(readable) <= 24 else readable[:23] + "…"
 
 
-def _threshold(result: StagingResult) -> float | None:
-    """Where the key slice's map was cut for its Dice, if it was."""
-    agreement = result.agreement
-    if agreement is None or result.attention.empty[result.slices.key]:
-        return None
-    return agreement.threshold
-
-
-# -- one slice -----------------------------------------------------------------------------------------------------
-
-
-def heat_colours(heat: np.ndarray, peak: float) -> np.ndarray:
-    """(H, W) raw attention -> (H, W, 4): perceptually even colours whose opacity grows with the attention."""
-    share = Normalize(0, peak)(heat).filled(0) if peak > 0 else np.zeros(heat.shape)
-    # The lower end of the colour map is black: over a grey picture it would read as anatomy.
-    rgba = colormaps["inferno"](0.3 + 0.7 * share)
-    low, high = OPACITY
-    rgba[..., 3] = np.where(share >= SHOWN_FROM, low + (high - low) * (share - SHOWN_FROM) / (1 - SHOWN_FROM), 0.0)
-    return rgba
-
-
-def slice_label(result: StagingResult, position: int) -> str:
-    """A slice by its place, as in 'key slice 57 (S −123.4 mm)' or 'one below (−1)'."""
-    offset, key = result.slices.offsets[position], result.key_slice
-    if offset == 0:
-        if not result.scan.spacing_known:
-            return f"key slice {key.index}"
-        place = f"(S {signed(key.position_mm)} mm)".replace(" ", "\N{NO-BREAK SPACE}")
-        return f"key slice {key.index} {place}"
-    count = "one" if abs(offset) == 1 else f"{abs(offset)} slices"
-    return f"{count} {'above' if offset > 0 else 'below'} ({'+' if offset > 0 else '−'}{abs(offset)})"
-
-
-def signed(value: float) -> str:
-    """One decimal and a minus sign of its own width."""
-    return f"{value:.1f}".replace("-", "−")
-
-
-def _panel(axes: Axes, result: StagingResult, position: int, view: View) -> None:
-    sx, sy, _ = result.slices.native.GetSpacing()
-    grey = sitk.GetArrayViewFromImage(result.slices.native)[position]
-    extent = (0.0, grey.shape[1] * sx, grey.shape[0] * sy, 0.0)
-    low, high = result.model.recipe.window_hu if result.scan.intensity == "HU" else (0.0, 255.0)
-    axes.imshow(grey, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="antialiased")
-
-    heat = sitk.GetArrayViewFromImage(result.heat)
-    peak = float(heat.max())
-    casing = [patheffects.withStroke(linewidth=3.2, foreground="black")]
-    if result.attention.empty[position]:
-        words = f"no attention for {result.attention.target} in this slice"
-        axes.text(0.5, 0.97, words, transform=axes.transAxes, color="white", fontsize=12, weight="bold", ha="center",
-                  va="top", bbox={"facecolor": "black", "edgecolor": "white", "alpha": 0.8})  # fmt: skip
-    else:
-        axes.imshow(heat_colours(heat[position], peak), extent=extent, interpolation="nearest")
-    if (share := _threshold(result)) is not None and position == result.slices.key:
-        _outline(axes, heat[position], share * float(heat[position].max()), (sx, sy), _THRESHOLD, "dashed")
-    if result.roi is not None:
-        roi = sitk.GetArrayViewFromImage(result.roi)[position]
-        _outline(axes, roi, 0.5, (sx, sy), _ROI, "solid")
-
-    axes.set_xlim(view.left, view.right)
-    axes.set_ylim(view.bottom, view.top)
-    axes.set_aspect("equal")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    is_key = position == result.slices.key
-    for spine in axes.spines.values():
-        spine.set_color(_INK)
-        spine.set_linewidth(2.5 if is_key else 0.8)
-    _panel_title(axes, result, position)
-    if result.scan.spacing_known:
-        _scale_bar(axes, view)
-        for words, x, side in (("R", 0.02, "left"), ("L", 0.98, "right")):
-            axes.text(x, 0.5, words, transform=axes.transAxes, color="white", fontsize=15, weight="bold", ha=side,
-                      va="center", path_effects=casing)  # fmt: skip
-
-
-def _panel_title(axes: Axes, result: StagingResult, position: int) -> None:
-    one = result.prediction.slices[position]
-    style: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "color": _INK, "va": "bottom"}
-    weight = "bold" if one.offset == 0 else "normal"
-    axes.annotate(slice_label(result, position), (0, 1), (0, 6), fontsize=12, weight=weight, **style)
-    share = f"{one.stage}  {one.probabilities[one.stage]:.2f}"
-    axes.annotate(share, (1, 1), (0, 6), fontsize=13, weight="bold", ha="right", **style)
-
-
-def _outline(
-    axes: Axes, values: np.ndarray, level: float, spacing: tuple[float, float], colour: str, style: str
-) -> None:
-    """The line at a level, in a dark casing that keeps it visible on any ground."""
-    if not values.min() < level <= values.max():
-        return
-    # The region and a border below the level, which closes the line where it reaches the edge of the field.
-    rows, columns = (np.flatnonzero((values >= level).any(axis=axis)) for axis in (1, 0))
-    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
-    part = values[top : rows[-1] + 2, left : columns[-1] + 2].astype(np.float32)
-    padded = np.pad(part, 1, constant_values=min(0.0, float(values.min())))
-    x = (np.arange(padded.shape[1]) + left - 0.5) * spacing[0]
-    y = (np.arange(padded.shape[0]) + top - 0.5) * spacing[1]
-    line = axes.contour(x, y, padded, levels=[level], colors=colour, linewidths=1.5, linestyles=style)
-    line.set_path_effects([patheffects.Stroke(linewidth=3.0, foreground="black", alpha=0.75), patheffects.Normal()])
-
-
-def _scale_bar(axes: Axes, view: View) -> None:
-    """The round length nearest a fifth of the view."""
-    width, height = view.right - view.left, view.bottom - view.top
-    length = min((5, 10, 20, 50, 100, 200), key=lambda mm: abs(mm - width / 5))
-    x, y = view.left + 0.03 * width, view.bottom - 0.035 * height
-    for line_width, colour in ((5.0, "black"), (2.6, "white")):
-        axes.plot([x, x + length], [y, y], color=colour, linewidth=line_width, solid_capstyle="butt", zorder=5)
-    axes.text(x + length / 2, y - 0.02 * height, f"{length} mm", color="white", fontsize=11, ha="center", va="bottom",
-              path_effects=[patheffects.withStroke(linewidth=2.6, foreground="black")])  # fmt: skip
-
-
-__all__ = ["METHOD_NAMES", "SHOWN_FROM", "View", "heat_colours", "png", "render", "signed", "slice_label",
-           "view_of", "vote_in_words"]  # fmt: skip
+__all__ = ["CLOSE_UP_MM", "METHOD_NAMES", "OPACITY", "SHOWN_FROM", "close_up_of", "heat_colours", "png", "render",
+           "small_png", "view_of"]  # fmt: skip

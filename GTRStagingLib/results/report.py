@@ -7,12 +7,12 @@ from types import ModuleType
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.nomogram import page as nomogram_page
 from GTRStagingLib.nomogram.nomogram import Nomogram
+from GTRStagingLib.results import words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.staging.agreement import Agreement, Overlap
+from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support import pages
@@ -53,11 +53,10 @@ def html(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed, or the nomogram does not take a value.
+        If jinja2 is not installed, or matplotlib where there is a second map, or the nomogram does not take a value.
     """
     if values is not None and nomogram is None:
         raise InputError(f"Values of {', '.join(values) or 'no term'} without a nomogram; expected both, or neither.")
-    overlay = overlay_module()
     scripts = [] if nomogram is None else [nomogram_page.script()]
     return pages.template("report.html.j2").render(
         result=result,
@@ -67,15 +66,17 @@ def html(
         policy=pages.policy(*scripts),
         scripts=scripts,
         nomogram=None if nomogram is None else _nomogram(nomogram, values, result),
-        vote=overlay.vote_in_words(result),
-        labels=[overlay.slice_label(result, i) for i in range(len(result.slices.offsets))],
-        overlay=base64.b64encode(overlay_png).decode("ascii"),
+        vote=words.vote_in_words(result),
+        labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],
+        overlay=_embedded(overlay_png),
         overlay_words=_picture_in_words(result),
-        key_position=f"S {overlay.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
-        key_choice=choice_in_words(result),
+        map_meaning=words.map_in_words(result.attention, spacing_known=result.scan.spacing_known),
+        compared=_compared(result),
+        key_position=f"S {words.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
+        key_choice=words.choice_in_words(result),
         agreement=None if result.agreement is None else _agreement_table(result.agreement, _room_of(result)),
         sweep=None if result.agreement is None else _sweep(result.agreement),
-        method=overlay.METHOD_NAMES.get(result.attention.method, result.attention.method),
+        method=words.METHOD_NAMES.get(result.attention.method, result.attention.method),
         placement=_placement_in_words(result.attention),
         crop=_crop_in_words(result),
         recipe=recipe_in_words(result.model.recipe),
@@ -136,20 +137,33 @@ def _minus(value: float) -> str:
 
 def _picture_in_words(result: StagingResult) -> str:
     """What the picture shows, for those who do not see it."""
-    n = len(result.slices.offsets)
-    what = f"{n} axial CT slice{'s' if n > 1 else ''} with the attention for {result.attention.target} in colour"
+    n, attention = len(result.slices.offsets), result.attention
+    what = f"{n} axial CT slice{'s' if n > 1 else ''} with the attention for {attention.target} in colour"
     roi = "" if result.roi is None else " and the ROI's outline"
-    empty = sum(result.attention.empty)
-    return what + roi + "." + (f" The map is empty in {empty} of {n}." if empty else "")
+    said = f"{what}{roi}; the key slice also close up."
+    if empty := sum(attention.empty):
+        said += f" The map is empty in {empty} of {n}."
+    if missing := n - sum(attention.mapped):
+        said += f" No map was computed for {missing} of {n}."
+    return said
 
 
-def choice_in_words(result: StagingResult) -> str:
-    """Say how the key slice was chosen, with the ROI's area in it where there is one."""
-    key = result.key_slice
-    how = CHOICE_IN_WORDS[key.chosen_by]
-    if key.tumour_area_mm2 is None or not result.scan.spacing_known:
-        return how
-    return f"{how}; the ROI measures {key.tumour_area_mm2:,.0f} mm² there"
+def _compared(result: StagingResult) -> list[dict[str, str]]:
+    """The result's map and its second one, small: name, what it tells, and the picture; nothing without a second."""
+    if result.comparison is None:
+        return []
+    return [
+        {
+            "name": words.map_name(one),
+            "meaning": words.map_in_words(one, spacing_known=result.scan.spacing_known),
+            "picture": _embedded(overlay_module().small_png(result, one)),
+        }
+        for one in (result.attention, result.comparison)
+    ]
+
+
+def _embedded(png: bytes) -> str:
+    return base64.b64encode(png).decode("ascii")
 
 
 def _placement_in_words(attention: Attention) -> str:
@@ -171,49 +185,36 @@ def _room_of(result: StagingResult) -> str:
 
 
 def _agreement_table(agreement: Agreement, room: str) -> dict[str, Any]:
-    """Rows of texts: the two cuts beside each other, then what is of the whole map."""
-    reasons = agreement.reasons
+    """Rows of texts: the map cut at the chosen threshold, then the whole map."""
+    reasons, cut = agreement.reasons, agreement.at_threshold
 
-    def shown(value: float, digits: int, unit: str = "") -> str:
+    def shown(value: float, digits: int, unit: str = "", reason: str | None = None) -> str:
         if math.isnan(value):
-            why = reasons.get("all") or reasons.get("millimetres") or "no reason recorded"
+            why = reasons.get("all") or reasons.get(reason or "millimetres") or "no reason recorded"
             return f"not defined: {why}"
         return f"{value:,.{digits}f}{unit}"
 
-    cuts = (agreement.at_threshold, agreement.at_otsu)
-    measures = (
-        ("Dice", lambda o: shown(o.dice, 3)),
-        ("Dice by chance", lambda o: shown(o.chance_dice, 3)),
-        ("IoU", lambda o: shown(o.iou, 3)),
-        ("Area of the attention", lambda o: shown(o.area_mm2, 0, " mm²")),
-        ("Distance of the centroids", lambda o: shown(o.centroid_distance_mm, 1, " mm")),
-        ("HD95 (outlines)", lambda o: shown(o.hd95_mm, 1, " mm")),
-    )
     hit = {True: "yes", False: "no", None: shown(math.nan, 0)}[agreement.pointing_hit]
     return {
-        "heads": (_cut_in_words(cuts[0], "chosen"), _cut_in_words(cuts[1], "Otsu")),
-        "rows": [(name, *map(text, cuts)) for name, text in measures],
+        "head": f"At least {cut.threshold:.2f} of the maximum",
+        "rows": [
+            ("Dice", shown(cut.dice, 3)),
+            ("Dice by chance", shown(cut.chance_dice, 3)),
+            ("Dice of a centred disc", shown(cut.blob_dice, 3)),
+            ("Dice of the mean mask (location alone)", shown(cut.mean_mask_dice, 3, reason="mean mask")),
+            ("IoU", shown(cut.iou, 3)),
+            ("Area of the attention", shown(cut.area_mm2, 0, " mm²")),
+            ("Area of the ROI", shown(agreement.roi_area_mm2, 0, " mm²")),
+            ("Distance of the centroids", shown(cut.centroid_distance_mm, 1, " mm")),
+            ("HD95 (outlines)", shown(cut.hd95_mm, 1, " mm")),
+        ],
         "whole": [
             ("Maximum lies in the ROI (pointing game)", hit),
             ("Share of the attention inside the ROI", shown(agreement.energy_inside, 3)),
-            ("Area of the ROI", shown(agreement.roi_area_mm2, 0, " mm²")),
         ],
-        "verdict": _against_chance(agreement.at_threshold, room),
+        "region": words.region_in_words(agreement),
+        "baselines": words.baselines_in_words(agreement, room),
     }
-
-
-def _cut_in_words(overlap: Overlap, name: str) -> str:
-    return name if math.isnan(overlap.threshold) else f"{name}: {overlap.threshold:.2f} of the maximum"
-
-
-def _against_chance(overlap: Overlap, room: str) -> str | None:
-    if math.isnan(overlap.dice):
-        return None
-    side = "above" if overlap.dice > overlap.chance_dice else "not above"
-    return (
-        f"Dice {overlap.dice:.3f} is {side} the {overlap.chance_dice:.3f} that a map of the same area would get if its "
-        f"pixels lay at random in {room}."
-    )
 
 
 def _sweep(agreement: Agreement) -> dict[str, Any] | None:
@@ -244,4 +245,4 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
     }
 
 
-__all__ = ["choice_in_words", "html", "overlay_module", "recipe_in_words"]
+__all__ = ["html", "overlay_module", "recipe_in_words"]

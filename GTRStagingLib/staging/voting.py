@@ -13,7 +13,7 @@ from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 
 VOTE_RULE = "majority of the slices; a tie goes to the tied stage of the highest mean probability"
 """`Prediction.stage` follows it (and takes the lower stage where even the means are equal). It is told in other words
-by `vote_in_words` in results/overlay.py and in GTRStagingSlicer/tables.py, and by the warnings of `pipeline`; whoever
+by `vote_in_words` in results/words.py and in GTRStagingSlicer/tables.py, and by the warnings of `pipeline`; whoever
 changes it raises `ROWS_VERSION` in batch/columns.py."""
 
 SUM_TOLERANCE = 1e-4

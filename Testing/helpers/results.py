@@ -101,4 +101,16 @@ def without_attention(result, *positions):
     return replace(result, attention=replace(result.attention, maps=maps), heat=image)
 
 
+def not_mapped(result, *positions):
+    """The same case, had no map been computed for these slices."""
+    bare = without_attention(result, *positions)
+    mapped = tuple(i not in positions for i in range(len(bare.attention.maps)))
+    return replace(bare, attention=replace(bare.attention, mapped=mapped))
+
+
+CHECKED = {"verdict": "passed", "method": "gradcam", "cases": 12, "cohort": "ab" * 32, "utc": "2026-01-01T00:00:00",
+           "version": "0", "summary": "Dice 0.61, chance 0.02", "tests": {}}  # fmt: skip
+"""What a check of a model's map leaves in its card."""
+
+
 ALL = {f.__name__: f for f in (with_roi, without_roi, roi_elsewhere, one_slice, a_picture, split_vote)}

@@ -9,72 +9,109 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct_like, on_grid_of
 from helpers import results
-from matplotlib.contour import ContourSet
-from matplotlib.image import AxesImage
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.model.backbone import ready
-from GTRStagingLib.results import overlay
-from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.results import overlay, words
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.pipeline import stage_case
 
-
-def words_of(artist):
-    return [text.get_text() for text in artist.findobj(Text) if text.get_text()]
+CYAN, WHITE = "#00e5ff", "#ffffff"
 
 
-def panels(figure, result):
-    """The axes of the slices, feet first; the colour bar has a scale instead."""
-    found = [axes for axes in figure.axes if not axes.get_xticks().size]
-    assert len(found) == len(result.slices.offsets)
-    return found
+def words_of(page, panel=None):
+    """The words on the page, or those that begin in a panel."""
+    return [text.words for text in page.texts if panel is None or within(text.box, panel.box)]
+
+
+def within(inner, outer):
+    return outer[0] <= inner[0] < outer[2] and outer[1] <= inner[1] < outer[3]
+
+
+def panel_of(page, name):
+    (panel,) = [panel for panel in page.panels if panel.name == name]
+    return panel
+
+
+def words_below(page, name):
+    """The words under a small panel."""
+    left, _, right, bottom = panel_of(page, name).box
+    found = [text for text in page.texts if left - 5 <= text.box[0] < right and bottom < text.box[1] < bottom + 80]
+    return " ".join(text.words for text in found)
+
+
+def pixels_in(page, panel):
+    return np.asarray(page.image.crop(panel.box)).astype(int)
+
+
+def heat_in(page, panel):
+    """How far each pixel is from grey."""
+    pixels = pixels_in(page, panel)
+    return pixels.max(axis=2) - pixels.min(axis=2)
+
+
+def outlines_in(page, name, colour):
+    """All corners of a panel's outlines of a colour, in pixels of the page."""
+    lines = [line for panel, drawn, found in page.outlines if (panel, drawn) == (name, colour) for line in found]
+    return np.concatenate(lines) if lines else None
+
+
+def with_heat(result, heat):
+    """The same case, had its map on the slices been this one."""
+    return replace(result, heat=on_grid_of(np.asarray(heat, dtype=np.float32), result.slices.native))
 
 
 def test_the_picture_is_a_png_of_1800_pixels_that_says_what_it_is_not_for():
     with Image.open(io.BytesIO(overlay.png(results.with_roi()))) as picture:
         assert picture.format == "PNG"
         assert picture.width == 1800
-        assert 600 < picture.height < 1800
+        assert 800 < picture.height < 1400
+        picture.load()  # all checksums are right
         assert RESEARCH_USE_ONLY in picture.info["Description"]
         assert "UNTRAINED" in picture.info["Description"]
 
 
-def test_stage_vote_and_warnings_stand_on_it():
-    words = words_of(overlay.render(results.with_roi()))
-    assert RESEARCH_USE_ONLY in words
-    assert any("UNTRAINED" in text for text in words)
-    assert "ROI “tumour”" in words
+def test_the_file_holds_the_very_pixels_that_were_drawn():
+    page = overlay.render(results.with_roi())
+    with Image.open(io.BytesIO(page.png("about"))) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(page.image))
 
-    words = words_of(overlay.render(results.split_vote()))
-    assert {"T3", "2 of 3 slices", "T2  0.50", "T3  0.60", "T3  0.45"} <= set(words)
-    assert not any("UNTRAINED" in text for text in words)
-    assert any(text.startswith("attention for T3 (Grad-CAM), raw units") for text in words)
-    assert any("T1 0.08    T2 0.27    T3 0.45    T4 0.20" in text for text in words)
+
+def test_stage_vote_and_warnings_stand_on_it():
+    said = words_of(overlay.render(results.with_roi()))
+    assert RESEARCH_USE_ONLY in said
+    assert any("UNTRAINED" in text for text in said)
+    assert "ROI “tumour”" in said
+
+    said = words_of(overlay.render(results.split_vote()))
+    assert {"T3", "2 of 3 slices", "T2 0.50", "T3 0.60", "T3 0.45"} <= set(said)
+    assert not any("UNTRAINED" in text for text in said)
+    assert "attention for T3 (fine map)" in said
+    assert any("T1 0.08   T2 0.27   T3 0.45   T4 0.20" in text for text in said)
 
 
 def test_slices_are_named_by_their_place():
     result = results.with_roi()
-    names = [overlay.slice_label(result, i).replace("\N{NO-BREAK SPACE}", " ") for i in range(3)]
+    names = [words.slice_label(result, i).replace("\N{NO-BREAK SPACE}", " ") for i in range(3)]
     assert names == ["one below (−1)", "key slice 3 (S −388.0 mm)", "one above (+1)"]
     further = replace(result, slices=replace(result.slices, offsets=(-2, 0, 2)))
-    assert overlay.slice_label(further, 0) == "2 slices below (−2)"
-    assert overlay.slice_label(results.a_picture(), 0) == "key slice 0"
+    assert words.slice_label(further, 0) == "2 slices below (−2)"
+    assert words.slice_label(results.a_picture(), 0) == "key slice 0"
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("rows", "said"),
     [
         ([[0.7, 0.1, 0.1, 0.1]] * 3, "unanimous (3 of 3 slices)"),
         ([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]], "1 of 2 slices, tied; decided by mean probability"),
         ([[0.7, 0.1, 0.1, 0.1]], "1 slice: no vote"),
     ],
 )
-def test_the_vote_in_words(rows, words):
+def test_the_vote_in_words(rows, said):
     prediction = results.vote((0, 1, 2)[: len(rows)], np.array(rows))
-    assert overlay.vote_in_words(replace(results.with_roi(), prediction=prediction)) == words
+    assert words.vote_in_words(replace(results.with_roi(), prediction=prediction)) == said
 
 
 def test_a_vote_against_the_mean_probability_says_so():
@@ -86,8 +123,8 @@ def test_a_vote_against_the_mean_probability_says_so():
 
 def test_nothing_on_it_names_the_case():
     result = replace(results.with_roi(), case_id="jane-doe")
-    words = " ".join(words_of(overlay.render(result)))
-    assert not any(name in words for name in (*results.IDENTIFIERS.values(), "jane-doe", "abab"))
+    said = " ".join(words_of(overlay.render(result)))
+    assert not any(name in said for name in (*results.IDENTIFIERS.values(), "jane-doe", "abab"))
 
 
 # -- heat ----------------------------------------------------------------------------------------------------------
@@ -95,76 +132,144 @@ def test_nothing_on_it_names_the_case():
 
 def test_all_slices_share_one_scale():
     result = results.with_roi()
-    heat = sitk.GetArrayFromImage(result.heat)
-    heat[0] *= 0.4 / heat[0].max()
-    heat[1:] *= 1.0 / heat[1:].max()
-    image = sitk.GetImageFromArray(heat)
-    image.CopyInformation(result.heat)
-    drawn = [
-        axes.findobj(AxesImage)[1].get_array() for axes in panels(overlay.render(replace(result, heat=image)), result)
-    ]
-    for colours, one in zip(drawn, heat, strict=True):
-        assert np.allclose(colours, overlay.heat_colours(one, 1.0))
-    assert drawn[0][..., 3].max() < 0.4 < drawn[1][..., 3].max()  # weak evidence stays weak
+    heat = np.zeros(result.slices.native.GetSize()[::-1])
+    heat[0, 12:28, 15:35], heat[1, 12:28, 15:35] = 0.4, 1.0
+    page = overlay.render(with_heat(replace(result, roi=None, agreement=None), heat))
+    weak, strong = (heat_in(page, panel_of(page, name)) for name in ("neighbour 0", "whole"))
+    assert 20 < weak.max() < 0.7 * strong.max()  # weak evidence stays weak
+    assert heat_in(page, panel_of(page, "neighbour 2")).max() == 0
 
 
 def test_heat_is_drawn_from_a_low_share_on_and_more_and_more_opaque():
-    shares = np.array([[0.0, 0.14, 0.16, 0.5, 1.0]])
+    shares = np.array([[0.0, 0.24, 0.26, 0.5, 1.0]])
     opacity = overlay.heat_colours(shares * 7, 7.0)[0, :, 3]
     assert opacity[:2].tolist() == [0, 0]
     assert (np.diff(opacity[1:]) > 0).all()
-    assert opacity[-1] < 0.8  # the anatomy shines through
+    assert opacity[-1] <= 0.5  # half of what is seen is the anatomy
     brightness = overlay.heat_colours(shares * 7, 7.0)[0, :, :3] @ [0.299, 0.587, 0.114]
     assert (np.diff(brightness) > 0).all()
 
 
+def test_anatomy_stays_readable_under_the_strongest_heat():
+    """The difference of fat and enhanced wall, in the picture's grey, beside the same without heat."""
+    ct = results.with_roi().slices.native
+    array = np.full(ct.GetSize()[::-1], -100.0, dtype=np.float32)
+    array[:, :, 25:] = 100.0
+    result = results.with_roi()
+    slices = replace(result.slices, native=on_grid_of(array, ct))
+    hot = np.ones(array.shape)
+    page = overlay.render(with_heat(replace(result, slices=slices, roi=None, agreement=None), hot))
+    plain, heated = (
+        pixels_in(page, panel_of(page, name)) @ np.array([0.299, 0.587, 0.114]) for name in ("plain", "close-up")
+    )
+    assert heated.shape == plain.shape
+    row = plain.shape[0] // 2
+    assert np.ptp(heated[row]) >= 0.45 * np.ptp(plain[row]) > 60
+
+
 def test_the_colour_bar_runs_from_0_to_the_maximum():
     result = results.with_roi()
-    (bar,) = [axes for axes in overlay.render(result).axes if axes.get_xticks().size]
     peak = float(sitk.GetArrayViewFromImage(result.heat).max())
-    assert bar.get_xticks().tolist() == pytest.approx([0, peak / 2, peak])
-    assert [label.get_text() for label in bar.get_xticklabels()] == ["0", f"{peak / 2:.3g}", f"{peak:.3g}"]
+    page = overlay.render(result)
+    found = {text.words: text.box for text in page.texts}
+    lowest, middle, highest = (found[f"{share * peak:.3g}"] for share in (0, 0.5, 1))
+    assert lowest[0] < middle[0] < highest[0]
+    # Under the close-up, from its left edge to its right one, over no picture.
+    close = panel_of(page, "close-up").box
+    assert lowest[0] == pytest.approx(close.left, abs=3)
+    assert highest[2] == pytest.approx(close.right, abs=3)
+    assert lowest[1] > close.bottom
+    bar = np.asarray(page.image.crop((close.left, 0, close.right, page.image.height)))[int(lowest[1]) - 20].astype(int)
+    coloured = np.ptp(bar, axis=1) > 0
+    share = overlay.SHOWN_FROM * len(bar)
+    assert not coloured[: int(share) - 3].any()
+    assert coloured[int(share) + 3 : -2].all()
+
+
+def test_legend_and_words_lie_beside_the_pictures_not_over_them():
+    page = overlay.render(results.with_roi())
+    allowed = {"R", "L"}
+    for panel in page.panels:
+        assert {word for word in words_of(page, panel) if not word.endswith(" mm")} <= allowed
 
 
 def test_an_empty_map_is_said_not_painted():
     result = results.without_attention(results.split_vote(), 2)
-    below, key, above = panels(overlay.render(result), result)
-    assert "no attention for T3 in this slice" in words_of(above)
-    assert len(above.findobj(AxesImage)) == 1
-    assert len(key.findobj(AxesImage)) == 2
-    assert not any("no attention" in text for text in words_of(below) + words_of(key))
+    page = overlay.render(result)
+    assert "no attention for T3 in this slice" in words_below(page, "neighbour 2")
+    assert heat_in(replace_outlines(result), panel_of(page, "neighbour 2")).max() == 0
+    assert "no attention" not in words_below(page, "neighbour 0")
+    for name in ("whole", "close-up"):
+        assert "no attention" not in " ".join(words_of(page, panel_of(page, name)))
+    assert heat_in(page, panel_of(page, "close-up")).max() > 20
 
     nowhere = overlay.render(results.without_attention(results.split_vote(), 0, 1, 2))
-    assert "No attention for T3 (Grad-CAM) in any slice" in words_of(nowhere)
-    assert not any(axes.get_xticks().size for axes in nowhere.axes)  # no scale of nothing
+    assert "No attention for T3 (fine map) in any slice" in " ".join(words_of(nowhere))
+    for name in ("whole", "close-up"):
+        assert "no attention for T3 in this slice" in " ".join(words_of(nowhere, panel_of(nowhere, name)))
+    assert not any("raw units" in text for text in words_of(nowhere))  # no scale of nothing
+
+
+def replace_outlines(result):
+    """The page without an ROI, whose outline is coloured too."""
+    return overlay.render(replace(result, roi=None, agreement=None))
+
+
+def test_a_slice_without_a_map_is_not_called_empty():
+    result = results.not_mapped(results.split_vote(), 0, 2)
+    page = overlay.render(result)
+    for name in ("neighbour 0", "neighbour 2"):
+        said = words_below(page, name)
+        assert "no map was computed for this slice" in said
+        assert "no attention" not in said
+    assert "no map" not in " ".join(words_of(page, panel_of(page, "whole")))
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (None, "This map has not been checked for this model."),
+        (results.CHECKED, "The map of this model passed its check (Dice 0.61, chance 0.02)."),
+        ({**results.CHECKED, "verdict": "failed"}, "FAILED"),
+    ],
+)
+def test_whether_the_map_was_checked_stands_below_it(check, said):
+    result = results.split_vote()
+    page = overlay.render(replace(result, model=replace(result.model, check=check)))
+    below = [text for text in page.texts if text.box[1] > panel_of(page, "close-up").box.bottom]
+    assert said in " ".join(text.words for text in below)
 
 
 # -- anatomy -------------------------------------------------------------------------------------------------------
 
 
-def test_the_roi_is_outlined_where_it_lies():
+@pytest.mark.parametrize("name", ["whole", "close-up", "neighbour 2"])
+def test_the_roi_is_outlined_where_it_lies(name):
     result = results.with_roi()
+    page = overlay.render(result)
     sx, sy, _ = result.slices.native.GetSpacing()
-    for axes in panels(overlay.render(result), result)[1:]:  # the ROI begins at the key slice
-        lines = [s for s in axes.findobj(ContourSet) if matplotlib.colors.to_hex(s.get_edgecolor()[0]) == "#00e5ff"]
-        (line,) = lines
-        corners = np.concatenate([path.vertices for path in line.get_paths()])
-        left, right = results.COLUMNS.start * sx, results.COLUMNS.stop * sx
-        top, bottom = results.ROWS.start * sy, results.ROWS.stop * sy
-        assert corners.min(axis=0) == pytest.approx([left, top], abs=1e-5)
-        assert corners.max(axis=0) == pytest.approx([right, bottom], abs=1e-5)
-    below = panels(overlay.render(result), result)[0]
-    assert not any(matplotlib.colors.to_hex(s.get_edgecolor()[0]) == "#00e5ff" for s in below.findobj(ContourSet))
+    panel = panel_of(page, name)
+    corners = outlines_in(page, name, CYAN)
+    upper_left = panel.at(results.COLUMNS.start * sx, results.ROWS.start * sy)
+    lower_right = panel.at(results.COLUMNS.stop * sx, results.ROWS.stop * sy)
+    assert corners.min(axis=0) == pytest.approx(upper_left, abs=1e-3)
+    assert corners.max(axis=0) == pytest.approx(lower_right, abs=1e-3)
+    # And seen: cyan on its left side, halfway up.
+    x, y = round(upper_left[0]), round((upper_left[1] + lower_right[1]) / 2)
+    around = np.asarray(page.image.crop((x - 3, y, x + 4, y + 1))).astype(int)[0]
+    assert (around[:, 1] - around[:, 0]).max() > 120
+
+
+def test_there_is_no_outline_where_there_is_no_roi():
+    page = overlay.render(results.with_roi())
+    assert outlines_in(page, "neighbour 0", CYAN) is None  # the ROI begins at the key slice
+    assert outlines_in(page, "plain", CYAN) is None  # the CT alone
 
 
 def test_a_millimetre_is_as_long_in_both_directions():
     result = results.with_roi()  # pixels of 0.9 by 1.1 mm
-    figure = overlay.render(result)
-    figure.canvas.draw()
-    for axes in panels(figure, result):
-        (x0, y0), (x1, _), (_, y2) = axes.transData.transform([(0, 0), (10, 0), (0, 10)])
-        assert x1 - x0 == pytest.approx(y0 - y2)
-        assert axes.findobj(AxesImage)[0].get_extent() == pytest.approx([0, 50 * 0.9, 40 * 1.1, 0])
+    for panel in overlay.render(result).panels:
+        assert panel.box.width / panel.view.width == pytest.approx(panel.box.height / panel.view.height, rel=0.005)
 
 
 @pytest.mark.parametrize("flips", [(1, 1), (-1, 1), (-1, -1)])
@@ -178,45 +283,46 @@ def test_the_patients_right_is_on_the_left_and_the_front_on_top(flips):
     array[:, index[1] - 3 : index[1] + 4, index[0] - 3 : index[0] + 4] = 400
     bright = on_grid_of(array, ct)
     result = stage_case(results.scan_of(bright), ready(results.a_small_model()), key_slice=keyslice.by_index(bright, 1))
-    result = results.without_attention(result, 0, 1, 2)
-    figure = overlay.render(result)
-    figure.canvas.draw()
-    axes = panels(figure, result)[1]
-    assert {text.get_text(): text.get_position()[0] for text in axes.texts if text.get_text() in "RL"} == {
-        "R": 0.02,
-        "L": 0.98,
-    }
-    box = axes.get_window_extent()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3].min(axis=2)  # row 0 at the bottom
-    part = pixels[int(box.y0) + 10 : int(box.y1) - 60, int(box.x0) + 10 : int(box.x1) - 10]
+    page = overlay.render(results.without_attention(result, 0, 1, 2))
+    panel = panel_of(page, "plain")
+    (right,), (left,) = (
+        [t for t in page.texts if t.words == letter and within(t.box, panel.box)] for letter in ("R", "L")
+    )
+    assert right.box[0] < left.box[0]
+    part = pixels_in(page, panel).min(axis=2)[60:-60]  # below the letters, above the scale bar
     blobs = sitk.ConnectedComponent(sitk.GetImageFromArray((part > 245).astype(np.uint8)))
     shapes = sitk.LabelShapeStatisticsImageFilter()
     shapes.Execute(blobs)
     column, row = shapes.GetCentroid(max(shapes.GetLabels(), key=shapes.GetNumberOfPixels))
     assert column < 0.4 * part.shape[1]
-    assert row > 0.6 * part.shape[0]
+    assert row < 0.4 * part.shape[0]
 
 
-def test_a_scale_bar_measures_what_it_says():
-    result = results.with_roi()
-    axes = panels(overlay.render(result), result)[0]
-    bars = {tuple(line.get_xdata()) for line in axes.findobj(Line2D) if len(line.get_xdata()) == 2}
-    ((left, right),) = bars
-    assert f"{right - left:g} mm" in words_of(axes)
+@pytest.mark.parametrize("name", ["whole", "plain", "close-up"])
+def test_a_scale_bar_measures_what_it_says(name):
+    page = overlay.render(results.with_roi())
+    panel = panel_of(page, name)
+    (length,) = [float(word.removesuffix(" mm")) for word in words_of(page, panel) if word.endswith(" mm")]
+    row = pixels_in(page, panel)[-17].min(axis=1) >= 250
+    longest = max(map(len, "".join("x" if white else " " for white in row).split()))
+    assert longest == pytest.approx(length * panel.scale, abs=1.5)
 
 
 def test_without_a_pixel_size_there_is_neither_scale_nor_side():
-    result = results.a_picture()
-    (axes,) = panels(overlay.render(result), result)
-    assert not {"R", "L"} & set(words_of(axes))
-    assert not any("mm" in text for text in words_of(axes))
-    assert axes.findobj(AxesImage)[0].get_clim() == (0, 255)  # 8-bit grey as it is
+    page = overlay.render(results.a_picture())
+    assert not {"R", "L"} & set(words_of(page))
+    assert not any("mm" in text for text in words_of(page))
 
 
-def test_the_ct_is_shown_in_the_recipes_window():
+@pytest.mark.parametrize(("hu", "grey"), [(-125.0, 0), (50.0, 128), (225.0, 255), (400.0, 255)])
+def test_the_ct_is_shown_in_the_recipes_window(hu, grey):
     result = results.with_roi()
-    axes = panels(overlay.render(result), result)[0]
-    assert axes.findobj(AxesImage)[0].get_clim() == result.model.recipe.window_hu == (-125, 225)
+    assert result.model.recipe.window_hu == (-125, 225)
+    flat = on_grid_of(np.full(result.slices.native.GetSize()[::-1], hu, dtype=np.float32), result.slices.native)
+    page = overlay.render(replace(result, slices=replace(result.slices, native=flat)))
+    box = panel_of(page, "plain").box
+    middle = page.image.getpixel(((box.left + box.right) // 2, (box.top + box.bottom) // 2))
+    assert middle == (grey, grey, grey)
 
 
 def test_the_view_is_the_body_and_all_strong_attention():
@@ -228,12 +334,85 @@ def test_the_view_is_the_body_and_all_strong_attention():
     result = stage_case(results.scan_of(image), ready(results.a_small_model()), key_slice=keyslice.by_index(image, 1))
     heat = np.zeros((3, 80, 80), dtype=np.float32)
     heat[:, 40:45, 30:35] = 1
-    inside = replace(result, heat=on_grid_of(heat, result.slices.native))
-    view = overlay.view_of(inside)
+    view = overlay.view_of(with_heat(result, heat))
     assert (view.left, view.right, view.top, view.bottom) == pytest.approx((35.2, 124.8, 55.2, 124.8))
     heat[0, 2, 2] = 0.9
-    beside = replace(result, heat=on_grid_of(heat, result.slices.native))
-    assert (overlay.view_of(beside).left, overlay.view_of(beside).top) == (0, 0)
+    beside = overlay.view_of(with_heat(result, heat))
+    assert (beside.left, beside.top) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A field of 300 by 300 mm, with no ROI."""
+    ct = ct_like(shape=(3, 150, 150), spacing=(2.0, 2.0, 4.0))
+    return stage_case(results.scan_of(ct), ready(results.a_small_model()), key_slice=keyslice.by_index(ct, 1))
+
+
+def spots(result, *places, size=10):
+    """A map of squares of (row, column, strength) in the key slice."""
+    heat = np.zeros(result.slices.native.GetSize()[::-1])
+    for row, column, strength in places:
+        heat[1, row : row + size, column : column + size] = strength
+    return with_heat(result, heat)
+
+
+def corners_of(view):
+    return view.left, view.right, view.top, view.bottom
+
+
+def test_the_close_up_has_the_strongest_place_in_its_middle(wide):
+    one = overlay.close_up_of(spots(wide, (60, 70, 1.0)))  # rows 120 to 140 mm, columns 140 to 160 mm
+    assert corners_of(one) == pytest.approx((105, 195, 85, 175), abs=1)
+    # Another place, as strong in sum but farther off, does not draw it between the two.
+    two = overlay.close_up_of(spots(wide, (60, 70, 1.0), (10, 10, 0.9), (12, 10, 0.9)))
+    assert corners_of(two) == pytest.approx(corners_of(one), abs=1)
+
+
+def test_the_close_up_stays_within_the_field(wide):
+    corner = overlay.close_up_of(spots(wide, (0, 140, 1.0)))
+    assert corners_of(corner) == pytest.approx((210, 300, 0, 90))
+    small = results.with_roi()  # a field of 45 by 44 mm
+    assert corners_of(overlay.close_up_of(small)) == pytest.approx((0, 45, 0, 44))
+
+
+def with_box(result, rows, columns):
+    mask = np.zeros(result.slices.native.GetSize()[::-1], dtype=np.uint8)
+    mask[1, rows, columns] = 1
+    return replace(result, roi=on_grid_of(mask, result.slices.native))
+
+
+def test_a_near_roi_is_in_the_close_up_and_a_far_one_is_not(wide):
+    hot = spots(wide, (60, 70, 1.0))
+    near = overlay.close_up_of(with_box(hot, slice(60, 75), slice(95, 105)))  # columns 190 to 210 mm
+    assert near.left < 140 < 210 < near.right
+    assert near.width == pytest.approx(near.height)
+    assert near.width <= overlay.FARTHEST_MM
+    far = overlay.close_up_of(with_box(hot, slice(0, 10), slice(0, 10)))
+    assert corners_of(far) == pytest.approx(corners_of(overlay.close_up_of(hot)))
+
+
+def test_without_a_map_the_close_up_shows_the_roi(wide):
+    nothing = results.without_attention(wide, 0, 1, 2)
+    view = overlay.close_up_of(with_box(nothing, slice(30, 40), slice(50, 60)))
+    assert corners_of(view) == pytest.approx((65, 155, 25, 115))
+
+
+def test_the_close_up_is_framed_on_the_whole_slice(wide):
+    result = spots(wide, (60, 70, 1.0))
+    page = overlay.render(result)
+    whole, near = panel_of(page, "whole"), overlay.close_up_of(result)
+    left, middle = whole.at(near.left, (near.top + near.bottom) / 2)
+    around = np.asarray(page.image.crop((round(left) - 3, round(middle), round(left) + 3, round(middle) + 1)))
+    assert around.min(axis=2).max() == 255
+
+
+def test_a_small_picture_shows_another_map_of_the_same_slice():
+    result = results.with_roi()
+    other = replace(result.attention, method="gradcam++", maps=result.attention.maps[:, ::-1].copy())
+    first, second = (Image.open(io.BytesIO(overlay.small_png(result, one))) for one in (result.attention, other))
+    assert first.size == second.size
+    assert first.width < 700
+    assert first.tobytes() != second.tobytes()
 
 
 # -- the page ------------------------------------------------------------------------------------------------------
@@ -247,23 +426,29 @@ def long_names():
 
 @pytest.mark.parametrize("case", [*results.ALL.values(), long_names])
 def test_no_words_leave_the_page_or_lie_on_others(case):
-    figure = overlay.render(case())
-    figure.canvas.draw()
-    texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
-    boxes = [text.get_window_extent() for text in texts]
-    for text, box in zip(texts, boxes, strict=True):
-        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, text.get_text()
-        assert 0 <= box.y0 < box.y1 <= figure.bbox.height, text.get_text()
-    for i, one in enumerate(boxes):
-        for j in range(i):
-            assert not one.overlaps(boxes[j]), (texts[i].get_text(), texts[j].get_text())
+    page = overlay.render(case())
+    for text in page.texts:
+        left, top, right, bottom = text.box
+        assert 0 <= left < right <= page.image.width, text.words
+        assert 0 <= top < bottom <= page.image.height, text.words
+    for i, one in enumerate(page.texts):
+        for other in page.texts[:i]:
+            a, b = one.box, other.box
+            apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+            assert apart, (one.words, other.words)
+
+
+def test_letters_are_as_high_as_the_pages_own():
+    """A report shows the picture 920 pixels wide."""
+    for text in overlay.render(results.with_roi()).texts:
+        assert text.size * 920 / overlay.WIDTH >= 11, text.words
 
 
 def test_the_warning_of_a_model_with_a_long_name_is_whole():
-    words = " ".join(words_of(overlay.render(long_names())))
+    said = " ".join(words_of(overlay.render(long_names())))
     assert (
         "is a DEMONSTRATION model, learned on synthetic phantoms, never for patients: of a patient its stage means "
-        "nothing." in words
+        "nothing." in said
     )
 
 
@@ -293,8 +478,16 @@ def test_the_same_result_gives_the_same_picture():
 
 def test_the_threshold_line_is_where_the_dice_was_measured():
     result = results.with_roi()
-    key = panels(overlay.render(result), result)[1]
-    white = [s for s in key.findobj(ContourSet) if matplotlib.colors.to_hex(s.get_edgecolor()[0]) == "#ffffff"]
-    peak = float(sitk.GetArrayViewFromImage(result.heat)[result.slices.key].max())
-    assert [line.levels.tolist() for line in white] == [pytest.approx([0.5 * peak])]
-    assert result.attention.target in TStage
+    page = overlay.render(result)
+    heat = sitk.GetArrayViewFromImage(result.heat)[result.slices.key].astype(float)
+    panel = panel_of(page, "whole")
+    points = outlines_in(page, "whole", WHITE)
+    sx, sy, _ = result.slices.native.GetSpacing()
+    columns = ((points[:, 0] - panel.box.left) / panel.scale + panel.view.left) / sx - 0.5
+    rows = ((points[:, 1] - panel.box.top) / panel.scale + panel.view.top) / sy - 0.5
+    inner = (rows > 0) & (rows < heat.shape[0] - 1) & (columns > 0) & (columns < heat.shape[1] - 1)
+    assert inner.sum() > 10
+    found = map_coordinates(heat, [rows[inner], columns[inner]], order=1)
+    assert found == pytest.approx(0.5 * heat.max(), rel=0.01)
+    for name in ("plain", "neighbour 0", "neighbour 2"):
+        assert outlines_in(page, name, WHITE) is None

@@ -1,0 +1,346 @@
+"""A page of pixels: texts, slices and outlines drawn by Pillow, in matplotlib's font. Texts are kept with their places.
+
+Drawn at its final size, without a figure's objects, it takes a fraction of what matplotlib would.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
+from skimage.measure import find_contours
+
+INK, GREY = "#16202a", "#55606b"
+FINE = 2
+"""Outlines are drawn at so many times the page's size, and shrunk: then their edges are smooth."""
+
+_CASING, _LINE = 5.0, 2.5  # pixels
+_DASH, _SPACE = 9.0, 7.0
+
+
+class Box(NamedTuple):
+    """A rectangle of the page in pixels: the right and lower edges are outside it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of the slices that is shown, in millimetres from the corner of their field (pixels without a size)."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """From left to right."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """From top to bottom."""
+        return self.bottom - self.top
+
+    def pixels(self, spacing: tuple[float, float]) -> tuple[float, float, float, float]:
+        """The same in pixels of a slice: left, top, right, bottom, as Pillow's `resize` takes them."""
+        sx, sy = spacing
+        return self.left / sx, self.top / sy, self.right / sx, self.bottom / sy
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words on the page: `anchor` is Pillow's, of a point on their baseline."""
+
+    words: str
+    x: float
+    y: float
+    size: int
+    bold: bool
+    anchor: str
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom of their ink, in pixels of the page."""
+        left, top, right, bottom = _font(self.size, self.bold).getbbox(self.words, anchor=self.anchor)
+        return left + self.x, top + self.y, right + self.x, bottom + self.y
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A view of a slice on the page.
+
+    Attributes
+    ----------
+    name
+        Which of the page's panels it is.
+    spacing
+        Width and height of a pixel of the slice.
+    """
+
+    name: str
+    box: Box
+    view: View
+    spacing: tuple[float, float]
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the page for a millimetre."""
+        return self.box.width / self.view.width
+
+    def at(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """A place in millimetres of the slice's field -> x and y on the page."""
+        return (
+            self.box.left + (x - self.view.left) * self.scale,
+            self.box.top + (y - self.view.top) * self.scale,
+        )
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """(N, 2) rows and columns of the slice's pixels, 0 being the first one's centre -> x and y on the page."""
+        sx, sy = self.spacing
+        return np.stack(self.at((points[:, 1] + 0.5) * sx, (points[:, 0] + 0.5) * sy), axis=1)
+
+
+class Canvas:
+    """A white page to draw on.
+
+    Attributes
+    ----------
+    image
+        The page.
+    texts, panels, outlines
+        What was drawn, for those who ask where: outlines as (panel's name, colour, lines in pixels of the page).
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.image = Image.new("RGB", (width, height), "white")
+        self.texts: list[Text] = []
+        self.panels: list[Panel] = []
+        self.outlines: list[tuple[str, str, list[np.ndarray]]] = []
+        self._pen = ImageDraw.Draw(self.image)
+
+    def cut(self, height: int) -> None:
+        """Let the page end here."""
+        self.image = self.image.crop((0, 0, self.image.width, height))
+        self._pen = ImageDraw.Draw(self.image)
+
+    def png(self, about: str) -> bytes:
+        """The page as a PNG file with a description."""
+        return _png(np.asarray(self.image), about)
+
+    # -- words and shapes ----------------------------------------------------------------------------------------
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: int,
+        *,
+        bold: bool = False,
+        colour: str = INK,
+        side: Literal["left", "middle", "right"] = "left",
+        cased: bool = False,
+    ) -> None:
+        """Words on a line whose baseline is at y; `cased` ones can be read on any ground."""
+        anchor = {"left": "ls", "middle": "ms", "right": "rs"}[side]
+        if cased:
+            stamp, across, down = _cased(words, size, bold, colour, anchor)
+            self.image.paste(stamp, (round(x) + across, round(y) + down), stamp)
+        else:
+            self._pen.text((x, y), words, fill=colour, font=_font(size, bold), anchor=anchor)
+        self.texts.append(Text(words, x, y, size, bold, anchor))
+
+    def paragraph(self, x: float, y: float, words: str, size: int, width: float, **style: bool | str) -> float:
+        """Words in as many lines as they need; where the next baseline would be."""
+        for line in wrapped(words, size, width, bold=bool(style.get("bold"))):
+            self.text(x, y, line, size, **style)  # type: ignore[arg-type]
+            y += round(1.35 * size)
+        return y
+
+    def rectangle(self, box: tuple[float, float, float, float], colour: str) -> None:
+        """Fill it; its right and lower edges are outside."""
+        left, top, right, bottom = box
+        self._pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+
+    def frame(self, box: Box, colour: str, width: int) -> None:
+        """Draw the edge of a rectangle, outside it."""
+        outside = (box.left - width, box.top - width, box.right + width - 1, box.bottom + width - 1)
+        self._pen.rectangle(outside, outline=colour, width=width)
+
+    # -- slices --------------------------------------------------------------------------------------------------
+
+    def panel(self, name: str, box: Box, view: View, grey: np.ndarray, spacing: tuple[float, float]) -> Panel:
+        """Show the view of a slice (uint8) in the middle of a box, a millimetre as long both ways."""
+        scale = min(box.width / view.width, box.height / view.height)
+        width, height = (max(1, round(length * scale)) for length in (view.width, view.height))
+        left, top = box.left + (box.width - width) // 2, box.top
+        panel = Panel(name, Box(left, top, left + width, top + height), view, spacing)
+        picture = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC, view.pixels(spacing))
+        self.image.paste(picture.convert("RGB"), (left, top))
+        self.panels.append(panel)
+        return panel
+
+    def colour(self, panel: Panel, shares: np.ndarray, colours: np.ndarray) -> None:
+        """Lay shares (H, W) of 0 to 1 over the slice, in (256, 4) uint8 colours with their opacity."""
+        box = panel.box
+        index = Image.fromarray((shares * 255 + 0.5).astype(np.uint8))
+        fine = index.resize((box.width, box.height), Image.Resampling.BILINEAR, panel.view.pixels(panel.spacing))
+        self._tint((box.left, box.top), fine, colours)
+
+    def ramp(self, box: Box, ground: str, colours: np.ndarray) -> None:
+        """The same colours in their order, from left to right, over a ground."""
+        self.rectangle(box, ground)
+        shares = np.linspace(0.5, 255.49, box.width).astype(np.uint8)
+        self._tint((box.left, box.top), Image.fromarray(np.tile(shares, (box.height, 1))), colours)
+
+    def _tint(self, corner: tuple[int, int], index: Image.Image, colours: np.ndarray) -> None:
+        opacity = index.point(colours[:, 3].tolist())
+        index.putpalette(colours[:, :3].tobytes())
+        self.image.paste(index.convert("RGB"), corner, opacity)
+
+    def outline(self, panel: Panel, lines: list[np.ndarray], colour: str, *, dashed: bool = False) -> None:
+        """Draw lines of `contours`, in a dark casing that keeps them visible on any ground."""
+        if not lines:
+            return
+        lines = [panel.place(line) for line in lines]
+        self.outlines.append((panel.name, colour, lines))
+        shown = [dash for line in lines for dash in _dashes(line)] if dashed else lines
+        self._strokes(panel.box, lines, "black", _CASING, 0.7)
+        self._strokes(panel.box, shown, colour, _LINE, 1.0)
+
+    def _strokes(self, box: Box, lines: list[np.ndarray], colour: str, width: float, opacity: float) -> None:
+        """Draw lines smoothly, cut off at a box."""
+        points = np.concatenate(lines)
+        low = np.maximum(np.floor(points.min(axis=0) - width), (box.left, box.top)).astype(int)
+        high = np.minimum(np.ceil(points.max(axis=0) + width), (box.right, box.bottom)).astype(int)
+        if (low >= high).any():
+            return
+        mask = Image.new("L", tuple((high - low) * FINE))
+        pen = ImageDraw.Draw(mask)
+        for line in lines:
+            pen.line(((line - low) * FINE).ravel().tolist(), fill=round(255 * opacity), width=round(width * FINE))
+        self.image.paste(colour, (*low.tolist(), *high.tolist()), mask.reduce(FINE))
+
+    def label(self, panel: Panel, words: str, size: int) -> None:
+        """Words on a dark ground in the upper middle of a panel."""
+        lines = wrapped(words, size, panel.box.width - 120, bold=True)
+        wide = max(_font(size, True).getlength(line) for line in lines) / 2 + 10
+        middle, top, step = (panel.box.left + panel.box.right) / 2, panel.box.top + 12, round(1.35 * size)
+        self.rectangle((middle - wide, top, middle + wide, top + step * len(lines) + 12), "black")
+        for i, line in enumerate(lines):
+            self.text(middle, top + step * (i + 1), line, size, bold=True, colour="white", side="middle")
+
+    def scale_bar(self, panel: Panel) -> None:
+        """The round length nearest a fifth of the view, in its lower left corner."""
+        length = min((5, 10, 20, 50, 100, 200), key=lambda mm: abs(mm - panel.view.width / 5))
+        x, y = panel.box.left + 14, panel.box.bottom - 18
+        end = x + round(length * panel.scale)
+        self.rectangle((x - 2, y - 4, end + 2, y + 6), "black")
+        self.rectangle((x, y - 2, end, y + 4), "white")
+        self.text(x, y - 12, f"{length} mm", 22, colour="white", cased=True)
+
+
+def contours(values: np.ndarray, level: float) -> list[np.ndarray]:
+    """The lines at a level of a slice's values, closed at the field's edge: (N, 2) rows and columns each."""
+    hot = values >= level
+    rows, columns = (np.flatnonzero(hot.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return []
+    # The region with a pixel about it, and a border below the level.
+    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
+    part = values[top : rows[-1] + 2, left : columns[-1] + 2].astype(np.float32)
+    padded = np.pad(part, 1, constant_values=min(0.0, float(part.min())))
+    return [line + np.array([top - 1, left - 1]) for line in find_contours(padded, level)]
+
+
+def wrapped(words: str, size: int, width: float, *, bold: bool = False) -> list[str]:
+    """Lines of so many pixels' width."""
+    font, lines = _font(size, bold), [""]
+    for word in words.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def fitted(words: str, size: int, width: float, *, bold: bool = False) -> int:
+    """The size, at most this one, at which words fit into a width."""
+    return min(size, int(size * width / max(_font(size, bold).getlength(words), 1.0)))
+
+
+def _png(pixels: np.ndarray, about: str) -> bytes:
+    """An RGB picture as a PNG file: each row less the one above it, and zlib's quickest level.
+
+    Pillow tries five filters on every row: with them the file is as large, and takes twice as long.
+    """
+    height, width, _ = pixels.shape
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = 2  # the filter "up"
+    plain = pixels.reshape(height, -1)
+    rows[0, 1:] = plain[0]
+    np.subtract(plain[1:], plain[:-1], out=rows[1:, 1:])
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"tEXt", b"Description\0" + about.encode("latin-1", "replace")),
+        (b"IDAT", zlib.compress(rows.tobytes(), 1)),
+        (b"IEND", b""),
+    )
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for name, content in chunks:
+        parts += struct.pack(">I", len(content)), name, content, struct.pack(">I", zlib.crc32(name + content))
+    return b"".join(parts)
+
+
+@cache
+def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib has with it; the basic layout is the same on every machine."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    path = Path(get_data_path(), "fonts", "ttf", name)
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(64)
+def _cased(words: str, size: int, bold: bool, colour: str, anchor: str) -> tuple[Image.Image, int, int]:
+    """Words with a black edge, and how far the picture's corner lies from their place."""
+    font, edge = _font(size, bold), max(2, size // 10)
+    left, top, right, bottom = (int(at) for at in font.getbbox(words, anchor=anchor, stroke_width=edge))
+    stamp = Image.new("RGBA", (right - left, bottom - top))
+    ImageDraw.Draw(stamp).text(
+        (-left, -top), words, fill=colour, font=font, anchor=anchor, stroke_width=edge, stroke_fill="black"
+    )
+    return stamp, left, top
+
+
+def _dashes(line: np.ndarray) -> list[np.ndarray]:
+    """Cut a line of (N, 2) points into dashes of one length."""
+    along = np.concatenate([[0.0], np.hypot(*np.diff(line, axis=0).T).cumsum()])
+    starts = np.arange(0.0, along[-1], _DASH + _SPACE)
+    ends = np.minimum(starts + _DASH, along[-1])
+    first, last = (np.stack([np.interp(at, along, axis) for axis in line.T], axis=1) for at in (starts, ends))
+    inner = zip(np.searchsorted(along, starts, "right"), np.searchsorted(along, ends), strict=True)
+    return [np.vstack([a, line[i:j], b]) for (i, j), a, b in zip(inner, first, last, strict=True)]
+
+
+__all__ = ["FINE", "GREY", "INK", "Box", "Canvas", "Panel", "Text", "View", "contours", "fitted", "wrapped"]
