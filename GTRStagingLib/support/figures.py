@@ -70,7 +70,6 @@ def write_figure(
     dpi: float | None = None,
     about: Mapping[str, str | None] | None = None,
     salt: str = SALT,
-    compress_level: int | None = None,
 ) -> None:
     """Write a figure, its letters as shapes where it is an SVG, so that no font is needed to read it.
 
@@ -80,16 +79,13 @@ def write_figure(
         Metadata, in the names of the format; the time is left out of all.
     salt
         What the ids within an SVG are made of: figures on one page take different ones.
-    compress_level
-        Of a PNG: zlib's, where it is not matplotlib's usual one.
     """
     from matplotlib import rc_context
 
     undated: Mapping[str, None] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-    how: dict[str, Any] = {} if compress_level is None else {"pil_kwargs": {"compress_level": compress_level}}
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
         figure.savefig(  # its own colour, whatever the host's settings say
-            target, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata={**undated, **(about or {})}, **how
+            target, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata={**undated, **(about or {})}
         )
 
 

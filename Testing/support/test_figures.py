@@ -44,14 +44,11 @@ def test_letters_of_an_svg_are_shapes_and_it_has_no_date():
     assert "A title" in text
 
 
-def test_a_png_has_its_size_its_words_and_its_compression():
-    quick, usual = (figure_bytes(drawn(), "png", dpi=50, about={"Description": "words"}, compress_level=level)
-                    for level in (0, None))  # fmt: skip
-    with Image.open(io.BytesIO(usual)) as picture:
+def test_a_png_has_its_size_and_its_words():
+    with Image.open(io.BytesIO(figure_bytes(drawn(), "png", dpi=50, about={"Description": "words"}))) as picture:
         assert picture.size == (150, 100)
         assert picture.info["Description"] == "words"
         assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
-    assert len(quick) > 2 * len(usual)
 
 
 def test_a_figure_can_be_drawn_at_once_and_changes_no_setting():
