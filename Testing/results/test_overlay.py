@@ -63,6 +63,21 @@ def with_heat(result, heat):
     return replace(result, heat=on_grid_of(np.asarray(heat, dtype=np.float32), result.slices.native))
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """A field of 300 by 300 mm, with no ROI."""
+    ct = ct_like(shape=(3, 150, 150), spacing=(2.0, 2.0, 4.0))
+    return stage_case(results.scan_of(ct), ready(results.a_small_model()), key_slice=keyslice.by_index(ct, 1))
+
+
+def spots(result, *places, size=10):
+    """A map of squares of (row, column, strength) in the key slice."""
+    heat = np.zeros(result.slices.native.GetSize()[::-1])
+    for row, column, strength in places:
+        heat[1, row : row + size, column : column + size] = strength
+    return with_heat(result, heat)
+
+
 def test_the_picture_is_a_png_of_1800_pixels_that_says_what_it_is_not_for():
     with Image.open(io.BytesIO(overlay.png(results.with_roi()))) as picture:
         assert picture.format == "PNG"
@@ -260,6 +275,29 @@ def test_the_roi_is_outlined_where_it_lies(name):
     assert (around[:, 1] - around[:, 0]).max() > 120
 
 
+@pytest.mark.parametrize("name", ["whole", "close-up"])
+def test_anatomy_and_heat_lie_where_the_outlines_say(wide, name):
+    """A bright square and, apart from it, a hot one: halfway up their edges in the picture."""
+    sx, sy, _ = wide.slices.native.GetSpacing()
+    ct = np.full(wide.slices.native.GetSize()[::-1], -100.0, dtype=np.float32)
+    ct[:, 50:56, 60:68] = 200.0
+    slices = replace(wide.slices, native=on_grid_of(ct, wide.slices.native))
+    page = overlay.render(spots(replace(wide, slices=slices), (60, 70, 1.0), size=12))
+    panel = panel_of(page, name)
+    bright = pixels_in(page, panel).min(axis=2) > 120
+    hot = heat_in(page, panel) > 25
+    frame = round(3 + 2 * sx * panel.scale)  # the white frame of the close-up, on the whole slice, is no anatomy
+    for found, rows, columns in ((bright, (50, 56), (60, 68)), (hot, (60, 72), (70, 82))):
+        (left, top), (right, bottom) = (panel.at(c * sx, r * sy) for r, c in zip(rows, columns, strict=True))
+        box = np.array([left - panel.box.left, top - panel.box.top, right - panel.box.left, bottom - panel.box.top])
+        near = np.zeros_like(found)
+        low, high = np.maximum(np.round(box[:2] - frame), 0).astype(int), np.round(box[2:] + frame).astype(int)
+        near[low[1] : high[1], low[0] : high[0]] = True
+        down, across = np.nonzero(found & near)
+        seen = [across.min(), down.min(), across.max() + 1, down.max() + 1]
+        assert seen == pytest.approx(box, abs=0.75 * sx * panel.scale + 1)
+
+
 def test_there_is_no_outline_where_there_is_no_roi():
     page = overlay.render(results.with_roi())
     assert outlines_in(page, "neighbour 0", CYAN) is None  # the ROI begins at the key slice
@@ -339,21 +377,6 @@ def test_the_view_is_the_body_and_all_strong_attention():
     heat[0, 2, 2] = 0.9
     beside = overlay.view_of(with_heat(result, heat))
     assert (beside.left, beside.top) == (0, 0)
-
-
-@pytest.fixture(scope="module")
-def wide():
-    """A field of 300 by 300 mm, with no ROI."""
-    ct = ct_like(shape=(3, 150, 150), spacing=(2.0, 2.0, 4.0))
-    return stage_case(results.scan_of(ct), ready(results.a_small_model()), key_slice=keyslice.by_index(ct, 1))
-
-
-def spots(result, *places, size=10):
-    """A map of squares of (row, column, strength) in the key slice."""
-    heat = np.zeros(result.slices.native.GetSize()[::-1])
-    for row, column, strength in places:
-        heat[1, row : row + size, column : column + size] = strength
-    return with_heat(result, heat)
 
 
 def corners_of(view):
