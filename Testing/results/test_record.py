@@ -60,7 +60,7 @@ def test_numbers_come_back_as_they_were():
 def test_model_and_recipe_can_be_made_again_from_the_record():
     result = results.with_roi()
     record = to_json(result)
-    card = {key: value for key, value in record["model"].items() if key != "warning"}
+    card = {key: value for key, value in record["model"].items() if key not in ("warning", "check_in_words")}
     assert ModelCard.from_json(card) == result.model
     assert Recipe.from_json(record["provenance"]["recipe"]) == result.model.recipe
     assert record["provenance"]["weights_sha256"] == result.model.sha256
@@ -80,7 +80,9 @@ def test_a_leaking_model_says_so_in_every_record(validator):
 def test_what_is_undefined_is_null_and_says_why():
     agreement = to_json(results.roi_elsewhere())["agreement"]
     assert agreement["dice"] is agreement["hd95_mm"] is agreement["energy_inside"] is agreement["pointing_hit"] is None
-    assert agreement["reasons"] == {"all": "the ROI has no pixel in the key slice"}
+    assert agreement["mean_mask_dice"] is None
+    assert set(agreement["reasons"]) == {"all", "mean mask"}
+    assert agreement["reasons"]["all"] == "the ROI has no pixel in the key slice"
     assert to_json(results.without_roi())["agreement"] is None
 
 
@@ -141,6 +143,7 @@ def broken(path, value):
         (("key_slice", "chosen_by"), "luck"),
         (("agreement", "dice"), None),  # undefined, and no reason
         (("agreement", "hd95_mm"), None),
+        (("agreement", "reasons", "mean mask"), KeyError),
         (("agreement", "dice"), 1.2),
         (("agreement", "otsu", "iou"), KeyError),
         (("attention", "maps", 0, 0, 0), -1.0),
