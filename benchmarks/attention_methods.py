@@ -11,14 +11,15 @@ maximum, and lies on the network's input grid, where the ROI is too. What is pri
 - Spearman's correlation with the same method's map for the runner-up stage: near 1, the map does not depend on the
   stage, whatever it is called.
 
-`fine` is the library's. RefineCAM and FinerCAM are those of pytorch-grad-cam 1.5.7, run on the full model: RefineCAM is
-the product of the maps of three layers, each over its maximum; FinerCAM asks for the logit of the stage above those of
-the others. `fine, finer` is the fine map with FinerCAM's question in its coarse factor. Cells are placed by the
-receptive field, but for RefineCAM, which stretches its maps itself.
+`fine` is the library's. RefineCAM is that of pytorch-grad-cam 1.5.7, run on the full model: the product of the maps of
+three layers, each over its maximum. FinerCAM asks for a logit above those of other stages: `fine, from …` is the fine
+map with that question in its coarse factor, parted from the runner-up (which makes the maps of the two stages each
+other's negative, so that their correlation says nothing) or from the mean of all. Cells are placed by the receptive
+field, but for RefineCAM, which stretches its maps itself.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,9 @@ def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid
     def share(maps: np.ndarray) -> np.ndarray:
         return maps / max(float(maps.max()), 1e-30)
 
-    def finer(stage: TStage, other: TStage) -> np.ndarray:
+    def parted(stage: TStage, others: Sequence[int]) -> np.ndarray:
         weight = by.head.weight.copy()
-        weight[stage] -= weight[other]
+        weight[stage] -= weight[list(others)].mean(axis=0)
         coarse = raw_maps(Head(weight, by.head.bias), seen(stage).feature_map, "gradcam", stage)[0]
         parts = [share(on_input(seen(stage).maps[layer][0])) for layer in ("layer2", "stem")]
         return on_input(coarse) * np.sqrt(parts[0] * parts[1])
@@ -87,10 +88,12 @@ def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid
 
     return {
         "gradcam": of("gradcam"),
-        "layercam (layer4)": of("layercam"),
+        "gradcam++": of("gradcam++"),
+        "layercam": of("layercam"),
         "layercam layer2": lambda stage, _: on_input(seen(stage).maps["layer2"][0]),
         "fine": of("fine"),
-        "fine, finer": finer,
+        "fine, from the runner-up": lambda stage, other: parted(stage, [other]),
+        "fine, from the mean": lambda stage, _: parted(stage, range(len(TStage))),
         "RefineCAM of Grad-CAM++": refined(GradCAMPlusPlus),
         "RefineCAM of LayerCAM": refined(LayerCAM),
     }

@@ -6,15 +6,15 @@
 
 Each fusion is trained with each seed on the cohort's training side, stops by its validation side, and is measured on
 its test side, which decides nothing: three-slice accuracy, macro AUC, Dice of the attention with both placements, and
-where the map lies (`evaluation.py` says how each is measured). Reported are mean and standard deviation over the seeds.
+where the map lies (`placement.py` says how each is measured). Reported are mean and standard deviation over the seeds.
 What is trained already is not trained again: a run that was stopped goes on.
 """
 
 import argparse
 from pathlib import Path
 
-import evaluation
 import pandas as pd
+import placement
 
 from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import read_cohort
@@ -29,16 +29,16 @@ def summary(rows: pd.DataFrame) -> dict[str, float]:
     """One trained model on the test side."""
     found = {
         "accuracy": (rows.stage == rows.predicted).mean(),
-        "macro AUC": evaluation.macro_auc_of(rows),
+        "macro AUC": placement.macro_auc_of(rows),
         "random": rows.random.mean(),
         "blob": rows.blob.mean(),
     }
-    for placement in evaluation.PLACEMENTS:
-        found[f"Dice, {placement}"] = rows[f"dice_{placement}"].mean()
-        for name in evaluation.DISPLACEMENTS:
-            millimetres = rows[f"{name}_{placement}_mm"]
-            found[f"{name}, {placement}, mm"] = millimetres.mean()
-            found[f"{name}, {placement}, pixels"] = (millimetres / rows.pixel_mm).mean()
+    for way in placement.PLACEMENTS:
+        found[f"Dice, {way}"] = rows[f"dice_{way}"].mean()
+        for name in placement.DISPLACEMENTS:
+            millimetres = rows[f"{name}_{way}_mm"]
+            found[f"{name}, {way}, mm"] = millimetres.mean()
+            found[f"{name}, {way}, pixels"] = (millimetres / rows.pixel_mm).mean()
     return found
 
 
@@ -71,7 +71,7 @@ def main() -> None:
             table = options.out / f"{fusion}-{seed}.csv"
             train(cohort, folder, plan, hardware, cache=options.cache, resume=True, audited=audited)
             if not table.is_file():
-                evaluation.table(test, str(folder), options.workers).to_csv(table, index=False)
+                placement.table(test, str(folder), options.workers).to_csv(table, index=False)
             epochs = registry.read_card(folder).training["epochs"]
             one = {"fusion": fusion, "epochs": epochs, **summary(pd.read_csv(table))}
             print(f"{fusion}, seed {seed}: {epochs} epochs, accuracy {one['accuracy']:.3f}", flush=True)

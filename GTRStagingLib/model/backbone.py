@@ -328,7 +328,8 @@ class OnnxBackbone:
         """One pass; see `Backbone`."""
         pixels = np.ascontiguousarray(pixels)
         explain = self.card.head == "mean" and any(one.shown for one in wanted)
-        if not onnx_graph.takes(self._network, pixels.shape, self._size, gradients=explain):
+        takes = onnx_graph.takes(self._network, pixels.shape, self._size, gradients=explain)
+        if not takes or (explain and self._gradients is None):
             return self._by_torch.classify(pixels, wanted)
         if not explain:
             return self._plain(pixels)
@@ -362,21 +363,29 @@ class OnnxBackbone:
             "bias": bias,
             "temperature": np.array(self.card.temperature, np.float32),
         }
-        found = dict(
-            zip(onnx_graph.EXPLAINED_OUTPUTS, self._gradients.run(onnx_graph.EXPLAINED_OUTPUTS, given), strict=True)
-        )
+        names = onnx_graph.EXPLAINED_OUTPUTS
+        found = dict(zip(names, self._gradients.run(names, given), strict=True))
         logits, features, feature_map, target = (found.pop(name) for name in (*onnx_graph.OUTPUTS, "target"))
         targets = np.full(len(pixels), int(target[0]))
         return Pass(logits, features, feature_map, devices.describe(CPU), self._name, None, found, targets)
 
     @cached_property
     def _gradients(self) -> Any:
-        """Made when it is first asked for: it is as large as the other again."""
-        return onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder(), gradients=True)
+        """The graph with gradients, made when it is first asked for: it is as large as the other again.
+
+        None where it is not what PyTorch says, which then goes on.
+        """
+        try:
+            return onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder(), gradients=True)
+        except onnx_graph.GraphError as error:
+            self._warning = f"PyTorch ran instead of ONNX Runtime, since the fine map needs gradients. {error}"
+            return None
+
+    _warning: str | None = None
 
     @cached_property
     def _by_torch(self) -> TorchBackbone:
-        return TorchBackbone(Model(self.card, self._network, self.mean_mask), CPU)
+        return TorchBackbone(Model(self.card, self._network, self.mean_mask), CPU, warning=self._warning)
 
 
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:

@@ -45,11 +45,11 @@ EXPLAINED_OUTPUTS = (*OUTPUTS, "stem", "layer2", "target")
 TOLERANCE = 1e-4
 """Absolute and relative: no output may differ from PyTorch's by more than this and this share of it."""
 
-MAP_TOLERANCE, ITS_SHARE, MAP_MOST = 1e-4, 0.99, 2e-2
-"""Of a gradient map's maximum: how far 99 % of its cells may be from PyTorch's, and how far any. A ReLU whose input is
-0 up to rounding lets through in one and not in the other: on a random ResNet-152 PyTorch's own float32 differs from its
-float64 by up to 3e-3 of the maximum, and by 1e-7 in the median (`benchmarks/latency.py --rounding`)."""
-
+MAP_TOLERANCES = {0.5: 1e-4, 0.99: 2e-3, 1.0: 5e-2}
+"""Share of a gradient map's cells -> how far they may be from PyTorch's, in shares of the map's maximum. Not 1e-4 for
+all: a ReLU whose input is 0 up to rounding lets through in one and not in the other. On a random ResNet-152 PyTorch's
+own float32 differs from its float64 by 1e-7 in half of the cells, by up to 3e-4 in 99 % of them, and by 3e-3 at most
+(`benchmarks/latency.py --rounding`)."""
 
 Differs = Callable[[Any, GTRNet, int], Iterator[str]]
 """Takes a session, its network and the size of its input; gives what of it is not PyTorch's."""
@@ -234,7 +234,7 @@ def _gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[
         for name, found, a, g in zip(("stem", "layer2"), (stem_map, layer2_map), of, gradients, strict=True):
             usual = (g.clamp_min(0) * a).sum(dim=1).clamp_min(0).detach().numpy()
             away = np.abs(found - usual) / max(float(usual.max()), 1e-30)
-            if not (np.quantile(away, ITS_SHARE) <= MAP_TOLERANCE and away.max() <= MAP_MOST):
+            if not all(np.quantile(away, share) <= most for share, most in MAP_TOLERANCES.items()):
                 yield f"the map of {name} of {len(pixels)} by {away.max():.2g} of its maximum"
 
 

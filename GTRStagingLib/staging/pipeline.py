@@ -228,6 +228,11 @@ def _remarks(
         yield f"The attention map is empty for {attention.target} in the slices at {', '.join(empty)}."
     if attention.method == "eigencam" and target is not None:
         yield "EigenCAM does not depend on the stage: the map is the same for every target."
+    if attention.method == "layercam":
+        yield (
+            "LayerCAM gives nearly the same map for every stage: it shows where the network looks, not what speaks for "
+            f"{attention.target}."
+        )
     if attention.alignment == "half_pixel":
         yield "The map is placed by the half-pixel convention, half a cell too far right and down."
     if card.fusion == "concat":

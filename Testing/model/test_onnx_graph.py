@@ -145,8 +145,8 @@ def test_its_gradients_are_those_of_autograd(depth, fusion, shape, by):
         assert found.targets.tolist() == expected.targets.tolist()
         for name, usual in expected.maps.items():
             away = np.abs(found.maps[name] - usual) / usual.max()
-            assert np.quantile(away, 0.99) < 1e-4
-            assert away.max() < 2e-2
+            assert np.median(away) < 1e-5
+            assert np.quantile(away, 0.99) < (1e-5 if depth == 10 else 2e-3)  # see `onnx_graph.MAP_TOLERANCES`
         np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
 
 
@@ -156,12 +156,22 @@ def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken
     usual = getattr(gradient_graph, broken)
     wrong = {
         "_mask": lambda outcome: torch.ones_like(outcome),
-        "_through": lambda convolution, gradient: 1.001 * usual(convolution, gradient),
+        "_through": lambda convolution, gradient: 1.01 * usual(convolution, gradient),
     }
     monkeypatch.setattr(gradient_graph, broken, wrong[broken])
     with pytest.raises(GraphError, match=r"the map of stem of 3 by .*of its maximum"):
         verified_session(a_network(), SIZE, own_cache, gradients=True)
     assert not own_cache.exists()
+    by = ready(weights.untrained(10, "none"), "cpu", "onnx")
+    wanted = [Wanted(range(3), (0, 1, 2), TStage.T2)]
+    seen, expected = (
+        by.classify(PIXELS, wanted),
+        ready(weights.untrained(10, "none"), "cpu", "torch").classify(PIXELS, wanted),
+    )
+    assert seen.backend.startswith("PyTorch")
+    assert "the fine map needs gradients. The graph of this network differs" in seen.warning
+    np.testing.assert_array_equal(seen.maps["stem"], expected.maps["stem"])
+    assert by.classify(PIXELS).backend.startswith("ONNX Runtime")
 
 
 def test_it_is_quiet_after_others(own_cache, capfd):

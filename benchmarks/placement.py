@@ -1,19 +1,13 @@
-"""How well does a model stage phantoms, and does its attention lie on the tumour?
+"""Where does Grad-CAM lie, by either convention of placing its cells?
 
     gtrstaging phantom --cases 400 --scanner C --format nifti --seed 900000 --workers 2 --out heldout
-    python benchmarks/evaluation.py heldout/cohort.csv [--model demonstration] [--workers 2] [--rows rows.csv]
+    python benchmarks/placement.py heldout/cohort.csv --model plain [--workers 2] [--rows rows.csv]
 
-Accuracy is that of the three-slice vote. The attention is Grad-CAM's (or that of another `--method`) for the stage that
-the model predicts, in the key slice, cut at half of its maximum, and its Dice stands beside those of
-
-- a random map: as large, its pixels anywhere in the body's section (expected value);
-- a centred blob: a disc as large, in the middle of the body's section;
-- the best that a region as large can have, which is where it holds the tumour whole.
-
-Intervals are 95 %: Wilson's for shares, bootstrap over patients for all else. The displacement of the map is measured
-in two ways, for both conventions of placing it: the mean vector from the tumour's centroid to the map's, and the flip
-test, which needs no tumour: a map of the mirrored slice, mirrored back, should lie where the slice's own map lies, and
-half of what parts them is the displacement. Last comes what a shortcut gets on the same cases (`shortcuts.py`).
+The map is Grad-CAM of the last layer, whose cells are 32 pixels wide, for the stage that the model predicts, in the key
+slice, cut at half of its maximum. The displacement is measured in two ways: the mean vector from the tumour's centroid
+to the map's, and the flip test, which needs no tumour: a map of the mirrored slice, mirrored back, should lie where the
+slice's own map lies, and half of what parts them is the displacement. Intervals are 95 %, from a bootstrap over
+patients. `evaluation.py` says how good the maps are; this, where they are put.
 """
 
 import argparse
@@ -26,9 +20,6 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 import torch
-from scipy.stats import binomtest
-from shortcuts import accuracy as shortcut_accuracy
-from shortcuts import features as shortcut_features
 
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging import keyslice
@@ -77,7 +68,6 @@ def measured(case: Case, model: Model, method: str) -> dict[str, object]:
         "predicted": str(result.prediction.stage),
         **{f"p_{stage}": p for stage, p in zip(TStage, result.prediction.probabilities, strict=True)},
         "pixel_mm": pixel_mm,
-        **shortcut_features(native, tumour, result.slices.native.GetSpacing()),
     }
     body = body_mask(native)
     mm = np.array(result.slices.native.GetSpacing()[1::-1])  # of rows and columns
@@ -111,8 +101,8 @@ def _hot_regions(result: StagingResult, model: Model) -> dict[str, list[np.ndarr
             attention = own
         else:
             by = ready(model, "cpu")
-            seen = by.classify(np.flip(slices.pixels, axis + 2)).feature_map
-            attention = attend(by.head, by.cells, seen, slices.grid, target=own.target, method=own.method)
+            seen = by.classify(np.flip(slices.pixels, axis + 2))
+            attention = attend(by, seen, slices.grid, target=own.target, method=own.method)
         usual = half_pixel_centres(own.maps.shape[1], slices.grid.GetSize()[1])
         for placement, placed in zip(
             PLACEMENTS,
@@ -161,12 +151,6 @@ def _row(job: tuple[Case, str, str]) -> dict[str, object]:
     return measured(case, _loaded(name), method)
 
 
-def share(right: np.ndarray) -> str:
-    """A share with Wilson's interval."""
-    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    return f"{right.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
 def mean(rows: pd.DataFrame, values: pd.Series, seed: int = 0) -> str:
     """A mean with its interval from a bootstrap over patients, cases without a value left out."""
     known = values.notna()
@@ -185,24 +169,8 @@ def macro_auc_of(rows: pd.DataFrame) -> float:
 
 
 def print_report(rows: pd.DataFrame) -> None:
-    """All of it, as Markdown."""
-    right = (rows.stage == rows.predicted).to_numpy()
-    print(f"{len(rows)} cases: accuracy {share(right)}, macro AUC {macro_auc_of(rows):.3f}")
-    print(f"\n{pd.crosstab(rows.stage, rows.predicted)}\n")
-    print(
-        "| | cases | accuracy | Dice | random | blob | best | Dice - random | Dice - blob | tumour covered | no map |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for name, part in [*rows.groupby("stage"), ("all", rows)]:
-        dice = part.dice_receptive_field
-        print(
-            f"| {name} | {len(part)} | {share((part.stage == part.predicted).to_numpy())} | {mean(part, dice)} | "
-            f"{part.random.mean():.3f} | {part.blob.mean():.3f} | {part.best.mean():.3f} | "
-            f"{mean(part, dice - part.random)} | {mean(part, dice - part.blob)} | {part.covered.mean():.3f} | "
-            f"{dice.isna().sum()} |"
-        )
-    print(f"\nMap above the threshold {rows.hot_mm2.mean():.0f} mm2, tumour {rows.tumour_mm2.mean():.0f} mm2 (means).")
-    print("\n| map placed by | Dice | from tumour, mm right | mm down | flip test, mm right | mm down | pixels |")
+    """The displacements, as Markdown."""
+    print("| map placed by | Dice | from tumour, mm right | mm down | flip test, mm right | mm down | pixels |")
     print("|---|---|---|---|---|---|---|")
     for placement in PLACEMENTS:
         of = {name: rows[f"{name}_{placement}_mm"] for name in DISPLACEMENTS}
@@ -211,19 +179,16 @@ def print_report(rows: pd.DataFrame) -> None:
             f"| {placement} | {mean(rows, rows[f'dice_{placement}'])} | "
             f"{' | '.join(mean(rows, values) for values in of.values())} | {', '.join(pixels)} |"
         )
-    value, error = shortcut_accuracy(rows)
-    print(f"\nA shortcut on the same cases: {value:.3f} (standard error {error:.3f}); the network: {right.mean():.3f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
-    parser.add_argument("--model", default="demonstration")
-    parser.add_argument("--method", default="gradcam", help="of the attention (default: %(default)s)")
+    parser.add_argument("--model", required=True, help="with the usual head")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows", type=Path, help="write the table of cases there")
     options = parser.parse_args()
-    rows = table(read_cohort(options.cohort).cases, options.model, options.workers, options.method)
+    rows = table(read_cohort(options.cohort).cases, options.model, options.workers)
     if options.rows:
         rows.to_csv(options.rows, index=False)
     print_report(rows)
