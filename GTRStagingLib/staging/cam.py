@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.backbone import EXPLAINED, Backbone, Pass
-from GTRStagingLib.model.card import ATTENTION_LAYER, ModelCard
+from GTRStagingLib.model.card import ATTENTION_LAYER
 from GTRStagingLib.model.cells import CellGrid, half_pixel_centres, interpolation
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.options import Alignment, Method, require_alignment, require_method
+from GTRStagingLib.staging.options import Alignment, Method, method_of, require_alignment, require_method
 
 
 class _HeadModule(nn.Module):
@@ -117,29 +117,6 @@ class _Cells(NamedTuple):
     maps: np.ndarray
     rows: CellGrid
     columns: CellGrid
-
-
-def method_of(card: ModelCard, method: Method) -> Method:
-    """Which method a model's maps are made by.
-
-    Raises
-    ------
-    InputError
-        If there is no such method, or not for this model.
-    """
-    require_method(method)
-    own: Method = "gated" if card.head == "gated" else "fine"
-    if method == "auto":
-        return own
-    if (method == "gated") != (own == "gated"):
-        offered = "'auto' or 'gated'" if own == "gated" else "any but 'gated'"
-        why = (
-            "its head is gated, and its map is the decomposition of its own decision"
-            if own == "gated"
-            else "its head is not gated"
-        )
-        raise InputError(f"Attention method {method!r} for model {card.name!r}: {why}; expected {offered}.")
-    return method
 
 
 def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage) -> np.ndarray:
@@ -263,4 +240,4 @@ def _fused(last: _Cells, inner: list[_Cells]) -> _Cells:
     return finest._replace(maps=np.maximum(product, 0).astype(np.float32))
 
 
-__all__ = ["attend", "companion", "contributions", "method_of", "raw_maps"]
+__all__ = ["attend", "companion", "contributions", "raw_maps"]

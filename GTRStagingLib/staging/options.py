@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.model.card import HeadKind, ModelCard
 from GTRStagingLib.stages import TStage
 
 Method = Literal["auto", "fine", "gated", "gradcam", "gradcam++", "layercam", "eigencam"]
@@ -33,7 +34,7 @@ class StagingOptions:
     Attributes
     ----------
     method
-        Attention method, one of `METHODS`; which of them a model takes, `cam.method_of` says.
+        Attention method, one of `METHODS`; which of them a model takes, `method_of` says.
     target
         The stage whose attention is wanted; None for the predicted one.
     threshold
@@ -97,6 +98,39 @@ def target_named(name: str) -> TStage | None:
     return None if name == PREDICTED else TStage[name]
 
 
+def offered(head: HeadKind) -> tuple[Method, ...]:
+    """Tell the methods that a model of such a head takes.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.staging.options import offered
+    >>> offered("gated")
+    ('auto', 'gated')
+    """
+    return ("auto", "gated") if head == "gated" else tuple(method for method in METHODS if method != "gated")
+
+
+def method_of(card: ModelCard, method: Method) -> Method:
+    """Which method a model's maps are made by.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or not for this model.
+    """
+    require_method(method)
+    gated = card.head == "gated"
+    if method not in offered(card.head):
+        why, expected = (
+            ("its head is gated, and its map is the decomposition of its own decision", "'auto' or 'gated'")
+            if gated
+            else ("its head is not gated", "any but 'gated'")
+        )
+        raise InputError(f"Attention method {method!r} for model {card.name!r}: {why}; expected {expected}.")
+    own: Method = "gated" if gated else "fine"
+    return own if method == "auto" else method
+
+
 def require_method(method: str) -> None:
     """Raise `InputError` unless there is such an attention method."""
     if method not in METHODS:
@@ -132,6 +166,8 @@ __all__ = [
     "Alignment",
     "Method",
     "StagingOptions",
+    "method_of",
+    "offered",
     "require_alignment",
     "require_method",
     "require_threshold",

@@ -20,8 +20,8 @@ from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import agree
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.cam import attend, companion, method_of
-from GTRStagingLib.staging.options import Method, StagingOptions
+from GTRStagingLib.staging.cam import attend, companion
+from GTRStagingLib.staging.options import Method, StagingOptions, method_of
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.voting import Prediction, vote

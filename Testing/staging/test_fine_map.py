@@ -21,8 +21,8 @@ from GTRStagingLib.model.backbone import Wanted, ready, targets_of
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.cam import attend, companion, contributions, method_of, raw_maps
-from GTRStagingLib.staging.options import METHODS, StagingOptions
+from GTRStagingLib.staging.cam import attend, companion, contributions, raw_maps
+from GTRStagingLib.staging.options import METHODS, StagingOptions, method_of
 from GTRStagingLib.staging.pipeline import stage_case
 
 PIXELS = np.random.default_rng(1).normal(size=(3, 3, 224, 224)).astype(np.float32)
