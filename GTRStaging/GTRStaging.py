@@ -287,7 +287,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _refreshButtons(self, state: State | None, stale: bool) -> None:
         ui = self.ui
         idle = not self._running
-        reason = _("The scene is closed.") if state is None else staging.reason_not_ready(state)
+        reason = _("The scene is closed.") if state is None else self.logic.reasonNotReady(state)
         ui.applyButton.enabled = idle and reason is None
         ui.applyButton.toolTip = reason or _("Stages the case: reads the slices, votes, and shows the attention.")
         ui.cancelButton.enabled = self._running

@@ -21,7 +21,7 @@ import slicer
 import GTRStagingLib
 from GTRStagingLib.batch import batch
 from GTRStagingLib.errors import InputError
-from GTRStagingSlicer import tables
+from GTRStagingSlicer import models, tables
 from GTRStagingSlicer.mrml import Scene, TableNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -102,11 +102,13 @@ class BatchProcess:
         Raises
         ------
         InputError
-            If the table cannot be read: before anything is started.
+            If the table cannot be read, or the model has no map of the method: before anything is started.
         """
         table = Path(self._ui.batchTableSelector.currentPath).expanduser()
         folder = Path(self._ui.batchFolderSelector.currentPath).expanduser()
         batch.read_cases(table)
+        if (reason := models.reason_against(state.model, state.method)) is not None:
+            raise InputError(reason)
         command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
         # What an earlier run has done in that folder stays, if nothing has changed; a processor is left for Slicer.
         command += ["--resume", "--workers", str(max(1, (os.cpu_count() or 2) - 1))]

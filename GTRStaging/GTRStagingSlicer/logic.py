@@ -14,7 +14,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import nodes, nomograms, staging
+from GTRStagingSlicer import models, nodes, nomograms, staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 class GTRStagingParameterNode(State):
     """The panel's state, in the scene: every field of `State`, those with a slider within its range."""
 
-    opacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.6
-    shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = 0.25
-    threshold: Annotated[float, WithinRange(SWEEP[0], SWEEP[-1])] = 0.5
+    opacity: Annotated[float, WithinRange(0.0, 1.0)] = State.opacity
+    shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = State.shownFrom
+    threshold: Annotated[float, WithinRange(SWEEP[0], SWEEP[-1])] = State.threshold
 
     if TYPE_CHECKING:  # what the wrapper adds, as far as the panel calls it
 
@@ -76,6 +76,10 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         )
         self._keep(result, state)
         return result
+
+    def reasonNotReady(self, state: State) -> str | None:
+        """Why nothing can be staged yet, as the Apply button says it; None when all is there."""
+        return staging.reason_not_ready(state) or models.reason_against(state.model, state.method)
 
     def model(self, name: str) -> "Model":
         """A model by name, loaded once; again if another one has taken its name."""

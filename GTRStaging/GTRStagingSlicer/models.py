@@ -5,6 +5,8 @@ import json
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import untrained_warning
+from GTRStagingLib.staging.options import offered
+from GTRStagingSlicer.state import Method
 from GTRStagingSlicer.words import tr as _
 
 
@@ -26,6 +28,23 @@ def warning_of(name: str) -> str | None:
         return str(error)
 
 
+def reason_against(name: str, method: Method) -> str | None:
+    """Why a model has no map of a method; None where it has, or where its card cannot be read: the banner says that."""
+    folder = registry.available().get(name)
+    if method is Method.AUTO or (folder is None and name != registry.UNTRAINED):
+        return None
+    try:
+        head = "mean" if folder is None else registry.read_card(folder).head
+    except WeightsError:
+        return None
+    if method.value in offered(head):
+        return None
+    own = Method.GATED.label() if head == "gated" else Method.FINE.label()
+    return _(
+        "The model “{name}” has no map of the method “{method}”: choose “{automatic}” or “{own}” in section 4."
+    ).format(name=name, method=method.label(), automatic=Method.AUTO.label(), own=own)
+
+
 def card_in_words(name: str) -> tuple[str, str]:
     """A model's card as a person reads it, and the whole of it as JSON."""
     folder = registry.available().get(name)
@@ -35,6 +54,8 @@ def card_in_words(name: str) -> tuple[str, str]:
     rows = (
         (_("Model"), f"{card.name} ({card.status})"),
         (_("Network"), f"ResNet-{card.depth}, fusion {card.fusion}"),
+        (_("Head"), card.head_in_words),
+        (_("Map"), card.check_in_words),
         (_("Recipe"), card.recipe.name),
         (_("Trained on"), card.trained_on),
         (_("Provenance"), card.provenance),
