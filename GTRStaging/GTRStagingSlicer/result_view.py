@@ -1,12 +1,13 @@
 """The panel's result: stage in large type, bars, votes and agreement, filled from a result's record alone."""
 
+import html
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import qt
 
-from GTRStagingSlicer import tables
+from GTRStagingSlicer import records, tables
 from GTRStagingSlicer.words import tr as _
 
 
@@ -56,18 +57,22 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
         name = _("{index} (key)") if one["offset"] == 0 else "{index} ({offset:+d})"
         rows.append([name.format(**one), one["stage"], *(f"{p:.2f}" for p in one["probabilities"])])
     fill(ui.votesTable, heads, rows)
+    model = record["model"]
+    ui.mapLabel.text = " ".join((records.map_in_words(record), model["check_in_words"]))
+    failed = model["check"] is not None and model["check"]["verdict"] == "failed"
+    ui.mapLabel.styleSheet = "QLabel { font-weight: bold;" + (" color: #b3001b; }" if failed else " }")
     seconds = sum(record["timings_s"].values())
     ui.detailsLabel.text = _(
         "Key slice {index} at S {position:.1f} mm. Model {model}. {device}, {seconds:.1f} s."
     ).format(
         index=key["index"],
         position=key["position_mm"],
-        model=record["model"]["name"],
+        model=model["name"],
         device=record["provenance"]["device"],
         seconds=seconds,
     )
     # The model's own warning already stands in the banner.
-    warnings = [text for text in record["warnings"] if text != record["model"]["warning"]]
+    warnings = [text for text in record["warnings"] if text != model["warning"]]
     ui.warningsLabel.visible = bool(warnings)
     ui.warningsLabel.text = "\n".join(warnings)
 
@@ -83,23 +88,12 @@ def show_agreement(ui: Any, record: Mapping[str, Any] | None, threshold: float) 
             else _("No segment was chosen: there is nothing to compare the attention with.")
         )
         return
-    cut = tables.cut_at(agreement, threshold)
-    if cut["dice"] is None:
-        reason = agreement["reasons"].get("all", "")
-        ui.agreementLabel.text = _("Dice is not defined: {reason}.").format(reason=reason)
-    else:
-        side = _("above") if cut["dice"] > cut["chance_dice"] else _("not above")
-        ui.agreementLabel.text = _(
-            "<b>Dice {dice:.3f}</b> with “{segment}”, {side} the {chance:.3f} of chance."
-        ).format(dice=cut["dice"], segment=agreement["segment"], side=side, chance=cut["chance_dice"])
-    heads = [_("Measure"), _("Chosen"), _("Otsu")]
-    rows = [
-        [name, number(chosen, unit), number(otsu, unit)]
-        for name, chosen, otsu, unit in tables.agreement_rows(agreement, threshold)
-    ]
+    said = records.agreement_in_words(agreement, threshold)
+    ui.agreementLabel.text = "<br>".join(html.escape(one, quote=False) for one in said)
+    rows = [[name, number(value, unit)] for name, value, unit in tables.agreement_rows(agreement, threshold)]
     hit = {True: _("yes"), False: _("no"), None: "–"}[agreement["pointing_hit"]]
-    rows[tables.POINTING_ROW] = [_("Maximum lies in the ROI"), hit, hit]
-    fill(ui.agreementTable, heads, rows)
+    rows[tables.POINTING_ROW] = [_("Maximum lies in the ROI"), hit]
+    fill(ui.agreementTable, [_("Measure"), _("At the threshold")], rows)
 
 
 def number(value: float, unit: str) -> str:

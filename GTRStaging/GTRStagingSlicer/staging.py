@@ -16,7 +16,7 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, target_named
-from GTRStagingSlicer import layers, nodes, tables
+from GTRStagingSlicer import layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.state import State
@@ -80,13 +80,22 @@ def largest_section(state: State, there: Placed) -> KeySlice:
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
-def options_of(state: State) -> StagingOptions:
-    """The options of a staging, as the state names them."""
-    return StagingOptions(method=state.method.value, target=target_named(state.target.value), threshold=state.threshold)
+def options_of(state: State, *, neighbour_maps: bool = True) -> StagingOptions:
+    """The options of a staging, as the state names them; whether the neighbours get maps is no choice of the panel."""
+    return StagingOptions(
+        method=state.method.value,
+        target=target_named(state.target.value),
+        threshold=state.threshold,
+        neighbour_maps=neighbour_maps,
+    )
 
 
 def compute(
-    state: State, backbone: "Backbone", *, progress: Callable[[str], None] = lambda step: None
+    state: State,
+    backbone: "Backbone",
+    *,
+    neighbour_maps: bool = True,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> tuple["StagingResult", Placed]:
     """Stage what the state names, and change nothing.
 
@@ -96,6 +105,8 @@ def compute(
         The module's parameter node, or a `State`.
     backbone
         The model that it names, made ready on the device that it names.
+    neighbour_maps
+        Whether the neighbours get a fine map too (see `StagingOptions`).
     progress
         Called with the name of each step; an exception that it raises (`Cancelled`) stops the run.
 
@@ -121,7 +132,7 @@ def compute(
     result = stage_case(
         scan,
         backbone,
-        replace(options_of(state), resample_roi=elsewhere),
+        replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=elsewhere),
         tumour=roi,
         key_slice=keyslice.by_index(scan.grid, state.keySlice) if by_hand or roi is None else None,
         progress=progress,
@@ -135,6 +146,7 @@ def stage(
     scene: Scene,
     application: Application | None = None,
     *,
+    neighbour_maps: bool = True,
     progress: Callable[[str], None] = lambda step: None,
 ) -> "StagingResult":
     """Stage what the state names, and show the result in the scene; else as `compute`.
@@ -146,7 +158,7 @@ def stage(
     application
         Gives the volume rendering's logic; without it nothing is rendered in 3-D.
     """
-    result, there = compute(state, backbone, progress=progress)
+    result, there = compute(state, backbone, neighbour_maps=neighbour_maps, progress=progress)
     progress("showing")
     show(result, state, scene, application, there=there)
     return result
@@ -174,7 +186,7 @@ def show(
         key_peak=float(sitk.GetArrayViewFromImage(key).max()),
         ct=ct,
         there=there,
-        name=_("{ct} attention for {stage}").format(ct=ct.GetName(), stage=result.attention.target),
+        name=_("{ct}: {heat}").format(ct=ct.GetName(), heat=records.heat_in_words(record["attention"])),
     )
     state.votingSlices = layers.show_voting(scene, state.votingSlices, there.image, result.key_slice, ct)
     text = layers.keep(scene, state.resultText, "vtkMRMLTextNode", _("{ct} result").format(ct=ct.GetName()))
@@ -217,8 +229,8 @@ def restyle(state: State, scene: Scene, application: Application | None = None) 
     layers.style_attention(attention, shown_from=state.shownFrom)
     layers.set_opacity(scene, attention, state.opacity)
     record = record_of(state)
-    target = "" if record is None else record["attention"]["target"]
-    layers.show_legend(attention, _("Attention for {stage}").format(stage=target), state.showLegend)
+    heat = _("Attention") if record is None else records.heat_in_words(record["attention"])
+    layers.show_legend(attention, heat, state.showLegend)
     layers.show_3d(application, attention, state.show3D, state.shownFrom)
     if state.showOutline and state.attentionOutline is None:
         _draw_outline(state, scene)
@@ -253,8 +265,7 @@ def record_of(state: State) -> Mapping[str, Any] | None:
     text = state.resultText
     if text is None or not text.GetText():
         return None
-    record: Mapping[str, Any] = json.loads(text.GetText())
-    return record
+    return records.read(text.GetText())
 
 
 def out_of_date(state: State) -> bool:

@@ -9,16 +9,12 @@ import vtk
 
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingSlicer import records
 from GTRStagingSlicer.layers import keep, place_beside
 from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 STAGES = ("T1", "T2", "T3", "T4")
-
-
-def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
-    """What the record says at a threshold: at the run's own, or at the nearest step of its sweep."""
-    return min((agreement, *agreement["sweep"]), key=lambda cut: abs(cut["threshold"] - threshold))
 
 
 def show_result(scene: Scene, kept: TableNode | None, record: Mapping[str, Any], ct: VolumeNode) -> TableNode:
@@ -35,7 +31,8 @@ def show_result(scene: Scene, kept: TableNode | None, record: Mapping[str, Any],
     rows += [
         (_("Key slice"), f"{key['index']}  (S {key['position_mm']:.1f} mm)"),
         (_("Model"), f"{model['name']} ({model['status']}), sha256 {model['sha256']}"),
-        (_("Attention"), f"{record['attention']['method']}, {record['attention']['target']}"),
+        (_("Attention"), records.map_in_words(record)),
+        (_("Check of the map"), model["check_in_words"]),
         (_("Device"), record["provenance"]["device"]),
         (_("Time"), f"{sum(record['timings_s'].values()):.1f} s"),
         (_("Made"), record["provenance"]["utc"]),
@@ -58,7 +55,10 @@ def vote_in_words(prediction: Mapping[str, Any]) -> str:
     return _("not unanimous: {won} of {n} slices").format(won=won, n=n)
 
 
-MEASURES = ("dice", "chance_dice", "iou", "area_mm2", "centroid_distance_mm", "hd95_mm")
+DICES = ("dice", "chance_dice", "blob_dice", "mean_mask_dice")
+"""The map's own, and what regions of the same area get that know nothing of the slice."""
+
+MEASURES = (*DICES, "iou", "area_mm2", "centroid_distance_mm", "hd95_mm")
 """Of a cut, in the order in which they are shown."""
 
 
@@ -67,8 +67,10 @@ def measure_in_words(measure: str) -> tuple[str, str]:
     return {
         "dice": (_("Dice"), ""),
         "chance_dice": (_("Dice by chance"), ""),
+        "blob_dice": (_("Dice of a disc in the middle"), ""),
+        "mean_mask_dice": (_("Dice of location alone"), ""),
         "iou": (_("IoU"), ""),
-        "area_mm2": (_("Area of the attention"), "mm²"),
+        "area_mm2": (_("Area of the highlighted region"), "mm²"),
         "centroid_distance_mm": (_("Distance of the centroids"), "mm"),
         "hd95_mm": (_("HD95 of the outlines"), "mm"),
     }[measure]
@@ -78,50 +80,63 @@ POINTING_ROW = 1 + len(MEASURES)
 """Which of `agreement_rows` tells whether the maximum lies in the ROI: a table of numbers has 1 and 0 for it."""
 
 
-def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, float, str]]:
-    """(measure, at the threshold, at Otsu's, unit); undefined ones are NaN."""
-    cut, otsu = cut_at(agreement, threshold), agreement["otsu"]
-    rows = [(_("Threshold"), _number(cut["threshold"]), _number(otsu["threshold"]), _("share of the maximum"))]
+def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, str]]:
+    """(measure, at the threshold, unit); undefined ones are NaN."""
+    cut = records.cut_at(agreement, threshold)
+    rows = [(_("Threshold"), _number(cut["threshold"]), _("share of the maximum"))]
     for key in MEASURES:
         name, unit = measure_in_words(key)
-        rows.append((name, _number(cut[key]), _number(otsu[key]), unit))
+        rows.append((name, _number(cut[key]), unit))
     hit = agreement["pointing_hit"]
     whole = (
         (_("Maximum lies in the ROI (1 yes, 0 no)"), None if hit is None else float(hit), ""),
         (_("Share of the attention inside the ROI"), agreement["energy_inside"], ""),
         (_("Area of the ROI"), agreement["roi_area_mm2"], "mm²"),
     )
-    return rows + [(name, _number(value), _number(value), unit) for name, value, unit in whole]
+    return rows + [(name, _number(value), unit) for name, value, unit in whole]
 
 
 def show_agreement(
     scene: Scene, kept: TableNode | None, agreement: Mapping[str, Any], threshold: float, ct: VolumeNode
 ) -> TableNode:
-    """Dice and its companions in the key slice, at the chosen threshold and at Otsu's."""
-    measure, chosen, otsu, unit = zip(*agreement_rows(agreement, threshold), strict=True)
-    columns = {_("Measure"): measure, _("At the threshold"): chosen, _("At Otsu's threshold"): otsu, _("Unit"): unit}
+    """Dice and its companions in the key slice, at the chosen threshold."""
+    measure, chosen, unit = zip(*agreement_rows(agreement, threshold), strict=True)
+    columns = {_("Measure"): measure, _("At the threshold"): chosen, _("Unit"): unit}
     name = _("{ct} agreement with {segment}").format(ct=ct.GetName(), segment=agreement["segment"])
     return fill_table(scene, kept, name, columns, ct)
+
+
+_ALWAYS_DRAWN = ("dice", "chance_dice")
+_COLOURS = {
+    "dice": (0.75, 0.1, 0.15),
+    "chance_dice": (0.45, 0.5, 0.55),
+    "blob_dice": (0.1, 0.4, 0.7),
+    "mean_mask_dice": (0.85, 0.55, 0.05),
+}
+"""Of the lines in the chart of the sweep."""
 
 
 def show_sweep(
     scene: Scene, kept_table: TableNode | None, kept_plot: PlotNode | None, agreement: Mapping[str, Any], ct: VolumeNode
 ) -> tuple[TableNode, PlotNode]:
-    """Dice over the threshold, beside what chance would give: a table node and the chart of it.
+    """Dice over the threshold, beside what knows nothing of the slice: a table node and the chart of it.
 
     Returns
     -------
     vtkMRMLTableNode, vtkMRMLPlotChartNode
     """
     cuts = agreement["sweep"]
-    heads = {"threshold": _("Threshold"), "dice": _("Dice"), "chance_dice": _("Dice by chance"), "iou": _("IoU")}
+    heads = {"threshold": _("Threshold"), **{key: measure_in_words(key)[0] for key in (*DICES, "iou")}}
     columns = {head: [_number(cut[key]) for cut in cuts] for key, head in heads.items()}
     table = fill_table(scene, kept_table, _("{ct} threshold sweep").format(ct=ct.GetName()), columns, ct)
     plot = keep(scene, kept_plot, "vtkMRMLPlotChartNode", _("{ct} Dice by threshold").format(ct=ct.GetName()))
-    looks = (("dice", (0.75, 0.1, 0.15)), ("chance_dice", (0.45, 0.5, 0.55)))
-    for i, (key, colour) in enumerate(looks):
-        series = plot.GetNthPlotSeriesNode(i) if i < plot.GetNumberOfPlotSeriesNodes() else None
-        series = keep(scene, series, "vtkMRMLPlotSeriesNode", heads[key])
+    drawn = [key for key in DICES if key in _ALWAYS_DRAWN or any(cut[key] is not None for cut in cuts)]
+    kept_series = [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
+    for series in kept_series[len(drawn) :]:  # of a model that knew more
+        plot.RemovePlotSeriesNodeID(series.GetID())
+        scene.RemoveNode(series)
+    for i, key in enumerate(drawn):
+        series = keep(scene, kept_series[i] if i < len(kept_series) else None, "vtkMRMLPlotSeriesNode", heads[key])
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName(heads["threshold"])
@@ -130,13 +145,13 @@ def show_sweep(
         series.SetMarkerSize(6)
         series.SetLineStyle(1 if key == "dice" else slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
         series.SetLineWidth(2)
-        series.SetColor(*colour)
+        series.SetColor(*_COLOURS[key])
         if not plot.HasPlotSeriesNodeID(series.GetID()):
             plot.AddAndObservePlotSeriesNodeID(series.GetID())
     plot.SetTitle(_("Agreement with {segment}").format(segment=agreement["segment"]))
     plot.SetXAxisTitle(_("Threshold (share of the key slice's maximum)"))
     plot.SetYAxisTitle(_("Dice"))
-    defined = [cut[key] for cut in cuts for key in ("dice", "chance_dice") if cut[key] is not None]
+    defined = [cut[key] for cut in cuts for key in DICES if cut[key] is not None]
     plot.SetYAxisRangeAuto(False)
     plot.SetYAxisRange(0.0, min(1.0, 1.4 * max(defined, default=1.0)))  # with room for the legend above the lines
     plot.SetXAxisRangeAuto(False)

@@ -16,6 +16,8 @@ VERDICTS = ("passed", "failed", "not checked")
 GATE_STRIDE = 4
 """Pixels of the input between the cells of a gated head."""
 
+NOT_CHECKED = "This map has not been checked for this model."
+
 DEPTHS = (10, 18, 50, 152)
 """The networks that there are, told without torch; `network` builds them."""
 
@@ -146,7 +148,7 @@ class ModelCard:
     def check_in_words(self) -> str:
         """What must be said beside every attention map of this model."""
         if self.check is None:
-            return "This map has not been checked for this model."
+            return NOT_CHECKED
         verdict, summary = self.check["verdict"], self.check["summary"]
         if verdict == "not checked":
             return f"This map has not been checked for this model: {summary}."

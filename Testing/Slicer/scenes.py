@@ -1,5 +1,7 @@
 """Nodes for the tests: volumes of any orientation, segments, transforms; and slice views without a screen."""
 
+import copy
+
 import numpy as np
 import SimpleITK as sitk
 import slicer
@@ -82,6 +84,21 @@ def array_of(volume):
 
 def node_ids(scene):
     return sorted(scene.GetNthNode(i).GetID() for i in range(scene.GetNumberOfNodes()))
+
+
+def as_version_1_2(record):
+    """A record as schema 1.2 had it, of a result that could be made then."""
+    old = copy.deepcopy(record)
+    old.update(schema="urn:gtrstaging:result:1.2", schema_version="1.2", crop={"centre": "image", "shift": [0, 0]})
+    (old["attention"]["layer"],) = old["attention"].pop("layers")
+    del old["attention"]["mapped"]
+    for name in ("head", "masks", "mean_mask_sha256", "check", "check_in_words"):
+        del old["model"][name]
+    if (agreement := old["agreement"]) is not None:
+        for cut in (agreement, agreement["otsu"], *agreement["sweep"]):
+            del cut["blob_dice"], cut["mean_mask_dice"]
+        agreement["reasons"].pop("mean mask", None)
+    return old
 
 
 class SliceView:

@@ -194,13 +194,13 @@ def test_changed_settings_make_the_result_out_of_date(staged, tmp_path):
     ui = staged.ui
     ui.reportFolderSelector.currentPath = str(tmp_path)
     assert ui.exportButton.enabled
-    ui.methodSelector.currentIndex = 2
+    ui.targetSelector.currentIndex = 1
     assert "press Apply" in ui.exportButton.toolTip
     assert "Press Apply" in ui.staleLabel.text
     assert not ui.exportButton.enabled
     ui.applyButton.click()
     assert ui.exportButton.enabled
-    assert staging.record_of(staged._parameterNode)["attention"]["method"] == "layercam"
+    assert staging.record_of(staged._parameterNode)["attention"]["target"] == "T1"
 
 
 def test_looks_change_without_a_new_run(staged, scene):
@@ -308,7 +308,9 @@ def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_pa
     assert node_ids(scene) == before
 
 
-def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, panel, scene, tmp_path, a_small_phantom):
+def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(
+    desk, panel, scene, tmp_path, a_small_phantom, a_model
+):
     from GTRStagingSlicer.mrb import write_mrb
 
     from GTRStagingLib.imaging.rois import Roi
@@ -318,7 +320,7 @@ def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(desk, pan
     roi = Roi(a_small_phantom.tumour, "tumour")
     result = stage_case(
         scan_of(a_small_phantom.ct, "CT"),
-        ready(weights.load("demonstration")),
+        ready(a_model),
         StagingOptions(method="layercam"),
         tumour=roi,
     )

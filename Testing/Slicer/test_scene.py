@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from conftest import a_spot, ct_like, planted_model
-from GTRStagingSlicer import layers, nodes, samples, staging, tables
+from GTRStagingSlicer import layers, nodes, records, samples, staging, tables
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import Method, State, Target, save
 from scenes import ORIENTATIONS, SliceView, add_transform, add_volume, array_of, bend, box, node_ids, rigid
@@ -152,6 +152,46 @@ def test_the_colours_are_the_reports(bare):
         assert np.allclose(table.GetTableValue(round(255 * share))[:3], wanted, atol=0.02)
 
 
+def test_a_slice_without_a_map_is_told_from_an_empty_one(bare):
+    image, _ras = planted(radius_mm=18.0)
+    state = a_state(bare.scene, image, box(image))
+    backbone = ready(a_planted_model())
+    result = staging.stage(state, backbone, bare.scene, bare.application, neighbour_maps=False)
+    shares = array_of(state.attentionVolume)
+    assert [bool(one.any()) for one in shares] == list(result.attention.mapped) == [False, True, False]
+    said = f"No map was computed for these slices, which voted all the same: {KEY - 1}, {KEY + 1}."
+    assert said in rows_of(state.resultTable)["Attention"]
+    staging.stage(state, backbone, bare.scene, bare.application)
+    assert "No map" not in rows_of(state.resultTable)["Attention"]
+
+
+def rows_of(node):
+    """A table of two columns as a dictionary."""
+    table = node.GetTable()
+    return {table.GetValue(i, 0).ToString(): table.GetValue(i, 1).ToString() for i in range(table.GetNumberOfRows())}
+
+
+@pytest.mark.parametrize(
+    ("method", "title"),
+    [
+        (Method.AUTO, "Attention for T3"),
+        (Method.GRADCAM, "Attention for T3"),
+        (Method.GRADCAMPP, "Grad-CAM++ (similar for every stage)"),
+        (Method.LAYERCAM, "LayerCAM (similar for every stage)"),
+        (Method.EIGENCAM, "EigenCAM (the same for every stage)"),
+    ],
+)
+def test_only_a_map_of_a_stage_is_called_the_attention_for_it(bare, method, title):
+    image, _ras = planted()
+    state, _result = staged(bare, image, method=method, target=Target.T3)
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(state.attentionVolume)
+    assert legend.GetTitleText() == title
+    assert state.attentionVolume.GetName() == f"CT: {title}"
+    said = rows_of(state.resultTable)["Attention"]
+    assert ("for T3" in said) == title.endswith("T3")
+    assert rows_of(state.resultTable)["Check of the map"] == "This map has not been checked for this model."
+
+
 def test_an_empty_map_is_shown_as_none(bare):
     """A target that nothing speaks for: no heat, no outline, and no number made of it."""
     image, _ras = planted()
@@ -203,7 +243,7 @@ def test_a_new_threshold_is_looked_up_in_the_sweep(bare):
     dice = table.GetColumnByName("At the threshold").GetValue(1)
     assert dice == cut.dice
     assert staging.at_threshold(result, 0.3).agreement.dice == cut.dice
-    assert tables.cut_at(staging.record_of(state)["agreement"], 0.33)["threshold"] == 0.35
+    assert records.cut_at(staging.record_of(state)["agreement"], 0.33)["threshold"] == 0.35
 
 
 def test_the_sweeps_table_and_plot_are_the_records(bare):
@@ -214,20 +254,40 @@ def test_the_sweeps_table_and_plot_are_the_records(bare):
     for i, cut in enumerate(result.agreement.sweep):
         assert table.GetColumnByName("Dice").GetValue(i) == cut.dice
         assert table.GetColumnByName("Dice by chance").GetValue(i) == cut.chance_dice
-    plot = state.sweepPlot
-    assert [plot.GetNthPlotSeriesNode(i).GetYColumnName() for i in range(2)] == ["Dice", "Dice by chance"]
-    assert all(plot.GetNthPlotSeriesNode(i).GetTableNode() is state.sweepTable for i in range(2))
+        assert table.GetColumnByName("Dice of a disc in the middle").GetValue(i) == cut.blob_dice
+    drawn = series_of(state.sweepPlot)
+    assert [one.GetYColumnName() for one in drawn] == ["Dice", "Dice by chance", "Dice of a disc in the middle"]
+    assert all(one.GetTableNode() is state.sweepTable for one in drawn)
+
+
+def series_of(plot):
+    return [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
+
+
+def test_the_mean_mask_is_a_line_of_the_sweep_while_there_is_one(bare):
+    """Of the next model, which has none, no line is left over."""
+    image, _ras = planted()
+    state, _result = staged(bare, image, box(image))
+    before = node_ids(bare.scene)
+    agreement = staging.record_of(state)["agreement"]
+    known = {**agreement, "sweep": [{**cut, "mean_mask_dice": 0.25} for cut in agreement["sweep"]]}
+    for given in (known, agreement):
+        tables.show_sweep(bare.scene, state.sweepTable, state.sweepPlot, given, state.inputVolume)
+        names = [one.GetYColumnName() for one in series_of(state.sweepPlot)]
+        assert ("Dice of location alone" in names) == (given is known)
+        assert len(names) == (4 if given is known else 3)
+    assert node_ids(bare.scene) == before
 
 
 def test_without_a_segment_there_is_no_agreement_and_none_is_left_over(bare):
     image, _ras = planted()
     state, _result = staged(bare, image, box(image))
     assert state.agreementTable is not None
-    series = bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode")
+    assert bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") > 0
     state.tumourSegmentation, state.tumourSegment = None, ""
     staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.agreementTable is state.sweepTable is state.sweepPlot is None
-    assert bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == series - 2 == 0
+    assert bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 0
 
 
 # -- the scene -----------------------------------------------------------------------------------------------------
@@ -338,7 +398,7 @@ def test_a_result_is_out_of_date_once_a_setting_changes(bare):
     image, _ras = planted()
     state, _result = staged(bare, image)
     assert not staging.out_of_date(state)
-    for name, value in (("keySlice", 5), ("method", Method.LAYERCAM), ("target", Target.T4), ("model", "untrained")):
+    for name, value in (("keySlice", 5), ("method", Method.GRADCAM), ("target", Target.T4), ("model", "untrained")):
         before = getattr(state, name)
         setattr(state, name, value)
         assert staging.out_of_date(state), name

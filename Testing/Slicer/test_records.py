@@ -1,0 +1,210 @@
+"""What a record says in words; and records of older versions, in the panel and out of it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from conftest import ct_like
+from GTRStagingSlicer import models, records, staging
+from GTRStagingSlicer.state import Method
+from helpers.results import a_small_model, box_on, scan_of, with_roi, without_roi
+from scenes import as_version_1_2, node_ids
+
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.model import weights
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.results.record import to_json
+from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.staging.pipeline import stage_case
+
+UNCHECKED = "This map has not been checked for this model."
+
+
+def cut(threshold=0.5, dice=0.6, **changes):
+    return {"threshold": threshold, "dice": dice, "iou": 0.4, "chance_dice": 0.02, "blob_dice": 0.06,
+            "mean_mask_dice": 0.19, "area_mm2": 900.0, "centroid_distance_mm": 3.0, "hd95_mm": 9.0,
+            **changes}  # fmt: skip
+
+
+def agreement(*sweep, pointing_hit=True, reasons=None, **chosen):
+    return {**cut(**chosen), "segment": "tumour", "otsu": cut(0.1), "sweep": list(sweep), "pointing_hit": pointing_hit,
+            "energy_inside": 0.2, "roi_area_mm2": 450.0, "reasons": reasons or {}}  # fmt: skip
+
+
+# -- the agreement -------------------------------------------------------------------------------------------------
+
+
+def test_the_region_is_told_by_its_area_its_peak_and_its_rivals():
+    region, dice, rivals = records.agreement_in_words(agreement(), 0.5)
+    assert region == (
+        "The highlighted region measures 900 mm², 2.00 times the 450 mm² of “tumour”. The peak of the map lies inside "
+        "“tumour”."
+    )
+    assert dice == (
+        "Dice with “tumour” is 0.600. The same area gets 0.020 at random in the body, 0.060 as a disc in its middle, "
+        "and 0.190 where tumours of other patients lie most often."
+    )
+    assert rivals == "The map is above each of these."
+
+
+def test_a_map_that_is_too_large_and_beside_the_tumour_is_not_flattered():
+    """As Grad-CAM of the last layer: above chance, and no better than location alone."""
+    coarse = agreement(dice=0.085, area_mm2=19_374.0, pointing_hit=False)
+    region, _dice, rivals = records.agreement_in_words(coarse, 0.5)
+    assert "19,374 mm², 43 times the 450 mm²" in region
+    assert "lies OUTSIDE" in region
+    assert rivals == "The map is NOT above location alone."
+    _region, _dice, rivals = records.agreement_in_words(agreement(dice=0.02), 0.5)
+    assert rivals == "The map is NOT above chance, the disc, location alone."
+
+
+def test_the_words_are_of_the_threshold_that_is_chosen():
+    known = agreement(cut(0.4), cut(0.8, dice=0.1, area_mm2=45.0))
+    region, dice, rivals = records.agreement_in_words(known, 0.8)
+    assert "45 mm², 0.10 times" in region
+    assert "0.100" in dice
+    assert "NOT above location alone" in rivals
+
+
+def test_a_model_that_knows_no_location_is_said_to_know_none():
+    unknown = agreement(mean_mask_dice=None, reasons={"mean mask": "the model knows no ROIs of other patients"})
+    _region, dice, rivals = records.agreement_in_words(unknown, 0.5)
+    assert dice.endswith("0.020 at random in the body, and 0.060 as a disc in its middle.")
+    assert rivals.startswith("The map is above each of these. What location alone would get is not known")
+
+
+def test_what_is_not_defined_says_why():
+    nothing = agreement(dice=None, reasons={"all": "the ROI has no pixel in the key slice"})
+    assert records.agreement_in_words(nothing, 0.5) == ("Dice is not defined: the ROI has no pixel in the key slice.",)
+
+
+# -- beside the map ------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_check_stands_out_beside_the_map(staged):
+    ui, state = staged.ui, staged._parameterNode
+    record = dict(staging.record_of(state))
+    assert record["model"]["check_in_words"] in ui.mapLabel.text
+    assert "#b3001b" not in ui.mapLabel.styleSheet
+    card = replace(weights.untrained(10).card, check={"verdict": "failed", "summary": "Dice 0.03, chance 0.02"})
+    record["model"] = {**record["model"], "check": card.check, "check_in_words": card.check_in_words}
+    state.resultText.SetText(json.dumps(record))
+    staged.enter()
+    assert "FAILED its check" in ui.mapLabel.text
+    assert "#b3001b" in ui.mapLabel.styleSheet
+
+
+def test_the_map_is_named_by_the_method_that_automatic_came_to():
+    record = to_json(with_roi())
+    assert records.map_in_words(record) == f"Fine map for {record['attention']['target']}."
+
+
+# -- methods and models --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gated_card(tmp_path, monkeypatch):
+    """A model with a gated head, as far as its card tells."""
+    monkeypatch.setenv("GTRSTAGING_MODELS", str(tmp_path))
+    card = replace(a_small_model().card, name="mine", head="gated")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "card.json").write_text(json.dumps(card.to_json()))
+    return card
+
+
+def test_each_head_has_its_methods(gated_card):
+    for method in Method:
+        taken = models.reason_against("mine", method) is None
+        assert taken == (method in (Method.AUTO, Method.GATED))
+        assert (models.reason_against("untrained", method) is None) == (method is not Method.GATED)
+    assert models.reason_against("not here", Method.GATED) is None  # its banner says what is wrong
+
+
+def test_apply_says_that_a_model_has_no_map_of_the_method(gated_card, desk, loaded, tmp_path):
+    ui = loaded.ui
+    ui.modelSelector.currentIndex = ui.modelSelector.findText("mine")
+    assert ui.applyButton.enabled
+    ui.methodSelector.currentIndex = list(Method).index(Method.FINE)
+    assert not ui.applyButton.enabled
+    assert ui.applyHint.text == ui.applyButton.toolTip
+    assert "“mine” has no map of the method “Fine map”: choose “Automatic" in ui.applyHint.text
+    assert "“Gated decision”" in ui.applyHint.text
+    # A batch is refused in the same words, before any process is started.
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\na,ct.nrrd,4\n")
+    ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
+    ui.batchFolderSelector.currentPath = str(tmp_path / "out")
+    ui.batchRunButton.click()
+    assert not loaded.batch.running
+    assert [one.text for one in desk.shown if one.kind == "error"] == [ui.applyHint.text]
+    ui.methodSelector.currentIndex = list(Method).index(Method.GATED)
+    assert ui.applyButton.enabled
+
+
+# -- older versions ------------------------------------------------------------------------------------------------
+
+
+def by_grad_cam(tumour):
+    """A result that version 1.2 of the record could hold."""
+    ct = ct_like()
+    options = StagingOptions(method="gradcam")
+    return stage_case(scan_of(ct), ready(a_small_model()), options, tumour=tumour, key_slice=keyslice.by_index(ct, 4))
+
+
+@pytest.mark.parametrize("with_tumour", [True, False])
+def test_a_record_of_version_1_2_is_read_as_one_that_knows_less(with_tumour):
+    new = to_json(by_grad_cam(box_on(ct_like()) if with_tumour else None))
+    read = records.read(json.dumps(as_version_1_2(new)))
+    assert read["attention"] == new["attention"]
+    assert read["model"]["check_in_words"] == new["model"]["check_in_words"] == UNCHECKED
+    assert read["model"]["check"] is None
+    assert read["prediction"] == new["prediction"]
+    if with_tumour:
+        for mine, theirs in zip(read["agreement"]["sweep"], new["agreement"]["sweep"], strict=True):
+            assert mine == {**theirs, "blob_dice": None, "mean_mask_dice": None}
+        _region, dice, rivals = records.agreement_in_words(read["agreement"], 0.5)
+        assert dice.endswith(f"at random in the body gets {read['agreement']['chance_dice']:.3f}.")
+        assert rivals.endswith("was not measured when this result was made: press Apply.")
+    else:
+        assert read["agreement"] is None
+
+
+@pytest.mark.parametrize("result", [with_roi, without_roi], ids=lambda f: f.__name__)
+def test_a_record_of_today_is_read_as_it_is(result):
+    record = to_json(result())
+    assert records.read(json.dumps(record)) == record
+
+
+def test_a_scene_of_version_1_2_opens_and_is_shown(desk, panel, scene, tmp_path, a_small_phantom):
+    """As the panel saved it then: an older record, Grad-CAM by default, no outline."""
+    from GTRStagingSlicer import samples
+
+    ct = samples.add_ct(scene, a_small_phantom.ct, "patient")
+    tumour = samples.add_tumour(scene, ct, a_small_phantom.tumour, "drawn")
+    model = a_small_model()
+    state = panel._parameterNode
+    state.inputVolume, state.tumourSegmentation, state.tumourSegment = ct, tumour, samples.TUMOUR
+    state.model, state.method, state.showOutline = "untrained", Method.GRADCAM, False
+    staging.stage(state, ready(model), scene)
+    old = as_version_1_2(staging.record_of(state))
+    state.resultText.SetText(json.dumps(old))
+    assert scene.WriteToMRB(str(tmp_path / "old.mrb"))
+    scene.Clear(False)
+    assert scene.ReadFromMRB(str(tmp_path / "old.mrb"))
+    panel.enter()
+    ui, state = panel.ui, panel._parameterNode
+    assert ui.stageLabel.text == old["prediction"]["stage"]
+    assert ui.mapLabel.text == f"Grad-CAM for {old['attention']['target']}. {UNCHECKED}"
+    assert f"{old['agreement']['dice']:.3f}" in ui.agreementLabel.text
+    assert "was not measured when this result was made" in ui.agreementLabel.text
+    ui.thresholdSlider.value = 0.7
+    (at_07,) = [one for one in old["agreement"]["sweep"] if one["threshold"] == 0.7]
+    assert f"{at_07['dice']:.3f}" in ui.agreementLabel.text
+    measures = [ui.agreementTable.item(i, 0).text() for i in range(ui.agreementTable.rowCount)]
+    assert ui.agreementTable.item(measures.index("Dice of a disc in the middle"), 1).text() == "–"
+    ui.overlayButton.click()
+    before = node_ids(scene)
+    staging.stage(state, ready(model), scene)
+    panel.enter()
+    assert set(node_ids(scene)) >= set(before)
+    assert "was not measured" not in ui.agreementLabel.text
+    assert [one.text for one in desk.shown if one.kind == "error"] == []
