@@ -43,8 +43,9 @@ def main(arguments: Sequence[str]) -> int:
         options = parser.parse_args([a for a in arguments if a != "--"])
         if options.nomogram is not None and options.cases is not None:
             parser.error("--nomogram: not allowed with --cases, whose patients are not one")
-        if options.resume and options.cases is None:
-            parser.error("--resume: not allowed without --cases")
+        for given, name in ((options.resume, "--resume"), (options.neighbour_maps, "--neighbour-maps")):
+            if given and options.cases is None:
+                parser.error(f"{name}: not allowed without --cases")
         if options.set and options.nomogram is None:
             parser.error("--set: not allowed without --nomogram")
     except SystemExit as error:
@@ -89,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _depends_on(options: argparse.Namespace, card: "ModelCard") -> dict[str, object]:
     """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
-    asked = staging.options_of(_state_of(options)).to_json()
+    asked = staging.options_of(_state_of(options), neighbour_maps=options.neighbour_maps).to_json()
     return {
         **batch.made_with(card),
         "options": asked,
@@ -146,7 +147,8 @@ def _stager(backbone: "Backbone", options: argparse.Namespace) -> Callable[[Batc
                 roi = rois.read_roi(case.roi, segment=case.segment)
                 state.tumourSegmentation = samples.add_tumour(scene, ct, roi.mask, roi.segment, roi.segment)
                 state.tumourSegment = samples.TUMOUR
-            result = staging.stage(state, backbone, scene, application)
+            every = options.neighbour_maps or options.input is not None
+            result = staging.stage(state, backbone, scene, application, neighbour_maps=every)
             if options.input is None:
                 result = replace(result, case_id=case.case_id)
             extra = {} if options.nomogram is None else _consult(state, scene, *options.nomogram)
@@ -243,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--segment", help="label or number of the ROI's segment")
     parser.add_argument("--key-slice", type=int, help="axial slice, 0 being nearest the feet")
     parser.add_argument("--model", default=State.model)
-    parser.add_argument("--cam", choices=[m.value for m in Method], default="gradcam")
+    parser.add_argument("--cam", choices=[m.value for m in Method], default=State.method.value)
     parser.add_argument("--target", choices=[t.value for t in Target], default="predicted")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--device", choices=[d.value for d in Device], default="auto")
@@ -251,6 +253,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one factor of the nomogram; "
                         f"the value {nomogram.REFERENCE!r} leaves it out")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="with --cases: go on in a folder with results")
+    parser.add_argument("--neighbour-maps", action="store_true", help="with --cases: a fine map of the neighbours of "
+                        "the key slice too, which takes longer")  # fmt: skip
     parser.add_argument("--install", action="store_true", help="install missing packages, without asking")
     parser.add_argument("--wheels", type=Path, help="with --install: a folder of wheels, for no network")
     return parser

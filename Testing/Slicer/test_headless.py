@@ -20,6 +20,7 @@ from GTRStagingLib.batch import batch
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois
+from GTRStagingLib.model import weights
 from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.results import outputs
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -120,12 +121,26 @@ def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path, where):
     assert json.loads((tmp_path / "out" / "cases" / "two" / "result.json").read_text())["case_id"] == "two"
 
 
+def test_a_table_gets_maps_of_the_key_slices_alone_unless_asked(tmp_path, a_model):
+    weights.save(a_model, tmp_path / "mine")
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\none,ct.nrrd,4\n")
+    for asked in ([], ["--neighbour-maps"]):
+        out = tmp_path / f"out{len(asked)}"
+        assert headless.main(["--cases", str(tmp_path / "cases.csv"), "--out", str(out), "--model",
+                              str(tmp_path / "mine"), *asked]) == 0  # fmt: skip
+        attention = json.loads((out / "cases" / "one" / "result.json").read_text())["attention"]
+        assert attention["method"] == "fine"
+        assert attention["mapped"] == [bool(asked), True, bool(asked)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         ([], 2, "required"),
         (["--input", "x"], 2, "--out"),
         (["--input", "x", "--cases", "y", "--out", "z"], 2, "not allowed with"),
+        (["--input", "x", "--out", "z", "--neighbour-maps"], 2, "not allowed without --cases"),
         (["--input", "nowhere.nii", "--out", "out", "--key-slice", "3"], 1, "nowhere.nii"),
         (["--input", "ct.nrrd", "--out", "out"], 1, "key slice"),
         (["--input", "ct.nrrd", "--out", "out", "--key-slice", "3", "--model", "none"], 1, "'none'"),
@@ -142,10 +157,26 @@ def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, a
 # -- scene files ---------------------------------------------------------------------------------------------------
 
 
-def test_the_command_line_writes_a_scene(phantom_files, tmp_path, capsys):
+def test_the_command_line_writes_a_scene(phantom_files, tmp_path, capsys, a_model):
     target = tmp_path / "case.mrb"
+    weights.save(a_model, tmp_path / "mine")
     arguments = ["stage", str(phantom_files / "ct"), "--segmentation", str(phantom_files / "tumour_seg.dcm")]
-    assert cli.main([*arguments, "--mrb", str(target), "--cam", "layercam", "--threshold", "0.4"]) == 0
+    assert (
+        cli.main(
+            [
+                *arguments,
+                "--mrb",
+                str(target),
+                "--model",
+                str(tmp_path / "mine"),
+                "--cam",
+                "layercam",
+                "--threshold",
+                "0.4",
+            ]
+        )
+        == 0
+    )
     bare, node = opened(target)
     try:
         assert (node.GetParameter("method"), node.GetParameter("threshold")) == ("LAYERCAM", "0.4")
