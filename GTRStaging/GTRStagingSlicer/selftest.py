@@ -49,6 +49,11 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         self.assertGreater(state.resultTable.GetNumberOfRows(), 8)
         record = staging.record_of(state) or self.fail("the scene holds no record of the result")
         self.assertEqual(record["prediction"]["stage"], str(result.prediction.stage))
+        self.assertIn(record["attention"]["method"], ("fine", "gated"))
+        self.assertTrue(all(record["attention"]["mapped"]))
+        table = state.resultTable.GetTable()
+        said = [table.GetValue(i, 1).ToString() for i in range(table.GetNumberOfRows())]
+        self.assertIn(record["model"]["check_in_words"], said)
         nodes = slicer.mrmlScene.GetNumberOfNodes()
         logic.stage(state)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodes)
