@@ -23,7 +23,8 @@ _MEANINGS = {
     "shown, the sum over the slice is the decision.",
     "gate": "Where the model looks, whichever the stage.",
     "gradcam": "Which coarse region speaks for {stage}.",
-    "gradcam++": "Which coarse region speaks for {stage}, each cell weighted on its own.",
+    "gradcam++": "Which coarse region speaks for {stage}, each cell weighted on its own; another stage's map can look "
+    "much the same.",
     "layercam": "Which cells the network reads, weighted for {stage}; another stage's map can look much the same.",
     "eigencam": "The strongest pattern among the network's features, whichever the stage.",
 }
