@@ -228,9 +228,9 @@ def _remarks(
         yield f"The attention map is empty for {attention.target} in the slices at {', '.join(empty)}."
     if attention.method == "eigencam" and target is not None:
         yield "EigenCAM does not depend on the stage: the map is the same for every target."
-    if attention.method == "layercam":
+    if (name := {"gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}.get(attention.method)) is not None:
         yield (
-            "LayerCAM gives nearly the same map for every stage: it shows where the network looks, not what speaks for "
+            f"{name} gives nearly the same map for every stage: it shows where the network looks, not what speaks for "
             f"{attention.target}."
         )
     if attention.alignment == "half_pixel":

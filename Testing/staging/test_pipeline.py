@@ -391,9 +391,9 @@ def test_eigencam_says_that_it_ignores_the_stage(a_ct, a_model):
     assert not any("EigenCAM does not depend" in text for text in plain.warnings)
 
 
-def test_layercam_says_that_it_hardly_depends_on_the_stage(a_ct, a_model):
+def test_a_map_that_hardly_depends_on_the_stage_says_so(a_ct, a_model):
     key = keyslice.by_index(a_ct, 4)
-    for method, said in (("layercam", True), ("gradcam", False)):
+    for method, said in (("layercam", True), ("gradcam++", True), ("gradcam", False)):
         result = stage_case(scan_of(a_ct), ready(a_model), StagingOptions(method=method), key_slice=key)
         assert any("nearly the same map for every stage" in text for text in result.warnings) is said
 
