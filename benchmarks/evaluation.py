@@ -1,0 +1,246 @@
+"""How well do models stage phantoms, and can their maps be believed? Three maps beside each other, same cases.
+
+    gtrstaging phantom --cases 400 --scanner C --format nifti --seed 900000 --workers 2 --out heldout
+    python benchmarks/evaluation.py heldout/cohort.csv --plain plain [--gated demonstration] [--workers 2]
+                                    [--rows rows.csv] [--seeds demonstration-s1 demonstration-s2]
+
+`--plain` is a model with the usual head; its Grad-CAM and its fine map are measured. `--gated` is one with a gated head,
+trained from it. Accuracy is that of the three-slice vote. A map is of the stage that the model predicts, in the key
+slice, cut at half of its maximum, which was fixed beforehand. Each stands beside regions of its own size that know
+nothing of the slice: pixels at random in the body (chance), a disc in its middle (blob), and where the tumours of the
+other cases lie (mean mask: location alone). How each measure is taken, `staging.map_checks` says.
+
+Intervals are 95 %: Wilson's for shares, bootstrap over patients for all else. The cost is that of three slices beside a
+bare eager forward of the same network, timed in turn in one process; for the depth of 152 see `latency.py`. `--seeds`
+adds the accuracy and the Dice of the same model trained from other seeds.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+import torch
+from scipy.stats import binomtest
+from shortcuts import accuracy as shortcut_accuracy
+from shortcuts import features as shortcut_features
+
+from GTRStagingLib.checking.model_check import RANDOMISED, beside_others
+from GTRStagingLib.checking.rules import mean_of
+from GTRStagingLib.cohort.cohort import Case, read_cohort
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.model import randomised, weights
+from GTRStagingLib.model.backbone import Wanted, ready
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging import map_checks
+from GTRStagingLib.staging.cam import attend
+from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.staging.pipeline import stage_case
+from GTRStagingLib.stats import roc
+from GTRStagingLib.support.pools import shared_out
+
+ROUNDS = 15
+
+Numbers = dict[str, float]
+
+
+# -- one case ------------------------------------------------------------------------------------------------------
+
+
+def _measured(job: tuple[Case, str, str]) -> tuple[dict[str, object], map_checks.Measured]:
+    """What a model says of a case, and what its map is worth."""
+    case, name, method = job
+    by = ready(_loaded(name), "cpu", "torch")
+    options = StagingOptions(method=method, threshold=map_checks.THRESHOLD, neighbour_maps=False)
+    result = stage_case(read_scan(case.image), by, options, tumour=read_roi(case.roi, segment=case.segment))
+    key = result.slices.key
+    native, roi = (sitk.GetArrayFromImage(one)[key] for one in (result.slices.native, result.roi))
+    row = {
+        "case": case.case_id,
+        "patient": case.patient_id,
+        "stage": str(case.stage),
+        "predicted": str(result.prediction.stage),
+        **{f"p_{stage}": p for stage, p in zip(TStage, result.prediction.probabilities, strict=True)},
+        **shortcut_features(native, roi.astype(bool), result.slices.native.GetSpacing()),
+    }
+    return row, map_checks.measure(result, by)
+
+
+@cache
+def _loaded(name: str) -> weights.Model:
+    """Once a process, of which there is one a core: a second thread of torch's would only wait."""
+    torch.set_num_threads(1)
+    return weights.load(name)
+
+
+def _remaining(job: tuple[str, Sequence[str], Sequence[map_checks.SeenSlice]]) -> list[Numbers]:
+    name, parts, slices = job
+    by = ready(randomised.randomised(_loaded(name), parts, 0), "cpu", "torch")
+    return [numbers for one in slices for numbers in map_checks.remains(by, [one])]
+
+
+# -- all cases -----------------------------------------------------------------------------------------------------
+
+
+def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A row for each case; and for each step of random weights a row with what remains of some cases' maps."""
+    found = list(shared_out(_measured, [(case, model, method) for case in cases], workers))
+    measured = [one for _, one in found]
+    beside, _ = beside_others(measured, [str(row["patient"]) for row, _ in found])
+    rows = pd.DataFrame([{**row, **one.numbers, **more} for (row, one), more in zip(found, beside, strict=True)])
+    some = [one.seen for one in measured if not one.numbers["empty"]][:RANDOMISED]
+    parts = randomised.parts_of(weights.load(model).card.head)
+    steps = [*(parts[: i + 1] for i in range(len(parts))), ("layer4",), ("layer4", "layer3")]
+    names = [*parts, "layer4 alone", "layer4 and layer3 alone"]
+    remaining = shared_out(_remaining, [(model, step, some) for step in steps], workers)
+    curve = [{"random": name, **pd.DataFrame(left).mean()} for name, left in zip(names, remaining, strict=True)]
+    return rows, pd.DataFrame(curve)
+
+
+def share(right: np.ndarray) -> str:
+    """A share with Wilson's interval."""
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return f"{right.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def mean(rows: pd.DataFrame, measure: str, digits: int = 3, minus: str | None = None) -> str:
+    """A mean with its interval from a bootstrap over patients, cases without a value left out."""
+    found = mean_of(rows.to_dict("records"), measure, rows.patient.to_numpy(), minus)
+    if found.value is None:
+        return "-"
+    texts = [f"{value:,.{digits}f}" for value in (found.value, found.low, found.high)]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def macro_auc(rows: pd.DataFrame) -> float:
+    """Of the mean probabilities of the slices."""
+    stages = np.array([int(TStage[stage]) for stage in rows.stage])
+    found = roc.macro(roc.stage_areas(stages, rows[[f"p_{stage}" for stage in TStage]].to_numpy()))
+    return float("nan") if found is None else found.value
+
+
+# -- the cost ------------------------------------------------------------------------------------------------------
+
+
+def costs(plain: str, gated: str | None) -> dict[str, float]:
+    """Way -> its time with three slices and their maps over a bare eager forward, the median of paired rounds."""
+    pixels = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
+    x, grid = torch.from_numpy(pixels), sitk.Image([224, 224, 3], sitk.sitkUInt8)
+    model = weights.load(plain)
+
+    def bare() -> None:
+        with torch.no_grad():
+            model.network(x)
+
+    def ours(by, method: str) -> None:
+        wanted = [Wanted(range(3), (0, 1, 2), TStage.T3)] if method == "fine" else []
+        attend(by, by.classify(pixels, wanted), grid, target=TStage.T3, method=method)
+
+    runs: dict[str, Callable[[], None]] = {"bare": bare}
+    for backend in ("torch", "onnx"):
+        for method in ("gradcam", "fine"):
+            runs[f"{method}, {backend}"] = partial(ours, ready(model, "cpu", backend), method)
+        if gated is not None:
+            runs[f"gated, {backend}"] = partial(ours, ready(weights.load(gated), "cpu", backend), "gated")
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(ROUNDS + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if round_:
+                seconds[name].append(time.perf_counter() - start)
+    return {
+        name: statistics.median(a / b for a, b in zip(taken, seconds["bare"], strict=True))
+        for name, taken in seconds.items()
+        if name != "bare"
+    }
+
+
+# -- what is printed -----------------------------------------------------------------------------------------------
+
+
+def print_report(rows: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame]) -> None:
+    """All of it, as Markdown."""
+    first = next(iter(rows.values()))
+    for name, part in rows.items():
+        right = (part.stage == part.predicted).to_numpy()
+        print(f"{name}: {len(part)} cases, accuracy {share(right)}, macro AUC {macro_auc(part):.3f}")
+        print(f"\n{pd.crosstab(part.stage, part.predicted)}\n")
+    print("| | " + " | ".join(rows) + " |\n|---|" + "---|" * len(rows))
+
+    def line(words: str, cell: Callable[[pd.DataFrame], str]) -> None:
+        print(f"| {words} | " + " | ".join(map(cell, rows.values())) + " |")
+
+    line("accuracy", lambda part: share((part.stage == part.predicted).to_numpy()))
+    stages = [*sorted(first.stage.unique()), "all"]
+    for stage in stages:
+        where = partial(lambda part, stage: part if stage == "all" else part[part.stage == stage], stage=stage)
+        for words, measure in (
+            ("Dice", "dice"), ("chance", "chance_dice"), ("blob", "blob_dice"), ("mean mask", "mean_mask_dice")
+        ):  # fmt: skip
+            line(f"{words}, {stage}", lambda part, where=where, measure=measure: mean(where(part), measure))
+    line("Dice - mean mask", lambda part: mean(part, "dice", minus="mean_mask_dice"))
+    line("mm2 of the map", lambda part: mean(part, "area_mm2", 0))
+    line("mm2 of the tumour", lambda part: mean(part, "roi_area_mm2", 0))
+    for words, measure in (
+        ("peak in the tumour", "pointing_hit"), ("the same, mean mask", "mean_mask_pointing"),
+        ("share of the map in the tumour", "energy_inside"), ("the same, mean mask", "mean_mask_energy"),
+        ("mm between the centroids", "centroid_mm"), ("fall of the probability, map covered", "fall"),
+        ("the same, tissue elsewhere", "control_fall"), ("the same, the tumour", "roi_fall"),
+        ("Spearman, other stages' maps", "other_spearman"), ("Spearman, the runner-up's", "second_spearman"),
+    ):  # fmt: skip
+        line(words, lambda part, measure=measure: mean(part, measure))
+    line("no map", lambda part: str(int(part["empty"].sum())))
+    print(f"\nRandom weights from the head down, {RANDOMISED} cases: Spearman with the map, Dice\n")
+    for name, curve in curves.items():
+        print(
+            f"- {name}: " + "; ".join(f"{one.random} {one.spearman:+.2f}, {one.dice:.2f}" for one in curve.itertuples())
+        )
+    value, error = shortcut_accuracy(first)
+    print(f"\nA shortcut on the same cases: {value:.3f} (standard error {error:.3f})")
+
+
+def print_paired(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """McNemar's exact test of two models on the same cases."""
+    a, b = ((rows.stage == rows.predicted).to_numpy() for rows in (one, other))
+    only = int((a & ~b).sum()), int((~a & b).sum())
+    p = binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0
+    print(f"\nRight by the plain model alone {only[0]}, by the gated alone {only[1]}: McNemar's exact test p = {p:.3f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--plain", required=True)
+    parser.add_argument("--gated")
+    parser.add_argument("--seeds", nargs="*", default=[])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rows", type=Path, help="write the table of cases there")
+    options = parser.parse_args()
+    cases = read_cohort(options.cohort).cases
+    ways = [("Grad-CAM", options.plain, "gradcam"), ("fine map", options.plain, "fine")]
+    ways += [("gated", options.gated, "gated")] if options.gated else []
+    found = {name: table(cases, model, method, options.workers) for name, model, method in ways}
+    rows = {name: one for name, (one, _) in found.items()}
+    if options.rows:
+        pd.concat([one.assign(map=name) for name, one in rows.items()]).to_csv(options.rows, index=False)
+    print_report(rows, {name: curve for name, (_, curve) in found.items()})
+    if options.gated:
+        print_paired(rows["fine map"], rows["gated"])
+    for model in options.seeds:
+        more, _ = table(cases, model, "auto", options.workers)
+        right = (more.stage == more.predicted).to_numpy()
+        print(f"{model}: accuracy {share(right)}, Dice {mean(more, 'dice')}")
+    print(f"\nTime over a bare eager forward, {torch.get_num_threads()} threads:")
+    for name, ratio in costs(options.plain, options.gated).items():
+        print(f"- {name}: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
