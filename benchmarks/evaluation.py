@@ -4,8 +4,8 @@
     python benchmarks/evaluation.py heldout/cohort.csv --plain plain [--gated demonstration] [--workers 2]
                                     [--rows rows.csv] [--seeds demonstration-s1 demonstration-s2]
 
-`--plain` is a model with the usual head; its Grad-CAM and its fine map are measured. `--gated` is one with a gated head,
-trained from it. Accuracy is that of the three-slice vote. A map is of the stage that the model predicts, in the key
+`--plain` is a model with the usual head: its Grad-CAM and its fine map are measured. `--gated` is one with a gated head
+that was trained from it. Accuracy is that of the three-slice vote. A map is of the stage that the model predicts, in the key
 slice, cut at half of its maximum, which was fixed beforehand. Each stands beside regions of its own size that know
 nothing of the slice: pixels at random in the body (chance), a disc in its middle (blob), and where the tumours of the
 other cases lie (mean mask: location alone). How each measure is taken, `staging.map_checks` says.
@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 import torch
+from GTRStagingLib.checking.model_check import RANDOMISED, beside_others
+from GTRStagingLib.checking.rules import mean_of
 from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib.checking.model_check import RANDOMISED, beside_others
-from GTRStagingLib.checking.rules import mean_of
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
