@@ -5,10 +5,10 @@
                                     [--rows rows.csv] [--seeds demonstration-s1 demonstration-s2]
 
 `--plain` is a model with the usual head: its Grad-CAM and its fine map are measured. `--gated` is one with a gated head
-that was trained from it. Accuracy is that of the three-slice vote. A map is of the stage that the model predicts, in the key
-slice, cut at half of its maximum, which was fixed beforehand. Each stands beside regions of its own size that know
-nothing of the slice: pixels at random in the body (chance), a disc in its middle (blob), and where the tumours of the
-other cases lie (mean mask: location alone). How each measure is taken, `staging.map_checks` says.
+that was trained from it. Accuracy is that of the three-slice vote. A map is of the stage that the model predicts, in
+the key slice, cut at half of its maximum, which was fixed beforehand. Each stands beside regions of its own size that
+know nothing of the slice: pixels at random in the body (chance), a disc in its middle (blob), and where the tumours of
+the other cases lie (mean mask: location alone). How each measure is taken, `staging.map_checks` says.
 
 Intervals are 95 %: Wilson's for shares, bootstrap over patients for all else. The cost is that of three slices beside a
 bare eager forward of the same network, timed in turn in one process; for the depth of 152 see `latency.py`. `--seeds`
