@@ -7,6 +7,7 @@ is resampled here unless the caller asks for it.
 - `scans`: `Scan`, `read_scan`, `scan_of`
 - `rois`: `Roi`, `read_roi`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
+- `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
 - `dicom_layout`: `HeaderReader`

@@ -1,0 +1,89 @@
+"""How much of each pixel, and of each cell of a feature map, a mask covers."""
+
+import numpy as np
+import SimpleITK as sitk
+
+from GTRStagingLib.imaging.geometry import Place, direction_matrix, embedded, empty_grid
+
+POINTS = 4
+"""Points along each side of a pixel at which the mask is looked up."""
+
+
+def coverage(mask: sitk.Image, slices: Place) -> np.ndarray:
+    """Compute what share of each pixel a mask covers.
+
+    Parameters
+    ----------
+    mask
+        0 and 1, of any axis order; each of its voxels counts with all of its area.
+    slices
+        Where the pixels lie: W×H×S, the slices' planes being those of the mask.
+
+    Returns
+    -------
+    (S, H, W) float32 in 0..1, in multiples of 1 / POINTS².
+
+    Examples
+    --------
+    A voxel of 3 mm, at 3 mm of the CT, covers a pixel of 2 mm there, and half of the next one.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.imaging.coverage import coverage
+    >>> from GTRStagingLib.imaging.geometry import Grid
+    >>> straight = (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    >>> mask = Grid((3, 1, 1), (3.0, 3.0, 5.0), (0.0, 0.0, 0.0), straight).image(np.array([[[0, 1, 0]]], np.uint8))
+    >>> coverage(mask, Grid((4, 1, 1), (2.0, 2.0, 5.0), (0.5, 0.0, 0.0), straight)).tolist()
+    [[[0.0, 1.0, 0.5, 0.0]]]
+    """
+    nx, ny, nz = slices.GetSize()
+    sx, sy, sz = slices.GetSpacing()
+    first = (1 / POINTS - 1) / 2  # where the first point lies, in pixels
+    points = empty_grid(
+        (nx * POINTS, ny * POINTS, nz),
+        (sx / POINTS, sy / POINTS, sz),
+        slices.TransformContinuousIndexToPhysicalPoint([first, first, 0.0]),
+        tuple(direction_matrix(slices).ravel().tolist()),
+    )
+    covered = sitk.GetArrayFromImage(embedded(mask, points)) != 0
+    shares: np.ndarray = covered.reshape(nz, ny, POINTS, nx, POINTS).mean(axis=(2, 4), dtype=np.float32)
+    return shares
+
+
+def pooled(shares: np.ndarray, step: int) -> np.ndarray:
+    """Bring shares of pixels to cells of `step` by `step` pixels.
+
+    Cells are centred on pixels 0, `step`, 2 `step`, ..., as the receptive fields of a ResNet are; what of the first
+    and the last lies outside the picture is not covered.
+
+    Parameters
+    ----------
+    shares
+        (..., H, W).
+
+    Returns
+    -------
+    (..., ⌈H/step⌉, ⌈W/step⌉) float32.
+
+    Examples
+    --------
+    Cells of four pixels: the first reaches from pixel -2 to the middle of pixel 2, and the second from there to the
+    middle of pixel 6.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.imaging.coverage import pooled
+    >>> pooled(np.array([[0, 0, 1, 1, 0, 0, 0, 0]] * 8), 4).tolist()
+    [[0.078125, 0.234375], [0.125, 0.375]]
+    """
+    rows, columns = (_overlaps(pixels, step) for pixels in shares.shape[-2:])
+    cells: np.ndarray = rows @ shares.astype(np.float32) @ columns.T
+    return cells
+
+
+def _overlaps(pixels: int, step: int) -> np.ndarray:
+    """(cells, pixels) float32: what share of each cell lies in each pixel, along one axis."""
+    x, centre = np.arange(pixels), step * np.arange(-(-pixels // step))[:, None]
+    shared = np.minimum(x + 0.5, centre + step / 2) - np.maximum(x - 0.5, centre - step / 2)
+    return (np.clip(shared, 0, None) / step).astype(np.float32)
+
+
+__all__ = ["coverage", "pooled"]
