@@ -9,6 +9,7 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 - `cells`: `CellGrid`, `half_pixel_centres`
 - `network`: `GTRNet`, `GatedHead`, `Head`
 - `weights`: `Model`, `load`, `verify`, `save`
+- `randomised`: `randomised`, `parts_of`
 - `checkpoints`: `import_checkpoint`, `import_imagenet`
 - `pretrained`: `Pretrained`, `read_pretrained`
 - `device`: `choose`

@@ -214,16 +214,8 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     """Seeded random weights for tests and smoke runs: the same bits for the same seed and torch.
 
     With the stem's second stream, so that a smoke run passes through all there is.
-
-    The last batch norm of each block is scaled down: at their usual start, 50 residual blocks that never saw data
-    would multiply their input to a point where the softmax has no digits left.
     """
-    network = seeded(depth, fusion, seed)
-    last_norm = rf"layer\d\.\d+\.bn{2 if BLOCKS[depth][0] is BasicBlock else 3}\.weight"
-    with torch.no_grad():
-        for name, weight in network.named_parameters():
-            if re.search(last_norm, name):
-                weight.fill_(0.2)
+    network = calmed(seeded(depth, fusion, seed))
     state = network.state_dict()
     card = ModelCard(
         name=UNTRAINED,
@@ -244,6 +236,20 @@ def seeded(depth: int, fusion: Fusion, seed: int, head: HeadKind = "mean") -> GT
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return GTRNet(depth, fusion, head)
+
+
+def calmed(network: GTRNet) -> GTRNet:
+    """The same network, the last batch norm of each block scaled down.
+
+    At their usual start, 50 residual blocks that never saw data would multiply their input to a point where the
+    softmax has no digits left.
+    """
+    last_norm = rf"layer\d\.\d+\.bn{2 if BLOCKS[network.depth][0] is BasicBlock else 3}\.weight"
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if re.search(last_norm, name):
+                weight.fill_(0.2)
+    return network
 
 
 def save(model: Model, folder: Path, *, half: bool = False, features: FeatureStatistics | None = None) -> ModelCard:
