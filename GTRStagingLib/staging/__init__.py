@@ -10,4 +10,6 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 - `options`: `StagingOptions`, `METHODS`
 - `result`: `StagingResult`, `Provenance`, `versions`
 - `pipeline`: `stage_case`
+- `covering`: `covered`, `controls_of`
+- `map_checks`: `measure`, `Measured`, `remains`
 """

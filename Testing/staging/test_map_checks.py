@@ -1,0 +1,89 @@
+"""What a check measures of one case: regions covered, controls, maps alike."""
+
+import math
+
+import numpy as np
+import pytest
+
+from GTRStagingLib.staging.covering import ALIKE, CONTROLS, controls_of, covered
+from GTRStagingLib.staging.map_checks import dice_in_cells, disc_in_cells, highest, similarity
+
+Y, X = np.indices((80, 80))
+BODY = (Y - 40) ** 2 + (X - 40) ** 2 < 36**2
+RNG = np.random.default_rng(0)
+
+
+def disc(row, column, radius):
+    return (Y - row) ** 2 + (X - column) ** 2 < radius**2
+
+
+def test_a_covered_region_is_what_surrounds_it():
+    """In a slope the mean of the surroundings is the slope's own value; in air nothing is taken from."""
+    slope = np.where(BODY, X.astype(float), -1000.0)
+    region = disc(40, 40, 4) | (disc(40, 40, 6) & (X > 40))
+    spoilt = np.where(region, 900.0, slope)
+    filled = covered(spoilt, region, BODY, (1.0, 1.0))
+    assert np.abs(filled - slope)[region].max() < 3
+    np.testing.assert_array_equal(filled[~region], slope[~region])
+    edge = disc(40, 5, 4)
+    assert covered(np.where(edge, 900.0, slope), edge, BODY, (1.0, 1.0))[edge & BODY].min() > 0
+
+
+def test_what_no_tissue_is_near_gets_the_mean_of_all_tissue():
+    grey = np.where(BODY, 50.0, -1000.0)
+    assert covered(grey, BODY, BODY, (1.0, 1.0))[BODY] == pytest.approx(grey.mean())
+    assert (covered(grey, np.zeros_like(BODY), BODY, (1.0, 1.0)) == grey).all()
+
+
+def test_controls_have_the_shape_and_the_tissue_and_keep_apart():
+    grey = np.where(X < 40, 60.0, 130.0) + RNG.normal(0, 5, BODY.shape)
+    region, tumour = disc(40, 22, 5), disc(25, 25, 4)
+    found = controls_of(region, grey, BODY, tumour, 255.0)
+    assert len(found) == CONTROLS
+    for one in found:
+        assert one.sum() == region.sum()
+        assert not (one & (region | tumour)).any()
+        assert (one & BODY).sum() >= 0.98 * one.sum()
+        assert abs(grey[one].mean() - grey[region].mean()) <= ALIKE * 255
+        np.testing.assert_array_equal(one.any(axis=0).sum(), region.any(axis=0).sum())
+    assert [one.tolist() for one in controls_of(region, grey, BODY, tumour, 255.0)] == [one.tolist() for one in found]
+
+
+def test_of_places_alike_those_as_uneven_as_the_region_are_taken():
+    """One half is smooth, the other noisy about the same mean."""
+    grey = 100.0 + np.where(X < 40, 0.0, RNG.normal(0, 20, BODY.shape))
+    for column, side in ((58, X >= 40), (22, X < 40)):
+        for one in controls_of(disc(40, column, 5), grey, BODY, np.zeros_like(BODY), 255.0):
+            assert (one & side).sum() > 0.9 * one.sum()
+
+
+def test_where_no_other_place_is_alike_there_is_no_control():
+    region = disc(40, 22, 5)
+    assert controls_of(region, np.where(region, 200.0, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
+    assert controls_of(BODY, np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
+    assert controls_of(np.zeros_like(BODY), np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
+
+
+def test_maps_are_compared_by_ranks_in_the_body():
+    heat = RNG.random(BODY.shape)
+    assert similarity(heat, heat**3, BODY) == pytest.approx(1)
+    assert similarity(heat, -heat, BODY) == pytest.approx(-1)
+    assert abs(similarity(heat, RNG.random(BODY.shape), BODY)) < 0.1
+    assert similarity(heat, np.zeros_like(heat), BODY) == 0
+    assert math.isnan(similarity(np.zeros_like(heat), heat, BODY))
+    # All of them 0 in air: over the whole slice two maps that share nothing but the body would be alike.
+    one, other = (np.where(BODY, RNG.random(BODY.shape), 0) for _ in range(2))
+    assert abs(similarity(one, other, BODY)) < 0.1
+    assert similarity(one, other, np.ones_like(BODY)) > 0.4
+
+
+def test_regions_in_cells():
+    roi = np.zeros((4, 4), np.float32)
+    roi[1, 1], roi[1, 2] = 1.0, 0.5
+    region = np.zeros((4, 4), bool)
+    region[1, 1:3] = True
+    assert dice_in_cells(region, roi) == pytest.approx(2 * 1.5 / 3.5)
+    np.testing.assert_array_equal(highest(roi, 1), roi == 1)
+    np.testing.assert_array_equal(highest(roi, 9), roi > 0)
+    np.testing.assert_array_equal(disc_in_cells(np.ones((3, 3), bool), 1), [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    assert disc_in_cells(np.ones((5, 5), bool), 5).sum(axis=0).tolist() == [0, 1, 3, 1, 0]
