@@ -21,6 +21,7 @@ evaluation                    a table of predictions -> the evidence
 batch                         a table of cases -> results, each case accounted for
 results                       a result -> its record, overlay and report
 nomogram, radscore, training  what is fitted on cohorts
+checking                      whether a model's maps can be believed
 phantoms, stats               synthetic CTs of known truth; estimates with intervals
 cohort, staging               many cases as a table; one case from its CT to its result
 imaging, model, tables        where voxels lie; networks and weights; tables as text

@@ -1,0 +1,285 @@
+"""Check the maps of a model on a cohort: measure every case, make the weights random, judge."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import GTRStagingLib
+from GTRStagingLib.checking.rules import LEAST_PATIENTS, judged
+from GTRStagingLib.cohort.cohort import Case
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.files import sha256_of_data
+from GTRStagingLib.support.pools import shared_out
+
+if TYPE_CHECKING:
+    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.weights import Model
+    from GTRStagingLib.staging.map_checks import Measured, SeenSlice
+
+RANDOMISED = 24
+"""Cases whose maps are made anew for each step of random weights."""
+
+LATE = (("layer4",), ("layer4", "layer3"))
+"""Layers that are made random under a head as it was learned: how much a map leans on them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """What a check found.
+
+    Attributes
+    ----------
+    found
+        As a model's card keeps it (`ModelCard.check`): plain data, free of identifiers.
+    mean_mask
+        (h, w) float32, the mean of the cases' ROIs, in the cells that `weights.Model` says; None without ROIs.
+    left_out
+        Case id -> why it could not be measured.
+    """
+
+    found: Mapping[str, Any]
+    mean_mask: np.ndarray | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_model(
+    model: "Model | str",
+    cases: Sequence[Case],
+    *,
+    most: int | None = None,
+    device: str = "auto",
+    workers: int = 0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Check:
+    """Check the maps that a model makes by its own method.
+
+    Parameters
+    ----------
+    model
+        Its name or folder; or the model itself, which this process alone can have (`workers` is 0).
+    cases
+        Their true stages are not needed, ROIs are for where the map lies. Not those that the model learned from: of
+        them everything is too good.
+    most
+        Cases at most, drawn evenly from the true stages by the seed; None for all.
+    workers
+        Processes that stage; 0 stages in this one.
+    progress
+        Called with the parts of the work that are done, and their number.
+
+    Raises
+    ------
+    InputError
+        If there is no case, or no case can be staged.
+    WeightsError
+        If there is no such model.
+    """
+    from GTRStagingLib.model import randomised
+
+    if not isinstance(model, str):
+        workers = 0
+    card = _model(model).card
+    chosen = drawn(cases, most, seed)
+    about = {
+        "method": "gated" if card.head == "gated" else "fine",
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": GTRStagingLib.__version__,
+        "seed": seed,
+    }
+    if (patients := len({case.patient_id for case in chosen})) < LEAST_PATIENTS:
+        if not chosen:
+            raise InputError("There is no case to check the model on; expected a cohort with cases.")
+        summary = f"{patients} patients, fewer than {LEAST_PATIENTS}"
+        return Check({"verdict": "not checked", "summary": summary, **about, "cases": len(chosen),
+                      "patients": patients, "cohort": None, "tests": {}})  # fmt: skip
+
+    parts = randomised.parts_of(card.head)
+    steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
+    total = len(chosen) + len(steps)
+    outcomes = []
+    for outcome in shared_out(_measured, [(model, device, case) for case in chosen], workers):
+        outcomes.append(outcome)
+        progress(len(outcomes), total)
+    left_out = {case.case_id: one for case, one in zip(chosen, outcomes, strict=True) if isinstance(one, str)}
+    pairs = [(case, one) for case, one in zip(chosen, outcomes, strict=True) if not isinstance(one, str)]
+    if not pairs:
+        first, why = next(iter(left_out.items()))
+        raise InputError(f"No case could be staged; the first, {first}: {why}")
+    measured = [one for _, one in pairs]
+    whose = [case.patient_id for case, _ in pairs]
+    with_map = [i for i, one in enumerate(measured) if not one.numbers["empty"]][:RANDOMISED]
+    again = [measured[i].seen for i in with_map]
+    remaining = []
+    for rows in shared_out(_remaining, [(model, device, step, seed, again) for step in steps if again], workers):
+        remaining.append(rows)
+        progress(len(chosen) + len(remaining), total)
+    curve = dict(zip(parts, remaining, strict=False))
+    late = dict(zip((" and ".join(one) for one in LATE), remaining[len(parts) :], strict=False))
+
+    beside, mean_mask = beside_others(measured, whose)
+    rows = [{**one.numbers, **more} for one, more in zip(measured, beside, strict=True)]
+    verdict = judged(rows, whose, curve, late, with_map)
+    return Check(
+        found={
+            "verdict": verdict.verdict,
+            "summary": verdict.summary,
+            **about,
+            "threshold": _threshold(),
+            "cases": len(measured),
+            "patients": len(set(whose)),
+            "rois": sum(one.seen.roi is not None for one in measured),
+            "stages": dict(Counter(str(case.stage) if case.stage is not None else "unknown" for case, _ in pairs)),
+            "empty": int(sum(one.numbers["empty"] for one in measured)),
+            "left_out": len(left_out),
+            "cohort": sha256_of_data(sorted(one.digest for one in measured)),
+            "tests": verdict.tests,
+        },
+        mean_mask=mean_mask,
+        left_out=left_out,
+    )
+
+
+def drawn(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
+    """At most so many cases, in an order in which the true stages take turns; drawn by the seed."""
+    of_stage: dict[TStage | None, list[Case]] = defaultdict(list)
+    ordered = sorted(cases, key=lambda case: case.case_id)
+    for i in np.random.default_rng(seed).permutation(len(ordered)).tolist():
+        of_stage[ordered[i].stage].append(ordered[i])
+    turns = sorted((turn, -1 if stage is None else int(stage), case)
+                   for stage, those in of_stage.items() for turn, case in enumerate(those))  # fmt: skip
+    return [case for *_, case in turns][:most]
+
+
+# -- in whatever process --------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str) -> "Model":
+    from GTRStagingLib.model import weights
+
+    return weights.load(name)
+
+
+def _model(model: "Model | str") -> "Model":
+    return _loaded(model) if isinstance(model, str) else model
+
+
+def _ready(model: "Model", device: str) -> "Backbone":
+    """By PyTorch: a graph of ONNX Runtime's would be made and verified for each of the random networks."""
+    from GTRStagingLib.model import backbone
+
+    return backbone.ready(model, device, "torch")
+
+
+def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
+    """What was measured of a case, or why it could not be."""
+    from GTRStagingLib.imaging import keyslice, rois, scans
+    from GTRStagingLib.staging import map_checks, pipeline
+
+    source, device, case = job
+    model = _model(source)
+    ready = _ready(model, device)
+    try:
+        scan = scans.read_scan(case.image)
+        tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+        key = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
+        result = pipeline.stage_case(scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=key, case_id="case")
+        return map_checks.measure(result, ready)
+    except StagingError as error:
+        return str(error)
+
+
+def _remaining(
+    job: "tuple[Model | str, str, Sequence[str], int, Sequence[SeenSlice]]",
+) -> list[dict[str, float]]:
+    """What remains of each slice's map with random weights in some parts."""
+    from GTRStagingLib.model import randomised
+    from GTRStagingLib.staging import map_checks
+
+    source, device, parts, seed, slices = job
+    other = _ready(randomised.randomised(_model(source), parts, seed), device)
+    found = []
+    for same in _of_one_size(slices):
+        found += map_checks.remains(other, same)
+    return found
+
+
+def _of_one_size(slices: "Sequence[SeenSlice]") -> "list[Sequence[SeenSlice]]":
+    """The slices in their order, those side by side put together that are of one size, at most 8 for one pass."""
+    parts: list[list[SeenSlice]] = []
+    for one in slices:
+        if parts and len(parts[-1]) < 8 and parts[-1][-1].pixels.shape == one.pixels.shape:
+            parts[-1].append(one)
+        else:
+            parts.append([one])
+    return list(parts)
+
+
+def _threshold() -> float:
+    from GTRStagingLib.staging import map_checks
+
+    return map_checks.THRESHOLD
+
+
+# -- beside the ROIs of other patients -----------------------------------------------------------------------------
+
+
+def beside_others(
+    measured: "Sequence[Measured]", whose: Sequence[str]
+) -> tuple[list[dict[str, float]], np.ndarray | None]:
+    """What the mean ROI of the other patients has of each case's ROI; and the mean of all.
+
+    As large a region as the case's map has, where the mean is highest. Of ROIs on maps of one shape, the most frequent.
+    """
+    from GTRStagingLib.staging import map_checks
+
+    shapes = Counter(one.seen.roi.shape for one in measured if one.seen.roi is not None)
+    if not shapes:
+        return [{} for _ in measured], None
+    shape = shapes.most_common(1)[0][0]
+    masks = {
+        i: one.seen.roi for i, one in enumerate(measured) if one.seen.roi is not None and one.seen.roi.shape == shape
+    }
+    total = np.sum(list(masks.values()), axis=0)
+    own: dict[str, list[np.ndarray]] = defaultdict(list)
+    for i, mask in masks.items():
+        own[whose[i]].append(mask)
+    rows: list[dict[str, float]] = []
+    for i, one in enumerate(measured):
+        others = len(masks) - len(own[whose[i]])
+        if i not in masks or not masks[i].any() or not others or one.numbers["empty"]:
+            rows.append({})
+            continue
+        mean = np.clip(total - np.sum(own[whose[i]], axis=0), 0, None) / others
+        mean[mean < 1e-6] = 0  # what subtracting leaves
+        rows.append(_beside(mean, masks[i], int(map_checks.cut(one.seen.heat).sum()), one.numbers))
+    return rows, (total / len(masks)).astype(np.float32)
+
+
+def _beside(mean: np.ndarray, roi: np.ndarray, cells: int, numbers: Mapping[str, float]) -> dict[str, float]:
+    from GTRStagingLib.staging import map_checks
+
+    region = map_checks.highest(mean, cells)
+    if not region.any():
+        return {}
+    places = np.argwhere(np.ones_like(region))
+    middle, of_roi = places[region.ravel()].mean(axis=0), np.average(places, axis=0, weights=roi.ravel())
+    # A cell's size: the ROI's area in mm² and in cells.
+    cell_mm = math.sqrt(numbers.get("roi_area_mm2", math.nan) / float(roi.sum()))
+    return {
+        "mean_mask_dice": map_checks.dice_in_cells(region, roi),
+        "mean_mask_energy": float((mean * roi).sum() / mean.sum()),
+        "mean_mask_pointing": float(roi.ravel()[int(mean.argmax())]),
+        "mean_mask_centroid_mm": float(np.linalg.norm(middle - of_roi) * cell_mm),
+    }
+
+
+__all__ = ["Check", "check_model", "drawn"]
