@@ -59,7 +59,8 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     fill(ui.votesTable, heads, rows)
     model = record["model"]
     ui.mapLabel.text = " ".join((records.map_in_words(record), model["check_in_words"]))
-    failed = model["check"] is not None and model["check"]["verdict"] == "failed"
+    check = model["check"] or {}
+    failed = (check.get("verdict"), check.get("method")) == ("failed", record["attention"]["method"])
     ui.mapLabel.styleSheet = "QLabel { font-weight: bold;" + (" color: #b3001b; }" if failed else " }")
     seconds = sum(record["timings_s"].values())
     ui.detailsLabel.text = _(

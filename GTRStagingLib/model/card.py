@@ -146,14 +146,40 @@ class ModelCard:
 
     @property
     def check_in_words(self) -> str:
-        """What must be said beside every attention map of this model."""
+        """What a check found of the maps that it looked at, in a sentence; see `map_check`."""
+        return self.map_check(None if self.check is None else self.check.get("method"))
+
+    def map_check(self, method: str | None) -> str:
+        """Say what must stand beside an attention map that a method made of this model.
+
+        Examples
+        --------
+        >>> from dataclasses import replace
+        >>> from GTRStagingLib.model.registry import locate, read_card
+        >>> found = {"verdict": "passed", "summary": "60 cases; Dice 0.58", "method": "fine"}
+        >>> card = replace(read_card(locate("demonstration")), check=found)
+        >>> card.map_check("fine")
+        'The map of this model passed its check (60 cases; Dice 0.58).'
+        >>> card.map_check("layercam")
+        "This map has not been checked for this model: its check was of maps by 'fine'."
+        """
         if self.check is None:
             return NOT_CHECKED
-        verdict, summary = self.check["verdict"], self.check["summary"]
+        summary, checked = self.check["summary"], self.check.get("method")
+        if method != checked:
+            return f"{NOT_CHECKED[:-1]}: its check was of maps by {checked!r}."
+        verdict = self.map_verdict(method)
         if verdict == "not checked":
-            return f"This map has not been checked for this model: {summary}."
+            return f"{NOT_CHECKED[:-1]}: {summary}."
         how = "passed its check" if verdict == "passed" else "FAILED its check: do not rely on it"
         return f"The map of this model {how} ({summary})."
+
+    def map_verdict(self, method: str | None) -> str:
+        """One of `VERDICTS`, of a method's maps of this model."""
+        if self.check is None or self.check.get("method") != method:
+            return "not checked"
+        verdict: str = self.check["verdict"]
+        return verdict
 
     @property
     def warning(self) -> str | None:

@@ -93,7 +93,7 @@ def _write_attention(result: StagingResult, path: Path) -> None:
         "research_use_only": RESEARCH_USE_ONLY,
         "warning": result.model.warning or "",
         "content": f"{attention.method} attention for {attention.target}, raw, placed by {attention.alignment}",
-        "check": result.model.check_in_words,
+        "check": result.model.map_check(attention.method),
         "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {choice_in_words(result)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
     }

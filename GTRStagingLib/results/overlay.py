@@ -387,9 +387,9 @@ def _colour_bar(page: Canvas, x: int, y: int, slices: _Slices) -> int:
 
 def _check(page: Canvas, y: int, result: StagingResult) -> int:
     """What is known of this model's map; where that ends."""
-    verdict = "not checked" if result.model.check is None else result.model.check["verdict"]
-    colour = {"passed": "#1a6b3c", "failed": "#b3001b", "not checked": "#8a5a00"}[verdict]
-    end = page.paragraph(_MARGIN + 24, y + 24, result.model.check_in_words, _BODY, WIDTH - 2 * _MARGIN - 24, bold=True)
+    method, card = result.attention.method, result.model
+    colour = {"passed": "#1a6b3c", "failed": "#b3001b", "not checked": "#8a5a00"}[card.map_verdict(method)]
+    end = page.paragraph(_MARGIN + 24, y + 24, card.map_check(method), _BODY, WIDTH - 2 * _MARGIN - 24, bold=True)
     page.rectangle((_MARGIN, y - 2, _MARGIN + 8, end - 20), colour)
     return round(end)
 

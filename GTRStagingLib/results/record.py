@@ -61,7 +61,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "model": {
             **result.model.to_json(),
             "warning": result.model.warning,
-            "check_in_words": result.model.check_in_words,
+            "check_in_words": result.model.map_check(result.attention.method),
         },
         "provenance": asdict(result.provenance),
         "timings_s": dict(result.timings_s),

@@ -86,7 +86,8 @@ def test_a_failed_check_stands_out_beside_the_map(staged):
     record = dict(staging.record_of(state))
     assert record["model"]["check_in_words"] in ui.mapLabel.text
     assert "#b3001b" not in ui.mapLabel.styleSheet
-    card = replace(weights.untrained(10).card, check={"verdict": "failed", "summary": "Dice 0.03, chance 0.02"})
+    check = {"verdict": "failed", "summary": "Dice 0.03, chance 0.02", "method": record["attention"]["method"]}
+    card = replace(weights.untrained(10).card, check=check)
     record["model"] = {**record["model"], "check": card.check, "check_in_words": card.check_in_words}
     state.resultText.SetText(json.dumps(record))
     staged.enter()

@@ -108,7 +108,7 @@ def not_mapped(result, *positions):
     return replace(bare, attention=replace(bare.attention, mapped=mapped))
 
 
-CHECKED = {"verdict": "passed", "method": "gradcam", "cases": 12, "cohort": "ab" * 32, "utc": "2026-01-01T00:00:00",
+CHECKED = {"verdict": "passed", "method": "fine", "cases": 12, "cohort": "ab" * 32, "utc": "2026-01-01T00:00:00",
            "version": "0", "summary": "Dice 0.61, chance 0.02", "tests": {}}  # fmt: skip
 """What a check of a model's map leaves in its card."""
 

@@ -246,6 +246,10 @@ def test_a_slice_without_a_map_is_not_called_empty():
         (None, "This map has not been checked for this model."),
         (results.CHECKED, "The map of this model passed its check (Dice 0.61, chance 0.02)."),
         ({**results.CHECKED, "verdict": "failed"}, "FAILED"),
+        (
+            {**results.CHECKED, "method": "layercam"},
+            "not been checked for this model: its check was of maps by 'layercam'",
+        ),
     ],
 )
 def test_whether_the_map_was_checked_stands_below_it(check, said):
