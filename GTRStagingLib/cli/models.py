@@ -1,19 +1,27 @@
-"""The commands `gtrstaging models list | show | verify | import`."""
+"""The commands `gtrstaging models list | show | verify | check | import`."""
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands, folder_path
+from GTRStagingLib.cli.arguments import Commands, folder_path, progress_bar
 from GTRStagingLib.cli.train import RECIPES
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
+if TYPE_CHECKING:
+    from GTRStagingLib.checking.model_check import Check
+
+SPLITS = ("train", "validation", "test")
+"""Spelled out, so that `--help` imports nothing heavy."""
+
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
-    models = commands.add_parser("models", help="list, show, verify and import models").add_subparsers(
+    models = commands.add_parser("models", help="list, show, verify, check and import models").add_subparsers(
         required=True, metavar="ACTION"
     )
     models.add_parser("list", help="the models at hand").set_defaults(run=_list)
@@ -24,6 +32,25 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         command = models.add_parser(action, help=text)
         command.set_defaults(run=run)
         command.add_argument("model", metavar="NAME|FOLDER")
+    checker = models.add_parser(
+        "check",
+        help="check a model's attention maps on a cohort, and write the verdict into its card",
+        description="Are the model's maps those of its decision, and do they lie where the ROIs do? The verdict and "
+        "its numbers go into the model's card, and every result says them beside the map. Exit code 0: passed; 1: "
+        "failed, or not checked.",
+    )
+    checker.set_defaults(run=_check, contradiction=_check_contradiction)
+    checker.add_argument("model", metavar="NAME|FOLDER")
+    checker.add_argument("cohort", type=Path, help="table of cases that the model did not learn from; with ROIs, if "
+                         "there are some")  # fmt: skip
+    checker.add_argument("--split", choices=SPLITS, help="the cases of one side alone")
+    checker.add_argument("--cases", type=int, metavar="N", help="at most so many, drawn evenly from the true stages "
+                         "(default: all)")  # fmt: skip
+    checker.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    checker.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: this one alone)")
+    checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    checker.add_argument("--dry-run", action="store_true", help="print the result, and leave the card as it is")
+    checker.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there as well")
     importer = models.add_parser("import", help="turn a checkpoint (.pth) into a model folder")
     importer.set_defaults(run=_import, contradiction=_contradiction)
     source = importer.add_mutually_exclusive_group(required=True)
@@ -47,21 +74,31 @@ def _contradiction(options: argparse.Namespace) -> str | None:
     return None
 
 
+def _check_contradiction(options: argparse.Namespace) -> str | None:
+    if options.cases is not None and options.cases < 1:
+        return f"--cases {options.cases}; expected 1 or more"
+    if options.workers < 0:
+        return f"--workers {options.workers}; expected 0 or more"
+    return None
+
+
 def _list(options: argparse.Namespace) -> None:
     from GTRStagingLib.model import registry
 
-    row = "{:<20} {:<14} {:<18} {:<10} {}"
-    print(row.format("NAME", "STATUS", "NETWORK", "RECIPE", "FOLDER"))
+    row = "{:<20} {:<14} {:<18} {:<10} {:<12} {}"
+    print(row.format("NAME", "STATUS", "NETWORK", "RECIPE", "MAP", "FOLDER"))
     for name, folder in registry.available().items():
         if folder is None:
-            print(row.format(name, "untrained", "ResNet-152 add", "gtr", "(built in; random weights)"))
+            print(row.format(name, "untrained", "ResNet-152 add", "gtr", "not checked", "(built in; random weights)"))
             continue
         try:
             card = registry.read_card(folder)
         except StagingError as error:
-            print(row.format(name, "DAMAGED", "", "", str(error)))
+            print(row.format(name, "DAMAGED", "", "", "", str(error)))
             continue
-        print(row.format(name, card.status, f"ResNet-{card.depth} {card.fusion}", card.recipe.name, folder))
+        verdict = "not checked" if card.check is None else card.check["verdict"]
+        network = f"ResNet-{card.depth} {card.fusion}"
+        print(row.format(name, card.status, network, card.recipe.name, verdict, folder))
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -70,6 +107,7 @@ def _show(options: argparse.Namespace) -> None:
     folder = registry.locate(options.model)
     card = weights.untrained().card if folder is None else registry.read_card(folder)
     print(json.dumps(card.to_json(), indent=2))
+    print(card.check_in_words, file=sys.stderr)
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)
 
@@ -79,6 +117,114 @@ def _verify(options: argparse.Namespace) -> None:
 
     card = weights.verify(options.model)
     print(f"{card.name}: whole; sha256 {card.sha256}, ResNet-{card.depth}, recipe {card.recipe.name}")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from GTRStagingLib.checking.card_writing import require_writable, write_check
+    from GTRStagingLib.checking.model_check import check_model
+    from GTRStagingLib.cohort.cohort import read_cohort
+    from GTRStagingLib.errors import InputError
+    from GTRStagingLib.model import registry
+    from GTRStagingLib.support.files import write_json
+
+    folder = registry.locate(options.model)
+    if not options.dry_run:
+        require_writable(options.model, folder)
+    cohort = read_cohort(options.cohort)
+    cases = cohort.cases if options.split is None else cohort.of(options.split).cases
+    if not cases:
+        of = "" if options.split is None else f" in {options.split!r}"
+        raise InputError(f"{options.cohort} has no case{of}; expected some. Give another table, or another --split.")
+    # Of its card before, so that weights that somebody exchanges meanwhile are not said to be checked.
+    sha256 = None if folder is None else registry.read_card(folder).sha256
+    with progress_bar(len(cases)) as step:
+        check = check_model(
+            options.model, cases, most=options.cases, seed=options.seed, device=options.device,
+            workers=options.workers, progress=lambda done, total: step(f"{done} of {total}"),
+        )  # fmt: skip
+    print("\n".join(check_lines(check)))
+    if options.json is not None:
+        write_json(check.found, options.json)
+    if not options.dry_run and folder is not None:
+        write_check(check, folder, weights_sha256=sha256)
+        print(f"The verdict was written to {folder / registry.CARD_FILE}.")
+    return 0 if check.found["verdict"] == "passed" else 1
+
+
+def check_lines(check: "Check") -> Iterator[str]:
+    """Tell a check as a table: a line a test, and what stands beside its number."""
+    found = check.found
+    for case_id, why in list(check.left_out.items())[:3]:
+        yield f"left out: {case_id}: {why}"
+    if len(check.left_out) > 3:
+        yield f"left out: {len(check.left_out) - 3} more"
+    yield f"Maps by {found['method']!r}, {found['cases']} cases of {found['patients']} patients"
+    tests = found["tests"]
+    if tests:
+        row = "{:<16} {:<12} {}"
+        for name, words in (
+            ("location", _location_words), ("other_stage", _other_words), ("deletion", _deletion_words),
+            ("random_weights", _random_words),
+        ):  # fmt: skip
+            one = tests[name]
+            verdict = {True: "passed", False: "FAILED", None: "not checked"}[one["passed"]]
+            first, *more = [*([one["reason"]] if one["reason"] else []), *words(one)] or [""]
+            yield row.format(name.replace("_", " "), verdict, first)
+            yield from (row.format("", "", line) for line in more)
+    yield f"{found['verdict'].upper()}: {found['summary']}"
+
+
+def _mean(one: "Mapping[str, Any] | None", digits: int = 3) -> str:
+    if one is None or one["mean"] is None:
+        return "-"
+    if one["low"] is None:
+        return f"{one['mean']:.{digits}f}"
+    return f"{one['mean']:.{digits}f} ({one['low']:.{digits}f} to {one['high']:.{digits}f})"
+
+
+def _beside(label: str, one: "Mapping[str, Any]", first: str, digits: int = 3) -> str:
+    from GTRStagingLib.checking.rules import BASELINES
+
+    others = [f"{name.replace('_', ' ')} {_mean(one[name], digits)}" for name in BASELINES
+              if name in one]  # fmt: skip
+    return f"{label} {_mean(one.get(first), digits)}; {', '.join(others)}"
+
+
+def _location_words(one: "Mapping[str, Any]") -> "Sequence[str]":
+    if "dice" not in one:
+        return []
+    return [
+        _beside("Dice", one, "dice"),
+        _beside("energy in the ROI", one["energy_inside"], "map"),
+        _beside("peak in the ROI", one["pointing_hit"], "map"),
+        _beside("mm between centroids", one["centroid_mm"], "map", 0),
+        f"mm2 of the map {_mean(one.get('area_mm2'), 0)}, of the ROI {_mean(one.get('roi_area_mm2'), 0)}",
+    ]
+
+
+def _other_words(one: "Mapping[str, Any]") -> "Sequence[str]":
+    return [f"correlation with the other stages' maps {_mean(one['spearman'])}; expected below {one['bound']}",
+            f"with the second most likely stage's alone {_mean(one.get('second'))}"]  # fmt: skip
+
+
+def _deletion_words(one: "Mapping[str, Any]") -> "Sequence[str]":
+    return [
+        f"fall of the probability when covered {_mean(one.get('fall'))}, controls {_mean(one.get('control'))}",
+        f"difference {_mean(one['above'])}; expected an interval above 0, and {one['bound']}",
+        f"fall when the ROI is covered {_mean(one.get('fall_without_roi'))}",
+    ]
+
+
+def _random_words(one: "Mapping[str, Any]") -> "Sequence[str]":
+    def points(name: str) -> str:
+        return ", ".join(
+            f"{point['random']} {_mean(point.get('spearman'), 2)}"
+            + (f" Dice {point['dice']['mean']:.2f}" if "dice" in point else "")
+            for point in one[name]
+        )
+
+    return [f"correlation with the map, random from the head down: {points('curve')}; at the end expected below "
+            f"{one['bound']}", f"the head as learned, random: {points('late')}"]  # fmt: skip
 
 
 def _import(options: argparse.Namespace) -> None:
