@@ -112,6 +112,8 @@ def _two(options: argparse.Namespace, text: str) -> tuple[str, str]:
 
 def print_summary(found: "Evaluation") -> None:
     """What a person wants to see first."""
+    from GTRStagingLib.stats.attention_by_stage import BASELINES
+
     metrics, areas, flow = found.performance.metrics, found.performance.areas, found.predictions.flow
     left_out = "".join(f"; {n} {reason}" for reason, n in flow.excluded.items())
     right = int(metrics.confusion.trace())
@@ -126,6 +128,13 @@ def print_summary(found: "Evaluation") -> None:
     print("Confusion     " + "\n              ".join(
         f"{stage}  " + " ".join(f"{n:>6}" for n in row)
         for stage, row in zip(TStage, metrics.confusion.tolist(), strict=True)))  # fmt: skip
+    if found.attention is not None:
+        told = found.attention.measures
+        there = [name for name in BASELINES if name in found.attention.against]
+        beside = [(name.replace("_", " "), BASELINES[name]) for name in there]
+        print("Dice          " + "; ".join(
+            f"{name} {told[column]['all'].mean.text()}" for name, column in [("of the map", "dice"), *beside]
+        ))  # fmt: skip
     if found.siblings is not None:
         print(f"Leakage       {found.siblings.sentence}")
         if found.without_siblings is not None and found.siblings.leaks:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from GTRStagingLib.evaluation.evaluate import Evaluation
+from GTRStagingLib.evaluation.evaluate import BASELINE_IN_WORDS, Evaluation
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -110,7 +110,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         )
     if found.attention is not None:
         known["attention"] = (
-            f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, beside that of chance."
+            f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, set against "
+            f"{', '.join(BASELINE_IN_WORDS[name] for name in found.attention.against) or 'nothing'}."
         )
     return known
 

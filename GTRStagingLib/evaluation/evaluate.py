@@ -26,7 +26,7 @@ from GTRStagingLib.stats.metrics import BOUNDARIES, Metrics, measure
 MODEL = "model"
 """How the predictions under evaluation are called beside readers and other models."""
 
-SCHEMA = 1
+SCHEMA = 2
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels")
 
 
@@ -173,6 +173,7 @@ def evaluate(
     measures = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
     told = {name: values for name, values in measures.items() if values is not None and not np.isnan(values).all()}
     attention = attention_by_stage.attention(stages, told, whose, seed=seed) if "dice" in told else None
+    notes += [] if attention is None else _without_baselines(attention)
     return Evaluation(
         predictions=found,
         performance=whole,
@@ -230,6 +231,20 @@ def _groups(
             continue
         groups[column] = {level: performance(found.of(rows), seed=seed) for level, rows in levels.items()}
     return groups, notes
+
+
+BASELINE_IN_WORDS = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of other patients"}
+
+
+def _without_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:
+    """What the attention's Dice is not compared with, in a sentence."""
+    missing = [words for name, words in BASELINE_IN_WORDS.items() if name not in found.against]
+    if not missing:
+        return []
+    return [
+        f"Dice is not compared with {' and '.join(missing)}: the table has no numbers of it. Tables of version 0.1.0 "
+        "have chance alone, and a model without a mean mask none of that (`gtrstaging models check` makes one)."
+    ]
 
 
 def _on(found: Predictions, rows: np.ndarray, seed: int) -> Performance | None:
@@ -320,4 +335,4 @@ def _version(package: str) -> str | None:
         return None
 
 
-__all__ = ["MODEL", "Areas", "Evaluation", "Performance", "evaluate", "performance"]
+__all__ = ["BASELINE_IN_WORDS", "MODEL", "Areas", "Evaluation", "Performance", "evaluate", "performance"]

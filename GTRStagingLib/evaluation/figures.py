@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib.evaluation.evaluate import MODEL, Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import BASELINE_IN_WORDS, MODEL, Evaluation, Performance
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.attention_by_stage import BASELINES
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE
 from GTRStagingLib.stats.estimates import Estimate, undefined
 from GTRStagingLib.stats.readers import phase_columns
@@ -21,6 +22,7 @@ COLOURS = {"T1": BLUE, "T2": OCHRE, "T3": GREEN, "T4": RUST}
 
 DASHES = {"T1": "-", "T2": (0, (6, 2)), "T3": (0, (3, 1.5)), "T4": (0, (6, 1.5, 1.5, 1.5))}
 MARKS = {"T1": "o", "T2": "s", "T3": "^", "T4": "D"}
+BASELINE_MARKS = {"chance": ("_", "#a30019"), "blob": ("o", "#6b3fa0"), "mean_mask": ("D", "#16202a")}
 INK, SOFT, GROUND = "#16202a", "#4a5560", "#d8dee4"
 SIZE = 9.0
 WIDTH = 7.2
@@ -272,19 +274,24 @@ def _attention(found: Evaluation) -> "tuple[Figure, str]":
     for box, stage in zip(boxes["boxes"], TStage, strict=True):
         box.set(facecolor=COLOURS[str(stage)], alpha=0.35, edgecolor=INK)
     told = found.attention.measures
-    if "chance_dice" in told:
-        means = [told["chance_dice"][str(stage)].mean.value for stage in TStage]
-        at = [(k + 1, m) for k, m in enumerate(means) if m is not None]
-        axis.plot(
-            [k for k, _ in at], [m for _, m in at], "_", color="#a30019", ms=26, mew=2, label="mean Dice by chance"
-        )
-        _legend(axis, loc="upper left")
+    for name, (mark, colour) in BASELINE_MARKS.items():
+        if name in found.attention.against:
+            means = [told[BASELINES[name]][str(stage)].mean.value for stage in TStage]
+            at = [(k + 1, m) for k, m in enumerate(means) if m is not None]
+            axis.plot([k for k, _ in at], [m for _, m in at], mark, color=colour, ms=26 if mark == "_" else 8, mew=2,
+                      fillstyle="none", label=f"mean Dice of {BASELINE_IN_WORDS[name]}")  # fmt: skip
+    if found.attention.against:
+        _legend(axis, loc="lower center", bbox_to_anchor=(0.5, 1))
     axis.set_xticks(range(1, 5))
     axis.set_xticklabels([f"{stage}\n(n = {len(g)})" for stage, g in zip(TStage, given, strict=True)])
     axis.set_ylim(-0.02, max(0.3, min(1.0, float(np.nanmax(dice)) * 1.2)))
     _named(axis, "true stage", "Dice of attention and ROI")
     said = "; ".join(f"{name} {one.mean.text()}" for name, one in told["dice"].items())
-    return figure, f"Dice of the attention and the ROI by stage. Mean: {said}."
+    beside = "".join(
+        f" {BASELINE_IN_WORDS[name].capitalize()}: {told[BASELINES[name]]['all'].mean.text()}."
+        for name in found.attention.against
+    )
+    return figure, f"Dice of the attention and the ROI by stage. Mean: {said}.{beside}"
 
 
 def _spelt(found: Evaluation, name: str) -> str:

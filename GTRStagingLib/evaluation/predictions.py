@@ -34,7 +34,8 @@ from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.cells import MISSING
 
-ATTENTION = ("dice", "chance_dice", "iou", "hd95_mm", "centroid_distance_mm", "pointing_hit", "energy_inside")
+ATTENTION = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "hd95_mm", "centroid_distance_mm",
+             "pointing_hit", "energy_inside", "area_mm2", "roi_area_mm2")  # fmt: skip
 """The columns of a batch that tell how the attention agrees with an ROI, in the order of the report (`AGREEMENT` of
 batch/columns.py has the same, but for the hit, in the order of the table)."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.evaluation import checklists
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
-from GTRStagingLib.evaluation.evaluate import Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import BASELINE_IN_WORDS, Evaluation, Performance
 from GTRStagingLib.evaluation.figures import figures, file_name
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
@@ -346,7 +346,7 @@ def _phase(row: Any) -> Line:
 
 def _attention(found: Evaluation) -> dict[str, Any]:
     if found.attention is None:
-        return {"attention": None, "chance": None}
+        return {"attention": None, "against": None}
 
     def cell(one: Any) -> str:
         if one.median is None:
@@ -358,9 +358,10 @@ def _attention(found: Evaluation) -> dict[str, Any]:
             (name, *(cell(levels[k]) for k in ("all", *map(str, TStage))), p_text(found.attention.trends[name].p))
             for name, levels in found.attention.measures.items()
         ],
-        "chance": [
-            (name, str(one.n), one.difference.text(), p_text(one.p))
-            for name, one in found.attention.against_chance.items()
+        "against": [
+            (BASELINE_IN_WORDS[baseline], name, str(one.n), one.difference.text(), p_text(one.p))
+            for baseline, groups in found.attention.against.items()
+            for name, one in groups.items()
         ],
     }
 

@@ -1,4 +1,4 @@
-"""Does the attention lie on the tumour, over a cohort: each measure by stage, against chance, and over the stages.
+"""Does the attention lie on the tumour, over a cohort: each measure by stage, against baselines, over the stages.
 
 Means draw patients. Tests take one value a patient, the mean of its rows, because these are not independent. A measure
 that `batch` left undefined is NaN here; it is counted, and left out. The p-values are not corrected for their number.
@@ -19,6 +19,10 @@ K = len(TStage)
 ALL = "all"
 SHARES = ("pointing_hit",)
 """Measures that are yes or no, so that their mean is a proportion."""
+BASELINES = {"chance": "chance_dice", "blob": "blob_dice", "mean_mask": "mean_mask_dice"}
+"""What Dice is compared with, and its measure: the Dice of as large a region whose pixels lie at random in the body, of
+a disc in the body's middle, and of where other patients' ROIs lie most often, which is location alone."""
+
 PERMUTATIONS = 9999
 MOST_PERMUTED = 20_000
 """Patients above which permuting is left to the normal approximation."""
@@ -47,8 +51,8 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class AgainstChance:
-    """Dice minus the Dice that chance would give in the same slice.
+class Difference:
+    """Dice minus the Dice of a baseline in the same slice.
 
     Attributes
     ----------
@@ -101,8 +105,8 @@ class AttentionStudy:
     ----------
     measures
         Measure -> 'all', 'T1' .. 'T4' -> its distribution.
-    against_chance
-        'all', 'T1' .. 'T4'; empty where `dice` and `chance_dice` are not both there.
+    against
+        Of `BASELINES`, those that are there beside `dice` -> 'all', 'T1' .. 'T4' -> Dice minus the baseline's.
     trends
         Measure -> its trend over the stages.
     """
@@ -110,7 +114,7 @@ class AttentionStudy:
     n_rows: int
     n_patients: int
     measures: Mapping[str, Mapping[str, Distribution]]
-    against_chance: Mapping[str, AgainstChance]
+    against: Mapping[str, Mapping[str, Difference]]
     trends: Mapping[str, Trend]
 
     def to_json(self) -> dict[str, Any]:
@@ -147,7 +151,11 @@ def attention(
         n_rows=len(stages),
         n_patients=whose.number,
         measures={name: _by_stage(name, column, stages, whose, seed) for name, column in values.items()},
-        against_chance=_against_chance(values, stages, whose, seed),
+        against={
+            name: _against(values["dice"] - values[column], stages, whose, seed)
+            for name, column in BASELINES.items()
+            if {"dice", column} <= values.keys()
+        },
         trends={name: trend(column, stages, whose, seed=seed) for name, column in values.items()},
     )
 
@@ -219,18 +227,13 @@ def _permuted(values: np.ndarray, levels: np.ndarray, seed: int) -> tuple[str, f
     return f"{kind} of the stages among the patients", float(found.pvalue)
 
 
-def _against_chance(
-    values: Mapping[str, np.ndarray], stages: np.ndarray, whose: Clusters, seed: int
-) -> dict[str, AgainstChance]:
-    if not {"dice", "chance_dice"} <= values.keys():
-        return {}
-    above = values["dice"] - values["chance_dice"]
+def _against(above: np.ndarray, stages: np.ndarray, whose: Clusters, seed: int) -> dict[str, Difference]:
     means = _means(above, stages, whose, seed)
     found = {}
     for name, rows in _groups(stages).items():
         there = rows & ~np.isnan(above)
         test, p = _signed_rank(_means_by(whose.at(there), above[there]))
-        found[name] = AgainstChance(int(np.count_nonzero(there)), means[name], test, p)
+        found[name] = Difference(int(np.count_nonzero(there)), means[name], test, p)
     return found
 
 
@@ -238,7 +241,7 @@ def _signed_rank(differences: np.ndarray) -> tuple[str, float | None]:
     """Wilcoxon's test of one difference a patient; zeros are left out, as he did."""
     differences = differences[differences != 0]
     if len(differences) < 2:
-        return "not defined: fewer than two patients differ from chance", None
+        return "not defined: fewer than two patients have a difference", None
     ties = len(np.unique(np.abs(differences))) < len(differences)
     method = "exact" if len(differences) <= 50 and not ties else "approx"
     p = float(wilcoxon(differences, method=method).pvalue)
@@ -322,4 +325,4 @@ def _check(stages: np.ndarray, values: Mapping[str, np.ndarray], patients: Patie
             )
 
 
-__all__ = ["AgainstChance", "AttentionStudy", "Distribution", "Trend", "attention", "trend"]
+__all__ = ["BASELINES", "AttentionStudy", "Difference", "Distribution", "Trend", "attention", "trend"]

@@ -147,6 +147,35 @@ def test_readers_and_attention_are_found_by_themselves(found):
     assert set(found.decisions.treatment) == {"model", "q", *read_predictions(COHORT).readers}
 
 
+def test_dice_of_an_old_table_is_set_against_chance_and_what_is_missing_is_said(found, written):
+    assert list(found.attention.against) == ["chance"]
+    missing = [note for note in found.notes if note.startswith("Dice is not compared with a centred blob and the mean")]
+    assert len(missing) == 1
+    page = Page((written / "report.html").read_text(encoding="utf-8"))
+    assert missing[0] in page.words
+    assert "cut at the threshold that was set before any case was staged" in page.words
+    assert "not comparable with the 0.56 to 0.63 that the article reports" in page.words
+
+
+def test_dice_is_set_against_every_baseline_that_the_table_has(tmp_path):
+    rows = ROWS.assign(blob_dice=(ROWS["dice"] - 0.2).round(3), mean_mask_dice=(ROWS["dice"] - 0.1).round(3))
+    rows.to_csv(tmp_path / "predictions.csv", index=False)
+    found = evaluate(read_predictions(tmp_path / "predictions.csv"))
+    against = {name: by_stage["T3"].difference.value for name, by_stage in found.attention.against.items()}
+    assert list(against) == ["chance", "blob", "mean_mask"]
+    assert [against["blob"], against["mean_mask"]] == pytest.approx([0.2, 0.1])
+    assert not [note for note in found.notes if "Dice is not compared" in note]
+    report.write_evaluation(found, tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    (line,) = [row for row in page.rows if row[:2] == ["the mean mask of other patients", "all"]]
+    assert line[3].startswith("0.100 (")
+    told = {row["name"] for row in csv.DictReader((tmp_path / "out" / "estimates.csv").open())}
+    assert {f"attention.against.{name}.T1.difference" for name in ("chance", "blob", "mean_mask")} <= told
+    figure = (tmp_path / "out" / "attention.svg").read_text(encoding="utf-8")
+    assert figure.startswith("<?xml")
+    assert facts(found)["attention"].endswith("set against chance, a centred blob, the mean mask of other patients.")
+
+
 def test_treating_all_starts_at_the_prevalence(found):
     for curve, first in zip(found.decisions.curves, ("T2", "T3", "T4"), strict=True):
         prevalence = (ROWS["stage"] >= first).mean()

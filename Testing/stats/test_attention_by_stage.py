@@ -53,7 +53,7 @@ def test_quartiles_and_means_are_rs(cohort, stage):
 def test_intervals_are_those_of_a_bootstrap_that_draws_rows_in_r(cohort):
     for found, expected in (
         (cohort.measures["dice"]["T1"].mean, R["bootstrap"]["dice_T1"]),
-        (cohort.against_chance["all"].difference, R["bootstrap"]["above"]),
+        (cohort.against["chance"]["all"].difference, R["bootstrap"]["above"]),
     ):
         width = expected[1] - expected[0]
         assert [found.low, found.high] == pytest.approx(expected, abs=0.06 * width)
@@ -84,11 +84,11 @@ def test_a_small_set_is_permuted_in_full():
 @pytest.mark.usefixtures("few_permutations")
 def test_the_distance_from_chance_is_tested_as_in_r(cohort):
     for group, expected in R["above"].items():
-        assert cohort.against_chance[group].p == pytest.approx(expected, rel=1e-9)
-    assert "exact" in cohort.against_chance["T1"].test
+        assert cohort.against["chance"][group].p == pytest.approx(expected, rel=1e-9)
+    assert "exact" in cohort.against["chance"]["T1"].test
     for group, shift in (("all", 0.28), ("T1", 0.2)):
         moved = {**MEASURES, "chance_dice": MEASURES["chance_dice"] + shift}
-        found = attention(STAGES, moved, PATIENTS).against_chance[group]
+        found = attention(STAGES, moved, PATIENTS).against["chance"][group]
         assert found.p == pytest.approx(R["centred"][group], rel=1e-9)
 
 
@@ -135,7 +135,7 @@ def test_copies_of_rows_within_patients_tell_nothing_new():
     again = attention(np.tile(STAGES, 3), {k: np.tile(v, 3) for k, v in MEASURES.items()}, np.tile(PATIENTS, 3))
     assert again.trends["dice"].p == pytest.approx(once.trends["dice"].p)
     assert again.trends["dice"].p_permutation == once.trends["dice"].p_permutation
-    assert again.against_chance["all"].p == pytest.approx(once.against_chance["all"].p)
+    assert again.against["chance"]["all"].p == pytest.approx(once.against["chance"]["all"].p)
     a, b = again.measures["dice"]["T2"], once.measures["dice"]["T2"]
     assert [a.mean.low, a.mean.high] == pytest.approx([b.mean.low, b.mean.high], abs=0.003)  # of a width of 0.05
     assert (a.n, a.median) == (3 * b.n, pytest.approx(b.median, abs=0.01))
@@ -176,7 +176,7 @@ def test_a_stage_without_rows_is_left_out():
     missing = found.measures["dice"]["T2"]
     assert (missing.n, missing.n_undefined, missing.median, missing.mean.value) == (0, 0, None, None)
     assert missing.mean.method == "not defined: no row has a value"
-    assert (found.against_chance["T2"].n, found.against_chance["T2"].p) == (0, None)
+    assert (found.against["chance"]["T2"].n, found.against["chance"]["T2"].p) == (0, None)
     assert found.trends["dice"].test.endswith("over T1, T3, T4")
     assert found.trends["dice"].p is not None
 
@@ -192,8 +192,8 @@ def test_what_is_undefined_is_counted_and_left_out():
         rows = np.full(len(STAGES), True) if group == "all" else ROWS["stage"].to_numpy() == group
         assert (one.n, one.n_undefined) == ((rows & kept).sum(), (rows & gone).sum())
         assert one.mean.value == pytest.approx(only.measures["dice"][group].mean.value)
-        assert found.against_chance[group].n == one.n
-        assert found.against_chance[group].p == pytest.approx(only.against_chance[group].p)
+        assert found.against["chance"][group].n == one.n
+        assert found.against["chance"][group].p == pytest.approx(only.against["chance"][group].p)
     assert found.trends["dice"].p == only.trends["dice"].p
 
 
@@ -212,8 +212,8 @@ def test_a_constant_has_no_trend_to_test():
     found = attention(STAGES, {"dice": same, "chance_dice": same}, PATIENTS)
     assert (found.trends["dice"].share, found.trends["dice"].p, found.trends["dice"].p_permutation) == (0.5, None, None)
     assert "every value is the same" in found.trends["dice"].test
-    assert found.against_chance["all"].p is None
-    assert "fewer than two patients differ from chance" in found.against_chance["all"].test
+    assert found.against["chance"]["all"].p is None
+    assert "fewer than two patients have a difference" in found.against["chance"]["all"].test
     mean = found.measures["dice"]["all"].mean
     assert [mean.value, mean.low, mean.high] == pytest.approx([0.3, 0.3, 0.3])
 
@@ -223,11 +223,11 @@ def test_one_patient_has_values_but_neither_intervals_nor_tests():
     measures = {"dice": np.array([0.2, 0.4, 0.5]), "chance_dice": np.array([0.1, 0.1, 0.2])}
     found = attention(np.array([2, 2, 2]), {**measures, "pointing_hit": np.array([1, 0, 1])}, np.zeros(3, int))
     for one in (found.measures["dice"]["all"].mean, found.measures["dice"]["T3"].mean,
-                found.against_chance["all"].difference, found.measures["pointing_hit"]["T3"].mean):  # fmt: skip
+                found.against["chance"]["all"].difference, found.measures["pointing_hit"]["T3"].mean):  # fmt: skip
         assert one.value is not None
         assert (one.low, one.high) == (None, None)
         assert "one patient" in one.method
-    assert found.against_chance["all"].p is None
+    assert found.against["chance"]["all"].p is None
     assert found.trends["dice"].p is None
 
 
@@ -238,8 +238,15 @@ def test_one_stage_has_no_trend():
 
 
 @pytest.mark.usefixtures("few_permutations")
-def test_without_chance_there_is_nothing_to_set_dice_against():
-    assert attention(STAGES, {"dice": MEASURES["dice"]}, PATIENTS).against_chance == {}
+def test_dice_is_set_against_the_baselines_that_are_there_and_no_others():
+    assert attention(STAGES, {"dice": MEASURES["dice"]}, PATIENTS).against == {}
+    assert attention(STAGES, {"chance_dice": MEASURES["dice"]}, PATIENTS).against == {}
+    both = {**MEASURES, "mean_mask_dice": MEASURES["dice"] - 0.1}
+    found = attention(STAGES, both, PATIENTS)
+    assert list(found.against) == ["chance", "mean_mask"]
+    by_stage = found.against["mean_mask"]
+    assert [by_stage[group].difference.value for group in ("all", "T1", "T4")] == pytest.approx([0.1] * 3)
+    assert found.against["chance"] == attention(STAGES, MEASURES, PATIENTS).against["chance"]
 
 
 def test_very_many_patients_are_not_permuted(monkeypatch):
