@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,8 +164,10 @@ def drawn(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
 
 @lru_cache(maxsize=1)
 def _loaded(name: str) -> "Model":
-    from GTRStagingLib.model import weights
+    from GTRStagingLib.model import device, weights
 
+    if parent_process() is not None:
+        device.one_thread()
     return weights.load(name)
 
 
@@ -237,7 +240,8 @@ def beside_others(
 ) -> tuple[list[dict[str, float]], np.ndarray | None]:
     """What the mean ROI of the other patients has of each case's ROI; and the mean of all.
 
-    As large a region as the case's map has, where the mean is highest. Of ROIs on maps of one shape, the most frequent.
+    As large a region as the case's map has, where the mean is highest, all of it in cells of the map (`agree` has it on
+    the CT's pixels, of the model's own mean ROI). Of ROIs on maps of one shape, the most frequent.
     """
     from GTRStagingLib.staging import map_checks
 

@@ -137,7 +137,7 @@ def _check(options: argparse.Namespace) -> int:
         raise InputError(f"{options.cohort} has no case{of}; expected some. Give another table, or another --split.")
     # Of its card before, so that weights that somebody exchanges meanwhile are not said to be checked.
     sha256 = None if folder is None else registry.read_card(folder).sha256
-    with progress_bar(len(cases)) as step:
+    with progress_bar(min(len(cases), options.cases or len(cases))) as step:
         check = check_model(
             options.model, cases, most=options.cases, seed=options.seed, device=options.device,
             workers=options.workers, progress=lambda done, total: step(f"{done} of {total}"),

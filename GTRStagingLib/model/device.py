@@ -41,4 +41,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
-__all__ = ["choose", "describe", "is_out_of_memory"]
+def one_thread() -> None:
+    """Leave the other cores to the other processes: of a pool there is one a core."""
+    torch.set_num_threads(1)
+
+
+__all__ = ["choose", "describe", "is_out_of_memory", "one_thread"]

@@ -71,6 +71,18 @@ def test_a_model_that_learned_nothing_does_not_pass(cases):
     assert abs(found["tests"]["deletion"]["fall"]["mean"]) < 0.01
 
 
+def test_a_gate_is_checked_by_its_own_map_from_itself_down(cases):
+    model = what_learned_nothing()
+    gated = weights.seeded(10, "none", 0, "gated").eval().requires_grad_(False)
+    found = check_model(
+        replace(model, network=gated, card=replace(model.card, head="gated")), cases, device="cpu"
+    ).found
+    assert (found["method"], found["verdict"]) == ("gated", "failed")
+    weights_test = found["tests"]["random_weights"]
+    assert [point["random"] for point in weights_test["curve"]] == list(parts_of("gated"))
+    assert [point["random"] for point in weights_test["late"]] == ["layer4", "layer4 and layer3"]
+
+
 def test_without_rois_the_other_tests_count_and_location_is_said_to_be_missing(tmp_path):
     cases = a_spotted_cohort(tmp_path / "cases", LEAST_PATIENTS, rois=False)
     check = check_model(what_sees_spots(), cases, device="cpu")

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from helpers import results
 
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.staging.covering import ALIKE, CONTROLS, controls_of, covered
-from GTRStagingLib.staging.map_checks import dice_in_cells, disc_in_cells, highest, similarity
+from GTRStagingLib.staging.map_checks import dice_in_cells, disc_in_cells, highest, measure, similarity
 
 Y, X = np.indices((80, 80))
 BODY = (Y - 40) ** 2 + (X - 40) ** 2 < 36**2
@@ -87,3 +89,24 @@ def test_regions_in_cells():
     np.testing.assert_array_equal(highest(roi, 9), roi > 0)
     np.testing.assert_array_equal(disc_in_cells(np.ones((3, 3), bool), 1), [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     assert disc_in_cells(np.ones((5, 5), bool), 5).sum(axis=0).tolist() == [0, 1, 3, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["with_roi", "without_roi", "roi_elsewhere", "a_picture", "one_slice"])
+def test_whatever_can_be_staged_is_measured(name):
+    """Scans and pictures, with an ROI or none: what is defined is finite, and what is not is left out or NaN."""
+    result = results.ALL[name]()
+    found = measure(result, ready(results.a_small_model(), "cpu", "torch"))
+    numbers = found.numbers
+    assert numbers["empty"] == 0
+    assert -1 <= numbers["other_spearman"] <= 1
+    assert abs(numbers["fall"]) < 1
+    assert found.seen.heat.shape == found.seen.body.shape
+    if name == "with_roi":
+        assert numbers["dice"] == result.agreement.dice
+        assert found.seen.roi.shape == found.seen.heat.shape
+        key = result.slices.key
+        area = found.seen.roi.sum() * (result.slices.grid.GetSpacing()[0] * 4) ** 2
+        assert area == pytest.approx(result.agreement.roi_area_mm2, rel=0.02)
+        assert result.slices.offsets[key] == 0
+    if result.roi is None or name == "roi_elsewhere":
+        assert "dice" not in numbers
