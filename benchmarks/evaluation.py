@@ -26,12 +26,12 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 import torch
-from GTRStagingLib.checking.model_check import RANDOMISED, beside_others
-from GTRStagingLib.checking.rules import mean_of
 from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
+from GTRStagingLib.checking.model_check import RANDOMISED, beside_others
+from GTRStagingLib.checking.rules import mean_of
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan

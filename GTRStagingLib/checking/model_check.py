@@ -286,4 +286,4 @@ def _beside(mean: np.ndarray, roi: np.ndarray, cells: int, numbers: Mapping[str,
     }
 
 
-__all__ = ["Check", "check_model", "drawn"]
+__all__ = ["RANDOMISED", "Check", "beside_others", "check_model", "drawn"]

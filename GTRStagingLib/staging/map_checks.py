@@ -1,6 +1,6 @@
 """Measure the map of one case in the ways that tell whether it can be believed. `checking.rules` judges the numbers.
 
-All of it is of the key slice, of the stage that the case was given, by the model's own method, cut at half of its
+All of it is of the key slice, of the stage that the case was given, by the method it was staged by, cut at half of its
 maximum. Three questions need no ROI: is the map of another stage another map; is the stage less likely without what
 the map shows; and does anything remain of the map when the weights are random. Where there is an ROI, a fourth: does
 the map lie on it.
@@ -9,6 +9,7 @@ the map lie on it.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,7 +22,7 @@ from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import attend
 from GTRStagingLib.staging.covering import controls_of, covered
-from GTRStagingLib.staging.options import StagingOptions
+from GTRStagingLib.staging.options import Method, StagingOptions
 from GTRStagingLib.staging.preprocess import BODY_HU, prepare
 from GTRStagingLib.staging.result import StagingResult
 
@@ -48,6 +49,8 @@ class SeenSlice:
         The stage of the map.
     heat, body, roi
         (h, w): the map; bool, the body's section; float32, the share of each cell that the ROI covers, None without.
+    method
+        How the map was made.
     """
 
     pixels: np.ndarray
@@ -55,6 +58,7 @@ class SeenSlice:
     heat: np.ndarray
     body: np.ndarray
     roi: np.ndarray | None
+    method: Method = "auto"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,7 @@ class Measured:
 
 
 def measure(result: StagingResult, backbone: Backbone) -> Measured:
-    """Measure a case that was staged by `OPTIONS`, by the same backbone."""
+    """Measure a case that was staged by `OPTIONS` (of another method too), by the same backbone."""
     key, slices = result.slices.key, result.slices
     native = slices.native[:, :, key : key + 1]
     body = slices.body[key] if result.scan.intensity == "HU" else np.ones(native.GetSize()[1::-1], bool)
@@ -95,6 +99,7 @@ def measure(result: StagingResult, backbone: Backbone) -> Measured:
         heat=heat,
         body=in_cells(_like(body, native), place, heat.shape) >= 0.5,
         roi=None if roi is None else in_cells(roi, place, heat.shape),
+        method=cast("Method", result.attention.method),
     )
     numbers = {"empty": float(not heat.any())}
     if heat.any():
@@ -248,13 +253,14 @@ def _probabilities(result: StagingResult, backbone: Backbone, slices: Sequence[n
 
 
 def maps_of(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[np.ndarray]:
-    """(h, w) map of each slice, of its target, by another model of the same kind."""
-    pixels = np.stack([one.pixels for one in slices])
+    """(h, w) map of each slice, of its target, by another model of the same kind; all by one method."""
+    pixels, method = np.stack([one.pixels for one in slices]), slices[0].method
     wanted = [Wanted(range(i, i + 1), (i,), one.target) for i, one in enumerate(slices)]
-    seen = backbone.classify(pixels, wanted)
+    seen = backbone.classify(pixels, wanted if method in ("auto", "fine") else [])
     size = (pixels.shape[3], pixels.shape[2], len(pixels))
     grid = empty_grid(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
-    maps = {target: attend(backbone, seen, grid, target=target).maps for target in {one.target for one in slices}}
+    targets = {one.target for one in slices}
+    maps = {target: attend(backbone, seen, grid, target=target, method=method).maps for target in targets}
     return [maps[one.target][i] for i, one in enumerate(slices)]
 
 

@@ -1,14 +1,30 @@
 """What a check measures of one case: regions covered, controls, maps alike."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ct_like
 from helpers import results
 
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.scans import scan_of
+from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging.cam import raw_maps
 from GTRStagingLib.staging.covering import ALIKE, CONTROLS, controls_of, covered
-from GTRStagingLib.staging.map_checks import dice_in_cells, disc_in_cells, highest, measure, similarity
+from GTRStagingLib.staging.map_checks import (
+    OPTIONS,
+    dice_in_cells,
+    disc_in_cells,
+    highest,
+    measure,
+    remains,
+    similarity,
+)
+from GTRStagingLib.staging.pipeline import stage_case
 
 Y, X = np.indices((80, 80))
 BODY = (Y - 40) ** 2 + (X - 40) ** 2 < 36**2
@@ -89,6 +105,22 @@ def test_regions_in_cells():
     np.testing.assert_array_equal(highest(roi, 9), roi > 0)
     np.testing.assert_array_equal(disc_in_cells(np.ones((3, 3), bool), 1), [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     assert disc_in_cells(np.ones((5, 5), bool), 5).sum(axis=0).tolist() == [0, 1, 3, 1, 0]
+
+
+def test_other_stages_and_weights_are_asked_by_the_method_of_the_map():
+    ct = ct_like()
+    by = ready(weights.untrained(10, "none"), "cpu", "torch")
+    options = replace(OPTIONS, method="gradcam")
+    result = stage_case(scan_of(ct, "ct"), by, options, key_slice=keyslice.by_index(ct, 4))
+    found = measure(result, by)
+    assert (found.seen.method, found.seen.heat.shape) == ("gradcam", (7, 7))
+    assert remains(by, [found.seen]) == [{"spearman": pytest.approx(1)}]
+    last = result.attention
+    pixels = result.slices.pixels
+    other = [s for s in TStage if s != last.target]
+    maps = [raw_maps(by.head, by.classify(pixels).feature_map, "gradcam", s)[result.slices.key] for s in other]
+    expected = np.mean([similarity(found.seen.heat, one, found.seen.body) for one in maps])
+    assert found.numbers["other_spearman"] == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["with_roi", "without_roi", "roi_elsewhere", "a_picture", "one_slice"])
