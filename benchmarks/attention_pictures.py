@@ -1,0 +1,60 @@
+"""Draw the pictures of attention that the documents show.
+
+    python benchmarks/attention_pictures.py --plain plain
+
+Four patients of a scanner that no training has seen, one a stage, by the shipped model; and the third of them by a
+model with the usual head (`--plain`), once with the fine map and once with Grad-CAM. They are written to
+`Resources/Attention`.
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.scans import scan_of
+from GTRStagingLib.model.backbone import load_model
+from GTRStagingLib.phantoms.phantom import make_phantom
+from GTRStagingLib.phantoms.scanner import HELD_OUT
+from GTRStagingLib.results import overlay
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.staging.options import Method, StagingOptions
+from GTRStagingLib.staging.pipeline import stage_case
+
+FOLDER = Path(__file__).resolve().parents[1] / "Resources" / "Attention"
+SEED = 7100
+WIDTH = 1200
+"""Pixels, in 256 colours: a repository need not carry more."""
+
+
+def draw(model: str, stage: TStage, method: Method, name: str) -> None:
+    """Stage a phantom, and keep the picture of the result."""
+    phantom = make_phantom(stage, seed=SEED + int(stage), scanner=HELD_OUT)
+    result = stage_case(
+        scan_of(phantom.ct, "phantom"),
+        load_model(model, device="cpu"),
+        StagingOptions(method=method),
+        tumour=Roi(phantom.tumour, "tumour"),
+    )
+    picture = Image.open(io.BytesIO(overlay.png(result))).convert("RGB")
+    small = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    small.quantize(256, dither=Image.Dither.NONE).save(FOLDER / f"{name}.png", optimize=True)
+    found = result.agreement
+    print(f"{name}: {stage} staged {result.prediction.stage}, Dice {found.dice:.2f} of {found.roi_area_mm2:.0f} mm2")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plain", required=True, help="a model with the usual head")
+    options = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    for stage in TStage:
+        draw("demonstration", stage, "auto", f"gated_{stage}")
+    draw(options.plain, TStage.T3, "fine", "fine_T3")
+    draw(options.plain, TStage.T3, "gradcam", "gradcam_T3")
+
+
+if __name__ == "__main__":
+    main()
