@@ -21,8 +21,8 @@ from GTRStagingLib.tables.cells import folder_name, same_folder, whole_id
 from GTRStagingLib.tables.table_files import Table, read_table
 
 RESULT, FAILED = "result.json", "failed.json"
-RECORD_VERSION = "1"
-"""First number of the records' `schema_version`."""
+RECORD_VERSIONS = ("1", "2")
+"""First numbers of the records' `schema_version` that can be read: model and features stand in both at one place."""
 
 SHOWN = 20
 """Faults of a table that an error lists before it only counts."""
@@ -167,8 +167,9 @@ def _read_result(path: Path, case_id: str) -> tuple[str, Mapping[str, Any], np.n
     try:
         record = json.loads(path.read_bytes())
         version, found = str(record["schema_version"]), str(record["case_id"])
-        if version.split(".")[0] != RECORD_VERSION:
-            return Excluded(UNREADABLE, f"schema_version {version}; expected {RECORD_VERSION}.x")
+        if version.split(".")[0] not in RECORD_VERSIONS:
+            known = " or ".join(f"{one}.x" for one in RECORD_VERSIONS)
+            return Excluded(UNREADABLE, f"schema_version {version}; expected {known}")
         if case_id and found != case_id:
             return Excluded(UNREADABLE, f"it is of the case {found!r}")
         model = {"warning": None, **record["model"]}

@@ -133,17 +133,18 @@ def test_every_case_of_a_batch_has_features_or_a_reason(tmp_path, a_result):
     (folder / "cases" / "half" / "result.json").write_text('{"schema_version": "1.1", "case')
     (folder / "cases" / "bad").mkdir()
     (folder / "cases" / "bad" / "failed.json").write_text('{"error": "no ROI"}')
-    batch_of(tmp_path, a_result | {"schema_version": "2.0"}, {"later": [[1, 2, 3, 4]]})
+    batch_of(tmp_path, a_result | {"schema_version": "3.0"}, {"later": [[1, 2, 3, 4]]})
+    batch_of(tmp_path, a_result | {"schema_version": "1.2"}, {"earlier": [[1, 2, 3, 4]]})
     (folder / "cases" / "a").rename(folder / "cases" / "moved")
     batch_of(tmp_path, a_result, {"a": rows["a"]})
     found = from_results(folder)
-    assert found.case_ids == ("a", "b")
-    assert found.values.tolist() == [[0, 5, 0, 0.25], [1, 2, 3, 4]]
+    assert found.case_ids == ("a", "b", "earlier")
+    assert found.values.tolist() == [[0, 5, 0, 0.25], [1, 2, 3, 4], [1, 2, 3, 4]]
     assert found.names[:2] == ("DL-0001", "DL-0002")
     assert (found.model, found.model_sha256, found.warning) == ("net", SHA, "say this too")
     assert counted(found.excluded.values()) == {"staging failed": 1, "result cannot be read": 5}
     assert str(found.excluded["bad"]) == "staging failed: no ROI"
-    assert "schema_version 2.0; expected 1.x" in str(found.excluded["later"])
+    assert "schema_version 3.0; expected 1.x or 2.x" in str(found.excluded["later"])
     assert "of the case 'a'" in str(found.excluded["moved"])
     asked = from_results(folder, ["b", "nobody"])
     assert (asked.case_ids, counted(asked.excluded.values())) == (("b",), {"no result": 1})
