@@ -1,15 +1,17 @@
 """The slices that a cohort's cases vote with, prepared once and kept on disk by content and recipe.
 
-Two kinds of files. `slices/KEY.npy` holds a case's resized slices, (S, H, W) float32 in 0..255: KEY is the sha256 of
+Three kinds of files. `slices/KEY.npy` holds a case's resized slices, (S, H, W) float32 in 0..255: KEY is the sha256 of
 the scan's digest, the slices' voxels as acquired, their indices and the recipe, so that the same slices are never kept
 twice and never taken for others. float32, because a training sample without augmentation is then what inference sees,
-to the bit; float16 would halve the 0.2 MB a slice, at an error of 1/16 grey level. `cases/TICKET.json` says which KEY a
-case has, so that no volume must be read to know: TICKET is the sha256 of what the case says (its paths, segment, key
-slice) and the recipe, and the file notes the size and time of change of every file that was read. Where one differs,
-the case is read anew; where the volumes are gone altogether, the ticket is believed, so that a cache can travel without
-them.
+to the bit; float16 would halve the 0.2 MB a slice, at an error of 1/16 grey level. `masks/MASK.npz` holds what share of
+each of their pixels the case's ROI covers, (S, H, W) in 255ths, MASK being the sha256 of these; a case without an ROI
+has none. `cases/TICKET.json` says which KEY and MASK a case has, so that no volume must be read to know: TICKET is the
+sha256 of what the case says (its paths, segment, key slice) and the recipe, and the file notes the size and time of
+change of every file that was read. Where one differs, the case is read anew; where the volumes are gone altogether, the
+ticket is believed, so that a cache can travel without them.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import numpy as np
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.imaging.coverage import coverage
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import Recipe
@@ -30,8 +33,8 @@ from GTRStagingLib.support.folders import cache_folder
 from GTRStagingLib.support.pools import shared_out
 from GTRStagingLib.tables.case_files import Look, look_of
 
-CACHE_VERSION = 2
-"""Raise it when the preprocessing changes: older files are then no longer found."""
+CACHE_VERSION = 3
+"""Raise it when the preprocessing or the tickets change: older files are then no longer found."""
 
 Progress = Callable[[int, int], None]
 
@@ -48,12 +51,15 @@ class CachedCase:
         sha256 of the scan's digest, the slices' voxels as acquired, their indices and the recipe.
     offsets
         (S,) acquired slices from the key slice.
+    mask
+        sha256 of what the ROI covers of the slices; None where the case has no ROI.
     """
 
     case: Case
     path: Path
     key: str
     offsets: tuple[int, ...]
+    mask: str | None = None
 
     @property
     def stage(self) -> TStage:
@@ -65,6 +71,13 @@ class CachedCase:
     def slices(self) -> np.ndarray:
         """(S, H, W) float32 in 0..255, read when touched."""
         return np.load(self.path, mmap_mode="r")
+
+    def covered(self) -> np.ndarray | None:
+        """(S, H, W) uint8: what share of each pixel the ROI covers, in 255ths; None without an ROI."""
+        if self.mask is None:
+            return None
+        shares: np.ndarray = np.load(_mask_file(self.path.parents[1], self.mask))["shares"]
+        return shares
 
 
 def default_folder() -> Path:
@@ -105,7 +118,7 @@ def cached(
     InputError
         If any case cannot be prepared; it names them all, and what is prepared already stays.
     """
-    for name in ("slices", "cases"):
+    for name in ("slices", "masks", "cases"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     found = [_lookup(case, recipe, folder) for case in cases]
     todo = [position for position, one in enumerate(found) if one is None]
@@ -143,33 +156,49 @@ def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
     seen = _look(case)  # before reading: a file that changes meanwhile is read anew next time
     scan = read_scan(case.image)
     chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
-    mask = None
-    if chosen is None and case.roi is not None:
-        mask = geometry.onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
-    index = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
+    roi = None
+    if case.roi is not None:
+        roi = geometry.onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+    index = keyslice.choose(scan.grid, mask=roi, chosen=chosen, named=scan.key_index)
     slices = resize(scan, index, recipe, intensity=scan.intensity)
     used = scan.digest_with(slices.native, slices.offsets)
     key = sha256_of_data([CACHE_VERSION, used, recipe.to_json(), index.index, slices.offsets])
     path = folder / "slices" / f"{key}.npy"
     with whole_file(path) as stream:
         np.save(stream, slices.pixels)
-    ticket = {"key": key, "offsets": slices.offsets, "bytes": path.stat().st_size, "files": seen}
+    mask = None if roi is None else _keep(coverage(roi, slices.grid), folder)
+    sizes = [path.stat().st_size, *([] if mask is None else [_mask_file(folder, mask).stat().st_size])]
+    ticket = {"key": key, "offsets": slices.offsets, "mask": mask, "bytes": sizes, "files": seen}
     with whole_file(_ticket(case, recipe, folder)) as stream:
         stream.write(json.dumps(ticket).encode())
-    return CachedCase(case, path, key, slices.offsets)
+    return CachedCase(case, path, key, slices.offsets, mask)
+
+
+def _keep(shares: np.ndarray, folder: Path) -> str:
+    """Keep what an ROI covers, and return the sha256 that it is kept by."""
+    held = np.rint(255 * shares).astype(np.uint8)
+    mask = hashlib.sha256(repr(held.shape).encode() + held.tobytes()).hexdigest()
+    with whole_file(_mask_file(folder, mask)) as stream:
+        np.savez_compressed(stream, shares=held)
+    return mask
+
+
+def _mask_file(folder: Path, mask: str) -> Path:
+    return folder / "masks" / f"{mask}.npz"
 
 
 def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
     """The case as the cache has it; None where it must be read."""
     try:
         ticket = json.loads(_ticket(case, recipe, folder).read_bytes())
-        path = folder / "slices" / f"{ticket['key']}.npy"
-        whole = path.stat().st_size == ticket["bytes"]
+        path, mask = folder / "slices" / f"{ticket['key']}.npy", ticket["mask"]
+        files = [path, *([] if mask is None else [_mask_file(folder, mask)])]
+        whole = [one.stat().st_size for one in files] == ticket["bytes"]
     except (OSError, ValueError, KeyError):
         return None
     if not whole or (case.image.exists() and _look(case) != ticket["files"]):
         return None
-    return CachedCase(case, path, ticket["key"], tuple(ticket["offsets"]))
+    return CachedCase(case, path, ticket["key"], tuple(ticket["offsets"]), mask)
 
 
 def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
@@ -180,7 +209,7 @@ def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
 
 def _look(case: Case) -> Look:
     """How the files look that the case is read from: a cache that travels keeps no times of an entry's change."""
-    return look_of([case.image, *([case.roi] if case.key_slice is None and case.roi is not None else [])])
+    return look_of([case.image, *([] if case.roi is None else [case.roi])])
 
 
 __all__ = ["CACHE_VERSION", "CachedCase", "cached", "default_folder"]
