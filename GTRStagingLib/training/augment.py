@@ -25,16 +25,15 @@ def _randomly_bent(picture: Tensor) -> Tensor:
     return v2.functional.adjust_gamma(picture, gamma)
 
 
-_TRANSFORM = v2.Compose(
+_MOVED = v2.Compose(
     [
         v2.RandomHorizontalFlip(),
         v2.RandomAffine(
             ROTATION_DEGREES, translate=(SHIFT, SHIFT), scale=SCALES, interpolation=InterpolationMode.BILINEAR, fill=0.0
         ),
-        v2.ColorJitter(brightness=BRIGHTNESS, contrast=CONTRAST),
-        v2.Lambda(_randomly_bent),
     ]
 )
+_SHADED = v2.Compose([v2.ColorJitter(brightness=BRIGHTNESS, contrast=CONTRAST), v2.Lambda(_randomly_bent)])
 
 
 def augmented(pixels: np.ndarray, seed: Sequence[int]) -> np.ndarray:
@@ -42,11 +41,20 @@ def augmented(pixels: np.ndarray, seed: Sequence[int]) -> np.ndarray:
 
     The state of torch's random numbers is left as it was.
     """
+    return augmented_with(pixels, None, seed)[0]
+
+
+def augmented_with(
+    pixels: np.ndarray, mask: np.ndarray | None, seed: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`augmented`, and a mask (H, W) in 0..1 moved as the slice is; the slice is the same with a mask and without."""
     drawn = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1)
+    planes = [np.clip(pixels, 0, 255) / np.float32(255), *([] if mask is None else [mask.astype(np.float32)])]
     with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(drawn)
-        picture = torch.from_numpy(np.clip(pixels, 0, 255))[None] / 255
-        return (_TRANSFORM(picture)[0] * 255).numpy()
+        moved = _MOVED(torch.from_numpy(np.stack(planes)))
+        shaded = _SHADED(moved[:1])
+    return (shaded[0] * 255).numpy(), None if mask is None else moved[1].numpy()
 
 
 @contextmanager
@@ -79,4 +87,4 @@ def write_contact_sheet(slices: Sequence[np.ndarray], path: Path, *, seed: int =
     save_image(make_grid(pictures, nrow=variants + 1, padding=4, pad_value=0.5), path)
 
 
-__all__ = ["augmented", "write_contact_sheet"]
+__all__ = ["augmented", "augmented_with", "write_contact_sheet"]

@@ -6,13 +6,16 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from GTRStagingLib.imaging.coverage import pooled
+from GTRStagingLib.model.card import GATE_STRIDE
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.staging.preprocess import normalised
-from GTRStagingLib.training.augment import augmented
+from GTRStagingLib.training.augment import augmented_with
 from GTRStagingLib.training.slice_cache import CachedCase
 
-Sample = tuple[np.ndarray, int, int]
-"""(3, H, W) float32 pixels, stage, index of the slice in its set."""
+Sample = tuple[np.ndarray, int, int, np.ndarray]
+"""(3, H, W) float32 pixels; stage; index of the slice in its set; what share of each cell of a gated head the ROI
+covers, (H/4, W/4) float32, NaN where no ROI is known, and nothing at all where the set is asked for no masks."""
 
 
 class SliceSet(Dataset[Sample]):
@@ -26,10 +29,14 @@ class SliceSet(Dataset[Sample]):
     ----------
     augment
         Seed of the augmentation; None for none.
+    masks
+        Whether samples come with what their ROI covers, moved as the slice is.
     """
 
-    def __init__(self, cases: Sequence[CachedCase], recipe: Recipe, augment: int | None = None) -> None:
-        self.cases, self.recipe, self.augment = tuple(cases), recipe, augment
+    def __init__(
+        self, cases: Sequence[CachedCase], recipe: Recipe, augment: int | None = None, *, masks: bool = False
+    ) -> None:
+        self.cases, self.recipe, self.augment, self.masks = tuple(cases), recipe, augment, masks
         self.places = [(c, s) for c, case in enumerate(self.cases) for s in range(len(case.offsets))]
         """(case, slice in it) of each sample."""
 
@@ -40,9 +47,18 @@ class SliceSet(Dataset[Sample]):
         epoch, index = asked
         case, place = self.places[index]
         pixels = np.array(self.cases[case].slices()[place])
+        shares = self.cases[case].covered() if self.masks else None
+        mask = None if shares is None else shares[place] / np.float32(255)
         if self.augment is not None:
-            pixels = augmented(pixels, (self.augment, epoch, index))
-        return normalised(pixels[None], self.recipe)[0], int(self.cases[case].stage), index
+            pixels, mask = augmented_with(pixels, mask, (self.augment, epoch, index))
+        stage = int(self.cases[case].stage)
+        return normalised(pixels[None], self.recipe)[0], stage, index, self._cells(mask, pixels.shape)
+
+    def _cells(self, mask: np.ndarray | None, size: tuple[int, ...]) -> np.ndarray:
+        """The mask in the cells of a gated head, as `Sample` has it."""
+        if not self.masks:
+            return np.zeros(0, dtype=np.float32)
+        return pooled(np.full(size, np.nan) if mask is None else mask, GATE_STRIDE)
 
 
 class Shuffled(DistributedSampler[Sample]):

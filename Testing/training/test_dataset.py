@@ -46,7 +46,7 @@ def test_an_unaugmented_sample_is_what_inference_sees_to_the_bit(cohort, tmp_pat
         key = keyslice.by_index(scan.image, 2)  # where the tumour of either lies
         expected += list(prepare(scan.image, key, recipe, intensity=scan.intensity).pixels)
     assert len(found) == len(expected) == 6
-    for (pixels, stage, index), wanted in zip(found, expected, strict=True):
+    for (pixels, stage, index, _), wanted in zip(found, expected, strict=True):
         assert pixels.dtype == wanted.dtype
         assert (pixels == wanted).all()
         assert stage == int(cohort.cases[index // 3].stage)
@@ -146,7 +146,7 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(cases):
 def seen(loader, epoch=0):
     if hasattr(loader.sampler, "set_epoch"):
         loader.sampler.set_epoch(epoch)
-    return [index.tolist() for _, _, index in loader]
+    return [index.tolist() for _, _, index, _ in loader]
 
 
 def test_an_epoch_can_be_repeated_and_differs_from_others(cases):
