@@ -5,7 +5,8 @@ In: a `Cohort` and a `Plan`. Out: a model folder, and the run's checkpoint and h
 - `plan`: `Plan`, `Hardware`
 - `slice_cache`: `cached`, `CachedCase`
 - `dataset`: `SliceSet`, `training_loader`
-- `augment`: `augmented`, `write_contact_sheet`
+- `augment`: `augmented`, `augmented_with`, `write_contact_sheet`
+- `gating`: `mask_loss`, `dice`
 - `loop`: `fit`, `History`
 - `train`: `train`
 - `cross_validation`: `train_folds`

@@ -37,13 +37,17 @@ from GTRStagingLib.errors import Cancelled, InputError, StagingError
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, slice_loss
 from GTRStagingLib.support.files import whole_file
+from GTRStagingLib.training import gating
 from GTRStagingLib.training.dataset import Sample, SliceSet, plain_loader, training_loader
 from GTRStagingLib.training.plan import Hardware, Plan
 
 LAST, METRICS = "last.ckpt", "metrics.csv"
 
 History = list[dict[str, float]]
-"""One row an epoch: epoch, train_loss, val_loss, val_slice_accuracy, val_accuracy (of cases, by vote), seconds."""
+"""One row an epoch: epoch, train_loss, val_loss, val_slice_accuracy, val_accuracy (of cases, by vote), seconds; of a
+gated head whose validation side has masks also val_gate_dice, the mean of the slices in which a tumour was drawn."""
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Staging(LightningModule):
@@ -53,7 +57,15 @@ class Staging(LightningModule):
         super().__init__()
         self.network, self.plan, self.workers = network, plan, workers
         self.training_set, self.validation_set = training, validation
-        self.logits = torch.zeros(0)
+        self.logits, self.overlaps = torch.zeros(0), torch.zeros(0)
+
+    def train(self, mode: bool = True) -> "Staging":
+        """As of any module; but a frozen backbone stays as it is at inference."""
+        super().train(mode)
+        if self.plan.freeze_backbone:
+            for module in self.network.children():
+                module.train(mode and module is self.network.head_module)
+        return self
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """The rank's share; asked for when the ranks are known."""
@@ -76,21 +88,36 @@ class Staging(LightningModule):
             workers=self.workers,
         )
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> Tensor:
+    def training_step(self, batch: Batch, number: int) -> Tensor:
         """The loss of a batch."""
-        pixels, stages, _ = batch
-        loss = nn.functional.cross_entropy(self.network(_channels_last(pixels)), stages)
+        pixels, stages, _, masks = batch
+        layers = self.network.layers(_channels_last(pixels))
+        if self.plan.head == "gated":
+            found = self.network.gate(layers)
+            of_masks = gating.mask_loss(found.gate_logit, masks)
+            loss = nn.functional.cross_entropy(found.logits, stages) + self.plan.mask_weight * of_masks
+        else:
+            loss = nn.functional.cross_entropy(self.network.decide(layers)[0], stages)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(stages))
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Room for every slice's logits, whichever rank sees it."""
+        """Room for what is noted of every slice, whichever rank sees it."""
         self.logits = torch.zeros(len(self.validation_set), 4, device=self.device)
+        self.overlaps = torch.zeros(len(self.validation_set), 2, device=self.device)  # Dice, and whether it is known
 
-    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], number: int) -> None:
-        """Note the logits of a batch."""
-        pixels, _, index = batch
-        self.logits[index] = self.network(_channels_last(pixels)).float()
+    def validation_step(self, batch: Batch, number: int) -> None:
+        """Note the logits of a batch, and how its gates lie on the masks."""
+        pixels, _, index, masks = batch
+        layers = self.network.layers(_channels_last(pixels))
+        if self.plan.head == "gated":
+            found = self.network.gate(layers)
+            logits, there = found.logits, gating.known(masks)
+            dice = torch.where(there, gating.dice(found.gate.float(), masks), 0.0)
+            self.overlaps[index] = torch.stack([dice, there.float()], dim=1)
+        else:
+            logits = self.network.decide(layers)[0]
+        self.logits[index] = logits.float()
 
     def on_validation_epoch_end(self) -> None:
         """The metrics of the whole split: each slice was seen by one rank, and is zero on all others."""
@@ -109,10 +136,13 @@ class Staging(LightningModule):
             },
             sync_dist=True,
         )
+        dice, known = self.trainer.strategy.reduce(self.overlaps, reduce_op="sum").sum(dim=0)
+        if known:
+            self.log("val_gate_dice", dice / known, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, as the article has it; fused, because on a CPU its many small steps take a tenth of the time."""
-        optimiser = torch.optim.Adam(self.network.parameters(), lr=self.plan.learning_rate, fused=True)
+        optimiser = torch.optim.Adam(filter(_learns, self.network.parameters()), lr=self.plan.learning_rate, fused=True)
         if self.plan.schedule == "constant":
             return optimiser
         steps = int(self.trainer.estimated_stepping_batches)
@@ -188,11 +218,13 @@ def fit(
     if last.is_file() and finished(history := read_history(run), plan):
         write_metrics(history, run / METRICS)  # a process may have died between the two
         return history
-    network.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    network.train().requires_grad_(not plan.freeze_backbone).to(memory_format=torch.channels_last)
+    network.head_module.requires_grad_(True)
     with _quietly(), isolate_rng(), _settings_restored():
         seed_everything(plan.seed, workers=True, verbose=False)
         trainer = _trainer(plan, hardware, run, bar=bar)
         module = Staging(network, plan, training, validation, loading_workers(hardware, trainer.strategy.root_device))
+        module.train()
         try:
             trainer.fit(module, ckpt_path=last if last.is_file() else None)
         except SystemExit as error:
@@ -338,7 +370,7 @@ def look(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: i
     network = network.to(device).eval()
     logits, features = [], []
     with torch.no_grad():
-        for pixels, _, _ in plain_loader(samples, batch_size=batch_size):
+        for pixels, *_ in plain_loader(samples, batch_size=batch_size):
             outcome = network.decide(network.layers(_channels_last(pixels.to(device))))
             logits.append(outcome[0].cpu())
             features.append(outcome[1].cpu())
@@ -354,6 +386,10 @@ def split_logits(samples: SliceSet, logits: np.ndarray) -> SplitLogits:
         stages=np.array([int(one.stage) for one in samples.cases]),
         patients=[one.case.patient_id for one in samples.cases],
     )
+
+
+def _learns(parameter: nn.Parameter) -> bool:
+    return parameter.requires_grad
 
 
 def _channels_last(pixels: Tensor) -> Tensor:

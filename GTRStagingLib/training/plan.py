@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.model.card import DEPTHS, Fusion
+from GTRStagingLib.model.card import DEPTHS, Fusion, HeadKind
 from GTRStagingLib.model.recipe import GTR, Recipe
 
 Schedule = Literal["constant", "cosine"]
@@ -17,13 +17,18 @@ class Plan:
 
     Attributes
     ----------
-    depth, fusion
+    depth, fusion, head
         Of `GTRNet`.
     recipe
         The preprocessing, which the model keeps for good.
     init
         'auto': ImageNet's weights if they can be had, else random ones; 'imagenet', 'random'; or a model's name or
-        folder, to fine-tune it. Of a training that starts from a file of weights, 'backbone:' and the file's sha256.
+        folder, to fine-tune it; of a model with another head, all but the head. Of a training that starts from a file
+        of weights, 'backbone:' and the file's sha256.
+    freeze_backbone
+        Train the head alone: nothing else changes, batch norms' statistics included.
+    mask_weight
+        How much the mask loss of a gated head counts beside the cross-entropy.
     learning_rate
         Of Adam; the highest one, with a schedule.
     schedule
@@ -43,6 +48,7 @@ class Plan:
 
     depth: int = 152
     fusion: Fusion = "none"
+    head: HeadKind = "mean"
     recipe: Recipe = GTR
     init: str = "auto"
     max_epochs: int = 100
@@ -55,16 +61,24 @@ class Plan:
     half: bool = False
     demonstration: bool = False
     allow_leakage: bool = False
+    freeze_backbone: bool = False
+    mask_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.depth not in DEPTHS or self.fusion not in get_args(Fusion):
+        kinds = get_args(HeadKind)
+        if self.depth not in DEPTHS or self.fusion not in get_args(Fusion) or self.head not in kinds:
             raise InputError(
-                f"Depth {self.depth!r} and fusion {self.fusion!r}; expected a depth of {', '.join(map(str, DEPTHS))} "
-                f"and a fusion of {', '.join(get_args(Fusion))}."
+                f"Depth {self.depth!r}, fusion {self.fusion!r} and head {self.head!r}; expected a depth of "
+                f"{', '.join(map(str, DEPTHS))}, a fusion of {', '.join(get_args(Fusion))} and a head of "
+                f"{', '.join(kinds)}."
+            )
+        if self.freeze_backbone and self.init == "random":
+            raise InputError(
+                "A frozen backbone of random weights would never learn; expected weights to keep. Give --init MODEL."
             )
         if self.schedule not in get_args(Schedule):
             raise InputError(f"Schedule {self.schedule!r}; expected {' or '.join(get_args(Schedule))}.")
-        for name in ("max_epochs", "batch_size", "patience", "learning_rate"):
+        for name in ("max_epochs", "batch_size", "patience", "learning_rate", "mask_weight"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} {getattr(self, name)!r}; expected a positive number.")
         if self.batch_size == 1 or not 0 <= self.seed < 2**32:

@@ -17,9 +17,10 @@ import torch
 from GTRStagingLib.cohort.audit import Audit, audit
 from GTRStagingLib.cohort.cohort import Cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
+from GTRStagingLib.imaging.coverage import pooled
 from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model import device as devices
-from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.card import GATE_STRIDE, ModelCard
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.model.pretrained import Pretrained, read_pretrained
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -129,26 +130,30 @@ def train(
     }
     _require_same(record, plan, data, run)
     start, told = _initial(plan, pretrained)
-    if told:
-        telling.say(told)
+    for sentence in (told, _masks_in_words(data["training"]) if plan.head == "gated" else None):
+        if sentence:
+            telling.say(sentence)
     if main:
         run.mkdir(parents=True, exist_ok=True)
         with whole_file(run / RECORD) as stream:
             stream.write((json.dumps(record, indent=2) + "\n").encode())
     augmentation = plan.seed if plan.augment else None
-    sets = {name: SliceSet(cases, plan.recipe) for name, cases in parts.items()}
-    learning = SliceSet(parts["training"], plan.recipe, augmentation)
+    masks = plan.head == "gated"
+    sets = {name: SliceSet(cases, plan.recipe, masks=masks) for name, cases in parts.items()}
+    learning = SliceSet(parts["training"], plan.recipe, augmentation, masks=masks)
     if main and samples is not None:
         _write_samples(parts["training"], samples, plan)
 
     history = loop.fit(start.network, learning, sets["validation"], plan, hardware, run, bar=telling.bar)
     if not main:
         return None
-    network = weights.network_with(loop.best_weights(history, run), plan.depth, plan.fusion)
+    network = weights.network_with(loop.best_weights(history, run), plan.depth, plan.fusion, plan.head)
     if plan.half:  # what is measured is what is stored
         network.load_state_dict(weights.halved(network))
     card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
-    card = weights.save(weights.Model(card, network), out, half=plan.half, features=features)
+    card = weights.save(
+        weights.Model(card, network, _mean_mask(parts["training"])), out, half=plan.half, features=features
+    )
     loop.clear(run)
     return card
 
@@ -232,7 +237,9 @@ def _prepared(
 
 def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
     """What was learned from, free of identifiers: counts, and a digest of every case's content, stage and split."""
-    said = sorted([c.case.case_id, c.case.patient_id, str(c.stage), s, c.key] for s, p in parts.items() for c in p)
+    said = sorted(
+        [c.case.case_id, c.case.patient_id, str(c.stage), s, c.key, c.mask or ""] for s, p in parts.items() for c in p
+    )
     return {
         "digest": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
         **{
@@ -240,6 +247,7 @@ def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
                 "patients": len({one.case.patient_id for one in part}),
                 "cases": len(part),
                 "slices": sum(len(one.offsets) for one in part),
+                "masks": sum(one.mask is not None for one in part),
                 "stages": {str(stage): sum(one.stage == stage for one in part) for stage in TStage},
             }
             for name, part in parts.items()
@@ -275,11 +283,12 @@ def _require_same(record: Mapping[str, Any], plan: Plan, data: Mapping[str, Any]
 
 @dataclass(frozen=True)
 class _Start:
-    """The network that training starts from, what it is, and whether it learned from a leaking cohort."""
+    """The network that training starts from, what it is, whether it learned from a leaking cohort; its gate's masks."""
 
     network: GTRNet
     provenance: str
     leaking: bool = False
+    masks: int = 0
 
 
 def _from_file(backbone: Path, plan: Plan) -> tuple[Plan, Pretrained]:
@@ -297,23 +306,23 @@ def _from_file(backbone: Path, plan: Plan) -> tuple[Plan, Pretrained]:
 def _initial(plan: Plan, pretrained: Pretrained | None = None) -> tuple[_Start, str | None]:
     """Where training starts, and what the user should know of it."""
     if pretrained is not None:
-        state = {**weights.seeded(plan.depth, plan.fusion, plan.seed).state_dict(), **pretrained.tensors}
-        network = weights.network_with(state, plan.depth, plan.fusion)
+        state = {**weights.seeded(plan.depth, plan.fusion, plan.seed, plan.head).state_dict(), **pretrained.tensors}
+        network = weights.network_with(state, plan.depth, plan.fusion, plan.head)
         return _Start(network, pretrained.provenance), pretrained.doubt
     if plan.init not in ("auto", "imagenet", "random"):
         return _to_fine_tune(plan), None
-    network = weights.seeded(plan.depth, plan.fusion, plan.seed)
+    network = weights.seeded(plan.depth, plan.fusion, plan.seed, plan.head)
     random = _Start(network, "random weights (He et al. 2015)")
     if plan.init == "random":
         return random, None
     try:
         backbone = checkpoints.imagenet_state(plan.depth)
     except WeightsError as error:
-        if plan.init == "imagenet":
+        if plan.init == "imagenet" or plan.freeze_backbone:
             raise
         return random, f"Training starts from random weights. {error}"
     state = {**network.state_dict(), **{k: tensor for k, tensor in backbone.items() if not k.startswith("fc.")}}
-    pretrained = weights.network_with(state, plan.depth, plan.fusion)
+    pretrained = weights.network_with(state, plan.depth, plan.fusion, plan.head)
     return _Start(pretrained, "ImageNet weights (torchvision, IMAGENET1K_V1) under a random head"), None
 
 
@@ -327,9 +336,30 @@ def _to_fine_tune(plan: Plan) -> _Start:
             f"the training is to be {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. Give it the model's own: "
             "--depth, --fusion, --recipe."
         )
-    state = {**weights.seeded(plan.depth, plan.fusion, plan.seed).state_dict(), **model.network.state_dict()}
-    said = f"fine-tuned from {card.name!r}, weights sha256 {card.sha256}"
-    return _Start(weights.network_with(state, plan.depth, plan.fusion), said, card.leaking)
+    fresh = weights.seeded(plan.depth, plan.fusion, plan.seed, plan.head).state_dict()
+    taken = {key: tensor for key, tensor in model.network.state_dict().items() if key in fresh}  # not another's head
+    how = "fine-tuned from" if card.head == plan.head else f"a new {plan.head} head on the backbone of"
+    said = f"{how} {card.name!r}, weights sha256 {card.sha256}"
+    network = weights.network_with({**fresh, **taken}, plan.depth, plan.fusion, plan.head)
+    return _Start(network, said, card.leaking, card.masks if card.head == plan.head else 0)
+
+
+def _masks_in_words(data: Mapping[str, Any]) -> str | None:
+    """What the user should know of the masks that a gate learns from."""
+    cases, masks = data["cases"], data["masks"]
+    if masks == 0:
+        return (
+            f"None of the {cases} training cases has an ROI: THE GATE DOES NOT LEARN WHERE TO LOOK, and its map will "
+            "not lie on the tumour. Give ROIs of some cases (column roi), a tenth of them helps; or take --head mean."
+        )
+    return f"The gate learns from the ROIs of {masks} of {cases} training cases." if masks < cases else None
+
+
+def _mean_mask(cases: Sequence[CachedCase]) -> np.ndarray | None:
+    """The mean of the ROIs on the key slices, in the cells of a gated head; None where no case has one."""
+    shares = ((one.covered(), one.offsets.index(0)) for one in cases)
+    masks = [pooled(covered[key] / np.float32(255), GATE_STRIDE) for covered, key in shares if covered is not None]
+    return np.stack(masks).mean(axis=0) if masks else None
 
 
 def _write_samples(cases: Sequence[CachedCase], path: Path, plan: Plan) -> None:
@@ -396,6 +426,8 @@ def _described(
         temperature=temperature,
         leaking=leaking,
         training=training,
+        head=plan.head,
+        masks=max(data["masks"], start.masks) if plan.head == "gated" else 0,
     )
     learned = features["training"].astype(np.float64)
     statistics_ = weights.FeatureStatistics(

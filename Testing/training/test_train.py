@@ -232,14 +232,15 @@ def test_a_run_is_taken_up_as_it_was_begun_or_not_at_all(tmp_path, processes, co
 @pytest.mark.smoke
 def test_the_model_folder_describes_itself(made, cohort):
     folder, card, _ = made
-    assert sorted(p.name for p in folder.iterdir()) == ["card.json", "features.safetensors", "model.safetensors"]
+    files = ["card.json", "features.safetensors", "mean_mask.safetensors", "model.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == files
     model = weights.load(str(folder))
     assert model.card == card == weights.ModelCard.from_json(json.loads(json.dumps(card.to_json())))
     assert (card.status, card.depth, card.recipe, card.leaking) == ("demonstration", 10, SMALL, False)
     assert card.intended_use.startswith("Learned on synthetic phantoms, never for patients. Research use only.")
     record = card.training
     assert record["data"]["training"] == {
-        "patients": 8, "cases": 8, "slices": 24, "stages": {"T1": 2, "T2": 2, "T3": 2, "T4": 2},
+        "patients": 8, "cases": 8, "slices": 24, "masks": 4, "stages": {"T1": 2, "T2": 2, "T3": 2, "T4": 2},
     }  # fmt: skip
     assert (record["seed"], record["epochs"], record["leakage_allowed"], record["audit"]["leaks"]) == (0, 2, False, 0)
     assert set(record["metrics"]) == {"validation", "test"}
