@@ -85,20 +85,21 @@ def _check_contradiction(options: argparse.Namespace) -> str | None:
 def _list(options: argparse.Namespace) -> None:
     from GTRStagingLib.model import registry
 
-    row = "{:<20} {:<14} {:<18} {:<10} {:<12} {}"
-    print(row.format("NAME", "STATUS", "NETWORK", "RECIPE", "MAP", "FOLDER"))
+    row = "{:<20} {:<14} {:<18} {:<10} {:<12} {:<38} {}"
+    print(row.format("NAME", "STATUS", "NETWORK", "RECIPE", "MAP", "HEAD", "FOLDER"))
     for name, folder in registry.available().items():
         if folder is None:
-            print(row.format(name, "untrained", "ResNet-152 add", "gtr", "not checked", "(built in; random weights)"))
+            known = ("untrained", "ResNet-152 add", "gtr", "not checked", "mean of the last feature map")
+            print(row.format(name, *known, "(built in; random weights)"))
             continue
         try:
             card = registry.read_card(folder)
         except StagingError as error:
-            print(row.format(name, "DAMAGED", "", "", "", str(error)))
+            print(row.format(name, "DAMAGED", "", "", "", "", str(error)))
             continue
         verdict = "not checked" if card.check is None else card.check["verdict"]
         network = f"ResNet-{card.depth} {card.fusion}"
-        print(row.format(name, card.status, network, card.recipe.name, verdict, folder))
+        print(row.format(name, card.status, network, card.recipe.name, verdict, card.head_in_words, folder))
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -107,6 +108,7 @@ def _show(options: argparse.Namespace) -> None:
     folder = registry.locate(options.model)
     card = weights.untrained().card if folder is None else registry.read_card(folder)
     print(json.dumps(card.to_json(), indent=2))
+    print(f"Head: {card.head_in_words}", file=sys.stderr)
     print(card.check_in_words, file=sys.stderr)
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)

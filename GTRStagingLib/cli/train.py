@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -13,7 +13,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
 
-DEPTHS, FUSIONS = (10, 18, 50, 152), ("none", "add", "concat")
+DEPTHS, FUSIONS, HEADS = (10, 18, 50, 152), ("none", "add", "concat"), ("mean", "gated")
 RECIPES, SCHEDULES = ("gtr", "paper", "released"), ("constant", "cosine")
 """Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
 
@@ -30,13 +30,18 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="folder of the new model; beside "
                        "it MODEL_DIR-run, with checkpoints and metrics.csv")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="go on with the run beside MODEL_DIR, if there is one")
-    train.add_argument("--depth", type=int, choices=DEPTHS, default=152, help="of the ResNet (default: %(default)s)")
-    train.add_argument("--fusion", choices=FUSIONS, default="none", help="of its stem (default: %(default)s)")
-    train.add_argument("--recipe", choices=RECIPES, default="gtr", help="the preprocessing (default: %(default)s)")
+    train.add_argument("--depth", type=int, choices=DEPTHS, help="of the ResNet (default: --init MODEL's, or 152)")
+    train.add_argument("--fusion", choices=FUSIONS, help="of its stem (default: --init MODEL's, or none)")
+    train.add_argument("--head", choices=HEADS, help="mean: of the last feature map; gated: of the cells where a gate "
+                       "says to look, taught by the cases' ROIs (default: --init MODEL's, or mean)")  # fmt: skip
+    train.add_argument("--recipe", choices=RECIPES, help="the preprocessing (default: --init MODEL's, or gtr)")
     train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="weights to start from: "
                        "ImageNet's, random where they cannot be had (auto); or a model's, to fine-tune")  # fmt: skip
     train.add_argument("--backbone", type=Path, metavar="FILE", help="weights of another ResNet to start from, under "
                        "a random head (.pth, .safetensors); in place of --init")  # fmt: skip
+    train.add_argument("--freeze-backbone", action="store_true", help="train the head alone")
+    train.add_argument("--mask-weight", type=float, default=1.0, metavar="W", help="of the gate's mask loss beside the "
+                       "cross-entropy (default: %(default)s)")  # fmt: skip
     train.add_argument("--max-epochs", type=int, default=100, help="default: %(default)s")
     train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after so many epochs without a "
                        "lower validation loss (default: %(default)s)")  # fmt: skip
@@ -65,7 +70,6 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.cohort import read_cohort
-    from GTRStagingLib.model import recipe
     from GTRStagingLib.support.extras import required
 
     for module in ("lightning", "scipy"):
@@ -75,9 +79,7 @@ def _train(options: argparse.Namespace) -> None:
     from GTRStagingLib.training.train import Telling, train
 
     plan = Plan(
-        depth=options.depth,
-        fusion=options.fusion,
-        recipe=recipe.named(options.recipe),
+        **_network(options),
         init=options.init,
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
@@ -89,6 +91,8 @@ def _train(options: argparse.Namespace) -> None:
         half=options.half,
         demonstration=options.demonstration,
         allow_leakage=options.allow_leakage,
+        freeze_backbone=options.freeze_backbone,
+        mask_weight=options.mask_weight,
     )
     hardware = Hardware(
         options.accelerator, options.devices, options.num_nodes, options.strategy, options.precision, options.workers
@@ -115,6 +119,18 @@ def _train(options: argparse.Namespace) -> None:
         print(RESEARCH_USE_ONLY)
 
 
+def _network(options: argparse.Namespace) -> dict[str, Any]:
+    """Depth, fusion, head and recipe: as given, else those of the model to start from, else those of `Plan`."""
+    from GTRStagingLib.model import recipe, registry
+
+    given = {"depth": options.depth, "fusion": options.fusion, "head": options.head}
+    given["recipe"] = None if options.recipe is None else recipe.named(options.recipe)
+    folder = None if options.init in ("auto", "imagenet", "random") else registry.locate(options.init)
+    own = {} if folder is None else vars(registry.read_card(folder))
+    chosen = {name: own.get(name) if value is None else value for name, value in given.items()}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
 def _say(sentence: str) -> None:
     print(f"gtrstaging: {sentence}", file=sys.stderr)
 
@@ -124,6 +140,7 @@ def _print_summary(card: "ModelCard", folder: Path) -> None:
 
     record = card.training or {}
     print(f"Model      {folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}")
+    print(f"Head       {card.head_in_words}")
     print(f"Epochs     {record['epochs']}, the best of them {record['best_epoch']}, counted from 0")
     print(f"Scaling    temperature {card.temperature:.3f}")
     for split, found in record["metrics"].items():
