@@ -6,7 +6,6 @@ is resampled here unless the caller asks for it.
 - `geometry`: `Grid`, `Place`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
 - `scans`: `Scan`, `read_scan`, `scan_of`
 - `rois`: `Roi`, `read_roi`
-- `coverage`: `coverage`, `pooled`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`
