@@ -12,7 +12,7 @@ from GTRStagingLib.model.registry import CARD_FILE, read_card
 from GTRStagingLib.support.files import sha256_of, whole_file
 
 LOCK = ".check.lock"
-WRITTEN = "of a check"
+OWN, WRITTEN = "of the model", "of a check"
 """How a card says that its mean mask is not of the training."""
 
 
@@ -66,7 +66,7 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
             of_a_check = card.check is not None and card.check.get("mean_mask") == WRITTEN
             own = card.mean_mask_sha256 is not None and not of_a_check
             writes = check.mean_mask is not None and not own
-            said = WRITTEN if writes or of_a_check else "of the model" if own else None
+            said = WRITTEN if writes or of_a_check else OWN if own else None
             checked = replace(card, check={**check.found, "mean_mask": said})
             if writes and check.mean_mask is not None:
                 _write_card(replace(checked, mean_mask_sha256=None), folder)
@@ -90,4 +90,4 @@ def _write_card(card: ModelCard, folder: Path) -> None:
         stream.write((json.dumps(card.to_json(), indent=2, allow_nan=False) + "\n").encode())
 
 
-__all__ = ["LOCK", "require_writable", "write_check"]
+__all__ = ["LOCK", "OWN", "WRITTEN", "require_writable", "write_check"]

@@ -149,6 +149,7 @@ def _print_summary(card: "ModelCard", folder: Path) -> None:
             f"{split.capitalize():<10} accuracy of {found['cases']} cases {Estimate(**right).text()}, macro AUC "
             f"{Estimate(**auc).text()}, slice loss {found['slice_loss']:.4f}"
         )
+    print(f"Maps       {card.check_in_words}")
     if card.warning:
         print(f"WARNING    {card.warning}")
 

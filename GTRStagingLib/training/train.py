@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from GTRStagingLib.checking.card_writing import OWN, WRITTEN
+from GTRStagingLib.checking.model_check import check_model
 from GTRStagingLib.cohort.audit import Audit, audit
-from GTRStagingLib.cohort.cohort import Cohort
-from GTRStagingLib.errors import InputError, LeakageError, WeightsError
+from GTRStagingLib.cohort.cohort import Case, Cohort
+from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.imaging.coverage import pooled
 from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model import device as devices
@@ -38,6 +40,9 @@ RECORD = "run.json"
 """In the run folder: the plan, the data and their audit, as they were when the run began."""
 
 SHEET_ROWS = 6
+
+CHECKED = 48
+"""Validation cases at most on which the maps of a new model are checked: half a minute for a small network."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +156,9 @@ def train(
     if plan.half:  # what is measured is what is stored
         network.load_state_dict(weights.halved(network))
     card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
-    card = weights.save(
-        weights.Model(card, network, _mean_mask(parts["training"])), out, half=plan.half, features=features
-    )
+    model = weights.Model(card, network, _mean_mask(parts["training"]))
+    model = _with_check(model, [one.case for one in parts["validation"]], plan, hardware, telling)
+    card = weights.save(model, out, half=plan.half, features=features)
     loop.clear(run)
     return card
 
@@ -436,6 +441,21 @@ def _described(
         n=len(learned),
     )
     return card, statistics_
+
+
+def _with_check(
+    model: weights.Model, cases: Sequence[Case], plan: Plan, hardware: Hardware, telling: Telling
+) -> weights.Model:
+    """The model with what a check of its maps on validation cases found; not checked where their images are gone."""
+    where = {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
+    try:
+        check = check_model(model, cases, most=CHECKED, device=where, seed=plan.seed)
+    except StagingError as error:
+        telling.say(f"The model's maps were not checked. {error}")
+        return model
+    source = WRITTEN if model.mean_mask is None else OWN
+    card = replace(model.card, check={**check.found, "mean_mask": source})
+    return weights.Model(card, model.network, check.mean_mask if model.mean_mask is None else model.mean_mask)
 
 
 __all__ = ["Telling", "train"]

@@ -18,7 +18,7 @@ from GTRStagingLib.cohort.audit import audit
 from GTRStagingLib.cohort.cohort import Case, Cohort, write_cohort
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.imaging import geometry
-from GTRStagingLib.model import weights
+from GTRStagingLib.model import registry, weights
 from GTRStagingLib.model.card import GATE_STRIDE, HeadKind
 from GTRStagingLib.model.network import receptive_centres
 from GTRStagingLib.model.recipe import GTR
@@ -291,6 +291,32 @@ def test_a_gated_model_goes_on_with_its_gate(tmp_path, trained, gated, on_it, co
     back, _ = train._initial(replace(plan, head="mean"))
     assert back.provenance.startswith("a new mean head on the backbone of 'gated'")
     assert torch.equal(back.network.conv1.weight, weights.load(str(folder)).network.conv1.weight)
+
+
+def test_a_few_validation_patients_are_no_check(gated):
+    card = gated[1]
+    assert card.check["verdict"] == "not checked"
+    assert "fewer than" in card.check["summary"]
+    assert card.check_in_words.startswith("This map has not been checked for this model: ")
+
+
+def test_the_maps_are_checked_on_the_validation_side(tmp_path):
+    """By the images, so that a cache that has travelled without them leaves the model unchecked, and says so."""
+    many = a_cohort(tmp_path / "many", 28, validation=24)
+    how = {"cache": tmp_path / "cache", "audited": audit(many, content=True)}
+    card = train.train(many, tmp_path / "checked", PLAN, HERE, **how)
+    assert card.check["verdict"] in ("passed", "failed")
+    assert (card.check["method"], card.check["cases"], card.check["patients"]) == ("fine", 24, 24)
+    assert set(card.check["tests"]) == {"location", "other_stage", "deletion", "random_weights"}
+    assert card.check["mean_mask"] == "of the model"
+    assert registry.read_card(tmp_path / "checked") == card
+    for path in (tmp_path / "many").glob("*.nii.gz"):
+        path.unlink()
+    said = []
+    unseen = train.train(many, tmp_path / "unseen", PLAN, HERE, telling=train.Telling(say=said.append), **how)
+    assert unseen.check is None
+    assert any(text.startswith("The model's maps were not checked. No case could be staged") for text in said)
+    assert unseen.check_in_words == "This map has not been checked for this model."
 
 
 def test_stored_in_half_the_space(tmp_path, trained, on_it):
