@@ -257,7 +257,7 @@ class TorchBackbone:
         return joined([*others, (shown, self._explained(network, x[shown], about, target_of))], len(x))
 
     def _plain(self, network: GTRNet, x: Tensor, place: torch.device, about: tuple[str, str, str | None]) -> Pass:
-        """Autocast on CUDA only: bfloat16 on a CPU without matrix units is many times slower."""
+        """Autocast on CUDA only: bfloat16 is many times slower on a CPU without instructions for it."""
         with torch.no_grad(), torch.autocast(place.type, enabled=place.type == "cuda"):
             layers = self._layers(x)
         with torch.no_grad():
