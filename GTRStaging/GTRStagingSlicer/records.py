@@ -89,8 +89,8 @@ def _dice_in_words(cut: Mapping[str, Any], segment: str) -> str:
     else:
         said = _(
             "Dice with “{segment}” is {dice:.3f}. The same area gets {chance_dice:.3f} at random in the body, "
-            "{blob_dice:.3f} as a disc in its middle, and {mean_mask_dice:.3f} where tumours of other patients lie "
-            "most often."
+            "{blob_dice:.3f} as a disc in its middle, and {mean_mask_dice:.3f} where tumours of the model's cases "
+            "lie most often."
         )
     return said.format(**{**cut, "segment": segment})
 
@@ -112,5 +112,5 @@ def _rivals_in_words(agreement: Mapping[str, Any], cut: Mapping[str, Any]) -> st
             _("What a disc or location alone would get was not measured when this result was made: press Apply.")
         )
     elif cut["mean_mask_dice"] is None:
-        said.append(_("What location alone would get is not known: the model has no mean of other patients' tumours."))
+        said.append(_("What location alone would get is not known: the model has no mean of its cases' tumours."))
     return " ".join(said)

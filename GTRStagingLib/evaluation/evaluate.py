@@ -233,7 +233,7 @@ def _groups(
     return groups, notes
 
 
-BASELINE_IN_WORDS = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of other patients"}
+BASELINE_IN_WORDS = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of the model's cases"}
 
 
 def _without_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:

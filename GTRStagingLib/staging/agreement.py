@@ -1,7 +1,7 @@
 """Does the attention lie on the tumour? A heat map against an ROI, on one grid, beside what says nothing.
 
 Three regions of the map's own area stand beside it: pixels at random in the body's section, a disc in its middle, and
-where the ROIs of other patients lie most often. The last is location alone, and the hardest to beat.
+where the ROIs of the model's cases lie most often. The last is location alone, and the hardest to beat.
 
 All of it is of one slice, the key slice. What is not defined is NaN, and `reasons` says why.
 """
@@ -35,7 +35,7 @@ class Overlap:
     blob_dice
         Dice of a disc of the same area in the middle of the body's section.
     mean_mask_dice
-        Dice of the same area where a mean of other patients' ROIs is highest.
+        Dice of the same area where the mean of the ROIs of the model's cases is highest.
     area_mm2
         Of the heat map above the threshold.
     centroid_distance_mm
@@ -116,7 +116,7 @@ def agree(
     body
         (H, W) bool: where a random map could lie; the whole slice if not given.
     mean_mask
-        (H, W) mean of other patients' ROIs on the same grid, 0..1; None where none is known.
+        (H, W) mean of the ROIs of the model's cases on the same grid, 0..1; None where none is known.
     spacing_known
         False where the pixels have no size in millimetres: then distances and areas are NaN.
 
@@ -164,7 +164,7 @@ def agree(
     if not spacing_known:
         reasons["millimetres"] = "the input has no physical pixel size"
     if mean_mask is None:
-        reasons["mean mask"] = "the model knows no ROIs of other patients on such slices"
+        reasons["mean mask"] = "the model has no mean of its cases' ROIs on such slices"
 
     def cut(share: float) -> Overlap:
         if "all" in reasons:

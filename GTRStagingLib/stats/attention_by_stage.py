@@ -21,7 +21,7 @@ SHARES = ("pointing_hit",)
 """Measures that are yes or no, so that their mean is a proportion."""
 BASELINES = {"chance": "chance_dice", "blob": "blob_dice", "mean_mask": "mean_mask_dice"}
 """What Dice is compared with, and its measure: the Dice of as large a region whose pixels lie at random in the body, of
-a disc in the body's middle, and of where other patients' ROIs lie most often, which is location alone."""
+a disc in the body's middle, and of where the ROIs of the model's cases lie most often, which is location alone."""
 
 PERMUTATIONS = 9999
 MOST_PERMUTED = 20_000

@@ -42,7 +42,7 @@ def test_the_region_is_told_by_its_area_its_peak_and_its_rivals():
     )
     assert dice == (
         "Dice with “tumour” is 0.600. The same area gets 0.020 at random in the body, 0.060 as a disc in its middle, "
-        "and 0.190 where tumours of other patients lie most often."
+        "and 0.190 where tumours of the model's cases lie most often."
     )
     assert rivals == "The map is above each of these."
 
@@ -67,7 +67,9 @@ def test_the_words_are_of_the_threshold_that_is_chosen():
 
 
 def test_a_model_that_knows_no_location_is_said_to_know_none():
-    unknown = agreement(mean_mask_dice=None, reasons={"mean mask": "the model knows no ROIs of other patients"})
+    unknown = agreement(
+        mean_mask_dice=None, reasons={"mean mask": "the model has no mean of its cases' ROIs on such slices"}
+    )
     _region, dice, rivals = records.agreement_in_words(unknown, 0.5)
     assert dice.endswith("0.020 at random in the body, and 0.060 as a disc in its middle.")
     assert rivals.startswith("The map is above each of these. What location alone would get is not known")

@@ -167,13 +167,13 @@ def test_dice_is_set_against_every_baseline_that_the_table_has(tmp_path):
     assert not [note for note in found.notes if "Dice is not compared" in note]
     report.write_evaluation(found, tmp_path / "out")
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
-    (line,) = [row for row in page.rows if row[:2] == ["the mean mask of other patients", "all"]]
+    (line,) = [row for row in page.rows if row[:2] == ["the mean mask of the model's cases", "all"]]
     assert line[3].startswith("0.100 (")
     told = {row["name"] for row in csv.DictReader((tmp_path / "out" / "estimates.csv").open())}
     assert {f"attention.against.{name}.T1.difference" for name in ("chance", "blob", "mean_mask")} <= told
     figure = (tmp_path / "out" / "attention.svg").read_text(encoding="utf-8")
     assert figure.startswith("<?xml")
-    assert facts(found)["attention"].endswith("set against chance, a centred blob, the mean mask of other patients.")
+    assert facts(found)["attention"].endswith("set against chance, a centred blob, the mean mask of the model's cases.")
 
 
 def test_treating_all_starts_at_the_prevalence(found):
