@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib.checking.rules import LEAST_PATIENTS, judged
+from GTRStagingLib.checking.rules import LEAST_PATIENTS, counted, judged
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.stages import TStage
@@ -98,7 +98,7 @@ def check_model(
     if (patients := len({case.patient_id for case in chosen})) < LEAST_PATIENTS:
         if not chosen:
             raise InputError("There is no case to check the model on; expected a cohort with cases.")
-        summary = f"{patients} patients, fewer than {LEAST_PATIENTS}"
+        summary = f"{counted(patients)}, fewer than {LEAST_PATIENTS}"
         return Check({"verdict": "not checked", "summary": summary, **about, "cases": len(chosen),
                       "patients": patients, "cohort": None, "tests": {}})  # fmt: skip
 
@@ -259,8 +259,11 @@ def beside_others(
     rows: list[dict[str, float]] = []
     for i, one in enumerate(measured):
         others = len(masks) - len(own[whose[i]])
-        if i not in masks or not masks[i].any() or not others or one.numbers["empty"]:
+        if i not in masks or not masks[i].any() or not others:
             rows.append({})
+            continue
+        if one.numbers["empty"]:
+            rows.append({"mean_mask_dice": 0.0})  # of a region of no area
             continue
         mean = np.clip(total - np.sum(own[whose[i]], axis=0), 0, None) / others
         mean[mean < 1e-6] = 0  # what subtracting leaves

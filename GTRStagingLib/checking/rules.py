@@ -1,4 +1,4 @@
-"""Judge what was measured of a model's maps: four tests, a verdict, and the numbers in words.
+"""Judge what was measured of a model's maps: five tests, a verdict, and the numbers in words.
 
 The bounds are fixed here, before any model is checked; none was chosen by the phantoms that this software's figures
 are of (scanner C).
@@ -32,6 +32,13 @@ MOST_LEFT = 0.05
 """By how much the Dice of a map of random weights may be above chance and a centred blob. Edges of organs alone put
 some of any map on a tumour."""
 
+MOST_EMPTY = 0.1
+"""Share of the cases whose map may be empty. Three of the tests see only cases that have a map: of a tenth that is left
+out they would hardly change, beyond it they would be of chosen cases, and a user would often get no map at all."""
+
+MANY = 0.1
+"""Share of the cases without a control from which the summary tells how many there are."""
+
 BASELINES = {
     "chance": "chance_dice", "blob": "blob_dice", "mean_mask": "mean_mask_dice",
     "model_mean_mask": "model_mean_mask_dice",
@@ -57,10 +64,10 @@ class Verdict:
     Attributes
     ----------
     verdict
-        'passed': every test that needs no ROI passed, and location too where there were enough ROIs. 'failed': a test
-        failed. 'not checked': one of them could not be made.
+        'passed': every test that needs no ROI passed, and location too unless there was no ROI at all. 'failed': a test
+        failed. 'not checked': one of them could not be made, be it of location for too few ROIs.
     summary
-        The numbers, in words; begins with what failed or is missing.
+        The numbers, in words; begins with what failed or is missing, location without ROIs included.
     tests
         Name -> `passed` (None where it could not be made, with `reason`) and its numbers, as plain data.
     """
@@ -95,17 +102,19 @@ def judged(
     """
     whose = np.array(patients)
     tests = {
+        "empty_maps": _empty_maps(rows),
         "location": _location(rows, whose),
         "other_stage": _other_stage(rows, whose),
         "deletion": _deletion(rows, whose),
         "random_weights": _random_weights(curve, late, whose[list(randomised)]),
     }
     failed = [name for name, one in tests.items() if one["passed"] is False]
-    missing = [name for name, one in tests.items() if one["passed"] is None and name != "location"]
+    # Where no case has an ROI, nothing of location was asked.
+    asked = [name for name, one in tests.items() if name != "location" or one["cases"]]
+    missing = [name for name in asked if tests[name]["passed"] is None]
     verdict = "failed" if failed else "not checked" if missing else "passed"
-    said = [f"{name.replace('_', ' ')} fails" for name in failed] or [
-        f"{name.replace('_', ' ')}: {tests[name]['reason']}" for name in missing
-    ]
+    said = [f"{name.replace('_', ' ')} fails" for name in failed]
+    said += [f"{name.replace('_', ' ')} not checked: {tests[name]['reason']}" for name in missing]
     return Verdict(verdict, "; ".join([*said, *_in_words(tests, len(rows))]), tests)
 
 
@@ -152,7 +161,12 @@ def _told(rows: Sequence[Numbers], whose: np.ndarray, measures: Mapping[str, str
 
 
 def _too_few(patients: int, least: int, of: str) -> str | None:
-    return f"{patients} patients {of}, fewer than {least}" if patients < least else None
+    return f"{counted(patients)} {of}, fewer than {least}" if patients < least else None
+
+
+def counted(patients: int) -> str:
+    """Count patients in words, as in '1 patient'."""
+    return f"{patients} patient{'' if patients == 1 else 's'}"
 
 
 def _above(one: Estimate, bound: float = 0.0) -> bool:
@@ -169,9 +183,26 @@ def _below(one: Estimate, bound: float) -> bool:
 # -- the tests -----------------------------------------------------------------------------------------------------
 
 
+def _empty_maps(rows: Sequence[Numbers]) -> dict[str, Any]:
+    """Most cases have a map at all."""
+    empty = sum(bool(row.get("empty", 0.0)) for row in rows)
+    share = empty / len(rows)
+    return {
+        "passed": share <= MOST_EMPTY,
+        "reason": None,
+        "cases": len(rows),
+        "empty": empty,
+        "share": round(share, 4),
+        "bound": MOST_EMPTY,
+    }
+
+
 def _location(rows: Sequence[Numbers], whose: np.ndarray) -> dict[str, Any]:
-    """The map lies on the ROI better than what knows nothing of the slice: chance, a blob, and the mean mask."""
-    few = _too_few(_patients_with(rows, ["dice"], whose), LEAST_PATIENTS, "with an ROI and a map")
+    """The map lies on the ROI better than what knows nothing of the slice: chance, a blob, and the mean mask.
+
+    An empty map has a Dice of 0, as every region of no area has.
+    """
+    few = _too_few(_patients_with(rows, ["dice"], whose), LEAST_PATIENTS, "with an ROI")
     found: dict[str, Any] = {"passed": None, "reason": few, "cases": _count(rows, "dice")}
     found |= _told(rows, whose, {"dice": "dice", **BASELINES, "area_mm2": "area_mm2", "roi_area_mm2": "roi_area_mm2"})
     above = {name: mean_of(rows, "dice", whose, measure) for name, measure in BASELINES.items()}
@@ -205,6 +236,7 @@ def _deletion(rows: Sequence[Numbers], whose: np.ndarray) -> dict[str, Any]:
     """Without what the map shows the stage is less likely; without tissue like it elsewhere it is not."""
     few = _too_few(_patients_with(rows, ["fall", "control_fall"], whose), LEAST_PATIENTS, "with a map and a control")
     pairs = [row for row in rows if not math.isnan(row.get("fall", math.nan) + row.get("control_fall", math.nan))]
+    with_map = _count(rows, "fall")
     difference = mean_of(rows, "fall", whose, "control_fall")
     # A difference whose interval excludes 0, and that is no trifle.
     passed = _above(difference) and difference.value is not None and difference.value >= LEAST_FALL
@@ -212,7 +244,8 @@ def _deletion(rows: Sequence[Numbers], whose: np.ndarray) -> dict[str, Any]:
         "passed": None if few else passed,
         "reason": few,
         "cases": len(pairs),
-        "without_control": _count(rows, "fall") - len(pairs),
+        "without_control": with_map - len(pairs),
+        "without_control_share": round(1 - len(pairs) / with_map, 4) if with_map else None,
         **_told(rows, whose, {"fall": "fall", "control": "control_fall", "fall_without_roi": "roi_fall"}),
         "above": _plain(difference),
         "bound": LEAST_FALL,
@@ -258,21 +291,26 @@ def _in_words(tests: Mapping[str, Mapping[str, Any]], cases: int) -> list[str]:
         tests[name] for name in ("location", "other_stage", "deletion", "random_weights")
     )
     said = [f"{cases} cases"]
-    if "dice" in location and location["passed"] is not None:
+    if empty := tests["empty_maps"]["empty"]:
+        said.append(f"{empty} of {cases} maps are empty")
+    if location["passed"] is not None:
         beside = ", ".join(
             f"{name.replace('_', ' ')} {location[name]['mean']:.2f}" for name in BASELINES if name in location
         )
         said.append(f"Dice {location['dice']['mean']:.2f} ({beside})")
-    else:
-        said.append("location not checked: too few ROIs" if "dice" in location else "location not checked: no ROIs")
+    elif not location["cases"]:
+        said.insert(0, "location not checked: no ROIs")
     if other["spearman"]["mean"] is not None:
         said.append(f"correlation with other stages' maps {round(other['spearman']['mean'], 2) + 0.0:.2f}")
     if "fall" in deletion and "control" in deletion:
         fall, elsewhere = (round(deletion[name]["mean"], 2) + 0.0 for name in ("fall", "control"))  # no -0.0
         said.append(f"probability falls by {fall:.2f} when covered, by {elsewhere:.2f} elsewhere")
+    if (deletion["without_control_share"] or 0) > MANY:
+        with_map = deletion["cases"] + deletion["without_control"]
+        said.append(f"{deletion['without_control']} of {with_map} cases without a control")
     if random["curve"] and "spearman" in random["curve"][-1]:
         said.append(f"with random weights' map {round(random['curve'][-1]['spearman']['mean'], 2) + 0.0:.2f}")
     return said
 
 
-__all__ = ["BASELINES", "BESIDE", "LEAST_PATIENTS", "Verdict", "judged", "mean_of"]
+__all__ = ["BASELINES", "BESIDE", "LEAST_PATIENTS", "MOST_EMPTY", "Verdict", "counted", "judged", "mean_of"]

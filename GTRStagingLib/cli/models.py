@@ -155,18 +155,20 @@ def _check(options: argparse.Namespace) -> int:
 
 def check_lines(check: "Check") -> Iterator[str]:
     """Tell a check as a table: a line a test, and what stands beside its number."""
+    from GTRStagingLib.checking.rules import counted
+
     found = check.found
     for case_id, why in list(check.left_out.items())[:3]:
         yield f"left out: {case_id}: {why}"
     if len(check.left_out) > 3:
         yield f"left out: {len(check.left_out) - 3} more"
-    yield f"Maps by {found['method']!r}, {found['cases']} cases of {found['patients']} patients"
+    yield f"Maps by {found['method']!r}, {found['cases']} cases of {counted(found['patients'])}"
     tests = found["tests"]
     if tests:
         row = "{:<16} {:<12} {}"
         for name, words in (
-            ("location", _location_words), ("other_stage", _other_words), ("deletion", _deletion_words),
-            ("random_weights", _random_words),
+            ("empty_maps", _empty_words), ("location", _location_words), ("other_stage", _other_words),
+            ("deletion", _deletion_words), ("random_weights", _random_words),
         ):  # fmt: skip
             one = tests[name]
             verdict = {True: "passed", False: "FAILED", None: "not checked"}[one["passed"]]
@@ -192,6 +194,10 @@ def _beside(label: str, one: "Mapping[str, Any]", first: str, digits: int = 3) -
     return f"{label} {_mean(one.get(first), digits)}; {', '.join(others)}"
 
 
+def _empty_words(one: "Mapping[str, Any]") -> "Sequence[str]":
+    return [f"{one['empty']} of {one['cases']} maps are empty; expected a share of {one['bound']} at most"]
+
+
 def _location_words(one: "Mapping[str, Any]") -> "Sequence[str]":
     if "dice" not in one:
         return []
@@ -210,10 +216,13 @@ def _other_words(one: "Mapping[str, Any]") -> "Sequence[str]":
 
 
 def _deletion_words(one: "Mapping[str, Any]") -> "Sequence[str]":
+    of = one["cases"] + one["without_control"]
+    without = [f"{one['without_control']} of {of} cases without a control, left out"] if one["without_control"] else []
     return [
         f"fall of the probability when covered {_mean(one.get('fall'))}, controls {_mean(one.get('control'))}",
         f"difference {_mean(one['above'])}; expected an interval above 0, and {one['bound']}",
         f"fall when the ROI is covered {_mean(one.get('fall_without_roi'))}",
+        *without,
     ]
 
 

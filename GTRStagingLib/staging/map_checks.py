@@ -74,7 +74,8 @@ class Measured:
         the energy and the pointing of chance; `blob_energy`, `blob_pointing`, `blob_centroid_mm`; `other_spearman`,
         the mean correlation with the other stages' maps, `second_spearman` and `second_dice` of the second most likely
         stage's alone; `fall`, `control_fall`, `roi_fall` of the stage's
-        probability when the map's region, its controls, the ROI are covered.
+        probability when the map's region, its controls, the ROI are covered. Of an empty map: `empty` is 1, and where
+        there is an ROI every Dice is 0.
     digest
         Of the voxels that were staged.
     """
@@ -106,6 +107,10 @@ def measure(result: StagingResult, backbone: Backbone) -> Measured:
         numbers |= _location(result, body, inside) if inside is not None else {}
         numbers |= _other_stages(result, backbone, seen)
         numbers |= _deletion(result, backbone, body, inside)
+    elif inside is not None and inside.any():
+        numbers |= dict.fromkeys(("dice", "chance_dice", "blob_dice"), 0.0)  # as of any region of no area
+        if backbone.mean_mask is not None:
+            numbers["model_mean_mask_dice"] = 0.0
     return Measured(numbers, seen, result.provenance.input_digest)
 
 

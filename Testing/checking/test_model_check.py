@@ -35,6 +35,7 @@ def of_spots(cases):
 def test_a_map_of_what_decides_passes(of_spots):
     found, tests = of_spots.found, of_spots.found["tests"]
     assert {name: one["passed"] for name, one in tests.items()} == dict.fromkeys(tests, True)
+    assert (tests["empty_maps"]["empty"], "empty" in found["summary"]) == (0, False)
     assert found["verdict"] == "passed"
     assert (found["method"], found["cases"], found["patients"], found["rois"]) == ("fine", 20, 20, 20)
     location = tests["location"]
@@ -88,14 +89,22 @@ def test_without_rois_the_other_tests_count_and_location_is_said_to_be_missing(t
     check = check_model(what_sees_spots(), cases, device="cpu")
     assert check.found["verdict"] == "passed"
     assert check.found["tests"]["location"]["passed"] is None
-    assert "location not checked: no ROIs" in check.found["summary"]
+    assert check.found["summary"].startswith("location not checked: no ROIs; 20 cases; ")
     assert check.mean_mask is None
+
+
+def test_with_rois_of_too_few_patients_nothing_is_passed(cases):
+    some = [case if i < 3 else replace(case, roi=None) for i, case in enumerate(cases)]
+    found = check_model(what_sees_spots(), some, device="cpu").found
+    assert found["verdict"] == "not checked"
+    assert found["summary"].startswith("location not checked: 3 patients with an ROI, fewer than 20; 20 cases; ")
+    assert (found["tests"]["location"]["passed"], found["tests"]["location"]["cases"]) == (None, 3)
 
 
 def test_too_few_patients_are_not_measured(cases):
     few = check_model(what_sees_spots(), [replace(case, patient_id="one") for case in cases], device="cpu")
     assert (few.found["verdict"], few.found["tests"]) == ("not checked", {})
-    assert "1 patients, fewer than 20" in few.found["summary"]
+    assert few.found["summary"] == "1 patient, fewer than 20"
     with pytest.raises(InputError, match="no case"):
         check_model(what_sees_spots(), [], device="cpu")
 
@@ -154,6 +163,14 @@ def test_the_mean_mask_beside_a_case_is_that_of_other_patients():
     assert rows[0]["mean_mask_pointing"] == 1
 
 
+def test_beside_an_empty_map_every_region_is_empty():
+    here = [(1, 1), (1, 2)]
+    empty = replace(seen(here), numbers={"empty": 1.0, "dice": 0.0})
+    rows, mean = beside_others([seen(here), empty, seen(here)], ["a", "b", "c"])
+    assert rows[1] == {"mean_mask_dice": 0.0}
+    assert mean[1, 1] == 1
+
+
 # -- the rules -----------------------------------------------------------------------------------------------------
 
 GOOD = {
@@ -192,6 +209,50 @@ def test_one_test_that_fails_is_enough(test, numbers):
     assert found.verdict == "failed"
     assert [name for name, one in found.tests.items() if one["passed"] is False] == [test]
     assert found.summary.startswith(test.replace("_", " "))
+
+
+NOTHING = {"empty": 1.0, "dice": 0.0, "chance_dice": 0.0, "blob_dice": 0.0, "mean_mask_dice": 0.0}
+
+
+def with_empty(empty, n, of_empty=NOTHING):
+    rows = [of_empty] * empty + [{**GOOD, "empty": 0.0}] * (n - empty)
+    return judged(rows, [f"p{i}" for i in range(n)], {"stem": [GONE] * 24}, {}, range(n - 24, n))
+
+
+@pytest.mark.parametrize("of_empty", [NOTHING, {"empty": 1.0}], ids=["with an ROI", "without"])
+def test_a_model_of_many_empty_maps_fails(of_empty):
+    found = with_empty(180, 200, of_empty)
+    assert found.verdict == "failed"
+    assert found.summary.startswith("empty maps fails; 200 cases; 180 of 200 maps are empty; ")
+    assert [name for name, one in found.tests.items() if one["passed"] is False] == ["empty_maps"]
+
+
+def test_a_few_empty_maps_are_told_and_have_a_dice_of_0():
+    found = with_empty(10, 100)
+    assert (found.verdict, "10 of 100 maps are empty" in found.summary) == ("passed", True)
+    assert found.tests["location"]["dice"]["mean"] == pytest.approx(0.9 * GOOD["dice"])
+    assert found.tests["location"]["cases"] == 100
+    assert with_empty(11, 100).verdict == "failed"
+
+
+def test_cases_without_a_control_are_told_where_they_are_many():
+    def without(some):
+        bare = {name: value for name, value in GOOD.items() if name != "control_fall"}
+        rows = [bare] * some + [GOOD] * (100 - some)
+        return judged(rows, [f"p{i}" for i in range(100)], {"stem": [GONE] * 24}, {}, range(24))
+
+    many = without(60)
+    assert "60 of 100 cases without a control" in many.summary
+    assert (many.tests["deletion"]["without_control"], many.tests["deletion"]["without_control_share"]) == (60, 0.6)
+    assert "without a control" not in without(10).summary
+
+
+def test_few_rois_are_told_beside_what_fails():
+    rows = [{**GOOD, "other_spearman": 0.9}] * 5
+    rows += [{name: row[name] for name in ("other_spearman", "fall", "control_fall")} for row in rows * 5]
+    found = judged(rows, [f"p{i}" for i in range(30)], {"stem": [GONE] * 24}, {}, range(24))
+    assert found.verdict == "failed"
+    assert found.summary.startswith("other stage fails; location not checked: 5 patients with an ROI, fewer than 20; ")
 
 
 def test_what_could_not_be_measured_is_not_passed():

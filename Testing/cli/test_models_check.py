@@ -39,7 +39,7 @@ def test_a_check_from_the_cohort_to_the_card(home, table, capsys):
     assert "not checked" in spots_of(run(capsys, "models", "list")[1])
     code, out, _ = run(capsys, *check, "--json", home / "numbers.json")
     assert code == 0
-    for name in ("location", "other stage", "deletion", "random weights"):
+    for name in ("empty maps", "location", "other stage", "deletion", "random weights"):
         (line,) = [line for line in out.splitlines() if line.startswith(name)]
         assert line[17:].startswith("passed")
     assert "PASSED: 20 cases; Dice 0." in out

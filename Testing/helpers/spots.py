@@ -20,7 +20,7 @@ TISSUE, LIVER, SPOT = 30.0, 85.0, 118.0
 """HU; the last two are one kind of tissue, a tenth of the window apart."""
 
 
-def a_spotted_cohort(folder: Path, cases: int, *, rois: bool = True, seed: int = 0) -> list[Case]:
+def a_spotted_cohort(folder: Path, cases: int, *, rois: bool = True, seed: int = 0, radius: float = 4.5) -> list[Case]:
     """A case a patient, stages in turn: an ellipse of tissue, liver in its right half, the disc in the left."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def a_spotted_cohort(folder: Path, cases: int, *, rois: bool = True, seed: int =
     made = []
     for number in range(cases):
         row, column = rng.uniform(18, 46), rng.uniform(40, 50)
-        disc = (y - row) ** 2 + (x - column) ** 2 < 4.5**2
+        disc = (y - row) ** 2 + (x - column) ** 2 < radius**2
         hu = np.where(body, TISSUE, -1000.0)
         hu[liver], hu[disc] = LIVER, SPOT
         hu = hu + rng.normal(0, 3, (3, 64, 64))

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from conftest import ct_like
 from helpers import results
+from helpers.spots import SPOT, TISSUE, a_spotted_cohort, what_sees_spots
 
 from GTRStagingLib.imaging import keyslice
-from GTRStagingLib.imaging.scans import scan_of
+from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan, scan_of
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.stages import TStage
@@ -131,14 +134,47 @@ def test_whatever_can_be_staged_is_measured(name):
     numbers = found.numbers
     assert numbers["empty"] == 0
     assert -1 <= numbers["other_spearman"] <= 1
-    assert abs(numbers["fall"]) < 1
     assert found.seen.heat.shape == found.seen.body.shape
     if name == "with_roi":
         assert numbers["dice"] == result.agreement.dice
         assert found.seen.roi.shape == found.seen.heat.shape
-        key = result.slices.key
         area = found.seen.roi.sum() * (result.slices.grid.GetSpacing()[0] * 4) ** 2
         assert area == pytest.approx(result.agreement.roi_area_mm2, rel=0.02)
-        assert result.slices.offsets[key] == 0
     if result.roi is None or name == "roi_elsewhere":
         assert "dice" not in numbers
+
+
+def test_covering_the_spot_is_as_if_it_had_never_been_there(tmp_path):
+    """In the key slice that the ROI's area tells: the disc is whole there, and the same slice without it is known."""
+    (case,) = a_spotted_cohort(tmp_path / "cases", 1, radius=3.0)  # all of it may be covered
+    by = ready(what_sees_spots(), "cpu", "torch")
+    roi = read_roi(case.roi)
+    result = stage_case(read_scan(case.image), by, OPTIONS, tumour=roi)
+    found = measure(result, by)
+    inside = sitk.GetArrayFromImage(sitk.ReadImage(str(case.roi))).astype(bool)
+    areas = inside.sum(axis=(1, 2)) * 3.0**2
+    assert areas[1] > 1.5 * max(areas[0], areas[2])
+    assert found.numbers["roi_area_mm2"] == areas[1]
+    volume = sitk.ReadImage(str(case.image))
+    voxels = sitk.GetArrayFromImage(volume)
+    voxels[:, inside[1]] -= round(SPOT - TISSUE)
+    without = sitk.GetImageFromArray(voxels)
+    without.CopyInformation(volume)
+    bare = stage_case(scan_of(without, "ct"), by, OPTIONS, key_slice=keyslice.by_index(without, 1))
+    stage = int(result.attention.target)
+    p, q = (one.prediction.slices[one.slices.key].probabilities[stage] for one in (result, bare))
+    assert p - q > 0.1
+    assert found.numbers["roi_fall"] == pytest.approx(p - q, rel=0.05)
+    assert found.numbers["fall"] == pytest.approx(p - q, rel=0.2)
+    assert abs(found.numbers["control_fall"]) < 0.05 * (p - q)
+
+
+def test_an_empty_map_on_an_roi_has_a_dice_of_0():
+    result = results.without_attention(results.with_roi(), results.with_roi().slices.key)
+    model = results.a_small_model()
+    zeros = dict.fromkeys(("dice", "chance_dice", "blob_dice"), 0.0)
+    assert measure(result, ready(model, "cpu", "torch")).numbers == {"empty": 1.0, **zeros}
+    knows = replace(model, mean_mask=np.ones((56, 56), np.float32))
+    assert measure(result, ready(knows, "cpu", "torch")).numbers["model_mean_mask_dice"] == 0
+    bare = replace(result, roi=None, agreement=None)
+    assert measure(bare, ready(model, "cpu", "torch")).numbers == {"empty": 1.0}

@@ -307,7 +307,7 @@ def test_the_maps_are_checked_on_the_validation_side(tmp_path):
     card = train.train(many, tmp_path / "checked", PLAN, HERE, **how)
     assert card.check["verdict"] in ("passed", "failed")
     assert (card.check["method"], card.check["cases"], card.check["patients"]) == ("fine", 24, 24)
-    assert set(card.check["tests"]) == {"location", "other_stage", "deletion", "random_weights"}
+    assert set(card.check["tests"]) == {"empty_maps", "location", "other_stage", "deletion", "random_weights"}
     assert card.check["mean_mask"] == "of the model"
     assert registry.read_card(tmp_path / "checked") == card
     for path in (tmp_path / "many").glob("*.nii.gz"):
