@@ -5,15 +5,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from GTRStagingLib.checking.model_check import Check
+from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.registry import CARD_FILE, read_card
 from GTRStagingLib.support.files import sha256_of, whole_file
 
 LOCK = ".check.lock"
-OWN, WRITTEN = "of the model", "of a check"
-"""How a card says that its mean mask is not of the training."""
 
 
 def require_writable(name: str, folder: Path | None) -> None:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from multiprocessing import parent_process
@@ -29,6 +29,9 @@ RANDOMISED = 24
 
 LATE = (("layer4",), ("layer4", "layer3"))
 """Layers that are made random under a head as it was learned: how much a map leans on them."""
+
+OWN, WRITTEN = "of the model", "of a check"
+"""How a card says (`check["mean_mask"]`) whether its mean mask is of the training, or of the cases of a check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,8 @@ def check_model(
     Parameters
     ----------
     model
-        Its name or folder; or the model itself, which this process alone can have (`workers` is 0).
+        Its name or folder; or the model itself, which this process alone can have (`workers` is 0). Its mean mask is
+        left out where an earlier check wrote it: it may hold these very cases.
     cases
         Their true stages are not needed, ROIs are for where the map lies. Not those that the model learned from: of
         them everything is too good.
@@ -79,14 +83,18 @@ def check_model(
     Raises
     ------
     InputError
-        If there is no case, or no case can be staged.
+        If there is no case, or no case can be staged; or the seed is none.
     WeightsError
         If there is no such model.
     """
     from GTRStagingLib.model import randomised
 
-    if not isinstance(model, str):
-        workers = 0
+    if not 0 <= seed < 2**32:
+        raise InputError(f"The seed is {seed}; expected 0 or more, below 2**32. Give another.")
+    if isinstance(model, str):
+        _loaded.cache_clear()  # the folder may hold another model by now
+    else:
+        model, workers = _without_a_checks_mask(model), 0
     card = _model(model).card
     chosen = drawn(cases, most, seed)
     about = {
@@ -168,7 +176,12 @@ def _loaded(name: str) -> "Model":
 
     if parent_process() is not None:
         device.one_thread()
-    return weights.load(name)
+    return _without_a_checks_mask(weights.load(name))
+
+
+def _without_a_checks_mask(model: "Model") -> "Model":
+    check = model.card.check
+    return replace(model, mean_mask=None) if check is not None and check.get("mean_mask") == WRITTEN else model
 
 
 def _model(model: "Model | str") -> "Model":
@@ -289,4 +302,4 @@ def _beside(mean: np.ndarray, roi: np.ndarray, cells: int, numbers: Mapping[str,
     }
 
 
-__all__ = ["RANDOMISED", "Check", "beside_others", "check_model", "drawn"]
+__all__ = ["LATE", "OWN", "RANDOMISED", "WRITTEN", "Check", "beside_others", "check_model", "drawn"]

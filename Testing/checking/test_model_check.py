@@ -1,6 +1,7 @@
 """The check of a model's maps: what passes, what fails, and what it cannot tell."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -99,6 +100,29 @@ def test_with_rois_of_too_few_patients_nothing_is_passed(cases):
     assert found["verdict"] == "not checked"
     assert found["summary"].startswith("location not checked: 3 patients with an ROI, fewer than 20; 20 cases; ")
     assert (found["tests"]["location"]["passed"], found["tests"]["location"]["cases"]) == (None, 3)
+
+
+def test_a_second_check_finds_what_the_first_found(folder, cases, of_spots):
+    """The mean mask that the first wrote holds the very cases that the second looks at."""
+    write_check(of_spots, folder)
+    assert weights.load(str(folder)).mean_mask is not None
+    for model in (str(folder), weights.load(str(folder))):
+        again = check_model(model, cases, device="cpu").found
+        assert {**again, "utc": of_spots.found["utc"]} == of_spots.found
+
+
+def test_a_model_that_was_replaced_under_its_name_is_checked_as_it_is_now(folder, cases, of_spots):
+    first = check_model(str(folder), cases, device="cpu").found
+    shutil.rmtree(folder)
+    weights.save(what_sees_spots(by_stage=False), folder)
+    assert first["verdict"] == "passed"
+    assert check_model(str(folder), cases, device="cpu").found["verdict"] == "failed"
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_what_is_no_seed_is_refused(cases, seed):
+    with pytest.raises(InputError, match=f"seed is {seed}; expected 0 or more"):
+        check_model(what_sees_spots(), cases, seed=seed)
 
 
 def test_too_few_patients_are_not_measured(cases):
