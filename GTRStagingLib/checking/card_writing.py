@@ -46,6 +46,8 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
 
     Raises
     ------
+    InputError
+        If nothing was measured, for too few patients, and the card has a check already.
     WeightsError
         If the folder cannot be written to, or holds other weights by now.
     """
@@ -57,10 +59,12 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
         with FileLock(folder / LOCK):
             card = read_card(folder)
             if weights_sha256 not in (None, card.sha256):
-                raise InputError(
+                raise WeightsError(
                     f"{folder} holds weights of sha256 {card.sha256[:12]}; those that were checked have "
                     f"{str(weights_sha256)[:12]}. The model was replaced meanwhile: check it again."
                 )
+            if card.check is not None and not check.found["tests"]:
+                raise nothing_measured(check)
             of_a_check = card.check is not None and card.check.get("mean_mask") == WRITTEN
             own = card.mean_mask_sha256 is not None and not of_a_check
             writes = check.mean_mask is not None and not own
@@ -83,9 +87,17 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
     return checked
 
 
+def nothing_measured(check: Check) -> InputError:
+    """Say that a check has no verdict to write."""
+    return InputError(
+        f"Nothing was measured ({check.found['summary']}), and the card was left as it is; expected patients enough "
+        "for a verdict. Give more cases."
+    )
+
+
 def _write_card(card: ModelCard, folder: Path) -> None:
     with whole_file(folder / CARD_FILE) as stream:
         stream.write((json.dumps(card.to_json(), indent=2, allow_nan=False) + "\n").encode())
 
 
-__all__ = ["LOCK", "OWN", "WRITTEN", "require_writable", "write_check"]
+__all__ = ["LOCK", "nothing_measured", "require_writable", "write_check"]

@@ -335,6 +335,15 @@ def test_the_mean_mask_of_a_training_stays(tmp_path, of_spots):
     np.testing.assert_array_equal(weights.load(str(tmp_path / "model")).mean_mask, learned)
 
 
+def test_a_check_that_measured_nothing_does_not_replace_another(folder, of_spots):
+    few = Check({"verdict": "not checked", "summary": "1 patient, fewer than 20", "method": "fine", "tests": {}})
+    assert write_check(few, folder).check["verdict"] == "not checked"  # where there was none
+    assert write_check(of_spots, folder).check["verdict"] == "passed"
+    with pytest.raises(InputError, match=r"1 patient, fewer than 20.*Give more cases"):
+        write_check(few, folder)
+    assert registry.read_card(folder).check["verdict"] == "passed"
+
+
 def test_checks_at_once_leave_a_model_that_loads(folder, of_spots):
     shares = [k / 10 for k in range(1, 9)]
     checks = [Check({**of_spots.found, "seed": k}, np.full((24, 24), share)) for k, share in enumerate(shares)]
@@ -345,7 +354,7 @@ def test_checks_at_once_leave_a_model_that_loads(folder, of_spots):
 
 
 def test_weights_that_were_exchanged_meanwhile_are_not_said_to_be_checked(folder, of_spots):
-    with pytest.raises(InputError, match="replaced meanwhile"):
+    with pytest.raises(WeightsError, match="replaced meanwhile"):
         write_check(of_spots, folder, weights_sha256="0" * 64)
     assert registry.read_card(folder).check is None
 
