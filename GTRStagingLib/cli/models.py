@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,8 @@ def _check_contradiction(options: argparse.Namespace) -> str | None:
         return f"--cases {options.cases}; expected 1 or more"
     if options.workers < 0:
         return f"--workers {options.workers}; expected 0 or more"
+    if not 0 <= options.seed < 2**32:
+        return f"--seed {options.seed}; expected 0 or more, below 2**32"
     return None
 
 
@@ -122,34 +125,50 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from GTRStagingLib.checking.card_writing import require_writable, write_check
+    from GTRStagingLib.checking.card_writing import nothing_measured, require_writable, write_check
     from GTRStagingLib.checking.model_check import check_model
     from GTRStagingLib.cohort.cohort import read_cohort
     from GTRStagingLib.errors import InputError
     from GTRStagingLib.model import registry
-    from GTRStagingLib.support.files import write_json
+    from GTRStagingLib.support.files import require_file_can_be_written, write_json
 
     folder = registry.locate(options.model)
     if not options.dry_run:
         require_writable(options.model, folder)
+    if options.json is not None:
+        require_file_can_be_written(options.json)
     cohort = read_cohort(options.cohort)
     cases = cohort.cases if options.split is None else cohort.of(options.split).cases
     if not cases:
         of = "" if options.split is None else f" in {options.split!r}"
         raise InputError(f"{options.cohort} has no case{of}; expected some. Give another table, or another --split.")
+    if options.split is None and (learned := sum(case.split == "train" for case in cases)):
+        raise InputError(
+            f"{learned} of the {len(cases)} cases of {options.cohort} are in 'train'; expected cases that the model "
+            "did not learn from. Give --split validation or --split test."
+        )
     # Of its card before, so that weights that somebody exchanges meanwhile are not said to be checked.
     sha256 = None if folder is None else registry.read_card(folder).sha256
-    with progress_bar(min(len(cases), options.cases or len(cases))) as step:
+    with ExitStack() as opened:
+        steps: list[Callable[[str], None]] = []
+
+        def progress(done: int, total: int) -> None:
+            if not steps:  # only now is the number of all parts known
+                steps.append(opened.enter_context(progress_bar(total)))
+            steps[0](f"{done} of {total}")
+
         check = check_model(
             options.model, cases, most=options.cases, seed=options.seed, device=options.device,
-            workers=options.workers, progress=lambda done, total: step(f"{done} of {total}"),
+            workers=options.workers, progress=progress,
         )  # fmt: skip
     print("\n".join(check_lines(check)))
-    if options.json is not None:
-        write_json(check.found, options.json)
     if not options.dry_run and folder is not None:
+        if not check.found["tests"]:
+            raise nothing_measured(check)
         write_check(check, folder, weights_sha256=sha256)
         print(f"The verdict was written to {folder / registry.CARD_FILE}.")
+    if options.json is not None:
+        write_json(check.found, options.json)
     return 0 if check.found["verdict"] == "passed" else 1
 
 

@@ -110,6 +110,21 @@ def write_json(data: Mapping[str, Any], path: Path) -> None:
         stream.write((json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
+def require_file_can_be_written(path: Path) -> None:
+    """Raise unless a file can be put there: before hours are spent on what it is to hold.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.support.files import require_file_can_be_written
+    >>> require_file_can_be_written(Path("new") / "numbers.json")
+    """
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "is a folder" if path.is_dir() else f"cannot be written: {there} is no folder that can be written to"
+        raise InputError(f"{path} {what}; expected a file to write. Give another path.")
+
+
 def read_json(path: Path, expected: str) -> Any:
     """The plain data of a file; an `InputError` that says what was `expected` where it cannot be read."""
     try:

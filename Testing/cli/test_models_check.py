@@ -1,14 +1,18 @@
 """`gtrstaging models check`: the verdict in the card, on the screen and in every later word about the model."""
 
 import json
+import re
+import sys
 from dataclasses import replace
 
 import pytest
 from helpers.spots import a_spotted_cohort, what_sees_spots
 
+from GTRStagingLib.checking.model_check import LATE
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model.randomised import parts_of
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +64,13 @@ def spots_of(listing):
 
 def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
     before = (home / "models" / "spots" / registry.CARD_FILE).read_bytes()
-    code, out, _ = run(capsys, "models", "check", "spots", table, "--cases", "8", "--dry-run", "--device", "cpu")
+    check = ("models", "check", "spots", table, "--split", "validation", "--device", "cpu", "--cases")
+    code, out, _ = run(capsys, *check, "8", "--dry-run")
     assert (code, "NOT CHECKED: 8 patients, fewer than 20" in out) == (1, True)
+    code, out, err = run(capsys, *check, "1")
+    assert (code, "NOT CHECKED: 1 patient, fewer than 20" in out) == (1, True)
+    assert "cases of 1 patient\n" in out.replace("1 cases", "cases")
+    assert "Give more cases" in err
     assert (home / "models" / "spots" / registry.CARD_FILE).read_bytes() == before
 
 
@@ -72,16 +81,31 @@ def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
         (["untrained", "{table}"], "--dry-run"),
         (["spots", "{table}", "--split", "test"], "no case in 'test'"),
         (["spots", "none.csv"], "none.csv"),
+        (["spots", "{table}"], "2 of the 22 cases of {table} are in 'train'; expected cases that the model did not"),
+        (["spots", "{table}", "--dry-run"], "Give --split validation or --split test"),
+        (["spots", "{table}", "--split", "validation", "--json", "{folder}"], "{folder} is a folder; expected a file"),
+        (["spots", "{table}", "--split", "validation", "--json", "{table}/a.json"], "{table} is no folder"),
     ],
 )
 def test_what_cannot_be_checked_is_said_with_its_remedy(home, table, capsys, arguments, said):
-    code, _, err = run(capsys, "models", "check", *(one.format(table=table) for one in arguments))
-    assert code == 1
-    assert said in err
-    assert "Traceback" not in err
+    places = {"table": table, "folder": table.parent}
+    code, out, err = run(capsys, "models", "check", *(one.format(**places) for one in arguments))
+    assert (code, out) == (1, "")
+    assert said.format(**places) in err
+    assert registry.read_card(home / "models" / "spots").check is None
 
 
-@pytest.mark.parametrize("wrong", [["--cases", "0"], ["--workers", "-1"], ["--split", "all"]])
+def test_the_bar_ends_with_the_work(home, table, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, _, err = run(capsys, "models", "check", "spots", table, "--split", "validation", "--dry-run", "--device", "cpu")
+    drawn = [(int(done), int(total)) for done, total in re.findall(r"(\d+)/(\d+)", err)]
+    assert {total for _, total in drawn} == {20 + len(parts_of("mean")) + len(LATE)}
+    assert all(done <= total for done, total in drawn)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--cases", "0"], ["--workers", "-1"], ["--split", "all"], ["--seed", "-1"], ["--seed", str(2**32)]]
+)
 def test_wrong_use_is_code_2(table, wrong, capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(["models", "check", "spots", str(table), *wrong])
@@ -91,7 +115,7 @@ def test_wrong_use_is_code_2(table, wrong, capsys):
 
 @pytest.mark.slow
 def test_processes_find_what_one_finds(home, table, capsys):
-    check = ("models", "check", "spots", table, "--dry-run", "--device", "cpu", "--json")
+    check = ("models", "check", "spots", table, "--split", "validation", "--dry-run", "--device", "cpu", "--json")
     run(capsys, *check, home / "alone.json")
     run(capsys, *check, home / "shared.json", "--workers", "2")
     alone, shared = (json.loads((home / name).read_text()) for name in ("alone.json", "shared.json"))
