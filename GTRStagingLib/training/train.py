@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from GTRStagingLib.checking.card_writing import OWN, WRITTEN
+from GTRStagingLib.checking.card_writing import write_check
 from GTRStagingLib.checking.model_check import check_model
 from GTRStagingLib.cohort.audit import Audit, audit
 from GTRStagingLib.cohort.cohort import Case, Cohort
@@ -157,10 +157,10 @@ def train(
         network.load_state_dict(weights.halved(network))
     card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
     model = weights.Model(card, network, _mean_mask(parts["training"]))
-    model = _with_check(model, [one.case for one in parts["validation"]], plan, hardware, telling)
-    card = weights.save(model, out, half=plan.half, features=features)
+    model = replace(model, card=weights.save(model, out, half=plan.half, features=features))
     loop.clear(run)
-    return card
+    # Of a model that is kept already: whatever ends the check does not cost the training.
+    return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, telling)
 
 
 # -- before --------------------------------------------------------------------------------------------------------
@@ -387,8 +387,7 @@ def _described(
     name: str,
 ) -> tuple[ModelCard, weights.FeatureStatistics]:
     """The card of the best epoch's network, and where its features lie; the network is left on the CPU."""
-    wanted = {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
-    where = devices.choose(wanted)
+    where = devices.choose(_device(hardware))
     seen, features = {}, {}
     for split, samples in sets.items():
         if len(samples):
@@ -443,19 +442,22 @@ def _described(
     return card, statistics_
 
 
-def _with_check(
-    model: weights.Model, cases: Sequence[Case], plan: Plan, hardware: Hardware, telling: Telling
-) -> weights.Model:
-    """The model with what a check of its maps on validation cases found; not checked where their images are gone."""
-    where = {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
+def _device(hardware: Hardware) -> str:
+    """Lightning's word for where to compute, as `device.choose` takes it."""
+    return {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
+
+
+def _checked(
+    model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, telling: Telling
+) -> ModelCard:
+    """The card of the model's folder with what a check on validation cases found; without where no image is left."""
+    telling.say("Checking the maps on validation cases.")
     try:
-        check = check_model(model, cases, most=CHECKED, device=where, seed=plan.seed)
+        check = check_model(model, cases, most=CHECKED, device=_device(hardware), seed=plan.seed)
+        return write_check(check, out, weights_sha256=model.card.sha256)
     except StagingError as error:
         telling.say(f"The model's maps were not checked. {error}")
-        return model
-    source = WRITTEN if model.mean_mask is None else OWN
-    card = replace(model.card, check={**check.found, "mean_mask": source})
-    return weights.Model(card, model.network, check.mean_mask if model.mean_mask is None else model.mean_mask)
+        return model.card
 
 
 __all__ = ["Telling", "train"]

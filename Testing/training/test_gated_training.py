@@ -319,6 +319,20 @@ def test_the_maps_are_checked_on_the_validation_side(tmp_path):
     assert unseen.check_in_words == "This map has not been checked for this model."
 
 
+def test_a_check_that_is_interrupted_does_not_cost_the_model(tmp_path, trained, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "check_model", interrupted)
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "m", PLAN, telling=train.Telling(say=said.append))
+    assert said[-1] == "Checking the maps on validation cases."
+    assert weights.verify(str(tmp_path / "m")).check is None
+    assert not list((tmp_path / "m-run").glob("*.ckpt"))
+    assert trained(tmp_path / "m", PLAN, resume=True) == registry.read_card(tmp_path / "m")
+
+
 def test_stored_in_half_the_space(tmp_path, trained, on_it):
     card = trained(tmp_path / "m", replace(on_it, max_epochs=1, half=True))
     assert card.head == "gated"
