@@ -30,7 +30,7 @@ from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib.checking.model_check import RANDOMISED, beside_others
+from GTRStagingLib.checking.model_check import LATE, RANDOMISED, beside_others
 from GTRStagingLib.checking.rules import mean_of
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging.rois import read_roi
@@ -96,8 +96,8 @@ def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple
     rows = pd.DataFrame([{**row, **one.numbers, **more} for (row, one), more in zip(found, beside, strict=True)])
     some = [one.seen for one in measured if not one.numbers["empty"]][:RANDOMISED]
     parts = randomised.parts_of(weights.load(model).card.head)
-    steps = [*(parts[: i + 1] for i in range(len(parts))), ("layer4",), ("layer4", "layer3")]
-    names = [*parts, "layer4 alone", "layer4 and layer3 alone"]
+    steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
+    names = [*parts, *(f"{' and '.join(one)} alone" for one in LATE)]
     remaining = shared_out(_remaining, [(model, step, some) for step in steps], workers)
     curve = [{"random": name, **pd.DataFrame(left).mean()} for name, left in zip(names, remaining, strict=True)]
     return rows, pd.DataFrame(curve)
