@@ -236,8 +236,9 @@ class TorchBackbone:
         shown = sorted(row for one in wanted for row in one.shown)
         if self.card.head == "gated" or not shown:
             return self._plain(network, x, place, about)
-        if len(wanted) > 1 or len(wanted[0].slices) < len(x):
-            # Several cases, as on a GPU: what one of them gets must not depend on the others' numbers of slices.
+        if self._autocasts(place) or place.type != "cpu" or len(wanted) > 1 or len(wanted[0].slices) < len(x):
+            # What a case gets must not depend on how many others are in the pass. On a GPU all logits are rounded as
+            # autocast does, whether a slice gets a map or not; the maps alone are of float32.
             seen = self._plain(network, x, place, about)
             targets = targets_of(seen.logits, wanted, self.card.temperature)
             each = [(list(one.shown), x[list(one.shown)]) for one in wanted if one.shown]
@@ -256,9 +257,12 @@ class TorchBackbone:
 
         return joined([*others, (shown, self._explained(network, x[shown], about, target_of))], len(x))
 
+    def _autocasts(self, place: torch.device) -> bool:
+        """On CUDA only: bfloat16 is many times slower on a CPU without instructions for it."""
+        return place.type == "cuda"
+
     def _plain(self, network: GTRNet, x: Tensor, place: torch.device, about: tuple[str, str, str | None]) -> Pass:
-        """Autocast on CUDA only: bfloat16 is many times slower on a CPU without instructions for it."""
-        with torch.no_grad(), torch.autocast(place.type, enabled=place.type == "cuda"):
+        with torch.no_grad(), torch.autocast(place.type, enabled=self._autocasts(place)):
             layers = self._layers(x)
         with torch.no_grad():
             layers = {name: one.float() for name, one in layers.items()}

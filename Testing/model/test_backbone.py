@@ -17,7 +17,7 @@ from helpers.passes import passed
 from GTRStagingLib.cli import arguments
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model import backbone, weights
-from GTRStagingLib.model.backbone import OnnxBackbone, TorchBackbone, ready
+from GTRStagingLib.model.backbone import EXPLAINED, OnnxBackbone, TorchBackbone, Wanted, ready
 from GTRStagingLib.model.network import Head, folded
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import raw_maps
@@ -254,6 +254,40 @@ def test_another_failure_of_a_gpu_is_not_taken_for_a_lack_of_memory():
 def test_a_cpu_without_memory_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
         OnGpu(planted_model(), "cpu", torch.OutOfMemoryError("out of memory")).classify(PIXELS[:1])
+
+
+class Autocasting(TorchBackbone):
+    """Rounds on the CPU as a GPU does."""
+
+    def _autocasts(self, place):
+        return True
+
+
+def test_a_case_is_rounded_alike_with_a_map_and_without():
+    model = lively(10, "none")
+    by = Autocasting(model, torch.device("cpu"))
+    plain = by.classify(PIXELS[:3])
+    alone = by.classify(PIXELS[:3], [Wanted(range(3), (0, 1, 2))])
+    key_alone = by.classify(PIXELS[:3], [Wanted(range(3), (1,))])
+    full = ready(model, "cpu", "torch").classify(PIXELS[:3], [Wanted(range(3), (0, 1, 2))])
+    for name in ARRAYS:
+        assert np.abs(getattr(alone, name) - getattr(full, name)).max() > 1e-4, name  # it does round
+        np.testing.assert_array_equal(getattr(alone, name), getattr(plain, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(key_alone, name), getattr(plain, name), err_msg=name)
+    for name in EXPLAINED:  # of float32 all the same
+        assert full.maps[name].max() > 0
+        np.testing.assert_allclose(alone.maps[name], full.maps[name], rtol=1e-4, atol=1e-6 * full.maps[name].max())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_a_case_the_same_alone_and_among_others():
+    by = ready(lively(18, "add"), "cuda", "torch")
+    plain = by.classify(PIXELS)
+    alone = by.classify(PIXELS, [Wanted(range(6), (0, 1, 2, 3, 4, 5))])
+    pair = by.classify(PIXELS, [Wanted(range(3), (1,)), Wanted(range(3, 6), (4,))])
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(alone, name), getattr(plain, name), err_msg=name)
+        np.testing.assert_array_equal(getattr(pair, name), getattr(plain, name), err_msg=name)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
