@@ -5,7 +5,7 @@ Whoever stages a case holds a `Backbone` and needs neither to know what is behin
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
@@ -207,7 +207,9 @@ class TorchBackbone:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
         self.mean_mask = model.mean_mask
         self._network, self._place, self._warning = folded(model.network), place, warning
-        self._layers = self._network.layers
+        self._layers, self._stem = self._network.layers, self._network.stem
+        self._lower = partial(self._network.between, "stem", "layer2")
+        self._upper = partial(self._network.between, "layer2", "layer4")
         self._name = f"PyTorch {torch.__version__}, {'compiled' if compiled else 'folded'}"
         # The order in which convolutions are quickest, on CPUs (benchmarks/latency.py) and on CUDA.
         self._order = torch.contiguous_format if place.type == "mps" else torch.channels_last
@@ -287,10 +289,12 @@ class TorchBackbone:
         `targets` are the stages (S,), or what tells them by the logits (S, 4).
         """
         with torch.no_grad():
-            stem = network.stem(x)
+            stem = self._stem(x)
         stem.requires_grad_()
         with torch.enable_grad():
-            layers = network.after_stem(stem)
+            # In two parts: what the compiler makes has no gradients with respect to what lies inside it.
+            layers = {"stem": stem, **self._lower(stem)}
+            layers |= self._upper(layers["layer2"])
             logits, features = network.decide(layers)
             chosen = targets(_array(logits)) if callable(targets) else targets
             of = logits.gather(1, torch.from_numpy(chosen).to(x.device)[:, None]).sum()
@@ -302,10 +306,15 @@ class TorchBackbone:
 
     def _compile(self) -> None:
         """Compile now rather than in the first case, so that what cannot be compiled is known before it."""
-        self._layers = torch.compile(self._network.layers)
+        for name in ("_layers", "_stem", "_lower", "_upper"):
+            setattr(self, name, torch.compile(getattr(self, name)))
         size = self.card.recipe.input_size
+        slices = np.zeros((3, 3, size, size), dtype=np.float32)
         try:
-            self.classify(np.zeros((3, 3, size, size), dtype=np.float32))
+            self.classify(slices)
+            if self.card.head == "mean":
+                for shown in ((0, 1, 2), (1,)):  # a case of its own, and one of a batch
+                    self.classify(slices, [Wanted(range(3), shown)])
         except RuntimeError as error:  # the compiler's are all of this kind
             reason = str(error).strip().partition("\n")[0]
             raise InputError(

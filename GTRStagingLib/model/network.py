@@ -200,9 +200,13 @@ class GTRNet(ResNet):
 
     def after_stem(self, stem: Tensor) -> dict[str, Tensor]:
         """Output of the stem -> the outputs of `LAYERS`, itself the first."""
-        outputs = {"stem": stem}
-        for before, name in pairwise(LAYERS):
-            outputs[name] = getattr(self, name)(outputs[before])
+        return {"stem": stem, **self.between("stem", "layer4", stem)}
+
+    def between(self, first: str, last: str, x: Tensor) -> dict[str, Tensor]:
+        """Output of one of `LAYERS` -> the outputs of those after it, up to `last`."""
+        outputs = {}
+        for name in LAYERS[LAYERS.index(first) + 1 : LAYERS.index(last) + 1]:
+            x = outputs[name] = getattr(self, name)(x)
         return outputs
 
     def forward(self, x: Tensor) -> Tensor:

@@ -317,6 +317,20 @@ def test_a_compiled_network_says_the_same():
     assert "compiled" in found.backend
     for name in ARRAYS:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+    eager = ready(model, "cpu", "torch")
+    for shown in ((0, 1, 2), (1,)):
+        wanted = [Wanted(range(3), shown)]
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
+            found = by.classify(PIXELS[:3], wanted)
+        expected = eager.classify(PIXELS[:3], wanted)
+        for name in EXPLAINED:
+            mine, theirs = found.maps[name], expected.maps[name]
+            assert theirs.max() > 0
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4 * theirs.max(), err_msg=name)
+        np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
+        # Both halves of what is explained, forward and backward, are the compiler's.
+        calls = {event.key: event.count for event in profiled.key_averages()}
+        assert calls["CompiledFunction"] == calls["CompiledFunctionBackward"] == 2
 
 
 @pytest.mark.slow
