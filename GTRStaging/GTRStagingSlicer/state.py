@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import slicer
 
 from GTRStagingLib.model.registry import DEFAULT
+from GTRStagingLib.staging.options import of_a_stage
 from GTRStagingSlicer.mrml import ModelNode, Node, PlotNode, Scene, SegmentationNode, TableNode, TextNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
@@ -29,22 +30,25 @@ class Method(enum.Enum):
 
     def label(self) -> str:
         """As a person reads it, with a word where the map is less of a stage than one would think."""
-        return {
+        name = {
             "auto": _("Automatic (the model's best)"),
             "fine": _("Fine map"),
             "gated": _("Gated decision"),
             "gradcam": "Grad-CAM",
-            "gradcam++": _("Grad-CAM++ (similar for every stage)"),
-            "layercam": _("LayerCAM (similar for every stage)"),
-            "eigencam": _("EigenCAM (the same for every stage)"),
+            "gradcam++": "Grad-CAM++",
+            "layercam": "LayerCAM",
+            "eigencam": "EigenCAM",
         }[self.value]
+        if self.of_a_stage:
+            return name
+        same = self is Method.EIGENCAM
+        said = _("{method} (the same for every stage)") if same else _("{method} (similar for every stage)")
+        return said.format(method=name)
 
     @property
     def of_a_stage(self) -> bool:
         """Whether its map may be called the attention for a stage."""
-        # Spearman's correlation with the other stages' maps, on 16 phantoms: Grad-CAM -0.15, Grad-CAM++ 0.67, LayerCAM
-        # 0.75; EigenCAM's are the same.
-        return self not in (Method.GRADCAMPP, Method.LAYERCAM, Method.EIGENCAM)
+        return of_a_stage(self.value)
 
 
 class Target(enum.Enum):

@@ -14,7 +14,7 @@ from GTRStagingLib.imaging.geometry import Grid, same_grid
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.results import report
 from GTRStagingLib.results.record import to_json
-from GTRStagingLib.results.words import choice_in_words
+from GTRStagingLib.results.words import choice_in_words, map_name
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support.files import replaced_files, require_sayable
@@ -92,7 +92,7 @@ def _write_attention(result: StagingResult, path: Path) -> None:
     words = {
         "research_use_only": RESEARCH_USE_ONLY,
         "warning": result.model.warning or "",
-        "content": f"{attention.method} attention for {attention.target}, raw, placed by {attention.alignment}",
+        "content": f"{map_name(attention)}, raw, placed by {attention.alignment}",
         "check": result.model.map_check(attention.method),
         "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {choice_in_words(result)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",

@@ -74,9 +74,10 @@ def html(
         compared=_compared(result),
         key_position=f"S {words.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
         key_choice=words.choice_in_words(result),
-        agreement=None if result.agreement is None else _agreement_table(result.agreement, _room_of(result)),
+        agreement=None if result.agreement is None else _agreement_table(result.agreement, words.room_in_words(result)),
         sweep=None if result.agreement is None else _sweep(result.agreement),
-        method=words.METHOD_NAMES.get(result.attention.method, result.attention.method),
+        map=words.map_in_a_sentence(result.attention),
+        method=words.method_in_words(result.attention),
         placement=_placement_in_words(result.attention),
         crop=_crop_in_words(result),
         recipe=recipe_in_words(result.model.recipe),
@@ -138,7 +139,7 @@ def _minus(value: float) -> str:
 def _picture_in_words(result: StagingResult) -> str:
     """What the picture shows, for those who do not see it."""
     n, attention = len(result.slices.offsets), result.attention
-    what = f"{n} axial CT slice{'s' if n > 1 else ''} with the attention for {attention.target} in colour"
+    what = f"{n} axial CT slice{'s' if n > 1 else ''} with {words.map_in_a_sentence(attention)} in colour"
     roi = "" if result.roi is None else " and the ROI's outline"
     said = f"{what}{roi}; the key slice also close up."
     if empty := sum(attention.empty):
@@ -177,11 +178,6 @@ def _crop_in_words(result: StagingResult) -> str:
 
 
 # -- agreement -----------------------------------------------------------------------------------------------------
-
-
-def _room_of(result: StagingResult) -> str:
-    """Where the map of chance could lie; a picture has no HU to find the body by."""
-    return "the body's section" if result.scan.intensity == "HU" else "the slice"
 
 
 def _agreement_table(agreement: Agreement, room: str) -> dict[str, Any]:

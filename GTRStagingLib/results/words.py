@@ -5,6 +5,7 @@ import math
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.options import of_a_stage
 from GTRStagingLib.staging.result import StagingResult
 
 METHOD_NAMES = {
@@ -21,12 +22,11 @@ _MEANINGS = {
     "fine": "Which small places, inside the region that speaks for {stage}, the network reads.",
     "gated": "What each place added to the decision for {stage}; with the places that spoke against it, which are not "
     "shown, the sum over the slice is the decision.",
-    "gate": "Where the model looks, whichever the stage.",
+    "gate": "Where the model looks.",
     "gradcam": "Which coarse region speaks for {stage}.",
-    "gradcam++": "Which coarse region speaks for {stage}, each cell weighted on its own; another stage's map can look "
-    "much the same.",
-    "layercam": "Which cells the network reads, weighted for {stage}; another stage's map can look much the same.",
-    "eigencam": "The strongest pattern among the network's features, whichever the stage.",
+    "gradcam++": "Which coarse region speaks for {stage}, each cell weighted on its own.",
+    "layercam": "Which cells the network reads, weighted for {stage}.",
+    "eigencam": "The strongest pattern among the network's features.",
 }
 
 _WALL_MM = 10.0
@@ -78,14 +78,35 @@ def signed(value: float) -> str:
 
 
 def map_name(attention: Attention) -> str:
-    """The map by its stage and method, as in 'attention for T3 (Grad-CAM)'; the gate is of no stage."""
+    """The map by its stage and method, as in 'attention for T3 (Grad-CAM)' or 'LayerCAM (similar for every stage)'."""
     name = METHOD_NAMES.get(attention.method, attention.method)
-    return name if attention.method == "gate" else f"attention for {attention.target} ({name})"
+    if of_a_stage(attention.method):
+        return f"attention for {attention.target} ({name})"
+    return f"{name} ({_sameness(attention.method)})"
+
+
+def map_in_a_sentence(attention: Attention) -> str:
+    """The map where its method is told elsewhere, as in 'the attention for T3'; by its name where it is of no stage."""
+    return f"the attention for {attention.target}" if of_a_stage(attention.method) else map_name(attention)
+
+
+def method_in_words(attention: Attention) -> str:
+    """The method first, as in 'Grad-CAM for T3' or 'LayerCAM (similar for every stage)'."""
+    if of_a_stage(attention.method):
+        return f"{METHOD_NAMES.get(attention.method, attention.method)} for {attention.target}"
+    return map_name(attention)
+
+
+def _sameness(method: str) -> str:
+    """How a map that is not of a stage is like that for another one."""
+    return f"{'the same' if method in ('eigencam', 'gate') else 'similar'} for every stage"
 
 
 def map_in_words(attention: Attention, *, spacing_known: bool) -> str:
     """What a map of this method tells, and how wide its cells are."""
     said = _MEANINGS.get(attention.method, "").format(stage=attention.target)
+    if not of_a_stage(attention.method):
+        said += f" The map is {_sameness(attention.method)}."
     if not spacing_known:
         return said
     cell = attention.columns.step * attention.grid.GetSpacing()[0]
@@ -98,7 +119,8 @@ def empty_in_words(attention: Attention, position: int) -> str | None:
     if not attention.mapped[position]:
         return "no map was computed for this slice"
     if attention.empty[position]:
-        return f"no attention for {attention.target} in this slice"
+        of = f" for {attention.target}" if of_a_stage(attention.method) else ""
+        return f"no attention{of} in this slice"
     return None
 
 
@@ -150,6 +172,11 @@ def baselines_in_words(agreement: Agreement, room: str) -> str | None:
     return said
 
 
+def room_in_words(result: StagingResult) -> str:
+    """Where a region of chance could lie; a picture has no HU to find the body by."""
+    return "the body's section" if result.scan.intensity == "HU" else "the slice"
+
+
 def _times(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
 
@@ -159,9 +186,12 @@ __all__ = [
     "baselines_in_words",
     "choice_in_words",
     "empty_in_words",
+    "map_in_a_sentence",
     "map_in_words",
     "map_name",
+    "method_in_words",
     "region_in_words",
+    "room_in_words",
     "signed",
     "slice_label",
     "vote_in_words",

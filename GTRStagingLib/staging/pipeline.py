@@ -21,7 +21,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import agree
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import attend, companion
-from GTRStagingLib.staging.options import Method, StagingOptions, method_of
+from GTRStagingLib.staging.options import Method, StagingOptions, method_of, of_a_stage
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -226,9 +226,11 @@ def _remarks(
     if any(attention.empty):
         empty = [f"{o:+d}" for o, is_empty in zip(slices.offsets, attention.empty, strict=True) if is_empty]
         yield f"The attention map is empty for {attention.target} in the slices at {', '.join(empty)}."
-    if attention.method == "eigencam" and target is not None:
-        yield "EigenCAM does not depend on the stage: the map is the same for every target."
-    if (name := {"gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}.get(attention.method)) is not None:
+    if attention.method == "eigencam":
+        if target is not None:
+            yield "EigenCAM does not depend on the stage: the map is the same for every target."
+    elif not of_a_stage(attention.method):
+        name = {"gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}.get(attention.method, attention.method)
         yield (
             f"{name} gives nearly the same map for every stage: it shows where the network looks, not what speaks for "
             f"{attention.target}."

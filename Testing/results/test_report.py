@@ -138,6 +138,21 @@ def test_a_second_map_stands_beside_the_first_each_with_its_sentence():
     assert len(page_of(replace(result, comparison=None)).all("img")) == 1
 
 
+@pytest.mark.parametrize("method", ["layercam", "gradcam++", "eigencam"])
+def test_a_map_of_no_stage_is_nowhere_called_the_attention_for_one(method, tmp_path):
+    result = results.split_vote()
+    result = replace(result, attention=replace(result.attention, method=method), comparison=None)
+    name = words.map_name(result.attention)
+    assert name.endswith("for every stage)")
+    page = page_of(result)
+    assert name in page.all("img")[0]["alt"]
+    volume = sitk.ReadImage(str(write_outputs(result, tmp_path)["attention.nrrd"]))
+    assert volume.GetMetaData("content").startswith(f"{name}, raw")
+    for said in (page.words, page.all("img")[0]["alt"], volume.GetMetaData("content")):
+        assert f"attention for {result.attention.target}" not in said
+    assert f"{words.METHOD_NAMES[method]} for " not in page.words
+
+
 def test_slices_without_a_map_are_counted_apart_from_empty_ones():
     alt = page_of(results.not_mapped(results.split_vote(), 0, 2)).all("img")[0]["alt"]
     assert "No map was computed for 2 of 3." in alt
