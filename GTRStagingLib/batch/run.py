@@ -12,6 +12,7 @@ from GTRStagingLib.batch.local import BatchSettings, Station, default_workers, w
 from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.staging.options import method_of
 from GTRStagingLib.support.extras import required
 
 DEFAULTS = BatchSettings()
@@ -53,7 +54,8 @@ def run_batch(
     Raises
     ------
     InputError
-        If the table has faults, `out` holds results and `resume` is not set, or another run is writing there.
+        If the table has faults, `out` holds results and `resume` is not set, or another run is writing there; or the
+        model has no map of the method that is asked for.
     StagingError
         What is in the way of every case: a model that cannot be loaded, a folder that cannot be written to. What goes
         wrong with one case is in its record.
@@ -66,6 +68,7 @@ def run_batch(
     require_room(out, resume)  # before the model is loaded
     counts = Counts(len(cases))
     with _work(settings, out, workers, scheduler) as (card, work):
+        method_of(card, settings.options.method)  # each case would fail of the same
         if settings.scores.radscore is not None:
             settings.scores.radscore.require_model(card.sha256)
         progress(counts, None)

@@ -126,7 +126,9 @@ def method_of(card: ModelCard, method: Method) -> Method:
             if gated
             else ("its head is not gated", "any but 'gated'")
         )
-        raise InputError(f"Attention method {method!r} for model {card.name!r}: {why}; expected {expected}.")
+        raise InputError(
+            f"Attention method {method!r} for model {card.name!r}: {why}; expected {expected}. Take 'auto'."
+        )
     own: Method = "gated" if gated else "fine"
     return own if method == "auto" else method
 

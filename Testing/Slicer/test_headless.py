@@ -134,6 +134,16 @@ def test_a_table_gets_maps_of_the_key_slices_alone_unless_asked(tmp_path, a_mode
         assert attention["mapped"] == [bool(asked), True, bool(asked)]
 
 
+def test_a_table_by_a_method_that_the_model_has_not_is_refused_at_once(tmp_path, capfd, a_model):
+    weights.save(a_model, tmp_path / "mine")
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\none,ct.nrrd,4\n")
+    assert headless.main(["--cases", str(tmp_path / "cases.csv"), "--out", str(tmp_path / "out"), "--model",
+                          str(tmp_path / "mine"), "--cam", "gated"]) == 1  # fmt: skip
+    assert "Take 'auto'." in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -20,9 +20,12 @@ from test_batch_local import SECONDS, many, poisoned
 from GTRStagingLib.batch import batch, local
 from GTRStagingLib.batch import cluster as batch_cluster
 from GTRStagingLib.batch.cluster import Cluster
+from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.batch.scoring import Scores
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, MachineError
+from GTRStagingLib.model import registry
+from GTRStagingLib.staging.options import StagingOptions
 
 MODEL = "demonstration"
 PATIENCE_S = 120
@@ -155,6 +158,15 @@ def test_nobody_answers(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_method_that_the_model_has_not_is_refused_there_too(dask, tmp_path):
+    lacking = "gated" if registry.read_card(registry.locate(MODEL)).head == "mean" else "fine"
+    asked = local.BatchSettings(MODEL, options=StagingOptions(method=lacking))
+    with pytest.raises(InputError, match=f"'{lacking}' for model '{MODEL}'"):
+        run_batch(a_table(tmp_path, [HEAD, ["one", "ct.nrrd", "", "", "4"]]), tmp_path / "out", asked,
+                  scheduler=dask.address)  # fmt: skip
+    assert not (tmp_path / "out" / "cases").exists()
+
+
 def test_the_tables_are_those_of_one_machine(dask, tmp_path, monkeypatch, capsys):
     """With paths that are relative where the command is given, and a worker that comes when it has begun."""
     monkeypatch.chdir(tmp_path)

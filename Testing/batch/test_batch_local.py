@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from test_batch import HEAD, a_table, rows_of, without_seconds
 from GTRStagingLib.batch import batch, local, model_process
 from GTRStagingLib.batch.local import BatchSettings, Station, with_workers
 from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
+from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.cli import main as cli
-from GTRStagingLib.errors import StagingError, WeightsError
+from GTRStagingLib.errors import InputError, StagingError, WeightsError
 from GTRStagingLib.model import backbone, weights
+from GTRStagingLib.staging.options import StagingOptions
 
 MODEL = "demonstration"
 
@@ -92,6 +95,17 @@ def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
 def test_a_model_that_cannot_be_loaded_is_said():
     with Station(BatchSettings("nowhere"), 1) as station, pytest.raises(WeightsError, match="nowhere"):
         station.address()
+
+
+@pytest.mark.parametrize("method", ["gated", "gradcam"])
+def test_a_method_that_the_model_has_not_is_refused_before_the_first_case(tmp_path, method):
+    kind = "mean" if method == "gated" else "gated"
+    network = weights.seeded(10, "none", 5, kind).eval().requires_grad_(False)
+    weights.save(weights.Model(replace(weights.untrained(10).card, name="mine", head=kind), network), tmp_path / "mine")
+    settings = BatchSettings(str(tmp_path / "mine"), options=StagingOptions(method=method))
+    with pytest.raises(InputError, match=rf"'{method}' for model .*Take 'auto'\."):
+        run_batch(many(tmp_path, 2), tmp_path / "out", settings, workers=1)
+    assert not (tmp_path / "out" / "cases").exists()
 
 
 # -- poison --------------------------------------------------------------------------------------------------------
