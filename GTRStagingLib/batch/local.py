@@ -45,7 +45,8 @@ class BatchSettings:
     model, device, backend
         As `load_model` takes them.
     options
-        Of every case's staging.
+        Of every case's staging. By default a fine map is made of the key slices alone, since one of each neighbour
+        takes as long again: give `StagingOptions()` for those too.
     scores
         Further columns of the tables.
     seconds, memory_mb
@@ -55,7 +56,7 @@ class BatchSettings:
     model: str = DEFAULT
     device: str = "auto"
     backend: str = "auto"
-    options: StagingOptions = field(default_factory=StagingOptions)
+    options: StagingOptions = field(default_factory=lambda: StagingOptions(neighbour_maps=False))
     scores: Scores = field(default_factory=Scores)
     seconds: float | None = None
     memory_mb: int | None = None

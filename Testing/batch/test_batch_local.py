@@ -108,6 +108,10 @@ def test_a_method_that_the_model_has_not_is_refused_before_the_first_case(tmp_pa
     assert not (tmp_path / "out" / "cases").exists()
 
 
+def test_a_batch_maps_the_key_slices_alone_unless_asked():
+    assert not BatchSettings().options.neighbour_maps
+
+
 # -- poison --------------------------------------------------------------------------------------------------------
 
 
