@@ -117,6 +117,8 @@ def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
 
 
 def _print_summary(result: "StagingResult", out: Path | None) -> None:
+    from GTRStagingLib.results import words
+
     prediction, key = result.prediction, result.key_slice
     votes = ", ".join(
         f"{'key slice' if s.offset == 0 else f'{s.offset:+d}'}: {s.stage} ({s.probabilities[s.stage]:.2f})"
@@ -127,13 +129,14 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     print(f"Mean       {shares}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
     print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
+    print(f"Map        {words.map_name(result.attention)}: {result.model.map_check(result.attention.method)}")
     if result.agreement is not None:
-        a = result.agreement
-        reason = "; ".join(a.reasons.values())
-        print(
-            f"Dice       {a.dice:.3f} at {a.threshold:g} of the maximum; by chance {a.at_threshold.chance_dice:.3f}"
-            + (f" ({reason})" if reason else "")
-        )
+        agreement = result.agreement
+        if (region := words.region_in_words(agreement)) is None:
+            print(f"Agreement  not defined: {agreement.reasons['all']}")
+        else:
+            print(f"Agreement  {region}")
+            print(f"           {words.baselines_in_words(agreement, words.room_in_words(result))}")
     print(f"Device     {result.provenance.device}, {result.provenance.backend}, {sum(result.timings_s.values()):.1f} s")
     if out is not None:
         print(f"Written    {out / 'report.html'} and result.json, overlay.png, attention.nrrd beside it")

@@ -70,9 +70,25 @@ def test_one_command_from_a_ct_to_a_stage(a_case, capsys):
     assert data["key_slice"]["index"] == 4
     assert RESEARCH_USE_ONLY in out
     assert "UNTRAINED" in out
+    assert "Map        attention for" in out
+    assert data["model"]["check_in_words"] in out
+    agreement = data["agreement"]
+    assert "Agreement  The highlighted region (at least 0.5 of" in out
+    assert f"the ROI's {agreement['roi_area_mm2']:,.0f} mm²" in out
+    assert f"Dice with the ROI is {agreement['dice']:.3f}. The same area gets {agreement['chance_dice']:.3f}" in out
+    assert f"{agreement['blob_dice']:.3f} as a disc" in out
+    assert not any(reason in out for reason in agreement["reasons"].values())
     heat = sitk.ReadImage(str(a_case / "result" / "attention.nrrd"))
     assert heat.GetSize() == (70, 60, 3)
     assert heat.GetOrigin()[2] == pytest.approx(-400 + 3 * 4.0)
+
+
+def test_an_agreement_that_is_not_defined_says_why(a_case, capsys):
+    code, out, _ = run(capsys, "stage", a_case / "ct.nii.gz", "--segmentation", a_case / "roi.nii.gz", "--key-slice", 1,
+                       "--model", "small", "--out", a_case / "result")  # fmt: skip
+    assert code == 0
+    assert "Agreement  not defined: the ROI has no pixel in the key slice\n" in out
+    assert "Dice" not in out
 
 
 def test_json_alone_goes_to_stdout(a_case, capsys):
