@@ -218,7 +218,9 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
     cuts = [cut for cut in agreement.sweep if not math.isnan(cut.dice)]
     if not cuts:
         return None
-    top = max(0.1, *(max(cut.dice, cut.chance_dice) for cut in cuts))
+    located = [cut for cut in cuts if not math.isnan(cut.mean_mask_dice)]
+    values = [value for cut in cuts for value in (cut.dice, cut.chance_dice, cut.blob_dice, cut.mean_mask_dice)]
+    top = max(0.1, *(value for value in values if not math.isnan(value)))
     step = 0.05 if top <= 0.2 else 0.1 if top <= 0.5 else 0.2
     top = step * math.ceil(top / step - 1e-9)
 
@@ -234,6 +236,8 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
     return {
         "dice": line((cut.threshold, cut.dice) for cut in cuts),
         "chance": line((cut.threshold, cut.chance_dice) for cut in cuts),
+        "disc": line((cut.threshold, cut.blob_dice) for cut in cuts),
+        "mean_mask": line((cut.threshold, cut.mean_mask_dice) for cut in located),
         "chosen": (x(agreement.threshold), y(agreement.dice), f"{agreement.threshold:g}"),
         "x_ticks": [(x(0.2 * i), f"{0.2 * i:.1f}") for i in range(6)],
         "y_ticks": [(y(step * i), f"{step * i:.2f}") for i in range(round(top / step) + 1)],

@@ -161,9 +161,13 @@ def test_slices_without_a_map_are_counted_apart_from_empty_ones():
 
 
 def test_the_sweep_is_drawn_to_scale():
-    agreement = results.with_roi().agreement
-    page = page_of(results.with_roi())
-    chance, dice = ([tuple(map(float, p.split(","))) for p in line["points"].split()] for line in page.all("polyline"))
+    known = results.with_roi()
+    cuts = [replace(cut, mean_mask_dice=0.9 - 0.4 * cut.threshold) for cut in known.agreement.sweep]
+    agreement = replace(known.agreement, sweep=tuple(cuts))
+    page = page_of(replace(known, agreement=agreement))
+    chance, disc, mask, dice = (
+        [tuple(map(float, p.split(","))) for p in line["points"].split()] for line in page.all("polyline")
+    )
     ticks = [float(line["y1"]) for line in page.all("line") if line.get("stroke") == "#d5dbe0"]
     labels = [float(text) for text in page.texts if re.fullmatch(r"0\.\d\d|1\.00", text)][: len(ticks)]
     assert labels[0] == 0
@@ -171,10 +175,26 @@ def test_the_sweep_is_drawn_to_scale():
     for points, values in (
         (dice, [cut.dice for cut in agreement.sweep]),
         (chance, [cut.chance_dice for cut in agreement.sweep]),
+        (disc, [cut.blob_dice for cut in agreement.sweep]),
+        (mask, [cut.mean_mask_dice for cut in agreement.sweep]),
     ):
         assert [x for x, _ in points] == pytest.approx([44 + 364 * cut.threshold for cut in agreement.sweep], abs=0.06)
         assert [(ticks[0] - y) / scale for _, y in points] == pytest.approx(values, abs=0.002)
-    assert all(24 <= y <= 196 for _, y in dice + chance)
+    assert all(24 <= y <= 196 for _, y in dice + chance + disc + mask)
+    strokes = [(line["stroke"], line.get("stroke-dasharray")) for line in page.all("polyline")]
+    legend = [
+        (line["stroke"], line.get("stroke-dasharray"))
+        for line in page.all("line")
+        if line["x2"] in ("70", "170", "280")
+    ]
+    assert set(strokes) < set(legend)
+    assert {"the map", "chance", "centred disc", "mean mask"} <= set(page.texts)
+
+
+def test_the_sweep_has_no_line_for_a_mean_mask_that_is_not_known():
+    page = page_of(results.with_roi())
+    assert len(page.all("polyline")) == 3
+    assert "mean mask" not in page.texts
 
 
 def test_what_is_undefined_says_why():
