@@ -1,6 +1,8 @@
 """What a record says in words; and records of older versions, in the panel and out of it."""
 
 import json
+import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from scenes import as_version_1_2, node_ids
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.results import words as report_words
 from GTRStagingLib.results.record import to_json
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import stage_case
@@ -78,6 +81,36 @@ def test_a_model_that_knows_no_location_is_said_to_know_none():
 def test_what_is_not_defined_says_why():
     nothing = agreement(dice=None, reasons={"all": "the ROI has no pixel in the key slice"})
     assert records.agreement_in_words(nothing, 0.5) == ("Dice is not defined: the ROI has no pixel in the key slice.",)
+
+
+@pytest.mark.parametrize("mean_mask", [math.nan, 0.3])
+@pytest.mark.parametrize("dice", [0.01, 0.25, 0.9])
+@pytest.mark.parametrize("hit", [True, False])
+def test_the_panel_says_what_the_report_says(dice, mean_mask, hit):
+    """The panel's sentences can be translated, the report's cannot: two wordings of one result."""
+    known = with_roi().agreement
+    cut_ = replace(known.at_threshold, dice=dice, chance_dice=0.02, blob_dice=0.2, mean_mask_dice=mean_mask)
+    result = replace(with_roi(), agreement=replace(known, at_threshold=cut_, pointing_hit=hit))
+    region, panel_dice, rivals = records.agreement_in_words(to_json(result)["agreement"], cut_.threshold)
+    theirs, baselines = (
+        report_words.region_in_words(result.agreement),
+        report_words.baselines_in_words(result.agreement, report_words.room_in_words(result)),
+    )
+    assert numbers(region) == numbers(theirs)[1:]  # the threshold stands in the panel's own control
+    assert ("lies OUTSIDE" in region) == ("lies outside" in theirs) == (not hit)
+    assert numbers(panel_dice) == numbers(baselines)
+    for panels, reports in (("chance", "chance"), ("the disc", "the disc"), ("location alone", "the mean mask")):
+        not_above = [re.search(r"(?i)is not above ([^.]*)\.", said) for said in (rivals, baselines)]
+        named = [
+            match is not None and name in match[1] for match, name in zip(not_above, (panels, reports), strict=True)
+        ]
+        assert named[0] == named[1], (panels, rivals, baselines)
+    assert ("above each of these" in rivals) == ("above each of these" in baselines)
+    assert ("What location alone would get is not known" in rivals) == ("location alone would give is not" in baselines)
+
+
+def numbers(said):
+    return re.findall(r"\d[\d,.]*\d|\d", said)
 
 
 # -- beside the map ------------------------------------------------------------------------------------------------
