@@ -40,7 +40,7 @@ def draw(model: str, stage: TStage, method: Method, name: str) -> None:
     )
     picture = Image.open(io.BytesIO(overlay.png(result))).convert("RGB")
     small = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-    small.quantize(256, dither=Image.Dither.NONE).save(FOLDER / f"{name}.png", optimize=True)
+    small.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(FOLDER / f"{name}.png", optimize=True)
     found = result.agreement
     print(f"{name}: {stage} staged {result.prediction.stage}, Dice {found.dice:.2f} of {found.roi_area_mm2:.0f} mm2")
 
