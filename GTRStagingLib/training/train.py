@@ -114,7 +114,8 @@ def train(
     run = out.with_name(f"{out.name}-run")
     main = loop.is_main_process()
     if main and (done := _finished(out, run, resume)):
-        telling.say(f"{out} is whole already; nothing was left to do.")
+        unchecked = "" if done.check is not None else " Its maps have not been checked."
+        telling.say(f"{out} is whole already; nothing was left to do.{unchecked}")
         return done
     _require_splits(cohort)
     pretrained = None

@@ -17,7 +17,8 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import scan_of
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import Wanted, ready, targets_of
+from GTRStagingLib.model.backbone import Wanted, load_model, ready, targets_of
+from GTRStagingLib.model.checkpoints import import_checkpoint
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
@@ -96,6 +97,22 @@ def test_it_lies_within_a_pixel_of_a_planted_spot(name, place, depth):
     assert np.linalg.norm(centroid(heat, slices.key) - point) < min(ct.GetSpacing()[:2])
     _, coarse = attention_of(ct, 4, model=planted_model(depth=depth))
     assert above_half(heat, slices.key) < 0.3 * above_half(coarse.on(slices.native), slices.key)
+
+
+@pytest.mark.slow
+def test_an_imported_checkpoint_of_152_layers_gets_it(tmp_path):
+    """As the published training script writes it: imported, loaded, staged on an oblique and flipped scan."""
+    file = tmp_path / "models.pth"
+    state = {f"module.{key}": tensor for key, tensor in planted_model(depth=152).network.state_dict().items()}
+    torch.save({"model_state_dict": state}, file)
+    card, folder = import_checkpoint(file, recipe=GTR, name="planted", out=tmp_path / "models")
+    assert (card.depth, card.head) == (152, "mean")
+    ct, point = planted(ORIENTED["oblique and flipped"], (120, 61))
+    by = load_model(str(folder), device="cpu")
+    result = stage_case(scan_of(ct, "phantom"), by, key_slice=keyslice.by_index(ct, 4))
+    assert (result.attention.method, result.prediction.stage) == ("fine", TStage.T3)
+    assert np.linalg.norm(centroid(result.heat, result.slices.key) - point) < min(ct.GetSpacing()[:2])
+    assert result.model.map_check("fine") == "This map has not been checked for this model."
 
 
 def above_half(heat, z):
