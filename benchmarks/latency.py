@@ -50,9 +50,9 @@ from GTRStagingLib.model.backbone import (
     Pass,
     TorchBackbone,
     Wanted,
-    layer_cam,
     ready,
 )
+from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.model.onnx_graph import OUTPUTS, exported
 from GTRStagingLib.phantoms.export import write_dicom

@@ -19,6 +19,7 @@ from GTRStagingLib.model import device as devices
 from GTRStagingLib.model import onnx_graph, weights
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.cells import CellGrid
+from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, Head, all_centres, folded
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
@@ -399,11 +400,6 @@ class OnnxBackbone:
     @cached_property
     def _by_torch(self) -> TorchBackbone:
         return TorchBackbone(Model(self.card, self._network, self.mean_mask), CPU, warning=self._warning)
-
-
-def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """(S, C, h, w) of a layer, twice -> (S, h, w) LayerCAM (Jiang 2021, doi:10.1109/TIP.2021.3089943), raw."""
-    return (gradients.clamp_min(0) * activations).sum(dim=1).clamp_min(0)
 
 
 def targets_of(logits: np.ndarray, wanted: Sequence[Wanted], temperature: float) -> np.ndarray:

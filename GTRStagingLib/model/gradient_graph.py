@@ -60,8 +60,13 @@ class Explained(nn.Module):
             for block, inside, outcome in reversed(steps[name]):
                 gradient = _through_block(block, inside, outcome, gradient)
         gradients["stem"] = gradient
-        maps = [(gradients[name].clamp_min(0) * layers[name]).sum(dim=1).clamp_min(0) for name in ("stem", "layer2")]
+        maps = [layer_cam(layers[name], gradients[name]) for name in ("stem", "layer2")]
         return logits, features, last, *maps, stage
+
+
+def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """(S, C, h, w) of a layer, twice -> (S, h, w) LayerCAM (Jiang 2021, doi:10.1109/TIP.2021.3089943), raw."""
+    return (gradients.clamp_min(0) * activations).sum(dim=1).clamp_min(0)
 
 
 Step = tuple[BasicBlock | Bottleneck, list[Tensor], Tensor]
@@ -116,4 +121,4 @@ def _through(convolution: nn.Conv2d, gradient: Tensor) -> Tensor:
     return functional.conv_transpose2d(gradient, weight, stride=stride, padding=padding, output_padding=stride - 1)
 
 
-__all__ = ["STRIDE", "Explained"]
+__all__ = ["STRIDE", "Explained", "layer_cam"]

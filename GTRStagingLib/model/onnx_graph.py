@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.model.gradient_graph import STRIDE, Explained
+from GTRStagingLib.model.gradient_graph import STRIDE, Explained, layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.extras import required
@@ -232,7 +232,7 @@ def _gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[
         if int(target[0]) != int(stage):
             yield f"stage T{int(target[0]) + 1} for {stage}"
         for name, found, a, g in zip(("stem", "layer2"), (stem_map, layer2_map), of, gradients, strict=True):
-            usual = (g.clamp_min(0) * a).sum(dim=1).clamp_min(0).detach().numpy()
+            usual = layer_cam(a, g).detach().numpy()
             away = np.abs(found - usual) / max(float(usual.max()), 1e-30)
             if not all(np.quantile(away, share) <= most for share, most in MAP_TOLERANCES.items()):
                 yield f"the map of {name} of {len(pixels)} by {away.max():.2g} of its maximum"
