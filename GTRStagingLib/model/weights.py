@@ -69,7 +69,7 @@ def load(name_or_folder: str) -> Model:
         return untrained()
     card = read_card(folder)
     state = _tensors(folder / WEIGHTS_FILE, card.sha256)
-    return Model(card, network_with(state, card.depth, card.fusion, card.head), load_mean_mask(name_or_folder))
+    return Model(card, network_with(state, card.depth, card.fusion, card.head), _mean_mask(folder, card))
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,11 @@ def load_features(name_or_folder: str) -> FeatureStatistics | None:
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
     """The mean ROI of a model (see `Model`), None where it has none; hash first, as with the weights."""
     folder = locate(name_or_folder)
-    card = None if folder is None else read_card(folder)
-    if folder is None or card is None or card.mean_mask_sha256 is None:
+    return None if folder is None else _mean_mask(folder, read_card(folder))
+
+
+def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
+    if card.mean_mask_sha256 is None:
         return None
     stored = _tensors(folder / MEAN_MASK_FILE, card.mean_mask_sha256)
     try:
