@@ -170,10 +170,10 @@ class Canvas:
             self._pen.text((x, y), words, fill=colour, font=_font(size, bold), anchor=anchor)
         self.texts.append(Text(words, x, y, size, bold, anchor))
 
-    def paragraph(self, x: float, y: float, words: str, size: int, width: float, **style: bool | str) -> float:
+    def paragraph(self, x: float, y: float, words: str, size: int, width: float, *, bold: bool = False) -> float:
         """Words in as many lines as they need; where the next baseline would be."""
-        for line in wrapped(words, size, width, bold=bool(style.get("bold"))):
-            self.text(x, y, line, size, **style)  # type: ignore[arg-type]
+        for line in wrapped(words, size, width, bold=bold):
+            self.text(x, y, line, size, bold=bold)
             y += round(1.35 * size)
         return y
 

@@ -1,5 +1,7 @@
 """Weights of other ResNets, in the shapes that training scripts leave them in, against torchvision's own network."""
 
+from functools import partial
+
 import pytest
 import safetensors.torch
 import torch
@@ -176,7 +178,7 @@ def group_norms():
 
 
 def no_statistics():
-    norm = lambda width: nn.BatchNorm2d(width, track_running_stats=False)  # noqa: E731
+    norm = partial(nn.BatchNorm2d, track_running_stats=False)
     return ResNet(BasicBlock, [2, 2, 2, 2], norm_layer=norm).state_dict()
 
 
