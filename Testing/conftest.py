@@ -120,6 +120,17 @@ def a_phantom():
     return make_phantom(TStage.T3, seed=3)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """So small a network as tests train is slower on two threads, and on a busy machine many times so."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def planted_network(stage=2, depth=18):
     """A GTRNet that sees bright spots and nothing else, and answers `stage` for them.
 

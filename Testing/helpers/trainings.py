@@ -9,9 +9,13 @@ from conftest import ct_like
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.training.plan import Hardware
 
 SMALL = Recipe("gtr", spacing_mm=4.0, input_size=32)
 """The default recipe at a seventh of its size, for trainings that take seconds."""
+
+HERE = Hardware(accelerator="cpu", workers=0)
+"""In this process alone."""
 
 
 def a_cohort(folder: Path, cases: int, *, validation: int = 4, test: int = 0) -> Cohort:

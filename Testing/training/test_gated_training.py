@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import ct_like, on_grid_of, rotation
-from helpers.trainings import SMALL, a_cohort
+from helpers.trainings import HERE, SMALL, a_cohort
 
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.audit import audit
@@ -25,7 +25,7 @@ from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.training import gating, loop, train
 from GTRStagingLib.training.dataset import SliceSet, training_loader
-from GTRStagingLib.training.plan import Hardware, Plan
+from GTRStagingLib.training.plan import Plan
 from GTRStagingLib.training.slice_cache import cached
 
 PLAN = Plan(
@@ -37,15 +37,7 @@ PLAN = Plan(
     learning_rate=1e-3,
     demonstration=True,
 )
-HERE = Hardware(accelerator="cpu", workers=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

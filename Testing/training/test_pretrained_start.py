@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from helpers.checkpoints import a_resnet
-from helpers.trainings import SMALL, a_cohort
+from helpers.trainings import HERE, SMALL, a_cohort
 from torch import nn
 
 from GTRStagingLib.cli import main as cli
@@ -19,20 +19,12 @@ from GTRStagingLib.model import registry, weights
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.training import train
 from GTRStagingLib.training.cross_validation import train_folds
-from GTRStagingLib.training.plan import Hardware, Plan
+from GTRStagingLib.training.plan import Plan
 
 PLAN = Plan(depth=10, recipe=SMALL, max_epochs=1, batch_size=8, learning_rate=1e-9, demonstration=True)
 """It hardly moves, so that the weights it began with are those of its model."""
 
-HERE = Hardware(accelerator="cpu", workers=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from helpers.trainings import SMALL, a_cohort
+from helpers.trainings import HERE, SMALL, a_cohort
 
 from GTRStagingLib.checking.card_writing import LOCK
 from GTRStagingLib.cli import main as cli
@@ -26,7 +26,7 @@ from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.training import loop, slice_cache, train
 from GTRStagingLib.training.cross_validation import train_folds
 from GTRStagingLib.training.dataset import SliceSet
-from GTRStagingLib.training.plan import Hardware, Plan, Schedule
+from GTRStagingLib.training.plan import Plan, Schedule
 
 PLAN = Plan(
     depth=10,
@@ -38,16 +38,7 @@ PLAN = Plan(
     learning_rate=1e-3,
     demonstration=True,
 )
-HERE = Hardware(accelerator="cpu", workers=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So small a network is slower on two threads, and on a busy machine many times so."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
