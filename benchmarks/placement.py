@@ -81,9 +81,6 @@ def measured(case: Case, model: Model, method: str) -> dict[str, object]:
             if other is not None:
                 row[f"flip_{name}_{placement}_mm"] = ((_centroid(hot) - _centroid(other)) / 2 * mm)[axis]
         if placement == "receptive_field":
-            row["hot_mm2"] = hot.sum() * mm.prod()
-            row["best"] = 2 * min(hot.sum(), tumour.sum()) / (hot.sum() + tumour.sum())
-            row["covered"] = (hot & tumour).sum() / tumour.sum()
             row["random"] = chance_dice(hot, tumour, body)
             row["blob"] = _dice(_disc(hot.shape, _centroid(body), int(hot.sum())), tumour)
     return row
