@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo smoke test test-all check bench clean
+.PHONY: demo smoke test test-all check docs bench clean
 
 # One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
@@ -36,6 +36,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site; a warning is an error.
+docs: $(VENV)/.dev
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Open build/docs/index.html"
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/latency.py

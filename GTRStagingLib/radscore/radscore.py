@@ -36,7 +36,7 @@ class RadScore:
     intercept
         The raw score of the mean features: a T stage as a number from 1 to 4.
     penalty
-        Of (1/2n) |y - Xb|² + penalty |b|, which is glmnet's lambda and scikit-learn's alpha.
+        Of ``(1/2n) |y - Xb|² + penalty |b|``, which is glmnet's lambda and scikit-learn's alpha.
     score_mean, score_sd
         Of the raw scores of the rows that it was fitted on (1/(n-1)): what a standardised score is counted in.
     slices

@@ -29,7 +29,7 @@ class Overlap:
     threshold
         Share of the key slice's maximum.
     dice, iou
-        2|A∩B|/(|A|+|B|) and |A∩B|/|A∪B|.
+        ``2|A∩B|/(|A|+|B|)`` and ``|A∩B|/|A∪B|``.
     chance_dice
         Expected Dice of a map of the same area whose pixels lie at random in the body's section.
     blob_dice

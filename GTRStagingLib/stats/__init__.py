@@ -1,7 +1,7 @@
 """Measure performance, calibration, readers and attention, with 95 % intervals; from arrays alone.
 
-In: stages, probabilities and patients as arrays; patients may come as `Clusters`, coded once. Out: `Estimate`s. The
-patient is the unit that is drawn.
+In: stages, probabilities and patients as arrays; patients may come as `Clusters`, coded once. Out: `Estimate`. The
+unit that is drawn is the patient.
 
 - `estimates`: `Clusters`, `Estimate`, `bootstrapped`, `proportion`
 - `roc`: `Area`, `area`, `stage_areas`, `difference`

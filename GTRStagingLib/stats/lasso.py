@@ -1,8 +1,8 @@
 """LASSO down a path of penalties, and its cross-validation by patient: the choice that a Rad-score rests on.
 
-Objective, grid and errors are those of R's `cv.glmnet` (gaussian, standardised): (1/2n) |y - Xb|² + penalty |b|, the
-features standardised within the rows of each fit, the same penalties in every fold. What differs: no patient stands in
-two folds.
+Objective, grid and errors are those of R's `cv.glmnet` (gaussian, standardised): ``(1/2n) |y - Xb|² + penalty |b|``,
+the features standardised within the rows of each fit, the same penalties in every fold. What differs: no patient stands
+in two folds.
 """
 
 import warnings

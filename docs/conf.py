@@ -1,0 +1,51 @@
+"""Build the documentation with Sphinx: `make docs` writes it to `build/docs`."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import GTRStagingLib
+
+project = "GTR Staging"
+author = "The GTR Staging developers"
+version = release = GTRStagingLib.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.apidoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+suppress_warnings = ["ref.python"]  # a size such as `n` in a docstring is no reference to an attribute n
+nitpicky = False  # annotations name torch's and SimpleITK's types, which have no pages here
+
+# Docstrings write names between single backticks, as Markdown does.
+default_role = "code"
+apidoc_modules = [
+    {
+        "path": str(ROOT / "GTRStagingLib"),
+        "destination": "reference/library",
+        "max_depth": 1,
+        "automodule_options": {"members", "show-inheritance", "ignore-module-all"},
+    }
+]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_type_aliases = {"npt.NDArray": "numpy.typing.NDArray"}
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4
+
+html_theme = "furo"
+html_title = "GTR Staging"
+html_theme_options = {"source_repository": ""}
+html_static_path = []
+copybutton_prompt_text = "$ "
+exclude_patterns = ["pictures", "reference/library/modules.rst"]
