@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_WHERE` below says the same at r
         GeometryError,
         InputError,
         LeakageError,
+        MissingDependencyError,
         StagingError,
         WeightsError,
     )
@@ -80,6 +81,7 @@ _WHERE = {
     "InputError": "errors",
     "KeySlice": "imaging.keyslice",
     "LeakageError": "errors",
+    "MissingDependencyError": "errors",
     "ModelCard": "model.card",
     "Plan": "training.plan",
     "Predictions": "evaluation.predictions",
@@ -120,6 +122,7 @@ __all__ = [
     "InputError",
     "KeySlice",
     "LeakageError",
+    "MissingDependencyError",
     "ModelCard",
     "Plan",
     "Predictions",

@@ -16,6 +16,10 @@ class GeometryError(InputError):
     """Two images do not lie on one grid, or an image's geometry cannot be trusted."""
 
 
+class MissingDependencyError(StagingError, ImportError):
+    """A package is missing that an optional part of the library needs; the message names its extra."""
+
+
 class WeightsError(StagingError):
     """A model's weights or card are missing, damaged, unsafe or of another architecture."""
 

@@ -36,7 +36,7 @@ from GTRStagingLib.imaging.geometry import embedded, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import Pass, TorchBackbone, Wanted
+from GTRStagingLib.model.backbone import Pass, PassRequest, TorchBackbone
 from GTRStagingLib.model.cells import CellGrid, interpolation
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.stages import TStage
@@ -53,7 +53,7 @@ def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid
 
     def seen(stage: TStage) -> Pass:
         if stage not in passes:
-            passes[stage] = by.classify(pixels, [Wanted(every, tuple(every), stage)])
+            passes[stage] = by.classify(pixels, [PassRequest(every, tuple(every), stage)])
         return passes[stage]
 
     def of(method: str) -> Callable[[TStage, TStage], np.ndarray]:

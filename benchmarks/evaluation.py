@@ -36,7 +36,7 @@ from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import randomised, weights
-from GTRStagingLib.model.backbone import Wanted, ready
+from GTRStagingLib.model.backbone import PassRequest, ready
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import map_checks
 from GTRStagingLib.staging.cam import attend
@@ -139,7 +139,7 @@ def costs(plain: str, gated: str | None) -> dict[str, float]:
             model.network(x)
 
     def ours(by, method: str) -> None:
-        wanted = [Wanted(range(3), (0, 1, 2), TStage.T3)] if method == "fine" else []
+        wanted = [PassRequest(range(3), (0, 1, 2), TStage.T3)] if method == "fine" else []
         attend(by, by.classify(pixels, wanted), grid, target=TStage.T3, method=method)
 
     runs: dict[str, Callable[[], None]] = {"bare": bare}

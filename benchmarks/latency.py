@@ -48,8 +48,8 @@ from GTRStagingLib.model.backbone import (
     Backbone,
     OnnxBackbone,
     Pass,
+    PassRequest,
     TorchBackbone,
-    Wanted,
     ready,
 )
 from GTRStagingLib.model.gradient_graph import layer_cam
@@ -131,7 +131,7 @@ class OpenVino:
         how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self._compiled = core.compile_model(graph, "CPU", how)
 
-    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
+    def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         if wanted:
             raise NotImplementedError("OpenVINO is timed without gradients")
         found = self._compiled([pixels])
@@ -172,7 +172,7 @@ def network(plain: torch.nn.Module, backbones: dict[str, Backbone], rounds: int)
 
     def ours(by: Backbone, shown: tuple[int, ...] = ()) -> tuple[Prediction, np.ndarray]:
         """Grad-CAM of all slices, or the fine map of those that are named."""
-        seen = by.classify(pixels, [Wanted(range(3), shown)] if shown else [])
+        seen = by.classify(pixels, [PassRequest(range(3), shown)] if shown else [])
         prediction = vote((-1, 0, 1), weights.probabilities(seen.logits, by.card))
         target = prediction.stage if seen.targets is None else TStage(int(seen.targets[shown[0]]))
         attention = attend(by, seen, grid, target=target, method="fine" if shown else "gradcam")

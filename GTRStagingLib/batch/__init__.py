@@ -6,9 +6,9 @@ In: a table of cases and `BatchSettings`. Out: a folder for each case with its r
 - `columns`: `PREDICTIONS`, `PARQUET`
 - `records`: `Job`, `Outcome`, `write_tables`
 - `batch`: `Batch`, `Counts`
-- `scoring`: `Scores`
+- `scoring`: `ScoreColumns`
 - `run`: `run_batch`
-- `local`: `BatchSettings`, `Station`, `with_workers`
+- `local`: `BatchSettings`, `WorkerGroup`, `with_workers`
 - `model_process`: `RemoteBackbone`
 - `cluster`: `Cluster`
 """

@@ -18,7 +18,7 @@ from GTRStagingLib.batch import records
 from GTRStagingLib.batch.cases import BatchCase, read_cases
 from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, ROWS_VERSION, SECONDS, given_names
 from GTRStagingLib.batch.records import FAILED, Job, Outcome
-from GTRStagingLib.batch.scoring import Scores
+from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.tables.case_files import OUTPUTS
@@ -111,7 +111,7 @@ class Batch:
     cases: Sequence[BatchCase]
     out: Path
     depends_on: Mapping[str, Any]
-    scores: Scores = field(default_factory=Scores)
+    scores: ScoreColumns = field(default_factory=ScoreColumns)
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def jobs(self) -> Iterator[Job]:
@@ -229,7 +229,7 @@ def _no_output(place: Path, error: OSError) -> OutputError:
 # -- one case ------------------------------------------------------------------------------------------------------
 
 
-def staged(job: Job, stage_one: StageOne, scores: Scores) -> Outcome:
+def staged(job: Job, stage_one: StageOne, scores: ScoreColumns) -> Outcome:
     """Stage a case and record what became of it.
 
     Raises
@@ -287,7 +287,7 @@ def record_failure(job: Job, error: str, trace: str) -> Outcome:
         raise _no_output(job.folder, problem) from problem
 
 
-def one_by_one(stage_one: StageOne, scores: Scores | None = None) -> Work:
+def one_by_one(stage_one: StageOne, scores: ScoreColumns | None = None) -> Work:
     """Do the jobs in this process, one after the other: for a program that has the cases in its own memory."""
 
     def work(todo: Iterable[Job | Outcome]) -> Iterator[Outcome]:
@@ -298,11 +298,11 @@ def one_by_one(stage_one: StageOne, scores: Scores | None = None) -> Work:
                 why = f"It ended the whole program, {TRIES} times; expected a result. Its files may be damaged."
                 yield record_failure(one, why, "")
             else:
-                yield staged(one, stage_one, scores or Scores())
+                yield staged(one, stage_one, scores or ScoreColumns())
 
     return work
 
 
-__all__ = ["FAILED", "PREDICTIONS", "SCENE", "Batch", "BatchCase", "Counts", "Job", "Outcome", "Scores",
+__all__ = ["FAILED", "PREDICTIONS", "SCENE", "Batch", "BatchCase", "Counts", "Job", "Outcome", "ScoreColumns",
            "StageOne", "Work", "made_with", "one_by_one", "read_cases", "record_failure", "require_room", "said",
            "staged"]  # fmt: skip

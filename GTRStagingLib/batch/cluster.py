@@ -19,7 +19,7 @@ from distributed.comm import CommClosedError, get_address_host_port
 
 import GTRStagingLib
 from GTRStagingLib.batch.batch import record_failure, said
-from GTRStagingLib.batch.local import BatchSettings, Station
+from GTRStagingLib.batch.local import BatchSettings, WorkerGroup
 from GTRStagingLib.batch.records import Job, Outcome, tidy
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
@@ -186,7 +186,7 @@ class _AtWork(distributed.WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Make it; its processes start with the first case."""
-        self._station = Station(self._settings, worker.state.nthreads)
+        self._station = WorkerGroup(self._settings, worker.state.nthreads)
 
     def teardown(self, worker: Any) -> None:
         """End them."""

@@ -22,7 +22,7 @@ from GTRStagingLib.batch.batch import TRIES, StageOne, record_failure, staged
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.model_process import Address, ModelGoneError
 from GTRStagingLib.batch.records import Job, Outcome, content_of, same_again, tidy
-from GTRStagingLib.batch.scoring import Scores
+from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import StagingOptions
@@ -57,12 +57,12 @@ class BatchSettings:
     device: str = "auto"
     backend: str = "auto"
     options: StagingOptions = field(default_factory=lambda: StagingOptions(neighbour_maps=False))
-    scores: Scores = field(default_factory=Scores)
+    scores: ScoreColumns = field(default_factory=ScoreColumns)
     seconds: float | None = None
     memory_mb: int | None = None
 
 
-class Station:
+class WorkerGroup:
     """The processes of one machine. `stage` is to be called from as many threads as there are workers."""
 
     def __init__(self, settings: BatchSettings, workers: int) -> None:
@@ -77,7 +77,7 @@ class Station:
         for one in self._all:
             self._idle.put(one)
 
-    def __enter__(self) -> "Station":
+    def __enter__(self) -> "WorkerGroup":
         return self
 
     def __exit__(
@@ -143,7 +143,7 @@ class Station:
             self._idle.put(worker)
 
 
-def with_workers(station: Station, workers: int) -> Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]:
+def with_workers(station: WorkerGroup, workers: int) -> Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]:
     """Do the jobs of a batch with a station's workers (see `batch.Work`)."""
 
     def work(todo: Iterator[Job | Outcome]) -> Iterator[Outcome]:
@@ -260,4 +260,4 @@ def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
     return stage_one
 
 
-__all__ = ["BatchSettings", "Station", "default_workers", "stage_from_files", "with_workers"]
+__all__ = ["BatchSettings", "WorkerGroup", "default_workers", "stage_from_files", "with_workers"]

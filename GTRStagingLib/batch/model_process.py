@@ -24,9 +24,9 @@ from GTRStagingLib.errors import MachineError, StagingError
 from GTRStagingLib.model.card import ModelCard
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone, Pass, Wanted
+    from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 
-    Question = tuple[np.ndarray, Sequence[Wanted]]
+    Question = tuple[np.ndarray, Sequence[PassRequest]]
     """A case's slices, (S, 3, H, W), and what is wanted of them (see `Backbone.classify`)."""
 
 SLICES = 3
@@ -167,7 +167,7 @@ class RemoteBackbone:
         except (OSError, EOFError) as error:
             raise _gone() from error
 
-    def classify(self, pixels: np.ndarray, wanted: "Sequence[Wanted]" = ()) -> "Pass":
+    def classify(self, pixels: np.ndarray, wanted: "Sequence[PassRequest]" = ()) -> "Pass":
         """One pass, there."""
         try:
             self._connection.send((pixels, wanted))

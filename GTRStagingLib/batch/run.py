@@ -8,12 +8,12 @@ from typing import Any
 
 from GTRStagingLib.batch.batch import Batch, Counts, Work, made_with, require_room
 from GTRStagingLib.batch.cases import BatchCase, read_cases
-from GTRStagingLib.batch.local import BatchSettings, Station, default_workers, with_workers
+from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, default_workers, with_workers
 from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.staging.options import method_of
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 
 DEFAULTS = BatchSettings()
 
@@ -97,7 +97,7 @@ def _work(
 ) -> Iterator[tuple[ModelCard, Work]]:
     """The model's card, and what does the work: this machine's processes, or a cluster's."""
     if scheduler is not None:
-        required("distributed", "A cluster needs", "cluster")
+        import_extra("distributed", "A cluster needs", "cluster")
         from GTRStagingLib.batch.cluster import Cluster
 
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error says it without a traceback
@@ -105,7 +105,7 @@ def _work(
             yield cluster.card, cluster.work
         return
     count = workers or default_workers()
-    with Station(settings, count) as station:
+    with WorkerGroup(settings, count) as station:
         yield station.address().card, with_workers(station, count)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ScoreColumns:
     """Further columns of a case that was staged: the Rad-score (standardised) and a nomogram's probabilities.
 
     The nomogram takes its terms from the table's columns of these names, and the Rad-score from `radscore`, or from the
@@ -59,4 +59,4 @@ class Scores:
         return self.radscore
 
 
-__all__ = ["Scores"]
+__all__ = ["ScoreColumns"]

@@ -1,6 +1,7 @@
 """Add the arguments that several commands share, and turn them into what the library takes."""
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -48,6 +49,43 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
         neighbour_maps=given.get("neighbour_maps", defaults.neighbour_maps),
         resample_roi=given.get("resample_roi", defaults.resample_roi),
     )
+
+
+# -- messages of the library ---------------------------------------------------------------------------------------
+
+
+def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
+    """Name the parameters of a library's message as the flags of a command.
+
+    The library names a parameter between backticks; a name that the command has no option for keeps its text alone.
+
+    Parameters
+    ----------
+    message
+        Text of an error or a warning of the library.
+    parser
+        Parser of the command that runs; the `dest` of its options are the parameters' names.
+
+    Examples
+    --------
+    >>> import argparse
+    >>> from GTRStagingLib.cli.arguments import with_flags
+    >>> parser = argparse.ArgumentParser()
+    >>> _ = parser.add_argument("--resample-roi", action="store_true")
+    >>> _ = parser.add_argument("--out")
+    >>> with_flags("Give `resample_roi=True`, or another `out`; see `scan`.", parser)
+    'Give --resample-roi, or another --out; see scan.'
+    """
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found["name"], found["value"]
+        shown = flags.get(name, name)
+        if value is None or (value == "True" and name in flags):
+            return shown
+        return f"{shown} {value}" if name in flags else f"{shown}={value}"
+
+    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`", flag, message)
 
 
 # -- types of single arguments -------------------------------------------------------------------------------------

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch.cases import SIDES
-from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options
+from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options, with_flags
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
     from GTRStagingLib.batch.batch import Counts
     from GTRStagingLib.batch.records import Outcome
-    from GTRStagingLib.batch.scoring import Scores
+    from GTRStagingLib.batch.scoring import ScoreColumns
 
 EVALUATION = "evaluation"
 """The folder of the report, beside the tables."""
@@ -85,7 +85,7 @@ def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.batch import batch
     from GTRStagingLib.batch.local import BatchSettings
     from GTRStagingLib.batch.run import run_batch
-    from GTRStagingLib.batch.scoring import Scores
+    from GTRStagingLib.batch.scoring import ScoreColumns
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
 
@@ -96,14 +96,14 @@ def _batch(options: argparse.Namespace) -> int:
         device=options.device,
         backend=options.backend,
         options=staging_options(options),
-        scores=Scores(
+        scores=ScoreColumns(
             None if options.radscore is None else radscore.read(options.radscore),
             None if options.nomogram is None else nomogram.load(options.nomogram),
         ),
         seconds=options.time_limit or None,
         memory_mb=int(options.memory_limit) or None,
     )
-    told = _Told(len(cases), as_json=options.progress == "json")
+    told = _Told(len(cases), options.parser, as_json=options.progress == "json")
     try:
         counts = run_batch(
             cases,
@@ -120,7 +120,7 @@ def _batch(options: argparse.Namespace) -> int:
     known = any(case.given.get("stage") for case in cases)
     if known and counts.done and not options.no_evaluation:
         aloud = options.progress == "text"
-        _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, settings.scores, aloud)
+        _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, aloud)
     return 1 if counts.failed else 0  # told apart by GTRStagingSlicer/batch_process.py, and by job queues
 
 
@@ -129,11 +129,13 @@ def _sum_up(counts: "Counts", table: Path) -> None:
     print(RESEARCH_USE_ONLY)
 
 
-def _evaluate(predictions: Path, out: Path, scores: "Scores", aloud: bool) -> None:
+def _evaluate(
+    predictions: Path, out: Path, scores: "ScoreColumns", parser: argparse.ArgumentParser, aloud: bool
+) -> None:
     """The report beside the tables; a table that cannot be evaluated is said, and costs the batch nothing."""
     try:
         for module in ("pandas", "pyarrow", "statsmodels", "sklearn", "matplotlib", "jinja2"):
-            required(module, "Evaluation needs", "evaluate")
+            import_extra(module, "Evaluation needs", "evaluate")
         from GTRStagingLib.evaluation.evaluate import evaluate
         from GTRStagingLib.evaluation.predictions import read_predictions
         from GTRStagingLib.evaluation.report import REPORT, write_evaluation
@@ -141,7 +143,7 @@ def _evaluate(predictions: Path, out: Path, scores: "Scores", aloud: bool) -> No
         found = evaluate(read_predictions(predictions))
         write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore)
     except StagingError as error:
-        print(f"gtrstaging: no evaluation: {error}", file=sys.stderr)
+        print(f"gtrstaging: no evaluation: {with_flags(str(error), parser)}", file=sys.stderr)
         return
     if aloud:
         accuracy = found.performance.metrics.accuracy
@@ -177,16 +179,16 @@ Tell = Callable[["Counts", _Pace, "Outcome | None"], None]
 class _Told:
     """What `run_batch` reports, told to the user as it comes."""
 
-    def __init__(self, total: int, *, as_json: bool) -> None:
+    def __init__(self, total: int, parser: argparse.ArgumentParser, *, as_json: bool) -> None:
         from GTRStagingLib.batch.batch import Counts
 
         self.counts = Counts(total)
-        self._total, self._as_json = total, as_json
+        self._total, self._parser, self._as_json = total, parser, as_json
 
     def __call__(self, counts: "Counts", outcome: "Outcome | None") -> None:
         if outcome is None:  # the model is loaded: its time is no case's, and an error before stands on a line alone
             self._pace = _Pace()
-            self._tell = _as_json if self._as_json else _as_bar(self._total)
+            self._tell = _as_json if self._as_json else _as_bar(self._total, self._parser)
         else:
             self._pace.note(outcome)
         self.counts = counts
@@ -202,7 +204,7 @@ def _as_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
     print(json.dumps({**numbers, **rounded, **said}), flush=True)
 
 
-def _as_bar(total: int) -> Tell:
+def _as_bar(total: int, parser: argparse.ArgumentParser) -> Tell:
     """A bar on a terminal; elsewhere nothing but what failed, which goes to stderr."""
     from tqdm import tqdm
 
@@ -212,7 +214,7 @@ def _as_bar(total: int) -> Tell:
         if outcome is None:
             return
         if outcome.error is not None:
-            tqdm.write(f"{outcome.case_id}: {outcome.error}", file=sys.stderr)
+            tqdm.write(f"{outcome.case_id}: {with_flags(outcome.error, parser)}", file=sys.stderr)
         left = pace.seconds_left(counts)
         speed = "" if left is None else f", {pace.per_minute:.0f} a minute, {tqdm.format_interval(left)} left"
         bar.set_postfix_str(f"{counts.done} done, {counts.failed} failed{speed}", refresh=False)

@@ -43,7 +43,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="make this centre's patients, and nobody else, the test side; may be repeated")  # fmt: skip
     check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
                                description="Exit code 0: clean; 1: leaks or faults found.")  # fmt: skip
-    check.set_defaults(run=_audit, parser=check)
+    check.set_defaults(run=_audit)
     check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row a case")
     check.add_argument("--no-content", action="store_true", help="do not read the images")
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that read "

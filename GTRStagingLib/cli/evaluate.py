@@ -20,7 +20,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         description="Evaluate a table of predictions: metrics with 95 %% intervals, curves, calibration, decisions, "
         f"readers, one report. {RESEARCH_USE_ONLY}",
     )
-    one.set_defaults(run=_evaluate, parser=one)
+    one.set_defaults(run=_evaluate)
     one.add_argument("predictions", type=Path, help="CSV or Parquet: predictions.csv of a batch, or another's table")
     one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures, tables; "
                      "without it, only the summary is printed")  # fmt: skip
@@ -51,10 +51,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phase).items()}
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
-    from GTRStagingLib.support.extras import required
+    from GTRStagingLib.support.extras import import_extra
 
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
-        required(module, "Evaluation needs", "evaluate")
+        import_extra(module, "Evaluation needs", "evaluate")
     from GTRStagingLib.evaluation.evaluate import evaluate
     from GTRStagingLib.evaluation.predictions import read_predictions
 

@@ -15,17 +15,18 @@ from contextlib import contextmanager
 
 import GTRStagingLib
 from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, train
+from GTRStagingLib.cli.arguments import Commands, with_flags
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
-    check: Callable[[argparse.Namespace], str | None] | None = getattr(options, "contradiction", None)
-    if check is not None and (contradiction := check(options)):
-        parser.error(contradiction)
+    contradiction_of: Callable[[argparse.Namespace], str | None] | None = getattr(options, "contradiction", None)
+    if contradiction_of is not None and (contradiction := contradiction_of(options)):
+        options.parser.error(contradiction)
     run: Callable[[argparse.Namespace], int | None] = options.run
     try:
         with _terminated_as_interrupted():
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except StagingError as error:
-        print(f"gtrstaging: {error}", file=sys.stderr)
+        print(f"gtrstaging: {with_flags(str(error), options.parser)}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"gtrstaging: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
@@ -64,7 +65,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands; `parser` of what it parses is that of the command itself."""
     parser = argparse.ArgumentParser(
         prog="gtrstaging", description=f"T staging of gastric cancer on portal-venous CT. {RESEARCH_USE_ONLY}"
     )
@@ -79,4 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     models.add_to(commands)
     phantom.add_to(commands)
     cohort.add_to(commands)
+    _remember(parser)
     return parser
+
+
+def _remember(parser: argparse.ArgumentParser) -> None:
+    """Let every command find its own parser as `options.parser`, to report wrong use and to name its flags."""
+    parser.set_defaults(parser=parser)
+    for action in parser._actions:
+        if isinstance(action, Commands):
+            for command in action.choices.values():
+                _remember(command)

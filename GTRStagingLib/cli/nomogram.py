@@ -30,7 +30,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         description="What a nomogram says stands beside the network's stage, and never replaces it. "
         + RESEARCH_USE_ONLY,
     )
-    predict.set_defaults(run=_predict, parser=predict)
+    predict.set_defaults(run=_predict)
     predict.add_argument("nomogram", metavar="NAME|FILE")
     predict.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE",
                          help="one for each term, as in size_cm=4; 'reference' leaves a term out")  # fmt: skip

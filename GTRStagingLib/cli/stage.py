@@ -16,7 +16,7 @@ from GTRStagingLib.cli.arguments import (
     timed,
 )
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice
@@ -95,7 +95,7 @@ def _stage(options: argparse.Namespace) -> None:
 
             write_outputs(result, options.out, include_phi=options.include_phi)
         if options.mrb is not None:
-            required("GTRStagingSlicer.mrb", "A scene file needs", "slicer").write_mrb(
+            import_extra("GTRStagingSlicer.mrb", "A scene file needs", "slicer").write_mrb(
                 result, options.mrb, tumour=tumour
             )
     if options.json:

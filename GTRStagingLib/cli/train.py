@@ -70,13 +70,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.cohort import read_cohort
-    from GTRStagingLib.support.extras import required
+    from GTRStagingLib.support.extras import import_extra
 
     for module in ("lightning", "scipy"):
-        required(module, "Training needs", "train")
+        import_extra(module, "Training needs", "train")
     from GTRStagingLib.training.cross_validation import train_folds
     from GTRStagingLib.training.plan import Hardware, Plan
-    from GTRStagingLib.training.train import Telling, train
+    from GTRStagingLib.training.train import TrainingProgress, train
 
     plan = Plan(
         **_network(options),
@@ -99,7 +99,7 @@ def _train(options: argparse.Namespace) -> None:
     )
     cohort = read_cohort(options.cohort)
     with _reading_bar() as reading:
-        telling = Telling(say=_say, reading=reading, bar=sys.stdout.isatty())
+        telling = TrainingProgress(say=_say, reading=reading, bar=sys.stdout.isatty())
         if options.folds is not None:
             cards = train_folds(
                 cohort, options.out, plan, hardware, k=options.folds, backbone=options.backbone, cache=options.cache,

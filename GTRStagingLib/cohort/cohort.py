@@ -14,7 +14,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.case_table import read_case_table
 from GTRStagingLib.tables.cells import covariate_of, folder_name, plain_text, same_folder, text_of, whole_id
-from GTRStagingLib.tables.table_files import required, write_table
+from GTRStagingLib.tables.table_files import import_table_package, write_table
 
 Split = Literal["train", "validation", "test"]
 
@@ -151,7 +151,7 @@ def read_cohort(path: Path) -> Cohort:
     InputError
         With every fault of the table: row (the header is 1), column, value and what was expected.
     """
-    required("pydantic")
+    import_table_package("pydantic")
     from GTRStagingLib.tables.case_row import validated
 
     read = read_case_table(path, NEEDED, COLUMNS)
@@ -270,7 +270,7 @@ def split_cohort(
         Counter(stages[p] for p in rest),
         {"train": len(rest) - sum(counts.values()), **{str(name): n for name, n in counts.items()}},
     )
-    splitter = required("sklearn.model_selection").train_test_split
+    splitter = import_table_package("sklearn.model_selection").train_test_split
     for name, count in counts.items():
         try:
             rest, drawn = splitter(rest, test_size=count, random_state=seed, stratify=[stages[p].name for p in rest])
@@ -311,7 +311,7 @@ def folds(cohort: Cohort, k: int, *, seed: int = 0) -> Iterator[tuple[Cohort, Co
     patients = Counter(_stage_of_patients(cohort).values())
     _require_enough(patients, {f"fold {i + 1}": sum(patients.values()) // k for i in range(k)})
     ordered = sorted(cohort, key=lambda case: case.case_id)
-    splitter = required("sklearn.model_selection").StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    splitter = import_table_package("sklearn.model_selection").StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     for _, held_out in splitter.split(ordered, [str(c.stage) for c in ordered], [c.patient_id for c in ordered]):
         out = {ordered[i].patient_id for i in held_out}
         sides: list[Split] = ["train", "validation"]

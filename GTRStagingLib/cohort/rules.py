@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
-from GTRStagingLib.tables.table_files import required
+from GTRStagingLib.tables.table_files import import_table_package
 
 Severity = Literal["leak", "fault", "note"]
 
@@ -312,5 +312,5 @@ def association(table: Mapping[str, Counter[str]]) -> tuple[float, float]:
     total = sum(map(sum, rows))
     if min(len(rows), len(columns)) < 2 or total < 5 * len(rows) * len(columns):
         return 0.0, 1.0
-    test = required("scipy.stats").chi2_contingency(rows, correction=False)
+    test = import_table_package("scipy.stats").chi2_contingency(rows, correction=False)
     return float((test.statistic / total / (min(len(rows), len(columns)) - 1)) ** 0.5), float(test.pvalue)

@@ -11,7 +11,7 @@ from GTRStagingLib.stats.attention_by_stage import BASELINES
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE
 from GTRStagingLib.stats.estimates import Estimate, undefined
 from GTRStagingLib.stats.readers import phase_columns
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.figures import BLUE, GREEN, OCHRE, RUST, new_figure, without_spines
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def figures(found: Evaluation) -> dict[str, "tuple[Figure, str]"]:
     InputError
         If matplotlib is not installed.
     """
-    required("matplotlib.figure", "Figures need", "report")
+    import_extra("matplotlib.figure", "Figures need", "report")
     drawn: dict[str, tuple[Figure, str]] = {}
     if found.performance.areas is not None:
         drawn["roc"] = _roc(found)

@@ -34,8 +34,8 @@ _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 
 def read_cells(path: Path) -> Any:
     """All cells as stripped text, empty where nothing was given; held as Arrow holds it."""
-    pandas = extras.required("pandas", "Evaluation needs", "evaluate")
-    extras.required("pyarrow", "Evaluation needs", "evaluate")
+    pandas = extras.import_extra("pandas", "Evaluation needs", "evaluate")
+    extras.import_extra("pyarrow", "Evaluation needs", "evaluate")
     if path.suffix.lower() != ".csv" or not path.is_file():
         table = read_table(path)  # Parquet, or the error that says what is wrong with the name
         columns = {name: [row[name] or "" for row in table.rows] for name in table.columns}

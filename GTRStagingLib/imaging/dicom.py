@@ -25,8 +25,8 @@ from GTRStagingLib.imaging.dicom_headers import (
     frames_of,
     grouped,
     headers_below,
+    import_dicom_package,
     read_header,
-    required,
     whole_header,
 )
 from GTRStagingLib.imaging.stack import Plane, Undecoded, plane_of, some, stacked
@@ -210,7 +210,7 @@ def _read_multiframe(said: Header, warnings: tuple[str, ...]) -> DicomCT:
 
 
 def _decoded_frames(path: Path, order: Sequence[int], numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    highdicom = required("highdicom")
+    highdicom = import_dicom_package("highdicom")
     hounsfield = {
         "apply_modality_transform": True,
         "apply_real_world_transform": False,

@@ -13,7 +13,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_layout import HeaderReader
 from GTRStagingLib.support import extras
-from GTRStagingLib.support.files import require_sayable
+from GTRStagingLib.support.files import require_utf8_path
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 CT_CLASSES = frozenset({CT_IMAGE, f"{CT_IMAGE}.1", f"{CT_IMAGE}.2"})
@@ -138,7 +138,7 @@ def files_below(folder: Path) -> list[Path]:
     entries = (Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names)
     found = sorted(path for path in entries if not path.name.startswith("._") and _is_file(path))
     for path in found:
-        require_sayable(path)
+        require_utf8_path(path)
     return found
 
 
@@ -193,7 +193,7 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
             start = file.read(reader.reach)
             if not _begins_as_dicom(start[:132], path):
                 return None
-            required("pydicom")
+            import_dicom_package("pydicom")
             try:
                 values, length = reader.read(file, start)
             except Exception as error:  # whatever a damaged file makes the parser raise
@@ -218,7 +218,7 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
 def whole_header(path: Path, keywords: Sequence[str] | None = None) -> Any:
     """A file's header as pydicom has it; all of it, or the elements of these keywords."""
     try:
-        return required("pydicom").dcmread(path, stop_before_pixels=True, specific_tags=keywords)
+        return import_dicom_package("pydicom").dcmread(path, stop_before_pixels=True, specific_tags=keywords)
     except Exception as error:  # whatever a damaged file makes the parser raise
         raise _unreadable_header(path) from error
 
@@ -227,9 +227,9 @@ def _unreadable_header(path: Path) -> InputError:
     return InputError(f"{path.name}: its DICOM header cannot be read. Transfer the file again.")
 
 
-def required(module: str) -> Any:
+def import_dicom_package(module: str) -> Any:
     """Import a module of the optional part `dicom`."""
-    return extras.required(module, "Reading this DICOM needs", "dicom")
+    return extras.import_extra(module, "Reading this DICOM needs", "dicom")
 
 
 def grouped(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom import frame_of_reference, functional_group
-from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header, required
+from GTRStagingLib.imaging.dicom_headers import files_below, import_dicom_package, is_dicom, read_header
 from GTRStagingLib.imaging.geometry import set_direction
 from GTRStagingLib.imaging.scans import format_of, read_volume
 
@@ -128,7 +128,7 @@ def _read_seg(path: Path, wanted: str | int | None) -> Roi:
             f"{path.name} is {kind.name} ({header.get('Modality')}); expected a DICOM SEG. Export the "
             "ROI as DICOM SEG, NRRD or NIfTI (contours of an RTSTRUCT must be converted first)."
         )
-    highdicom = required("highdicom")
+    highdicom = import_dicom_package("highdicom")
     try:
         seg = highdicom.seg.segread(path)
         # A label map may describe its background as segment 0.

@@ -22,7 +22,7 @@ from GTRStagingLib.imaging import nifti
 from GTRStagingLib.imaging.dicom import read_ct
 from GTRStagingLib.imaging.dicom_headers import is_dicom
 from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed
-from GTRStagingLib.support.files import require_sayable, sha256_of
+from GTRStagingLib.support.files import require_utf8_path, sha256_of
 
 FORMATS = {
     ".nii": "NIfTI",
@@ -270,7 +270,7 @@ def scan_of(
 
 def format_of(path: Path) -> str:
     """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
-    require_sayable(path)
+    require_utf8_path(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

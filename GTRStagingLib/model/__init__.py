@@ -13,7 +13,7 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 - `checkpoints`: `import_checkpoint`, `import_imagenet`
 - `pretrained`: `Pretrained`, `read_pretrained`
 - `device`: `choose`
-- `backbone`: `Backbone`, `Pass`, `Wanted`, `load_model`, `ready`
+- `backbone`: `Backbone`, `Pass`, `PassRequest`, `load_model`, `ready`
 - `gradient_graph`: `Explained`
 - `onnx_graph`: `verified_session`
 """

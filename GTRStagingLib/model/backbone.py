@@ -39,7 +39,7 @@ CERTAIN = 1e6
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PassRequest:
     """The slices of one case in a pass, and for which of them the gradients of a fine map are wanted.
 
     Attributes
@@ -57,11 +57,11 @@ class Wanted:
     shown: tuple[int, ...]
     target: TStage | None = None
 
-    def at(self, first: int) -> "Wanted":
+    def at(self, first: int) -> "PassRequest":
         """The same for a case whose slices begin at another row of the pass."""
         by = first - self.slices.start
         moved = range(self.slices.start + by, self.slices.stop + by)
-        return Wanted(moved, tuple(row + by for row in self.shown), self.target)
+        return PassRequest(moved, tuple(row + by for row in self.shown), self.target)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Backbone(Protocol):
     def mean_mask(self) -> np.ndarray | None:
         """The model's mean ROI (see `weights.Model`)."""
 
-    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
+    def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         """Send (S, 3, H, W) float32 slices, of however many cases, through the network once.
 
         `wanted` asks for the gradients of a fine map, a case each; a gated head gives its own maps in any case.
@@ -218,7 +218,7 @@ class TorchBackbone:
         if compiled:
             self._compile()
 
-    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
+    def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         """One pass; see `Backbone`."""
         try:
             return self._run(pixels, wanted, self._place, self._warning)
@@ -232,7 +232,7 @@ class TorchBackbone:
             torch.cuda.empty_cache()
         return seen
 
-    def _run(self, pixels: np.ndarray, wanted: Sequence[Wanted], place: torch.device, warning: str | None) -> Pass:
+    def _run(self, pixels: np.ndarray, wanted: Sequence[PassRequest], place: torch.device, warning: str | None) -> Pass:
         network = self._network.to(place)
         x = torch.from_numpy(np.ascontiguousarray(pixels)).to(place).contiguous(memory_format=self._order)
         about = devices.describe(place), self._name, warning
@@ -315,7 +315,7 @@ class TorchBackbone:
             self.classify(slices)
             if self.card.head == "mean":
                 for shown in ((0, 1, 2), (1,)):  # a case of its own, and one of a batch
-                    self.classify(slices, [Wanted(range(3), shown)])
+                    self.classify(slices, [PassRequest(range(3), shown)])
         except RuntimeError as error:  # the compiler's are all of this kind
             reason = str(error).strip().partition("\n")[0]
             raise InputError(
@@ -338,7 +338,7 @@ class OnnxBackbone:
         self._session = onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder())
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"
 
-    def classify(self, pixels: np.ndarray, wanted: Sequence[Wanted] = ()) -> Pass:
+    def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         """One pass; see `Backbone`."""
         pixels = np.ascontiguousarray(pixels)
         explain = self.card.head == "mean" and any(one.shown for one in wanted)
@@ -364,7 +364,7 @@ class OnnxBackbone:
         logits, features, feature_map = (found.pop(name) for name in onnx_graph.OUTPUTS)
         return Pass(logits, features, feature_map, devices.describe(CPU), self._name, None, found)
 
-    def _explained(self, pixels: np.ndarray, one: Wanted, logits: np.ndarray) -> Pass:
+    def _explained(self, pixels: np.ndarray, one: PassRequest, logits: np.ndarray) -> Pass:
         """Slices of one case with their gradients; the graph itself takes the stage of the highest mean."""
         others = sorted(set(one.slices) - set(one.shown))
         bias = np.zeros(len(TStage), np.float32)
@@ -402,7 +402,7 @@ class OnnxBackbone:
         return TorchBackbone(Model(self.card, self._network, self.mean_mask), CPU, warning=self._warning)
 
 
-def targets_of(logits: np.ndarray, wanted: Sequence[Wanted], temperature: float) -> np.ndarray:
+def targets_of(logits: np.ndarray, wanted: Sequence[PassRequest], temperature: float) -> np.ndarray:
     """(S,) the stage that each case's gradients are of, -1 outside the cases."""
     targets = np.full(len(logits), -1)
     for one in wanted:
@@ -436,5 +436,13 @@ def joined(parts: Sequence[tuple[list[int], Pass]], total: int) -> Pass:
 
 
 __all__ = [
-    "BACKENDS", "EXPLAINED", "Backbone", "OnnxBackbone", "Pass", "TorchBackbone", "Wanted", "load_model", "ready",
+    "BACKENDS",
+    "EXPLAINED",
+    "Backbone",
+    "OnnxBackbone",
+    "Pass",
+    "PassRequest",
+    "TorchBackbone",
+    "load_model",
+    "ready",
 ]  # fmt: skip

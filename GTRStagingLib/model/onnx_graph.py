@@ -30,7 +30,7 @@ from GTRStagingLib.errors import StagingError
 from GTRStagingLib.model.gradient_graph import STRIDE, Explained, layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.files import sha256_of, whole_file
 from GTRStagingLib.support.folders import cache_folder
 
@@ -61,7 +61,7 @@ class GraphError(StagingError):
 
 def runtime() -> Any:
     """The module `onnxruntime`; raises `InputError` where it is not installed."""
-    return required("onnxruntime", "Backend 'onnx' needs", "onnx")
+    return import_extra("onnxruntime", "Backend 'onnx' needs", "onnx")
 
 
 def default_folder() -> Path | None:
@@ -152,7 +152,7 @@ class _Outputs(nn.Module):
 
 def exported(network: GTRNet, size: int, *, gradients: bool = False) -> bytes:
     """The graph of the folded network: any number of slices, and for the plain network of any size."""
-    required("onnx", "Exporting a network needs", "onnx")
+    import_extra("onnx", "Exporting a network needs", "onnx")
     names = EXPLAINED_OUTPUTS if gradients else outputs_of(network)
     slices, sides = {0: "slices"}, {2: "rows", 3: "columns"} if _is_plain(network) else {}
     maps = {**slices, **{axis: f"map_{name}" for axis, name in sides.items()}}

@@ -365,7 +365,7 @@ def _rank(probability: float) -> int:
 
 def _nice(low: float, high: float, *, most: int) -> list[float]:
     """Round numbers between two, `most` steps at the most."""
-    ticker = extras.required("matplotlib.ticker", "Drawings need", "report")
+    ticker = extras.import_extra("matplotlib.ticker", "Drawings need", "report")
     ticks = ticker.MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     slack = 1e-9 * (high - low)
     return [round(float(t), 10) + 0.0 for t in ticks if low - slack <= t <= high + slack]
@@ -386,7 +386,7 @@ def _text(value: float, form: str = "g") -> str:
 
 def _width(text: str) -> float:
     """Inches of a tick's label."""
-    paths = extras.required("matplotlib.textpath", "Drawings need", "report")
+    paths = extras.import_extra("matplotlib.textpath", "Drawings need", "report")
     return float(paths.TextPath((0, 0), text, size=TICK).get_extents().width) / 72
 
 

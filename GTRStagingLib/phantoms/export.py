@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.phantoms.phantom import Phantom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.files import new_folder
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write_dicom(phantom: Phantom, folder: Path) -> None:
         If the folder exists and is not empty, or pydicom or highdicom is missing.
     """
     for module in ("highdicom", "pydicom"):
-        required(module, "Writing DICOM needs", "dicom")
+        import_extra(module, "Writing DICOM needs", "dicom")
     _require_free(folder)
     with new_folder(folder) as work:
         (work / "ct").mkdir()

@@ -48,7 +48,7 @@ def _legend(figure: "Figure") -> None:
 
 def _penalty_axis(axes: "Axes", fit: Fit) -> None:
     """Penalties as glmnet draws them, the strictest at the right; features kept along the top."""
-    ticker = extras.required("matplotlib.ticker", "Figures need", "evaluate")
+    ticker = extras.import_extra("matplotlib.ticker", "Figures need", "evaluate")
     penalties, kept = fit.path.penalties, fit.path.kept
     axes.set_xscale("log")
     low, high = float(penalties[-1]), float(penalties[0])

@@ -16,11 +16,11 @@ from scipy.stats import rankdata
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, Row, counted, scores
+from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, FeatureRow, counted, scores
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, patient_draws, percentiles, undefined
-from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, Path, Rule, grid, path_of, patient_folds
+from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, PenaltyPath, Rule, grid, path_of, patient_folds
 
 OPTIMISM = (
     "the penalty was chosen on these very folds, from at most 100: what that adds to the out-of-fold figures is not "
@@ -42,7 +42,7 @@ class Fit:
     """
 
     radscore: RadScore
-    path: Path
+    path: PenaltyPath
     in_sample: np.ndarray
     out_of_fold: np.ndarray
     fold: np.ndarray
@@ -147,7 +147,7 @@ def fit(
     return Fit(radscore, path, in_sample, out_of_fold, fold)
 
 
-def _told(path: Path, stopped: bool) -> dict[str, Any]:
+def _told(path: PenaltyPath, stopped: bool) -> dict[str, Any]:
     return {
         "penalties": path.penalties.tolist(),
         "cv_error": path.errors.tolist(),
@@ -212,7 +212,7 @@ class CohortFit:
     """
 
     fit: Fit
-    scored: tuple[Row, ...]
+    scored: tuple[FeatureRow, ...]
     in_sample: np.ndarray
     radscore: np.ndarray
     excluded: Mapping[str, Excluded]
@@ -235,7 +235,7 @@ class CohortFit:
 
 
 def fit_cohort(
-    rows: Sequence[Row],
+    rows: Sequence[FeatureRow],
     features: CaseFeatures,
     *,
     splits: Sequence[str] | None = None,
@@ -308,7 +308,7 @@ def _taken(features: CaseFeatures, rows: Sequence[int]) -> CaseFeatures:
                         features.warning)  # fmt: skip
 
 
-def _leaks(rows: Sequence[Row], sides: Sequence[str], allowed: bool) -> list[str]:
+def _leaks(rows: Sequence[FeatureRow], sides: Sequence[str], allowed: bool) -> list[str]:
     within = {row.patient_id for row in rows if row.split in sides}
     beyond = {row.patient_id for row in rows if row.split not in (None, *sides)}
     if not (both := sorted(within & beyond)):

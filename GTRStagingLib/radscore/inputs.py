@@ -95,7 +95,7 @@ def scores(radscore: RadScore, features: CaseFeatures) -> tuple[np.ndarray, np.n
 
 
 @dataclass(frozen=True)
-class Row:
+class FeatureRow:
     """A case of the cohort table, as far as a Rad-score asks; `given` are the table's other columns."""
 
     case_id: str
@@ -254,7 +254,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def read_rows(path: Path) -> tuple[Row, ...]:
+def read_rows(path: Path) -> tuple[FeatureRow, ...]:
     """The cases of a cohort table: `case_id`, `patient_id`, `stage`, and `split` where it has one.
 
     Raises
@@ -274,7 +274,7 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _row(cells: Mapping[str, str | None]) -> Row:
+def _row(cells: Mapping[str, str | None]) -> FeatureRow:
     case_id, patient_id, stage, split = (cells.get(name) for name in ("case_id", "patient_id", "stage", "split"))
     if case_id is None or patient_id is None:
         raise ValueError("expected a case_id and a patient_id")
@@ -288,7 +288,7 @@ def _row(cells: Mapping[str, str | None]) -> Row:
     if split is not None and split not in get_args(Split):
         raise ValueError(f"split {split!r}: expected {', '.join(get_args(Split))}, or nothing")
     given = {name: text for name, text in cells.items() if name not in ("case_id", "patient_id", "stage", "split")}
-    return Row(case_id, patient_id, None if stage is None else TStage[stage], split, given)  # type: ignore[arg-type]
+    return FeatureRow(case_id, patient_id, None if stage is None else TStage[stage], split, given)  # type: ignore[arg-type]
 
 
 def _doubled(table: Table) -> list[str]:
@@ -317,5 +317,5 @@ def _require_none(path: Path, faults: list[str]) -> None:
         raise InputError(f"{path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}")
 
 
-__all__ = ["CaseFeatures", "Excluded", "Row", "counted", "from_results", "from_table", "read_rows",
+__all__ = ["CaseFeatures", "Excluded", "FeatureRow", "counted", "from_results", "from_table", "read_rows",
            "scores"]  # fmt: skip

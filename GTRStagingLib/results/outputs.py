@@ -17,7 +17,7 @@ from GTRStagingLib.results.record import to_json
 from GTRStagingLib.results.words import choice_in_words, map_name
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.result import StagingResult
-from GTRStagingLib.support.files import replaced_files, require_sayable
+from GTRStagingLib.support.files import replaced_files, require_utf8_path
 from GTRStagingLib.tables.case_files import OUTPUTS
 
 
@@ -56,7 +56,7 @@ def write_outputs(
         was then; unless a whole file could not take its place: then result.json is absent, and the others are partly
         of this result and partly older. So they are if the process dies while they take their places.
     """
-    require_sayable(out.absolute())  # as a temporary folder in it is called from Python 3.12 on
+    require_utf8_path(out.absolute())  # as a temporary folder in it is called from Python 3.12 on
     picture = report.overlay_module().png(result)
     page = report.html(result, picture, include_phi=include_phi, nomogram=nomogram, values=values)
     contents = {

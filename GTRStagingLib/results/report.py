@@ -16,6 +16,7 @@ from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support import pages
+from GTRStagingLib.support.extras import import_extra
 
 STAGE_MEANINGS: Mapping[TStage, str] = {
     TStage.T1: "tumour invades no deeper than the submucosa",
@@ -97,16 +98,16 @@ def _nomogram(nomogram: Nomogram, values: Mapping[str, str | float] | None, resu
 
 
 def overlay_module() -> ModuleType:
-    """The module that draws; matplotlib is asked for when it is needed."""
-    try:
-        from GTRStagingLib.results import overlay
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise InputError(
-            "The report needs matplotlib, which is not installed; expected matplotlib and jinja2. "
-            "Run: pip install 'gtrstaging[report]'"
-        ) from error
+    """Import the module that draws the overlay.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    import_extra("matplotlib", "The report needs", "report")
+    from GTRStagingLib.results import overlay
+
     return overlay
 
 

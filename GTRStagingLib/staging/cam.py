@@ -182,7 +182,7 @@ def attend(
     if seen.targets is None or not (seen.targets == target).any():
         raise InputError(
             f"A fine map for {target} of a pass without its gradients; expected them. Ask for them: "
-            "backbone.classify(pixels, [Wanted(...)])."
+            "backbone.classify(pixels, [PassRequest(...)])."
         )
     mapped = seen.targets == target
     last = raw_maps(backbone.head, seen.feature_map[mapped], "gradcam", target)

@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 
 from GTRStagingLib.imaging.coverage import coverage, pooled
 from GTRStagingLib.imaging.geometry import empty_grid
-from GTRStagingLib.model.backbone import Backbone, Wanted
+from GTRStagingLib.model.backbone import Backbone, PassRequest
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import attend
@@ -260,7 +260,7 @@ def _probabilities(result: StagingResult, backbone: Backbone, slices: Sequence[n
 def maps_of(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[np.ndarray]:
     """(h, w) map of each slice, of its target, by another model of the same kind; all by one method."""
     pixels, method = np.stack([one.pixels for one in slices]), slices[0].method
-    wanted = [Wanted(range(i, i + 1), (i,), one.target) for i, one in enumerate(slices)]
+    wanted = [PassRequest(range(i, i + 1), (i,), one.target) for i, one in enumerate(slices)]
     seen = backbone.classify(pixels, wanted if method in ("auto", "fine") else [])
     size = (pixels.shape[3], pixels.shape[2], len(pixels))
     grid = empty_grid(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))

@@ -14,7 +14,7 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.backbone import Backbone, Wanted
+from GTRStagingLib.model.backbone import Backbone, PassRequest
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
@@ -180,12 +180,12 @@ def stage_case(
     )
 
 
-def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> list[Wanted]:
+def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> list[PassRequest]:
     """The gradients that a fine map needs of the case's pass."""
     if method != "fine":
         return []
     every = range(len(slices.offsets))
-    return [Wanted(every, tuple(every) if options.neighbour_maps else (slices.key,), options.target)]
+    return [PassRequest(every, tuple(every) if options.neighbour_maps else (slices.key,), options.target)]
 
 
 def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:

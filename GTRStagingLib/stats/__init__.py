@@ -10,7 +10,7 @@ unit that is drawn is the patient.
 - `decisions`: `Decisions`, `decide`
 - `readers`: `Comparison`, `ReaderStudy`, `compare`, `reader_study`
 - `attention_by_stage`: `AttentionStudy`, `attention`
-- `split_scores`: `Scores`, `scores`, `fitted_temperature`
+- `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
 - `lasso`: `path_of`, `patient_folds`
 - `proportional_odds`: `Design`, `OrdinalFit`, `fit`
 - `proportional_odds_checks`: `Validation`, `brant`, `validate`

@@ -420,7 +420,7 @@ def _temperature_scaled(
         return fitted_temperature(SplitLogits(logs[rows], np.arange(n), np.zeros(n), stages[rows], whose.codes[rows]))
 
     folds = min(FOLDS, whose.number)
-    splitter = extras.required("sklearn.model_selection", "Calibration needs", "evaluate").GroupKFold(folds)
+    splitter = extras.import_extra("sklearn.model_selection", "Calibration needs", "evaluate").GroupKFold(folds)
     scaled = np.empty_like(logs)
     for others, rows in splitter.split(logs, groups=whose.codes):
         scaled[rows] = softmax(logs[rows], fitted(others))

@@ -28,11 +28,11 @@ than all the rest, and says nothing."""
 
 
 def _sklearn(module: str) -> Any:
-    return extras.required(f"sklearn.{module}", "A Rad-score's fit needs", "evaluate")
+    return extras.import_extra(f"sklearn.{module}", "A Rad-score's fit needs", "evaluate")
 
 
 @dataclass(frozen=True)
-class Path:
+class PenaltyPath:
     """Coefficients and cross-validation along the penalties.
 
     Attributes
@@ -144,7 +144,7 @@ def path_of(
     *,
     tolerance: float = TOLERANCE,
     patience: int | None = PATIENCE,
-) -> tuple[Path, int]:
+) -> tuple[PenaltyPath, int]:
     """Go down the same penalties with all rows and with all but each fold, each standardised by its own rows.
 
     Errors are averaged as `cv.glmnet` does: over the rows, with the folds' weighted spread as standard error.
@@ -179,7 +179,7 @@ def path_of(
         held_out.append(predicted)
         if patience is not None and len(errors) - 1 - errors.argmin() >= patience:
             break
-    path = Path(penalties[: len(errors)], np.hstack(coefficients), errors, spreads, np.hstack(held_out))
+    path = PenaltyPath(penalties[: len(errors)], np.hstack(coefficients), errors, spreads, np.hstack(held_out))
     return path, sum(one.unsettled for one in (whole, *parts))
 
 
@@ -216,4 +216,4 @@ def patient_folds(stages: np.ndarray, patients: Patients, k: int, *, seed: int) 
     return fold
 
 
-__all__ = ["FOLDS", "PATIENCE", "PENALTIES", "Path", "Rule", "grid", "path_of", "patient_folds"]
+__all__ = ["FOLDS", "PATIENCE", "PENALTIES", "PenaltyPath", "Rule", "grid", "path_of", "patient_folds"]

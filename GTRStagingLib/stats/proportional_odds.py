@@ -240,7 +240,7 @@ def fit(design: Design) -> OrdinalFit:
         search does not converge.
     """
     _require_overlap(design)
-    ordinal = extras.required("statsmodels.miscmodels.ordinal_model", "Ordinal models need", "evaluate")
+    ordinal = extras.import_extra("statsmodels.miscmodels.ordinal_model", "Ordinal models need", "evaluate")
     model = ordinal.OrderedModel(design.stages, design.standardised, distr="logit")
     kind: dict[str, Any] = {}
     if design.clustered:

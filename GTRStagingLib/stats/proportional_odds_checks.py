@@ -64,7 +64,7 @@ def _with_constant(design: Design) -> np.ndarray:
 
 def _binary(design: Design, cut: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Coefficients and probabilities of 'above this cut'; None where there is no maximum."""
-    discrete = extras.required("statsmodels.discrete.discrete_model", "Ordinal models need", "evaluate")
+    discrete = extras.import_extra("statsmodels.discrete.discrete_model", "Ordinal models need", "evaluate")
     try:
         with warnings.catch_warnings(action="ignore"):
             found = discrete.Logit((design.stages > cut).astype(float), _with_constant(design)).fit(
@@ -226,7 +226,7 @@ def _indices(columns: np.ndarray, stages: np.ndarray, coefficients: np.ndarray, 
 
 def calibration_error(predicted: np.ndarray, happened: np.ndarray) -> float:
     """Mean distance between (n,) probabilities and the frequency at each, smoothed by lowess (Harrell's E)."""
-    lowess = extras.required("statsmodels.nonparametric.smoothers_lowess", "Calibration needs", "evaluate").lowess
+    lowess = extras.import_extra("statsmodels.nonparametric.smoothers_lowess", "Calibration needs", "evaluate").lowess
     span = float(np.ptp(predicted))
     seen = lowess(happened.astype(float), predicted, it=0, delta=0.01 * span, return_sorted=False)
     return float(np.abs(np.clip(seen, 0, 1) - predicted).mean())

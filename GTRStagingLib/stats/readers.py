@@ -31,7 +31,7 @@ from GTRStagingLib.stats.estimates import (
 )
 from GTRStagingLib.stats.metrics import AGREEMENT, agreement
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 
 K = len(TStage)
 PHASES = ("unaided", "aided")
@@ -433,7 +433,7 @@ def _of_accuracy(
 
     counts = patient_counts(2 * one_right + other_right, 4, whose)
     estimate = bootstrapped(difference, counts, seed=seed)[0]
-    exact = required("statsmodels.stats.contingency_tables", "Comparisons of readers need", "evaluate").mcnemar(
+    exact = import_extra("statsmodels.stats.contingency_tables", "Comparisons of readers need", "evaluate").mcnemar(
         [[table.both_right, table.only_first], [table.only_second, table.both_wrong]], exact=True
     )
     mcnemar = Difference(one, other, "accuracy", estimate, "McNemar's test, exact", float(exact.pvalue), family)

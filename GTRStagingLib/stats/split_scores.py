@@ -57,7 +57,7 @@ class SplitLogits:
 
 
 @dataclass(frozen=True)
-class Scores:
+class SplitScores:
     """How good a model is on a split.
 
     Attributes
@@ -100,11 +100,11 @@ def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray,
     return np.array([one.stage for one in votes]), np.array([one.probabilities for one in votes])
 
 
-def scores(seen: SplitLogits, temperature: float = 1.0) -> Scores:
+def scores(seen: SplitLogits, temperature: float = 1.0) -> SplitScores:
     """The scores of a split."""
     stages, probabilities = case_votes(seen, temperature)
     whose = Clusters.of(np.asarray(seen.patients))
-    return Scores(
+    return SplitScores(
         cases=len(stages),
         patients=whose.number,
         accuracy=proportion(stages == seen.stages, whose),
@@ -121,4 +121,4 @@ def fitted_temperature(seen: SplitLogits) -> float:
     return float(np.exp(found.x))
 
 
-__all__ = ["Scores", "SplitLogits", "case_votes", "fitted_temperature", "scores", "slice_loss"]
+__all__ = ["SplitLogits", "SplitScores", "case_votes", "fitted_temperature", "scores", "slice_loss"]

@@ -5,7 +5,7 @@ absent, results of work done in other processes, refusals that name what to inst
 
 - `files`: `new_folder`, `replaced_files`, `whole_file`, `read_json`, `write_json`, `sha256_of`
 - `folders`: `user_folder`, `cache_folder`
-- `extras`: `required`
+- `extras`: `import_extra`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
 - `pools`: `shared_out`
 - `isolation`: `Isolated`, `DiedError`

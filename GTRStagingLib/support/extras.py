@@ -1,36 +1,39 @@
-"""Optional parts: imported when they are used, and named with their extra where they are missing."""
+"""Import optional packages when they are used, and name the extra that installs a missing one."""
 
 from importlib import import_module
 from typing import Any
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import MissingDependencyError
 
 
-def required(module: str, purpose: str, extra: str) -> Any:
-    """Import a module of an optional part.
+def import_extra(module: str, purpose: str, extra: str) -> Any:
+    """Import a module of an optional package.
 
     Parameters
     ----------
     purpose
-        How the sentence begins that the module's name ends, as in 'Cohort tables need'.
+        Start of the message, as in 'Cohort tables need'; the missing package's name follows.
     extra
-        Of this package, as `pip install 'gtrstaging[EXTRA]'` takes it.
+        Name of the extra of this package that installs it.
 
     Raises
     ------
-    InputError
+    MissingDependencyError
         If the module, or one that it needs, is not installed.
 
     Examples
     --------
-    >>> from GTRStagingLib.support.extras import required
-    >>> required("json", "Records need", "report").dumps([1])
+    >>> from GTRStagingLib.support.extras import import_extra
+    >>> import_extra("json", "Records need", "report").dumps([1])
     '[1]'
-    >>> required("no_such_package", "Pictures need", "report")
+    >>> import_extra("no_such_package", "Pictures need", "report")
     Traceback (most recent call last):
-    GTRStagingLib.errors.InputError: Pictures need no_such_package: pip install 'gtrstaging[report]'.
+    GTRStagingLib.errors.MissingDependencyError: Pictures need no_such_package: pip install 'gtrstaging[report]'.
     """
     try:
         return import_module(module)
     except ImportError as error:
-        raise InputError(f"{purpose} {error.name or module}: pip install 'gtrstaging[{extra}]'.") from error
+        missing = error.name or module
+        raise MissingDependencyError(
+            f"{purpose} {missing}: pip install 'gtrstaging[{extra}]'.", name=missing
+        ) from error

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,8 @@ def new_figure(
     InputError
         If matplotlib is not installed.
     """
-    agg = required("matplotlib.backends.backend_agg", what, extra)
-    made: Figure = required("matplotlib.figure", what, extra).Figure(
+    agg = import_extra("matplotlib.backends.backend_agg", what, extra)
+    made: Figure = import_extra("matplotlib.figure", what, extra).Figure(
         figsize=(width, height), facecolor="white", layout=layout
     )
     agg.FigureCanvasAgg(made)

@@ -146,7 +146,7 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def require_sayable(path: Path) -> None:
+def require_utf8_path(path: Path) -> None:
     """Raise unless a path is valid text: others, from archives of another encoding, end the process within ITK."""
     try:
         str(path).encode()

@@ -7,7 +7,7 @@ from importlib.resources import files
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.support.extras import required
+from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
     import jinja2
@@ -26,7 +26,7 @@ def template(name: str) -> "jinja2.Template":
     InputError
         If jinja2 is not installed.
     """
-    return _environment(required("jinja2", "A page needs", "report")).get_template(name)
+    return _environment(import_extra("jinja2", "A page needs", "report")).get_template(name)
 
 
 @cache

@@ -10,7 +10,7 @@ from GTRStagingLib.tables.cells import covariate_of, folder_name, plain_text, wh
 PlainText = Annotated[str, AfterValidator(plain_text)]
 
 
-class Row(BaseModel):
+class CohortRow(BaseModel):
     """The columns that are no covariates."""
 
     model_config = ConfigDict(frozen=True)
@@ -37,15 +37,15 @@ EXPECTED = {
 """For faults that pydantic finds by itself; the rules of `cells` say in their own words what they expected."""
 
 
-def validated(cells: Mapping[str, str | None]) -> tuple[Row | None, dict[str, str | float | None], list[str]]:
+def validated(cells: Mapping[str, str | None]) -> tuple[CohortRow | None, dict[str, str | float | None], list[str]]:
     """Check a row: its values, its covariates, and its faults, each with column, value and expectation."""
     row, covariates, faults = None, {}, []
     try:
-        row = Row.model_validate({name: cells[name] for name in Row.model_fields if name in cells})
+        row = CohortRow.model_validate({name: cells[name] for name in CohortRow.model_fields if name in cells})
     except ValidationError as error:
         faults += list(_said(error))
     for name, text in cells.items():
-        if name in Row.model_fields:
+        if name in CohortRow.model_fields:
             continue
         try:
             covariates[name] = None if text is None else covariate_of(text)

@@ -28,9 +28,9 @@ class Table:
     numbers: tuple[int, ...]
 
 
-def required(module: str) -> Any:
+def import_table_package(module: str) -> Any:
     """Import a module of the optional part `cohort`."""
-    return extras.required(module, "Cohort tables need", "cohort")
+    return extras.import_extra(module, "Cohort tables need", "cohort")
 
 
 def read_table(path: Path) -> Table:
@@ -87,9 +87,9 @@ def write_table(path: Path, columns: Mapping[str, Sequence[str | float | None]])
     Every number is written with all its digits: what `read_table` gives back stands for the same number.
     """
     kind = _kind(path)
-    pandas = required("pandas")
+    pandas = import_table_package("pandas")
     if kind == ".parquet":
-        required("pyarrow")
+        import_table_package("pyarrow")
     frame = pandas.DataFrame({name: pandas.Series(_typed(c, kind), dtype=object) for name, c in columns.items()})
     with replaced_files(path.parent, [path.name]) as work:
         if kind == ".csv":
@@ -138,8 +138,8 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
-    pandas = required("pandas")
-    required("pyarrow")
+    pandas = import_table_package("pandas")
+    import_table_package("pyarrow")
     try:
         # Nullable types: a whole number beside an empty cell stays one, so that an id is not turned into 7.0.
         frame = pandas.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable", partitioning=None)

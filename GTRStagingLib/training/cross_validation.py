@@ -10,7 +10,7 @@ from GTRStagingLib.cohort.cohort import Cohort, folds
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.training.plan import Hardware, Plan
-from GTRStagingLib.training.train import Telling, train
+from GTRStagingLib.training.train import TrainingProgress, train
 
 COLUMNS = ("accuracy", "macro_auc", "slice_loss", "slice_accuracy")
 
@@ -25,7 +25,7 @@ def train_folds(
     backbone: Path | None = None,
     cache: Path | None = None,
     resume: bool = False,
-    telling: Telling = Telling(),  # noqa: B008 (frozen)
+    telling: TrainingProgress = TrainingProgress(),  # noqa: B008 (frozen)
 ) -> list[ModelCard]:
     """Train `k` models, `OUT-fold1` and on, each validated on the patients that it did not learn from.
 

@@ -22,24 +22,29 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.seed import isolate_rng
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from GTRStagingLib.errors import Cancelled, InputError, StagingError
+from GTRStagingLib.errors import Cancelled, InputError, MissingDependencyError, StagingError
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, slice_loss
 from GTRStagingLib.support.files import whole_file
 from GTRStagingLib.training import gating
 from GTRStagingLib.training.dataset import Sample, SliceSet, plain_loader, training_loader
 from GTRStagingLib.training.plan import Hardware, Plan
+
+try:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch import LightningModule, Trainer, seed_everything
+    from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.utilities import rank_zero_only
+    from lightning.pytorch.utilities.seed import isolate_rng
+    from lightning.pytorch.utilities.types import OptimizerLRScheduler
+except ModuleNotFoundError as error:
+    missing = str(error.name).partition(".")[0]
+    raise MissingDependencyError(f"Training needs {missing}: pip install 'gtrstaging[train]'.", name=missing) from error
 
 LAST, METRICS = "last.ckpt", "metrics.csv"
 

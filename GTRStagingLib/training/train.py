@@ -46,7 +46,7 @@ CHECKED = 48
 
 
 @dataclass(frozen=True)
-class Telling:
+class TrainingProgress:
     """How a training tells what it does; the library itself neither prints nor draws.
 
     Attributes
@@ -75,7 +75,7 @@ def train(
     resume: bool = False,
     samples: Path | None = None,
     audited: Audit | None = None,
-    telling: Telling = Telling(),
+    telling: TrainingProgress = TrainingProgress(),
 ) -> ModelCard | None:
     """Train a model on a cohort with splits, and write its folder, whole or not at all.
 
@@ -204,7 +204,7 @@ def _readers(hardware: Hardware) -> int:
     return (os.cpu_count() or 1) if hardware.workers is None else hardware.workers
 
 
-def _accepted(found: Audit, plan: Plan, telling: Telling) -> dict[str, Any]:
+def _accepted(found: Audit, plan: Plan, telling: TrainingProgress) -> dict[str, Any]:
     """The audit's result as the card has it; a `LeakageError` where it finds leaks that nobody allowed.
 
     Without the findings' examples: they name cases and patients, and a card travels with every result.
@@ -227,7 +227,7 @@ def _accepted(found: Audit, plan: Plan, telling: Telling) -> dict[str, Any]:
 
 
 def _prepared(
-    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, telling: Telling
+    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, telling: TrainingProgress
 ) -> dict[str, tuple[CachedCase, ...]]:
     """The cases of each split, as the cache has them."""
     every = cached(cohort.cases, plan.recipe, cache, workers=_readers(hardware), progress=telling.reading)
@@ -449,7 +449,7 @@ def _device(hardware: Hardware) -> str:
 
 
 def _checked(
-    model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, telling: Telling
+    model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, telling: TrainingProgress
 ) -> ModelCard:
     """The card of the model's folder with what a check on validation cases found; without where no image is left."""
     telling.say("Checking the maps on validation cases.")
@@ -461,4 +461,4 @@ def _checked(
         return model.card
 
 
-__all__ = ["Telling", "train"]
+__all__ = ["TrainingProgress", "train"]

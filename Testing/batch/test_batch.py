@@ -1,5 +1,6 @@
 """A table of cases: every row accounted for, whatever becomes of it."""
 
+import argparse
 import contextlib
 import csv
 import io
@@ -18,7 +19,7 @@ from helpers.results import box_on, with_roi
 from helpers.stations import no_processes
 
 from GTRStagingLib.batch import batch, columns, local, records
-from GTRStagingLib.batch.scoring import Scores
+from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.cli import arguments
 from GTRStagingLib.cli import batch as cli_batch
 from GTRStagingLib.cli import main as cli
@@ -57,7 +58,7 @@ def rows_of(out):
 
 def staged_here(table, out, model, *, resume=False, depends_on=None, stage_one=None, scores=None):
     """A batch in this process."""
-    run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or Scores())
+    run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or ScoreColumns())
     work = batch.one_by_one(stage_one or local.stage_from_files(ready(model), StagingOptions()), run.scores)
     return list(run.run(work, resume=resume))
 
@@ -466,7 +467,7 @@ def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
     nomogram = Nomogram("n", "s", (-1.0, 1.0, 3.0), (size,))
     rows = [[*HEAD, "size_cm"], [*ROWS[1], "4"], [*ROWS[3], ""]]
-    table, out, scores = a_table(tmp_path, rows), tmp_path / "out", Scores(None, nomogram)
+    table, out, scores = a_table(tmp_path, rows), tmp_path / "out", ScoreColumns(None, nomogram)
     staged_here(table, out, a_model, scores=scores)
     found = rows_of(out)
     expected = nomogram.read({"size_cm": 4})
@@ -495,8 +496,8 @@ def test_every_value_of_a_row_has_its_column():
 def test_no_bar_is_drawn_before_the_model_is_loaded(monkeypatch):
     """An error of the model would stand behind it, on the same line."""
     drawn = []
-    monkeypatch.setattr(cli_batch, "_as_bar", lambda total: drawn.append(total) or (lambda *given: None))
-    told = cli_batch._Told(4, as_json=False)
+    monkeypatch.setattr(cli_batch, "_as_bar", lambda total, parser: drawn.append(total) or (lambda *given: None))
+    told = cli_batch._Told(4, argparse.ArgumentParser(), as_json=False)
     assert drawn == []
     told(batch.Counts(4), None)
     assert drawn == [4]

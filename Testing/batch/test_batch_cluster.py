@@ -21,7 +21,7 @@ from GTRStagingLib.batch import batch, local
 from GTRStagingLib.batch import cluster as batch_cluster
 from GTRStagingLib.batch.cluster import Cluster
 from GTRStagingLib.batch.run import run_batch
-from GTRStagingLib.batch.scoring import Scores
+from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, MachineError
 from GTRStagingLib.model import registry
@@ -118,7 +118,7 @@ def less_patient(monkeypatch):
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
 
 
-class Slow(Scores):
+class Slow(ScoreColumns):
     """A case that takes its time, so that something can happen to it."""
 
     def of(self, case, result):
@@ -127,7 +127,7 @@ class Slow(Scores):
 
 
 def settings(scores=None):
-    return local.BatchSettings(MODEL, scores=scores or Scores(), seconds=120)
+    return local.BatchSettings(MODEL, scores=scores or ScoreColumns(), seconds=120)
 
 
 def on_cluster(dask, table, out, how=None, *, resume=False):
@@ -139,7 +139,7 @@ def on_cluster(dask, table, out, how=None, *, resume=False):
 
 def here(table, out, how=None, *, resume=False):
     """The same on this machine."""
-    with local.Station(how or settings(), 1) as station:
+    with local.WorkerGroup(how or settings(), 1) as station:
         made = batch.Batch(batch.read_cases(table), out, {"model": station.address().card.sha256})
         return list(made.run(local.with_workers(station, 1), resume=resume))
 
@@ -237,7 +237,7 @@ def test_a_case_that_kills_every_worker_fails_alone(less_patient, dask, tmp_path
 
 
 @dataclass(frozen=True)
-class KillsItsWorker(Scores):
+class KillsItsWorker(ScoreColumns):
     """The first case that comes does it, each time."""
 
     first: Path | None = None

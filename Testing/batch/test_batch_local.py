@@ -19,7 +19,7 @@ from helpers.stations import no_processes
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
 from GTRStagingLib.batch import batch, local, model_process
-from GTRStagingLib.batch.local import BatchSettings, Station, with_workers
+from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, with_workers
 from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
 from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.cli import main as cli
@@ -32,7 +32,7 @@ MODEL = "demonstration"
 
 def run(table, out, settings, *, workers=1, resume=False):
     cases = batch.read_cases(table)
-    with local.Station(settings, workers) as station:
+    with local.WorkerGroup(settings, workers) as station:
         made = batch.Batch(cases, out, {"model": station.address().card.sha256})
         return {o.case_id: o for o in made.run(local.with_workers(station, workers), resume=resume)}
 
@@ -58,7 +58,7 @@ def poisoned(folder, doses, seconds=SECONDS, **limits):
 def test_the_model_of_another_process_answers_as_it_does_here():
     here = backbone.ready(weights.load(MODEL))
     pixels = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
-    with Station(BatchSettings(MODEL), 1) as station:
+    with WorkerGroup(BatchSettings(MODEL), 1) as station:
         there = RemoteBackbone(station.address())
         one, other = here.classify(pixels), there.classify(pixels)
         assert there.card == here.card
@@ -78,7 +78,7 @@ def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
     ready = backbone.ready(weights.load(MODEL), device="cpu", backend="torch")
     rng = np.random.default_rng(1)
     slices = [rng.normal(size=(n, 3, 224, 224)).astype(np.float32) for n in (3, 2, 3, 1)]
-    questions = [(one, [backbone.Wanted(range(len(one)), (len(one) - 1,))]) for one in slices]
+    questions = [(one, [backbone.PassRequest(range(len(one)), (len(one) - 1,))]) for one in slices]
     alone = [next(iter(passes(ready, [one], 4))) for one in questions]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0]):
         together = passes(ready, [questions[i] for i in order], 4)
@@ -93,7 +93,7 @@ def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
 
 
 def test_a_model_that_cannot_be_loaded_is_said():
-    with Station(BatchSettings("nowhere"), 1) as station, pytest.raises(WeightsError, match="nowhere"):
+    with WorkerGroup(BatchSettings("nowhere"), 1) as station, pytest.raises(WeightsError, match="nowhere"):
         station.address()
 
 
@@ -146,7 +146,7 @@ def faulty_batch(tmp_path_factory):
     rows += [[name, "ct.nrrd", "", "", "4"] for name in ("first", "then the model dies", *AFTERWARDS)]
     cases = batch.read_cases(a_table(folder, [HEAD, *rows]))
     found = {}
-    with Station(BatchSettings(MODEL, seconds=60, memory_mb=500), 1) as station:
+    with WorkerGroup(BatchSettings(MODEL, seconds=60, memory_mb=500), 1) as station:
         for outcome in batch.Batch(cases, folder / "out", {}).run(with_workers(station, 1)):
             found[outcome.case_id] = outcome
             if outcome.case_id == "then the model dies":
@@ -181,7 +181,7 @@ def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
         monkeypatch.setattr(local, "_worker", light_processes.worker)
         seconds = 4
     out = tmp_path / "out"
-    with Station(poisoned(tmp_path, DOSES, seconds), 1) as station:
+    with WorkerGroup(poisoned(tmp_path, DOSES, seconds), 1) as station:
         run_of = batch.Batch(batch.read_cases(table), out, {})
         found = {o.case_id: o for o in run_of.run(with_workers(station, 1))}
     assert "".join(path.read_text() for path in tmp_path.glob("*.doses")) == ""
@@ -254,7 +254,7 @@ def test_limits_are_the_commands(tmp_path, monkeypatch):
         asked.append((settings.seconds, settings.memory_mb, workers))
         raise StagingError("enough seen")
 
-    monkeypatch.setattr("GTRStagingLib.batch.run.Station", no_station)
+    monkeypatch.setattr("GTRStagingLib.batch.run.WorkerGroup", no_station)
     command = ["batch", str(many(tmp_path, 1)), "--out", str(tmp_path / "out"), "--workers", "3"]
     assert cli.main([*command, "--time-limit", "0.05", "--memory-limit", "700"]) == 1
     assert cli.main([*command, "--time-limit", "0", "--memory-limit", "0"]) == 1

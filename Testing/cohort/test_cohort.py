@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from GTRStagingLib.cohort.cohort import COLUMNS, Case, Cohort, folds, read_cohort, split_cohort, write_cohort
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, MissingDependencyError
 from GTRStagingLib.stages import TStage
 
 HEADER = "case_id,patient_id,centre,image,roi,segment,key_slice,stage,split,age,sex\n"
@@ -201,7 +201,7 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)
-            with pytest.raises(InputError, match=rf"{module}: pip install 'gtrstaging\[cohort\]'"):
+            with pytest.raises(MissingDependencyError, match=rf"{module}: pip install 'gtrstaging\[cohort\]'"):
                 use()
 
 
@@ -310,9 +310,9 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
 
 
 def test_the_columns_are_those_of_the_row_model():
-    from GTRStagingLib.tables.case_row import Row
+    from GTRStagingLib.tables.case_row import CohortRow
 
-    assert set(Row.model_fields) == set(COLUMNS)
+    assert set(CohortRow.model_fields) == set(COLUMNS)
 
 
 # -- splits --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Setups for the processes of a `Station` that import nothing heavy: what a job does to its process, and no staging."""
+"""Setups for the processes of a `WorkerGroup` that import nothing heavy: jobs that act on their process."""
 
 import ctypes
 import time
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from GTRStagingLib.batch.model_process import Address
 from GTRStagingLib.batch.records import Outcome
-from GTRStagingLib.batch.scoring import Scores
+from GTRStagingLib.batch.scoring import ScoreColumns
 
 HARM = {"crash": lambda: ctypes.string_at(0), "hang": lambda: time.sleep(60)}
 
 
 @dataclass(frozen=True)
-class Poison(Scores):
+class Poison(ScoreColumns):
     """Does harm when a case is asked for its scores: what the case's file says, a word each time, until it is empty."""
 
     folder: Path | None = None

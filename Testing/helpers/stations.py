@@ -11,7 +11,7 @@ from GTRStagingLib.model import backbone, weights
 
 
 class StationHere:
-    """In place of `local.Station`."""
+    """In place of `local.WorkerGroup`."""
 
     def __init__(self, settings, workers):
         ready = backbone.ready(weights.load(settings.model), device=settings.device, backend=settings.backend)
@@ -58,7 +58,7 @@ def no_processes(monkeypatch):
             return made[-1]
 
         for module in (local, run):
-            patched.setattr(module, "Station", station)
+            patched.setattr(module, "WorkerGroup", station)
             patched.setattr(module, "with_workers", work_here)
         patched.setattr(model_process, "RemoteBackbone", lambda address: made[-1].remote)
         yield

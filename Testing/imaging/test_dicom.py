@@ -685,7 +685,7 @@ def test_without_pydicom_the_remedy_is_named(tmp_path: Path) -> None:
     )
     folder = write(tmp_path, a_series(1))
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
-    assert "InputError: Reading this DICOM needs pydicom: pip install 'gtrstaging[dicom]'" in done.stderr
+    assert "MissingDependencyError: Reading this DICOM needs pydicom: pip install 'gtrstaging[dicom]'" in done.stderr
 
 
 def test_a_real_ct() -> None:

@@ -15,9 +15,9 @@ from conftest import planted_model
 from helpers.passes import passed
 
 from GTRStagingLib.cli import arguments
-from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.errors import InputError, MissingDependencyError, WeightsError
 from GTRStagingLib.model import backbone, weights
-from GTRStagingLib.model.backbone import EXPLAINED, OnnxBackbone, TorchBackbone, Wanted, ready
+from GTRStagingLib.model.backbone import EXPLAINED, OnnxBackbone, PassRequest, TorchBackbone, ready
 from GTRStagingLib.model.network import Head, folded
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import raw_maps
@@ -195,7 +195,7 @@ def test_what_cannot_be_made_ready_says_what_to_do(monkeypatch):
 
 def test_without_onnx_runtime_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"pip install 'gtrstaging\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'gtrstaging\[onnx\]'"):
         ready(planted_model(), "cpu", "onnx")
 
 
@@ -267,9 +267,9 @@ def test_a_case_is_rounded_alike_with_a_map_and_without():
     model = lively(10, "none")
     by = Autocasting(model, torch.device("cpu"))
     plain = by.classify(PIXELS[:3])
-    alone = by.classify(PIXELS[:3], [Wanted(range(3), (0, 1, 2))])
-    key_alone = by.classify(PIXELS[:3], [Wanted(range(3), (1,))])
-    full = ready(model, "cpu", "torch").classify(PIXELS[:3], [Wanted(range(3), (0, 1, 2))])
+    alone = by.classify(PIXELS[:3], [PassRequest(range(3), (0, 1, 2))])
+    key_alone = by.classify(PIXELS[:3], [PassRequest(range(3), (1,))])
+    full = ready(model, "cpu", "torch").classify(PIXELS[:3], [PassRequest(range(3), (0, 1, 2))])
     for name in ARRAYS:
         assert np.abs(getattr(alone, name) - getattr(full, name)).max() > 1e-4, name  # it does round
         np.testing.assert_array_equal(getattr(alone, name), getattr(plain, name), err_msg=name)
@@ -283,8 +283,8 @@ def test_a_case_is_rounded_alike_with_a_map_and_without():
 def test_a_gpu_gives_a_case_the_same_alone_and_among_others():
     by = ready(lively(18, "add"), "cuda", "torch")
     plain = by.classify(PIXELS)
-    alone = by.classify(PIXELS, [Wanted(range(6), (0, 1, 2, 3, 4, 5))])
-    pair = by.classify(PIXELS, [Wanted(range(3), (1,)), Wanted(range(3, 6), (4,))])
+    alone = by.classify(PIXELS, [PassRequest(range(6), (0, 1, 2, 3, 4, 5))])
+    pair = by.classify(PIXELS, [PassRequest(range(3), (1,)), PassRequest(range(3, 6), (4,))])
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(alone, name), getattr(plain, name), err_msg=name)
         np.testing.assert_array_equal(getattr(pair, name), getattr(plain, name), err_msg=name)
@@ -319,7 +319,7 @@ def test_a_compiled_network_says_the_same():
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
     eager = ready(model, "cpu", "torch")
     for shown in ((0, 1, 2), (1,)):
-        wanted = [Wanted(range(3), shown)]
+        wanted = [PassRequest(range(3), shown)]
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiled:
             found = by.classify(PIXELS[:3], wanted)
         expected = eager.classify(PIXELS[:3], wanted)

@@ -13,7 +13,7 @@ import torch
 from helpers.passes import passed
 
 from GTRStagingLib.model import gradient_graph, onnx_graph, weights
-from GTRStagingLib.model.backbone import Wanted, ready
+from GTRStagingLib.model.backbone import PassRequest, ready
 from GTRStagingLib.model.onnx_graph import GraphError, verified_session
 from GTRStagingLib.stages import TStage
 
@@ -139,7 +139,7 @@ def test_its_gradients_are_those_of_autograd(depth, fusion, shape, by):
     pixels = np.random.default_rng(2).normal(size=shape).astype(np.float32)
     every = range(len(pixels))
     for target in (None, TStage.T4):
-        wanted = [Wanted(every, tuple(every), target)]
+        wanted = [PassRequest(every, tuple(every), target)]
         found, expected = (ready(model, "cpu", name).classify(pixels, wanted) for name in ("onnx", "torch"))
         assert found.backend.startswith(by)
         assert found.targets.tolist() == expected.targets.tolist()
@@ -163,7 +163,7 @@ def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken
         verified_session(a_network(), SIZE, own_cache, gradients=True)
     assert not own_cache.exists()
     by = ready(weights.untrained(10, "none"), "cpu", "onnx")
-    wanted = [Wanted(range(3), (0, 1, 2), TStage.T2)]
+    wanted = [PassRequest(range(3), (0, 1, 2), TStage.T2)]
     seen, expected = (
         by.classify(PIXELS, wanted),
         ready(weights.untrained(10, "none"), "cpu", "torch").classify(PIXELS, wanted),

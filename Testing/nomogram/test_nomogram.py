@@ -1,6 +1,5 @@
 """Nomograms as data, fitted from tables, and through the command line."""
 
-import argparse
 import json
 import math
 from dataclasses import replace
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.golden_data import GOLDEN, ROWS, golden
 
-from GTRStagingLib.cli import nomogram as cli_nomogram
+from GTRStagingLib.cli.main import make_parser
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.nomogram import nomogram
 from GTRStagingLib.nomogram.fit import Wording, fit_nomogram
@@ -291,11 +290,9 @@ def run(capsys):
     """Runs `gtrstaging nomogram ...`; gives the exit code, what was printed, and the error."""
 
     def runs(*words):
-        parser = argparse.ArgumentParser()
-        cli_nomogram.add_to(parser.add_subparsers(required=True))
         capsys.readouterr()
         try:
-            options = parser.parse_args(["nomogram", *map(str, words)])
+            options = make_parser().parse_args(["nomogram", *map(str, words)])
             code, error = options.run(options) or 0, ""
         except SystemExit as stop:
             code, error = stop.code, ""

@@ -13,7 +13,7 @@ from GTRStagingLib.cli import radscore as cli_radscore
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.radscore import figures, radscore
 from GTRStagingLib.radscore.fit import fit, fit_cohort, r_squared, spearman
-from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded, Row, from_table, read_rows
+from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded, FeatureRow, from_table, read_rows
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.lasso import _Lasso, grid, path_of, patient_folds
 
@@ -255,7 +255,7 @@ def test_wrong_rows_are_refused():
 
 def divided(features, stages, patients, side):
     rows = tuple(
-        Row(case_id, f"p{p}", TStage(int(s)), side(p))
+        FeatureRow(case_id, f"p{p}", TStage(int(s)), side(p))
         for case_id, s, p in zip(features.case_ids, stages, patients, strict=True)
     )
     return rows, features
@@ -269,7 +269,7 @@ def test_the_test_side_has_no_part_in_the_fit():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, sides)
     found = fit_cohort(rows, features, folds=5)
-    shuffled = [Row(r.case_id, r.patient_id, TStage.T1 if r.split == "test" else r.stage, r.split) for r in rows]
+    shuffled = [FeatureRow(r.case_id, r.patient_id, TStage.T1 if r.split == "test" else r.stage, r.split) for r in rows]
     values = features.values.copy()
     values[[r.split == "test" for r in rows]] += 7
     other = fit_cohort(shuffled, features_of(values), folds=5)
@@ -286,7 +286,12 @@ def test_the_test_side_has_no_part_in_the_fit():
 def test_excluded_cases_are_counted_by_reason():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, lambda _: None)
-    rows = (Row("c0", "p0", None, None), *rows[1:], Row("gone", "p0", TStage.T1, None), Row("x", "p0", TStage.T1, None))
+    rows = (
+        FeatureRow("c0", "p0", None, None),
+        *rows[1:],
+        FeatureRow("gone", "p0", TStage.T1, None),
+        FeatureRow("x", "p0", TStage.T1, None),
+    )
     named = CaseFeatures(features.case_ids, features.values, features.names, "net", "a" * 64, None,
                          {"gone": Excluded("staging failed", "no ROI")})  # fmt: skip
     found = fit_cohort(rows, named, folds=5)
@@ -300,7 +305,7 @@ def test_excluded_cases_are_counted_by_reason():
 def test_a_patient_on_two_sides_is_an_error_or_a_warning():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, sides)
-    leaking = (Row(rows[0].case_id, rows[2].patient_id, rows[0].stage, "test"), *rows[1:])
+    leaking = (FeatureRow(rows[0].case_id, rows[2].patient_id, rows[0].stage, "test"), *rows[1:])
     with pytest.raises(LeakageError, match=r"1 patient\(s\) stand on train and on another side"):
         fit_cohort(leaking, features)
     found = fit_cohort(leaking, features, folds=5, allow_leakage=True)

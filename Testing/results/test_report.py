@@ -19,7 +19,7 @@ from helpers import results
 from helpers.markup import Page
 
 import GTRStagingLib
-from GTRStagingLib.errors import Cancelled, InputError, StagingError
+from GTRStagingLib.errors import Cancelled, InputError, MissingDependencyError, StagingError
 from GTRStagingLib.imaging.geometry import same_grid
 from GTRStagingLib.model.cells import CellGrid
 from GTRStagingLib.model.recipe import GTR, PAPER, RELEASED
@@ -277,7 +277,7 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch, tmp_
     monkeypatch.setitem(sys.modules, missing, None)
     monkeypatch.delitem(sys.modules, "GTRStagingLib.results.overlay", raising=False)
     monkeypatch.delattr(GTRStagingLib.results, "overlay", raising=False)
-    with pytest.raises(InputError, match=rf"{missing}.*pip install 'gtrstaging\[report\]'"):
+    with pytest.raises(MissingDependencyError, match=rf"{missing}.*pip install 'gtrstaging\[report\]'"):
         write_outputs(results.with_roi(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -14,7 +14,7 @@ from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import Wanted, ready
+from GTRStagingLib.model.backbone import PassRequest, ready
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
@@ -144,7 +144,7 @@ def attention_of(ct, index, alignment="receptive_field", model=None, method="gra
     slices = prepare(ct, by_index(ct, index), GTR)
     by = ready(model, "cpu", "torch")
     every = range(len(slices.pixels))
-    seen = by.classify(slices.pixels, [Wanted(every, tuple(every), target)])
+    seen = by.classify(slices.pixels, [PassRequest(every, tuple(every), target)])
     return slices, attend(by, seen, slices.grid, target=target, method=method, alignment=alignment)
 
 

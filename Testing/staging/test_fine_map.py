@@ -17,7 +17,7 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import scan_of
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import Wanted, load_model, ready, targets_of
+from GTRStagingLib.model.backbone import PassRequest, load_model, ready, targets_of
 from GTRStagingLib.model.checkpoints import import_checkpoint
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
@@ -51,7 +51,7 @@ def test_its_parts_are_the_layer_cams_of_the_full_model(depth, backend):
     by = ready(model, "cpu", backend)
     for target in (TStage.T1, TStage.T4):
         usual = usual_layer_cams(model.network, target)
-        seen = by.classify(PIXELS, [Wanted(EVERY, tuple(EVERY), target)])
+        seen = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY), target)])
         assert (seen.targets == target).all()
         for name, expected in usual.items():
             away = np.abs(seen.maps[name] - expected) / expected.max()
@@ -66,7 +66,7 @@ def test_it_is_the_product_of_the_three_at_their_places():
     """Written down a second time: corners aligned, since cell 0 of every layer is centred on pixel 0."""
     model = weights.untrained(18, "none")
     by = ready(model, "cpu", "torch")
-    seen = by.classify(PIXELS, [Wanted(EVERY, tuple(EVERY), TStage.T2)])
+    seen = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY), TStage.T2)])
     last = raw_maps(by.head, seen.feature_map, "gradcam", TStage.T2)
 
     def brought(maps, factor):
@@ -126,8 +126,8 @@ def above_half(heat, z):
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_the_key_slice_alone_has_the_map_that_it_has_among_all(backend):
     by = ready(weights.untrained(10, "none"), "cpu", backend)
-    all_of_them = by.classify(PIXELS, [Wanted(EVERY, tuple(EVERY))])
-    one = by.classify(PIXELS, [Wanted(EVERY, (1,))])
+    all_of_them = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY))])
+    one = by.classify(PIXELS, [PassRequest(EVERY, (1,))])
     assert one.targets.tolist() == [-1, all_of_them.targets[1], -1]
     np.testing.assert_allclose(one.logits, all_of_them.logits, atol=1e-4)
     target = TStage(int(one.targets[1]))
@@ -141,11 +141,11 @@ def test_the_key_slice_alone_has_the_map_that_it_has_among_all(backend):
 def test_cases_of_one_pass_have_each_their_own_stage():
     """As on a GPU, where one pass holds several cases."""
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
-    wanted = [Wanted(EVERY, (0, 1, 2), TStage.T1), Wanted(EVERY, (1,), TStage.T4).at(3)]
+    wanted = [PassRequest(EVERY, (0, 1, 2), TStage.T1), PassRequest(EVERY, (1,), TStage.T4).at(3)]
     assert (wanted[1].slices, wanted[1].shown) == (range(3, 6), (4,))
     both = by.classify(np.concatenate([PIXELS, PIXELS[::-1]]), wanted)
     assert both.targets.tolist() == [0, 0, 0, -1, 3, -1]
-    alone = by.classify(PIXELS[::-1], [Wanted(EVERY, (1,), TStage.T4)])
+    alone = by.classify(PIXELS[::-1], [PassRequest(EVERY, (1,), TStage.T4)])
     for name in ("stem", "layer2"):
         np.testing.assert_allclose(both.maps[name][4], alone.maps[name][1], rtol=1e-3, atol=1e-7)
 
@@ -163,10 +163,10 @@ def test_without_a_target_it_is_the_stage_of_the_highest_mean_probability(backen
         model.network.fc.weight[1] = 400 * (features[[0, 2]].mean(dim=0) - features[1])
         model.network.fc.bias[1] = -(features[1] @ model.network.fc.weight[1]) - 0.1
     by = ready(model, "cpu", backend)
-    seen = by.classify(PIXELS, [Wanted(EVERY, (1,))])
+    seen = by.classify(PIXELS, [PassRequest(EVERY, (1,))])
     assert [int(one.argmax()) for one in seen.logits] == [1, 2, 1], apart
     assert seen.targets.tolist() == [-1, 1, -1]
-    assert targets_of(seen.logits, [Wanted(EVERY, (1,))], 1.0).tolist() == [1, 1, 1]
+    assert targets_of(seen.logits, [PassRequest(EVERY, (1,))], 1.0).tolist() == [1, 1, 1]
 
 
 def test_where_the_vote_contradicts_the_mean_the_map_is_of_the_vote(monkeypatch):
@@ -194,8 +194,8 @@ def test_where_the_vote_contradicts_the_mean_the_map_is_of_the_vote(monkeypatch)
 
 def test_a_pass_without_the_gradients_is_refused():
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
-    for seen in (by.classify(PIXELS), by.classify(PIXELS, [Wanted(EVERY, (0,), TStage.T1)])):
-        with pytest.raises(InputError, match=r"for T2 of a pass without its gradients.*Wanted"):
+    for seen in (by.classify(PIXELS), by.classify(PIXELS, [PassRequest(EVERY, (0,), TStage.T1)])):
+        with pytest.raises(InputError, match=r"for T2 of a pass without its gradients.*PassRequest"):
             attend(by, seen, GRID, target=TStage.T2, method="fine")
 
 
@@ -265,7 +265,7 @@ def test_the_shares_of_a_gated_decision_add_up_to_it(a_gated_model, backend):
 
 def test_beside_a_fine_map_stands_the_usual_one():
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
-    seen = by.classify(PIXELS, [Wanted(EVERY, tuple(EVERY), TStage.T2)])
+    seen = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY), TStage.T2)])
     fine = attend(by, seen, GRID, target=TStage.T2)
     beside = companion(by, seen, fine)
     assert (beside.method, beside.target) == ("gradcam", TStage.T2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, MissingDependencyError
 from GTRStagingLib.stats import readers
 from GTRStagingLib.stats.readers import (
     ALL,
@@ -402,7 +402,7 @@ def test_both_are_plain_data_and_the_seed_is_all_that_moves_them(of_first, study
 
 def test_without_statsmodels_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "statsmodels.stats.contingency_tables", None)
-    with pytest.raises(InputError, match=r"pip install 'gtrstaging\[evaluate\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'gtrstaging\[evaluate\]'"):
         compare(*of_cohort(FIRST))
 
 

@@ -1,4 +1,4 @@
-"""Scores against other people's code, and a temperature against a search."""
+"""SplitScores against other people's code, and a temperature against a search."""
 
 import numpy as np
 import pytest

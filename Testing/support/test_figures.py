@@ -8,7 +8,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import MissingDependencyError
 from GTRStagingLib.support import figures
 from GTRStagingLib.support.figures import figure_bytes, new_figure, without_spines, write_figure
 
@@ -68,7 +68,7 @@ def test_sides_of_a_frame_are_hidden():
 
 def test_without_matplotlib_the_remedy_is_that_of_the_caller(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"Drawings need matplotlib.*gtrstaging\[evaluate\]"):
+    with pytest.raises(MissingDependencyError, match=r"Drawings need matplotlib.*gtrstaging\[evaluate\]"):
         new_figure(1, 1, what="Drawings need", extra="evaluate")
 
 

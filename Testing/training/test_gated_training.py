@@ -80,7 +80,7 @@ def on_it(plain):
 def gated(trained, on_it, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gated") / "gated"
     said = []
-    card = trained(folder, on_it, telling=train.Telling(say=said.append))
+    card = trained(folder, on_it, telling=train.TrainingProgress(say=said.append))
     return folder, card, said
 
 
@@ -264,7 +264,9 @@ def test_it_learns_where_to_look(tmp_path, trained, on_it):
 def test_without_masks_it_says_so_loudly(tmp_path, trained, on_it, cohort, cache):
     bare = Cohort(tuple(replace(case, roi=None, key_slice=2) for case in cohort.cases))
     said = []
-    card = trained(tmp_path / "m", replace(on_it, max_epochs=1), of=bare, telling=train.Telling(say=said.append))
+    card = trained(
+        tmp_path / "m", replace(on_it, max_epochs=1), of=bare, telling=train.TrainingProgress(say=said.append)
+    )
     assert any("None of the 12 training cases has an ROI: THE GATE DOES NOT LEARN" in text for text in said)
     assert card.head_in_words == "gated, stride 4, masks of 0 cases"
     assert card.mean_mask_sha256 is None
@@ -305,7 +307,7 @@ def test_the_maps_are_checked_on_the_validation_side(tmp_path):
     for path in (tmp_path / "many").glob("*.nii.gz"):
         path.unlink()
     said = []
-    unseen = train.train(many, tmp_path / "unseen", PLAN, HERE, telling=train.Telling(say=said.append), **how)
+    unseen = train.train(many, tmp_path / "unseen", PLAN, HERE, telling=train.TrainingProgress(say=said.append), **how)
     assert unseen.check is None
     assert any(text.startswith("The model's maps were not checked. No case could be staged") for text in said)
     assert unseen.check_in_words == "This map has not been checked for this model."
@@ -318,7 +320,7 @@ def test_a_check_that_is_interrupted_does_not_cost_the_model(tmp_path, trained, 
     monkeypatch.setattr(train, "check_model", interrupted)
     said = []
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "m", PLAN, telling=train.Telling(say=said.append))
+        trained(tmp_path / "m", PLAN, telling=train.TrainingProgress(say=said.append))
     assert said[-1] == "Checking the maps on validation cases."
     assert weights.verify(str(tmp_path / "m")).check is None
     assert not list((tmp_path / "m-run").glob("*.ckpt"))

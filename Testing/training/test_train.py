@@ -80,7 +80,7 @@ def made(cohort, cache, tmp_path_factory):
     """A finished training: its folder, card, and what it said."""
     said = []
     folder = tmp_path_factory.mktemp("models") / "small"
-    telling = train.Telling(say=said.append)
+    telling = train.TrainingProgress(say=said.append)
     card = train.train(cohort, folder, PLAN, HERE, cache=cache, telling=telling, samples=folder.parent / "samples.png")
     return folder, card, said
 
@@ -345,7 +345,7 @@ def test_a_plain_network_is_a_start_for_every_stem(fusion, plain):
 def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, trained):
     said = []
     plan = replace(PLAN, init="auto", max_epochs=1)
-    card = trained(tmp_path / "m", plan, telling=train.Telling(say=said.append))
+    card = trained(tmp_path / "m", plan, telling=train.TrainingProgress(say=said.append))
     assert any("starts from random weights" in text and "no ImageNet weights of ResNet-10" in text for text in said)
     assert "random weights" in card.provenance
     with pytest.raises(WeightsError, match="no ImageNet weights"):
