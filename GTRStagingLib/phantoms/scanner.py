@@ -1,7 +1,8 @@
 """How a scanner sees an anatomy: three centres that differ as hospitals do, one of them kept out of all training.
 
-The article's Table 4 lists for its centres the kernel, the slice thickness (1 to 5 mm), the delay, the pixel size and
-the field of view. The profiles here vary the same things over the same ranges; their numbers are ours.
+The article's Table 4 lists for its centres the scanner, the collimation, the contrast agent, the delay (45 to 70 s) and
+the slice thickness (1 to 5 mm). The profiles here vary kernel, noise, slice thickness, delay, pixel size and field of
+view; their numbers are ours.
 """
 
 from collections.abc import Mapping
