@@ -69,15 +69,6 @@ def test_a_reference_leads_to_a_name(path):
                 assert module.is_file() or names[0] in defined_below(room), head + rest
 
 
-def test_the_architecture_shows_every_module_in_its_room():
-    page = (Path(__file__).parents[1] / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    layout = page.partition("## Layout")[2].partition("## ")[0]
-    for room in ROOMS:
-        lines = re.search(rf"^  {room.name}/.*\n((?:    .*\n)+)", layout, flags=re.MULTILINE)
-        shown = {name for line in lines[1].splitlines() for name in re.findall(r"\b(\w+)\.py\b", line)}
-        assert shown == {path.stem for path in room.glob("*.py")} - {"__init__"}, room.name
-
-
 def docstrings():
     """(name, file, line, text) of every docstring with an example."""
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -211,7 +211,7 @@ def n4(windowed_slice: np.ndarray, *, shrink: int = N4_SHRINK) -> np.ndarray:
     """N4 bias-field correction (Tustison 2010) of one windowed slice, (H, W) in 0..255, as the paper has it.
 
     CT has no bias field: this costs some tenths of a second a slice and changes what it should leave alone (the numbers
-    are in ARCHITECTURE.md, by `benchmarks/n4.py`). The slice is lifted by 1 because N4 works on logarithms; tissue
+    are in docs/benchmarks.md, by `benchmarks/n4.py`). The slice is lifted by 1 because N4 works on logarithms; tissue
     alone drives the fit. As usual, the field is fitted to the shrunken slice and divided out of the whole one. The
     slices of a vote are not fitted together: that takes longer, and is further from what each by itself gives.
 
