@@ -10,6 +10,9 @@ import qt
 from GTRStagingSlicer import records, tables
 from GTRStagingSlicer.words import tr as _
 
+ALARM = "QLabel { background-color: #b3001b; color: white; font-weight: bold; padding: 6px; }"
+"""Look of a label that must not be overlooked: readable in a light and in a dark Slicer, as the model's banner is."""
+
 
 def step_in_words(step: str) -> str:
     """What a step of the run is called while it runs."""
@@ -45,7 +48,7 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}"
     ui.staleLabel.visible = stale
     # Where it is not of what now stands, nobody must take it for current.
-    ui.staleLabel.styleSheet = "QLabel { color: #b3001b; font-weight: bold; }"
+    ui.staleLabel.styleSheet = ALARM
     ui.staleLabel.text = _("Settings, CT or segment have changed since. Press Apply to renew this result.")
     for stage, share in zip(tables.STAGES, prediction["probabilities"], strict=True):
         bar = getattr(ui, f"bar{stage}")
@@ -61,7 +64,7 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     ui.mapLabel.text = " ".join((records.map_in_words(record), model["check_in_words"]))
     check = model["check"] or {}
     failed = (check.get("verdict"), check.get("method")) == ("failed", record["attention"]["method"])
-    ui.mapLabel.styleSheet = "QLabel { font-weight: bold;" + (" color: #b3001b; }" if failed else " }")
+    ui.mapLabel.styleSheet = ALARM if failed else "QLabel { font-weight: bold; }"
     seconds = sum(record["timings_s"].values())
     ui.detailsLabel.text = _(
         "Key slice {index} at S {position:.1f} mm. Model {model}. {device}, {seconds:.1f} s."

@@ -97,6 +97,19 @@ def test_the_panel_can_be_seen(desk, staged, tmp_path):
     assert RESEARCH_USE_ONLY.split(".")[0] in staged.ui.researchUseLabel.text
 
 
+def test_long_texts_wrap_and_do_not_widen_the_panel(desk, staged):
+    """Slicer gives a module about 480 pixels on a common screen; a wider panel would widen its dock with it."""
+    from standin import proxy
+
+    ui = staged.ui
+    for label in (ui.mapLabel, ui.warningsLabel, ui.agreementLabel, ui.staleLabel):
+        label.visible = True
+        label.text = "A sentence that is as long as those of a model's check. " * 6
+    top = proxy.unwrap(staged.parent)
+    top.layout().activate()
+    assert top.minimumSizeHint().width() <= 480
+
+
 # -- before a run ----------------------------------------------------------------------------------------------------
 
 
