@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo smoke test test-all check docs bench clean
+.PHONY: demo smoke test test-all check docs pictures bench clean
 
 # One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
@@ -41,6 +41,10 @@ check: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "Open build/docs/index.html"
+
+# The pictures of README and docs, from phantoms and the model that is shipped: about three minutes.
+pictures: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+	$(BIN)/python docs/pictures/draw.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/latency.py

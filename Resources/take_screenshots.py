@@ -1,8 +1,9 @@
-"""Takes the pictures of the documentation in a real Slicer, by pressing what the tutorial says.
+"""Take pictures of the panel in a desktop Slicer, by pressing the buttons of the tutorial.
 
     Slicer --no-splash --additional-module-paths GTRStaging --python-script Resources/take_screenshots.py
 
-The packages must be installed (the panel's Install button). Writes into Resources/Screenshots.
+The packages must be installed (the panel's Install button). The pictures are written to `build/screenshots`; those of
+the documents are made without a desktop, by `make pictures`.
 """
 
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import qt
 import slicer
 
-OUT = Path(__file__).resolve().parent / "Screenshots"
+OUT = Path(__file__).resolve().parents[1] / "build" / "screenshots"
 
 
 def settle(seconds=1.0):
@@ -36,6 +37,7 @@ def main():
     """The tutorial's steps 2 to 9."""
     from GTRStagingSlicer import samples
 
+    OUT.mkdir(parents=True, exist_ok=True)
     window = slicer.util.mainWindow()
     window.resize(1500, 1000)
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)

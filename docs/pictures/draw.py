@@ -1,0 +1,255 @@
+"""Draw the pictures that the README and the documentation show: `make pictures`.
+
+    python docs/pictures/draw.py                    all of them, into this folder
+    python docs/pictures/draw.py --only drawings    those of one kind
+    python docs/pictures/draw.py --list             what they are
+
+Everything is made from phantoms and the model that is shipped. The extra `dev` must be installed; reports are
+photographed in the system's Chromium or Chrome (`CHROME` says where another one is).
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "Testing")]
+
+WIDEST = 1200
+"""Pixels of a picture's width, in 256 colours: a repository need not carry more."""
+PAGE_WIDTH = 1000
+"""Of a report's window in CSS pixels: its widest table just fits."""
+SHOT = 1100
+"""Pixels of a picture of a page."""
+CASES, SEED, SCANNER = 60, 7200, "C"
+"""Phantoms of the evaluation; no training of the shipped model has seen this scanner."""
+
+
+class Picture(NamedTuple):
+    """A picture's kind, which is made in one go, and what it shows in words."""
+
+    kind: str
+    shows: str
+
+
+PICTURES = {
+    "overlay.png": Picture("case", "The overlay of one case: voting slices, attention map, ROI, stage"),
+    "report.png": Picture("case", "The report of one case from its top: stage, vote and probabilities"),
+    "report-agreement.png": Picture("case", "The report's comparison of the attention map with the ROI"),
+    "evaluation.png": Picture("evaluation", "The evaluation's report: summary, metrics by stage, calibration"),
+    "nomogram.png": Picture("nomogram", "The nomogram published-2025, with what is not on record left open"),
+    "panel.png": Picture("panel", "The panel of the 3D Slicer module after a run"),
+    "panel-dark.png": Picture("panel", "The same panel in dark colours"),
+    "panel-input.png": Picture("panel", "The panel's sections 1 and 2: input and key slice"),
+    "panel-result.png": Picture("panel", "The panel's section 3: stage, vote and probabilities"),
+    "panel-attention.png": Picture("panel", "The panel's section 4: how the attention is shown"),
+    "panel-agreement.png": Picture("panel", "The panel's section 5: agreement with the tumour's segment"),
+    "panel-nomogram.png": Picture("panel", "The panel's section 6: a nomogram with a patient's values"),
+    "views.png": Picture("panel", "Axial, coronal and sagittal slice views with attention map and tumour"),
+    **{
+        f"attention/gated_T{stage}.png": Picture("attention", f"The overlay of a T{stage} phantom, gated decision")
+        for stage in (1, 2, 3, 4)
+    },
+    "rooms.svg": Picture("drawings", "The rooms of the library, floor by floor"),
+    "data-flow.svg": Picture("drawings", "The flow of data from CT and ROI to the result files"),
+}
+
+ELSEWHERE = {
+    f"attention/{name}_T3.png": "needs a second model, which is not shipped: "
+    "python benchmarks/attention_pictures.py --plain MODEL"
+    for name in ("fine", "gradcam")
+}
+"""Pictures in this folder that this script cannot renew: why not, and the command that can."""
+
+
+def gtrstaging(*arguments: object) -> None:
+    """Run a command of the library."""
+    subprocess.run(
+        [sys.executable, "-m", "GTRStagingLib", *map(str, arguments)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture as a small PNG."""
+    picture = picture.convert("RGB")
+    if picture.width > WIDEST:
+        size = (WIDEST, round(picture.height * WIDEST / picture.width))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+# -- pages in the browser ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def window(path: Path, width: int = PAGE_WIDTH):
+    """Open a page in a browser without a screen; its pictures are `SHOT` wide."""
+    from helpers.browser import FLAGS, executable
+    from playwright.sync_api import sync_playwright
+
+    if (found := executable()) is None:
+        raise SystemExit("No browser was found. On Debian: sudo apt-get install chromium; or set CHROME.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS), chromium_sandbox=False)
+        try:
+            size = {"width": width, "height": 900}
+            page = browser.new_page(viewport=size, device_scale_factor=SHOT / width)
+            page.goto(path.absolute().as_uri(), wait_until="load")
+            # The time of the run is the one thing that differs every time.
+            page.evaluate(
+                r"""() => {
+                    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+                    while (texts.nextNode()) texts.currentNode.data =
+                        texts.currentNode.data.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC/g, "date and time");
+                }"""
+            )
+            yield page
+        finally:
+            browser.close()
+
+
+def clip(page, folder: Path, start: str, end: str, margin: int = 16) -> Image.Image:
+    """Photograph a page from one element's top to another's bottom; an empty `start` is the page's top."""
+    top = page.locator(start).first.bounding_box()["y"] - margin if start else 0
+    box = page.locator(end).last.bounding_box()
+    path = folder / "clip.png"
+    bottom = box["y"] + box["height"] + margin
+    area = {"x": 0, "y": top, "width": page.viewport_size["width"], "height": bottom - top}
+    page.screenshot(path=path, full_page=True, clip=area)
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def joined(parts: list[Image.Image]) -> Image.Image:
+    """Put parts of one page below one another, a grey band where the page is left out."""
+    band = 14
+    whole = Image.new("RGB", (parts[0].width, sum(part.height for part in parts) + band * (len(parts) - 1)), "#d5dbe2")
+    y = 0
+    for part in parts:
+        whole.paste(part, (0, y))
+        y += part.height + band
+    return whole
+
+
+def framed(picture: Image.Image) -> Image.Image:
+    """Draw a grey line around a picture of a white page, which would have no edge on a white page."""
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, picture.width - 1, picture.height - 1), outline="#b8c1cb")
+    return picture
+
+
+# -- each kind of picture ----------------------------------------------------------------------------------------------
+
+
+def draw_case(work: Path, out: Path) -> None:
+    """Stage the phantom of `make demo`; keep its overlay and two parts of its report."""
+    gtrstaging("phantom", "--stage", "T3", "--seed", 3, "--scanner", SCANNER, "--out", work / "phantom")
+    roi = work / "phantom" / "tumour_seg.dcm"
+    gtrstaging("stage", work / "phantom/ct", "--segmentation", roi, "--segment", "tumour", "--out", work / "result")
+    with Image.open(work / "result" / "overlay.png") as overlay:
+        save(overlay, out / "overlay.png")
+    with window(work / "result" / "report.html", 880) as page:
+        top = clip(page, work, "", "section[aria-labelledby=stage]")
+        agreement = clip(page, work, "#agreement", "section[aria-labelledby=agreement]")
+    save(framed(top), out / "report.png")
+    save(framed(agreement), out / "report-agreement.png")
+
+
+def draw_evaluation(work: Path, out: Path) -> None:
+    """Stage a cohort of phantoms, and keep the parts of the evaluation's report that say most."""
+    cohort = work / "cases" / "cohort.csv"
+    gtrstaging(
+        *("phantom", "--cases", CASES, "--seed", SEED, "--scanner", SCANNER, "--format", "nifti"),
+        "--out",
+        cohort.parent,
+    )
+    with cohort.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with cohort.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "split": "test"} for row in rows)
+    gtrstaging("batch", cohort, "--out", work / "batch", "--workers", 1)
+    by_stage = "section[aria-labelledby=good] table >> nth=1"
+    with window(work / "batch" / "evaluation" / "report.html") as page:
+        parts = [
+            clip(page, work, "", "section[aria-labelledby=summary]"),
+            clip(page, work, by_stage, by_stage),
+            clip(page, work, "#sure", "section[aria-labelledby=sure] figure >> nth=0"),
+        ]
+    save(framed(joined(parts)), out / "evaluation.png")
+
+
+def draw_nomogram(work: Path, out: Path) -> None:
+    """Draw the nomogram that is shipped."""
+    gtrstaging("nomogram", "draw", "published-2025", "--out", work / "nomogram.png")
+    with Image.open(work / "nomogram.png") as picture:
+        save(picture, out / "nomogram.png")
+
+
+def draw_panel(work: Path, out: Path) -> None:
+    """Photograph the panel; in a process for each palette, since Qt takes one when it starts."""
+    for colours in ([], ["--dark"]):
+        subprocess.run([sys.executable, HERE / "panel_pictures.py", work, *colours], check=True)
+    for name, picture in PICTURES.items():
+        if picture.kind == "panel":
+            with Image.open(work / name) as drawn:
+                save(drawn, out / name)
+
+
+def draw_attention(work: Path, out: Path) -> None:
+    """Draw a patient of each stage by the shipped model."""
+    subprocess.run([sys.executable, ROOT / "benchmarks/attention_pictures.py", "--out", out / "attention"], check=True)
+
+
+def draw_drawings(work: Path, out: Path) -> None:
+    """Draw the rooms and the flow of data."""
+    import drawings
+
+    (out / "rooms.svg").write_text(drawings.rooms(), encoding="utf-8")
+    (out / "data-flow.svg").write_text(drawings.data_flow(), encoding="utf-8")
+
+
+KINDS: dict[str, Callable[[Path, Path], None]] = {
+    "drawings": draw_drawings,
+    "nomogram": draw_nomogram,
+    "case": draw_case,
+    "panel": draw_panel,
+    "attention": draw_attention,
+    "evaluation": draw_evaluation,
+}
+"""From the cheapest to the dearest."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder (default: this script's)")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("--list", action="store_true", help="list the pictures and draw none")
+    options = parser.parse_args()
+    if options.list:
+        for name, picture in PICTURES.items():
+            print(f"{name:24} {picture.kind:11} {picture.shows}")
+        for name, why in ELSEWHERE.items():
+            print(f"{name:24} {'-':11} {why}")
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    for kind in options.only:
+        with tempfile.TemporaryDirectory() as work:
+            KINDS[kind](Path(work), options.out)
+        for name, picture in PICTURES.items():
+            if picture.kind == kind:
+                print(f"{name}: {(options.out / name).stat().st_size / 1024:.0f} KB")
+
+
+if __name__ == "__main__":
+    main()
