@@ -26,7 +26,7 @@ from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
-from GTRStagingLib.staging.options import method_of  # noqa: E402
+from GTRStagingLib.staging.options import resolve_method  # noqa: E402
 from GTRStagingSlicer import bare, dependencies, mrb, nomograms, samples, staging  # noqa: E402
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
 
     options.nomogram = None if options.nomogram is None else _asked(options.nomogram, options.set)
     backbone = load_model(options.model, options.device)
-    method_of(backbone.card, options.cam)  # each case of a table would fail of the same
+    resolve_method(backbone.card, options.cam)  # each case of a table would fail of the same
     stage_one = _stager(backbone, options)
     if options.input is not None:
         case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)

@@ -5,7 +5,7 @@ import json
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import untrained_warning
-from GTRStagingLib.staging.options import offered
+from GTRStagingLib.staging.options import methods_for
 from GTRStagingSlicer.state import Method
 from GTRStagingSlicer.words import tr as _
 
@@ -37,7 +37,7 @@ def reason_against(name: str, method: Method) -> str | None:
         head = "mean" if folder is None else registry.read_card(folder).head
     except WeightsError:
         return None
-    if method.value in offered(head):
+    if method.value in methods_for(head):
         return None
     own = Method.GATED.label() if head == "gated" else Method.FINE.label()
     return _(

@@ -15,7 +15,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
-from GTRStagingLib.staging.options import SWEEP, StagingOptions, target_named
+from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingSlicer import layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene
 from GTRStagingSlicer.nodes import Placed
@@ -84,7 +84,7 @@ def options_of(state: State, *, neighbour_maps: bool = True) -> StagingOptions:
     """The options of a staging, as the state names them; whether the neighbours get maps is no choice of the panel."""
     return StagingOptions(
         method=state.method.value,
-        target=target_named(state.target.value),
+        target=parse_target(state.target.value),
         threshold=state.threshold,
         neighbour_maps=neighbour_maps,
     )

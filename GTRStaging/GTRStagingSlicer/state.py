@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import slicer
 
 from GTRStagingLib.model.registry import DEFAULT
-from GTRStagingLib.staging.options import of_a_stage
+from GTRStagingLib.staging.options import is_stage_specific
 from GTRStagingSlicer.mrml import ModelNode, Node, PlotNode, Scene, SegmentationNode, TableNode, TextNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
@@ -48,7 +48,7 @@ class Method(enum.Enum):
     @property
     def of_a_stage(self) -> bool:
         """Whether its map may be called the attention for a stage."""
-        return of_a_stage(self.value)
+        return is_stage_specific(self.value)
 
 
 class Target(enum.Enum):

@@ -12,7 +12,7 @@ from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, default_worker
 from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
-from GTRStagingLib.staging.options import method_of
+from GTRStagingLib.staging.options import resolve_method
 from GTRStagingLib.support.extras import import_extra
 
 DEFAULTS = BatchSettings()
@@ -68,7 +68,7 @@ def run_batch(
     require_room(out, resume)  # before the model is loaded
     counts = Counts(len(cases))
     with _work(settings, out, workers, scheduler) as (card, work):
-        method_of(card, settings.options.method)  # each case would fail of the same
+        resolve_method(card, settings.options.method)  # each case would fail of the same
         if settings.scores.radscore is not None:
             settings.scores.radscore.require_model(card.sha256)
         progress(counts, None)

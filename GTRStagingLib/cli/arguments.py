@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from GTRStagingLib.model.registry import DEFAULT
-from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, target_named
+from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
@@ -42,7 +42,7 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
     defaults = StagingOptions()
     return StagingOptions(
         method=options.cam,
-        target=target_named(options.target),
+        target=parse_target(options.target),
         threshold=options.threshold,
         alignment=given.get("alignment", defaults.alignment).replace("-", "_"),
         neighbour_mm=given.get("neighbour_mm", defaults.neighbour_mm),

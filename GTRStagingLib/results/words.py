@@ -5,7 +5,7 @@ import math
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.options import of_a_stage
+from GTRStagingLib.staging.options import is_stage_specific
 from GTRStagingLib.staging.result import StagingResult
 
 METHOD_NAMES = {
@@ -80,19 +80,19 @@ def signed(value: float) -> str:
 def map_name(attention: Attention) -> str:
     """The map by its stage and method, as in 'attention for T3 (Grad-CAM)' or 'LayerCAM (similar for every stage)'."""
     name = METHOD_NAMES.get(attention.method, attention.method)
-    if of_a_stage(attention.method):
+    if is_stage_specific(attention.method):
         return f"attention for {attention.target} ({name})"
     return f"{name} ({_sameness(attention.method)})"
 
 
 def map_in_a_sentence(attention: Attention) -> str:
     """The map where its method is told elsewhere, as in 'the attention for T3'; by its name where it is of no stage."""
-    return f"the attention for {attention.target}" if of_a_stage(attention.method) else map_name(attention)
+    return f"the attention for {attention.target}" if is_stage_specific(attention.method) else map_name(attention)
 
 
 def method_in_words(attention: Attention) -> str:
     """The method first, as in 'Grad-CAM for T3' or 'LayerCAM (similar for every stage)'."""
-    if of_a_stage(attention.method):
+    if is_stage_specific(attention.method):
         return f"{METHOD_NAMES.get(attention.method, attention.method)} for {attention.target}"
     return map_name(attention)
 
@@ -105,7 +105,7 @@ def _sameness(method: str) -> str:
 def map_in_words(attention: Attention, *, spacing_known: bool) -> str:
     """What a map of this method tells, and how wide its cells are."""
     said = _MEANINGS.get(attention.method, "").format(stage=attention.target)
-    if not of_a_stage(attention.method):
+    if not is_stage_specific(attention.method):
         said += f" The map is {_sameness(attention.method)}."
     if not spacing_known:
         return said
@@ -119,7 +119,7 @@ def empty_in_words(attention: Attention, position: int) -> str | None:
     if not attention.mapped[position]:
         return "no map was computed for this slice"
     if attention.empty[position]:
-        of = f" for {attention.target}" if of_a_stage(attention.method) else ""
+        of = f" for {attention.target}" if is_stage_specific(attention.method) else ""
         return f"no attention{of} in this slice"
     return None
 

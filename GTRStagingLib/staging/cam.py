@@ -33,7 +33,7 @@ from GTRStagingLib.model.cells import CellGrid, half_pixel_centres, interpolatio
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.options import Alignment, Method, method_of, require_alignment, require_method
+from GTRStagingLib.staging.options import Alignment, Method, resolve_method, require_alignment, require_method
 
 
 class _HeadModule(nn.Module):
@@ -163,7 +163,7 @@ def attend(
         they are needed, or the maps are not of the grid's slices, finite and >= 0.
     """
     require_alignment(alignment)
-    method = method_of(backbone.card, method)
+    method = resolve_method(backbone.card, method)
 
     def placed(maps: np.ndarray, layer: str) -> _Cells:
         if alignment == "receptive_field":

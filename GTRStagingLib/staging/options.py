@@ -34,7 +34,7 @@ class StagingOptions:
     Attributes
     ----------
     method
-        Attention method, one of `METHODS`; which of them a model takes, `method_of` says.
+        Attention method, one of `METHODS`; which of them a model takes, `resolve_method` says.
     target
         The stage whose attention is wanted; None for the predicted one.
     threshold
@@ -93,24 +93,24 @@ class StagingOptions:
         return {**asdict(self), "target": None if self.target is None else self.target.name}
 
 
-def target_named(name: str) -> TStage | None:
+def parse_target(name: str) -> TStage | None:
     """Translate one of `TARGETS` to what `StagingOptions.target` takes."""
     return None if name == PREDICTED else TStage[name]
 
 
-def offered(head: HeadKind) -> tuple[Method, ...]:
+def methods_for(head: HeadKind) -> tuple[Method, ...]:
     """Tell the methods that a model of such a head takes.
 
     Examples
     --------
-    >>> from GTRStagingLib.staging.options import offered
-    >>> offered("gated")
+    >>> from GTRStagingLib.staging.options import methods_for
+    >>> methods_for("gated")
     ('auto', 'gated')
     """
     return ("auto", "gated") if head == "gated" else tuple(method for method in METHODS if method != "gated")
 
 
-def method_of(card: ModelCard, method: Method) -> Method:
+def resolve_method(card: ModelCard, method: Method) -> Method:
     """Which method a model's maps are made by.
 
     Raises
@@ -120,7 +120,7 @@ def method_of(card: ModelCard, method: Method) -> Method:
     """
     require_method(method)
     gated = card.head == "gated"
-    if method not in offered(card.head):
+    if method not in methods_for(card.head):
         why, expected = (
             ("its head is gated, and its map is the decomposition of its own decision", "'auto' or 'gated'")
             if gated
@@ -133,7 +133,7 @@ def method_of(card: ModelCard, method: Method) -> Method:
     return own if method == "auto" else method
 
 
-def of_a_stage(method: str) -> bool:
+def is_stage_specific(method: str) -> bool:
     """Tell whether a map of this method may be called the attention for a stage.
 
     Spearman's correlation with the other stages' maps, on 16 phantoms: Grad-CAM -0.15, Grad-CAM++ 0.67, LayerCAM 0.75;
@@ -141,8 +141,8 @@ def of_a_stage(method: str) -> bool:
 
     Examples
     --------
-    >>> from GTRStagingLib.staging.options import of_a_stage
-    >>> of_a_stage("fine"), of_a_stage("layercam")
+    >>> from GTRStagingLib.staging.options import is_stage_specific
+    >>> is_stage_specific("fine"), is_stage_specific("layercam")
     (True, False)
     """
     return method not in ("gradcam++", "layercam", "eigencam", "gate")
@@ -183,11 +183,11 @@ __all__ = [
     "Alignment",
     "Method",
     "StagingOptions",
-    "method_of",
-    "of_a_stage",
-    "offered",
+    "resolve_method",
+    "is_stage_specific",
+    "methods_for",
     "require_alignment",
     "require_method",
     "require_threshold",
-    "target_named",
+    "parse_target",
 ]

@@ -21,7 +21,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import agree
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import attend, companion
-from GTRStagingLib.staging.options import Method, StagingOptions, method_of, of_a_stage
+from GTRStagingLib.staging.options import Method, StagingOptions, resolve_method, is_stage_specific
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -101,7 +101,7 @@ def stage_case(
         )
     watch = _Stopwatch(progress)
     card = backbone.card
-    method = method_of(card, options.method)
+    method = resolve_method(card, options.method)
     warnings = [text for text in (card.warning,) if text] + list(scan.warnings)
 
     with watch.step("key slice"):
@@ -229,7 +229,7 @@ def _remarks(
     if attention.method == "eigencam":
         if target is not None:
             yield "EigenCAM does not depend on the stage: the map is the same for every target."
-    elif not of_a_stage(attention.method):
+    elif not is_stage_specific(attention.method):
         name = {"gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}.get(attention.method, attention.method)
         yield (
             f"{name} gives nearly the same map for every stage: it shows where the network looks, not what speaks for "

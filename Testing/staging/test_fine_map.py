@@ -23,7 +23,7 @@ from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import attend, companion, contributions, raw_maps
-from GTRStagingLib.staging.options import METHODS, StagingOptions, method_of
+from GTRStagingLib.staging.options import METHODS, StagingOptions, resolve_method
 from GTRStagingLib.staging.pipeline import stage_case
 
 PIXELS = np.random.default_rng(1).normal(size=(3, 3, 224, 224)).astype(np.float32)
@@ -230,15 +230,15 @@ def a_gated_model():
 
 def test_each_model_takes_its_own_methods(a_gated_model):
     usual = weights.untrained(10, "none").card
-    assert method_of(usual, "auto") == "fine"
-    assert method_of(a_gated_model.card, "auto") == "gated"
+    assert resolve_method(usual, "auto") == "fine"
+    assert resolve_method(a_gated_model.card, "auto") == "gated"
     for method in METHODS:
         if method not in ("auto", "gated"):
-            assert method_of(usual, method) == method
+            assert resolve_method(usual, method) == method
             with pytest.raises(InputError, match=rf"'{method.replace('+', '.')}' for model 'a gated one'.*'gated'"):
-                method_of(a_gated_model.card, method)
+                resolve_method(a_gated_model.card, method)
     with pytest.raises(InputError, match="'gated' for model.*not gated; expected any but 'gated'"):
-        method_of(usual, "gated")
+        resolve_method(usual, "gated")
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])

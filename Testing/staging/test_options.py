@@ -7,7 +7,7 @@ import pytest
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, target_named
+from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, parse_target
 
 
 @pytest.mark.parametrize(
@@ -40,5 +40,5 @@ def test_they_are_plain_data_whatever_numbers_they_were_made_of():
 
 
 def test_every_choice_of_a_user_is_one_of_the_librarys():
-    assert [target_named(name) for name in TARGETS] == [None, *TStage]
+    assert [parse_target(name) for name in TARGETS] == [None, *TStage]
     assert [StagingOptions(method=name).method for name in METHODS] == list(METHODS)
