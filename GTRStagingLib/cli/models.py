@@ -260,7 +260,7 @@ def _random_words(one: "Mapping[str, Any]") -> "Sequence[str]":
 def _import(options: argparse.Namespace) -> None:
     from GTRStagingLib.model import checkpoints, recipe
 
-    how = {"recipe": recipe.named(options.recipe), "name": options.name, "out": options.out}
+    how = {"recipe": recipe.find_recipe(options.recipe), "name": options.name, "out": options.out}
     if options.pretrained:
         card, folder = checkpoints.import_imagenet(depth=options.depth or 152, **how)
     else:

@@ -124,7 +124,7 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     from GTRStagingLib.model import recipe, registry
 
     given = {"depth": options.depth, "fusion": options.fusion, "head": options.head}
-    given["recipe"] = None if options.recipe is None else recipe.named(options.recipe)
+    given["recipe"] = None if options.recipe is None else recipe.find_recipe(options.recipe)
     folder = None if options.init in ("auto", "imagenet", "random") else registry.locate(options.init)
     own = {} if folder is None else vars(registry.read_card(folder))
     chosen = {name: own.get(name) if value is None else value for name, value in given.items()}

@@ -5,7 +5,7 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 
 - `card`: `ModelCard`
 - `registry`: `available`, `locate`, `read_card`
-- `recipe`: `Recipe`, `named`
+- `recipe`: `Recipe`, `find_recipe`
 - `cells`: `CellGrid`, `half_pixel_centres`
 - `network`: `GTRNet`, `GatedHead`, `Head`
 - `weights`: `Model`, `load`, `verify`, `save`

@@ -127,15 +127,15 @@ N4 on the windowed slice, lifted by 1 and fitted to tissue alone. `released` is 
 """
 
 
-def named(name: str) -> Recipe:
+def find_recipe(name: str) -> Recipe:
     """A recipe by its name.
 
     Examples
     --------
     The window L50 W350 reaches from 50 - 175 to 50 + 175 HU.
 
-    >>> from GTRStagingLib.model.recipe import named
-    >>> named("gtr").window_hu
+    >>> from GTRStagingLib.model.recipe import find_recipe
+    >>> find_recipe("gtr").window_hu
     (-125.0, 225.0)
     """
     if name not in RECIPES:

@@ -197,9 +197,9 @@ def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:
     The window L50 W350 of the recipe `gtr` ends at -125 and 225 HU, and 50 HU is its middle.
 
     >>> import numpy as np
-    >>> from GTRStagingLib.model.recipe import named
+    >>> from GTRStagingLib.model.recipe import find_recipe
     >>> from GTRStagingLib.staging.preprocess import windowed
-    >>> windowed(np.array([[[-1000.0, -125.0, 50.0, 225.0, 900.0]]]), named("gtr")).tolist()
+    >>> windowed(np.array([[[-1000.0, -125.0, 50.0, 225.0, 900.0]]]), find_recipe("gtr")).tolist()
     [[[0.0, 0.0, 127.5, 255.0, 255.0]]]
     """
     low, high = recipe.window_hu

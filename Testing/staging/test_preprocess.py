@@ -10,7 +10,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import by_index
 from GTRStagingLib.imaging.scans import scan_of
-from GTRStagingLib.model.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, named
+from GTRStagingLib.model.recipe import GTR, PAPER, RECIPES, RELEASED, Recipe, find_recipe
 from GTRStagingLib.staging import preprocess
 from GTRStagingLib.staging.preprocess import body_mask, n4, neighbour_step, prepare, voting_slices, windowed
 
@@ -263,7 +263,7 @@ def test_where_there_is_no_body_the_whole_slice_is():
 def test_recipes_go_to_json_and_back():
     for recipe in RECIPES.values():
         assert Recipe.from_json(recipe.to_json()) == recipe
-    assert named("gtr") is GTR
+    assert find_recipe("gtr") is GTR
     assert GTR.window_hu == (-125, 225)
 
 
@@ -279,4 +279,4 @@ def test_a_recipe_out_of_range_is_refused(change):
 
 def test_an_unknown_recipe_names_the_known_ones():
     with pytest.raises(InputError, match="gtr, paper, released"):
-        named("monai")
+        find_recipe("monai")
