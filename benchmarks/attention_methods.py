@@ -40,7 +40,7 @@ from GTRStagingLib.model.backbone import Pass, PassRequest, TorchBackbone
 from GTRStagingLib.model.cells import CellGrid, interpolation
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.cam import attend, raw_maps
+from GTRStagingLib.staging.cam import compute_attention, raw_maps
 from GTRStagingLib.staging.preprocess import prepare
 
 Maps = dict[str, Callable[[TStage, TStage], np.ndarray]]
@@ -57,7 +57,7 @@ def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid
         return passes[stage]
 
     def of(method: str) -> Callable[[TStage, TStage], np.ndarray]:
-        return lambda stage, _: on_input(attend(by, seen(stage), grid, target=stage, method=method).maps[0])
+        return lambda stage, _: on_input(compute_attention(by, seen(stage), grid, target=stage, method=method).maps[0])
 
     def on_input(maps: np.ndarray) -> np.ndarray:
         side = 224 // len(maps)

@@ -30,7 +30,7 @@ from scipy.stats import binomtest
 from shortcuts import accuracy as shortcut_accuracy
 from shortcuts import features as shortcut_features
 
-from GTRStagingLib.checking.model_check import LATE, RANDOMISED, beside_others
+from GTRStagingLib.checking.model_check import LATE, RANDOMISED, compare_with_other_patients
 from GTRStagingLib.checking.rules import mean_of
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging.rois import read_roi
@@ -39,7 +39,7 @@ from GTRStagingLib.model import randomised, weights
 from GTRStagingLib.model.backbone import PassRequest, ready
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import map_checks
-from GTRStagingLib.staging.cam import attend
+from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.stats import roc
@@ -82,7 +82,7 @@ def _loaded(name: str) -> weights.Model:
 def _remaining(job: tuple[str, Sequence[str], Sequence[map_checks.SeenSlice]]) -> list[Numbers]:
     name, parts, slices = job
     by = ready(randomised.randomised(_loaded(name), parts, 0), "cpu", "torch")
-    return [numbers for one in slices for numbers in map_checks.remains(by, [one])]
+    return [numbers for one in slices for numbers in map_checks.compare_maps(by, [one])]
 
 
 # -- all cases -----------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple
     """A row for each case; and for each step of random weights a row with what remains of some cases' maps."""
     found = list(shared_out(_measured, [(case, model, method) for case in cases], workers))
     measured = [one for _, one in found]
-    beside, _ = beside_others(measured, [str(row["patient"]) for row, _ in found])
+    beside, _ = compare_with_other_patients(measured, [str(row["patient"]) for row, _ in found])
     rows = pd.DataFrame([{**row, **one.numbers, **more} for (row, one), more in zip(found, beside, strict=True)])
     some = [one.seen for one in measured if not one.numbers["empty"]][:RANDOMISED]
     parts = randomised.parts_of(weights.load(model).card.head)
@@ -140,7 +140,7 @@ def costs(plain: str, gated: str | None) -> dict[str, float]:
 
     def ours(by, method: str) -> None:
         wanted = [PassRequest(range(3), (0, 1, 2), TStage.T3)] if method == "fine" else []
-        attend(by, by.classify(pixels, wanted), grid, target=TStage.T3, method=method)
+        compute_attention(by, by.classify(pixels, wanted), grid, target=TStage.T3, method=method)
 
     runs: dict[str, Callable[[], None]] = {"bare": bare}
     for backend in ("torch", "onnx"):

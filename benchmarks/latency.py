@@ -54,12 +54,12 @@ from GTRStagingLib.model.backbone import (
 )
 from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
-from GTRStagingLib.model.onnx_graph import OUTPUTS, exported
+from GTRStagingLib.model.onnx_graph import OUTPUTS, export_graph
 from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.results.outputs import write_outputs
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.cam import attend
+from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.pipeline import STEPS, stage_case
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -127,7 +127,7 @@ class OpenVino:
         self.version = openvino.__version__
         self.card, self.head, self.cells, self.mean_mask = like.card, like.head, like.cells, like.mean_mask
         core = openvino.Core()
-        graph = core.read_model(model=exported(model.network, model.card.recipe.input_size))
+        graph = core.read_model(model=export_graph(model.network, model.card.recipe.input_size))
         how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self._compiled = core.compile_model(graph, "CPU", how)
 
@@ -175,7 +175,7 @@ def network(plain: torch.nn.Module, backbones: dict[str, Backbone], rounds: int)
         seen = by.classify(pixels, [PassRequest(range(3), shown)] if shown else [])
         prediction = vote((-1, 0, 1), weights.probabilities(seen.logits, by.card))
         target = prediction.stage if seen.targets is None else TStage(int(seen.targets[shown[0]]))
-        attention = attend(by, seen, grid, target=target, method="fine" if shown else "gradcam")
+        attention = compute_attention(by, seen, grid, target=target, method="fine" if shown else "gradcam")
         attention.on(grid)
         return prediction, attention.maps
 

@@ -32,7 +32,7 @@ from GTRStagingLib.model.cells import half_pixel_centres
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import chance_dice
-from GTRStagingLib.staging.cam import attend
+from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.staging.preprocess import body_mask
@@ -99,7 +99,7 @@ def _hot_regions(result: StagingResult, model: Model) -> dict[str, list[np.ndarr
         else:
             by = ready(model, "cpu")
             seen = by.classify(np.flip(slices.pixels, axis + 2))
-            attention = attend(by, seen, slices.grid, target=own.target, method=own.method)
+            attention = compute_attention(by, seen, slices.grid, target=own.target, method=own.method)
         usual = half_pixel_centres(own.maps.shape[1], slices.grid.GetSize()[1])
         for placement, placed in zip(
             PLACEMENTS,

@@ -21,7 +21,7 @@ from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from scipy.ndimage import gaussian_filter
 from scipy.stats import kendalltau
 
-from GTRStagingLib.checking.model_check import drawn
+from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
@@ -62,7 +62,7 @@ def main():
     parser.add_argument("--model", default="demonstration")
     options = parser.parse_args()
     cohort = read_cohort(options.cohort)
-    cases = drawn(cohort.of(options.split).cases if options.split else cohort.cases, options.cases, 0)
+    cases = draw_cases(cohort.of(options.split).cases if options.split else cohort.cases, options.cases, 0)
     model = weights.load(options.model)
     by = ready(model, "cpu", "torch")
     rng, table, taus = np.random.default_rng(0), {}, {}

@@ -2,7 +2,7 @@
 
 In: a `Model` or its name, and cases. Out: a `Check`, and the card of the model's folder with it.
 
-- `rules`: `judged`, `Verdict`
+- `rules`: `judge`, `Verdict`
 - `model_check`: `Check`, `check_model`
 - `card_writing`: `write_check`, `require_writable`
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib.checking.rules import LEAST_PATIENTS, counted, judged
+from GTRStagingLib.checking.rules import LEAST_PATIENTS, counted, judge
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.stages import TStage
@@ -96,7 +96,7 @@ def check_model(
     else:
         model, workers = _without_a_checks_mask(model), 0
     card = _model(model).card
-    chosen = drawn(cases, most, seed)
+    chosen = draw_cases(cases, most, seed)
     about = {
         "method": "gated" if card.head == "gated" else "fine",
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -133,9 +133,9 @@ def check_model(
     curve = dict(zip(parts, remaining, strict=False))
     late = dict(zip((" and ".join(one) for one in LATE), remaining[len(parts) :], strict=False))
 
-    beside, mean_mask = beside_others(measured, whose)
+    beside, mean_mask = compare_with_other_patients(measured, whose)
     rows = [{**one.numbers, **more} for one, more in zip(measured, beside, strict=True)]
-    verdict = judged(rows, whose, curve, late, with_map)
+    verdict = judge(rows, whose, curve, late, with_map)
     return Check(
         found={
             "verdict": verdict.verdict,
@@ -156,7 +156,7 @@ def check_model(
     )
 
 
-def drawn(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
+def draw_cases(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
     """At most so many cases, in an order in which the true stages take turns; drawn by the seed."""
     of_stage: dict[TStage | None, list[Case]] = defaultdict(list)
     ordered = sorted(cases, key=lambda case: case.case_id)
@@ -224,7 +224,7 @@ def _remaining(
     other = _ready(randomised.randomised(_model(source), parts, seed), device)
     found = []
     for same in _of_one_size(slices):
-        found += map_checks.remains(other, same)
+        found += map_checks.compare_maps(other, same)
     return found
 
 
@@ -248,13 +248,14 @@ def _threshold() -> float:
 # -- beside the ROIs of other patients -----------------------------------------------------------------------------
 
 
-def beside_others(
+def compare_with_other_patients(
     measured: "Sequence[Measured]", whose: Sequence[str]
 ) -> tuple[list[dict[str, float]], np.ndarray | None]:
     """What the mean ROI of the other patients has of each case's ROI; and the mean of all.
 
-    As large a region as the case's map has, where the mean is highest, all of it in cells of the map (`agree` has it on
-    the CT's pixels, of the model's own mean ROI). Of ROIs on maps of one shape, the most frequent.
+    As large a region as the case's map has, where the mean is highest, all of it in cells of the map
+    (`compute_agreement` has it on the CT's pixels, of the model's own mean ROI). Of ROIs on maps of one shape, the most
+    frequent.
     """
     from GTRStagingLib.staging import map_checks
 
@@ -302,4 +303,4 @@ def _beside(mean: np.ndarray, roi: np.ndarray, cells: int, numbers: Mapping[str,
     }
 
 
-__all__ = ["LATE", "OWN", "RANDOMISED", "WRITTEN", "Check", "beside_others", "check_model", "drawn"]
+__all__ = ["LATE", "OWN", "RANDOMISED", "WRITTEN", "Check", "check_model", "compare_with_other_patients", "draw_cases"]

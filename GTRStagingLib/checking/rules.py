@@ -77,7 +77,7 @@ class Verdict:
     tests: Mapping[str, Mapping[str, Any]]
 
 
-def judged(
+def judge(
     rows: Sequence[Numbers],
     patients: Sequence[str],
     curve: Mapping[str, Sequence[Numbers]],
@@ -313,4 +313,4 @@ def _in_words(tests: Mapping[str, Mapping[str, Any]], cases: int) -> list[str]:
     return said
 
 
-__all__ = ["BASELINES", "BESIDE", "LEAST_PATIENTS", "MOST_EMPTY", "Verdict", "counted", "judged", "mean_of"]
+__all__ = ["BASELINES", "BESIDE", "LEAST_PATIENTS", "MOST_EMPTY", "Verdict", "counted", "judge", "mean_of"]

@@ -99,16 +99,16 @@ def _train(options: argparse.Namespace) -> None:
     )
     cohort = read_cohort(options.cohort)
     with _reading_bar() as reading:
-        telling = TrainingProgress(say=_say, reading=reading, bar=sys.stdout.isatty())
+        progress = TrainingProgress(report=_say, reading=reading, bar=sys.stdout.isatty())
         if options.folds is not None:
             cards = train_folds(
                 cohort, options.out, plan, hardware, k=options.folds, backbone=options.backbone, cache=options.cache,
-                resume=options.resume, telling=telling,
+                resume=options.resume, progress=progress,
             )  # fmt: skip
         else:
             card = train(
                 cohort, options.out, plan, hardware, backbone=options.backbone, cache=options.cache,
-                resume=options.resume, samples=options.samples, telling=telling,
+                resume=options.resume, samples=options.samples, progress=progress,
             )  # fmt: skip
             cards = [] if card is None else [card]
     for card in cards:

@@ -14,6 +14,6 @@ device by a backend. `card`, `registry` and `recipe` import no torch.
 - `pretrained`: `Pretrained`, `read_pretrained`
 - `device`: `choose`
 - `backbone`: `Backbone`, `Pass`, `PassRequest`, `load_model`, `ready`
-- `gradient_graph`: `Explained`
+- `gradient_graph`: `NetworkWithMaps`
 - `onnx_graph`: `verified_session`
 """

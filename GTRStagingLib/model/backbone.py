@@ -342,7 +342,7 @@ class OnnxBackbone:
         """One pass; see `Backbone`."""
         pixels = np.ascontiguousarray(pixels)
         explain = self.card.head == "mean" and any(one.shown for one in wanted)
-        takes = onnx_graph.takes(self._network, pixels.shape, self._size, gradients=explain)
+        takes = onnx_graph.accepts(self._network, pixels.shape, self._size, gradients=explain)
         if not takes or (explain and self._gradients is None):
             return self._by_torch.classify(pixels, wanted)
         if not explain:
@@ -359,7 +359,7 @@ class OnnxBackbone:
         return joined(parts, len(pixels))
 
     def _plain(self, pixels: np.ndarray) -> Pass:
-        names = onnx_graph.outputs_of(self._network)
+        names = onnx_graph.output_names(self._network)
         found = dict(zip(names, self._session.run(names, {"pixels": pixels}), strict=True))
         logits, features, feature_map = (found.pop(name) for name in onnx_graph.OUTPUTS)
         return Pass(logits, features, feature_map, devices.describe(CPU), self._name, None, found)

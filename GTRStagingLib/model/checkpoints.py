@@ -72,7 +72,7 @@ def import_checkpoint(
             f"{path.name} has sha256 {found}; expected {sha256.strip().lower()}. The download is incomplete or another "
             f"file{'' if found not in PUBLISHED_FILES else f': it is {PUBLISHED_FILES[found]}'}. Nothing was written."
         )
-    state = state_of(unpickled(path), path)
+    state = find_state_dict(load_plain(path), path)
     depth, fusion = _architecture(state, path)
     network = network_with(state, depth, fusion)
     known = PUBLISHED_FILES.get(found)
@@ -158,7 +158,7 @@ def _folder_for(name: str, out: Path | None) -> Path:
     return folder
 
 
-def unpickled(path: Path) -> Any:
+def load_plain(path: Path) -> Any:
     """What `torch.save` wrote there, of tensors and numbers alone; a `WeightsError` for anything else."""
     try:
         with _numbers_allowed():
@@ -193,7 +193,7 @@ def _numbers_allowed() -> Iterator[None]:
         yield
 
 
-def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
+def find_state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
     """The state dict in whatever training scripts wrap it in."""
     for key in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
@@ -207,7 +207,7 @@ def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): tensor.detach() for key, tensor in loaded.items()}
 
 
-def blocks_of(state: Mapping[str, Tensor]) -> tuple[list[int], bool]:
+def count_blocks(state: Mapping[str, Tensor]) -> tuple[list[int], bool]:
     """How many blocks layer1 to layer4 have, and whether these are bottlenecks."""
     numbers = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
     return numbers, "layer1.0.conv3.weight" in state
@@ -220,7 +220,7 @@ def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]
         fusion = "add"
     elif "detail.0.weight" in state:
         fusion = "concat"
-    found, bottleneck = blocks_of(state)
+    found, bottleneck = count_blocks(state)
     for depth, (block, blocks) in BLOCKS.items():
         if blocks == found and bottleneck == (block is not BasicBlock):
             return depth, fusion

@@ -16,7 +16,7 @@ STRIDE = 32
 """Of the network: sides that are a multiple of it are halved without a remainder, on which the backward pass relies."""
 
 
-class Explained(nn.Module):
+class NetworkWithMaps(nn.Module):
     """Everything that one pass gives, and the LayerCAM of `stem` and `layer2`.
 
     Parameters
@@ -121,4 +121,4 @@ def _through(convolution: nn.Conv2d, gradient: Tensor) -> Tensor:
     return functional.conv_transpose2d(gradient, weight, stride=stride, padding=padding, output_padding=stride - 1)
 
 
-__all__ = ["STRIDE", "Explained", "layer_cam"]
+__all__ = ["STRIDE", "NetworkWithMaps", "layer_cam"]

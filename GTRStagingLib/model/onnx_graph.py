@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from GTRStagingLib.errors import StagingError
-from GTRStagingLib.model.gradient_graph import STRIDE, Explained, layer_cam
+from GTRStagingLib.model.gradient_graph import STRIDE, NetworkWithMaps, layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.extras import import_extra
@@ -70,7 +70,7 @@ def default_folder() -> Path | None:
     return None if cache is None else cache / "onnx"
 
 
-def takes(network: GTRNet, shape: tuple[int, ...], size: int, *, gradients: bool = False) -> bool:
+def accepts(network: GTRNet, shape: tuple[int, ...], size: int, *, gradients: bool = False) -> bool:
     """Whether pixels of that shape, (S, 3, H, W), can be given to the graph of this network.
 
     The second stream's crop is cut where an image of `size` × `size` has its middle, and a gate is laid on its cells;
@@ -84,13 +84,13 @@ def _is_plain(network: GTRNet) -> bool:
     return network.fusion == "none" and network.head_kind == "mean"
 
 
-def outputs_of(network: GTRNet) -> tuple[str, ...]:
+def output_names(network: GTRNet) -> tuple[str, ...]:
     """What the graph of this network gives."""
     return GATED_OUTPUTS if network.head_kind == "gated" else OUTPUTS
 
 
 def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradients: bool = False) -> Any:
-    """A session of ONNX Runtime that gives `outputs_of` the network for `pixels`, as the network does.
+    """A session of ONNX Runtime that gives `output_names` the network for `pixels`, as the network does.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradien
     folder
         Where graphs are kept; None to keep none.
     gradients
-        The graph that takes and gives what `gradient_graph.Explained` says, for the slices of one case.
+        The graph that takes and gives what `gradient_graph.NetworkWithMaps` says, for the slices of one case.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradien
     path = None if folder is None else folder / f"{_key(network, size, gradients)}.onnx"
     if path is not None and (session := _kept(path, network, size, here, differs)) is not None:
         return session
-    graph = exported(network, size, gradients=gradients)
+    graph = export_graph(network, size, gradients=gradients)
     session = _opened(graph)
     if differences := ", ".join(differs(session, network, size)):
         raise GraphError(
@@ -150,10 +150,10 @@ class _Outputs(nn.Module):
         return *self.network.decide(layers), layers["layer4"]
 
 
-def exported(network: GTRNet, size: int, *, gradients: bool = False) -> bytes:
+def export_graph(network: GTRNet, size: int, *, gradients: bool = False) -> bytes:
     """The graph of the folded network: any number of slices, and for the plain network of any size."""
     import_extra("onnx", "Exporting a network needs", "onnx")
-    names = EXPLAINED_OUTPUTS if gradients else outputs_of(network)
+    names = EXPLAINED_OUTPUTS if gradients else output_names(network)
     slices, sides = {0: "slices"}, {2: "rows", 3: "columns"} if _is_plain(network) else {}
     maps = {**slices, **{axis: f"map_{name}" for axis, name in sides.items()}}
     axes: dict[str, dict[int, str]] = {"pixels": {**slices, **sides}, **dict.fromkeys(names, slices)}
@@ -164,7 +164,7 @@ def exported(network: GTRNet, size: int, *, gradients: bool = False) -> bytes:
         axes.pop("target")
         for name in ("stem", "layer2"):
             axes[name] = {**slices, **{axis - 1: f"{name}_{side}" for axis, side in sides.items()}}
-    asked = (Explained if gradients else _Outputs)(folded(network)).eval()
+    asked = (NetworkWithMaps if gradients else _Outputs)(folded(network)).eval()
     stream = io.BytesIO()
     try:
         # It says of itself that it is deprecated, and of our crop that its place becomes a constant, which is meant.
@@ -204,7 +204,7 @@ def _opened(graph: bytes | str) -> Any:
 
 def _differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
     """Which outputs are not PyTorch's, for one slice and for three, in what shapes the graph is made for."""
-    names = outputs_of(network)
+    names = output_names(network)
     for pixels in _trials(network, size):
         with torch.no_grad():
             expected = _Outputs(network)(torch.from_numpy(pixels))
@@ -288,6 +288,15 @@ def _write_note(path: Path, sha256: str, verified: list[str]) -> None:
 
 
 __all__ = [
-    "EXPLAINED_OUTPUTS", "FORMAT", "OUTPUTS", "TOLERANCE", "GraphError", "default_folder", "exported", "outputs_of",
-    "runtime", "takes", "verified_session",
+    "EXPLAINED_OUTPUTS",
+    "FORMAT",
+    "OUTPUTS",
+    "TOLERANCE",
+    "GraphError",
+    "accepts",
+    "default_folder",
+    "export_graph",
+    "output_names",
+    "runtime",
+    "verified_session",
 ]  # fmt: skip

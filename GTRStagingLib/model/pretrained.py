@@ -18,7 +18,7 @@ from torchvision.models.resnet import Bottleneck
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.checkpoints import blocks_of, state_of, unpickled
+from GTRStagingLib.model.checkpoints import count_blocks, find_state_dict, load_plain
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.registry import CARD_FILE
 from GTRStagingLib.support.files import sha256_of
@@ -126,9 +126,9 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
         )
     sha256 = sha256_of(path)
     if path.suffix.lower() != ".safetensors":
-        return sha256, state_of(unpickled(path), path)
+        return sha256, find_state_dict(load_plain(path), path)
     try:
-        return sha256, state_of(safetensors.torch.load_file(path), path)
+        return sha256, find_state_dict(safetensors.torch.load_file(path), path)
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: {error}. Expected a whole safetensors file: "
@@ -204,7 +204,7 @@ def _require_depth(backbone: Mapping[str, Tensor], depth: int, path: Path) -> No
             f"{path.name} has layer1.0.conv2.weight of shape {tuple(inner.shape)}; expected (64, 64, 3, 3). It is a "
             "ResNet of another width, or with grouped convolutions (ResNeXt): take weights of a plain one."
         )
-    blocks, bottleneck = blocks_of(backbone)
+    blocks, bottleneck = count_blocks(backbone)
     found = DEPTHS_BY_BLOCKS.get((tuple(blocks), bottleneck))
     if found == depth:
         return
@@ -223,7 +223,7 @@ def _fitted(backbone: Mapping[str, Tensor], depth: int, path: Path) -> dict[str,
         network = GTRNet(depth)
     head = {key: torch.zeros(t.shape) for key, t in network.state_dict().items() if key.startswith("fc.")}
     try:
-        fitting = weights.fitted({**backbone, **head}, network)
+        fitting = weights.cast_state({**backbone, **head}, network)
     except WeightsError as error:
         raise WeightsError(f"{path.name}: {error}") from error
     return {key: tensor for key, tensor in fitting.items() if key not in head}

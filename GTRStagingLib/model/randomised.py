@@ -10,7 +10,7 @@ from dataclasses import replace
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import HeadKind
 from GTRStagingLib.model.network import LAYERS
-from GTRStagingLib.model.weights import Model, calmed, seeded
+from GTRStagingLib.model.weights import Model, scale_residuals, seeded_network
 
 UNUSED = 2_026_000_000
 """Added to the seed. Trainings start from the random weights of small seeds; those weights are no random ones for the
@@ -55,7 +55,9 @@ def randomised(model: Model, parts: Collection[str], seed: int) -> Model:
         raise InputError(f"Parts {sorted(unknown)} of a network; expected among {', '.join(known)}.")
     heads = tuple(f"{module}." for part in parts for module in _MODULES.get(part, (part,)))
     network = deepcopy(model.network)
-    fresh = calmed(seeded(network.depth, network.fusion, UNUSED + seed, network.head_kind)).state_dict()
+    fresh = scale_residuals(
+        seeded_network(network.depth, network.fusion, UNUSED + seed, network.head_kind)
+    ).state_dict()
     network.load_state_dict({key: fresh[key] for key in fresh if key.startswith(heads)}, strict=False)
     return replace(model, network=network.eval().requires_grad_(False))
 

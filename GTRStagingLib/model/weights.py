@@ -145,15 +145,15 @@ def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: 
     """
     with torch.device("meta"):
         network = GTRNet(depth, fusion, head)
-    fitting = fitted(state, network)
+    fitting = cast_state(state, network)
     if missing := set(network.state_dict()) - set(fitting):
-        initial = seeded(depth, fusion, UNTRAINED_SEED, head).state_dict()
+        initial = seeded_network(depth, fusion, UNTRAINED_SEED, head).state_dict()
         fitting.update((key, initial[key]) for key in missing)
     network.load_state_dict(fitting, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def fitted(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
+def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
     """The weights in the network's own number types; raises `WeightsError` unless they are this network's."""
     expected = network.state_dict()
     gated = network.head_kind == "gated"
@@ -218,7 +218,7 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
 
     With the stem's second stream, so that a smoke run passes through all there is.
     """
-    network = calmed(seeded(depth, fusion, seed))
+    network = scale_residuals(seeded_network(depth, fusion, seed))
     state = network.state_dict()
     card = ModelCard(
         name=UNTRAINED,
@@ -234,14 +234,14 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
     return Model(card, network.eval().requires_grad_(False))
 
 
-def seeded(depth: int, fusion: Fusion, seed: int, head: HeadKind = "mean") -> GTRNet:
+def seeded_network(depth: int, fusion: Fusion, seed: int, head: HeadKind = "mean") -> GTRNet:
     """A network at its usual random start; every generator of the process, a GPU's included, stays where it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return GTRNet(depth, fusion, head)
 
 
-def calmed(network: GTRNet) -> GTRNet:
+def scale_residuals(network: GTRNet) -> GTRNet:
     """The same network, the last batch norm of each block scaled down.
 
     At their usual start, 50 residual blocks that never saw data would multiply their input to a point where the

@@ -5,11 +5,11 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 - `preprocess`: `prepare`, `PreparedSlices`, `body_mask`
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
 - `attention`: `Attention`
-- `cam`: `attend`, `raw_maps`
-- `agreement`: `agree`, `Agreement`, `Overlap`
+- `cam`: `compute_attention`, `raw_maps`
+- `agreement`: `compute_agreement`, `Agreement`, `Overlap`
 - `options`: `StagingOptions`, `METHODS`
 - `result`: `StagingResult`, `Provenance`, `versions`
 - `pipeline`: `stage_case`
-- `covering`: `covered`, `controls_of`
-- `map_checks`: `measure`, `Measured`, `remains`
+- `covering`: `fill_region`, `find_controls`
+- `map_checks`: `measure`, `Measured`, `compare_maps`
 """

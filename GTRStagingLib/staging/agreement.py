@@ -94,7 +94,7 @@ class Agreement:
         return self.at_threshold.threshold
 
 
-def agree(
+def compute_agreement(
     heat: sitk.Image,
     roi: sitk.Image,
     *,
@@ -134,11 +134,11 @@ def agree(
 
     >>> import numpy as np
     >>> from GTRStagingLib.imaging.geometry import Grid
-    >>> from GTRStagingLib.staging.agreement import agree
+    >>> from GTRStagingLib.staging.agreement import compute_agreement
     >>> place = Grid((4, 4, 1), (2.0, 2.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     >>> heat = place.image(np.tile([0.0, 0.4, 0.9, 1.0], (1, 4, 1)))
     >>> roi = place.image(np.tile(np.array([0, 1, 1, 0], np.uint8), (1, 4, 1)))
-    >>> found = agree(heat, roi)
+    >>> found = compute_agreement(heat, roi)
     >>> found.dice, found.at_threshold.chance_dice
     (0.5, 0.5)
     >>> found.at_threshold.area_mm2, found.at_threshold.centroid_distance_mm

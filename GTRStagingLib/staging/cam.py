@@ -33,7 +33,7 @@ from GTRStagingLib.model.cells import CellGrid, half_pixel_centres, interpolatio
 from GTRStagingLib.model.network import Head
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.options import Alignment, Method, resolve_method, require_alignment, require_method
+from GTRStagingLib.staging.options import Alignment, Method, require_alignment, require_method, resolve_method
 
 
 class _HeadModule(nn.Module):
@@ -138,7 +138,7 @@ def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage
         cam.activations_and_grads.release()
 
 
-def attend(
+def compute_attention(
     backbone: Backbone,
     seen: Pass,
     grid: sitk.Image,
@@ -193,14 +193,14 @@ def attend(
     return attention(fused._replace(maps=maps), (ATTENTION_LAYER, *EXPLAINED), tuple(mapped.tolist()))
 
 
-def companion(backbone: Backbone, seen: Pass, attention: Attention) -> Attention | None:
+def comparison_map(backbone: Backbone, seen: Pass, attention: Attention) -> Attention | None:
     """Make the map to show beside another of the same pass; None where there is none to compare it with.
 
     Beside a fine map the usual Grad-CAM of the last layer. Beside a gated one the gate alone: where the model looks,
     whichever the stage.
     """
     if attention.method == "fine":
-        return attend(
+        return compute_attention(
             backbone, seen, attention.grid, target=attention.target, method="gradcam", alignment=attention.alignment
         )
     if attention.method == "gated":
@@ -240,4 +240,4 @@ def _fused(last: _Cells, inner: list[_Cells]) -> _Cells:
     return finest._replace(maps=np.maximum(product, 0).astype(np.float32))
 
 
-__all__ = ["attend", "companion", "contributions", "raw_maps"]
+__all__ = ["comparison_map", "compute_attention", "contributions", "raw_maps"]

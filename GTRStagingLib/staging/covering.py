@@ -21,7 +21,7 @@ APART = 2
 """Pixels that a control keeps from the region."""
 
 
-def covered(grey: np.ndarray, region: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+def fill_region(grey: np.ndarray, region: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
     """Fill a region in from the tissue about it, smoothly.
 
     Parameters
@@ -58,7 +58,7 @@ def covered(grey: np.ndarray, region: np.ndarray, tissue: np.ndarray, spacing: t
     return result
 
 
-def controls_of(
+def find_controls(
     region: np.ndarray, grey: np.ndarray, body: np.ndarray, avoid: np.ndarray, width: float, seed: int = 0
 ) -> list[np.ndarray]:
     """Find places for the region's shape elsewhere in the body, over tissue of the same kind.
@@ -102,4 +102,4 @@ def controls_of(
     return found
 
 
-__all__ = ["controls_of", "covered"]
+__all__ = ["fill_region", "find_controls"]

@@ -20,8 +20,8 @@ from GTRStagingLib.imaging.geometry import empty_grid
 from GTRStagingLib.model.backbone import Backbone, PassRequest
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.cam import attend
-from GTRStagingLib.staging.covering import controls_of, covered
+from GTRStagingLib.staging.cam import compute_attention
+from GTRStagingLib.staging.covering import fill_region, find_controls
 from GTRStagingLib.staging.options import Method, StagingOptions
 from GTRStagingLib.staging.preprocess import BODY_HU, prepare
 from GTRStagingLib.staging.result import StagingResult
@@ -225,11 +225,11 @@ def _deletion(
     region = cut(heat) & body
     region &= highest(np.where(region, heat, 0), round(MOST_COVERED * body.sum()))
     avoid = np.zeros_like(body) if inside is None else inside
-    controls = controls_of(region, grey, body, avoid, high - low)
+    controls = find_controls(region, grey, body, avoid, high - low)
     regions = [np.zeros_like(body), region, *controls]
     if inside is not None and inside.any():
         regions.append(inside)
-    covers = [np.where(one, covered(grey, one, tissue, spacing), values) for one in regions]
+    covers = [np.where(one, fill_region(grey, one, tissue, spacing), values) for one in regions]
     p = _probabilities(result, backbone, covers)
     falls = p[0] - p
     return {
@@ -265,11 +265,11 @@ def maps_of(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[np.ndarray]
     size = (pixels.shape[3], pixels.shape[2], len(pixels))
     grid = empty_grid(size, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     targets = {one.target for one in slices}
-    maps = {target: attend(backbone, seen, grid, target=target, method=method).maps for target in targets}
+    maps = {target: compute_attention(backbone, seen, grid, target=target, method=method).maps for target in targets}
     return [maps[one.target][i] for i, one in enumerate(slices)]
 
 
-def remains(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[dict[str, float]]:
+def compare_maps(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[dict[str, float]]:
     """What of each slice's map another model's map of it has: `spearman`, and where there is an ROI `dice`.
 
     Beside `dice` stand `chance_dice` and `blob_dice`, of as large a region; an empty map has 0 of all.
@@ -289,4 +289,4 @@ def remains(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[dict[str, f
     return found
 
 
-__all__ = ["OPTIONS", "THRESHOLD", "Measured", "SeenSlice", "measure", "remains"]
+__all__ = ["OPTIONS", "THRESHOLD", "Measured", "SeenSlice", "compare_maps", "measure"]

@@ -183,11 +183,11 @@ __all__ = [
     "Alignment",
     "Method",
     "StagingOptions",
-    "resolve_method",
     "is_stage_specific",
     "methods_for",
+    "parse_target",
     "require_alignment",
     "require_method",
     "require_threshold",
-    "parse_target",
+    "resolve_method",
 ]

@@ -18,10 +18,10 @@ from GTRStagingLib.model.backbone import Backbone, PassRequest
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.agreement import agree
+from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.cam import attend, companion
-from GTRStagingLib.staging.options import Method, StagingOptions, resolve_method, is_stage_specific
+from GTRStagingLib.staging.cam import comparison_map, compute_attention
+from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -123,15 +123,17 @@ def stage_case(
             seen = backbone.classify(slices.pixels, [replace(one, target=target) for one in wanted])
 
     with watch.step("attention"):
-        attention = attend(backbone, seen, slices.grid, target=target, method=method, alignment=options.alignment)
-        comparison = companion(backbone, seen, attention)
+        attention = compute_attention(
+            backbone, seen, slices.grid, target=target, method=method, alignment=options.alignment
+        )
+        comparison = comparison_map(backbone, seen, attention)
         heat = attention.on(slices.native)
 
     with watch.step("agreement"):
         agreement = None
         if roi is not None:
             body = slices.body[slices.key] if scan.intensity == "HU" else None
-            agreement = agree(
+            agreement = compute_agreement(
                 heat[:, :, slices.key : slices.key + 1],
                 roi[:, :, slices.key : slices.key + 1],
                 threshold=options.threshold,

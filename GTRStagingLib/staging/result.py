@@ -60,7 +60,7 @@ class StagingResult:
     model
         The card of the model that was used.
     comparison
-        A second map of the same pass, to show beside the first: see `cam.companion`.
+        A second map of the same pass, to show beside the first: see `cam.comparison_map`.
     slices
         What the network saw, and the acquired slices it was made from.
     roi

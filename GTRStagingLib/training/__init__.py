@@ -3,7 +3,7 @@
 In: a `Cohort` and a `Plan`. Out: a model folder, and the run's checkpoint and history beside it.
 
 - `plan`: `Plan`, `Hardware`
-- `slice_cache`: `cached`, `CachedCase`
+- `slice_cache`: `cache_slices`, `CachedCase`
 - `dataset`: `SliceSet`, `training_loader`
 - `augment`: `augmented`, `augmented_with`, `write_contact_sheet`
 - `gating`: `mask_loss`, `dice`

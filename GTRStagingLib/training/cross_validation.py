@@ -25,7 +25,7 @@ def train_folds(
     backbone: Path | None = None,
     cache: Path | None = None,
     resume: bool = False,
-    telling: TrainingProgress = TrainingProgress(),  # noqa: B008 (frozen)
+    progress: TrainingProgress = TrainingProgress(),  # noqa: B008 (frozen)
 ) -> list[ModelCard]:
     """Train `k` models, `OUT-fold1` and on, each validated on the patients that it did not learn from.
 
@@ -37,8 +37,8 @@ def train_folds(
     for number, (training, held_out) in enumerate(folds(learning, k, seed=plan.seed), 1):
         fold = Cohort(training.cases + held_out.cases)
         folder = out.with_name(f"{out.name}-fold{number}")
-        telling.say(f"Fold {number} of {k}: {len(training.cases)} cases to learn from, {len(held_out.cases)} held out.")
-        card = train(fold, folder, plan, hardware, backbone=backbone, cache=cache, resume=resume, telling=telling)
+        progress.report(f"Fold {number} of {k}: {len(training.cases)} training cases, {len(held_out.cases)} held out.")
+        card = train(fold, folder, plan, hardware, backbone=backbone, cache=cache, resume=resume, progress=progress)
         if card is not None:
             cards.append(card)
     if cards:

@@ -370,7 +370,7 @@ def _best(run: Path, epoch: int) -> Path:
 # -- looking -------------------------------------------------------------------------------------------------------
 
 
-def look(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def predict(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """What a network says of a set: (slices, 4) logits and (slices, features) features, float32."""
     network = network.to(device).eval()
     logits, features = [], []
@@ -403,6 +403,6 @@ def _channels_last(pixels: Tensor) -> Tensor:
 
 
 __all__ = [
-    "Keeper", "Staging", "best_epoch", "best_weights", "clear", "finished", "fit", "is_main_process", "look",
+    "Keeper", "Staging", "best_epoch", "best_weights", "clear", "finished", "fit", "is_main_process", "predict",
     "read_history", "split_logits",
 ]  # fmt: skip

@@ -94,7 +94,7 @@ def default_folder() -> Path:
     return own
 
 
-def cached(
+def cache_slices(
     cases: Sequence[Case],
     recipe: Recipe,
     folder: Path,
@@ -212,4 +212,4 @@ def _look(case: Case) -> Look:
     return look_of([case.image, *([] if case.roi is None else [case.roi])])
 
 
-__all__ = ["CACHE_VERSION", "CachedCase", "cached", "default_folder"]
+__all__ = ["CACHE_VERSION", "CachedCase", "cache_slices", "default_folder"]

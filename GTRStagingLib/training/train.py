@@ -33,7 +33,7 @@ from GTRStagingLib.training import loop
 from GTRStagingLib.training.augment import write_contact_sheet
 from GTRStagingLib.training.dataset import SliceSet
 from GTRStagingLib.training.plan import Hardware, Plan
-from GTRStagingLib.training.slice_cache import CachedCase, Progress, cached, default_folder
+from GTRStagingLib.training.slice_cache import CachedCase, Progress, cache_slices, default_folder
 
 SPLITS = ("training", "validation", "test")
 RECORD = "run.json"
@@ -51,7 +51,7 @@ class TrainingProgress:
 
     Attributes
     ----------
-    say
+    report
         Called with a sentence that the user should read.
     reading
         Called with the cases prepared so far, and their number.
@@ -59,7 +59,7 @@ class TrainingProgress:
         Whether Lightning draws a progress bar.
     """
 
-    say: Callable[[str], None] = lambda sentence: None
+    report: Callable[[str], None] = lambda sentence: None
     reading: Progress = lambda done, total: None
     bar: bool = False
 
@@ -75,7 +75,7 @@ def train(
     resume: bool = False,
     samples: Path | None = None,
     audited: Audit | None = None,
-    telling: TrainingProgress = TrainingProgress(),
+    progress: TrainingProgress = TrainingProgress(),
 ) -> ModelCard | None:
     """Train a model on a cohort with splits, and write its folder, whole or not at all.
 
@@ -115,7 +115,7 @@ def train(
     main = loop.is_main_process()
     if main and (done := _finished(out, run, resume)):
         unchecked = "" if done.check is not None else " Its maps have not been checked."
-        telling.say(f"{out} is whole already; nothing was left to do.{unchecked}")
+        progress.report(f"{out} is whole already; nothing was left to do.{unchecked}")
         return done
     _require_splits(cohort)
     pretrained = None
@@ -123,10 +123,10 @@ def train(
         plan, pretrained = _from_file(backbone, plan)
     record = _recorded(run) if resume or not main else None
     if record is None:
-        leaks = _accepted(audited or audit(cohort, content=True, workers=_readers(hardware)), plan, telling)
+        leaks = _accepted(audited or audit(cohort, content=True, workers=_readers(hardware)), plan, progress)
     else:
         leaks = record["audit"]
-    parts = _prepared(cohort, plan, cache or default_folder(), hardware, telling)
+    parts = _prepared(cohort, plan, cache or default_folder(), hardware, progress)
     data = _data(parts)
     record = record or {
         "plan": plan.to_json(),
@@ -138,7 +138,7 @@ def train(
     start, told = _initial(plan, pretrained)
     for sentence in (told, _masks_in_words(data["training"]) if plan.head == "gated" else None):
         if sentence:
-            telling.say(sentence)
+            progress.report(sentence)
     if main:
         run.mkdir(parents=True, exist_ok=True)
         with whole_file(run / RECORD) as stream:
@@ -150,7 +150,7 @@ def train(
     if main and samples is not None:
         _write_samples(parts["training"], samples, plan)
 
-    history = loop.fit(start.network, learning, sets["validation"], plan, hardware, run, bar=telling.bar)
+    history = loop.fit(start.network, learning, sets["validation"], plan, hardware, run, bar=progress.bar)
     if not main:
         return None
     network = weights.network_with(loop.best_weights(history, run), plan.depth, plan.fusion, plan.head)
@@ -161,7 +161,7 @@ def train(
     model = replace(model, card=weights.save(model, out, half=plan.half, features=features))
     loop.clear(run)
     # Of a model that is kept already: whatever ends the check does not cost the training.
-    return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, telling)
+    return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, progress)
 
 
 # -- before --------------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def _readers(hardware: Hardware) -> int:
     return (os.cpu_count() or 1) if hardware.workers is None else hardware.workers
 
 
-def _accepted(found: Audit, plan: Plan, telling: TrainingProgress) -> dict[str, Any]:
+def _accepted(found: Audit, plan: Plan, progress: TrainingProgress) -> dict[str, Any]:
     """The audit's result as the card has it; a `LeakageError` where it finds leaks that nobody allowed.
 
     Without the findings' examples: they name cases and patients, and a card travels with every result.
@@ -218,7 +218,7 @@ def _accepted(found: Audit, plan: Plan, telling: TrainingProgress) -> dict[str, 
             ) from error
     for one in found.findings:
         if one.severity != "note":
-            telling.say(f"{one.sentence} {one.remedy}")
+            progress.report(f"{one.sentence} {one.remedy}")
     return {
         "ok": found.ok,
         "leaks": len(found.leaks),
@@ -227,10 +227,10 @@ def _accepted(found: Audit, plan: Plan, telling: TrainingProgress) -> dict[str, 
 
 
 def _prepared(
-    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, telling: TrainingProgress
+    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, progress: TrainingProgress
 ) -> dict[str, tuple[CachedCase, ...]]:
     """The cases of each split, as the cache has them."""
-    every = cached(cohort.cases, plan.recipe, cache, workers=_readers(hardware), progress=telling.reading)
+    every = cache_slices(cohort.cases, plan.recipe, cache, workers=_readers(hardware), progress=progress.reading)
     sizes = Counter(one.slices().shape[1:] for one in every)
     if len(sizes) > 1:
         raise InputError(
@@ -312,12 +312,15 @@ def _from_file(backbone: Path, plan: Plan) -> tuple[Plan, Pretrained]:
 def _initial(plan: Plan, pretrained: Pretrained | None = None) -> tuple[_Start, str | None]:
     """Where training starts, and what the user should know of it."""
     if pretrained is not None:
-        state = {**weights.seeded(plan.depth, plan.fusion, plan.seed, plan.head).state_dict(), **pretrained.tensors}
+        state = {
+            **weights.seeded_network(plan.depth, plan.fusion, plan.seed, plan.head).state_dict(),
+            **pretrained.tensors,
+        }
         network = weights.network_with(state, plan.depth, plan.fusion, plan.head)
         return _Start(network, pretrained.provenance), pretrained.doubt
     if plan.init not in ("auto", "imagenet", "random"):
         return _to_fine_tune(plan), None
-    network = weights.seeded(plan.depth, plan.fusion, plan.seed, plan.head)
+    network = weights.seeded_network(plan.depth, plan.fusion, plan.seed, plan.head)
     random = _Start(network, "random weights (He et al. 2015)")
     if plan.init == "random":
         return random, None
@@ -342,7 +345,7 @@ def _to_fine_tune(plan: Plan) -> _Start:
             f"the training is to be {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. Give it the model's own: "
             "--depth, --fusion, --recipe."
         )
-    fresh = weights.seeded(plan.depth, plan.fusion, plan.seed, plan.head).state_dict()
+    fresh = weights.seeded_network(plan.depth, plan.fusion, plan.seed, plan.head).state_dict()
     taken = {key: tensor for key, tensor in model.network.state_dict().items() if key in fresh}  # not another's head
     how = "fine-tuned from" if card.head == plan.head else f"a new {plan.head} head on the backbone of"
     said = f"{how} {card.name!r}, weights sha256 {card.sha256}"
@@ -392,7 +395,7 @@ def _described(
     seen, features = {}, {}
     for split, samples in sets.items():
         if len(samples):
-            logits, features[split] = loop.look(network, samples, where, plan.batch_size)
+            logits, features[split] = loop.predict(network, samples, where, plan.batch_size)
             seen[split] = loop.split_logits(samples, logits)
     network.to("cpu", memory_format=torch.contiguous_format)
     temperature = fitted_temperature(seen["validation"])
@@ -449,15 +452,15 @@ def _device(hardware: Hardware) -> str:
 
 
 def _checked(
-    model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, telling: TrainingProgress
+    model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, progress: TrainingProgress
 ) -> ModelCard:
     """The card of the model's folder with what a check on validation cases found; without where no image is left."""
-    telling.say("Checking the maps on validation cases.")
+    progress.report("Checking the maps on validation cases.")
     try:
         check = check_model(model, cases, most=CHECKED, device=_device(hardware), seed=plan.seed)
         return write_check(check, out, weights_sha256=model.card.sha256)
     except StagingError as error:
-        telling.say(f"The model's maps were not checked. {error}")
+        progress.report(f"The model's maps were not checked. {error}")
         return model.card
 
 

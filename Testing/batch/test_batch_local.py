@@ -100,7 +100,7 @@ def test_a_model_that_cannot_be_loaded_is_said():
 @pytest.mark.parametrize("method", ["gated", "gradcam"])
 def test_a_method_that_the_model_has_not_is_refused_before_the_first_case(tmp_path, method):
     kind = "mean" if method == "gated" else "gated"
-    network = weights.seeded(10, "none", 5, kind).eval().requires_grad_(False)
+    network = weights.seeded_network(10, "none", 5, kind).eval().requires_grad_(False)
     weights.save(weights.Model(replace(weights.untrained(10).card, name="mine", head=kind), network), tmp_path / "mine")
     settings = BatchSettings(str(tmp_path / "mine"), options=StagingOptions(method=method))
     with pytest.raises(InputError, match=rf"'{method}' for model .*Take 'auto'\."):

@@ -10,8 +10,8 @@ import pytest
 from helpers.spots import a_spotted_cohort, what_learned_nothing, what_sees_spots
 
 from GTRStagingLib.checking.card_writing import LOCK, require_writable, write_check
-from GTRStagingLib.checking.model_check import Check, beside_others, check_model, drawn
-from GTRStagingLib.checking.rules import LEAST_PATIENTS, judged
+from GTRStagingLib.checking.model_check import Check, check_model, compare_with_other_patients, draw_cases
+from GTRStagingLib.checking.rules import LEAST_PATIENTS, judge
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model import registry, weights
@@ -75,7 +75,7 @@ def test_a_model_that_learned_nothing_does_not_pass(cases):
 
 def test_a_gate_is_checked_by_its_own_map_from_itself_down(cases):
     model = what_learned_nothing()
-    gated = weights.seeded(10, "none", 0, "gated").eval().requires_grad_(False)
+    gated = weights.seeded_network(10, "none", 0, "gated").eval().requires_grad_(False)
     found = check_model(
         replace(model, network=gated, card=replace(model.card, head="gated")), cases, device="cpu"
     ).found
@@ -153,13 +153,13 @@ def a_case(number, stage):
 
 def test_cases_are_drawn_evenly_from_the_stages_and_by_the_seed():
     cases = [a_case(i, TStage.T1 if i < 30 else TStage(i % 4)) for i in range(50)]
-    chosen = drawn(cases, 8, 0)
+    chosen = draw_cases(cases, 8, 0)
     assert sorted(case.stage for case in chosen) == [s for s in TStage for _ in range(2)]
-    assert drawn(cases[::-1], 8, 0) == chosen
-    assert drawn(cases, 8, 1) != chosen
-    assert len(drawn(cases, None, 0)) == 50
+    assert draw_cases(cases[::-1], 8, 0) == chosen
+    assert draw_cases(cases, 8, 1) != chosen
+    assert len(draw_cases(cases, None, 0)) == 50
     unknown = [a_case(i, None) for i in range(3)]
-    assert len(drawn(unknown, 2, 0)) == 2
+    assert len(draw_cases(unknown, 2, 0)) == 2
 
 
 # -- the mean mask of the others -----------------------------------------------------------------------------------
@@ -177,11 +177,11 @@ def seen(cells):
 def test_the_mean_mask_beside_a_case_is_that_of_other_patients():
     """Two patients whose ROIs lie apart, one of them twice: the others' mean never holds one's own."""
     here, there = [(1, 1), (1, 2)], [(4, 4), (4, 5)]
-    rows, mean = beside_others([seen(here), seen(here), seen(there)], ["a", "a", "b"])
+    rows, mean = compare_with_other_patients([seen(here), seen(here), seen(there)], ["a", "a", "b"])
     assert [row["mean_mask_dice"] for row in rows] == [0, 0, 0]
     assert rows[0]["mean_mask_centroid_mm"] == pytest.approx(4 * np.hypot(3, 3))
     assert mean[1, 1] == pytest.approx(2 / 3)
-    rows, _ = beside_others([seen(here), seen(here), seen(there)], ["a", "b", "c"])
+    rows, _ = compare_with_other_patients([seen(here), seen(here), seen(there)], ["a", "b", "c"])
     assert [row["mean_mask_dice"] for row in rows] == [1, 1, 0]
     assert rows[0]["mean_mask_energy"] == pytest.approx(0.5)
     assert rows[0]["mean_mask_pointing"] == 1
@@ -190,7 +190,7 @@ def test_the_mean_mask_beside_a_case_is_that_of_other_patients():
 def test_beside_an_empty_map_every_region_is_empty():
     here = [(1, 1), (1, 2)]
     empty = replace(seen(here), numbers={"empty": 1.0, "dice": 0.0})
-    rows, mean = beside_others([seen(here), empty, seen(here)], ["a", "b", "c"])
+    rows, mean = compare_with_other_patients([seen(here), empty, seen(here)], ["a", "b", "c"])
     assert rows[1] == {"mean_mask_dice": 0.0}
     assert mean[1, 1] == 1
 
@@ -208,7 +208,7 @@ def verdict(n=24, last=GONE, **numbers):
     rng = np.random.default_rng(0)
     rows = [{k: v + rng.normal(0, 0.02) for k, v in {**GOOD, **numbers}.items() if v is not None} for _ in range(n)]
     patients = [f"p{i}" for i in range(n)]
-    return judged(rows, patients, {"fc": [GONE] * n, "stem": [last] * n}, {}, range(n))
+    return judge(rows, patients, {"fc": [GONE] * n, "stem": [last] * n}, {}, range(n))
 
 
 def test_what_is_good_in_all_ways_passes():
@@ -240,7 +240,7 @@ NOTHING = {"empty": 1.0, "dice": 0.0, "chance_dice": 0.0, "blob_dice": 0.0, "mea
 
 def with_empty(empty, n, of_empty=NOTHING):
     rows = [of_empty] * empty + [{**GOOD, "empty": 0.0}] * (n - empty)
-    return judged(rows, [f"p{i}" for i in range(n)], {"stem": [GONE] * 24}, {}, range(n - 24, n))
+    return judge(rows, [f"p{i}" for i in range(n)], {"stem": [GONE] * 24}, {}, range(n - 24, n))
 
 
 @pytest.mark.parametrize("of_empty", [NOTHING, {"empty": 1.0}], ids=["with an ROI", "without"])
@@ -263,7 +263,7 @@ def test_cases_without_a_control_are_told_where_they_are_many():
     def without(some):
         bare = {name: value for name, value in GOOD.items() if name != "control_fall"}
         rows = [bare] * some + [GOOD] * (100 - some)
-        return judged(rows, [f"p{i}" for i in range(100)], {"stem": [GONE] * 24}, {}, range(24))
+        return judge(rows, [f"p{i}" for i in range(100)], {"stem": [GONE] * 24}, {}, range(24))
 
     many = without(60)
     assert "60 of 100 cases without a control" in many.summary
@@ -274,7 +274,7 @@ def test_cases_without_a_control_are_told_where_they_are_many():
 def test_few_rois_are_told_beside_what_fails():
     rows = [{**GOOD, "other_spearman": 0.9}] * 5
     rows += [{name: row[name] for name in ("other_spearman", "fall", "control_fall")} for row in rows * 5]
-    found = judged(rows, [f"p{i}" for i in range(30)], {"stem": [GONE] * 24}, {}, range(24))
+    found = judge(rows, [f"p{i}" for i in range(30)], {"stem": [GONE] * 24}, {}, range(24))
     assert found.verdict == "failed"
     assert found.summary.startswith("other stage fails; location not checked: 5 patients with an ROI, fewer than 20; ")
 
@@ -289,7 +289,7 @@ def test_what_could_not_be_measured_is_not_passed():
 
 def test_a_patient_with_many_cases_is_one():
     rows = [dict(GOOD)] * 40
-    found = judged(rows, ["a", "b"] * 20, {"stem": [GONE] * 24}, {}, range(24))
+    found = judge(rows, ["a", "b"] * 20, {"stem": [GONE] * 24}, {}, range(24))
     assert found.tests["location"]["passed"] is None
     assert found.verdict == "not checked"
 

@@ -16,7 +16,7 @@ PIXELS = np.random.default_rng(1).normal(size=(2, 3, 96, 128)).astype(np.float32
 @pytest.fixture(scope="module")
 def network():
     """A gated network whose batch norms have seen something."""
-    made = weights.seeded(10, "none", 3, "gated").train()
+    made = weights.seeded_network(10, "none", 3, "gated").train()
     with torch.no_grad():
         made(torch.from_numpy(PIXELS))
     return made.eval().requires_grad_(False)

@@ -68,7 +68,7 @@ FORMS = {
 
 def feature_map(found, depth, pixels, fusion="none"):
     """Of our network with these tensors under its random head."""
-    state = {**weights.seeded(depth, fusion, 3).state_dict(), **found.tensors}
+    state = {**weights.seeded_network(depth, fusion, 3).state_dict(), **found.tensors}
     with torch.no_grad():
         return weights.network_with(state, depth, fusion).layers(pixels)["layer4"]
 

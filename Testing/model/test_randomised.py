@@ -14,7 +14,7 @@ from GTRStagingLib.model.randomised import parts_of, randomised
 def learned(request):
     """Of weights that no start has."""
     model = weights.untrained(10, "add")
-    network = weights.seeded(10, "add", 0, request.param)
+    network = weights.seeded_network(10, "add", 0, request.param)
     state = {k: t + 1 if t.is_floating_point() else t for k, t in network.state_dict().items()}
     network.load_state_dict(state)
     return replace(model, network=network.eval(), card=replace(model.card, head=request.param))
@@ -47,7 +47,7 @@ def test_random_weights_are_not_those_that_a_training_starts_from(learned):
     """A last layer hardly moves away from them: the map would be that of the trained one."""
     parts = parts_of(learned.card.head)
     for seed in range(3):
-        start = weights.seeded(10, "add", seed, learned.card.head).last.weight.detach()
+        start = weights.seeded_network(10, "add", seed, learned.card.head).last.weight.detach()
         other = randomised(learned, parts, seed).network.last.weight
         assert abs(float(torch.corrcoef(torch.stack([start.ravel(), other.ravel()]))[0, 1])) < 0.2
 

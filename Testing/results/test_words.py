@@ -95,7 +95,9 @@ def test_every_method_has_a_name_and_a_sentence():
     assert words.map_name(of_method("layercam")) == "LayerCAM (similar for every stage)"
     assert words.map_name(of_method("gradcam++")) == "Grad-CAM++ (similar for every stage)"
     for method in words.METHOD_NAMES:
-        assert ("for every stage" in words.map_in_words(of_method(method), spacing_known=False)) != is_stage_specific(method)
+        assert ("for every stage" in words.map_in_words(of_method(method), spacing_known=False)) != is_stage_specific(
+            method
+        )
     assert words.map_name(of_method("gradcam")) == f"attention for {target} (Grad-CAM)"
 
 

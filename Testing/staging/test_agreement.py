@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.staging.agreement import agree
+from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.options import SWEEP
 
 
@@ -28,7 +28,7 @@ ROI = image(block(slice(5, 9), slice(10, 20), 1, dtype=np.uint8))  # 4 x 10 pixe
 
 def test_numbers_worked_out_by_hand():
     heat = image(block(slice(5, 9), slice(14, 24)))  # the same block, 4 columns (8 mm) to the left of the patient
-    found = agree(heat, ROI)
+    found = compute_agreement(heat, ROI)
     assert found.dice == pytest.approx(2 * 24 / 80)
     assert found.at_threshold.iou == pytest.approx(24 / 56)
     assert found.at_threshold.area_mm2 == pytest.approx(40 * 6)
@@ -42,14 +42,14 @@ def test_numbers_worked_out_by_hand():
 
 
 def test_a_perfect_map_is_perfect():
-    found = agree(image(block(slice(5, 9), slice(10, 20), 7.0)), ROI)
+    found = compute_agreement(image(block(slice(5, 9), slice(10, 20), 7.0)), ROI)
     assert (found.dice, found.at_threshold.iou, found.energy_inside) == (1, 1, 1)
     assert (found.at_threshold.hd95_mm, found.at_threshold.centroid_distance_mm) == (0, 0)
     assert found.pointing_hit is True
 
 
 def test_a_map_elsewhere_has_no_overlap():
-    found = agree(image(block(slice(15, 18), slice(10, 20))), ROI)
+    found = compute_agreement(image(block(slice(15, 18), slice(10, 20))), ROI)
     assert (found.dice, found.at_threshold.iou, found.energy_inside, found.pointing_hit) == (0, 0, 0, False)
     assert found.at_threshold.hd95_mm > 20
 
@@ -57,7 +57,10 @@ def test_a_map_elsewhere_has_no_overlap():
 def test_thresholds_are_shares_of_the_maximum():
     heat = block(slice(5, 9), slice(10, 20), 0.004)
     heat[5:9, 20:25] = 0.0016  # 40 % of the maximum
-    above, below = agree(image(heat), ROI, threshold=0.5), agree(image(heat), ROI, threshold=0.3)
+    above, below = (
+        compute_agreement(image(heat), ROI, threshold=0.5),
+        compute_agreement(image(heat), ROI, threshold=0.3),
+    )
     assert above.dice == 1
     assert below.dice == pytest.approx(2 * 40 / 100)
     assert (above.threshold, below.threshold) == (0.5, 0.3)
@@ -66,7 +69,7 @@ def test_thresholds_are_shares_of_the_maximum():
 def test_the_sweep_covers_both_ends_and_shrinks():
     rows, columns = np.indices((20, 30))
     heat = np.exp(-((rows - 7) ** 2 + (columns - 15) ** 2) / 60).astype(np.float32)
-    found = agree(image(heat), ROI)
+    found = compute_agreement(image(heat), ROI)
     assert [one.threshold for one in found.sweep] == list(SWEEP)
     areas = [one.area_mm2 for one in found.sweep]
     assert areas == sorted(areas, reverse=True)
@@ -75,20 +78,20 @@ def test_the_sweep_covers_both_ends_and_shrinks():
 
 def test_otsu_separates_two_levels():
     heat = block(slice(5, 9), slice(10, 20), 10.0) + 1.0
-    found = agree(image(heat), ROI)
+    found = compute_agreement(image(heat), ROI)
     assert 0.09 < found.at_otsu.threshold < 1
     assert found.at_otsu.dice == 1
 
 
 def test_chance_lies_in_the_body():
     body = block(slice(0, 20), slice(0, 15), 1).astype(bool)  # half of the slice, half of the ROI
-    found = agree(image(block(slice(5, 9), slice(10, 20))), ROI, body=body)
+    found = compute_agreement(image(block(slice(5, 9), slice(10, 20))), ROI, body=body)
     assert found.at_threshold.chance_dice == pytest.approx(2 * 20 * (40 / 300) / 80)
 
 
 def test_an_area_larger_than_the_body_fills_it():
     body = block(slice(5, 9), slice(10, 15), 1).astype(bool)  # 20 pixels, all of them in the ROI of 40
-    found = agree(image(block(slice(5, 10), slice(10, 20))), ROI, body=body)  # 50 pixels
+    found = compute_agreement(image(block(slice(5, 10), slice(10, 20))), ROI, body=body)  # 50 pixels
     assert found.at_threshold.chance_dice == pytest.approx(2 * 20 / (50 + 40))
 
 
@@ -102,7 +105,7 @@ def test_chance_is_what_random_maps_get():
         dices.append(2 * np.count_nonzero(hot.reshape(20, 30) & inside) / (55 + 40))
     heat = np.zeros(600, dtype=np.float32)
     heat[:55] = 1
-    chance = agree(image(heat.reshape(20, 30)), ROI).at_threshold.chance_dice
+    chance = compute_agreement(image(heat.reshape(20, 30)), ROI).at_threshold.chance_dice
     assert chance == pytest.approx(np.mean(dices), abs=3 * np.std(dices) / np.sqrt(3000))
 
 
@@ -111,7 +114,7 @@ def test_chance_is_what_random_maps_get():
 def test_hd95_and_dice_agree_with_their_definitions(seed, threshold):
     rng = np.random.default_rng(seed)
     heat = rng.random((20, 30)).astype(np.float32) ** 4
-    found = agree(image(heat), ROI, threshold=threshold)
+    found = compute_agreement(image(heat), ROI, threshold=threshold)
     hot, inside = heat >= threshold * heat.max(), sitk.GetArrayFromImage(ROI)[0].astype(bool)
     assert found.dice == pytest.approx(2 * (hot & inside).sum() / (hot.sum() + inside.sum()))
 
@@ -128,13 +131,13 @@ def test_hd95_and_dice_agree_with_their_definitions(seed, threshold):
 
 def test_a_region_at_the_edge_has_an_outline_there():
     everything = image(np.ones((20, 30), dtype=np.float32))
-    found = agree(everything, ROI)
+    found = compute_agreement(everything, ROI)
     assert found.at_threshold.hd95_mm > 20
     assert found.pointing_hit is False  # a flat map points at the middle of the slice, (10, 14): outside
 
 
 def test_an_roi_missing_from_the_slice_leaves_agreement_undefined():
-    found = agree(image(block(slice(5, 9), slice(10, 20))), image(np.zeros((20, 30), dtype=np.uint8)))
+    found = compute_agreement(image(block(slice(5, 9), slice(10, 20))), image(np.zeros((20, 30), dtype=np.uint8)))
     assert math.isnan(found.dice)
     assert math.isnan(found.energy_inside)
     assert found.pointing_hit is None
@@ -144,7 +147,7 @@ def test_an_roi_missing_from_the_slice_leaves_agreement_undefined():
 
 
 def test_an_empty_map_leaves_agreement_undefined():
-    found = agree(image(np.zeros((20, 30), dtype=np.float32)), ROI)
+    found = compute_agreement(image(np.zeros((20, 30), dtype=np.float32)), ROI)
     assert math.isnan(found.dice)
     assert found.pointing_hit is None
     assert "empty" in found.reasons["all"]
@@ -152,7 +155,7 @@ def test_an_empty_map_leaves_agreement_undefined():
 
 
 def test_without_a_pixel_size_there_are_no_millimetres():
-    found = agree(image(block(slice(5, 9), slice(14, 24))), ROI, spacing_known=False)
+    found = compute_agreement(image(block(slice(5, 9), slice(14, 24))), ROI, spacing_known=False)
     assert found.dice == pytest.approx(0.6)
     for value in (found.roi_area_mm2, found.at_threshold.area_mm2, found.at_threshold.hd95_mm,
                   found.at_threshold.centroid_distance_mm):  # fmt: skip
@@ -162,10 +165,10 @@ def test_without_a_pixel_size_there_are_no_millimetres():
 
 def test_two_grids_are_never_compared():
     with pytest.raises(GeometryError, match="Heat map and ROI"):
-        agree(image(block(slice(5, 9), slice(10, 20)), spacing=(2.0, 3.1, 5.0)), ROI)
+        compute_agreement(image(block(slice(5, 9), slice(10, 20)), spacing=(2.0, 3.1, 5.0)), ROI)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
     with pytest.raises(InputError, match=r"Threshold .*expected .* Give such a --threshold"):
-        agree(image(block(slice(5, 9), slice(10, 20))), ROI, threshold=threshold)
+        compute_agreement(image(block(slice(5, 9), slice(10, 20))), ROI, threshold=threshold)

@@ -19,7 +19,7 @@ from GTRStagingLib.model.network import Head
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import cam
-from GTRStagingLib.staging.cam import attend, raw_maps
+from GTRStagingLib.staging.cam import compute_attention, raw_maps
 from GTRStagingLib.staging.preprocess import prepare
 
 PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
@@ -145,7 +145,7 @@ def attention_of(ct, index, alignment="receptive_field", model=None, method="gra
     by = ready(model, "cpu", "torch")
     every = range(len(slices.pixels))
     seen = by.classify(slices.pixels, [PassRequest(every, tuple(every), target)])
-    return slices, attend(by, seen, slices.grid, target=target, method=method, alignment=alignment)
+    return slices, compute_attention(by, seen, slices.grid, target=target, method=method, alignment=alignment)
 
 
 def centroid(heat, z):
@@ -242,7 +242,7 @@ def test_the_cells_of_a_picture_that_is_not_square_have_their_own_rows_and_colum
     by = ready(planted_model(), "cpu", "torch")
     seen = by.classify(np.zeros((1, 3, 224, 298), dtype=np.float32))
     grid = geometry.empty_grid((298, 224, 1), (0.7, 0.9, 5.0), (-100.0, -90.0, 40.0), np.eye(3).ravel())
-    attention = attend(by, seen, grid, target=TStage.T3, method="gradcam", alignment=alignment)
+    attention = compute_attention(by, seen, grid, target=TStage.T3, method="gradcam", alignment=alignment)
     assert attention.maps.shape == (1, 7, 10)
     for row, column in ((0, 0), (6, 9), (2, 7)):
         pixel = (first[1] + step[1] * column, first[0] + step[0] * row)

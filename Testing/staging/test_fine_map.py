@@ -22,7 +22,7 @@ from GTRStagingLib.model.checkpoints import import_checkpoint
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
-from GTRStagingLib.staging.cam import attend, companion, contributions, raw_maps
+from GTRStagingLib.staging.cam import comparison_map, compute_attention, contributions, raw_maps
 from GTRStagingLib.staging.options import METHODS, StagingOptions, resolve_method
 from GTRStagingLib.staging.pipeline import stage_case
 
@@ -81,7 +81,7 @@ def test_it_is_the_product_of_the_three_at_their_places():
         return brought(maps, factor) / maps.max(axis=(1, 2))[:, None, None]
 
     expected = brought(last, 8) * np.sqrt(share("layer2", 2) * share("stem", 1))
-    found = attend(by, seen, GRID, target=TStage.T2)
+    found = compute_attention(by, seen, GRID, target=TStage.T2)
     assert (found.method, found.layers) == ("fine", ("layer4", "layer2", "stem"))
     assert found.mapped == (True, True, True)
     np.testing.assert_allclose(found.maps, expected, rtol=1e-4, atol=1e-6 * expected.max())
@@ -131,7 +131,7 @@ def test_the_key_slice_alone_has_the_map_that_it_has_among_all(backend):
     assert one.targets.tolist() == [-1, all_of_them.targets[1], -1]
     np.testing.assert_allclose(one.logits, all_of_them.logits, atol=1e-4)
     target = TStage(int(one.targets[1]))
-    found, expected = (attend(by, seen, GRID, target=target) for seen in (one, all_of_them))
+    found, expected = (compute_attention(by, seen, GRID, target=target) for seen in (one, all_of_them))
     assert found.mapped == (False, True, False)
     assert found.empty == (False, False, False)
     assert not found.maps[[0, 2]].any()
@@ -196,7 +196,7 @@ def test_a_pass_without_the_gradients_is_refused():
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
     for seen in (by.classify(PIXELS), by.classify(PIXELS, [PassRequest(EVERY, (0,), TStage.T1)])):
         with pytest.raises(InputError, match=r"for T2 of a pass without its gradients.*PassRequest"):
-            attend(by, seen, GRID, target=TStage.T2, method="fine")
+            compute_attention(by, seen, GRID, target=TStage.T2, method="fine")
 
 
 def test_neighbours_go_without_where_nobody_asked():
@@ -223,7 +223,7 @@ def test_neighbours_go_without_where_nobody_asked():
 
 @pytest.fixture(scope="module")
 def a_gated_model():
-    network = weights.seeded(10, "none", 5, "gated").eval().requires_grad_(False)
+    network = weights.seeded_network(10, "none", 5, "gated").eval().requires_grad_(False)
     card = replace(weights.untrained(10, "none").card, name="a gated one", head="gated")
     return weights.Model(card, network)
 
@@ -256,9 +256,9 @@ def test_the_shares_of_a_gated_decision_add_up_to_it(a_gated_model, backend):
         expected = np.maximum(shares[:, stage], 0)
         np.testing.assert_allclose(contributions(gate, evidence, stage), expected, atol=1e-6)
     np.testing.assert_allclose(seen.logits, passed(a_gated_model.network, PIXELS).logits, atol=1e-4)
-    found = attend(by, seen, GRID, target=TStage.T3)
+    found = compute_attention(by, seen, GRID, target=TStage.T3)
     assert (found.method, found.layers) == ("gated", ("gate",))
-    beside = companion(by, seen, found)
+    beside = comparison_map(by, seen, found)
     assert beside.method == "gate"
     np.testing.assert_array_equal(beside.maps, gate)
 
@@ -266,11 +266,11 @@ def test_the_shares_of_a_gated_decision_add_up_to_it(a_gated_model, backend):
 def test_beside_a_fine_map_stands_the_usual_one():
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
     seen = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY), TStage.T2)])
-    fine = attend(by, seen, GRID, target=TStage.T2)
-    beside = companion(by, seen, fine)
+    fine = compute_attention(by, seen, GRID, target=TStage.T2)
+    beside = comparison_map(by, seen, fine)
     assert (beside.method, beside.target) == ("gradcam", TStage.T2)
     np.testing.assert_array_equal(beside.maps, raw_maps(by.head, seen.feature_map, "gradcam", TStage.T2))
-    assert companion(by, seen, beside) is None
+    assert comparison_map(by, seen, beside) is None
 
 
 # -- what a map is compared with -----------------------------------------------------------------------------------

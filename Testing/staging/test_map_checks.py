@@ -17,14 +17,14 @@ from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import raw_maps
-from GTRStagingLib.staging.covering import ALIKE, CONTROLS, controls_of, covered
+from GTRStagingLib.staging.covering import ALIKE, CONTROLS, fill_region, find_controls
 from GTRStagingLib.staging.map_checks import (
     OPTIONS,
+    compare_maps,
     dice_in_cells,
     disc_in_cells,
     highest,
     measure,
-    remains,
     similarity,
 )
 from GTRStagingLib.staging.pipeline import stage_case
@@ -43,23 +43,23 @@ def test_a_covered_region_is_what_surrounds_it():
     slope = np.where(BODY, X.astype(float), -1000.0)
     region = disc(40, 40, 4) | (disc(40, 40, 6) & (X > 40))
     spoilt = np.where(region, 900.0, slope)
-    filled = covered(spoilt, region, BODY, (1.0, 1.0))
+    filled = fill_region(spoilt, region, BODY, (1.0, 1.0))
     assert np.abs(filled - slope)[region].max() < 3
     np.testing.assert_array_equal(filled[~region], slope[~region])
     edge = disc(40, 5, 4)
-    assert covered(np.where(edge, 900.0, slope), edge, BODY, (1.0, 1.0))[edge & BODY].min() > 0
+    assert fill_region(np.where(edge, 900.0, slope), edge, BODY, (1.0, 1.0))[edge & BODY].min() > 0
 
 
 def test_what_no_tissue_is_near_gets_the_mean_of_all_tissue():
     grey = np.where(BODY, 50.0, -1000.0)
-    assert covered(grey, BODY, BODY, (1.0, 1.0))[BODY] == pytest.approx(grey.mean())
-    assert (covered(grey, np.zeros_like(BODY), BODY, (1.0, 1.0)) == grey).all()
+    assert fill_region(grey, BODY, BODY, (1.0, 1.0))[BODY] == pytest.approx(grey.mean())
+    assert (fill_region(grey, np.zeros_like(BODY), BODY, (1.0, 1.0)) == grey).all()
 
 
 def test_controls_have_the_shape_and_the_tissue_and_keep_apart():
     grey = np.where(X < 40, 60.0, 130.0) + RNG.normal(0, 5, BODY.shape)
     region, tumour = disc(40, 22, 5), disc(25, 25, 4)
-    found = controls_of(region, grey, BODY, tumour, 255.0)
+    found = find_controls(region, grey, BODY, tumour, 255.0)
     assert len(found) == CONTROLS
     for one in found:
         assert one.sum() == region.sum()
@@ -67,22 +67,22 @@ def test_controls_have_the_shape_and_the_tissue_and_keep_apart():
         assert (one & BODY).sum() >= 0.98 * one.sum()
         assert abs(grey[one].mean() - grey[region].mean()) <= ALIKE * 255
         np.testing.assert_array_equal(one.any(axis=0).sum(), region.any(axis=0).sum())
-    assert [one.tolist() for one in controls_of(region, grey, BODY, tumour, 255.0)] == [one.tolist() for one in found]
+    assert [one.tolist() for one in find_controls(region, grey, BODY, tumour, 255.0)] == [one.tolist() for one in found]
 
 
 def test_of_places_alike_those_as_uneven_as_the_region_are_taken():
     """One half is smooth, the other noisy about the same mean."""
     grey = 100.0 + np.where(X < 40, 0.0, RNG.normal(0, 20, BODY.shape))
     for column, side in ((58, X >= 40), (22, X < 40)):
-        for one in controls_of(disc(40, column, 5), grey, BODY, np.zeros_like(BODY), 255.0):
+        for one in find_controls(disc(40, column, 5), grey, BODY, np.zeros_like(BODY), 255.0):
             assert (one & side).sum() > 0.9 * one.sum()
 
 
 def test_where_no_other_place_is_alike_there_is_no_control():
     region = disc(40, 22, 5)
-    assert controls_of(region, np.where(region, 200.0, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
-    assert controls_of(BODY, np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
-    assert controls_of(np.zeros_like(BODY), np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
+    assert find_controls(region, np.where(region, 200.0, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
+    assert find_controls(BODY, np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
+    assert find_controls(np.zeros_like(BODY), np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
 
 
 def test_maps_are_compared_by_ranks_in_the_body():
@@ -117,7 +117,7 @@ def test_other_stages_and_weights_are_asked_by_the_method_of_the_map():
     result = stage_case(scan_of(ct, "ct"), by, options, key_slice=keyslice.by_index(ct, 4))
     found = measure(result, by)
     assert (found.seen.method, found.seen.heat.shape) == ("gradcam", (7, 7))
-    assert remains(by, [found.seen]) == [{"spearman": pytest.approx(1)}]
+    assert compare_maps(by, [found.seen]) == [{"spearman": pytest.approx(1)}]
     last = result.attention
     pixels = result.slices.pixels
     other = [s for s in TStage if s != last.target]

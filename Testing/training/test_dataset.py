@@ -18,7 +18,7 @@ from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.staging.preprocess import prepare
 from GTRStagingLib.training import slice_cache
 from GTRStagingLib.training.dataset import SliceSet, plain_loader, training_loader
-from GTRStagingLib.training.slice_cache import cached
+from GTRStagingLib.training.slice_cache import cache_slices
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def cohort(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cases(cohort, tmp_path_factory):
-    return cached(cohort.cases, SMALL, tmp_path_factory.mktemp("cache"))
+    return cache_slices(cohort.cases, SMALL, tmp_path_factory.mktemp("cache"))
 
 
 # -- the cache -----------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def cases(cohort, tmp_path_factory):
     "recipe", [SMALL, GTR, replace(RELEASED, input_size=32)], ids=lambda r: f"{r.name}{r.input_size}"
 )
 def test_an_unaugmented_sample_is_what_inference_sees_to_the_bit(cohort, tmp_path, recipe):
-    samples = SliceSet(cached(cohort.cases[:2], recipe, tmp_path), recipe)
+    samples = SliceSet(cache_slices(cohort.cases[:2], recipe, tmp_path), recipe)
     found = [samples[7, index] for index in range(len(samples))]
     expected = []
     for case in cohort.cases[:2]:
@@ -54,26 +54,26 @@ def test_an_unaugmented_sample_is_what_inference_sees_to_the_bit(cohort, tmp_pat
 
 def test_a_second_run_reads_no_volume(tmp_path):
     cohort = a_cohort(tmp_path / "c", 3)
-    first = cached(cohort.cases, SMALL, tmp_path / "cache")
+    first = cache_slices(cohort.cases, SMALL, tmp_path / "cache")
     for path in (tmp_path / "c").iterdir():
         path.unlink()
-    assert cached(cohort.cases, SMALL, tmp_path / "cache") == first
+    assert cache_slices(cohort.cases, SMALL, tmp_path / "cache") == first
     assert SliceSet(first, SMALL)[0, 0][0].shape == (3, 32, 32)
     with pytest.raises(InputError, match=r"3 of 3 cases cannot be prepared.*case0"):
-        cached(cohort.cases, replace(SMALL, window=(40.0, 400.0)), tmp_path / "cache")
+        cache_slices(cohort.cases, replace(SMALL, window=(40.0, 400.0)), tmp_path / "cache")
 
 
 def test_what_changed_is_read_anew(tmp_path, monkeypatch):
     cohort = a_cohort(tmp_path / "c", 2)
     folder = tmp_path / "cache"
-    first = cached(cohort.cases, SMALL, folder)
+    first = cache_slices(cohort.cases, SMALL, folder)
     read = []
     reader = slice_cache.read_scan
     monkeypatch.setattr(slice_cache, "read_scan", lambda path: read.append(path.name) or reader(path))
-    assert cached(cohort.cases, SMALL, folder) == first
+    assert cache_slices(cohort.cases, SMALL, folder) == first
     assert read == []
     (tmp_path / "c" / "1.nii.gz").write_bytes((tmp_path / "c" / "0.nii.gz").read_bytes())  # another patient's voxels
-    second = cached(cohort.cases, SMALL, folder)
+    second = cache_slices(cohort.cases, SMALL, folder)
     assert read == ["1.nii.gz"]
     assert second[0] == first[0]
     assert second[1].key != first[1].key
@@ -81,11 +81,14 @@ def test_what_changed_is_read_anew(tmp_path, monkeypatch):
     assert second[1].key == first[0].key
     roi = tmp_path / "c" / "1_roi.nii.gz"
     os.utime(roi, ns=(1, 1))
-    assert cached(cohort.cases, SMALL, folder) == second
+    assert cache_slices(cohort.cases, SMALL, folder) == second
     assert read == ["1.nii.gz"] * 2
     elsewhere = replace(cohort.cases[0], key_slice=1)
-    assert cached([elsewhere], SMALL, folder)[0].key != first[0].key
-    assert cached([replace(cohort.cases[0], key_slice=3)], SMALL, folder)[0].offsets == (-1, 0)  # the uppermost slice
+    assert cache_slices([elsewhere], SMALL, folder)[0].key != first[0].key
+    assert cache_slices([replace(cohort.cases[0], key_slice=3)], SMALL, folder)[0].offsets == (
+        -1,
+        0,
+    )  # the uppermost slice
 
 
 def test_other_voxels_under_the_same_headers_are_other_slices(tmp_path):
@@ -99,17 +102,17 @@ def test_other_voxels_under_the_same_headers_are_other_slices(tmp_path):
         write(tmp_path / name, slices)
     cases = [Case(case_id=n, patient_id=n, image=tmp_path / n, key_slice=1) for n in "ab"]
     assert read_scan(tmp_path / "a").digest == read_scan(tmp_path / "b").digest
-    first, second = cached(cases, SMALL, tmp_path / "cache")
+    first, second = cache_slices(cases, SMALL, tmp_path / "cache")
     assert first.key != second.key
     assert (first.slices() != second.slices()).any()
 
 
 def test_a_damaged_file_is_made_again(tmp_path):
     cohort = a_cohort(tmp_path / "c", 1)
-    (first,) = cached(cohort.cases, SMALL, tmp_path / "cache")
+    (first,) = cache_slices(cohort.cases, SMALL, tmp_path / "cache")
     whole = np.array(first.slices())
     first.path.write_bytes(first.path.read_bytes()[:-8])
-    (again,) = cached(cohort.cases, SMALL, tmp_path / "cache")
+    (again,) = cache_slices(cohort.cases, SMALL, tmp_path / "cache")
     assert (again.slices() == whole).all()
     assert not list((tmp_path / "cache").rglob(".*"))
 
@@ -118,13 +121,15 @@ def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
     cohort = a_cohort(tmp_path / "c", 4)
     bad = [replace(cohort.cases[1], key_slice=9), replace(cohort.cases[3], roi=None)]
     with pytest.raises(InputError, match=r"2 of 3 cases.*case1: Key slice 9; .*case3: No key slice was chosen"):
-        cached([cohort.cases[0], *bad], SMALL, tmp_path / "cache")
+        cache_slices([cohort.cases[0], *bad], SMALL, tmp_path / "cache")
     assert len(list((tmp_path / "cache" / "slices").iterdir())) == 1
 
 
 def test_processes_give_the_same_as_one_does(cohort, cases, tmp_path):
     told = []
-    found = cached(cohort.cases, SMALL, tmp_path, workers=2, progress=lambda done, total: told.append((done, total)))
+    found = cache_slices(
+        cohort.cases, SMALL, tmp_path, workers=2, progress=lambda done, total: told.append((done, total))
+    )
     assert [(one.key, one.offsets) for one in found] == [(one.key, one.offsets) for one in cases]
     assert all((a.slices() == b.slices()).all() for a, b in zip(found, cases, strict=True))
     assert told == [(done, 6) for done in range(7)]
@@ -185,7 +190,7 @@ def test_ranks_share_the_slices(cases):
 
 def test_a_case_without_a_stage_cannot_be_learned_from(cohort, tmp_path):
     unstaged = Cohort((replace(cohort.cases[0], stage=None),))
-    samples = SliceSet(cached(unstaged.cases, SMALL, tmp_path), SMALL)
+    samples = SliceSet(cache_slices(unstaged.cases, SMALL, tmp_path), SMALL)
     with pytest.raises(InputError, match="case0 has no stage"):
         samples[0, 0]
 

@@ -26,7 +26,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.training import gating, loop, train
 from GTRStagingLib.training.dataset import SliceSet, training_loader
 from GTRStagingLib.training.plan import Plan
-from GTRStagingLib.training.slice_cache import cached
+from GTRStagingLib.training.slice_cache import cache_slices
 
 PLAN = Plan(
     depth=10,
@@ -80,7 +80,7 @@ def on_it(plain):
 def gated(trained, on_it, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gated") / "gated"
     said = []
-    card = trained(folder, on_it, telling=train.TrainingProgress(say=said.append))
+    card = trained(folder, on_it, progress=train.TrainingProgress(report=said.append))
     return folder, card, said
 
 
@@ -103,14 +103,14 @@ def test_the_mask_lies_where_the_gates_cells_look(tmp_path, by_hand):
         sitk.WriteImage(sitk.Flip(sitk.PermuteAxes(image, (1, 0, 2)), (False, True, True)), str(path))
     key = {"key_slice": 2} if by_hand else {}
     case = Case(case_id="a", patient_id="a", image=paths[0], roi=paths[1], stage=TStage.T2, **key)
-    (kept,) = cached([case], GTR, tmp_path / "cache")
+    (kept,) = cache_slices([case], GTR, tmp_path / "cache")
     assert kept.offsets == (-1, 0, 1)
     samples = SliceSet([kept], GTR, masks=True)
     cells = [samples[0, index][3] for index in range(3)]
     assert [bool(one.any()) for one in cells] == [False, True, False]
     # Where the cells look, in the patient: from pixels of the network's input, 224 a side, over the square field.
     grid = geometry.resized_grid(geometry.square_grid(geometry.axial_slices(ct, 1, 3), GTR.spacing_mm), (224, 224))
-    looks = receptive_centres(weights.seeded(10, "none", 0), "stem")
+    looks = receptive_centres(weights.seeded_network(10, "none", 0), "stem")
     rows, columns = np.indices(cells[1].shape) * looks.step + looks.first
     at = [float((axis * cells[1]).sum() / cells[1].sum()) for axis in (columns, rows)]
     found = grid.TransformContinuousIndexToPhysicalPoint([*at, 1.0])
@@ -122,30 +122,30 @@ def test_the_mask_lies_where_the_gates_cells_look(tmp_path, by_hand):
 
 def test_another_roi_is_another_mask_even_with_a_key_slice(tmp_path):
     case = replace(a_cohort(tmp_path / "c", 2).cases[1], key_slice=2)
-    (first,) = cached([case], SMALL, tmp_path / "cache")
-    (same,) = cached([case], SMALL, tmp_path / "cache")
+    (first,) = cache_slices([case], SMALL, tmp_path / "cache")
+    (same,) = cache_slices([case], SMALL, tmp_path / "cache")
     assert same == first
     roi = sitk.ReadImage(str(case.roi))
     sitk.WriteImage(sitk.BinaryDilate(roi, (1, 1, 0)), str(case.roi))
-    (second,) = cached([case], SMALL, tmp_path / "cache")
+    (second,) = cache_slices([case], SMALL, tmp_path / "cache")
     assert second.key == first.key  # the slices are what they were
     assert second.covered().sum() > first.covered().sum() > 0
-    (without,) = cached([replace(case, roi=None)], SMALL, tmp_path / "cache")
+    (without,) = cache_slices([replace(case, roi=None)], SMALL, tmp_path / "cache")
     assert (without.key, without.mask, without.covered()) == (first.key, None, None)
 
 
 def test_a_damaged_mask_is_made_again(tmp_path):
     case = a_cohort(tmp_path / "c", 2).cases[1]
-    (first,) = cached([case], SMALL, tmp_path / "cache")
+    (first,) = cache_slices([case], SMALL, tmp_path / "cache")
     whole = first.covered()
     (file,) = (tmp_path / "cache" / "masks").iterdir()
     file.write_bytes(file.read_bytes()[:-9])
-    (again,) = cached([case], SMALL, tmp_path / "cache")
+    (again,) = cache_slices([case], SMALL, tmp_path / "cache")
     assert (again.covered() == whole).all()
 
 
 def test_samples_come_with_masks_where_they_are_known_and_asked_for(cohort, cache):
-    cases = cached(cohort.cases[:2], SMALL, cache)
+    cases = cache_slices(cohort.cases[:2], SMALL, cache)
     samples = SliceSet(cases, SMALL, augment=0, masks=True)
     (batch,) = list(training_loader(samples, batch_size=6, seed=0))
     pixels, _, index, masks = batch
@@ -196,7 +196,7 @@ def test_a_frozen_backbone_keeps_every_bit(gated, plain):
     backbone = [key for key in before if not key.startswith("fc.")]
     assert all(torch.equal(before[key], after[key]) for key in backbone)
     assert {key.split(".")[0] for key in set(after) - set(backbone)} == {"gate"}
-    fresh = weights.seeded(10, "none", PLAN.seed, "gated").state_dict()
+    fresh = weights.seeded_network(10, "none", PLAN.seed, "gated").state_dict()
     learned = [key for key in fresh if key.startswith("gate.") and key.endswith("weight")]
     assert not any(torch.equal(fresh[key], after[key]) for key in learned)
 
@@ -265,7 +265,7 @@ def test_without_masks_it_says_so_loudly(tmp_path, trained, on_it, cohort, cache
     bare = Cohort(tuple(replace(case, roi=None, key_slice=2) for case in cohort.cases))
     said = []
     card = trained(
-        tmp_path / "m", replace(on_it, max_epochs=1), of=bare, telling=train.TrainingProgress(say=said.append)
+        tmp_path / "m", replace(on_it, max_epochs=1), of=bare, progress=train.TrainingProgress(report=said.append)
     )
     assert any("None of the 12 training cases has an ROI: THE GATE DOES NOT LEARN" in text for text in said)
     assert card.head_in_words == "gated, stride 4, masks of 0 cases"
@@ -307,7 +307,9 @@ def test_the_maps_are_checked_on_the_validation_side(tmp_path):
     for path in (tmp_path / "many").glob("*.nii.gz"):
         path.unlink()
     said = []
-    unseen = train.train(many, tmp_path / "unseen", PLAN, HERE, telling=train.TrainingProgress(say=said.append), **how)
+    unseen = train.train(
+        many, tmp_path / "unseen", PLAN, HERE, progress=train.TrainingProgress(report=said.append), **how
+    )
     assert unseen.check is None
     assert any(text.startswith("The model's maps were not checked. No case could be staged") for text in said)
     assert unseen.check_in_words == "This map has not been checked for this model."
@@ -320,7 +322,7 @@ def test_a_check_that_is_interrupted_does_not_cost_the_model(tmp_path, trained, 
     monkeypatch.setattr(train, "check_model", interrupted)
     said = []
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "m", PLAN, telling=train.TrainingProgress(say=said.append))
+        trained(tmp_path / "m", PLAN, progress=train.TrainingProgress(report=said.append))
     assert said[-1] == "Checking the maps on validation cases."
     assert weights.verify(str(tmp_path / "m")).check is None
     assert not list((tmp_path / "m-run").glob("*.ckpt"))
@@ -388,7 +390,7 @@ def test_the_command_takes_the_network_of_the_model_it_starts_from(tmp_path, cap
 
     assert get_args(HeadKind) == words.HEADS
     write_cohort(a_cohort(tmp_path / "c", 8), tmp_path / "cohort.csv")
-    model = weights.seeded(10, "none", 0).eval()
+    model = weights.seeded_network(10, "none", 0).eval()
     card = replace(weights.untrained(10, "none").card, name="published", recipe=SMALL, status="trained")
     weights.save(weights.Model(card, model), tmp_path / "published")
     monkeypatch.setitem(os.environ, "GTRSTAGING_MODELS", str(tmp_path))

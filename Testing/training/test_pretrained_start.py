@@ -69,7 +69,7 @@ def test_training_starts_from_the_weights_of_the_file(made, network):
     assert len(moved) == 36  # of 12 convolutions, and of as many batch norms two each
     for key in moved:
         torch.testing.assert_close(found[key], expected[key], atol=1e-6, rtol=1e-6)
-    seeded = weights.seeded(10, "add", PLAN.seed).state_dict()
+    seeded = weights.seeded_network(10, "add", PLAN.seed).state_dict()
     assert torch.allclose(found["fc.weight"], seeded["fc.weight"], atol=1e-6)
 
 

@@ -80,8 +80,10 @@ def made(cohort, cache, tmp_path_factory):
     """A finished training: its folder, card, and what it said."""
     said = []
     folder = tmp_path_factory.mktemp("models") / "small"
-    telling = train.TrainingProgress(say=said.append)
-    card = train.train(cohort, folder, PLAN, HERE, cache=cache, telling=telling, samples=folder.parent / "samples.png")
+    progress = train.TrainingProgress(report=said.append)
+    card = train.train(
+        cohort, folder, PLAN, HERE, cache=cache, progress=progress, samples=folder.parent / "samples.png"
+    )
     return folder, card, said
 
 
@@ -252,7 +254,7 @@ def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, c
     for split, name in (("validation", "validation"), ("test", "test")):
         of = [case for case in cohort.cases if case.split == split]
         samples = SliceSet(slice_cache.cached(of, SMALL, cache), SMALL)
-        logits, _ = loop.look(network, samples, torch.device("cpu"), 16)
+        logits, _ = loop.predict(network, samples, torch.device("cpu"), 16)
         seen = loop.split_logits(samples, logits)
         found = scores(seen, card.temperature).to_json()
         assert found["slice_loss"] == pytest.approx(card.training["metrics"][name]["slice_loss"], abs=1e-5)
@@ -268,7 +270,7 @@ def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cac
     folder, _, _ = made
     learned = [case for case in cohort.cases if case.split == "train"]
     samples = SliceSet(slice_cache.cached(learned, SMALL, cache), SMALL)
-    _, features = loop.look(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
+    _, features = loop.predict(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
     kept = weights.load_features(str(folder))
     assert kept.n == 24
     np.testing.assert_allclose(kept.mean, features.mean(axis=0), atol=1e-5)
@@ -345,7 +347,7 @@ def test_a_plain_network_is_a_start_for_every_stem(fusion, plain):
 def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, trained):
     said = []
     plan = replace(PLAN, init="auto", max_epochs=1)
-    card = trained(tmp_path / "m", plan, telling=train.TrainingProgress(say=said.append))
+    card = trained(tmp_path / "m", plan, progress=train.TrainingProgress(report=said.append))
     assert any("starts from random weights" in text and "no ImageNet weights of ResNet-10" in text for text in said)
     assert "random weights" in card.provenance
     with pytest.raises(WeightsError, match="no ImageNet weights"):
