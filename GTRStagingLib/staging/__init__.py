@@ -1,4 +1,4 @@
-"""Stage one case: prepare the voting slices, vote, map the attention, compare it with the ROI.
+"""Stage one case: prepare the voting slices, vote, compute the attention maps, compare them with the ROI.
 
 In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingResult`.
 

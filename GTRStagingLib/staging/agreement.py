@@ -1,9 +1,10 @@
-"""Does the attention lie on the tumour? A heat map against an ROI, on one grid, beside what says nothing.
+"""Compare an attention map with the ROI on one grid, and with three baselines.
 
-Three regions of the map's own area stand beside it: pixels at random in the body's section, a disc in its middle, and
-where the ROIs of the model's cases lie most often. The last is location alone, and the hardest to beat.
+The baselines are regions of the map's area: random pixels of the body's section (chance), a disc in its middle (centred
+blob), and the most frequent place of the ROIs of the model's cases (mean mask). The mean mask uses location alone and
+is the strongest baseline.
 
-All of it is of one slice, the key slice. What is not defined is NaN, and `reasons` says why.
+All measures refer to one slice, the key slice. An undefined measure is NaN, and `reasons` gives the cause.
 """
 
 import math
@@ -22,7 +23,7 @@ from GTRStagingLib.staging.options import SWEEP, require_threshold
 
 @dataclass(frozen=True)
 class Overlap:
-    """The heat map, cut at one threshold, against the ROI.
+    """Overlap of the attention map at one threshold with the ROI.
 
     Attributes
     ----------
@@ -31,13 +32,13 @@ class Overlap:
     dice, iou
         ``2|A∩B|/(|A|+|B|)`` and ``|A∩B|/|A∪B|``.
     chance_dice
-        Expected Dice of a map of the same area whose pixels lie at random in the body's section.
+        Expected Dice of a map of the same area with random pixels in the body's section.
     blob_dice
         Dice of a disc of the same area in the middle of the body's section.
     mean_mask_dice
-        Dice of the same area where the mean of the ROIs of the model's cases is highest.
+        Dice of a region of the same area where the model's mean mask is highest.
     area_mm2
-        Of the heat map above the threshold.
+        Area of the attention map above the threshold.
     centroid_distance_mm
         Between the centroids of the two regions.
     hd95_mm
@@ -62,17 +63,17 @@ class Agreement:
     Attributes
     ----------
     at_threshold, at_otsu
-        Cut at the chosen share of the maximum, and at Otsu's threshold of the map.
+        At the chosen share of the maximum, and at Otsu's threshold of the map.
     sweep
         One for each threshold of `SWEEP`.
     pointing_hit
-        Whether the place of the maximum lies in the ROI; None where undefined.
+        Whether the position of the maximum lies in the ROI; None if undefined.
     energy_inside
         Share of the map's sum that lies in the ROI (the energy-based pointing game of Wang 2020).
     roi_area_mm2
         Area of the ROI in the key slice.
     reasons
-        Measure -> why it is undefined.
+        Measure -> cause of its being undefined.
     """
 
     at_threshold: Overlap
@@ -103,7 +104,7 @@ def compute_agreement(
     mean_mask: np.ndarray | None = None,
     spacing_known: bool = True,
 ) -> Agreement:
-    """Compare one slice's heat map with its ROI.
+    """Compare one slice's attention map with its ROI.
 
     Parameters
     ----------
@@ -114,23 +115,23 @@ def compute_agreement(
     threshold
         Share of the map's maximum, in (0, 1].
     body
-        (H, W) bool: where a random map could lie; the whole slice if not given.
+        (H, W) bool: region of the random maps; the whole slice if not given.
     mean_mask
-        (H, W) mean of the ROIs of the model's cases on the same grid, 0..1; None where none is known.
+        (H, W) mean of the ROIs of the model's cases on the same grid, 0..1; None if unknown.
     spacing_known
-        False where the pixels have no size in millimetres: then distances and areas are NaN.
+        False if the pixels have no size in millimetres: distances and areas are then NaN.
 
     Raises
     ------
     GeometryError
-        If the two are not on one grid.
+        If the map and the ROI are not on one grid.
     InputError
         If the threshold is out of range.
 
     Examples
     --------
-    Cut at half of its maximum, the map is its two right columns; the ROI is the two columns in the middle. Each has 8
-    of 16 pixels, and they share 4: a Dice of 2 * 4 / 16. Eight pixels at random would share as many.
+    At half of its maximum, the map's region is the two right columns; the ROI is the two middle columns. Each has 8 of
+    16 pixels, and they share 4: a Dice of 2 * 4 / 16. Eight random pixels share 4 on average, too.
 
     >>> import numpy as np
     >>> from GTRStagingLib.imaging.geometry import Grid
@@ -146,35 +147,35 @@ def compute_agreement(
     >>> found.pointing_hit
     False
     """
-    require_same_grid(heat, roi, "Heat map and ROI")
+    require_same_grid(heat, roi, "Attention map and ROI")
     require_threshold(threshold)
     values = sitk.GetArrayFromImage(heat)[0].astype(np.float64)
     inside = sitk.GetArrayFromImage(roi)[0].astype(bool)
     spacing = (heat.GetSpacing()[1], heat.GetSpacing()[0])
     peak = float(values.max())
-    # Once: they are compared with the regions of all thresholds.
-    beside = _Beside.of(inside, np.ones_like(inside) if body is None else body, mean_mask, spacing)
+    # Computed once for the regions of all thresholds.
+    reference = _Reference.of(inside, np.ones_like(inside) if body is None else body, mean_mask, spacing)
 
     nan = math.nan
     reasons: dict[str, str] = {}
     if not inside.any():
         reasons["all"] = "the ROI has no pixel in the key slice"
     elif peak == 0:
-        reasons["all"] = "the attention map is empty: nothing in the slice speaks for the target stage"
+        reasons["all"] = "the attention map is empty: the slice contains no evidence for the target stage"
     if not spacing_known:
         reasons["millimetres"] = "the input has no physical pixel size"
     if mean_mask is None:
-        reasons["mean mask"] = "the model has no mean of its cases' ROIs on such slices"
+        reasons["mean mask"] = "the model has no mean mask for slices of this size"
 
     def cut(share: float) -> Overlap:
         if "all" in reasons:
             area = float(np.count_nonzero(values >= share * peak) * np.prod(spacing)) if peak > 0 else 0.0
             overlap = Overlap(share, nan, nan, nan, nan, nan, area, nan, nan)
         else:
-            overlap = _overlap(values >= share * peak, inside, beside, share, spacing)
+            overlap = _overlap(values >= share * peak, inside, reference, share, spacing)
         return overlap if spacing_known else _without_millimetres(overlap)
 
-    # Otsu of a constant map is that constant, and of an empty one nothing: the reason above then stands.
+    # Otsu's threshold of a constant map is that constant; an empty map has none, and `reasons` says so above.
     otsu = float(threshold_otsu(values)) / peak if peak > 0 else nan
     defined = "all" not in reasons
     return Agreement(
@@ -189,67 +190,67 @@ def compute_agreement(
 
 
 @dataclass(frozen=True)
-class _Beside:
-    """What regions are compared with, whatever their area.
+class _Reference:
+    """Data of the ROI and the baselines that regions of any area are compared with.
 
     Attributes
     ----------
     outline
-        Of the ROI.
-    room
-        Where a random map could lie.
-    away
-        Of each pixel of the ROI, its distance in mm from the middle of the room.
-    likely
-        Of the pixels in which the mean mask is not 0, the highest first, whether they are in the ROI: how many of the
-        first 0, 1, 2, … are. None without a mean mask.
+        Outline of the ROI.
+    body
+        Region of the random maps.
+    distances
+        Distance of each pixel of the ROI from the middle of the body, mm.
+    hits
+        Number of ROI pixels among the first 0, 1, 2, … pixels of the mean mask, in descending order of its values and
+        without its zeros. None without a mean mask.
     """
 
     outline: cKDTree
-    room: np.ndarray
-    away: np.ndarray
-    likely: np.ndarray | None
+    body: np.ndarray
+    distances: np.ndarray
+    hits: np.ndarray | None
 
     @classmethod
     def of(
-        cls, inside: np.ndarray, room: np.ndarray, mean_mask: np.ndarray | None, spacing: tuple[float, float]
-    ) -> "_Beside":
-        away = np.linalg.norm((np.argwhere(inside) - _centroid(room)) * spacing, axis=1)
-        likely = None
+        cls, inside: np.ndarray, body: np.ndarray, mean_mask: np.ndarray | None, spacing: tuple[float, float]
+    ) -> "_Reference":
+        distances = np.linalg.norm((np.argwhere(inside) - _centroid(body)) * spacing, axis=1)
+        hits = None
         if mean_mask is not None:
             known = mean_mask > 0
             order = np.argsort(-mean_mask[known], kind="stable")
-            likely = np.concatenate([[0], np.cumsum(inside[known][order])])
-        return cls(_outline(inside, spacing), room, away, likely)
+            hits = np.concatenate([[0], np.cumsum(inside[known][order])])
+        return cls(_outline(inside, spacing), body, distances, hits)
 
 
 def _overlap(
-    hot: np.ndarray, inside: np.ndarray, beside: _Beside, share: float, spacing: tuple[float, float]
+    hot: np.ndarray, inside: np.ndarray, reference: _Reference, share: float, spacing: tuple[float, float]
 ) -> Overlap:
     both, a, b = (int(np.count_nonzero(region)) for region in (hot & inside, hot, inside))
     area_mm2 = float(a * np.prod(spacing))
-    in_disc = int(np.count_nonzero(beside.away <= np.sqrt(area_mm2 / np.pi)))
-    likely = beside.likely
+    in_disc = int(np.count_nonzero(reference.distances <= np.sqrt(area_mm2 / np.pi)))
+    hits = reference.hits
     return Overlap(
         threshold=share,
         dice=2 * both / (a + b),
         iou=both / (a + b - both),
-        chance_dice=chance_dice(hot, inside, beside.room),
+        chance_dice=chance_dice(hot, inside, reference.body),
         blob_dice=2 * in_disc / (a + b),
-        mean_mask_dice=math.nan if likely is None else float(2 * likely[min(a, len(likely) - 1)] / (a + b)),
+        mean_mask_dice=math.nan if hits is None else float(2 * hits[min(a, len(hits) - 1)] / (a + b)),
         area_mm2=area_mm2,
         centroid_distance_mm=float(np.linalg.norm((_centroid(hot) - _centroid(inside)) * spacing)),
-        hd95_mm=_hd95_mm(_outline(hot, spacing), beside.outline),
+        hd95_mm=_hd95_mm(_outline(hot, spacing), reference.outline),
     )
 
 
-def chance_dice(hot: np.ndarray, inside: np.ndarray, room: np.ndarray) -> float:
-    """Expected Dice with the ROI of a region as large as `hot` whose pixels lie at random in the room; all (H, W) bool.
+def chance_dice(hot: np.ndarray, inside: np.ndarray, body: np.ndarray) -> float:
+    """Return the expected Dice with the ROI of random pixels of `body`, as many as `hot` has; all (H, W) bool.
 
-    Each pixel of the room is hit with probability area/room; an area larger than the room fills it.
+    Each pixel of the body is hit with probability area/body; an area larger than the body fills it.
     """
-    area, roi, whole, roi_in_room = (int(np.count_nonzero(x)) for x in (hot, inside, room, inside & room))
-    return 2 * roi_in_room * min(area / whole, 1.0) / (area + roi)
+    area, roi, whole, roi_in_body = (int(np.count_nonzero(x)) for x in (hot, inside, body, inside & body))
+    return 2 * roi_in_body * min(area / whole, 1.0) / (area + roi)
 
 
 def _without_millimetres(overlap: Overlap) -> Overlap:
@@ -263,16 +264,16 @@ def _centroid(region: np.ndarray) -> np.ndarray:
 
 
 def _pointing_hit(values: np.ndarray, inside: np.ndarray) -> bool:
-    """Whether the maximum lies in the ROI; the middle of it, where several pixels share it."""
+    """Return whether the maximum lies in the ROI; if several pixels have the maximum, whether their centroid does."""
     row, column = np.round(_centroid(values == values.max())).astype(int)
     return bool(inside[row, column])
 
 
 def _hd95_mm(a: cKDTree, b: cKDTree) -> float:
-    """The larger of the 95th percentiles of the distances from one outline to the other."""
+    """Return the larger of the two 95th percentiles of the distances from one outline to the other."""
     return max(float(np.percentile(one.query(other.data)[0], 95)) for one, other in ((a, b), (b, a)))
 
 
 def _outline(region: np.ndarray, spacing: tuple[float, float]) -> cKDTree:
-    """The pixels of a region that have a neighbour outside it, in mm; beyond the slice's edge is outside."""
+    """Return the pixels of a region with a neighbour outside it, in mm; beyond the slice's edge is outside."""
     return cKDTree(np.argwhere(region & ~binary_erosion(region)) * spacing)

@@ -1,17 +1,17 @@
-"""Compute attention maps: what in the slices speaks for a stage, and where it lies.
+"""Compute attention maps: the evidence for a stage, by place.
 
-**fine**, for any network with the usual head: raw Grad-CAM of `layer4`, which says which cells speak for *this* stage,
-times the geometric mean of the LayerCAM of `layer2` and of `stem`, each over its own maximum, which say which places
-inside those cells the network reads. Grad-CAM keeps its raw scale, so that weak evidence stays weak. Each layer is
-placed by its own receptive field, and all are brought to the cells of the stem, every 4 pixels. The two parts need each
-other: the LayerCAM of an early layer is nearly the same for every stage.
+**fine**, for any network with the usual head: raw Grad-CAM of `layer4`, which marks the cells with evidence for *this*
+stage, times the geometric mean of the LayerCAM of `layer2` and of `stem`, each divided by its maximum, which mark the
+places inside those cells that the network uses. Grad-CAM keeps its raw scale, so that weak evidence stays weak. Each
+layer is placed by its own receptive field, and all are interpolated to the cells of the stem, every 4 pixels. Both
+parts are needed: the LayerCAM of an early layer is nearly the same for every stage.
 
-**gated**, for networks with a gated head: the decision's own decomposition, see `model.network.GatedHead`. A cell's
-share in the logits is g (e - mean of e over the stages) / Σ g; what a stage has above the mean of all is its evidence.
+**gated**, for networks with a gated head: the decomposition of the decision, see `model.network.GatedHead`. A cell
+contributes g (e - mean of e over the stages) / Σ g to a stage's logit; the map shows the contributions above 0.
 
-**gradcam** and its relatives are pytorch-grad-cam's. They run on the network's head alone, with the feature map that
-the prediction already computed, and are equal to those of the full model. (With this head Grad-CAM, HiResCAM and
-XGradCAM are one and the same map; only the methods that differ are offered.)
+**gradcam** and the other methods are pytorch-grad-cam's. They run on the network's head alone, with the feature map
+that the prediction already computed, and are equal to those of the full model. (With this head Grad-CAM, HiResCAM and
+XGradCAM give the same map; only the methods that differ are available.)
 """
 
 from collections.abc import Mapping
@@ -37,10 +37,10 @@ from GTRStagingLib.staging.options import Alignment, Method, require_alignment, 
 
 
 class _HeadModule(nn.Module):
-    """The network's head with a place to hang a CAM on.
+    """The network's head with a target layer for CAM methods.
 
-    `target` is an identity, so that a CAM method run on this module with the cached map as its input gives what it
-    would give on the whole network, without a second pass through it.
+    `target` is an identity: with the cached feature map as input, a CAM method gives the same map on this module as on
+    the whole network, without a second pass.
     """
 
     def __init__(self, head: Head) -> None:
@@ -50,13 +50,13 @@ class _HeadModule(nn.Module):
         self.weight, self.bias = (nn.Parameter(torch.tensor(a), requires_grad=False) for a in (head.weight, head.bias))
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """(S, features, h, w) -> logits (S, 4)."""
+        """Compute logits (S, 4) from a feature map (S, features, h, w)."""
         features = torch.flatten(self.avgpool(self.target(feature_map)), 1)
         return nn.functional.linear(features, self.weight, self.bias)
 
 
 class _RawMaps(BaseCAM):
-    """Keep the map as it is: no stretching to 0..1, which makes weak evidence look strong, and no upsampling."""
+    """CAM without scaling to 0..1, which makes weak evidence look strong, and without upsampling."""
 
     def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[Any], eigen_smooth: bool) -> np.ndarray:
         recorded = self.activations_and_grads
@@ -82,17 +82,17 @@ class _LayerCAM(_RawMaps, LayerCAM):
 
 
 class _EigenCAM(_RawMaps, EigenCAM):
-    """pytorch-grad-cam's, with the thin SVD: 49 singular vectors are enough, 2,048 take seconds."""
+    """EigenCAM by the thin SVD: 49 singular vectors are enough, 2,048 take seconds."""
 
     def get_cam_image(self, *arguments: Any) -> np.ndarray:
         return np.stack([_first_component(one) for one in arguments[3]])
 
 
 def _first_component(activations: np.ndarray) -> np.ndarray:
-    """(C, h, w) -> (h, w): projection of the centred cells on their first principal axis.
+    """Project the centred cells of a map (C, h, w) on their first principal axis, to (h, w).
 
-    The sign of such an axis is arbitrary, and differs between libraries. Here it points to where the features, which
-    are 0 or more, are larger on the whole.
+    The sign of such an axis is arbitrary and differs between libraries. Here the axis points to larger features, which
+    are all 0 or more.
     """
     cells = activations.reshape(len(activations), -1).T
     centred = cells - cells.mean(axis=0)
@@ -108,11 +108,11 @@ _CAMS: Mapping[Method, type[_RawMaps]] = {
     "eigencam": _EigenCAM,
 }
 """Selvaraju 2017 (doi:10.1109/ICCV.2017.74), Chattopadhay 2018 (doi:10.1109/WACV.2018.00097), Jiang 2021
-(doi:10.1109/TIP.2021.3089943), Muhammad 2020 (doi:10.1109/IJCNN48605.2020.9206626; not of any one stage)."""
+(doi:10.1109/TIP.2021.3089943), Muhammad 2020 (doi:10.1109/IJCNN48605.2020.9206626; independent of the stage)."""
 
 
 class _Cells(NamedTuple):
-    """Maps of S slices, (S, h, w), and where their cells are."""
+    """Maps of S slices, (S, h, w), and the positions of their cells."""
 
     maps: np.ndarray
     rows: CellGrid
@@ -120,12 +120,12 @@ class _Cells(NamedTuple):
 
 
 def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage) -> np.ndarray:
-    """(S, C, h, w) cached map -> (S, h, w) float32 maps, >= 0, of a method of the last layer alone; on the CPU.
+    """Compute maps by a method of the last layer, (S, h, w) float32, >= 0, from the cached map (S, C, h, w) on the CPU.
 
     Raises
     ------
     InputError
-        If there is no such method.
+        If the method is unknown.
     """
     require_method(method)
     module = _HeadModule(head).eval()
@@ -147,20 +147,20 @@ def compute_attention(
     method: Method = "auto",
     alignment: Alignment = "receptive_field",
 ) -> Attention:
-    """Make the attention of the slices on `grid` from their one pass through the network.
+    """Compute the attention of the slices on `grid` from their pass through the network.
 
     Parameters
     ----------
     backbone
-        The one that made the pass.
+        Backbone that made the pass.
     seen
-        Of S slices. A fine map is made of those whose gradients for the target it has; the others have none.
+        Pass of S slices. A fine map is computed for the slices with gradients for the target, and for no others.
 
     Raises
     ------
     InputError
-        If there is no such method or alignment or not for this model, the pass has no gradients for the target where
-        they are needed, or the maps are not of the grid's slices, finite and >= 0.
+        If the method or alignment is unknown or not available for this model, the pass lacks the gradients for the
+        target that the method needs, or the maps do not fit the grid's slices or are not finite and >= 0.
     """
     require_alignment(alignment)
     method = resolve_method(backbone.card, method)
@@ -181,7 +181,7 @@ def compute_attention(
         return attention(placed(last, ATTENTION_LAYER), (ATTENTION_LAYER,))
     if seen.targets is None or not (seen.targets == target).any():
         raise InputError(
-            f"A fine map for {target} of a pass without its gradients; expected them. Ask for them: "
+            f"The pass has no gradients for {target}, which a fine map needs; expected them. Request them with "
             "backbone.classify(pixels, [PassRequest(...)])."
         )
     mapped = seen.targets == target
@@ -194,10 +194,10 @@ def compute_attention(
 
 
 def comparison_map(backbone: Backbone, seen: Pass, attention: Attention) -> Attention | None:
-    """Make the map to show beside another of the same pass; None where there is none to compare it with.
+    """Return a second map of the same pass to show beside the first, or None.
 
-    Beside a fine map the usual Grad-CAM of the last layer. Beside a gated one the gate alone: where the model looks,
-    whichever the stage.
+    For a fine map, the usual Grad-CAM of the last layer; for a gated map, the gate, which does not depend on the stage.
+    Other methods have no second map.
     """
     if attention.method == "fine":
         return compute_attention(
@@ -209,16 +209,16 @@ def comparison_map(backbone: Backbone, seen: Pass, attention: Attention) -> Atte
 
 
 def contributions(gate: np.ndarray, evidence: np.ndarray, target: TStage) -> np.ndarray:
-    """Share out a gated decision for a stage among its cells.
+    """Decompose a gated decision for a stage into the contributions of its cells.
 
     Parameters
     ----------
     gate, evidence
-        (S, h, w) and (S, 4, h, w), as `model.network.Gated` has them.
+        (S, h, w) and (S, 4, h, w), as in `model.network.Gated`.
 
     Returns
     -------
-    (S, h, w) float32: what each cell adds to the stage's logit above the mean of all logits, where that is above 0.
+    (S, h, w) float32: contribution of each cell to the stage's logit above the mean of all logits; 0 if negative.
     """
     above = evidence[:, int(target)] - evidence.mean(axis=1)
     total = np.maximum(gate.sum(axis=(1, 2), keepdims=True), 1e-6)
@@ -226,17 +226,17 @@ def contributions(gate: np.ndarray, evidence: np.ndarray, target: TStage) -> np.
 
 
 def _fused(last: _Cells, inner: list[_Cells]) -> _Cells:
-    """Raw Grad-CAM times the geometric mean of two LayerCAM maps, each over its maximum; on the finest map's cells."""
+    """Multiply raw Grad-CAM by the geometric mean of two scaled LayerCAM maps, on the cells of the finest map."""
     finest = min(inner, key=lambda one: one.rows.step)
 
-    def brought(one: _Cells) -> np.ndarray:
+    def resampled(one: _Cells) -> np.ndarray:
         height, width = finest.maps.shape[1:]
         rows = interpolation(one.rows, one.maps.shape[1], finest.rows, height)
         columns = interpolation(one.columns, one.maps.shape[2], finest.columns, width)
         return np.asarray(rows @ one.maps @ columns.T)
 
-    shares = [brought(one) / np.maximum(one.maps.max(axis=(1, 2), keepdims=True), 1e-30) for one in inner]
-    product = brought(last) * np.sqrt(shares[0] * shares[1])
+    shares = [resampled(one) / np.maximum(one.maps.max(axis=(1, 2), keepdims=True), 1e-30) for one in inner]
+    product = resampled(last) * np.sqrt(shares[0] * shares[1])
     return finest._replace(maps=np.maximum(product, 0).astype(np.float32))
 
 

@@ -1,42 +1,42 @@
-"""Cover a region of a slice with what surrounds it, and find regions like it to compare with.
+"""Fill a region of a slice from its surroundings, and find control regions elsewhere.
 
-A map that shows what speaks for a stage shows places without which the stage is less likely. Covering any place
-changes a slice, though; so the same shape is covered elsewhere, over tissue of the same kind.
+If a map shows the evidence for a stage, the stage is less likely when the map's region is filled in. Filling in any
+region changes the slice, however; controls therefore fill in the same shape elsewhere, over tissue of the same kind.
 """
 
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 REACH_MM = 5.0
-"""Standard deviation of the Gaussian that weighs the surroundings: they are told apart over a wall's thickness."""
+"""Standard deviation of the Gaussian that weights the surroundings: about the thickness of the stomach's wall."""
 
 ALIKE = 0.1
-"""How far the mean grey of a control may be from the region's, as a share of the window."""
+"""Largest difference between the mean grey of a control and of the region, as a share of the window."""
 
 INSIDE = 0.98
-"""Share of a control that lies in the body's section."""
+"""Smallest share of a control inside the body's section."""
 
 TRIES, CONTROLS = 400, 5
 APART = 2
-"""Pixels that a control keeps from the region."""
+"""Distance of a control from the region, pixels."""
 
 
 def fill_region(grey: np.ndarray, region: np.ndarray, tissue: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-    """Fill a region in from the tissue about it, smoothly.
+    """Fill a region smoothly from the tissue around it.
 
     Parameters
     ----------
     grey
         (H, W) floating point.
     region, tissue
-        (H, W) bool; what is in the region is not its surroundings.
+        (H, W) bool; pixels of the region do not count as its surroundings.
     spacing
-        Millimetres of rows and columns.
+        Of rows and columns, mm.
 
     Returns
     -------
-    (H, W) copy, in the region the mean of the tissue around, weighted by a Gaussian of `REACH_MM`; where no tissue is
-    near, the mean of all tissue.
+    (H, W) copy; in the region, the mean of the surrounding tissue, weighted by a Gaussian of `REACH_MM`, or the mean of
+    all tissue where none is near.
     """
     result = grey.copy()
     if not region.any():
@@ -63,22 +63,21 @@ def find_controls(
 ) -> list[np.ndarray]:
     """Find places for the region's shape elsewhere in the body, over tissue of the same kind.
 
-    Of places drawn at random those are taken whose mean grey is the region's within `ALIKE`, and of them the
-    `CONTROLS` whose standard deviation is nearest to the region's: smooth tissue alone would be no comparison, since
-    covering it changes nothing.
+    Places are drawn at random. Those with the region's mean grey, within `ALIKE`, are kept, and of these the `CONTROLS`
+    with the standard deviation nearest to the region's: filling in smooth tissue changes nothing and is no comparison.
 
     Parameters
     ----------
     region, body, avoid
-        (H, W) bool; a control overlaps neither the region, nor `avoid`.
+        (H, W) bool; a control overlaps neither the region nor `avoid`.
     grey
-        (H, W), as the network sees it.
+        (H, W), windowed as for the network.
     width
         Of the window, in the unit of `grey`.
 
     Returns
     -------
-    At most `CONTROLS` (H, W) bool, the nearest first; none where there is no such place.
+    At most `CONTROLS` (H, W) bool masks, the nearest first; an empty list if there is no such place.
     """
     pixels, places = np.argwhere(region), np.argwhere(body)
     if not len(pixels) or not len(places):

@@ -1,9 +1,9 @@
-"""Measure the map of one case in the ways that tell whether it can be believed. `checking.rules` judges the numbers.
+"""Measure one case's attention map for the check of a model. `checking.rules` judges the numbers.
 
-All of it is of the key slice, of the stage that the case was given, by the method it was staged by, cut at half of its
-maximum. Three questions need no ROI: is the map of another stage another map; is the stage less likely without what
-the map shows; and does anything remain of the map when the weights are random. Where there is an ROI, a fourth: does
-the map lie on it.
+All measures refer to the key slice, the predicted stage and the method of the staging, at half of the map's maximum.
+Three need no ROI: whether the maps of other stages differ, whether the stage becomes less likely when the map's region
+is filled in, and whether the map differs from a map of random weights. The fourth needs an ROI: whether the map lies on
+it.
 """
 
 import math
@@ -27,30 +27,30 @@ from GTRStagingLib.staging.preprocess import BODY_HU, prepare
 from GTRStagingLib.staging.result import StagingResult
 
 THRESHOLD = 0.5
-"""Share of the maximum from which a map counts; the default of every command, and fixed before anything is checked."""
+"""Threshold of the maps as a share of the maximum: the default of every command, fixed before any check."""
 
 OPTIONS = StagingOptions(threshold=THRESHOLD, neighbour_maps=False)
-"""How a case is staged for a check."""
+"""Options of staging a case for a check."""
 
 MOST_COVERED = 0.02
-"""Share of the body's section that is covered at most, the hottest first: about 1,000 mm², some times a tumour's
-section. Of a coarse map the whole region would leave no place for controls."""
+"""Largest share of the body's section that is filled in, the highest values first: about 1,000 mm², several times a
+tumour's section. The whole region of a coarse map would leave no place for controls."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeenSlice:
-    """The key slice of a case as the network saw it, and its map, in cells of the map.
+    """Key slice of a case as the network's input, and its map, in cells of the map.
 
     Attributes
     ----------
     pixels
         (3, H, W) float32.
     target
-        The stage of the map.
+        Stage of the map.
     heat, body, roi
-        (h, w): the map; bool, the body's section; float32, the share of each cell that the ROI covers, None without.
+        (h, w): the map; bool, the body's section; float32, the share of each cell that the ROI covers, or None.
     method
-        How the map was made.
+        Attention method.
     """
 
     pixels: np.ndarray
@@ -63,21 +63,20 @@ class SeenSlice:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured of a case.
+    """Measures of one case's map.
 
     Attributes
     ----------
     numbers
-        Measure -> value, NaN where it is not defined. `dice`, `chance_dice`, `blob_dice`, `model_mean_mask_dice`,
-        `energy_inside`,
-        `pointing_hit`, `centroid_mm`, `area_mm2`, `roi_area_mm2` as in `agreement`; `roi_share` of the body, which is
-        the energy and the pointing of chance; `blob_energy`, `blob_pointing`, `blob_centroid_mm`; `other_spearman`,
-        the mean correlation with the other stages' maps, `second_spearman` and `second_dice` of the second most likely
-        stage's alone; `fall`, `control_fall`, `roi_fall` of the stage's
-        probability when the map's region, its controls, the ROI are covered. Of an empty map: `empty` is 1, and where
-        there is an ROI every Dice is 0.
+        Measure -> value, NaN where undefined. `dice`, `chance_dice`, `blob_dice`, `model_mean_mask_dice`,
+        `energy_inside`, `pointing_hit`, `centroid_mm`, `area_mm2`, `roi_area_mm2` as in `agreement`; `roi_share`, the
+        ROI's share of the body, which is also the energy and the pointing of chance; `blob_energy`, `blob_pointing`,
+        `blob_centroid_mm`; `other_spearman`, the mean correlation with the other stages' maps; `second_spearman` and
+        `second_dice`, of the second most likely stage's map alone; `fall`, `control_fall`, `roi_fall`, the fall of the
+        stage's probability when the map's region, its controls or the ROI are filled in. For an empty map `empty` is 1,
+        and with an ROI every Dice is 0.
     digest
-        Of the voxels that were staged.
+        Of the staged voxels.
     """
 
     numbers: Mapping[str, float]
@@ -86,7 +85,7 @@ class Measured:
 
 
 def measure(result: StagingResult, backbone: Backbone) -> Measured:
-    """Measure a case that was staged by `OPTIONS` (of another method too), by the same backbone."""
+    """Measure the map of a case staged with `OPTIONS` (or another method) by the same backbone."""
     key, slices = result.slices.key, result.slices
     native = slices.native[:, :, key : key + 1]
     body = slices.body[key] if result.scan.intensity == "HU" else np.ones(native.GetSize()[1::-1], bool)
@@ -108,14 +107,14 @@ def measure(result: StagingResult, backbone: Backbone) -> Measured:
         numbers |= _other_stages(result, backbone, seen)
         numbers |= _deletion(result, backbone, body, inside)
     elif inside is not None and inside.any():
-        numbers |= dict.fromkeys(("dice", "chance_dice", "blob_dice"), 0.0)  # as of any region of no area
+        numbers |= dict.fromkeys(("dice", "chance_dice", "blob_dice"), 0.0)  # as for any empty region
         if backbone.mean_mask is not None:
             numbers["model_mean_mask_dice"] = 0.0
     return Measured(numbers, seen, result.provenance.input_digest)
 
 
 def in_cells(mask: sitk.Image, place: sitk.Image, cells: tuple[int, ...]) -> np.ndarray:
-    """Share of each of (h, w) cells of a map that a mask covers; `place` is the network's input, one slice."""
+    """Return the share of each cell of an (h, w) map that a mask covers; `place` is a slice of the network's input."""
     step = round(place.GetSize()[1] / cells[0])
     return pooled(coverage(mask, place), step)[0]
 
@@ -130,7 +129,7 @@ def _like(region: np.ndarray, image: sitk.Image) -> sitk.Image:
 
 
 def _location(result: StagingResult, body: np.ndarray, inside: np.ndarray) -> dict[str, float]:
-    """The product's own agreement, and what chance and a centred blob have of it."""
+    """Return the agreement of the result, and the same measures of chance and of a centred blob."""
     found = result.agreement
     if found is None or "all" in found.reasons:
         return {}
@@ -157,24 +156,24 @@ def _location(result: StagingResult, body: np.ndarray, inside: np.ndarray) -> di
 
 
 def dice_in_cells(region: np.ndarray, roi: np.ndarray) -> float:
-    """Dice of (h, w) cells, bool, and the shares of them that an ROI covers."""
+    """Return the Dice of a region of (h, w) cells, bool, with the shares of the cells that an ROI covers."""
     return float(2 * roi[region].sum() / (region.sum() + roi.sum()))
 
 
 def cut(heat: np.ndarray) -> np.ndarray:
-    """Cells of a map that is not empty, from `THRESHOLD` of its maximum on."""
+    """Return the cells of a map, not empty, at or above `THRESHOLD` of its maximum."""
     region: np.ndarray = heat >= THRESHOLD * heat.max()
     return region
 
 
 def disc_in_cells(body: np.ndarray, cells: int) -> np.ndarray:
-    """The `cells` cells nearest to the middle of the body's section, bool."""
+    """Return the `cells` cells nearest to the middle of the body's section, bool."""
     away = ((np.argwhere(np.ones_like(body)) - np.argwhere(body).mean(axis=0)) ** 2).sum(axis=1)
     return _first(away, cells).reshape(body.shape)
 
 
 def highest(values: np.ndarray, cells: int) -> np.ndarray:
-    """The `cells` cells of the highest values, those of 0 left out; bool."""
+    """Return the `cells` cells of the highest values, without cells of 0; bool."""
     return _first(-values.ravel(), cells).reshape(values.shape) & (values > 0)
 
 
@@ -185,9 +184,10 @@ def _first(order: np.ndarray, number: int) -> np.ndarray:
 
 
 def similarity(one: np.ndarray, other: np.ndarray, body: np.ndarray) -> float:
-    """Spearman's correlation of two maps over the body's cells; 0 where the other is the same everywhere.
+    """Return Spearman's correlation of two maps over the body's cells.
 
-    Air is left out: there every map is 0, and all would be alike. NaN where the first is the same everywhere.
+    Air is left out: every map is 0 there, which would make all maps similar. NaN if the first map is constant, 0 if
+    only the other is.
     """
     a, b = (rankdata(heat[body]) for heat in (one, other))
     if not a.size or a.std() == 0:
@@ -199,7 +199,7 @@ def similarity(one: np.ndarray, other: np.ndarray, body: np.ndarray) -> float:
 
 
 def _other_stages(result: StagingResult, backbone: Backbone, seen: SeenSlice) -> dict[str, float]:
-    """How alike the maps of the other stages are, all of them and the second most likely one's."""
+    """Return the similarity of the map to those of the other stages: to all, and to the second most likely stage's."""
     others = [stage for stage in TStage if stage != seen.target]
     maps = maps_of(backbone, [replace(seen, target=stage) for stage in others])
     alike = [similarity(seen.heat, one, seen.body) for one in maps]
@@ -213,7 +213,7 @@ def _other_stages(result: StagingResult, backbone: Backbone, seen: SeenSlice) ->
 def _deletion(
     result: StagingResult, backbone: Backbone, body: np.ndarray, inside: np.ndarray | None
 ) -> dict[str, float]:
-    """By how much the stage's probability in the key slice falls when regions of it are covered."""
+    """Return the fall of the stage's probability in the key slice when regions of it are filled in."""
     key, slices = result.slices.key, result.slices
     native = slices.native[:, :, key : key + 1]
     spacing = native.GetSpacing()[1], native.GetSpacing()[0]
@@ -241,7 +241,7 @@ def _deletion(
 
 
 def _probabilities(result: StagingResult, backbone: Backbone, slices: Sequence[np.ndarray]) -> np.ndarray:
-    """(n,) probability of the map's stage in each of (H, W) variants of the key slice, prepared as it was."""
+    """Return the probability (n,) of the map's stage in n variants (H, W) of the key slice, prepared like it."""
     native = result.slices.native[:, :, result.slices.key : result.slices.key + 1]
     key = replace(result.key_slice, index=0)
     pixels = []
@@ -258,7 +258,7 @@ def _probabilities(result: StagingResult, backbone: Backbone, slices: Sequence[n
 
 
 def maps_of(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[np.ndarray]:
-    """(h, w) map of each slice, of its target, by another model of the same kind; all by one method."""
+    """Compute the map (h, w) of each slice for its target by another model of the same kind, all by one method."""
     pixels, method = np.stack([one.pixels for one in slices]), slices[0].method
     wanted = [PassRequest(range(i, i + 1), (i,), one.target) for i, one in enumerate(slices)]
     seen = backbone.classify(pixels, wanted if method in ("auto", "fine") else [])
@@ -270,9 +270,9 @@ def maps_of(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[np.ndarray]
 
 
 def compare_maps(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[dict[str, float]]:
-    """What of each slice's map another model's map of it has: `spearman`, and where there is an ROI `dice`.
+    """Compare each slice's map with another model's map of the same slice: `spearman`, and with an ROI `dice`.
 
-    Beside `dice` stand `chance_dice` and `blob_dice`, of as large a region; an empty map has 0 of all.
+    `chance_dice` and `blob_dice` of a region of the same area accompany `dice`; all are 0 for an empty map.
     """
     found = []
     for one, other in zip(slices, maps_of(backbone, slices), strict=True):

@@ -1,4 +1,4 @@
-"""Hold the options of a staging, and refuse wrong ones before anything is read. Imports nothing heavy."""
+"""Options of staging a case, validated when they are made. Imports no heavy package."""
 
 from dataclasses import asdict, dataclass
 from numbers import Real
@@ -12,48 +12,47 @@ Method = Literal["auto", "fine", "gated", "gradcam", "gradcam++", "layercam", "e
 Alignment = Literal["receptive_field", "half_pixel"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
-"""'auto': the model's own best. 'gated': the decomposition of the decision, of models with a gated head, which take no
-other. 'fine': Grad-CAM of the last layer times the LayerCAM of two earlier ones, see `staging.cam`. The others are of
-the last layer alone, and coarse: a cell is 32 pixels wide."""
+"""'auto': 'gated' for a model with a gated head, else 'fine'. 'gated': the decomposition of the decision, the only
+method of models with a gated head. 'fine': Grad-CAM of the last layer times the LayerCAM of two earlier ones, see
+`staging.cam`. The other methods use the last layer alone and are coarse: a cell is 32 pixels wide."""
 
 ALIGNMENTS: tuple[Alignment, ...] = get_args(Alignment)
 
 SWEEP = tuple(round(0.05 * i, 2) for i in range(1, 20))
-"""Thresholds at which every result knows its agreement, as shares of the key slice's maximum. The panel's slider has
-the same steps: `thresholdSlider` in GTRStaging.ui, which a test holds against these."""
+"""Thresholds at which every result contains the agreement, as shares of the key slice's maximum. The panel's slider has
+the same steps: a test compares `thresholdSlider` in GTRStaging.ui with them."""
 
 PREDICTED = "predicted"
 TARGETS = (PREDICTED, *(stage.name for stage in TStage))
-"""How users name the stage whose attention they want."""
+"""Names of the stages for which users can request attention."""
 
 
 @dataclass(frozen=True)
 class StagingOptions:
-    """How a case is staged; the same for every case of a batch. Where the network runs is said by `load_model`.
+    """Options of staging a case, the same for every case of a batch. `load_model` sets the device and the backend.
 
     Attributes
     ----------
     method
-        Attention method, one of `METHODS`; which of them a model takes, `resolve_method` says.
+        Attention method, one of `METHODS`; `resolve_method` checks that the model supports it.
     target
-        The stage whose attention is wanted; None for the predicted one.
+        Stage of the attention map; None for the predicted stage.
     threshold
-        Share of the key slice's maximum from which attention counts, in (0, 1].
+        Threshold of the map as a share of the key slice's maximum, in (0, 1].
     alignment
-        Where the map's cells are placed: by the network's receptive field, or as common upsamplers do.
+        Placement of the map's cells: by the network's receptive field, or as common upsamplers do.
     neighbour_mm
-        Distance of the voting neighbours in mm; None for the adjacent acquired slices.
+        Distance of the neighbouring slices in mm; None for the adjacent acquired slices.
     neighbour_maps
-        Compute a fine map for the neighbours too, which costs as much again for each; else for the key slice alone.
-        All other methods give every slice's.
+        Compute a fine map for the neighbouring slices too, each at the cost of the key slice's; False for the key
+        slice alone. All other methods map every voting slice.
     resample_roi
-        Accept an ROI on other voxels than the CT's, and bring it onto them by its nearest voxel.
+        Accept an ROI on another grid than the CT's, and resample it to the CT by nearest neighbour.
 
     Raises
     ------
     InputError
-        If one of them is not what is said here. `neighbour_mm` is held against the scan's length as well, when there
-        is one (`preprocess.neighbour_step`).
+        If an option is out of range. `preprocess.neighbour_step` also compares `neighbour_mm` with the scan's length.
 
     Examples
     --------
@@ -83,23 +82,24 @@ class StagingOptions:
         length = self.neighbour_mm
         if length is not None and not (_is_number(length) and 0 < length < float("inf")):
             raise InputError(
-                f"Neighbours at {self.neighbour_mm} mm; expected a distance above 0, or None for the adjacent slices."
+                f"Neighbouring slices at {self.neighbour_mm} mm; expected a distance above 0, or None for the adjacent "
+                "slices."
             )
-        object.__setattr__(self, "threshold", float(self.threshold))  # JSON knows no number of numpy's
+        object.__setattr__(self, "threshold", float(self.threshold))  # JSON cannot store numpy numbers
         object.__setattr__(self, "neighbour_mm", None if self.neighbour_mm is None else float(self.neighbour_mm))
 
     def to_json(self) -> dict[str, Any]:
-        """The options as plain data, the target by its name (None: predicted)."""
+        """Return the options as plain data, the target by its name (None: predicted)."""
         return {**asdict(self), "target": None if self.target is None else self.target.name}
 
 
 def parse_target(name: str) -> TStage | None:
-    """Translate one of `TARGETS` to what `StagingOptions.target` takes."""
+    """Convert one of `TARGETS` to a value of `StagingOptions.target`."""
     return None if name == PREDICTED else TStage[name]
 
 
 def methods_for(head: HeadKind) -> tuple[Method, ...]:
-    """Tell the methods that a model of such a head takes.
+    """Return the attention methods of models with this kind of head.
 
     Examples
     --------
@@ -111,33 +111,33 @@ def methods_for(head: HeadKind) -> tuple[Method, ...]:
 
 
 def resolve_method(card: ModelCard, method: Method) -> Method:
-    """Which method a model's maps are made by.
+    """Return the attention method to use for a model, with 'auto' resolved.
 
     Raises
     ------
     InputError
-        If there is no such method, or not for this model.
+        If the method is unknown, or not available for this model.
     """
     require_method(method)
     gated = card.head == "gated"
     if method not in methods_for(card.head):
         why, expected = (
-            ("its head is gated, and its map is the decomposition of its own decision", "'auto' or 'gated'")
+            ("has a gated head and explains its decision by its gate", "'auto' or 'gated'")
             if gated
-            else ("its head is not gated", "any but 'gated'")
+            else ("has no gated head", "any but 'gated'")
         )
         raise InputError(
-            f"Attention method {method!r} for model {card.name!r}: {why}; expected {expected}. Take 'auto'."
+            f"Attention method {method!r} for model {card.name!r}, which {why}; expected {expected}. Use 'auto'."
         )
     own: Method = "gated" if gated else "fine"
     return own if method == "auto" else method
 
 
 def is_stage_specific(method: str) -> bool:
-    """Tell whether a map of this method may be called the attention for a stage.
+    """Return whether the maps of a method differ between stages.
 
-    Spearman's correlation with the other stages' maps, on 16 phantoms: Grad-CAM -0.15, Grad-CAM++ 0.67, LayerCAM 0.75;
-    EigenCAM and the gate are the same for every stage.
+    Only such a map may be called the attention for a stage. Spearman's correlation with the other stages' maps, on 16
+    phantoms: Grad-CAM -0.15, Grad-CAM++ 0.67, LayerCAM 0.75; EigenCAM and the gate are the same for every stage.
 
     Examples
     --------
@@ -149,28 +149,28 @@ def is_stage_specific(method: str) -> bool:
 
 
 def require_method(method: str) -> None:
-    """Raise `InputError` unless there is such an attention method."""
+    """Raise `InputError` unless the attention method is one of `METHODS`."""
     if method not in METHODS:
         raise InputError(f"Attention method {method!r}; expected one of {', '.join(METHODS)}.")
 
 
 def require_alignment(alignment: str) -> None:
-    """Raise `InputError` unless there is such an alignment."""
+    """Raise `InputError` unless the alignment is one of `ALIGNMENTS`."""
     if alignment not in ALIGNMENTS:
         raise InputError(f"Alignment {alignment!r}; expected one of {', '.join(ALIGNMENTS)}.")
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is a real number, of Python or numpy: types are hints, and a command line gives texts."""
+    """Return whether a value is a real number of Python or numpy; callers may pass text."""
     return isinstance(value, Real)
 
 
 def require_threshold(threshold: float) -> None:
-    """Raise `InputError` unless the threshold is a share in (0, 1]."""
+    """Raise `InputError` unless the threshold is in (0, 1]."""
     if not (_is_number(threshold) and 0 < threshold <= 1):
         raise InputError(
-            f"Threshold {threshold}; expected a share of the map's maximum, above 0 and at most 1. Give such a "
-            "--threshold, or leave it at 0.5."
+            f"Threshold {threshold}; expected a share of the map's maximum, above 0 and at most 1. Change `threshold`; "
+            "the default is 0.5."
         )
 
 

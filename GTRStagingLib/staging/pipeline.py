@@ -1,4 +1,4 @@
-"""One case, from the CT to the stage, the attention and its agreement: the page that reads as the data flow."""
+"""Stage one case: from the CT to the stage, the attention and its agreement, in the order of the data flow."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,13 +30,13 @@ Progress = Callable[[str], None]
 
 DEFAULTS = StagingOptions()
 
-TILT_WORTH_A_WORD = 5.0
-"""Degrees between the slices' normal and the body axis from which the result says so."""
+TILT_TO_REPORT = 5.0
+"""Degrees between the slices' normal and the body axis above which a warning reports the tilt."""
 
 
 @dataclass
 class _Stopwatch:
-    """Seconds of each step; tells the caller when one begins."""
+    """Durations of the steps in seconds; announces each step to the caller."""
 
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class _Stopwatch:
 
 
 STEPS = ("key slice", "preparation", "network", "attention", "agreement")
-"""The steps that `stage_case` announces, in order."""
+"""Steps that `stage_case` announces, in order."""
 
 
 def stage_case(
@@ -68,15 +68,15 @@ def stage_case(
     Parameters
     ----------
     scan
-        The CT as read; any axis order and obliquity. Of its voxels only the slices that vote are asked for.
+        The CT as read, of any axis order and obliquity. Only the voting slices are read.
     backbone
-        A model made ready to run (`load_model`).
+        A loaded model (`load_model`).
     tumour
-        An ROI to compare the attention with, on the CT's voxels (or anywhere, with `StagingOptions.resample_roi`).
+        ROI to compare the attention with, on the CT's grid (or any grid, with `StagingOptions.resample_roi`).
     key_slice
-        The slice that shows the tumour best; the one with the ROI's largest area if not given.
+        The slice that shows the tumour best; if not given, the slice with the ROI's largest area.
     case_id
-        Name of the case in the result; from the input's digest if not given.
+        Name of the case in the result; if not given, made from the input's digest.
     progress
         Called with the name of each step as it begins; an exception that it raises (`Cancelled`) stops the run.
 
@@ -96,8 +96,8 @@ def stage_case(
     """
     if not isinstance(backbone, Backbone):
         raise InputError(
-            f"{type(backbone).__name__} is no model made ready to run; expected a backbone. Make one: "
-            "load_model(name), or model.backbone.ready(model)."
+            f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
+            "model.backbone.ready(model)."
         )
     watch = _Stopwatch(progress)
     card = backbone.card
@@ -119,7 +119,7 @@ def stage_case(
         prediction = vote(slices.offsets, probabilities(seen.logits, card))
         target = prediction.stage if options.target is None else options.target
         if wanted and seen.targets is not None and not (seen.targets == target).any():
-            # The vote and the mean probability disagree: the gradients are of the latter's stage.
+            # The vote and the mean probability differ: the gradients are for the latter's stage.
             seen = backbone.classify(slices.pixels, [replace(one, target=target) for one in wanted])
 
     with watch.step("attention"):
@@ -145,13 +145,11 @@ def stage_case(
     if seen.warning:
         warnings.append(seen.warning)
     if tumour is not None and options.resample_roi:
-        warnings.append(
-            "The ROI was brought onto the CT's voxels by nearest-neighbour resampling where it had its own."
-        )
+        warnings.append("The ROI was resampled to the CT's grid by nearest neighbour, where the grids differ.")
     named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
     if len(named) > 1:
-        warnings.append("The ROI names another frame of reference than the CT; it was placed by its coordinates.")
-    warnings += _remarks(scan, slices, prediction, attention, card, step, options.target)
+        warnings.append("The ROI and the CT name different frames of reference; the ROI was placed by its coordinates.")
+    warnings += _run_warnings(scan, slices, prediction, attention, card, step, options.target)
     provenance = Provenance(
         versions=versions(seen.backend),
         weights_sha256=card.sha256,
@@ -183,7 +181,7 @@ def stage_case(
 
 
 def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> list[PassRequest]:
-    """The gradients that a fine map needs of the case's pass."""
+    """Return the request for the gradients of a fine map; empty for other methods."""
     if method != "fine":
         return []
     every = range(len(slices.offsets))
@@ -191,7 +189,7 @@ def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> 
 
 
 def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
-    """The model's mean ROI on the pixels of the key slice as acquired; None where it has none of such slices."""
+    """Return the model's mean mask on the acquired key slice, or None if there is none for slices of this size."""
     mean, cells = backbone.mean_mask, backbone.cells["stem"]
     grid = slices.grid[:, :, slices.key : slices.key + 1]
     if mean is None or mean.shape != tuple(-(-side // round(cells.step)) for side in grid.GetSize()[1::-1]):
@@ -200,7 +198,7 @@ def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
     return sitk.GetArrayFromImage(placed.on(slices.native[:, :, slices.key : slices.key + 1]))[0]
 
 
-def _remarks(
+def _run_warnings(
     scan: Scan,
     slices: PreparedSlices,
     prediction: Prediction,
@@ -209,20 +207,20 @@ def _remarks(
     step: int,
     target: TStage | None,
 ) -> Iterator[str]:
-    """What a reader must know of this run beyond the numbers."""
+    """Yield the warnings about this run."""
     if len(slices.offsets) < 3:
         missing = sorted({-step, 0, step} - set(slices.offsets))
         yield (
-            f"The vote had {len(slices.offsets)} of 3 slices: the scan has no slice at "
+            f"{len(slices.offsets)} of 3 slices voted: the scan has no slice at "
             f"{', '.join(f'{offset:+d}' for offset in missing)} of the key slice."
         )
     if step > 1:
-        yield f"The neighbours that voted are {step} acquired slices away from the key slice, as asked."
+        yield f"The neighbouring slices are {step} acquired slices from the key slice, as requested."
     if prediction.tied:
         yield "The vote was tied; the highest mean probability decided."
     if prediction.stage != prediction.mean_probability_stage:
         yield (
-            f"The vote says {prediction.stage}, the mean probability {prediction.mean_probability_stage}: "
+            f"The vote gives {prediction.stage}, the highest mean probability {prediction.mean_probability_stage}: "
             "the slices disagree."
         )
     if any(attention.empty):
@@ -234,16 +232,16 @@ def _remarks(
     elif not is_stage_specific(attention.method):
         name = {"gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}.get(attention.method, attention.method)
         yield (
-            f"{name} gives nearly the same map for every stage: it shows where the network looks, not what speaks for "
+            f"{name} gives nearly the same map for every stage: it shows where the network looks, not the evidence for "
             f"{attention.target}."
         )
     if attention.alignment == "half_pixel":
         yield "The map is placed by the half-pixel convention, half a cell too far right and down."
     if card.fusion == "concat":
-        yield "Fusion 'concat': a cell of the map answers for two places in the image; the overlay shows one of them."
+        yield "Fusion 'concat': a cell of the map covers two places in the image; the overlay shows one of them."
     if not scan.spacing_known:
         yield "The input has no physical pixel size: distances in millimetres are not defined."
-    if (tilt := geometry.tilt_degrees(scan.grid)) > TILT_WORTH_A_WORD:
+    if (tilt := geometry.tilt_degrees(scan.grid)) > TILT_TO_REPORT:
         yield f"The slices are tilted by {tilt:.0f}° from axial; they are used as acquired."
 
 

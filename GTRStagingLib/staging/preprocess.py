@@ -1,4 +1,4 @@
-"""From a CT and its key slice to the network's input: only the slices that vote are touched."""
+"""Prepare the network's input from a CT and its key slice. Only the voting slices are read."""
 
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,30 +22,30 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 """torchvision's constants for its ImageNet weights."""
 
 FIELD_MM = (10.0, 2000.0)
-"""Sides of a slice that a scan of a person, or of a small part of one, can have."""
+"""Plausible side lengths of a slice of a person, or of a small part of one."""
 
 BODY_HU = -300.0
-"""Denser than this is body: halfway between fat and lung, as usual."""
+"""Voxels above this are body: halfway between fat and lung, as usual."""
 
 
 class Sliceable(Protocol):
-    """What slices can be cut out of before its voxels are read: a `Scan`."""
+    """Volume that gives single slices without reading all voxels, such as a `Scan`."""
 
     @property
     def grid(self) -> Grid:
-        """Where the whole lies."""
+        """Grid of the whole volume."""
 
     def slices(self, first: int, last: int, step: int = 1) -> sitk.Image:
-        """Axial slices first..last (inclusive), in axial LPS order."""
+        """Return the axial slices first..last (inclusive), in axial LPS order."""
 
 
 N4_SHRINK = 4
-"""By how much a slice is shrunk along each side before N4 fits its field, which has no fine structure."""
+"""Factor by which each side of a slice is shrunk before N4 fits its field, which has no fine structure."""
 
 
 @dataclass(frozen=True)
 class PreparedSlices:
-    """The network's input and where it lies.
+    """Input of the network and its grid.
 
     Attributes
     ----------
@@ -54,9 +54,9 @@ class PreparedSlices:
     offsets
         (S,) acquired slices from the key slice, ascending; 0 is the key slice.
     grid
-        W×H×S: the geometry of `pixels`.
+        W×H×S grid of `pixels`.
     native
-        The same S slices as acquired, axial LPS: what the pictures and the ROI are drawn on.
+        The same S slices as acquired, axial LPS: background of the pictures and grid of the ROI.
     """
 
     pixels: np.ndarray
@@ -71,13 +71,13 @@ class PreparedSlices:
 
     @cached_property
     def body(self) -> np.ndarray:
-        """(S, H, W) bool on `native`: the body's section in each slice; of HU alone. Computed once a case."""
+        """Body's section in each slice, (S, H, W) bool on `native`; requires HU. Computed once per case."""
         return np.stack([body_mask(one) for one in sitk.GetArrayViewFromImage(self.native)])
 
 
 @dataclass(frozen=True)
 class ResizedSlices:
-    """The slices on the network's grid, windowed but not normalised: where training augments.
+    """Slices on the network's grid, windowed but not normalised, as training augments them.
 
     Attributes
     ----------
@@ -94,19 +94,20 @@ class ResizedSlices:
 
 
 def voting_slices(n_slices: int, index: int, step: int = 1) -> tuple[int, ...]:
-    """Offsets of the slices that vote: the key slice and its neighbours, as far as the scan has them."""
+    """Return the offsets of the voting slices: the key slice and its neighbouring slices inside the scan."""
     return tuple(offset for offset in (-step, 0, step) if 0 <= index + offset < n_slices)
 
 
 def neighbour_step(ct: Place, neighbour_mm: float | None) -> int:
-    """Acquired slices to step by: 1, or as many as come nearest to `neighbour_mm` (but at least 1)."""
+    """Return the step between voting slices: 1, or the number of slices nearest to `neighbour_mm` (at least 1)."""
     if neighbour_mm is None:
         return 1
     stack = geometry.axial_order(ct).axes[2]
     length = ct.GetSize()[stack] * ct.GetSpacing()[stack]
     if not 0 < neighbour_mm <= length:
         raise InputError(
-            f"Neighbours at {neighbour_mm:g} mm; expected a distance above 0 and within the scan's {length:.0f} mm."
+            f"Neighbouring slices at {neighbour_mm:g} mm; expected a distance above 0 and within the scan's "
+            f"{length:.0f} mm."
         )
     return max(1, round(neighbour_mm / ct.GetSpacing()[stack]))
 
@@ -114,7 +115,7 @@ def neighbour_step(ct: Place, neighbour_mm: float | None) -> int:
 def prepare(
     ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> PreparedSlices:
-    """Cut, window, resize and normalise the slices that vote; parameters and errors as of `resize`."""
+    """Extract, window, resize and normalise the voting slices; parameters and errors as of `resize`."""
     slices = resize(ct, key, recipe, intensity=intensity, step=step)
     return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
 
@@ -122,9 +123,9 @@ def prepare(
 def resize(
     ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> ResizedSlices:
-    """Cut, resample, window and resize the slices that vote.
+    """Extract, resample, window and resize the voting slices.
 
-    The result equals that of resampling the whole volume in plane; the cost does not depend on its length.
+    The result is the same as after resampling the whole volume in plane; the cost does not depend on its length.
 
     Parameters
     ----------
@@ -136,12 +137,12 @@ def resize(
     Raises
     ------
     InputError
-        If the voxels are not finite, not HU, constant after windowing, or of a kind that the recipe was not made for.
+        If the voxels are not finite, not HU or constant after windowing, or the recipe does not take their intensity.
     """
     if intensity == "windowed" and not recipe.takes_windowed:
         raise InputError(
-            f"The input is an 8-bit windowed picture, and recipe {recipe.name!r} starts from HU; expected a CT in HU. "
-            "Give the CT itself, or a model whose recipe is 'released'."
+            f"The input is an 8-bit windowed picture, but recipe {recipe.name!r} requires HU; expected a CT in HU. Use "
+            "the CT itself, or a model with recipe 'released'."
         )
     whole, cut = (ct, partial(geometry.axial_slices, ct)) if isinstance(ct, sitk.Image) else (ct.grid, ct.slices)
     offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
@@ -166,12 +167,12 @@ def resize(
 
 
 def _check_field(native: sitk.Image) -> None:
-    """A pixel size in micrometres or metres would ask for a grid of that many millimetres."""
+    """Raise `InputError` unless the slices have a plausible size; wrong units would make the grid huge or tiny."""
     field = [n * s for n, s in zip(native.GetSize()[:2], native.GetSpacing()[:2], strict=True)]
     if not (FIELD_MM[0] <= min(field) and max(field) <= FIELD_MM[1]):
         raise InputError(
-            f"The slices measure {field[0]:.4g}×{field[1]:.4g} mm; expected {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm. Are "
-            "the header's sizes in millimetres? Convert the scan again."
+            f"The slices measure {field[0]:.4g}×{field[1]:.4g} mm; expected {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm. "
+            "Check that the header's sizes are in millimetres, and convert the scan again."
         )
 
 
@@ -179,22 +180,23 @@ def _check_voxels(slices: np.ndarray, index: int, offsets: tuple[int, ...], inte
     for offset, one in zip(offsets, slices, strict=True):
         if bad := int(np.count_nonzero(~np.isfinite(one))):
             raise InputError(
-                f"Slice {index + offset} holds {bad} voxels that are NaN or infinite; expected finite HU. "
+                f"Slice {index + offset} contains {bad} voxels that are NaN or infinite; expected finite HU. "
                 "Export the scan again, or set them to air (-1024 HU)."
             )
     if intensity == "HU" and slices.min() >= 0 and slices.max() > slices.min():
         raise InputError(
-            f"The slices hold values from {slices.min():g} to {slices.max():g}, none negative; expected HU, in which "
-            "fat and air are negative. Is this an MR, a windowed picture, or a CT without its rescale intercept?"
+            f"The slices contain values from {slices.min():g} to {slices.max():g}, none negative; expected HU, in "
+            "which fat and air are negative. Check that this is no MR or windowed picture, and that the rescale "
+            "intercept was applied."
         )
 
 
 def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """(S, H, W) HU -> float32 in 0..255, by the recipe's range and window.
+    """Window slices, (S, H, W) HU, to float32 in 0..255 by the recipe's range and window.
 
     Examples
     --------
-    The window L50 W350 of the recipe `gtr` ends at -125 and 225 HU, and 50 HU is its middle.
+    The window L50 W350 of the recipe `gtr` reaches from -125 to 225 HU; its middle is 50 HU.
 
     >>> import numpy as np
     >>> from GTRStagingLib.model.recipe import find_recipe
@@ -208,17 +210,17 @@ def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 
 def n4(windowed_slice: np.ndarray, *, shrink: int = N4_SHRINK) -> np.ndarray:
-    """N4 bias-field correction (Tustison 2010) of one windowed slice, (H, W) in 0..255, as the paper has it.
+    """Correct the bias field of one windowed slice, (H, W) in 0..255, by N4 (Tustison 2010), as in the paper.
 
-    CT has no bias field: this costs some tenths of a second a slice and changes what it should leave alone (the numbers
-    are in docs/benchmarks.md, by `benchmarks/n4.py`). The slice is lifted by 1 because N4 works on logarithms; tissue
-    alone drives the fit. As usual, the field is fitted to the shrunken slice and divided out of the whole one. The
-    slices of a vote are not fitted together: that takes longer, and is further from what each by itself gives.
+    CT has no bias field: the correction takes some tenths of a second per slice and changes values that should stay
+    (numbers: docs/benchmarks.md, by `benchmarks/n4.py`). N4 works on logarithms, so 1 is added to the slice; tissue alone drives the fit.
+    As usual, the field is fitted to the shrunken slice and divided out of the whole slice. The voting slices are fitted
+    one by one: a joint fit takes longer and differs more from the fit of a single slice.
 
     Parameters
     ----------
     shrink
-        By how much each side is shrunk for the fit; less where the slice is small.
+        Factor by which each side is shrunk for the fit; smaller for a small slice.
     """
     image = sitk.GetImageFromArray(windowed_slice + 1.0)
     factors = [max(1, min(shrink, n // 32)) for n in image.GetSize()]
@@ -233,14 +235,14 @@ def n4(windowed_slice: np.ndarray, *, shrink: int = N4_SHRINK) -> np.ndarray:
 
 
 def _input_size(field: sitk.Image, recipe: Recipe) -> tuple[int, int]:
-    """(x, y) pixels: the shorter side as the recipe says, the longer by the aspect, as torchvision's Resize does."""
+    """Return (x, y) pixels: the shorter side by the recipe, the longer by the aspect, as torchvision's Resize does."""
     nx, ny, _ = field.GetSize()
     short = recipe.input_size
     return (short, int(short * ny / nx)) if nx <= ny else (int(short * nx / ny), short)
 
 
 def _resize(one: np.ndarray, size: tuple[int, int], *, quantised: bool) -> np.ndarray:
-    """Antialiased bilinear, by Pillow: what torchvision's Resize does with a picture."""
+    """Resize a slice by Pillow's antialiased bilinear filter, as torchvision's Resize does with a picture."""
     picture = Image.fromarray(np.round(one).astype(np.uint8) if quantised else one.astype(np.float32))
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
 
@@ -256,7 +258,7 @@ def _require_anatomy(resized: np.ndarray, index: int, offsets: tuple[int, ...], 
 
 
 def normalised(resized: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """(S, H, W) float32 in 0..255 -> (S, 3, H, W) float32: the last step before the network."""
+    """Normalise slices, (S, H, W) float32 in 0..255, to the network's input, (S, 3, H, W) float32."""
     if recipe.normalisation == "imagenet":
         channels = np.repeat(resized[:, None] / np.float32(255), recipe.channels, axis=1)
         return (channels - IMAGENET_MEAN[:, None, None]) / IMAGENET_STD[:, None, None]
@@ -266,9 +268,9 @@ def normalised(resized: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 
 def body_mask(native_slice: np.ndarray) -> np.ndarray:
-    """(H, W) HU -> bool: the body's section, without the table, its gas filled.
+    """Segment the body's section in a slice, (H, W) HU, to a bool mask, without the table and with gas filled.
 
-    Falls back on the whole slice where nothing is denser than fat, so that the mask is never empty.
+    Returns the whole slice if nothing is denser than fat, so that the mask is never empty.
     """
     labels = measure.label(native_slice > BODY_HU)
     if labels.max() == 0:

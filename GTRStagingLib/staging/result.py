@@ -1,4 +1,4 @@
-"""Hold the result of a staged case, and what made it. Needs no torch: whoever writes results need not stage."""
+"""Result of a staged case and its provenance. Needs no torch, so that results can be written without it."""
 
 import platform
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ from GTRStagingLib.staging.voting import Prediction
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a result: enough to make it again.
+    """Provenance of a result: the data needed to reproduce it.
 
     Attributes
     ----------
     versions
-        Package -> version; of ONNX Runtime where the network ran on it.
+        Package -> version; includes ONNX Runtime if the network ran on it.
     weights_sha256
         Of the model's weights.
     recipe
         The preprocessing, as plain data.
     device, backend
-        What the network ran on, and by, as in 'cpu' and 'PyTorch 2.14.1, folded'.
+        Device and backend of the network, as in 'cpu' and 'PyTorch 2.14.1, folded'.
     input_digest
-        sha256 of the scan's digest and of the voxels that voted (`Scan.digest_with`).
+        sha256 of the scan's digest and of the voxels of the voting slices (`Scan.digest_with`).
     utc
         ISO 8601 time of the run.
     """
@@ -51,32 +51,32 @@ class Provenance:
 
 @dataclass(frozen=True)
 class StagingResult:
-    """All that is known of a case after its staging.
+    """Result of staging one case.
 
     Attributes
     ----------
     case_id
-        Free of identifiers unless the caller put one in.
+        Contains no identifiers unless the caller gave one.
     model
-        The card of the model that was used.
+        Card of the model.
     comparison
         A second map of the same pass, to show beside the first: see `cam.comparison_map`.
     slices
-        What the network saw, and the acquired slices it was made from.
+        Input of the network, and the acquired slices that it was made from.
     roi
         0/1 on the acquired slices (`slices.native`), or None.
     segment
-        The ROI's name.
+        Name of the ROI.
     heat
         Raw attention on the acquired slices: float32, axial LPS.
     attention_volume
-        The same in the axis order of the input: each voxel is a voxel of the CT.
+        Raw attention in the axis order of the input: each voxel is a voxel of the CT.
     features
         (S, 2048) penultimate features (512 for depth 10 and 18, 64 for a gated head).
     timings_s
         Step -> seconds.
     warnings
-        What a reader of the result must know; free of identifiers and paths.
+        Sentences for the reader of the result; they contain no identifiers or paths.
     """
 
     case_id: str
@@ -99,7 +99,7 @@ class StagingResult:
 
 
 def versions(backend: str = "") -> dict[str, str]:
-    """Versions of everything that shapes a result; `backend` as `Pass` has it."""
+    """Return the versions of all packages that influence a result; `backend` as in `Pass`."""
     packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
     found = {name: version(name) for name in packages}
     optional = ["pydicom", "highdicom"]  # they read DICOM

@@ -1,4 +1,4 @@
-"""Three slices, one stage: the majority vote and its tie rule."""
+"""Compute the stage of a case from its slices: the majority vote and its tie rule."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 
 VOTE_RULE = "majority of the slices; a tie goes to the tied stage of the highest mean probability"
-"""`Prediction.stage` follows it (and takes the lower stage where even the means are equal). It is told in other words
-by `vote_in_words` in results/words.py and in GTRStagingSlicer/tables.py, and by the warnings of `pipeline`; whoever
-changes it raises `ROWS_VERSION` in batch/columns.py."""
+"""`Prediction.stage` applies it (and takes the lower stage if the means are equal too). `vote_in_words` in
+results/words.py, GTRStagingSlicer/tables.py and the warnings of `pipeline` describe it too. A change of it requires a
+higher `ROWS_VERSION` in batch/columns.py."""
 
 SUM_TOLERANCE = 1e-4
-"""How far from 1 a slice's probabilities may add up."""
+"""Largest allowed difference between 1 and the sum of a slice's probabilities."""
 
 
 @dataclass(frozen=True)
 class SlicePrediction:
-    """What the network says of one slice.
+    """Prediction of the network for one slice.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class SlicePrediction:
 
     @property
     def stage(self) -> TStage:
-        """The stage of the highest probability (the lower one if two are exactly equal)."""
+        """Stage of the highest probability (the lower one if two are exactly equal)."""
         return TStage(int(np.argmax(self.probabilities)))
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The vote of the slices, with everything needed to recount it."""
+    """Vote of the slices, with the data needed to recount it."""
 
     slices: tuple[SlicePrediction, ...]
     rule: str = VOTE_RULE
@@ -68,50 +68,50 @@ class Prediction:
 
     @property
     def votes(self) -> dict[TStage, int]:
-        """Slices for each of the four stages."""
+        """Number of slices that vote for each of the four stages."""
         counts = Counter(s.stage for s in self.slices)
         return {stage: counts[stage] for stage in TStage}
 
     @property
     def tied(self) -> bool:
-        """Whether the tie rule had to decide."""
+        """Whether the tie rule decided."""
         return list(self.votes.values()).count(max(self.votes.values())) > 1
 
     @property
     def stage(self) -> TStage:
-        """The stage that won the vote."""
+        """Stage that won the vote."""
         votes = self.votes
         return max(TStage, key=lambda stage: (votes[stage], self.probabilities[stage], -stage))
 
     @property
     def mean_probability_stage(self) -> TStage:
-        """The stage of the highest mean probability: reported beside the vote, which it can contradict."""
+        """Stage of the highest mean probability: reported beside the vote, and sometimes different from it."""
         return TStage(int(np.argmax(self.probabilities)))
 
     @property
     def unanimous(self) -> bool:
-        """Whether every slice says the same."""
+        """Whether all slices vote for the same stage."""
         return len({s.stage for s in self.slices}) == 1
 
 
 def vote(offsets: Sequence[int], probabilities: np.ndarray) -> Prediction:
-    """Put the slices' probabilities to the vote.
+    """Compute the vote from the slices' probabilities.
 
     Parameters
     ----------
     offsets
-        One a slice, 0 being the key slice.
+        One per slice; 0 is the key slice.
     probabilities
         (S, 4), rows summing to 1.
 
     Raises
     ------
     InputError
-        If the shapes disagree or a row is no distribution.
+        If the shapes differ or a row is not a distribution.
 
     Examples
     --------
-    Two slices of three outvote the key slice; the mean probability may say otherwise.
+    Two slices of three outvote the key slice; the highest mean probability may be another stage's.
 
     >>> import numpy as np
     >>> from GTRStagingLib.staging.voting import vote
@@ -119,7 +119,7 @@ def vote(offsets: Sequence[int], probabilities: np.ndarray) -> Prediction:
     >>> print(two_of_three.stage, two_of_three.mean_probability_stage, two_of_three.tied)
     T2 T3 False
 
-    Three slices, three stages: of the means 0.3, 0.4 and 0.3 the second is the highest.
+    Three slices vote for three stages; the highest of the means 0.3, 0.4 and 0.3 decides.
 
     >>> tie = vote([-1, 0, 1], np.array([[0, 0.6, 0.2, 0.2], [0, 0.1, 0.8, 0.1], [0, 0.2, 0.2, 0.6]]))
     >>> print(tie.stage, tie.tied)

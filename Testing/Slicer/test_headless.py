@@ -140,7 +140,7 @@ def test_a_table_by_a_method_that_the_model_has_not_is_refused_at_once(tmp_path,
     (tmp_path / "cases.csv").write_text("case_id,image,key_slice\none,ct.nrrd,4\n")
     assert headless.main(["--cases", str(tmp_path / "cases.csv"), "--out", str(tmp_path / "out"), "--model",
                           str(tmp_path / "mine"), "--cam", "gated"]) == 1  # fmt: skip
-    assert "Take 'auto'." in capfd.readouterr().err
+    assert "Use 'auto'." in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -71,7 +71,7 @@ def test_the_words_are_of_the_threshold_that_is_chosen():
 
 def test_a_model_that_knows_no_location_is_said_to_know_none():
     unknown = agreement(
-        mean_mask_dice=None, reasons={"mean mask": "the model has no mean of its cases' ROIs on such slices"}
+        mean_mask_dice=None, reasons={"mean mask": "the model has no mean mask for slices of this size"}
     )
     _region, dice, rivals = records.agreement_in_words(unknown, 0.5)
     assert dice.endswith("0.020 at random in the body, and 0.060 as a disc in its middle.")

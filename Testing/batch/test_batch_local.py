@@ -103,7 +103,7 @@ def test_a_method_that_the_model_has_not_is_refused_before_the_first_case(tmp_pa
     network = weights.seeded_network(10, "none", 5, kind).eval().requires_grad_(False)
     weights.save(weights.Model(replace(weights.untrained(10).card, name="mine", head=kind), network), tmp_path / "mine")
     settings = BatchSettings(str(tmp_path / "mine"), options=StagingOptions(method=method))
-    with pytest.raises(InputError, match=rf"'{method}' for model .*Take 'auto'\."):
+    with pytest.raises(InputError, match=rf"'{method}' for model .*Use 'auto'\."):
         run_batch(many(tmp_path, 2), tmp_path / "out", settings, workers=1)
     assert not (tmp_path / "out" / "cases").exists()
 

@@ -83,7 +83,7 @@ def test_otsu_separates_two_levels():
     assert found.at_otsu.dice == 1
 
 
-def test_chance_lies_in_the_body():
+def test_chance_dice_refers_to_the_body():
     body = block(slice(0, 20), slice(0, 15), 1).astype(bool)  # half of the slice, half of the ROI
     found = compute_agreement(image(block(slice(5, 9), slice(10, 20))), ROI, body=body)
     assert found.at_threshold.chance_dice == pytest.approx(2 * 20 * (40 / 300) / 80)
@@ -95,7 +95,7 @@ def test_an_area_larger_than_the_body_fills_it():
     assert found.at_threshold.chance_dice == pytest.approx(2 * 20 / (50 + 40))
 
 
-def test_chance_is_what_random_maps_get():
+def test_chance_dice_equals_the_mean_of_random_maps():
     rng = np.random.default_rng(0)
     inside = sitk.GetArrayFromImage(ROI)[0].astype(bool)
     dices = []
@@ -163,12 +163,12 @@ def test_without_a_pixel_size_there_are_no_millimetres():
     assert "millimetres" in found.reasons
 
 
-def test_two_grids_are_never_compared():
-    with pytest.raises(GeometryError, match="Heat map and ROI"):
+def test_different_grids_are_refused():
+    with pytest.raises(GeometryError, match="Attention map and ROI"):
         compute_agreement(image(block(slice(5, 9), slice(10, 20)), spacing=(2.0, 3.1, 5.0)), ROI)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.5, 1.01, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
-    with pytest.raises(InputError, match=r"Threshold .*expected .* Give such a --threshold"):
+    with pytest.raises(InputError, match=r"Threshold .*expected .* Change `threshold`"):
         compute_agreement(image(block(slice(5, 9), slice(10, 20))), ROI, threshold=threshold)

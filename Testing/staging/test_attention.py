@@ -27,7 +27,7 @@ USUAL = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus, "layercam": LayerCAM,
 
 
 def usual_raw_maps(network, method, target):
-    """pytorch-grad-cam on the whole network, with its own bookkeeping; its maps before they are scaled."""
+    """Run pytorch-grad-cam on the whole network with its own hooks; return the maps before they are scaled."""
     cam = USUAL[method](model=network, target_layers=[network.layer4])
     raw = []
     inner = cam.get_cam_image
@@ -64,7 +64,7 @@ def test_raw_maps_equal_those_of_the_full_model(a_network, method):
 
 
 def test_methods_and_targets_differ():
-    """A map that ignored its method or its target would pass every comparison with itself."""
+    """A map that ignores its method or its target passes every comparison with itself."""
     network = weights.untrained(10).network
     seen = passed(network, PIXELS).feature_map
     maps = [raw_maps(Head.of(network), seen, method, TStage.T1) for method in USUAL]
@@ -98,7 +98,7 @@ def test_two_calls_give_the_same_bits_and_leave_nothing_behind(method):
 
 @pytest.mark.parametrize("target", [TStage.T2, 7])
 def test_hooks_are_gone_after_a_success_and_after_a_failure(monkeypatch, target):
-    """They hang on the head's target, which is no part of the network: the head itself must be looked at."""
+    """The hooks are on the head's target, which is not part of the network: the test inspects the head."""
     heads, hooks_seen = [], []
 
     class Recorded(cam._HeadModule):
@@ -111,7 +111,7 @@ def test_hooks_are_gone_after_a_success_and_after_a_failure(monkeypatch, target)
             return super().forward(feature_map)
 
     monkeypatch.setattr(cam, "_HeadModule", Recorded)
-    # A CAM that nobody holds releases its hooks when it is collected: hold it, as a traceback or a cycle would.
+    # A CAM without references releases its hooks when it is collected: keep one, as a traceback or a cycle would.
     held, usual = [], cam._CAMS["gradcam"]
     holding = {**cam._CAMS, "gradcam": lambda **how: held.append(usual(**how)) or held[-1]}
     monkeypatch.setattr(cam, "_CAMS", holding)
@@ -166,7 +166,7 @@ def planted(direction, place=(78, 90), shape=(9, 160, 200), spacing=(1.5, 2.1, 4
 
 @pytest.mark.parametrize("name", ORIENTED)
 @pytest.mark.parametrize("place", [(78, 90), (120, 61)])
-def test_a_planted_hot_spot_comes_back_to_its_place(name, place):
+def test_a_planted_hot_spot_is_mapped_to_its_place(name, place):
     ct, point = planted(ORIENTED[name], place)
     slices, attention = attention_of(ct, 4)
     heat = attention.on(slices.native)
@@ -218,12 +218,12 @@ def test_an_empty_map_is_flagged_and_stays_empty(method):
     assert attention_of(ct, 4, method=method)[1].empty == (False, False, False)
 
 
-def test_a_map_goes_on_no_other_slices():
+def test_a_map_is_not_resampled_to_other_slices():
     ct, _ = planted(np.eye(3))
     _, attention = attention_of(ct, 4)
-    with pytest.raises(GeometryError, match="not those"):
+    with pytest.raises(GeometryError, match="differ in position"):
         attention.on(geometry.axial_slices(ct, 4, 6))
-    with pytest.raises(GeometryError, match="not those|expected equal"):
+    with pytest.raises(GeometryError, match="differ in position|expected equal"):
         attention.on(ct)
 
 
@@ -252,10 +252,10 @@ def test_the_cells_of_a_picture_that_is_not_square_have_their_own_rows_and_colum
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
-def test_maps_that_are_no_maps_say_what_to_do(value):
+def test_invalid_maps_are_refused_with_a_remedy(value):
     ct, _ = planted(np.eye(3))
     _, attention = attention_of(ct, 4)
     maps = attention.maps.copy()
     maps[1, 2, 3] = value
-    with pytest.raises(InputError, match=r"hold 1 values .*expected finite ones.* models verify"):
+    with pytest.raises(InputError, match=r"contain 1 values .*expected finite values.*Verify the model"):
         dataclasses.replace(attention, maps=maps)

@@ -1,4 +1,4 @@
-"""The fine map and the gated one: what they are made of, where they lie, and for which slices they are made."""
+"""The fine map and the gated map: their parts, their positions and the slices that they are computed for."""
 
 import math
 from dataclasses import replace
@@ -46,7 +46,7 @@ def usual_layer_cams(network, target):
 
 @pytest.mark.parametrize("depth", [18, pytest.param(152, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
-def test_its_parts_are_the_layer_cams_of_the_full_model(depth, backend):
+def test_the_parts_are_the_layer_cams_of_the_full_model(depth, backend):
     model = weights.untrained(depth, "none")
     by = ready(model, "cpu", backend)
     for target in (TStage.T1, TStage.T4):
@@ -56,14 +56,14 @@ def test_its_parts_are_the_layer_cams_of_the_full_model(depth, backend):
         for name, expected in usual.items():
             away = np.abs(seen.maps[name] - expected) / expected.max()
             assert expected.max() > 0
-            # A ReLU whose input is 0 up to rounding lets through in one and not in the other.
+            # A ReLU with an input of 0 up to rounding may pass it in one backend and not in the other.
             assert np.median(away) < 1e-5
             assert np.quantile(away, 0.99) < (1e-5 if depth == 18 else 2e-3)
         np.testing.assert_allclose(seen.logits, passed(model.network, PIXELS).logits, atol=1e-4)
 
 
-def test_it_is_the_product_of_the_three_at_their_places():
-    """Written down a second time: corners aligned, since cell 0 of every layer is centred on pixel 0."""
+def test_the_fine_map_is_the_product_of_its_three_parts():
+    """Second implementation: corners aligned, since cell 0 of every layer is centred on pixel 0."""
     model = weights.untrained(18, "none")
     by = ready(model, "cpu", "torch")
     seen = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY), TStage.T2)])
@@ -90,7 +90,7 @@ def test_it_is_the_product_of_the_three_at_their_places():
 @pytest.mark.parametrize("depth", [18, pytest.param(152, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ORIENTED)
 @pytest.mark.parametrize("place", [(78, 90), (120, 61)])
-def test_it_lies_within_a_pixel_of_a_planted_spot(name, place, depth):
+def test_the_fine_map_lies_within_a_pixel_of_a_planted_spot(name, place, depth):
     ct, point = planted(ORIENTED[name], place)
     slices, attention = attention_of(ct, 4, model=planted_model(depth=depth), method="fine")
     heat = attention.on(slices.native)
@@ -100,7 +100,7 @@ def test_it_lies_within_a_pixel_of_a_planted_spot(name, place, depth):
 
 
 @pytest.mark.slow
-def test_an_imported_checkpoint_of_152_layers_gets_it(tmp_path):
+def test_an_imported_checkpoint_of_152_layers_has_a_fine_map(tmp_path):
     """As the published training script writes it: imported, loaded, staged on an oblique and flipped scan."""
     file = tmp_path / "models.pth"
     state = {f"module.{key}": tensor for key, tensor in planted_model(depth=152).network.state_dict().items()}
@@ -124,7 +124,7 @@ def above_half(heat, z):
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
-def test_the_key_slice_alone_has_the_map_that_it_has_among_all(backend):
+def test_the_map_of_the_key_slice_is_the_same_without_neighbours(backend):
     by = ready(weights.untrained(10, "none"), "cpu", backend)
     all_of_them = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY))])
     one = by.classify(PIXELS, [PassRequest(EVERY, (1,))])
@@ -152,11 +152,11 @@ def test_cases_of_one_pass_have_each_their_own_stage():
 
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_without_a_target_it_is_the_stage_of_the_highest_mean_probability(backend):
-    """Of all slices of the case, those without a map included: here they outweigh the one with a map."""
+    """The mean is over all slices of the case, also those without a map: here they outweigh the one with a map."""
     model = weights.untrained(10, "none")
     logits = passed(model.network, PIXELS).logits
     apart = [int(one.argmax()) for one in logits]
-    with torch.no_grad():  # slice 1 says T3 by a little, the others T2 by a lot
+    with torch.no_grad():  # slice 1 favours T3 slightly, the others T2 clearly
         model.network.fc.bias.copy_(torch.tensor([-9.0, 0.0, 0.0, -9.0]))
         features = torch.from_numpy(passed(model.network, PIXELS).features)
         model.network.fc.weight[1:3] = 0
@@ -169,8 +169,8 @@ def test_without_a_target_it_is_the_stage_of_the_highest_mean_probability(backen
     assert targets_of(seen.logits, [PassRequest(EVERY, (1,))], 1.0).tolist() == [1, 1, 1]
 
 
-def test_where_the_vote_contradicts_the_mean_the_map_is_of_the_vote(monkeypatch):
-    """Two slices say T2 by a little, one T3 by a lot; the gradients of the first pass are then of T3."""
+def test_if_vote_and_mean_differ_the_map_is_for_the_vote(monkeypatch):
+    """Two slices favour T2 slightly, one T3 clearly; the gradients of the first pass are then for T3."""
     ct = ct_like()
     model = weights.untrained(10, "none")
     by = ready(model, "cpu", "torch")
@@ -195,11 +195,11 @@ def test_where_the_vote_contradicts_the_mean_the_map_is_of_the_vote(monkeypatch)
 def test_a_pass_without_the_gradients_is_refused():
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
     for seen in (by.classify(PIXELS), by.classify(PIXELS, [PassRequest(EVERY, (0,), TStage.T1)])):
-        with pytest.raises(InputError, match=r"for T2 of a pass without its gradients.*PassRequest"):
+        with pytest.raises(InputError, match=r"no gradients for T2.*PassRequest"):
             compute_attention(by, seen, GRID, target=TStage.T2, method="fine")
 
 
-def test_neighbours_go_without_where_nobody_asked():
+def test_neighbours_have_no_map_unless_requested():
     ct = ct_like()
     result = stage_case(
         scan_of(ct, "phantom"),
@@ -228,7 +228,7 @@ def a_gated_model():
     return weights.Model(card, network)
 
 
-def test_each_model_takes_its_own_methods(a_gated_model):
+def test_each_model_accepts_its_own_methods(a_gated_model):
     usual = weights.untrained(10, "none").card
     assert resolve_method(usual, "auto") == "fine"
     assert resolve_method(a_gated_model.card, "auto") == "gated"
@@ -237,7 +237,7 @@ def test_each_model_takes_its_own_methods(a_gated_model):
             assert resolve_method(usual, method) == method
             with pytest.raises(InputError, match=rf"'{method.replace('+', '.')}' for model 'a gated one'.*'gated'"):
                 resolve_method(a_gated_model.card, method)
-    with pytest.raises(InputError, match="'gated' for model.*not gated; expected any but 'gated'"):
+    with pytest.raises(InputError, match="'gated' for model.*no gated head; expected any but 'gated'"):
         resolve_method(usual, "gated")
 
 
@@ -263,7 +263,7 @@ def test_the_shares_of_a_gated_decision_add_up_to_it(a_gated_model, backend):
     np.testing.assert_array_equal(beside.maps, gate)
 
 
-def test_beside_a_fine_map_stands_the_usual_one():
+def test_a_fine_map_is_accompanied_by_grad_cam():
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
     seen = by.classify(PIXELS, [PassRequest(EVERY, tuple(EVERY), TStage.T2)])
     fine = compute_attention(by, seen, GRID, target=TStage.T2)
@@ -276,8 +276,8 @@ def test_beside_a_fine_map_stands_the_usual_one():
 # -- what a map is compared with -----------------------------------------------------------------------------------
 
 
-def test_the_mean_mask_is_laid_on_the_slice_as_the_map_is():
-    """A mean mask whose only cells lie on the planted spot finds it whole, on an oblique and flipped scan."""
+def test_the_mean_mask_is_resampled_like_the_map():
+    """A mean mask with cells only on the planted spot covers it whole, on an oblique and flipped scan."""
     direction = rotation((1, 0.4, 0.3), 23) @ np.diag([-1.0, 1, -1])
     ct = ct_like(shape=(9, 160, 200), spacing=(1.5, 2.1, 4.0), direction=direction)
     from GTRStagingLib.staging.preprocess import prepare
@@ -301,9 +301,9 @@ def test_the_mean_mask_is_laid_on_the_slice_as_the_map_is():
     assert away.at_threshold.mean_mask_dice == 0
 
 
-def test_slices_mapped_or_not_must_be_as_many_as_the_maps():
+def test_mapped_has_one_value_per_map():
     found = attention_of(planted(np.eye(3))[0], 4)[1]
-    with pytest.raises(InputError, match="1 slices mapped or not, of 3"):
+    with pytest.raises(InputError, match="`mapped` has 1 values for 3 slices"):
         replace(found, mapped=(True,))
     assert (
         Attention(

@@ -1,4 +1,4 @@
-"""What a check measures of one case: regions covered, controls, maps alike."""
+"""Measures of one case for a check: filled regions, controls, similarity of maps."""
 
 import math
 from dataclasses import replace
@@ -38,8 +38,8 @@ def disc(row, column, radius):
     return (Y - row) ** 2 + (X - column) ** 2 < radius**2
 
 
-def test_a_covered_region_is_what_surrounds_it():
-    """In a slope the mean of the surroundings is the slope's own value; in air nothing is taken from."""
+def test_a_filled_region_equals_its_surroundings():
+    """In a slope the mean of the surroundings is the slope's own value; air contributes nothing."""
     slope = np.where(BODY, X.astype(float), -1000.0)
     region = disc(40, 40, 4) | (disc(40, 40, 6) & (X > 40))
     spoilt = np.where(region, 900.0, slope)
@@ -50,7 +50,7 @@ def test_a_covered_region_is_what_surrounds_it():
     assert fill_region(np.where(edge, 900.0, slope), edge, BODY, (1.0, 1.0))[edge & BODY].min() > 0
 
 
-def test_what_no_tissue_is_near_gets_the_mean_of_all_tissue():
+def test_a_region_far_from_tissue_gets_the_mean_of_all_tissue():
     grey = np.where(BODY, 50.0, -1000.0)
     assert fill_region(grey, BODY, BODY, (1.0, 1.0))[BODY] == pytest.approx(grey.mean())
     assert (fill_region(grey, np.zeros_like(BODY), BODY, (1.0, 1.0)) == grey).all()
@@ -70,7 +70,7 @@ def test_controls_have_the_shape_and_the_tissue_and_keep_apart():
     assert [one.tolist() for one in find_controls(region, grey, BODY, tumour, 255.0)] == [one.tolist() for one in found]
 
 
-def test_of_places_alike_those_as_uneven_as_the_region_are_taken():
+def test_controls_have_the_region_s_standard_deviation():
     """One half is smooth, the other noisy about the same mean."""
     grey = 100.0 + np.where(X < 40, 0.0, RNG.normal(0, 20, BODY.shape))
     for column, side in ((58, X >= 40), (22, X < 40)):
@@ -78,7 +78,7 @@ def test_of_places_alike_those_as_uneven_as_the_region_are_taken():
             assert (one & side).sum() > 0.9 * one.sum()
 
 
-def test_where_no_other_place_is_alike_there_is_no_control():
+def test_without_a_similar_place_there_is_no_control():
     region = disc(40, 22, 5)
     assert find_controls(region, np.where(region, 200.0, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
     assert find_controls(BODY, np.full(BODY.shape, 100.0), BODY, np.zeros_like(BODY), 255.0) == []
@@ -92,7 +92,7 @@ def test_maps_are_compared_by_ranks_in_the_body():
     assert abs(similarity(heat, RNG.random(BODY.shape), BODY)) < 0.1
     assert similarity(heat, np.zeros_like(heat), BODY) == 0
     assert math.isnan(similarity(np.zeros_like(heat), heat, BODY))
-    # All of them 0 in air: over the whole slice two maps that share nothing but the body would be alike.
+    # All are 0 in air: over the whole slice, two maps that share nothing but the body would be similar.
     one, other = (np.where(BODY, RNG.random(BODY.shape), 0) for _ in range(2))
     assert abs(similarity(one, other, BODY)) < 0.1
     assert similarity(one, other, np.ones_like(BODY)) > 0.4
@@ -110,7 +110,7 @@ def test_regions_in_cells():
     assert disc_in_cells(np.ones((5, 5), bool), 5).sum(axis=0).tolist() == [0, 1, 3, 1, 0]
 
 
-def test_other_stages_and_weights_are_asked_by_the_method_of_the_map():
+def test_other_stages_and_weights_use_the_method_of_the_map():
     ct = ct_like()
     by = ready(weights.untrained(10, "none"), "cpu", "torch")
     options = replace(OPTIONS, method="gradcam")
@@ -127,8 +127,8 @@ def test_other_stages_and_weights_are_asked_by_the_method_of_the_map():
 
 
 @pytest.mark.parametrize("name", ["with_roi", "without_roi", "roi_elsewhere", "a_picture", "one_slice"])
-def test_whatever_can_be_staged_is_measured(name):
-    """Scans and pictures, with an ROI or none: what is defined is finite, and what is not is left out or NaN."""
+def test_every_staged_case_is_measured(name):
+    """Scans and pictures, with and without ROI: defined measures are finite, undefined ones are missing or NaN."""
     result = results.ALL[name]()
     found = measure(result, ready(results.a_small_model(), "cpu", "torch"))
     numbers = found.numbers
@@ -144,8 +144,8 @@ def test_whatever_can_be_staged_is_measured(name):
         assert "dice" not in numbers
 
 
-def test_covering_the_spot_is_as_if_it_had_never_been_there(tmp_path):
-    """In the key slice that the ROI's area tells: the disc is whole there, and the same slice without it is known."""
+def test_filling_the_spot_gives_the_slice_without_it(tmp_path):
+    """In the key slice chosen by the ROI's area the disc is whole, and the same slice without it is known."""
     (case,) = a_spotted_cohort(tmp_path / "cases", 1, radius=3.0)  # all of it may be covered
     by = ready(what_sees_spots(), "cpu", "torch")
     roi = read_roi(case.roi)

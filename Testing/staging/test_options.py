@@ -1,4 +1,4 @@
-"""The options of a staging: valid once made, and the same as plain data."""
+"""Options of staging: validated when made, and unchanged as plain data."""
 
 import json
 
@@ -11,7 +11,7 @@ from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, pars
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"method": "occlusion"}, "Attention method 'occlusion'; expected one of auto, fine, gated, gradcam"),
         ({"alignment": "corner"}, "Alignment 'corner'; expected one of receptive_field, half_pixel"),
@@ -21,16 +21,16 @@ from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, pars
         ),
         ({"threshold": None}, "Threshold None; expected a share"),
         *(({"target": value}, f"Target {value!r}; expected a TStage") for value in ("T4", 3, 7)),
-        *(({"neighbour_mm": value}, f"Neighbours at {value} mm") for value in (0, -1, np.nan, np.inf, "5")),
+        *(({"neighbour_mm": value}, f"Neighbouring slices at {value} mm") for value in (0, -1, np.nan, np.inf, "5")),
     ],
 )
-def test_wrong_ones_cannot_be_made(wrong, said):
+def test_invalid_options_are_refused(wrong, message):
     with pytest.raises(InputError) as refused:
         StagingOptions(**wrong)
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
 
 
-def test_they_are_plain_data_whatever_numbers_they_were_made_of():
+def test_options_are_plain_data_for_all_number_types():
     options = StagingOptions("layercam", TStage.T2, np.float32(0.25), "half_pixel", np.float64(6), False, True)
     assert json.loads(json.dumps(options.to_json())) == {
         "method": "layercam", "target": "T2", "threshold": 0.25, "alignment": "half_pixel", "neighbour_mm": 6.0,
@@ -39,6 +39,6 @@ def test_they_are_plain_data_whatever_numbers_they_were_made_of():
     assert StagingOptions().to_json()["target"] is None
 
 
-def test_every_choice_of_a_user_is_one_of_the_librarys():
+def test_the_choices_of_users_are_those_of_the_library():
     assert [parse_target(name) for name in TARGETS] == [None, *TStage]
     assert [StagingOptions(method=name).method for name in METHODS] == list(METHODS)

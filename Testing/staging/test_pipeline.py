@@ -1,4 +1,4 @@
-"""The whole way of a case, on real and on hostile input."""
+"""Staging of a whole case, on real and on unusual input."""
 
 from dataclasses import replace
 
@@ -72,11 +72,11 @@ def test_the_real_dicom_with_its_liver(shared_data, a_model):
     ("of_ct", "of_roi", "warned"),
     [("1.2", "1.2", False), ("1.2", "1.3", True), (None, "1.3", False), ("1.2", None, False)],
 )
-def test_an_roi_of_another_frame_of_reference_is_placed_with_a_word(a_ct, a_model, of_ct, of_roi, warned):
+def test_an_roi_of_another_frame_of_reference_is_placed_with_a_warning(a_ct, a_model, of_ct, of_roi, warned):
     roi = replace(roi_of(a_ct, slice(3, 6)), frame_of_reference=of_roi)
     result = stage_case(scan_of(a_ct, frame_of_reference=of_ct), ready(a_model), tumour=roi)
-    told = "The ROI names another frame of reference than the CT; it was placed by its coordinates."
-    assert (told in result.warnings) == warned
+    sentence = "The ROI and the CT name different frames of reference; the ROI was placed by its coordinates."
+    assert (sentence in result.warnings) == warned
 
 
 def test_the_flipped_nifti_with_its_stomach(shared_data, a_model):
@@ -139,8 +139,8 @@ def test_every_step_is_announced_and_timed(a_ct, a_model):
     assert all(seconds >= 0 for seconds in result.timings_s.values())
 
 
-def test_what_a_case_asks_for_often_is_computed_once(a_ct, a_model, monkeypatch):
-    """The axial order of its grid, of which every step wants to know; the body, which agreement and picture want."""
+def test_values_used_by_several_steps_are_computed_once(a_ct, a_model, monkeypatch):
+    """The axial order of the grid, which every step needs; the body, which agreement and overlay need."""
     orders, bodies = [], []
     order, body = geometry._order_towards, preprocess.body_mask
     geometry._axial_order.cache_clear()
@@ -201,7 +201,7 @@ def test_a_case_is_named_after_its_content_alone(a_ct, a_model):
 
 @pytest.mark.smoke
 def test_the_planted_tumour_is_found_where_it_lies_on_an_oblique_flipped_scan():
-    """Key slice by area, map and agreement, all of it through the geometry of an awkward scan."""
+    """Key slice by area, map and agreement through the geometry of an oblique and flipped scan."""
     direction = rotation((1, 0.4, 0.3), 23) @ np.diag([-1.0, 1, -1])
     ct = ct_like(shape=(9, 160, 200), spacing=(1.5, 2.1, 4.0), direction=direction)
     # At the centre of a cell, so that the thresholded map is as symmetric as the spot.
@@ -228,7 +228,7 @@ def test_the_planted_tumour_is_found_where_it_lies_on_an_oblique_flipped_scan():
 
 
 @pytest.mark.parametrize(("index", "offsets"), [(0, (0, 1)), (8, (-1, 0))])
-def test_a_key_slice_at_either_end_votes_with_two_and_says_so(a_ct, a_model, index, offsets):
+def test_a_key_slice_at_either_end_votes_with_two_and_a_warning(a_ct, a_model, index, offsets):
     result = stage_case(scan_of(a_ct), ready(a_model), key_slice=keyslice.by_index(a_ct, index))
     assert result.slices.offsets == offsets
     assert any("2 of 3 slices" in text for text in result.warnings)
@@ -243,7 +243,7 @@ def test_a_one_slice_volume_votes_alone_and_needs_no_choice(a_model):
     assert any("1 of 3 slices" in text for text in result.warnings)
 
 
-def test_without_a_choice_the_user_is_told_how_to_choose(a_ct, a_model):
+def test_without_a_key_slice_the_error_names_the_options(a_ct, a_model):
     with pytest.raises(InputError, match="--key-slice, --key-position-mm, or a --segmentation"):
         stage_case(scan_of(a_ct), ready(a_model))
 
@@ -253,7 +253,7 @@ def test_neighbours_further_away_are_recorded(a_ct, a_model):
         scan_of(a_ct), ready(a_model), StagingOptions(neighbour_mm=8.0), key_slice=keyslice.by_index(a_ct, 4)
     )
     assert result.slices.offsets == (-2, 0, 2)
-    assert any("2 acquired slices away" in text for text in result.warnings)
+    assert any("2 acquired slices from the key slice" in text for text in result.warnings)
 
 
 # -- the ROI -------------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_an_roi_on_another_grid_is_refused_unless_resampling_is_asked_for(a_ct, 
         stage_case(scan_of(a_ct), ready(a_model), tumour=roi)
     result = stage_case(scan_of(a_ct), ready(a_model), StagingOptions(resample_roi=True), tumour=roi)
     assert result.agreement.roi_area_mm2 == pytest.approx(10 * 15 * 0.9 * 1.1, rel=0.15)
-    assert any("nearest-neighbour" in text for text in result.warnings)
+    assert any("by nearest neighbour" in text for text in result.warnings)
 
 
 def test_an_roi_outside_the_ct_is_refused(a_ct, a_model):
@@ -300,7 +300,7 @@ def test_an_roi_outside_the_ct_is_refused(a_ct, a_model):
         stage_case(scan_of(a_ct), ready(a_model), tumour=roi_of(elsewhere, slice(2, 6)))
 
 
-# -- what must be said ---------------------------------------------------------------------------------------------
+# -- warnings ------------------------------------------------------------------------------------------------------
 
 
 def test_an_untrained_model_is_named_first(a_ct, a_model):
@@ -309,12 +309,12 @@ def test_an_untrained_model_is_named_first(a_ct, a_model):
 
 
 @pytest.mark.parametrize("given", ["demonstration", None, "a model"])
-def test_what_is_no_model_made_ready_is_refused_before_anything_is_read(a_ct, a_model, given):
-    with pytest.raises(InputError, match="no model made ready to run.*load_model"):
+def test_what_is_not_a_backbone_is_refused_before_reading(a_ct, a_model, given):
+    with pytest.raises(InputError, match="expected a backbone.*load_model"):
         stage_case(scan_of(a_ct), a_model if given == "a model" else given, progress=pytest.fail)
 
 
-def test_what_is_ready_already_is_used_as_it_is_and_its_warning_is_named(a_ct, a_model):
+def test_a_backbone_is_used_unchanged_and_its_warning_reported(a_ct, a_model):
     """As after a pass for which a GPU was too small."""
 
     class Handed(TorchBackbone):
@@ -329,7 +329,7 @@ def test_what_is_ready_already_is_used_as_it_is_and_its_warning_is_named(a_ct, a
 
 
 @pytest.mark.parametrize(("backend", "name"), [("torch", "PyTorch"), ("onnx", "ONNX Runtime")])
-def test_the_record_says_what_ran_the_network(a_ct, a_model, backend, name):
+def test_the_record_contains_device_and_backend(a_ct, a_model, backend, name):
     if backend == "onnx":
         pytest.importorskip("onnxruntime")
     result = stage_case(
@@ -370,7 +370,7 @@ def test_backends_agree_on_a_case(a_ct, a_model):
     np.testing.assert_allclose(one.attention.maps, other.attention.maps, atol=1e-5)
 
 
-def test_an_empty_map_is_said_to_be_empty():
+def test_an_empty_map_is_reported():
     ct = ct_like(shape=(9, 160, 200), spacing=(1.5, 2.1, 4.0))
     spot = a_spot(ct, np.array(ct.TransformIndexToPhysicalPoint((90, 70, 4))))
     result = stage_case(
@@ -381,7 +381,7 @@ def test_an_empty_map_is_said_to_be_empty():
     assert any("empty for T1" in text for text in result.warnings)
 
 
-def test_eigencam_says_that_it_ignores_the_stage(a_ct, a_model):
+def test_eigencam_warns_that_it_ignores_the_stage(a_ct, a_model):
     key = keyslice.by_index(a_ct, 4)
     asked = stage_case(
         scan_of(a_ct), ready(a_model), StagingOptions(method="eigencam", target=TStage.T2), key_slice=key
@@ -391,14 +391,14 @@ def test_eigencam_says_that_it_ignores_the_stage(a_ct, a_model):
     assert not any("EigenCAM does not depend" in text for text in plain.warnings)
 
 
-def test_a_map_that_hardly_depends_on_the_stage_says_so(a_ct, a_model):
+def test_a_map_that_hardly_depends_on_the_stage_has_a_warning(a_ct, a_model):
     key = keyslice.by_index(a_ct, 4)
-    for method, said in (("layercam", True), ("gradcam++", True), ("gradcam", False)):
+    for method, warned in (("layercam", True), ("gradcam++", True), ("gradcam", False)):
         result = stage_case(scan_of(a_ct), ready(a_model), StagingOptions(method=method), key_slice=key)
-        assert any("nearly the same map for every stage" in text for text in result.warnings) is said
+        assert any("nearly the same map for every stage" in text for text in result.warnings) is warned
 
 
-def test_the_provenance_is_enough_to_make_it_again(a_ct, a_model):
+def test_the_provenance_suffices_to_reproduce_the_result(a_ct, a_model):
     result = stage_case(scan_of(a_ct), ready(a_model, device="cpu"), key_slice=keyslice.by_index(a_ct, 4))
     assert result.provenance.weights_sha256 == a_model.card.sha256
     assert result.provenance.device == "cpu"

@@ -23,7 +23,7 @@ ORIENTED = [
 
 
 def whole_volume(ct, recipe):
-    """The long way: every slice of the volume is resampled, windowed, resized and normalised."""
+    """Reference: every slice of the volume is resampled, windowed, resized and normalised."""
     axial = sitk.Cast(geometry.axial_lps(ct), sitk.sitkFloat32)
     field = sitk.Resample(
         axial, geometry.square_grid(axial, recipe.spacing_mm), sitk.Transform(), sitk.sitkLinear, recipe.hu_range[0]
@@ -50,8 +50,8 @@ def test_the_needed_slices_equal_those_of_the_whole_volume(direction, index):
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("direction", ORIENTED)
-def test_only_the_slices_that_vote_are_touched_whatever_the_length_of_the_scan(monkeypatch, recipe, direction):
-    """ITK's memory is beyond tracemalloc: what is handed to it is counted instead."""
+def test_only_the_voting_slices_are_read_at_any_scan_length(monkeypatch, recipe, direction):
+    """tracemalloc does not see ITK's memory: the voxels passed to ITK are counted instead."""
     touched = []
     resample, window = geometry.resampled, preprocess.windowed
     monkeypatch.setattr(geometry, "resampled", lambda image, *a, **k: touched.append(image) or resample(image, *a, **k))
@@ -78,7 +78,7 @@ def test_the_cost_does_not_grow_with_the_length_of_the_scan():
 
 
 @pytest.mark.parametrize("direction", ORIENTED)
-def test_the_grid_tells_where_each_pixel_lies(direction):
+def test_the_grid_gives_the_position_of_each_pixel(direction):
     """A bright dot must be found again at its physical place."""
     ct = ct_like(shape=(9, 60, 70), direction=direction)
     axial = geometry.axial_lps(ct)
@@ -105,7 +105,7 @@ def test_the_field_is_square_in_millimetres_and_filled_up_with_air():
     assert prepared.pixels[1, 0, :60].max() == air  # 20 of 60 mm are filled up on either side: 74 rows
 
 
-def test_pictures_pass_the_released_recipe_as_torchvision_would_have_it():
+def test_the_released_recipe_equals_torchvision_on_pictures():
     from torchvision import transforms
 
     rng = np.random.default_rng(1)
@@ -124,7 +124,7 @@ def test_pictures_pass_the_released_recipe_as_torchvision_would_have_it():
     assert prepared.grid.GetSize() == (306, 224, 1)
 
 
-def test_a_ct_passes_the_released_recipe_as_the_picture_that_it_would_have_been():
+def test_the_released_recipe_gives_the_same_for_a_ct_as_for_its_picture():
     ct = ct_like(shape=(1, 64, 64))
     hu = sitk.GetArrayFromImage(ct)
     picture = sitk.GetImageFromArray(np.round((np.clip(hu, -125, 225) + 125) / 350 * 255).astype(np.uint8))
@@ -136,18 +136,18 @@ def test_a_ct_passes_the_released_recipe_as_the_picture_that_it_would_have_been(
 
 
 @pytest.mark.parametrize("recipe", [GTR, PAPER])
-def test_a_picture_is_no_ct(recipe):
+def test_a_picture_is_refused_where_a_ct_is_needed(recipe):
     image = sitk.GetImageFromArray(np.zeros((1, 40, 40), dtype=np.uint8))
     with pytest.raises(InputError, match="8-bit windowed picture.*'released'"):
         prepare(image, by_index(image, 0), recipe, intensity="windowed")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_voxels_that_are_no_numbers_are_counted_and_named(bad):
+def test_voxels_that_are_not_finite_are_counted_and_named(bad):
     ct = ct_like()
     for position in ((5, 6, 4), (7, 8, 4)):
         ct[position] = float(bad)
-    with pytest.raises(InputError, match="Slice 4 holds 2 voxels"):
+    with pytest.raises(InputError, match="Slice 4 contains 2 voxels"):
         prepare(ct, by_index(ct, 5), GTR)
     assert prepare(ct, by_index(ct, 7), GTR).offsets == (-1, 0, 1)  # slices that are not needed do not matter
 
@@ -159,9 +159,9 @@ def test_a_constant_slice_is_refused():
         prepare(flat, by_index(flat, 3), GTR)
 
 
-def test_values_without_anything_negative_are_no_hu():
+def test_values_without_negatives_are_refused_as_hu():
     ct = sitk.Abs(ct_like())
-    with pytest.raises(InputError, match="MR, a windowed picture, or a CT without its rescale intercept"):
+    with pytest.raises(InputError, match="no MR or windowed picture, and that the rescale intercept was applied"):
         prepare(ct, by_index(ct, 3), GTR)
 
 
@@ -192,7 +192,7 @@ def test_neighbours_at_no_distance_are_refused(a_ct, mm):
 
 
 @pytest.mark.parametrize("pixel_mm", [1e5, 60.0, 0.05, 1e-5])
-def test_sizes_that_are_no_millimetres_are_refused(pixel_mm):
+def test_implausible_sizes_are_refused(pixel_mm):
     ct = ct_like(spacing=(pixel_mm, pixel_mm, 4.0))
     with pytest.raises(InputError, match=r"measure .* mm; expected 10 to 2000 mm.*in millimetres"):
         prepare(ct, by_index(ct, 4), GTR)
@@ -256,7 +256,7 @@ def test_the_body_is_the_largest_dense_piece_with_its_gas():
     assert body.sum() == 30 * 40
 
 
-def test_where_there_is_no_body_the_whole_slice_is():
+def test_without_a_body_the_mask_is_the_whole_slice():
     assert body_mask(np.full((5, 5), -1000.0)).all()
 
 

@@ -56,7 +56,7 @@ def test_no_vote_without_the_key_slice_or_with_one_slice_twice(offsets):
 
 
 @pytest.mark.parametrize("row", [[0.5, 0.5, 0.5, -0.5], [0.2] * 4, [np.nan, 0.5, 0.5, 0], [1, 0, 0]])
-def test_what_is_no_distribution_is_refused(row):
+def test_invalid_distributions_are_refused(row):
     with pytest.raises(InputError, match="expected"):
         SlicePrediction(0, tuple(row))
 
