@@ -1,4 +1,4 @@
-"""Write what a check found into a model's folder: its card, and the mean of the ROIs beside it."""
+"""Write the result of a check into a model's folder: its card, and the mean mask of the ROIs."""
 
 import json
 import os
@@ -15,41 +15,38 @@ LOCK = ".check.lock"
 
 
 def require_writable(name: str, folder: Path | None) -> None:
-    """Raise unless a verdict can be written to a model's folder; `folder` is None for the built-in model.
+    """Raise `WeightsError` unless a verdict can be written to a model's folder; called before a long check.
 
-    Raises
-    ------
-    WeightsError
-        Before hours are spent on a check that cannot be kept.
+    `folder` is None for the built-in model.
     """
-    remedy = "Give --dry-run to print the result alone, or --json FILE with it"
+    remedy = "Print the result without writing it (`dry_run`)"
     if folder is None:
         raise WeightsError(f"Model {name!r} is built in and has no card to write to; expected a folder. {remedy}.")
     if not os.access(folder, os.W_OK):
         raise WeightsError(
-            f"{folder} cannot be written to; expected a folder that receives the verdict. {remedy}; or check a copy "
-            "of the model in a folder of your own."
+            f"{folder} cannot be written to; expected a writable folder for the verdict. {remedy}, or check a copy of "
+            "the model in a folder of your own."
         )
 
 
 def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None) -> ModelCard:
-    """Put a check into the card of a model's folder, in place of an earlier one; whole or not at all.
+    """Write a check into the card of a model's folder, completely or not at all; it replaces an earlier check.
 
-    If there were ROIs, their mean becomes the model's mean mask, unless it has one of its training, which is of more
-    cases and of none that it is compared with. Two checks at once wait for each other; and whenever the process ends,
-    the card names no file that is not there.
+    The mean of the checked ROIs becomes the model's mean mask, unless the model has one from its training, which is of
+    more and of other cases. Simultaneous checks wait for each other. If the process ends at any time, the card names no
+    missing file.
 
     Parameters
     ----------
     weights_sha256
-        Of the weights that were checked; the folder must still hold them.
+        Of the checked weights; the folder must still contain them.
 
     Raises
     ------
     InputError
-        If nothing was measured, for too few patients, and the card has a check already.
+        If nothing was measured, because of too few patients, and the card contains a check already.
     WeightsError
-        If the folder cannot be written to, or holds other weights by now.
+        If the folder cannot be written to, or contains other weights now.
     """
     from filelock import FileLock
 
@@ -60,38 +57,38 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
             card = read_card(folder)
             if weights_sha256 not in (None, card.sha256):
                 raise WeightsError(
-                    f"{folder} holds weights of sha256 {card.sha256[:12]}; those that were checked have "
-                    f"{str(weights_sha256)[:12]}. The model was replaced meanwhile: check it again."
+                    f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the checked weights, "
+                    f"{str(weights_sha256)[:12]}. The model was replaced during the check: check it again."
                 )
             if card.check is not None and not check.found["tests"]:
                 raise nothing_measured(check)
             of_a_check = card.check is not None and card.check.get("mean_mask") == WRITTEN
             own = card.mean_mask_sha256 is not None and not of_a_check
             writes = check.mean_mask is not None and not own
-            said = WRITTEN if writes or of_a_check else OWN if own else None
-            checked = replace(card, check={**check.found, "mean_mask": said})
+            source = WRITTEN if writes or of_a_check else OWN if own else None
+            checked = replace(card, check={**check.found, "mean_mask": source})
             if writes and check.mean_mask is not None:
                 _write_card(replace(checked, mean_mask_sha256=None), folder)
                 work = folder / f".{MEAN_MASK_FILE}"
                 write_mean_mask(check.mean_mask, work)
-                work.chmod(0o644)  # safetensors keeps its files to their owner
+                work.chmod(0o644)  # safetensors makes its files readable by their owner only
                 checked = replace(checked, mean_mask_sha256=sha256_of(work))
                 work.replace(folder / MEAN_MASK_FILE)
             _write_card(checked, folder)
     except OSError as error:
         raise WeightsError(
-            f"The verdict cannot be written to {folder} ({error.strerror or error}); expected a folder that can be "
-            "written to. Copy the model to a folder of your own and check that, or give --dry-run to print the result "
-            "alone."
+            f"The verdict cannot be written to {folder} ({error.strerror or error}); expected a writable "
+            "folder. Check a copy of the model in a folder of your own, or print the result without writing it "
+            "(`dry_run`)."
         ) from error
     return checked
 
 
 def nothing_measured(check: Check) -> InputError:
-    """Say that a check has no verdict to write."""
+    """Return the error about a check without a verdict to write."""
     return InputError(
-        f"Nothing was measured ({check.found['summary']}), and the card was left as it is; expected patients enough "
-        "for a verdict. Give more cases."
+        f"Nothing was measured ({check.found['summary']}), and the card was not changed; expected enough patients for "
+        "a verdict. Give more cases."
     )
 
 

@@ -1,4 +1,4 @@
-"""Check the maps of a model on a cohort: measure every case, make the weights random, judge."""
+"""Check the maps of a model on a cohort: measure every case, compare with random weights, judge."""
 
 import math
 from collections import Counter, defaultdict
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.map_checks import Measured, SeenSlice
 
 RANDOMISED = 24
-"""Cases whose maps are made anew for each step of random weights."""
+"""Cases with maps recomputed for each step of random weights."""
 
 LATE = (("layer4",), ("layer4", "layer3"))
-"""Layers that are made random under a head as it was learned: how much a map leans on them."""
+"""Layers that are made random under the trained head, to measure how much a map depends on them."""
 
 OWN, WRITTEN = "of the model", "of a check"
-"""How a card says (`check["mean_mask"]`) whether its mean mask is of the training, or of the cases of a check."""
+"""Values of `check["mean_mask"]` in a card: the mean mask is of the training, or of the cases of a check."""
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What a check found.
+    """Result of a check.
 
     Attributes
     ----------
     found
-        As a model's card keeps it (`ModelCard.check`): plain data, free of identifiers.
+        Data for the model's card (`ModelCard.check`), without identifiers.
     mean_mask
-        (h, w) float32, the mean of the cases' ROIs, in the cells that `weights.Model` says; None without ROIs.
+        (h, w) float32, the mean of the cases' ROIs in the cells of `weights.Model.mean_mask`; None without ROIs.
     left_out
-        Case id -> why it could not be measured.
+        Case id -> reason why the case could not be measured.
     """
 
     found: Mapping[str, Any]
@@ -63,36 +63,36 @@ def check_model(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Check:
-    """Check the maps that a model makes by its own method.
+    """Check a model's maps by its default method.
 
     Parameters
     ----------
     model
-        Its name or folder; or the model itself, which this process alone can have (`workers` is 0). Its mean mask is
-        left out where an earlier check wrote it: it may hold these very cases.
+        Name or folder; or the model itself, which only this process can use (`workers` is then 0). A mean mask of an
+        earlier check is not used: it may contain the same cases.
     cases
-        Their true stages are not needed, ROIs are for where the map lies. Not those that the model learned from: of
-        them everything is too good.
+        True stages are not needed; ROIs are needed for the test of location. Training cases give results that are too
+        good.
     most
-        Cases at most, drawn evenly from the true stages by the seed; None for all.
+        Largest number of cases, drawn evenly from the true stages by the seed; None for all.
     workers
-        Processes that stage; 0 stages in this one.
+        Processes that stage; 0 stages in this process.
     progress
-        Called with the parts of the work that are done, and their number.
+        Called with the number of finished parts of the work, and of all parts.
 
     Raises
     ------
     InputError
-        If there is no case, or no case can be staged; or the seed is none.
+        If there is no case, no case can be staged, or the seed is out of range.
     WeightsError
-        If there is no such model.
+        If the model is unknown.
     """
     from GTRStagingLib.model import randomised
 
     if not 0 <= seed < 2**32:
-        raise InputError(f"The seed is {seed}; expected 0 or more, below 2**32. Give another.")
+        raise InputError(f"The seed is {seed}; expected 0 or more, below 2**32. Change `seed`.")
     if isinstance(model, str):
-        _loaded.cache_clear()  # the folder may hold another model by now
+        _loaded.cache_clear()  # the folder may contain another model now
     else:
         model, workers = _without_a_checks_mask(model), 0
     card = _model(model).card
@@ -121,21 +121,21 @@ def check_model(
     pairs = [(case, one) for case, one in zip(chosen, outcomes, strict=True) if not isinstance(one, str)]
     if not pairs:
         first, why = next(iter(left_out.items()))
-        raise InputError(f"No case could be staged; the first, {first}: {why}")
+        raise InputError(f"No case could be staged. First case, {first}: {why}")
     measured = [one for _, one in pairs]
-    whose = [case.patient_id for case, _ in pairs]
+    patient_ids = [case.patient_id for case, _ in pairs]
     with_map = [i for i, one in enumerate(measured) if not one.numbers["empty"]][:RANDOMISED]
-    again = [measured[i].seen for i in with_map]
-    remaining = []
-    for rows in shared_out(_remaining, [(model, device, step, seed, again) for step in steps if again], workers):
-        remaining.append(rows)
-        progress(len(chosen) + len(remaining), total)
-    curve = dict(zip(parts, remaining, strict=False))
-    late = dict(zip((" and ".join(one) for one in LATE), remaining[len(parts) :], strict=False))
+    slices = [measured[i].seen for i in with_map]
+    compared = []
+    for rows in shared_out(_compared, [(model, device, step, seed, slices) for step in steps if slices], workers):
+        compared.append(rows)
+        progress(len(chosen) + len(compared), total)
+    curve = dict(zip(parts, compared, strict=False))
+    late = dict(zip((" and ".join(one) for one in LATE), compared[len(parts) :], strict=False))
 
-    beside, mean_mask = compare_with_other_patients(measured, whose)
-    rows = [{**one.numbers, **more} for one, more in zip(measured, beside, strict=True)]
-    verdict = judge(rows, whose, curve, late, with_map)
+    others, mean_mask = compare_with_other_patients(measured, patient_ids)
+    rows = [{**one.numbers, **more} for one, more in zip(measured, others, strict=True)]
+    verdict = judge(rows, patient_ids, curve, late, with_map)
     return Check(
         found={
             "verdict": verdict.verdict,
@@ -143,7 +143,7 @@ def check_model(
             **about,
             "threshold": _threshold(),
             "cases": len(measured),
-            "patients": len(set(whose)),
+            "patients": len(set(patient_ids)),
             "rois": sum(one.seen.roi is not None for one in measured),
             "stages": dict(Counter(str(case.stage) if case.stage is not None else "unknown" for case, _ in pairs)),
             "empty": int(sum(one.numbers["empty"] for one in measured)),
@@ -157,7 +157,7 @@ def check_model(
 
 
 def draw_cases(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]:
-    """At most so many cases, in an order in which the true stages take turns; drawn by the seed."""
+    """Draw at most `most` cases by the seed, in an order that alternates between the true stages."""
     of_stage: dict[TStage | None, list[Case]] = defaultdict(list)
     ordered = sorted(cases, key=lambda case: case.case_id)
     for i in np.random.default_rng(seed).permutation(len(ordered)).tolist():
@@ -167,7 +167,7 @@ def draw_cases(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]
     return [case for *_, case in turns][:most]
 
 
-# -- in whatever process --------------------------------------------------------------------------------------------
+# -- in this process or a worker -----------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
@@ -189,14 +189,14 @@ def _model(model: "Model | str") -> "Model":
 
 
 def _ready(model: "Model", device: str) -> "Backbone":
-    """By PyTorch: a graph of ONNX Runtime's would be made and verified for each of the random networks."""
+    """Make a PyTorch backbone: ONNX Runtime would need a new, verified graph for each random network."""
     from GTRStagingLib.model import backbone
 
     return backbone.ready(model, device, "torch")
 
 
 def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
-    """What was measured of a case, or why it could not be."""
+    """Return the measures of a case, or the reason why it could not be measured."""
     from GTRStagingLib.imaging import keyslice, rois, scans
     from GTRStagingLib.staging import map_checks, pipeline
 
@@ -213,10 +213,10 @@ def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
         return str(error)
 
 
-def _remaining(
+def _compared(
     job: "tuple[Model | str, str, Sequence[str], int, Sequence[SeenSlice]]",
 ) -> list[dict[str, float]]:
-    """What remains of each slice's map with random weights in some parts."""
+    """Compare each slice's map with the map of random weights in some parts."""
     from GTRStagingLib.model import randomised
     from GTRStagingLib.staging import map_checks
 
@@ -229,7 +229,7 @@ def _remaining(
 
 
 def _of_one_size(slices: "Sequence[SeenSlice]") -> "list[Sequence[SeenSlice]]":
-    """The slices in their order, those side by side put together that are of one size, at most 8 for one pass."""
+    """Group neighbouring slices of one size, in their order, at most 8 per pass."""
     parts: list[list[SeenSlice]] = []
     for one in slices:
         if parts and len(parts[-1]) < 8 and parts[-1][-1].pixels.shape == one.pixels.shape:
@@ -245,17 +245,17 @@ def _threshold() -> float:
     return map_checks.THRESHOLD
 
 
-# -- beside the ROIs of other patients -----------------------------------------------------------------------------
+# -- ROIs of other patients ----------------------------------------------------------------------------------------
 
 
 def compare_with_other_patients(
-    measured: "Sequence[Measured]", whose: Sequence[str]
+    measured: "Sequence[Measured]", patient_ids: Sequence[str]
 ) -> tuple[list[dict[str, float]], np.ndarray | None]:
-    """What the mean ROI of the other patients has of each case's ROI; and the mean of all.
+    """Compare the mean mask of the other patients with each case's ROI; also return the mean mask of all.
 
-    As large a region as the case's map has, where the mean is highest, all of it in cells of the map
-    (`compute_agreement` has it on the CT's pixels, of the model's own mean ROI). Of ROIs on maps of one shape, the most
-    frequent.
+    The region has the area of the case's map and lies where the mean is highest, in cells of the map
+    (`compute_agreement` does the same on the CT's pixels with the model's mean mask). Only ROIs on maps of the most
+    frequent shape are used.
     """
     from GTRStagingLib.staging import map_checks
 
@@ -269,23 +269,23 @@ def compare_with_other_patients(
     total = np.sum(list(masks.values()), axis=0)
     own: dict[str, list[np.ndarray]] = defaultdict(list)
     for i, mask in masks.items():
-        own[whose[i]].append(mask)
+        own[patient_ids[i]].append(mask)
     rows: list[dict[str, float]] = []
     for i, one in enumerate(measured):
-        others = len(masks) - len(own[whose[i]])
+        others = len(masks) - len(own[patient_ids[i]])
         if i not in masks or not masks[i].any() or not others:
             rows.append({})
             continue
         if one.numbers["empty"]:
-            rows.append({"mean_mask_dice": 0.0})  # of a region of no area
+            rows.append({"mean_mask_dice": 0.0})  # of an empty region
             continue
-        mean = np.clip(total - np.sum(own[whose[i]], axis=0), 0, None) / others
-        mean[mean < 1e-6] = 0  # what subtracting leaves
-        rows.append(_beside(mean, masks[i], int(map_checks.cut(one.seen.heat).sum()), one.numbers))
+        mean = np.clip(total - np.sum(own[patient_ids[i]], axis=0), 0, None) / others
+        mean[mean < 1e-6] = 0  # rounding errors of the subtraction
+        rows.append(_location_of_mean(mean, masks[i], int(map_checks.cut(one.seen.heat).sum()), one.numbers))
     return rows, (total / len(masks)).astype(np.float32)
 
 
-def _beside(mean: np.ndarray, roi: np.ndarray, cells: int, numbers: Mapping[str, float]) -> dict[str, float]:
+def _location_of_mean(mean: np.ndarray, roi: np.ndarray, cells: int, numbers: Mapping[str, float]) -> dict[str, float]:
     from GTRStagingLib.staging import map_checks
 
     region = map_checks.highest(mean, cells)

@@ -1,4 +1,4 @@
-"""Hold a model: its card, its recipe, its weights, its network, and the network made ready to run.
+"""Load models: card, recipe, weights and network, and run the network by a backend.
 
 In: a model's name or folder. Out: `ModelCard` (no torch), `Model`, and a `Backbone` that classifies slices on a
 device by a backend. `card`, `registry` and `recipe` import no torch.

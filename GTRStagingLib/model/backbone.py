@@ -1,6 +1,6 @@
-"""A model made ready to run: by PyTorch anywhere, by ONNX Runtime on CPUs; and what one pass of it gives.
+"""Run a model by a backend: PyTorch on any device, ONNX Runtime on CPUs.
 
-Whoever stages a case holds a `Backbone` and needs neither to know what is behind it nor to be in one process with it.
+Staging uses the protocol `Backbone`, which hides the backend and also allows a model in another process.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,25 +32,25 @@ long runs."""
 CPU = torch.device("cpu")
 
 EXPLAINED = ("layer2", "stem")
-"""The layers whose gradients a fine map needs."""
+"""Layers with the gradients that a fine map needs."""
 
 CERTAIN = 1e6
-"""Added to the probability of a stage that is to be taken whatever the others are."""
+"""Added to the probability of a requested stage, so that it is the highest one."""
 
 
 @dataclass(frozen=True)
 class PassRequest:
-    """The slices of one case in a pass, and for which of them the gradients of a fine map are wanted.
+    """Request for the gradients of a fine map for slices of one case in a pass.
 
     Attributes
     ----------
     slices
-        Rows of the pass that are the case's.
+        Rows of the pass that belong to the case.
     shown
-        Those of them that get a map.
+        Rows among them that get a map.
     target
-        The stage whose gradients are wanted; None: the one with the highest mean probability over `slices`, which is
-        known in the same pass. `Pass.targets` says which it was.
+        Stage of the gradients; None for the stage with the highest mean probability over `slices`, which the same pass
+        computes. `Pass.targets` contains the stage.
     """
 
     slices: range
@@ -58,7 +58,7 @@ class PassRequest:
     target: TStage | None = None
 
     def at(self, first: int) -> "PassRequest":
-        """The same for a case whose slices begin at another row of the pass."""
+        """Return the same request with the case's slices from another row of the pass on."""
         by = first - self.slices.start
         moved = range(self.slices.start + by, self.slices.stop + by)
         return PassRequest(moved, tuple(row + by for row in self.shown), self.target)
@@ -66,25 +66,25 @@ class PassRequest:
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass of S slices.
+    """Output of one pass of S slices through the network.
 
     Attributes
     ----------
     logits
         (S, 4) float32.
     features
-        (S, features) float32, the penultimate ones.
+        (S, features) float32, the penultimate features.
     feature_map
         (S, channels, h, w) float32, the output of `layer4`.
     device, backend
-        What it ran on and by, for the record, as in 'cuda (NVIDIA H200)' and 'PyTorch 2.14.1, folded'.
+        Device and backend of the pass, for the record, as in 'cuda (NVIDIA H200)' and 'PyTorch 2.14.1, folded'.
     warning
-        If that is not what was asked for.
+        Given if these are not the requested ones.
     maps
-        Further maps of the slices, float32. Of a gated head: `gate` (S, h, w) and `evidence` (S, 4, h, w). Where
-        gradients were wanted: `layer2` and `stem`, the raw LayerCAM of these layers, (S, h, w); 0 in all other slices.
+        Further maps of the slices, float32. For a gated head: `gate` (S, h, w) and `evidence` (S, 4, h, w). With
+        gradients: `layer2` and `stem`, the raw LayerCAM of these layers, (S, h, w); 0 in all other slices.
     targets
-        (S,) the stage that `layer2` and `stem` are of, -1 in slices without.
+        (S,) stage of `layer2` and `stem`, -1 in slices without a map.
     """
 
     logits: np.ndarray
@@ -97,7 +97,7 @@ class Pass:
     targets: np.ndarray | None = None
 
     def part(self, rows: slice) -> "Pass":
-        """The pass of some of its slices."""
+        """Return the pass of some of its slices."""
         return replace(
             self,
             logits=self.logits[rows],
@@ -110,60 +110,60 @@ class Pass:
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A model made ready on one device."""
+    """Model loaded on one device."""
 
     @property
     def card(self) -> ModelCard:
-        """What the model is."""
+        """Card of the model."""
 
     @property
     def head(self) -> Head:
-        """The linear layer between the features and the logits."""
+        """Linear layer between the features and the logits."""
 
     @property
     def cells(self) -> Mapping[str, CellGrid]:
-        """Where the cells of each of `network.LAYERS` look."""
+        """Centres of the cells of each of `network.LAYERS`."""
 
     @property
     def mean_mask(self) -> np.ndarray | None:
-        """The model's mean ROI (see `weights.Model`)."""
+        """Mean mask of the model (see `weights.Model`)."""
 
     def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
-        """Send (S, 3, H, W) float32 slices, of however many cases, through the network once.
+        """Run (S, 3, H, W) float32 slices, of one or several cases, through the network once.
 
-        `wanted` asks for the gradients of a fine map, a case each; a gated head gives its own maps in any case.
+        `wanted` requests the gradients of a fine map, one request per case; a gated head always returns its own maps.
         """
 
 
 _READY: WeakKeyDictionary[Model, dict[tuple[torch.device, str], Backbone]] = WeakKeyDictionary()
-"""Goes with its model: no backbone holds the `Model` that it was made of."""
+"""Entries are removed with their model: no backbone has a reference to the `Model` that it was made of."""
 
 
 def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone:
-    """The model made ready; the same one for the same question, as long as the model is there.
+    """Make a backbone of a model; equal arguments return the same backbone as long as the model exists.
 
     Parameters
     ----------
     model
-        Not changed, now or later: its network stays where and as it is.
+        Is not changed: its network stays on its device and keeps its weights.
     device
-        As `device.choose` takes it. With 'onnx', 'auto' is the CPU.
+        As in `device.choose`. With 'onnx', 'auto' is the CPU.
     backend
         One of `BACKENDS`.
 
     Raises
     ------
     InputError
-        If there is no such device or backend, ONNX Runtime is not installed or asked to run on a GPU, or the network
-        cannot be compiled here.
+        If the device or backend is unknown or missing, ONNX Runtime is not installed or requested on a GPU, or the
+        network cannot be compiled on this machine.
     GraphError
-        If 'onnx' was asked for and the model's graph is not what PyTorch says; 'auto' goes on with PyTorch, and warns.
+        If the backend is 'onnx' and the graph's outputs differ from PyTorch's; 'auto' then runs PyTorch and warns.
     """
     if backend not in BACKENDS:
         raise InputError(f"Backend {backend!r}; expected one of {', '.join(BACKENDS)}.")
     place = devices.choose("cpu" if (device, backend) == ("auto", "onnx") else device)
     if backend == "onnx" and place.type != "cpu":
-        raise InputError(f"Backend 'onnx' on device {device!r}; expected a CPU. Use --device cpu, or --backend torch.")
+        raise InputError(f"Backend 'onnx' on device {device!r}; expected a CPU. Use `device=cpu` or `backend=torch`.")
     known = _READY.setdefault(model, {})
     if (place, backend) not in known:
         known[place, backend] = _made_ready(model, place, backend)
@@ -171,14 +171,14 @@ def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone
 
 
 def load_model(model: str, device: str = "auto", backend: str = "auto") -> Backbone:
-    """Load a model and make it ready to run.
+    """Load a model on a device.
 
     Parameters
     ----------
     model
-        Name of a model (`gtrstaging models list`), or its folder; as `weights.load` takes it.
+        Name of a model (see `registry.available`), or its folder.
     device, backend
-        As `ready` takes them.
+        As in `ready`.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _made_ready(model: Model, place: torch.device, backend: str) -> Backbone:
 
 
 class TorchBackbone:
-    """A folded copy of the network in PyTorch; on the CPU where the device's memory is not enough."""
+    """Folded copy of the network in PyTorch; runs on the CPU if the device's memory is too small."""
 
     def __init__(
         self, model: Model, place: torch.device, *, compiled: bool = False, warning: str | None = None
@@ -212,21 +212,21 @@ class TorchBackbone:
         self._lower = partial(self._network.between, "stem", "layer2")
         self._upper = partial(self._network.between, "layer2", "layer4")
         self._name = f"PyTorch {torch.__version__}, {'compiled' if compiled else 'folded'}"
-        # The order in which convolutions are quickest, on CPUs (benchmarks/latency.py) and on CUDA.
+        # The fastest memory order for convolutions on CPUs (benchmarks/latency.py) and on CUDA.
         self._order = torch.contiguous_format if place.type == "mps" else torch.channels_last
         self._network.to(memory_format=self._order)
         if compiled:
             self._compile()
 
     def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
-        """One pass; see `Backbone`."""
+        """Run one pass; see `Backbone`."""
         try:
             return self._run(pixels, wanted, self._place, self._warning)
         except RuntimeError as error:
             if self._place.type == "cpu" or not devices.is_out_of_memory(error):
                 raise
-        # Outside the handler, so that the failed pass's tensors are no longer held by its traceback.
-        warning = f"The memory of {self._place} was not enough: the network ran on the CPU instead."
+        # Outside the handler, so that the traceback no longer holds the tensors of the failed pass.
+        warning = f"The memory of {self._place} was too small: the network ran on the CPU."
         seen = self._run(pixels, wanted, CPU, warning)
         if self._place.type == "cuda" and torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -240,13 +240,13 @@ class TorchBackbone:
         if self.card.head == "gated" or not shown:
             return self._plain(network, x, place, about)
         if self._autocasts(place) or place.type != "cpu" or len(wanted) > 1 or len(wanted[0].slices) < len(x):
-            # What a case gets must not depend on how many others are in the pass. On a GPU all logits are rounded as
-            # autocast does, whether a slice gets a map or not; the maps alone are of float32.
+            # The result of a case must not depend on the other cases in the pass. On a GPU, autocast rounds the logits
+            # of all slices, with and without a map; only the maps are computed in float32.
             seen = self._plain(network, x, place, about)
             targets = targets_of(seen.logits, wanted, self.card.temperature)
             each = [(list(one.shown), x[list(one.shown)]) for one in wanted if one.shown]
             parts = [(rows, self._explained(network, part, about, targets[rows])) for rows, part in each]
-            maps = joined(parts, len(x))
+            maps = join_passes(parts, len(x))
             return replace(seen, maps=maps.maps, targets=maps.targets)
         rest = sorted(set(range(len(x))) - set(shown))
         others = [(rest, self._plain(network, x[rest], place, about))] if rest else []
@@ -258,10 +258,10 @@ class TorchBackbone:
             logits[shown] = shown_logits
             return targets_of(logits, wanted, self.card.temperature)[shown]
 
-        return joined([*others, (shown, self._explained(network, x[shown], about, target_of))], len(x))
+        return join_passes([*others, (shown, self._explained(network, x[shown], about, target_of))], len(x))
 
     def _autocasts(self, place: torch.device) -> bool:
-        """On CUDA only: bfloat16 is many times slower on a CPU without instructions for it."""
+        """Return whether to autocast: on CUDA only, since bfloat16 is slow on a CPU without instructions for it."""
         return place.type == "cuda"
 
     def _plain(self, network: GTRNet, x: Tensor, place: torch.device, about: tuple[str, str, str | None]) -> Pass:
@@ -285,15 +285,15 @@ class TorchBackbone:
         about: tuple[str, str, str | None],
         targets: np.ndarray | Callable[[np.ndarray], np.ndarray],
     ) -> Pass:
-        """The pass of slices whose gradients are wanted; in float32, since half precision rounds them to 0.
+        """Run slices with gradients; in float32, since half precision rounds the gradients to 0.
 
-        `targets` are the stages (S,), or what tells them by the logits (S, 4).
+        `targets` are the stages (S,), or a function that returns them for the logits (S, 4).
         """
         with torch.no_grad():
             stem = self._stem(x)
         stem.requires_grad_()
         with torch.enable_grad():
-            # In two parts: what the compiler makes has no gradients with respect to what lies inside it.
+            # In two parts: compiled code has no gradients with respect to its inner tensors.
             layers = {"stem": stem, **self._lower(stem)}
             layers |= self._upper(layers["layer2"])
             logits, features = network.decide(layers)
@@ -306,7 +306,7 @@ class TorchBackbone:
         return Pass(_array(logits), _array(features), _array(layers["layer4"]), *about, maps, chosen)
 
     def _compile(self) -> None:
-        """Compile now rather than in the first case, so that what cannot be compiled is known before it."""
+        """Compile the network before the first case, so that an error appears early."""
         for name in ("_layers", "_stem", "_lower", "_upper"):
             setattr(self, name, torch.compile(getattr(self, name)))
         size = self.card.recipe.input_size
@@ -314,13 +314,13 @@ class TorchBackbone:
         try:
             self.classify(slices)
             if self.card.head == "mean":
-                for shown in ((0, 1, 2), (1,)):  # a case of its own, and one of a batch
+                for shown in ((0, 1, 2), (1,)):  # a single case, and one in a batch
                     self.classify(slices, [PassRequest(range(3), shown)])
-        except RuntimeError as error:  # the compiler's are all of this kind
+        except RuntimeError as error:  # the base class of all errors of the compiler
             reason = str(error).strip().partition("\n")[0]
             raise InputError(
                 f"Backend 'compile' cannot compile the network on {self._place}: {reason}. Expected a C++ compiler on "
-                "a CPU, Triton on CUDA. Use --backend torch."
+                "a CPU, Triton on CUDA. Use `backend=torch`."
             ) from error
 
 
@@ -329,7 +329,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 class OnnxBackbone:
-    """The network's graphs in ONNX Runtime on the CPU; PyTorch for what they were not made for."""
+    """Graphs of the network in ONNX Runtime on the CPU; PyTorch for input that the graphs do not accept."""
 
     def __init__(self, model: Model) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
@@ -339,7 +339,7 @@ class OnnxBackbone:
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"
 
     def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
-        """One pass; see `Backbone`."""
+        """Run one pass; see `Backbone`."""
         pixels = np.ascontiguousarray(pixels)
         explain = self.card.head == "mean" and any(one.shown for one in wanted)
         takes = onnx_graph.accepts(self._network, pixels.shape, self._size, gradients=explain)
@@ -356,7 +356,7 @@ class OnnxBackbone:
         for one in wanted:
             if one.shown:
                 parts.append((list(one.shown), self._explained(pixels[list(one.shown)], one, logits)))
-        return joined(parts, len(pixels))
+        return join_passes(parts, len(pixels))
 
     def _plain(self, pixels: np.ndarray) -> Pass:
         names = onnx_graph.output_names(self._network)
@@ -365,7 +365,7 @@ class OnnxBackbone:
         return Pass(logits, features, feature_map, devices.describe(CPU), self._name, None, found)
 
     def _explained(self, pixels: np.ndarray, one: PassRequest, logits: np.ndarray) -> Pass:
-        """Slices of one case with their gradients; the graph itself takes the stage of the highest mean."""
+        """Run slices of one case with gradients; the graph itself chooses the stage of the highest mean."""
         others = sorted(set(one.slices) - set(one.shown))
         bias = np.zeros(len(TStage), np.float32)
         if one.target is not None:
@@ -385,9 +385,9 @@ class OnnxBackbone:
 
     @cached_property
     def _gradients(self) -> Any:
-        """The graph with gradients, made when it is first asked for: it is as large as the other again.
+        """Graph with gradients, made on first use, since it is as large as the forward graph.
 
-        None where it is not what PyTorch says, which then goes on.
+        None if its outputs differ from PyTorch's; PyTorch then runs instead.
         """
         try:
             return onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder(), gradients=True)
@@ -403,7 +403,7 @@ class OnnxBackbone:
 
 
 def targets_of(logits: np.ndarray, wanted: Sequence[PassRequest], temperature: float) -> np.ndarray:
-    """(S,) the stage that each case's gradients are of, -1 outside the cases."""
+    """Return the stage (S,) of each case's gradients, -1 outside the cases."""
     targets = np.full(len(logits), -1)
     for one in wanted:
         rows = slice(one.slices.start, one.slices.stop)
@@ -412,8 +412,8 @@ def targets_of(logits: np.ndarray, wanted: Sequence[PassRequest], temperature: f
     return targets
 
 
-def joined(parts: Sequence[tuple[list[int], Pass]], total: int) -> Pass:
-    """One pass of several, each with the rows that are its slices'; a map that a part has not is 0 there."""
+def join_passes(parts: Sequence[tuple[list[int], Pass]], total: int) -> Pass:
+    """Join parts of a pass, each with the rows of its slices; a map that a part lacks is 0 there."""
     names = dict.fromkeys(name for _, seen in parts for name in seen.maps)
     first = parts[-1][1]
 

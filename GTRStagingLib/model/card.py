@@ -1,4 +1,4 @@
-"""Model cards: what a model is, what it learned from, and what every output must say of it."""
+"""Model cards: architecture, training data, licence and warnings of a model."""
 
 import re
 from collections.abc import Mapping
@@ -19,47 +19,48 @@ GATE_STRIDE = 4
 NOT_CHECKED = "This map has not been checked for this model."
 
 DEPTHS = (10, 18, 50, 152)
-"""The networks that there are, told without torch; `network` builds them."""
+"""Depths of the available networks, listed without torch; `network` builds them."""
 
 ATTENTION_LAYER = "layer4"
-"""The last feature map: all that lies between it and the logits is average pooling and one linear layer."""
+"""The last feature map: only average pooling and one linear layer follow before the logits."""
 
 
 def untrained_warning(name: str) -> str:
-    """What must be said of a model of random weights; also of the built-in one, whose card takes torch to make."""
+    """Return the warning about random weights; the built-in model needs it without its card, which requires torch."""
     return f"Model '{name}' is UNTRAINED: its weights are random, and its stage means nothing."
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model is, and what it is for.
+    """Description of a model and its intended use.
 
     Attributes
     ----------
     status
-        'untrained' and 'demonstration' models are named as such in every output.
+        Every output marks 'untrained' and 'demonstration' models.
     depth, fusion, head
         Of `GTRNet`.
     masks
-        Cases whose ROIs a gated head learned from.
+        Number of cases with ROIs that a gated head was trained on.
     recipe
-        The preprocessing it was trained with: nobody can pair the weights with another.
+        Preprocessing of the training; the weights are used with no other.
     sha256
-        Of `model.safetensors`; for the built-in untrained model, of what would be written there.
+        Of `model.safetensors`; for the built-in untrained model, of the bytes of such a file.
     temperature
-        The logits are divided by it before the softmax; 1 where it was not fitted.
+        Divisor of the logits before the softmax; 1 if not fitted.
     leaking
-        Whether patients stood on two sides of a split when it was trained, or the model that it started from was.
+        Whether patients were in two splits during the training of this model or of the model it started from.
     features_sha256
-        Of `features.safetensors`; None where there are no feature statistics.
+        Of `features.safetensors`; None without feature statistics.
     mean_mask_sha256
-        Of `mean_mask.safetensors`; None where no ROIs were known.
+        Of `mean_mask.safetensors`; None without a mean mask.
     check
-        What `gtrstaging models check` found of the model's maps: `verdict` ('passed', 'failed' or 'not checked'),
-        `summary` (the numbers, in words), `method`, `cases`, and the numbers of each test. None where nobody asked.
+        Result of the check of the model's maps (`checking.model_check`): `verdict` ('passed', 'failed' or 'not
+        checked'), `summary` (the numbers, in words), `method`, `cases`, and the numbers of each test. None if not
+        checked.
     training
-        The record that the training run wrote: data, options, seeds, metrics, versions, leak audit. None for models
-        that were not trained here.
+        Record of the training run: data, options, seeds, metrics, versions, leak audit. None for models that this
+        software did not train.
     """
 
     name: str
@@ -89,8 +90,8 @@ class ModelCard:
         wrong = {key: value for key in texts if not isinstance(value := getattr(self, key), str)}
         if wrong or not self.name:
             raise WeightsError(
-                f"Model card {self.name!r}: {wrong or 'no name'}; expected texts as {', '.join(texts)}, and a name "
-                "that is not empty."
+                f"Model card {self.name!r}: {wrong or 'no name'}; expected texts for {', '.join(texts)}, and a "
+                "non-empty name."
             )
         if (
             type(self.depth) is not int
@@ -101,7 +102,7 @@ class ModelCard:
         ):
             raise WeightsError(
                 f"Model card {self.name!r}: depth {self.depth!r}, fusion {self.fusion!r}, status {self.status!r}, "
-                f"head {self.head!r}; expected one of {list(DEPTHS)}, {get_args(Fusion)}, {get_args(Status)}, "
+                f"head {self.head!r}; expected one each of {list(DEPTHS)}, {get_args(Fusion)}, {get_args(Status)}, "
                 f"{get_args(HeadKind)}."
             )
         if tuple(self.stages) != tuple(stage.name for stage in TStage) or self.attention_layer != ATTENTION_LAYER:
@@ -134,23 +135,23 @@ class ModelCard:
         ):
             raise WeightsError(
                 f"Model card {self.name!r}: check {self.check!r}; expected null, or an object with a verdict of "
-                f"{', '.join(VERDICTS)} and a summary. Run `gtrstaging models check` again."
+                f"{', '.join(VERDICTS)} and a summary. Check the model again."
             )
 
     @property
     def head_in_words(self) -> str:
-        """What makes the logits of the features, as in 'gated, stride 4, masks of 1,200 cases'."""
+        """Description of the head, as in 'gated, stride 4, masks of 1,200 cases'."""
         if self.head == "mean":
             return "mean of the last feature map"
         return f"gated, stride {GATE_STRIDE}, masks of {self.masks:,} cases"
 
     @property
     def check_in_words(self) -> str:
-        """What a check found of the maps that it looked at, in a sentence; see `map_check`."""
+        """Result of the check for the method that it checked, in a sentence; see `map_check`."""
         return self.map_check(None if self.check is None else self.check.get("method"))
 
     def map_check(self, method: str | None) -> str:
-        """Say what must stand beside an attention map that a method made of this model.
+        """Return the sentence about the check to show beside a map of this model made by a method.
 
         Examples
         --------
@@ -161,13 +162,13 @@ class ModelCard:
         >>> card.map_check("fine")
         'The map of this model passed its check (60 cases; Dice 0.58).'
         >>> card.map_check("layercam")
-        "This map has not been checked for this model: its check was of maps by 'fine'."
+        "This map has not been checked for this model: the check used maps by 'fine'."
         """
         if self.check is None:
             return NOT_CHECKED
         summary, checked = self.check["summary"], self.check.get("method")
         if method != checked:
-            return f"{NOT_CHECKED[:-1]}: its check was of maps by {checked!r}."
+            return f"{NOT_CHECKED[:-1]}: the check used maps by {checked!r}."
         verdict = self.map_verdict(method)
         if verdict == "not checked":
             return f"{NOT_CHECKED[:-1]}: {summary}."
@@ -175,7 +176,7 @@ class ModelCard:
         return f"The map of this model {how} ({summary})."
 
     def map_verdict(self, method: str | None) -> str:
-        """One of `VERDICTS`, of a method's maps of this model."""
+        """Return the verdict, one of `VERDICTS`, on a method's maps of this model."""
         if self.check is None or self.check.get("method") != method:
             return "not checked"
         verdict: str = self.check["verdict"]
@@ -183,28 +184,26 @@ class ModelCard:
 
     @property
     def warning(self) -> str | None:
-        """What every output must say of a model that has not learned from patients, or not honestly."""
-        said = []
+        """Warning in every output about a model that was trained on no patients or on a leaking cohort, or None."""
+        warnings = []
         if self.status == "untrained":
-            said.append(untrained_warning(self.name))
+            warnings.append(untrained_warning(self.name))
         if self.status == "demonstration":
-            said.append(
-                f"Model '{self.name}' is a DEMONSTRATION model, learned on synthetic phantoms, never for patients: of "
-                "a patient its stage means nothing."
+            warnings.append(
+                f"Model '{self.name}' is a DEMONSTRATION model, trained on synthetic phantoms, never for patients: "
+                "for a patient, its stage means nothing."
             )
         if self.leaking:
-            said.append(
-                f"Model '{self.name}' was trained on a LEAKING cohort: what is said of its accuracy is too good."
-            )
-        return " ".join(said) or None
+            warnings.append(f"Model '{self.name}' was trained on a LEAKING cohort: its reported accuracy is too high.")
+        return " ".join(warnings) or None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the card as plain data."""
         return {**asdict(self), "stages": list(self.stages)}
 
     @classmethod
     def from_json(cls, data: object) -> "ModelCard":
-        """A card from plain data; raises `WeightsError` where it is not valid."""
+        """Make a card from plain data; raise `WeightsError` if they are not valid."""
         if not isinstance(data, Mapping):
             raise WeightsError(
                 f"The model card is a {type(data).__name__}; expected an object. Import the model again."
@@ -212,7 +211,8 @@ class ModelCard:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
             raise WeightsError(
-                f"Model card with unknown fields {unknown}; expected among {sorted(known)}. Import the model again."
+                f"The model card has unknown fields {unknown}; expected some of {sorted(known)}. Import the model "
+                "again."
             )
         try:
             recipe = Recipe.from_json(data["recipe"])

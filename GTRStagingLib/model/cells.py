@@ -7,29 +7,29 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CellGrid:
-    """Where the cells of a feature map are centred: cell k at input pixel `first + k * step`, on both axes."""
+    """Centres of the cells of a feature map: cell k at input pixel `first + k * step`, on both axes."""
 
     step: float
     first: float
 
 
 def half_pixel_centres(cells: int, pixels: int) -> CellGrid:
-    """Where every common upsampler puts the cells of a map of `cells` that is stretched to `pixels`."""
+    """Return the cell centres that common upsamplers assume for a map of `cells` cells stretched to `pixels` pixels."""
     step = pixels / cells
     return CellGrid(step, (step - 1) / 2)
 
 
 def interpolation(of: CellGrid, cells: int, to: CellGrid, wanted: int) -> np.ndarray:
-    """Make the matrix that brings values of some cells to others along one axis.
+    """Return the matrix that interpolates values of one cell grid to another along one axis.
 
-    Linear between the centres of the cells, and constant beyond the outermost of them.
+    Linear between the centres of the cells, and constant beyond the outermost centres.
 
     Parameters
     ----------
     of, cells
-        Where the given cells are centred, and their number.
+        Centres and number of the given cells.
     to, wanted
-        The same of the cells that are asked for.
+        Centres and number of the wanted cells.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def interpolation(of: CellGrid, cells: int, to: CellGrid, wanted: int) -> np.nda
 
     Examples
     --------
-    Between two cells, 8 pixels apart, lies one of a grid of 4 pixels; the fourth lies beyond the last.
+    Between two cells, 8 pixels apart, lies one cell of a grid of 4 pixels; the fourth lies beyond the last.
 
     >>> from GTRStagingLib.model.cells import CellGrid, interpolation
     >>> interpolation(CellGrid(8, 0), 2, CellGrid(4, 0), 4).tolist()

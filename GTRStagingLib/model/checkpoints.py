@@ -1,6 +1,6 @@
-"""Checkpoints of others as models: what the published training script writes, and torchvision's ImageNet weights.
+"""Import checkpoints as model folders: files of the published training script, and torchvision's ImageNet weights.
 
-They are imported once, with `weights_only=True`, and kept as a model's folder from then on: none of their code runs.
+A checkpoint is imported once, with `weights_only=True`, so that no code of it runs, and then used as a model folder.
 """
 
 import contextlib
@@ -29,30 +29,30 @@ PUBLISHED_FILES: Mapping[str, str] = {
         "models.pth as published by the authors of doi:10.1038/s41746-025-02002-5 (233,519,033 bytes)"
     ),
 }
-"""sha256 of the files that are known by name."""
+"""sha256 -> description of known published files."""
 
 WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model")
-"""Where training scripts keep a state dict among their other records."""
+"""Keys under which training scripts store a state dict."""
 
 
 def import_checkpoint(
     path: Path, *, recipe: Recipe, name: str, out: Path | None = None, sha256: str | None = None
 ) -> tuple[ModelCard, Path]:
-    """Turn a `.pth` file into a model folder.
+    """Import a `.pth` file as a model folder.
 
-    Takes what the published training script writes: a bare state dict, or one under 'model_state_dict'; and names
-    that begin with 'module.' (DataParallel). Depth and fusion are read off the weights.
+    Accepts the files of the published training script: a bare state dict, or one under 'model_state_dict'; also names
+    that begin with 'module.' (DataParallel). Depth and fusion are derived from the weights.
 
     Parameters
     ----------
     path
-        The file; never unpickled as code.
+        The file; no code of it runs.
     recipe
-        The preprocessing that it was trained with; the file does not say.
+        Preprocessing of its training, which the file does not contain.
     out
-        Folder that receives the model's folder; `models_folder()` if not given.
+        Parent of the model's folder; `models_folder()` if not given.
     sha256
-        What the file's hash must be.
+        Expected hash of the file.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def import_checkpoint(
     Raises
     ------
     WeightsError
-        If the hash differs, the file is damaged or holds code, or is not such a network. Nothing is written then.
+        If the hash differs, the file is damaged or contains code, or is another network. Nothing is written then.
     """
     folder = _folder_for(name, out)
     if not path.is_file():
@@ -70,7 +70,7 @@ def import_checkpoint(
     if sha256 is not None and found != sha256.strip().lower():
         raise WeightsError(
             f"{path.name} has sha256 {found}; expected {sha256.strip().lower()}. The download is incomplete or another "
-            f"file{'' if found not in PUBLISHED_FILES else f': it is {PUBLISHED_FILES[found]}'}. Nothing was written."
+            f"file{'' if found not in PUBLISHED_FILES else f': {PUBLISHED_FILES[found]}'}. Nothing was written."
         )
     state = find_state_dict(load_plain(path), path)
     depth, fusion = _architecture(state, path)
@@ -83,7 +83,7 @@ def import_checkpoint(
         fusion=fusion,
         recipe=recipe,
         sha256=found,
-        provenance=f"imported from {path.name}, sha256 {found}: {known or 'not a file known by its hash'}",
+        provenance=f"imported from {path.name}, sha256 {found}: {known or 'a file of unknown hash'}",
         trained_on="not stated in the file" if known is None else "the authors' 1,192 slices of 358 studies",
         licence="not stated in the file" if known is None else "MIT, as stated by the authors",
     )
@@ -91,12 +91,12 @@ def import_checkpoint(
 
 
 def import_imagenet(*, recipe: Recipe, name: str, depth: int = 152, out: Path | None = None) -> tuple[ModelCard, Path]:
-    """A model folder with torchvision's ImageNet weights under an untrained four-class head: where training starts.
+    """Write a model folder with torchvision's ImageNet weights under an untrained four-class head, to train from.
 
     Raises
     ------
     WeightsError
-        If the weights are neither cached nor can be downloaded, or fail torchvision's own hash check.
+        If the weights are not cached and cannot be downloaded, or fail torchvision's hash check.
     """
     folder = _folder_for(name, out)
     start = untrained(depth)
@@ -115,17 +115,17 @@ def import_imagenet(*, recipe: Recipe, name: str, depth: int = 152, out: Path | 
 
 
 def imagenet_state(depth: int) -> dict[str, Tensor]:
-    """ImageNet weights, by torchvision's own loader and hash check.
+    """Load ImageNet weights by torchvision's loader with its hash check.
 
-    torchvision checks what it downloads, by the hash's beginning in the file's name; a copy that lies in its cache
-    already is held to the same here.
+    torchvision compares a download with the beginning of the hash in the file's name; this function checks a cached
+    copy in the same way.
     """
     from torchvision.models import get_weight
 
     if depth == 10:
         raise WeightsError(
-            "There are no ImageNet weights of ResNet-10; expected a depth of 18, 50 or 152. Choose one of them, or "
-            "start from random weights."
+            "There are no ImageNet weights of ResNet-10; expected a depth of 18, 50 or 152. Use one of these, or start "
+            "from random weights."
         )
     weights = get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
@@ -133,14 +133,14 @@ def imagenet_state(depth: int) -> dict[str, Tensor]:
     if cached.is_file() and not (found := sha256_of(cached)).startswith(beginning):
         raise WeightsError(
             f"{cached} has sha256 {found}; expected one that begins with {beginning}. It is damaged or another file: "
-            "remove it, and let it be downloaded again."
+            "remove it to download it again."
         )
     try:
         return dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (OSError, RuntimeError) as error:
         raise WeightsError(
-            f"torchvision's ImageNet weights of ResNet-{depth} cannot be had ({error}). Expected a network connection, "
-            f"or the file {cached.name} in {cached.parent}: copy it there."
+            f"torchvision's ImageNet weights of ResNet-{depth} cannot be downloaded ({error}). Expected a network "
+            f"connection, or the file {cached.name} in {cached.parent}: copy it there."
         ) from error
 
 
@@ -150,25 +150,26 @@ def _folder_for(name: str, out: Path | None) -> Path:
     home = out or models_folder()
     if home is None:
         raise WeightsError(
-            "There is no home directory to keep models in; expected GTRSTAGING_MODELS to name a folder, or --out."
+            "There is no home directory for models; expected a folder. Set GTRSTAGING_MODELS to a folder, or give "
+            "`out`."
         )
     folder = home / name
     if folder.exists():
-        raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
+        raise WeightsError(f"{folder} exists; expected a new folder. Choose another `name` or `out`, or remove it.")
     return folder
 
 
 def load_plain(path: Path) -> Any:
-    """What `torch.save` wrote there, of tensors and numbers alone; a `WeightsError` for anything else."""
+    """Load a file of `torch.save` with tensors and numbers only; raise `WeightsError` for any other content."""
     try:
         with _numbers_allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path.name} is not a plain file of weights: it is no checkpoint, or would run code when loaded. Expected "
-            f"tensors and numbers only; nothing of it was run or written. ({_in_short(error)})"
+            f"{path.name} is not a plain file of weights: it is no checkpoint, or contains code. Expected tensors and "
+            f"numbers only; no code was run, and nothing was written. ({_in_short(error)})"
         ) from error
-    # All of them: a damaged file takes the unpickler to whatever its bytes happen to ask for.
+    # All exceptions: a damaged file can raise any of them in the unpickler.
     except Exception as error:
         raise WeightsError(
             f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, cut short or no checkpoint. "
@@ -182,9 +183,9 @@ def _in_short(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _numbers_allowed() -> Iterator[None]:
-    """Let numpy's numbers through: a training script may save its accuracy as one. They run nothing.
+    """Allow numpy's numbers in a checkpoint: training scripts may save their accuracy as one. They run no code.
 
-    Under both of their names: numpy 2 moved `numpy.core` to `numpy._core`.
+    Both of their module names are allowed: numpy 2 moved `numpy.core` to `numpy._core`.
     """
     scalar: Any = np.float64(0).__reduce__()[0]
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -194,27 +195,27 @@ def _numbers_allowed() -> Iterator[None]:
 
 
 def find_state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in whatever training scripts wrap it in."""
+    """Return the state dict of a checkpoint, bare or under one of `WRAPPERS`."""
     for key in WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsError(
-            f"{path.name} holds a {type(loaded).__name__} without weights; expected a state dict, or one under "
+            f"{path.name} contains a {type(loaded).__name__} without weights; expected a state dict, or one under "
             f"{', '.join(map(repr, WRAPPERS))}. Nothing was written."
         )
     return {str(key).removeprefix("module."): tensor.detach() for key, tensor in loaded.items()}
 
 
 def count_blocks(state: Mapping[str, Tensor]) -> tuple[list[int], bool]:
-    """How many blocks layer1 to layer4 have, and whether these are bottlenecks."""
+    """Return the number of blocks in layer1 to layer4, and whether they are bottlenecks."""
     numbers = [len({k.split(".")[1] for k in state if k.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)]
     return numbers, "layer1.0.conv3.weight" in state
 
 
 def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]:
-    """Depth and fusion, from the number of blocks and the keys of the stem."""
+    """Derive depth and fusion from the number of blocks and the keys of the stem."""
     fusion: Fusion = "none"
     if "detail.1.weight" in state:  # the batch norm
         fusion = "add"
@@ -225,7 +226,7 @@ def _architecture(state: Mapping[str, Tensor], path: Path) -> tuple[int, Fusion]
         if blocks == found and bottleneck == (block is not BasicBlock):
             return depth, fusion
     raise WeightsError(
-        f"{path.name} is of another architecture: blocks {found} in layer1 to layer4, first keys "
+        f"{path.name} has another architecture: blocks {found} in layer1 to layer4, first keys "
         f"{', '.join(sorted(state)[:3])}. "
         f"Expected torchvision's ResNet-{', '.join(map(str, BLOCKS))} ({BLOCKS[152][1]} for 152). Nothing was written."
     )

@@ -1,4 +1,4 @@
-"""Where the network runs: chosen, named, and never silently changed."""
+"""Choose and describe the device that the network runs on."""
 
 import torch
 
@@ -6,7 +6,7 @@ from GTRStagingLib.errors import InputError
 
 
 def choose(name: str = "auto") -> torch.device:
-    """The device of that name; 'auto' is the first of CUDA, MPS and CPU that this machine has.
+    """Return the device with a name; 'auto' is the first of CUDA, MPS and CPU that this machine has.
 
     Raises
     ------
@@ -27,22 +27,22 @@ def choose(name: str = "auto") -> torch.device:
     if device.type not in here:
         raise InputError(f"Device {name!r}; expected auto, cpu, cuda, cuda:N or mps.")
     if not here[device.type]:
-        raise InputError(f"Device {name!r} is not on this machine; expected one that is. Use --device auto or cpu.")
+        raise InputError(f"This machine has no device {name!r}; expected one that it has. Set `device` to auto or cpu.")
     return device
 
 
 def describe(device: torch.device) -> str:
-    """The device's name for the record, as in 'cuda (NVIDIA H200)'."""
+    """Return the device's name for the record, as in 'cuda (NVIDIA H200)'."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Apple's MPS has no error of its own for it: a plain RuntimeError that says so."""
+    """Return whether an error is a lack of memory; Apple's MPS raises a plain RuntimeError with these words."""
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def one_thread() -> None:
-    """Leave the other cores to the other processes: of a pool there is one a core."""
+    """Limit torch to one thread in a process of a pool, which has one process per core."""
     torch.set_num_threads(1)
 
 

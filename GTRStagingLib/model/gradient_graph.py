@@ -1,8 +1,8 @@
-"""Write down a folded ResNet with the backward pass that a fine map needs, as one graph without autograd.
+"""Express a folded ResNet and the backward pass of a fine map as one graph without autograd.
 
-ONNX Runtime knows no gradients. But the folded network is convolutions and ReLUs, and so is its backward pass: a
-convolution is undone by that of the flipped and transposed weights, a ReLU by the mask of where it let through.
-`torch.autograd` gives the same numbers, which `onnx_graph` verifies before the graph is believed.
+ONNX Runtime computes no gradients. The folded network, however, consists of convolutions and ReLUs, and so does its
+backward pass: the gradient passes a convolution with the flipped and transposed weights, and a ReLU by the mask of its
+positive outputs. `onnx_graph` verifies that `torch.autograd` gives the same numbers before it uses the graph.
 """
 
 import torch
@@ -13,11 +13,11 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from GTRStagingLib.model.network import LAYERS, GTRNet
 
 STRIDE = 32
-"""Of the network: sides that are a multiple of it are halved without a remainder, on which the backward pass relies."""
+"""Stride of the network: multiples of it are halved without a remainder, which the backward pass requires."""
 
 
 class NetworkWithMaps(nn.Module):
-    """Everything that one pass gives, and the LayerCAM of `stem` and `layer2`.
+    """Forward pass of a network with the LayerCAM of `stem` and `layer2`.
 
     Parameters
     ----------
@@ -30,16 +30,17 @@ class NetworkWithMaps(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor, bias: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
-        """Classify the slices of one case, and explain the stage of their highest mean probability.
+        """Classify the slices of one case, and map the stage of their highest mean probability.
 
         Parameters
         ----------
         pixels
             (S, 3, H, W), H and W multiples of 32.
         bias
-            (4,) added to the sum of the slices' probabilities: those of further slices, or a certainty.
+            (4,) added to the sum of the slices' probabilities: the probabilities of further slices, or a large number
+            for a requested stage.
         temperature
-            The logits are divided by it before the softmax.
+            Divisor of the logits before the softmax.
 
         Returns
         -------
@@ -65,16 +66,16 @@ class NetworkWithMaps(nn.Module):
 
 
 def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """(S, C, h, w) of a layer, twice -> (S, h, w) LayerCAM (Jiang 2021, doi:10.1109/TIP.2021.3089943), raw."""
+    """Return the raw LayerCAM (S, h, w) of a layer (Jiang 2021, doi:10.1109/TIP.2021.3089943); inputs (S, C, h, w)."""
     return (gradients.clamp_min(0) * activations).sum(dim=1).clamp_min(0)
 
 
 Step = tuple[BasicBlock | Bottleneck, list[Tensor], Tensor]
-"""A block, what its inner ReLUs gave, and what the block gave."""
+"""A block, the outputs of its inner ReLUs, and the output of the block."""
 
 
 def _forward(network: GTRNet, stem: Tensor) -> tuple[dict[str, Tensor], dict[str, list[Step]]]:
-    """What the layers give, and what their backward pass must know; in torchvision's order of operations."""
+    """Return the outputs of the layers, and the steps for their backward pass, in torchvision's order of operations."""
     layers, x = {"stem": stem}, stem
     steps: dict[str, list[Step]] = {}
     for name in LAYERS[1:]:
@@ -92,28 +93,28 @@ def _forward(network: GTRNet, stem: Tensor) -> tuple[dict[str, Tensor], dict[str
 
 
 def _convolutions(block: BasicBlock | Bottleneck) -> list[nn.Conv2d]:
-    """Those of the main path, in order."""
+    """Return the convolutions of a block's main path, in order."""
     return [block.conv1, block.conv2] + ([block.conv3] if isinstance(block, Bottleneck) else [])
 
 
 def _through_block(block: BasicBlock | Bottleneck, inside: list[Tensor], outcome: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient of a block's output -> that of its input."""
+    """Return the gradient of a block's input for that of its output."""
     first, *others = _convolutions(block)
     gradient = gradient * _mask(outcome)
     inner = gradient
     for convolution, y in zip(reversed(others), reversed(inside), strict=True):
         inner = _through(convolution, inner) * _mask(y)
-    beside = gradient if block.downsample is None else _through(block.downsample[0], gradient)
-    return _through(first, inner) + beside
+    skipped = gradient if block.downsample is None else _through(block.downsample[0], gradient)
+    return _through(first, inner) + skipped
 
 
 def _mask(outcome: Tensor) -> Tensor:
-    """Where a ReLU let through."""
+    """Return 1 where a ReLU's output is positive, else 0."""
     return (outcome > 0).to(outcome.dtype)
 
 
 def _through(convolution: nn.Conv2d, gradient: Tensor) -> Tensor:
-    """The gradient of a convolution's output -> that of its input, of twice the side with a stride of 2."""
+    """Return the gradient of a convolution's input for that of its output; twice the side for a stride of 2."""
     weight, stride, padding = convolution.weight, convolution.stride[0], int(convolution.padding[0])
     if stride == 1:  # as a plain convolution, which ONNX Runtime computes much faster than a transposed one
         flipped = weight.transpose(0, 1).flip(2, 3).contiguous()

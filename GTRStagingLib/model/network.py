@@ -1,8 +1,8 @@
-"""GTRNet: torchvision's ResNet with the paper's two-stream stem, folded for inference, and where its cells look.
+"""GTRNet: torchvision's ResNet with the paper's two-stream stem, folded for inference, and the centres of its cells.
 
-The article speaks of a ResNet-152 "with parallel max-pooling and center-cropping streams in the early layers" and
-gives no more detail; the published code runs the plain ResNet. `fusion="none"` is the published network, `"add"`
-ours, `"concat"` multi-crop pooling after Shen et al. 2017 (doi:10.1016/j.patcog.2016.05.029) for comparison.
+The article describes a ResNet-152 "with parallel max-pooling and center-cropping streams in the early layers" and
+gives no more detail; the published code runs the plain ResNet. `fusion="none"` is the published network, `"add"` this
+project's, `"concat"` multi-crop pooling after Shen et al. 2017 (doi:10.1016/j.patcog.2016.05.029) for comparison.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,28 +28,27 @@ BLOCKS: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     50: (Bottleneck, [3, 4, 6, 3]),
     152: (Bottleneck, [3, 8, 36, 3]),
 }
-"""He et al. 2016, table 1, for the depths on offer; 10, its blocks halved once more, 18 and 50 are for
-demonstrations."""
+"""He et al. 2016, table 1, for the available depths; 10 (half the blocks of 18), 18 and 50 are for demonstrations."""
 
 
 LAYERS = ("stem", "layer1", "layer2", "layer3", "layer4")
-"""The places in the network whose outputs have a name here, from the first to the last; `stem` is the output of
-`GTRNet.stem`, which for the plain ResNet is that of torchvision's `maxpool`."""
+"""Layers with named outputs, from the first to the last; `stem` is the output of `GTRNet.stem`, for the plain ResNet
+that of torchvision's `maxpool`."""
 
 GATE_LAYERS = LAYERS[1:]
-"""What a gated head looks at."""
+"""Layers that a gated head uses."""
 
 GATE_WIDTH = 64
 """Features of each cell of a gated head."""
 
 
 class GatedHead(nn.Module):
-    """Average the evidence of the cells where a learned gate says to look (Ilse 2018, arXiv:1802.04712).
+    """Head that averages the evidence of the cells, weighted by a learned gate (Ilse 2018, arXiv:1802.04712).
 
-    Each of `GATE_LAYERS` is projected to `GATE_WIDTH` features, brought to the cells of the stem (every 4 pixels), and
-    added; a 3×3 convolution makes the cell's features h of the sum. Of h come the gate g in 0..1 and the evidence
-    W h + b for each stage. The logits are the mean of the evidence, weighted by the gate: so the share of cell i in
-    the logit of a stage is g_i (W h_i + b) / Σ g, and these shares, as a map, add up to the decision.
+    Each of `GATE_LAYERS` is projected to `GATE_WIDTH` features, interpolated to the cells of the stem (every 4 pixels),
+    and added; a 3×3 convolution of the sum gives the features h of each cell. From h follow the gate g in 0..1 and the
+    evidence W h + b for each stage. The logits are the mean of the evidence, weighted by the gate: the contribution of
+    cell i to the logit of a stage is g_i (W h_i + b) / Σ g, and the contributions of all cells add up to the logit.
 
     Parameters
     ----------
@@ -69,12 +68,12 @@ class GatedHead(nn.Module):
         self.fc = nn.Linear(GATE_WIDTH, len(TStage))
 
     def forward(self, layers: Mapping[str, Tensor]) -> "Gated":
-        """Outputs of `GATE_LAYERS` and of the stem -> logits, features, gate and evidence."""
+        """Compute logits, features, gate and evidence from the outputs of `GATE_LAYERS` and of the stem."""
         size = layers["stem"].shape[-2:]
         first, *others = (
-            _brought(look(layers[name]), name, size) for name, look in zip(GATE_LAYERS, self.looks, strict=True)
+            _at_stem(project(layers[name]), name, size) for name, project in zip(GATE_LAYERS, self.looks, strict=True)
         )
-        h = nn.functional.relu(sum(others, first))  # stacked, they would take half as long again to train
+        h = nn.functional.relu(sum(others, first))  # concatenating them would make training 50 % slower
         h = nn.functional.relu(self.mix(h))
         logit = self.where(h)
         gate = torch.sigmoid(logit)
@@ -84,7 +83,7 @@ class GatedHead(nn.Module):
 
 
 class Gated(NamedTuple):
-    """What a gated head gives for S slices whose stem has h × w cells.
+    """Output of a gated head for S slices with h × w cells in the stem.
 
     Attributes
     ----------
@@ -93,7 +92,7 @@ class Gated(NamedTuple):
     gate
         (S, h, w) in 0..1.
     evidence
-        (S, 4, h, w): their mean, weighted by the gate, are the logits.
+        (S, 4, h, w); its mean, weighted by the gate, gives the logits.
     gate_logit
         (S, h, w): the gate before its sigmoid, for training.
     """
@@ -105,8 +104,8 @@ class Gated(NamedTuple):
     gate_logit: Tensor
 
 
-def _brought(x: Tensor, layer: str, size: Sequence[int]) -> Tensor:
-    """(S, C, h, w) of a layer -> (S, C, *size), interpolated to the cells of the stem, whose places are known."""
+def _at_stem(x: Tensor, layer: str, size: Sequence[int]) -> Tensor:
+    """Interpolate (S, C, h, w) of a layer to the cells of the stem, (S, C, *size)."""
     factor = 2 ** (LAYERS.index(layer) - 1)
     if factor == 1:
         return x
@@ -122,17 +121,17 @@ class GTRNet(ResNet):
 
     For a 224×224 input the stem gives 64×112×112. *Context* is its max-pooling to 64×56×56; *detail* its central
     quarter [28:84]² at full resolution. Every key but `detail.*` is torchvision's, so that ImageNet's or the
-    published weights load unchanged; and until training says otherwise, the output is the plain ResNet's.
+    published weights load unchanged; before training, the output is the plain ResNet's.
 
     Parameters
     ----------
     depth
         10, 18, 50 or 152.
     fusion
-        'none': the plain ResNet. 'add': the detail passes a strided convolution and a batch norm of gamma 0, and is
-        added at its true place [14:42]² of the 56×56 grid, so that one place in the feature map is one place in the
-        image. 'concat': [context | detail] through a 1×1 convolution that begins as [I | 0]; one cell then answers
-        for two places, and its attention has no single location.
+        'none': the plain ResNet. 'add': the detail passes a strided convolution and a batch norm of initial gamma 0,
+        and is added at its true place [14:42]² of the 56×56 grid, so that one place in the feature map is one place in
+        the image. 'concat': [context | detail] through a 1×1 convolution that begins as [I | 0]; one cell then covers
+        two places, and its attention has no single location.
     head
         'mean': the ResNet's own, average pooling and one linear layer `fc`. 'gated': a `GatedHead`, named `gate`.
     """
@@ -169,24 +168,24 @@ class GTRNet(ResNet):
 
     @property
     def head_module(self) -> nn.Module:
-        """What makes the logits of the layers' outputs; all else is the backbone."""
+        """Module that computes the logits from the layers' outputs; all other modules are the backbone."""
         return self.gate if self.head_kind == "gated" else self.fc
 
     @property
     def last(self) -> nn.Linear:
-        """The linear layer that gives the logits."""
+        """Linear layer that gives the logits."""
         layer: nn.Linear = self.gate.fc if self.head_kind == "gated" else self.fc
         return layer
 
     def stem(self, x: Tensor) -> Tensor:
-        """(S, 3, H, W) -> (S, 64, H/4, W/4)."""
+        """Compute the stem's output (S, 64, H/4, W/4) from pixels (S, 3, H, W)."""
         stem = self.relu(self.bn1(self.conv1(x)))
         context = self.maxpool(stem)
         if self.fusion == "none":
             return context
         rows, columns = context.shape[-2:]
         top, left = rows // 4, columns // 4
-        # Twice the resolution, so that as many pixels as the context has cells are half of its field.
+        # The crop has twice the resolution: as many pixels as the context has cells cover half of its field.
         crop = stem[..., 2 * top : 2 * top + rows, 2 * left : 2 * left + columns]
         if self.fusion == "concat":
             return self.detail(torch.cat([context, crop], dim=1))
@@ -195,26 +194,26 @@ class GTRNet(ResNet):
         return context + nn.functional.pad(detail, (left, right, top, below))
 
     def layers(self, x: Tensor) -> dict[str, Tensor]:
-        """(S, 3, H, W) -> the outputs of `LAYERS`; of `layer4` (S, channels, H/32, W/32)."""
+        """Compute the outputs of `LAYERS` from pixels (S, 3, H, W); of `layer4` (S, channels, H/32, W/32)."""
         return self.after_stem(self.stem(x))
 
     def after_stem(self, stem: Tensor) -> dict[str, Tensor]:
-        """Output of the stem -> the outputs of `LAYERS`, itself the first."""
+        """Compute the outputs of `LAYERS` from the output of the stem, which is the first of them."""
         return {"stem": stem, **self.between("stem", "layer4", stem)}
 
     def between(self, first: str, last: str, x: Tensor) -> dict[str, Tensor]:
-        """Output of one of `LAYERS` -> the outputs of those after it, up to `last`."""
+        """Compute the outputs of the layers after one of `LAYERS`, up to `last`, from its output."""
         outputs = {}
         for name in LAYERS[LAYERS.index(first) + 1 : LAYERS.index(last) + 1]:
             x = outputs[name] = getattr(self, name)(x)
         return outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(S, 3, H, W) -> logits (S, 4)."""
+        """Compute logits (S, 4) from pixels (S, 3, H, W)."""
         return self.decide(self.layers(x))[0]
 
     def decide(self, layers: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Outputs of `LAYERS` -> logits (S, 4) and penultimate features (S, features)."""
+        """Compute logits (S, 4) and penultimate features (S, features) from the outputs of `LAYERS`."""
         if self.head_kind == "gated":
             found = self.gate(layers)
             return found.logits, found.features
@@ -223,13 +222,13 @@ class GTRNet(ResNet):
 
 
 def _width_of(stage: nn.Sequential) -> int:
-    """Channels that a stage of the ResNet gives."""
+    """Return the number of output channels of a stage of the ResNet."""
     return int([layer for layer in stage[-1].children() if isinstance(layer, nn.Conv2d)][-1].out_channels)
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The linear layer between the features and the logits, as another process can have it too.
+    """Linear layer between the features and the logits, as arrays that other processes can use.
 
     Attributes
     ----------
@@ -243,23 +242,23 @@ class Head:
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or len(self.weight) != len(TStage) or self.bias.shape != (len(TStage),):
             raise WeightsError(
-                f"A head of weights {self.weight.shape} and bias {self.bias.shape}; expected ({len(TStage)}, features) "
-                f"and ({len(TStage)},)."
+                f"The head has weights {self.weight.shape} and bias {self.bias.shape}; expected ({len(TStage)}, "
+                f"features) and ({len(TStage)},)."
             )
 
     @classmethod
     def of(cls, network: GTRNet) -> "Head":
-        """A copy of the network's."""
+        """Return a copy of the network's last linear layer."""
         last = network.last
         weight, bias = (parameter.numpy(force=True).copy() for parameter in (last.weight, last.bias))
         return cls(weight, bias)
 
 
 def folded(network: GTRNet) -> GTRNet:
-    """A copy for inference: every batch norm folded into the convolution before it, which is exact up to rounding."""
+    """Return a copy for inference with every batch norm folded into the preceding convolution, exact up to rounding."""
     copy = deepcopy(network).eval().requires_grad_(False)
     for module in list(copy.modules()):
-        # In the ResNet and in our stem alike, a batch norm is registered right after the convolution that it follows.
+        # In the ResNet and in the second stream, a batch norm is registered directly after its convolution.
         for (name, convolution), (norm_name, norm) in pairwise(list(module.named_children())):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(convolution, norm))
@@ -268,11 +267,12 @@ def folded(network: GTRNet) -> GTRNet:
 
 
 def receptive_centres(network: ResNet, layer: str = LAYERS[-1]) -> CellGrid:
-    """Compute where the cells of a layer look, from the strides and paddings on the way there.
+    """Compute the centres of a layer's cells from the strides and paddings up to it.
 
     After Araujo et al. 2019 (doi:10.23915/distill.00021): a layer of kernel k, stride s and padding p moves the
     first centre by (d(k - 1)/2 - p) steps of its input and multiplies the step by s. With ResNet's usual paddings
-    nothing is moved: cell k of the last layer is centred on pixel 32k, not on 32k + 15.5 as upsampling assumes.
+    the first centre does not move: cell k of the last layer is centred on pixel 32k, not on 32k + 15.5 as upsampling
+    assumes.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def receptive_centres(network: ResNet, layer: str = LAYERS[-1]) -> CellGrid:
 
 
 def all_centres(network: ResNet) -> dict[str, CellGrid]:
-    """`receptive_centres` of each of `LAYERS`."""
+    """Return `receptive_centres` of each of `LAYERS`."""
     return {layer: receptive_centres(network, layer) for layer in LAYERS}
 
 
@@ -303,7 +303,7 @@ def _main_path(network: ResNet, layer: str) -> Iterator[nn.Conv2d | nn.MaxPool2d
 
 
 def _side(value: int | tuple[int, ...]) -> int:
-    """The one number of a square kernel, stride or padding."""
+    """Return the single number of a square kernel, stride or padding."""
     return value if isinstance(value, int) else value[0]
 
 

@@ -1,6 +1,6 @@
 """Make a model's weights random part by part, from the head down (Adebayo 2018, arXiv:1810.03292).
 
-An explanation of what a network has learned cannot survive that what it has learned is gone.
+A map that explains the learned weights must change when these weights are replaced by random ones.
 """
 
 from collections.abc import Collection
@@ -13,15 +13,15 @@ from GTRStagingLib.model.network import LAYERS
 from GTRStagingLib.model.weights import Model, scale_residuals, seeded_network
 
 UNUSED = 2_026_000_000
-"""Added to the seed. Trainings start from the random weights of small seeds; those weights are no random ones for the
-model that a training made of them: its last layer has hardly moved away from them."""
+"""Added to the seed. Trainings start from the random weights of small seeds, and a trained last layer is still close to
+them: the same seed would not make its weights random."""
 
 _MODULES = {"stem": ("conv1", "bn1", "detail")}
-"""Parts of the network that have another name there than here."""
+"""Modules of the parts that have other names in the network."""
 
 
 def parts_of(head: HeadKind) -> tuple[str, ...]:
-    """Name the parts of a network from the head down.
+    """Return the names of the parts of a network from the head down.
 
     Examples
     --------
@@ -33,26 +33,26 @@ def parts_of(head: HeadKind) -> tuple[str, ...]:
 
 
 def randomised(model: Model, parts: Collection[str], seed: int) -> Model:
-    """Copy a model with some of its parts as they would be before any training.
+    """Return a copy of a model with random weights in some of its parts.
 
-    The statistics of the batch norms there are forgotten with the weights that they were of: those of other weights
-    would make a deep network's numbers overflow.
+    The batch norms' statistics in these parts are reset too: statistics of other weights would make the numbers of a
+    deep network overflow.
 
     Parameters
     ----------
     parts
         Among `parts_of`.
     seed
-        Of the random weights; they are not those that a training with this seed would start from.
+        Of the random weights, which differ from those that a training with this seed starts from.
 
     Raises
     ------
     InputError
-        If there is no such part.
+        If a part is unknown.
     """
     known = parts_of(model.network.head_kind)
     if unknown := set(parts) - set(known):
-        raise InputError(f"Parts {sorted(unknown)} of a network; expected among {', '.join(known)}.")
+        raise InputError(f"Parts {sorted(unknown)} of a network are unknown; expected some of {', '.join(known)}.")
     heads = tuple(f"{module}." for part in parts for module in _MODULES.get(part, (part,)))
     network = deepcopy(model.network)
     fresh = scale_residuals(

@@ -1,4 +1,4 @@
-"""Recipes: the preprocessing that a model was trained with, as data. A model card names its own."""
+"""Recipes: the preprocessing that a model was trained with, as data. Each model card contains one."""
 
 import sys
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from GTRStagingLib.errors import InputError
 
 
 def is_finite(value: object) -> bool:
-    """Whether it is a number that a float can hold; True and False are none."""
+    """Return whether a value is a number within the range of a float; True and False are not numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
@@ -19,27 +19,27 @@ def _is_pair(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a CT slice becomes the network's input.
+    """Preprocessing of a CT slice to the network's input.
 
     Attributes
     ----------
     spacing_mm
-        In-plane spacing that slices are resampled to before resizing, over a centred square field filled up
-        with air; None leaves the acquired pixels and their aspect as they are.
+        In-plane spacing to which slices are resampled before resizing, over a centred square field filled with air;
+        None keeps the acquired pixels and their aspect.
     hu_range
-        HU are clipped to this first, which takes care of padding values outside the scanner's field.
+        HU are clipped to this range first, which removes padding values outside the scanner's field.
     window
         Level and width, HU.
     n4
         N4 bias-field correction of each windowed, positive slice.
     input_size
-        Pixels of the network's input: the square's side, or of the shorter side where the aspect is kept.
+        Pixels of the network's input: the side of the square, or the shorter side if the aspect is kept.
     quantised
         Round the windowed slice to 8 bits before resizing, as a PNG file does.
     normalisation
         'zscore': each slice to mean 0 and standard deviation 1; 'imagenet': by torchvision's constants.
     channels
-        The slice is repeated in so many channels.
+        Number of channels in which the slice is repeated.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise InputError(f"Recipe name {self.name!r}; expected a text that is not empty.")
+            raise InputError(f"Recipe name {self.name!r}; expected a non-empty text.")
         if not (_is_pair(self.hu_range) and _is_pair(self.window)) or not (
             self.hu_range[0] < self.hu_range[1] and self.window[1] > 0
         ):
             raise InputError(
                 f"Recipe {self.name!r}: HU range {self.hu_range}, window {self.window}; expected two finite numbers "
-                "each: low < high, and a level with a positive width."
+                "each: low < high, and a level and a positive width."
             )
         if self.spacing_mm is not None and not (is_finite(self.spacing_mm) and self.spacing_mm > 0):
-            raise InputError(f"Recipe {self.name!r}: spacing {self.spacing_mm} mm; expected a positive one, or none.")
+            raise InputError(f"Recipe {self.name!r}: spacing {self.spacing_mm} mm; expected a positive one, or None.")
         if type(self.input_size) is not int or self.input_size % 32 or self.input_size <= 0:
             raise InputError(
                 f"Recipe {self.name!r}: input of {self.input_size!r} pixels; expected a whole multiple of 32."
@@ -75,27 +75,27 @@ class Recipe:
         if self.normalisation not in ("zscore", "imagenet") or type(self.channels) is not int or self.channels != 3:
             raise InputError(
                 f"Recipe {self.name!r}: normalisation {self.normalisation!r}, {self.channels!r} channels; expected "
-                "'zscore' or 'imagenet', and 3."
+                "'zscore' or 'imagenet', and 3 channels."
             )
 
     @property
     def window_hu(self) -> tuple[float, float]:
-        """The window's lower and upper end, HU."""
+        """Lower and upper end of the window, HU."""
         level, width = self.window
         return level - width / 2, level + width / 2
 
     @property
     def takes_windowed(self) -> bool:
-        """Whether slices that were windowed to 8 bits elsewhere fit this recipe."""
+        """Whether the recipe accepts slices that are already windowed to 8 bits."""
         return self.quantised and self.spacing_mm is None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, for model cards and results."""
+        """Return plain data for model cards and results."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: object) -> "Recipe":
-        """The recipe of a model card.
+        """Make the recipe of a model card from plain data.
 
         Raises
         ------
@@ -103,10 +103,10 @@ class Recipe:
             If a field is missing, unknown, of another type or out of range.
         """
         if not isinstance(data, Mapping):
-            raise InputError(f"A recipe that is a {type(data).__name__}; expected an object with its fields.")
+            raise InputError(f"The recipe is a {type(data).__name__}; expected an object with its fields.")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
-            raise InputError(f"Recipe with unknown fields {unknown}; expected among {sorted(known)}.")
+            raise InputError(f"The recipe has unknown fields {unknown}; expected some of {sorted(known)}.")
         try:
             pairs = {key: tuple(data[key]) for key in ("hu_range", "window") if key in data}
             return cls(**{**data, **pairs})
@@ -121,14 +121,15 @@ RELEASED = Recipe("released", spacing_mm=None, quantised=True, normalisation="im
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (GTR, PAPER, RELEASED)}
 """The named recipes.
 
-`gtr` is our default. `paper` is as the article has it where it says how: its HU range, window, N4 and z-score. Ours are
-1 mm in plane only (the slices that vote are acquired ones), the square field, the order of windowing and resizing, and
-N4 on the windowed slice, lifted by 1 and fitted to tissue alone. `released` is what the authors' released code does.
+`gtr` is the default. `paper` follows the article where it is specific: HU range, window, N4 and z-score. This project
+chose 1 mm in plane only (the voting slices are acquired slices), the square field, the order of windowing and resizing,
+and N4 on the windowed slice plus 1, fitted to tissue alone. `released` is the preprocessing of the authors' released
+code.
 """
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe by its name.
+    """Return a recipe by its name.
 
     Examples
     --------

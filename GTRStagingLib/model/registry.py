@@ -1,4 +1,4 @@
-"""Where models are kept, told without loading any: a program that has no torch yet can still offer them."""
+"""Model registry: list models and read their cards without importing torch."""
 
 import json
 import os
@@ -11,15 +11,15 @@ from GTRStagingLib.support.folders import user_folder
 CARD_FILE = "card.json"
 UNTRAINED = "untrained"
 DEFAULT = "demonstration"
-"""What is staged with unless a model is named: by the command line, in batches and in the panel."""
+"""Default model of the command line, batches and the panel."""
 
 SHIPPED = Path(__file__).parents[1] / "resources" / "models"
 
 
 def models_folder() -> Path | None:
-    """Where imported models are kept: `$GTRSTAGING_MODELS`, or `gtrstaging/models` under the user's data folder.
+    """Return the folder of imported models: `$GTRSTAGING_MODELS`, or `gtrstaging/models` in the user's data folder.
 
-    None where there is no such folder (see `support.folders`).
+    None for a user without a data folder (see `support.folders`).
     """
     if chosen := os.environ.get("GTRSTAGING_MODELS"):
         return Path(chosen)
@@ -28,7 +28,7 @@ def models_folder() -> Path | None:
 
 
 def available() -> dict[str, Path | None]:
-    """Names of the models at hand and their folders; None for the built-in one, whose name no folder can take.
+    """Return the names of the available models and their folders; None for the built-in model, which has no folder.
 
     Examples
     --------
@@ -46,7 +46,7 @@ def available() -> dict[str, Path | None]:
 
 
 def locate(name_or_folder: str) -> Path | None:
-    """Folder of a model, None for the built-in untrained one."""
+    """Return the folder of a model by its name or folder; None for the built-in untrained model."""
     models = available()
     if name_or_folder in models:
         return models[name_or_folder]
@@ -55,12 +55,12 @@ def locate(name_or_folder: str) -> Path | None:
         return folder
     raise WeightsError(
         f"Model {name_or_folder!r} is neither one of {', '.join(models)} nor a folder with {CARD_FILE}. "
-        "See `gtrstaging models list`; import a checkpoint with `gtrstaging models import`."
+        "Choose one of these, or import a checkpoint first."
     )
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a model's folder."""
+    """Read the card of a model folder."""
     path = folder / CARD_FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

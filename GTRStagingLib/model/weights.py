@@ -1,7 +1,7 @@
-"""Models as folders: weights beside the card that says what they are, loaded without ever running their code.
+"""Load and save model folders: weights and card. Loading runs no code of a file.
 
-A model is `model.safetensors` and `card.json`, and where it was trained here `features.safetensors`; `checkpoints`
-makes models of published files.
+A model folder contains `model.safetensors` and `card.json`, after a training also `features.safetensors`, and with
+known ROIs `mean_mask.safetensors`; `checkpoints` makes model folders of published files.
 """
 
 import hashlib
@@ -33,19 +33,19 @@ UNTRAINED_SEED = 20251
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
-"""Number types that weights may be stored in; the network computes in its own."""
+"""Number types of stored weights; the network computes in its own type."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network (in evaluation mode, without gradients), and its card; `backbone.ready` makes it run.
+    """Network (in evaluation mode, without gradients) and its card; `backbone.ready` prepares it to run.
 
     Attributes
     ----------
     mean_mask
-        Where the ROIs of the cases lay that it learned from or was checked on: (h, w) float32 in 0..1, the mean share
-        of each cell of `card.GATE_STRIDE` pixels of the network's input; None where none were known. The simplest of
-        the baselines of an attention map: location alone.
+        Mean of the ROIs of the training or checked cases: (h, w) float32 in 0..1, the mean share of each cell of
+        `card.GATE_STRIDE` pixels of the network's input; None without ROIs. It is a baseline of attention maps that
+        uses location alone.
     """
 
     card: ModelCard
@@ -57,12 +57,12 @@ class Model:
 
 
 def load(name_or_folder: str) -> Model:
-    """A model by name or folder: hash first, then load; float32, however it is stored.
+    """Load a model by name or folder after checking its hash; the weights become float32.
 
     Raises
     ------
     WeightsError
-        If there is no such model, its file's sha256 is not its card's, or keys and shapes are not the network's.
+        If the model is unknown, the file's sha256 differs from the card's, or keys and shapes do not fit the network.
     """
     folder = locate(name_or_folder)
     if folder is None:
@@ -74,14 +74,14 @@ def load(name_or_folder: str) -> Model:
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """Where the penultimate features of the training slices lie: what a new case's can be held against.
+    """Distribution of the penultimate features of the training slices, to compare new cases with.
 
     Attributes
     ----------
     mean, covariance
-        (features,) and (features, features) float32; the sample covariance, singular where slices are fewer.
+        (features,) and (features, features) float32; the sample covariance, singular if there are fewer slices.
     n
-        Slices.
+        Number of slices.
     """
 
     mean: np.ndarray
@@ -90,7 +90,7 @@ class FeatureStatistics:
 
 
 def load_features(name_or_folder: str) -> FeatureStatistics | None:
-    """The feature statistics of a model, None where it has none; hash first, as with the weights."""
+    """Load the feature statistics of a model after checking their hash; None if it has none."""
     folder = locate(name_or_folder)
     card = None if folder is None else read_card(folder)
     if folder is None or card is None or card.features_sha256 is None:
@@ -99,11 +99,11 @@ def load_features(name_or_folder: str) -> FeatureStatistics | None:
     try:
         return FeatureStatistics(stored["mean"].numpy(), stored["covariance"].numpy(), int(stored["n"]))
     except KeyError as error:
-        raise WeightsError(f"{folder / FEATURES_FILE} has no {error}; train or import the model again.") from error
+        raise WeightsError(f"{folder / FEATURES_FILE} lacks {error}. Train or import the model again.") from error
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
-    """The mean ROI of a model (see `Model`), None where it has none; hash first, as with the weights."""
+    """Load the mean mask of a model (see `Model`) after checking its hash; None if it has none."""
     folder = locate(name_or_folder)
     return None if folder is None else _mean_mask(folder, read_card(folder))
 
@@ -115,16 +115,16 @@ def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
     try:
         return stored["mean_mask"].float().numpy()
     except KeyError as error:
-        raise WeightsError(f"{folder / MEAN_MASK_FILE} has no {error}; check the model again.") from error
+        raise WeightsError(f"{folder / MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file of that hash."""
+    """Load the tensors of a safetensors file after checking its hash."""
     if not path.is_file():
         raise WeightsError(f"{path} is missing; expected it beside {CARD_FILE}. Import the model again.")
     if (found := sha256_of(path)) != sha256:
         raise WeightsError(
-            f"{path} has sha256 {found}; its card says {sha256}. The file was changed or damaged: import it again."
+            f"{path} has sha256 {found}; its card gives {sha256}. The file was changed or damaged: import it again."
         )
     try:
         return safetensors.torch.load_file(path)
@@ -133,28 +133,28 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: HeadKind = "mean") -> GTRNet:
-    """A network of these weights, in evaluation mode and in its own number types (float32).
+    """Make a network with these weights, in evaluation mode and in its own number types (float32).
 
     Only the stem's own keys (`detail.*`) and batch-norm counters may be missing: they keep the initial values of the
-    untrained model, with which the output is the plain ResNet's.
+    untrained model, with which the output equals the plain ResNet's.
 
     Raises
     ------
     WeightsError
-        If other keys are missing, keys are left over, or shapes or values are not this network's.
+        If other keys are missing, keys are unknown, or shapes or values do not fit this network.
     """
     with torch.device("meta"):
         network = GTRNet(depth, fusion, head)
-    fitting = cast_state(state, network)
-    if missing := set(network.state_dict()) - set(fitting):
+    complete = cast_state(state, network)
+    if missing := set(network.state_dict()) - set(complete):
         initial = seeded_network(depth, fusion, UNTRAINED_SEED, head).state_dict()
-        fitting.update((key, initial[key]) for key in missing)
-    network.load_state_dict(fitting, strict=True, assign=True)
+        complete.update((key, initial[key]) for key in missing)
+    network.load_state_dict(complete, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 
 def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
-    """The weights in the network's own number types; raises `WeightsError` unless they are this network's."""
+    """Return the weights in the network's own number types; raise `WeightsError` unless they fit the network."""
     expected = network.state_dict()
     gated = network.head_kind == "gated"
     what = (
@@ -163,15 +163,15 @@ def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor
     classes = state.get("gate.fc.weight" if gated else "fc.weight")
     if classes is not None and classes.ndim == 2 and len(classes) != len(TStage):
         raise WeightsError(
-            f"The weights have {len(classes)} classes; expected {len(TStage)}, T1 to T4. Is this a network for "
-            "another task (ImageNet has 1000)?"
+            f"The weights have {len(classes)} classes; expected {len(TStage)}, T1 to T4. The network is "
+            "for another task (ImageNet has 1000 classes): use weights for T stages."
         )
     missing = {k for k in expected if k not in state and not re.search(r"^detail\.|num_batches_tracked$", k)}
     extra = set(state) - set(expected)
     if missing or extra:
         raise WeightsError(
             f"The weights are not those of {what}: {len(missing)} keys missing ({_some(missing)}), {len(extra)} "
-            f"unknown ({_some(extra)}). Expected torchvision's names; other architectures cannot be used."
+            f"unknown ({_some(extra)}). Expected torchvision's names; other architectures are not supported."
         )
     return {key: _fitted(key, tensor, expected[key], what) for key, tensor in state.items()}
 
@@ -181,27 +181,27 @@ def _fitted(key: str, tensor: Tensor, expected: Tensor, what: str) -> Tensor:
     counter = not expected.is_floating_point()
     if not plain or tensor.dtype not in (FLOATS | INTEGERS if counter else FLOATS):
         raise WeightsError(
-            f"The weights hold {key} as {tensor.dtype}, {tensor.layout}, on {tensor.device}; expected a dense tensor "
-            f"of {'whole numbers' if counter else 'floating-point numbers'} with its values. Save the model's plain "
+            f"The weights contain {key} as {tensor.dtype}, {tensor.layout}, on {tensor.device}; expected a dense "
+            f"tensor of {'whole numbers' if counter else 'floating-point numbers'} on the CPU. Save the model's plain "
             "float32 state dict, neither quantised nor sparse."
         )
     if tensor.shape != expected.shape:
         raise WeightsError(
             f"The weights are not those of {what}: {key} has shape {tuple(tensor.shape)}, expected "
-            f"{tuple(expected.shape)}. Other architectures cannot be used."
+            f"{tuple(expected.shape)}. Other architectures are not supported."
         )
-    # Looked at after the cast: a float64 can be more than a float32 can hold. Counters overflow in half precision, and
-    # nothing is ever computed from them here.
+    # Checked after the cast: a float64 can exceed the range of a float32. Counters may overflow in half precision;
+    # they are not used here.
     cast = tensor.to(expected.dtype)
     if not counter and not torch.isfinite(cast).all():
         raise WeightsError(
-            f"The weights hold NaN or infinite values in {key}; expected finite ones, as a float32 can hold them. "
-            "Take a checkpoint from before the training diverged."
+            f"The weights contain NaN or infinite values in {key}; expected finite float32 values. Use a checkpoint "
+            "from before the training diverged."
         )
     if key.endswith("running_var") and (cast < 0).any():
         raise WeightsError(
-            f"The weights hold {float(cast.min()):g} in {key}; expected variances, which are never below 0. The file "
-            "is damaged: copy or download it again."
+            f"The weights contain {float(cast.min()):g} in {key}; expected variances of 0 or more. The file is "
+            "damaged: copy or download it again."
         )
     return cast
 
@@ -214,9 +214,9 @@ def _some(keys: set[str]) -> str:
 
 
 def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SEED) -> Model:
-    """Seeded random weights for tests and smoke runs: the same bits for the same seed and torch.
+    """Make a model of seeded random weights for tests and smoke runs: equal bits for the same seed and torch.
 
-    With the stem's second stream, so that a smoke run passes through all there is.
+    It has the stem's second stream, so that a smoke run covers all of the network.
     """
     network = scale_residuals(seeded_network(depth, fusion, seed))
     state = network.state_dict()
@@ -235,17 +235,16 @@ def untrained(depth: int = 152, fusion: Fusion = "add", seed: int = UNTRAINED_SE
 
 
 def seeded_network(depth: int, fusion: Fusion, seed: int, head: HeadKind = "mean") -> GTRNet:
-    """A network at its usual random start; every generator of the process, a GPU's included, stays where it was."""
+    """Make a network with its usual random weights; the random generators of the process and of GPUs do not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return GTRNet(depth, fusion, head)
 
 
 def scale_residuals(network: GTRNet) -> GTRNet:
-    """The same network, the last batch norm of each block scaled down.
+    """Scale down the last batch norm of each block of a network, and return the network.
 
-    At their usual start, 50 residual blocks that never saw data would multiply their input to a point where the
-    softmax has no digits left.
+    With the usual initial weights, 50 untrained residual blocks amplify their input until the softmax saturates.
     """
     last_norm = rf"layer\d\.\d+\.bn{2 if BLOCKS[network.depth][0] is BasicBlock else 3}\.weight"
     with torch.no_grad():
@@ -256,12 +255,12 @@ def scale_residuals(network: GTRNet) -> GTRNet:
 
 
 def save(model: Model, folder: Path, *, half: bool = False, features: FeatureStatistics | None = None) -> ModelCard:
-    """Write a model's folder, its mean mask in it, whole or not at all, and return its card with the files' hashes.
+    """Write a model's folder with its mean mask, completely or not at all; return its card with the files' hashes.
 
     Parameters
     ----------
     half
-        Store the weights as float16, in half the space: each moves by up to 1 in 2,048 of itself.
+        Store the weights as float16, in half the space, with a relative error of up to 1/2048.
     features
         Stored beside the weights.
 
@@ -271,7 +270,7 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
         If the folder exists or cannot be written, or a weight is too large for float16.
     """
     if folder.exists():
-        raise WeightsError(f"{folder} exists; choose another --name or --out, or remove it.")
+        raise WeightsError(f"{folder} exists; expected a new folder. Choose another `name` or `out`, or remove it.")
     # Copies: tensors that share memory, as tied or expanded ones do, are refused by safetensors.
     state = halved(model.network) if half else model.network.state_dict()
     state = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in state.items()}
@@ -293,9 +292,9 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
         needed = sum(tensor.nbytes for tensor in state.values())
         there = next(parent for parent in folder.absolute().parents if parent.exists())
         raise WeightsError(
-            f"{folder} cannot be written: {error}. It takes {needed:,} bytes; {there} has "
-            f"{shutil.disk_usage(there).free:,} free. Free some space, check the permissions, or choose another --out. "
-            "Nothing was left there."
+            f"{folder} cannot be written: {error}. It needs {needed:,} bytes; {there} has "
+            f"{shutil.disk_usage(there).free:,} free. Free some space, check the permissions, or choose another `out`. "
+            "Nothing was written."
         ) from error
     return card
 
@@ -307,28 +306,28 @@ def _write_features(features: FeatureStatistics, path: Path) -> None:
 
 
 def write_mean_mask(mean_mask: np.ndarray, path: Path) -> None:
-    """Write the mean ROI of a model (see `Model`)."""
+    """Write the mean mask of a model (see `Model`)."""
     stored = torch.from_numpy(np.ascontiguousarray(mean_mask, dtype=np.float32)).half()
     safetensors.torch.save_file({"mean_mask": stored}, path)
 
 
 def halved(network: GTRNet) -> dict[str, Tensor]:
-    """The network's weights as float16, counters as they are; a `WeightsError` where one does not fit."""
+    """Return the network's weights as float16, counters unchanged; raise `WeightsError` if a weight is too large."""
     state = {k: tensor.half() if tensor.is_floating_point() else tensor for k, tensor in network.state_dict().items()}
     if large := {key for key, tensor in state.items() if not torch.isfinite(tensor).all()}:
         raise WeightsError(
-            f"Weights above 65,504 in {_some(large)}; expected ones that float16 can hold. Leave --half out."
+            f"{_some(large)} contain weights above 65,504; expected ones in the range of float16. Do not use `half`."
         )
     return state
 
 
 def verify(name_or_folder: str) -> ModelCard:
-    """Load a model as `stage` would: hash, keys, shapes. Its card, or a `WeightsError`."""
+    """Load a model as for staging, checking hash, keys and shapes; return its card or raise `WeightsError`."""
     return load(name_or_folder).card
 
 
 def probabilities(logits: np.ndarray, card: ModelCard) -> np.ndarray:
-    """(S, 4) logits -> softmax at the card's temperature, in float64.
+    """Compute probabilities from logits (S, 4): the softmax at the card's temperature, in float64.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The check of a model's maps: what passes, what fails, and what it cannot tell."""
+"""The check of a model's maps: verdicts, missing tests, and the card."""
 
 import json
 import shutil
@@ -52,7 +52,7 @@ def test_a_map_of_what_decides_passes(of_spots):
     assert f"Dice {location['dice']['mean']:.2f}" in found["summary"]
 
 
-def test_what_is_kept_names_nobody_and_is_plain_data(of_spots, cases):
+def test_the_stored_check_has_no_identifiers_and_is_plain_data(of_spots, cases):
     text = json.dumps(of_spots.found, allow_nan=False)
     assert not any(case.case_id in text or case.patient_id in text or str(case.image) in text for case in cases)
     assert of_spots.left_out == {}
@@ -66,7 +66,7 @@ def test_a_map_that_every_stage_has_fails(cases):
     assert found["tests"]["location"]["passed"]
 
 
-def test_a_model_that_learned_nothing_does_not_pass(cases):
+def test_an_untrained_model_does_not_pass(cases):
     found = check_model(what_learned_nothing(), cases, device="cpu").found
     assert found["verdict"] == "failed"
     assert not found["tests"]["deletion"]["passed"]
@@ -85,7 +85,7 @@ def test_a_gate_is_checked_by_its_own_map_from_itself_down(cases):
     assert [point["random"] for point in weights_test["late"]] == ["layer4", "layer4 and layer3"]
 
 
-def test_without_rois_the_other_tests_count_and_location_is_said_to_be_missing(tmp_path):
+def test_without_rois_the_other_tests_count_and_location_is_missing(tmp_path):
     cases = a_spotted_cohort(tmp_path / "cases", LEAST_PATIENTS, rois=False)
     check = check_model(what_sees_spots(), cases, device="cpu")
     assert check.found["verdict"] == "passed"
@@ -102,8 +102,8 @@ def test_with_rois_of_too_few_patients_nothing_is_passed(cases):
     assert (found["tests"]["location"]["passed"], found["tests"]["location"]["cases"]) == (None, 3)
 
 
-def test_a_second_check_finds_what_the_first_found(folder, cases, of_spots):
-    """The mean mask that the first wrote holds the very cases that the second looks at."""
+def test_a_second_check_gives_the_same_result(folder, cases, of_spots):
+    """The mean mask of the first check contains the cases of the second."""
     write_check(of_spots, folder)
     assert weights.load(str(folder)).mean_mask is not None
     for model in (str(folder), weights.load(str(folder))):
@@ -120,7 +120,7 @@ def test_a_model_that_was_replaced_under_its_name_is_checked_as_it_is_now(folder
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-def test_what_is_no_seed_is_refused(cases, seed):
+def test_a_seed_out_of_range_is_refused(cases, seed):
     with pytest.raises(InputError, match=f"seed is {seed}; expected 0 or more"):
         check_model(what_sees_spots(), cases, seed=seed)
 
@@ -174,8 +174,8 @@ def seen(cells):
     return Measured({"empty": 0.0, "roi_area_mm2": 16.0 * len(cells)}, slice_, "digest")
 
 
-def test_the_mean_mask_beside_a_case_is_that_of_other_patients():
-    """Two patients whose ROIs lie apart, one of them twice: the others' mean never holds one's own."""
+def test_the_mean_mask_of_a_case_is_that_of_other_patients():
+    """Two patients with separate ROIs, one with two cases: the mean of others never contains a patient's own ROI."""
     here, there = [(1, 1), (1, 2)], [(4, 4), (4, 5)]
     rows, mean = compare_with_other_patients([seen(here), seen(here), seen(there)], ["a", "a", "b"])
     assert [row["mean_mask_dice"] for row in rows] == [0, 0, 0]
@@ -187,7 +187,7 @@ def test_the_mean_mask_beside_a_case_is_that_of_other_patients():
     assert rows[0]["mean_mask_pointing"] == 1
 
 
-def test_beside_an_empty_map_every_region_is_empty():
+def test_baselines_of_an_empty_map_are_empty():
     here = [(1, 1), (1, 2)]
     empty = replace(seen(here), numbers={"empty": 1.0, "dice": 0.0})
     rows, mean = compare_with_other_patients([seen(here), empty, seen(here)], ["a", "b", "c"])
@@ -251,7 +251,7 @@ def test_a_model_of_many_empty_maps_fails(of_empty):
     assert [name for name, one in found.tests.items() if one["passed"] is False] == ["empty_maps"]
 
 
-def test_a_few_empty_maps_are_told_and_have_a_dice_of_0():
+def test_a_few_empty_maps_are_reported_with_a_dice_of_0():
     found = with_empty(10, 100)
     assert (found.verdict, "10 of 100 maps are empty" in found.summary) == ("passed", True)
     assert found.tests["location"]["dice"]["mean"] == pytest.approx(0.9 * GOOD["dice"])
@@ -259,7 +259,7 @@ def test_a_few_empty_maps_are_told_and_have_a_dice_of_0():
     assert with_empty(11, 100).verdict == "failed"
 
 
-def test_cases_without_a_control_are_told_where_they_are_many():
+def test_many_cases_without_a_control_are_reported():
     def without(some):
         bare = {name: value for name, value in GOOD.items() if name != "control_fall"}
         rows = [bare] * some + [GOOD] * (100 - some)
@@ -271,7 +271,7 @@ def test_cases_without_a_control_are_told_where_they_are_many():
     assert "without a control" not in without(10).summary
 
 
-def test_few_rois_are_told_beside_what_fails():
+def test_few_rois_are_reported_beside_failures():
     rows = [{**GOOD, "other_spearman": 0.9}] * 5
     rows += [{name: row[name] for name in ("other_spearman", "fall", "control_fall")} for row in rows * 5]
     found = judge(rows, [f"p{i}" for i in range(30)], {"stem": [GONE] * 24}, {}, range(24))
@@ -279,7 +279,7 @@ def test_few_rois_are_told_beside_what_fails():
     assert found.summary.startswith("other stage fails; location not checked: 5 patients with an ROI, fewer than 20; ")
 
 
-def test_what_could_not_be_measured_is_not_passed():
+def test_a_test_without_measures_does_not_pass():
     found = verdict(control_fall=None)
     assert found.verdict == "not checked"
     assert "0 patients with a map and a control" in found.summary
@@ -303,7 +303,7 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
-def test_the_verdict_stands_in_the_card_and_the_mean_mask_beside_it(folder, of_spots):
+def test_the_folder_contains_the_verdict_and_the_mean_mask(folder, of_spots):
     before = registry.read_card(folder)
     assert before.check_in_words == "This map has not been checked for this model."
     card = write_check(of_spots, folder, weights_sha256=before.sha256)
@@ -313,7 +313,7 @@ def test_the_verdict_stands_in_the_card_and_the_mean_mask_beside_it(folder, of_s
     np.testing.assert_allclose(model.mean_mask, of_spots.mean_mask, atol=1e-3)
     assert model.mean_mask.shape == (24, 24)
     assert card.map_check("fine").startswith("The map of this model passed its check (20 cases; Dice 0.")
-    assert card.map_check("layercam").startswith("This map has not been checked for this model: its check was of maps")
+    assert card.map_check("layercam").startswith("This map has not been checked for this model: the check used maps")
     assert replace(card, check=None) == replace(before, mean_mask_sha256=card.mean_mask_sha256)
 
 
@@ -353,17 +353,17 @@ def test_checks_at_once_leave_a_model_that_loads(folder, of_spots):
     assert model.mean_mask == pytest.approx(shares[model.card.check["seed"]], abs=1e-3)
 
 
-def test_weights_that_were_exchanged_meanwhile_are_not_said_to_be_checked(folder, of_spots):
-    with pytest.raises(WeightsError, match="replaced meanwhile"):
+def test_weights_replaced_during_the_check_are_not_marked_as_checked(folder, of_spots):
+    with pytest.raises(WeightsError, match="replaced during the check"):
         write_check(of_spots, folder, weights_sha256="0" * 64)
     assert registry.read_card(folder).check is None
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_done(folder, of_spots):
-    with pytest.raises(WeightsError, match=r"built in.*--dry-run"):
+def test_a_folder_without_write_access_is_reported_before_the_check(folder, of_spots):
+    with pytest.raises(WeightsError, match=r"built in.*`dry_run`"):
         require_writable("untrained", None)
     (folder / LOCK).mkdir()  # what not even root can write to
-    with pytest.raises(WeightsError, match=r"cannot be written to.*--dry-run"):
+    with pytest.raises(WeightsError, match=r"cannot be written to.*`dry_run`"):
         write_check(of_spots, folder)
     assert registry.read_card(folder).check is None
     (folder / LOCK).rmdir()
@@ -371,7 +371,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_done(fold
     try:
         if (folder / "card.json").stat().st_uid == 0:
             pytest.skip("root writes anywhere")
-        with pytest.raises(WeightsError, match=r"cannot be written to.*--dry-run"):
+        with pytest.raises(WeightsError, match=r"cannot be written to.*`dry_run`"):
             require_writable("model", folder)
         with pytest.raises(WeightsError, match="cannot be written to"):
             write_check(of_spots, folder)

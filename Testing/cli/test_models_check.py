@@ -77,7 +77,7 @@ def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["none", "{table}"], "models list"),
+        (["none", "{table}"], "neither one of"),
         (["untrained", "{table}"], "--dry-run"),
         (["spots", "{table}", "--split", "test"], "no case in 'test'"),
         (["spots", "none.csv"], "none.csv"),

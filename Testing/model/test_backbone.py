@@ -1,4 +1,4 @@
-"""A model made ready: whatever runs it says what the plain network says, and the network stays as it was."""
+"""Backbones: each backend gives the outputs of the plain network and leaves the network unchanged."""
 
 import gc
 import hashlib
@@ -28,12 +28,12 @@ ARRAYS = ("logits", "features", "feature_map")
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """One for the whole module: what one test exports, the next one finds."""
+    """Cache for the whole module: tests share the exported graphs."""
     monkeypatch.setenv("GTRSTAGING_CACHE", str(tmp_path_factory.getbasetemp() / "backbones"))
 
 
 def lively(depth, fusion, seed=0):
-    """A model whose batch norms and second stream have something to say, as after a training."""
+    """Model with batch norms and a second stream that affect the output, as after a training."""
     model = weights.untrained(depth, fusion)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -50,10 +50,10 @@ def lively(depth, fusion, seed=0):
 
 
 def digest(network):
-    """Of everything that training, saving and hashing go by."""
+    """Return the state that training, saving and hashing depend on."""
     state = network.state_dict()
-    said = hashlib.sha256(b"".join(key.encode() + tensor.numpy().tobytes() for key, tensor in state.items()))
-    return said.hexdigest(), network.training, next(network.parameters()).device
+    digest = hashlib.sha256(b"".join(key.encode() + tensor.numpy().tobytes() for key, tensor in state.items()))
+    return digest.hexdigest(), network.training, next(network.parameters()).device
 
 
 # -- PyTorch -------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_no_batch_norm_is_left_over(fusion):
 
 
 def test_a_second_stream_is_not_lost():
-    """The comparisons above would hold for a stem that both of them ignore."""
+    """The comparisons above also pass for a stem that both networks ignore."""
     model = lively(18, "add")
     with_detail = ready(model, "cpu", "torch").classify(PIXELS[:1])
     model.network.detail[1].weight.data.zero_()
@@ -126,7 +126,7 @@ def test_a_case_is_the_same_alone_and_among_others(a_backbone):
             np.testing.assert_allclose(getattr(alone, name), getattr(together, name)[part], atol=1e-6, err_msg=name)
 
 
-def test_the_record_and_what_the_attention_needs_can_travel(a_backbone):
+def test_passes_and_requests_can_be_pickled(a_backbone):
     seen = a_backbone.classify(PIXELS[:1])
     assert (seen.device, seen.warning) == ("cpu", None)
     assert seen.backend.startswith(("PyTorch ", "ONNX Runtime "))
@@ -171,7 +171,7 @@ def test_a_model_is_made_ready_once_and_forgotten_with_it():
     assert gone() is None
 
 
-def test_onnx_goes_with_its_model_too():
+def test_an_onnx_backbone_is_removed_with_its_model():
     pytest.importorskip("onnxruntime")
     model = lively(18, "add")
     gone = weakref.ref(ready(model, "cpu", "onnx"))
@@ -181,15 +181,15 @@ def test_onnx_goes_with_its_model_too():
     assert gone() is None
 
 
-def test_what_cannot_be_made_ready_says_what_to_do(monkeypatch):
+def test_backbones_that_cannot_be_made_name_the_remedy(monkeypatch):
     model = planted_model()
     with pytest.raises(InputError, match="expected one of auto, torch, onnx, compile"):
         ready(model, "cpu", "tensorrt")
-    with pytest.raises(InputError, match="not on this machine"):
+    with pytest.raises(InputError, match="This machine has no device"):
         ready(model, "cuda:97", "torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InputError, match=r"Backend 'onnx' on device 'cuda'.*--device cpu"):
+    with pytest.raises(InputError, match=r"Backend 'onnx' on device 'cuda'.*`device=cpu`"):
         ready(model, "cuda", "onnx")
 
 
@@ -200,7 +200,7 @@ def test_without_onnx_runtime_the_extra_is_named(monkeypatch):
 
 
 def test_auto_goes_on_with_pytorch_and_says_so(monkeypatch):
-    """A model without finite answers has no graph that agrees with it."""
+    """A model without finite outputs has no graph that agrees with it."""
     pytest.importorskip("onnxruntime")
     model = planted_model()
     model.network.fc.bias.fill_(torch.nan)
@@ -210,7 +210,7 @@ def test_auto_goes_on_with_pytorch_and_says_so(monkeypatch):
     assert "logits" in seen.warning
 
 
-def test_the_command_line_offers_what_there_is():
+def test_the_command_line_lists_all_backends():
     assert arguments.BACKENDS == backbone.BACKENDS
 
 
@@ -218,7 +218,7 @@ def test_the_command_line_offers_what_there_is():
 
 
 class OnGpu(TorchBackbone):
-    """Stands for a GPU: everything is done on the CPU, but the pass there fails as told."""
+    """Imitation of a GPU: everything runs on the CPU, but the pass on the device fails with a given error."""
 
     def __init__(self, model, kind, error):
         super().__init__(model, torch.device("cpu"))
@@ -242,7 +242,7 @@ def test_a_gpu_without_memory_hands_over_to_the_cpu_and_says_so(kind, error):
     model = planted_model()
     seen = OnGpu(model, kind, error).classify(PIXELS[:1])
     assert seen.device == "cpu"
-    assert f"memory of {kind} was not enough" in seen.warning
+    assert f"memory of {kind} was too small" in seen.warning
     np.testing.assert_array_equal(seen.logits, ready(model, "cpu", "torch").classify(PIXELS[:1]).logits)
 
 
@@ -257,7 +257,7 @@ def test_a_cpu_without_memory_is_an_error():
 
 
 class Autocasting(TorchBackbone):
-    """Rounds on the CPU as a GPU does."""
+    """Backbone that rounds on the CPU as a GPU does."""
 
     def _autocasts(self, place):
         return True

@@ -46,7 +46,7 @@ def test_every_shape_of_the_release_is_imported(tmp_path, shape):
 
 @pytest.mark.slow
 def test_an_imported_resnet152_gives_torchvisions_logits_on_the_same_picture(tmp_path, shared_data):
-    """The released recipe and a checkpoint as the training script writes it, against torchvision's own pipeline."""
+    """Compare the released recipe and a checkpoint of the training script with torchvision's own pipeline."""
     from torchvision import transforms
 
     from GTRStagingLib.imaging import keyslice, scans
@@ -243,9 +243,9 @@ def no_weights(path):
 
 
 BAD_FILES = {
-    hostile: "would run code",
-    hostile_bare_pickle: "would run code|cannot be read",
-    a_whole_model: "would run code",
+    hostile: "contains code",
+    hostile_bare_pickle: "contains code|cannot be read",
+    a_whole_model: "contains code",
     cut_short: "damaged, cut short",
     cut_short_legacy: "damaged, cut short",
     empty: "damaged, cut short",
@@ -264,7 +264,7 @@ BAD_FILES = {
     without_values: r"conv1.weight as torch.float32, torch.strided, on meta",
     more_than_a_float32_holds: "NaN or infinite values in conv1.weight",
     a_negative_variance: r"-0.25 in layer2.0.bn1.running_var; expected variances",
-    a_list: "holds a list",
+    a_list: "contains a list",
     no_weights: "without weights",
 }
 
@@ -280,7 +280,7 @@ def test_bad_files_are_refused_and_nothing_is_written(tmp_path, monkeypatch, mak
 
 
 def test_the_hostile_file_is_indeed_hostile(tmp_path):
-    """Loaded the careless way, it runs its command: the test above would otherwise prove nothing."""
+    """Loaded without `weights_only`, the file runs its command; otherwise the test above proves nothing."""
     hostile(tmp_path / "model.pth")
     code = "import torch; torch.load('model.pth', weights_only=False)"
     environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{ROOT}"}
@@ -290,7 +290,7 @@ def test_the_hostile_file_is_indeed_hostile(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch wonders at the pickle protocols that garbage asks for
 def test_no_garbage_ends_in_anything_but_a_weights_error(tmp_path):
-    """Seeded: bytes of the headers of small files in both formats changed, and noise that begins like a pickle."""
+    """Seeded changes of bytes in the headers of small files in both formats, and noise that begins like a pickle."""
     rng = np.random.default_rng(1)
     path, whole = tmp_path / "model.pth", []
     for zipped in (True, False):
@@ -330,7 +330,7 @@ def test_the_published_file_is_known_by_its_hash():
 def test_a_file_that_is_not_the_published_one_is_not_called_so(tmp_path):
     path = as_the_release_writes_it(a_resnet(), tmp_path / "models.pth", "bare")
     card, _ = checkpoints.import_checkpoint(path, recipe=RELEASED, name="mine")
-    assert "not a file known by its hash" in card.provenance
+    assert "a file of unknown hash" in card.provenance
     assert card.licence == "not stated in the file"
 
 
@@ -341,7 +341,7 @@ def test_names_that_are_no_names_are_refused(tmp_path, name):
         checkpoints.import_checkpoint(path, recipe=RELEASED, name=name)
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(WeightsError, match="is not a file"):
         checkpoints.import_checkpoint(tmp_path / "none.pth", recipe=RELEASED, name="x")
 
@@ -353,7 +353,7 @@ def test_only_a_model_that_has_learned_carries_no_warning(tmp_path):
 
 def test_without_a_home_directory_the_place_must_be_named(tmp_path, homeless):
     path = as_the_release_writes_it(a_resnet(), tmp_path / "m.pth", "bare")
-    with pytest.raises(WeightsError, match="GTRSTAGING_MODELS to name a folder, or --out"):
+    with pytest.raises(WeightsError, match="Set GTRSTAGING_MODELS to a folder, or give `out`"):
         checkpoints.import_checkpoint(path, recipe=GTR, name="m")
     assert checkpoints.import_checkpoint(path, recipe=GTR, name="m", out=tmp_path)[1] == tmp_path / "m"
 
@@ -362,7 +362,7 @@ def test_without_a_home_directory_the_place_must_be_named(tmp_path, homeless):
 
 
 def test_imagenet_under_a_new_head_is_the_same_every_time(tmp_path, monkeypatch):
-    """torchvision's own network stands for what its loader would fetch."""
+    """torchvision's own network replaces the download of its loader."""
     given = a_resnet(classes=1000).state_dict()
     monkeypatch.setattr(checkpoints, "imagenet_state", lambda depth: dict(given))
     cards = []
@@ -396,7 +396,7 @@ def test_imagenet_weights_offline_are_a_clear_error(tmp_path, monkeypatch):
 
 
 def test_imagenet_weights_of_another_hash_are_refused(tmp_path, monkeypatch):
-    """A file that somebody put into torchvision's cache: torchvision alone would take it."""
+    """A wrong file in torchvision's cache, which torchvision itself would load."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The model that comes with the software: what its folder holds, and that it has learned what it says."""
+"""The model shipped with the software: content of its folder, and its performance."""
 
 import json
 import tomllib
@@ -22,7 +22,7 @@ FOLDER = registry.SHIPPED / "demonstration"
 
 
 @pytest.mark.smoke
-def test_it_is_found_by_its_name_and_whole():
+def test_the_demonstration_is_found_by_name_and_complete():
     assert registry.available()["demonstration"] == FOLDER
     assert weights.verify("demonstration").name == "demonstration"
     statistics = weights.load_features("demonstration")
@@ -30,7 +30,7 @@ def test_it_is_found_by_its_name_and_whole():
     assert np.isfinite(statistics.covariance).all()
 
 
-def test_it_fits_the_extensions_index():
+def test_the_demonstration_fits_the_extensions_index():
     """The whole clone must stay below 100 MB."""
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 16_000_000
     assert (FOLDER / "model.safetensors").stat().st_size <= 12_000_000
@@ -39,7 +39,7 @@ def test_it_fits_the_extensions_index():
     assert kinds == {"F16"}
 
 
-def test_its_card_says_what_it_is():
+def test_the_card_describes_the_demonstration():
     card = registry.read_card(FOLDER)
     assert (card.status, card.leaking) == ("demonstration", False)
     assert "synthetic phantoms" in card.trained_on
@@ -51,7 +51,7 @@ def test_its_card_says_what_it_is():
 
 
 @pytest.mark.smoke
-def test_its_map_is_its_decision_and_was_checked():
+def test_the_map_is_the_decision_s_decomposition_and_was_checked():
     card = registry.read_card(FOLDER)
     assert card.head_in_words == "gated, stride 4, masks of 1,200 cases"
     assert weights.load_mean_mask("demonstration").shape == (56, 56)
@@ -68,8 +68,8 @@ def test_the_package_carries_it():
 
 
 @pytest.mark.parametrize(("patients", "enough"), [(4, 3), pytest.param(12, 9, marks=pytest.mark.slow)])
-def test_it_has_learned_to_stage_a_scanner_that_it_never_saw_and_to_look_at_the_tumour(tmp_path, patients, enough):
-    """Patients of seeds that neither training nor `benchmarks/evaluation.py`, the evaluation proper, has.
+def test_the_demonstration_stages_an_unseen_scanner_and_maps_the_tumour(tmp_path, patients, enough):
+    """Use patients of seeds that occur neither in training nor in `benchmarks/evaluation.py`, the full evaluation.
 
     By chance, nine of twelve are right once in 2,500 times, three of four once in 20.
     """

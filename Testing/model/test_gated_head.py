@@ -1,4 +1,4 @@
-"""The gated head: its logits are the decision's own decomposition, and a model of it survives every way of running."""
+"""The gated head: its logits are the sum of the cells' contributions, also when folded, saved and loaded."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ PIXELS = np.random.default_rng(1).normal(size=(2, 3, 96, 128)).astype(np.float32
 
 @pytest.fixture(scope="module")
 def network():
-    """A gated network whose batch norms have seen something."""
+    """A gated network with batch-norm statistics of some data."""
     made = weights.seeded_network(10, "none", 3, "gated").train()
     with torch.no_grad():
         made(torch.from_numpy(PIXELS))
@@ -34,7 +34,7 @@ def test_the_logits_are_the_shares_of_the_cells_added_up(network):
     torch.testing.assert_close(network(torch.from_numpy(PIXELS)), found.logits)
 
 
-def test_folded_it_says_the_same(network):
+def test_the_folded_network_gives_the_same_output(network):
     copy = folded(network)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copy.modules())
     expected, found = (one.gate(one.layers(torch.from_numpy(PIXELS))) for one in (network, copy))
@@ -43,7 +43,7 @@ def test_folded_it_says_the_same(network):
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_saved_and_loaded_it_says_the_same(network, tmp_path, half):
+def test_the_saved_and_loaded_network_gives_the_same_output(network, tmp_path, half):
     card = weights.ModelCard(
         name="gated", status="demonstration", depth=10, fusion="none", recipe=weights.GTR, sha256="0" * 64,
         provenance=f"a test, {versions()['gtrstaging']}", trained_on="nothing", licence="Apache-2.0", head="gated",

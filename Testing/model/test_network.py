@@ -53,7 +53,7 @@ def test_a_touched_fusion_is_not(fusion):
 
 @pytest.mark.parametrize(("rows", "columns"), [(56, 56), (56, 75), (40, 32)])
 def test_the_detail_lies_at_its_true_place(rows, columns):
-    """A spot at full resolution must come out of the detail stream in the cell where the context has it."""
+    """A spot at full resolution must leave the detail stream in the same cell as in the context."""
     network = GTRNet(18, "add").eval()
     with torch.no_grad():
         network.conv1.weight.zero_()
@@ -112,7 +112,7 @@ def test_half_a_pixel_is_what_upsampling_assumes():
 
 
 def test_the_gradient_of_a_cell_is_centred_where_the_formula_says():
-    """In input space, with all weights positive so that nothing cancels; on an input that holds the whole field."""
+    """In input space, with positive weights so that nothing cancels, on an input larger than the whole field."""
     network = GTRNet(18, "none").eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -130,6 +130,6 @@ def test_the_gradient_of_a_cell_is_centred_where_the_formula_says():
 
 
 @pytest.mark.parametrize("arguments", [(34, "add"), (152, "mean")])
-def test_what_is_not_on_offer_is_refused(arguments):
+def test_unknown_architectures_are_refused(arguments):
     with pytest.raises(WeightsError, match="18, 50, 152"):
         GTRNet(*arguments)

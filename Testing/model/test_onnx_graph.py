@@ -1,4 +1,4 @@
-"""The graph says what the network says, and what lies in the cache is not believed before it was looked at."""
+"""The graph gives the network's outputs, and a cached graph is verified before use."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ pytest.importorskip("onnxruntime")
 
 PIXELS = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
 SIZE = 64
-"""Of the tests of the cache, whose graphs may be small."""
+"""Input size in the tests of the cache, which need only small graphs."""
 
 SMALL = PIXELS[:, :, :SIZE, :SIZE].copy()
 
@@ -34,7 +34,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def exports(monkeypatch):
-    """Each export adds an entry; the export itself is the real one."""
+    """List with an entry per export; the exports are real."""
     made, real = [], torch.onnx.export
     monkeypatch.setattr(torch.onnx, "export", lambda *given, **how: made.append(1) or real(*given, **how))
     return made
@@ -76,7 +76,7 @@ def the_files(folder):
         pytest.param(152, "add", marks=pytest.mark.slow),
     ],
 )
-def test_the_graph_says_what_the_network_says(depth, fusion):
+def test_the_graph_gives_the_outputs_of_the_network(depth, fusion):
     model = weights.untrained(depth, fusion)
     with torch.no_grad():
         if fusion == "add":  # untrained, it adds nothing
@@ -107,7 +107,7 @@ def test_the_graph_says_what_the_network_says(depth, fusion):
         ("concat", (1, 3, 160, 224), "PyTorch"),
     ],
 )
-def test_what_the_graph_was_not_made_for_pytorch_does(fusion, shape, by):
+def test_pytorch_runs_shapes_that_the_graph_does_not_accept(fusion, shape, by):
     model = weights.untrained(10, fusion)
     if fusion == "add":
         model.network.detail[1].weight.fill_(0.5)
@@ -132,7 +132,7 @@ def test_what_the_graph_was_not_made_for_pytorch_does(fusion, shape, by):
         pytest.param(152, "none", (3, 3, 224, 224), "ONNX Runtime", marks=pytest.mark.slow),
     ],
 )
-def test_its_gradients_are_those_of_autograd(depth, fusion, shape, by):
+def test_the_gradients_are_those_of_autograd(depth, fusion, shape, by):
     model = weights.untrained(depth, fusion)
     if fusion == "add":
         model.network.detail[1].weight.fill_(0.5)
@@ -152,7 +152,7 @@ def test_its_gradients_are_those_of_autograd(depth, fusion, shape, by):
 
 @pytest.mark.parametrize("broken", ["_mask", "_through"])
 def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken):
-    """As a mistake in writing down the backward pass would give them."""
+    """Maps as from an error in the backward pass."""
     usual = getattr(gradient_graph, broken)
     wrong = {
         "_mask": lambda outcome: torch.ones_like(outcome),
@@ -174,13 +174,13 @@ def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken
     assert by.classify(PIXELS).backend.startswith("ONNX Runtime")
 
 
-def test_it_is_quiet_after_others(own_cache, capfd):
+def test_the_export_is_quiet_after_others(own_cache, capfd):
     logits(verified_session(a_network(), SIZE, own_cache))
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow
-def test_it_is_quiet(own_cache):
+def test_the_export_is_quiet(own_cache):
     code = (
         "from GTRStagingLib.model import backbone, weights; import numpy as np\n"
         "backbone.ready(weights.untrained(10), 'cpu', 'onnx').classify(np.zeros((1, 3, 224, 224), np.float32))"
@@ -205,7 +205,7 @@ def test_the_second_time_nothing_is_exported_or_compared(own_cache, exports, com
 
 
 def test_other_weights_under_the_same_card_have_a_graph_of_their_own(own_cache, exports):
-    """A card says what its weights are; whether they are is not left to it."""
+    """The key of a graph is computed from the weights, not from the card."""
     model = weights.untrained(10, "none", seed=1)
     other = weights.Model(replace(model.card, name="other"), a_network(seed=2))
     first, second = (ready(one, "cpu", "onnx").classify(PIXELS).logits for one in (model, other))
@@ -239,7 +239,7 @@ def test_a_damaged_file_is_made_anew(own_cache, exports, harm):
 
 @pytest.mark.parametrize("other", [a_network(seed=2), weights.untrained(18, "none").network, "none"])
 def test_a_graph_of_another_model_is_found_out_and_replaced(own_cache, tmp_path, exports, other):
-    """As after copying caches about: the note fits the file, but nobody has verified it here."""
+    """As after copying a cache: the note fits the file, but this environment has not verified it."""
     network = a_network()
     expected = logits(verified_session(network, SIZE, own_cache))
     graph, note = the_files(own_cache)
@@ -259,16 +259,16 @@ def test_another_machine_or_version_compares_again_and_exports_nothing(own_cache
     network = a_network()
     verified_session(network, SIZE, own_cache)
     _, note = the_files(own_cache)
-    said = json.loads(note.read_text())
-    note.write_text(json.dumps({**said, "verified": ["onnxruntime 0.1 on a VAX"]}))
+    before = json.loads(note.read_text())
+    note.write_text(json.dumps({**before, "verified": ["onnxruntime 0.1 on a VAX"]}))
     verified_session(network, SIZE, own_cache)
     assert (len(exports), len(comparisons)) == (1, 2)
-    assert json.loads(note.read_text())["verified"] == ["onnxruntime 0.1 on a VAX", *said["verified"]]
+    assert json.loads(note.read_text())["verified"] == ["onnxruntime 0.1 on a VAX", *before["verified"]]
     verified_session(network, SIZE, own_cache)
     assert len(comparisons) == 2
 
 
-def test_without_a_folder_to_write_to_it_works_from_memory(tmp_path, exports):
+def test_without_a_writable_folder_the_graph_stays_in_memory(tmp_path, exports):
     network = a_network()
     (tmp_path / "file").write_text("where a folder should be")
     sessions = [verified_session(network, SIZE, folder) for folder in (None, tmp_path / "file" / "onnx")]
@@ -287,7 +287,7 @@ def _made(folder):
 
 
 @pytest.mark.slow
-def test_processes_that_do_it_at_once_do_not_disturb_each_other(own_cache):
+def test_processes_can_export_at_the_same_time(own_cache):
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         assert len(set(pool.map(_made, [own_cache] * 8))) == 1
     the_files(own_cache)
@@ -297,7 +297,7 @@ def test_processes_that_do_it_at_once_do_not_disturb_each_other(own_cache):
 
 
 def test_a_graph_that_differs_is_refused_and_not_kept(own_cache, monkeypatch):
-    """An exporter that got something wrong, by as little as can be wrong."""
+    """An exporter with the smallest detectable error."""
     real = onnx_graph.folded
 
     def wrong(network):
@@ -311,12 +311,12 @@ def test_a_graph_that_differs_is_refused_and_not_kept(own_cache, monkeypatch):
     assert not own_cache.exists()
 
 
-def test_a_torch_that_cannot_export_says_what_to_do(own_cache, monkeypatch):
+def test_a_failed_export_names_the_remedy(own_cache, monkeypatch):
     def gone(*given, **how):
         raise TypeError("export() got an unexpected keyword argument 'dynamo'")
 
     monkeypatch.setattr(torch.onnx, "export", gone)
-    with pytest.raises(GraphError, match=r"cannot export.*--backend torch"):
+    with pytest.raises(GraphError, match=r"cannot export.*`backend=torch`"):
         verified_session(a_network(), SIZE, own_cache)
     seen = ready(weights.untrained(10), "cpu").classify(PIXELS[:1])
     assert seen.backend.startswith("PyTorch")

@@ -1,4 +1,4 @@
-"""Weights of other ResNets, in the shapes that training scripts leave them in, against torchvision's own network."""
+"""Weights of other ResNets in the formats of training scripts, compared with torchvision's own network."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ CLASSES = 7
 
 
 class Holder(nn.Module):
-    """A network that keeps a ResNet under a name, and its own classifier beside it."""
+    """Network with a ResNet under a name, and a classifier of its own."""
 
     def __init__(self, name, part):
         super().__init__()
@@ -41,7 +41,7 @@ def momentum_contrast(network):
 
 
 def radiologynet(network):
-    """As its training script saves: 'model_state', and the network under 'model'."""
+    """Checkpoint as its training script saves it: 'model_state', and the network under 'model'."""
     model = nn.Module()
     model.model = network
     return {"time": "2024-01-01 12:00:00", "model_state": model.state_dict(), "model_name": "ResNet18", "epoch": 9}
@@ -67,7 +67,7 @@ FORMS = {
 
 
 def feature_map(found, depth, pixels, fusion="none"):
-    """Of our network with these tensors under its random head."""
+    """Return the feature map of a `GTRNet` with these tensors under a random head."""
     state = {**weights.seeded_network(depth, fusion, 3).state_dict(), **found.tensors}
     with torch.no_grad():
         return weights.network_with(state, depth, fusion).layers(pixels)["layer4"]
@@ -84,7 +84,7 @@ def pixels():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_feature_map_is_torchvisions_whatever_the_names(tmp_path, pixels, form):
+def test_the_feature_map_is_torchvisions_for_all_names(tmp_path, pixels, form):
     network = a_resnet(classes=CLASSES)
     path = tmp_path / "weights.pth"
     torch.save(FORMS[form](network), path)
@@ -107,26 +107,26 @@ def test_safetensors_are_read_as_well(tmp_path, pixels, form):
     torch.testing.assert_close(feature_map(found, 10, pixels, "add"), torchvisions(network, pixels))
 
 
-def test_how_names_were_mapped_is_said(tmp_path):
+def test_the_provenance_describes_the_mapping_of_names(tmp_path):
     network = a_resnet(classes=CLASSES)
     torch.save(FORMS["bare"](network), tmp_path / "bare.pt")
     assert (
         "(names as torchvision's; 2 tensors of its classifier" in read_pretrained(tmp_path / "bare.pt", 18).provenance
     )
     torch.save(parts(network).state_dict(), tmp_path / "numbers.pt")
-    said = read_pretrained(tmp_path / "numbers.pt", 18).provenance
-    assert said.endswith("under a random head (names numbered as in a Sequential, 0 to 7)")
+    provenance = read_pretrained(tmp_path / "numbers.pt", 18).provenance
+    assert provenance.endswith("under a random head (names numbered as in a Sequential, 0 to 7)")
     torch.save(FORMS["RadImageNet"](network), tmp_path / "holder.pt")
     assert "names under 'backbone.' numbered" in read_pretrained(tmp_path / "holder.pt", 18).provenance
 
 
-def test_bottlenecks_are_taken_as_torchvisions_and_doubted_where_pytorch_did_not_train_them(tmp_path, pixels):
+def test_bottlenecks_have_a_doubt_unless_pytorch_trained_them(tmp_path, pixels):
     network, path = a_resnet(50, classes=165), tmp_path / "resnet50.pt"
     torch.save(parts(network).state_dict(), path)
     found = read_pretrained(path, 50)
     torch.testing.assert_close(feature_map(found, 50, pixels), torchvisions(network, pixels))
-    taken = "strides, which a file does not tell, taken as torchvision's"
-    assert f"{taken}, though its batch norms counted no batch" in found.provenance
+    taken = "strides, which a file does not contain, assumed to be torchvision's"
+    assert f"{taken}, although its batch norms counted no batch" in found.provenance
     assert "counted no batch" in found.doubt
     network.train()(pixels)  # as each step of a training does
     torch.save(network.state_dict(), path)
@@ -136,7 +136,7 @@ def test_bottlenecks_are_taken_as_torchvisions_and_doubted_where_pytorch_did_not
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
-def test_weights_of_one_channel_see_the_slice_as_they_did(tmp_path, pixels, dtype):
+def test_weights_of_one_channel_give_the_same_features(tmp_path, pixels, dtype):
     network = a_resnet(classes=CLASSES)
     network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     network = network.to(dtype).float()
@@ -145,7 +145,7 @@ def test_weights_of_one_channel_see_the_slice_as_they_did(tmp_path, pixels, dtyp
     grey = pixels[:, :1]
     three = feature_map(found, 18, grey.expand(-1, 3, -1, -1))
     torch.testing.assert_close(three, torchvisions(network, grey), atol=1e-4, rtol=1e-4)
-    assert "1 channel spread over 3" in found.provenance
+    assert "1 channel copied to 3" in found.provenance
 
 
 def test_biases_that_are_all_zero_change_nothing(tmp_path, pixels):
@@ -161,7 +161,7 @@ def test_biases_that_are_all_zero_change_nothing(tmp_path, pixels):
 
 
 def with_biases(network):
-    """As in Keras: each convolution has a bias, though a batch norm follows it."""
+    """Give each convolution a bias, as Keras does, although a batch norm follows it."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.bias = nn.Parameter(torch.full((module.out_channels,), 0.1))
@@ -193,10 +193,10 @@ def two_networks():
 
 
 REFUSED = {
-    "another depth": (lambda: a_resnet(50).state_dict(), r"is a ResNet-50; expected a ResNet-18. Give --depth 50"),
+    "another depth": (lambda: a_resnet(50).state_dict(), r"is a ResNet-50; expected a ResNet-18. Use `depth=50`"),
     "a depth that is not trained here": (
         lambda: torchvision.models.resnet34().state_dict(),
-        r"is a ResNet-34; expected a ResNet-18. Depths of 10, 18, 50, 152",
+        r"is a ResNet-34; expected a ResNet-18. .*depth that can be trained: 10, 18, 50, 152",
     ),
     "ResNet-101": (lambda: torchvision.models.resnet101().state_dict(), "is a ResNet-101; expected a ResNet-18"),
     "other blocks": (
@@ -205,7 +205,7 @@ REFUSED = {
     ),
     "another architecture": (
         lambda: torchvision.models.squeezenet1_1().state_dict(),
-        "holds no ResNet: 52 tensors, the first classifier.1.bias",
+        "contains no ResNet: 52 tensors, the first classifier.1.bias",
     ),
     "biases": (
         lambda: with_biases(a_resnet()).state_dict(),
@@ -215,7 +215,7 @@ REFUSED = {
         lambda: parts(with_biases(a_resnet(50))).state_dict(),
         r"biased convolutions \(53, the first conv1.bias\)",
     ),
-    "two networks": (two_networks, r"holds 2 ResNets, under 'student.', 'teacher.'; expected one"),
+    "two networks": (two_networks, r"contains 2 ResNets, under 'student.', 'teacher.'; expected one"),
     "group norms": (group_norms, r"20 norms without running statistics \(the first bn1\)"),
     "no statistics": (no_statistics, r"20 norms without running statistics \(the first bn1\)"),
     "a wide one": (
@@ -247,13 +247,13 @@ REFUSED = {
     ),
     "sparse": (lambda: changed(conv1__weight=torch.zeros(64, 1, 7, 7).to_sparse()), "conv1.weight as .*sparse_coo"),
     "without values": (lambda: changed(conv1__bias=torch.zeros(64, device="meta")), "conv1.bias as .* on meta"),
-    "a list": (lambda: [torch.zeros(3)], "holds a list without weights"),
-    "code": (lambda: a_resnet(), "would run code"),
+    "a list": (lambda: [torch.zeros(3)], "contains a list without weights"),
+    "code": (lambda: a_resnet(), "contains code"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_differs_is_refused_with_the_reason(tmp_path, what):
+def test_other_networks_are_refused_with_the_reason(tmp_path, what):
     make, message = REFUSED[what]
     torch.save(make(), tmp_path / "weights.pth")
     with pytest.raises(WeightsError, match=message) as met:
@@ -266,19 +266,21 @@ def test_files_that_are_none(tmp_path):
         read_pretrained(tmp_path / "none.pth", 18)
     keras = tmp_path / "RadImageNet-ResNet50_notop.h5"
     keras.write_bytes(b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(WeightsError, match="a file of Keras; expected one of PyTorch"):
+    with pytest.raises(WeightsError, match="a Keras file; expected a PyTorch file"):
         read_pretrained(keras, 50)
     whole = tmp_path / "whole.safetensors"
     safetensors.torch.save_file(a_resnet(10).state_dict(), whole)
     (tmp_path / "cut.safetensors").write_bytes(whole.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match=r"cut.safetensors .* cannot be read: .*Expected a whole safetensors file"):
+    with pytest.raises(
+        WeightsError, match=r"cut.safetensors .* cannot be read: .*Expected a complete safetensors file"
+    ):
         read_pretrained(tmp_path / "cut.safetensors", 10)
     (tmp_path / "noise.pt").write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="noise.pt"):
         read_pretrained(tmp_path / "noise.pt", 10)
 
 
-def test_a_model_of_ours_is_to_be_fine_tuned_which_heeds_its_card(tmp_path):
+def test_a_model_of_this_software_is_refused_as_a_weights_file(tmp_path):
     weights.save(weights.untrained(10, "none"), tmp_path / "m")
-    with pytest.raises(WeightsError, match=r"Give --init .*m, which heeds the model's recipe"):
+    with pytest.raises(WeightsError, match=r"Use `init=.*m`, which also takes over the model's recipe"):
         read_pretrained(tmp_path / "m" / "model.safetensors", 10)

@@ -12,7 +12,7 @@ from GTRStagingLib.model.randomised import parts_of, randomised
 
 @pytest.fixture(scope="module", params=["mean", "gated"])
 def learned(request):
-    """Of weights that no start has."""
+    """Model with weights that no initialisation has."""
     model = weights.untrained(10, "add")
     network = weights.seeded_network(10, "add", 0, request.param)
     state = {k: t + 1 if t.is_floating_point() else t for k, t in network.state_dict().items()}
@@ -21,7 +21,7 @@ def learned(request):
 
 
 def changed(one, other):
-    """The modules whose weights or statistics differ."""
+    """Return the modules with different weights or statistics."""
     theirs = other.network.state_dict()
     return {k.partition(".")[0] for k, t in one.network.state_dict().items() if not torch.equal(t, theirs[k])}
 
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_weights(learned):
 
 
 def test_random_weights_are_not_those_that_a_training_starts_from(learned):
-    """A last layer hardly moves away from them: the map would be that of the trained one."""
+    """A trained last layer is close to its initial weights: the map would be that of the trained one."""
     parts = parts_of(learned.card.head)
     for seed in range(3):
         start = weights.seeded_network(10, "add", seed, learned.card.head).last.weight.detach()

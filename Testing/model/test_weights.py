@@ -11,7 +11,7 @@ from GTRStagingLib.model import registry, weights
 from GTRStagingLib.support.files import sha256_of
 
 OURS = {"untrained": None, "demonstration": registry.SHIPPED / "demonstration"}
-"""What comes with the software."""
+"""Models shipped with the software."""
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +82,8 @@ def test_a_disk_that_takes_no_more_is_a_clear_error_and_leaves_nothing(tmp_path,
     """A real write that fails: the operating system lets this process write no file beyond a megabyte."""
     from helpers.limits import files_up_to
 
-    said = r"cannot be written: .*takes 19,\d{3},\d{3} bytes; .* has [\d,]+ free. Free some"
-    with files_up_to(1_000_000), pytest.raises(WeightsError, match=said):
+    message = r"cannot be written: .*needs 19,\d{3},\d{3} bytes; .* has [\d,]+ free. Free some"
+    with files_up_to(1_000_000), pytest.raises(WeightsError, match=message):
         weights.save(a_model, tmp_path / "models" / "m")
     assert [path.name for path in tmp_path.rglob("*")] == ["models"]
 
@@ -140,8 +140,8 @@ def damage(folder, what):
 
 
 DAMAGES = {
-    "one bit": "its card says",
-    "cut short": "its card says",
+    "one bit": "its card gives",
+    "cut short": "its card gives",
     "missing weights": "is missing",
     "not safetensors": "cannot be read",
     "another depth": "not those of a ResNet-50",
@@ -201,7 +201,7 @@ def test_a_card_with_a_value_of_another_kind_is_refused_when_it_is_read(tmp_path
         registry.read_card(tmp_path)
 
 
-def test_the_untrained_model_is_the_same_every_time_and_says_what_it_is():
+def test_the_untrained_model_is_reproducible_and_marked():
     first, second = weights.untrained(18), weights.untrained(18)
     assert first.card == second.card
     assert first.card.sha256 != weights.untrained(18, seed=1).card.sha256
@@ -236,10 +236,10 @@ def test_half_the_space_and_nearly_the_same_weights(tmp_path):
         assert torch.allclose(loaded[key], value, rtol=2**-11, atol=2**-24), key
 
 
-def test_what_float16_cannot_hold_is_refused(tmp_path):
+def test_weights_beyond_float16_are_refused(tmp_path):
     model = weights.untrained(10)
     model.network.bn1.running_var[3] = 1e5
-    with pytest.raises(WeightsError, match=r"above 65,504 in bn1.running_var.*--half"):
+    with pytest.raises(WeightsError, match=r"bn1.running_var contain weights above 65,504.*`half`"):
         weights.save(model, tmp_path / "m", half=True)
     assert not list(tmp_path.iterdir())
 
@@ -255,7 +255,7 @@ def test_feature_statistics_come_back_by_their_hash(tmp_path, a_model):
     assert back.n == 17
     path = tmp_path / "m" / "features.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(WeightsError, match="its card says"):
+    with pytest.raises(WeightsError, match="its card gives"):
         weights.load_features(str(tmp_path / "m"))
     weights.save(a_model, tmp_path / "without")
     assert weights.load_features(str(tmp_path / "without")) is weights.load_features("untrained") is None
@@ -270,7 +270,7 @@ def test_a_card_of_before_training_existed_still_loads(tmp_path, a_model):
     assert (card.leaking, card.features_sha256, card.training) == (False, None, None)
 
 
-def test_a_leak_is_said_whatever_else_is(a_model):
+def test_a_leak_is_reported_beside_other_warnings(a_model):
     from dataclasses import replace
 
     trained = replace(a_model.card, status="trained")

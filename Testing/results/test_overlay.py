@@ -248,7 +248,7 @@ def test_a_slice_without_a_map_is_not_called_empty():
         ({**results.CHECKED, "verdict": "failed"}, "FAILED"),
         (
             {**results.CHECKED, "method": "layercam"},
-            "not been checked for this model: its check was of maps by 'layercam'",
+            "not been checked for this model: the check used maps by 'layercam'",
         ),
     ],
 )
@@ -474,7 +474,7 @@ def test_letters_are_as_high_as_the_pages_own():
 def test_the_warning_of_a_model_with_a_long_name_is_whole():
     said = " ".join(words_of(overlay.render(long_names())))
     assert (
-        "is a DEMONSTRATION model, learned on synthetic phantoms, never for patients: of a patient its stage means "
+        "is a DEMONSTRATION model, trained on synthetic phantoms, never for patients: for a patient, its stage means "
         "nothing." in said
     )
 

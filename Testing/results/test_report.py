@@ -110,7 +110,7 @@ def test_otsus_threshold_is_in_the_record_alone():
         (None, "notice open", "This map has not been checked for this model."),
         (results.CHECKED, "notice good", "The map of this model passed its check (Dice 0.61, chance 0.02)."),
         ({**results.CHECKED, "verdict": "failed"}, "notice bad", "FAILED"),
-        ({**results.CHECKED, "method": "layercam"}, "notice open", "its check was of maps by 'layercam'"),
+        ({**results.CHECKED, "method": "layercam"}, "notice open", "the check used maps by 'layercam'"),
     ],
 )
 def test_whether_the_map_was_checked_stands_beside_it(check, kind, said):

@@ -319,11 +319,11 @@ def test_a_backbone_is_used_unchanged_and_its_warning_reported(a_ct, a_model):
 
     class Handed(TorchBackbone):
         def classify(self, pixels, wanted=()):
-            return replace(super().classify(pixels, wanted), warning="The memory of cuda was not enough.")
+            return replace(super().classify(pixels, wanted), warning="The memory of cuda was too small.")
 
     by = Handed(a_model, torch.device("cpu"))
     result = stage_case(scan_of(a_ct), by, key_slice=keyslice.by_index(a_ct, 4))
-    assert "The memory of cuda was not enough." in result.warnings
+    assert "The memory of cuda was too small." in result.warnings
     assert result.provenance.device == "cpu"
     assert result.model == a_model.card
 

@@ -112,7 +112,7 @@ def test_one_start_is_chosen(tmp_path, trained, weights_file, init):
 
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_read(tmp_path, cohort, weights_file):
     unread = [replace(case, image=tmp_path / "gone.nii.gz") for case in cohort.cases]
-    with pytest.raises(WeightsError, match="learned-on-ct.pt is a ResNet-10; .*Give --depth 10"):
+    with pytest.raises(WeightsError, match="learned-on-ct.pt is a ResNet-10; .*Use `depth=10`"):
         train.train(type(cohort)(tuple(unread)), tmp_path / "m", replace(PLAN, depth=18), HERE, backbone=weights_file)
     assert not list(tmp_path.iterdir())
 
