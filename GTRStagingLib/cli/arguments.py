@@ -20,8 +20,9 @@ Commands = argparse._SubParsersAction  # what `add_subparsers` gives; argparse h
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model, --cam, --target and --threshold."""
     parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
-    parser.add_argument("--cam", choices=METHODS, default="auto", help="attention method; auto: the model's own "
-                        "decomposition where its head is gated, else fine (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: the "
+                        "model's own decomposition where its head is gated, else fine "
+                        "(default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
                         help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
     parser.add_argument("--threshold", type=share, default=0.5,
@@ -41,7 +42,7 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
     given = vars(options)
     defaults = StagingOptions()
     return StagingOptions(
-        method=options.cam,
+        method=options.method,
         target=parse_target(options.target),
         threshold=options.threshold,
         alignment=given.get("alignment", defaults.alignment).replace("-", "_"),

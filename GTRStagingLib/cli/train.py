@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands
+from GTRStagingLib.cli.arguments import Commands, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after so many epochs without a "
                        "lower validation loss (default: %(default)s)")  # fmt: skip
     train.add_argument("--batch-size", type=int, default=32, help="slices, on each device (default: %(default)s)")
-    train.add_argument("--lr", type=float, default=1e-4, help="Adam's learning rate (default: %(default)s)")
+    train.add_argument("--lr", dest="learning_rate", type=float, default=1e-4, metavar="LR",
+                       help="Adam's learning rate (default: %(default)s)")  # fmt: skip
     train.add_argument("--schedule", choices=SCHEDULES, default="constant", help="of the learning rate: cosine goes up "
                        "to --lr and down again by the last epoch, for training from random weights (default: "
                        "%(default)s)")  # fmt: skip
@@ -83,7 +85,7 @@ def _train(options: argparse.Namespace) -> None:
         init=options.init,
         max_epochs=options.max_epochs,
         batch_size=options.batch_size,
-        learning_rate=options.lr,
+        learning_rate=options.learning_rate,
         schedule=options.schedule,
         patience=options.patience,
         seed=options.seed,
@@ -99,7 +101,8 @@ def _train(options: argparse.Namespace) -> None:
     )
     cohort = read_cohort(options.cohort)
     with _reading_bar() as reading:
-        progress = TrainingProgress(report=_say, reading=reading, bar=sys.stdout.isatty())
+        report = partial(_report, options.parser)
+        progress = TrainingProgress(report=report, reading=reading, bar=sys.stdout.isatty())
         if options.folds is not None:
             cards = train_folds(
                 cohort, options.out, plan, hardware, k=options.folds, backbone=options.backbone, cache=options.cache,
@@ -131,8 +134,8 @@ def _network(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _say(sentence: str) -> None:
-    print(f"gtrstaging: {sentence}", file=sys.stderr)
+def _report(parser: argparse.ArgumentParser, sentence: str) -> None:
+    print(f"gtrstaging: {with_flags(sentence, parser)}", file=sys.stderr)
 
 
 def _print_summary(card: "ModelCard", folder: Path) -> None:

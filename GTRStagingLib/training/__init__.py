@@ -1,6 +1,6 @@
-"""Train a model on a cohort: audited, cached, fitted, calibrated, and described by the run itself.
+"""Train a model on a cohort: audit, prepare, fit and calibrate, and write the model's card from the run.
 
-In: a `Cohort` and a `Plan`. Out: a model folder, and the run's checkpoint and history beside it.
+In: a `Cohort` and a `Plan`. Out: a model folder, and a run folder with the checkpoint and the history.
 
 - `plan`: `Plan`, `Hardware`
 - `slice_cache`: `cache_slices`, `CachedCase`

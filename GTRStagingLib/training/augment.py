@@ -1,6 +1,6 @@
-"""Augmentation of training slices: flip, rotation, scaling and intensity, as the article names them.
+"""Augment training slices: flip, rotation, scaling and intensity, as named in the article.
 
-On the windowed slice in 0..255, before normalisation, with what is drawn in decided by a seed alone.
+Augmentation acts on the windowed slice in 0..255, before normalisation; a seed alone determines the random values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ from torchvision.utils import make_grid, save_image
 
 ROTATION_DEGREES, SCALES, SHIFT = 15.0, (0.9, 1.1), 0.05
 BRIGHTNESS, CONTRAST, GAMMAS = 0.15, 0.15, (0.8, 1.25)
-"""The article gives no numbers; these keep the organs in the field and the layers of the wall in sight."""
+"""The article gives no numbers; these keep the organs in the field and the layers of the wall visible."""
 
 
-def _randomly_bent(picture: Tensor) -> Tensor:
-    """A random gamma: brightness and contrast alone are what z-scoring takes out again, but for what they clip."""
+def _random_gamma(picture: Tensor) -> Tensor:
+    """Apply a random gamma, since z-scoring removes brightness and contrast again, except for clipped values."""
     low, high = GAMMAS
     gamma = low * (high / low) ** torch.rand(()).item()
     return v2.functional.adjust_gamma(picture, gamma)
@@ -33,13 +33,13 @@ _MOVED = v2.Compose(
         ),
     ]
 )
-_SHADED = v2.Compose([v2.ColorJitter(brightness=BRIGHTNESS, contrast=CONTRAST), v2.Lambda(_randomly_bent)])
+_SHADED = v2.Compose([v2.ColorJitter(brightness=BRIGHTNESS, contrast=CONTRAST), v2.Lambda(_random_gamma)])
 
 
 def augmented(pixels: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-    """(H, W) float32 in 0..255 -> the same, transformed; the same numbers as `seed`, the same transformation.
+    """Return an augmented slice, (H, W) float32 in 0..255; equal seeds give equal transformations.
 
-    The state of torch's random numbers is left as it was.
+    The state of torch's random generator does not change.
     """
     return augmented_with(pixels, None, seed)[0]
 
@@ -47,7 +47,7 @@ def augmented(pixels: np.ndarray, seed: Sequence[int]) -> np.ndarray:
 def augmented_with(
     pixels: np.ndarray, mask: np.ndarray | None, seed: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """`augmented`, and a mask (H, W) in 0..1 moved as the slice is; the slice is the same with a mask and without."""
+    """Return an augmented slice and a mask, (H, W) in 0..1, moved like it; the mask does not affect the slice."""
     drawn = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1)
     planes = [np.clip(pixels, 0, 255) / np.float32(255), *([] if mask is None else [mask.astype(np.float32)])]
     with _one_thread(), torch.random.fork_rng(devices=[]):
@@ -59,7 +59,7 @@ def augmented_with(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """One slice is too little to share out: on a busy machine two threads wait for each other many times as long."""
+    """Use one thread: a slice is too small to divide, and on a busy machine threads wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -69,14 +69,14 @@ def _one_thread() -> Iterator[None]:
 
 
 def write_contact_sheet(slices: Sequence[np.ndarray], path: Path, *, seed: int = 0, variants: int = 7) -> None:
-    """Write a picture with a row for each slice: itself, and so many augmentations of it.
+    """Write a picture with a row per slice: the slice and `variants` augmentations of it.
 
     Parameters
     ----------
     slices
         Each (H, W) float32 in 0..255, all of one size.
     path
-        A file name that ends as pictures do (`.png`).
+        File name of a picture, for example with `.png`.
     """
     rows = [
         [one, *(augmented(one, (seed, variant, position)) for variant in range(variants))]

@@ -1,4 +1,4 @@
-"""Cross-validation by patient: several trainings, and a table of how well each did on the patients it never saw."""
+"""Cross-validate by patient: train several models, and tabulate their scores on held-out patients."""
 
 import csv
 import io
@@ -27,10 +27,10 @@ def train_folds(
     resume: bool = False,
     progress: TrainingProgress = TrainingProgress(),  # noqa: B008 (frozen)
 ) -> list[ModelCard]:
-    """Train `k` models, `OUT-fold1` and on, each validated on the patients that it did not learn from.
+    """Train `k` models, `OUT-fold1` and following, each validated on patients outside its training fold.
 
-    The cohort's 'test' cases take no part, and its other splits are not looked at. `OUT-folds.csv` has a row a fold,
-    then their mean and standard deviation. Parameters, and errors, as of `train`.
+    The cohort's 'test' cases are left out, and its other splits are ignored. `OUT-folds.csv` has one row per fold, then
+    their mean and standard deviation. Parameters and errors as of `train`.
     """
     learning = Cohort(tuple(case for case in cohort.cases if case.split != "test"))
     cards: list[ModelCard] = []
@@ -60,7 +60,7 @@ def _write_table(cards: Sequence[ModelCard], path: Path) -> None:
 
 
 def _scores(card: ModelCard) -> list[float | None]:
-    """The validation scores of a trained card, without their intervals; None where not defined."""
+    """Return the validation scores of a trained model's card, without intervals; None if undefined."""
     found = (card.training or {})["metrics"]["validation"]
     return [found[name]["value"] if isinstance(found[name], Mapping) else found[name] for name in COLUMNS]
 

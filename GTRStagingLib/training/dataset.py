@@ -1,4 +1,4 @@
-"""Slices as training takes them: from the cache, augmented by seed, in an order that a seed decides."""
+"""Training samples: slices from the cache, augmented and ordered by seeds."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,23 +14,23 @@ from GTRStagingLib.training.augment import augmented_with
 from GTRStagingLib.training.slice_cache import CachedCase
 
 Sample = tuple[np.ndarray, int, int, np.ndarray]
-"""(3, H, W) float32 pixels; stage; index of the slice in its set; what share of each cell of a gated head the ROI
-covers, (H/4, W/4) float32, NaN where no ROI is known, and nothing at all where the set is asked for no masks."""
+"""(3, H, W) float32 pixels; stage; index of the slice in its set; share of each cell of a gated head that the ROI
+covers, (H/4, W/4) float32, NaN without an ROI, and an empty array if the set has no masks."""
 
 
 class SliceSet(Dataset[Sample]):
     """Every voting slice of every case, with the case's stage.
 
-    It is asked for `(epoch, index)`: what a sample looks like depends on these and the seed alone, whichever process
-    makes it and whatever went before, so that an epoch can be run again exactly. Without augmentation a sample is what
-    `staging.preprocess.prepare` gives at inference, to the bit.
+    The index is `(epoch, index)`. A sample depends on these and the seed alone, not on the process or on earlier
+    samples, so that an epoch can be repeated exactly. Without augmentation, a sample equals the output of
+    `staging.preprocess.prepare` at inference, to the bit.
 
     Parameters
     ----------
     augment
-        Seed of the augmentation; None for none.
+        Seed of the augmentation; None for no augmentation.
     masks
-        Whether samples come with what their ROI covers, moved as the slice is.
+        Whether samples contain the mask of their ROI, transformed like the slice.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class SliceSet(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, asked: tuple[int, int]) -> Sample:
-        epoch, index = asked
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> Sample:
+        epoch, index = epoch_and_index
         case, place = self.places[index]
         pixels = np.array(self.cases[case].slices()[place])
         shares = self.cases[case].covered() if self.masks else None
@@ -55,14 +55,14 @@ class SliceSet(Dataset[Sample]):
         return normalised(pixels[None], self.recipe)[0], stage, index, self._cells(mask, pixels.shape)
 
     def _cells(self, mask: np.ndarray | None, size: tuple[int, ...]) -> np.ndarray:
-        """The mask in the cells of a gated head, as `Sample` has it."""
+        """Return the mask in the cells of a gated head, as in `Sample`."""
         if not self.masks:
             return np.zeros(0, dtype=np.float32)
         return pooled(np.full(size, np.nan) if mask is None else mask, GATE_STRIDE)
 
 
 class Shuffled(DistributedSampler[Sample]):
-    """`(epoch, index)` of every sample, in an order drawn from seed and epoch; each rank gets its share."""
+    """Sampler of `(epoch, index)` in an order drawn from seed and epoch; each rank gets its share."""
 
     def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         for index in super().__iter__():
@@ -72,10 +72,10 @@ class Shuffled(DistributedSampler[Sample]):
 def training_loader(
     samples: SliceSet, *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, workers: int = 0
 ) -> DataLoader[Sample]:
-    """Batches of one rank, in a new order each epoch.
+    """Return a loader of one rank's batches, in a new order each epoch.
 
-    A last batch that is not full is left out, unless it is the only one: the batch norms would learn from a few slices
-    as much as from a batch. Every epoch leaves out others.
+    An incomplete last batch is left out, unless it is the only one: its few slices would affect the batch norms as much
+    as a full batch. Each epoch leaves out other slices.
     """
     order = Shuffled(samples, num_replicas=ranks, rank=rank, shuffle=True, seed=seed)
     return DataLoader(
@@ -93,7 +93,7 @@ def training_loader(
 def plain_loader(
     samples: SliceSet, *, batch_size: int, rank: int = 0, ranks: int = 1, workers: int = 0
 ) -> DataLoader[Sample]:
-    """Batches of one rank in the set's own order; every sample once, however many ranks there are."""
+    """Return a loader of one rank's batches in the set's order; each sample once, for any number of ranks."""
     share = [(0, index) for index in range(rank, len(samples), ranks)]
     return DataLoader(
         samples,

@@ -1,30 +1,31 @@
-"""Teach a gate where to look, by masks: its loss, and how well it looks."""
+"""Train a gate by masks: its loss, and its Dice with the masks."""
 
 import torch
 from torch import Tensor, nn
 
 LEAST_COVER = 0.25
-"""Cells that an ROI must cover, all shares added up: a slice with less shows no tumour that a gate could learn from."""
+"""Smallest sum of the shares of cells that an ROI covers; a slice with less has too little tumour to train a gate."""
 
 
-def known(masks: Tensor) -> Tensor:
-    """(n,) bool: which of (n, h, w) masks are there (not NaN), and show a tumour."""
+def usable(masks: Tensor) -> Tensor:
+    """Return which of (n, h, w) masks exist (not NaN) and show a tumour, (n,) bool."""
     return torch.nan_to_num(masks).sum(dim=(1, 2)) >= LEAST_COVER
 
 
 def mask_loss(gate_logit: Tensor, masks: Tensor) -> Tensor:
-    """Balanced cross-entropy and soft Dice of a gate against masks; 0 where no mask is known.
+    """Compute balanced cross-entropy plus soft Dice loss of a gate with masks; 0 without any usable mask.
 
-    Balanced, because a tumour covers a hundredth of the cells: those that it covers count as much as all the others.
+    The cross-entropy is balanced because a tumour covers about a hundredth of the cells: the cells inside have the same
+    total weight as those outside.
 
     Parameters
     ----------
     gate_logit
         (n, h, w): the gate before its sigmoid.
     masks
-        (n, h, w) in 0..1, NaN where none is known.
+        (n, h, w) in 0..1, NaN if unknown.
     """
-    there = known(masks)
+    there = usable(masks)
     if not there.any():
         return gate_logit.sum() * 0.0
     logit, mask = gate_logit[there].float(), masks[there]
@@ -37,11 +38,11 @@ def mask_loss(gate_logit: Tensor, masks: Tensor) -> Tensor:
 
 
 def dice(maps: Tensor, masks: Tensor) -> Tensor:
-    """(n,) Dice of maps, cut at half of their own maximum, with masks, cut at half a cell; both (n, h, w)."""
+    """Compute the Dice (n,) of maps at half of their maximum with masks at half a cell; both (n, h, w)."""
     region = maps >= 0.5 * maps.amax(dim=(1, 2), keepdim=True)
     tumour = masks >= 0.5
     both = (region & tumour).sum(dim=(1, 2))
     return 2 * both / (region.sum(dim=(1, 2)) + tumour.sum(dim=(1, 2)))
 
 
-__all__ = ["dice", "known", "mask_loss"]
+__all__ = ["dice", "mask_loss", "usable"]

@@ -1,9 +1,9 @@
-"""The training loop, on Lightning's Trainer: it may be killed at any moment, and goes on from the last whole epoch.
+"""Training loop on Lightning's Trainer; after an interruption it resumes from the last complete epoch.
 
-A run folder holds `last.ckpt` (weights, optimiser, loops and the history of all epochs), the weights of the best epoch
-as `best-EPOCH.safetensors`, and `metrics.csv`. They are written in an order in which every file that `last.ckpt` speaks
-of is there, whole, whenever the process dies. What an epoch does depends on seed and epoch alone, so that an epoch
-that is run again after a kill ends where it would have.
+A run folder contains `last.ckpt` (weights, optimiser, loops and the history of all epochs), the weights of the best
+epoch as `best-EPOCH.safetensors`, and `metrics.csv`. They are written in an order such that every file that `last.ckpt`
+refers to is complete whenever the process ends. An epoch depends on the seed and its number alone, so that an epoch
+repeated after an interruption gives the same result.
 """
 
 import csv
@@ -49,14 +49,14 @@ except ModuleNotFoundError as error:
 LAST, METRICS = "last.ckpt", "metrics.csv"
 
 History = list[dict[str, float]]
-"""One row an epoch: epoch, train_loss, val_loss, val_slice_accuracy, val_accuracy (of cases, by vote), seconds; of a
-gated head whose validation side has masks also val_gate_dice, the mean of the slices in which a tumour was drawn."""
+"""One row per epoch: epoch, train_loss, val_loss, val_slice_accuracy, val_accuracy (of cases, by vote), seconds; for a
+gated head with validation masks also val_gate_dice, the mean over slices with a tumour in the ROI."""
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Staging(LightningModule):
-    """GTRNet with Adam and cross-entropy; a validation that is the same on any number of devices."""
+    """GTRNet with Adam and cross-entropy; the validation is the same on any number of devices."""
 
     def __init__(self, network: GTRNet, plan: Plan, training: SliceSet, validation: SliceSet, workers: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Staging(LightningModule):
         self.logits, self.overlaps = torch.zeros(0), torch.zeros(0)
 
     def train(self, mode: bool = True) -> "Staging":
-        """As of any module; but a frozen backbone stays as it is at inference."""
+        """Set the training mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.plan.freeze_backbone:
             for module in self.network.children():
@@ -73,7 +73,7 @@ class Staging(LightningModule):
         return self
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """The rank's share; asked for when the ranks are known."""
+        """Return the loader of this rank; Lightning calls it when the ranks are known."""
         return training_loader(
             self.training_set,
             batch_size=self.plan.batch_size,
@@ -84,7 +84,7 @@ class Staging(LightningModule):
         )
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """The rank's share."""
+        """Return the loader of this rank."""
         return plain_loader(
             self.validation_set,
             batch_size=self.plan.batch_size,
@@ -94,30 +94,30 @@ class Staging(LightningModule):
         )
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        """The loss of a batch."""
+        """Compute the loss of a batch."""
         pixels, stages, _, masks = batch
         layers = self.network.layers(_channels_last(pixels))
         if self.plan.head == "gated":
             found = self.network.gate(layers)
-            of_masks = gating.mask_loss(found.gate_logit, masks)
-            loss = nn.functional.cross_entropy(found.logits, stages) + self.plan.mask_weight * of_masks
+            mask_loss = gating.mask_loss(found.gate_logit, masks)
+            loss = nn.functional.cross_entropy(found.logits, stages) + self.plan.mask_weight * mask_loss
         else:
             loss = nn.functional.cross_entropy(self.network.decide(layers)[0], stages)
         self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(stages))
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Room for what is noted of every slice, whichever rank sees it."""
+        """Allocate the results of all slices; each rank fills in its own."""
         self.logits = torch.zeros(len(self.validation_set), 4, device=self.device)
         self.overlaps = torch.zeros(len(self.validation_set), 2, device=self.device)  # Dice, and whether it is known
 
     def validation_step(self, batch: Batch, number: int) -> None:
-        """Note the logits of a batch, and how its gates lie on the masks."""
+        """Store the logits of a batch, and the Dice of its gates with the masks."""
         pixels, _, index, masks = batch
         layers = self.network.layers(_channels_last(pixels))
         if self.plan.head == "gated":
             found = self.network.gate(layers)
-            logits, there = found.logits, gating.known(masks)
+            logits, there = found.logits, gating.usable(masks)
             dice = torch.where(there, gating.dice(found.gate.float(), masks), 0.0)
             self.overlaps[index] = torch.stack([dice, there.float()], dim=1)
         else:
@@ -125,12 +125,12 @@ class Staging(LightningModule):
         self.logits[index] = logits.float()
 
     def on_validation_epoch_end(self) -> None:
-        """The metrics of the whole split: each slice was seen by one rank, and is zero on all others."""
+        """Log the metrics of the whole split: each slice is non-zero on one rank only, so that sums join the ranks."""
         logits = self.trainer.strategy.reduce(self.logits, reduce_op="sum").cpu().numpy()
         if not np.isfinite(logits).all():
             raise StagingError(
                 f"The network's outputs are not finite in epoch {self.current_epoch}; expected numbers. The training "
-                "diverged: choose a lower --lr."
+                "diverged: choose a lower `learning_rate`."
             )
         seen = split_logits(self.validation_set, logits)
         self.log_dict(
@@ -146,8 +146,9 @@ class Staging(LightningModule):
             self.log("val_gate_dice", dice / known, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, as the article has it; fused, because on a CPU its many small steps take a tenth of the time."""
-        optimiser = torch.optim.Adam(filter(_learns, self.network.parameters()), lr=self.plan.learning_rate, fused=True)
+        """Return Adam, as in the article; fused, since its many small steps then take a tenth of the time on a CPU."""
+        trainable = filter(_is_trainable, self.network.parameters())
+        optimiser = torch.optim.Adam(trainable, lr=self.plan.learning_rate, fused=True)
         if self.plan.schedule == "constant":
             return optimiser
         steps = int(self.trainer.estimated_stepping_batches)
@@ -156,7 +157,7 @@ class Staging(LightningModule):
 
 
 class Keeper(Checkpoint):
-    """Keeps the run folder after each epoch, and stops the training when its patience is at an end."""
+    """Callback that writes the run folder after each epoch, and stops the training when its patience is exhausted."""
 
     def __init__(self, run: Path, plan: Plan) -> None:
         self.run, self.plan = run, plan
@@ -164,11 +165,11 @@ class Keeper(Checkpoint):
         self.began = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know of the epochs before."""
+        """Return the history, which a resumed run needs."""
         return {"history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the history of an earlier process."""
+        """Restore the history of an earlier process."""
         self.history = list(state_dict["history"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -176,7 +177,7 @@ class Keeper(Checkpoint):
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Best weights first, then the checkpoint that speaks of them, then the rest."""
+        """Write the best weights first, then the checkpoint that refers to them, then the other files."""
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         seconds = round(time.perf_counter() - self.began, 2)
         self.history.append({"epoch": trainer.current_epoch, **values, "seconds": seconds})
@@ -185,7 +186,7 @@ class Keeper(Checkpoint):
             state = {k: tensor.cpu().contiguous() for k, tensor in pl_module.network.state_dict().items()}  # type: ignore[union-attr]
             with whole_file(_best(self.run, best)) as stream:
                 stream.write(safetensors.torch.save(state))
-        # Lightning moves a checkpoint from the temporary folder, which is no atomic step from another disk.
+        # Lightning moves a checkpoint from the temporary folder, which is not atomic between two disks.
         part = self.run / f"{LAST}.part"
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
@@ -193,18 +194,18 @@ class Keeper(Checkpoint):
             write_metrics(self.history, self.run / METRICS)
             for other in set(self.run.glob("best-*.safetensors")) - {_best(self.run, best)}:
                 other.unlink()
-        trainer.should_stop = trainer.should_stop or finished(self.history, self.plan)
+        trainer.should_stop = trainer.should_stop or is_finished(self.history, self.plan)
 
 
 def fit(
     network: GTRNet, training: SliceSet, validation: SliceSet, plan: Plan, hardware: Hardware, run: Path, *, bar: bool
 ) -> History:
-    """Train until the plan's end, going on where `run` has a checkpoint, and return the epochs' metrics.
+    """Train to the end of the plan, from a checkpoint in `run` if there is one, and return the epochs' metrics.
 
     Parameters
     ----------
     network
-        At its initial weights; what becomes of it is in `run`.
+        With its initial weights; the trained weights are in `run`.
     run
         An existing folder.
     bar
@@ -213,19 +214,19 @@ def fit(
     Raises
     ------
     InputError
-        If this machine has no such devices, or Lightning knows no such strategy or precision.
+        If this machine lacks the devices, or Lightning does not support the strategy or precision.
     StagingError
         If the training diverges.
     Cancelled
-        If the user interrupts it; the run can be resumed.
+        If the user interrupts the training, which can be resumed.
     """
     last = run / LAST
-    if last.is_file() and finished(history := read_history(run), plan):
-        write_metrics(history, run / METRICS)  # a process may have died between the two
+    if last.is_file() and is_finished(history := read_history(run), plan):
+        write_metrics(history, run / METRICS)  # a process may have ended between the two
         return history
     network.train().requires_grad_(not plan.freeze_backbone).to(memory_format=torch.channels_last)
     network.head_module.requires_grad_(True)
-    with _quietly(), isolate_rng(), _settings_restored():
+    with _without_lightning_messages(), isolate_rng(), _settings_restored():
         seed_everything(plan.seed, workers=True, verbose=False)
         trainer = _trainer(plan, hardware, run, bar=bar)
         module = Staging(network, plan, training, validation, loading_workers(hardware, trainer.strategy.root_device))
@@ -233,17 +234,17 @@ def fit(
         try:
             trainer.fit(module, ckpt_path=last if last.is_file() else None)
         except SystemExit as error:
-            raise Cancelled(f"Interrupted; --resume goes on from the last whole epoch in {run}.") from error
+            raise Cancelled(f"Interrupted; `resume` continues from the last complete epoch in {run}.") from error
     return read_history(run)
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks and writes, of however many Lightning or SLURM started."""
+    """Return whether this process reports and writes, of all processes that Lightning or SLURM started."""
     return int(getattr(rank_zero_only, "rank", 0) or 0) == 0
 
 
 def loading_workers(hardware: Hardware, device: torch.device) -> int:
-    """Processes that load and augment: one keeps up with a CPU, a GPU wants more."""
+    """Return the number of workers that load and augment: one is enough for a CPU, a GPU needs more."""
     if hardware.workers is not None:
         return hardware.workers
     return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
@@ -280,8 +281,8 @@ def _trainer(plan: Plan, hardware: Hardware, run: Path, *, bar: bool) -> Trainer
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Lightning's greetings and hints, of which none is about what the user asked for."""
+def _without_lightning_messages() -> Iterator[None]:
+    """Suppress Lightning's messages and hints, which do not concern the user's options."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -296,11 +297,11 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _settings_restored() -> Iterator[None]:
-    """Leave torch's switches and the environment as they were; Lightning sets them for its run."""
+    """Restore torch's settings and the environment, which Lightning sets for its run."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    # It guards against reading memory before writing it, which we do not, by writing everything twice.
+    # The setting fills new memory, to reveal reads before writes; there are none, and filling takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
@@ -315,7 +316,7 @@ def _settings_restored() -> Iterator[None]:
 
 
 def read_history(run: Path) -> History:
-    """The epochs so far, as the last checkpoint has them.
+    """Return the history of the epochs so far from the last checkpoint.
 
     Raises
     ------
@@ -333,28 +334,28 @@ def read_history(run: Path) -> History:
 
 
 def best_epoch(history: History) -> int:
-    """The first epoch of the lowest validation loss."""
+    """Return the first epoch with the lowest validation loss."""
     return int(min(history, key=lambda row: (row["val_loss"], row["epoch"]))["epoch"])
 
 
-def finished(history: History, plan: Plan) -> bool:
-    """Whether all epochs are done, or the last `patience` of them brought no improvement."""
+def is_finished(history: History, plan: Plan) -> bool:
+    """Return whether all epochs are done, or the last `patience` epochs brought no improvement."""
     return len(history) >= plan.max_epochs or len(history) - 1 - best_epoch(history) >= plan.patience
 
 
 def best_weights(history: History, run: Path) -> dict[str, Tensor]:
-    """The weights of the best epoch."""
+    """Load the weights of the best epoch."""
     return safetensors.torch.load_file(_best(run, best_epoch(history)))
 
 
 def clear(run: Path) -> None:
-    """Remove the checkpoints of a run whose model is written, and leave its records."""
+    """Remove the checkpoints of a run after its model is written, and keep its records."""
     for path in [*run.glob("best-*.safetensors"), *run.glob(f"{LAST}*")]:
         path.unlink()
 
 
 def write_metrics(history: History, path: Path) -> None:
-    """One row an epoch, whole."""
+    """Write the table of the metrics with one row per epoch, completely or not at all."""
     text = io.StringIO()
     table = csv.DictWriter(text, list(history[0]))
     table.writeheader()
@@ -367,11 +368,11 @@ def _best(run: Path, epoch: int) -> Path:
     return run / f"best-{epoch:04d}.safetensors"
 
 
-# -- looking -------------------------------------------------------------------------------------------------------
+# -- prediction ----------------------------------------------------------------------------------------------------
 
 
 def predict(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a network says of a set: (slices, 4) logits and (slices, features) features, float32."""
+    """Compute a network's logits (slices, 4) and features (slices, features) of a set, float32."""
     network = network.to(device).eval()
     logits, features = [], []
     with torch.no_grad():
@@ -383,7 +384,7 @@ def predict(network: GTRNet, samples: SliceSet, device: torch.device, batch_size
 
 
 def split_logits(samples: SliceSet, logits: np.ndarray) -> SplitLogits:
-    """A set's logits, with what each slice belongs to."""
+    """Combine a set's logits with the case, offset, stage and patient of each slice."""
     return SplitLogits(
         logits=logits,
         case=np.array([case for case, _ in samples.places]),
@@ -393,16 +394,25 @@ def split_logits(samples: SliceSet, logits: np.ndarray) -> SplitLogits:
     )
 
 
-def _learns(parameter: nn.Parameter) -> bool:
+def _is_trainable(parameter: nn.Parameter) -> bool:
     return parameter.requires_grad
 
 
 def _channels_last(pixels: Tensor) -> Tensor:
-    """The order in which convolutions are quickest (`benchmarks/training.py`)."""
+    """Return pixels in the fastest memory order for convolutions (`benchmarks/training.py`)."""
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
 __all__ = [
-    "Keeper", "Staging", "best_epoch", "best_weights", "clear", "finished", "fit", "is_main_process", "predict",
-    "read_history", "split_logits",
+    "Keeper",
+    "Staging",
+    "best_epoch",
+    "best_weights",
+    "clear",
+    "fit",
+    "is_finished",
+    "is_main_process",
+    "predict",
+    "read_history",
+    "split_logits",
 ]  # fmt: skip

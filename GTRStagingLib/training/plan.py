@@ -1,4 +1,4 @@
-"""What a training run is to do, as data: recorded when it begins, and held against when it is taken up again."""
+"""Plan and hardware of a training run. The plan is recorded at the start, and compared when the run is resumed."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -13,37 +13,37 @@ Schedule = Literal["constant", "cosine"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What decides the outcome of a training: the same plan, data and device give the same numbers.
+    """Options that determine the result of a training: equal plan, data and device give equal numbers.
 
     Attributes
     ----------
     depth, fusion, head
         Of `GTRNet`.
     recipe
-        The preprocessing, which the model keeps for good.
+        Preprocessing, which becomes part of the model.
     init
-        'auto': ImageNet's weights if they can be had, else random ones; 'imagenet', 'random'; or a model's name or
-        folder, to fine-tune it; of a model with another head, all but the head. Of a training that starts from a file
-        of weights, 'backbone:' and the file's sha256.
+        'auto': ImageNet's weights if available, else random weights; 'imagenet', 'random'; or a model's name or folder,
+        to fine-tune it (without its head if the heads differ). For a training from a file of weights, 'backbone:' and
+        the file's sha256.
     freeze_backbone
-        Train the head alone: nothing else changes, batch norms' statistics included.
+        Train the head alone: all other weights and the batch norms' statistics stay.
     mask_weight
-        How much the mask loss of a gated head counts beside the cross-entropy.
+        Weight of a gated head's mask loss relative to the cross-entropy.
     learning_rate
-        Of Adam; the highest one, with a schedule.
+        Of Adam; with a schedule, the highest rate.
     schedule
-        'constant', as in the article; 'cosine': up from a small rate in the first fifth, then down to nearly none by
-        the last epoch (one cycle), for training from random weights.
+        'constant', as in the article; 'cosine': up from a small rate in the first fifth, then down to nearly 0 by the
+        last epoch (one cycle), for training from random weights.
     patience
-        Epochs without a lower validation loss after which it stops.
+        Number of epochs without a lower validation loss after which the training stops.
     augment
         Flip, rotate, scale and change intensities of the training slices.
     half
         Store the weights as float16.
     demonstration
-        The data are phantoms: the model's status is 'demonstration'.
+        The data are phantoms: the model's status becomes 'demonstration'.
     allow_leakage
-        Train although patients stand on two sides of a split; the model says so ever after.
+        Train although patients are in two splits; the model's card records this permanently.
     """
 
     depth: int = 152
@@ -74,7 +74,8 @@ class Plan:
             )
         if self.freeze_backbone and self.init == "random":
             raise InputError(
-                "A frozen backbone of random weights would never learn; expected weights to keep. Give --init MODEL."
+                "A frozen backbone with random weights is never trained; expected trained weights. Set `init` to a "
+                "model."
             )
         if self.schedule not in get_args(Schedule):
             raise InputError(f"Schedule {self.schedule!r}; expected {' or '.join(get_args(Schedule))}.")
@@ -88,17 +89,17 @@ class Plan:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as JSON gives it back."""
+        """Return plain data, equal to the data read back from JSON."""
         recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in self.recipe.to_json().items()}
         return {**asdict(self), "recipe": recipe}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Plan":
-        """The plan of a run folder."""
+        """Make the plan of a run folder from plain data."""
         return cls(**{**data, "recipe": Recipe.from_json(data["recipe"])})
 
     def differences(self, other: "Plan") -> list[str]:
-        """What sets another plan apart, as 'option: here, there'.
+        """Return the differences from another plan, as 'option: here, there'.
 
         Examples
         --------
@@ -116,14 +117,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a training runs; passed on to Lightning's `Trainer`, which knows what they may be.
+    """Hardware of a training; passed to Lightning's `Trainer`, which checks the values.
 
     Attributes
     ----------
     accelerator, devices, num_nodes, strategy, precision
-        As `Trainer` has them.
+        As in `Trainer`.
     workers
-        Processes that read volumes, and that load and augment slices; None: one a core to read, and to load one with a
+        Workers that read volumes, and that load and augment slices; None: one per core to read, and to load one with a
         CPU and up to eight with a GPU.
     """
 

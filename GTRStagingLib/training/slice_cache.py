@@ -1,14 +1,19 @@
-"""The slices that a cohort's cases vote with, prepared once and kept on disk by content and recipe.
+"""Prepare the voting slices of a cohort's cases once, and cache them on disk by content and recipe.
 
-Three kinds of files. `slices/KEY.npy` holds a case's resized slices, (S, H, W) float32 in 0..255: KEY is the sha256 of
-the scan's digest, the slices' voxels as acquired, their indices and the recipe, so that the same slices are never kept
-twice and never taken for others. float32, because a training sample without augmentation is then what inference sees,
-to the bit; float16 would halve the 0.2 MB a slice, at an error of 1/16 grey level. `masks/MASK.npz` holds what share of
-each of their pixels the case's ROI covers, (S, H, W) in 255ths, MASK being the sha256 of these; a case without an ROI
-has none. `cases/TICKET.json` says which KEY and MASK a case has, so that no volume must be read to know: TICKET is the
-sha256 of what the case says (its paths, segment, key slice) and the recipe, and the file notes the size and time of
-change of every file that was read. Where one differs, the case is read anew; where the volumes are gone altogether, the
-ticket is believed, so that a cache can travel without them.
+The cache has three kinds of files:
+
+`slices/KEY.npy` contains a case's resized slices, (S, H, W) float32 in 0..255. KEY is the sha256 of the scan's digest,
+the slices' voxels as acquired, their indices and the recipe, so that equal slices are stored once and different slices
+never share a file. With float32, a training sample without augmentation equals the input of inference to the bit;
+float16 would halve the 0.2 MB per slice, at an error of 1/16 grey level.
+
+`masks/MASK.npz` contains the share of each pixel that the case's ROI covers, (S, H, W) in 255ths. MASK is the sha256 of
+these shares; a case without an ROI has no such file.
+
+`cases/TICKET.json` contains the KEY and MASK of a case, so that its volumes need not be read again. TICKET is the
+sha256 of the case's paths, segment and key slice and of the recipe; the file contains the size and modification time of
+every file that was read. If one differs, the case is read again. If the volumes are missing, the ticket is used
+unchecked, so that a cache can be copied without them.
 """
 
 import hashlib
@@ -34,14 +39,14 @@ from GTRStagingLib.support.pools import shared_out
 from GTRStagingLib.tables.case_files import Look, look_of
 
 CACHE_VERSION = 3
-"""Raise it when the preprocessing or the tickets change: older files are then no longer found."""
+"""To be raised when the preprocessing or the tickets change; older files are then no longer found."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A case and its slices on disk.
+    """Case with its slices on disk.
 
     Attributes
     ----------
@@ -52,7 +57,7 @@ class CachedCase:
     offsets
         (S,) acquired slices from the key slice.
     mask
-        sha256 of what the ROI covers of the slices; None where the case has no ROI.
+        sha256 of the ROI's shares of the pixels; None for a case without an ROI.
     """
 
     case: Case
@@ -63,17 +68,17 @@ class CachedCase:
 
     @property
     def stage(self) -> TStage:
-        """The case's stage, which training cannot do without."""
+        """Stage of the case; raises `InputError` without one."""
         if self.case.stage is None:
-            raise InputError(f"Case {self.case.case_id} has no stage; expected one. Fill it in, or leave the case out.")
+            raise InputError(f"Case {self.case.case_id} has no stage; expected one. Add it, or leave the case out.")
         return self.case.stage
 
     def slices(self) -> np.ndarray:
-        """(S, H, W) float32 in 0..255, read when touched."""
+        """Return the slices, (S, H, W) float32 in 0..255, memory-mapped."""
         return np.load(self.path, mmap_mode="r")
 
     def covered(self) -> np.ndarray | None:
-        """(S, H, W) uint8: what share of each pixel the ROI covers, in 255ths; None without an ROI."""
+        """Return the share of each pixel that the ROI covers, (S, H, W) uint8 in 255ths; None without an ROI."""
         if self.mask is None:
             return None
         shares: np.ndarray = np.load(_mask_file(self.path.parents[1], self.mask))["shares"]
@@ -81,7 +86,7 @@ class CachedCase:
 
 
 def default_folder() -> Path:
-    """`$GTRSTAGING_CACHE`, or `gtrstaging` under the user's cache folder.
+    """Return the cache folder: `$GTRSTAGING_CACHE`, or `gtrstaging` in the user's cache folder.
 
     Raises
     ------
@@ -90,7 +95,7 @@ def default_folder() -> Path:
     """
     own = cache_folder()
     if own is None:
-        raise InputError("You have no home directory to keep a cache in; expected one. Give --cache DIR.")
+        raise InputError("There is no home directory for the cache; expected one. Give a folder as `cache`.")
     return own
 
 
@@ -102,21 +107,21 @@ def cache_slices(
     workers: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> tuple[CachedCase, ...]:
-    """The cases' slices, prepared where the cache has them not; in the cases' order.
+    """Return the cases' slices in the order of the cases, and prepare those missing from the cache.
 
-    Safe for several processes on one folder at once: what two of them prepare is the same, and whole when it is there.
+    Several processes can use one folder at the same time: they write equal files, and each file appears complete.
 
     Parameters
     ----------
     workers
-        Processes that read and prepare, see `support.pools.shared_out`.
+        Workers that read and prepare, see `support.pools.shared_out`.
     progress
-        Called with the cases done so far and their number.
+        Called with the number of finished cases and of all cases.
 
     Raises
     ------
     InputError
-        If any case cannot be prepared; it names them all, and what is prepared already stays.
+        If cases cannot be prepared; the message names them, and prepared slices stay in the cache.
     """
     for name in ("slices", "masks", "cases"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -134,8 +139,8 @@ def cache_slices(
     if failures:
         more = f" (and {len(failures) - 5} more)" if len(failures) > 5 else ""
         raise InputError(
-            f"{len(failures)} of {len(cases)} cases cannot be prepared; expected all of them. Mend them, or take them "
-            f"out of the cohort: {'; '.join(failures[:5])}{more}"
+            f"{len(failures)} of {len(cases)} cases cannot be prepared; expected all of them. Correct them, or remove "
+            f"them from the cohort: {'; '.join(failures[:5])}{more}"
         )
     return tuple(one for one in found if one is not None)
 
@@ -152,8 +157,8 @@ def _prepare(task: Task) -> CachedCase | str:
 
 
 def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
-    """Read the volumes, prepare the slices as inference does, and keep them."""
-    seen = _look(case)  # before reading: a file that changes meanwhile is read anew next time
+    """Read the volumes, prepare the slices as inference does, and store them."""
+    seen = _look(case)  # before reading: a file that changes during reading is read again next time
     scan = read_scan(case.image)
     chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
     roi = None
@@ -166,7 +171,7 @@ def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
     path = folder / "slices" / f"{key}.npy"
     with whole_file(path) as stream:
         np.save(stream, slices.pixels)
-    mask = None if roi is None else _keep(coverage(roi, slices.grid), folder)
+    mask = None if roi is None else _store(coverage(roi, slices.grid), folder)
     sizes = [path.stat().st_size, *([] if mask is None else [_mask_file(folder, mask).stat().st_size])]
     ticket = {"key": key, "offsets": slices.offsets, "mask": mask, "bytes": sizes, "files": seen}
     with whole_file(_ticket(case, recipe, folder)) as stream:
@@ -174,12 +179,12 @@ def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
     return CachedCase(case, path, key, slices.offsets, mask)
 
 
-def _keep(shares: np.ndarray, folder: Path) -> str:
-    """Keep what an ROI covers, and return the sha256 that it is kept by."""
-    held = np.rint(255 * shares).astype(np.uint8)
-    mask = hashlib.sha256(repr(held.shape).encode() + held.tobytes()).hexdigest()
+def _store(shares: np.ndarray, folder: Path) -> str:
+    """Store the shares that an ROI covers, and return their sha256."""
+    rounded = np.rint(255 * shares).astype(np.uint8)
+    mask = hashlib.sha256(repr(rounded.shape).encode() + rounded.tobytes()).hexdigest()
     with whole_file(_mask_file(folder, mask)) as stream:
-        np.savez_compressed(stream, shares=held)
+        np.savez_compressed(stream, shares=rounded)
     return mask
 
 
@@ -188,7 +193,7 @@ def _mask_file(folder: Path, mask: str) -> Path:
 
 
 def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
-    """The case as the cache has it; None where it must be read."""
+    """Return the case from the cache, or None if it must be read."""
     try:
         ticket = json.loads(_ticket(case, recipe, folder).read_bytes())
         path, mask = folder / "slices" / f"{ticket['key']}.npy", ticket["mask"]
@@ -203,12 +208,12 @@ def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
 
 def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
     roi = None if case.roi is None else str(case.roi.absolute())
-    said = [CACHE_VERSION, str(case.image.absolute()), roi, case.segment, case.key_slice, recipe.to_json()]
-    return folder / "cases" / f"{sha256_of_data(said)}.json"
+    content = [CACHE_VERSION, str(case.image.absolute()), roi, case.segment, case.key_slice, recipe.to_json()]
+    return folder / "cases" / f"{sha256_of_data(content)}.json"
 
 
 def _look(case: Case) -> Look:
-    """How the files look that the case is read from: a cache that travels keeps no times of an entry's change."""
+    """Return size and modification time of the case's files; times of a change of attributes differ after copying."""
     return look_of([case.image, *([] if case.roi is None else [case.roi])])
 
 

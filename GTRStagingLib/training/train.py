@@ -1,4 +1,4 @@
-"""From a cohort to a model folder: audited, cached, trained, calibrated, and described by the run itself."""
+"""Train a model on a cohort: audit, prepare, fit, calibrate, describe and check."""
 
 import hashlib
 import json
@@ -37,24 +37,24 @@ from GTRStagingLib.training.slice_cache import CachedCase, Progress, cache_slice
 
 SPLITS = ("training", "validation", "test")
 RECORD = "run.json"
-"""In the run folder: the plan, the data and their audit, as they were when the run began."""
+"""File of the run folder with the plan, the data and their audit at the start of the run."""
 
 SHEET_ROWS = 6
 
 CHECKED = 48
-"""Validation cases at most on which the maps of a new model are checked: half a minute for a small network."""
+"""Largest number of validation cases in the check of a new model's maps: half a minute for a small network."""
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How a training tells what it does; the library itself neither prints nor draws.
+    """Callbacks for the progress of a training; the library itself prints nothing.
 
     Attributes
     ----------
     report
-        Called with a sentence that the user should read.
+        Called with a sentence for the user.
     reading
-        Called with the cases prepared so far, and their number.
+        Called with the number of prepared cases and of all cases.
     bar
         Whether Lightning draws a progress bar.
     """
@@ -77,26 +77,26 @@ def train(
     audited: Audit | None = None,
     progress: TrainingProgress = TrainingProgress(),
 ) -> ModelCard | None:
-    """Train a model on a cohort with splits, and write its folder, whole or not at all.
+    """Train a model on a cohort with splits, and write its folder, completely or not at all.
 
     Parameters
     ----------
     cohort
-        Its 'train' cases are learned from, its 'validation' cases decide when to stop and the temperature, its 'test'
-        cases, if any, are scored at the end and decide nothing.
+        The model is trained on its 'train' cases. Its 'validation' cases determine the last epoch and the temperature.
+        Its 'test' cases, if any, are scored at the end.
     out
-        The model's folder; `OUT-run` beside it holds checkpoints, metrics and the record of the run.
+        The model's folder; `OUT-run` beside it contains checkpoints, metrics and the record of the run.
     backbone
-        A file of ResNet weights to start from, under a random head (see `model.pretrained`); the plan's `init` is
-        'auto' then.
+        File of ResNet weights to start from, under a random head (see `model.pretrained`); requires the plan's `init`
+        'auto'.
     cache
         Folder of the prepared slices; `slice_cache.default_folder()` if not given.
     resume
-        Go on with the run in `OUT-run`; begin one where there is none, and leave a model that is whole alone.
+        Resume the run in `OUT-run`, or start one if there is none; a finished model is not changed.
     samples
-        Write a picture of augmented samples there.
+        File of a picture of augmented samples to write.
     audited
-        The audit of this cohort and its content, where it was made already; else every image is read for it.
+        Audit of this cohort and its content, if already made; otherwise every image is read for it.
 
     Returns
     -------
@@ -105,17 +105,17 @@ def train(
     Raises
     ------
     InputError
-        If the cohort lacks splits, a case cannot be prepared, or a run is taken up with another plan or cohort.
+        If the cohort lacks splits, a case cannot be prepared, or a run is resumed with another plan or cohort.
     LeakageError
-        If patients stand on two sides of a split, unless the plan allows it.
+        If patients are in two splits, unless the plan allows it.
     WeightsError
-        If the model's folder exists, or the initial weights cannot be had.
+        If the model's folder exists, or the initial weights are not available.
     """
     run = out.with_name(f"{out.name}-run")
     main = loop.is_main_process()
     if main and (done := _finished(out, run, resume)):
         unchecked = "" if done.check is not None else " Its maps have not been checked."
-        progress.report(f"{out} is whole already; nothing was left to do.{unchecked}")
+        progress.report(f"{out} is already complete; nothing to do.{unchecked}")
         return done
     _require_splits(cohort)
     pretrained = None
@@ -135,8 +135,8 @@ def train(
         "versions": {**versions(), "lightning": version("lightning"), "scipy": version("scipy")},
     }
     _require_same(record, plan, data, run)
-    start, told = _initial(plan, pretrained)
-    for sentence in (told, _masks_in_words(data["training"]) if plan.head == "gated" else None):
+    start, remark = _initial(plan, pretrained)
+    for sentence in (remark, _masks_in_words(data["training"]) if plan.head == "gated" else None):
         if sentence:
             progress.report(sentence)
     if main:
@@ -154,13 +154,13 @@ def train(
     if not main:
         return None
     network = weights.network_with(loop.best_weights(history, run), plan.depth, plan.fusion, plan.head)
-    if plan.half:  # what is measured is what is stored
+    if plan.half:  # measure the weights that are stored
         network.load_state_dict(weights.halved(network))
     card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
     model = weights.Model(card, network, _mean_mask(parts["training"]))
     model = replace(model, card=weights.save(model, out, half=plan.half, features=features))
     loop.clear(run)
-    # Of a model that is kept already: whatever ends the check does not cost the training.
+    # The model is already saved: an error in the check does not lose the training.
     return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, progress)
 
 
@@ -168,35 +168,35 @@ def train(
 
 
 def _finished(out: Path, run: Path, resume: bool) -> ModelCard | None:
-    """The card of a model that an earlier process finished; an error where there is something else in the way."""
+    """Return the card of a model that an earlier process finished, or None; raise if another file is in the way."""
     if out.exists():
         if resume and (run / RECORD).is_file() and (out / registry.CARD_FILE).is_file():
             loop.clear(run)
             return registry.read_card(out)
-        raise WeightsError(f"{out} exists; choose another --out, or remove it.")
+        raise WeightsError(f"{out} exists; expected a new folder. Choose another `out`, or remove it.")
     if run.exists() and not resume:
-        raise InputError(f"{run} holds an unfinished run; expected none. Give --resume to go on, or remove it.")
+        raise InputError(f"{run} contains an unfinished run; expected none. Use `resume` to continue it, or remove it.")
     return None
 
 
 def _require_splits(cohort: Cohort) -> None:
     if unstaged := [case.case_id for case in cohort.cases if case.stage is None]:
         raise InputError(
-            f"{len(unstaged)} cases have no stage ({', '.join(unstaged[:5])}); expected one in every case. Fill them "
-            "in, or leave these cases out."
+            f"{len(unstaged)} cases have no stage ({', '.join(unstaged[:5])}); expected one in every case. Add them, "
+            "or leave these cases out."
         )
     counts = Counter(case.split for case in cohort.cases)
     if not counts["train"] or not counts["validation"]:
         found = ", ".join(f"{count} {split or 'without split'}" for split, count in counts.items())
         raise InputError(
-            f"The cohort has {found or 'no case'}; expected cases in 'train' and 'validation'. Split it by patient: "
-            "gtrstaging cohort split."
+            f"The cohort has {found or 'no case'}; expected cases in 'train' and 'validation'. Split the cohort by "
+            "patient."
         )
     if counts[None]:
         without = [case.case_id for case in cohort.cases if case.split is None]
         raise InputError(
             f"{len(without)} cases have no split ({', '.join(without[:5])}); expected 'train', 'validation' or 'test'. "
-            "Split the cohort by patient: gtrstaging cohort split."
+            "Split the cohort by patient."
         )
 
 
@@ -205,16 +205,16 @@ def _readers(hardware: Hardware) -> int:
 
 
 def _accepted(found: Audit, plan: Plan, progress: TrainingProgress) -> dict[str, Any]:
-    """The audit's result as the card has it; a `LeakageError` where it finds leaks that nobody allowed.
+    """Return the audit's result for the card; raise `LeakageError` for leaks unless the plan allows them.
 
-    Without the findings' examples: they name cases and patients, and a card travels with every result.
+    The examples of the findings are left out: they name cases and patients, and results contain parts of the card.
     """
     if not plan.allow_leakage:
         try:
             found.require_no_leak()
         except LeakageError as error:
             raise LeakageError(
-                f"{error} Or train with --allow-leakage, and the model and every report made with it will say so."
+                f"{error} Or train with `allow_leakage`: the model and all its reports then contain a warning."
             ) from error
     for one in found.findings:
         if one.severity != "note":
@@ -229,25 +229,25 @@ def _accepted(found: Audit, plan: Plan, progress: TrainingProgress) -> dict[str,
 def _prepared(
     cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, progress: TrainingProgress
 ) -> dict[str, tuple[CachedCase, ...]]:
-    """The cases of each split, as the cache has them."""
+    """Return the cases of each split from the cache, and prepare missing ones."""
     every = cache_slices(cohort.cases, plan.recipe, cache, workers=_readers(hardware), progress=progress.reading)
     sizes = Counter(one.slices().shape[1:] for one in every)
     if len(sizes) > 1:
         raise InputError(
             f"With recipe {plan.recipe.name!r} the slices have {len(sizes)} sizes ({', '.join(map(str, sizes))}); "
-            "expected one. Choose a recipe that makes a square field of them (gtr), or pictures of one shape."
+            "expected one. Choose a recipe with a square field (gtr), or pictures of one shape."
         )
     split = {"training": "train", "validation": "validation", "test": "test"}
     return {name: tuple(one for one in every if one.case.split == split[name]) for name in SPLITS}
 
 
 def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
-    """What was learned from, free of identifiers: counts, and a digest of every case's content, stage and split."""
-    said = sorted(
+    """Return the data without identifiers: counts, and a digest of every case's content, stage and split."""
+    content = sorted(
         [c.case.case_id, c.case.patient_id, str(c.stage), s, c.key, c.mask or ""] for s, p in parts.items() for c in p
     )
     return {
-        "digest": hashlib.sha256(json.dumps(said).encode()).hexdigest(),
+        "digest": hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         **{
             name: {
                 "patients": len({one.case.patient_id for one in part}),
@@ -262,7 +262,7 @@ def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
 
 
 def _recorded(run: Path) -> dict[str, Any] | None:
-    """What an earlier process wrote of this run, or None where it came to nothing."""
+    """Return the record of an earlier process of this run, or None if there is none."""
     path = run / RECORD
     if not path.is_file():
         return None
@@ -274,22 +274,22 @@ def _recorded(run: Path) -> dict[str, Any] | None:
 
 
 def _require_same(record: Mapping[str, Any], plan: Plan, data: Mapping[str, Any], run: Path) -> None:
-    """Raise where a run would be taken up with another plan or other data."""
+    """Raise `InputError` if a run is to be resumed with another plan or other data."""
     if differences := Plan.from_json(record["plan"]).differences(plan):
         raise InputError(
-            f"{run} was begun otherwise ({'; '.join(differences)}: then, now); expected the same options. Give those, "
-            "or remove the folder to begin anew."
+            f"{run} was started with other options ({'; '.join(differences)}: then, now); expected the same. Use the "
+            "same options, or remove the folder to start again."
         )
     if record["data"] != data:
         raise InputError(
-            f"{run} was begun with other data (digest {record['data']['digest'][:12]}, now {data['digest'][:12]}); "
-            "expected the same cohort. Restore it, or remove the folder to begin anew."
+            f"{run} was started with other data (digest {record['data']['digest'][:12]}, now {data['digest'][:12]}); "
+            "expected the same cohort. Restore it, or remove the folder to start again."
         )
 
 
 @dataclass(frozen=True)
 class _Start:
-    """The network that training starts from, what it is, whether it learned from a leaking cohort; its gate's masks."""
+    """Initial network, its provenance, whether its training data leaked, and the number of its gate's masks."""
 
     network: GTRNet
     provenance: str
@@ -298,19 +298,19 @@ class _Start:
 
 
 def _from_file(backbone: Path, plan: Plan) -> tuple[Plan, Pretrained]:
-    """The plan that names this file by its hash, and the weights in it."""
+    """Return the plan with this file's hash as `init`, and the weights of the file."""
     pretrained = read_pretrained(backbone, plan.depth)
     init = f"backbone:{pretrained.sha256}"
     if plan.init not in ("auto", init):
         raise InputError(
             f"Training is to start from {backbone.name} and from {plan.init!r}; expected one of them. Leave out "
-            "--backbone or --init."
+            "`backbone` or `init`."
         )
     return replace(plan, init=init), pretrained
 
 
 def _initial(plan: Plan, pretrained: Pretrained | None = None) -> tuple[_Start, str | None]:
-    """Where training starts, and what the user should know of it."""
+    """Return the start of the training, and a remark for the user or None."""
     if pretrained is not None:
         state = {
             **weights.seeded_network(plan.depth, plan.fusion, plan.seed, plan.head).state_dict(),
@@ -338,41 +338,41 @@ def _initial(plan: Plan, pretrained: Pretrained | None = None) -> tuple[_Start, 
 def _to_fine_tune(plan: Plan) -> _Start:
     model = weights.load(plan.init)
     card = model.card
-    plain = card.fusion == "none"  # its weights fit under every stem, as ImageNet's do
+    plain = card.fusion == "none"  # its weights fit every stem, as ImageNet's do
     if (card.depth, card.recipe) != (plan.depth, plan.recipe) or not (plain or card.fusion == plan.fusion):
         raise WeightsError(
             f"Model {card.name!r} is a ResNet-{card.depth} of fusion {card.fusion!r} and recipe {card.recipe.name!r}; "
-            f"the training is to be {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. Give it the model's own: "
-            "--depth, --fusion, --recipe."
+            f"the plan has {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. Use the model's own `depth`, `fusion` "
+            "and `recipe`."
         )
     fresh = weights.seeded_network(plan.depth, plan.fusion, plan.seed, plan.head).state_dict()
     taken = {key: tensor for key, tensor in model.network.state_dict().items() if key in fresh}  # not another's head
     how = "fine-tuned from" if card.head == plan.head else f"a new {plan.head} head on the backbone of"
-    said = f"{how} {card.name!r}, weights sha256 {card.sha256}"
+    provenance = f"{how} {card.name!r}, weights sha256 {card.sha256}"
     network = weights.network_with({**fresh, **taken}, plan.depth, plan.fusion, plan.head)
-    return _Start(network, said, card.leaking, card.masks if card.head == plan.head else 0)
+    return _Start(network, provenance, card.leaking, card.masks if card.head == plan.head else 0)
 
 
 def _masks_in_words(data: Mapping[str, Any]) -> str | None:
-    """What the user should know of the masks that a gate learns from."""
+    """Return a sentence about the masks that a gate is trained on, or None if all cases have one."""
     cases, masks = data["cases"], data["masks"]
     if masks == 0:
         return (
-            f"None of the {cases} training cases has an ROI: THE GATE DOES NOT LEARN WHERE TO LOOK, and its map will "
-            "not lie on the tumour. Give ROIs of some cases (column roi), a tenth of them helps; or take --head mean."
+            f"None of the {cases} training cases has an ROI: THE GATE IS NOT TRAINED TO FIND THE TUMOUR, and its map "
+            "will not lie on it. Add ROIs for some cases, for example a tenth (column roi), or use `head=mean`."
         )
-    return f"The gate learns from the ROIs of {masks} of {cases} training cases." if masks < cases else None
+    return f"The gate is trained on the ROIs of {masks} of {cases} training cases." if masks < cases else None
 
 
 def _mean_mask(cases: Sequence[CachedCase]) -> np.ndarray | None:
-    """The mean of the ROIs on the key slices, in the cells of a gated head; None where no case has one."""
+    """Return the mean of the ROIs on the key slices, in the cells of a gated head; None without any ROI."""
     shares = ((one.covered(), one.offsets.index(0)) for one in cases)
     masks = [pooled(covered[key] / np.float32(255), GATE_STRIDE) for covered, key in shares if covered is not None]
     return np.stack(masks).mean(axis=0) if masks else None
 
 
 def _write_samples(cases: Sequence[CachedCase], path: Path, plan: Plan) -> None:
-    """The key slices of a few cases, spread over the split, and what augmentation makes of them."""
+    """Write a picture of some cases' key slices, spread over the split, with augmentations."""
     chosen = cases[:: max(1, len(cases) // SHEET_ROWS)][:SHEET_ROWS]
     write_contact_sheet([np.array(one.slices()[one.offsets.index(0)]) for one in chosen], path, seed=plan.seed)
 
@@ -390,7 +390,7 @@ def _described(
     history: loop.History,
     name: str,
 ) -> tuple[ModelCard, weights.FeatureStatistics]:
-    """The card of the best epoch's network, and where its features lie; the network is left on the CPU."""
+    """Return the card of the best epoch's network and its feature statistics; the network is moved to the CPU."""
     where = devices.choose(_device(hardware))
     seen, features = {}, {}
     for split, samples in sets.items():
@@ -400,7 +400,7 @@ def _described(
     network.to("cpu", memory_format=torch.contiguous_format)
     temperature = fitted_temperature(seen["validation"])
     best = loop.best_epoch(history)
-    # The validation split chose epoch and temperature; of the splits, the test alone says how good the model is.
+    # The validation split determined epoch and temperature; only the test split measures the model independently.
     metrics = {name: scores(seen[name], temperature).to_json() for name in seen if name != "training"}
     leaking = record["audit"]["leaks"] > 0 or start.leaking
     training = {
@@ -418,17 +418,17 @@ def _described(
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     data = record["data"]["training"]
-    what = "synthetic phantoms" if plan.demonstration else "patients"
-    never = "Learned on synthetic phantoms, never for patients. " if plan.demonstration else ""
+    subjects = "synthetic phantoms" if plan.demonstration else "patients"
+    never = "Trained on synthetic phantoms, never for patients. " if plan.demonstration else ""
     card = ModelCard(
         name=name,
         status="demonstration" if plan.demonstration else "trained",
         depth=plan.depth,
         fusion=plan.fusion,
         recipe=plan.recipe,
-        sha256="0" * 64,  # of the file, once it is written
+        sha256="0" * 64,  # replaced when the file is written
         provenance=f"trained by gtrstaging {record['versions']['gtrstaging']}; start: {start.provenance}",
-        trained_on=f"{data['slices']} slices of {data['patients']} {what}, digest {record['data']['digest'][:12]}",
+        trained_on=f"{data['slices']} slices of {data['patients']} {subjects}, digest {record['data']['digest'][:12]}",
         licence="Apache-2.0" if plan.demonstration and not plan.init.startswith("backbone:") else "not stated",
         intended_use=never + RESEARCH_USE_ONLY,
         temperature=temperature,
@@ -447,14 +447,14 @@ def _described(
 
 
 def _device(hardware: Hardware) -> str:
-    """Lightning's word for where to compute, as `device.choose` takes it."""
+    """Convert Lightning's name of the accelerator to one of `device.choose`."""
     return {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
 
 
 def _checked(
     model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, progress: TrainingProgress
 ) -> ModelCard:
-    """The card of the model's folder with what a check on validation cases found; without where no image is left."""
+    """Check the model on validation cases, and return its card with the result, or unchanged after an error."""
     progress.report("Checking the maps on validation cases.")
     try:
         check = check_model(model, cases, most=CHECKED, device=_device(hardware), seed=plan.seed)

@@ -1,4 +1,4 @@
-"""Augmentation: decided by its seed, gentle, and without a trace in torch's random numbers."""
+"""Augmentation: determined by its seed, within bounds, and without effect on torch's random generator."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def a_slice(size=64):
     return picture
 
 
-def test_the_same_seed_gives_the_same_sample_whatever_went_before():
+def test_the_same_seed_gives_the_same_sample():
     first = augmented(a_slice(), (1, 2, 3))
     torch.rand(5)
     augmented(a_slice(), (9, 9, 9))
@@ -28,7 +28,7 @@ def test_the_same_seed_gives_the_same_sample_whatever_went_before():
         assert (augmented(a_slice(), other) != first).any()
 
 
-def test_it_leaves_torch_as_it_was():
+def test_augmentation_does_not_change_torchs_generator():
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
     before = a_slice()
     given = before.copy()
@@ -51,7 +51,7 @@ def test_samples_stay_in_range_and_in_the_field():
 
 
 def side(sample):
-    """Where the brightest hundredth lies, right of the centre being positive."""
+    """Return the position of the brightest hundredth; right of the centre is positive."""
     x = np.indices(sample.shape)[1] - (sample.shape[1] - 1) / 2
     return x[sample >= np.quantile(sample, 0.99)].mean()
 
@@ -62,7 +62,7 @@ def test_half_of_the_samples_are_mirrored():
 
 
 def test_intensity_changes_survive_the_z_score():
-    """A brightness or contrast alone does not: normalisation takes it out again."""
+    """Brightness or contrast alone does not: normalisation removes it."""
     picture = resize(np.random.default_rng(0).uniform(0, 200, (8, 8)), (64, 64), order=3).clip(0, 200).astype("f4")
     plain = normalised(picture[None], GTR)[0, 0]
     linear = normalised((0.9 * picture + 10)[None], GTR)[0, 0]
@@ -82,7 +82,7 @@ def test_a_picture_of_samples(tmp_path):
     assert (pixels[4:68, 72:136] != pixels[4:68, 4:68]).any()
 
 
-def test_a_mask_moves_with_its_slice_and_leaves_it_alone():
+def test_a_mask_moves_with_its_slice_and_does_not_affect_it():
     """The organ's own mask lies on the organ in every sample, to half a pixel; its shading changes nothing."""
     picture = np.zeros((64, 64), dtype=np.float32)
     picture[20:31, 36:43] = 200

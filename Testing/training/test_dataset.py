@@ -1,4 +1,4 @@
-"""The cache of slices, and the samples and order that training takes from it."""
+"""The slice cache, and the samples and order of training."""
 
 import os
 from dataclasses import replace
@@ -37,7 +37,7 @@ def cases(cohort, tmp_path_factory):
 @pytest.mark.parametrize(
     "recipe", [SMALL, GTR, replace(RELEASED, input_size=32)], ids=lambda r: f"{r.name}{r.input_size}"
 )
-def test_an_unaugmented_sample_is_what_inference_sees_to_the_bit(cohort, tmp_path, recipe):
+def test_an_unaugmented_sample_equals_the_input_of_inference(cohort, tmp_path, recipe):
     samples = SliceSet(cache_slices(cohort.cases[:2], recipe, tmp_path), recipe)
     found = [samples[7, index] for index in range(len(samples))]
     expected = []
@@ -63,7 +63,7 @@ def test_a_second_run_reads_no_volume(tmp_path):
         cache_slices(cohort.cases, replace(SMALL, window=(40.0, 400.0)), tmp_path / "cache")
 
 
-def test_what_changed_is_read_anew(tmp_path, monkeypatch):
+def test_changed_files_are_read_again(tmp_path, monkeypatch):
     cohort = a_cohort(tmp_path / "c", 2)
     folder = tmp_path / "cache"
     first = cache_slices(cohort.cases, SMALL, folder)
@@ -125,14 +125,14 @@ def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
     assert len(list((tmp_path / "cache" / "slices").iterdir())) == 1
 
 
-def test_processes_give_the_same_as_one_does(cohort, cases, tmp_path):
-    told = []
+def test_several_processes_give_the_same_as_one(cohort, cases, tmp_path):
+    calls = []
     found = cache_slices(
-        cohort.cases, SMALL, tmp_path, workers=2, progress=lambda done, total: told.append((done, total))
+        cohort.cases, SMALL, tmp_path, workers=2, progress=lambda done, total: calls.append((done, total))
     )
     assert [(one.key, one.offsets) for one in found] == [(one.key, one.offsets) for one in cases]
     assert all((a.slices() == b.slices()).all() for a, b in zip(found, cases, strict=True))
-    assert told == [(done, 6) for done in range(7)]
+    assert calls == [(done, 6) for done in range(7)]
 
 
 # -- samples and order ---------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_ranks_share_the_slices(cases):
     assert sorted(looked_at[0] + looked_at[1]) == list(range(15))  # none twice: it would count twice
 
 
-def test_a_case_without_a_stage_cannot_be_learned_from(cohort, tmp_path):
+def test_a_case_without_a_stage_is_refused(cohort, tmp_path):
     unstaged = Cohort((replace(cohort.cases[0], stage=None),))
     samples = SliceSet(cache_slices(unstaged.cases, SMALL, tmp_path), SMALL)
     with pytest.raises(InputError, match="case0 has no stage"):
@@ -196,7 +196,7 @@ def test_a_case_without_a_stage_cannot_be_learned_from(cohort, tmp_path):
 
 
 def test_without_a_home_directory_the_cache_must_be_named(homeless, monkeypatch, tmp_path):
-    with pytest.raises(InputError, match="no home directory.*--cache"):
+    with pytest.raises(InputError, match="no home directory.*`cache`"):
         slice_cache.default_folder()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert slice_cache.default_folder() == tmp_path / "gtrstaging"

@@ -1,4 +1,4 @@
-"""Training a gated head: its masks, its loss, what stays frozen, and what the model says of itself."""
+"""Training of a gated head: masks, loss, frozen layers and the model's card."""
 
 import csv
 import json
@@ -79,9 +79,9 @@ def on_it(plain):
 @pytest.fixture(scope="module")
 def gated(trained, on_it, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gated") / "gated"
-    said = []
-    card = trained(folder, on_it, progress=train.TrainingProgress(report=said.append))
-    return folder, card, said
+    reported = []
+    card = trained(folder, on_it, progress=train.TrainingProgress(report=reported.append))
+    return folder, card, reported
 
 
 def metrics(folder):
@@ -93,7 +93,7 @@ def metrics(folder):
 
 
 @pytest.mark.parametrize("by_hand", [True, False], ids=["key slice given", "key slice by area"])
-def test_the_mask_lies_where_the_gates_cells_look(tmp_path, by_hand):
+def test_the_mask_lies_at_the_centres_of_the_gates_cells(tmp_path, by_hand):
     """On an oblique scan, stored from the head down: to a quarter of a cell of the true centre of the ROI."""
     ct = ct_like((5, 90, 80), (2.0, 2.1, 5.0), rotation((1, 0.2, 0.1), 12), origin=(40.0, -20.0, 100.0))
     voxels = np.zeros((5, 90, 80), np.uint8)
@@ -144,7 +144,7 @@ def test_a_damaged_mask_is_made_again(tmp_path):
     assert (again.covered() == whole).all()
 
 
-def test_samples_come_with_masks_where_they_are_known_and_asked_for(cohort, cache):
+def test_samples_contain_requested_masks(cohort, cache):
     cases = cache_slices(cohort.cases[:2], SMALL, cache)
     samples = SliceSet(cases, SMALL, augment=0, masks=True)
     (batch,) = list(training_loader(samples, batch_size=6, seed=0))
@@ -152,7 +152,7 @@ def test_samples_come_with_masks_where_they_are_known_and_asked_for(cohort, cach
     assert masks.shape == (6, 8, 8)
     assert masks.isnan().all(dim=(1, 2)).tolist() == (index < 3).tolist()
     # In these cases the tumour is drawn in the key slice alone.
-    assert sorted(index[gating.known(masks)].tolist()) == [4]
+    assert sorted(index[gating.usable(masks)].tolist()) == [4]
     bare = SliceSet(cases, SMALL, augment=0)
     for number, at in enumerate(index.tolist()):
         assert (bare[0, at][0] == pixels[number].numpy()).all()
@@ -215,12 +215,12 @@ def test_the_usual_head_can_be_trained_alone(tmp_path, trained, plain):
     assert card.head == "mean"
 
 
-def test_the_card_says_which_head_and_how_many_masks(gated, plain):
-    folder, card, said = gated
+def test_the_card_contains_the_head_and_the_number_of_masks(gated, plain):
+    folder, card, reported = gated
     assert weights.load(str(folder)).card == card
     assert card.head_in_words == "gated, stride 4, masks of 6 cases"
     assert card.provenance.endswith(f"a new gated head on the backbone of 'plain', weights sha256 {sha(plain)}")
-    assert any("ROIs of 6 of 12 training cases" in text for text in said)
+    assert any("ROIs of 6 of 12 training cases" in text for text in reported)
     assert card.training["data"]["training"]["masks"] == 6
     assert card.training["data"]["validation"]["masks"] == 4
     assert card.training["plan"]["freeze_backbone"] is True
@@ -254,26 +254,26 @@ def mid(block):
     return (rows[:, 1:] + rows[:, :-1]) / 2
 
 
-def test_it_learns_where_to_look(tmp_path, trained, on_it):
-    """From the ROIs of six cases: the tumour is the one bright thing there is."""
+def test_the_gate_learns_the_tumour(tmp_path, trained, on_it):
+    """From the ROIs of six cases; the tumour is the only bright region."""
     trained(tmp_path / "m", replace(on_it, freeze_backbone=False, max_epochs=12, augment=False, patience=12))
     dice = [float(row["val_gate_dice"]) for row in metrics(tmp_path / "m")]
     assert max(dice) > 0.6 > dice[0]
 
 
-def test_without_masks_it_says_so_loudly(tmp_path, trained, on_it, cohort, cache):
+def test_a_training_without_masks_is_reported(tmp_path, trained, on_it, cohort, cache):
     bare = Cohort(tuple(replace(case, roi=None, key_slice=2) for case in cohort.cases))
-    said = []
+    reported = []
     card = trained(
-        tmp_path / "m", replace(on_it, max_epochs=1), of=bare, progress=train.TrainingProgress(report=said.append)
+        tmp_path / "m", replace(on_it, max_epochs=1), of=bare, progress=train.TrainingProgress(report=reported.append)
     )
-    assert any("None of the 12 training cases has an ROI: THE GATE DOES NOT LEARN" in text for text in said)
+    assert any("None of the 12 training cases has an ROI: THE GATE IS NOT TRAINED" in text for text in reported)
     assert card.head_in_words == "gated, stride 4, masks of 0 cases"
     assert card.mean_mask_sha256 is None
     assert "val_gate_dice" not in metrics(tmp_path / "m")[0]
 
 
-def test_a_gated_model_goes_on_with_its_gate(tmp_path, trained, gated, on_it, cohort):
+def test_fine_tuning_a_gated_model_keeps_its_gate(tmp_path, trained, gated, on_it, cohort):
     folder, card, _ = gated
     plan = replace(on_it, init=str(folder), max_epochs=1, learning_rate=1e-9)  # it hardly moves
     bare = Cohort(tuple(replace(case, roi=None, key_slice=2) for case in cohort.cases))
@@ -287,7 +287,7 @@ def test_a_gated_model_goes_on_with_its_gate(tmp_path, trained, gated, on_it, co
     assert torch.equal(back.network.conv1.weight, weights.load(str(folder)).network.conv1.weight)
 
 
-def test_a_few_validation_patients_are_no_check(gated):
+def test_few_validation_patients_give_no_verdict(gated):
     card = gated[1]
     assert card.check["verdict"] == "not checked"
     assert "fewer than" in card.check["summary"]
@@ -295,7 +295,7 @@ def test_a_few_validation_patients_are_no_check(gated):
 
 
 def test_the_maps_are_checked_on_the_validation_side(tmp_path):
-    """By the images, so that a cache that has travelled without them leaves the model unchecked, and says so."""
+    """The check reads the images; with a cache alone, the model stays unchecked and a sentence reports it."""
     many = a_cohort(tmp_path / "many", 28, validation=24)
     how = {"cache": tmp_path / "cache", "audited": audit(many, content=True)}
     card = train.train(many, tmp_path / "checked", PLAN, HERE, **how)
@@ -306,12 +306,12 @@ def test_the_maps_are_checked_on_the_validation_side(tmp_path):
     assert registry.read_card(tmp_path / "checked") == card
     for path in (tmp_path / "many").glob("*.nii.gz"):
         path.unlink()
-    said = []
+    reported = []
     unseen = train.train(
-        many, tmp_path / "unseen", PLAN, HERE, progress=train.TrainingProgress(report=said.append), **how
+        many, tmp_path / "unseen", PLAN, HERE, progress=train.TrainingProgress(report=reported.append), **how
     )
     assert unseen.check is None
-    assert any(text.startswith("The model's maps were not checked. No case could be staged") for text in said)
+    assert any(text.startswith("The model's maps were not checked. No case could be staged") for text in reported)
     assert unseen.check_in_words == "This map has not been checked for this model."
 
 
@@ -320,10 +320,10 @@ def test_a_check_that_is_interrupted_does_not_cost_the_model(tmp_path, trained, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "check_model", interrupted)
-    said = []
+    reported = []
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "m", PLAN, progress=train.TrainingProgress(report=said.append))
-    assert said[-1] == "Checking the maps on validation cases."
+        trained(tmp_path / "m", PLAN, progress=train.TrainingProgress(report=reported.append))
+    assert reported[-1] == "Checking the maps on validation cases."
     assert weights.verify(str(tmp_path / "m")).check is None
     assert not list((tmp_path / "m-run").glob("*.ckpt"))
     assert trained(tmp_path / "m", PLAN, resume=True) == registry.read_card(tmp_path / "m")
@@ -336,8 +336,8 @@ def test_stored_in_half_the_space(tmp_path, trained, on_it):
     assert (tmp_path / "m" / "model.safetensors").stat().st_size < 0.51 * size + 20_000
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, trained, on_it, gated, monkeypatch):
-    """Stopped in the second epoch; taken up with another weight of the masks it is refused."""
+def test_a_killed_and_resumed_run_gives_the_same_bits(tmp_path, trained, on_it, gated, monkeypatch):
+    """Stopped in the second epoch; resuming with another mask weight is refused."""
     step, left = loop.Staging.training_step, [4]
 
     def stopping(self, batch, number):
@@ -358,13 +358,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, trained, on_it, gated, 
     assert card.mean_mask_sha256 == gated[1].mean_mask_sha256
 
 
-def test_a_run_is_not_taken_up_with_other_masks(tmp_path, trained, on_it, cohort, monkeypatch):
+def test_a_run_is_not_resumed_with_other_masks(tmp_path, trained, on_it, cohort, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(loop, "fit", None)  # whoever calls it fails
         with pytest.raises(TypeError):
             trained(tmp_path / "m", on_it)
     fewer = Cohort(tuple(replace(c, roi=None, key_slice=2) if c.case_id == "case19" else c for c in cohort.cases))
-    with pytest.raises(InputError, match="begun with other data"):
+    with pytest.raises(InputError, match="started with other data"):
         trained(tmp_path / "m", on_it, of=fewer, resume=True)
 
 
@@ -374,7 +374,7 @@ def test_a_run_is_not_taken_up_with_other_masks(tmp_path, trained, on_it, cohort
 @pytest.mark.parametrize(
     "change", [{"head": "gatd"}, {"mask_weight": 0.0}, {"init": "random", "freeze_backbone": True}]
 )
-def test_plans_that_make_no_sense(change):
+def test_contradictory_plans_are_refused(change):
     with pytest.raises(InputError, match="expected"):
         replace(PLAN, **change)
 
@@ -385,7 +385,7 @@ def test_a_frozen_backbone_is_not_left_at_random_weights(tmp_path, trained):
 
 
 def test_the_command_takes_the_network_of_the_model_it_starts_from(tmp_path, capfd, monkeypatch):
-    """Of a model of another recipe: neither depth nor recipe need be said again."""
+    """Fine-tune a model of another recipe: depth and recipe need not be repeated."""
     from GTRStagingLib.cli import train as words
 
     assert get_args(HeadKind) == words.HEADS

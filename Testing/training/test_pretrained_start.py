@@ -1,4 +1,4 @@
-"""Trainings that start from a file of weights: what they begin with, what the card says, with what they go on."""
+"""Trainings from a file of weights: initial weights, card, and resuming."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from GTRStagingLib.training.cross_validation import train_folds
 from GTRStagingLib.training.plan import Plan
 
 PLAN = Plan(depth=10, recipe=SMALL, max_epochs=1, batch_size=8, learning_rate=1e-9, demonstration=True)
-"""It hardly moves, so that the weights it began with are those of its model."""
+"""With a small learning rate, so that the model's weights are close to the initial ones."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,9 +93,9 @@ def test_a_run_goes_on_with_the_same_file_alone(tmp_path, trained, weights_file)
     state = {key: tensor.clone() for key, tensor in a_resnet(10, seed=6).state_dict().items()}
     safetensors.torch.save_file(state, other)
     then, now = (f"backbone:{sha256_of(path)}" for path in (weights_file, other))
-    with pytest.raises(InputError, match=f"begun otherwise .init: {then}, {now}: then, now"):
+    with pytest.raises(InputError, match=f"started with other options .init: {then}, {now}: then, now"):
         trained(folder, backbone=other, resume=True)
-    with pytest.raises(InputError, match=f"begun otherwise .init: {then}, auto"):
+    with pytest.raises(InputError, match=f"started with other options .init: {then}, auto"):
         trained(folder, resume=True)
     shutil.copy(weights_file, moved)
     again = trained(folder, backbone=moved, resume=True)
@@ -117,12 +117,12 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_read(tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_file_cannot_tell_is_said(tmp_path):
-    """ResNet-50 by a plan alone: its training would take longer than what is looked at."""
+def test_the_remark_names_what_the_file_does_not_contain(tmp_path):
+    """ResNet-50 by its plan alone: a training would take too long."""
     torch.save(a_resnet(50).state_dict(), tmp_path / "r50.pth")
     plan, pretrained = train._from_file(tmp_path / "r50.pth", replace(PLAN, depth=50))
-    start, told = train._initial(plan, pretrained)
-    assert "r50.pth counted no batch" in told
+    start, remark = train._initial(plan, pretrained)
+    assert "r50.pth counted no batch" in remark
     assert start.provenance == pretrained.provenance
 
 

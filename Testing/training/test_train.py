@@ -1,4 +1,4 @@
-"""Real trainings of a small network, killed and resumed; and what the model folder says of them."""
+"""Trainings of a small network, killed and resumed, and the content of the model folder."""
 
 import csv
 import json
@@ -53,7 +53,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def audited(cohort):
-    """What the audit finds, which takes twice as long as an epoch."""
+    """Audit of the cohort, which takes twice as long as an epoch."""
     return audit(cohort, content=True)
 
 
@@ -77,14 +77,14 @@ def plain(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(cohort, cache, tmp_path_factory):
-    """A finished training: its folder, card, and what it said."""
-    said = []
+    """A finished training: its folder, card and reported sentences."""
+    reported = []
     folder = tmp_path_factory.mktemp("models") / "small"
-    progress = train.TrainingProgress(report=said.append)
+    progress = train.TrainingProgress(report=reported.append)
     card = train.train(
         cohort, folder, PLAN, HERE, cache=cache, progress=progress, samples=folder.parent / "samples.png"
     )
-    return folder, card, said
+    return folder, card, reported
 
 
 def metrics(folder):
@@ -97,7 +97,7 @@ def metrics(folder):
 
 
 def die_at(owner, name, calls):
-    """Replace a function by one whose so-manieth call is the process's end."""
+    """Replace a function by one that ends the process at its n-th call."""
     wrapped, left = getattr(owner, name), [calls]
 
     def deadly(*arguments, **options):
@@ -115,7 +115,7 @@ def saved_but_not_moved(trainer, part):
 
 
 def a_training(where, cohort, cache, folder, plan, resume, audited=None):
-    """A process of its own: `where` says at what moment it is killed."""
+    """Train in a separate process, killed at the moment `where`."""
     torch.set_num_threads(1)
     if where == "preparing":
         die_at(slice_cache, "_read", 20)
@@ -138,7 +138,7 @@ def a_training(where, cohort, cache, folder, plan, resume, audited=None):
 
 @pytest.fixture(scope="module")
 def processes():
-    """New processes in a moment: from a server that has imported everything and computed nothing."""
+    """Context that starts processes quickly, from a server that has imported all modules."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["GTRStagingLib.training.train", "helpers.trainings"])
     return context
@@ -157,7 +157,7 @@ KILLED = ("preparing", "learning", "validating", "keeping", "recording", "descri
 @pytest.mark.parametrize(
     ("cases", "batch_size", "audit_first"), [(24, 9, True), pytest.param(64, 32, False, marks=pytest.mark.slow)]
 )
-def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(
+def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_result(
     tmp_path, processes, cases, batch_size, audit_first
 ):
     """One epoch of five batches, on one device: metrics, temperature, weights and features are the same to the bit."""
@@ -190,7 +190,7 @@ def test_killed_at_every_moment_and_resumed_it_ends_as_if_nothing_had_been(
 def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(
     schedule, tmp_path, processes, cohort, cache, audited
 ):
-    """The best epoch lies before the kill, the stop after it: both must be known across processes, and the rate."""
+    """The best epoch is before the kill, the stop after it: history and learning rate must survive the process."""
     plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3, schedule=schedule)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert exit_code(processes, "never", cohort, cache, straight, plan, False, audited) == 0
@@ -205,15 +205,15 @@ def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(
     assert len(losses) == min(9, best + 1 + 2)
 
 
-def test_a_run_is_taken_up_as_it_was_begun_or_not_at_all(tmp_path, processes, cohort, cache):
+def test_a_run_is_resumed_with_the_same_options_only(tmp_path, processes, cohort, cache):
     folder, plan = tmp_path / "m", replace(PLAN, max_epochs=9, batch_size=16)
     assert exit_code(processes, "learning", cohort, cache, folder, plan, False) == -signal.SIGKILL
-    with pytest.raises(InputError, match="unfinished run.*--resume"):
+    with pytest.raises(InputError, match="unfinished run.*`resume`"):
         train.train(cohort, folder, plan, HERE, cache=cache)
     other = replace(plan, learning_rate=1e-4, seed=1)
-    with pytest.raises(InputError, match=r"begun otherwise \(learning_rate: 0.001, 0.0001; seed: 0, 1"):
+    with pytest.raises(InputError, match=r"started with other options \(learning_rate: 0.001, 0.0001; seed: 0, 1"):
         train.train(cohort, folder, other, HERE, cache=cache, resume=True)
-    with pytest.raises(InputError, match="begun with other data"):
+    with pytest.raises(InputError, match="started with other data"):
         train.train(Cohort(cohort.cases[:-1]), folder, plan, HERE, cache=cache, resume=True)
     (tmp_path / "m-run" / "last.ckpt").write_bytes(b"damaged")
     with pytest.raises(StagingError, match=r"last.ckpt cannot be read"):
@@ -224,14 +224,14 @@ def test_a_run_is_taken_up_as_it_was_begun_or_not_at_all(tmp_path, processes, co
 
 
 @pytest.mark.smoke
-def test_the_model_folder_describes_itself(made, cohort):
+def test_the_card_describes_the_training(made, cohort):
     folder, card, _ = made
     files = ["card.json", "features.safetensors", "mean_mask.safetensors", "model.safetensors"]
     assert sorted(p.name for p in folder.iterdir() if p.name != LOCK) == files
     model = weights.load(str(folder))
     assert model.card == card == weights.ModelCard.from_json(json.loads(json.dumps(card.to_json())))
     assert (card.status, card.depth, card.recipe, card.leaking) == ("demonstration", 10, SMALL, False)
-    assert card.intended_use.startswith("Learned on synthetic phantoms, never for patients. Research use only.")
+    assert card.intended_use.startswith("Trained on synthetic phantoms, never for patients. Research use only.")
     record = card.training
     assert record["data"]["training"] == {
         "patients": 8, "cases": 8, "slices": 24, "masks": 4, "stages": {"T1": 2, "T2": 2, "T3": 2, "T4": 2},
@@ -246,14 +246,14 @@ def test_the_model_folder_describes_itself(made, cohort):
 
 
 def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, cache):
-    """Recounted from the folder: the best epoch's weights were kept, and nothing was measured on others."""
+    """Recomputed from the folder: the best epoch's weights are stored, and all metrics are theirs."""
     from GTRStagingLib.stats.split_scores import fitted_temperature, scores
 
     folder, card, _ = made
     network = weights.load(str(folder)).network
     for split, name in (("validation", "validation"), ("test", "test")):
         of = [case for case in cohort.cases if case.split == split]
-        samples = SliceSet(slice_cache.cached(of, SMALL, cache), SMALL)
+        samples = SliceSet(slice_cache.cache_slices(of, SMALL, cache), SMALL)
         logits, _ = loop.predict(network, samples, torch.device("cpu"), 16)
         seen = loop.split_logits(samples, logits)
         found = scores(seen, card.temperature).to_json()
@@ -269,7 +269,7 @@ def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, c
 def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cache):
     folder, _, _ = made
     learned = [case for case in cohort.cases if case.split == "train"]
-    samples = SliceSet(slice_cache.cached(learned, SMALL, cache), SMALL)
+    samples = SliceSet(slice_cache.cache_slices(learned, SMALL, cache), SMALL)
     _, features = loop.predict(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
     kept = weights.load_features(str(folder))
     assert kept.n == 24
@@ -297,7 +297,7 @@ def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, trained, monkeypatc
     assert max(rates[0], 1e3 * rates[-1]) < plan.learning_rate / 10
 
 
-def test_it_learns(tmp_path, trained):
+def test_the_network_learns(tmp_path, trained):
     """The tumour's size is the stage: a network that learns finds it in some epochs."""
     plan = replace(PLAN, max_epochs=8, augment=False)
     card = trained(tmp_path / "m", plan)
@@ -326,14 +326,14 @@ def test_fine_tuning_starts_from_the_models_weights(tmp_path, made, trained):
     before, after = (weights.load(str(f)).network.state_dict() for f in (folder, tmp_path / "tuned"))
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before if k.endswith("weight"))
     for change in ({"depth": 18}, {"fusion": "none"}, {"recipe": replace(SMALL, spacing_mm=3.0)}):
-        with pytest.raises(WeightsError, match="Give it the model's own"):
+        with pytest.raises(WeightsError, match="Use the model's own"):
             trained(tmp_path / "other", replace(plan, **change))
     assert not (tmp_path / "other-run").exists()
 
 
 @pytest.mark.parametrize("fusion", ["add", "concat"])
 def test_a_plain_network_is_a_start_for_every_stem(fusion, plain):
-    """As ImageNet's weights are; until training says otherwise the output is the plain network's."""
+    """As with ImageNet's weights; before training, the output is the plain network's."""
     plan = replace(PLAN, fusion=fusion, max_epochs=1, init=str(plain))
     start, _ = train._initial(replace(plan, seed=1))
     network = weights.load(str(plain)).network
@@ -344,11 +344,11 @@ def test_a_plain_network_is_a_start_for_every_stem(fusion, plain):
         assert not torch.equal(start.network.detail[0].weight, other.network.detail[0].weight)
 
 
-def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_path, trained):
-    said = []
+def test_without_imagenet_weights_training_starts_from_random_ones(tmp_path, trained):
+    reported = []
     plan = replace(PLAN, init="auto", max_epochs=1)
-    card = trained(tmp_path / "m", plan, progress=train.TrainingProgress(report=said.append))
-    assert any("starts from random weights" in text and "no ImageNet weights of ResNet-10" in text for text in said)
+    card = trained(tmp_path / "m", plan, progress=train.TrainingProgress(report=reported.append))
+    assert any("starts from random weights" in text and "no ImageNet weights of ResNet-10" in text for text in reported)
     assert "random weights" in card.provenance
     with pytest.raises(WeightsError, match="no ImageNet weights"):
         trained(tmp_path / "n", replace(plan, init="imagenet"))
@@ -360,7 +360,7 @@ def test_without_imagenet_weights_it_says_so_and_starts_from_random_ones(tmp_pat
 def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort, cache, trained):
     shared = replace(cohort.cases[-5], patient_id=cohort.cases[0].patient_id)
     leaking = Cohort((*cohort.cases[:-5], shared, *cohort.cases[-4:]))
-    with pytest.raises(LeakageError, match="leaks.*--allow-leakage"):
+    with pytest.raises(LeakageError, match="leaks.*`allow_leakage`"):
         train.train(leaking, tmp_path / "m", PLAN, HERE, cache=cache)
     assert not list(tmp_path.iterdir())
     allowed = replace(PLAN, allow_leakage=True, max_epochs=1, demonstration=False)
@@ -374,7 +374,7 @@ def test_a_leaking_cohort_is_refused_before_anything_is_written(tmp_path, cohort
     assert trained(tmp_path / "tuned", tuned).leaking
 
 
-def test_an_audit_that_was_made_already_is_not_made_again_and_still_rules(tmp_path, cohort, cache, monkeypatch):
+def test_an_existing_audit_is_used_and_not_repeated(tmp_path, cohort, cache, monkeypatch):
     found = audit(cohort)
     leaking = replace(found, findings=(Finding("kind", "leak", "One leak.", (), "Mend it."),))
     monkeypatch.setattr(train, "audit", None)  # whoever calls it fails
@@ -387,7 +387,7 @@ def test_an_audit_that_was_made_already_is_not_made_again_and_still_rules(tmp_pa
 
 def test_cohorts_that_cannot_be_trained_on(tmp_path, cohort, cache):
     faults = {
-        "expected cases in 'train' and 'validation'.*gtrstaging cohort split": [
+        "expected cases in 'train' and 'validation'.*Split the cohort by patient": [
             replace(c, split="train") for c in cohort.cases
         ],
         "1 cases have no split .case0.": [replace(cohort.cases[0], split=None), *cohort.cases[1:]],
@@ -410,20 +410,20 @@ def test_an_existing_model_is_left_alone(made, cohort, cache):
     "change",
     [{"depth": 11}, {"fusion": "sum"}, {"max_epochs": 0}, {"batch_size": 1}, {"learning_rate": -1.0}, {"seed": -1}],
 )
-def test_plans_that_make_no_sense(change):
+def test_contradictory_plans_are_refused(change):
     with pytest.raises(InputError, match="expected"):
         Plan(**change)
     assert Plan.from_json(json.loads(json.dumps(PLAN.to_json()))) == PLAN
 
 
 @pytest.mark.parametrize("change", [{"accelerator": "abacus"}, {"strategy": "luck"}, {"devices": "0"}])
-def test_hardware_that_is_not_there(tmp_path, trained, change):
+def test_missing_hardware_is_refused(tmp_path, trained, change):
     with pytest.raises(InputError, match="Lightning cannot train"):
         trained(tmp_path / "m", PLAN, replace(HERE, **change))
 
 
 def test_a_diverging_training_stops_with_a_reason(tmp_path, trained):
-    with pytest.raises(StagingError, match="diverged.*--lr"):
+    with pytest.raises(StagingError, match="diverged.*`learning_rate`"):
         trained(tmp_path / "m", replace(PLAN, learning_rate=1e30))
 
 
@@ -451,7 +451,7 @@ def command(folder, *arguments):
 
 
 def run(folder, *arguments):
-    """In a process of its own: exit code, and what it says."""
+    """Run the command in a separate process: exit code and output."""
     done = subprocess.run([sys.executable, "-m", "GTRStagingLib", *map(str, command(folder, *arguments))],
                           capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
     return done.returncode, done.stdout, done.stderr
@@ -469,24 +469,24 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table, capfd, wher
     arguments = ("--out", out, "--half", "--demonstration")
     if where == "here":
         code = cli.main([str(argument) for argument in command(a_table, *arguments)])
-        said, complained = capfd.readouterr()
+        reported, errors = capfd.readouterr()
     else:
-        code, said, complained = run(a_table, *arguments)
-    assert (code, complained) == (0, "gtrstaging: Checking the maps on validation cases.\n")  # no word of Lightning's
-    assert "DEMONSTRATION" in said
+        code, reported, errors = run(a_table, *arguments)
+    assert (code, errors) == (0, "gtrstaging: Checking the maps on validation cases.\n")  # no word of Lightning's
+    assert "DEMONSTRATION" in reported
     assert (out / "model.safetensors").stat().st_size < 12e6
     card = weights.verify(str(out))
     assert card.recipe.name == "gtr"
     assert card.sha256 == sha256_of(out / "model.safetensors")
     assert cli.main(["train", str(a_table / "cohort.csv"), "--out", str(out), "--depth", "10"]) == 1
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"gtrstaging: {out} exists;")
-    assert told.err.count("\n") == 1
+    output = capfd.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"gtrstaging: {out} exists;")
+    assert output.err.count("\n") == 1
 
 
 def test_the_words_of_the_command_are_the_librarys():
-    """They are spelled out in the parser, so that `--help` imports nothing heavy."""
+    """The parser repeats them, so that `--help` imports no heavy package."""
     from GTRStagingLib.cli import train as cli_train
     from GTRStagingLib.model import card, network, recipe
 
@@ -499,9 +499,9 @@ def test_the_words_of_the_command_are_the_librarys():
 @pytest.mark.slow
 def test_two_processes_train_together_and_validate_every_slice_once(a_table):
     """DDP with gloo on the CPU: the metrics are those of all ranks, and one of them writes the model."""
-    code, said, complained = run(a_table, "--out", a_table / "m", "--devices", "2", "--strategy", "ddp")
-    assert code == 0, complained
-    assert said.count("Model ") == 1
+    code, reported, errors = run(a_table, "--out", a_table / "m", "--devices", "2", "--strategy", "ddp")
+    assert code == 0, errors
+    assert reported.count("Model ") == 1
     card = weights.verify(str(a_table / "m"))
     assert card.training["metrics"]["validation"]["cases"] == 4
     # Recounted on one device from the stored weights.
