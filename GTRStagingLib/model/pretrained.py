@@ -103,7 +103,7 @@ def read_pretrained(path: Path, depth: int) -> Pretrained:
         counted = "" if doubt is None else ", although its batch norms counted no batch"
         notes.append(f"strides, which a file does not contain, assumed to be torchvision's{counted}")
     return Pretrained(
-        tensors=_fitted(backbone, depth, path),
+        tensors=_cast(backbone, depth, path),
         sha256=sha256,
         provenance=f"weights of {path.name}, sha256 {sha256}, under a random head ({'; '.join(notes)})",
         doubt=doubt,
@@ -209,14 +209,14 @@ def _require_depth(backbone: Mapping[str, Tensor], depth: int, path: Path) -> No
         return
     if found in BLOCKS:
         raise WeightsError(f"{path.name} is a ResNet-{found}; expected a ResNet-{depth}. Use `depth={found}`.")
-    what = f"a ResNet-{found}" if found else f"of another architecture, with blocks {blocks} in layer1 to layer4"
+    kind = f"a ResNet-{found}" if found else f"of another architecture, with blocks {blocks} in layer1 to layer4"
     raise WeightsError(
-        f"{path.name} is {what}; expected a ResNet-{depth}. Use weights of a depth that can be trained: "
+        f"{path.name} is {kind}; expected a ResNet-{depth}. Use weights of a depth that can be trained: "
         f"{', '.join(map(str, BLOCKS))}."
     )
 
 
-def _fitted(backbone: Mapping[str, Tensor], depth: int, path: Path) -> dict[str, Tensor]:
+def _cast(backbone: Mapping[str, Tensor], depth: int, path: Path) -> dict[str, Tensor]:
     """Return the tensors in the network's number types; raise `WeightsError` unless they fit the network."""
     with torch.device("meta"):
         network = GTRNet(depth)

@@ -157,7 +157,7 @@ def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor
     """Return the weights in the network's own number types; raise `WeightsError` unless they fit the network."""
     expected = network.state_dict()
     gated = network.head_kind == "gated"
-    what = (
+    kind = (
         f"a ResNet-{network.depth} with {len(TStage)} classes (fusion {network.fusion!r}, head {network.head_kind!r})"
     )
     classes = state.get("gate.fc.weight" if gated else "fc.weight")
@@ -170,13 +170,13 @@ def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor
     extra = set(state) - set(expected)
     if missing or extra:
         raise WeightsError(
-            f"The weights are not those of {what}: {len(missing)} keys missing ({_some(missing)}), {len(extra)} "
+            f"The weights are not those of {kind}: {len(missing)} keys missing ({_some(missing)}), {len(extra)} "
             f"unknown ({_some(extra)}). Expected torchvision's names; other architectures are not supported."
         )
-    return {key: _fitted(key, tensor, expected[key], what) for key, tensor in state.items()}
+    return {key: _cast(key, tensor, expected[key], kind) for key, tensor in state.items()}
 
 
-def _fitted(key: str, tensor: Tensor, expected: Tensor, what: str) -> Tensor:
+def _cast(key: str, tensor: Tensor, expected: Tensor, kind: str) -> Tensor:
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
     counter = not expected.is_floating_point()
     if not plain or tensor.dtype not in (FLOATS | INTEGERS if counter else FLOATS):
@@ -187,7 +187,7 @@ def _fitted(key: str, tensor: Tensor, expected: Tensor, what: str) -> Tensor:
         )
     if tensor.shape != expected.shape:
         raise WeightsError(
-            f"The weights are not those of {what}: {key} has shape {tuple(tensor.shape)}, expected "
+            f"The weights are not those of {kind}: {key} has shape {tuple(tensor.shape)}, expected "
             f"{tuple(expected.shape)}. Other architectures are not supported."
         )
     # Checked after the cast: a float64 can exceed the range of a float32. Counters may overflow in half precision;
