@@ -1,21 +1,21 @@
-"""Which attention map lies on the tumour, and speaks of one stage alone? Candidates beside each other, same cases.
+"""Compare attention methods on the same cases: agreement with the tumour, and dependence on the stage.
 
     gtrstaging phantom --cases 80 --scanner A B --format nifti --seed 700000 --workers 2 --out trial
     python benchmarks/attention_methods.py trial/cohort.csv --model plain [--cases 80]
 
-The model is one with the usual head. Each map is of the key slice and of the predicted stage, cut at half of its
-maximum, and lies on the network's input grid, where the ROI is too. What is printed for each:
+The model has the usual head. Each map is of the key slice and the predicted stage, at half of its maximum, on the
+network's input grid, to which the ROI is resampled. Printed for each method:
 
 - Dice, and the area above the threshold;
-- whether the maximum lies in the ROI, and the share of the map that does;
-- Spearman's correlation with the same method's map for the runner-up stage: near 1, the map does not depend on the
-  stage, whatever it is called.
+- whether the maximum lies in the ROI, and the share of the map in the ROI;
+- Spearman's correlation with the same method's map for the second most likely stage: near 1, the map does not depend on
+  the stage.
 
-`fine` is the library's. RefineCAM is that of pytorch-grad-cam 1.5.7, run on the full model: the product of the maps of
-three layers, each over its maximum. FinerCAM asks for a logit above those of other stages: `fine, from …` is the fine
-map with that question in its coarse factor, parted from the runner-up (which makes the maps of the two stages each
-other's negative, so that their correlation says nothing) or from the mean of all. Cells are placed by the receptive
-field, but for RefineCAM, which stretches its maps itself.
+`fine` is the library's method. RefineCAM is that of pytorch-grad-cam 1.5.7, run on the full model: the product of the
+maps of three layers, each divided by its maximum. FinerCAM explains the difference of a logit from other logits:
+`fine, from …` is the fine map with this difference in its coarse factor, from the second most likely stage (the maps of
+the two stages are then each other's negative, and their correlation is meaningless) or from the mean of all. Cells are
+placed by the receptive field, except for RefineCAM, which stretches its maps itself.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from GTRStagingLib.staging.cam import compute_attention, raw_maps
 from GTRStagingLib.staging.preprocess import prepare
 
 Maps = dict[str, Callable[[TStage, TStage], np.ndarray]]
-"""Method -> what gives its (224, 224) map of a stage, told the stage that it is to be parted from."""
+"""Method -> function of a stage and the stage to compare with that returns the (224, 224) map."""
 
 
 def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid: sitk.Image) -> Maps:
@@ -67,7 +67,7 @@ def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid
     def share(maps: np.ndarray) -> np.ndarray:
         return maps / max(float(maps.max()), 1e-30)
 
-    def parted(stage: TStage, others: Sequence[int]) -> np.ndarray:
+    def contrasted(stage: TStage, others: Sequence[int]) -> np.ndarray:
         weight = by.head.weight.copy()
         weight[stage] -= weight[list(others)].mean(axis=0)
         coarse = raw_maps(Head(weight, by.head.bias), seen(stage).feature_map, "gradcam", stage)[0]
@@ -92,8 +92,8 @@ def candidates(model: weights.Model, by: TorchBackbone, pixels: np.ndarray, grid
         "layercam": of("layercam"),
         "layercam layer2": lambda stage, _: on_input(seen(stage).maps["layer2"][0]),
         "fine": of("fine"),
-        "fine, from the runner-up": lambda stage, other: parted(stage, [other]),
-        "fine, from the mean": lambda stage, _: parted(stage, range(len(TStage))),
+        "fine, from the runner-up": lambda stage, other: contrasted(stage, [other]),
+        "fine, from the mean": lambda stage, _: contrasted(stage, range(len(TStage))),
         "RefineCAM of Grad-CAM++": refined(GradCAMPlusPlus),
         "RefineCAM of LayerCAM": refined(LayerCAM),
     }
@@ -107,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     model = weights.load(options.model)
     by = TorchBackbone(model, torch.device("cpu"))
-    model.network.requires_grad_(True)  # pytorch-grad-cam asks for it
+    model.network.requires_grad_(True)  # required by pytorch-grad-cam
     found: dict[str, list[tuple[float, ...]]] = {}
     for case in read_cohort(options.cohort).cases[: options.cases]:
         scan = read_scan(case.image)

@@ -1,11 +1,11 @@
-"""Draw the pictures of attention that the documents show.
+"""Draw the attention pictures of the documents.
 
     python benchmarks/attention_pictures.py
     python benchmarks/attention_pictures.py --plain MODEL
 
-Four patients of a scanner that no training has seen, one of each stage, by the shipped model; with `--plain` also the
-third of them by a model with the usual head, which is not shipped, once with the fine map and once with Grad-CAM. They
-are written to `docs/pictures/attention`.
+The pictures show four patients of a scanner outside the training data, one per stage, by the shipped model; with
+`--plain` also the third of them by a model with the usual head, which is not shipped, once with the fine map and once
+with Grad-CAM. They are written to `docs/pictures/attention`.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from GTRStagingLib.staging.pipeline import stage_case
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "attention"
 SEED = 7100
 WIDTH = 1200
-"""Pixels, in 256 colours: a repository need not carry more."""
+"""Pixels, in 256 colours, to keep the repository small."""
 
 
 def draw(folder: Path, model: str, stage: TStage, method: Method, name: str) -> None:
-    """Stage a phantom, and keep the picture of the result."""
+    """Stage a phantom, and write the picture of the result."""
     phantom = make_phantom(stage, seed=SEED + int(stage), scanner=HELD_OUT)
     result = stage_case(
         scan_of(phantom.ct, "phantom"),

@@ -1,9 +1,9 @@
-"""How often 95 % intervals hold the truth, on simulated cohorts.
+"""Measure the coverage of 95 % intervals on simulated cohorts.
 
     python benchmarks/coverage.py [--repetitions 1000] [--patients 240] [--json FILE]
 
-A patient has one row or, in the clustered cohorts, one to four that resemble each other. The truth of every measure is
-that of a very large cohort drawn in the same way.
+A patient has one row or, in the clustered cohorts, one to four similar rows. The true value of every measure is that of
+a very large cohort drawn in the same way.
 """
 
 import argparse
@@ -21,33 +21,33 @@ SHARPNESS = 1.3
 
 
 def draw(rng, patients, clustered):
-    """Stages, probabilities and patients of a cohort."""
+    """Draw the stages, probabilities and patients of a cohort."""
     stage_of = rng.choice(4, size=patients, p=PREVALENCE)
     rows = rng.integers(1, 5, size=patients) if clustered else np.ones(patients, int)
-    whose = np.repeat(np.arange(patients), rows)
-    stages = stage_of[whose]
-    shared = rng.normal(size=(patients, 4))[whose]  # what makes the slices of a patient right or wrong together
-    logits = 0.8 * shared + 0.6 * rng.normal(size=(len(whose), 4))
+    patient_of = np.repeat(np.arange(patients), rows)
+    stages = stage_of[patient_of]
+    shared = rng.normal(size=(patients, 4))[patient_of]  # correlates the errors of a patient's slices
+    logits = 0.8 * shared + 0.6 * rng.normal(size=(len(patient_of), 4))
     logits -= SHARPNESS * 0.5 * (np.arange(4) - stages[:, None]) ** 2
-    return stages, softmax(1.4 * logits, axis=1), whose
+    return stages, softmax(1.4 * logits, axis=1), patient_of
 
 
 def estimates(stages, probabilities, patients, seed):
-    told = measure(stages, probabilities.argmax(axis=1), patients, seed=seed)
+    found = measure(stages, probabilities.argmax(axis=1), patients, seed=seed)
     areas = roc.stage_areas(stages, probabilities)
-    late = told.boundaries["T3-4 against T1-2"]
+    late = found.boundaries["T3-4 against T1-2"]
     return {
-        "accuracy": told.accuracy,
-        "sensitivity of T2": told.per_class["T2"].sensitivity,
-        "specificity of T2": told.per_class["T2"].specificity,
-        "PPV of T3": told.per_class["T3"].ppv,
+        "accuracy": found.accuracy,
+        "sensitivity of T2": found.per_class["T2"].sensitivity,
+        "specificity of T2": found.per_class["T2"].specificity,
+        "PPV of T3": found.per_class["T3"].ppv,
         "sensitivity of T3-4": late.sensitivity,
-        "macro F1": told.macro_f1,
-        "kappa": told.kappa_plain,
-        "linear kappa": told.kappa_linear,
-        "quadratic kappa": told.kappa_quadratic,
-        "mean absolute error": told.mean_absolute_error,
-        "over-staged": told.over_staged,
+        "macro F1": found.macro_f1,
+        "kappa": found.kappa_plain,
+        "linear kappa": found.kappa_linear,
+        "quadratic kappa": found.kappa_quadratic,
+        "mean absolute error": found.mean_absolute_error,
+        "over-staged": found.over_staged,
         "AUC of T1": roc.estimate(areas[0], patients),
         "AUC of T2": roc.estimate(areas[1], patients),
         "macro AUC": roc.estimate(roc.macro(areas), patients),
@@ -73,7 +73,7 @@ def main():
     options = parser.parse_args()
     found = {kind: coverage(options.repetitions, options.patients, kind == "clustered")
              for kind in ("independent", "clustered")}  # fmt: skip
-    print(f"{options.repetitions} cohorts of {options.patients} patients; share of 95 % intervals that hold the truth")
+    print(f"{options.repetitions} cohorts of {options.patients} patients; share of 95 % intervals with the truth")
     print(f"{'':<22}{'truth':>8}{'one row':>10}{'1 to 4':>10}")
     for name, one in found["independent"].items():
         print(f"{name:<22}{one['truth']:>8.3f}{one['covered']:>10.3f}{found['clustered'][name]['covered']:>10.3f}")

@@ -1,18 +1,18 @@
-"""How well do models stage phantoms, and can their maps be believed? Three maps beside each other, same cases.
+"""Evaluate models and their attention maps on phantoms: three methods on the same cases.
 
     gtrstaging phantom --cases 400 --scanner C --format nifti --seed 900000 --workers 2 --out heldout
     python benchmarks/evaluation.py heldout/cohort.csv --plain plain [--gated demonstration] [--workers 2]
                                     [--rows rows.csv] [--seeds demonstration-s1 demonstration-s2]
 
-`--plain` is a model with the usual head: its Grad-CAM and its fine map are measured. `--gated` is one with a gated head
-that was trained from it. Accuracy is that of the three-slice vote. A map is of the stage that the model predicts, in
-the key slice, cut at half of its maximum, which was fixed beforehand. Each stands beside regions of its own size that
-know nothing of the slice: pixels at random in the body (chance), a disc in its middle (blob), and where the tumours of
-the other cases lie (mean mask: location alone). How each measure is taken, `staging.map_checks` says.
+`--plain` is a model with the usual head: its Grad-CAM and its fine map are measured. `--gated` is a model with a gated
+head that was trained from it. Accuracy is that of the three-slice vote. A map is of the predicted stage, in the key
+slice, at half of its maximum, a threshold fixed beforehand. Each map is compared with baselines of its area that do not
+use the slice: random pixels in the body (chance), a disc in its middle (blob), and the place of the other cases'
+tumours (mean mask). `staging.map_checks` defines the measures.
 
-Intervals are 95 %: Wilson's for shares, bootstrap over patients for all else. The cost is that of three slices beside a
-bare eager forward of the same network, timed in turn in one process; for the depth of 152 see `latency.py`. `--seeds`
-adds the accuracy and the Dice of the same model trained from other seeds.
+Intervals are 95 %: Wilson's for shares, bootstrap over patients otherwise. The cost is the time of three slices
+relative to an eager forward pass of the same network, timed in turn in one process; for depth 152 see `latency.py`.
+`--seeds` adds the accuracy and the Dice of the same model trained from other seeds.
 """
 
 import argparse
@@ -54,7 +54,7 @@ Numbers = dict[str, float]
 
 
 def _measured(job: tuple[Case, str, str]) -> tuple[dict[str, object], map_checks.Measured]:
-    """What a model says of a case, and what its map is worth."""
+    """Return the prediction of a model for a case, and the measures of its map."""
     case, name, method = job
     by = ready(_loaded(name), "cpu", "torch")
     options = StagingOptions(method=method, threshold=map_checks.THRESHOLD, neighbour_maps=False)
@@ -74,12 +74,12 @@ def _measured(job: tuple[Case, str, str]) -> tuple[dict[str, object], map_checks
 
 @cache
 def _loaded(name: str) -> weights.Model:
-    """Once a process, of which there is one a core: a second thread of torch's would only wait."""
+    """Load a model once per process, with one thread, since there is one process per core."""
     torch.set_num_threads(1)
     return weights.load(name)
 
 
-def _remaining(job: tuple[str, Sequence[str], Sequence[map_checks.SeenSlice]]) -> list[Numbers]:
+def _compared(job: tuple[str, Sequence[str], Sequence[map_checks.SeenSlice]]) -> list[Numbers]:
     name, parts, slices = job
     by = ready(randomised.randomised(_loaded(name), parts, 0), "cpu", "torch")
     return [numbers for one in slices for numbers in map_checks.compare_maps(by, [one])]
@@ -89,7 +89,7 @@ def _remaining(job: tuple[str, Sequence[str], Sequence[map_checks.SeenSlice]]) -
 
 
 def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A row for each case; and for each step of random weights a row with what remains of some cases' maps."""
+    """Return a row for each case, and for each step of random weights a row with the comparison of some cases' maps."""
     found = list(shared_out(_measured, [(case, model, method) for case in cases], workers))
     measured = [one for _, one in found]
     beside, _ = compare_with_other_patients(measured, [str(row["patient"]) for row, _ in found])
@@ -98,19 +98,19 @@ def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple
     parts = randomised.parts_of(weights.load(model).card.head)
     steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
     names = [*parts, *(f"{' and '.join(one)} alone" for one in LATE)]
-    remaining = shared_out(_remaining, [(model, step, some) for step in steps], workers)
-    curve = [{"random": name, **pd.DataFrame(left).mean()} for name, left in zip(names, remaining, strict=True)]
+    compared = shared_out(_compared, [(model, step, some) for step in steps], workers)
+    curve = [{"random": name, **pd.DataFrame(left).mean()} for name, left in zip(names, compared, strict=True)]
     return rows, pd.DataFrame(curve)
 
 
 def share(right: np.ndarray) -> str:
-    """A share with Wilson's interval."""
+    """Format a share with Wilson's interval."""
     interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
     return f"{right.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def mean(rows: pd.DataFrame, measure: str, digits: int = 3, minus: str | None = None) -> str:
-    """A mean with its interval from a bootstrap over patients, cases without a value left out."""
+    """Format a mean with its bootstrap interval over patients, without cases that have no value."""
     found = mean_of(rows.to_dict("records"), measure, rows.patient.to_numpy(), minus)
     if found.value is None:
         return "-"
@@ -119,7 +119,7 @@ def mean(rows: pd.DataFrame, measure: str, digits: int = 3, minus: str | None = 
 
 
 def macro_auc(rows: pd.DataFrame) -> float:
-    """Of the mean probabilities of the slices."""
+    """Compute the macro AUC of the slices' mean probabilities."""
     stages = np.array([int(TStage[stage]) for stage in rows.stage])
     found = roc.macro(roc.stage_areas(stages, rows[[f"p_{stage}" for stage in TStage]].to_numpy()))
     return float("nan") if found is None else found.value
@@ -129,7 +129,7 @@ def macro_auc(rows: pd.DataFrame) -> float:
 
 
 def costs(plain: str, gated: str | None) -> dict[str, float]:
-    """Way -> its time with three slices and their maps over a bare eager forward, the median of paired rounds."""
+    """Return name -> time of three slices and their maps over an eager forward pass, the median of paired rounds."""
     pixels = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
     x, grid = torch.from_numpy(pixels), sitk.Image([224, 224, 3], sitk.sitkUInt8)
     model = weights.load(plain)
@@ -162,11 +162,11 @@ def costs(plain: str, gated: str | None) -> dict[str, float]:
     }
 
 
-# -- what is printed -----------------------------------------------------------------------------------------------
+# -- report --------------------------------------------------------------------------------------------------------
 
 
 def print_report(rows: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame]) -> None:
-    """All of it, as Markdown."""
+    """Print all results as Markdown."""
     first = next(iter(rows.values()))
     for name, part in rows.items():
         right = (part.stage == part.predicted).to_numpy()
@@ -191,7 +191,7 @@ def print_report(rows: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataF
     for words, measure in (
         ("peak in the tumour", "pointing_hit"), ("the same, mean mask", "mean_mask_pointing"),
         ("share of the map in the tumour", "energy_inside"), ("the same, mean mask", "mean_mask_energy"),
-        ("mm between the centroids", "centroid_mm"), ("fall of the probability, map covered", "fall"),
+        ("mm between the centroids", "centroid_mm"), ("fall of the probability, map filled in", "fall"),
         ("the same, tissue elsewhere", "control_fall"), ("the same, the tumour", "roi_fall"),
         ("Spearman, other stages' maps", "other_spearman"), ("Spearman, the runner-up's", "second_spearman"),
     ):  # fmt: skip
@@ -203,15 +203,15 @@ def print_report(rows: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataF
             f"- {name}: " + "; ".join(f"{one.random} {one.spearman:+.2f}, {one.dice:.2f}" for one in curve.itertuples())
         )
     value, error = shortcut_accuracy(first)
-    print(f"\nA shortcut on the same cases: {value:.3f} (standard error {error:.3f})")
+    print(f"\nAccuracy of shortcut features on the same cases: {value:.3f} (standard error {error:.3f})")
 
 
 def print_paired(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """McNemar's exact test of two models on the same cases."""
+    """Print McNemar's exact test of two models on the same cases."""
     a, b = ((rows.stage == rows.predicted).to_numpy() for rows in (one, other))
     only = int((a & ~b).sum()), int((~a & b).sum())
     p = binomtest(only[0], sum(only)).pvalue if sum(only) else 1.0
-    print(f"\nRight by the plain model alone {only[0]}, by the gated alone {only[1]}: McNemar's exact test p = {p:.3f}")
+    print(f"\nCorrect only by the plain model {only[0]}, only by the gated {only[1]}: McNemar's exact test p = {p:.3f}")
 
 
 def main() -> None:
@@ -237,7 +237,7 @@ def main() -> None:
         more, _ = table(cases, model, "auto", options.workers)
         right = (more.stage == more.predicted).to_numpy()
         print(f"{model}: accuracy {share(right)}, Dice {mean(more, 'dice')}")
-    print(f"\nTime over a bare eager forward, {torch.get_num_threads()} threads:")
+    print(f"\nTime over an eager forward pass, {torch.get_num_threads()} threads:")
     for name, ratio in costs(options.plain, options.gated).items():
         print(f"- {name}: {ratio:.2f}")
 

@@ -1,25 +1,25 @@
-"""What a case costs: the network beside the bare one, and then step by step.
+"""Measure the time of a case: the network relative to a plain forward pass, and each step of a case.
 
     python benchmarks/latency.py [--rounds 15] [--threads N] [--compile] [--openvino] [--json FILE]
     python benchmarks/latency.py --rounding
 
-The network. Timed in turn, round after round, so that a busy machine slows all of them alike:
+Network. The variants are timed in turn, round after round, so that other load slows all of them equally:
 
 - bare: an eager forward pass of torchvision's ResNet-152, three slices in one batch;
-- ours, by each backend: prediction, 2,048 features and Grad-CAM of the same slices, the map laid on the input grid;
-  then the same with the fine map of all three slices, and with that of the key slice alone, as in batches;
+- each backend of this software: prediction, 2,048 features and Grad-CAM of the same slices, the map resampled to the
+  input grid; then the same with the fine map of all three slices, and of the key slice alone, as in batches;
 - usual: the same network predicts, and pytorch-grad-cam then runs on the full model.
 
-The figures that count are the medians of the rounds' ratios. That ours gives the usual stage and the usual map (the raw
-one, each slice by its maximum) to 1e-3 is checked in the same run. `--openvino` times the same graph in OpenVINO, which
-is not on offer.
+The results are the medians of the rounds' ratios. The same run checks that each backend gives the stage and the map of
+`usual` (the raw map, each slice divided by its maximum) to 1e-3. `--openvino` times the same graph in OpenVINO, which
+is not a backend of this software.
 
-The case. A phantom's DICOM series and its SEG, from reading to the four files of a result, with the network above.
+Case. A phantom's DICOM series and its SEG, from reading to the four files of a result, with the network above.
 
-`--rounding` prints how far the gradient maps of PyTorch's own float32 are from its float64, and nothing else: what can
-be asked of another implementation of them.
+`--rounding` prints only the difference of PyTorch's gradient maps in float32 from those in float64, as a reference for
+the tolerance of other implementations.
 
-On a GPU, where there is one: cases a second in passes of 16, and the share of the time that its kernels run.
+GPU, if available: cases per second in passes of 16, and the share of the time during which its kernels run.
 """
 
 import argparse
@@ -65,10 +65,10 @@ from GTRStagingLib.staging.result import versions
 from GTRStagingLib.staging.voting import Prediction, vote
 
 MOST_OF_BARE, MOST_OF_USUAL, MOST_APART = 0.85, 0.3, 1e-3
-"""What ours may take, by the quickest backend; and how far the maps may be apart, where their maximum is 1."""
+"""Largest time of the fastest backend relative to `bare` and to `usual`; largest difference of maps with maximum 1."""
 
 MOST_FOR_FINE = {"onnx": 1.4, "torch": 2.1}
-"""Of bare, with the fine map of three slices."""
+"""Largest time relative to `bare`, with the fine map of three slices."""
 
 CASES_ON_GPU, PASSES_ON_GPU = 16, 20
 
@@ -88,7 +88,7 @@ def main() -> None:
         return
 
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["GTRSTAGING_CACHE"] = folder  # so that the first start is one
+        os.environ["GTRSTAGING_CACHE"] = folder  # an empty cache, so that the first start exports the graph
         model = weights.untrained()
         plain = plain_twin(model)
         backbones, starts = made_ready(model, options)
@@ -107,11 +107,11 @@ def main() -> None:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-# -- who takes part ------------------------------------------------------------------------------------------------
+# -- variants ------------------------------------------------------------------------------------------------------
 
 
 def plain_twin(model: weights.Model) -> torch.nn.Module:
-    """torchvision's own ResNet-152 with the same weights; the second stream of an untrained network adds nothing."""
+    """Return torchvision's ResNet-152 with the same weights; an untrained second stream does not change the output."""
     plain = torchvision.models.resnet152(num_classes=4)
     own = {key: value for key, value in model.network.state_dict().items() if not key.startswith("detail.")}
     plain.load_state_dict(own, strict=True)
@@ -139,7 +139,7 @@ class OpenVino:
 
 
 def made_ready(model: weights.Model, options: argparse.Namespace) -> tuple[dict[str, Backbone], dict[str, float]]:
-    """The backends that take part, the default one first; and the seconds that each took to start."""
+    """Return the backends, the default first, and the seconds that each took to start."""
     wanted = ["onnx", "torch"] + ["compile"] * options.compile
     backbones, seconds = {}, {}
     for name in wanted:
@@ -171,7 +171,7 @@ def network(plain: torch.nn.Module, backbones: dict[str, Backbone], rounds: int)
             return plain(batch).numpy()
 
     def ours(by: Backbone, shown: tuple[int, ...] = ()) -> tuple[Prediction, np.ndarray]:
-        """Grad-CAM of all slices, or the fine map of those that are named."""
+        """Compute Grad-CAM of all slices, or the fine map of the given ones."""
         seen = by.classify(pixels, [PassRequest(range(3), shown)] if shown else [])
         prediction = vote((-1, 0, 1), weights.probabilities(seen.logits, by.card))
         target = prediction.stage if seen.targets is None else TStage(int(seen.targets[shown[0]]))
@@ -216,27 +216,27 @@ def network(plain: torch.nn.Module, backbones: dict[str, Backbone], rounds: int)
 
 
 def checked(plain: torch.nn.Module, batch: torch.Tensor, prediction: Prediction, maps: np.ndarray) -> float:
-    """How far our maps are from pytorch-grad-cam's of the full model; an error where that, or the stage, is wrong."""
+    """Return the difference from pytorch-grad-cam's maps of the full model; fail if it or the stage is wrong."""
     with torch.no_grad():
-        card = weights.untrained(10).card  # its temperature, which is 1, is all that is asked of it
+        card = weights.untrained(10).card  # only its temperature, 1, is used
         expected = vote((-1, 0, 1), weights.probabilities(plain(batch).numpy(), card))
     assert prediction.stage == expected.stage, f"{prediction.stage}; expected {expected.stage}"
     raw = []
     with GradCAM(model=plain, target_layers=[plain.layer4]) as cam:
         inner = cam.get_cam_image
-        cam.get_cam_image = lambda *given: raw.append(inner(*given)) or raw[-1]  # before it is stretched
+        cam.get_cam_image = lambda *given: raw.append(inner(*given)) or raw[-1]  # before scaling
         cam(batch, [ClassifierOutputTarget(int(expected.stage))] * len(batch))
     (usual,) = raw
     usual = np.maximum(usual, 0)
-    assert (usual.max(axis=(1, 2)) > 0).all(), "an empty map would agree with any"
+    assert (usual.max(axis=(1, 2)) > 0).all(), "the reference map is empty; expected one with values"
     shares = [one / one.max(axis=(1, 2), keepdims=True) for one in (maps, usual)]
     apart = float(np.abs(shares[0] - shares[1]).max())
-    assert apart <= MOST_APART, f"the maps are {apart:g} apart; expected at most {MOST_APART:g}"
+    assert apart <= MOST_APART, f"the maps differ by {apart:g}; expected at most {MOST_APART:g}"
     return apart
 
 
 def show_rounding() -> None:
-    """How far the maps of two layers are from those of float64, as shares of their maximum."""
+    """Print the difference of the maps of two layers from those in float64, as shares of their maximum."""
     x = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     for model in (weights.untrained(152, "none"), weights.untrained(18, "none")):
         network = folded(model.network)
@@ -250,7 +250,7 @@ def show_rounding() -> None:
 
 
 def gradient_maps(network: GTRNet, x: torch.Tensor) -> dict[str, np.ndarray]:
-    """LayerCAM of the stem and of layer2 for T3, by autograd."""
+    """Compute LayerCAM of the stem and of layer2 for T3 by autograd."""
     stem = network.stem(x).detach().requires_grad_()
     layers = network.after_stem(stem)
     logits, _ = network.decide(layers)
@@ -263,7 +263,7 @@ def gradient_maps(network: GTRNet, x: torch.Tensor) -> dict[str, np.ndarray]:
 
 
 def case(by: Backbone, folder: Path, rounds: int) -> dict[str, object]:
-    """Median seconds of each step of one case."""
+    """Return the median seconds of each step of one case."""
     phantom = make_phantom(TStage.T3, seed=3)
     write_dicom(phantom, folder / "phantom")
     taken: dict[str, list[float]] = {name: [] for name in ("reading", *STEPS, "writing")}
@@ -276,7 +276,7 @@ def case(by: Backbone, folder: Path, rounds: int) -> dict[str, object]:
         start = time.perf_counter()
         write_outputs(result, folder / "result")
         seconds = {"reading": reading, **result.timings_s, "writing": time.perf_counter() - start}
-        if round_:  # the first one loads what the others find in memory
+        if round_:  # the first round fills caches
             for name, value in seconds.items():
                 taken[name].append(value)
     medians = {name: statistics.median(values) for name, values in taken.items()}
@@ -292,7 +292,7 @@ def case(by: Backbone, folder: Path, rounds: int) -> dict[str, object]:
 
 
 def on_gpu(model: weights.Model, plain: torch.nn.Module) -> dict[str, object]:
-    """Cases of three slices a second: the bare network, eager and as we call it, and ours from array to arrays."""
+    """Return cases of three slices per second: of the bare network, eager and with autocast, and of the backends."""
     place = torch.device("cuda")
     pixels = np.random.default_rng(0).normal(size=(3 * CASES_ON_GPU, 3, 224, 224)).astype(np.float32)
     there, on_it = plain.to(place), torch.from_numpy(pixels).to(place)
@@ -323,7 +323,7 @@ def on_gpu(model: weights.Model, plain: torch.nn.Module) -> dict[str, object]:
 
 
 def kernel_seconds(run: Callable[[], object]) -> float:
-    """Seconds of kernels and copies on the GPU in one pass; CUDA events would count its waiting for us as well."""
+    """Return the seconds of kernels and copies on the GPU in one pass; CUDA events would include idle time."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         for _ in range(5):
             run()
@@ -348,7 +348,7 @@ def show(result: dict) -> None:
     ours = next(row for name, row in result["network"].items() if name not in ("bare", "usual"))
     met = ours["over_bare"] <= MOST_OF_BARE and ours["over_usual"] <= MOST_OF_USUAL
     print(f"\nRequired: at most {MOST_OF_BARE} of bare and {MOST_OF_USUAL} of usual: {'met' if met else 'NOT MET'}")
-    print("To make ready: " + "; ".join(f"{name} {taken:.1f} s" for name, taken in result["ready_s"].items()))
+    print("Start of the backends: " + "; ".join(f"{name} {taken:.1f} s" for name, taken in result["ready_s"].items()))
     one = result["case"]
     print(f"\nA case of {one['slices']} slices of {one['pixels']}², DICOM and SEG, by {one['backend']}:\n")
     for name, taken in one["seconds"].items():

@@ -1,11 +1,11 @@
-"""What does Lauren's type weigh in the table that the authors of the published model released?
+"""Estimate the effect of Lauren's type in the table released by the authors of the published model.
 
     python benchmarks/lauren_refit.py
 
-Refits the proportional-odds model to `released/clinic_sel.csv` (covariates, a row a slice) joined with
+Fits the proportional-odds model to `released/clinic_sel.csv` (covariates, one row per slice) joined with
 `released/splits/train.csv` (PathT) of ../shared/data (or GTR_TEST_DATA), and prints the log odds of a higher stage of
-the diffuse type against the intestinal one, with intervals clustered by study. The release has no Rad-score, so that no
-refit is the published model.
+the diffuse type against the intestinal type, with intervals clustered by study. The release contains no Rad-score, so
+that no refit equals the published model.
 """
 
 import os
@@ -33,7 +33,7 @@ SPECIFICATIONS = {
 
 
 def slices():
-    """The released slices, each with its study: what its name begins with."""
+    """Read the released slices with their studies, from the beginning of their names."""
     stages = pd.read_csv(DATA / "splits" / "train.csv")
     rows = stages.merge(pd.read_csv(DATA / "clinic_sel.csv"), left_on="PatientID", right_on="image_name")
     rows["study"] = rows["PatientID"].str.extract(r"^(.*?)\.nii", expand=False)
@@ -42,7 +42,7 @@ def slices():
 
 
 def effect(rows, columns, wanted, reference):
-    """Estimate of the log odds of `wanted` against `reference`, both of Lauren's types."""
+    """Estimate the log odds of `wanted` against `reference`, both of Lauren's types."""
     types = [f"Lauren_{t}" for t in ("intestinal", "diffuse", "mixed") if t != reference]
     names = (*types, *columns)
     design = Design(names, rows[list(names)].to_numpy(float), rows["PathT"].to_numpy(), pd.factorize(rows["study"])[0])
@@ -61,8 +61,8 @@ def main():
     tested = pd.read_csv(DATA / "splits" / "test.csv")["PatientID"]
     subsets = {
         "all slices": rows,
-        "without the test side": rows[~rows["PatientID"].isin(tested)],
-        "one slice a study": rows[rows["key"]],
+        "without the test split": rows[~rows["PatientID"].isin(tested)],
+        "one slice per study": rows[rows["key"]],
     }
     for name, some in subsets.items():
         print(f"\n{name} ({len(some)}): log odds of a higher stage, 95 % interval")

@@ -1,14 +1,14 @@
-"""What N4 does to a CT slice that has no bias field, and what it costs, whole and shrunken.
+"""Measure the effect and the cost of N4 on CT slices without a bias field, at full and reduced resolution.
 
     python benchmarks/n4.py [--seeds 3]
 
-The phantom's HU are free of any bias, so that every change is N4's own doing.
+The phantom's HU have no bias, so that N4 causes every change.
 
-The first table compares three ways on the key slice at 1 mm: on the windowed, positive slice, fitted whole, on HU as
-they are, and on HU shifted to be positive. The second compares ways to fit the field of the three windowed slices of a
-vote: slice by slice as a whole (the reference), slice by slice shrunken in plane (by 4: what recipe `paper` does), and
-as one slab shrunken in plane. `nearness` is the mean difference from the reference in tissue, in grey levels of 255,
-and the correlation of the changes that the two make.
+The first table compares three ways on the key slice at 1 mm: on the windowed, positive slice, fitted at full
+resolution, on unchanged HU, and on HU shifted to be positive. The second compares ways to fit the field of the three
+windowed voting slices: slice by slice at full resolution (the reference), slice by slice shrunken in plane (recipe
+`paper` shrinks by 4), and as one slab shrunken in plane. `nearness` is the mean difference from the reference in
+tissue, in grey levels of 255, and the correlation of the two changes.
 """
 
 import argparse
@@ -61,12 +61,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     cases = [hounsfield(seed) for seed in range(options.seeds)]
-    what_it_does(cases)
-    what_it_costs(cases)
+    print_effect(cases)
+    print_cost(cases)
 
 
 def hounsfield(seed: int) -> np.ndarray:
-    """(3, H, W) HU of the slices that vote, at 1 mm."""
+    """Return the voting slices of a phantom, (3, H, W) HU at 1 mm."""
     phantom = make_phantom(TStage.T3, seed=seed)
     key = keyslice.by_area(phantom.ct, phantom.tumour)
     native = geometry.axial_slices(phantom.ct, key.index - 1, key.index + 1)
@@ -78,7 +78,7 @@ def tissue_of(grey: np.ndarray) -> np.ndarray:
     return (grey > 40) & (grey < 250)
 
 
-def what_it_does(cases: list[np.ndarray]) -> None:
+def print_effect(cases: list[np.ndarray]) -> None:
     print(f"{'seed':>4}  {'windowed: gain in tissue':>26}  {'raw HU: change':>14}  shifted HU: liver")
     for seed, (_, hu, _) in enumerate(cases):
         grey = windowed(hu, GTR)
@@ -93,7 +93,7 @@ def what_it_does(cases: list[np.ndarray]) -> None:
         )
 
 
-def what_it_costs(cases: list[np.ndarray]) -> None:
+def print_cost(cases: list[np.ndarray]) -> None:
     found = {way: [] for way in WAYS}
     for hu in cases:
         grey = windowed(hu, GTR)

@@ -1,9 +1,9 @@
-"""How far a slice's altered copies are from other people's slices: `cohort.fingerprint.SAME_SLICE` lies between.
+"""Compare a slice's altered copies with other people's slices; `cohort.fingerprint.SAME_SLICE` must separate them.
 
     python benchmarks/near_duplicates.py
 
-Real slices are those of ../shared/data (or GTR_TEST_DATA), of six people; phantoms have seeds that no test uses.
-Similarities of phantoms are the hardest there are: all of them share one plan of the body.
+Real slices are from ../shared/data (or GTR_TEST_DATA), of six people; phantoms have seeds that no test uses. Phantoms
+are the hardest case, because all of them share one anatomy.
 """
 
 import io
@@ -28,7 +28,7 @@ SEEDS = range(500, 560)
 
 
 def windowed(scan, index):
-    """(y, x) float from 0 to 1."""
+    """Return a windowed slice, (y, x) float from 0 to 1."""
     values = sitk.GetArrayFromImage(scan.slices(index, index))[0].astype(np.float32)
     low, high = GTR.window_hu if scan.intensity == "HU" else (0, 255)
     return (values.clip(low, high) - low) / (high - low)
@@ -40,7 +40,7 @@ def picture(values):
 
 
 def copies(values, rng):
-    """Altered copies of a slice; 5 % of the window are 17.5 HU."""
+    """Yield altered copies of a slice; 5 % of the window are 17.5 HU."""
     yield "noise of 5 % of the window", values + rng.normal(0, 0.05, values.shape)
     yield "noise of 10 %", values + rng.normal(0, 0.10, values.shape)
     yield "window narrowed by 24 %", (values - 0.12) / 0.76
@@ -54,7 +54,7 @@ def copies(values, rng):
 
 
 def slices():
-    """(group, patient, slice) of real scans and of phantoms."""
+    """Yield (group, patient, slice) of real scans and of phantoms."""
     for number in range(1, 5):
         scan = read_scan(DATA / f"released/case00{number}.png")
         yield "real, 512 pixels", f"release {number}", windowed(scan, scan.key_index)

@@ -1,13 +1,13 @@
-"""Where does Grad-CAM lie, by either convention of placing its cells?
+"""Measure the displacement of Grad-CAM from the tumour for both conventions of placing its cells.
 
     gtrstaging phantom --cases 400 --scanner C --format nifti --seed 900000 --workers 2 --out heldout
     python benchmarks/placement.py heldout/cohort.csv --model plain [--workers 2] [--rows rows.csv]
 
-The map is Grad-CAM of the last layer, whose cells are 32 pixels wide, for the stage that the model predicts, in the key
-slice, cut at half of its maximum. The displacement is measured in two ways: the mean vector from the tumour's centroid
-to the map's, and the flip test, which needs no tumour: a map of the mirrored slice, mirrored back, should lie where the
-slice's own map lies, and half of what parts them is the displacement. Intervals are 95 %, from a bootstrap over
-patients. `evaluation.py` says how good the maps are; this, where they are put.
+The map is Grad-CAM of the last layer, with cells of 32 pixels, for the predicted stage, in the key slice, at half of
+its maximum. The displacement is measured in two ways: the mean vector from the tumour's centroid to the map's, and the
+flip test, which needs no tumour: the map of the mirrored slice, mirrored back, should coincide with the slice's own
+map, and half of their distance is the displacement. Intervals are 95 %, from a bootstrap over patients. `evaluation.py`
+measures the quality of the maps.
 """
 
 import argparse
@@ -52,7 +52,7 @@ RESAMPLES = 2000
 
 
 def measured(case: Case, model: Model, method: str) -> dict[str, object]:
-    """What the model says of a case: a row of the table, lengths in pixels of the network's input and in mm."""
+    """Stage a case, and return a row of the table with lengths in pixels of the network's input and in mm."""
     scan = read_scan(case.image)
     mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
     result = stage_case(
@@ -87,9 +87,9 @@ def measured(case: Case, model: Model, method: str) -> dict[str, object]:
 
 
 def _hot_regions(result: StagingResult, model: Model) -> dict[str, list[np.ndarray | None]]:
-    """For each placement, the key slice's attention above the threshold, on the CT's pixels; None for an empty map.
+    """Return the regions above the threshold on the CT's pixels for each placement; None for an empty map.
 
-    First the slice's own, then those of the slice mirrored upside down, and left to right, mirrored back.
+    The first region is of the slice itself, the others of the slice mirrored vertically or horizontally and back.
     """
     slices, own = result.slices, result.attention
     regions: dict[str, list[np.ndarray | None]] = {placement: [] for placement in PLACEMENTS}
@@ -121,7 +121,7 @@ def _dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _disc(shape: tuple[int, ...], middle: np.ndarray, area: int) -> np.ndarray:
-    """The `area` pixels nearest to a place."""
+    """Return the `area` pixels nearest to a point."""
     away = ((np.indices(shape).T - middle) ** 2).sum(axis=-1).T
     nearest = np.zeros(away.size, dtype=bool)
     nearest[np.argsort(away, axis=None, kind="stable")[:area]] = True
@@ -132,13 +132,13 @@ def _disc(shape: tuple[int, ...], middle: np.ndarray, area: int) -> np.ndarray:
 
 
 def table(cases: Sequence[Case], model: str, workers: int, method: str = "gradcam") -> pd.DataFrame:
-    """A row for each case."""
+    """Return a table with one row per case."""
     return pd.DataFrame(list(shared_out(_row, [(case, model, method) for case in cases], workers)))
 
 
 @cache
 def _loaded(name: str) -> Model:
-    """Once a process, of which there is one a core: a second thread of torch's would only wait."""
+    """Load a model once per process, with one thread, since there is one process per core."""
     torch.set_num_threads(1)
     return weights.load(name)
 
@@ -149,7 +149,7 @@ def _row(job: tuple[Case, str, str]) -> dict[str, object]:
 
 
 def mean(rows: pd.DataFrame, values: pd.Series, seed: int = 0) -> str:
-    """A mean with its interval from a bootstrap over patients, cases without a value left out."""
+    """Format a mean with its bootstrap interval over patients, without cases that have no value."""
     known = values.notna()
     sums = values[known].groupby(rows.patient[known]).agg(["sum", "size"]).to_numpy()
     drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
@@ -159,14 +159,14 @@ def mean(rows: pd.DataFrame, values: pd.Series, seed: int = 0) -> str:
 
 
 def macro_auc_of(rows: pd.DataFrame) -> float:
-    """Of the mean probabilities of the slices."""
+    """Compute the macro AUC of the slices' mean probabilities."""
     stages = np.array([int(TStage[stage]) for stage in rows.stage])
     found = roc.macro(roc.stage_areas(stages, rows[[f"p_{stage}" for stage in TStage]].to_numpy()))
     return float("nan") if found is None else found.value
 
 
 def print_report(rows: pd.DataFrame) -> None:
-    """The displacements, as Markdown."""
+    """Print the displacements as Markdown."""
     print("| map placed by | Dice | from tumour, mm right | mm down | flip test, mm right | mm down | pixels |")
     print("|---|---|---|---|---|---|---|")
     for placement in PLACEMENTS:

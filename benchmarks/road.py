@@ -1,13 +1,13 @@
-"""Does ROAD (Rong 2022, arXiv:2202.00449) rank maps as the phantoms' truth does? It must, to judge where none is known.
+"""Test whether ROAD (Rong 2022, arXiv:2202.00449) ranks maps like their Dice with the phantoms' tumours.
 
     python benchmarks/road.py cohort.csv [--split validation] [--cases 20]
 
-Maps of the predicted stage in the key slice: the true tumour, smoothed by a cell; the fine map; Grad-CAM; a centred
-blob; noise. ROAD is pytorch-grad-cam's, with its noisy linear imputation: by how much the stage's probability falls
-when the most relevant pixels are imputed, less how much it falls when the least relevant ones are; at its own
-percentiles (10 to 90), and at those of a small tumour (the top 5, 2 and 1 %). Told are the means, and Kendall's tau
-with the maps' Dice, of each case. Beside it stands the fall when the map's top 2 % of the body are covered, less that
-of its controls (`staging.covering`).
+Only if it does, ROAD can judge maps without ROIs. The maps are of the predicted stage in the key slice: the true
+tumour, smoothed by a cell; the fine map; Grad-CAM; a centred blob; noise. ROAD is pytorch-grad-cam's, with its noisy
+linear imputation: the fall of the stage's probability when the most relevant pixels are imputed, minus the fall when
+the least relevant ones are; at its own percentiles (10 to 90), and at those of a small tumour (the top 5, 2 and 1 %).
+Printed are the means, and the mean of Kendall's tau with the maps' Dice in each case. For comparison: the fall when the
+map's top 2 % of the body are filled in, minus that of its controls (`staging.covering`).
 """
 
 import argparse
@@ -37,7 +37,7 @@ OF_TUMOURS = (95, 98, 99)
 
 
 def road(network, pixels, heat, target, percentiles, temperature):
-    """Mean over the percentiles of p(least relevant imputed) - p(most relevant imputed)."""
+    """Return the mean over the percentiles of p(least relevant imputed) - p(most relevant imputed)."""
     order = np.argsort(heat.ravel())
     found = []
     for percentile in percentiles:
@@ -102,7 +102,7 @@ def main():
             for m, value in values.items():
                 table.setdefault((score, m), []).append(value)
             if score != "dice":
-                # Of maps that are defined: noise all over the body leaves no place for a control.
+                # Defined values only: noise all over the body leaves no place for a control.
                 names = [m for m in dice if not np.isnan(values[m])]
                 tau = kendalltau([dice[m] for m in names], [values[m] for m in names]).statistic
                 taus.setdefault(score, []).append(tau)
@@ -117,13 +117,13 @@ def main():
 
 
 def mean(values):
-    """Of what is defined, in words."""
+    """Format the mean of the defined values."""
     known = np.array(values)[~np.isnan(values)]
     return f"{known.mean():.3f}" if len(known) else "-"
 
 
 def on_pixels(result, cells):
-    """A map of the stem's cells at each pixel of the network's input."""
+    """Resample a map in the stem's cells to the pixels of the network's input."""
     key = result.slices.key
     maps = np.repeat(cells[None].astype(np.float32), len(result.attention.maps), axis=0)
     placed = replace(result.attention, maps=maps)

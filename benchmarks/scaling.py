@@ -1,22 +1,22 @@
-"""What staging costs against the length of the scan, and a batch against the size of its cohort.
+"""Measure how the cost of staging grows with the length of the scan, and of a batch with the size of its cohort.
 
     python benchmarks/scaling.py [--part slices cases] [--rounds 7] [--json FILE]
 
 Part `slices`: a DICOM series of 60 to 1,000 files (512 x 512, int16, some 100 header elements, written to a temporary
 folder) is staged with the key slice given by index. Every series begins with the same files, so that the same three
-slices vote and the answers must agree; the rest is what a long scan costs.
+slices vote and the results must agree; differences are the cost of a longer scan.
 
-- Time: of `read_scan`, the key slice and `stage_case`, and the same with `write_outputs`. One warm process a model
-  stages the series in turn, round after round, so that a busy machine slows all of them alike; the figure that counts
-  is the median of the rounds' ratios to the shortest series.
-- Memory: the peak of a fresh process that stages one series and writes its outputs, and how far that lies above what
-  the imports and the model had taken.
+- Time: of `read_scan`, the key slice and `stage_case`, and the same with `write_outputs`. One warm process per model
+  stages the series in turn, round after round, so that other load slows all of them equally; the result is the median
+  of the rounds' ratios to the shortest series.
+- Memory: the peak of a new process that stages one series and writes its outputs, and its growth over the memory of the
+  imports and the model.
 
 Part `cases`: `gtrstaging batch` on cohorts of 10 to 1,000 small cases (9 slices of 40 x 50 pixels, two workers, the
-demonstration model), start-up included. Memory is the resident set, looked at twenty times a second: the highest of the
-command's own process, of any worker or the model's process, and of all of them together.
+demonstration model), start-up included. Memory is the resident set, sampled twenty times per second: the maximum of the
+command's own process, of any worker or the model process, and of all processes together.
 
-Files are read from the system's cache: what a slow disk adds is that of the headers, some kilobytes a file.
+Files are read from the system's cache; a slow disk adds the time to read the headers, some kilobytes per file.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# The parent stays small, because a child inherits its parent's peak: what is heavy is imported by the children.
+# Only the child processes import heavy packages, because a child inherits its parent's peak memory.
 
 LENGTHS = (60, 120, 300, 600, 1000)
 SIZES = (10, 100, 1000)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def child(job: str, *values: object) -> object:
-    """What a process of its own measures."""
+    """Run a job in a separate process, and return its result."""
     command = [sys.executable, __file__, "--child", job, *map(str, values)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -100,12 +100,12 @@ def by_slices(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
                     f"{row['ratio_with_outputs']:>7.2f}{row['peak_mb']:>9.0f}{row['growth_mb']:>8.0f}"
                     f"{row['peak_ratio']:>7.2f}"
                 )
-    print("aim, at 600 slices: at most 1.3 times the time and 1.1 times the peak memory of 60")
+    print("required at 600 slices: at most 1.3 times the time and 1.1 times the peak memory of 60 slices")
     return found
 
 
 def write(folder: str, *lengths: str) -> int:
-    """The longest series as files, the others as links to its first ones; how many elements a header has."""
+    """Write the longest series as files, the others as links to its first files; return the elements of a header."""
     import numpy as np
     import SimpleITK as sitk
 
@@ -129,7 +129,7 @@ def write(folder: str, *lengths: str) -> int:
 
 
 def a_slice(k: int, hounsfield):
-    """A CT slice with a header as long as a scanner's: private elements, sequences, doses, times."""
+    """Make a CT slice with a header as long as a scanner's: private elements, sequences, doses, times."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -181,14 +181,14 @@ def a_slice(k: int, hounsfield):
     return d
 
 
-def the_model(name: str):
+def load_model(name: str):
     from GTRStagingLib.model import weights
 
     return weights.load("demonstration") if name == "demonstration" else weights.untrained()
 
 
 def staged(model, series: Path, out: Path):
-    """The result, and seconds to have it, and to have its outputs as well."""
+    """Return the result, and the seconds without and with writing its outputs."""
     from GTRStagingLib.imaging.keyslice import by_index
     from GTRStagingLib.imaging.scans import read_scan
     from GTRStagingLib.model.backbone import ready
@@ -204,10 +204,10 @@ def staged(model, series: Path, out: Path):
 
 
 def time_in_turn(name: str, folder: str, rounds: str, *lengths: str) -> list[list[list[float]]]:
-    """(2, rounds, lengths) seconds, without outputs and with them."""
+    """Return the seconds without and with outputs, (2, rounds, lengths)."""
     import numpy as np
 
-    model, seconds, answers = the_model(name), ([], []), []
+    model, seconds, answers = load_model(name), ([], []), []
     for _ in range(1 + int(rounds)):  # the first round warms up
         done = []
         for n in lengths:
@@ -221,11 +221,11 @@ def time_in_turn(name: str, folder: str, rounds: str, *lengths: str) -> list[lis
 
 
 def peak(name: str, folder: str, n: str) -> dict[str, float]:
-    """Peak memory (MB) before and after one case."""
+    """Return the peak memory (MB) before and after one case."""
     import GTRStagingLib.results.report
-    import GTRStagingLib.staging.pipeline  # noqa: F401 (what every process has taken before its first case)
+    import GTRStagingLib.staging.pipeline  # noqa: F401 (imported by every process before its first case)
 
-    model = the_model(name)
+    model = load_model(name)
     before = _peak_mb()
     with tempfile.TemporaryDirectory(prefix="gtrstaging-") as out:
         staged(model, Path(folder) / n, Path(out) / "result")
@@ -256,7 +256,7 @@ def by_cases(options: argparse.Namespace) -> list[dict[str, float]]:
 
 
 def cohort(folder: str, size: str) -> None:
-    """Small CTs, each its own, and their table."""
+    """Write different small CTs and their table."""
     import numpy as np
     import SimpleITK as sitk
 
@@ -274,7 +274,7 @@ def cohort(folder: str, size: str) -> None:
 
 
 def batch_of(folder: Path) -> tuple[float, dict[str, float]]:
-    """Seconds of the command, and the highest resident sets of its processes (MB)."""
+    """Return the seconds of the command, and the largest resident sets of its processes (MB)."""
     import psutil
 
     command = [sys.executable, "-m", "GTRStagingLib", "batch", str(folder / "cohort.csv"), "--out", str(folder / "out")]
@@ -291,8 +291,8 @@ def batch_of(folder: Path) -> tuple[float, dict[str, float]]:
         now = {"command_mb": own, "child_mb": max(children, default=0.0), "all_mb": own + sum(children)}
         peaks = {name: max(peaks[name], value) for name, value in now.items()}
         time.sleep(0.05)
-    said = running.communicate()[0]
-    assert running.returncode == 0, said
+    output = running.communicate()[0]
+    assert running.returncode == 0, output
     return time.perf_counter() - start, peaks
 
 

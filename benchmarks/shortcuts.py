@@ -1,10 +1,10 @@
-"""Can the phantoms' stage be told without looking at the tumour's depth? It should not.
+"""Measure how well simple features predict the phantoms' stage without the depth of the tumour.
 
     python benchmarks/shortcuts.py [--cases 480] [--seed 40000] [--workers 2]
 
-A logistic regression is given what a network could cheat with: the tumour's area in the key slice, its mean and highest
-HU, and the slice's mean and standard deviation. Its accuracy in ten folds (chance is 25 %) is what a network must beat
-before it can be said to have learned the stage; `evaluation.py` prints it beside the network's.
+A logistic regression uses features that could serve a network as shortcuts: the tumour's area in the key slice, its
+mean and highest HU, and the slice's mean and standard deviation. A network has learned the stage only if its accuracy
+is higher than that of the regression in ten folds (chance is 25 %); `evaluation.py` prints both.
 """
 
 import argparse
@@ -28,7 +28,7 @@ FEATURES = ("tumour_mm2", "tumour_mean_hu", "tumour_max_hu", "slice_mean_hu", "s
 
 
 def features(hu: np.ndarray, tumour: np.ndarray, spacing: Sequence[float]) -> dict[str, float]:
-    """Of a key slice, (H, W) HU, and the tumour in it, bool."""
+    """Compute the features of a key slice, (H, W) HU, with its tumour, bool."""
     inside = hu[tumour].astype(float)
     area = tumour.sum() * spacing[0] * spacing[1]
     values = (area, inside.mean(), inside.max(), hu.mean(dtype=float), hu.std(dtype=float))
@@ -36,7 +36,7 @@ def features(hu: np.ndarray, tumour: np.ndarray, spacing: Sequence[float]) -> di
 
 
 def accuracy(rows: pd.DataFrame, columns: Sequence[str] = FEATURES) -> tuple[float, float]:
-    """Mean over ten folds and its standard error, for rows with `stage` and the features."""
+    """Return the mean accuracy over ten folds and its standard error, for rows with `stage` and the features."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     folds = StratifiedKFold(10, shuffle=True, random_state=0)
     right = cross_val_score(model, rows[list(columns)], rows.stage, cv=folds)

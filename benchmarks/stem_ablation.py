@@ -1,13 +1,13 @@
-"""Which stem? The plain ResNet, the concatenating and the spatially aligned one, trained under equal conditions.
+"""Compare the stems (plain ResNet, concatenating, spatially aligned), trained under equal conditions.
 
     gtrstaging phantom --cases 1600 --scanner A B --format nifti --seed 1000 --workers 2 --out learning
     gtrstaging cohort split learning/cohort.csv --out learning/split.csv
     python benchmarks/stem_ablation.py learning/split.csv --out ablation
 
-Each fusion is trained with each seed on the cohort's training side, stops by its validation side, and is measured on
-its test side, which decides nothing: three-slice accuracy, macro AUC, Dice of the attention with both placements, and
-where the map lies (`placement.py` says how each is measured). Reported are mean and standard deviation over the seeds.
-What is trained already is not trained again: a run that was stopped goes on.
+Each fusion is trained with each seed on the cohort's split `train`, stops by the split `validation`, and is measured on
+the split `test`, which does not affect the training: three-slice accuracy, macro AUC, Dice of the attention with both
+placements, and the displacement of the map (see `placement.py`). Mean and standard deviation over the seeds are
+reported. Finished trainings are not repeated, and interrupted ones are resumed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FUSIONS = ("none", "concat", "add")
 
 
 def summary(rows: pd.DataFrame) -> dict[str, float]:
-    """One trained model on the test side."""
+    """Return the results of one trained model on the test split."""
     found = {
         "accuracy": (rows.stage == rows.predicted).mean(),
         "macro AUC": placement.macro_auc_of(rows),

@@ -1,4 +1,4 @@
-"""Cases a minute of `gtrstaging batch`, beside a plain loop and MONAI doing the same work, paired in one run.
+"""Measure cases per minute of `gtrstaging batch`, of a plain loop and of MONAI for the same work, paired in one run.
 
     python benchmarks/throughput.py [--cases 200] [--size 512] [--format nifti] [--blocks 4] [--workers 1 2]
                                     [--backend auto] [--work DIR] [--json FILE]
@@ -6,29 +6,29 @@
 Three ways stage the same phantoms by the same network on the CPU: a ResNet-152 with the preprocessing of the article's
 released script (8-bit window, `Resize(224)`, ImageNet's mean and standard deviation).
 
-- loop: what most would write around that script. SimpleITK reads the CT, torchvision's transforms prepare the key
-  slice and its neighbours, each goes through the network, and pytorch-grad-cam then runs on the full model for the
-  stage that won the vote.
-- monai: MONAI's transforms behind its `DataLoader`, which reads ahead in a process of its own; the three slices of a
-  case as one batch; `monai.visualize.GradCAM`. Left out where MONAI or nibabel is not installed, and for DICOM: its
-  reader takes no SEG that names its one segment once instead of in every frame.
+- loop: a typical script around the released one. SimpleITK reads the CT, torchvision's transforms prepare the key slice
+  and its neighbouring slices, the network classifies each, and pytorch-grad-cam runs on the full model for the stage
+  that won the vote.
+- monai: MONAI's transforms in its `DataLoader`, which reads ahead in a separate process; the three slices of a case as
+  one batch; `monai.visualize.GradCAM`. Left out if MONAI or nibabel is not installed, and for DICOM: its reader does
+  not support a SEG that names its only segment once instead of in every frame.
 - batch N: the command `gtrstaging batch --workers N`.
 
-The first two write an overlay of each slice, and for each case a row of a table, with the Dice of the key slice's map
-and the ROI. The batch writes more: the attention as a volume, the record, a report with its picture, a sweep of
-thresholds, distances in millimetres; and it can be killed and resumed.
+The first two write an overlay of each slice, and for each case a row of a table with the Dice of the key slice's map
+with the ROI. The batch writes more: the attention as a volume, the record, a report with its picture, a sweep of
+thresholds, distances in millimetres; and it can be interrupted and resumed.
 
-The cases are staged in blocks, every block by each way in turn and by another one first. What is timed is a new process
-from its start to its end, so imports and loading the model are in it: small blocks count against those that start more
-slowly, which is the batch. A round on two cases that is not timed goes before; it leaves the network's graph in the
-cache, where ONNX Runtime runs it. Pairing is no help against other work on the machine: threads that wait for each
-other, as those of the loop and of MONAI do, lose more by it than processes that do not. So the load before the run is
-printed; it should be near 0. Beside the cases a minute stand the seconds that processors worked for each case.
+The cases are staged in blocks, each block by all ways in turn, beginning with another way each time. The time is that
+of a new process from start to end, including imports and loading the model: small blocks are a disadvantage for the
+batch, which starts more slowly. A round on two cases before is not timed; it exports the network's graph to the cache
+for ONNX Runtime. Pairing does not remove the effect of other load on the machine: threads that wait for each other, as
+in the loop and in MONAI, are slowed more than independent processes. The load before the run is therefore printed; it
+should be near 0. The processor seconds per case are printed as well.
 
-The weights are random, but for the last layer, which is set so that all four stages are predicted. The batch must find
-the loop's key slices and stages, and its probabilities within 1e-4, or this ends with an error. MONAI's `Resize`
-smooths by a Gaussian and interpolates, all in floating point, where Pillow weighs 8-bit pixels by a triangle: how far
-its stages and probabilities are from the loop's is printed, and nothing required of them.
+The weights are random except for the last layer, which is set so that all four stages are predicted. If the batch has
+other key slices or stages than the loop, or probabilities that differ by more than 1e-4, the run ends with an error.
+MONAI's `Resize` smooths by a Gaussian and interpolates in floating point, while Pillow weights 8-bit pixels by a
+triangle: the differences of its stages and probabilities from the loop's are printed, without a requirement.
 """
 
 import argparse
@@ -59,13 +59,13 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.voting import Prediction, vote
 
 TOLERANCE = 1e-4
-"""Of probabilities that count as equal."""
+"""Largest difference of probabilities that count as equal."""
 
 AIM = 3.0
-"""What the batch with two workers should be to the loop, at least."""
+"""Required speed of the batch with two workers relative to the loop."""
 
 SPREAD = 0.25
-"""Standard deviation of the logits: what 1e-4 lets pass is small beside it, and every stage can win."""
+"""Standard deviation of the logits: large compared with the tolerance, and small enough for every stage to win."""
 
 SIZE, WINDOW_HU = 224, (-125.0, 225.0)
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -76,7 +76,7 @@ COLUMNS = ("case_id", "stage", *(f"p_{stage}" for stage in TStage), "key_slice",
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the case table; the key slice is that with the ROI's largest area where none is given."""
+    """Row of the case table; without a key slice, the slice with the ROI's largest area is used."""
 
     case_id: str
     image: Path
@@ -85,40 +85,42 @@ class Case:
 
 
 def read_cases(table: Path) -> list[Case]:
-    """The cases of a table; its paths start from its folder."""
+    """Read the cases of a table; paths are relative to its folder."""
     with table.open(encoding="utf-8", newline="") as file:
         return [Case(row["case_id"], table.parent / row["image"], table.parent / row["roi"],
                      int(row["key_slice"]) if row["key_slice"] else None) for row in csv.DictReader(file)]  # fmt: skip
 
 
 def key_slice(case: Case, roi: np.ndarray) -> int:
-    """Its index; `roi` is (z, y, x)."""
+    """Return the index of the key slice; `roi` is (z, y, x)."""
     return int(np.argmax(np.count_nonzero(roi, axis=(1, 2)))) if case.key_slice is None else case.key_slice
 
 
 def voting(key: int, slices: int) -> list[int]:
-    """The offsets of the slices that vote."""
+    """Return the offsets of the voting slices."""
     return [offset for offset in (-1, 0, 1) if 0 <= key + offset < slices]
 
 
 def dice(heat: np.ndarray, roi: np.ndarray) -> float:
-    """Of a map in 0..1, cut at half of its maximum, and an ROI on the same pixels."""
+    """Compute the Dice of a map in 0..1, at half of its maximum, with an ROI on the same pixels."""
     hot, tumour = heat >= 0.5 * heat.max(), roi > 0
     return float(2 * np.count_nonzero(hot & tumour) / (np.count_nonzero(hot) + np.count_nonzero(tumour)))
 
 
 @contextmanager
 def rows_into(out: Path) -> Iterator[Callable[[Case, Prediction, int, float], None]]:
-    """A table in a new folder, a row a case."""
+    """Open a table in a new folder, with one row per case."""
     out.mkdir()
     with (out / PREDICTIONS).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
-        yield lambda case, said, key, found: table.writerow([case.case_id, said.stage, *said.probabilities, key, found])
+        yield lambda case, voted, key, dice_: table.writerow(
+            [case.case_id, voted.stage, *voted.probabilities, key, dice_]
+        )
 
 
 def load_plain(model: Path) -> Any:
-    """The model in torchvision's own network."""
+    """Load the model into torchvision's own network."""
     from safetensors.torch import load_file
     from torchvision.models import resnet152
 
@@ -131,7 +133,7 @@ def load_plain(model: Path) -> Any:
 
 
 def plain_loop(table: Path, model: Path, out: Path) -> None:
-    """Stage the cases one by one, slice by slice, on all cores as torch uses them."""
+    """Stage the cases one by one, slice by slice, with torch's default threads."""
     import torch
     from PIL import Image
     from pytorch_grad_cam import GradCAM
@@ -155,20 +157,20 @@ def plain_loop(table: Path, model: Path, out: Path) -> None:
                 inputs.append(prepared(pictures[-1]).unsqueeze(0))
                 with torch.no_grad():
                     probabilities.append(torch.softmax(network(inputs[-1]), dim=1)[0].numpy())
-            said = vote(offsets, np.stack(probabilities))
+            prediction = vote(offsets, np.stack(probabilities))
             for offset, picture, pixels in zip(offsets, pictures, inputs, strict=True):
-                heat = cam(pixels, [ClassifierOutputTarget(int(said.stage))])[0]
+                heat = cam(pixels, [ClassifierOutputTarget(int(prediction.stage))])[0]
                 size = heat.shape[1], heat.shape[0]
                 overlay = show_cam_on_image(np.asarray(picture.resize(size), np.float32) / 255, heat, use_rgb=True)
                 Image.fromarray(overlay).save(out / f"{case.case_id}_{offset:+d}.png")
                 if offset == 0:
                     tumour = Image.fromarray(roi[key]).resize(size, Image.Resampling.NEAREST)
                     found = dice(heat, np.asarray(tumour))
-            write(case, said, key, found)
+            write(case, prediction, key, found)
 
 
 def read_nifti(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """CT and ROI, (z, y, x)."""
+    """Read CT and ROI, (z, y, x)."""
     import SimpleITK as sitk
 
     hu, roi = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (case.image, case.roi))
@@ -176,7 +178,7 @@ def read_nifti(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_dicom(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """CT and ROI, (z, y, x), of a series and its SEG."""
+    """Read CT and ROI, (z, y, x), from a series and its SEG."""
     import highdicom
     import SimpleITK as sitk
 
@@ -221,18 +223,18 @@ def monai_loop(table: Path, model: Path, out: Path) -> None:
             pixels = torch.stack([to_input(x[None]) for x in slices])
             with torch.no_grad():
                 probabilities = torch.softmax(network(pixels), dim=1).numpy()
-            said = vote(one["offsets"], probabilities)
-            heat = 1 - cam(pixels, class_idx=int(said.stage)).detach()  # its 0 is the most important place
+            prediction = vote(one["offsets"], probabilities)
+            heat = 1 - cam(pixels, class_idx=int(prediction.stage)).detach()  # 0 is the most important place
             for offset, x, y in zip(one["offsets"], slices, heat, strict=True):
                 overlay = blend_images(x[None], y, cmap="jet", rescale_arrays=False, transparent_background=False)
                 picture = (255 * overlay).to(torch.uint8).movedim(0, -1).numpy()
                 Image.fromarray(picture).save(out / f"{case.case_id}_{offset:+d}.png")
             key_heat = heat[one["offsets"].index(0), 0].numpy()
-            write(case, said, one["key"], dice(key_heat, one["roi"][0].numpy()))
+            write(case, prediction, one["key"], dice(key_heat, one["roi"][0].numpy()))
 
 
 def voting_slices(read: dict[str, Any]) -> dict[str, Any]:
-    """CT and ROI of (1, x, y, z) -> the slices that vote, (S, y, x), and the key slice's ROI, (1, y, x)."""
+    """Extract the voting slices, (S, y, x), and the key slice's ROI, (1, y, x), from CT and ROI of (1, x, y, z)."""
     hu, roi = (read[name][0].permute(2, 1, 0) for name in ("image", "roi"))
     key = key_slice(read["case"], roi.numpy())
     offsets = voting(key, len(hu))
@@ -246,7 +248,7 @@ def voting_slices(read: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_it_is(one: Any) -> Any:
-    """A case alone needs no collating."""
+    """Return a single case without collating."""
     return one
 
 
@@ -254,7 +256,7 @@ def as_it_is(one: Any) -> Any:
 
 
 def gtrstaging(*arguments: object, cache: Path | None = None) -> None:
-    """Run the command."""
+    """Run a command of `gtrstaging`."""
     environment = os.environ if cache is None else {**os.environ, "GTRSTAGING_CACHE": str(cache)}
     command = [sys.executable, "-m", "GTRStagingLib", *map(str, arguments)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
@@ -267,19 +269,19 @@ def batch(workers: int, backend: str, table: Path, model: Path, out: Path) -> No
 
 
 def in_process(work: Callable[..., None], *arguments: Path) -> None:
-    """Call it in a fresh Python, as a script of its own."""
+    """Call a function in a new Python process, as a separate script."""
     process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
     if process.exitcode:
-        raise SystemExit(f"{work.__name__} ended with exit code {process.exitcode}; see above.")
+        raise SystemExit(f"{work.__name__} ended with exit code {process.exitcode}; see the messages above.")
 
 
-# -- what is staged ------------------------------------------------------------------------------------------------
+# -- model and tables ----------------------------------------------------------------------------------------------
 
 
 def make_model(table: Path, folder: Path) -> None:
-    """Save the network, its last layer set by a few cases of all stages and scanners."""
+    """Save the network with its last layer set by a few cases of all stages and scanners."""
     import torch
 
     from GTRStagingLib.imaging.rois import read_roi
@@ -305,7 +307,7 @@ def make_model(table: Path, folder: Path) -> None:
 
 
 def make_tables(cohort: Path, blocks: int) -> list[Path]:
-    """The cohort's table in as many parts, beside it; before them one of two cases."""
+    """Write the cohort's table in `blocks` parts beside it, and before them a table of two cases."""
     with cohort.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     parts = [rows[:2], *(rows[len(rows) * i // blocks : len(rows) * (i + 1) // blocks] for i in range(blocks))]
@@ -316,11 +318,11 @@ def make_tables(cohort: Path, blocks: int) -> list[Path]:
     return tables
 
 
-# -- what came of it -----------------------------------------------------------------------------------------------
+# -- results -------------------------------------------------------------------------------------------------------
 
 
 def read_predictions(out: Path) -> dict[str, tuple[str, int, np.ndarray]]:
-    """Case -> its stage, key slice and probabilities, of one table of any way."""
+    """Read case -> stage, key slice and probabilities from the table of any way."""
     with (out / PREDICTIONS).open(encoding="utf-8", newline="") as file:
         return {row["case_id"]: (row["stage"], int(row["key_slice"]), np.array([float(row[f"p_{s}"]) for s in TStage]))
                 for row in csv.DictReader(file)}  # fmt: skip
@@ -328,7 +330,7 @@ def read_predictions(out: Path) -> dict[str, tuple[str, int, np.ndarray]]:
 
 @dataclass
 class Likeness:
-    """A way's predictions beside the loop's."""
+    """Comparison of a way's predictions with the loop's."""
 
     cases: int = 0
     same_stage: int = 0
@@ -338,7 +340,7 @@ class Likeness:
     def add(self, own: dict[str, Any], loops: dict[str, Any]) -> None:
         """Compare a block."""
         if own.keys() != loops.keys():
-            raise SystemExit(f"Cases {sorted(own.keys() ^ loops.keys())} were staged by one way and not by another.")
+            raise SystemExit(f"Cases {sorted(own.keys() ^ loops.keys())} are missing from one of the ways.")
         for case_id, (stage, key, probabilities) in own.items():
             other = loops[case_id]
             self.cases += 1
@@ -348,18 +350,18 @@ class Likeness:
 
     @property
     def equal(self) -> bool:
-        """Whether they are the loop's."""
+        """Whether the predictions equal the loop's."""
         return self.same_stage == self.same_key_slice == self.cases and self.largest_difference <= TOLERANCE
 
 
 def ratios(one: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
-    """How many times as fast, by seconds a block."""
+    """Return the relative speed from the seconds of each block."""
     blocks = [y / x for x, y in zip(one, other, strict=True)]
     return {"blocks": blocks, "median": statistics.median(blocks), "all": sum(other) / sum(one)}
 
 
 def measured(ways: dict[str, Any], tables: Sequence[Path], model: Path, runs: Path) -> dict[str, Any]:
-    """Stage every block in every way; the first one does not count."""
+    """Stage every block in every way; the first block does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     processor: dict[str, list[float]] = {name: [] for name in ways}
     likeness = {name: Likeness() for name in ways}
@@ -396,7 +398,7 @@ def measured(ways: dict[str, Any], tables: Sequence[Path], model: Path, runs: Pa
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Seconds it takes, and those that processors work in all its processes."""
+    """Return the duration of a function in seconds, and the processor seconds of all its processes."""
     begun, before = time.perf_counter(), os.times()
     work()
     took, after = time.perf_counter() - begun, os.times()
@@ -404,7 +406,7 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def print_report(result: dict[str, Any]) -> None:
-    """All of it, as Markdown."""
+    """Print all results as Markdown."""
     over = result["times_as_fast_as"]
     print(f"| | cases a minute | {''.join(f'times the {other} | ' for other in over)}processor s a case | same stage | "
           "probabilities |")  # fmt: skip
@@ -420,13 +422,13 @@ def print_report(result: dict[str, Any]) -> None:
         ]
         print(f"| {name} | {rate:.1f} | {' | '.join(cells)} |")
     stages = ", ".join(f"{count} {stage}" for stage, count in result["stages_of_loop"].items())
-    print(f"\nOver all blocks (the slowest to the quickest of them), start-up included. The loop says {stages}.")
+    print(f"\nOver all blocks (slowest to fastest), start-up included. Stages by the loop: {stages}.")
     if two := over["loop"].get("batch 2"):
-        print(f"batch 2 / loop: {two['all']:.2f}, median of the blocks {two['median']:.2f}   (aim: at least {AIM:g})")
+        print(f"batch 2 / loop: {two['all']:.2f}, median of the blocks {two['median']:.2f}  (required: {AIM:g})")
 
 
 def installed(name: str) -> str | None:
-    """The version of a package."""
+    """Return the version of a package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -434,7 +436,7 @@ def installed(name: str) -> str | None:
 
 
 def cores() -> int:
-    """That this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -447,21 +449,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=list(range(1, cores() + 1)),
                         help="of the batch, one run for each number (default: 1 to all cores)")  # fmt: skip
     parser.add_argument("--backend", default="auto", help="of the batch (default: %(default)s)")
-    parser.add_argument("--work", type=Path, help="keep cases and model there, for another run")
+    parser.add_argument("--work", type=Path, help="folder that keeps cases and model for another run")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not 2 <= options.blocks * 2 <= options.cases:
-        parser.error("expected at least two cases a block")
+        parser.error("expected at least two cases per block")
 
     ways: dict[str, Any] = {"loop": partial(in_process, plain_loop)}
     if options.format == "nifti" and find_spec("monai") and find_spec("nibabel"):
         ways["monai"] = partial(in_process, monai_loop)
     else:
-        print("Without MONAI: it takes `pip install monai nibabel`, and --format nifti.", file=sys.stderr)
+        print("Without MONAI, which needs `pip install monai nibabel` and --format nifti.", file=sys.stderr)
     ways |= {f"batch {workers}": partial(batch, workers, options.backend) for workers in options.workers}
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    print(f"Load of the machine before: {load}", file=sys.stderr)
+    print(f"Load of the machine before the run: {load}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).absolute()
         cases = work / f"{options.format}-{options.size}"
@@ -488,7 +490,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     if unequal := [name for name in ways if "batch" in name and not result["beside_loop"][name]["equal"]]:
-        raise SystemExit(f"{', '.join(unequal)}: other predictions than the loop's, or not within {TOLERANCE:g}.")
+        raise SystemExit(f"{', '.join(unequal)}: the predictions differ from the loop's by more than {TOLERANCE:g}.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How many slices a second training takes, and what for: `python benchmarks/training.py [DEPTH]`.
+"""Measure the training speed in slices per second, by step: `python benchmarks/training.py [DEPTH]`.
 
-Batches of 32 slices of 224×224 on the CPU. On a busy machine, set OMP_NUM_THREADS=1 and read the CPU seconds: threads
-that wait for each other spend them as well.
+Batches of 32 slices of 224×224 on the CPU. On a busy machine, set OMP_NUM_THREADS=1 and use the CPU seconds: threads
+that wait for each other consume CPU time as well.
 """
 
 import sys
@@ -19,7 +19,7 @@ BATCH, ROUNDS = 32, 4
 
 
 def measured(name, do):
-    """The quickest of the rounds: what else runs on the machine only ever adds."""
+    """Print the fastest of the rounds, since other load on the machine can only add time."""
     do()
     rounds = []
     for _ in range(ROUNDS):

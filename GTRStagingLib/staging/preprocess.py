@@ -213,9 +213,9 @@ def n4(windowed_slice: np.ndarray, *, shrink: int = N4_SHRINK) -> np.ndarray:
     """Correct the bias field of one windowed slice, (H, W) in 0..255, by N4 (Tustison 2010), as in the paper.
 
     CT has no bias field: the correction takes some tenths of a second per slice and changes values that should stay
-    (numbers: docs/benchmarks.md, by `benchmarks/n4.py`). N4 works on logarithms, so 1 is added to the slice; tissue alone drives the fit.
-    As usual, the field is fitted to the shrunken slice and divided out of the whole slice. The voting slices are fitted
-    one by one: a joint fit takes longer and differs more from the fit of a single slice.
+    (numbers in docs/benchmarks.md, by `benchmarks/n4.py`). N4 works on logarithms, so 1 is added to the slice; tissue
+    alone drives the fit. As usual, the field is fitted to the shrunken slice and divided out of the whole slice. The
+    voting slices are fitted one by one: a joint fit takes longer and differs more from the fit of a single slice.
 
     Parameters
     ----------
