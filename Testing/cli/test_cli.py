@@ -248,7 +248,7 @@ def test_options_of_the_command_line_reach_the_library(a_case, capsys):
     assert "--resample-roi" in err
     code, out, _ = run(capsys, *base, "--segmentation", a_case / "finer.nii.gz", "--resample-roi")
     assert code == 0
-    assert any("nearest-neighbour" in text for text in json.loads(out)["warnings"])
+    assert any("by nearest neighbour" in text for text in json.loads(out)["warnings"])
     assert json.loads(run(capsys, *base, "--case-id", "A 7")[1])["case_id"] == "A 7"
 
 

@@ -345,4 +345,4 @@ def test_without_a_compiler_the_remedy_is_named(tmp_path):
         [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True, check=True
     )
     assert "Expected a C++ compiler" in run.stdout
-    assert "--backend torch" in run.stdout
+    assert "`backend=torch`" in run.stdout
