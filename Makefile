@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo smoke test test-all check docs pictures bench clean
+.PHONY: demo smoke test test-slow test-all coverage check docs pictures package bench qt-libraries clean
 
 # One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
@@ -27,9 +27,17 @@ smoke: $(VENV)/.dev $(VENV)/.qt
 test: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 	$(PYTEST) -m "not slow"
 
+# Slow tests share little: each goes to the process that is free.
+test-slow: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
 # What the continuous integration runs: the slow tests as well.
 test-all: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 	$(PYTEST)
+
+# The quick tests again, with the share of the code that they run; it must not fall below the floor in pyproject.toml.
+coverage: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -46,11 +54,17 @@ docs: $(VENV)/.dev
 pictures: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 	$(BIN)/python docs/pictures/draw.py
 
+# The wheel and the sdist, in dist/.
+package: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/latency.py
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build dist *.egg-info
 
 # pip, not uv: it is there wherever Python is. The plain torch and torchvision pair takes about two minutes.
 $(VENV)/.cli: pyproject.toml | $(VENV)/.made
@@ -63,6 +77,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 
 # The panel is tested on Qt without a screen, which needs some of the system's libraries all the same.
 QT_LIBRARIES := libegl1 libgl1 libxkbcommon0 libfontconfig1 libdbus-1-3 libglib2.0-0 fonts-dejavu-core
+
+# For those who install them by themselves: sudo apt-get install $$(make -s qt-libraries)
+qt-libraries:
+	@echo $(QT_LIBRARIES)
 
 $(VENV)/.qt: $(VENV)/.dev
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -c "import PySide6.QtWidgets, vtk" 2>/dev/null || { \
