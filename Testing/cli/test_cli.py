@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit codes, messages, files."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -343,11 +344,13 @@ def test_a_reader_who_has_seen_enough_is_no_error_of_ours(capfd):
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    "signal_", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGINT, signal.SIGKILL))]
+    "name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow), pytest.param("SIGKILL", marks=pytest.mark.slow)]
 )
-def test_a_killed_run_leaves_nothing_half_written(a_case, signal_):
+def test_a_killed_run_leaves_nothing_half_written(a_case, name):
     """Real processes, killed for real, at several moments of their life."""
+    signal_ = getattr(signal, name)
     out = a_case / "result"
     command = [sys.executable, "-m", "GTRStagingLib", "stage", str(a_case / "ct.nii.gz"), "--key-slice", "4",
                "--model", "small", "--out", str(out)]  # fmt: skip

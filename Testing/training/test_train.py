@@ -139,6 +139,8 @@ def a_training(where, cohort, cache, folder, plan, resume, audited=None):
 @pytest.fixture(scope="module")
 def processes():
     """Context that starts processes quickly, from a server that has imported all modules."""
+    if os.name != "posix":
+        pytest.skip("a server of processes and signals as POSIX has them")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["GTRStagingLib.training.train", "helpers.trainings"])
     return context
