@@ -67,7 +67,7 @@ if TYPE_CHECKING:  # what a type checker sees; `_WHERE` below says the same at r
     from GTRStagingLib.training.plan import Hardware, Plan
     from GTRStagingLib.training.train import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _WHERE = {
     "Audit": "cohort.audit",
