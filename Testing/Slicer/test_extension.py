@@ -1,7 +1,6 @@
-"""What the Extensions Index, CMake and a translator will look at: every file is listed, every text can be told."""
+"""What CMake and a translator will look at: every file is listed, every text can be translated."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -47,29 +46,6 @@ def test_cmake_lists_every_file(folder):
 def test_the_tests_are_not_installed():
     top = (ROOT / "CMakeLists.txt").read_text()
     assert re.findall(r"^add_subdirectory\((\w+)\)", top, flags=re.MULTILINE) == ["GTRStagingLib", "GTRStaging"]
-
-
-def test_the_index_can_read_the_extension():
-    top = (ROOT / "CMakeLists.txt").read_text()
-    said = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"\n]+)"\)$', top, flags=re.MULTILINE))
-    assert {"HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"} <= set(said)
-    assert said["DEPENDS"] == "PyTorch"
-    assert said["DESCRIPTION"].count(". ") <= 1
-    assert "Research use only" in said["DESCRIPTION"]
-    entry = json.loads((ROOT / "Resources" / "GTRStaging.json").read_text())
-    name = re.search(r"^project\((\w+)\)", top, flags=re.MULTILINE)[1]
-    assert (ROOT / "Resources" / f"{name}.json").is_file()
-    assert {"$schema", "category", "scm_url"} <= set(entry) <= {
-        "$schema", "category", "scm_url", "scm_revision", "scm_type", "build_dependencies", "build_subdirectory",
-        "enabled",
-    }  # fmt: skip
-    assert entry["build_dependencies"] == [said["DEPENDS"]]
-    assert entry["scm_url"].removesuffix(".git") == said["HOMEPAGE"]
-    for variable in ("README", "LICENSE"):
-        file = re.search(rf"EXTENSION_{variable}_FILE \"\${{CMAKE_CURRENT_SOURCE_DIR}}/([\w.]+)\"", top)[1]
-        assert (ROOT / file).is_file()
-    for url in (said["ICONURL"], *said["SCREENSHOTURLS"].split()):
-        assert (ROOT / url.partition("/main/")[2]).is_file(), url
 
 
 def test_the_icons_have_their_sizes():
