@@ -48,7 +48,7 @@ def augmented_with(
     pixels: np.ndarray, mask: np.ndarray | None, seed: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return an augmented slice and a mask, (H, W) in 0..1, moved like it; the mask does not affect the slice."""
-    drawn = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0] >> 1)
+    drawn = int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]) >> 1
     planes = [np.clip(pixels, 0, 255) / np.float32(255), *([] if mask is None else [mask.astype(np.float32)])]
     with _one_thread(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(drawn)
