@@ -332,6 +332,8 @@ def test_a_backbone_is_used_unchanged_and_its_warning_reported(a_ct, a_model):
 def test_the_record_contains_device_and_backend(a_ct, a_model, backend, name):
     if backend == "onnx":
         pytest.importorskip("onnxruntime")
+        if torch.__version__ < (2, 10):
+            pytest.skip("torch before 2.10 cannot export the gradients, and PyTorch computes them")
     result = stage_case(
         scan_of(a_ct), ready(a_model, device="cpu", backend=backend), key_slice=keyslice.by_index(a_ct, 4)
     )
