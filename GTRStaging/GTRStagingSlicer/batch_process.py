@@ -19,7 +19,8 @@ import qt
 import slicer
 
 import GTRStagingLib
-from GTRStagingLib.batch import batch
+from GTRStagingLib.batch.cases import read_cases
+from GTRStagingLib.batch.columns import PREDICTIONS
 from GTRStagingLib.errors import InputError
 from GTRStagingSlicer import models, tables
 from GTRStagingSlicer.mrml import Scene, TableNode
@@ -106,7 +107,7 @@ class BatchProcess:
         """
         table = Path(self._ui.batchTableSelector.currentPath).expanduser()
         folder = Path(self._ui.batchFolderSelector.currentPath).expanduser()
-        batch.read_cases(table)
+        read_cases(table)
         if (reason := models.reason_against(state.model, state.method)) is not None:
             raise InputError(reason)
         command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
@@ -190,8 +191,8 @@ class BatchProcess:
         elif code not in (0, 1) or (code == 1 and not run.failed):
             said = "\n".join(run.lines[-5:]) or _("it ended with code {code}").format(code=code)
             self._tell(_("The batch ended early: {said}").format(said=said))
-        if run.begun and (run.folder / batch.PREDICTIONS).is_file():
-            self.table = show_results(slicer.mrmlScene, self.table, run.folder / batch.PREDICTIONS)
+        if run.begun and (run.folder / PREDICTIONS).is_file():
+            self.table = show_results(slicer.mrmlScene, self.table, run.folder / PREDICTIONS)
         self.refresh(True)
 
 

@@ -21,7 +21,8 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
         sys.path.append(str(_folder))
 
 from GTRStagingLib.batch import batch  # noqa: E402
-from GTRStagingLib.batch.batch import BatchCase  # noqa: E402
+from GTRStagingLib.batch.cases import BatchCase, read_cases  # noqa: E402
+from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
@@ -80,13 +81,13 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"{result.prediction.stage}  {options.out / batch.SCENE}")
         _say(RESEARCH_USE_ONLY)
         return 0
-    cases = batch.read_cases(options.cases)
+    cases = read_cases(options.cases)
     counts = batch.Counts(len(cases))
     run = batch.Batch(cases, options.out, _depends_on(options, backbone.card))
     for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
         counts = counts.after(outcome)
         _say(f"{counts.accounted}/{len(cases)}  {outcome.case_id}  {outcome.reason or outcome.row['stage']}")
-    _say(f"{counts.in_words()}. See {options.out / batch.PREDICTIONS}. {RESEARCH_USE_ONLY}")
+    _say(f"{counts.in_words()}. See {options.out / PREDICTIONS}. {RESEARCH_USE_ONLY}")
     return 1 if counts.failed else 0
 
 

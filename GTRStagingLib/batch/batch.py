@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import GTRStagingLib
 from GTRStagingLib.batch import records
-from GTRStagingLib.batch.cases import BatchCase, read_cases
+from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, ROWS_VERSION, SECONDS, given_names
-from GTRStagingLib.batch.records import FAILED, Job, Outcome
+from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.support.files import sha256_of_data
@@ -303,6 +303,5 @@ def one_by_one(stage_one: StageOne, scores: ScoreColumns | None = None) -> Work:
     return work
 
 
-__all__ = ["FAILED", "PREDICTIONS", "SCENE", "Batch", "BatchCase", "Counts", "Job", "Outcome", "ScoreColumns",
-           "StageOne", "Work", "made_with", "one_by_one", "read_cases", "record_failure", "require_room", "said",
-           "staged"]  # fmt: skip
+__all__ = ["RESULTS", "SCENE", "TRIES", "Batch", "Counts", "StageOne", "Work", "made_with", "one_by_one",
+           "record_failure", "require_room", "said", "staged"]  # fmt: skip

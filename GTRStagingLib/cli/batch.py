@@ -82,15 +82,17 @@ def _limit(text: str) -> float:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from GTRStagingLib.batch import batch
+    from GTRStagingLib.batch.batch import require_room
+    from GTRStagingLib.batch.cases import read_cases
+    from GTRStagingLib.batch.columns import PREDICTIONS
     from GTRStagingLib.batch.local import BatchSettings
     from GTRStagingLib.batch.run import run_batch
     from GTRStagingLib.batch.scoring import ScoreColumns
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
 
-    cases = batch.read_cases(options.cases, options.split)
-    batch.require_room(options.out, options.resume)  # before anything else is read
+    cases = read_cases(options.cases, options.split)
+    require_room(options.out, options.resume)  # before anything else is read
     settings = BatchSettings(
         model=options.model,
         device=options.device,
@@ -116,11 +118,11 @@ def _batch(options: argparse.Namespace) -> int:
         )
     finally:
         if options.progress == "text" and told.counts.accounted:
-            _sum_up(told.counts, options.out / batch.PREDICTIONS)
+            _sum_up(told.counts, options.out / PREDICTIONS)
     known = any(case.given.get("stage") for case in cases)
     if known and counts.done and not options.no_evaluation:
         aloud = options.progress == "text"
-        _evaluate(options.out / batch.PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, aloud)
+        _evaluate(options.out / PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, aloud)
     return 1 if counts.failed else 0  # told apart by GTRStagingSlicer/batch_process.py, and by job queues
 
 

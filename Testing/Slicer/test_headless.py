@@ -16,7 +16,7 @@ from GTRStagingSlicer import headless, mrb, nodes
 from GTRStagingSlicer.bare import bare_scene
 from helpers.results import a_picture, box_on, with_roi
 
-from GTRStagingLib.batch import batch
+from GTRStagingLib.batch import batch, records
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois
@@ -117,7 +117,7 @@ def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path, where):
     assert "3 cases: 2 done, 1 failed, 0 skipped" in said
     for case in ("one", "two"):
         assert (tmp_path / "out" / "cases" / case / batch.SCENE).stat().st_size > 1000
-    assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / batch.FAILED).read_text()
+    assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / records.FAILED).read_text()
     assert json.loads((tmp_path / "out" / "cases" / "two" / "result.json").read_text())["case_id"] == "two"
 
 

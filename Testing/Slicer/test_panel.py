@@ -18,7 +18,7 @@ from GTRStagingSlicer.state import State
 from helpers.results import box_on
 from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 
-from GTRStagingLib.batch import batch
+from GTRStagingLib.batch.columns import PREDICTIONS
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.results import outputs
@@ -511,7 +511,7 @@ def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
     sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
     (tmp_path / "cases.csv").write_text("case_id,image,key_slice\na,ct.nrrd,4\n")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / batch.PREDICTIONS).write_text("case_id,status\nOLD,done\n")
+    (tmp_path / "out" / PREDICTIONS).write_text("case_id,status\nOLD,done\n")
     panel._parameterNode.model = "gone"
     panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")

@@ -19,6 +19,7 @@ from helpers.results import box_on, with_roi
 from helpers.stations import no_processes
 
 from GTRStagingLib.batch import batch, columns, local, records
+from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.cli import arguments
 from GTRStagingLib.cli import batch as cli_batch
@@ -52,13 +53,13 @@ ROWS = [
 
 
 def rows_of(out):
-    with (out / batch.PREDICTIONS).open(newline="") as file:
+    with (out / columns.PREDICTIONS).open(newline="") as file:
         return {row["case_id"]: row for row in csv.DictReader(file)}
 
 
 def staged_here(table, out, model, *, resume=False, depends_on=None, stage_one=None, scores=None):
     """A batch in this process."""
-    run = batch.Batch(batch.read_cases(table), out, depends_on or {"model": "m"}, scores or ScoreColumns())
+    run = batch.Batch(read_cases(table), out, depends_on or {"model": "m"}, scores or ScoreColumns())
     work = batch.one_by_one(stage_one or local.stage_from_files(ready(model), StagingOptions()), run.scores)
     return list(run.run(work, resume=resume))
 
@@ -89,7 +90,7 @@ def test_every_row_ends_as_done_failed_or_skipped(tmp_path, a_model):
     assert record["case_id"] == "a"
     assert found["b"]["dice"] == ""
     assert (found["b"]["key_slice"], found["b"]["key_slice_by"]) == ("4", "hand")
-    failed = json.loads((out / "cases" / "lost" / batch.FAILED).read_text())
+    failed = json.loads((out / "cases" / "lost" / records.FAILED).read_text())
     assert "Traceback" in failed["traceback"]
     assert "nowhere.nrrd" in failed["error"]
     for case, record in (("a", "done"), ("lost", "failed"), ("not", "skipped")):
@@ -120,21 +121,23 @@ def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_mode
 def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model):
     table, out = a_table(tmp_path, [ROWS[0], ROWS[1]]), tmp_path / "out"
     staged_here(table, out, a_model)
-    before = (out / batch.PREDICTIONS).read_bytes()
+    before = (out / columns.PREDICTIONS).read_bytes()
     with pytest.raises(InputError, match="--resume"):
         staged_here(table, out, a_model)
-    assert (out / batch.PREDICTIONS).read_bytes() == before
+    assert (out / columns.PREDICTIONS).read_bytes() == before
     (tmp_path / "ct.nrrd").unlink()
     seen = []
 
     def stage_one(case, folder):
-        seen.append((sorted(p.name for p in folder.iterdir() if p.name[0] != "."), (out / batch.PREDICTIONS).exists()))
+        seen.append(
+            (sorted(p.name for p in folder.iterdir() if p.name[0] != "."), (out / columns.PREDICTIONS).exists())
+        )
         return local.stage_from_files(ready(a_model), StagingOptions())(case, folder)
 
     (outcome,) = staged_here(table, out, a_model, resume=True, stage_one=stage_one)
     assert outcome.error
     assert seen == [([], False)]
-    assert [p.name for p in (out / "cases" / "a").iterdir()] == [batch.FAILED]
+    assert [p.name for p in (out / "cases" / "a").iterdir()] == [records.FAILED]
 
 
 class Counting:
@@ -232,7 +235,7 @@ def test_results_that_cannot_be_written_stop_the_batch_and_blame_no_case(tmp_pat
 
     with pytest.raises(OutputError, match="the disk is full"):
         staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model, stage_one=stage_one)
-    assert not list((tmp_path / "out").rglob(batch.FAILED))
+    assert not list((tmp_path / "out").rglob(records.FAILED))
     assert rows_of(tmp_path / "out") == {}
 
 
@@ -242,15 +245,15 @@ def test_a_case_that_failed_before_and_now_does_not_says_so(tmp_path, a_model):
     sitk.WriteImage(ct_like(), tmp_path / "nowhere.nrrd")
     staged_here(table, out, a_model, resume=True)
     assert rows_of(out)["lost"]["status"] == "done"
-    assert not (out / "cases" / "lost" / batch.FAILED).exists()
+    assert not (out / "cases" / "lost" / records.FAILED).exists()
 
 
 def test_only_the_sides_that_are_asked_for(tmp_path):
     rows = [["case_id", "image", "split"], ["a", "ct.nrrd", "train"], ["b", "ct.nrrd", "test"], ["c", "ct.nrrd", ""]]
-    cases = batch.read_cases(a_table(tmp_path, rows), ["test"])
+    cases = read_cases(a_table(tmp_path, rows), ["test"])
     assert [case.skip for case in cases] == ["of side train", None, "of no side"]
     with pytest.raises(InputError, match="no column split"):
-        batch.read_cases(a_table(tmp_path, ROWS), ["test"])
+        read_cases(a_table(tmp_path, ROWS), ["test"])
 
 
 @pytest.mark.parametrize(
@@ -272,7 +275,7 @@ def test_only_the_sides_that_are_asked_for(tmp_path):
 )
 def test_a_faulty_table_is_refused_before_anything_is_staged(tmp_path, rows, said):
     with pytest.raises(InputError) as error:
-        batch.read_cases(a_table(tmp_path, rows))
+        read_cases(a_table(tmp_path, rows))
     assert said in str(error.value)
 
 
@@ -305,8 +308,8 @@ def test_a_case_that_ends_the_program_is_not_begun_for_ever(tmp_path, a_model):
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[3])\nfrom pathlib import Path\n"
-        "from GTRStagingLib.batch import batch\n"
-        "run = batch.Batch(batch.read_cases(Path(sys.argv[1])), Path(sys.argv[2]), {'model': 'm'})\n"
+        "from GTRStagingLib.batch import batch, cases\n"
+        "run = batch.Batch(cases.read_cases(Path(sys.argv[1])), Path(sys.argv[2]), {'model': 'm'})\n"
         "list(run.run(batch.one_by_one(lambda case, folder: os._exit(7)), resume=True))\n"
     )
     for _ in range(batch.TRIES):
@@ -320,7 +323,7 @@ def test_a_case_that_ends_the_program_is_not_begun_for_ever(tmp_path, a_model):
 def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alone(tmp_path, a_model):
     """Two owners of a case: of one run, as on a cluster whose worker was cut off; and of two runs."""
     out = tmp_path / "out"
-    run = batch.Batch(batch.read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
+    run = batch.Batch(read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
     stage_one = local.stage_from_files(ready(a_model), StagingOptions())
     list(run.run(batch.one_by_one(stage_one)))
     (job,) = run.jobs()

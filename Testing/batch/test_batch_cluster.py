@@ -19,6 +19,7 @@ from test_batch_local import SECONDS, many, poisoned
 
 from GTRStagingLib.batch import batch, local
 from GTRStagingLib.batch import cluster as batch_cluster
+from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.cluster import Cluster
 from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.batch.scoring import ScoreColumns
@@ -133,14 +134,14 @@ def settings(scores=None):
 def on_cluster(dask, table, out, how=None, *, resume=False):
     """A batch on the cluster, outcome by outcome."""
     with Cluster(dask.address, how or settings(), out) as cluster:
-        made = batch.Batch(batch.read_cases(table), out, {"model": cluster.card.sha256})
+        made = batch.Batch(read_cases(table), out, {"model": cluster.card.sha256})
         yield from made.run(cluster.work, resume=resume)
 
 
 def here(table, out, how=None, *, resume=False):
     """The same on this machine."""
     with local.WorkerGroup(how or settings(), 1) as station:
-        made = batch.Batch(batch.read_cases(table), out, {"model": station.address().card.sha256})
+        made = batch.Batch(read_cases(table), out, {"model": station.address().card.sha256})
         return list(made.run(local.with_workers(station, 1), resume=resume))
 
 

@@ -19,8 +19,10 @@ from helpers.stations import no_processes
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
 from GTRStagingLib.batch import batch, local, model_process
+from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, with_workers
 from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
+from GTRStagingLib.batch.records import FAILED
 from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError, WeightsError
@@ -31,7 +33,7 @@ MODEL = "demonstration"
 
 
 def run(table, out, settings, *, workers=1, resume=False):
-    cases = batch.read_cases(table)
+    cases = read_cases(table)
     with local.WorkerGroup(settings, workers) as station:
         made = batch.Batch(cases, out, {"model": station.address().card.sha256})
         return {o.case_id: o for o in made.run(local.with_workers(station, workers), resume=resume)}
@@ -144,7 +146,7 @@ def faulty_batch(tmp_path_factory):
         a_bomb(folder / "bomb.nii.gz")
         rows.append(["bomb", "bomb.nii.gz", "", "", "4"])
     rows += [[name, "ct.nrrd", "", "", "4"] for name in ("first", "then the model dies", *AFTERWARDS)]
-    cases = batch.read_cases(a_table(folder, [HEAD, *rows]))
+    cases = read_cases(a_table(folder, [HEAD, *rows]))
     found = {}
     with WorkerGroup(BatchSettings(MODEL, seconds=60, memory_mb=500), 1) as station:
         for outcome in batch.Batch(cases, folder / "out", {}).run(with_workers(station, 1)):
@@ -182,7 +184,7 @@ def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
         seconds = 4
     out = tmp_path / "out"
     with WorkerGroup(poisoned(tmp_path, DOSES, seconds), 1) as station:
-        run_of = batch.Batch(batch.read_cases(table), out, {})
+        run_of = batch.Batch(read_cases(table), out, {})
         found = {o.case_id: o for o in run_of.run(with_workers(station, 1))}
     assert "".join(path.read_text() for path in tmp_path.glob("*.doses")) == ""
     assert {name: o.status for name, o in found.items()} == {
@@ -190,10 +192,10 @@ def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
     }  # fmt: skip
     assert found["crashes once"].error is None
     assert f"longer than {seconds} s" in found["hangs"].error
-    record = json.loads((out / "cases" / "crashes twice" / batch.FAILED).read_text())
+    record = json.loads((out / "cases" / "crashes twice" / FAILED).read_text())
     assert "SIGSEGV" in record["error"]
     assert "Segmentation fault" in record["traceback"]
-    assert [p.name for p in (out / "cases" / "crashes twice").iterdir()] == [batch.FAILED]
+    assert [p.name for p in (out / "cases" / "crashes twice").iterdir()] == [FAILED]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
