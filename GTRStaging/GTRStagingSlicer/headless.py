@@ -85,9 +85,9 @@ def _run(options: argparse.Namespace) -> int:
     counts = batch.Counts(len(cases))
     run = batch.Batch(cases, options.out, _depends_on(options, backbone.card))
     for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
-        counts = counts.after(outcome)
-        _say(f"{counts.accounted}/{len(cases)}  {outcome.case_id}  {outcome.reason or outcome.row['stage']}")
-    _say(f"{counts.in_words()}. See {options.out / PREDICTIONS}. {RESEARCH_USE_ONLY}")
+        counts = counts.with_outcome(outcome)
+        _say(f"{counts.finished}/{len(cases)}  {outcome.case_id}  {outcome.reason or outcome.row['stage']}")
+    _say(f"{counts.summary()}. See {options.out / PREDICTIONS}. {RESEARCH_USE_ONLY}")
     return 1 if counts.failed else 0
 
 
@@ -95,7 +95,7 @@ def _depends_on(options: argparse.Namespace, card: "ModelCard") -> dict[str, obj
     """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
     asked = staging.options_of(_state_of(options), neighbour_maps=options.neighbour_maps).to_json()
     return {
-        **batch.made_with(card),
+        **batch.software_and_model(card),
         "options": asked,
         "device": options.device,
         "series": options.series,

@@ -1,6 +1,6 @@
 """Stage the cases of a table; each ends as done, failed or skipped.
 
-In: a table of cases and `BatchSettings`. Out: a folder for each case with its record, and predictions.csv and .parquet.
+Input: a case table and `BatchSettings`. Output: a case folder for each case, predictions.csv and predictions.parquet.
 
 - `cases`: `BatchCase`, `read_cases`
 - `columns`: `PREDICTIONS`, `PARQUET`

@@ -1,7 +1,7 @@
-"""A table of cases, each of them accounted for: staged, failed or skipped, whatever happens to the machine meanwhile.
+"""Run the jobs of a batch, record the outcome of each, and write the tables.
 
-What is done where is injected: in this process (`one_by_one`), by workers around one model (`local`), or on a cluster
-(`cluster`). Records and tables are the same. `run.run_batch` puts it all together.
+Where the jobs run is a parameter: in this process (`one_by_one`), in the workers of this machine (`local`), or on a
+cluster (`cluster`). Records and tables are the same. `run.run_batch` combines these parts.
 """
 
 import secrets
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.result import StagingResult
 
 TRIES = 2
-"""Of a case that ends its process: once may have been the machine's doing."""
+"""Attempts at a case that ends its process: the machine may have caused the first failure."""
 
 LOCK, SCENE = ".batch.lock", "scene.mrb"
 
 RESULTS = (*OUTPUTS, SCENE)
-"""What a case's folder may hold beside its record."""
+"""Files that a case folder may contain beside its record."""
 
-SHAPING = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
-"""Packages of which another version may give other digits."""
+PACKAGES = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
+"""Packages that may change results when their version changes."""
 
 StageOne = Callable[[BatchCase, Path], "StagingResult"]
-"""Stages a case and writes its files into its folder."""
+"""Function that stages a case and writes its files into its folder."""
 
 Work = Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]
-"""Does jobs, in whatever order; an outcome that is known already passes through. It asks for no more jobs than it is
-about to do."""
+"""Function that does jobs, in any order, and passes outcomes in its input through. It takes jobs from its input only as
+it is about to do them."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the cases so far."""
+    """Number of cases of each outcome so far."""
 
     total: int
     done: int = 0
@@ -57,33 +57,33 @@ class Counts:
     reused: int = 0
 
     @property
-    def accounted(self) -> int:
-        """All that are settled."""
+    def finished(self) -> int:
+        """Number of cases with an outcome."""
         return self.done + self.failed + self.skipped
 
-    def in_words(self) -> str:
-        """All of them, in a sentence without its full stop."""
-        left = self.total - self.accounted
+    def summary(self) -> str:
+        """Return the counts as a sentence without a full stop."""
+        left = self.total - self.finished
         parts = [f"{self.done} done", f"{self.failed} failed", f"{self.skipped} skipped"]
         before = f" ({self.reused} of them by an earlier run)" if self.reused else ""
         return f"{self.total} cases: {', '.join(parts + ([f'{left} not reached'] if left else []))}{before}"
 
-    def after(self, outcome: Outcome) -> "Counts":
-        """With one more."""
-        is_ = outcome.status
+    def with_outcome(self, outcome: Outcome) -> "Counts":
+        """Return the counts with one more outcome."""
+        status = outcome.status
         return Counts(
             self.total,
-            self.done + (is_ == "done"),
-            self.failed + (is_ == "failed"),
-            self.skipped + (is_ == "skipped"),
+            self.done + (status == "done"),
+            self.failed + (status == "failed"),
+            self.skipped + (status == "skipped"),
             self.reused + outcome.reused,
         )
 
 
-def made_with(card: "ModelCard") -> dict[str, Any]:
-    """What every result depends on, beside the options: this software and the model."""
+def software_and_model(card: "ModelCard") -> dict[str, Any]:
+    """Return the versions of this software and its packages, and the model card, as plain data for a digest."""
     installed = {}
-    for package in SHAPING:
+    for package in PACKAGES:
         with suppress(PackageNotFoundError):
             installed[package] = version(package)
     return {
@@ -96,16 +96,16 @@ def made_with(card: "ModelCard") -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Batch:
-    """The cases of a run and where their results go.
+    """Cases of a run and the folder of their results.
 
     Attributes
     ----------
     depends_on
-        All that the results depend on beside the cases: model, recipe, options, as plain data.
+        Everything that the results depend on beside the cases: model, recipe, options, as plain data.
     scores
         Further columns.
     token
-        Tells this run from every other.
+        Identifier of this run.
     """
 
     cases: Sequence[BatchCase]
@@ -115,41 +115,43 @@ class Batch:
     token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def jobs(self) -> Iterator[Job]:
-        """A job for every case, those that will be skipped included."""
+        """Yield a job for every case, skipped cases included."""
         for case in self.cases:
-            # What a nomogram reads in the table is part of its result.
+            # The nomogram's result depends on these columns of the case table.
             read = {} if self.scores.nomogram is None else {t.name: case.given.get(t.name)
                                                             for t in self.scores.nomogram.terms}  # fmt: skip
             digest = sha256_of_data(self.depends_on, case.segment, case.key_slice, case.roi is None, case.skip, read)
             yield Job(case, self.out / "cases" / case.case_id, digest, self.token)
 
     def run(self, work: Work, *, resume: bool = False) -> Iterator[Outcome]:
-        """Do all that is to be done, and give what became of each case as it is known.
+        """Run the jobs and yield the outcome of each case as it ends.
 
-        `out/cases/CASE/` holds a case's files, see `records`; the tables are written at the end, also of a run
-        that is stopped. A case that fails does not stop the others.
+        `out/cases/CASE/` is the case folder, see `records`. The tables are written at the end, also when the run is
+        stopped. A failed case does not stop the others.
 
         Parameters
         ----------
         resume
-            Leave alone what an earlier run has done with the same files, model and options. Failed cases are tried
+            Keep the results that an earlier run made from the same files, model and options. Failed cases are tried
             again.
 
         Raises
         ------
         InputError
-            If `out` holds another run's results, and `resume` is not set; or another run is writing there.
+            If `out` contains results of another run and `resume` is not set; or if another run is writing there.
         OutputError
-            If `out` cannot be written to. `Cancelled` passes through, whoever raised it.
+            If `out` cannot be written to.
+        Cancelled
+            If the work was cancelled.
         """
-        with _kept(self.out):
-            require_room(self.out, resume)
+        with _locked(self.out):
+            require_free_folder(self.out, resume)
             try:
-                for table in (PREDICTIONS, PARQUET):  # one of an earlier run never stands for this one
+                for table in (PREDICTIONS, PARQUET):  # a table of an earlier run must not be taken for this run's
                     (self.out / table).unlink(missing_ok=True)
-                records.begin(self.out, self.token)
+                records.claim_folder(self.out, self.token)
             except OSError as error:
-                raise _no_output(self.out, error) from error
+                raise _not_writable(self.out, error) from error
             given = given_names((case.given for case in self.cases), self.scores.columns)
             try:
                 yield from work(self._todo(resume))
@@ -158,44 +160,44 @@ class Batch:
                 try:
                     records.write_tables(self.out, self.jobs(), columns, given)
                 except OSError as error:
-                    raise _no_output(self.out, error) from error
+                    raise _not_writable(self.out, error) from error
 
     def _todo(self, resume: bool) -> Iterator[Job | Outcome]:
         for job in self.jobs():
             try:
                 if job.case.skip is not None:
-                    yield records.skipped(job)  # beside what an earlier run may have done with it
+                    yield records.record_skipped(job)  # keeps the record of an earlier run
                 else:
-                    yield _as_before(job) if resume else job
+                    yield _outcome_or_job(job) if resume else job
             except OSError as error:
-                raise _no_output(job.folder, error) from error
+                raise _not_writable(job.folder, error) from error
 
 
-def _as_before(job: Job) -> Job | Outcome:
-    """What an earlier run made of the case, if it would be the same again; else the job, with what is known."""
-    known = records.recorded(job)
+def _outcome_or_job(job: Job) -> Job | Outcome:
+    """Return the outcome of an earlier run if it is still valid; else the job, with the recorded content digest."""
+    known = records.read_record(job)
     if known is None or known[0].status != "done":
         return job
     outcome, record = known
-    with suppress(OSError):  # a file that has gone, say: the case will say so
-        if record["files"] and record["files"] == records.looks(job.case):
+    with suppress(OSError):  # a missing file, for example: staging the case reports it
+        if record["files"] and record["files"] == records.file_states(job.case):
             return outcome
-    return replace(job, known=record.get("content"))
+    return replace(job, known_content=record.get("content"))
 
 
-def require_room(out: Path, resume: bool) -> None:
-    """Raise `InputError` where an earlier run's results would be mixed with these, or thrown away by a slip."""
+def require_free_folder(out: Path, resume: bool) -> None:
+    """Raise `InputError` if `out` contains results of an earlier run and `resume` is not set."""
     earlier = [path for path in (out / "cases", out / PREDICTIONS) if path.exists()]
     if earlier and not resume:
         raise InputError(
-            f"{out} holds the results of an earlier run ({earlier[0].name}); expected a folder without. Give --resume "
-            "to go on with it (what is done with the same files, model and options stays as it is), or choose another "
-            "--out."
+            f"{out} contains results of an earlier run ({earlier[0].name}); expected a folder without results. Set "
+            "`resume` to continue that run (finished cases are kept if files, model and options are unchanged), or "
+            "choose another `out`."
         )
 
 
-class _kept:  # noqa: N801 (a context manager, read like a function)
-    """The folder, for this run alone: its lock goes with the process, however that ends."""
+class _locked:  # noqa: N801 (a context manager, read like a function)
+    """Lock on the output folder; the system releases it when the process ends."""
 
     def __init__(self, out: Path) -> None:
         self._out = out
@@ -209,65 +211,66 @@ class _kept:  # noqa: N801 (a context manager, read like a function)
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise InputError(
-                f"Another batch is writing to {self._out}; expected a folder of its own for each. Wait for it, or "
-                "choose another --out."
+                f"Another batch is writing to {self._out}; expected one batch per folder. Wait until it ends, or "
+                "choose another `out`."
             ) from error
         except OSError as error:
-            raise _no_output(self._out, error) from error
+            raise _not_writable(self._out, error) from error
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
 
-def _no_output(place: Path, error: OSError) -> OutputError:
+def _not_writable(place: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"{place}: {error.strerror or error}; expected a folder that can be written to, on a disk with room. Free some "
-        "space or choose another folder, and go on with --resume: what is done is not done again."
+        f"{place}: {error.strerror or error}; expected a writable folder with free disk space. Free some space or "
+        "choose another folder, then set `resume` to continue: finished cases are kept."
     )
 
 
 # -- one case ------------------------------------------------------------------------------------------------------
 
 
-def staged(job: Job, stage_one: StageOne, scores: ScoreColumns) -> Outcome:
-    """Stage a case and record what became of it.
+def stage_and_record(job: Job, stage_one: StageOne, scores: ScoreColumns) -> Outcome:
+    """Stage a case and record its outcome.
 
     Raises
     ------
     MachineError, Cancelled
-        What is not the case's fault.
+        If the cause is not the case.
     """
     try:
-        if (settled := records.settled(job)) is not None:
-            return settled
-        records.clear(job.folder, RESULTS)
+        if (finished := records.outcome_of_this_run(job)) is not None:
+            return finished
+        records.clear_case_folder(job.folder, RESULTS)
     except OSError as error:
-        raise _no_output(job.folder, error) from error
+        raise _not_writable(job.folder, error) from error
     try:
-        look = records.looks(job.case)  # before reading: a file that changes meanwhile looks different next time
+        # Before reading, so that the next run notices a file that changes meanwhile.
+        states = records.file_states(job.case)
         result = stage_one(job.case, job.folder)
         row = {**records.row_of(result), **scores.of(job.case, result)}
-        content = records.content_of(job.case, result.provenance.input_digest, result.scan.warnings)
+        content = records.content_digest(job.case, result.provenance.input_digest, result.scan.warnings)
     except (Cancelled, MachineError):
         raise
-    except Exception as error:  # a case that nobody expected must not cost the others
-        return record_failure(job, said(error), "".join(traceback.format_exception(error)))
+    except Exception as error:  # an unexpected error in one case must not stop the others
+        return record_failure(job, error_text(error), "".join(traceback.format_exception(error)))
     try:
-        return records.done(job, row, look, content)
+        return records.record_done(job, row, states, content)
     except OSError as error:
-        raise _no_output(job.folder, error) from error
+        raise _not_writable(job.folder, error) from error
 
 
-def said(error: BaseException) -> str:
-    """An error in one line; those that nobody expected with their type."""
+def error_text(error: BaseException) -> str:
+    """Return an error as one line of text, preceded by its type unless it is a `StagingError`."""
     if _is_out_of_memory(error):
-        return "It needs more memory than a case may take; expected less. Allow more with --memory-limit."
+        return "The case exceeded the memory limit. Raise `memory_limit`."
     text = " ".join(str(error).split())
     return text if isinstance(error, StagingError) else f"{type(error).__name__}: {text}"
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Also where a library said so in its own words, and somebody else reported that."""
+    """Return whether an error, or one of its causes, is a failed allocation, also if only its message says so."""
     while error is not None:
         words = str(error).lower()
         if isinstance(error, MemoryError) or "bad_alloc" in words or "failed to allocate memory" in words:
@@ -277,31 +280,44 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def record_failure(job: Job, error: str, trace: str) -> Outcome:
-    """Record that a case has failed; nothing else of it is left."""
+    """Record that a case failed, and remove its other files."""
     try:
-        if (settled := records.settled(job)) is not None:
-            return settled
-        records.clear(job.folder, RESULTS)
-        return records.failed(job, error, trace)
+        if (finished := records.outcome_of_this_run(job)) is not None:
+            return finished
+        records.clear_case_folder(job.folder, RESULTS)
+        return records.record_failed(job, error, trace)
     except OSError as problem:
-        raise _no_output(job.folder, problem) from problem
+        raise _not_writable(job.folder, problem) from problem
 
 
 def one_by_one(stage_one: StageOne, scores: ScoreColumns | None = None) -> Work:
-    """Do the jobs in this process, one after the other: for a program that has the cases in its own memory."""
+    """Return work that does the jobs in this process one by one, for a program with the cases in its own memory."""
 
     def work(todo: Iterable[Job | Outcome]) -> Iterator[Outcome]:
         for one in todo:
             if isinstance(one, Outcome):
                 yield one
-            elif records.begun(one) > TRIES:
-                why = f"It ended the whole program, {TRIES} times; expected a result. Its files may be damaged."
+            elif records.count_start(one) > TRIES:
+                why = f"The case ended the program {TRIES} times; expected a result. Its files may be damaged."
                 yield record_failure(one, why, "")
             else:
-                yield staged(one, stage_one, scores or ScoreColumns())
+                yield stage_and_record(one, stage_one, scores or ScoreColumns())
 
     return work
 
 
-__all__ = ["RESULTS", "SCENE", "TRIES", "Batch", "Counts", "StageOne", "Work", "made_with", "one_by_one",
-           "record_failure", "require_room", "said", "staged"]  # fmt: skip
+__all__ = [
+    "RESULTS",
+    "SCENE",
+    "TRIES",
+    "Batch",
+    "Counts",
+    "StageOne",
+    "Work",
+    "error_text",
+    "one_by_one",
+    "record_failure",
+    "require_free_folder",
+    "software_and_model",
+    "stage_and_record",
+]  # fmt: skip

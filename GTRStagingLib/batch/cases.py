@@ -1,4 +1,4 @@
-"""The rows of a batch: what is to be staged, and what is to be left out, with its reason."""
+"""Read the case table of a batch: the cases to stage, and the cases to skip with the reason."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -9,31 +9,31 @@ from GTRStagingLib.tables.case_table import read_case_table
 from GTRStagingLib.tables.cells import folder_name, whole_id
 
 COLUMNS = ("case_id", "image", "roi", "segment", "key_slice", "exclude")
-"""As in a cohort table. The first two are needed; all others are carried into the results. What stands under `exclude`
-is why a case is left out."""
+"""Known columns, as in a cohort table. The first two are required; columns beside these are copied to the results.
+`exclude` contains the reason why a case is left out."""
 
 SWITCHES = frozenset({"0", "1", "true", "false", "yes", "no", "y", "n"})
-"""What could mean either, where a reason is expected."""
+"""Values of `exclude` that are ambiguous, because a reason is expected."""
 
-SIDES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class BatchCase:
-    """One row: what to stage.
+    """One row of the case table.
 
     Attributes
     ----------
     image, roi
-        As `imaging.scans.read_scan` and `imaging.rois.read_roi` take them.
+        Paths as `imaging.scans.read_scan` and `imaging.rois.read_roi` take them.
     segment
-        Label or number, where the ROI has several.
+        Name or number of the segment, if the segmentation has several.
     key_slice
-        Axial index; None takes the ROI's largest section.
+        Axial index; None: the largest section of the ROI.
     given
-        The table's other columns, by their own names.
+        The table's other columns, by name.
     skip
-        Why it is left out; None where it is to be staged.
+        Reason to leave the case out; None: stage it.
     """
 
     case_id: str
@@ -45,35 +45,35 @@ class BatchCase:
     skip: str | None = None
 
 
-def read_cases(path: Path, sides: Collection[str] = ()) -> tuple[BatchCase, ...]:
-    """Read a case or cohort table (CSV or Parquet); paths in it are relative to its folder.
+def read_cases(path: Path, split: Collection[str] = ()) -> tuple[BatchCase, ...]:
+    """Read a case table or cohort table (CSV or Parquet); its paths are relative to its folder.
 
-    Rows without an image, with a reason under `exclude`, or of another side than `sides` (all, if empty) are there too,
-    and say why they are left out.
+    Rows without an image, with a reason in `exclude`, or in another split than those of `split` (all, if empty) are
+    included, with the reason in `skip`.
 
     Raises
     ------
     InputError
-        With every fault of the table: row (the header is 1) and what was expected.
+        With every error of the table: its row (the header is row 1) and the expected content.
     """
     read = read_case_table(path, COLUMNS[:2], COLUMNS)
-    if sides and "split" not in read.table.columns:
+    if split and "split" not in read.table.columns:
         raise InputError(
-            f"{path.name} has no column split, and the cases of {', '.join(sides)} are asked for; expected one. Split "
-            "the cohort first (gtrstaging cohort split), or leave --split out."
+            f"{path.name} has no column 'split'; expected one to select the cases of {', '.join(split)}. Split the "
+            "cohort first, or leave out `split`."
         )
-    cases, faults = [], []
+    cases, errors = [], []
     folder = path.absolute().parent
     for number, cells in zip(read.table.numbers, read.table.rows, strict=True):
         try:
-            cases.append(_case(cells, folder, sides))
+            cases.append(_case(cells, folder, split))
         except ValueError as error:
-            faults.append(f"row {number}, {error}")
-    read.require(faults)
+            errors.append(f"row {number}, {error}")
+    read.require(errors)
     return tuple(cases)
 
 
-def _case(cells: Mapping[str, str | None], folder: Path, sides: Collection[str]) -> BatchCase:
+def _case(cells: Mapping[str, str | None], folder: Path, split: Collection[str]) -> BatchCase:
     case_id, image, roi, key = (cells.get(name) for name in ("case_id", "image", "roi", "key_slice"))
     if case_id is None:
         raise ValueError("case_id is empty: expected an id for every case")
@@ -92,18 +92,18 @@ def _case(cells: Mapping[str, str | None], folder: Path, sides: Collection[str])
         segment=cells.get("segment"),
         key_slice=None if key is None else int(key),
         given={name: text or "" for name, text in cells.items() if name not in COLUMNS},
-        skip=_reason_to_skip(cells, sides),
+        skip=_reason_to_skip(cells, split),
     )
 
 
-def _reason_to_skip(cells: Mapping[str, str | None], sides: Collection[str]) -> str | None:
+def _reason_to_skip(cells: Mapping[str, str | None], split: Collection[str]) -> str | None:
     if reason := cells.get("exclude"):
         return f"excluded: {reason}"
     if cells["image"] is None:
         return "no image in the table"
-    if sides and (side := cells["split"]) not in sides:
-        return f"of side {side}" if side else "of no side"
+    if split and (own := cells["split"]) not in split:
+        return f"in split {own}" if own else "in no split"
     return None
 
 
-__all__ = ["COLUMNS", "SIDES", "BatchCase", "read_cases"]
+__all__ = ["COLUMNS", "SPLITS", "BatchCase", "read_cases"]

@@ -1,8 +1,8 @@
-"""A batch on a Dask cluster: each of its workers keeps a station of its own, and the scheduler hands the cases out.
+"""Run a batch on a Dask cluster: each of its workers has a worker group, and the scheduler distributes the cases.
 
-Any cluster does (SLURM by dask-jobqueue, Kubernetes, SSH), as long as its workers have this package and see the same
-files under the same names. A worker that dies costs its cases another try elsewhere; limits of time and memory hold
-there as they do here. `Resources/CLUSTER.md` says how to set one up.
+Any cluster works (SLURM with dask-jobqueue, Kubernetes, SSH) if its workers have this package installed and find the
+same files at the same paths. The cases of a worker that dies are retried on another. The limits of time and memory
+apply as on one machine. `Resources/CLUSTER.md` explains the setup.
 """
 
 import json
@@ -18,47 +18,48 @@ import distributed
 from distributed.comm import CommClosedError, get_address_host_port
 
 import GTRStagingLib
-from GTRStagingLib.batch.batch import record_failure, said
+from GTRStagingLib.batch.batch import error_text, record_failure
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup
-from GTRStagingLib.batch.records import Job, Outcome, tidy
+from GTRStagingLib.batch.records import Job, Outcome, remove_partial_files
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import ModelCard
 
 CONNECT_S = 10
-"""A scheduler that runs answers within one."""
+"""Seconds to wait for a connection; a running scheduler answers within one."""
 
-_GONE = (distributed.CancelledError, CommClosedError)
-"""What a call to a scheduler that has just gone raises; the client's status says "running" for a while longer."""
+_DISCONNECTED = (distributed.CancelledError, CommClosedError)
+"""Errors of calls to a scheduler that has just ended, while the client's status is still "running"."""
 
 
 class Cluster:
-    """A connection to a scheduler, for one batch.
+    """Connection to a scheduler, for one batch.
 
     Parameters
     ----------
     address
-        Of the scheduler, as in tcp://HOST:8786; or the scheduler file that `dask scheduler --scheduler-file` writes.
+        Address of the scheduler, as in tcp://HOST:8786; or the file that `dask scheduler --scheduler-file` writes.
     out
-        The batch's folder: one that goes on there ends what one that was killed has left on the workers.
+        Output folder of the batch. A batch that resumes in the same folder ends the processes that a killed run left on
+        the workers.
 
     Raises
     ------
     InputError
-        If nobody answers.
+        If no scheduler answers.
     """
 
     def __init__(self, address: str, settings: BatchSettings, out: Path) -> None:
         self._run = secrets.token_hex(8)
         self._name = f"gtrstaging {out.absolute()}"
-        self._settings = replace(settings, model=_for_all(settings.model))
+        self._settings = replace(settings, model=_absolute_model(settings.model))
         self.card = _card(settings.model)
         try:
-            self._client = distributed.Client(_written(address), timeout=CONNECT_S, set_as_default=False)
+            self._client = distributed.Client(_scheduler_address(address), timeout=CONNECT_S, set_as_default=False)
         except Exception as error:
             raise InputError(
-                f"No scheduler answers at {address} ({type(error).__name__}: {error}); expected a running `dask "
-                "scheduler`, as in tcp://HOST:8786, or its scheduler file. Start it, or leave --scheduler out."
+                f"No scheduler answers at {address} ({type(error).__name__}: {error}); expected a running Dask "
+                "scheduler, as in tcp://HOST:8786, or its scheduler file. Start it, or leave out `scheduler`."
             ) from error
 
     def __enter__(self) -> "Cluster":
@@ -70,7 +71,7 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._client.close()
 
     def work(self, todo: Iterator[Job | Outcome]) -> Iterator[Outcome]:
@@ -79,12 +80,12 @@ class Cluster:
         Raises
         ------
         StagingError
-            If the scheduler has gone, or a worker cannot take part; or what else is in the way of every case.
+            If the scheduler ended, a worker cannot take part, or another error concerns every case.
         """
         jobs: dict[Any, Job] = {}
         ended = distributed.as_completed(loop=self._client.loop)
         try:
-            self._open_stations()
+            self._start_worker_groups()
             for one in todo:
                 if isinstance(one, Outcome):
                     yield one
@@ -95,47 +96,47 @@ class Cluster:
                 jobs[future] = job
                 ended.add(future)
                 while len(jobs) >= self._window():
-                    yield _taken(next(ended), jobs)
+                    yield _outcome(next(ended), jobs)
             while jobs:
-                yield _taken(next(ended), jobs)
+                yield _outcome(next(ended), jobs)
         except StagingError:
             raise
         except Exception as error:
-            if self._client.status == "running" and not isinstance(error, _GONE):
+            if self._client.status == "running" and not isinstance(error, _DISCONNECTED):
                 raise
             raise MachineError(
-                "The scheduler has gone, or was restarted; expected it to run until the batch ends. Start it, and go "
-                "on with --resume."
+                "The scheduler ended or was restarted; expected it to run until the batch ends. Start it, and set "
+                "`resume` to continue."
             ) from error
         finally:
             if self._client.status == "running":
-                with suppress(*_GONE):
+                with suppress(*_DISCONNECTED):
                     self._client.cancel(list(jobs), force=True)
-                self._close_stations()
+                self._close_worker_groups()
             for job in jobs.values():
-                tidy(job.folder)
+                remove_partial_files(job.folder)
 
-    def _open_stations(self) -> None:
+    def _start_worker_groups(self) -> None:
         try:
-            self._client.register_plugin(_AtWork(self._settings, self._run), name=self._name)
+            self._client.register_plugin(_WorkerGroupPlugin(self._settings, self._run), name=self._name)
         except Exception as error:
             raise MachineError(
-                f"A worker of the cluster cannot take part: {said(error)}. Expected this package, version "
-                f"{GTRStagingLib.__version__}, with all that it needs: install the same everywhere."
+                f"A worker of the cluster cannot take part: {error_text(error)}. Expected this package, version "
+                f"{GTRStagingLib.__version__}, with its dependencies. Install the same version on every machine."
             ) from error
 
-    def _close_stations(self) -> None:
-        """In the middle of a case too."""
-        with suppress(Exception):  # a worker that goes just now ends its own
+    def _close_worker_groups(self) -> None:
+        """End the worker groups, also in the middle of a case."""
+        with suppress(Exception):  # a worker that ends at this moment ends its own group
             self._client.unregister_worker_plugin(self._name)
 
     def _window(self) -> int:
-        """Cases that are handed out at once: as many again as are being worked on, so that no worker waits."""
+        """Return how many cases to submit at a time: twice the number in work, so that no worker waits."""
         return 2 * max(1, sum(self._client.nthreads().values()))
 
 
-def _written(address: str) -> str:
-    """An address, or the one in a scheduler file; a client that meets a wrong one first hangs at its end."""
+def _scheduler_address(address: str) -> str:
+    """Return an address, or the one in a scheduler file; raise an error if it is invalid, as `Client` would hang."""
     if Path(address).is_file():
         try:
             address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
@@ -145,8 +146,8 @@ def _written(address: str) -> str:
     return address
 
 
-def _for_all(model: str) -> str:
-    """A model's name or folder as every worker finds it, whatever its current folder and settings are."""
+def _absolute_model(model: str) -> str:
+    """Return the name or the absolute folder of a model, so that workers find it from any current folder."""
     folder = registry.locate(model)
     return model if folder is None or folder.is_relative_to(registry.SHIPPED) else str(folder.absolute())
 
@@ -160,53 +161,53 @@ def _card(model: str) -> ModelCard:
     return weights.load(model).card
 
 
-def _taken(future: Any, jobs: dict[Any, Job]) -> Outcome:
-    """What became of a job, which is no longer among them."""
+def _outcome(future: Any, jobs: dict[Any, Job]) -> Outcome:
+    """Remove a finished job from `jobs`, and return its outcome."""
     job = jobs.pop(future)
     if future.status != "error":
         outcome: Outcome = future.result()
         return outcome
     error = future.exception()
     if isinstance(error, distributed.KilledWorker):
-        return record_failure(job, f"Every worker of the cluster that tried it died: {said(error)}", "")
+        return record_failure(job, f"Every worker of the cluster that tried the case died: {error_text(error)}", "")
     if isinstance(error, StagingError):
-        raise error  # what a station raises is in the way of every case
-    raise MachineError(f"A worker of the cluster cannot do its work: {said(error)}") from error
+        raise error  # an error of a worker group concerns every case
+    raise MachineError(f"A worker of the cluster failed: {error_text(error)}") from error
 
 
 # -- on a worker of the cluster ------------------------------------------------------------------------------------
 
 
-class _AtWork(distributed.WorkerPlugin):
-    """The station of each worker, those that come later included, for as long as the run and the worker last."""
+class _WorkerGroupPlugin(distributed.WorkerPlugin):
+    """Worker group of each worker of the cluster, also of workers that join later; it lasts as long as the run."""
 
     def __init__(self, settings: BatchSettings, run: str) -> None:
         self.run = run
         self._settings, self._version = settings, GTRStagingLib.__version__
 
     def setup(self, worker: Any) -> None:
-        """Make it; its processes start with the first case."""
-        self._station = WorkerGroup(self._settings, worker.state.nthreads)
+        """Make the worker group; its processes start with the first case."""
+        self._group = WorkerGroup(self._settings, worker.state.nthreads)
 
     def teardown(self, worker: Any) -> None:
-        """End them."""
-        self._station.close()
+        """End its processes."""
+        self._group.close()
 
     def stage(self, job: Job) -> Outcome:
         """Stage a case."""
         if self._version != GTRStagingLib.__version__:
             raise InputError(
                 f"A worker of the cluster has version {GTRStagingLib.__version__} of this package; expected "
-                f"{self._version}, the one that started the batch. Install the same everywhere."
+                f"{self._version}, which started the batch. Install the same version on every machine."
             )
-        return self._station.stage(job)
+        return self._group.stage(job)
 
 
 def _stage(job: Job, name: str, run: str) -> Outcome:
-    at_work = distributed.get_worker().plugins.get(name)
-    if at_work is None or at_work.run != run:
-        raise Cancelled("The run that handed out this case has ended.")
-    outcome: Outcome = at_work.stage(job)
+    plugin = distributed.get_worker().plugins.get(name)
+    if plugin is None or plugin.run != run:
+        raise Cancelled("The run of this case has ended.")
+    outcome: Outcome = plugin.stage(job)
     return outcome
 
 

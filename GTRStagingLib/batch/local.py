@@ -1,7 +1,7 @@
-"""A batch on one machine: processes that read, prepare and write, around one that has the model.
+"""Run a batch on one machine: workers read, prepare and write the cases, and one model process runs the network.
 
-The workers ask the model's process for each case's pass, and go on with what it answers: so disk, processor and GPU
-each have something to do while the others are busy, and the weights are held once.
+Each worker sends the slices of its case to the model process and continues with the answer. Disk, processor and GPU
+work at the same time, and the weights are in memory once.
 """
 
 import os
@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch import model_process
-from GTRStagingLib.batch.batch import TRIES, StageOne, record_failure, staged
+from GTRStagingLib.batch.batch import TRIES, StageOne, record_failure, stage_and_record
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.model_process import Address, ModelGoneError
-from GTRStagingLib.batch.records import Job, Outcome, content_of, same_again, tidy
+from GTRStagingLib.batch.records import Job, Outcome, content_digest, remove_partial_files, renew_record
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
@@ -38,19 +38,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How the cases of a batch are staged; the same on every machine that takes part.
+    """Settings of a batch, the same on every machine that takes part.
 
     Attributes
     ----------
     model, device, backend
         As `load_model` takes them.
     options
-        Of every case's staging. By default a fine map is made of the key slices alone, since one of each neighbour
-        takes as long again: give `StagingOptions()` for those too.
+        Options of staging. By default a fine map is computed for the key slice only, since each neighbouring slice
+        takes as long again. Use `StagingOptions()` to include the neighbouring slices.
     scores
         Further columns of the tables.
-    seconds, memory_mb
-        What a case may take, see `support.isolation.Isolated`; None: no limit.
+    time_limit
+        Seconds that a case may take; None: no limit.
+    memory_limit
+        Megabytes that a case may take, see `support.isolation.Isolated`; None: no limit.
     """
 
     model: str = DEFAULT
@@ -58,19 +60,19 @@ class BatchSettings:
     backend: str = "auto"
     options: StagingOptions = field(default_factory=lambda: StagingOptions(neighbour_maps=False))
     scores: ScoreColumns = field(default_factory=ScoreColumns)
-    seconds: float | None = None
-    memory_mb: int | None = None
+    time_limit: float | None = None
+    memory_limit: int | None = None
 
 
 class WorkerGroup:
-    """The processes of one machine. `stage` is to be called from as many threads as there are workers."""
+    """Processes of one machine: workers and a model process. Call `stage` from one thread per worker."""
 
     def __init__(self, settings: BatchSettings, workers: int) -> None:
         self._model = Isolated(model_process.start, settings.model, settings.device, settings.backend)
-        self._asking, self._alone = threading.Lock(), threading.Lock()
+        self._address_lock, self._retry_lock = threading.Lock(), threading.Lock()
         self._closed = False
         self._all = [
-            Isolated(_worker, settings, seconds=settings.seconds, memory_mb=settings.memory_mb, threads=1)
+            Isolated(_worker, settings, seconds=settings.time_limit, memory_mb=settings.memory_limit, threads=1)
             for _ in range(workers)
         ]
         self._idle: queue.SimpleQueue[Isolated] = queue.SimpleQueue()
@@ -86,20 +88,20 @@ class WorkerGroup:
         self.close()
 
     def close(self) -> None:
-        """End all processes, in the middle of a case too."""
+        """End all processes, also in the middle of a case."""
         self._closed = True
         for one in (*self._all, self._model):
             one.close()
 
     def address(self) -> Address:
-        """Where the model's process listens; it is started where it does not run.
+        """Return the address of the model process, and start the process if it is not running.
 
         Raises
         ------
         StagingError
             If the model cannot be loaded.
         """
-        with self._asking:
+        with self._address_lock:
             for _ in range(TRIES):
                 try:
                     found: Address = self._model.run(None)
@@ -107,34 +109,34 @@ class WorkerGroup:
                 except DiedError as error:
                     died = error
             raise StagingError(
-                f"The process that has the model ended as soon as it was asked, {TRIES} times; expected it to stay. Is "
-                f"there memory enough for it? It said:\n{died.log}"
+                f"The model process ended at its start, {TRIES} times; expected it to run. Check that it has enough "
+                f"memory. Its output:\n{died.log}"
             ) from died
 
     def stage(self, job: Job) -> Outcome:
-        """Stage a case in the first worker that is idle.
+        """Stage a case in the first idle worker.
 
         Raises
         ------
         StagingError
-            What is in the way of every case: results that cannot be written, a model that cannot be loaded.
+            If results cannot be written or the model cannot be loaded: such errors concern every case.
         Cancelled
-            If the station was closed meanwhile: the case is neither done nor failed.
+            If the group was closed meanwhile; the case has no outcome then.
         """
         worker = self._idle.get()
         try:
             trace = ""
             for attempt in range(TRIES):
                 try:
-                    # The second time alone: a case that ends the model's process takes those along that ask beside it.
-                    with self._alone if attempt else nullcontext():
+                    # Retry in isolation: a case that ends the model process also ends the passes of the other workers.
+                    with self._retry_lock if attempt else nullcontext():
                         outcome: Outcome = worker.run((job, self.address()))
                     return outcome
                 except ModelGoneError as error:
                     why = str(error)
                 except DiedError as error:
                     if self._closed:
-                        raise Cancelled("The batch was stopped in the middle of this case.") from error
+                        raise Cancelled("The batch was stopped during this case.") from error
                     why, trace = str(error), error.log
                     if error.overtime:
                         break
@@ -143,8 +145,8 @@ class WorkerGroup:
             self._idle.put(worker)
 
 
-def with_workers(station: WorkerGroup, workers: int) -> Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]:
-    """Do the jobs of a batch with a station's workers (see `batch.Work`)."""
+def with_workers(group: WorkerGroup, workers: int) -> Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]:
+    """Return work that does the jobs of a batch in a worker group (see `batch.Work`)."""
 
     def work(todo: Iterator[Job | Outcome]) -> Iterator[Outcome]:
         pool = ThreadPoolExecutor(workers)
@@ -154,29 +156,29 @@ def with_workers(station: WorkerGroup, workers: int) -> Callable[[Iterator[Job |
                 if isinstance(one, Outcome):
                     yield one
                     continue
-                jobs[pool.submit(station.stage, one)] = one
-                while len(jobs) > workers:  # one waits, so that no worker does
-                    yield from _finished(jobs)
+                jobs[pool.submit(group.stage, one)] = one
+                while len(jobs) > workers:  # one job is queued, so that no worker waits
+                    yield from _next_outcomes(jobs)
             while jobs:
-                yield from _finished(jobs)
+                yield from _next_outcomes(jobs)
         finally:
-            station.close()
+            group.close()
             pool.shutdown(wait=True, cancel_futures=True)
             for job in jobs.values():
-                tidy(job.folder)
+                remove_partial_files(job.folder)
 
     return work
 
 
-def _finished(jobs: dict[Future[Outcome], Job]) -> Iterator[Outcome]:
-    """Those that end next."""
+def _next_outcomes(jobs: dict[Future[Outcome], Job]) -> Iterator[Outcome]:
+    """Wait until a job ends, remove the finished jobs and yield their outcomes."""
     for future in wait(jobs, return_when=FIRST_COMPLETED)[0]:
         del jobs[future]
         yield future.result()
 
 
 def default_workers() -> int:
-    """One for each processor that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -184,16 +186,13 @@ def default_workers() -> int:
 
 
 def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]:
-    """Make the work of a worker: a case, and where the model is."""
+    """Return the function that a worker runs on a job and the address of the model process."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    for heavy in (
-        "staging.pipeline",
-        "results.overlay",
-        "imaging.dicom",
-    ):  # now, since the limit of memory is for cases
-        with suppress(ModuleNotFoundError):  # an optional part: the first case says so, with the remedy
+    # Import before the first case, since the memory limit applies to cases.
+    for heavy in ("staging.pipeline", "results.overlay", "imaging.dicom"):
+        with suppress(ModuleNotFoundError):  # an optional package is missing: the first case reports it
             import_module(f"GTRStagingLib.{heavy}")
     known: dict[bytes, model_process.RemoteBackbone] = {}
 
@@ -204,20 +203,20 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
                 old.close()
             known.clear()
             known[address.key] = model_process.RemoteBackbone(address)
-        if job.known is not None and _content(job.case, settings.options) == job.known:
-            with suppress(OSError):  # a full disk, say: staging meets it too
-                if (again := same_again(job)) is not None:
+        if job.known_content is not None and _content_digest(job.case, settings.options) == job.known_content:
+            with suppress(OSError):  # a full disk, for example: staging reports it
+                if (again := renew_record(job)) is not None:
                     return again
-        outcome = staged(job, stage_from_files(known[address.key], settings.options), settings.scores)
+        outcome = stage_and_record(job, stage_from_files(known[address.key], settings.options), settings.scores)
         if outcome.error is not None:
-            known.pop(address.key).close()  # memory may have run out in the middle of an answer
+            known.pop(address.key).close()  # an answer may be half read, if memory ran out
         return outcome
 
     return work
 
 
 def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
-    """What the table says of a case, read: its CT, its ROI, and the key slice that was chosen by hand."""
+    """Read the CT and the ROI of a case, and return the key slice that its row names."""
     from GTRStagingLib.imaging import keyslice, rois, scans
 
     scan = scans.read_scan(case.image)
@@ -225,8 +224,8 @@ def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
     return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
 
 
-def _content(case: BatchCase, options: StagingOptions) -> str | None:
-    """What the case's files hold now, without staging it; None where that cannot be told."""
+def _content_digest(case: BatchCase, options: StagingOptions) -> str | None:
+    """Return the content digest of a case's files, without staging it; None if they cannot be read."""
     from GTRStagingLib.imaging import geometry, keyslice
     from GTRStagingLib.staging import preprocess
 
@@ -237,25 +236,25 @@ def _content(case: BatchCase, options: StagingOptions) -> str | None:
         step = preprocess.neighbour_step(scan.grid, options.neighbour_mm)
         offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index, step)
         native = scan.slices(key.index + offsets[0], key.index + offsets[-1], step)
-        return content_of(case, scan.digest_with(native, offsets), scan.warnings)
-    except Exception:  # staging will say why
+        return content_digest(case, scan.digest_with(native, offsets), scan.warnings)
+    except Exception:  # staging reports it
         return None
 
 
 def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
-    """Stage a case from its files with the library alone."""
+    """Return a function that stages a case from its files and writes its results."""
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
-        begun = time.perf_counter()
+        start = time.perf_counter()
         scan, tumour, key = _read(case)
-        read = time.perf_counter() - begun
+        read = time.perf_counter() - start
         result = stage_case(scan, backbone, options, tumour=tumour, key_slice=key, case_id=case.case_id)
         result = replace(result, timings_s={"reading": read, **result.timings_s})
-        begun = time.perf_counter()
+        start = time.perf_counter()
         write_outputs(result, folder)
-        return replace(result, timings_s={**result.timings_s, "writing": time.perf_counter() - begun})
+        return replace(result, timings_s={**result.timings_s, "writing": time.perf_counter() - start})
 
     return stage_one
 

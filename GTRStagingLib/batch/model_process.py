@@ -1,7 +1,7 @@
-"""One process that has the model, and others that ask it: the network is held once, and its passes wait for nothing.
+"""Run the network in one model process, and let the workers send it their slices.
 
-A pass of several cases at once is worth it on a GPU alone. There the batch is always filled up to its full size, so
-that a case's numbers do not depend on which others happened to be asked about with it.
+Several cases share a pass on a GPU only. There the pass is always padded to its full size, so that a case's numbers do
+not depend on the other cases in the pass.
 """
 
 import os
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 
     Question = tuple[np.ndarray, Sequence[PassRequest]]
-    """A case's slices, (S, 3, H, W), and what is wanted of them (see `Backbone.classify`)."""
+    """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`)."""
 
 SLICES = 3
-"""Of a case, as a rule: its key slice and two neighbours."""
+"""Slices of most cases: the key slice and two neighbouring slices."""
 
 GPU_CASES = 16
-"""In a pass on a GPU."""
+"""Cases in a pass on a GPU."""
 
 
 class ModelGoneError(MachineError):
-    """The process that has the model does not answer any more."""
+    """Error of a request that the model process did not answer."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a model process listens.
+    """Address of a model process.
 
     Attributes
     ----------
     place, key
-        Of its socket.
+        Address and authentication key of its socket.
     layers
-        The network's head, where its cells look, and its mean mask, pickled: whoever only passes an address on need not
-        know torch.
+        The network's head, the positions of its cells, and its mean mask, pickled, so that passing an address on does
+        not require torch.
     """
 
     place: Any
@@ -63,13 +63,13 @@ class Address:
 
 
 def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
-    """Load the model and begin to answer: setup of a `support.isolation.Isolated` whose every answer is its address."""
+    """Load the model and start to answer questions; the setup of an `Isolated` process that returns its address."""
     from GTRStagingLib.model import backbone, weights
     from GTRStagingLib.model import device as devices
 
     ready = backbone.ready(weights.load(model), device=device, backend=backend)
     key = secrets.token_bytes(32)
-    # An abstract socket leaves no file behind, however the process ends.
+    # An abstract socket leaves no file when the process is killed.
     place = f"\0gtrstaging-{secrets.token_hex(8)}" if sys.platform.startswith("linux") else None
     listener = Listener(place, authkey=key, backlog=64)
     cases = 1 if backend == "onnx" or devices.choose(device).type == "cpu" else GPU_CASES
@@ -79,7 +79,7 @@ def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
 
 
 def _serve(ready: "Backbone", listener: Listener, cases: int) -> None:
-    """Answer as long as all is well; a process that has the model and does not answer would be waited for."""
+    """Answer questions, and end the process on any error, since the workers would wait for a silent one."""
     try:
         _answer(ready, listener, cases)
     except BaseException:
@@ -88,11 +88,11 @@ def _serve(ready: "Backbone", listener: Listener, cases: int) -> None:
 
 
 def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
-    """Answer whoever asks, several at once where that pays."""
+    """Answer the questions of all workers, up to `cases` in one pass."""
     callers: list[Connection] = []
-    threading.Thread(target=_welcome, args=(listener, callers), daemon=True).start()
+    threading.Thread(target=_accept, args=(listener, callers), daemon=True).start()
     while True:
-        # Whoever calls for the first time is heard within a tenth of a second.
+        # A new connection is served within a tenth of a second.
         asked: dict[Any, list[tuple[Connection, Question]]] = defaultdict(list)
         for caller in cast(list["Connection[Any, Any]"], wait(list(callers), timeout=0.1)):
             try:
@@ -104,36 +104,37 @@ def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
         for questions in asked.values():
             for first in range(0, len(questions), cases):
                 batch = questions[first : first + cases]
-                answers = list(passes(ready, [question for _, question in batch], cases))
+                answers = list(classify_together(ready, [question for _, question in batch], cases))
                 for (caller, _), answer in zip(batch, answers, strict=True):
                     try:
                         caller.send(answer)
                     except OSError:
                         callers.remove(caller)
                 if any(isinstance(answer, ModelGoneError) for answer in answers):
-                    os._exit(1)  # a GPU that has failed once goes on failing, until a new process asks it
+                    os._exit(1)  # after an error, a GPU fails for this process until it ends
         if not callers:
-            time.sleep(0.05)  # where waiting for nobody takes no time
+            time.sleep(0.05)  # `wait` on an empty list returns at once
 
 
-def _welcome(listener: Listener, callers: list[Connection]) -> None:
+def _accept(listener: Listener, callers: list[Connection]) -> None:
+    """Add each new connection to `callers`."""
     while True:
         try:
             callers.append(listener.accept())
-        except Exception:  # noqa: S112 (somebody without the key, or gone again: not one of ours)
+        except Exception:  # noqa: S112 (a connection without the key, or closed again: not a worker)
             continue
 
 
-def passes(ready: "Backbone", questions: "Sequence[Question]", cases: int) -> "Iterator[Pass | Exception]":
-    """One pass for several questions; where it fails, the same error for all of them.
+def classify_together(ready: "Backbone", questions: "Sequence[Question]", cases: int) -> "Iterator[Pass | Exception]":
+    """Answer several questions with one pass; if it fails, yield the same error for each.
 
-    What the library reports on purpose is an answer. Anything else may be the device's fault.
+    A `StagingError` is an answer. Any other error may be caused by the device, and becomes a `ModelGoneError`.
     """
     pixels = np.concatenate([slices for slices, _ in questions])
     starts = [0, *accumulate(len(slices) for slices, _ in questions)]
     wanted = [
         one.at(start + one.slices.start)
-        for start, (_, asked) in zip(starts, questions, strict=False)  # the last start is the end
+        for start, (_, asked) in zip(starts, questions, strict=False)  # the last start is the total
         for one in asked
     ]
     total = len(pixels)
@@ -146,18 +147,18 @@ def passes(ready: "Backbone", questions: "Sequence[Question]", cases: int) -> "I
         yield from (error for _ in questions)
         return
     except Exception as error:
-        gone = ModelGoneError(f"The network's pass failed: {type(error).__name__}: {error}. Look at the device.")
+        gone = ModelGoneError(f"The network's pass failed: {type(error).__name__}: {error}. Check the device.")
         yield from (gone for _ in questions)
         return
     for first, stop in pairwise(starts):
         yield seen.part(slice(first, stop))
 
 
-# -- those that ask ------------------------------------------------------------------------------------------------
+# -- in a worker ---------------------------------------------------------------------------------------------------
 
 
 class RemoteBackbone:
-    """The model of another process, as if it were here (see `model.backbone.Backbone`)."""
+    """Model in the model process, with the interface of `model.backbone.Backbone`."""
 
     def __init__(self, address: Address) -> None:
         self.card = address.card
@@ -165,29 +166,29 @@ class RemoteBackbone:
         try:
             self._connection = Client(address.place, authkey=address.key)
         except (OSError, EOFError) as error:
-            raise _gone() from error
+            raise _no_answer() from error
 
     def classify(self, pixels: np.ndarray, wanted: "Sequence[PassRequest]" = ()) -> "Pass":
-        """One pass, there."""
+        """Run one pass in the model process."""
         try:
             self._connection.send((pixels, wanted))
             answer: Pass | Exception = self._connection.recv()
         except (OSError, EOFError) as error:
-            raise _gone() from error
+            raise _no_answer() from error
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Close the connection."""
         self._connection.close()
 
 
-def _gone() -> ModelGoneError:
+def _no_answer() -> ModelGoneError:
     return ModelGoneError(
-        "The process that has the model ended instead of answering. If this case alone does that, look at its size; "
-        "otherwise free memory, or use fewer --workers."
+        "The model process ended without an answer. Check the size of the case if this concerns one case only; "
+        "otherwise free memory, or use fewer `workers`."
     )
 
 
-__all__ = ["Address", "ModelGoneError", "RemoteBackbone", "passes", "start"]
+__all__ = ["Address", "ModelGoneError", "RemoteBackbone", "classify_together", "start"]

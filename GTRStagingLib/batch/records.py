@@ -1,9 +1,9 @@
-"""What a batch leaves on disk of every case, so that nothing is lost and nothing done twice.
+"""Write and read the records of a batch's cases, which allow it to resume.
 
-A case's folder holds its results and `done.json`, or `failed.json` with error and traceback, or `skipped.json` with the
-reason, written last and whole (a case that is skipped keeps what an earlier run did). Each names the digest of model,
-recipe and options that it was made with, and how the case's files looked: what a later run knows it by. The tables are
-made of these records alone.
+A case folder contains the results and `done.json`, or `failed.json` with error and traceback, or `skipped.json` with
+the reason; the record is written last and in one step. A skipped case keeps the results of an earlier run. Each record
+contains the digest of model, recipe and options, and the state of the case's files; a later run compares both. The
+tables are made from these records only.
 """
 
 import csv
@@ -31,49 +31,50 @@ if TYPE_CHECKING:
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}
-"""Status -> the file that says so."""
+"""Status -> file name of the record."""
 
-RUN, BEGUN = ".batch.run", ".begun"
+RUN, STARTS = ".batch.run", ".begun"
 
 ROWS = 1000
-"""Of a Parquet row group: what is held in memory while the table is written."""
+"""Rows of a Parquet row group, which are in memory while the table is written."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A case and where its results go.
+    """Case and its case folder.
 
     Attributes
     ----------
     digest
-        Of everything beside the case's files that its results depend on.
+        Digest of everything that the results depend on beside the case's files.
     run
-        Which run it is of.
-    known
-        What an earlier run's files held (see `content_of`), where they look different now; None: nothing is known.
+        Token of the run.
+    known_content
+        Content digest in the record of an earlier run (see `content_digest`), if the state of the files has changed
+        since; None: unknown.
     """
 
     case: BatchCase
     folder: Path
     digest: str
     run: str = ""
-    known: str | None = None
+    known_content: str | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes
     ----------
     status
         'done', 'failed' or 'skipped'.
     row
-        Its part of the tables, but for what the case table says itself.
+        Columns of the tables, without those of the case table.
     reason
-        Why it failed or was skipped; empty where it is done.
+        Why the case failed or was skipped; empty if it is done.
     reused
-        Whether an earlier run had done it.
+        Whether the outcome is that of an earlier run.
     """
 
     case_id: str
@@ -83,53 +84,53 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """Why it failed or was skipped; empty where it is done."""
+        """Return why the case failed or was skipped; empty if it is done."""
         return self.row.get("reason", "")
 
     @property
     def error(self) -> str | None:
-        """Why it failed; None where it did not."""
+        """Return why the case failed; None if it did not fail."""
         return self.reason if self.status == "failed" else None
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
-def clear(folder: Path, names: Iterable[str]) -> None:
-    """Make the case's folder, and remove what an earlier or a killed run left there of these names."""
+def clear_case_folder(folder: Path, names: Iterable[str]) -> None:
+    """Make a case folder, or remove the records and the files of these names that an earlier run left in it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*RECORDS.values(), *names):
         (folder / name).unlink(missing_ok=True)
-    tidy(folder)
+    remove_partial_files(folder)
 
 
-def begin(out: Path, run: str) -> None:
-    """Say whose the folder is from now on, and clear up after a run that was killed while it wrote there."""
-    tidy(out)
+def claim_folder(out: Path, run: str) -> None:
+    """Write the token of the run that owns the folder, and remove the partial files of a killed run."""
+    remove_partial_files(out)
     with whole_file(out / RUN) as stream:
         stream.write(run.encode())
 
 
-def settled(job: Job) -> Outcome | None:
-    """What this run has recorded of a case already: a worker of a cluster that was given up may still have done it.
+def outcome_of_this_run(job: Job) -> Outcome | None:
+    """Return this run's outcome of a case if it exists, e.g. from a worker presumed lost; else None.
 
     Raises
     ------
     Cancelled
-        If the folder is another run's by now.
+        If another run has taken over the folder.
     """
     owner = job.folder.parent.parent / RUN
     if job.run and owner.is_file() and owner.read_text(encoding="utf-8") != job.run:
         raise Cancelled(f"{job.case.case_id}: another run has taken over the folder; nothing was written.")
-    known = recorded(job)
+    known = read_record(job)
     if known is None or known[0].status != "done" or known[1].get("run") != job.run or not job.run:
         return None
     return replace(known[0], reused=False)
 
 
-def begun(job: Job) -> int:
-    """Note that a case is begun in this process, and say how often that was since it last came to an end."""
-    note = job.folder / BEGUN
+def count_start(job: Job) -> int:
+    """Count the starts of a case since its last outcome, this one included."""
+    note = job.folder / STARTS
     with suppress(OSError, ValueError):
         times = int(note.read_text(encoding="utf-8")) + 1 if note.is_file() else 1
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -139,8 +140,8 @@ def begun(job: Job) -> int:
     return 1
 
 
-def tidy(folder: Path) -> None:
-    """Remove what a process that was killed had half-written there; nobody else may be writing."""
+def remove_partial_files(folder: Path) -> None:
+    """Remove the partial files of a killed process; no other process may be writing there."""
     for left in folder.glob(".writing-*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -148,49 +149,49 @@ def tidy(folder: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def done(job: Job, row: Mapping[str, str], look: Look, content: str) -> Outcome:
-    """Record that a case is done; its results are all there."""
-    return _recorded(job, Outcome(job.case.case_id, "done", {"status": "done", **row}), look, content=content)
+def record_done(job: Job, row: Mapping[str, str], states: Look, content: str) -> Outcome:
+    """Record that a case is done, after its results were written."""
+    return _write_record(job, Outcome(job.case.case_id, "done", {"status": "done", **row}), states, content=content)
 
 
-def same_again(job: Job) -> Outcome | None:
-    """Record that the files, though they look different, hold what they held; None if nothing was done with them."""
-    known = recorded(job)
+def renew_record(job: Job) -> Outcome | None:
+    """Record the new state of files with unchanged content, and return the outcome; None if there is no record."""
+    known = read_record(job)
     if known is None:
         return None
-    done(job, known[0].row, looks(job.case), known[1]["content"])
+    record_done(job, known[0].row, file_states(job.case), known[1]["content"])
     return known[0]
 
 
-def failed(job: Job, error: str, traceback: str) -> Outcome:
-    """Record that a case has failed."""
+def record_failed(job: Job, error: str, traceback: str) -> Outcome:
+    """Record that a case failed."""
     outcome = Outcome(job.case.case_id, "failed", {"status": "failed", "reason": error})
-    return _recorded(job, outcome, [], error=error, traceback=traceback)
+    return _write_record(job, outcome, [], error=error, traceback=traceback)
 
 
-def skipped(job: Job) -> Outcome:
-    """Record that a case was left out."""
+def record_skipped(job: Job) -> Outcome:
+    """Record that a case was skipped."""
     outcome = Outcome(job.case.case_id, "skipped", {"status": "skipped", "reason": job.case.skip or ""})
-    return _recorded(job, outcome, [])
+    return _write_record(job, outcome, [])
 
 
-def _recorded(job: Job, outcome: Outcome, look: Look, **more: str) -> Outcome:
+def _write_record(job: Job, outcome: Outcome, states: Look, **more: str) -> Outcome:
     record = {"case_id": job.case.case_id, **more, "row": dict(outcome.row), "job": job.digest,
-              "run": job.run, "files": look}  # fmt: skip
+              "run": job.run, "files": states}  # fmt: skip
     job.folder.mkdir(parents=True, exist_ok=True)
     with whole_file(job.folder / RECORDS[outcome.status]) as stream:
         stream.write((json.dumps(record, indent=2) + "\n").encode())
-    (job.folder / BEGUN).unlink(missing_ok=True)
+    (job.folder / STARTS).unlink(missing_ok=True)
     return outcome
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def recorded(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
-    """What the records say of a case under these options, and the record; None where they say nothing."""
+def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
+    """Return the recorded outcome of a case with the job's options, and the record; None if there is no such record."""
     for status, name in RECORDS.items():
-        with suppress(OSError, ValueError, KeyError, TypeError):  # none, or one that somebody else wrote there
+        with suppress(OSError, ValueError, KeyError, TypeError):  # no record, or a file of another program
             record = json.loads((job.folder / name).read_bytes())
             row = {str(column): str(text) for column, text in record["row"].items()}
             if record["job"] == job.digest:
@@ -198,13 +199,13 @@ def recorded(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
     return None
 
 
-def looks(case: BatchCase) -> Look:
-    """How the case's files look now."""
+def file_states(case: BatchCase) -> Look:
+    """Return the current state (see `look_of`) of a case's files."""
     return look_of([case.image, *([] if case.roi is None else [case.roi])], strict=True)
 
 
-def content_of(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> str:
-    """What a case's files hold, as far as its results depend on them; `input_digest` is a result's."""
+def content_digest(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> str:
+    """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of the ROI."""
     roi = [] if case.roi is None else files_of(case.roi)
     return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in roi])
 
@@ -213,7 +214,7 @@ def content_of(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> s
 
 
 def row_of(result: "StagingResult") -> Mapping[str, str]:
-    """What the tables say of a result, by `columns.RESULT_COLUMNS` and the columns of seconds."""
+    """Return the columns of the tables for a result: those of `columns.RESULT_COLUMNS` and the timings."""
     prediction, key, agreement = result.prediction, result.key_slice, result.agreement
     seconds = {seconds_of(step): s for step, s in result.timings_s.items()}
     return {
@@ -234,7 +235,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
 
 
 def _agreement(agreement: "Agreement") -> Mapping[str, str]:
-    """Empty where a measure is not defined."""
+    """Return the columns of the agreement; a measure that is not defined is empty."""
     whole = {"energy_inside": agreement.energy_inside, "roi_area_mm2": agreement.roi_area_mm2}
     cut = asdict(agreement.at_threshold) | whole
     hit = {True: "1", False: "0", None: ""}[agreement.pointing_hit]
@@ -245,14 +246,15 @@ def _agreement(agreement: "Agreement") -> Mapping[str, str]:
 
 
 def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: Mapping[str, str]) -> None:
-    """Write `predictions.csv`, and where pyarrow is installed `predictions.parquet`, from the records.
+    """Write `predictions.csv` from the records, and `predictions.parquet` if pyarrow is installed.
 
-    A row for every case that is accounted for, in the order of `jobs`. Memory does not grow with their number.
+    The tables have a row for every case with an outcome, in the order of `jobs`. Memory does not grow with the number
+    of cases.
 
     Parameters
     ----------
     columns
-        All of them, in order.
+        All columns, in order.
     given
         See `columns.given_names`.
     """
@@ -261,23 +263,23 @@ def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: 
         table = csv.DictWriter(file, list(columns), restval="", extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         table.writerows(_rows(jobs, given))
-        file.detach()  # flushes it, and leaves the stream open
+        file.detach()  # flushes the file and leaves the stream open
     _write_parquet(out, columns)
 
 
 def _rows(jobs: Iterable[Job], given: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
     for job in jobs:
-        if (known := recorded(job)) is not None:
+        if (known := read_record(job)) is not None:
             own = {called: job.case.given.get(name, "") for name, called in given.items()}
             yield {"case_id": job.case.case_id, **known[0].row, **own}
 
 
 def _write_parquet(out: Path, columns: Sequence[str]) -> None:
-    """The same rows with numbers as numbers; what is empty is null."""
+    """Write the rows of the CSV as Parquet, with typed numbers and null for empty cells."""
     try:
         import pyarrow
         from pyarrow import parquet
-    except ModuleNotFoundError:  # Slicer's Python has none: the CSV says it all
+    except ModuleNotFoundError:  # Slicer's Python has no pyarrow; the CSV has the same content
         (out / PARQUET).unlink(missing_ok=True)
         return
     types = [(name, pyarrow.float64() if name in NUMBER_COLUMNS else pyarrow.string()) for name in columns]
@@ -298,6 +300,25 @@ def _typed(name: str, text: str) -> str | float | None:
     return float(text) if name in NUMBER_COLUMNS else text
 
 
-__all__ = ["DONE", "FAILED", "RECORDS", "SKIPPED", "Job", "Outcome", "begin", "begun", "clear", "content_of", "done",
-           "failed", "looks", "recorded", "row_of", "same_again", "settled", "skipped", "tidy",
-           "write_tables"]  # fmt: skip
+__all__ = [
+    "DONE",
+    "FAILED",
+    "RECORDS",
+    "SKIPPED",
+    "Job",
+    "Outcome",
+    "claim_folder",
+    "clear_case_folder",
+    "content_digest",
+    "count_start",
+    "file_states",
+    "outcome_of_this_run",
+    "read_record",
+    "record_done",
+    "record_failed",
+    "record_skipped",
+    "remove_partial_files",
+    "renew_record",
+    "row_of",
+    "write_tables",
+]

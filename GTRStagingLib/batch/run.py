@@ -1,4 +1,4 @@
-"""Run a batch: read its table, stage its cases on this machine or a cluster, and write its tables."""
+"""Run a batch: read its case table, stage its cases on this machine or a cluster, and write its tables."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib.batch.batch import Batch, Counts, Work, made_with, require_room
+from GTRStagingLib.batch.batch import Batch, Counts, Work, require_free_folder, software_and_model
 from GTRStagingLib.batch.cases import BatchCase, read_cases
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, default_workers, with_workers
 from GTRStagingLib.batch.records import Outcome
@@ -18,7 +18,7 @@ from GTRStagingLib.support.extras import import_extra
 DEFAULTS = BatchSettings()
 
 Progress = Callable[[Counts, Outcome | None], None]
-"""Hears the counts so far, and the case that they changed by; None before the first."""
+"""Function that receives the counts so far and the latest outcome; None before the first."""
 
 
 def run_batch(
@@ -38,51 +38,51 @@ def run_batch(
     cases
         A table (CSV or Parquet), or the cases read from one.
     out
-        Receives `cases/CASE/` and the tables of predictions.
+        Output folder, for `cases/CASE/` and the tables of predictions.
     settings
         How each case is staged.
     workers
-        Processes that read, prepare and write; one for each processor if not given. Without effect on a cluster.
+        Number of processes that read, prepare and write; by default one per processor. Without effect on a cluster.
     scheduler
-        Address of a Dask scheduler, whose workers then do the work in place of this machine's processes.
+        Address of a Dask scheduler; its workers then replace the processes of this machine.
     resume
-        Go on in a folder with results: what was done with the same files, model and options stays.
+        Continue in a folder with results: finished cases are kept if files, model and options are unchanged.
     progress
-        Called once the model is loaded, and after each case; what it raises stops the run. Tables of the cases so far
-        are written all the same.
+        Called once the model is loaded, and after each case. An exception that it raises stops the run; the tables of
+        the cases so far are written.
 
     Raises
     ------
     InputError
-        If the table has faults, `out` holds results and `resume` is not set, or another run is writing there; or the
-        model has no map of the method that is asked for.
+        If the table has errors, `out` contains results and `resume` is not set, or another run is writing there; or if
+        the model has no map of the chosen method.
     StagingError
-        What is in the way of every case: a model that cannot be loaded, a folder that cannot be written to. What goes
-        wrong with one case is in its record.
+        If every case would fail: the model cannot be loaded, or the folder cannot be written to. An error of one case
+        is in its record.
     """
     if isinstance(cases, str | Path):
         cases = read_cases(Path(cases))
     out = Path(out)
     if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers; expected 1 or more, or None for one a processor.")
-    require_room(out, resume)  # before the model is loaded
+        raise InputError(f"`workers` is {workers}; expected 1 or more, or None for one per processor.")
+    require_free_folder(out, resume)  # before the model is loaded
     counts = Counts(len(cases))
     with _work(settings, out, workers, scheduler) as (card, work):
-        resolve_method(card, settings.options.method)  # each case would fail of the same
+        resolve_method(card, settings.options.method)  # else every case would fail
         if settings.scores.radscore is not None:
             settings.scores.radscore.require_model(card.sha256)
         progress(counts, None)
         for outcome in Batch(cases, out, depends_on(settings, card), settings.scores).run(work, resume=resume):
-            counts = counts.after(outcome)
+            counts = counts.with_outcome(outcome)
             progress(counts, outcome)
     return counts
 
 
 def depends_on(settings: BatchSettings, card: ModelCard) -> dict[str, Any]:
-    """What makes two runs the same, cases apart, as plain data: software, model, options, scores."""
+    """Return what the results depend on beside the cases, as plain data: software, model, options, scores."""
     radscore, nomogram = settings.scores.radscore, settings.scores.nomogram
     return {
-        **made_with(card),
+        **software_and_model(card),
         "options": settings.options.to_json(),
         "device": settings.device,
         "backend": settings.backend,
@@ -95,18 +95,18 @@ def depends_on(settings: BatchSettings, card: ModelCard) -> dict[str, Any]:
 def _work(
     settings: BatchSettings, out: Path, workers: int | None, scheduler: str | None
 ) -> Iterator[tuple[ModelCard, Work]]:
-    """The model's card, and what does the work: this machine's processes, or a cluster's."""
+    """Yield the model card, and the work of this machine's processes or of a cluster."""
     if scheduler is not None:
         import_extra("distributed", "A cluster needs", "cluster")
         from GTRStagingLib.batch.cluster import Cluster
 
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error says it without a traceback
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our error replaces its traceback
         with Cluster(scheduler, settings, out) as cluster:
             yield cluster.card, cluster.work
         return
     count = workers or default_workers()
-    with WorkerGroup(settings, count) as station:
-        yield station.address().card, with_workers(station, count)
+    with WorkerGroup(settings, count) as group:
+        yield group.address().card, with_workers(group, count)
 
 
 __all__ = ["DEFAULTS", "depends_on", "run_batch"]

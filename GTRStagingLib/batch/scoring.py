@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoreColumns:
-    """Further columns of a case that was staged: the Rad-score (standardised) and a nomogram's probabilities.
+    """Further columns of a staged case: the Rad-score (standardised) and a nomogram's probabilities.
 
-    The nomogram takes its terms from the table's columns of these names, and the Rad-score from `radscore`, or from the
-    one that it carries itself. Where a term has no value, `nomogram_note` says so.
+    The nomogram takes the values of its terms from the case table's columns of the same names, and the Rad-score from
+    `radscore`, or from the one in its file. If a term has no value, `nomogram_note` reports it.
     """
 
     radscore: "RadScore | None" = None
@@ -27,14 +27,14 @@ class ScoreColumns:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Their names."""
+        """Names of the columns."""
         own = () if self._radscore is None else ("radscore",)
         if self.nomogram is None:
             return own
         return (*own, *(f"nomogram_{stage}" for stage in TStage), "nomogram_stage", "nomogram_note")
 
     def of(self, case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
-        """A case's values, by column."""
+        """Return the values of a case, by column."""
         from GTRStagingLib.radscore import radscore as radscores
 
         found: dict[str, str] = {}

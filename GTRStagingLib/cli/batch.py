@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.batch.cases import SIDES
+from GTRStagingLib.batch.cases import SPLITS
 from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options, with_flags
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -44,7 +44,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch.add_argument("--resume", action="store_true",
                        help="go on in a folder with results: what was done with the same files, model and options "
                        "stays, failed cases are tried again")  # fmt: skip
-    batch.add_argument("--split", nargs="+", choices=SIDES, default=[], metavar="SIDE",
+    batch.add_argument("--split", nargs="+", choices=SPLITS, default=[], metavar="SIDE",
                        help="only the cases of these sides (train, validation, test)")  # fmt: skip
     add_model(batch)
     batch.add_argument("--neighbour-maps", action="store_true", help="compute a fine map for the neighbours of the key "
@@ -82,7 +82,7 @@ def _limit(text: str) -> float:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from GTRStagingLib.batch.batch import require_room
+    from GTRStagingLib.batch.batch import require_free_folder
     from GTRStagingLib.batch.cases import read_cases
     from GTRStagingLib.batch.columns import PREDICTIONS
     from GTRStagingLib.batch.local import BatchSettings
@@ -92,7 +92,7 @@ def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.radscore import radscore
 
     cases = read_cases(options.cases, options.split)
-    require_room(options.out, options.resume)  # before anything else is read
+    require_free_folder(options.out, options.resume)  # before anything else is read
     settings = BatchSettings(
         model=options.model,
         device=options.device,
@@ -102,8 +102,8 @@ def _batch(options: argparse.Namespace) -> int:
             None if options.radscore is None else radscore.read(options.radscore),
             None if options.nomogram is None else nomogram.load(options.nomogram),
         ),
-        seconds=options.time_limit or None,
-        memory_mb=int(options.memory_limit) or None,
+        time_limit=options.time_limit or None,
+        memory_limit=int(options.memory_limit) or None,
     )
     told = _Told(len(cases), options.parser, as_json=options.progress == "json")
     try:
@@ -117,7 +117,7 @@ def _batch(options: argparse.Namespace) -> int:
             progress=told,
         )
     finally:
-        if options.progress == "text" and told.counts.accounted:
+        if options.progress == "text" and told.counts.finished:
             _sum_up(told.counts, options.out / PREDICTIONS)
     known = any(case.given.get("stage") for case in cases)
     if known and counts.done and not options.no_evaluation:
@@ -127,7 +127,7 @@ def _batch(options: argparse.Namespace) -> int:
 
 
 def _sum_up(counts: "Counts", table: Path) -> None:
-    print(f"{counts.in_words()}. See {table}")
+    print(f"{counts.summary()}. See {table}")
     print(RESEARCH_USE_ONLY)
 
 
@@ -172,7 +172,7 @@ class _Pace:
 
     def seconds_left(self, counts: "Counts") -> float | None:
         """None before the first."""
-        return None if (pace := self.per_minute) is None else 60 * (counts.total - counts.accounted) / pace
+        return None if (pace := self.per_minute) is None else 60 * (counts.total - counts.finished) / pace
 
 
 Tell = Callable[["Counts", _Pace, "Outcome | None"], None]
@@ -201,7 +201,7 @@ def _as_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
     rounded = {name: None if value is None else round(value, 1) for name, value in
                (("cases_per_minute", pace.per_minute), ("seconds_left", pace.seconds_left(counts)))}  # fmt: skip
     said = {} if outcome is None else {"case_id": outcome.case_id, **outcome.row}
-    numbers = {"settled": counts.accounted, "total": counts.total, "done": counts.done, "failed": counts.failed,
+    numbers = {"settled": counts.finished, "total": counts.total, "done": counts.done, "failed": counts.failed,
                "skipped": counts.skipped}  # fmt: skip
     print(json.dumps({**numbers, **rounded, **said}), flush=True)
 
@@ -221,7 +221,7 @@ def _as_bar(total: int, parser: argparse.ArgumentParser) -> Tell:
         speed = "" if left is None else f", {pace.per_minute:.0f} a minute, {tqdm.format_interval(left)} left"
         bar.set_postfix_str(f"{counts.done} done, {counts.failed} failed{speed}", refresh=False)
         bar.update()
-        if counts.accounted == counts.total:
+        if counts.finished == counts.total:
             bar.close()
 
     return tell

@@ -1,4 +1,4 @@
-"""A table of cases: every row accounted for, whatever becomes of it."""
+"""Every row of a case table gets an outcome."""
 
 import argparse
 import contextlib
@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct_like
 from helpers.results import box_on, with_roi
-from helpers.stations import no_processes
+from helpers.worker_groups import no_processes
 
 from GTRStagingLib.batch import batch, columns, local, records
 from GTRStagingLib.batch.cases import read_cases
@@ -32,7 +32,7 @@ from GTRStagingLib.staging.options import StagingOptions
 
 
 def a_table(folder, rows, name="cases.csv"):
-    """A case table beside ct.nrrd and roi.nrrd."""
+    """Write a case table beside ct.nrrd and roi.nrrd."""
     if not (folder / "ct.nrrd").exists():
         ct = ct_like()
         sitk.WriteImage(ct, folder / "ct.nrrd")
@@ -58,7 +58,7 @@ def rows_of(out):
 
 
 def staged_here(table, out, model, *, resume=False, depends_on=None, stage_one=None, scores=None):
-    """A batch in this process."""
+    """Run a batch in this process."""
     run = batch.Batch(read_cases(table), out, depends_on or {"model": "m"}, scores or ScoreColumns())
     work = batch.one_by_one(stage_one or local.stage_from_files(ready(model), StagingOptions()), run.scores)
     return list(run.run(work, resume=resume))
@@ -99,7 +99,7 @@ def test_every_row_ends_as_done_failed_or_skipped(tmp_path, a_model):
         ]
 
 
-def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_model):
+def test_parquet_has_the_rows_of_the_csv_with_typed_numbers(tmp_path, a_model):
     import pandas
 
     out = tmp_path / "out"
@@ -118,11 +118,11 @@ def test_parquet_says_what_the_csv_says_with_numbers_as_numbers(tmp_path, a_mode
                 assert (float(text) if name in columns.NUMBER_COLUMNS else text) == value, name
 
 
-def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model):
+def test_results_of_an_earlier_run_are_neither_lost_nor_mixed_in(tmp_path, a_model):
     table, out = a_table(tmp_path, [ROWS[0], ROWS[1]]), tmp_path / "out"
     staged_here(table, out, a_model)
     before = (out / columns.PREDICTIONS).read_bytes()
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="`resume`"):
         staged_here(table, out, a_model)
     assert (out / columns.PREDICTIONS).read_bytes() == before
     (tmp_path / "ct.nrrd").unlink()
@@ -141,7 +141,7 @@ def test_what_an_earlier_run_left_is_neither_lost_nor_mixed_in(tmp_path, a_model
 
 
 class Counting:
-    """Stages, and says which cases it was asked for."""
+    """Stage cases, and list them."""
 
     def __init__(self, model):
         self._stage_one, self.asked = local.stage_from_files(ready(model), StagingOptions()), []
@@ -156,7 +156,7 @@ def without_seconds(out):
             for row in rows_of(out).values()]  # fmt: skip
 
 
-def test_what_is_done_stays_and_what_has_changed_is_done_again(tmp_path, a_model):
+def test_resume_keeps_finished_cases_and_stages_changed_ones_again(tmp_path, a_model):
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
     counting = Counting(a_model)
     staged_here(table, out, a_model, stage_one=counting)
@@ -186,7 +186,7 @@ def test_what_is_done_stays_and_what_has_changed_is_done_again(tmp_path, a_model
     assert rows_of(out)["b"]["key_slice"] == "5"
 
 
-def test_a_table_of_other_columns_changes_the_tables_not_the_cases(tmp_path, a_model):
+def test_other_columns_of_the_case_table_change_the_tables_not_the_cases(tmp_path, a_model):
     out = tmp_path / "out"
     staged_here(a_table(tmp_path, [[*HEAD, "stage"], [*ROWS[1], "T1"]]), out, a_model)
     assert rows_of(out)["a"]["true_stage"] == "T1"
@@ -197,7 +197,7 @@ def test_a_table_of_other_columns_changes_the_tables_not_the_cases(tmp_path, a_m
     assert rows_of(out)["a"]["true_stage"] == "T2"
 
 
-def test_what_nobody_expected_costs_its_own_case_only(tmp_path):
+def test_an_unexpected_error_fails_its_own_case_only(tmp_path):
     def stage_one(case, folder):
         raise ZeroDivisionError("by nothing")
 
@@ -205,7 +205,7 @@ def test_what_nobody_expected_costs_its_own_case_only(tmp_path):
     assert [o.error for o in outcomes] == ["ZeroDivisionError: by nothing"] * 3
 
 
-def test_memory_that_was_not_enough_is_said_as_such(tmp_path):
+def test_a_failed_allocation_is_reported_as_the_memory_limit(tmp_path):
     def stage_one(case, folder):
         try:
             raise RuntimeError("Failed to allocate memory for image.")
@@ -213,10 +213,10 @@ def test_memory_that_was_not_enough_is_said_as_such(tmp_path):
             raise InputError("ct.nrrd cannot be read") from error
 
     outcomes = staged_here(a_table(tmp_path, ROWS), tmp_path / "out", None, stage_one=stage_one)
-    assert all("--memory-limit" in o.error for o in outcomes)
+    assert all(o.error == "The case exceeded the memory limit. Raise `memory_limit`." for o in outcomes)
 
 
-def test_a_cancelled_batch_stops_and_keeps_what_is_done(tmp_path, a_model):
+def test_a_cancelled_batch_stops_and_keeps_finished_cases(tmp_path, a_model):
     real = local.stage_from_files(ready(a_model), StagingOptions())
 
     def stage_one(case, folder):
@@ -229,7 +229,7 @@ def test_a_cancelled_batch_stops_and_keeps_what_is_done(tmp_path, a_model):
     assert list(rows_of(tmp_path / "out")) == ["a", "lost"]
 
 
-def test_results_that_cannot_be_written_stop_the_batch_and_blame_no_case(tmp_path, a_model):
+def test_results_that_cannot_be_written_stop_the_batch_and_fail_no_case(tmp_path, a_model):
     def stage_one(case, folder):
         raise OutputError("the disk is full")
 
@@ -239,7 +239,7 @@ def test_results_that_cannot_be_written_stop_the_batch_and_blame_no_case(tmp_pat
     assert rows_of(tmp_path / "out") == {}
 
 
-def test_a_case_that_failed_before_and_now_does_not_says_so(tmp_path, a_model):
+def test_a_case_that_failed_before_is_recorded_as_done(tmp_path, a_model):
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
     staged_here(table, out, a_model)
     sitk.WriteImage(ct_like(), tmp_path / "nowhere.nrrd")
@@ -248,16 +248,16 @@ def test_a_case_that_failed_before_and_now_does_not_says_so(tmp_path, a_model):
     assert not (out / "cases" / "lost" / records.FAILED).exists()
 
 
-def test_only_the_sides_that_are_asked_for(tmp_path):
+def test_only_the_chosen_splits_are_staged(tmp_path):
     rows = [["case_id", "image", "split"], ["a", "ct.nrrd", "train"], ["b", "ct.nrrd", "test"], ["c", "ct.nrrd", ""]]
     cases = read_cases(a_table(tmp_path, rows), ["test"])
-    assert [case.skip for case in cases] == ["of side train", None, "of no side"]
-    with pytest.raises(InputError, match="no column split"):
+    assert [case.skip for case in cases] == ["in split train", None, "in no split"]
+    with pytest.raises(InputError, match=r"no column 'split'.*or leave out `split`\."):
         read_cases(a_table(tmp_path, ROWS), ["test"])
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "fragment"),
     [
         ([["id", "image"], ["a", "x"]], "no column case_id among id, image"),
         ([HEAD, ["", "x", "", "", ""]], "row 2, case_id is empty: expected an id"),
@@ -273,19 +273,19 @@ def test_only_the_sides_that_are_asked_for(tmp_path):
         ),
     ],
 )
-def test_a_faulty_table_is_refused_before_anything_is_staged(tmp_path, rows, said):
+def test_a_faulty_table_is_refused_before_anything_is_staged(tmp_path, rows, fragment):
     with pytest.raises(InputError) as error:
         read_cases(a_table(tmp_path, rows))
-    assert said in str(error.value)
+    assert fragment in str(error.value)
 
 
 def test_a_folder_that_cannot_be_made_ends_the_batch(tmp_path, a_model):
-    (tmp_path / "out").write_text("a file stands here")
-    with pytest.raises(StagingError, match="expected a folder that can be written to"):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(StagingError, match="expected a writable folder"):
         staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model)
 
 
-def test_a_case_that_is_left_out_for_once_keeps_what_was_done(tmp_path, a_model):
+def test_a_case_that_is_skipped_once_keeps_its_results(tmp_path, a_model):
     table, out, counting = a_table(tmp_path, ROWS), tmp_path / "out", Counting(a_model)
     staged_here(table, out, a_model)
     left_out = a_table(tmp_path, [[*HEAD, "exclude"], [*ROWS[1], "metal"], [*ROWS[3], ""]], "left.csv")
@@ -296,14 +296,14 @@ def test_a_case_that_is_left_out_for_once_keeps_what_was_done(tmp_path, a_model)
     assert [row["status"] for row in rows_of(out).values()] == ["done", "failed", "done"]
 
 
-def test_a_row_that_the_system_cannot_look_up_is_its_own_fault(tmp_path, a_model):
+def test_a_path_that_is_too_long_fails_its_own_case(tmp_path, a_model):
     rows = [HEAD, ["long", "x" * 300 + ".nrrd", "", "", "4"], ROWS[3]]
     outcomes = staged_here(a_table(tmp_path, rows), tmp_path / "out", a_model)
     assert [o.status for o in outcomes] == ["failed", "done"]
     assert "too long" in outcomes[0].error
 
 
-def test_a_case_that_ends_the_program_is_not_begun_for_ever(tmp_path, a_model):
+def test_a_case_that_ends_the_program_is_not_retried_without_end(tmp_path, a_model):
     """As in Slicer, where the cases are staged in the program itself."""
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
     code = (
@@ -317,10 +317,10 @@ def test_a_case_that_ends_the_program_is_not_begun_for_ever(tmp_path, a_model):
         assert ended.returncode == 7
     outcomes = staged_here(table, out, a_model, resume=True)
     assert [o.status for o in outcomes] == ["failed", "failed", "done"]
-    assert "ended the whole program" in outcomes[0].error
+    assert "ended the program 2 times" in outcomes[0].error
 
 
-def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alone(tmp_path, a_model):
+def test_the_outcome_of_a_lost_worker_stays_and_another_runs_folder_is_not_touched(tmp_path, a_model):
     """Two owners of a case: of one run, as on a cluster whose worker was cut off; and of two runs."""
     out = tmp_path / "out"
     run = batch.Batch(read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
@@ -328,16 +328,19 @@ def test_what_a_lost_worker_did_after_all_stays_and_what_is_anothers_is_left_alo
     list(run.run(batch.one_by_one(stage_one)))
     (job,) = run.jobs()
     assert batch.record_failure(job, "it took too long", "").status == "done"
-    assert batch.staged(job, Counting(a_model), run.scores).status == "done"
+    assert batch.stage_and_record(job, Counting(a_model), run.scores).status == "done"
     later = batch.Batch(run.cases, out, {"model": "another"})
     list(later.run(batch.one_by_one(stage_one), resume=True))
-    for late in (lambda: batch.record_failure(job, "late", ""), lambda: batch.staged(job, stage_one, run.scores)):
+    for late in (
+        lambda: batch.record_failure(job, "late", ""),
+        lambda: batch.stage_and_record(job, stage_one, run.scores),
+    ):
         with pytest.raises(Cancelled, match="another run"):
             late()
     assert rows_of(out)["a"]["status"] == "done"
 
 
-def test_names_of_columns_never_hide_one_another():
+def test_column_names_are_unique():
     own = {"stage": "T1", "true_stage": "T2", "given_dice": "x", "dice": "y", "radscore": "z", "size": "1"}
     called = columns.given_names([own], ["radscore"])
     assert called["stage"] == "true_stage"
@@ -347,7 +350,7 @@ def test_names_of_columns_never_hide_one_another():
     assert not set(called.values()) & {*columns.RESULT_COLUMNS, *columns.SECONDS, "radscore"}
 
 
-def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
+def test_two_batches_cannot_write_to_one_folder(tmp_path, a_model):
     table, out = a_table(tmp_path, ROWS), tmp_path / "out"
 
     def stage_one(case, folder):
@@ -362,8 +365,8 @@ def test_two_batches_never_write_into_one_folder(tmp_path, a_model):
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
-def said(*arguments):
-    """A command's exit code, and what it says."""
+def output_of(*arguments):
+    """Return a command's exit code and its two outputs."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main([str(argument) for argument in arguments])
@@ -372,11 +375,11 @@ def said(*arguments):
 
 @pytest.fixture(scope="module")
 def by_command(tmp_path_factory):
-    """One folder of results: what was said when it was made, refused, and resumed with the stages known; the folder."""
+    """Return the outputs of three commands on one folder (first run, refused, resumed with stages), and the folder."""
     folder = tmp_path_factory.mktemp("command")
     out = folder / "out"
     command = ["batch", a_table(folder, ROWS), "--out", out, "--workers", "1"]
-    made, refused = said(*command, "--progress", "json"), said(*command)
+    made, refused = output_of(*command, "--progress", "json"), output_of(*command)
     rows = [
         [*HEAD, "patient_id", "stage", "size_cm", "lauren", "dice"],
         [*ROWS[1], "p1", "T1", "2.5", "diffuse", "x"],
@@ -386,12 +389,12 @@ def by_command(tmp_path_factory):
     ]
     a_table(folder, rows)
     with pytest.MonkeyPatch.context() as patched, no_processes(patched):
-        resumed = said(*command, "--resume")
+        resumed = output_of(*command, "--resume")
     return made, refused, resumed, out
 
 
 @pytest.mark.smoke
-def test_the_command_says_how_it_goes_and_what_became_of_each_case(by_command):
+def test_the_command_reports_progress_and_outcomes(by_command):
     (code, out, _), _, _, _ = by_command
     assert code == 1
     lines = [json.loads(line) for line in out.splitlines()]
@@ -405,7 +408,7 @@ def test_the_command_says_how_it_goes_and_what_became_of_each_case(by_command):
 
 
 @pytest.mark.smoke
-def test_the_command_goes_on_only_when_it_is_told_to(by_command):
+def test_the_command_resumes_only_with_the_flag(by_command):
     _, (code, out, err), (resumed, summary, failures), _ = by_command
     assert (code, out) == (1, "")
     assert "--resume" in err
@@ -413,7 +416,7 @@ def test_the_command_goes_on_only_when_it_is_told_to(by_command):
     assert "4 cases: 2 done, 1 failed, 1 skipped (2 of them by an earlier run)" in summary
     assert RESEARCH_USE_ONLY in summary
     assert failures.startswith("lost: ")
-    assert failures.count("\n") == 1  # no bar: this is no terminal
+    assert failures.count("\n") == 1  # no bar, since this is not a terminal
 
 
 @pytest.mark.smoke
@@ -426,26 +429,26 @@ def test_a_table_with_stages_ends_in_an_evaluation(by_command):
     agreement = json.loads((out / "cases/a/result.json").read_text())["agreement"]
     assert float(found["a"]["iou"]) == agreement["iou"]
     assert float(found["a"]["hd95_mm"]) == agreement["hd95_mm"]
-    told = json.loads((out / "evaluation" / "metrics.json").read_text())
-    assert told["flow"] == {"read": 4, "used": 2, "excluded": {"failed": 1, "skipped": 1}}
+    metrics = json.loads((out / "evaluation" / "metrics.json").read_text())
+    assert metrics["flow"] == {"read": 4, "used": 2, "excluded": {"failed": 1, "skipped": 1}}
     assert (out / "evaluation" / "report.html").exists()
 
 
 @pytest.mark.parametrize("option", [("--time-limit", "-1"), ("--memory-limit", "x"), ("--threshold", "7"),
                                     ("--workers", "0")])  # fmt: skip
-def test_limits_that_make_no_sense_are_wrong_use(tmp_path, capsys, option):
+def test_invalid_limits_are_usage_errors(tmp_path, capsys, option):
     with pytest.raises(SystemExit) as error:
         cli.main(["batch", str(a_table(tmp_path, ROWS)), "--out", str(tmp_path / "out"), *option])
     assert error.value.code == 2
     assert f"{option[1]}: expected" in capsys.readouterr().err
 
 
-def test_the_words_of_the_command_are_the_librarys():
+def test_the_backends_of_the_command_are_those_of_the_library():
     assert arguments.BACKENDS == backbone.BACKENDS
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
+def test_an_interrupted_batch_leaves_a_complete_table(tmp_path):
     rows = [ROWS[0], *([f"case{i}", "ct.nrrd", "", "", "4"] for i in range(300))]
     out = tmp_path / "out"
     command = [sys.executable, "-m", "GTRStagingLib", "batch", str(a_table(tmp_path, rows)), "--out", str(out)]
@@ -454,17 +457,17 @@ def test_a_batch_that_is_told_to_stop_leaves_a_whole_table(tmp_path):
     while not list(out.glob("cases/*/done.json")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    said, why = process.communicate(timeout=60)
+    out_text, error_text = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert b"interrupted" in why
-    assert b"not reached" in said
+    assert b"interrupted" in error_text
+    assert b"not reached" in out_text
     found = rows_of(out)
     assert 1 <= len(found) < 300
     assert all(row["status"] == "done" for row in found.values())
     assert not list(out.rglob(".writing-*"))
 
 
-def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp_path, a_model):
+def test_a_nomogram_adds_columns_or_a_note_on_missing_values(tmp_path, a_model):
     from GTRStagingLib.nomogram.nomogram import Nomogram, Term
 
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
@@ -488,19 +491,19 @@ def test_a_nomogram_stands_beside_the_networks_stage_or_says_what_is_missing(tmp
 
 
 def test_every_value_of_a_row_has_its_column():
-    """The tables leave out what has no column, and leave empty what has no value: neither would be noticed."""
+    """The tables drop values without a column, and leave columns without a value empty, without an error."""
     row = records.row_of(with_roi())
     assert {*row, "case_id", "status", "reason"} == {*columns.RESULT_COLUMNS, *columns.SECONDS} - {"seconds_writing"}
-    assert row["mean_mask_dice"] == ""  # the model of this result knows no ROIs of others
+    assert row["mean_mask_dice"] == ""  # the model of this result has no mean mask
     for name in columns.NUMBER_COLUMNS & set(row) - {"mean_mask_dice"}:
         float(row[name])
 
 
 def test_no_bar_is_drawn_before_the_model_is_loaded(monkeypatch):
-    """An error of the model would stand behind it, on the same line."""
+    """An error of the model would be printed on the line of the bar."""
     drawn = []
     monkeypatch.setattr(cli_batch, "_as_bar", lambda total, parser: drawn.append(total) or (lambda *given: None))
-    told = cli_batch._Told(4, argparse.ArgumentParser(), as_json=False)
+    reporter = cli_batch._Told(4, argparse.ArgumentParser(), as_json=False)
     assert drawn == []
-    told(batch.Counts(4), None)
+    reporter(batch.Counts(4), None)
     assert drawn == [4]

@@ -1,4 +1,4 @@
-"""A batch on a real Dask cluster: a scheduler and workers as processes of their own, some of which are killed."""
+"""Batches on a real Dask cluster: a scheduler and workers in processes of their own, some of which are killed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import distributed
 import psutil
 import pytest
 from helpers import TESTING
-from helpers.stations import no_processes
+from helpers.worker_groups import no_processes
 from test_batch import HEAD, ROWS, a_table, rows_of, without_seconds
 from test_batch_local import SECONDS, many, poisoned
 
@@ -33,7 +33,7 @@ PATIENCE_S = 120
 
 
 class Processes:
-    """A scheduler and its workers, as they are started by hand."""
+    """Scheduler and workers, started as a user starts them."""
 
     def __init__(self, folder):
         self.file = folder / "scheduler.json"
@@ -43,7 +43,7 @@ class Processes:
         self.address = json.loads(self.file.read_text())["address"]
 
     def add_worker(self, *options):
-        """One more, which need not be there yet."""
+        """Start one more worker, without waiting for it."""
         options = options or ("--no-nanny",)
         self.workers.append(
             self._start(
@@ -53,7 +53,7 @@ class Processes:
 
     def _start(self, what, *options):
         log = (self._folder / f"{what}-{len(self._all)}.log").open("wb")
-        # Somewhere else, as on another machine; it finds the modules of these tests.
+        # In another folder, as on another machine; it finds the modules of these tests.
         path = os.pathsep.join([str(Path(__file__).parent), str(TESTING), os.environ.get("PYTHONPATH", "")])
         process = subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *map(str, options)],
@@ -64,7 +64,7 @@ class Processes:
         return process
 
     def children(self):
-        """What the workers have started to do their work, nannies' own processes apart."""
+        """Return the child processes of the workers' groups, without the nannies' own."""
         below = [child for one in self.workers if one.poll() is None for child in offspring(one.pid)]
         return [child for child in below if "GTRStagingLib.support.isolation" in command_of(child)]
 
@@ -98,13 +98,13 @@ def until(true):
 
 
 def gone(processes):
-    """Whether all of them have ended, within a few seconds."""
+    """Return whether all processes end within a few seconds."""
     return not psutil.wait_procs(processes, timeout=15)[1]
 
 
 @pytest.fixture
 def dask(tmp_path, monkeypatch):
-    """A scheduler without workers; everything computes on one thread, so that sums come out the same everywhere."""
+    """Start a scheduler without workers; everything runs on one thread, so that sums are the same everywhere."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -115,12 +115,12 @@ def dask(tmp_path, monkeypatch):
 
 @pytest.fixture
 def less_patient(monkeypatch):
-    """Of the scheduler: two workers may die, not four."""
+    """Let a case fail after two dead workers instead of four."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "1")
 
 
 class Slow(ScoreColumns):
-    """A case that takes its time, so that something can happen to it."""
+    """Scores that take half a second, so that a test can act meanwhile."""
 
     def of(self, case, result):
         time.sleep(0.5)
@@ -128,24 +128,24 @@ class Slow(ScoreColumns):
 
 
 def settings(scores=None):
-    return local.BatchSettings(MODEL, scores=scores or ScoreColumns(), seconds=120)
+    return local.BatchSettings(MODEL, scores=scores or ScoreColumns(), time_limit=120)
 
 
 def on_cluster(dask, table, out, how=None, *, resume=False):
-    """A batch on the cluster, outcome by outcome."""
+    """Run a batch on the cluster, and yield its outcomes."""
     with Cluster(dask.address, how or settings(), out) as cluster:
         made = batch.Batch(read_cases(table), out, {"model": cluster.card.sha256})
         yield from made.run(cluster.work, resume=resume)
 
 
 def here(table, out, how=None, *, resume=False):
-    """The same on this machine."""
-    with local.WorkerGroup(how or settings(), 1) as station:
-        made = batch.Batch(read_cases(table), out, {"model": station.address().card.sha256})
-        return list(made.run(local.with_workers(station, 1), resume=resume))
+    """Run the same batch on this machine."""
+    with local.WorkerGroup(how or settings(), 1) as group:
+        made = batch.Batch(read_cases(table), out, {"model": group.address().card.sha256})
+        return list(made.run(local.with_workers(group, 1), resume=resume))
 
 
-def test_nobody_answers(tmp_path, monkeypatch):
+def test_an_address_without_a_scheduler_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(batch_cluster, "CONNECT_S", 1)
     (tmp_path / "broken.json").write_text('{"address": ')
     (tmp_path / "other.json").write_text("[]")
@@ -159,7 +159,7 @@ def test_nobody_answers(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_method_that_the_model_has_not_is_refused_there_too(dask, tmp_path):
+def test_a_method_without_a_map_is_refused_on_a_cluster(dask, tmp_path):
     lacking = "gated" if registry.read_card(registry.locate(MODEL)).head == "mean" else "fine"
     asked = local.BatchSettings(MODEL, options=StagingOptions(method=lacking))
     with pytest.raises(InputError, match=f"'{lacking}' for model '{MODEL}'"):
@@ -168,8 +168,8 @@ def test_a_method_that_the_model_has_not_is_refused_there_too(dask, tmp_path):
     assert not (tmp_path / "out" / "cases").exists()
 
 
-def test_the_tables_are_those_of_one_machine(dask, tmp_path, monkeypatch, capsys):
-    """With paths that are relative where the command is given, and a worker that comes when it has begun."""
+def test_the_tables_equal_those_of_one_machine(dask, tmp_path, monkeypatch, capsys):
+    """With relative paths, and a worker that joins after the start."""
     monkeypatch.chdir(tmp_path)
     a_table(tmp_path, [[*HEAD, "exclude"], *([*row, ""] for row in ROWS[1:]), ["not", "ct.nrrd", "", "", "", "metal"]])
     dask.add_worker("--nanny")
@@ -185,7 +185,7 @@ def test_the_tables_are_those_of_one_machine(dask, tmp_path, monkeypatch, capsys
 
 @pytest.mark.slow
 @pytest.mark.parametrize("nanny", ["--no-nanny", "--nanny"])
-def test_a_worker_that_is_killed_costs_its_cases_another_try(dask, tmp_path, nanny):
+def test_cases_of_a_killed_worker_are_retried(dask, tmp_path, nanny):
     table = many(tmp_path, 16)
     for _ in range(3):
         dask.add_worker(nanny)
@@ -214,7 +214,7 @@ def test_a_worker_that_is_killed_costs_its_cases_another_try(dask, tmp_path, nan
 
 
 @pytest.mark.slow
-def test_a_case_without_end_fails_alone_there_too(dask, tmp_path):
+def test_a_case_that_hangs_fails_alone_on_a_cluster(dask, tmp_path):
     dask.add_worker()
     found = list(on_cluster(dask, many(tmp_path, 4), tmp_path / "out", poisoned(tmp_path, {"c000": "hang"})))
     assert sorted(o.status for o in found) == ["done", "done", "done", "failed"]
@@ -225,7 +225,7 @@ def test_a_case_without_end_fails_alone_there_too(dask, tmp_path):
 
 @pytest.mark.slow
 def test_a_case_that_kills_every_worker_fails_alone(less_patient, dask, tmp_path):
-    """As a machine's memory killer does, which may choose the worker in place of its child."""
+    """As the system's out-of-memory killer may, which can choose the worker instead of its child."""
     for _ in range(3):
         dask.add_worker()
     table = many(tmp_path, 3)
@@ -233,13 +233,13 @@ def test_a_case_that_kills_every_worker_fails_alone(less_patient, dask, tmp_path
     found = list(on_cluster(dask, table, tmp_path / "out", how))
     assert sorted(o.status for o in found) == ["done", "done", "failed"]
     (failed,) = (o for o in found if o.error)
-    assert "Every worker of the cluster that tried it died" in failed.error
+    assert "Every worker of the cluster that tried the case died" in failed.error
     assert rows_of(tmp_path / "out")[failed.case_id]["status"] == "failed"
 
 
 @dataclass(frozen=True)
 class KillsItsWorker(ScoreColumns):
-    """The first case that comes does it, each time."""
+    """Scores of which the first case kills its worker at each attempt."""
 
     first: Path | None = None
 
@@ -252,12 +252,12 @@ class KillsItsWorker(ScoreColumns):
             if self.first.read_text() != case:
                 return {}
         os.kill(os.getppid(), signal.SIGKILL)
-        time.sleep(60)  # it ends with its worker, and must not be done before that
+        time.sleep(60)  # it ends with its worker, and must not finish before
         return {}
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_killed_ends_the_batch_which_goes_on_elsewhere(dask, tmp_path):
+def test_a_killed_scheduler_ends_the_batch_which_resumes_on_one_machine(dask, tmp_path):
     table, out = many(tmp_path, 10), tmp_path / "out"
     dask.add_worker()
     dask.add_worker("--nanny")
@@ -265,7 +265,7 @@ def test_a_scheduler_that_is_killed_ends_the_batch_which_goes_on_elsewhere(dask,
     before = [next(run) for _ in range(3)]
     children = dask.children()
     dask.scheduler.kill()
-    with pytest.raises(MachineError, match=r"The scheduler has gone.*--resume"):
+    with pytest.raises(MachineError, match=r"The scheduler ended.*`resume`"):
         before += run
     assert children
     assert gone(children)
@@ -279,7 +279,7 @@ def test_a_scheduler_that_is_killed_ends_the_batch_which_goes_on_elsewhere(dask,
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_killed_before_the_client_notices_ends_the_batch(dask, tmp_path, monkeypatch):
+def test_a_killed_scheduler_that_the_client_has_not_noticed_ends_the_batch(dask, tmp_path, monkeypatch):
     asked = Cluster._window
 
     def window(self):
@@ -289,12 +289,12 @@ def test_a_scheduler_that_is_killed_before_the_client_notices_ends_the_batch(das
 
     dask.add_worker()
     monkeypatch.setattr(Cluster, "_window", window)
-    with pytest.raises(MachineError, match=r"The scheduler has gone.*--resume"):
+    with pytest.raises(MachineError, match=r"The scheduler ended.*`resume`"):
         list(on_cluster(dask, many(tmp_path, 4), tmp_path / "out", settings(Slow())))
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_goes_on_and_leaves_nothing_on_the_workers(dask, tmp_path):
+def test_a_killed_run_resumes_and_leaves_no_process_on_the_workers(dask, tmp_path):
     table, out = many(tmp_path, 10), tmp_path / "out"
     dask.add_worker()
     command = [sys.executable, "-m", "GTRStagingLib", "batch", str(table), "--out", str(out), "--scheduler",

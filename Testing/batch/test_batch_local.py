@@ -1,4 +1,4 @@
-"""A batch with real processes: workers, a model's process, and what kills them."""
+"""Batches with real processes: workers and a model process, which some tests kill."""
 
 import contextlib
 import gzip
@@ -15,13 +15,13 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct_like
 from helpers import light_processes
-from helpers.stations import no_processes
+from helpers.worker_groups import no_processes
 from test_batch import HEAD, a_table, rows_of, without_seconds
 
 from GTRStagingLib.batch import batch, local, model_process
 from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, with_workers
-from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, passes
+from GTRStagingLib.batch.model_process import ModelGoneError, RemoteBackbone, classify_together
 from GTRStagingLib.batch.records import FAILED
 from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.cli import main as cli
@@ -34,9 +34,9 @@ MODEL = "demonstration"
 
 def run(table, out, settings, *, workers=1, resume=False):
     cases = read_cases(table)
-    with local.WorkerGroup(settings, workers) as station:
-        made = batch.Batch(cases, out, {"model": station.address().card.sha256})
-        return {o.case_id: o for o in made.run(local.with_workers(station, workers), resume=resume)}
+    with local.WorkerGroup(settings, workers) as group:
+        made = batch.Batch(cases, out, {"model": group.address().card.sha256})
+        return {o.case_id: o for o in made.run(local.with_workers(group, workers), resume=resume)}
 
 
 def many(folder, count, name="many.csv"):
@@ -44,46 +44,46 @@ def many(folder, count, name="many.csv"):
 
 
 SECONDS = 12
-"""What a poisoned case may take; any other one takes less, on a busy machine too."""
+"""Time limit of a poisoned case; any other case takes less, also on a busy machine."""
 
 
 def poisoned(folder, doses, seconds=SECONDS, **limits):
-    """Settings of a batch whose cases get these doses; all of them are taken in the end."""
+    """Return the settings of a batch with these doses by case; all doses are taken in the end."""
     for case, words in doses.items():
         (folder / f"{case}.doses").write_text(words)
-    return BatchSettings(MODEL, scores=light_processes.Poison(folder=folder), seconds=seconds, **limits)
+    return BatchSettings(MODEL, scores=light_processes.Poison(folder=folder), time_limit=seconds, **limits)
 
 
 # -- the model's process -------------------------------------------------------------------------------------------
 
 
-def test_the_model_of_another_process_answers_as_it_does_here():
+def test_the_model_process_answers_as_a_local_model():
     here = backbone.ready(weights.load(MODEL))
     pixels = np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32)
-    with WorkerGroup(BatchSettings(MODEL), 1) as station:
-        there = RemoteBackbone(station.address())
+    with WorkerGroup(BatchSettings(MODEL), 1) as group:
+        there = RemoteBackbone(group.address())
         one, other = here.classify(pixels), there.classify(pixels)
         assert there.card == here.card
         assert there.cells == here.cells
         for name in ("logits", "features", "feature_map"):
             np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(there.classify(pixels).logits, other.logits)
-        # What the network cannot do may be the device's fault: it is said, and the next process begins afresh.
+        # An error of the network may be caused by the device: it is reported, and a new process is started.
         with pytest.raises(ModelGoneError, match="pass failed"):
             there.classify(pixels[:, :1])
-        station._model._process.wait(30)  # whoever asks sooner meets the old one
-        again = RemoteBackbone(station.address())
+        group._model._process.wait(30)  # an earlier question would reach the old process
+        again = RemoteBackbone(group.address())
         np.testing.assert_array_equal(again.classify(pixels).logits, other.logits)
 
 
-def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
+def test_numbers_of_a_case_do_not_depend_on_other_cases_in_the_pass():
     ready = backbone.ready(weights.load(MODEL), device="cpu", backend="torch")
     rng = np.random.default_rng(1)
     slices = [rng.normal(size=(n, 3, 224, 224)).astype(np.float32) for n in (3, 2, 3, 1)]
     questions = [(one, [backbone.PassRequest(range(len(one)), (len(one) - 1,))]) for one in slices]
-    alone = [next(iter(passes(ready, [one], 4))) for one in questions]
+    alone = [next(iter(classify_together(ready, [one], 4))) for one in questions]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0]):
-        together = passes(ready, [questions[i] for i in order], 4)
+        together = classify_together(ready, [questions[i] for i in order], 4)
         for i, seen in zip(order, together, strict=True):
             for name in ("logits", "features", "feature_map"):
                 np.testing.assert_array_equal(getattr(seen, name), getattr(alone[i], name))
@@ -94,13 +94,13 @@ def test_a_cases_numbers_do_not_depend_on_the_company_it_keeps():
                 assert expected[-1].any()
 
 
-def test_a_model_that_cannot_be_loaded_is_said():
-    with WorkerGroup(BatchSettings("nowhere"), 1) as station, pytest.raises(WeightsError, match="nowhere"):
-        station.address()
+def test_a_model_that_cannot_be_loaded_is_reported():
+    with WorkerGroup(BatchSettings("nowhere"), 1) as group, pytest.raises(WeightsError, match="nowhere"):
+        group.address()
 
 
 @pytest.mark.parametrize("method", ["gated", "gradcam"])
-def test_a_method_that_the_model_has_not_is_refused_before_the_first_case(tmp_path, method):
+def test_a_method_without_a_map_in_the_model_is_refused_before_the_first_case(tmp_path, method):
     kind = "mean" if method == "gated" else "gated"
     network = weights.seeded_network(10, "none", 5, kind).eval().requires_grad_(False)
     weights.save(weights.Model(replace(weights.untrained(10).card, name="mine", head=kind), network), tmp_path / "mine")
@@ -110,7 +110,7 @@ def test_a_method_that_the_model_has_not_is_refused_before_the_first_case(tmp_pa
     assert not (tmp_path / "out" / "cases").exists()
 
 
-def test_a_batch_maps_the_key_slices_alone_unless_asked():
+def test_a_batch_computes_maps_of_the_key_slice_only_by_default():
     assert not BatchSettings().options.neighbour_maps
 
 
@@ -136,7 +136,7 @@ def a_bomb(path):
 
 @pytest.fixture(scope="module")
 def faulty_batch(tmp_path_factory):
-    """A batch by one worker: files that are none or too large, good ones, and a model's process that dies."""
+    """Run a batch with one worker: invalid and too large files, valid ones, and a model process that dies."""
     folder = tmp_path_factory.mktemp("faulty")
     rows = [["endless", "/dev/zero", "", "", "4"]]
     if hasattr(os, "mkfifo"):
@@ -148,17 +148,17 @@ def faulty_batch(tmp_path_factory):
     rows += [[name, "ct.nrrd", "", "", "4"] for name in ("first", "then the model dies", *AFTERWARDS)]
     cases = read_cases(a_table(folder, [HEAD, *rows]))
     found = {}
-    with WorkerGroup(BatchSettings(MODEL, seconds=60, memory_mb=500), 1) as station:
-        for outcome in batch.Batch(cases, folder / "out", {}).run(with_workers(station, 1)):
+    with WorkerGroup(BatchSettings(MODEL, time_limit=60, memory_limit=500), 1) as group:
+        for outcome in batch.Batch(cases, folder / "out", {}).run(with_workers(group, 1)):
             found[outcome.case_id] = outcome
             if outcome.case_id == "then the model dies":
-                model = station._model.pid
+                model = group._model.pid
                 os.kill(model, getattr(signal, "SIGKILL", signal.SIGTERM))
-        assert station._model.pid != model
+        assert group._model.pid != model
     return found
 
 
-def test_faulty_files_cost_their_own_case_only(faulty_batch):
+def test_faulty_files_fail_their_own_case_only(faulty_batch):
     found = faulty_batch
     assert {name for name, o in found.items() if o.status == "done"} == {"first", "then the model dies", *AFTERWARDS}
     assert {o.status for o in found.values()} == {"done", "failed"}
@@ -173,8 +173,8 @@ DOSES = {"crashes once": "crash", "crashes twice": "crash crash", "hangs": "hang
 
 
 @pytest.mark.parametrize("how", ["light", pytest.param("real", marks=pytest.mark.slow)])
-def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
-    """Light processes do the same harm, and import nothing that it would need to stage a case."""
+def test_crashes_and_hangs_fail_their_own_case_only(tmp_path, monkeypatch, how):
+    """Light processes do the same harm without the imports of staging."""
     names = ["first", *DOSES, "last"]
     table = a_table(tmp_path, [HEAD, *([name, "ct.nrrd", "", "", "4"] for name in names)])
     seconds = SECONDS
@@ -183,9 +183,9 @@ def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
         monkeypatch.setattr(local, "_worker", light_processes.worker)
         seconds = 4
     out = tmp_path / "out"
-    with WorkerGroup(poisoned(tmp_path, DOSES, seconds), 1) as station:
+    with WorkerGroup(poisoned(tmp_path, DOSES, seconds), 1) as group:
         run_of = batch.Batch(read_cases(table), out, {})
-        found = {o.case_id: o for o in run_of.run(with_workers(station, 1))}
+        found = {o.case_id: o for o in run_of.run(with_workers(group, 1))}
     assert "".join(path.read_text() for path in tmp_path.glob("*.doses")) == ""
     assert {name: o.status for name, o in found.items()} == {
         "first": "done", "crashes once": "done", "crashes twice": "failed", "hangs": "failed", "last": "done"
@@ -201,11 +201,11 @@ def test_crashes_and_hangs_cost_their_own_case_only(tmp_path, monkeypatch, how):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
 def test_a_file_that_unpacks_without_end_fails(faulty_batch):
     found = faulty_batch
-    assert "--memory-limit" in found["bomb"].error
+    assert "`memory_limit`" in found["bomb"].error
 
 
 @pytest.mark.parametrize("name", ["endless", "pipe"])
-def test_nothing_but_a_file_or_a_folder_is_opened(faulty_batch, name):
+def test_only_files_and_folders_are_opened(faulty_batch, name):
     found = faulty_batch
     if name == "pipe" and not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes on this system")
@@ -217,7 +217,7 @@ def test_nothing_but_a_file_or_a_folder_is_opened(faulty_batch, name):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_tables(tmp_path):
+def test_a_batch_killed_at_random_moments_ends_with_the_same_tables(tmp_path):
     table = many(tmp_path, 24)
     sitk.WriteImage(ct_like(), tmp_path / "short.nrrd")
     os.truncate(tmp_path / "short.nrrd", 3000)
@@ -231,7 +231,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_tables(tmp_path):
     assert subprocess.run(command(whole), check=False).returncode == 1
     rng = np.random.default_rng(0)
     rounds = 0
-    for kills_left in reversed(range(8)):  # the last time it is left alone
+    for kills_left in reversed(range(8)):  # the last run is not killed
         process = subprocess.Popen(command(killed, "--resume"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=float(rng.uniform(3, 9)) if kills_left else None)
@@ -248,15 +248,15 @@ def test_killed_at_any_moment_it_ends_with_the_same_tables(tmp_path):
     assert not list(killed.rglob(".writing-*"))
 
 
-def test_limits_are_the_commands(tmp_path, monkeypatch):
-    """What the options say reaches those who start the processes."""
+def test_the_command_passes_its_limits_on(tmp_path, monkeypatch):
+    """The worker group gets the limits of the options."""
     asked = []
 
-    def no_station(settings, workers):
-        asked.append((settings.seconds, settings.memory_mb, workers))
+    def no_group(settings, workers):
+        asked.append((settings.time_limit, settings.memory_limit, workers))
         raise StagingError("enough seen")
 
-    monkeypatch.setattr("GTRStagingLib.batch.run.WorkerGroup", no_station)
+    monkeypatch.setattr("GTRStagingLib.batch.run.WorkerGroup", no_group)
     command = ["batch", str(many(tmp_path, 1)), "--out", str(tmp_path / "out"), "--workers", "3"]
     assert cli.main([*command, "--time-limit", "0.05", "--memory-limit", "700"]) == 1
     assert cli.main([*command, "--time-limit", "0", "--memory-limit", "0"]) == 1
@@ -264,7 +264,7 @@ def test_limits_are_the_commands(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_limits_are_those_of_the_processes(tmp_path):
+def test_processes_apply_the_limits(tmp_path):
     table = many(tmp_path, 1)
     out = subprocess.run(
         [sys.executable, "-m", "GTRStagingLib", "batch", str(table), "--out", str(tmp_path / "out"), "--time-limit",
@@ -278,7 +278,7 @@ def test_limits_are_those_of_the_processes(tmp_path):
 
 @pytest.mark.parametrize("where", ["in this process", pytest.param("in processes", marks=pytest.mark.slow)])
 def test_files_that_only_look_different_are_not_staged_again(tmp_path, where, monkeypatch):
-    """Touched, or copied elsewhere: what they hold counts; the CT's voxels and the ROI's as well."""
+    """Content counts, not the time stamp: the CT's voxels and the ROI's bytes."""
 
     def staged(table, out, *, resume=False):
         with no_processes(monkeypatch) if where == "in this process" else contextlib.nullcontext():

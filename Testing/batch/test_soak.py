@@ -1,6 +1,6 @@
-"""A soak: many small cases, some of them broken, on a disk that fills, under processes that are killed at random.
+"""Soak test: many small cases, some of them broken, on a disk that fills, with processes that are killed at random.
 
-`GTR_SOAK_CASES=1000 pytest Testing/batch/test_soak.py -s` says how long it took and what was killed.
+`GTR_SOAK_CASES=1000 pytest Testing/batch/test_soak.py -s` reports the duration and the killed processes.
 """
 
 import contextlib
@@ -31,24 +31,24 @@ CASES = int(os.environ.get("GTR_SOAK_CASES", "120"))
 KINDS = ("plain", "with ROI", "compressed", "plain", "with ROI", "plain", "compressed", "with ROI", "truncated",
          "plain", "garbage", "plain", "with ROI", "missing", "plain", "without key slice", "with ROI", "beyond",
          "excluded", "no image")  # fmt: skip
-"""Of every twenty cases."""
+"""Kinds of every twenty cases."""
 
 ENDS = {"truncated": "failed", "garbage": "failed", "missing": "failed", "without key slice": "failed",
         "beyond": "failed", "excluded": "skipped", "no image": "skipped"}  # fmt: skip
-"""How they must end; all others are done."""
+"""Expected outcomes; all other kinds are done."""
 
 MARK = "GTR_SOAK_RUN"
-"""An environment variable by which every process of a run is known."""
+"""Environment variable that identifies the processes of a run."""
 
 FULL_AT = 0.45
-"""Of all results: what the small disk holds."""
+"""Share of all results that fits on the small disk."""
 
 KILLS = max(3, CASES // 50)
-"""Before the disk is full, and twice as many after."""
+"""Kills before the disk is full; twice as many follow."""
 
 
 def a_cohort(folder):
-    """The table, and how each case must end."""
+    """Write the case table, and return it with the expected outcome of each case."""
     template = ct_like()
     sitk.WriteImage(box_on(template).mask, folder / "roi.nrrd")
     rows, ends = [[*HEAD, "exclude"]], {}
@@ -73,7 +73,7 @@ def a_cohort(folder):
 
 
 class Disk:
-    """A small disk in memory, which can be made larger."""
+    """Small disk in memory, which can be enlarged."""
 
     def __init__(self, place):
         self.place = place
@@ -105,7 +105,7 @@ def small_disk(tmp_path):
 
 
 class Run:
-    """The command, started again and again for one folder."""
+    """Repeated starts of the command for one folder."""
 
     def __init__(self, table, out):
         self._command = [sys.executable, "-m", "GTRStagingLib", "batch", str(table), "--out", str(out),
@@ -119,27 +119,27 @@ class Run:
                                 env={**os.environ, MARK: self._mark, "OMP_NUM_THREADS": "1"})  # fmt: skip
 
     def to_its_end(self, *more):
-        """Undisturbed: exit code, what it told, and what it said of errors."""
+        """Run the command to its end; return its exit code, output and error output."""
         process = self._start(*more)
-        told, said = process.communicate()
-        return process.returncode, told, said
+        out, err = process.communicate()
+        return process.returncode, out, err
 
     def disturbed(self, rng, kills, *, children):
-        """The same with `--resume`: killed so often, or a process that works for it, until it ends by itself."""
+        """Run the command with `--resume`, and kill it or one of its processes `kills` times before it ends."""
         process = self._start("--resume")
         while True:
             try:
-                told, said = process.communicate(timeout=float(rng.uniform(0.5, 14)) if kills else None)
-                return process.returncode, told, said
+                out, err = process.communicate(timeout=float(rng.uniform(0.5, 14)) if kills else None)
+                return process.returncode, out, err
             except subprocess.TimeoutExpired:
                 kills -= 1
             below = psutil.Process(process.pid).children()
             if children and below and rng.random() < 0.5:
-                with contextlib.suppress(psutil.Error):  # it may end by itself just now
+                with contextlib.suppress(psutil.Error):  # the process may end at this moment
                     one = below[int(rng.integers(len(below)))]
                     listens = any("gtrstaging" in str(each.laddr) for each in one.net_connections("unix"))
                     one.kill()
-                    self.killed["model's process" if listens else "worker"] += 1
+                    self.killed["model process" if listens else "worker"] += 1
                 continue
             process.kill()
             process.communicate()
@@ -147,7 +147,7 @@ class Run:
             process = self._start("--resume")
 
     def alive(self):
-        """Processes of this run that do not end."""
+        """Return the processes of this run that do not end."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -160,13 +160,13 @@ def size_of(folder):
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*"))
 
 
-def blamed(out):
-    """Cases that are said to have failed."""
+def failed_cases(out):
+    """Return the cases with a record of failure."""
     return {path.parent.name for path in out.glob(f"cases/*/{FAILED}")}
 
 
 def differences(one, other):
-    """Between two tables without their timings: few and readable, if any."""
+    """Return the differences between two tables, timings apart."""
     return [
         (row["case_id"], column, text, beside[column])
         for row, beside in zip(without_seconds(one), without_seconds(other), strict=True)
@@ -180,7 +180,7 @@ def timeless(out):
 
 
 @pytest.mark.slow
-def test_whatever_happens_every_case_is_accounted_for(tmp_path, small_disk):
+def test_every_case_has_an_outcome_after_faults_and_kills(tmp_path, small_disk):
     rng = np.random.default_rng(6)
     (tmp_path / "cohort").mkdir()
     table, ends = a_cohort(tmp_path / "cohort")
@@ -190,30 +190,30 @@ def test_whatever_happens_every_case_is_accounted_for(tmp_path, small_disk):
 
     whole, soaked = tmp_path / "whole", small_disk.place / "soaked"
     begun = time.monotonic()
-    code, told, _ = Run(table, whole).to_its_end()
+    code, text, _ = Run(table, whole).to_its_end()
     undisturbed = time.monotonic() - begun
-    assert (code, words in told) == (1, True), told
+    assert (code, words in text) == (1, True), text
     assert {case: row["status"] for case, row in rows_of(whole).items()} == ends
 
-    # The disk holds less than half of it: the batch says so and blames no case, and says so again.
+    # Less than half of the results fit on the disk: the batch reports it and fails no case, twice.
     needed = size_of(whole)
     small_disk.resize(int(FULL_AT * needed))
     run = Run(table, soaked)
     begun = time.monotonic()
-    for code, _, said in (run.disturbed(rng, KILLS, children=False), run.to_its_end("--resume")):
+    for code, _, errors in (run.disturbed(rng, KILLS, children=False), run.to_its_end("--resume")):
         assert code == 1
-        assert "Free some space" in said
-        assert blamed(soaked) <= faulty
+        assert "Free some space" in errors
+        assert failed_cases(soaked) <= faulty
     kept = len(list(soaked.glob("cases/*/done.json")))
     assert 0.2 * expected["done"] < kept < 0.6 * expected["done"]
 
-    # With room it goes on; a case whose process was killed twice has failed, and is tried again by the next run.
+    # With room the batch continues; a case fails if its process is killed twice, and the next run tries it again.
     small_disk.resize(2 * needed)
     run.disturbed(rng, 2 * KILLS, children=True)
-    code, told, _ = run.to_its_end("--resume")
+    code, text, _ = run.to_its_end("--resume")
     took = time.monotonic() - begun
-    assert (code, words in told) == (1, True), told
-    assert int(re.search(r"\((\d+) of them by an earlier run\)", told)[1]) >= kept
+    assert (code, words in text) == (1, True), text
+    assert int(re.search(r"\((\d+) of them by an earlier run\)", text)[1]) >= kept
 
     assert list(rows_of(soaked)) == list(ends)
     assert differences(soaked, whole) == []

@@ -14,7 +14,7 @@ HARM = {"crash": lambda: ctypes.string_at(0), "hang": lambda: time.sleep(60)}
 
 @dataclass(frozen=True)
 class Poison(ScoreColumns):
-    """Does harm when a case is asked for its scores: what the case's file says, a word each time, until it is empty."""
+    """Do harm when the scores of a case are computed: one word of the case's file each time, until it is empty."""
 
     folder: Path | None = None
 
@@ -27,12 +27,12 @@ class Poison(ScoreColumns):
 
 
 def model(name, device, backend):
-    """In place of `model_process.start`: an address where nobody listens."""
+    """Replacement of `model_process.start`: an address without a process."""
     return lambda job: Address(None, b"", None, b"")
 
 
 def worker(settings):
-    """In place of `local._worker`: done, unless the case's dose does harm before."""
+    """Replacement of `local._worker`: a case is done, unless its dose does harm before."""
 
     def work(task):
         job, _ = task

@@ -1,4 +1,4 @@
-"""A batch without processes: the worker's own code and the model, in this process."""
+"""Run batches without processes: the worker's code and the model in this process."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -10,12 +10,12 @@ from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.model import backbone, weights
 
 
-class StationHere:
-    """In place of `local.WorkerGroup`."""
+class InProcessGroup:
+    """Replacement of `local.WorkerGroup`."""
 
     def __init__(self, settings, workers):
         ready = backbone.ready(weights.load(settings.model), device=settings.device, backend=settings.backend)
-        # What a `model_process.RemoteBackbone` has.
+        # The attributes of a `model_process.RemoteBackbone`.
         self.remote = SimpleNamespace(
             card=ready.card,
             head=ready.head,
@@ -36,30 +36,30 @@ class StationHere:
         return model_process.Address(None, b"", self.remote.card, b"")
 
 
-def work_here(station, workers):
-    """In place of `local.with_workers`."""
+def work_in_process(group, workers):
+    """Replacement of `local.with_workers`."""
 
     def work(todo):
         for one in todo:
-            yield one if isinstance(one, Outcome) else station.stage((one, station.address()))
+            yield one if isinstance(one, Outcome) else group.stage((one, group.address()))
 
     return work
 
 
 @contextmanager
 def no_processes(monkeypatch):
-    """Batches stage their cases in this process meanwhile."""
+    """Stage the cases of batches in this process meanwhile."""
     threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
     with monkeypatch.context() as patched:
         made = []
 
-        def station(settings, workers):
-            made.append(StationHere(settings, workers))
+        def group(settings, workers):
+            made.append(InProcessGroup(settings, workers))
             return made[-1]
 
         for module in (local, run):
-            patched.setattr(module, "WorkerGroup", station)
-            patched.setattr(module, "with_workers", work_here)
+            patched.setattr(module, "WorkerGroup", group)
+            patched.setattr(module, "with_workers", work_in_process)
         patched.setattr(model_process, "RemoteBackbone", lambda address: made[-1].remote)
         yield
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
