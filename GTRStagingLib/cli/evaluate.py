@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands
+from GTRStagingLib.cli.arguments import Commands, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     table = one.add_argument_group("the table")
     table.add_argument("--columns", nargs="+", default=[], metavar="ROLE=NAME", help="what is not detected: truth, "
                        "predicted, probabilities (A,B,C,D), patient, case, centre, split")  # fmt: skip
-    table.add_argument("--cohort", type=Path, metavar="TABLE", help="case table with the true stages (case_id, stage), "
-                       "for predictions that have none")  # fmt: skip
+    table.add_argument("--cohort", dest="truth", type=Path, metavar="TABLE", help="case table with the true stages "
+                       "(case_id, stage), for predictions that have none")  # fmt: skip
     table.add_argument("--patient-pattern", metavar="REGEX", help="finds the patient in the case's name, as in "
                        r"'([^/\\]+?)\.nii'")  # fmt: skip
     table.add_argument("--split", metavar="SIDE", help="which side, if the table has several (default: test; or all)")
@@ -66,7 +66,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         patient_pattern=options.patient_pattern,
         split=options.split,
         labels_from=options.labels_from,
-        truth=options.cohort,
+        truth=options.truth,
     )
     found = evaluate(
         told,
@@ -82,7 +82,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
         _progress("report")
         write_evaluation(found, options.out, nomogram=shown, radscore=score)
-    print_summary(found)
+    print_summary(found, options.parser)
     if options.out is not None:
         print(f"Written       {options.out / 'report.html'}; metrics.json, figures and tables beside it")
     print(RESEARCH_USE_ONLY)
@@ -110,8 +110,8 @@ def _two(options: argparse.Namespace, text: str) -> tuple[str, str]:
     return columns[0], columns[1]
 
 
-def print_summary(found: "Evaluation") -> None:
-    """What a person wants to see first."""
+def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
+    """Print the main results, and the notes with the flags of the command."""
     from GTRStagingLib.stats.attention_by_stage import BASELINES
 
     metrics, areas, flow = found.performance.metrics, found.performance.areas, found.predictions.flow
@@ -142,7 +142,7 @@ def print_summary(found: "Evaluation") -> None:
             print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the {apart.n_patients} "
                   f"patients without siblings are right: {apart.accuracy.text(4)}")  # fmt: skip
     for note in found.notes:
-        print(f"NOTE          {note}")
+        print(f"NOTE          {with_flags(note, parser)}")
 
 
 __all__ = ["add_to", "print_summary"]

@@ -1,11 +1,11 @@
-"""Evaluate a table of predictions, ours or another's, and write the evidence.
+"""Evaluate a table of predictions, of this software or another, and write the report.
 
-In: a table. Out: `Predictions`, `Evaluation`, and metrics.json, report.html, figures and tables.
+Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.html, figures and tables.
 
 - `columns`: `Columns`, `columns_of`
 - `parsing`: `read_cells`, `stages_of`, `probabilities_of`, `patients_of`
 - `predictions`: `Predictions`, `Flow`, `read_predictions`
-- `table_one`: `patients_described`
+- `table_one`: `describe_patients`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`
 - `checklist_facts`: `facts`

@@ -1,8 +1,8 @@
-"""What the software knows of an evaluation, as sentences for the reporting checklists; the rest is left out."""
+"""Derive the facts of an evaluation as sentences for the reporting checklists; unknown facts are left out."""
 
 from collections.abc import Mapping
 
-from GTRStagingLib.evaluation.evaluate import BASELINE_IN_WORDS, Evaluation
+from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -28,72 +28,72 @@ WHERE: Mapping[str, str] = {
     "robustness": "Leak audit",
     "provenance": "What was run",
 }
-"""Fact -> the section of the report that shows it: a heading of resources/evaluation.html.j2, as a test holds."""
+"""Fact -> heading of the report's section that shows it (resources/evaluation.html.j2; a test compares them)."""
 
 
 def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScore | None = None) -> dict[str, str]:
-    """Key of `checklists.FACTS` -> what is known of it."""
-    told, m, flow = found.predictions, found.performance.metrics, found.predictions.flow
+    """Return the known facts by their keys in `checklists.FACTS`."""
+    predictions, m, flow = found.predictions, found.performance.metrics, found.predictions.flow
     by_stage = ", ".join(f"{stage} {n}" for stage, n in zip(TStage, m.confusion.sum(axis=1).tolist(), strict=True))
     left_out = ", ".join(f"{reason}: {n}" for reason, n in flow.excluded.items()) or "none"
     known = {
-        "n_rows": f"The table has {flow.read} rows, of which {flow.used} were evaluated.",
+        "n_rows": f"The table has {flow.read} rows; {flow.used} were evaluated.",
         "n_patients": f"{m.n_patients} patients; rows by true stage: {by_stage}.",
         "exclusions": f"Rows left out: {left_out}.",
         "flow": f"{flow.read} rows read, {flow.read - flow.used} left out ({left_out}), {flow.used} evaluated, of "
         f"{m.n_patients} patients.",
         "missing": "Rows without a true stage or a prediction were left out and counted; nothing was imputed.",
-        "characteristics": "Covariates by stage, with how many values are missing.",
-        "outcome_definition": f"T stage (T1 to T4), as column {told.columns.truth!r} gives it.",
+        "characteristics": "Covariates by stage, with the number of missing values.",
+        "outcome_definition": f"T stage (T1 to T4), from column {predictions.columns.truth!r}.",
         "unit_of_analysis": _unit(found),
         "metrics": "Accuracy, kappas (plain, linear, quadratic), mean absolute stage error, over- and under-staging; "
         "sensitivity, specificity, predictive values and F1 for each stage and at the boundaries "
-        f"{' and '.join(BOUNDARIES)}; areas under the ROC curve, calibration and net benefit where there are "
+        f"{' and '.join(BOUNDARIES)}; areas under the ROC curve, calibration and net benefit if the table has "
         "probabilities.",
         "performance": f"Accuracy {m.accuracy.text()}; quadratic kappa {m.kappa_quadratic.text()}"
         + ("" if found.performance.areas is None else f"; macro AUC {found.performance.areas.macro.text()}")
         + " (95 % intervals).",
-        "intervals": "95 %: Wilson for shares, DeLong on the logit scale for areas, the bootstrap over patients (BCa, "
-        "or as each estimate names it) for the rest; all clustered by patient where patients have several rows.",
+        "intervals": "95 %: Wilson for proportions, DeLong on the logit scale for areas, patient bootstrap (BCa, or as "
+        "each estimate states) for the rest; all clustered by patient if patients have several rows.",
         "errors": f"Over-staged {m.over_staged.text(1, percent=True)}, under-staged "
         f"{m.under_staged.text(1, percent=True)}; the confusion matrix is shown.",
-        "predictions": f"The probabilities were read from {told.source}; how they came about, the table does not say.",
-        "decision_curves": "Net benefit of 'at least T2', 'T3' and 'T4' against treating all and treating none.",
-        "provenance": f"{found.provenance['software']}; sha256 of the table {told.digest}.",
+        "predictions": f"The probabilities were read from {predictions.source}; the table does not state how they were "
+        "computed.",
+        "decision_curves": "Net benefit of 'at least T2', 'T3' and 'T4', compared with treating all and treating none.",
+        "provenance": f"{found.provenance['software']}; sha256 of the table {predictions.digest}.",
         "seed": f"Seed {found.provenance['seed']} for every bootstrap, permutation and fold.",
         "research_use_only": RESEARCH_USE_ONLY,
-        "radscore": "There is none." if radscore is None else _radscore(radscore),
-        "nomogram": "There is none." if nomogram is None else _nomogram(nomogram),
+        "radscore": "No Rad-score is reported." if radscore is None else _radscore(radscore),
+        "nomogram": "No nomogram is reported." if nomogram is None else _nomogram(nomogram),
     }
     if found.siblings is not None:
-        known["leakage"] = f"By patient, against {found.siblings.training}: {found.siblings.sentence}"
+        known["leakage"] = f"Compared with {found.siblings.training} by patient: {found.siblings.sentence}"
         if found.without_siblings is not None:
             apart = found.without_siblings.metrics
             known["robustness"] = (
-                f"On the {apart.n_patients} patients without other rows in training, accuracy is "
-                f"{apart.accuracy.text()}."
+                f"Accuracy is {apart.accuracy.text()} on the {apart.n_patients} patients without other rows in "
+                "training."
             )
-    centre = told.columns.centre
+    centre = predictions.columns.centre
     if centre is not None and centre in found.groups:
         levels = found.groups[centre]
         known["centres"] = "; ".join(f"{name}: {one.metrics.n_patients} patients" for name, one in levels.items()) + "."
-        known["heterogeneity"] = "Results by centre, side by side with intervals, without a test between them."
+        known["heterogeneity"] = "Results by centre with intervals; differences between centres were not tested."
     strata = [column for column in found.groups if column != centre]
     if strata:
         known["subgroups"] = f"Results by {', '.join(strata)}, with intervals."
     if found.calibration is not None:
         known["calibration"] = (
-            f"Curves, calibration in the large, slope, ECE {found.calibration.ece.text()}, Brier "
+            f"Curves, calibration in the large, slope, ECE {found.calibration.ece.text()}, Brier score "
             f"{found.calibration.brier.text()}, Hosmer-Lemeshow tests (binary, multinomial, ordinal)."
         )
         scaling = found.calibration.scaling
         known["recalibration"] = (
-            "The probabilities are evaluated as they were given. One temperature, fitted to other patients than those "
-            f"it is applied to, would change the log loss from {scaling.before.log_loss.text()} to "
-            f"{scaling.after.log_loss.text()}."
+            "The probabilities were not recalibrated. A temperature, cross-fitted by patient, would change the log "
+            f"loss from {scaling.before.log_loss.text()} to {scaling.after.log_loss.text()}."
         )
-    if found.comparison is None and found.study is None and (told.readers or told.columns.others):
-        pass  # there are some, and a note says why they are not compared
+    if found.comparison is None and found.study is None and (predictions.readers or predictions.columns.others):
+        pass  # the table has readers or models, and a note states why they are not compared
     elif found.comparison is None and found.study is None:
         known["comparison"] = "No readers were compared."
         known["tests"] = "No readers or models were tested against each other."
@@ -102,31 +102,35 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         phases = [row.reader for row in found.study.rows[:-1]] if found.study else []
         known["comparison"] = "; ".join(
             [*([f"Side by side: {', '.join(names)}"] if names else []),
-             *([f"with and without help: {', '.join(phases)}"] if phases else [])]
+             *([f"with and without the model's help: {', '.join(phases)}"] if phases else [])]
         ) + "."  # fmt: skip
         known["tests"] = (
-            "McNemar's exact test and its form for clusters, DeLong's paired test, paired bootstrap; Holm's correction "
-            "within each family."
+            "McNemar's exact test and its clustered form, DeLong's paired test, paired bootstrap; Holm's correction "
+            "within each family of tests."
         )
     if found.attention is not None:
         known["attention"] = (
-            f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, set against "
-            f"{', '.join(BASELINE_IN_WORDS[name] for name in found.attention.against) or 'nothing'}."
+            f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, compared with "
+            f"{', '.join(BASELINE_NAMES[name] for name in found.attention.against) or 'no baseline'}."
         )
     return known
 
 
 def _unit(found: Evaluation) -> str:
-    told = found.predictions
-    if told.told_apart is None:
-        return "A row, each taken as a patient, since nothing in the table tells patients apart."
-    several = "patients have several rows, and intervals are clustered by patient" if told.clustered else "one each"
-    return f"A row; patients are told apart {told.told_apart}: {several}."
+    predictions = found.predictions
+    if predictions.patients_by is None:
+        return "A row; each row counts as one patient, since the table does not identify patients."
+    several = (
+        "patients have several rows, and intervals are clustered by patient"
+        if predictions.clustered
+        else "one row per patient"
+    )
+    return f"A row; patients are identified {predictions.patients_by}: {several}."
 
 
 def _radscore(radscore: RadScore) -> str:
     return (
-        f"LASSO on {radscore.n_features} standardised features keeps {len(radscore.coefficients)}, at penalty "
+        f"LASSO on {radscore.n_features} standardised features selects {len(radscore.coefficients)}, with penalty "
         f"{radscore.penalty:.4g}."
     )
 

@@ -1,7 +1,7 @@
-"""Reporting checklists, filled in as far as the software knows the answer: CLAIM 2024 and TRIPOD+AI.
+"""Fill in the reporting checklists CLAIM 2024 and TRIPOD+AI with the facts of an evaluation.
 
-The items are data (`resources/checklists`); each names the facts that answer it. What is not known stays open, for the
-authors to fill in: an answer is never made up. Needs the standard library alone.
+The items are data (`resources/checklists`); each names the facts that answer it. Items without a known fact stay open
+for the authors. Requires the standard library only.
 """
 
 import json
@@ -18,83 +18,83 @@ CHECKLISTS = ("claim-2024", "tripod-ai")
 """Tejani et al. 2024, doi:10.1148/ryai.240300; Collins et al. 2024, doi:10.1136/bmj-2023-078378."""
 
 IN_PART = "In part: "
-"""How an answer begins that leaves something of its item to the authors."""
+"""Prefix of an answer that covers only part of its item."""
 
 TO_FILL_IN = "to be filled in by the authors"
-"""What a table shows where there is no answer."""
+"""Status of an item without an answer."""
 
 FACTS: Mapping[str, str] = MappingProxyType(
     {
-        "n_rows": "how many rows the table has, and how many were evaluated",
-        "n_patients": "how many patients were evaluated, and how many of each stage",
-        "exclusions": "how many rows or patients the evaluation left out, and why",
+        "n_rows": "number of rows in the table, and number evaluated",
+        "n_patients": "number of patients evaluated, and number of each stage",
+        "exclusions": "number of rows or patients that the evaluation left out, and the reasons",
         "flow": "from the rows of the table to the patients evaluated; the counts add up",
-        "missing": "how many values were missing where, and what the evaluation did about them",
-        "characteristics": "the patients' covariates, as Table 1 has them",
-        "outcome_definition": "what is predicted, and which column held the true stage",
-        "unit_of_analysis": "what a row of the analysis is, and how rows of one patient were treated",
-        "acquisition": "what the images' headers tell of scanners and parameters",
-        "slices": "which slices the model sees, and who or what chooses them",
-        "partitions": "patients of each stage in training, validation and test, and how they were assigned",
-        "leakage": "the level at which the partitions are disjoint, and what the audit found",
-        "centres": "the centres by name, and how many patients each has",
-        "internal": "results on patients of the centres that the model learned from",
-        "external": "results on patients of centres that the model did not learn from",
-        "metrics": "which measures of performance were computed",
+        "missing": "number of missing values by variable, and their treatment in the evaluation",
+        "characteristics": "the patients' covariates, as in Table 1",
+        "outcome_definition": "the predicted outcome, and the column of the true stage",
+        "unit_of_analysis": "the unit of a row, and the treatment of several rows of one patient",
+        "acquisition": "scanners and parameters from the headers of the images",
+        "slices": "the slices that the model receives, and how they are chosen",
+        "partitions": "patients of each stage in training, validation and test, and the method of assignment",
+        "leakage": "the level at which the partitions are disjoint, and the findings of the audit",
+        "centres": "the centres by name, and the number of patients of each",
+        "internal": "results on patients of the centres in the training data",
+        "external": "results on patients of centres outside the training data",
+        "metrics": "the measures of performance that were computed",
         "performance": "the main results, with their intervals",
         "intervals": "level and method of each kind of interval",
-        "tests": "which tests of significance were made, with their correction; or that there were none",
+        "tests": "the tests of significance, with their correction; or that there were none",
         "subgroups": "results by stratum of a covariate, with their intervals",
         "heterogeneity": "results by centre, and how the difference between centres was measured",
-        "comparison": "which readers or models were compared, and how; or that there were none",
+        "comparison": "the readers or models that were compared, and the method; or that there were none",
         "calibration": "calibration curves and measures",
-        "decision_curves": "net benefit, for which decisions, against what",
+        "decision_curves": "net benefit, its decisions, and the strategies compared",
         "errors": "the confusion matrix, over- and under-staging",
-        "robustness": "results under other assumptions, such as patients without siblings in training apart",
+        "robustness": "results under other assumptions, such as patients without other rows in training only",
         "recalibration": "whether the probabilities were recalibrated, how, and results before and after",
-        "predictions": "how the probabilities came about: computed here, or read from a table of another program",
+        "predictions": "the source of the probabilities: computed here, or read from a table of another program",
         "output": "the model's outputs, and how they become a stage",
         "model": "name, sha256, and the architecture with its source and every change made to it",
         "recipe": "every step of preprocessing, with its numbers",
-        "initialisation": "where the weights started from: random ones by which rule, pretrained ones of what source",
+        "initialisation": "the initial weights: random with their rule, or pretrained with their source",
         "training": "data, options, augmentation, stopping and software versions of the training run",
         "selection": "how the final epoch was chosen, and on which part of the data",
-        "ensembling": "whether several models were joined, and how",
+        "ensembling": "whether several models were combined, and how",
         "imbalance": "whether stages were weighted or resampled in training; or that they were not",
-        "provenance": "software versions, and digests of what was read",
-        "seed": "the seed of everything that is drawn",
-        "radscore": "the Rad-score's features, standardisation and penalty; or that there is none",
-        "nomogram": "the nomogram's predictors and coefficients; or that there is none",
-        "attention": "method, layer and threshold of the heat maps, and their agreement with the tumour's outline",
-        "intended_use": "what the model's card says that it is for",
-        "research_use_only": "that this is no medical device",
-        "availability": "where software and model can be had, and under which licences",
+        "provenance": "software versions, and digests of the input",
+        "seed": "the seed of every random draw",
+        "radscore": "the Rad-score's features, standardisation and penalty; or that there is no Rad-score",
+        "nomogram": "the nomogram's predictors and coefficients; or that there is no nomogram",
+        "attention": "method, layer and threshold of the attention maps, and their agreement with the tumour's outline",
+        "intended_use": "the intended use in the model card",
+        "research_use_only": "that this is not a medical device",
+        "availability": "the source of software and model, and their licences",
     }
 )
-"""What the software may know of an evaluation, by key: one or more sentences each, those that are known.
+"""Facts that the software may know of an evaluation, by key. A known fact is one or more sentences.
 
-That something was not done is a fact too, and worth telling; that it is not known whether it was done is none.
+"This was not done" is a fact. "It is unknown whether this was done" is not a fact, and is left out.
 """
 
 HEAD = ("number", "section", "topic", "applies", "item", "status", "answer", "where")
-"""The columns of `rows`."""
+"""Columns of `rows`."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """An item of a checklist, in our words.
+    """Item of a checklist, reworded.
 
     Attributes
     ----------
     number
         As published: '6a'.
     applies
-        'D' for studies that develop a model, 'E' for those that evaluate one, 'D;E' for both; None where the checklist
-        does not tell them apart.
+        'D' for studies that develop a model, 'E' for studies that evaluate one, 'D;E' for both; None if the checklist
+        does not distinguish them.
     keys
-        Facts that answer it, of `FACTS`; none where only the authors can.
+        Keys of the `FACTS` that answer the item; empty if only the authors can answer it.
     in_part
-        Whether something is left to the authors even when all of those facts are known.
+        Whether the facts answer only part of the item, even when all of them are known.
     """
 
     number: str
@@ -108,7 +108,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Checklist:
-    """A published checklist: what to cite, and its items in their order."""
+    """Published checklist: its citation, and its items in order."""
 
     title: str
     citation: str
@@ -119,16 +119,16 @@ class Checklist:
 
 @dataclass(frozen=True)
 class Answered:
-    """An item and what the software answers.
+    """Item of a checklist with the software's answer.
 
     Attributes
     ----------
     answer
-        None: to be filled in by the authors. It begins with `IN_PART` if it leaves something of the item to them.
+        Answer; it starts with `IN_PART` if it covers only part of the item. None: to be filled in by the authors.
     where
-        Where the report shows it; None where there is no answer, or nobody has said.
+        Section of the report that shows the answer; None without an answer or a known section.
     applies
-        As `Item` has it.
+        As in `Item`.
     """
 
     number: str
@@ -141,7 +141,7 @@ class Answered:
 
     @property
     def status(self) -> str:
-        """'answered', 'in part' or 'open'."""
+        """Return 'answered', 'in part' or 'open'."""
         if self.answer is None:
             return "open"
         return "in part" if self.answer.startswith(IN_PART) else "answered"
@@ -149,7 +149,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many items the software answered whole, answered in part, and left open."""
+    """Number of items that are answered, answered in part, and open."""
 
     answered: int
     in_part: int
@@ -157,13 +157,13 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All items."""
+        """Number of all items."""
         return self.answered + self.in_part + self.open
 
 
 @cache
 def checklist(name: str) -> Checklist:
-    """The checklist of a name of `CHECKLISTS`; raises `InputError` where there is none of that name."""
+    """Read a checklist of `CHECKLISTS`; raise `InputError` for an unknown name."""
     if name not in CHECKLISTS:
         raise InputError(f"Checklist {name!r}; expected {' or '.join(CHECKLISTS)}.")
     text = files("GTRStagingLib").joinpath(f"resources/checklists/{name}.json").read_text(encoding="utf-8")
@@ -184,31 +184,31 @@ def checklist(name: str) -> Checklist:
 
 
 def fill(name: str, facts: Mapping[str, str], where: Mapping[str, str] | None = None) -> tuple[Answered, ...]:
-    """A checklist with the answers that the facts give.
+    """Fill in a checklist with facts.
 
-    An item is answered by all of its facts that are known, and in part if one of them is not.
+    The answer to an item consists of its known facts; it is partial if a fact is unknown.
 
     Parameters
     ----------
     name
-        Of `CHECKLISTS`.
+        One of `CHECKLISTS`.
     facts
-        Sentences by the keys of `FACTS`; a key that is missing says that it is not known.
+        Sentences by the keys of `FACTS`; a fact without a key here is unknown.
     where
-        By the same keys, where the report shows each: 'Table 1'.
+        Section of the report that shows each fact, by the same keys: 'Table 1'.
 
     Raises
     ------
     InputError
-        If there is no such checklist or no such key, or a text is blank.
+        If the checklist or a key is unknown, or a text is blank.
     """
     items = checklist(name).items
-    told, places = _sentences(facts), _texts(where or {}, "Place")
+    sentences, places = _sentences(facts), _texts(where or {}, "Place")
     filled = []
     for item in items:
-        known = [key for key in item.keys if key in told]
+        known = [key for key in item.keys if key in sentences]
         partly = item.in_part or len(known) < len(item.keys)
-        answer = (IN_PART if partly else "") + " ".join(told[key] for key in known) if known else None
+        answer = (IN_PART if partly else "") + " ".join(sentences[key] for key in known) if known else None
         shown = dict.fromkeys(places[key] for key in known if key in places)
         filled.append(
             Answered(item.number, item.section, item.topic, item.text, answer, "; ".join(shown) or None, item.applies)
@@ -217,13 +217,13 @@ def fill(name: str, facts: Mapping[str, str], where: Mapping[str, str] | None = 
 
 
 def counts(answered: Iterable[Answered]) -> Counts:
-    """How much of a checklist the software has answered."""
+    """Count the items of a checklist by status."""
     tally = Counter(one.status for one in answered)
     return Counts(tally["answered"], tally["in part"], tally["open"])
 
 
 def rows(answered: Iterable[Answered]) -> list[dict[str, str]]:
-    """A filled checklist as rows of a table, by the columns of `HEAD`; an open item has an empty answer to write in."""
+    """Return a filled checklist as rows of a table with the columns of `HEAD`; an open item has an empty answer."""
     return [
         {
             "number": one.number,
@@ -240,7 +240,7 @@ def rows(answered: Iterable[Answered]) -> list[dict[str, str]]:
 
 
 def _sentences(facts: Mapping[str, str]) -> dict[str, str]:
-    """Facts on one line each, with a full stop: several of them may stand behind one another."""
+    """Return the facts on one line each, with a full stop, so that they can be joined."""
     return {key: text if text[-1] in ".!?" else f"{text}." for key, text in _texts(facts, "Fact").items()}
 
 

@@ -1,6 +1,6 @@
-"""Which column of a table of predictions is what: in ours, and in those of others.
+"""Detect the roles of the columns in a table of predictions, of this software or another.
 
-Rules raise ValueError with what they expected; `predictions` says of which table.
+Functions raise ValueError with the expected content; `predictions` adds the name of the table.
 """
 
 import re
@@ -17,7 +17,7 @@ PREDICTED = ("predicted_stage", "predicted_label", "y_pred", "prediction", "pred
 CASES = ("case_id", "image_path", *(name for name in IDS[1:] if name not in PATIENTS))
 
 CENTRES = ("centre", "center", "hospital")
-"""Not `site`: in a table of tumours that may be theirs."""
+"""Names of the centre's column. `site` is not among them, since it may be the site of a tumour."""
 
 _PROBABILITY_SETS = tuple(
     tuple(f"{head}{digit + first}" for digit in range(4))
@@ -30,12 +30,12 @@ _ONE_OF_FOUR = re.compile(r"(.+)_T1", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a table by what they are.
+    """Columns of a table by role.
 
     Attributes
     ----------
     probabilities
-        Four of them, T1..T4; None where stages alone are given.
+        Four columns, T1..T4; None if the table has stages only.
     others
         Name of another model -> its four columns.
     """
@@ -51,63 +51,64 @@ class Columns:
 
     @property
     def taken(self) -> set[str]:
-        """All that are spoken for."""
+        """Names of all columns with a role."""
         single = {self.truth, self.predicted, self.patient, self.case, self.centre, self.split} - {None}
         sets = [*([self.probabilities] if self.probabilities else []), *self.others.values()]
         return {str(name) for name in single} | {name for four in sets for name in four}
 
 
 def columns_of(
-    header: Sequence[str], told: Mapping[str, str], unique: Callable[[str], bool] = lambda name: True
+    header: Sequence[str], given: Mapping[str, str], unique: Callable[[str], bool] = lambda name: True
 ) -> Columns:
-    """Find the columns.
+    """Find the column of each role.
 
     Parameters
     ----------
     header
         The table's columns.
-    told
-        Role -> column, as the user says it; four columns, separated by commas, for `probabilities`.
+    given
+        Role -> column, as given by the user; four columns, separated by commas, for `probabilities`.
     unique
-        Whether a column has another value in every row: of several that could name the cases, the first such is taken.
+        Whether a column has no repeated value: of several possible columns of cases, the first unique one is taken.
 
     Raises
     ------
     ValueError
-        If a role or a column does not exist, or no column holds the true stages or anything predicted.
+        If a role or a column does not exist, or the table has no true stages or no predictions.
     """
-    for role, text in told.items():
+    for role, text in given.items():
         if role not in ROLES:
-            raise ValueError(f"{role!r} is no role of a column; expected one of {', '.join(ROLES)}")
+            raise ValueError(f"{role!r} is not a role of a column; expected one of {', '.join(ROLES)}")
         for name in text.split(",") if role == "probabilities" else [text]:
             if name not in header:
                 raise ValueError(f"no column {name!r}; expected one of {', '.join(header)}")
     spelt = {name.casefold(): name for name in reversed(header)}
 
     def first(role: str, names: Sequence[str]) -> str | None:
-        return told.get(role) or next((spelt[n.casefold()] for n in names if n.casefold() in spelt), None)
+        return given.get(role) or next((spelt[n.casefold()] for n in names if n.casefold() in spelt), None)
 
-    probabilities = _probabilities(spelt, told.get("probabilities"))
+    probabilities = _probabilities(spelt, given.get("probabilities"))
     truth = first("truth", TRUTHS)
-    # In our own tables `stage` is the vote, and the truth, where it is known, `true_stage`.
+    # In tables of this software, `stage` is the vote, and `true_stage` the true stage if it is known.
     ours = "true_stage" in spelt or {"status", "unanimous"} <= set(spelt)
     names = (*PREDICTED, "stage") if ours else PREDICTED
-    predicted = first("predicted", [name for name in names if name != told.get("truth")])
+    predicted = first("predicted", [name for name in names if name != given.get("truth")])
     cases = [spelt[name.casefold()] for name in CASES if name.casefold() in spelt]
-    case = told.get("case") or next(filter(unique, cases), next(iter(cases), None))
-    if truth is None or (ours and truth == spelt.get("stage") and "truth" not in told):
+    case = given.get("case") or next(filter(unique, cases), next(iter(cases), None))
+    if truth is None or (ours and truth == spelt.get("stage") and "truth" not in given):
         raise ValueError(
-            f"no column of the true stages among {', '.join(header)}; expected {', '.join(TRUTHS)}, or one that you "
-            "name with --columns truth=NAME; those of our own batch get theirs from --cohort TABLE"
+            f"no column of the true stages among {', '.join(header)}; expected {', '.join(TRUTHS)}. Name the column in "
+            "`columns` (truth=NAME); for the predictions of a batch, give the cohort table as `truth`"
         )
     if truth == predicted:
         raise ValueError(
-            f"column {truth!r} would be the truth and the prediction; expected two. Name them with --columns"
+            f"column {truth!r} is taken both for the true and the predicted stage; expected two columns. Name them in "
+            "`columns`"
         )
     if probabilities is None and predicted is None:
         raise ValueError(
-            f"nothing predicted among {', '.join(header)}; expected four columns of probabilities (as in p_T1 to p_T4, "
-            "or prob_0 to prob_3), or one of stages. Name them with --columns probabilities=A,B,C,D or predicted=NAME"
+            f"no predictions among {', '.join(header)}; expected four columns of probabilities (as in p_T1 to p_T4, "
+            "or prob_0 to prob_3), or one of stages. Name them in `columns` (probabilities=A,B,C,D or predicted=NAME)"
         )
     return Columns(
         truth=truth,
@@ -121,11 +122,11 @@ def columns_of(
     )
 
 
-def _probabilities(spelt: Mapping[str, str], told: str | None) -> tuple[str, str, str, str] | None:
-    if told is not None:
-        names = told.split(",")
+def _probabilities(spelt: Mapping[str, str], given: str | None) -> tuple[str, str, str, str] | None:
+    if given is not None:
+        names = given.split(",")
         if len(set(names)) != len(TStage):
-            raise ValueError(f"probabilities={told}; expected four columns, separated by commas")
+            raise ValueError(f"probabilities={given}; expected four columns, separated by commas")
         a, b, c, d = names
         return a, b, c, d
     for four in _PROBABILITY_SETS:
@@ -136,7 +137,7 @@ def _probabilities(spelt: Mapping[str, str], told: str | None) -> tuple[str, str
 
 
 def _others(spelt: Mapping[str, str], main: tuple[str, str, str, str] | None) -> dict[str, tuple[str, str, str, str]]:
-    """Further models: four columns NAME_T1 to NAME_T4 each."""
+    """Find further models, with four columns NAME_T1 to NAME_T4 each."""
     found = {}
     for name in spelt.values():
         if match := _ONE_OF_FOUR.fullmatch(name):

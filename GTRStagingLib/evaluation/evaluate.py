@@ -1,6 +1,6 @@
-"""evaluate(): from a table of predictions to all that can honestly be said of it. Reads aloud as the data flow.
+"""Compute every measure that a table of predictions allows.
 
-Needs tables alone: no images, no torch.
+Requires tables only: no images, no torch.
 """
 
 import platform
@@ -16,7 +16,7 @@ import numpy as np
 import GTRStagingLib
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
-from GTRStagingLib.evaluation.table_one import Described, groups_by, patients_described
+from GTRStagingLib.evaluation.table_one import Described, describe_patients, groups_by
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers, roc
@@ -24,7 +24,7 @@ from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES, Estimate
 from GTRStagingLib.stats.metrics import BOUNDARIES, Metrics, measure
 
 MODEL = "model"
-"""How the predictions under evaluation are called beside readers and other models."""
+"""Name of the evaluated predictions beside readers and other models."""
 
 SCHEMA = 2
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels")
@@ -32,7 +32,7 @@ PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels")
 
 @dataclass(frozen=True)
 class Areas:
-    """Areas under the ROC curve, each one against the rest."""
+    """Areas under the ROC curve, one-vs-rest."""
 
     per_class: Mapping[str, Estimate]
     macro: Estimate
@@ -40,7 +40,7 @@ class Areas:
     boundaries: Mapping[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return {
             "macro": self.macro.to_json(),
             "micro": self.micro.to_json(),
@@ -51,31 +51,31 @@ class Areas:
 
 @dataclass(frozen=True)
 class Performance:
-    """How good predictions are on some rows; `areas` is None where there are no probabilities."""
+    """Performance of predictions on some rows; `areas` is None without probabilities."""
 
     metrics: Metrics
     areas: Areas | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, in the names of `metrics.json`."""
+        """Return the fields as plain data, with the keys of `metrics.json`."""
         return {**self.metrics.to_json(), "auc": None if self.areas is None else self.areas.to_json()}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was found; the parts that the table did not allow are None.
+    """Results of an evaluation; parts that the table does not allow are None.
 
     Attributes
     ----------
     curves
         Stage -> (k, 2) false and true positive rates.
     groups
-        Column -> level -> how good the predictions are on its rows.
+        Column -> level -> performance on its rows.
     without_siblings, with_siblings, unseen
-        On the rows of patients who have no other rows in the training table, who have some, and on rows that are not
-        listed there themselves either; None without such a table, or without such rows.
+        Performance on rows of patients without other rows in the training table, of patients with such rows, and on
+        rows that are not in the training table and have no siblings there; None without such a table or such rows.
     notes
-        What a reader of the numbers must know.
+        Sentences that a reader of the numbers must know.
     """
 
     predictions: Predictions
@@ -96,7 +96,7 @@ class Evaluation:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data: what `metrics.json` holds."""
+        """Return the content of `metrics.json` as plain data."""
 
         def plain(part: Any) -> Any:
             return None if part is None else part.to_json()
@@ -138,42 +138,44 @@ def evaluate(
     Parameters
     ----------
     strata
-        Columns to evaluate by, beside the centre.
+        Columns of subgroups, beside the centre.
     phases
-        Reader -> columns of what they said without and with the model's help; by default those that are called
-        NAME_unaided and NAME_aided.
+        Reader -> columns of the stages without and with the model's help; by default the columns NAME_unaided and
+        NAME_aided.
     training
-        The table of the rows that the model learned from, to find what was seen before.
+        Table of the model's training rows, to find rows and patients that the model has seen.
     patient_pattern
-        As it was given to `read_predictions`; for the training table.
+        As given to `read_predictions`, for the training table.
     seed
-        Of every bootstrap, permutation and fold.
+        Seed of every bootstrap, permutation and fold.
 
     Raises
     ------
     InputError
-        If a column does not exist, or patients are not told apart where they have to be.
+        If a column does not exist, or patients are not identified but have to be.
     """
-    stages, probabilities, whose = found.stages, found.probabilities, found.clusters
+    stages, probabilities, clusters = found.stages, found.probabilities, found.clusters
     progress("leakage")
     siblings = None if training is None else find_siblings(found, training, patient_pattern)
     progress("performance")
     whole = performance(found, seed=seed)
     curves = {str(s): None if probabilities is None else roc.curve(stages == s, probabilities[:, s]) for s in TStage}
     progress("description")
-    description = patients_described(found)
+    description = describe_patients(found)
     groups, notes = _groups(found, strata, seed)
     progress("calibration")
-    calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, whose, seed=seed)
+    calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, clusters, seed=seed)
     progress("decisions")
     decided = _decisions(found, seed)
     progress("readers")
     compared, study, left_out = _readers(found, phases, seed)
     progress("attention")
-    measures = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
-    told = {name: values for name, values in measures.items() if values is not None and not np.isnan(values).all()}
-    attention = attention_by_stage.attention(stages, told, whose, seed=seed) if "dice" in told else None
-    notes += [] if attention is None else _without_baselines(attention)
+    columns = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
+    measures = {name: values for name, values in columns.items() if values is not None and not np.isnan(values).all()}
+    attention = None
+    if "dice" in measures:
+        attention = attention_by_stage.attention(stages, measures, clusters, seed=seed)
+        notes += _missing_baselines(attention)
     return Evaluation(
         predictions=found,
         performance=whole,
@@ -195,22 +197,22 @@ def evaluate(
 
 
 def performance(found: Predictions, *, seed: int = 0) -> Performance:
-    """How good predictions are."""
+    """Measure the performance of predictions."""
     metrics = measure(found.stages, found.predicted, found.clusters, seed=seed)
     if found.probabilities is None:
         return Performance(metrics, None)
     areas = roc.stage_areas(found.stages, found.probabilities)
-    whose = found.clusters
+    clusters = found.clusters
     boundaries = {
-        name: roc.estimate(roc.area(found.stages >= first, decisions.at_least(found.probabilities, first)), whose)
+        name: roc.estimate(roc.area(found.stages >= first, decisions.at_least(found.probabilities, first)), clusters)
         for name, first in BOUNDARIES.items()
     }
     return Performance(
         metrics,
         Areas(
-            per_class={str(s): roc.estimate(one, whose) for s, one in zip(TStage, areas, strict=True)},
-            macro=roc.estimate(roc.macro(areas), whose),
-            micro=roc.estimate(roc.micro(found.stages, found.probabilities), whose),
+            per_class={str(s): roc.estimate(one, clusters) for s, one in zip(TStage, areas, strict=True)},
+            macro=roc.estimate(roc.macro(areas), clusters),
+            micro=roc.estimate(roc.micro(found.stages, found.probabilities), clusters),
             boundaries=boundaries,
         ),
     )
@@ -219,7 +221,7 @@ def performance(found: Predictions, *, seed: int = 0) -> Performance:
 def _groups(
     found: Predictions, strata: Sequence[str], seed: int
 ) -> tuple[dict[str, dict[str, Performance]], list[str]]:
-    """By centre, where one was found, and by what was asked for; and what is to be said of it."""
+    """Measure performance by centre, if there is one, and by the given columns; return it with notes."""
     groups, notes = {}, []
     for column in dict.fromkeys([*([found.columns.centre] if found.columns.centre else []), *strata]):
         try:
@@ -227,23 +229,23 @@ def _groups(
         except InputError as error:
             if column in strata:
                 raise
-            notes.append(f"No figures by centre: {error}")
+            notes.append(f"No results by centre: {error}")
             continue
         groups[column] = {level: performance(found.of(rows), seed=seed) for level, rows in levels.items()}
     return groups, notes
 
 
-BASELINE_IN_WORDS = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of the model's cases"}
+BASELINE_NAMES = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of the model's cases"}
 
 
-def _without_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:
-    """What the attention's Dice is not compared with, in a sentence."""
-    missing = [words for name, words in BASELINE_IN_WORDS.items() if name not in found.against]
+def _missing_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:
+    """Return a note on the baselines that Dice is not compared with."""
+    missing = [words for name, words in BASELINE_NAMES.items() if name not in found.against]
     if not missing:
         return []
     return [
-        f"Dice is not compared with {' and '.join(missing)}: the table has no numbers of it. Tables of version 0.1.0 "
-        "have chance alone, and a model without a mean mask none of that (`gtrstaging models check` makes one)."
+        f"Dice is not compared with {' and '.join(missing)}: the table has no such column. Tables of version 0.1.0 "
+        "have chance Dice only. A mean mask requires a model with one, which a check of the model's maps adds."
     ]
 
 
@@ -252,42 +254,43 @@ def _on(found: Predictions, rows: np.ndarray, seed: int) -> Performance | None:
 
 
 def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
-    """The model's, and those of whatever else says something of every row."""
-    said = {MODEL: found.predicted}
+    """Compute decision curves of the model, and of every other model and reader with a value in each row."""
+    predicted = {MODEL: found.predicted}
     four = {} if found.probabilities is None else {MODEL: found.probabilities}
     for name in found.columns.others:
         if (other := found.other_probabilities(name)) is not None and not np.isnan(other).any():
-            said[name], four[name] = other.argmax(axis=1), other
-    said |= {name: stages for name in found.readers if ((stages := found.stages_of(name)) >= 0).all()}
-    return decisions.decide(found.stages, said, four, found.clusters, seed=seed)
+            predicted[name], four[name] = other.argmax(axis=1), other
+    predicted |= {name: stages for name in found.readers if ((stages := found.stages_of(name)) >= 0).all()}
+    return decisions.decide(found.stages, predicted, four, found.clusters, seed=seed)
 
 
 def _readers(
     found: Predictions, phases: Mapping[str, tuple[str, str]] | None, seed: int
 ) -> "tuple[readers.Comparison | None, readers.ReaderStudy | None, list[str]]":
-    """The model beside other models and readers, and the two-phase study; each on the rows that have all it needs."""
+    """Compare the model with other models and readers, and evaluate the two-phase study, each on its complete rows."""
     detected, alone_in_phase = readers.phase_columns(found.readers)
     notes = [
-        f"{name} has no partner (NAME_unaided, NAME_aided): it is compared as a reader." for name in alone_in_phase
+        f"{name} has no second column (NAME_unaided, NAME_aided): it is compared as a reader."
+        for name in alone_in_phase
     ]
     wanted = detected if phases is None else dict(phases)
     in_phases = [column for pair in wanted.values() for column in pair]
-    said = {name: found.stages_of(name) for name in dict.fromkeys([*found.readers, *in_phases])}
+    readings = {name: found.stages_of(name) for name in dict.fromkeys([*found.readers, *in_phases])}
 
     def on(rows: np.ndarray, name: str) -> readers.Reader:
-        return readers.Reader(name, said[name][rows])
+        return readers.Reader(name, readings[name][rows])
 
     def model(rows: np.ndarray) -> readers.Reader:
         probabilities = None if found.probabilities is None else found.probabilities[rows]
         return readers.Reader(MODEL, found.predicted[rows], probabilities)
 
-    alone = [name for name in said if name not in in_phases]
+    alone = [name for name in readings if name not in in_phases]
     others = {name: found.other_probabilities(name) for name in found.columns.others}
     notes += [f"Model {name} is left out: its columns are not all numbers." for name, p in others.items() if p is None]
     given = [~np.isnan(p).any(axis=1) for p in others.values() if p is not None]
-    rows = np.all([np.ones(len(found), bool), *given, *(said[name] >= 0 for name in alone)], axis=0)
+    rows = np.all([np.ones(len(found), bool), *given, *(readings[name] >= 0 for name in alone)], axis=0)
     if (alone or given) and not rows.any():
-        notes.append("Readers and models are not compared: no row has something of all of them.")
+        notes.append("Readers and models are not compared: no row has a value of each.")
     side_by_side = [
         model(rows),
         *(readers.Reader(name, p[rows].argmax(axis=1), p[rows]) for name, p in others.items() if p is not None),
@@ -296,11 +299,11 @@ def _readers(
     compared = study = None
     if len(side_by_side) > 1 and rows.any():
         compared = readers.compare(found.stages[rows], side_by_side, found.clusters.at(rows), seed=seed)
-    rows = np.all([np.ones(len(found), bool), *(said[name] >= 0 for name in in_phases)], axis=0)
+    rows = np.all([np.ones(len(found), bool), *(readings[name] >= 0 for name in in_phases)], axis=0)
     if wanted and not rows.any():
         notes.append("No reader study: no row has all readings.")
     if wanted and rows.any():
-        both = {name: (said[unaided][rows], said[aided][rows]) for name, (unaided, aided) in wanted.items()}
+        both = {name: (readings[unaided][rows], readings[aided][rows]) for name, (unaided, aided) in wanted.items()}
         study = readers.reader_study(found.stages[rows], both, model(rows), found.clusters.at(rows), seed=seed)
     return compared, study, notes
 
@@ -317,7 +320,7 @@ def _provenance(found: Predictions, seed: int) -> dict[str, Any]:
             "truth": found.columns.truth,
             "predicted": found.columns.predicted or "the stage of the highest probability",
             "probabilities": None if found.columns.probabilities is None else list(found.columns.probabilities),
-            "patient": found.told_apart,
+            "patient": found.patients_by,
             "case": found.columns.case,
             "centre": found.columns.centre,
             "split": found.columns.split,
@@ -335,4 +338,4 @@ def _version(package: str) -> str | None:
         return None
 
 
-__all__ = ["BASELINE_IN_WORDS", "MODEL", "Areas", "Evaluation", "Performance", "evaluate", "performance"]
+__all__ = ["BASELINE_NAMES", "MODEL", "Areas", "Evaluation", "Performance", "evaluate", "performance"]

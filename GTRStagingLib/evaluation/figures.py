@@ -1,11 +1,11 @@
-"""The figures of an evaluation, by matplotlib: legible at a page's width, told apart without colours."""
+"""Draw the figures of an evaluation with matplotlib, legible at a page's width and without colours."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib.evaluation.evaluate import BASELINE_IN_WORDS, MODEL, Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, MODEL, Evaluation, Performance
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import BASELINES
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE
@@ -26,11 +26,11 @@ BASELINE_MARKS = {"chance": ("_", "#a30019"), "blob": ("o", "#6b3fa0"), "mean_ma
 INK, SOFT, GROUND = "#16202a", "#4a5560", "#d8dee4"
 SIZE = 9.0
 WIDTH = 7.2
-"""Inches: what a page holds between its margins."""
+"""Width of a page between its margins, in inches."""
 
 
 def figures(found: Evaluation) -> dict[str, "tuple[Figure, str]"]:
-    """File name without ending -> the figure and what it shows, in words.
+    """Return the figures: file name without ending -> figure and its text alternative.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def figures(found: Evaluation) -> dict[str, "tuple[Figure, str]"]:
 
 
 def file_name(column: str) -> str:
-    """A column, as part of a file's name."""
+    """Return a column's name as part of a file name."""
     return "".join(c if c.isalnum() else "_" for c in column)
 
 
@@ -87,7 +87,7 @@ def _legend(axis: "Axes", **how: Any) -> None:
 
 def _roc(found: Evaluation) -> "tuple[Figure, str]":
     areas = found.performance.areas
-    assert areas is not None  # noqa: S101 (asked by the caller)
+    assert areas is not None  # noqa: S101 (checked by the caller)
     figure, axis = _new(1, 1, 4.6, 4.9)
     axis.plot([0, 1], [0, 1], color=GROUND, lw=1, zorder=0)
     for stage, curve in found.curves.items():
@@ -101,10 +101,10 @@ def _roc(found: Evaluation) -> "tuple[Figure, str]":
     _named(axis, "1 − specificity", "sensitivity")
     axis.legend(fontsize=SIZE - 1, frameon=False, loc="lower right", labelcolor=INK, handlelength=3,
                 title="AUC (95 % interval)", title_fontsize=SIZE - 1, alignment="left")  # fmt: skip
-    said = "; ".join(f"{name} {one.text()}" for name, one in areas.per_class.items())
+    values = "; ".join(f"{name} {one.text()}" for name, one in areas.per_class.items())
     return (
         figure,
-        f"ROC curves, each stage against the rest. AUC with 95 % interval: {said}; macro {areas.macro.text()}.",
+        f"ROC curves, each stage against the rest. AUC with 95 % interval: {values}; macro {areas.macro.text()}.",
     )
 
 
@@ -136,7 +136,7 @@ def _forest(found: Evaluation, column: str, levels: Mapping[str, Performance]) -
     measures["sensitivity for T3–4"] = lambda one: one.metrics.boundaries["T3-4 against T1-2"].sensitivity
     rows = [*((name, one) for name, one in levels.items()), ("all", found.performance)]
     figure, axes = _new(1, len(measures), 0.9 + 0.34 * len(rows), sharey=True)
-    said = []
+    values = []
     for axis, (measure, take) in zip(np.ravel(axes), measures.items(), strict=True):
         estimates = [take(one) for _, one in rows]
         for y, estimate in enumerate(estimates):
@@ -147,12 +147,12 @@ def _forest(found: Evaluation, column: str, levels: Mapping[str, Performance]) -
         low = min([e.value if e.low is None else e.low for e in estimates if e.value is not None] or [0.0])
         axis.set_xlim(max(0.0, low - 0.05), 1.015)
         _named(axis, measure, "")
-        said.append(f"{measure}: " + "; ".join(f"{n} {e.text()}" for (n, _), e in zip(rows, estimates, strict=True)))
+        values.append(f"{measure}: " + "; ".join(f"{n} {e.text()}" for (n, _), e in zip(rows, estimates, strict=True)))
     first = np.ravel(axes)[0]
     first.set_yticks(range(len(rows)))
     first.set_yticklabels([f"{name}  (n = {one.metrics.n_rows:,})" for name, one in rows])
     first.set_ylim(len(rows) - 0.4, -0.6)
-    return figure, f"Forest plot by {column}, with 95 % intervals. " + ". ".join(said) + "."
+    return figure, f"Forest plot by {column}, with 95 % intervals. " + ". ".join(values) + "."
 
 
 def _whisker(axis: "Axes", estimate: Estimate, y: float, whole: bool) -> None:
@@ -170,11 +170,11 @@ def _whisker(axis: "Axes", estimate: Estimate, y: float, whole: bool) -> None:
 
 
 def _calibration(found: Evaluation) -> "tuple[Figure, str]":
-    assert found.calibration is not None  # noqa: S101 (asked by the caller)
+    assert found.calibration is not None  # noqa: S101 (checked by the caller)
     figure, axes = _new(2, 4, 4.3, sharex=True, sharey=True)
     events = found.calibration.events
     panels = [*events[:4], None, *events[4:]]
-    said = []
+    values = []
     for axis, event in zip(np.ravel(axes), panels, strict=True):
         if event is None:
             axis.set_visible(False)
@@ -191,16 +191,16 @@ def _calibration(found: Evaluation) -> "tuple[Figure, str]":
         axis.text(0.04, 0.96, f"ECE {event.ece.value:.3f}" if event.ece.value is not None else "", fontsize=SIZE - 1.5,
                   transform=axis.transAxes, va="top", color=INK)  # fmt: skip
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-        said.append(f"{event.event}: slope {slope}, ECE {event.ece.text()}")
+        values.append(f"{event.event}: slope {slope}, ECE {event.ece.text()}")
     figure.supxlabel("mean predicted probability", fontsize=SIZE, color=INK)
     figure.supylabel("observed share (95 % interval)", fontsize=SIZE, color=INK)
-    return figure, "Calibration curves. " + "; ".join(said) + "."
+    return figure, "Calibration curves. " + "; ".join(values) + "."
 
 
 def _decision_curves(found: Evaluation) -> "tuple[Figure, str]":
     figure, axes = _new(1, 3, 3.1, sharey=True)
     curves = found.decisions.curves
-    # The readers of a two-phase study have a figure of their own; here they would hide the model's line.
+    # The readers of a two-phase study have a separate figure; here they would hide the model's line.
     phases = {column for pair in phase_columns(found.predictions.readers)[0].values() for column in pair}
     others = [name for name in curves[0].net_benefit if name not in {MODEL, TREAT_ALL, TREAT_NONE} | phases]
     looks: dict[str, dict[str, Any]] = {
@@ -220,14 +220,14 @@ def _decision_curves(found: Evaluation) -> "tuple[Figure, str]":
     figure.supxlabel("threshold probability", fontsize=SIZE, color=INK)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=SIZE - 1, frameon=False, ncols=4, loc="outside upper left", labelcolor=INK)
-    said = "; ".join(
+    values = "; ".join(
         f"{c.event}: prevalence {c.prevalence:.3f}, at threshold 0.5 {c.net_benefit[MODEL][50]:.3f}" for c in curves
     )
-    return figure, f"Net benefit of the model, of treating all and of treating none. {said}."
+    return figure, f"Net benefit of the model, of treating all and of treating none. {values}."
 
 
 def _cycled(looks: Mapping[str, Any], n: int) -> list[Any]:
-    """The looks of other lines, beginning after the model's own."""
+    """Return `n` line styles, starting after the model's own."""
     values = list(looks.values())
     return [values[(1 + i) % len(values)] for i in range(n)]
 
@@ -237,20 +237,20 @@ def _cycled(looks: Mapping[str, Any], n: int) -> list[Any]:
 
 def _reader_study(found: Evaluation) -> "tuple[Figure, str]":
     study = found.study
-    assert study is not None  # noqa: S101 (asked by the caller)
+    assert study is not None  # noqa: S101 (checked by the caller)
     figure, axis = _new(1, 1, 1.0 + 0.42 * (len(study.rows) + 1))
-    said = []
+    values = []
     for y, row in enumerate(study.rows):
         for phase, shift, fill in ((row.unaided, -0.12, "white"), (row.aided, 0.12, COLOURS["T1"])):
             if phase.low is not None and phase.high is not None:
                 axis.plot([phase.low, phase.high], [y + shift] * 2, color=COLOURS["T1"], lw=1.4)
             if phase.value is not None:
                 axis.plot(phase.value, y + shift, "o", mfc=fill, mec=COLOURS["T1"], ms=6)
-        said.append(f"{row.reader}: unaided {row.unaided.text()}, aided {row.aided.text()}")
+        values.append(f"{row.reader}: unaided {row.unaided.text()}, aided {row.aided.text()}")
     names = [row.reader for row in study.rows]
     if study.model is not None:
         _whisker(axis, study.model.accuracy, len(names), whole=True)
-        said.append(f"{study.model.name} {study.model.accuracy.text()}")
+        values.append(f"{study.model.name} {study.model.accuracy.text()}")
         names.append(study.model.name)
     axis.plot([], [], "o", mfc="white", mec=COLOURS["T1"], label="unaided")
     axis.plot([], [], "o", color=COLOURS["T1"], label="aided")
@@ -259,11 +259,11 @@ def _reader_study(found: Evaluation) -> "tuple[Figure, str]":
     axis.set_ylim(len(names) - 0.4, -0.6)
     _named(axis, "accuracy (95 % interval)", "")
     _legend(axis, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    return figure, "Reader study. Accuracy: " + "; ".join(said) + "."
+    return figure, "Reader study. Accuracy: " + "; ".join(values) + "."
 
 
 def _attention(found: Evaluation) -> "tuple[Figure, str]":
-    assert found.attention is not None  # noqa: S101 (asked by the caller)
+    assert found.attention is not None  # noqa: S101 (checked by the caller)
     dice = found.predictions.numbers(_spelt(found, "dice"))
     assert dice is not None  # noqa: S101
     figure, axis = _new(1, 1, 3.4, 4.9)
@@ -273,25 +273,25 @@ def _attention(found: Evaluation) -> "tuple[Figure, str]":
                          flierprops={"marker": ".", "ms": 3, "mfc": SOFT, "mec": SOFT})  # fmt: skip
     for box, stage in zip(boxes["boxes"], TStage, strict=True):
         box.set(facecolor=COLOURS[str(stage)], alpha=0.35, edgecolor=INK)
-    told = found.attention.measures
+    measures = found.attention.measures
     for name, (mark, colour) in BASELINE_MARKS.items():
         if name in found.attention.against:
-            means = [told[BASELINES[name]][str(stage)].mean.value for stage in TStage]
+            means = [measures[BASELINES[name]][str(stage)].mean.value for stage in TStage]
             at = [(k + 1, m) for k, m in enumerate(means) if m is not None]
             axis.plot([k for k, _ in at], [m for _, m in at], mark, color=colour, ms=26 if mark == "_" else 8, mew=2,
-                      fillstyle="none", label=f"mean Dice of {BASELINE_IN_WORDS[name]}")  # fmt: skip
+                      fillstyle="none", label=f"mean Dice of {BASELINE_NAMES[name]}")  # fmt: skip
     if found.attention.against:
         _legend(axis, loc="lower center", bbox_to_anchor=(0.5, 1))
     axis.set_xticks(range(1, 5))
     axis.set_xticklabels([f"{stage}\n(n = {len(g)})" for stage, g in zip(TStage, given, strict=True)])
     axis.set_ylim(-0.02, max(0.3, min(1.0, float(np.nanmax(dice)) * 1.2)))
     _named(axis, "true stage", "Dice of attention and ROI")
-    said = "; ".join(f"{name} {one.mean.text()}" for name, one in told["dice"].items())
+    values = "; ".join(f"{name} {one.mean.text()}" for name, one in measures["dice"].items())
     beside = "".join(
-        f" {BASELINE_IN_WORDS[name].capitalize()}: {told[BASELINES[name]]['all'].mean.text()}."
+        f" {BASELINE_NAMES[name].capitalize()}: {measures[BASELINES[name]]['all'].mean.text()}."
         for name in found.attention.against
     )
-    return figure, f"Dice of the attention and the ROI by stage. Mean: {said}.{beside}"
+    return figure, f"Dice of the attention and the ROI by stage. Mean: {values}.{beside}"
 
 
 def _spelt(found: Evaluation, name: str) -> str:

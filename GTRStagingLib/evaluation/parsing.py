@@ -1,7 +1,7 @@
-"""From the cells of a table of predictions to arrays: stages, probabilities, patients; and what is wrong with them.
+"""Convert the cells of a table of predictions to arrays of stages, probabilities and patients, and report errors.
 
-A table is a pandas DataFrame of text, held as Arrow holds it: two million rows fit. Rows are named by the number that a
-spreadsheet gives them, the header being row 1.
+A table is a pandas DataFrame of text in Arrow memory, so that two million rows fit. Rows have the numbers of a
+spreadsheet; the header is row 1.
 """
 
 import csv
@@ -23,21 +23,21 @@ from GTRStagingLib.tables.cells import MISSING
 from GTRStagingLib.tables.table_files import read_table
 
 ROUNDING = 0.005
-"""How far from 1 probabilities may add up by rounding; they are then divided by their sum, and it is said."""
+"""Largest difference from 1 in the sum of rounded probabilities; they are divided by their sum, with a note."""
 
 SHOWN = 5
-"""Rows that an error names before it only counts."""
+"""Number of rows that an error lists; it gives the count of all."""
 
 WHOLE = re.compile(r"-?\d+(\.0+)?")
 _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 
 
 def read_cells(path: Path) -> Any:
-    """All cells as stripped text, empty where nothing was given; held as Arrow holds it."""
+    """Read all cells as stripped text in Arrow memory; missing cells are empty."""
     pandas = extras.import_extra("pandas", "Evaluation needs", "evaluate")
     extras.import_extra("pyarrow", "Evaluation needs", "evaluate")
     if path.suffix.lower() != ".csv" or not path.is_file():
-        table = read_table(path)  # Parquet, or the error that says what is wrong with the name
+        table = read_table(path)  # Parquet, or an error about the file name
         columns = {name: [row[name] or "" for row in table.rows] for name in table.columns}
     else:
         columns = _csv(path)
@@ -63,39 +63,42 @@ def _csv(path: Path) -> dict[str, Any]:
         if not table.num_rows:
             raise pa.ArrowInvalid("no rows")
     except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
-        read_table(path)  # which says by row what is wrong
+        read_table(path)  # raises an error that names the row
         raise InputError(f"{path.name} cannot be read as CSV ({error}); expected a table. Save it again.") from error
     return {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
 
 
 def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, str]:
-    """The predictions with the stage, patient, centre and covariates of a cohort table, joined by `case_id`.
+    """Join the predictions with the stage, patient, centre and covariates of a cohort table by `case_id`.
 
-    Its stages win over the table's own; what was done is told in words.
+    The cohort's stages replace those of the table. Returns the table and a note.
     """
     cohort = read_cells(truth)
     for name, table in ((path.name, frame), (truth.name, cohort)):
         if "case_id" not in table.columns:
-            raise InputError(f"{name} has no column case_id; expected it in both tables, to join them.")
+            raise InputError(f"{name} has no column 'case_id'; expected it in both tables, to join them.")
     if "stage" not in cohort.columns:
-        raise InputError(f"{truth.name} has no column stage; expected the true stages there.")
+        raise InputError(f"{truth.name} has no column 'stage'; expected the true stages there.")
     if doubled := cohort["case_id"][cohort["case_id"].duplicated()].tolist():
-        raise InputError(f"{truth.name}: case_id {doubled[0]!r} twice; expected each once.")
+        raise InputError(f"{truth.name}: case_id {doubled[0]!r} is repeated; expected each id once.")
     cohort = cohort.rename(columns={"stage": "true_stage"})
     before = frame["true_stage"] if "true_stage" in frame.columns else None
     frame = frame.drop(columns=["true_stage"], errors="ignore")
     own = [name for name in cohort.columns if name == "case_id" or name not in frame.columns]
     joined = frame.merge(cohort[own], on="case_id", how="left", sort=False).fillna("")
     if not joined["true_stage"].ne("").any():
-        raise InputError(f"No case_id of {path.name} with a stage in {truth.name}; expected the cohort of these cases.")
-    said = f"True stages are those of {truth.name} (sha256 {sha256_of(truth)}), joined by case_id."
+        raise InputError(
+            f"No case_id of {path.name} has a stage in {truth.name}; expected the cohort table of these cases."
+        )
+    note = f"True stages are those of {truth.name} (sha256 {sha256_of(truth)}), joined by case_id."
     if before is not None:
-        said += f" {int((joined['true_stage'].to_numpy() != before.to_numpy()).sum())} differ from the table's own."
-    return joined, said
+        differ = int((joined["true_stage"].to_numpy() != before.to_numpy()).sum())
+        note += f" {differ} differ from those of the predictions' table."
+    return joined, note
 
 
 def numbers_of(cells: Any) -> "np.ndarray | None":
-    """A column as numbers, NaN where empty; None unless every cell that is not empty is a finite one."""
+    """Return a column as numbers, NaN for empty cells; None if a cell is not a finite number."""
     import pandas as pd
 
     given = cells.where(~cells.isin(MISSING))
@@ -107,7 +110,7 @@ def numbers_of(cells: Any) -> "np.ndarray | None":
 
 
 def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndarray) -> np.ndarray:
-    """(rows, 4) probabilities, NaN where one is missing."""
+    """Return the (rows, 4) probabilities, NaN where missing; raise `InputError` if one is not between 0 and 1."""
     values = []
     for name in names:
         cells = frame[name].where(used, "")
@@ -119,11 +122,11 @@ def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndar
     bad = np.flatnonzero(wrong_shares(np.where(np.isnan(four), 0.0, four), most=1))
     if len(bad):
         percent = (
-            " If they are per cent, divide them by 100." if np.nanmax(four) <= 100 and np.nanmin(four) >= 0 else ""
+            " If they are percentages, divide them by 100." if np.nanmax(four) <= 100 and np.nanmin(four) >= 0 else ""
         )
         raise InputError(
             f"{path.name}, row {bad[0] + 2}: probabilities {_listed(four[bad[0]])} ({len(bad)} such rows); expected "
-            f"four from 0 to 1.{percent} Logits are turned into probabilities by softmax."
+            f"four numbers from 0 to 1.{percent} Convert logits to probabilities with softmax."
         )
     return four
 
@@ -143,7 +146,7 @@ def _listed(values: np.ndarray) -> str:
 
 
 def summing_to_one(four: np.ndarray, numbers: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
-    """Probabilities over their sum, where that is 1 but for rounding; and what was done to them."""
+    """Divide probabilities by their sum, which must be 1 within rounding; return them with notes."""
     total = four.sum(axis=1)
     off = np.abs(total - 1)
     if len(bad := np.flatnonzero(wrong_sums(four, ROUNDING))):
@@ -151,20 +154,22 @@ def summing_to_one(four: np.ndarray, numbers: np.ndarray, name: str) -> tuple[np
             f"{name}, row {numbers[bad[0]]}: probabilities {_listed(four[bad[0]])} add up to {total[bad[0]]:.4f} "
             f"({len(bad)} such rows); expected 1. Give the softmax of the four stages, unrounded."
         )
-    said = []
+    notes = []
     if off.max() > 1e-5:
-        said.append(f"Probabilities add up to 1 but for rounding (at most {off.max():.4f} off); divided by their sum.")
-    return four / total[:, None], said
+        notes.append(
+            f"Probabilities add up to 1 within rounding (at most {off.max():.4f} off); they were divided by their sum."
+        )
+    return four / total[:, None], notes
 
 
 def named_stage(text: str) -> int | None:
-    """0..3 for 'T1' to 'T4', 'pT3', 'T4a'; None for anything else, numbers among it."""
+    """Return 0..3 for 'T1' to 'T4', 'pT3', 'T4a'; None for any other text, numbers included."""
     match = _STAGE.fullmatch(text)
     return int(match[1]) - 1 if match and not text[0].isdigit() else None
 
 
 def first_number(texts: Iterable[str]) -> int | None:
-    """0 or 1, whichever stands for T1 among whole numbers; None where they do not tell."""
+    """Return the number of T1, 0 or 1, among stages as whole numbers; None if it is ambiguous."""
     whole = [int(float(text)) for text in texts if WHOLE.fullmatch(text)]
     return None if not whole else 0 if min(whole) == 0 else 1 if max(whole) == 4 else None
 
@@ -172,15 +177,15 @@ def first_number(texts: Iterable[str]) -> int | None:
 def stages_of(
     frame: Any, names: Sequence[str], numbers: np.ndarray, path: Path, labels_from: int | None
 ) -> dict[str, np.ndarray]:
-    """Columns of stages as 0..3. They are read by one code: names, or numbers from 0 or from 1."""
+    """Return columns of stages as 0..3; all columns use one code: names, numbers from 0, or numbers from 1."""
     texts = {text for name in names for text in frame[name].unique()}
     whole = {t: int(float(t)) for t in texts if WHOLE.fullmatch(t)}
     if labels_from is None and whole:
         labels_from = first_number(whole)
         if labels_from is None and min(whole.values()) > 0 and max(whole.values()) < 4:
             raise InputError(
-                f"{path.name}, {' and '.join(names)}: stages {', '.join(sorted(whole))}; expected 0 to 3 or 1 to 4, "
-                "and these could be either. Say with --labels-from 0 or 1."
+                f"{path.name}, {' and '.join(names)}: stages {', '.join(sorted(whole))} are ambiguous; expected 0 to 3 "
+                "or 1 to 4. Set `labels_from` to 0 or 1."
             )
     code = {text: named_stage(text) for text in texts} | {t: k - (labels_from or 0) for t, k in whole.items()}
     wrong = {text for text, k in code.items() if k is None or not 0 <= k < len(TStage)}
@@ -189,14 +194,14 @@ def stages_of(
         if len(bad):
             listing = ", ".join(f"row {numbers[i]} {frame[name].iloc[i]!r}" for i in bad[:SHOWN].tolist())
             raise InputError(
-                f"{path.name}, {name}: {listing} ({len(bad)} such rows); expected T1 to T4, 0 to 3, or 1 to 4, one way "
-                "in the whole table. Correct them, leave these rows out, or say with --labels-from."
+                f"{path.name}, {name}: {listing} ({len(bad)} such rows); expected T1 to T4, 0 to 3, or 1 to 4, the "
+                "same in the whole table. Correct or remove these rows, or set `labels_from`."
             )
     return {name: frame[name].map(code).to_numpy(dtype=int) for name in names}
 
 
 def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> np.ndarray:
-    """The cases' names, each once; the rows' numbers where no column has them."""
+    """Return the unique names of the cases; the numbers of the rows if no column has names."""
     if columns.case is None:
         return np.array([f"row {n}" for n in numbers.tolist()], dtype=object)
     names = frame[columns.case]
@@ -206,7 +211,7 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
         rows = ", ".join(str(numbers[i]) for i in np.flatnonzero((names == first).to_numpy())[:SHOWN].tolist())
         raise InputError(
             f"{path.name}, {columns.case} {first!r} in rows {rows} ({int(again.sum())} rows repeat an id); expected "
-            "each case once. Leave the doubled rows out, or name another column with --columns case=NAME."
+            "each case once. Remove the repeated rows, or name another column in `columns` (case=NAME)."
         )
     return names.to_numpy(dtype=object)
 
@@ -214,14 +219,14 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
 def patients_of(
     frame: Any, columns: Columns, cases: np.ndarray, pattern: str | None, path: Path
 ) -> tuple[Clusters, np.ndarray, str | None]:
-    """Which rows are whose, the patients' names, and how they were told apart."""
+    """Return the clusters of rows by patient, the patients' names, and how patients are identified."""
     import pandas as pd
 
     if pattern is not None:
         source = columns.case or columns.patient
         if source is None:
             raise InputError(
-                f"{path.name} has no column of ids; expected one for --patient-pattern. Name it with --columns."
+                f"{path.name} has no column of ids; expected one for `patient_pattern`. Name it in `columns`."
             )
         names = matched(pattern, frame[source].tolist(), f"{path.name}, {source}")
         how = f"by {pattern!r} in {source}"
@@ -229,7 +234,7 @@ def patients_of(
         names = frame[columns.patient].tolist()
         if any(name in MISSING for name in names):
             row = next(i for i, name in enumerate(names) if name in MISSING)
-            raise InputError(f"{path.name}: {cases[row]} has an empty {columns.patient}; expected an id. Fill it in.")
+            raise InputError(f"{path.name}: {columns.patient} of {cases[row]} is empty; expected an id. Fill it in.")
         how = f"by {columns.patient}"
     else:
         return Clusters(np.arange(len(frame)), len(frame)), cases, None
@@ -238,35 +243,37 @@ def patients_of(
 
 
 def matched(pattern: str, texts: Sequence[str], where: str) -> list[str]:
-    """What a pattern finds in each id: in a path's last part, or else in the whole of it.
+    """Find a pattern in each id: in the last part of a path, or else in the whole path.
 
     Raises
     ------
     InputError
-        If it is no pattern, or an id does not fit.
+        If the pattern is not valid, or does not fit an id.
     """
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--patient-pattern {pattern!r}: {error}; expected a regular expression.") from error
+        raise InputError(f"`patient_pattern` {pattern!r}: {error}; expected a regular expression.") from error
     names = []
     for text in texts:
         match = compiled.search(last_part(text)) or compiled.search(text)
         name = None if match is None else match[1] if compiled.groups else match[0]
         if not name:
-            raise InputError(f"{where} {text!r} does not fit {pattern!r}; expected every id to. Change the pattern.")
+            raise InputError(
+                f"{where} {text!r} does not fit {pattern!r}; expected a pattern that fits every id. Change the pattern."
+            )
         names.append(name)
     return names
 
 
 def last_part(text: str) -> str:
-    """A path's last part, whichever system wrote it."""
+    """Return the last part of a path with slashes or backslashes."""
     return text.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def counted(excluded: Mapping[str, int]) -> str:
-    """Reasons and how many rows each has."""
-    return ", ".join(f"{reason}: {n}" for reason, n in excluded.items()) or "none was read"
+    """Return the reasons for exclusion with their numbers of rows, as text."""
+    return ", ".join(f"{reason}: {n}" for reason, n in excluded.items()) or "no row was read"
 
 
 __all__ = [

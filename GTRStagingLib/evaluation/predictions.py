@@ -1,6 +1,6 @@
-"""A table of predictions, ours or another's, as arrays: every row is used, or excluded with its reason.
+"""Read a table of predictions, of this software or another, as arrays; count excluded rows by reason.
 
-Needs the optional part `evaluate` (pandas and pyarrow): tables of millions of rows are read by column.
+Requires the extra `evaluate` (pandas and pyarrow), which reads tables of millions of rows by column.
 """
 
 import re
@@ -36,18 +36,18 @@ from GTRStagingLib.tables.cells import MISSING
 
 ATTENTION = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "hd95_mm", "centroid_distance_mm",
              "pointing_hit", "energy_inside", "area_mm2", "roi_area_mm2")  # fmt: skip
-"""The columns of a batch that tell how the attention agrees with an ROI, in the order of the report (`AGREEMENT` of
-batch/columns.py has the same, but for the hit, in the order of the table)."""
+"""Columns of a batch with the agreement of attention and ROI, in the order of the report (`AGREEMENT` of
+batch/columns.py contains the same but `pointing_hit`, in the order of the table)."""
 
 NOT_COVARIATES = frozenset({*RESULT_COLUMNS, *SECONDS, "image", "roi", "segment", "error", "mean_stage"})
-"""What our own tables say of a case, now and formerly."""
+"""Columns of this software's tables, in this and earlier versions."""
 
 _READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What became of the rows: `read` is `used` and all that were excluded."""
+    """Numbers of rows read, used, and excluded by reason; `read` is the sum of the others."""
 
     read: int
     used: int
@@ -55,39 +55,41 @@ class Flow:
 
     def __post_init__(self) -> None:
         if self.read != self.used + sum(self.excluded.values()):
-            raise InputError(f"{self.read} rows, {self.used} used, excluded {dict(self.excluded)}: they do not add up.")
+            raise InputError(
+                f"{self.read} rows read, {self.used} used, excluded {dict(self.excluded)}; expected counts that add up."
+            )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return {"read": self.read, "used": self.used, "excluded": dict(self.excluded)}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows with a known stage and something predicted.
+    """Rows of a table with a true stage and a prediction.
 
     Attributes
     ----------
     source, digest
         Name of the file and sha256 of its bytes.
     columns
-        Which column was taken for what.
+        Columns by role.
     stages, predicted
         (n,) int, 0..3.
     probabilities
-        (n, 4), rows summing to 1; None where stages alone were given.
+        (n, 4), rows summing to 1; None if the table has stages only.
     clusters
-        Which rows are whose.
+        Rows by patient.
     patient_names, case_names
         (patients,) and (n,) texts.
-    told_apart
-        How patients were told apart, in words; None where nothing did, so that every row counts as one.
+    patients_by
+        How patients are identified, as text; None if they are not, so that every row counts as one patient.
     frame
         All columns of these rows as text, a pandas DataFrame of n rows.
     notes
-        What a reader of the numbers must know about the table.
+        Sentences on the table that a reader of the numbers must know.
     labels_from
-        The number that stands for T1, where stages are numbers.
+        The number of T1, if stages are numbers.
     """
 
     source: str
@@ -99,7 +101,7 @@ class Predictions:
     clusters: Clusters
     patient_names: np.ndarray
     case_names: np.ndarray
-    told_apart: str | None
+    patients_by: str | None
     flow: Flow
     frame: Any = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -110,26 +112,26 @@ class Predictions:
 
     @property
     def clustered(self) -> bool:
-        """Whether a patient has several rows."""
+        """Return whether a patient has several rows."""
         return self.clusters.clustered
 
     @property
     def patients(self) -> np.ndarray:
-        """(n,) whole numbers that tell patients apart: the place of each in `patient_names`."""
+        """Return the patient of each row, (n,) indices of `patient_names`."""
         return self.clusters.codes
 
     def texts(self, column: str) -> np.ndarray:
-        """(n,) the cells of a column, None where empty."""
+        """Return the (n,) cells of a column, None for empty cells."""
         return np.array([None if t in MISSING else t for t in self.frame[column].tolist()], dtype=object)
 
     def numbers(self, column: str) -> np.ndarray | None:
-        """(n,) a column as numbers, NaN where empty; None unless every cell that is not empty is one."""
+        """Return a column as (n,) numbers, NaN for empty cells; None if a cell is not a number."""
         return numbers_of(self.frame[column])
 
     def stages_in(self, column: str) -> np.ndarray | None:
-        """(n,) a column as stages 0..3, -1 where empty; None unless all that is given is T1 to T4.
+        """Return a column as (n,) stages 0..3, -1 for empty cells; None if a cell is not one of T1 to T4.
 
-        A column whose name says that a reader speaks may also have the numbers by which the table writes stages.
+        A column with the name of a reader may also contain the numbers that the table uses for stages.
         """
         values = self.frame[column]
         known = {text: self._stage(column, text) for text in values.unique() if text not in MISSING}
@@ -144,23 +146,25 @@ class Predictions:
         return stage if 0 <= stage <= 3 else None
 
     def stages_of(self, column: str) -> np.ndarray:
-        """As `stages_in`, or else an error."""
+        """Return a column as `stages_in` does; raise `InputError` if it is missing or has other values."""
         if column not in self.frame.columns:
             known = ", ".join(self.frame.columns)
             raise InputError(f"{self.source} has no column {column!r}; expected one of {known}.")
         found = self.stages_in(column)
         if found is None:
-            raise InputError(f"{self.source}, {column}; expected stages T1 to T4, or nothing. Write them so.")
+            raise InputError(
+                f"{self.source}, {column} has other values; expected stages T1 to T4, or empty cells. Correct them."
+            )
         return found
 
     @cached_property
     def readers(self) -> tuple[str, ...]:
-        """Further columns of stages T1 to T4: readers, EUS, other models."""
+        """Return the further columns of stages T1 to T4: readers, EUS, other models."""
         return tuple(name for name in self._free if self.stages_in(name) is not None)
 
     @cached_property
     def covariates(self) -> tuple[str, ...]:
-        """The columns that describe patients."""
+        """Return the columns that describe patients."""
         return tuple(name for name in self._free if name not in self.readers and name.casefold() not in ATTENTION)
 
     @property
@@ -170,19 +174,19 @@ class Predictions:
                 and not n.casefold().startswith(("nomogram_",))]  # fmt: skip
 
     def other_probabilities(self, name: str) -> np.ndarray | None:
-        """(n, 4) another model's probabilities, NaN in rows that lack one; None where they are no numbers."""
+        """Return another model's (n, 4) probabilities, NaN in incomplete rows; None if a cell is not a number."""
         columns = [numbers_of(self.frame[column]) for column in self.columns.others[name]]
         if any(column is None for column in columns):
             return None
         values = np.column_stack([column for column in columns if column is not None])
         whole = ~np.isnan(values).any(axis=1)
         values[~whole] = np.nan
-        rows = np.array([f"of {case}" for case in self.case_names[whole]], dtype=object)
+        rows = np.array([f"of case {case}" for case in self.case_names[whole]], dtype=object)
         values[whole] = summing_to_one(values[whole], rows, f"{self.source}, {name}")[0]
         return values
 
     def of(self, rows: np.ndarray) -> "Predictions":
-        """Some of the rows, by a (n,) bool."""
+        """Return some of the rows, selected by a (n,) bool."""
         clusters = self.clusters.at(rows)
         return Predictions(
             source=self.source,
@@ -194,8 +198,8 @@ class Predictions:
             clusters=clusters,
             patient_names=self.patient_names[self.patients[rows][clusters.first]],
             case_names=self.case_names[rows],
-            told_apart=self.told_apart,
-            flow=Flow(len(self), int(rows.sum()), {"not of this group": int((~rows).sum())}),
+            patients_by=self.patients_by,
+            flow=Flow(len(self), int(rows.sum()), {"not in this group": int((~rows).sum())}),
             frame=self.frame[rows],
             notes=self.notes,
             labels_from=self.labels_from,
@@ -220,25 +224,24 @@ def read_predictions(
     Parameters
     ----------
     columns
-        Role -> column, for what is not detected (see `columns`).
+        Role -> column, for columns that are not detected (see `columns`).
     patient_pattern
-        A regular expression whose first group, or whole, is the patient in the case's name.
+        Regular expression that finds the patient in the case's name: its first group, or the whole match.
     split
-        Which side to use, where the table has a column `split`: by default the test rows, if there are any, or all;
-        'all' for all.
+        Split to use, if the table has a column `split`: by default 'test' if it has rows, else all; 'all' for all.
     labels_from
-        Whether stages that are numbers begin at 0 or at 1; by default they tell it themselves.
+        Number of T1, 0 or 1, if stages are numbers; by default it is detected.
     truth
-        A cohort table with `case_id`, `stage` and covariates, for predictions that have no true stage.
+        Cohort table with `case_id`, `stage` and covariates, for predictions without true stages.
 
     Raises
     ------
     InputError
-        If the table cannot be read, a stage or a probability is none, or an id repeats; with rows and remedy.
+        If the table cannot be read, a stage or a probability is invalid, or an id is repeated; with rows and remedy.
 
     Examples
     --------
-    Two of three rows can be used; both are of one patient.
+    Two of three rows are used; both are of one patient.
 
     >>> from pathlib import Path
     >>> from GTRStagingLib.evaluation.predictions import read_predictions
@@ -256,8 +259,8 @@ def read_predictions(
     frame = read_cells(path)
     notes: list[str] = []
     if truth is not None:
-        frame, said_of_truth = joined(frame, path, truth)
-        notes.append(said_of_truth)
+        frame, note = joined(frame, path, truth)
+        notes.append(note)
     try:
         found = columns_of(list(frame.columns), columns or {}, lambda name: frame[name].is_unique)
     except ValueError as error:
@@ -275,21 +278,21 @@ def read_predictions(
         leave_out((frame["status"] == "failed").to_numpy(), "failed")
         leave_out((frame["status"] == "skipped").to_numpy(), "skipped")
     if found.split is not None:
-        side = frame[found.split].str.casefold().to_numpy()
-        wanted = split.casefold() if split else ("test" if (side == "test").any() else "all")
+        splits = frame[found.split].str.casefold().to_numpy()
+        wanted = split.casefold() if split else ("test" if (splits == "test").any() else "all")
         if wanted == "all" and split is None:
-            counts = ", ".join(f"{name or 'none'}: {n}" for name, n in Counter(side.tolist()).items())
+            counts = ", ".join(f"{name or 'none'}: {n}" for name, n in Counter(splits.tolist()).items())
             notes.append(
-                f"No row is of a side called 'test', so that all sides stand together here ({counts}): rows that the "
-                "model learned from may be among them. Say which with --split."
+                f"The table has no split 'test', so the rows of all splits are evaluated ({counts}); they may include "
+                "the model's training rows. Choose one with `split`."
             )
         if wanted != "all":
-            if not (side == wanted).any():
-                known = ", ".join(sorted(set(side)))
-                raise InputError(f"{path.name}: no row of split {wanted!r}; expected one of {known}, or all.")
-            leave_out(side != wanted, f"not of the {wanted} side")
+            if not (splits == wanted).any():
+                known = ", ".join(sorted(set(splits)))
+                raise InputError(f"{path.name}: no row in split {wanted!r}; expected one of {known}, or all.")
+            leave_out(splits != wanted, f"not in split {wanted}")
     elif split not in (None, "all"):
-        raise InputError(f"{path.name} has no column split; expected one, or no --split.")
+        raise InputError(f"{path.name} has no column 'split'; expected one to select by `split`.")
     empty = frame[found.truth].isin(MISSING).to_numpy()
     leave_out(empty, "no true stage")
     four = None if found.probabilities is None else probabilities_of(frame, found.probabilities, path, used)
@@ -298,33 +301,37 @@ def read_predictions(
     if found.predicted is not None:
         leave_out(frame[found.predicted].isin(MISSING).to_numpy(), "no predicted stage")
     if not used.any():
-        raise InputError(f"{path.name}: no row can be used ({counted(excluded)}); expected at least one with a stage.")
+        raise InputError(
+            f"{path.name}: no row can be used ({counted(excluded)}); expected at least one row with a true stage and a "
+            "prediction."
+        )
     kept, numbers = frame[used].reset_index(drop=True), np.flatnonzero(used) + 2
     labelled = [found.truth, *([found.predicted] if found.predicted else [])]
     coded = stages_of(kept, labelled, numbers, path, labels_from)
     probabilities = None
     if four is not None:
-        probabilities, said = summing_to_one(four[used], numbers, path.name)
-        notes += said
+        probabilities, rounding = summing_to_one(four[used], numbers, path.name)
+        notes += rounding
     if found.predicted is not None:
         predicted = coded[found.predicted]
     else:
-        assert probabilities is not None  # noqa: S101 (columns_of sees to it that one of the two is there)
+        assert probabilities is not None  # noqa: S101 (columns_of requires one of the two)
         predicted = probabilities.argmax(axis=1)
     if found.predicted and probabilities is not None:
         differ = int((predicted != probabilities.argmax(axis=1)).sum())
         if differ:
             notes.append(
-                f"In {differ} of {len(kept)} rows the predicted stage is not that of the highest probability, as after "
-                "a vote: accuracy and the confusion matrix are the predicted stage's, areas and calibration the "
-                "probabilities'."
+                f"In {differ} of {len(kept)} rows the predicted stage does not have the highest probability, as after "
+                "a vote. Accuracy and the confusion matrix use the predicted stage; areas and calibration use the "
+                "probabilities."
             )
     case_names = cases_of(kept, found, numbers, path)
-    clusters, names, told_apart = patients_of(kept, found, case_names, patient_pattern, path)
-    if told_apart is None:
+    clusters, names, patients_by = patients_of(kept, found, case_names, patient_pattern, path)
+    if patients_by is None:
         notes.append(
-            "Nothing tells patients apart, so that every row counts as a patient; if some share one, all intervals "
-            "here are too narrow. Name the column with --columns patient=NAME, or give --patient-pattern."
+            "The table does not identify patients, so every row counts as one. If patients have several rows, all "
+            "intervals are too narrow. Name the column of patients in `columns` (patient=NAME), or set "
+            "`patient_pattern`."
         )
     return Predictions(
         source=path.name,
@@ -336,7 +343,7 @@ def read_predictions(
         clusters=clusters,
         patient_names=names,
         case_names=case_names,
-        told_apart=told_apart,
+        patients_by=patients_by,
         flow=Flow(len(frame), len(kept), dict(excluded)),
         frame=kept,
         notes=tuple(notes),

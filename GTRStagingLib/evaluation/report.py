@@ -1,4 +1,4 @@
-"""An evaluation written out: metrics.json, one self-contained page, figures (PNG, SVG) and tables (CSV)."""
+"""Write an evaluation: metrics.json, a self-contained HTML report, figures (PNG, SVG) and tables (CSV)."""
 
 import base64
 import csv
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.evaluation import checklists
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
-from GTRStagingLib.evaluation.evaluate import BASELINE_IN_WORDS, Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation, Performance
 from GTRStagingLib.evaluation.figures import figures, file_name
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
@@ -35,14 +35,14 @@ Line = tuple[str, ...]
 def write_evaluation(
     found: Evaluation, out: Path, *, nomogram: Nomogram | None = None, radscore: RadScore | None = None
 ) -> dict[str, Path]:
-    """Write an evaluation into a folder; `metrics.json` last, which lists the files that belong to it.
+    """Write an evaluation into a folder, with `metrics.json`, which lists all files, as the last one.
 
     Parameters
     ----------
     out
-        Made if it does not exist. What an earlier evaluation left there is replaced, or removed.
+        Output folder, made if it does not exist. Files of an earlier evaluation are replaced or removed.
     nomogram, radscore
-        Shown beside it, where given.
+        Shown in the report if given.
 
     Returns
     -------
@@ -78,14 +78,14 @@ def write_evaluation(
             (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise StagingError(
-            f"The evaluation cannot be written to {out}: {error.strerror or error}; expected a folder that can be "
-            "written to. Choose another. No half-written file was left."
+            f"The evaluation cannot be written to {out}: {error.strerror or error}; expected a writable folder. Choose "
+            "another `out`. No partial file was left."
         ) from error
     return {name: out / name for name in contents}
 
 
 def _files_of(metrics: Path) -> set[str]:
-    """What an earlier evaluation says that it wrote; nothing that could lie elsewhere is believed."""
+    """Return the files that an earlier evaluation lists, but no name that leads out of the folder."""
     try:
         listed = json.loads(metrics.read_text(encoding="utf-8"))["files"]
         return {name for name in listed if isinstance(name, str) and Path(name).name == name}
@@ -102,7 +102,7 @@ def _drawn(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | No
     if nomogram is not None:
         from GTRStagingLib.nomogram import drawing
 
-        drawn["nomogram"] = drawing.figure(nomogram), f"Nomogram {nomogram.name}: rulers of points."
+        drawn["nomogram"] = drawing.figure(nomogram), f"Nomogram {nomogram.name}: scales of points."
     return drawn
 
 
@@ -177,13 +177,13 @@ def _provenance(found: Evaluation) -> Iterator[tuple[str, str]]:
     yield "Predicted stage", predicted if predicted.startswith("the ") else f"column {predicted}"
     four = columns["probabilities"]
     yield "Probabilities", "none" if four is None else f"columns {', '.join(four)}"
-    yield "Patients", columns["patient"] or "not told apart: every row counts as one"
+    yield "Patients", columns["patient"] or "not identified: every row counts as one"
     roles = ("case", "centre", "split")
-    yield "Case, centre, side", ", ".join(f"{role}: {columns[role] or 'no column'}" for role in roles)
+    yield "Case, centre, split", ", ".join(f"{role}: {columns[role] or 'no column'}" for role in roles)
     yield (
         "Intervals",
         (
-            "95 %; Wilson for shares, DeLong on the logit scale for areas, bootstrap over patients "
+            "95 %; Wilson for proportions, DeLong on the logit scale for areas, patient bootstrap "
             f"({of['resamples']:,} resamples) for the rest"
             + ("; clustered by patient, since patients have several rows" if found.predictions.clustered else "")
         ),
@@ -205,7 +205,7 @@ def _flow(found: Evaluation) -> Iterator[Line]:
 def _leak_sentence(found: Evaluation) -> str:
     if found.siblings is not None:
         return found.siblings.sentence
-    return "No training table was given (--training): nobody looked whether the model has seen these patients before."
+    return "No training table (`training`) was given, so overlap with the training data was not checked."
 
 
 def _siblings(found: Evaluation) -> Iterator[Line]:
@@ -213,7 +213,7 @@ def _siblings(found: Evaluation) -> Iterator[Line]:
         return
     for name, part in (("patients with other rows in training", found.with_siblings),
                        ("patients without", found.without_siblings),
-                       ("rows and patients not in training at all", found.unseen),
+                       ("neither rows nor patients in training", found.unseen),
                        ("all", found.performance)):  # fmt: skip
         if part is None:
             yield name, "0", "0", "–", "–", "–"
@@ -259,7 +259,7 @@ def _group(name: str, part: Performance) -> Line:
 
 
 def p_text(p: float | None) -> str:
-    """A p-value as a paper writes it."""
+    """Return a p-value as text, as in a paper."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -297,31 +297,31 @@ def _treatment(found: Evaluation) -> Iterator[Line]:
 
 def _readers(found: Evaluation) -> dict[str, Any]:
     study, comparison = found.study, found.comparison
-    told: dict[str, Any] = dict.fromkeys(
+    shown: dict[str, Any] = dict.fromkeys(
         ("study", "study_head", "study_caption", "gains", "comparison", "comparison_caption", "differences")
     )
     if study is not None:
-        told["study_caption"] = (
+        shown["study_caption"] = (
             f"Accuracy on the {study.n_rows} rows of {study.n_patients} patients with all readings; Fleiss' kappa "
             f"between readers: unaided {study.fleiss['unaided'].text()}, aided {study.fleiss['aided'].text()}."
         )
-        told["study_head"] = ["", "unaided", "aided", "gain", "p", "p (Holm)", "model − aided", "p (Holm)"]
-        told["study"] = [_phase(row) for row in study.rows]
+        shown["study_head"] = ["", "unaided", "aided", "gain", "p", "p (Holm)", "model − aided", "p (Holm)"]
+        shown["study"] = [_phase(row) for row in study.rows]
         if study.model is not None:
-            told["study"].append((study.model.name, study.model.accuracy.text(), *["–"] * 6))
-        told["gains"] = [
+            shown["study"].append((study.model.name, study.model.accuracy.text(), *["–"] * 6))
+        shown["gains"] = [
             (row.reader, *(f"+{c.only_second} −{c.only_first}" for c in (row.by_stage[str(s)] for s in TStage)))
             for row in study.rows
         ]
     if comparison is not None:
-        told["comparison_caption"] = (
+        shown["comparison_caption"] = (
             f"On the {comparison.n_rows} rows of {comparison.n_patients} patients with all of them."
         )
         names = ("accuracy", "kappa_linear", "kappa_quadratic", "auc_macro")
-        told["comparison"] = [
+        shown["comparison"] = [
             (reader, *(got[n].text() if n in got else "–" for n in names)) for reader, got in comparison.readers.items()
         ]
-        told["differences"] = [
+        shown["differences"] = [
             (
                 f"{d.first} − {d.second}",
                 d.measure.replace("_", " "),
@@ -333,7 +333,7 @@ def _readers(found: Evaluation) -> dict[str, Any]:
             for pair in comparison.pairs
             for d in pair.differences
         ]
-    return told
+    return shown
 
 
 def _phase(row: Any) -> Line:
@@ -359,7 +359,7 @@ def _attention(found: Evaluation) -> dict[str, Any]:
             for name, levels in found.attention.measures.items()
         ],
         "against": [
-            (BASELINE_IN_WORDS[baseline], name, str(one.n), one.difference.text(), p_text(one.p))
+            (BASELINE_NAMES[baseline], name, str(one.n), one.difference.text(), p_text(one.p))
             for baseline, groups in found.attention.against.items()
             for name, one in groups.items()
         ],

@@ -1,4 +1,4 @@
-"""Who was looked at: the covariates by stage (Table 1), of patients and not of rows; and groups of rows by them."""
+"""Describe the patients: covariates by stage (Table 1, by patient), and groups of rows by a covariate."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,19 +13,19 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 
 MOST_LEVELS = 12
-"""Levels that a text may have to be told of; more, and it is an id or a remark."""
+"""Largest number of levels of a text that is described; a text with more is an id or a comment."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """One line of Table 1.
+    """Line of Table 1.
 
     Attributes
     ----------
     variable, level
         The covariate; its level, or the statistic of a number.
     cells
-        Texts: of all patients, then of those of T1 to T4.
+        Texts for all patients, then for patients of T1 to T4.
     """
 
     variable: str
@@ -33,20 +33,20 @@ class Described:
     cells: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
-def patients_described(found: Predictions) -> tuple[Described, ...]:
-    """Patients by their highest stage: how many, and each covariate as their first row gives it.
+def describe_patients(found: Predictions) -> tuple[Described, ...]:
+    """Describe the patients by their highest stage: their number, and each covariate from their first row.
 
-    Numbers by median and quartiles, texts by count and share of those who have one; those without are counted. Where
-    rows of a patient contradict each other, that is counted as well.
+    Numbers are described by median and quartiles, texts by count and share of the given values. Missing values are
+    counted, and so are patients with contradicting rows.
     """
-    whose = found.clusters
-    first = whose.first
-    highest = np.zeros(whose.number, int)
-    np.maximum.at(highest, whose.codes, found.stages)
+    clusters = found.clusters
+    first = clusters.first
+    highest = np.zeros(clusters.number, int)
+    np.maximum.at(highest, clusters.codes, found.stages)
     groups = [np.ones(len(first), bool), *(highest == stage for stage in TStage)]
     total = len(first)
     lines = [Described("Patients", "n", tuple(_share(int(g.sum()), total, i) for i, g in enumerate(groups)))]
@@ -61,9 +61,9 @@ def patients_described(found: Predictions) -> tuple[Described, ...]:
             lines += _of_numbers(name, numbers[first], groups)
         else:
             lines += _of_texts(name, texts[first], groups)
-        contradicted = _contradicted(texts, whose)
+        contradicted = _contradicted(texts, clusters)
         if contradicted:
-            lines.append(Described(name, "patients whose rows contradict each other", (f"{contradicted}", *[""] * 4)))
+            lines.append(Described(name, "patients with contradicting rows", (f"{contradicted}", *[""] * 4)))
     return tuple(lines)
 
 
@@ -72,14 +72,14 @@ def _share(n: int, of: int, column: int) -> str:
 
 
 def _of_numbers(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> Iterator[Described]:
-    def told(group: np.ndarray) -> str:
+    def quartiles(group: np.ndarray) -> str:
         given = values[group & ~np.isnan(values)]
         if not len(given):
             return "–"
         low, middle, high = np.quantile(given, [0.25, 0.5, 0.75]).tolist()
         return f"{middle:.4g} ({low:.4g} to {high:.4g})"
 
-    yield Described(name, "median (quartiles)", tuple(map(told, groups)))
+    yield Described(name, "median (quartiles)", tuple(map(quartiles, groups)))
     if np.isnan(values).any():
         yield Described(name, "not given", tuple(f"{int(np.isnan(values[g]).sum()):,}" for g in groups))
 
@@ -97,29 +97,32 @@ def _of_texts(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> It
         yield Described(name, "not given", tuple(f"{int((~given[g]).sum()):,}" for g in groups))
 
 
-def _contradicted(texts: np.ndarray, whose: Clusters) -> int:
-    if not whose.clustered:
+def _contradicted(texts: np.ndarray, clusters: Clusters) -> int:
+    """Count the patients with different values in their rows."""
+    if not clusters.clustered:
         return 0
     seen: dict[int, str] = {}
     found = set()
-    for patient, text in zip(whose.codes.tolist(), texts.tolist(), strict=True):
+    for patient, text in zip(clusters.codes.tolist(), texts.tolist(), strict=True):
         if text is not None and seen.setdefault(patient, text) != text:
             found.add(patient)
     return len(found)
 
 
 def _sorted(levels: Iterable[str]) -> list[str]:
-    """Numbers as numbers, so that 10 comes after 2."""
+    """Sort levels, numbers by value, so that 10 follows 2."""
     return sorted(levels, key=lambda text: (0, float(text), "") if WHOLE.fullmatch(text) else (1, 0.0, text))
 
 
 def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
-    """Level -> (n,) bool of its rows; a number of many values is cut at its median, and what is not given is one more.
+    """Map each level of a column to the (n,) bool of its rows.
+
+    A number with many values is split at its median. Missing values are a level of their own.
 
     Raises
     ------
     InputError
-        If there is no such column, or it has too many levels to be told apart.
+        If the column does not exist, or has too many levels.
     """
     if column not in found.frame.columns:
         raise InputError(f"{found.source} has no column {column!r}; expected one of {', '.join(found.frame.columns)}.")
@@ -134,7 +137,7 @@ def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
         levels = _sorted({t for t in texts if t is not None})
         if len(levels) > 4 * MOST_LEVELS:
             raise InputError(
-                f"{column} has {len(levels)} different values; expected at most {4 * MOST_LEVELS}. Give a column of "
+                f"{column} has {len(levels)} different values; expected at most {4 * MOST_LEVELS}. Choose a column of "
                 "groups."
             )
         groups = {level: texts == level for level in levels}
@@ -143,4 +146,4 @@ def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
     return {level: rows for level, rows in groups.items() if rows.any()}
 
 
-__all__ = ["Described", "groups_by", "patients_described"]
+__all__ = ["Described", "describe_patients", "groups_by"]

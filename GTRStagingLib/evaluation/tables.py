@@ -1,4 +1,4 @@
-"""An evaluation as tables: every estimate with its interval, and what the figures are drawn from."""
+"""Make the tables of an evaluation: every estimate with its interval, and the data of the figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Rows = list[dict[str, Cell]]
 
 
 def tables(found: Evaluation) -> dict[str, Rows]:
-    """File name without ending -> rows; every row of a table has the same columns."""
+    """Return the tables: file name without ending -> rows, all with the same columns."""
     drawn: dict[str, Rows] = {
         "estimates": [dict(zip(("name", "value", "low", "high", "method"), one, strict=True))
                       for one in _estimates(found.to_json())],
@@ -63,7 +63,7 @@ def _performance(group: str, level: str, part: Performance) -> Iterator[dict[str
 
 
 def _estimates(node: Any, path: str = "") -> Iterator[tuple[str, Cell, Cell, Cell, Cell]]:
-    """Every estimate below a node of plain data, by its path in `metrics.json`."""
+    """Yield every estimate in a node of plain data, with its path in `metrics.json`."""
     if isinstance(node, Mapping):
         if set(node) == ESTIMATE:
             yield path, node["value"], node["low"], node["high"], node["method"]

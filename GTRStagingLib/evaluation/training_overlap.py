@@ -1,4 +1,4 @@
-"""Whether the rows of an evaluation were seen in training: the same rows, and other rows of the same patients."""
+"""Compare the rows of an evaluation with a training table: the same rows, and other rows of the same patients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from GTRStagingLib.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Siblings:
-    """What a training table has of the rows that were evaluated.
+    """Overlap of the evaluated rows with a training table; siblings are other rows of the same patient.
 
     Attributes
     ----------
     training
-        Name of the table.
+        Name of the training table.
     training_rows, training_patients
-        Its size.
+        Its numbers of rows and patients.
     listed
-        (n,) bool: the row itself stands in the training table; None where no column of ids tells.
+        (n,) bool: the row is in the training table; None if the tables have no common column of ids.
     related
-        (n,) bool: other rows of its patient do.
+        (n,) bool: the training table has other rows of the row's patient.
     examples
-        A patient of either table: where nothing is shared, they may only be written differently.
+        Patient ids of either table, which may be written in different ways.
     """
 
     training: str
@@ -43,37 +43,41 @@ class Siblings:
 
     @property
     def unseen(self) -> np.ndarray:
-        """(n,) bool: neither the row nor another one of its patient stands in the training table."""
+        """Return the (n,) bool of rows that are neither in the training table nor have siblings there."""
         return ~self.related if self.listed is None else ~self.related & ~self.listed
 
     @property
     def leaks(self) -> bool:
-        """Whether any row or patient was seen in training."""
+        """Return whether any row or patient is in the training table."""
         return not bool(self.unseen.all())
 
     @property
     def sentence(self) -> str:
-        """What was found, in words."""
+        """Return the finding as text."""
         rows = len(self.related)
         if not self.leaks:
             here, there = self.examples
             return (
-                f"No id of the {rows} rows, and none of their {self.n_patients} patients, is in {self.training}: a "
-                f"patient is called {here!r} here and {there!r} there. If these are two ways to write ids, this says "
-                "nothing."
+                f"None of the {rows} rows and {self.n_patients} patients is in {self.training}. Patient ids look like "
+                f"{here!r} here and {there!r} there; if these are two ways to write ids, the comparison is not valid."
             )
         if self.listed is None:
-            themselves = "whether the rows themselves are there, no column of ids tells"
+            overlap = (
+                f"{self.n_patients_related} of {self.n_patients} patients also appear in {self.training}. Row-level "
+                "overlap could not be checked (no id column)."
+            )
         else:
-            themselves = f"{int(self.listed.sum())} of the {rows} rows are in {self.training} themselves"
+            overlap = (
+                f"{int(self.listed.sum())} of {rows} rows are also in {self.training}, and {self.n_patients_related} "
+                f"of {self.n_patients} patients have other rows there."
+            )
         return (
-            f"LEAK: {themselves}, and {self.n_patients_related} of the {self.n_patients} patients have other rows in "
-            f"{self.training}. Neither is so for {int(self.unseen.sum())} rows: figures over all say little about "
-            "patients whom the model has never seen."
+            f"LEAK: {overlap} Only {int(self.unseen.sum())} rows are free of overlap, so results over all rows do not "
+            "describe patients that are new to the model."
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return {
             "training_table": self.training,
             "training_rows": self.training_rows,
@@ -89,25 +93,25 @@ class Siblings:
 
 
 def find_siblings(found: Predictions, training: Path, pattern: str | None) -> Siblings:
-    """Compare with a training table, by id and patient.
+    """Compare predictions with a training table by id and by patient.
 
-    Rows are one if their ids are: the last parts of paths where these tell the rows of either table apart, or else the
-    whole paths.
+    Rows are the same if their ids are: the last parts of paths if these are unique in both tables, else the whole
+    paths.
 
     Parameters
     ----------
     pattern
-        As for `read_predictions`: what finds the patient in an id of either table.
+        `patient_pattern` of `read_predictions`, which finds the patient in an id of either table.
 
     Raises
     ------
     InputError
-        If nothing tells the patients of either table apart.
+        If a table does not identify its patients.
     """
-    if found.told_apart is None:
+    if found.patients_by is None:
         raise InputError(
-            f"{found.source}: nothing tells patients apart; expected --patient-pattern, or a column of patients, to "
-            f"compare with {training.name}."
+            f"{found.source} does not identify patients; expected a column of patients, to compare with "
+            f"{training.name}. Name it in `columns` (patient=NAME), or set `patient_pattern`."
         )
     frame = read_cells(training)
     spelt = {name.casefold(): name for name in reversed(list(frame.columns))}
@@ -119,8 +123,8 @@ def find_siblings(found: Predictions, training: Path, pattern: str | None) -> Si
     source = (column or patient) if pattern is not None else patient
     if source is None:
         raise InputError(
-            f"{training.name}: no column of {', '.join(frame.columns)} tells its patients apart; expected the one that "
-            f"{found.source} has, or {' or '.join(PATIENTS)}. Rename it."
+            f"{training.name} has no column of patients among {', '.join(frame.columns)}; expected the same column as "
+            f"{found.source}, or {' or '.join(PATIENTS)}. Rename the column."
         )
     texts = frame[source].tolist()
     patients = texts if pattern is None else matched(pattern, texts, f"{training.name}, {source}")

@@ -87,7 +87,7 @@ def test_tripod_has_its_27_items_and_52_with_their_parts():
     assert len({re.match(r"\d+", item.number)[0] for item in items}) == 27
 
 
-def test_tripod_tells_development_and_evaluation_apart():
+def test_tripod_distinguishes_development_and_evaluation():
     items = checklist(TRIPOD).items
     assert {item.number for item in items if item.applies == "D"} == DEVELOPMENT_ALONE
     assert {item.number for item in items if item.applies == "E"} == EVALUATION_ALONE
@@ -123,13 +123,13 @@ def test_each_text_is_one_short_sentence_of_its_own(name):
         assert len(text) < 220, text
 
 
-def test_no_fact_is_asked_for_in_vain():
+def test_every_fact_answers_an_item():
     asked = {key for name in CHECKLISTS for item in checklist(name).items for key in item.keys}
     assert asked == set(FACTS)
 
 
 @pytest.mark.parametrize("name", CHECKLISTS)
-def test_without_facts_everything_is_left_to_the_authors(name):
+def test_without_facts_every_item_is_open(name):
     filled = fill(name, {})
     assert {one.answer for one in filled} == {one.where for one in filled} == {None}
     assert counts(filled) == Counts(answered=0, in_part=0, open=len(filled))
@@ -144,7 +144,7 @@ AUTHORS_ALONE = {
 
 
 @pytest.mark.parametrize("name", CHECKLISTS)
-def test_some_items_the_software_cannot_answer_whatever_it_knows(name):
+def test_some_items_can_only_be_answered_by_the_authors(name):
     filled = fill(name, EVERYTHING, EVERYTHING)
     assert numbers(one for one in filled if one.answer is None) == AUTHORS_ALONE[name].split()
     tally = counts(filled)
@@ -169,7 +169,7 @@ def test_an_item_with_a_fact_missing_is_answered_in_part():
     assert whole.status == "answered"
 
 
-def test_where_is_told_once_and_only_of_what_answers():
+def test_where_lists_each_section_of_the_answer_once():
     facts = {"performance": "Accuracy 0.925.", "subgroups": "By sex: 0.93 and 0.92."}
     places = {"performance": "Table 2", "subgroups": "Table 4", "heterogeneity": "Table 5"}
     filled = by_number(TRIPOD, facts, places)
@@ -184,7 +184,7 @@ def test_a_fact_of_several_lines_becomes_one():
 
 
 @pytest.mark.parametrize("facts", [{"funding": "None."}, {"leakage": "None found.", "Leakage": "None found."}])
-def test_a_fact_of_no_known_key_is_refused(facts):
+def test_a_fact_with_an_unknown_key_is_refused(facts):
     with pytest.raises(InputError, match="expected keys among n_rows, n_patients"):
         fill(CLAIM, facts)
     with pytest.raises(InputError, match="Place .*expected keys among"):

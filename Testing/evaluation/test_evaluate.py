@@ -1,4 +1,4 @@
-"""From a table of predictions to evidence: the release's own figures, the shape of the record, the report."""
+"""Evaluation of a table of predictions: the figures of the release, the record's structure, the report."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from GTRStagingLib.evaluation import report
 from GTRStagingLib.evaluation.checklist_facts import facts
 from GTRStagingLib.evaluation.evaluate import evaluate
 from GTRStagingLib.evaluation.predictions import read_predictions
-from GTRStagingLib.evaluation.table_one import patients_described
+from GTRStagingLib.evaluation.table_one import describe_patients
 from GTRStagingLib.nomogram.fit import fit_nomogram
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, load
 from GTRStagingLib.radscore.fit import fit_cohort
@@ -38,7 +38,7 @@ def found():
 
 @pytest.fixture(scope="module")
 def plain():
-    """The same table again, without strata."""
+    """Evaluate the same table without strata."""
     return evaluate(read_predictions(COHORT))
 
 
@@ -51,7 +51,7 @@ def written(found, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_own_scores(found, tmp_path_factory):
-    """The report of the same evaluation with a nomogram and a Rad-score that were fitted; and the nomogram."""
+    """Write the report of the same evaluation with a fitted nomogram and Rad-score; return it with the nomogram."""
     out = tmp_path_factory.mktemp("own")
     fitted = fit_nomogram(read_table(COHORT), ["radscore", "lauren"], name="mine", resamples=5)
     made = fit_cohort(read_rows(COHORT), from_table(GOLDEN / "features.csv"), name="score", folds=5).fit
@@ -60,7 +60,7 @@ def with_own_scores(found, tmp_path_factory):
 
 
 def few(columns=PREDICTION, step=6):
-    """The rows of every sixth patient, with no more than a prediction needs."""
+    """Return the rows of every sixth patient, with the columns that a prediction requires."""
     patients = sorted(set(ROWS["patient_id"]))[::step]
     return ROWS[ROWS["patient_id"].isin(patients)][list(columns)].copy()
 
@@ -74,28 +74,28 @@ def the_release(shared_data):
 
 
 @pytest.mark.smoke
-def test_the_releases_own_figures_come_out(the_release):
-    told = evaluate(read_predictions(the_release[0])).to_json()
-    assert told["n_rows"] == 239
-    assert told["accuracy"]["value"] == 221 / 239
-    assert told["auc"]["macro"]["value"] == pytest.approx(0.9952, abs=5e-5)
-    assert told["auc"]["micro"]["value"] == pytest.approx(0.9921, abs=5e-5)
-    assert told["kappa"]["linear"]["value"] == pytest.approx(0.9018, abs=5e-5)
-    assert told["kappa"]["quadratic"]["value"] == pytest.approx(0.9058, abs=5e-5)
-    assert told["confusion_matrix"] == [[58, 1, 1, 0], [0, 55, 4, 0], [1, 2, 57, 0], [2, 5, 2, 51]]
+def test_the_figures_of_the_release_are_reproduced(the_release):
+    record = evaluate(read_predictions(the_release[0])).to_json()
+    assert record["n_rows"] == 239
+    assert record["accuracy"]["value"] == 221 / 239
+    assert record["auc"]["macro"]["value"] == pytest.approx(0.9952, abs=5e-5)
+    assert record["auc"]["micro"]["value"] == pytest.approx(0.9921, abs=5e-5)
+    assert record["kappa"]["linear"]["value"] == pytest.approx(0.9018, abs=5e-5)
+    assert record["kappa"]["quadratic"]["value"] == pytest.approx(0.9058, abs=5e-5)
+    assert record["confusion_matrix"] == [[58, 1, 1, 0], [0, 55, 4, 0], [1, 2, 57, 0], [2, 5, 2, 51]]
 
 
-def test_its_leak_is_reported_and_the_patients_without_siblings_apart(the_release, tmp_path, capsys):
+def test_its_leak_is_reported_with_results_without_siblings(the_release, tmp_path, capsys):
     table, training = the_release
     arguments = ["evaluate", str(table), "--patient-pattern", PATIENT, "--training", str(training), "--out"]
     assert cli.main([*arguments, str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().out
-    assert "221/239 = 0.9247" in said
-    assert "LEAK: 239 of the 239 rows" in said
-    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert (told["n_rows"], told["n_patients"], told["clustered_by_patient"]) == (239, 179, True)
-    assert told["leakage"]["patients_with_siblings_in_training"] == 177
-    apart = told["without_siblings"]
+    output = capsys.readouterr().out
+    assert "221/239 = 0.9247" in output
+    assert "LEAK: 239 of 239 rows" in output
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (record["n_rows"], record["n_patients"], record["clustered_by_patient"]) == (239, 179, True)
+    assert record["leakage"]["patients_with_siblings_in_training"] == 177
+    apart = record["without_siblings"]
     assert (apart["n_patients"], apart["n_rows"], np.trace(apart["confusion_matrix"])) == (2, 6, 2)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "TRAINING DATA IN THE EVALUATION" in page
@@ -131,23 +131,23 @@ def test_the_record_has_every_estimate_with_interval_and_method(written, path):
 
 @pytest.mark.smoke
 def test_the_counts_of_the_flow_and_of_the_groups_add_up(written):
-    told = json.loads((written / "metrics.json").read_text())
-    assert told["flow"]["read"] == told["flow"]["used"] + sum(told["flow"]["excluded"].values()) == 300
-    for levels in told["groups"].values():
-        assert sum(one["n_rows"] for one in levels.values()) == told["n_rows"]
-    assert np.sum(told["confusion_matrix"]) == told["n_rows"]
-    assert set(told["groups"]) == {"centre", "sex", "age"}
-    assert set(told["groups"]["centre"]) == {"North", "South", "West"}
+    record = json.loads((written / "metrics.json").read_text())
+    assert record["flow"]["read"] == record["flow"]["used"] + sum(record["flow"]["excluded"].values()) == 300
+    for levels in record["groups"].values():
+        assert sum(one["n_rows"] for one in levels.values()) == record["n_rows"]
+    assert np.sum(record["confusion_matrix"]) == record["n_rows"]
+    assert set(record["groups"]) == {"centre", "sex", "age"}
+    assert set(record["groups"]["centre"]) == {"North", "South", "West"}
 
 
-def test_readers_and_attention_are_found_by_themselves(found):
+def test_readers_and_attention_are_detected(found):
     assert list(found.comparison.readers) == ["model", "q", "eus"]
     assert [row.reader for row in found.study.rows] == ["reader1", "reader2", "all readers"]
     assert set(found.attention.measures) == {"dice", "chance_dice"}
     assert set(found.decisions.treatment) == {"model", "q", *read_predictions(COHORT).readers}
 
 
-def test_dice_of_an_old_table_is_set_against_chance_and_what_is_missing_is_said(found, written):
+def test_dice_of_an_old_table_is_compared_with_chance_and_missing_baselines_are_noted(found, written):
     assert list(found.attention.against) == ["chance"]
     missing = [note for note in found.notes if note.startswith("Dice is not compared with a centred blob and the mean")]
     assert len(missing) == 1
@@ -157,7 +157,7 @@ def test_dice_of_an_old_table_is_set_against_chance_and_what_is_missing_is_said(
     assert "not comparable with the 0.56 to 0.63 that the article reports" in page.words
 
 
-def test_dice_is_set_against_every_baseline_that_the_table_has(tmp_path):
+def test_dice_is_compared_with_every_baseline_in_the_table(tmp_path):
     rows = ROWS.assign(blob_dice=(ROWS["dice"] - 0.2).round(3), mean_mask_dice=(ROWS["dice"] - 0.1).round(3))
     rows.to_csv(tmp_path / "predictions.csv", index=False)
     found = evaluate(read_predictions(tmp_path / "predictions.csv"))
@@ -169,11 +169,13 @@ def test_dice_is_set_against_every_baseline_that_the_table_has(tmp_path):
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     (line,) = [row for row in page.rows if row[:2] == ["the mean mask of the model's cases", "all"]]
     assert line[3].startswith("0.100 (")
-    told = {row["name"] for row in csv.DictReader((tmp_path / "out" / "estimates.csv").open())}
-    assert {f"attention.against.{name}.T1.difference" for name in ("chance", "blob", "mean_mask")} <= told
+    record = {row["name"] for row in csv.DictReader((tmp_path / "out" / "estimates.csv").open())}
+    assert {f"attention.against.{name}.T1.difference" for name in ("chance", "blob", "mean_mask")} <= record
     figure = (tmp_path / "out" / "attention.svg").read_text(encoding="utf-8")
     assert figure.startswith("<?xml")
-    assert facts(found)["attention"].endswith("set against chance, a centred blob, the mean mask of the model's cases.")
+    assert facts(found)["attention"].endswith(
+        "compared with chance, a centred blob, the mean mask of the model's cases."
+    )
 
 
 def test_treating_all_starts_at_the_prevalence(found):
@@ -185,7 +187,7 @@ def test_treating_all_starts_at_the_prevalence(found):
 
 
 def test_a_seed_gives_the_same_evaluation(found, plain):
-    """Whatever else is asked for: strata add themselves and nothing more."""
+    """Strata add their results and change no others."""
     first, again = found.to_json(), plain.to_json()
     for one in (first, again):
         one["provenance"] = {k: v for k, v in one["provenance"].items() if k != "utc"}
@@ -207,13 +209,13 @@ def test_contradictions_within_a_patient_are_counted(tmp_path):
     again = rows["patient_id"].duplicated()
     rows.loc[again, "sex"] = rows.loc[again, "sex"].map({"F": "M", "M": "F"})
     rows.to_csv(tmp_path / "t.csv", index=False)
-    lines = patients_described(read_predictions(tmp_path / "t.csv"))
-    (line,) = [one for one in lines if "contradict" in one.level]
+    lines = describe_patients(read_predictions(tmp_path / "t.csv"))
+    (line,) = [one for one in lines if one.level == "patients with contradicting rows"]
     assert (line.variable, line.cells[0]) == ("sex", "60")
 
 
 @pytest.mark.parametrize("keep", ["one stage", "one patient", "one row", "stages alone", "no T1"])
-def test_little_tables_are_evaluated_as_far_as_they_go(tmp_path, keep):
+def test_small_tables_are_evaluated_as_far_as_possible(tmp_path, keep):
     some = few(ROWS.columns, step=4)
     rows = {
         "one stage": some[some["stage"] == "T3"],
@@ -224,35 +226,35 @@ def test_little_tables_are_evaluated_as_far_as_they_go(tmp_path, keep):
     }[keep]
     rows.to_csv(tmp_path / "t.csv", index=False)
     assert cli.main(["evaluate", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 0
-    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert told["n_rows"] == len(rows)
+    record = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert record["n_rows"] == len(rows)
     if keep != "stages alone":
-        assert told["auc"]["macro"]["value"] is None
-        assert "not defined" in told["auc"]["macro"]["method"]
+        assert record["auc"]["macro"]["value"] is None
+        assert "not defined" in record["auc"]["macro"]["method"]
     else:
-        assert told["auc"] is None
-        assert told["calibration"] is None
+        assert record["auc"] is None
+        assert record["calibration"] is None
 
 
 # -- the files -----------------------------------------------------------------------------------------------------
 
 
-def test_the_record_lists_the_files_and_an_older_evaluations_go(written, plain, tmp_path):
+def test_the_record_lists_the_files_and_older_files_are_removed(written, plain, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(written, out)
-    told = json.loads((out / "metrics.json").read_text())
-    assert set(told["files"]) == {p.name for p in out.iterdir()}
-    assert "forest_sex.png" in told["files"]
+    record = json.loads((out / "metrics.json").read_text())
+    assert set(record["files"]) == {p.name for p in out.iterdir()}
+    assert "forest_sex.png" in record["files"]
     (out / "mine.txt").write_text("stays")
     paths = report.write_evaluation(plain, out)
-    told = json.loads((out / "metrics.json").read_text())
-    assert set(told["files"]) == set(paths) == {p.name for p in out.iterdir()} - {"mine.txt"}
+    record = json.loads((out / "metrics.json").read_text())
+    assert set(record["files"]) == set(paths) == {p.name for p in out.iterdir()} - {"mine.txt"}
     assert not (out / "forest_sex.png").exists()
     assert (out / "mine.txt").exists()
 
 
 def test_figures_are_the_same_files_each_time(written, with_own_scores):
-    """All but what is said of the nomogram, which is another one here and has a test of its own."""
+    """All figures but those of the nomogram, which differs here and has a test of its own."""
     again, _ = with_own_scores
     of_nomogram = ("nomogram", "claim-2024", "tripod-ai")
     compared = [p for p in (*written.glob("*.svg"), *written.glob("*.csv")) if not p.name.startswith(of_nomogram)]
@@ -261,19 +263,19 @@ def test_figures_are_the_same_files_each_time(written, with_own_scores):
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
-def test_the_table_of_estimates_holds_all_of_the_record(written):
+def test_the_table_of_estimates_contains_all_of_the_record(written):
     with (written / "estimates.csv").open(newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    told = json.loads((written / "metrics.json").read_text())
+    record = json.loads((written / "metrics.json").read_text())
     for path in ESTIMATES:
-        node = told
+        node = record
         for name in path.split("."):
             node = node[name]
         assert float(rows[path]["value"]) == node["value"]
         assert float(rows[path]["high"]) == node["high"]
 
 
-def test_both_checklists_are_whole_and_never_made_up(written):
+def test_both_checklists_are_complete_and_unknown_answers_empty(written):
     for name, items in (("claim-2024", 44), ("tripod-ai", 52)):
         with (written / f"{name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -282,11 +284,11 @@ def test_both_checklists_are_whole_and_never_made_up(written):
         assert all(not row["answer"] for row in rows if row["status"] == "to be filled in by the authors")
 
 
-def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, capsys):
-    (tmp_path / "out").write_text("a file stands here")
+def test_a_folder_that_is_not_writable_is_reported(tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
     few().to_csv(tmp_path / "t.csv", index=False)
     assert cli.main(["evaluate", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 1
-    assert "expected a folder that can be written to" in capsys.readouterr().err
+    assert "expected a writable folder. Choose another --out." in capsys.readouterr().err
     locked = tmp_path / "locked"
     locked.mkdir()
     locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -296,7 +298,7 @@ def test_a_folder_that_cannot_be_written_to_is_said(tmp_path, capsys):
 # -- the page ------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_opens_without_a_complaint_is_accessible_prints_and_fits_a_phone(chromium, written):
+def test_the_page_opens_without_errors_is_accessible_prints_and_fits_a_phone(chromium, written):
     with chromium.open(written / "report.html") as view:
         assert accessibility.violations(view) == []
         assert view.pdf().startswith(b"%PDF-")
@@ -307,7 +309,7 @@ def test_the_page_opens_without_a_complaint_is_accessible_prints_and_fits_a_phon
 
 
 @pytest.mark.smoke
-def test_the_page_says_what_it_must(written):
+def test_the_page_has_the_required_content(written):
     text = (written / "report.html").read_text()
     page = Page(text)
     assert RESEARCH_USE_ONLY in text
@@ -318,7 +320,7 @@ def test_the_page_says_what_it_must(written):
     assert page is not None
 
 
-def test_a_fitted_nomogram_and_rad_score_stand_in_the_report(chromium, with_own_scores):
+def test_the_report_shows_a_fitted_nomogram_and_rad_score(chromium, with_own_scores):
     out, fitted = with_own_scores
     ratio = fitted.record["coefficients"][0]["odds_ratio"]
     text = (out / "report.html").read_text().replace("\u00a0", " ")
@@ -333,7 +335,7 @@ def test_a_fitted_nomogram_and_rad_score_stand_in_the_report(chromium, with_own_
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "fragment"),
     [
         (["--stratum", "nothing"], "no column 'nothing'"),
         (["--columns", "truth"], "expected NAME=VALUE"),
@@ -341,54 +343,54 @@ def test_a_fitted_nomogram_and_rad_score_stand_in_the_report(chromium, with_own_
         (["--phase", "r=eus,age"], "expected stages T1 to T4"),
         (["--nomogram", "nowhere"], "no such nomogram"),
         (["--training", "nowhere.csv"], "no such file"),
-        (["--split", "test"], "no column split"),
+        (["--split", "test"], "no column 'split'; expected one to select by --split"),
     ],
 )
-def test_wrong_use_says_what_was_expected(options, said, capsys):
+def test_wrong_use_reports_the_expected_input(options, fragment, capsys):
     try:
         code = cli.main(["evaluate", str(COHORT), *options])
     except SystemExit as error:
         code = error.code
     assert code in (1, 2)
-    assert said in capsys.readouterr().err
+    assert fragment in capsys.readouterr().err
 
 
 def test_a_training_table_without_patients_is_an_error(tmp_path):
     (tmp_path / "t.csv").write_text("case_id,stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\n")
-    with pytest.raises(InputError, match="nothing tells patients apart"):
+    with pytest.raises(InputError, match="does not identify patients"):
         evaluate(read_predictions(tmp_path / "t.csv"), training=COHORT)
 
 
-def test_rows_of_other_patients_are_no_siblings(tmp_path):
+def test_rows_of_other_patients_are_not_siblings(tmp_path):
     rows = few()
     half = rows["patient_id"] < "P120"
     rows[half].to_csv(tmp_path / "train.csv", index=False)
     rows[~half].to_csv(tmp_path / "test.csv", index=False)
-    told = evaluate(read_predictions(tmp_path / "test.csv"), training=tmp_path / "train.csv")
-    assert not told.siblings.leaks
-    assert told.with_siblings is None
-    assert told.without_siblings.metrics.n_rows == (~half).sum()
+    record = evaluate(read_predictions(tmp_path / "test.csv"), training=tmp_path / "train.csv")
+    assert not record.siblings.leaks
+    assert record.with_siblings is None
+    assert record.without_siblings.metrics.n_rows == (~half).sum()
 
 
-def test_centres_that_are_numbers_are_no_quantity(tmp_path):
+def test_centres_that_are_numbers_are_levels(tmp_path):
     rows = few(step=3)
     rows["centre"] = rows["patient_id"].str[1:].astype(int) % 11 + 1
     rows.to_csv(tmp_path / "t.csv", index=False)
-    told = evaluate(read_predictions(tmp_path / "t.csv"))
-    assert list(told.groups["centre"]) == [str(k) for k in range(1, 12)]
+    record = evaluate(read_predictions(tmp_path / "t.csv"))
+    assert list(record.groups["centre"]) == [str(k) for k in range(1, 12)]
     rows["centre"] = rows["patient_id"]
     rows.to_csv(tmp_path / "t.csv", index=False)
-    told = evaluate(read_predictions(tmp_path / "t.csv"))
-    assert told.groups == {}
-    assert any("No figures by centre" in note for note in told.notes)
+    record = evaluate(read_predictions(tmp_path / "t.csv"))
+    assert record.groups == {}
+    assert any("No results by centre" in note for note in record.notes)
 
 
-def test_readers_that_cannot_be_compared_are_said_and_never_denied(tmp_path):
+def test_readers_that_cannot_be_compared_are_noted(tmp_path):
     rows = ROWS[["case_id", "patient_id", "stage", *[f"p_T{k}" for k in (1, 2, 3, 4)], "eus"]].assign(other=ROWS["eus"])
     rows.loc[:150, "eus"] = None
     rows.loc[151:, "other"] = None
     rows.to_csv(tmp_path / "t.csv", index=False)
-    told = evaluate(read_predictions(tmp_path / "t.csv"))
-    assert told.comparison is None
-    assert any("no row has something of all of them" in note for note in told.notes)
-    assert "comparison" not in facts(told)
+    record = evaluate(read_predictions(tmp_path / "t.csv"))
+    assert record.comparison is None
+    assert any("no row has a value of each" in note for note in record.notes)
+    assert "comparison" not in facts(record)

@@ -1,4 +1,4 @@
-"""Tables of predictions, ours and others', good and bad."""
+"""Tables of predictions, of this software and others, valid and invalid."""
 
 import json
 
@@ -24,7 +24,7 @@ def a_table(tmp_path):
     return write
 
 
-def test_a_table_of_ours():
+def test_a_table_of_this_software():
     found = read_predictions(GOLDEN / "cohort.csv")
     np.testing.assert_array_equal(found.stages, stages(ROWS))
     np.testing.assert_allclose(found.probabilities, probabilities(ROWS), atol=1e-12)
@@ -39,12 +39,12 @@ def test_a_table_of_ours():
     assert found.flow.to_json() == {"read": 300, "used": 300, "excluded": {}}
 
 
-def test_a_batch_gets_its_truth_from_the_cohort(a_table):
+def test_a_batch_gets_its_true_stages_from_the_cohort(a_table):
     batch = a_table(
         "case_id,status,stage,unanimous,p_T1,p_T2,p_T3,p_T4,dice\nc1,done,T1,yes,0.7,0.1,0.1,0.1,0.2\n"
         "c2,failed,,,,,,,\nc3,done,T3,no,0.1,0.1,0.5,0.3,0.4\nc9,done,T3,no,0.1,0.1,0.5,0.3,0.4\n"
     )
-    with pytest.raises(InputError, match=r"no column of the true stages.*--cohort"):
+    with pytest.raises(InputError, match=r"no column of the true stages.*`truth`"):
         read_predictions(batch)
     cohort = a_table("case_id,patient_id,image,stage,age\nc1,p1,x,T2,61\nc2,p2,x,T1,62\nc3,p1,x,T3,61\n", "cohort.csv")
     found = read_predictions(batch, truth=cohort)
@@ -55,7 +55,7 @@ def test_a_batch_gets_its_truth_from_the_cohort(a_table):
     assert found.numbers("age").tolist() == [61, 61]
 
 
-def test_a_vote_that_is_not_the_highest_probability_is_kept_and_said(a_table):
+def test_a_vote_that_is_not_the_highest_probability_is_kept_and_noted(a_table):
     found = read_predictions(
         a_table("case_id,true_stage,predicted_stage,p_T1,p_T2,p_T3,p_T4\na,T1,T2,0.6,0.2,0.1,0.1\n")
     )
@@ -76,7 +76,7 @@ def test_tables_as_people_save_them(a_table, edit):
     assert found.case_names.tolist() == ["a_1.png", "a_2.png", "b_1.png"]
 
 
-def test_parquet_says_the_same(tmp_path):
+def test_parquet_gives_the_same(tmp_path):
     ROWS.to_parquet(tmp_path / "cohort.parquet")
     found, expected = read_predictions(tmp_path / "cohort.parquet"), read_predictions(GOLDEN / "cohort.csv")
     np.testing.assert_array_equal(found.stages, expected.stages)
@@ -93,9 +93,9 @@ def test_stages_are_read_as_they_are_written(a_table, labels):
     assert read_predictions(a_table(HEAD + rows)).stages.tolist() == [0, 1, 3]
 
 
-def test_stages_that_could_begin_at_0_or_1_are_asked_about(a_table):
+def test_ambiguous_stages_require_labels_from(a_table):
     table = a_table(HEAD + GOOD.replace(",0,a", ",2,a").replace(",3,b", ",2,b"))
-    with pytest.raises(InputError, match=r"stages 1, 2; expected 0 to 3 or 1 to 4.*--labels-from"):
+    with pytest.raises(InputError, match=r"stages 1, 2 are ambiguous; expected 0 to 3 or 1 to 4.*`labels_from`"):
         read_predictions(table)
     assert read_predictions(table, labels_from=0).stages.tolist() == [2, 1, 2]
     assert read_predictions(table, labels_from=1).stages.tolist() == [1, 0, 1]
@@ -103,7 +103,7 @@ def test_stages_that_could_begin_at_0_or_1_are_asked_about(a_table):
 
 BAD = {
     "no truth": (HEAD.replace("true_label", "xyz") + GOOD, "no column of the true stages"),
-    "no probabilities": (HEAD.replace("prob_3", "other") + GOOD, "nothing predicted among"),
+    "no probabilities": (HEAD.replace("prob_3", "other") + GOOD, "no predictions among"),
     "sum": (HEAD + GOOD + "0.7,0.3,0.1,0.1,0,c_1.png\n", r"row 5: probabilities 0.7 0.3 0.1 0.1 add up to 1.2000"),
     "logits": (HEAD + GOOD + "-2,3,0.1,0.1,0,c_1.png\n", r"row 5: probabilities -2 3 0.1 0.1.*softmax"),
     "per cent": (HEAD + GOOD + "70,10,10,10,0,c_1.png\n", r"row 5.*divide them by 100"),
@@ -123,9 +123,9 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD)
-def test_bad_tables_say_what_is_wrong_where_and_what_to_do(a_table, text, said):
-    with pytest.raises(InputError, match=said) as error:
+@pytest.mark.parametrize(("text", "fragment"), BAD.values(), ids=BAD)
+def test_errors_of_invalid_tables_name_place_and_remedy(a_table, text, fragment):
+    with pytest.raises(InputError, match=fragment) as error:
         read_predictions(a_table(text))
     assert "table.csv" in str(error.value)
     assert "expected" in str(error.value)
@@ -137,13 +137,13 @@ def test_rows_without_a_value_are_left_out_and_counted(a_table):
     assert found.flow.to_json() == {"read": 6, "used": 3, "excluded": {"no true stage": 2, "no probabilities": 1}}
 
 
-def test_rounded_probabilities_are_divided_by_their_sum_and_it_is_said(a_table):
+def test_rounded_probabilities_are_divided_by_their_sum_with_a_note(a_table):
     found = read_predictions(a_table(HEAD + GOOD + "0.333,0.333,0.333,0,0,c_1.png\n"))
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert any("0.0010 off" in note for note in found.notes)
 
 
-def test_without_patients_every_row_counts_as_one_and_it_is_said(a_table):
+def test_without_patients_every_row_counts_as_one_with_a_note(a_table):
     found = read_predictions(a_table(HEAD + GOOD))
     assert not found.clustered
     assert any("too narrow" in note for note in found.notes)
@@ -157,27 +157,27 @@ def test_patterns_that_do_not_fit_are_errors(a_table):
         read_predictions(table, patient_pattern="(")
 
 
-def test_sides_of_a_split(a_table):
+def test_one_split_is_selected(a_table):
     text = "case_id,split,stage,p_T1,p_T2,p_T3,p_T4\n" + "".join(
         f"c{i},{side},T1,0.7,0.1,0.1,0.1\n" for i, side in enumerate(["train", "test", "test", "validation"])
     )
     table = a_table(text)
-    assert read_predictions(table).flow.excluded == {"not of the test side": 2}
+    assert read_predictions(table).flow.excluded == {"not in split test": 2}
     assert len(read_predictions(table, split="all")) == 4
     assert len(read_predictions(table, split="train")) == 1
-    with pytest.raises(InputError, match=r"no row of split 'tset'; expected one of test, train, validation"):
+    with pytest.raises(InputError, match=r"no row in split 'tset'; expected one of test, train, validation"):
         read_predictions(table, split="tset")
 
 
 def test_columns_can_be_named(a_table):
     table = a_table("who,A,B,C,D,verdict\nx,0.7,0.1,0.1,0.1,T1\ny,0.1,0.7,0.1,0.1,T4\n")
-    told = {"truth": "verdict", "probabilities": "A,B,C,D", "patient": "who"}
-    found = read_predictions(table, columns=told)
+    columns = {"truth": "verdict", "probabilities": "A,B,C,D", "patient": "who"}
+    found = read_predictions(table, columns=columns)
     assert found.stages.tolist() == [0, 3]
     assert found.patient_names.tolist() == ["x", "y"]
-    for wrong, said in (({"truth": "nope"}, "no column 'nope'"), ({"stage": "verdict"}, "'stage' is no role"),
-                        ({**told, "probabilities": "A,B"}, "expected four columns")):  # fmt: skip
-        with pytest.raises(InputError, match=said):
+    for wrong, text in (({"truth": "nope"}, "no column 'nope'"), ({"stage": "verdict"}, "'stage' is not a role"),
+                        ({**columns, "probabilities": "A,B"}, "expected four columns")):  # fmt: skip
+        with pytest.raises(InputError, match=text):
             read_predictions(table, columns=wrong)
 
 
@@ -196,7 +196,7 @@ def test_some_of_the_rows_keep_their_patients():
 
 @pytest.mark.slow
 def test_two_million_rows_fit(tmp_path):
-    """In a process of its own, whose memory is asked for at the end."""
+    """In a separate process, to measure its memory."""
     import subprocess
     import sys
 
@@ -230,7 +230,7 @@ def test_patients_may_have_several_rows_without_any_other_id(a_table):
     assert found.case_names.tolist() == ["row 2", "row 3"]
 
 
-def test_sides_are_read_whatever_their_case_and_pooling_is_said(a_table):
+def test_splits_ignore_case_and_pooling_is_noted(a_table):
     text = "case_id,split,stage,p_T1,p_T2,p_T3,p_T4\nc1,Train,T1,0.7,0.1,0.1,0.1\nc2,TEST,T1,0.7,0.1,0.1,0.1\n"
     assert read_predictions(a_table(text)).case_names.tolist() == ["c2"]
     pooled = read_predictions(a_table(text.replace("TEST", "fold2")))
@@ -247,12 +247,12 @@ def test_readers_may_write_stages_as_the_table_does(a_table):
     assert found.covariates == ("PD_L1",)
 
 
-def test_a_status_of_the_patient_is_no_batchs(a_table):
+def test_a_status_of_the_patient_is_not_that_of_a_batch(a_table):
     text = "case_id,status,stage,p_T1,p_T2,p_T3,p_T4\na,alive,T1,0.7,0.1,0.1,0.1\n"
     assert read_predictions(a_table(text)).columns.truth == "stage"
 
 
-def test_a_cohort_that_is_given_wins_and_it_is_said(a_table):
+def test_a_given_cohort_replaces_the_true_stages_with_a_note(a_table):
     table = a_table("case_id,true_stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\n")
     found = read_predictions(table, truth=a_table("case_id,stage\na,T3\n", "cohort.csv"))
     assert found.stages.tolist() == [2]

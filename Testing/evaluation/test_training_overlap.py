@@ -1,4 +1,4 @@
-"""What a training table has of the rows that are evaluated: ids as people write them, and no false all-clear."""
+"""Overlap of evaluated rows with a training table: ids in several spellings, and no false result of no leak."""
 
 import pytest
 from helpers.golden_data import ROWS
@@ -22,46 +22,48 @@ def compared(folder, own, theirs, pattern, head="image_path,stage"):
     return find_siblings(found, folder / "train.csv", pattern)
 
 
-def test_a_pattern_finds_the_same_patient_whatever_folder_the_files_lie_in(tmp_path):
+def test_a_pattern_finds_the_same_patient_in_any_folder(tmp_path):
     own = [r"D:\x\P1_slice2.png", r"D:\x\P2_slice2.png"]
-    told = compared(tmp_path, own, ["P1_slice1.png", "P3_slice1.png"], "^(.+?)_slice")
-    assert told.related.tolist() == [True, False]
-    assert told.listed.tolist() == [False, False]
-    assert told.unseen.tolist() == [False, True]
+    overlap = compared(tmp_path, own, ["P1_slice1.png", "P3_slice1.png"], "^(.+?)_slice")
+    assert overlap.related.tolist() == [True, False]
+    assert overlap.listed.tolist() == [False, False]
+    assert overlap.unseen.tolist() == [False, True]
 
 
-def test_file_names_that_repeat_are_told_apart_by_their_folders(tmp_path):
+def test_repeated_file_names_are_distinguished_by_their_folders(tmp_path):
     own = ["/d/P1/image.nii.gz", "/d/P2/image.nii.gz"]
-    told = compared(tmp_path, own, ["/d/P2/image.nii.gz", "/d/P3/image.nii.gz"], r"(P\d+)")
-    assert told.listed.tolist() == [False, True]
-    assert told.related.tolist() == [False, False]
-    assert told.leaks
+    overlap = compared(tmp_path, own, ["/d/P2/image.nii.gz", "/d/P3/image.nii.gz"], r"(P\d+)")
+    assert overlap.listed.tolist() == [False, True]
+    assert overlap.related.tolist() == [False, False]
+    assert overlap.leaks
 
 
-def test_the_same_table_is_all_leak_and_no_siblings(tmp_path):
+def test_the_same_table_is_a_leak_without_siblings(tmp_path):
     rows = ROWS[ROWS["patient_id"] > "P200"][["case_id", "patient_id", "stage", *(f"p_T{k}" for k in (1, 2, 3, 4))]]
     rows.to_csv(tmp_path / "t.csv", index=False)
-    told = evaluate(read_predictions(tmp_path / "t.csv"), training=tmp_path / "t.csv")
-    assert told.siblings.listed.all()
-    assert not told.siblings.related.any()
-    assert told.unseen is None
-    assert f"{len(rows)} of the {len(rows)} rows are in t.csv themselves" in told.siblings.sentence
+    overlap = evaluate(read_predictions(tmp_path / "t.csv"), training=tmp_path / "t.csv")
+    assert overlap.siblings.listed.all()
+    assert not overlap.siblings.related.any()
+    assert overlap.unseen is None
+    assert f"{len(rows)} of {len(rows)} rows are also in t.csv" in overlap.siblings.sentence
 
 
-def test_ids_that_share_nothing_are_shown_and_not_called_clean(tmp_path):
-    told = compared(tmp_path, ["P1_s1", "P2_s1"], ["p1_s1", "p2_s2"], "^(.+?)_s")
-    assert not told.leaks
-    assert "'P1' here and 'p1' there" in told.sentence
-    assert "two ways to write ids" in told.sentence
+def test_ids_without_overlap_are_shown_as_examples(tmp_path):
+    overlap = compared(tmp_path, ["P1_s1", "P2_s1"], ["p1_s1", "p2_s2"], "^(.+?)_s")
+    assert not overlap.leaks
+    assert "'P1' here and 'p1' there" in overlap.sentence
+    assert "two ways to write ids" in overlap.sentence
 
 
 def test_without_ids_in_common_it_is_not_known_whether_rows_are_listed(tmp_path):
     (tmp_path / "own.csv").write_text("patient_id,stage,p_T1,p_T2,p_T3,p_T4\na,T1,0.7,0.1,0.1,0.1\n")
     (tmp_path / "train.csv").write_text("patient_id,stage\na,T1\nb,T1\n")
-    told = find_siblings(read_predictions(tmp_path / "own.csv"), tmp_path / "train.csv", None)
-    assert told.listed is None
-    assert told.related.tolist() == [True]
-    assert "no column of ids tells" in told.sentence
+    overlap = find_siblings(read_predictions(tmp_path / "own.csv"), tmp_path / "train.csv", None)
+    assert overlap.listed is None
+    assert overlap.related.tolist() == [True]
+    assert overlap.sentence.startswith(
+        "LEAK: 1 of 1 patients also appear in train.csv. Row-level overlap could not be checked (no id column)."
+    )
     (tmp_path / "train.csv").write_text("stage\nT1\n")
-    with pytest.raises(InputError, match="tells its patients apart"):
+    with pytest.raises(InputError, match="no column of patients among stage"):
         find_siblings(read_predictions(tmp_path / "own.csv"), tmp_path / "train.csv", None)
