@@ -1,7 +1,7 @@
-"""Measure performance, calibration, readers and attention, with 95 % intervals; from arrays alone.
+"""Measure performance, calibration, readers and attention from arrays, with 95 % intervals.
 
-In: stages, probabilities and patients as arrays; patients may come as `Clusters`, coded once. Out: `Estimate`. The
-unit that is drawn is the patient.
+Input: stages, probabilities and patients as arrays; patients may be given as `Clusters`. Output: `Estimate`. Resampling
+draws patients, not rows.
 
 - `estimates`: `Clusters`, `Estimate`, `bootstrapped`, `proportion`
 - `roc`: `Area`, `area`, `stage_areas`, `difference`

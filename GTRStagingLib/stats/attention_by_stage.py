@@ -1,7 +1,8 @@
-"""Does the attention lie on the tumour, over a cohort: each measure by stage, against baselines, over the stages.
+"""Summarise the agreement of attention and ROI over a cohort: by stage, compared with baselines, with a trend test.
 
-Means draw patients. Tests take one value a patient, the mean of its rows, because these are not independent. A measure
-that `batch` left undefined is NaN here; it is counted, and left out. The p-values are not corrected for their number.
+Intervals of means use the patient bootstrap. Tests use one value per patient, the mean of its rows, since rows are not
+independent. An undefined measure of a batch is NaN here; it is counted and left out. The p-values are not corrected for
+their number.
 """
 
 from collections.abc import Mapping
@@ -18,28 +19,28 @@ from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, bootstra
 K = len(TStage)
 ALL = "all"
 SHARES = ("pointing_hit",)
-"""Measures that are yes or no, so that their mean is a proportion."""
+"""Measures that are yes or no; their mean is a proportion."""
 BASELINES = {"chance": "chance_dice", "blob": "blob_dice", "mean_mask": "mean_mask_dice"}
-"""What Dice is compared with, and its measure: the Dice of as large a region whose pixels lie at random in the body, of
-a disc in the body's middle, and of where the ROIs of the model's cases lie most often, which is location alone."""
+"""Baseline -> its measure. Each is the Dice of a region as large as the attention's: random pixels in the body, a disc
+in the middle of the body, and the most frequent place of the ROIs of the model's cases (location only)."""
 
 PERMUTATIONS = 9999
 MOST_PERMUTED = 20_000
-"""Patients above which permuting is left to the normal approximation."""
+"""Largest number of patients for a permutation test; above it, only the normal approximation is used."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """One measure in some rows.
+    """Distribution of a measure in some rows.
 
     Attributes
     ----------
     n, n_undefined
-        Rows with the measure and without; they add up to all.
+        Numbers of rows with and without the measure.
     median, q1, q3
         None without rows.
     mean
-        With a patient bootstrap; for a measure that is yes or no, Wilson's interval.
+        With the patient bootstrap; Wilson's interval for a measure that is yes or no.
     """
 
     n: int
@@ -57,11 +58,11 @@ class Difference:
     Attributes
     ----------
     n
-        Rows with both.
+        Number of rows with both.
     difference
-        The mean difference.
+        Mean difference.
     test, p
-        Wilcoxon's signed-rank test, two-sided; where `p` is None, `test` says why.
+        Wilcoxon's signed-rank test, two-sided; if `p` is None, `test` states the reason.
     """
 
     n: int
@@ -72,20 +73,21 @@ class Difference:
 
 @dataclass(frozen=True)
 class Trend:
-    """Whether a measure grows or falls with the stage (Jonckheere 1954, Biometrika 41:133).
+    """Trend of a measure over the stages (Jonckheere 1954, Biometrika 41:133).
 
     Attributes
     ----------
     n
-        Values, one a patient.
+        Number of values, one per patient.
     statistic
-        J, the pairs of values from two stages in which the higher stage has the higher value, ties counting half.
+        J, the number of pairs of values from two stages in which the higher stage has the higher value; ties count
+        half.
     share
-        J of all such pairs: 0.5 is no trend, more is growth.
+        J divided by the number of such pairs: 0.5 is no trend, more is an increase.
     test, p
-        Normal approximation corrected for ties, two-sided; where `p` is None, `test` says why.
+        Normal approximation corrected for ties, two-sided; if `p` is None, `test` states the reason.
     permutation_test, p_permutation
-        The stages permuted among the patients.
+        Test by permuting the stages among the patients.
     """
 
     n: int
@@ -99,14 +101,14 @@ class Trend:
 
 @dataclass(frozen=True)
 class AttentionStudy:
-    """Attention over a cohort.
+    """Agreement of attention and ROI over a cohort.
 
     Attributes
     ----------
     measures
         Measure -> 'all', 'T1' .. 'T4' -> its distribution.
     against
-        Of `BASELINES`, those that are there beside `dice` -> 'all', 'T1' .. 'T4' -> Dice minus the baseline's.
+        Each available baseline of `BASELINES` -> 'all', 'T1' .. 'T4' -> Dice minus the Dice of the baseline.
     trends
         Measure -> its trend over the stages.
     """
@@ -118,62 +120,61 @@ class AttentionStudy:
     trends: Mapping[str, Trend]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
 def attention(
     stages: np.ndarray, measures: Mapping[str, np.ndarray], patients: Patients, *, seed: int = 0
 ) -> AttentionStudy:
-    """Measures of agreement between attention and ROI, by true stage.
+    """Summarise measures of agreement between attention and ROI by true stage.
 
     Parameters
     ----------
     stages
         (n,) 0..3.
     measures
-        Name, as in the columns that `batch` writes (dice, chance_dice, iou, hd95_mm, …), -> (n,) numbers, NaN where the
-        measure is not defined.
+        Name, as in the columns of a batch (dice, chance_dice, iou, hd95_mm, …), -> (n,) numbers, NaN if not defined.
     patients
-        (n,) whole numbers that tell patients apart.
+        (n,) patient of each row.
     seed
-        Of the bootstrap and of the permutations.
+        Seed of the bootstrap and the permutations.
 
     Raises
     ------
     InputError
-        If there is no measure or no row, a measure has other than one number a row, or an infinite one.
+        If there is no measure or no row, or a measure does not have one finite number or NaN per row.
     """
     values = {name: np.asarray(column, dtype=float) for name, column in measures.items()}
     _check(stages, values, patients)
-    whose = Clusters.of(patients)
+    clusters = Clusters.of(patients)
     return AttentionStudy(
         n_rows=len(stages),
-        n_patients=whose.number,
-        measures={name: _by_stage(name, column, stages, whose, seed) for name, column in values.items()},
+        n_patients=clusters.number,
+        measures={name: _by_stage(name, column, stages, clusters, seed) for name, column in values.items()},
         against={
-            name: _against(values["dice"] - values[column], stages, whose, seed)
+            name: _against(values["dice"] - values[column], stages, clusters, seed)
             for name, column in BASELINES.items()
             if {"dice", column} <= values.keys()
         },
-        trends={name: trend(column, stages, whose, seed=seed) for name, column in values.items()},
+        trends={name: trend(column, stages, clusters, seed=seed) for name, column in values.items()},
     )
 
 
 def trend(values: np.ndarray, stages: np.ndarray, patients: Patients, *, seed: int = 0) -> Trend:
-    """The Jonckheere-Terpstra test of (n,) values, NaN among them left out, over T1..T4.
+    """Test (n,) values, without NaN, for a trend over T1..T4 (Jonckheere-Terpstra).
 
-    J is Kendall's S in another unit, 2 J = S + pairs, so that its normal approximation with the correction for ties is
-    that of Kendall's tau, which scipy has.
+    J is a linear function of Kendall's S, 2 J = S + pairs, so its normal approximation with the correction for ties is
+    that of Kendall's tau in scipy.
     """
     there = ~np.isnan(values)
-    whose, stages = Clusters.of(patients).at(there), stages[there]
-    ranked, levels = _one_a_stage(values[there], stages, whose)
+    clusters, stages = Clusters.of(patients).at(there), stages[there]
+    ranked, levels = _one_a_stage(values[there], stages, clusters)
     sizes = np.bincount(levels, minlength=K)
     pairs = (len(levels) ** 2 - int((sizes**2).sum())) / 2
     reason = ""
     if len(levels) < 3:
-        reason = f"{len(levels)} patients with a value, fewer than three"
+        reason = f"{len(levels)} patients have a value, fewer than three"
     elif pairs == 0:
         reason = "fewer than two stages have values"
     if reason:
@@ -185,23 +186,23 @@ def trend(values: np.ndarray, stages: np.ndarray, patients: Patients, *, seed: i
     test = "Jonckheere-Terpstra, normal approximation with ties, over " + ", ".join(
         str(stage) for stage in TStage if sizes[stage]
     )
-    if whose.number < len(levels):
+    if clusters.number < len(levels):
         test += "; a patient with rows of several stages counts once in each"
     p = float(kendalltau(levels, ranked, method="asymptotic").pvalue)
-    permuted, p_permuted = f"left out above {MOST_PERMUTED} patients", None
+    permuted, p_permuted = f"not computed above {MOST_PERMUTED} patients", None
     if len(levels) <= MOST_PERMUTED:
         permuted, p_permuted = _permuted(ranked, levels, seed)
     return Trend(len(levels), statistic, statistic / pairs, test, p, permuted, p_permuted)
 
 
 def _jonckheere(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """(…,) J of (n,) values whose stages are (…, n)."""
+    """Return J, (…,), of (n,) values with stages (…, n)."""
     order = np.argsort(values, kind="stable")
     ordered, starts = levels[..., order], np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
     result = np.zeros(levels.shape[:-1])
     for level in range(1, K):
         upper, lower = ((ordered == level).astype(float), (ordered < level).astype(float))
-        if len(starts) < len(values):  # of each run of equal values, whose pairs count half
+        if len(starts) < len(values):  # pairs of equal values count half
             upper, lower = (np.add.reduceat(side, starts, axis=-1) for side in (upper, lower))
             result -= (upper * lower).sum(axis=-1) / 2
         result += (upper * np.cumsum(lower, axis=-1)).sum(axis=-1)
@@ -222,23 +223,23 @@ def _permuted(values: np.ndarray, levels: np.ndarray, seed: int) -> tuple[str, f
         random_state=np.random.default_rng(seed),
     )
     drawn = len(found.null_distribution)
-    every = drawn != PERMUTATIONS  # scipy takes all of them where they are no more than were asked for
+    every = drawn != PERMUTATIONS  # scipy uses all permutations if there are not more than requested
     kind = f"all {drawn} permutations" if every else f"{drawn} random permutations"
     return f"{kind} of the stages among the patients", float(found.pvalue)
 
 
-def _against(above: np.ndarray, stages: np.ndarray, whose: Clusters, seed: int) -> dict[str, Difference]:
-    means = _means(above, stages, whose, seed)
+def _against(above: np.ndarray, stages: np.ndarray, clusters: Clusters, seed: int) -> dict[str, Difference]:
+    means = _means(above, stages, clusters, seed)
     found = {}
     for name, rows in _groups(stages).items():
         there = rows & ~np.isnan(above)
-        test, p = _signed_rank(_means_by(whose.at(there), above[there]))
+        test, p = _signed_rank(_means_by(clusters.at(there), above[there]))
         found[name] = Difference(int(np.count_nonzero(there)), means[name], test, p)
     return found
 
 
 def _signed_rank(differences: np.ndarray) -> tuple[str, float | None]:
-    """Wilcoxon's test of one difference a patient; zeros are left out, as he did."""
+    """Run Wilcoxon's test on one difference per patient, without zeros, as in the original test."""
     differences = differences[differences != 0]
     if len(differences) < 2:
         return "not defined: fewer than two patients have a difference", None
@@ -249,13 +250,15 @@ def _signed_rank(differences: np.ndarray) -> tuple[str, float | None]:
     return f"Wilcoxon signed-rank test of {len(differences)} patients' means, {how}", p
 
 
-def _by_stage(name: str, values: np.ndarray, stages: np.ndarray, whose: Clusters, seed: int) -> dict[str, Distribution]:
+def _by_stage(
+    name: str, values: np.ndarray, stages: np.ndarray, clusters: Clusters, seed: int
+) -> dict[str, Distribution]:
     there = ~np.isnan(values)
     groups = {group: rows & there for group, rows in _groups(stages).items()}
     if name in SHARES:
-        means = {group: proportion(values[rows] > 0, whose.at(rows)) for group, rows in groups.items()}
+        means = {group: proportion(values[rows] > 0, clusters.at(rows)) for group, rows in groups.items()}
     else:
-        means = _means(values, stages, whose, seed)
+        means = _means(values, stages, clusters, seed)
     found = {}
     for group, everyone in _groups(stages).items():
         rows = groups[group]
@@ -265,11 +268,11 @@ def _by_stage(name: str, values: np.ndarray, stages: np.ndarray, whose: Clusters
     return found
 
 
-def _means(values: np.ndarray, stages: np.ndarray, whose: Clusters, seed: int) -> dict[str, Estimate]:
-    """The mean of each group with its interval, from the patients' sums and numbers of rows."""
+def _means(values: np.ndarray, stages: np.ndarray, clusters: Clusters, seed: int) -> dict[str, Estimate]:
+    """Estimate the mean of each group from the patients' sums and numbers of rows."""
     groups = {name: rows & ~np.isnan(values) for name, rows in _groups(stages).items()}
-    numbers = np.stack([whose.sums(rows) for rows in groups.values()], axis=1)
-    sums = np.stack([whose.sums(np.where(rows, values, 0)) for rows in groups.values()], axis=1)
+    numbers = np.stack([clusters.sums(rows) for rows in groups.values()], axis=1)
+    sums = np.stack([clusters.sums(np.where(rows, values, 0)) for rows in groups.values()], axis=1)
 
     def mean(both: np.ndarray) -> np.ndarray:
         total, number = np.split(both, 2, axis=-1)
@@ -290,23 +293,23 @@ def _groups(stages: np.ndarray) -> dict[str, np.ndarray]:
     return {ALL: np.full(len(stages), True), **{str(stage): stages == stage for stage in TStage}}
 
 
-def _means_by(whose: Clusters, values: np.ndarray) -> np.ndarray:
-    """The mean of each one's values: rounded, so that what is equal in a table ties, whatever a sum's last bit says."""
-    result: np.ndarray = (whose.sums(values) / whose.sizes).round(12)
+def _means_by(clusters: Clusters, values: np.ndarray) -> np.ndarray:
+    """Return the mean of each patient's values, rounded, so that equal values tie in spite of rounding errors."""
+    result: np.ndarray = (clusters.sums(values) / clusters.sizes).round(12)
     return result
 
 
-def _one_a_stage(values: np.ndarray, stages: np.ndarray, whose: Clusters) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of each patient's values in each stage of its rows, and that stage."""
-    each = Clusters.of(whose.codes * K + stages)
+def _one_a_stage(values: np.ndarray, stages: np.ndarray, clusters: Clusters) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of each patient's values in each stage of its rows, and that stage."""
+    each = Clusters.of(clusters.codes * K + stages)
     return _means_by(each, values), stages[each.first]
 
 
 def _check(stages: np.ndarray, values: Mapping[str, np.ndarray], patients: Patients) -> None:
     if not values or not len(stages) or len(stages) != len(patients):
         raise InputError(
-            f"{len(values)} measures, {len(stages)} stages, {len(patients)} patients; expected a measure or more, and "
-            "one stage and one patient a row."
+            f"{len(values)} measures, {len(stages)} stages, {len(patients)} patients; expected at least one measure, "
+            "and one stage and one patient per row."
         )
     if not np.issubdtype(stages.dtype, np.integer) or not 0 <= stages.min() <= stages.max() < K:
         raise InputError(
@@ -314,15 +317,13 @@ def _check(stages: np.ndarray, values: Mapping[str, np.ndarray], patients: Patie
         )
     for name, column in values.items():
         if column.shape != stages.shape:
-            raise InputError(f"{name} of shape {column.shape}; expected {stages.shape}, one number a row.")
+            raise InputError(f"{name} has shape {column.shape}; expected {stages.shape}, one number per row.")
         if np.isinf(column).any():
             row = int(np.flatnonzero(np.isinf(column))[0])
-            raise InputError(f"{name}, row {row}: {column[row]}; expected a number, or NaN where it is not defined.")
+            raise InputError(f"{name}, row {row}: {column[row]}; expected a number, or NaN if it is not defined.")
         other = column[~np.isnan(column) & (column != 0) & (column != 1)]
         if name in SHARES and len(other):
-            raise InputError(
-                f"{name}: {other[0]:g} is among its values; expected 0, 1, or NaN where it is not defined."
-            )
+            raise InputError(f"{name} contains {other[0]:g}; expected 0, 1, or NaN if it is not defined.")
 
 
 __all__ = ["BASELINES", "AttentionStudy", "Difference", "Distribution", "Trend", "attention", "trend"]

@@ -1,6 +1,6 @@
-"""Do the probabilities mean what they say? Reliability, ECE, Brier, Hosmer-Lemeshow, recalibration, a temperature.
+"""Measure calibration: reliability, ECE, Brier score, Hosmer-Lemeshow tests, recalibration, temperature scaling.
 
-Seven events are looked at, each against its contrary: the four stages, and "at least" T2, T3 and T4.
+Seven events are evaluated, each against its complement: the four stages, and "at least" T2, T3 and T4.
 """
 
 from collections.abc import Mapping
@@ -32,15 +32,15 @@ from GTRStagingLib.support import extras
 from GTRStagingLib.support.distributions import softmax, wrong_shares
 
 BINS = 10
-"""Bins of a reliability curve and of an ECE, and groups of a Hosmer-Lemeshow test."""
+"""Number of bins of a reliability curve and an ECE, and of groups of a Hosmer-Lemeshow test."""
 
 CLIP = 1e-6
-"""Where a logarithm is taken, probabilities are kept this far from 0 (and, of an event, from 1)."""
+"""Smallest distance of probabilities from 0 (and, for an event, from 1) before a logarithm."""
 
 FOLDS = 5
 MANY_ROWS = 20_000
 FEW_RESAMPLES = 200
-"""Resamples where there are more than `MANY_ROWS` rows: the intervals are narrow then, and the draws dear."""
+"""Number of resamples above `MANY_ROWS` rows, where intervals are narrow and resamples are slow."""
 
 ECE_DEFINITION = (
     f"Expected calibration error: {BINS} bins of equal count (equal predictions stay together), the mean over rows of "
@@ -49,18 +49,18 @@ ECE_DEFINITION = (
 )
 
 ROWS_OF_A_FIT = 200_000
-"""Most rows that a temperature is fitted to: from so many it is known to some 0.2 %."""
+"""Largest number of rows that a temperature is fitted to; its error is then about 0.2 %."""
 
-_NOBODY_ELSE = "all rows are of one patient, so that none is left to fit a temperature on"
+_ONE_PATIENT = "all rows are of one patient, so no other rows remain to fit a temperature"
 
 Measure = tuple[np.ndarray, np.ndarray]
-"""(n,) weights and (n,) cells. What it measures is the sum over cells of |sum of the weights in the cell|, over n: a
-mean loss has one cell, an ECE one for each bin."""
+"""(n,) weights and (n,) cells. The measure is the sum over cells of |sum of the weights in the cell|, divided by n. A
+mean loss has one cell, an ECE has one per bin."""
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """One point of a reliability curve: the mean prediction, and the share of rows in which the event happened."""
+    """Point of a reliability curve: the mean prediction, and the share of rows with the event."""
 
     predicted: float
     observed: Estimate
@@ -69,7 +69,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class HosmerLemeshow:
-    """A test of fit; statistic, df and p are None where it is not defined, and `method` says why."""
+    """Test of fit; statistic, df and p are None if it is not defined, and `method` states the reason."""
 
     statistic: float | None
     df: float | None
@@ -78,24 +78,24 @@ class HosmerLemeshow:
     method: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class EventCalibration:
-    """Calibration of one event, against its contrary.
+    """Calibration of one event against its complement.
 
     Attributes
     ----------
     event
         'T1', or 'at least T2'.
     curve
-        From the lowest predictions to the highest.
+        Bins from the lowest predictions to the highest.
     intercept
-        Calibration in the large: log odds of the event beyond the predicted ones; 0 is ideal.
+        Calibration in the large: observed minus predicted log odds; 0 is ideal.
     slope
-        Of the event's log odds over the predicted ones; 1 is ideal, below 1 the predictions are too extreme.
+        Slope of the event's log odds over the predicted log odds; 1 is ideal, below 1 the predictions are too extreme.
     """
 
     event: str
@@ -118,14 +118,14 @@ class Losses:
 
 @dataclass(frozen=True)
 class TemperatureScaling:
-    """What one temperature would do to the probabilities.
+    """Effect of temperature scaling on the probabilities.
 
     Attributes
     ----------
     temperature
-        Fitted to all rows: above 1 the predictions are too sure.
+        Fitted to all rows; above 1, the predictions are overconfident.
     before, after
-        `after` is cross-fitted: no row is scaled by a temperature that rows of its patient helped to fit.
+        Losses; `after` is cross-fitted: the temperature of each row is fitted without the rows of its patient.
     """
 
     temperature: Estimate
@@ -135,18 +135,18 @@ class TemperatureScaling:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities can be taken at their word.
+    """Calibration of the four probabilities.
 
     Attributes
     ----------
     clipped
-        Rows with a probability closer to 0 than `CLIP`, which stand at `CLIP` where a logarithm is taken.
+        Number of rows with a probability below `CLIP`, which is raised to `CLIP` before a logarithm.
     events
-        Seven, the four stages and then 'at least' T2 to T4.
+        The four stages and then 'at least' T2 to T4.
     ece, classwise_ece
-        As `definition` says.
+        Expected calibration errors, see `definition`.
     brier
-        Summed over the four stages: 0 to 2.
+        Brier score, summed over the four stages: 0 to 2.
     multinomial, ordinal
         Hosmer-Lemeshow tests of the four probabilities together.
     """
@@ -164,41 +164,41 @@ class Calibration:
     definition: str = ECE_DEFINITION
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
 def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, seed: int) -> Calibration:
-    """Calibration of predictions that were not fitted to these rows.
+    """Measure the calibration of predictions that were not fitted to these rows.
 
     Parameters
     ----------
     stages
-        (n,) the truth, 0 to 3.
+        (n,) true stages, 0 to 3.
     probabilities
         (n, 4), each in [0, 1].
     patients
-        (n,) whole numbers that tell patients apart.
+        (n,) patient of each row.
     seed
-        Of the bootstrap over patients.
+        Seed of the patient bootstrap.
 
     Raises
     ------
     InputError
-        If there are no rows, the three are not of one length, or a probability is not one.
+        If there are no rows, the three lengths differ, or a probability is not in [0, 1].
     """
     if not len(stages) or probabilities.shape != (len(stages), len(TStage)) or len(patients) != len(stages):
         raise InputError(
             f"{len(stages)} stages, probabilities of shape {probabilities.shape}, {len(patients)} patients; expected "
-            f"at least one row, and for each a stage, {len(TStage)} probabilities and a patient."
+            f"at least one row, each with a stage, {len(TStage)} probabilities and a patient."
         )
     if wrong_shares(probabilities, most=1).any():
-        raise InputError("Probabilities below 0, above 1 or missing; expected all in [0, 1]. Leave such rows out.")
-    whose = Clusters.of(patients)
+        raise InputError("Probabilities below 0, above 1 or missing; expected all in [0, 1]. Remove such rows.")
+    clusters = Clusters.of(patients)
     events = {str(stage): (stages == stage, probabilities[:, stage]) for stage in TStage}
     for stage in (TStage.T2, TStage.T3, TStage.T4):
         events[f"at least {stage}"] = stages >= stage, at_least(probabilities, stage)
-    scaled, temperature = _temperature_scaled(stages, probabilities, whose, seed)
+    scaled, temperature = _temperature_scaled(stages, probabilities, clusters, seed)
 
     measures = {f"brier {event}": _mean((predicted - happened) ** 2) for event, (happened, predicted) in events.items()}
     measures |= {f"ece {event}": _gaps(happened, predicted) for event, (happened, predicted) in events.items()}
@@ -207,38 +207,38 @@ def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: Patients,
         squares = (scaled - (stages[:, None] == np.arange(len(TStage)))) ** 2
         measures |= {"log loss after": _log_loss(stages, scaled), "ece after": _top_gaps(stages, scaled)}
         measures["brier after"] = _mean(squares.sum(axis=1))
-    found = _resampled(measures, whose, seed)
+    found = _resampled(measures, clusters, seed)
     brier = _loss(*(found[f"brier {stage}"] for stage in TStage))
     ece = _ece(found["ece"])
-    after = Losses(*[undefined(_NOBODY_ELSE)] * 3)
+    after = Losses(*[undefined(_ONE_PATIENT)] * 3)
     if scaled is not None:
         after = Losses(_loss(found["log loss after"]), _ece(found["ece after"]), _loss(found["brier after"]))
     return Calibration(
         n_rows=len(stages),
-        n_patients=whose.number,
+        n_patients=clusters.number,
         clipped=int((probabilities < CLIP).any(axis=1).sum()),
         events=tuple(
             EventCalibration(
                 event,
-                reliability(happened, predicted, whose),
+                reliability(happened, predicted, clusters),
                 _ece(found[f"ece {event}"]),
                 _loss(found[f"brier {event}"]),
-                *recalibration(happened, predicted, whose),
-                hosmer_lemeshow(happened, predicted, whose),
+                *recalibration(happened, predicted, clusters),
+                hosmer_lemeshow(happened, predicted, clusters),
             )
             for event, (happened, predicted) in events.items()
         ),
         ece=ece,
         classwise_ece=_ece(*(found[f"ece {stage}"] for stage in TStage)),
         brier=brier,
-        multinomial=multinomial_hosmer_lemeshow(stages, probabilities, whose),
-        ordinal=ordinal_hosmer_lemeshow(stages, probabilities, whose),
+        multinomial=multinomial_hosmer_lemeshow(stages, probabilities, clusters),
+        ordinal=ordinal_hosmer_lemeshow(stages, probabilities, clusters),
         scaling=TemperatureScaling(temperature, Losses(_loss(found["log loss"]), ece, brier), after),
     )
 
 
 def quantile_groups(values: np.ndarray, groups: int = BINS) -> np.ndarray:
-    """(n,) the group of each value, from 0 for the lowest, of equal count but that equal values stay together."""
+    """Return the (n,) group of each value, from 0 for the lowest; groups of equal count, equal values in one group."""
     ordered = np.sort(values)
     edges = ordered[[-(-len(values) * k // groups) - 1 for k in range(1, groups)]]
     return np.searchsorted(np.unique(edges), values)
@@ -247,11 +247,11 @@ def quantile_groups(values: np.ndarray, groups: int = BINS) -> np.ndarray:
 def reliability(
     happened: np.ndarray, predicted: np.ndarray, patients: Patients, *, bins: int = BINS
 ) -> tuple[ReliabilityBin, ...]:
-    """The curve of an event, (n,) bool, over its predictions, (n,)."""
-    group, whose = quantile_groups(predicted, bins), Clusters.of(patients)
+    """Return the reliability curve of an event, (n,) bool, over its predictions, (n,)."""
+    group, clusters = quantile_groups(predicted, bins), Clusters.of(patients)
     inside = [group == one for one in range(int(group.max()) + 1)]
     return tuple(
-        ReliabilityBin(float(predicted[rows].mean()), proportion(happened[rows], whose.at(rows)), int(rows.sum()))
+        ReliabilityBin(float(predicted[rows].mean()), proportion(happened[rows], clusters.at(rows)), int(rows.sum()))
         for rows in inside
     )
 
@@ -259,14 +259,14 @@ def reliability(
 def hosmer_lemeshow(
     happened: np.ndarray, predicted: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
 ) -> HosmerLemeshow:
-    """The test for an event (Hosmer and Lemeshow 1980), of g degrees of freedom, or of g - 2 where it is `fitted`.
+    """Test the fit of an event (Hosmer and Lemeshow 1980), with g degrees of freedom, or g - 2 if `fitted`.
 
     Parameters
     ----------
     happened, predicted
         (n,) bool, and (n,) probabilities.
     fitted
-        True where the predictions are of a model that was fitted to these very rows: it costs degrees of freedom.
+        Whether the model was fitted to these rows, which reduces the degrees of freedom.
     """
     both = np.column_stack([1 - predicted, predicted])
     return _grouped_test(happened.astype(int), both, predicted, "the prediction", patients, groups, fitted)
@@ -275,7 +275,7 @@ def hosmer_lemeshow(
 def multinomial_hosmer_lemeshow(
     stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
 ) -> HosmerLemeshow:
-    """The test of four probabilities, grouped by that of not being T1 (Fagerland, Hosmer and Bofin 2008, Stat Med)."""
+    """Test four probabilities, grouped by the probability of not T1 (Fagerland, Hosmer and Bofin 2008, Stat Med)."""
     score = at_least(probabilities, TStage.T2)
     return _grouped_test(stages, probabilities, score, "the probability of not T1", patients, groups, fitted)
 
@@ -283,7 +283,7 @@ def multinomial_hosmer_lemeshow(
 def ordinal_hosmer_lemeshow(
     stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
 ) -> HosmerLemeshow:
-    """The test of four ordered probabilities, grouped by the expected stage (Fagerland and Hosmer 2013, Stat Med)."""
+    """Test four ordered probabilities, grouped by the expected stage (Fagerland and Hosmer 2013, Stat Med)."""
     score = np.round(probabilities @ np.arange(len(TStage)), 12)
     return _grouped_test(stages, probabilities, score, "the expected stage", patients, groups, fitted, ordinal=True)
 
@@ -298,17 +298,17 @@ def _grouped_test(
     fitted: bool,
     ordinal: bool = False,
 ) -> HosmerLemeshow:
-    """Pearson's statistic of groups by classes, the groups being quantiles of a score."""
+    """Compute Pearson's statistic of groups by classes; the groups are quantiles of a score."""
     classes = probabilities.shape[1]
     group = quantile_groups(score, groups)
     g = int(group.max()) + 1
     if g < 3:
-        return HosmerLemeshow(None, None, None, g, f"not defined: {g} groups by {by}; it takes 3")
+        return HosmerLemeshow(None, None, None, g, f"not defined: {g} groups by {by}, at least 3 are required")
     observed = np.bincount(group * classes + outcomes, minlength=g * classes).reshape(g, classes)
     expected = np.column_stack([np.bincount(group, weights=column) for column in probabilities.T])
     least = float(expected.min())
     if least < CLIP:
-        return HosmerLemeshow(None, None, None, g, f"not defined: a group by {by} expects no row of a class")
+        return HosmerLemeshow(None, None, None, g, f"not defined: no row of a class is expected in a group by {by}")
     statistic = float(((observed - expected) ** 2 / expected).sum())
     method = f"{g} groups of equal count by {by}; {'model fitted to these rows' if fitted else 'external validation'}"
     df, scale = float((g - 2) * (classes - 1) + (classes - 2 if ordinal else 0)), 1.0
@@ -316,20 +316,21 @@ def _grouped_test(
         df = float(g)
         if classes > 2:
             df, scale = _moments(probabilities, group, expected)
-            method += f"; p of the statistic over {scale:.4g}, by its moments under the probabilities"
+            method += f"; p from the statistic divided by {scale:.4g}, matched to its moments under the probabilities"
     if least < 1:
-        method += f"; p is rough, the least expected count being {least:.2g} (it should be 1)"
-    whose = Clusters.of(patients)
-    if whose.clustered:
-        method += f"; takes rows as independent, though {len(outcomes)} rows are of {whose.number} patients"
+        method += f"; p is approximate, since the least expected count is {least:.2g} (it should be at least 1)"
+    clusters = Clusters.of(patients)
+    if clusters.clustered:
+        method += f"; assumes independent rows, but {len(outcomes)} rows are of {clusters.number} patients"
     return HosmerLemeshow(statistic, df, float(chi2.sf(statistic / scale, df)), g, method)
 
 
 def _moments(probabilities: np.ndarray, group: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Degrees of freedom and scale of the chi-square that has the statistic's mean and variance (Satterthwaite 1946).
+    """Return df and scale of the chi-square with the statistic's mean and variance (Satterthwaite 1946).
 
-    Given probabilities differ within a group, so that its counts vary less than multinomial ones would: of groups times
-    (classes - 1) degrees of freedom, the test would hardly ever reject. What they vary is known, row by row.
+    Probabilities differ within a group, so its counts vary less than multinomial counts. With groups times
+    (classes - 1) degrees of freedom the test would almost never reject. The variance is known from the probabilities of
+    each row.
     """
     mean = squares = 0.0
     for one, count in enumerate(expected):
@@ -341,38 +342,39 @@ def _moments(probabilities: np.ndarray, group: np.ndarray, expected: np.ndarray)
 
 
 def recalibration(happened: np.ndarray, predicted: np.ndarray, patients: Patients) -> tuple[Estimate, Estimate]:
-    """Intercept and slope of logistic recalibration (Cox 1958; Van Calster et al. 2019, BMC Med).
+    """Estimate intercept and slope of logistic recalibration (Cox 1958; Van Calster et al. 2019, BMC Med).
 
     Parameters
     ----------
     happened, predicted, patients
-        (n,) bool, probabilities, and whole numbers that tell patients apart.
+        (n,) bool, probabilities, and patient of each row.
     """
     if happened.all() or not happened.any():
-        never = undefined(f"the event happened in {'every row' if happened.all() else 'no row'}")
-        return never, never
-    whose = Clusters.of(patients)
+        constant_event = undefined(f"the event happened in {'every row' if happened.all() else 'no row'}")
+        return constant_event, constant_event
+    clusters = Clusters.of(patients)
     kept = np.clip(predicted, CLIP, 1 - CLIP)
     odds, constant = logit(kept), np.ones(len(kept))
     changed = int((kept != predicted).sum())
-    note = f"; {changed} predictions kept {CLIP:g} from 0 and 1" if changed else ""
+    note = f"; {changed} predictions limited to {CLIP:g} from 0 and 1" if changed else ""
 
-    intercept = _logistic(happened, constant[:, None], odds, whose, f"predicted log odds as offset{note}")
+    intercept = _logistic(happened, constant[:, None], odds, clusters, f"predicted log odds as offset{note}")
     with_event, without = odds[happened], odds[~happened]
     if odds.min() == odds.max():
         slope = undefined("all predictions are equal")
     elif with_event.min() >= without.max() or without.min() >= with_event.max():
-        slope = undefined("the predictions separate the event from its contrary, so that no finite slope fits best")
+        slope = undefined("the predictions separate the event perfectly, so no finite slope fits best")
     else:
         design = np.column_stack([constant, odds])
-        slope = _logistic(happened, design, np.zeros(len(odds)), whose, f"over the predicted log odds{note}")
+        slope = _logistic(happened, design, np.zeros(len(odds)), clusters, f"over the predicted log odds{note}")
     return intercept, slope
 
 
-def _logistic(happened: np.ndarray, design: np.ndarray, offset: np.ndarray, whose: Clusters, what: str) -> Estimate:
-    """The last coefficient of a logistic model, (n, k) design, with Wald's interval.
+def _logistic(happened: np.ndarray, design: np.ndarray, offset: np.ndarray, clusters: Clusters, what: str) -> Estimate:
+    """Estimate the last coefficient of a logistic model, (n, k) design, with Wald's interval.
 
-    Two coefficients at most, and millions of rows: statsmodels finds the same, with dozens of copies of the rows.
+    The model has at most two coefficients but up to millions of rows; statsmodels gives the same result, but makes
+    dozens of copies of the rows.
     """
 
     def loss(b: np.ndarray) -> float:
@@ -390,45 +392,46 @@ def _logistic(happened: np.ndarray, design: np.ndarray, offset: np.ndarray, whos
     found = minimize(loss, start, jac=slope, hess=curvature, method="trust-exact", options={"gtol": 1e-9})
     value = float(found.x[-1])
     inverse = np.linalg.inv(curvature(found.x) * len(happened))
-    clusters = whose.number
-    if not whose.clustered:
+    number = clusters.number
+    if not clusters.clustered:
         half = Z * float(inverse[-1, -1]) ** 0.5
         return Estimate(value, value - half, value + half, f"logistic model, {what}; Wald, 95 %")
-    if clusters < 3:
-        return Estimate(value, None, None, f"logistic model, {what}; {clusters} patients: no interval")
-    # Liang and Zeger 1986; corrected as statsmodels and Stata do for few clusters.
+    if number < 3:
+        return Estimate(value, None, None, f"logistic model, {what}; {number} patients: no interval")
+    # Liang and Zeger 1986, with the correction for few clusters of statsmodels and Stata.
     residuals = happened - expit(offset + design @ found.x)
-    scores = whose.sums(design * residuals[:, None])
-    few = clusters / (clusters - 1) * (len(whose) - 1) / (len(whose) - len(start))
+    scores = clusters.sums(design * residuals[:, None])
+    few = number / (number - 1) * (len(clusters) - 1) / (len(clusters) - len(start))
     half = Z * float((inverse @ (scores.T @ scores) @ inverse)[-1, -1] * few) ** 0.5
     return Estimate(value, value - half, value + half, f"logistic model, {what}; Wald, clustered by patient, 95 %")
 
 
 def _temperature_scaled(
-    stages: np.ndarray, probabilities: np.ndarray, whose: Clusters, seed: int
+    stages: np.ndarray, probabilities: np.ndarray, clusters: Clusters, seed: int
 ) -> tuple[np.ndarray | None, Estimate]:
-    """(n, 4) cross-fitted probabilities, and the temperature of all rows; None where it is not defined."""
-    if whose.number < 2:
-        return None, undefined(_NOBODY_ELSE)
+    """Return the (n, 4) cross-fitted probabilities, None if not defined, and the temperature of all rows."""
+    if clusters.number < 2:
+        return None, undefined(_ONE_PATIENT)
     logs = np.log(np.maximum(probabilities, CLIP))
     rng = np.random.default_rng(seed)
 
     def fitted(rows: np.ndarray) -> float:
         if len(rows) > ROWS_OF_A_FIT:
             rows = rng.choice(rows, ROWS_OF_A_FIT, replace=False)
-        n = len(rows)  # as a split of cases that have one slice each
-        return fitted_temperature(SplitLogits(logs[rows], np.arange(n), np.zeros(n), stages[rows], whose.codes[rows]))
+        n = len(rows)  # as a split of cases with one slice each
+        patients = clusters.codes[rows]
+        return fitted_temperature(SplitLogits(logs[rows], np.arange(n), np.zeros(n), stages[rows], patients))
 
-    folds = min(FOLDS, whose.number)
+    folds = min(FOLDS, clusters.number)
     splitter = extras.import_extra("sklearn.model_selection", "Calibration needs", "evaluate").GroupKFold(folds)
     scaled = np.empty_like(logs)
-    for others, rows in splitter.split(logs, groups=whose.codes):
+    for others, rows in splitter.split(logs, groups=clusters.codes):
         scaled[rows] = softmax(logs[rows], fitted(others))
     whole = fitted(np.arange(len(logs)))
     rows_used = "all rows" if len(logs) <= ROWS_OF_A_FIT else f"{ROWS_OF_A_FIT} rows drawn at random"
-    method = f"least log loss of {rows_used}; the scaled figures are cross-fitted in {folds} folds of patients"
+    method = f"least log loss of {rows_used}; the scaled results are cross-fitted in {folds} folds of patients"
     if not 1.01 * TEMPERATURES[0] < whole < 0.99 * TEMPERATURES[1]:
-        method += "; it stands at an end of the range that was searched"
+        method += "; the temperature is at a limit of the search range"
     return scaled, Estimate(whole, None, None, method)
 
 
@@ -449,21 +452,22 @@ def _top_gaps(stages: np.ndarray, probabilities: np.ndarray) -> Measure:
 
 
 class _Draws(NamedTuple):
-    """A measure of the sample, of resamples, and of the resamples about the sample: what chance alone makes of it."""
+    """Measure of the sample, of resamples, and of the resamples minus the sample (the effect of chance)."""
 
     value: float
     drawn: np.ndarray
     about: np.ndarray
 
 
-def _resampled(measures: Mapping[str, Measure], whose: Clusters, seed: int) -> dict[str, _Draws]:
-    """The bootstrap over patients, of all measures at once.
+def _resampled(measures: Mapping[str, Measure], clusters: Clusters, seed: int) -> dict[str, _Draws]:
+    """Run the patient bootstrap of all measures at once.
 
-    The cells' sums are taken by patient once; a resample then is a product with how often each patient is drawn.
+    The sums of the cells are computed once by patient; a resample is then a product with each patient's number of
+    draws.
     """
-    n, patients = len(whose), whose.number
+    n, patients = len(clusters), clusters.number
     tables = [
-        sparse.csr_matrix((weights, (cells, whose.codes)), shape=(int(cells.max()) + 1, patients))
+        sparse.csr_matrix((weights, (cells, clusters.codes)), shape=(int(cells.max()) + 1, patients))
         for weights, cells in measures.values()
     ]
     starts = np.cumsum([0, *(table.shape[0] for table in tables[:-1])])
@@ -473,7 +477,7 @@ def _resampled(measures: Mapping[str, Measure], whose: Clusters, seed: int) -> d
     drawn, about = [], []
     for _ in range(RESAMPLES if n <= MANY_ROWS else FEW_RESAMPLES):
         times = np.bincount(rng.integers(patients, size=patients), minlength=patients)
-        means = table @ times.astype(float) / (times @ whose.sizes)
+        means = table @ times.astype(float) / (times @ clusters.sizes)
         drawn.append(np.add.reduceat(np.abs(means), starts))
         about.append(np.add.reduceat(np.abs(means - sample), starts))
     values = np.add.reduceat(np.abs(sample), starts).tolist()
@@ -481,19 +485,19 @@ def _resampled(measures: Mapping[str, Measure], whose: Clusters, seed: int) -> d
 
 
 def _loss(*parts: _Draws) -> Estimate:
-    """The sum of the parts, with percentiles."""
+    """Estimate the sum of the parts, with percentiles."""
     drawn = np.sum([part.drawn for part in parts], axis=0)
     found = percentiles(sum(part.value for part in parts), drawn)
     return replace(found, method=f"{found.method}, {len(drawn)} resamples")
 
 
 def _ece(*parts: _Draws) -> Estimate:
-    """The mean of the parts, with a basic bootstrap.
+    """Estimate the mean of the parts, with a basic bootstrap.
 
-    Noise can only add to an ECE, and a resample adds it a second time: percentiles of the draws lie above the truth,
-    and never cover a good calibration. The basic bootstrap takes off what the resampling added; and where the value is
-    within what chance makes of perfect calibration, the interval reaches 0. In simulations of 240 and 1,000 rows with
-    true ECEs of 0 to 0.16 it covered in 87 to 98 % of the cohorts (percentiles: in none, at 0).
+    Noise can only increase an ECE, and a resample adds noise again: percentiles of the draws lie above the true value
+    and never cover a good calibration. The basic bootstrap subtracts the increase by resampling. If the value is within
+    the range of perfect calibration by chance, the interval includes 0. In simulations of 240 and 1,000 rows with true
+    ECEs of 0 to 0.16, it covered the true value in 87 to 98 % of the cohorts (percentiles: in none, at 0).
     """
     value = sum(part.value for part in parts) / len(parts)
     drawn, about = (np.mean(draws, axis=0) for draws in ([p.drawn for p in parts], [p.about for p in parts]))

@@ -1,7 +1,7 @@
-"""Would it help to decide by a prediction? Net benefit over thresholds, and over- and under-treatment with their NNT.
+"""Compute decision curves (net benefit over thresholds), over- and under-treatment, and the number needed to treat.
 
-The net benefit is one line (Vickers & Elkin 2006, Med Decis Making 26:565); the package `dcurves`, which would bring
-lifelines with it into Slicer's Python, is the oracle of its tests.
+Net benefit: Vickers & Elkin 2006, Med Decis Making 26:565. The tests compare with the package `dcurves`, which is not a
+dependency because it requires lifelines.
 """
 
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ from GTRStagingLib.stats.estimates import (
 )
 
 THRESHOLDS = tuple(round(0.01 * i, 2) for i in range(100))
-"""0 to 0.99: at 0, treating all has the prevalence for its net benefit."""
+"""0 to 0.99; at 0, the net benefit of treating all is the prevalence."""
 
 EVENTS = (TStage.T2, TStage.T3, TStage.T4)
 
 TREAT_ALL, TREAT_NONE = "treat all", "treat none"
 
 DEFINITIONS = (
-    "Net benefit at threshold t: TP/N − FP/N · t/(1 − t), a patient being treated whose probability is t or more; "
-    "that of treating all starts at the prevalence. For the counts below, treatment is of T3 or more. Over-treatment "
-    "is FP/N (predicted T3 or more, truly less), under-treatment is FN/N, and NNT is N/(TP − FP): the patients to be "
-    "staged for one more to be treated rightly, 1 over the net benefit at 0.5. The article leaves these undefined; so "
-    "defined, its counts give its figures."
+    "Net benefit at threshold t: TP/N − FP/N · t/(1 − t), if patients with a probability of t or more are treated; the "
+    "curve of treating all starts at the prevalence. For the counts below, patients with T3 or more are treated. "
+    "Over-treatment is FP/N (predicted T3 or more, true stage lower), under-treatment is FN/N. NNT is N/(TP − FP), the "
+    "number of patients to stage for one more correct treatment: 1 / net benefit at 0.5. The article does not define "
+    "these measures; its counts give its figures with these definitions."
 )
 
 
@@ -45,11 +45,11 @@ class DecisionCurve:
     Attributes
     ----------
     prevalence
-        Share of the rows in which it is so.
+        Share of the rows with the event.
     thresholds
         (k,) threshold probabilities.
     net_benefit
-        Strategy -> (k,): the model's, those of others, treating all and none.
+        Strategy -> (k,) net benefit: of the model, of others, of treating all and of treating none.
     """
 
     event: str
@@ -60,18 +60,18 @@ class DecisionCurve:
 
 @dataclass(frozen=True)
 class Treatment:
-    """What deciding by predicted stages comes to.
+    """Consequences of treatment by predicted stage.
 
     Attributes
     ----------
     boundary
-        The stage from which on a patient is treated.
+        Lowest stage that is treated.
     tp, fp, fn, tn
-        Rows.
+        Numbers of rows.
     over, under
         FP/N and FN/N.
     nnt
-        N/(TP − FP); not defined where TP does not exceed FP.
+        N/(TP − FP); not defined unless TP exceeds FP.
     """
 
     boundary: str
@@ -86,42 +86,42 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Curves for each event, and treatment at T3 for the model and everything beside it."""
+    """Decision curves of each event, and treatment at T3 by the model, other models and readers."""
 
     curves: tuple[DecisionCurve, ...]
     treatment: Mapping[str, Treatment]
     definitions: str = DEFINITIONS
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
 def at_least(probabilities: np.ndarray, stage: TStage) -> np.ndarray:
-    """(n,) probability of this stage or a higher one, of (n, 4).
+    """Return the (n,) probability of a stage or a higher one from (n, 4) probabilities.
 
-    To 12 decimals: sums of equal terms in another order stay equal, and 0.7 + 0.1 reaches a threshold of 0.8.
+    Rounded to 12 decimals, so that sums do not depend on the order of terms, and 0.7 + 0.1 reaches a threshold of 0.8.
     """
     result: np.ndarray = np.round(np.minimum(probabilities[:, stage:].sum(axis=1), 1.0), 12)
     return result
 
 
 def net_benefit(happened: np.ndarray, predicted: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """(k,) the net benefit of treating where `predicted` is at least the threshold, and above 0.
+    """Return the (k,) net benefit of treating rows with `predicted` at or above the threshold, and above 0.
 
     Parameters
     ----------
     happened
         (n,) bool.
     predicted
-        (n,) probabilities; or 0 and 1, as of a reader.
+        (n,) probabilities; 0 or 1 for a reader.
     thresholds
         (k,) in [0, 1).
 
     Examples
     --------
-    Of four rows one has the event. At 0.5 two are treated, one of them rightly: 1/4 - 1/4 * 0.5 / 0.5. At 0.75 only the
-    right one is treated.
+    One of four rows has the event. At 0.5 two rows are treated, one of them correctly: 1/4 - 1/4 * 0.5 / 0.5. At 0.75
+    only the correct one is treated.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.decisions import net_benefit
@@ -131,7 +131,7 @@ def net_benefit(happened: np.ndarray, predicted: np.ndarray, thresholds: np.ndar
     """
     order = np.argsort(predicted, kind="stable")
     ascending = predicted[order]
-    # A probability of 0, such as a reader's no, is not treated even at threshold 0.
+    # A probability of 0, such as a reader's "no", is not treated, even at threshold 0.
     below = np.searchsorted(ascending, np.maximum(thresholds, np.finfo(float).tiny), side="left")
     events_below = np.concatenate([[0], np.cumsum(happened[order])])[below]
     n, events = len(happened), int(happened.sum())
@@ -148,18 +148,18 @@ def treatment(
     boundary: TStage = TStage.T3,
     seed: int = 0,
 ) -> Treatment:
-    """Over- and under-treatment, and the number needed to treat, if predicted stages decided.
+    """Estimate over- and under-treatment and the number needed to treat, with treatment by predicted stage.
 
     Parameters
     ----------
     stages, predicted
         (n,) 0..3.
     patients
-        (n,) whole numbers that tell patients apart.
+        (n,) patient of each row.
 
     Examples
     --------
-    Ten rows: 4 of T3 of which 3 are found, 6 of T1 of which 1 is treated. NNT is 10 / (3 - 1).
+    Ten rows: 3 of 4 rows of T3 and 1 of 6 rows of T1 are treated. NNT is 10 / (3 - 1).
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.decisions import treatment
@@ -168,8 +168,8 @@ def treatment(
     >>> found.over.value, found.under.value, found.nnt.value
     (0.1, 0.1, 5.0)
     """
-    positive, said, whose = stages >= boundary, predicted >= boundary, Clusters.of(patients)
-    counts = patient_counts(2 * positive.astype(int) + said, 4, whose)  # TN, FP, FN, TP
+    positive, treated, clusters = stages >= boundary, predicted >= boundary, Clusters.of(patients)
+    counts = patient_counts(2 * positive.astype(int) + treated, 4, clusters)  # TN, FP, FN, TP
     tn, fp, fn, tp = counts.sum(axis=0).tolist()
     return Treatment(
         boundary=str(boundary),
@@ -177,25 +177,25 @@ def treatment(
         fp=fp,
         fn=fn,
         tn=tn,
-        over=proportion(said & ~positive, whose),
-        under=proportion(~said & positive, whose),
+        over=proportion(treated & ~positive, clusters),
+        under=proportion(~treated & positive, clusters),
         nnt=_nnt(counts, seed),
     )
 
 
 def _nnt(counts: np.ndarray, seed: int) -> Estimate:
-    """From (patients, 4) TN, FP, FN, TP: one over the net benefit at 0.5, and so its interval.
+    """Estimate NNT from (patients, 4) TN, FP, FN, TP: value and interval are 1 / net benefit at 0.5.
 
-    Resamples without a net benefit belong to the interval, beyond every number (Altman 1998, BMJ 317:1309).
+    Resamples without a net benefit belong to the interval, as infinite values (Altman 1998, BMJ 317:1309).
     """
     _, fp, _, tp = counts.sum(axis=0).tolist()
     if tp <= fp:
-        return undefined(f"as many are treated wrongly as rightly, or more (TP {tp}, FP {fp})")
+        return undefined(f"treatments are not more often right than wrong (TP {tp}, FP {fp})")
     (net,) = bootstrapped(lambda c: ((c[..., 3] - c[..., 1]) / c.sum(axis=-1))[..., None], counts, seed=seed)
     value = counts.sum() / (tp - fp)
     if net.low is None or net.high is None or net.low <= 0:
-        return Estimate(float(value), None, None, f"{net.method}, of the net benefit: includes none, so no upper limit")
-    return Estimate(float(value), 1 / net.high, 1 / net.low, f"{net.method}, of the net benefit")
+        return Estimate(float(value), None, None, f"{net.method}, of net benefit; it includes 0, so no upper limit")
+    return Estimate(float(value), 1 / net.high, 1 / net.low, f"{net.method}, of net benefit")
 
 
 def decide(
@@ -206,38 +206,38 @@ def decide(
     *,
     seed: int = 0,
 ) -> Decisions:
-    """Decision curves for 'at least T2', 'T3' and 'T4', and treatment at T3.
+    """Compute decision curves for 'at least T2', 'T3' and 'T4', and treatment at T3.
 
     Parameters
     ----------
     stages
-        (n,) the truth, 0..3.
+        (n,) true stages, 0..3.
     predicted
-        Name -> (n,) stages, of a model, a reader, EUS: 0 or 1 at every threshold where there are no probabilities.
+        Name -> (n,) stages of a model, a reader or EUS; without probabilities they count as 0 or 1.
     probabilities
-        Name -> (n, 4), of those that have them.
+        Name -> (n, 4), if available.
     patients
-        (n,) whole numbers that tell patients apart.
+        (n,) patient of each row.
 
     Raises
     ------
     InputError
-        If there are no rows, or a name is that of treating all or none.
+        If there are no rows, or a name is 'treat all' or 'treat none'.
     """
     names = dict.fromkeys((*probabilities, *predicted))
     if not len(stages) or {TREAT_ALL, TREAT_NONE} & set(names):
-        raise InputError(f"{len(stages)} rows, predictions {list(names)}; expected rows, and other names than "
-                         f"'{TREAT_ALL}' and '{TREAT_NONE}'.")  # fmt: skip
+        raise InputError(f"{len(stages)} rows, predictions {list(names)}; expected at least one row, and other names "
+                         f"than '{TREAT_ALL}' and '{TREAT_NONE}'.")  # fmt: skip
     at = np.array(THRESHOLDS)
     curves = []
     for event in EVENTS:
         happened = stages >= event
-        said = {
+        values_of = {
             name: at_least(probabilities[name], event) if name in probabilities
             else (predicted[name] >= event).astype(float)
             for name in names
         }  # fmt: skip
-        benefit = {name: net_benefit(happened, values, at) for name, values in said.items()}
+        benefit = {name: net_benefit(happened, values, at) for name, values in values_of.items()}
         benefit[TREAT_ALL] = net_benefit(happened, np.ones(len(stages)), at)
         benefit[TREAT_NONE] = np.zeros(len(at))
         curves.append(
@@ -248,8 +248,8 @@ def decide(
                 {name: tuple(values.tolist()) for name, values in benefit.items()},
             )
         )
-    whose = Clusters.of(patients)
-    treated = {name: treatment(stages, values, whose, seed=seed) for name, values in predicted.items()}
+    clusters = Clusters.of(patients)
+    treated = {name: treatment(stages, values, clusters, seed=seed) for name, values in predicted.items()}
     return Decisions(tuple(curves), treated)
 
 

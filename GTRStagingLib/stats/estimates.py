@@ -1,4 +1,4 @@
-"""A number with its 95 % interval, and the general ways to one; the unit that is drawn is always the patient."""
+"""Compute 95 % intervals of proportions and other statistics; resampling always draws patients."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,14 +15,14 @@ Z = float(norm.ppf((1 + LEVEL) / 2))
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which rows are whose, told once, so that no statistic need sort the patients again.
+    """Rows by patient, coded once, so that no statistic has to sort the patients again.
 
     Attributes
     ----------
     codes
-        (n,) whole numbers from 0 that tell patients apart: each of them below `number` is that of a row or more.
+        (n,) patient of each row, from 0; every number below `number` occurs.
     number
-        Patients.
+        Number of patients.
     """
 
     codes: np.ndarray
@@ -30,7 +30,7 @@ class Clusters:
 
     @classmethod
     def of(cls, patients: "Patients") -> "Clusters":
-        """Patients by (n,) ids of any kind, numbered in the order of their ids; clusters as they are."""
+        """Code (n,) ids of patients in ascending order; return `Clusters` unchanged."""
         if isinstance(patients, Clusters):
             return patients
         ids, codes = np.unique(patients, return_inverse=True)
@@ -41,47 +41,47 @@ class Clusters:
 
     @property
     def clustered(self) -> bool:
-        """Whether a patient has several rows."""
+        """Return whether a patient has several rows."""
         return self.number < len(self.codes)
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """(number,) rows of each."""
+        """Return the (number,) numbers of rows by patient."""
         return np.bincount(self.codes, minlength=self.number)
 
     @cached_property
     def first(self) -> np.ndarray:
-        """(number,) the first row of each."""
+        """Return the (number,) first rows by patient."""
         result = np.empty(self.number, dtype=np.intp)
-        result[self.codes[::-1]] = np.arange(len(self.codes))[::-1]  # of rows of one patient the last written stays
+        result[self.codes[::-1]] = np.arange(len(self.codes))[::-1]  # the last assignment to a patient is the first row
         return result
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """(number,) or (number, k) sums over each one's rows, of (n,) or (n, k) numbers."""
+        """Sum (n,) or (n, k) numbers over the rows of each patient, to (number,) or (number, k)."""
         if values.ndim == 1:
             return np.bincount(self.codes, weights=values, minlength=self.number)
         return np.column_stack([self.sums(column) for column in values.T])
 
     def at(self, rows: np.ndarray) -> "Clusters":
-        """Some of the rows, by a (n,) bool, and the patients who have one of them, in the same order."""
+        """Select rows by a (n,) bool, with the patients of these rows in the same order."""
         codes = self.codes[rows]
         present = np.bincount(codes, minlength=self.number) > 0
         return Clusters((np.cumsum(present) - 1)[codes], int(np.count_nonzero(present)))
 
     def tiled(self, times: int) -> "Clusters":
-        """All rows so many times over, one after another."""
+        """Repeat all rows a number of times."""
         return Clusters(np.tile(self.codes, times), self.number)
 
 
 Patients = Clusters | np.ndarray
-"""Whose rows are: coded, or (n,) ids, which are coded where they come in."""
+"""Patients of the rows: coded, or (n,) ids."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number and its interval, and how they were found.
+    """Number with its interval and method.
 
-    `value` is None where the number is not defined, `low` and `high` where the interval is not; `method` says why.
+    `value` is None if the number is not defined, `low` and `high` if the interval is not; `method` states the reason.
     """
 
     value: float | None
@@ -90,11 +90,11 @@ class Estimate:
     method: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
     def text(self, digits: int = 3, percent: bool = False) -> str:
-        """'0.925 (0.884 to 0.952)', as a report writes it."""
+        """Return the estimate as text, as in '0.925 (0.884 to 0.952)'."""
         if self.value is None:
             return "not defined"
         scale, unit = (100, " %") if percent else (1, "")
@@ -105,24 +105,24 @@ class Estimate:
 
 
 def undefined(reason: str) -> Estimate:
-    """What is written where a number is not defined."""
+    """Return the estimate of a number that is not defined, with the reason."""
     return Estimate(None, None, None, f"not defined: {reason}")
 
 
 def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
-    """A share of rows: Wilson's interval; where a patient has several rows, one by the clusters.
+    """Estimate a proportion of rows with Wilson's interval, clustered by patient if patients have several rows.
 
     Parameters
     ----------
     hits
         (n,) bool.
     patients
-        (n,) whole numbers that tell patients apart.
+        (n,) patient of each row.
 
     Examples
     --------
-    Eight of ten; Wilson's interval is not symmetric about 0.8 and ends below 1. The same rows say less if they are of
-    five patients, two each.
+    Eight of ten; Wilson's interval is not symmetric about 0.8 and ends below 1. The interval is wider if the same rows
+    are of five patients with two rows each.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.estimates import proportion
@@ -137,22 +137,22 @@ def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
     if n == 0:
         return undefined("no rows")
     value = float(np.mean(hits))
-    whose = Clusters.of(patients)
-    clusters = whose.number
-    if clusters == n:
+    clusters = Clusters.of(patients)
+    number = clusters.number
+    if number == n:
         low, high = _wilson(value, n)
         return Estimate(value, low, high, "Wilson, 95 %")
-    if clusters < 2:
+    if number < 2:
         return of_one_patient(value)
-    # The rows' effective number: as many independent rows would have the variance between patients (Saha et al. 2016,
-    # Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
-    residuals = whose.sums(np.asarray(hits, float) - value)
-    variance = clusters / (clusters - 1) * float((residuals**2).sum()) / n**2
+    # The effective number of rows: the number of independent rows with the same variance as between patients (Saha et
+    # al. 2016, Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
+    residuals = clusters.sums(np.asarray(hits, float) - value)
+    variance = number / (number - 1) * float((residuals**2).sum()) / n**2
     effective = float(n) if variance == 0 else max(1.0, min(float(n), value * (1 - value) / variance))
     if variance == 0 and value in (0.0, 1.0):
-        effective = float(clusters)  # nothing varies, so the clusters are all that is known
+        effective = float(number)  # without variation, only the number of patients is known
     low, high = _wilson(value, effective)
-    return Estimate(value, low, high, "Wilson with the rows' effective number, clustered by patient, 95 %")
+    return Estimate(value, low, high, "Wilson with the effective number of rows, clustered by patient, 95 %")
 
 
 def _wilson(value: float, n: float) -> tuple[float, float]:
@@ -162,31 +162,31 @@ def _wilson(value: float, n: float) -> tuple[float, float]:
 
 
 def patient_counts(cells: np.ndarray, size: int, patients: Patients) -> np.ndarray:
-    """(patients, size) how many rows each patient has in each cell, `cells` being (n,) numbers below `size`."""
-    whose = Clusters.of(patients)
-    return np.bincount(whose.codes * size + cells, minlength=whose.number * size).reshape(-1, size)
+    """Count the rows of each patient in each cell, (patients, size); `cells` are (n,) numbers below `size`."""
+    clusters = Clusters.of(patients)
+    return np.bincount(clusters.codes * size + cells, minlength=clusters.number * size).reshape(-1, size)
 
 
 def resampled_counts(counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """(resamples, size) sums over patients drawn with replacement.
+    """Sum the counts over patients drawn with replacement, (resamples, size).
 
-    Patients with equal counts are exchangeable, so that how often each kind is drawn is multinomial: the very
-    distribution of the bootstrap over patients, at a cost that does not grow with their number.
+    Patients with equal counts are exchangeable, so the number of draws of each kind of patient is multinomial. This is
+    exactly the distribution of the patient bootstrap, at a cost that does not grow with the number of patients.
     """
     return _drawn(*_kinds(counts), seed, resamples)
 
 
 def _drawn(kinds: np.ndarray, times: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     drawn = np.random.default_rng(seed).multinomial(times.sum(), times / times.sum(), size=resamples)
-    # As floats, which BLAS multiplies: whole numbers of this size come out exact.
+    # As floats, which BLAS multiplies; whole numbers of this size stay exact.
     sums: np.ndarray = drawn.astype(float) @ kinds.astype(float)
     return sums.astype(kinds.dtype)
 
 
 def _kinds(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different patients' counts, and how many patients have each."""
+    """Return the different rows of counts, and the number of patients with each."""
     if np.issubdtype(counts.dtype, np.integer) and counts.sum() == len(counts):
-        # One row each: the kinds are the cells, in the order of `unique`, and patients need not be sorted.
+        # One row per patient: the kinds are the cells, in the order of `unique`, without sorting the patients.
         cells = np.flatnonzero(counts.sum(axis=0))[::-1]
         return np.eye(counts.shape[1], dtype=counts.dtype)[cells], counts.sum(axis=0)[cells]
     if not np.issubdtype(counts.dtype, np.integer):
@@ -196,7 +196,7 @@ def _kinds(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _ranks(counts: np.ndarray) -> np.ndarray:
-    """(patients,) whole numbers in the order of the rows, so that they are sorted a tenth as long as the rows are."""
+    """Return (patients,) whole numbers in the order of the rows of counts; sorting them takes a tenth of the time."""
     ranks, reach = np.zeros(len(counts), dtype=np.int64), 1
     for column, most in zip(counts.T, counts.max(axis=0).tolist(), strict=True):
         if reach * (most + 1) > 2**62:
@@ -209,22 +209,22 @@ def _ranks(counts: np.ndarray) -> np.ndarray:
 def bootstrapped(
     statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES
 ) -> list[Estimate]:
-    """Estimates of what can be told from counts alone, by the patient bootstrap (bias-corrected and accelerated).
+    """Estimate statistics of counts by the patient bootstrap (bias-corrected and accelerated, BCa).
 
-    Percentiles alone hold the truth too seldom for what is biased in small samples, as F1 is
+    Percentile intervals contain the true value too rarely if the statistic is biased in small samples, as F1 is
     (`benchmarks/coverage.py`; Efron 1987, J Am Stat Assoc 82:171).
 
     Parameters
     ----------
     statistic
-        (…, size) counts -> (…, k) numbers, NaN where one is not defined.
+        (…, size) counts -> (…, k) numbers, NaN for a number that is not defined.
     counts
-        (patients, size), as `patient_counts` gives them.
+        (patients, size), as returned by `patient_counts`.
 
     Examples
     --------
-    Every patient has a row in each of two cells: whoever is drawn, the first cell holds half of the rows. If half of
-    the patients have both their rows there, and the others none, the share depends on who is drawn.
+    Every patient has a row in each of two cells: in every resample, the first cell contains half of the rows. If half
+    of the patients have both their rows there, and the others none, the share depends on the resample.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.estimates import bootstrapped
@@ -242,7 +242,7 @@ def bootstrapped(
     if len(counts) < 2:
         return [of_one_patient(float(value)) for value in values]
     kinds, times = _kinds(counts)
-    without = statistic(whole - kinds)  # each patient left out, patients of a kind at once
+    without = statistic(whole - kinds)  # each patient left out, one of each kind
     drawn = statistic(_drawn(kinds, times, seed, resamples))
     return [
         percentiles(float(value), draws, _accelerated(float(value), draws, left, times))
@@ -251,7 +251,7 @@ def bootstrapped(
 
 
 def _accelerated(value: float, drawn: np.ndarray, without: np.ndarray, times: np.ndarray) -> tuple[float, float] | None:
-    """The quantiles that BCa takes; None where the draws do not tell."""
+    """Return the quantiles of the BCa interval; None if the draws do not define them."""
     drawn = drawn[~np.isnan(drawn)]
     if np.isnan(value) or np.isnan(without).any() or not len(drawn):
         return None
@@ -267,19 +267,19 @@ def _accelerated(value: float, drawn: np.ndarray, without: np.ndarray, times: np
 
 
 def of_one_patient(value: float) -> Estimate:
-    """A number whose interval nothing tells."""
+    """Return the estimate of a number from one patient's rows, without an interval."""
     if np.isnan(value):
-        return undefined("the rows that it would be taken of are missing")
+        return undefined("the required rows are missing")
     return Estimate(value, None, None, "all rows are of one patient: no interval")
 
 
 def percentiles(value: float, drawn: np.ndarray, at: tuple[float, float] | None = None) -> Estimate:
-    """An estimate from bootstrap draws, NaN among them where a resample left the number undefined.
+    """Estimate a number from its bootstrap draws, NaN for resamples in which it is not defined.
 
-    `at` are the quantiles of the interval, where they are others than those of its level.
+    `at` are the quantiles of the interval, by default those of the level.
     """
     if np.isnan(value):
-        return undefined("the rows that it would be taken of are missing")
+        return undefined("the required rows are missing")
     whole = drawn[~np.isnan(drawn)]
     method = f"patient bootstrap, {'percentiles' if at is None else 'BCa'}, 95 %"
     if len(whole) < len(drawn):
@@ -291,10 +291,10 @@ def percentiles(value: float, drawn: np.ndarray, at: tuple[float, float] | None 
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """(n,) p-values corrected for their number (Holm 1979, Scand J Stat 6:65).
+    """Correct (n,) p-values for their number (Holm 1979, Scand J Stat 6:65).
 
-    Not by statsmodels, whose `multipletests` collects the whole process's garbage each time: that took longer than the
-    rest of a reader study.
+    `multipletests` of statsmodels runs a full garbage collection at each call, which takes longer than the rest of a
+    reader study.
     """
     order, n = np.argsort(p), len(p)
     result = np.empty(n)
@@ -303,16 +303,16 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) -> "list[np.ndarray]":
-    """Rows of patients drawn with replacement, for statistics that counts do not tell."""
-    whose = Clusters.of(patients)
-    order, sizes = np.argsort(whose.codes, kind="stable"), whose.sizes
-    starts = np.cumsum(sizes) - sizes  # of each patient's rows in that order
+    """Draw patients with replacement and return their rows, for statistics that cannot be computed from counts."""
+    clusters = Clusters.of(patients)
+    order, sizes = np.argsort(clusters.codes, kind="stable"), clusters.sizes
+    starts = np.cumsum(sizes) - sizes  # first position of each patient's rows in that order
     rng = np.random.default_rng(seed)
 
     def drawn() -> np.ndarray:
-        who = rng.integers(whose.number, size=whose.number)
+        who = rng.integers(clusters.number, size=clusters.number)
         times = sizes[who]
-        # Counted through, each patient drawn begins at its own first row.
+        # Shift the running count so that each drawn patient starts at its own first row.
         shifts = starts[who] - (np.cumsum(times) - times)
         result: np.ndarray = order[np.arange(times.sum()) + np.repeat(shifts, times)]
         return result

@@ -1,8 +1,8 @@
-"""LASSO down a path of penalties, and its cross-validation by patient: the choice that a Rad-score rests on.
+"""Fit a LASSO along a path of penalties with cross-validation by patient, for the choice of a Rad-score.
 
 Objective, grid and errors are those of R's `cv.glmnet` (gaussian, standardised): ``(1/2n) |y - Xb|² + penalty |b|``,
-the features standardised within the rows of each fit, the same penalties in every fold. What differs: no patient stands
-in two folds.
+with features standardised within the rows of each fit, and the same penalties in every fold. The difference: all rows
+of a patient are in one fold.
 """
 
 import warnings
@@ -20,11 +20,11 @@ Rule = Literal["min", "1se"]
 FOLDS = 10
 PENALTIES = 100
 TOLERANCE = 1e-6
-"""Of scikit-learn's coordinate descent: the duality gap, as a share of the stages' variance."""
+"""Tolerance of scikit-learn's coordinate descent: the duality gap, as a share of the stages' variance."""
 
 STEP, PATIENCE = 10, 20
-"""The grid is gone down in steps, and left once the least error lies so many penalties behind: its dense end costs more
-than all the rest, and says nothing."""
+"""Penalties per step, and penalties after the least error before the path ends. The end of the grid keeps many
+features; it takes more time than the rest and does not change the choice."""
 
 
 def _sklearn(module: str) -> Any:
@@ -42,9 +42,9 @@ class PenaltyPath:
     coefficients
         (F, K) per standard deviation, fitted on all rows.
     errors, standard_errors
-        (K,) mean squared error of the rows held out, and its standard error between the folds.
+        (K,) mean squared error of held-out rows, and its standard error between the folds.
     held_out
-        (n, K) predictions of each row by the fold that did not see it.
+        (n, K) out-of-fold predictions.
     """
 
     penalties: np.ndarray
@@ -55,21 +55,21 @@ class PenaltyPath:
 
     @property
     def kept(self) -> np.ndarray:
-        """(K,) features that are not left out."""
+        """Return the (K,) numbers of features with a coefficient."""
         return np.count_nonzero(self.coefficients, axis=0)
 
     def chosen(self, rule: Rule) -> int:
-        """The penalty of the least error; or the largest whose error is within one standard error of it."""
+        """Return the index of the least error, or of the largest penalty with an error within one standard error."""
         least = int(self.errors.argmin())
         return least if rule == "min" else int(np.argmax(self.errors <= (self.errors + self.standard_errors)[least]))
 
 
 class _Lasso:
-    """LASSO on the rows it is given, standardised by their own means and spreads; goes down a path and remembers.
+    """LASSO on some rows, standardised by their own means and standard deviations, with warm starts along a path.
 
-    Each penalty is solved by scikit-learn on the few features that can matter there (the sequential strong rule of
-    Tibshirani et al. 2012, J R Stat Soc B 74:245), and on those that turn out to have been left out wrongly: the same
-    minimum as on all of them, in a small part of the time.
+    scikit-learn solves each penalty on the few features that can have a coefficient (the sequential strong rule of
+    Tibshirani et al. 2012, J R Stat Soc B 74:245), and again with features that violate the rule. This gives the same
+    minimum as all features in a small part of the time.
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, tolerance: float) -> None:
@@ -81,18 +81,18 @@ class _Lasso:
         self.gram, self.products = self.x.T @ self.x, self.x.T @ self.y
         self.tolerance = tolerance
         self.coefficients = np.zeros(features.shape[1])
-        # How fast the squared error would fall with each coefficient: above the penalty, it is to be kept.
+        # Slope of the squared error with each coefficient: above the penalty, the feature gets a coefficient.
         self.slopes = np.abs(self.products) / len(self.y)
         self.penalty = self.largest
         self.unsettled = 0
 
     @property
     def largest(self) -> float:
-        """The least penalty that keeps nothing."""
+        """Return the least penalty without any coefficient."""
         return float(np.abs(self.products).max()) / len(self.y)
 
     def down(self, penalties: np.ndarray) -> np.ndarray:
-        """(F, K) coefficients at further penalties, descending."""
+        """Return the (F, K) coefficients at further penalties, descending."""
         return np.stack([self._at(float(penalty)) for penalty in penalties], axis=1)
 
     def _at(self, penalty: float) -> np.ndarray:
@@ -125,12 +125,15 @@ class _Lasso:
         self.slopes = np.abs(self.products - self.gram @ self.coefficients) / len(self.y)
 
     def predicted(self, features: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-        """(n, K) of rows that need not be its own."""
+        """Return (n, K) predictions for any rows."""
         return np.asarray((features - self.mean) / self.scale @ coefficients + self.intercept)
 
 
 def grid(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """`PENALTIES` penalties from the least that keeps nothing down; as glmnet, to 1 %, or 0.01 % where rows abound."""
+    """Return `PENALTIES` penalties from the least without any coefficient down to 1 % of it, as in glmnet.
+
+    Down to 0.01 % if there are at least as many rows as features.
+    """
     largest = _Lasso(features, targets, TOLERANCE).largest
     ratio = 1e-2 if len(targets) < features.shape[1] else 1e-4
     return np.geomspace(largest, ratio * largest, PENALTIES)
@@ -145,20 +148,20 @@ def path_of(
     tolerance: float = TOLERANCE,
     patience: int | None = PATIENCE,
 ) -> tuple[PenaltyPath, int]:
-    """Go down the same penalties with all rows and with all but each fold, each standardised by its own rows.
+    """Fit the same penalties with all rows and without each fold, each standardised by its own rows.
 
-    Errors are averaged as `cv.glmnet` does: over the rows, with the folds' weighted spread as standard error.
+    Errors are averaged as in `cv.glmnet`: over the rows, with the weighted spread of the folds as standard error.
 
     Parameters
     ----------
     features, targets, fold
-        (n, F), (n,), and (n,) which fold holds a row out, from 0.
+        (n, F), (n,), and (n,) fold that holds a row out, from 0.
     patience
-        Stop once the least error lies so many penalties behind; None for the whole grid.
+        Number of penalties after the least error before the path ends; None for the whole grid.
 
     Returns
     -------
-    The path, and how many of its fits did not settle within the tolerance.
+    The path, and the number of fits that did not converge within the tolerance.
     """
     sizes = np.bincount(fold)
     whole = _Lasso(features, targets, tolerance)
@@ -184,12 +187,12 @@ def path_of(
 
 
 def patient_folds(stages: np.ndarray, patients: Patients, k: int, *, seed: int) -> np.ndarray:
-    """(n,) which of k folds holds each row out, by patient and balanced by stage (StratifiedGroupKFold).
+    """Assign rows to k folds by patient, balanced by stage (StratifiedGroupKFold); return the (n,) folds.
 
     Parameters
     ----------
     stages, patients
-        (n,) 0..3, and what tells patients apart.
+        (n,) 0..3, and patient of each row.
 
     Raises
     ------
@@ -197,18 +200,18 @@ def patient_folds(stages: np.ndarray, patients: Patients, k: int, *, seed: int) 
         If there are fewer than 2 folds, or fewer patients of a stage than folds.
     """
     if k < 2:
-        raise InputError(f"{k} fold(s); expected 2 or more, {FOLDS} as usual.")
-    whose = Clusters.of(patients)
+        raise InputError(f"`folds` is {k}; expected 2 or more, by default {FOLDS}.")
+    clusters = Clusters.of(patients)
     few = [f"{TStage(int(stage))} has {count}" for stage in np.unique(stages)
-           if (count := whose.at(stages == stage).number) < k]  # fmt: skip
+           if (count := clusters.at(stages == stage).number) < k]  # fmt: skip
     if few:
         raise InputError(
-            f"Too few patients for {k} folds: {', '.join(few)}; expected {k} or more of every stage, so that each fold "
-            "learns from all. Make fewer folds, or add patients."
+            f"Too few patients for {k} folds: {', '.join(few)}; expected {k} or more of every stage. Use fewer "
+            "`folds`, or add patients."
         )
-    # Shuffled here: older versions of scikit-learn lose the balance where they do it (they shuffle the patients' counts
-    # of stages, and not the patients).
-    drawn = np.random.default_rng(seed).permutation(whose.number)[whose.codes]
+    # Shuffled here, since older versions of scikit-learn lose the balance (they shuffle the patients' counts of stages
+    # instead of the patients).
+    drawn = np.random.default_rng(seed).permutation(clusters.number)[clusters.codes]
     splitter = _sklearn("model_selection").StratifiedGroupKFold(k)
     fold = np.empty(len(stages), dtype=np.int64)
     for number, (_, held_out) in enumerate(splitter.split(np.zeros((len(stages), 1)), stages, drawn)):

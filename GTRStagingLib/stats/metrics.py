@@ -1,4 +1,4 @@
-"""What a confusion matrix tells: accuracy, kappas, sensitivity and its kin, over- and under-staging, with intervals."""
+"""Compute measures of a confusion matrix with intervals: accuracy, kappas, sensitivity, over- and under-staging etc."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from GTRStagingLib.stats.estimates import (
 K = len(TStage)
 
 BOUNDARIES: Mapping[str, TStage] = {"T2-4 against T1": TStage.T2, "T3-4 against T1-2": TStage.T3}
-"""From which stage on a row is positive; the second is where treatment changes."""
+"""Boundary -> its lowest positive stage; treatment changes at the second boundary."""
 
 AGREEMENT = ("kappa_plain", "kappa_linear", "kappa_quadratic", "mean_absolute_error", "macro_f1")
 
 
 @dataclass(frozen=True)
 class Binary:
-    """What is told of a question with two answers."""
+    """Measures of a binary classification."""
 
     sensitivity: Estimate
     specificity: Estimate
@@ -37,19 +37,19 @@ class Binary:
     n_positive: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         shares = {name: getattr(self, name).to_json() for name in ("sensitivity", "specificity", "ppv", "npv", "f1")}
         return {**shares, "n_positive": self.n_positive}
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What the confusion matrix of some rows tells.
+    """Measures of the confusion matrix of some rows.
 
     Attributes
     ----------
     confusion
-        (4, 4) rows counted, by true stage and by predicted stage.
+        (4, 4) numbers of rows, by true stage and predicted stage.
     mean_absolute_error
         In stages.
     """
@@ -69,7 +69,7 @@ class Metrics:
     boundaries: Mapping[str, Binary]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, in the names of `metrics.json`."""
+        """Return the fields as plain data, with the keys of `metrics.json`."""
         totals = self.confusion.sum(axis=1)
         return {
             "n_rows": self.n_rows,
@@ -91,20 +91,20 @@ class Metrics:
 
 
 def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, seed: int = 0) -> Metrics:
-    """What predicted stages are worth.
+    """Measure the performance of predicted stages.
 
     Parameters
     ----------
     stages, predicted
-        (n,) the true and the predicted stage, 0..3.
+        (n,) true and predicted stage, 0..3.
     patients
-        (n,) whole numbers that tell patients apart: intervals are clustered by them where they repeat.
+        (n,) patient of each row; intervals are clustered if patients have several rows.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Examples
     --------
-    One of four rows is wrong: a T3 was called T4.
+    One of four rows is wrong: T4 is predicted for a T3.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.metrics import measure
@@ -116,49 +116,49 @@ def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, se
     >>> found.per_class["T4"].sensitivity.value, found.per_class["T4"].ppv.value
     (1.0, 0.5)
     """
-    whose = Clusters.of(patients)
-    counts = patient_counts(stages * K + predicted, K * K, whose)
+    clusters = Clusters.of(patients)
+    counts = patient_counts(stages * K + predicted, K * K, clusters)
     matrix = counts.sum(axis=0).reshape(K, K)
     drawn = bootstrapped(_agreement_and_f1, counts, seed=seed)
-    told = dict(zip(AGREEMENT, drawn, strict=False))
+    agreements = dict(zip(AGREEMENT, drawn, strict=False))
     questions = {str(stage): (stages == stage, predicted == stage) for stage in TStage}
     questions |= {name: (stages >= first, predicted >= first) for name, first in BOUNDARIES.items()}
     f1 = dict(zip(questions, drawn[len(AGREEMENT) :], strict=True))
-    answers = {name: _binary(is_so, said, whose, f1[name]) for name, (is_so, said) in questions.items()}
+    answers = {name: _binary(true, called, clusters, f1[name]) for name, (true, called) in questions.items()}
     return Metrics(
         n_rows=len(stages),
-        n_patients=whose.number,
+        n_patients=clusters.number,
         confusion=matrix,
-        accuracy=proportion(stages == predicted, whose),
-        over_staged=proportion(predicted > stages, whose),
-        under_staged=proportion(predicted < stages, whose),
+        accuracy=proportion(stages == predicted, clusters),
+        over_staged=proportion(predicted > stages, clusters),
+        under_staged=proportion(predicted < stages, clusters),
         per_class={name: answers[name] for name in map(str, TStage)},
         boundaries={name: answers[name] for name in BOUNDARIES},
-        **told,
+        **agreements,
     )
 
 
-def _binary(positive: np.ndarray, said: np.ndarray, whose: Clusters, f1: Estimate) -> Binary:
+def _binary(positive: np.ndarray, called: np.ndarray, clusters: Clusters, f1: Estimate) -> Binary:
     def share(hits: np.ndarray, among: np.ndarray, what: str) -> Estimate:
-        return proportion(hits[among], whose.at(among)) if among.any() else undefined(f"no row is {what}")
+        return proportion(hits[among], clusters.at(among)) if among.any() else undefined(f"no row is {what}")
 
     return Binary(
-        sensitivity=share(said, positive, "of this stage"),
-        specificity=share(~said, ~positive, "of another stage"),
-        ppv=share(positive, said, "predicted so"),
-        npv=share(~positive, ~said, "predicted otherwise"),
+        sensitivity=share(called, positive, "of this stage"),
+        specificity=share(~called, ~positive, "of another stage"),
+        ppv=share(positive, called, "predicted as this stage"),
+        npv=share(~positive, ~called, "predicted as another stage"),
         f1=f1,
         n_positive=int(positive.sum()),
     )
 
 
 def agreement(counts: np.ndarray) -> np.ndarray:
-    """(…, 16) confusion counts -> (…, 5) the numbers of `AGREEMENT`, NaN where one is not defined."""
+    """Compute the (…, 5) measures of `AGREEMENT` from (…, 16) confusion counts, NaN if not defined."""
     table = counts.reshape(*counts.shape[:-1], K, K).astype(float)
     total = table.sum(axis=(-2, -1))
-    true, said = table.sum(axis=-1), table.sum(axis=-2)
+    true, called = table.sum(axis=-1), table.sum(axis=-2)
     apart = np.abs(np.subtract.outer(np.arange(K), np.arange(K)))
-    expected = true[..., :, None] * said[..., None, :] / total[..., None, None]
+    expected = true[..., :, None] * called[..., None, :] / total[..., None, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         kappas = [
             1 - (weight * table).sum(axis=(-2, -1)) / (weight * expected).sum(axis=(-2, -1))
@@ -174,24 +174,24 @@ def _one(stage: int) -> np.ndarray:
 
 
 def _f1(table: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN); NaN where nothing is or is called so."""
+    """Compute 2 TP / (2 TP + FP + FN); NaN without true or predicted positives."""
     true = table[..., positive, :].sum(axis=(-2, -1))
-    said = table[..., :, positive].sum(axis=(-2, -1))
+    called = table[..., :, positive].sum(axis=(-2, -1))
     both = table[..., positive, :][..., positive].sum(axis=(-2, -1))
     with np.errstate(invalid="ignore"):
-        result: np.ndarray = 2 * both / (true + said)
+        result: np.ndarray = 2 * both / (true + called)
     return result
 
 
 def _agreement_and_f1(counts: np.ndarray) -> np.ndarray:
-    """Both from the same resamples, which are drawn once."""
+    """Compute both from the same resamples."""
     return np.concatenate([agreement(counts), _f1_of_all(counts)], axis=-1)
 
 
 def _f1_of_all(counts: np.ndarray) -> np.ndarray:
     table = counts.reshape(*counts.shape[:-1], K, K).astype(float)
-    sides = [_one(stage) for stage in TStage] + [np.arange(K) >= first for first in BOUNDARIES.values()]
-    return np.stack([_f1(table, side) for side in sides], axis=-1)
+    positives = [_one(stage) for stage in TStage] + [np.arange(K) >= first for first in BOUNDARIES.values()]
+    return np.stack([_f1(table, positive) for positive in positives], axis=-1)
 
 
 __all__ = ["AGREEMENT", "BOUNDARIES", "Binary", "Metrics", "agreement", "measure"]

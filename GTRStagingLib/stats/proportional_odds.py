@@ -1,8 +1,8 @@
-"""The proportional-odds model: what it is fitted on, its fit, and its coefficients with their intervals.
+"""Fit a proportional-odds model, and estimate its coefficients with intervals.
 
-P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp = sum of coefficient times column. statsmodels fits it; it keeps every
-threshold but the first as the logarithm of its distance from the one before, and nobody sees them here but as what they
-are. Whether it may be believed is asked in `proportional_odds_checks`.
+P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp = sum of coefficient times column. statsmodels fits the model; it
+parametrises every threshold but the first as the logarithm of the distance from the one before. This module converts
+them back to thresholds. The checks of a model are in `proportional_odds_checks`.
 """
 
 import math
@@ -23,7 +23,7 @@ from GTRStagingLib.support import extras
 
 CUTS = len(TStage) - 1
 FEW_EVENTS = 10
-"""Patients of the rarest stage for each coefficient, below which a fit is warned about (Peduzzi et al. 1996)."""
+"""Patients of the rarest stage per coefficient; a fit with fewer gets a warning (Peduzzi et al. 1996)."""
 
 MODEL_BASED = "model-based (inverse of the observed information)"
 CLUSTERED = "sandwich, clustered by patient (Huber, White), without a correction for few clusters"
@@ -34,7 +34,7 @@ _STEPS = 40
 
 @dataclass(frozen=True)
 class ChiSquared:
-    """A chi-squared test; all numbers None where it is not defined, with the reason in `method`."""
+    """Chi-squared test; `chi2` and `p` are None if it is not defined, with the reason in `method`."""
 
     chi2: float | None
     df: int
@@ -42,20 +42,20 @@ class ChiSquared:
     method: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One coefficient.
+    """Coefficient of a column.
 
     Attributes
     ----------
     odds_ratio
-        Of a higher stage, for each unit of the column; Wald's interval.
+        Odds ratio of a higher stage per unit of the column, with Wald's interval.
     p
-        Wald's, two-sided.
+        Two-sided p-value of Wald's test.
     """
 
     name: str
@@ -67,23 +67,23 @@ class Effect:
 
 @dataclass(frozen=True)
 class Design:
-    """What a model is fitted on.
+    """Data that a model is fitted on.
 
     Attributes
     ----------
     names
-        Of the columns.
+        Names of the columns.
     columns
-        (n, p) numbers: no constant among them, and none that the others tell.
+        (n, p) numbers, without constant columns and columns that are a linear combination of others.
     stages
-        (n,) 0..3, each of them present.
+        (n,) 0..3, all of them present.
     patients
-        (n,) whole numbers that tell patients apart.
+        (n,) patient of each row.
 
     Raises
     ------
     InputError
-        If no such model can be fitted; it says which column or stage is in the way.
+        If the model cannot be fitted; the message names the column or stage.
     """
 
     names: tuple[str, ...]
@@ -96,22 +96,22 @@ class Design:
         if p == 0 or p != len(self.names) or n != len(self.stages) or n != len(self.patients):
             raise InputError(
                 f"{n} rows of {p} columns, {len(self.names)} names, {len(self.stages)} stages, {len(self.patients)} "
-                "patients; expected one name a column, one stage and patient a row."
+                "patients; expected one name per column, and one stage and patient per row."
             )
         if n <= p + CUTS:
-            raise InputError(f"{n} rows for {p + CUTS} parameters; expected many more. Give fewer predictors.")
+            raise InputError(f"{n} rows for {p + CUTS} parameters; expected many more rows. Use fewer predictors.")
         if not np.isfinite(self.columns).all():
-            raise InputError("A predictor is not finite; expected numbers. Leave rows with missing values out.")
+            raise InputError("A predictor is not finite; expected finite numbers. Remove rows with missing values.")
         if strange := sorted(set(self.stages.tolist()) - set(range(len(TStage)))):
             raise InputError(f"Stage {strange[0]}; expected 0 to {len(TStage) - 1}, for T1 to T4.")
         if absent := [str(t) for t in TStage if not (self.stages == t).any()]:
             raise InputError(
-                f"No row of {', '.join(absent)} among the {n} that can be used; expected all four stages. Add such "
-                "patients: a nomogram of fewer stages would tell nothing of them."
+                f"No row of {', '.join(absent)} among {n} usable rows; expected all four stages, since a nomogram "
+                "cannot predict a missing one. Add such patients."
             )
         for name, column in zip(self.names, self.columns.T, strict=True):
             if np.ptp(column) == 0:
-                raise InputError(f"{name} is {column[0]:g} in all rows; expected it to differ. Leave it out.")
+                raise InputError(f"{name} is {column[0]:g} in all rows; expected different values. Leave it out.")
         self._require_full_rank()
 
     def _require_full_rank(self) -> None:
@@ -119,52 +119,52 @@ class Design:
         for i in range(1, len(self.names)):
             rest, *_ = np.linalg.lstsq(scaled[:, :i], scaled[:, i], rcond=None)
             if np.abs(scaled[:, i] - scaled[:, :i] @ rest).max() < 1e-8:
-                told = [name for name, c in zip(self.names, rest, strict=False) if abs(c) > 1e-6]
+                others = [name for name, c in zip(self.names, rest, strict=False) if abs(c) > 1e-6]
                 raise InputError(
-                    f"{self.names[i]} is told by {', '.join(told)} exactly; expected predictors that each add "
-                    "something. Leave one of them out."
+                    f"{self.names[i]} is determined by {', '.join(others)}; expected predictors that are not linear "
+                    "combinations of others. Leave one of them out."
                 )
 
     @property
     def standardised(self) -> np.ndarray:
-        """(n, p) the columns with mean 0 and standard deviation 1, on which a search converges well."""
+        """Return the (n, p) columns with mean 0 and standard deviation 1, for better convergence."""
         return (self.columns - self.columns.mean(axis=0)) / self.columns.std(axis=0)
 
     @cached_property
     def clusters(self) -> Clusters:
-        """The rows by patient."""
+        """Return the rows by patient."""
         return Clusters.of(self.patients)
 
     @property
     def clustered(self) -> bool:
-        """Whether a patient has several rows."""
+        """Return whether a patient has several rows."""
         return self.clusters.clustered
 
     @property
     def patients_by_stage(self) -> tuple[int, ...]:
-        """Patients with a row of T1..T4."""
+        """Return the numbers of patients with a row of T1..T4."""
         return tuple(self.clusters.at(self.stages == t).number for t in TStage)
 
     @property
     def events_per_parameter(self) -> float:
-        """Patients of the rarest stage for each coefficient."""
+        """Return the number of patients of the rarest stage per coefficient."""
         return min(self.patients_by_stage) / len(self.names)
 
 
 @dataclass(frozen=True)
 class OrdinalFit:
-    """A fitted proportional-odds model.
+    """Fitted proportional-odds model.
 
     Attributes
     ----------
     coefficients, thresholds
-        (p,) log odds of a higher stage for each unit; (3,) theta_1..theta_3 themselves, ascending.
+        (p,) log odds of a higher stage per unit; (3,) theta_1..theta_3, ascending.
     covariance
-        (p + 3, p + 3) of the coefficients, then the thresholds.
+        (p + 3, p + 3) covariance of the coefficients, then the thresholds.
     covariance_method
-        `MODEL_BASED`, or `CLUSTERED` where patients have several rows.
+        `MODEL_BASED`, or `CLUSTERED` if patients have several rows.
     null_log_likelihood
-        Of the thresholds alone.
+        Log-likelihood of the model with thresholds only.
     """
 
     design: Design
@@ -177,7 +177,7 @@ class OrdinalFit:
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        """One a column."""
+        """Return the coefficient of each column with its tests."""
         errors = self._errors[: len(self.coefficients)]
         return tuple(
             Effect(
@@ -192,30 +192,30 @@ class OrdinalFit:
 
     @property
     def threshold_estimates(self) -> tuple[Estimate, ...]:
-        """theta_1..theta_3 with Wald's intervals."""
+        """Return theta_1..theta_3 with Wald's intervals."""
         pairs = zip(self.thresholds.tolist(), self.threshold_errors.tolist(), strict=True)
         return tuple(self._wald(value, error) for value, error in pairs)
 
     @property
     def threshold_errors(self) -> np.ndarray:
-        """(3,) standard errors of the thresholds."""
+        """Return the (3,) standard errors of the thresholds."""
         return self._errors[len(self.coefficients) :]
 
     @property
     def linear_predictor(self) -> np.ndarray:
-        """(n,) of the rows that it was fitted on."""
+        """Return the (n,) linear predictor of the fitted rows."""
         return self.design.columns @ self.coefficients
 
     @property
     def likelihood_ratio(self) -> ChiSquared:
-        """Against the thresholds alone."""
+        """Return the likelihood-ratio test against the model with thresholds only."""
         ratio, df = 2 * (self.log_likelihood - self.null_log_likelihood), len(self.coefficients)
         taken = ", rows taken as independent" if self.design.clustered else ""
         return ChiSquared(ratio, df, float(chi2.sf(ratio, df)), f"likelihood ratio against no predictor{taken}")
 
     @property
     def nagelkerke_r2(self) -> float:
-        """Nagelkerke 1991."""
+        """Return Nagelkerke's R2 (Nagelkerke 1991)."""
         return nagelkerke(self.log_likelihood, self.null_log_likelihood, len(self.design.stages))
 
     @property
@@ -230,14 +230,14 @@ class OrdinalFit:
 def fit(design: Design) -> OrdinalFit:
     """Fit the model by maximum likelihood (statsmodels' `OrderedModel`).
 
-    Where patients have several rows, the coefficients are those of all rows and the covariance is the sandwich over
-    patients.
+    If patients have several rows, the coefficients are fitted to all rows and the covariance is the sandwich estimator
+    over patients.
 
     Raises
     ------
     InputError
-        If the predictors tell some stages apart without an error, so that no finite coefficient fits best; or the
-        search does not converge.
+        If the predictors separate some stages perfectly, so that no finite coefficient fits best, or the fit does not
+        converge.
     """
     _require_overlap(design)
     ordinal = extras.import_extra("statsmodels.miscmodels.ordinal_model", "Ordinal models need", "evaluate")
@@ -245,17 +245,17 @@ def fit(design: Design) -> OrdinalFit:
     kind: dict[str, Any] = {}
     if design.clustered:
         kind = {"cov_type": "cluster", "cov_kwds": {"groups": design.patients, "use_correction": False}}
-    with warnings.catch_warnings(action="ignore"):  # what they tell is asked for below
+    with warnings.catch_warnings(action="ignore"):  # convergence is checked below
         found = model.fit(method="bfgs", maxiter=1000, gtol=1e-7, disp=0, **kind)
     steepest = np.abs(model.score(found.params)).max() / len(design.stages)
     if not (np.isfinite(found.cov_params()).all() and steepest < 1e-5):
         raise InputError(
-            f"The model did not converge (gradient {steepest:.2g} for each row); expected it to. Give fewer "
+            f"The model did not converge (gradient {steepest:.2g} per row); expected convergence. Use fewer "
             "predictors, or join the rare levels of a choice."
         )
     p = len(design.names)
     thresholds = model.transform_threshold_params(found.params)[1:-1]
-    # From the standardised columns and the logarithms of the distances to the columns and the thresholds:
+    # Convert from standardised columns and log distances to the original columns and thresholds:
     # coefficient = c / s; theta = (first + sum of exp(log distance)) + mean . coefficient.
     scale, mean = design.columns.std(axis=0), design.columns.mean(axis=0)
     jacobian = np.zeros((p + CUTS, p + CUTS))
@@ -277,29 +277,29 @@ def fit(design: Design) -> OrdinalFit:
 
 
 def _require_overlap(design: Design) -> None:
-    """Raise where the likelihood has no maximum: some direction in which no row fits worse (Albert and Anderson 1984).
+    """Raise `InputError` if the likelihood has no maximum, i.e. stages are separated (Albert and Anderson 1984).
 
-    A direction (d_theta, d_beta) is one if the upper threshold of no row comes closer to its linear predictor, nor the
-    lower one: linear inequalities, so that linear programming finds whether there is any.
+    It has none if there is a direction (d_theta, d_beta) in which neither threshold of any row comes closer to the
+    row's linear predictor. These are linear inequalities; linear programming finds whether a solution exists.
     """
     upper, lower = _bound_designs(design.standardised, design.stages)
     moves = np.vstack([upper[design.stages < CUTS], -lower[design.stages > 0]])
     found = linprog(-moves.sum(axis=0), A_ub=-moves, b_ub=np.zeros(len(moves)), bounds=(-1, 1), method="highs")
     if found.status != 0 or -found.fun > 1e-6:
-        guilty = (
+        separating = (
             [n for n, d in zip(design.names, found.x[CUTS:], strict=True) if abs(d) > 1e-6] if found.success else []
         )
         raise InputError(
-            f"Some stages are told apart without an error by {', '.join(guilty) or 'the predictors'} (separation), so "
-            "that no finite coefficient fits best; expected stages to overlap. Join the rare levels of a choice, leave "
-            "the predictor out, or add patients."
+            f"Some stages are separated perfectly by {', '.join(separating) or 'the predictors'}, so no finite "
+            "coefficient fits best; expected stages that overlap. Join the rare levels of a choice, leave the "
+            "predictor out, or add patients."
         )
 
 
 def _bound_designs(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 3 + p) twice: what (thresholds, coefficients) are multiplied by for a row's upper and lower bound.
+    """Return two (n, 3 + p) designs; times (thresholds, coefficients) they give each row's upper and lower bound.
 
-    The upper bounds of T4 and the lower ones of T1 are infinite: what stands there is for the caller to leave out.
+    The upper bounds of T4 and the lower bounds of T1 are infinite; the caller must ignore these rows.
     """
     cut = np.arange(CUTS)
     return (
@@ -309,10 +309,10 @@ def _bound_designs(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray,
 
 
 def maximum(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Coefficients (p,), thresholds (3,) and log-likelihood by Newton's method, for refits by the hundred.
+    """Fit by Newton's method; return coefficients (p,), thresholds (3,) and log-likelihood, for hundreds of refits.
 
-    `fit` is statsmodels', whose derivatives are numeric: this takes a hundredth of its time, and gives no covariance.
-    None where a stage is absent or there is no maximum.
+    This takes a hundredth of the time of `fit`, which uses the numeric derivatives of statsmodels, and gives no
+    covariance. Returns None if a stage is missing or there is no maximum.
     """
     counts = np.bincount(stages, minlength=CUTS + 1)
     mean, scale = columns.mean(axis=0), columns.std(axis=0)
@@ -344,7 +344,7 @@ def maximum(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.nda
         length = 1.0
         while (new := terms(at + length * step))[0] < best and length > 1e-6:
             length /= 2
-        if np.abs(at + length * step).max() > 30:  # a standard deviation that multiplies the odds by 1e13: separation
+        if np.abs(at + length * step).max() > 30:  # one standard deviation multiplies the odds by 1e13: separation
             return None
         at = at + length * step
         best, above, below, share = new
@@ -355,7 +355,7 @@ def maximum(columns: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def nagelkerke(log_likelihood: float, null: float, n: int) -> float:
-    """Nagelkerke's R2 of two log-likelihoods."""
+    """Return Nagelkerke's R2 of two log-likelihoods."""
     return (1 - math.exp(2 * (null - log_likelihood) / n)) / (1 - math.exp(2 * null / n))
 
 

@@ -1,7 +1,4 @@
-"""Whether a proportional-odds model may be believed.
-
-Are the odds proportional, do its predictors tell the same, and how does it do on patients whom it has not seen?
-"""
+"""Check a proportional-odds model: proportional odds, variance inflation, and validation by bootstrap."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,24 +15,24 @@ from GTRStagingLib.stats.proportional_odds import CUTS, ChiSquared, Design, Ordi
 from GTRStagingLib.support import extras
 
 RESAMPLES = 200
-"""Of the bootstrap that tells the optimism: as Harrell advises, and the means that it takes need no more."""
+"""Number of resamples for the optimism, as Harrell recommends; enough for a mean."""
 
 
 # -- proportional odds ---------------------------------------------------------------------------------------------
 
 
 def brant(design: Design, terms: Mapping[str, Sequence[int]]) -> tuple[ChiSquared, dict[str, ChiSquared]]:
-    """Whether the odds are proportional: Brant's test (Biometrics 1990;46:1171), of all columns and of each term.
+    """Test proportional odds with Brant's test (Biometrics 1990;46:1171), for all columns and for each term.
 
-    Three binary logistic models (T2 or more, T3 or more, T4) are held against one another; where patients have several
-    rows, with the sandwich over patients in place of the models' joint covariance.
+    The test compares three binary logistic models (T2 or more, T3 or more, T4). If patients have several rows, the
+    sandwich estimator over patients replaces the models' joint covariance.
 
     Parameters
     ----------
     terms
-        Name -> the indices of its columns.
+        Name -> indices of its columns.
     """
-    reason = "not defined: a predictor tells stages apart without an error in one of the three binary models"
+    reason = "not defined: a predictor separates stages perfectly in one of the three binary models"
     binary = [_binary(design, k) for k in range(CUTS)]
     p = len(design.names)
     if any(one is None for one in binary):
@@ -63,7 +60,7 @@ def _with_constant(design: Design) -> np.ndarray:
 
 
 def _binary(design: Design, cut: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Coefficients and probabilities of 'above this cut'; None where there is no maximum."""
+    """Fit 'above this cut'; return coefficients and probabilities, None if there is no maximum."""
     discrete = extras.import_extra("statsmodels.discrete.discrete_model", "Ordinal models need", "evaluate")
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -78,7 +75,7 @@ def _binary(design: Design, cut: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _joint_covariance(design: Design, fitted: np.ndarray) -> np.ndarray:
-    """(3 p, 3 p) covariance of the three models' slopes, `fitted` being their (3, n) probabilities."""
+    """Return the (3 p, 3 p) covariance of the three models' slopes from their (3, n) probabilities `fitted`."""
     x = _with_constant(design)
     inverse = [np.linalg.inv((x.T * (pi * (1 - pi))) @ x) for pi in fitted]
     if design.clustered:
@@ -86,7 +83,7 @@ def _joint_covariance(design: Design, fitted: np.ndarray) -> np.ndarray:
         scores = np.hstack([x * (above[k] - fitted[k])[:, None] for k in range(CUTS)])
         sums = design.clusters.sums(scores)
         middle = sums.T @ sums
-    else:  # two indicators of one row, m <= l: P(above both) - P(above m) P(above l), of which the first is P(above l)
+    else:  # covariance of two indicators of a row, m <= l: P(above both) - P(above m) P(above l); P(both) = P(above l)
         middle = np.block([[(x.T * (fitted[max(m, k)] - fitted[m] * fitted[k])) @ x for k in range(CUTS)]
                            for m in range(CUTS)])  # fmt: skip
     width = x.shape[1]
@@ -101,9 +98,9 @@ def _joint_covariance(design: Design, fitted: np.ndarray) -> np.ndarray:
 
 
 def variance_inflation(design: Design, terms: Mapping[str, Sequence[int]]) -> dict[str, float | None]:
-    """Generalised variance inflation factor of each term (Fox and Monette, JASA 1992;87:178).
+    """Compute the generalised variance inflation factor of each term (Fox and Monette, JASA 1992;87:178).
 
-    Of a single column it is the ordinary one. None where there is but one term, which nothing inflates.
+    It equals the ordinary factor for a term with one column. None if there is only one term.
     """
     if len(terms) < 2:
         return dict.fromkeys(terms)
@@ -125,9 +122,9 @@ INDICES = ("c_index", "dxy", "nagelkerke_r2", "calibration_slope",
 
 @dataclass(frozen=True)
 class Index:
-    """A measure of the model on its own rows, by how much that flatters it, and without the flattery.
+    """Measure of a model on its own rows, its optimism, and the corrected value.
 
-    `optimism` and `corrected` are None where too few resamples could be fitted.
+    `optimism` and `corrected` are None if too few resamples could be fitted.
     """
 
     apparent: float
@@ -137,16 +134,16 @@ class Index:
 
 @dataclass(frozen=True)
 class Validation:
-    """What the bootstrap says.
+    """Result of the validation by bootstrap.
 
     Attributes
     ----------
     indices
-        By the names of `INDICES`. `c_index`: share of the pairs of different stages that the linear predictor puts in
-        their order, ties counting half; `dxy` is Somers' D of them, 2 c - 1. `calibration_slope`: of the stages on the
-        linear predictor. `calibration_error_Tk`: mean distance between P(Tk or more) and its smoothed frequency.
+        By the names of `INDICES`. `c_index`: share of pairs of different stages that the linear predictor orders
+        correctly, ties counting half; `dxy`: Somers' D, 2 c - 1. `calibration_slope`: slope of the stages on the linear
+        predictor. `calibration_error_Tk`: mean distance between P(Tk or more) and its smoothed frequency.
     resamples, used
-        Drawn, and those of them that could be fitted.
+        Numbers of resamples drawn and fitted.
     """
 
     indices: Mapping[str, Index]
@@ -156,7 +153,7 @@ class Validation:
     method: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return {
             **{name: vars(index) for name, index in self.indices.items()},
             "seed": self.seed,
@@ -167,10 +164,10 @@ class Validation:
 
 
 def validate(fitted: OrdinalFit, *, seed: int, resamples: int = RESAMPLES) -> Validation:
-    """The optimism of a fit (Harrell et al., Stat Med 1996;15:361), patients being drawn with all their rows.
+    """Estimate the optimism of a fit (Harrell et al., Stat Med 1996;15:361), drawing patients with all their rows.
 
-    The model is fitted again on each resample; how much better it does there than on all rows is the optimism. R2 and
-    the slope are those of the stages on its linear predictor, as R's `rms::validate` has them.
+    The model is refitted on each resample. The optimism is its performance there minus its performance on all rows. R2
+    and slope are those of the stages on the linear predictor, as in R's `rms::validate`.
     """
     design = fitted.design
     apparent = _indices(design.columns, design.stages, fitted.coefficients, fitted.thresholds)
@@ -181,9 +178,9 @@ def validate(fitted: OrdinalFit, *, seed: int, resamples: int = RESAMPLES) -> Va
         if again is not None:
             optimism.append(_indices(columns, stages, *again[:2]) - _indices(design.columns, design.stages, *again[:2]))
     whole = np.array([drawn for drawn in optimism if np.isfinite(drawn).all()]).reshape(-1, len(INDICES))
-    method = f"bootstrap over patients, optimism of {len(whole)} of {resamples} resamples that can be fitted"
+    method = f"patient bootstrap, optimism from {len(whole)} of {resamples} resamples that could be fitted"
     if len(whole) < 0.5 * resamples:
-        method += ": too few to tell it"
+        method += ": too few for an estimate"
         indices = {name: Index(value, None, None) for name, value in zip(INDICES, apparent.tolist(), strict=True)}
     else:
         means = whole.mean(axis=0)
@@ -195,9 +192,9 @@ def validate(fitted: OrdinalFit, *, seed: int, resamples: int = RESAMPLES) -> Va
 
 
 def concordance(linear_predictor: np.ndarray, stages: np.ndarray) -> float:
-    """Share of the pairs of different stages that are in their order, ties counting half; NaN without such a pair.
+    """Return the share of pairs of different stages in the correct order, ties counting half; NaN without pairs.
 
-    By ranks: the pairs of two stages in order are Mann and Whitney's U.
+    Computed from ranks: the number of ordered pairs of two stages is Mann and Whitney's U.
     """
     groups = [linear_predictor[stages == stage] for stage in TStage]
     ordered, pairs = 0.0, 0
@@ -212,7 +209,7 @@ def concordance(linear_predictor: np.ndarray, stages: np.ndarray) -> float:
 
 
 def _indices(columns: np.ndarray, stages: np.ndarray, coefficients: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """(7,) `INDICES` of a model on some rows; NaN where its linear predictor cannot be recalibrated there."""
+    """Compute the (7,) `INDICES` of a model on some rows; NaN if its linear predictor cannot be recalibrated there."""
     lp = columns @ coefficients
     recalibrated = maximum(lp[:, None], stages)
     if recalibrated is None:
@@ -225,7 +222,7 @@ def _indices(columns: np.ndarray, stages: np.ndarray, coefficients: np.ndarray, 
 
 
 def calibration_error(predicted: np.ndarray, happened: np.ndarray) -> float:
-    """Mean distance between (n,) probabilities and the frequency at each, smoothed by lowess (Harrell's E)."""
+    """Return the mean distance between (n,) probabilities and their frequency smoothed by lowess (Harrell's E)."""
     lowess = extras.import_extra("statsmodels.nonparametric.smoothers_lowess", "Calibration needs", "evaluate").lowess
     span = float(np.ptp(predicted))
     seen = lowess(happened.astype(float), predicted, it=0, delta=0.01 * span, return_sorted=False)

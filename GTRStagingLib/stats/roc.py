@@ -1,9 +1,9 @@
-"""Areas under the ROC curve with DeLong's variance, clustered by patient where one has several rows; the curves.
+"""Compute ROC curves and their areas with DeLong's variance, clustered by patient if patients have several rows.
 
-Each area comes with its influence values, one a row, whose squares add up to DeLong's variance (DeLong et al. 1988,
-Biometrics 44:837). Sums of them within a patient give the clustered variance (Obuchowski 1997, Biometrics 53:567),
-means of them over stages that of the macro average, and differences of them that of a paired comparison: one
-formula, and no covariance matrix of its own for each case.
+Each area has influence values, one per row; the sum of their squares is DeLong's variance (DeLong et al. 1988,
+Biometrics 44:837). Their sums within patients give the clustered variance (Obuchowski 1997, Biometrics 53:567), their
+means over stages the variance of the macro average, and their differences that of a paired comparison. One formula
+replaces separate covariance matrices.
 """
 
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, undefined
 
 POINTS_OF_A_CURVE = 400
-"""Points that a drawn curve keeps; its area is computed from all of them."""
+"""Points of a drawn curve; areas are computed from all points."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """An area and how much each row moves it.
+    """Area under the ROC curve with the influence of each row.
 
     Attributes
     ----------
     influence
-        (n,); the sum of its squares is the variance of `value`.
+        (n,); the sum of their squares is the variance of `value`.
     """
 
     value: float
@@ -34,14 +34,14 @@ class Area:
 
 
 def area(positive: np.ndarray, scores: np.ndarray) -> Area | None:
-    """The area under the ROC curve, ties counting half; None unless there are positives and negatives.
+    """Compute the area under the ROC curve, ties counting half; None without positives or without negatives.
 
     Parameters
     ----------
     positive
         (n,) bool.
     scores
-        (n,), higher for what is called positive.
+        (n,), higher for positives.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def area(positive: np.ndarray, scores: np.ndarray) -> Area | None:
     if m == 0 or n == 0:
         return None
     ranks = rankdata(scores)
-    # Of a positive, the share of negatives below it; of a negative, that of the positives above it (Sun & Xu 2014,
+    # For a positive, the share of negatives below it; for a negative, the share of positives above it (Sun & Xu 2014,
     # IEEE Signal Process Lett 21:1389: from ranks, without comparing pairs).
     above = (ranks[positive] - rankdata(scores[positive])) / n
     below = 1 - (ranks[~positive] - rankdata(scores[~positive])) / m
@@ -70,17 +70,17 @@ def area(positive: np.ndarray, scores: np.ndarray) -> Area | None:
 
 
 def _unbiased(n: int) -> float:
-    """What makes the sum of squares that of a sample's variance, n - 1 below."""
+    """Return the factor that gives the sample variance, with n - 1 in the denominator."""
     return float((n / (n - 1)) ** 0.5) if n > 1 else float("nan")
 
 
 def stage_areas(stages: np.ndarray, probabilities: np.ndarray) -> list[Area | None]:
-    """One-against-rest areas, T1..T4; None of a stage that is missing."""
+    """Compute the one-vs-rest areas of T1..T4; None for a missing stage."""
     return [area(stages == stage, probabilities[:, stage]) for stage in TStage]
 
 
 def macro(areas: list[Area | None]) -> Area | None:
-    """The mean of the four; None unless all are there."""
+    """Average the four areas; None if one is missing."""
     whole = [one for one in areas if one is not None]
     if len(whole) < len(areas):
         return None
@@ -88,29 +88,29 @@ def macro(areas: list[Area | None]) -> Area | None:
 
 
 def micro(stages: np.ndarray, probabilities: np.ndarray) -> Area | None:
-    """Each row's four questions 'is it this stage?' pooled; a row's influence is that of its four."""
+    """Pool the four one-vs-rest classifications of each row; a row's influence is the sum of its four."""
     pooled = area((stages[:, None] == np.arange(len(TStage))).ravel(), probabilities.ravel())
     return None if pooled is None else Area(pooled.value, pooled.influence.reshape(-1, len(TStage)).sum(axis=1))
 
 
 def standard_error(influence: np.ndarray, patients: Patients) -> float:
-    """From influence values, summed within each patient; NaN where all rows are one patient's."""
-    whose = Clusters.of(patients)
-    if not whose.clustered:
+    """Compute the standard error from influence values, summed within patients; NaN for rows of one patient only."""
+    clusters = Clusters.of(patients)
+    if not clusters.clustered:
         return float((influence**2).sum() ** 0.5)
-    if whose.number < 2:
+    if clusters.number < 2:
         return float("nan")
-    return float((whose.number / (whose.number - 1) * (whose.sums(influence) ** 2).sum()) ** 0.5)
+    return float((clusters.number / (clusters.number - 1) * (clusters.sums(influence) ** 2).sum()) ** 0.5)
 
 
 def estimate(found: Area | None, patients: Patients) -> Estimate:
-    """The area with DeLong's interval, formed on the logit scale, which keeps it below 1."""
+    """Estimate an area with DeLong's interval on the logit scale, which keeps it below 1."""
     if found is None:
-        return undefined("a stage is missing, or there is no other")
-    whose = Clusters.of(patients)
-    error = standard_error(found.influence, whose)
+        return undefined("a stage is missing, or is the only one")
+    clusters = Clusters.of(patients)
+    error = standard_error(found.influence, clusters)
     method = "DeLong, logit scale, 95 %"
-    if whose.clustered:
+    if clusters.clustered:
         method = "DeLong clustered by patient (Obuchowski), logit scale, 95 %"
     if not error > 0 or not 0 < found.value < 1:
         why = "the ranks separate perfectly" if found.value in (0.0, 1.0) else "too few rows of a stage"
@@ -121,11 +121,11 @@ def estimate(found: Area | None, patients: Patients) -> Estimate:
 
 
 def difference(one: Area | None, other: Area | None, patients: Patients) -> tuple[Estimate, float | None]:
-    """`one` minus `other` on the same rows, and the two-sided p-value (DeLong's paired test).
+    """Estimate `one` minus `other` on the same rows, with the two-sided p-value of DeLong's paired test.
 
     Examples
     --------
-    Scores in the right order but for one pair, against the same scores upside down: 5/6 - 1/6.
+    Scores with one pair in the wrong order, compared with the reversed scores: 5/6 - 1/6.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.roc import area, difference
@@ -135,7 +135,7 @@ def difference(one: Area | None, other: Area | None, patients: Patients) -> tupl
     (0.666667, True)
     """
     if one is None or other is None:
-        return undefined("a stage is missing, or there is no other"), None
+        return undefined("a stage is missing, or is the only one"), None
     value = one.value - other.value
     error = standard_error(one.influence - other.influence, patients)
     method = "DeLong, paired, 95 %"
@@ -146,7 +146,7 @@ def difference(one: Area | None, other: Area | None, patients: Patients) -> tupl
 
 
 def curve(positive: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-    """(k, 2) false and true positive rates, from (0, 0) to (1, 1), thinned to what a drawing shows."""
+    """Return (k, 2) false and true positive rates from (0, 0) to (1, 1), thinned for drawing."""
     m = int(positive.sum())
     n = len(positive) - m
     if m == 0 or n == 0:
@@ -158,7 +158,7 @@ def curve(positive: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
     points = np.vstack([[0.0, 0.0], np.column_stack([false, true])])
     if len(points) <= POINTS_OF_A_CURVE:
         return points
-    along = points.sum(axis=1)  # grows along the curve, so that steep and flat parts are thinned alike
+    along = points.sum(axis=1)  # increases along the curve, so that steep and flat parts are thinned equally
     kept = np.unique(np.searchsorted(along, np.linspace(0, 2, POINTS_OF_A_CURVE)).clip(max=len(points) - 1))
     return points[kept]
 

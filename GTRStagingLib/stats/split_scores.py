@@ -1,4 +1,4 @@
-"""How good a model is on a split, with 95 % intervals, and the temperature that makes its probabilities honest."""
+"""Score a model on a split, with 95 % intervals, and fit the temperature that calibrates its probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,18 +19,18 @@ TEMPERATURES = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class SplitLogits:
-    """What a network says of a split.
+    """Logits of a network for the slices of a split.
 
     Attributes
     ----------
     logits
         (slices, 4).
     case
-        (slices,) index of the case that each belongs to, ascending from 0.
+        (slices,) index of each slice's case, ascending from 0.
     offsets
-        (slices,) acquired slices from the case's key slice.
+        (slices,) distance from the case's key slice, in acquired slices.
     stages, patients
-        One a case: its stage, and whose it is.
+        (cases,) stage and patient of each case.
     """
 
     logits: np.ndarray
@@ -45,31 +45,34 @@ class SplitLogits:
         if not slices == len(self.case) == len(self.offsets) or counted != list(range(cases)):
             raise InputError(
                 f"{slices} logits, {len(self.case)} cases of slices, {len(self.offsets)} offsets, {cases} stages; "
-                "expected one each of a slice, and slices of every case."
+                "expected one of the first three per slice, and slices of every case."
             )
         if not np.isfinite(self.logits).all() or len(self.patients) != cases:
-            raise InputError("Logits that are not finite, or patients that are not one a case; train again.")
+            raise InputError(
+                f"Logits that are not finite, or {len(self.patients)} patients for {cases} cases; expected finite "
+                "logits and one patient per case. Train again."
+            )
 
     @property
     def slice_stages(self) -> np.ndarray:
-        """(slices,) the stage of each slice's case."""
+        """Return the (slices,) stage of each slice's case."""
         return self.stages[self.case]
 
 
 @dataclass(frozen=True)
 class SplitScores:
-    """How good a model is on a split.
+    """Scores of a model on a split.
 
     Attributes
     ----------
     accuracy
-        Share of the cases whose vote is right.
+        Share of cases with a correct vote.
     macro_auc
-        Mean of the four one-against-rest areas of the cases' mean probabilities.
+        Mean of the four one-vs-rest areas of the cases' mean probabilities.
     slice_loss
         Mean cross-entropy of the slices, at temperature 1.
     slice_accuracy
-        Share of the slices.
+        Share of slices with a correct prediction.
     """
 
     cases: int
@@ -80,18 +83,18 @@ class SplitScores:
     slice_accuracy: float
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return asdict(self)
 
 
 def slice_loss(seen: SplitLogits, temperature: float = 1.0) -> float:
-    """Mean cross-entropy of the slices."""
+    """Compute the mean cross-entropy of the slices."""
     logs = log_softmax(seen.logits.astype(np.float64) / temperature, axis=1)
     return float(-logs[np.arange(len(logs)), seen.slice_stages].mean())
 
 
 def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """(cases,) stages by vote, and (cases, 4) mean probabilities."""
+    """Return (cases,) stages by vote, and (cases, 4) mean probabilities."""
     probabilities = softmax(seen.logits, temperature)
     votes = [
         vote(seen.offsets[seen.case == case].tolist(), probabilities[seen.case == case])
@@ -101,21 +104,21 @@ def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray,
 
 
 def scores(seen: SplitLogits, temperature: float = 1.0) -> SplitScores:
-    """The scores of a split."""
+    """Compute the scores of a split."""
     stages, probabilities = case_votes(seen, temperature)
-    whose = Clusters.of(np.asarray(seen.patients))
+    clusters = Clusters.of(np.asarray(seen.patients))
     return SplitScores(
         cases=len(stages),
-        patients=whose.number,
-        accuracy=proportion(stages == seen.stages, whose),
-        macro_auc=roc.estimate(roc.macro(roc.stage_areas(seen.stages, probabilities)), whose),
+        patients=clusters.number,
+        accuracy=proportion(stages == seen.stages, clusters),
+        macro_auc=roc.estimate(roc.macro(roc.stage_areas(seen.stages, probabilities)), clusters),
         slice_loss=slice_loss(seen),
         slice_accuracy=float((seen.logits.argmax(axis=1) == seen.slice_stages).mean()),
     )
 
 
 def fitted_temperature(seen: SplitLogits) -> float:
-    """The temperature of the least cross-entropy of the slices (Guo et al. 2017), within `TEMPERATURES`."""
+    """Fit the temperature with the least cross-entropy of the slices (Guo et al. 2017), within `TEMPERATURES`."""
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(lambda log: slice_loss(seen, float(np.exp(log))), bounds=(low, high), method="bounded")
     return float(np.exp(found.x))

@@ -43,7 +43,7 @@ def strict(few_permutations):
 
 
 @pytest.mark.parametrize("stage", ["T1", "T2", "T3", "T4"])
-def test_quartiles_and_means_are_rs(cohort, stage):
+def test_quartiles_and_means_equal_those_of_r(cohort, stage):
     found = cohort.measures["dice"][stage]
     assert [found.q1, found.median, found.q3] == pytest.approx(R["median"][stage], abs=1e-12)
     assert found.mean.value == pytest.approx(R["mean"][stage], abs=1e-12)
@@ -130,7 +130,7 @@ def test_a_measure_turned_round_turns_the_trend_round():
 
 
 @pytest.mark.usefixtures("few_permutations")
-def test_copies_of_rows_within_patients_tell_nothing_new():
+def test_copies_of_rows_within_patients_change_nothing():
     once = attention(STAGES, MEASURES, PATIENTS)
     again = attention(np.tile(STAGES, 3), {k: np.tile(v, 3) for k, v in MEASURES.items()}, np.tile(PATIENTS, 3))
     assert again.trends["dice"].p == pytest.approx(once.trends["dice"].p)
@@ -143,24 +143,24 @@ def test_copies_of_rows_within_patients_tell_nothing_new():
 
 def test_no_trend_is_found_in_5_percent_of_cohorts_without_one():
     rng = np.random.default_rng(5)
-    whose = np.repeat(np.arange(40), 2)
+    ids = np.repeat(np.arange(40), 2)
     below = 0
     for _ in range(1000):
-        stages, easy = rng.integers(0, 4, 40)[whose], rng.normal(size=40)[whose]
+        stages, easy = rng.integers(0, 4, 40)[ids], rng.normal(size=40)[ids]
         noisy = easy + 0.1 * rng.normal(size=80)
-        ranked, levels = attention_by_stage._one_a_stage(noisy, stages, Clusters.of(whose))
+        ranked, levels = attention_by_stage._one_a_stage(noisy, stages, Clusters.of(ids))
         below += kendalltau(levels, ranked, method="asymptotic").pvalue < 0.05
     assert 0.033 < below / 1000 < 0.067
 
 
-def test_a_yes_or_no_has_a_proportions_interval():
+def test_a_binary_measure_has_the_interval_of_a_proportion():
     hits = np.array([1.0, 0, 1, NAN, 1, 1])
     found = attention(np.array([0, 0, 1, 1, 2, 2]), {"pointing_hit": hits}, np.arange(6)).measures["pointing_hit"]
     assert (found["all"].mean.value, found["all"].mean.method) == (0.8, "Wilson, 95 %")
     assert (found["all"].n, found["all"].n_undefined, found["T2"].n_undefined) == (5, 1, 1)
 
 
-def test_a_patient_of_several_stages_is_said_so():
+def test_a_patient_with_several_stages_is_noted():
     found = trend(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 1, 2, 2]), np.array([0, 0, 1, 2]))
     assert found.n == 4
     assert "several stages" in found.test
@@ -182,7 +182,7 @@ def test_a_stage_without_rows_is_left_out():
 
 
 @pytest.mark.usefixtures("strict")
-def test_what_is_undefined_is_counted_and_left_out():
+def test_undefined_values_are_counted_and_left_out():
     rng = np.random.default_rng(0)
     gone = rng.random(len(STAGES)) < 0.2
     holed = {**MEASURES, "dice": np.where(gone, NAN, MEASURES["dice"])}
@@ -202,7 +202,7 @@ def test_a_measure_without_any_value_is_not_defined():
     found = attention(STAGES, {**MEASURES, "hd95_mm": np.full(len(STAGES), NAN)}, PATIENTS)
     assert found.measures["hd95_mm"]["all"].n_undefined == len(STAGES)
     assert found.measures["hd95_mm"]["all"].mean.value is None
-    assert found.trends["hd95_mm"].test == "not defined: 0 patients with a value, fewer than three"
+    assert found.trends["hd95_mm"].test == "not defined: 0 patients have a value, fewer than three"
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -238,7 +238,7 @@ def test_one_stage_has_no_trend():
 
 
 @pytest.mark.usefixtures("few_permutations")
-def test_dice_is_set_against_the_baselines_that_are_there_and_no_others():
+def test_dice_is_compared_with_the_available_baselines():
     assert attention(STAGES, {"dice": MEASURES["dice"]}, PATIENTS).against == {}
     assert attention(STAGES, {"chance_dice": MEASURES["dice"]}, PATIENTS).against == {}
     both = {**MEASURES, "mean_mask_dice": MEASURES["dice"] - 0.1}
@@ -252,7 +252,7 @@ def test_dice_is_set_against_the_baselines_that_are_there_and_no_others():
 def test_very_many_patients_are_not_permuted(monkeypatch):
     monkeypatch.setattr(attention_by_stage, "MOST_PERMUTED", 239)
     found = trend(MEASURES["dice"], STAGES, PATIENTS)
-    assert (found.p_permutation, found.permutation_test) == (None, "left out above 239 patients")
+    assert (found.p_permutation, found.permutation_test) == (None, "not computed above 239 patients")
     assert found.p == pytest.approx(R["dice"]["p"], rel=1e-9)
 
 
@@ -262,21 +262,21 @@ def test_very_many_patients_are_not_permuted(monkeypatch):
         ({"stages": STAGES + 1}, r"expected whole numbers 0 to 3"),
         ({"stages": STAGES.astype(float)}, r"expected whole numbers 0 to 3"),
         ({"measures": {}}, "0 measures, 300 stages"),
-        ({"patients": PATIENTS[1:]}, "299 patients; expected .* one patient a row"),
-        ({"measures": {"dice": np.zeros(4)}}, r"dice of shape \(4,\); expected \(300,\)"),
+        ({"patients": PATIENTS[1:]}, "299 patients; expected .* one patient per row"),
+        ({"measures": {"dice": np.zeros(4)}}, r"dice has shape \(4,\); expected \(300,\)"),
         (
             {"measures": {"hd95_mm": np.where(STAGES == 0, np.inf, 1)}},
             r"hd95_mm, row \d+: inf; expected a number, or NaN",
         ),
-        ({"measures": {"pointing_hit": np.full(300, 0.5)}}, "0.5 is among its values; expected 0, 1"),
+        ({"measures": {"pointing_hit": np.full(300, 0.5)}}, "contains 0.5; expected 0, 1"),
     ],
 )
-def test_what_does_not_fit_is_refused(change, message):
+def test_arrays_that_do_not_match_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         attention(**{"stages": STAGES, "measures": MEASURES, "patients": PATIENTS, **change})
 
 
-def test_it_is_plain_data_and_the_seed_is_all_that_moves_it(cohort):
+def test_it_is_plain_data_and_depends_on_the_seed_only(cohort):
     text = json.dumps(cohort.to_json(), allow_nan=False)
     assert text == json.dumps(attention(STAGES, MEASURES, PATIENTS, seed=1).to_json())
     assert text != json.dumps(attention(STAGES, MEASURES, PATIENTS, seed=2).to_json())

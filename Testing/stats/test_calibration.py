@@ -1,4 +1,4 @@
-"""Calibration against R, against scikit-learn, and against cases that can be told by hand."""
+"""Calibration against R, against scikit-learn, and against cases computed by hand."""
 
 import json
 import warnings
@@ -44,7 +44,7 @@ def of_all():
 
 
 def simulated(n, sharpness, seed=0):
-    """Stages drawn from probabilities, and those that a model says that is too sure by `sharpness`."""
+    """Stages drawn from probabilities, and the probabilities of a model overconfident by `sharpness`."""
     rng = np.random.default_rng(seed)
     logits = 1.5 * rng.normal(size=(n, 4))
     truth = (softmax(logits, axis=1).cumsum(axis=1) < rng.random(n)[:, None]).sum(axis=1).clip(0, 3)
@@ -54,7 +54,7 @@ def simulated(n, sharpness, seed=0):
 # -- bins, curves, ECE, Brier ------------------------------------------------------------------------------------------
 
 
-def test_bins_are_of_equal_count_but_never_part_equal_values():
+def test_bins_have_equal_counts_and_do_not_split_equal_values():
     assert quantile_groups(np.array([5, 1, 4, 2, 3, 0]), 3).tolist() == [2, 0, 2, 1, 1, 0]
     assert quantile_groups(np.array([0, 0, 0, 0, 1, 2]), 3).tolist() == [0, 0, 0, 0, 1, 1]
     assert quantile_groups(np.array([0.3, 0.3]), 10).tolist() == [0, 0]
@@ -76,7 +76,7 @@ def test_the_curve_is_rs(of_first, event):
     assert all(point.observed.method == "Wilson, 95 %" for point in found)
 
 
-def test_the_shares_of_a_curve_are_clustered_where_patients_repeat():
+def test_the_shares_of_a_curve_are_clustered_by_patient():
     happened, predicted = np.array([1, 1, 0, 0, 1, 0], bool), np.full(6, 0.5)
     (point,) = reliability(happened, predicted, np.array([0, 0, 1, 1, 2, 2]))
     assert (point.n, point.predicted, point.observed.value) == (6, 0.5, 0.5)
@@ -104,15 +104,15 @@ def test_an_ece_by_hand():
     truth = np.where(happened, 3, 0)
     found = calibrate(truth, np.column_stack([1 - p, 0 * p, 0 * p, p]), np.arange(10), seed=0)
     assert found.events[3].ece.value == pytest.approx(0.1)
-    assert found.events[1].ece.value == 0  # T2 is never said and never so
-    # The top label is right in 4 of 5 and 3 of 5, said with 0.8 each time, so in one bin.
+    assert found.events[1].ece.value == 0  # T2 is never predicted and never true
+    # The top label is right in 4 of 5 and 3 of 5, with 0.8 each time, so in one bin.
     assert found.ece.value == pytest.approx(abs(0.8 - 0.7))
 
 
 def test_the_intervals_are_those_of_a_bootstrap_over_patients(of_all):
-    truth, p, whose = stages(ROWS), probabilities(ROWS), patients(ROWS)
+    truth, p, ids = stages(ROWS), probabilities(ROWS), patients(ROWS)
     losses = ((p - np.eye(4)[truth]) ** 2).sum(axis=1)
-    low, high = np.quantile([losses[rows].mean() for rows in patient_draws(whose, seed=9)], [0.025, 0.975])
+    low, high = np.quantile([losses[rows].mean() for rows in patient_draws(ids, seed=9)], [0.025, 0.975])
     assert (of_all.brier.low, of_all.brier.high) == pytest.approx((low, high), abs=0.006)
     assert "patient bootstrap" in of_all.brier.method
     assert "2000 resamples" in of_all.brier.method
@@ -121,7 +121,7 @@ def test_the_intervals_are_those_of_a_bootstrap_over_patients(of_all):
     assert calibrated(ROWS, seed=1).brier.low != of_all.brier.low
 
 
-def test_rows_that_come_in_identical_pairs_tell_no_more_than_one_each(of_first):
+def test_identical_pairs_of_rows_count_as_one_each(of_first):
     twice = FIRST.loc[FIRST.index.repeat(2)]
     found = calibrated(twice)
     assert (found.n_rows, found.n_patients) == (480, 240)
@@ -145,9 +145,9 @@ def test_the_interval_of_an_ece_reaches_0_where_calibration_is_perfect_and_not_w
     assert 0.1 < poor.low < poor.value < poor.high
 
 
-def test_a_resample_is_as_long_as_the_rows_of_whom_it_draws():
-    truth, whose = np.arange(12) % 4, np.array([0] * 7 + [1, 2, 3, 4, 4])
-    found = calibrate(truth, np.full((12, 4), 0.25), whose, seed=0).brier
+def test_a_resample_has_all_rows_of_the_drawn_patients():
+    truth, ids = np.arange(12) % 4, np.array([0] * 7 + [1, 2, 3, 4, 4])
+    found = calibrate(truth, np.full((12, 4), 0.25), ids, seed=0).brier
     assert (found.value, found.low, found.high) == pytest.approx((0.75, 0.75, 0.75))
 
 
@@ -170,20 +170,20 @@ def assert_the_same(found, expected):
     assert (found.df, found.groups) == (expected["df"], expected["groups"])
     assert found.statistic == pytest.approx(expected["statistic"], rel=1e-7)
     assert found.p == pytest.approx(expected["p"], rel=1e-6)
-    assert ("p is rough" in found.method) == (expected["least"] < 1)
+    assert ("p is approximate" in found.method) == (expected["least"] < 1)
 
 
 def test_the_tests_of_fit_are_rs():
     expected, fits = EXPECTED["hosmer_lemeshow"], {k: np.array(v) for k, v in EXPECTED["fitted"].items()}
-    truth, q, whose = stages(FIRST), probabilities(FIRST, "q"), np.arange(len(FIRST))
+    truth, q, ids = stages(FIRST), probabilities(FIRST, "q"), np.arange(len(FIRST))
     late = truth >= TStage.T3
-    assert_the_same(hosmer_lemeshow(late, at_least(q, TStage.T3), whose), expected["binary"])
-    assert_the_same(hosmer_lemeshow(late, fits["logistic"], whose, fitted=True), expected["binary_fitted"])
-    assert_the_same(ordinal_hosmer_lemeshow(truth, q, whose), expected["ordinal"])
-    assert_the_same(ordinal_hosmer_lemeshow(truth, fits["ordinal"], whose, fitted=True), expected["ordinal_fitted"])
+    assert_the_same(hosmer_lemeshow(late, at_least(q, TStage.T3), ids), expected["binary"])
+    assert_the_same(hosmer_lemeshow(late, fits["logistic"], ids, fitted=True), expected["binary_fitted"])
+    assert_the_same(ordinal_hosmer_lemeshow(truth, q, ids), expected["ordinal"])
+    assert_the_same(ordinal_hosmer_lemeshow(truth, fits["ordinal"], ids, fitted=True), expected["ordinal_fitted"])
     p = fits["multinomial"]
-    assert_the_same(multinomial_hosmer_lemeshow(truth, p, whose), expected["multinomial"])
-    assert_the_same(multinomial_hosmer_lemeshow(truth, p, whose, fitted=True), expected["multinomial_fitted"])
+    assert_the_same(multinomial_hosmer_lemeshow(truth, p, ids), expected["multinomial"])
+    assert_the_same(multinomial_hosmer_lemeshow(truth, p, ids, fitted=True), expected["multinomial_fitted"])
 
 
 def test_under_the_truth_the_tests_of_given_probabilities_reject_in_5_percent():
@@ -192,25 +192,25 @@ def test_under_the_truth_the_tests_of_given_probabilities_reject_in_5_percent():
         truth, p = simulated(500, 1.0, seed)
         p = 0.8 * p + 0.05  # so that every cell expects a few
         truth = (p.cumsum(axis=1) < np.random.default_rng(seed + 1000).random(500)[:, None]).sum(axis=1).clip(0, 3)
-        whose = np.arange(500)
+        ids = np.arange(500)
         tests = [
-            hosmer_lemeshow(truth >= TStage.T3, at_least(p, TStage.T3), whose),
-            multinomial_hosmer_lemeshow(truth, p, whose),
-            ordinal_hosmer_lemeshow(truth, p, whose),
+            hosmer_lemeshow(truth >= TStage.T3, at_least(p, TStage.T3), ids),
+            multinomial_hosmer_lemeshow(truth, p, ids),
+            ordinal_hosmer_lemeshow(truth, p, ids),
         ]
         rejected += [one.p < 0.05 for one in tests]
     assert rejected / 400 == pytest.approx(0.05, abs=0.03)
 
 
-def test_a_test_of_fit_says_what_it_takes_for_granted_and_where_it_is_not_defined(of_all):
+def test_a_test_of_fit_states_its_assumptions_and_why_it_is_not_defined(of_all):
     joint = of_all.multinomial
     assert "300 rows are of 240 patients" in joint.method
     assert hosmer_lemeshow(np.array([True, False]), np.array([0.4, 0.6]), np.arange(2)).method == (
-        "not defined: 2 groups by the prediction; it takes 3"
+        "not defined: 2 groups by the prediction, at least 3 are required"
     )
     none = hosmer_lemeshow(np.arange(30) % 2 == 0, np.repeat([0, 0.5, 1], 10), np.arange(30), groups=3)
     assert none.statistic is none.df is none.p is None
-    assert "expects no row" in none.method
+    assert "no row of a class is expected" in none.method
 
 
 # -- recalibration -----------------------------------------------------------------------------------------------------
@@ -242,11 +242,11 @@ def test_a_distortion_of_the_log_odds_is_found_again():
     assert intercept.low > 0.3
 
 
-def test_predictions_of_0_and_1_are_kept_off_and_counted():
+def test_predictions_of_0_and_1_are_limited_and_counted():
     happened, predicted = np.array([1, 0, 1, 0, 1, 0], bool), np.array([1, 0, 0, 0.6, 0.7, 0.5])
     intercept, slope = recalibration(happened, predicted, np.arange(6))
-    assert "3 predictions kept 1e-06 from 0 and 1" in intercept.method
-    assert "3 predictions kept" in slope.method
+    assert "3 predictions limited to 1e-06 from 0 and 1" in intercept.method
+    assert "3 predictions limited" in slope.method
     residual = happened - expit(intercept.value + logit(np.clip(predicted, 1e-6, 1 - 1e-6)))
     assert residual.sum() == pytest.approx(0, abs=1e-6)  # what the likelihood asks of it
 
@@ -262,7 +262,7 @@ def test_predictions_of_0_and_1_are_kept_off_and_counted():
         ([0, 1, 0, 1], [0.3, 0.3, 0.3, 0.3], None, "equal"),
     ],
 )
-def test_where_nothing_fits_best_the_reason_is_given(happened, predicted, intercept, slope):
+def test_without_a_best_fit_the_reason_is_given(happened, predicted, intercept, slope):
     both = recalibration(np.array(happened, bool), np.array(predicted), np.arange(len(happened)))
     for found, reason in zip(both, (intercept, slope), strict=True):
         assert (found.value is None) == (reason is not None)
@@ -280,13 +280,13 @@ def test_temperature_and_log_loss_are_rs(model):
     assert found.after.log_loss.value < found.before.log_loss.value
 
 
-def test_no_row_is_scaled_by_a_temperature_that_its_patient_helped_to_fit(of_all):
-    truth, whose = stages(ROWS), patients(ROWS)
+def test_temperatures_are_cross_fitted_by_patient(of_all):
+    truth, ids = stages(ROWS), patients(ROWS)
     logs = np.log(np.maximum(probabilities(ROWS), 1e-6))
     searched = np.geomspace(0.8, 2.5, 2000)
     scaled = np.zeros_like(logs)
-    for others, rows in GroupKFold(5).split(logs, groups=whose):
-        assert not set(whose[others]) & set(whose[rows])
+    for others, rows in GroupKFold(5).split(logs, groups=ids):
+        assert not set(ids[others]) & set(ids[rows])
         losses = -log_softmax(logs[others] / searched[:, None, None], axis=2)[:, np.arange(len(others)), truth[others]]
         scaled[rows] = softmax(logs[rows] / searched[losses.mean(axis=1).argmin()], axis=1)
     after = of_all.scaling.after
@@ -295,7 +295,7 @@ def test_no_row_is_scaled_by_a_temperature_that_its_patient_helped_to_fit(of_all
     assert "5 folds of patients" in of_all.scaling.temperature.method
 
 
-def test_a_temperature_undoes_what_made_the_model_too_sure():
+def test_a_temperature_corrects_an_overconfident_model():
     found = calibrate(*simulated(4000, 2.0), np.arange(4000), seed=0)
     assert found.scaling.temperature.value == pytest.approx(2.0, rel=0.1)
     assert found.scaling.after.ece.value < 0.4 * found.scaling.before.ece.value
@@ -309,17 +309,17 @@ def test_a_temperature_undoes_what_made_the_model_too_sure():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 40])
 @pytest.mark.parametrize("stage", [0, 3])
-def test_few_rows_of_one_stage_are_no_error(n, stage):
+def test_few_rows_of_one_stage_raise_no_error(n, stage):
     rng = np.random.default_rng(n)
     for p in (np.full((n, 4), 0.25), np.tile([1.0, 0, 0, 0], (n, 1)), softmax(rng.normal(size=(n, 4)), axis=1)):
-        for whose in (np.arange(n), np.zeros(n, int), np.arange(n) // 2):
+        for ids in (np.arange(n), np.zeros(n, int), np.arange(n) // 2):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                found = calibrate(np.full(n, stage), p, whose, seed=0)
+                found = calibrate(np.full(n, stage), p, ids, seed=0)
             assert found.events[stage].slope.value is None
             text = json.dumps(found.to_json(), allow_nan=False)
             assert "NaN" not in text
-            if whose.max() == 0:
+            if ids.max() == 0:
                 assert found.scaling.temperature.value is found.scaling.after.ece.value is None
                 assert "one patient" in found.scaling.after.brier.method
 
@@ -344,7 +344,7 @@ def test_many_rows_are_drawn_less_often():
     assert found.brier.low < found.brier.value < found.brier.high
 
 
-def test_what_are_no_predictions_is_refused():
+def test_invalid_predictions_are_refused():
     p = np.full((3, 4), 0.25)
     with pytest.raises(InputError, match="0 stages"):
         calibrate(np.array([], int), np.zeros((0, 4)), np.array([], int), seed=0)

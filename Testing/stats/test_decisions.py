@@ -31,8 +31,8 @@ def a_table(tp, fp, fn, tn):
 
 def of_the_cohort():
     truth, p = stages(ROWS), probabilities(ROWS)
-    said = {"model": p.argmax(axis=1), "eus": stages(ROWS, "eus")}
-    return truth, said, {"model": p}, patients(ROWS)
+    predicted = {"model": p.argmax(axis=1), "eus": stages(ROWS, "eus")}
+    return truth, predicted, {"model": p}, patients(ROWS)
 
 
 def test_net_benefit_is_dcurves_at_every_threshold():
@@ -53,13 +53,13 @@ def test_net_benefit_by_hand():
     assert found == pytest.approx([2 / 4, 2 / 4 - 1 / 4 * 0.4 / 0.6, 1 / 4, 0.0])
 
 
-def test_treating_all_starts_at_the_prevalence_and_a_readers_no_is_never_treated():
-    truth, said, four, whose = of_the_cohort()
-    for event, curve in zip((1, 2, 3), decide(truth, said, four, whose).curves, strict=True):
+def test_treating_all_starts_at_the_prevalence_and_a_readers_no_is_not_treated():
+    truth, predicted, four, ids = of_the_cohort()
+    for event, curve in zip((1, 2, 3), decide(truth, predicted, four, ids).curves, strict=True):
         assert curve.thresholds[0] == 0
         assert curve.net_benefit[TREAT_ALL][0] == curve.prevalence == np.mean(truth >= event)
         assert set(curve.net_benefit[TREAT_NONE]) == {0.0}
-        assert curve.net_benefit["eus"][0] == pytest.approx(np.mean((truth >= event) & (said["eus"] >= event)))
+        assert curve.net_benefit["eus"][0] == pytest.approx(np.mean((truth >= event) & (predicted["eus"] >= event)))
 
 
 def test_a_sum_of_probabilities_reaches_the_threshold_that_it_is_equal_to():
@@ -96,7 +96,7 @@ def test_the_interval_of_the_number_needed_to_treat_is_that_of_the_net_benefit()
     assert treatment(truth, predicted, np.arange(239), seed=3).nnt == found
 
 
-def test_rows_that_come_in_identical_pairs_tell_no_more_than_one_each():
+def test_identical_pairs_of_rows_count_as_one_each():
     truth, predicted = a_table(30, 10, 10, 30)
     once = treatment(truth, predicted, np.arange(80))
     twice = treatment(np.repeat(truth, 2), np.repeat(predicted, 2), np.repeat(np.arange(80), 2))
@@ -105,14 +105,14 @@ def test_rows_that_come_in_identical_pairs_tell_no_more_than_one_each():
     assert "clustered" in twice.over.method
 
 
-def test_the_boundary_is_the_stage_from_which_on_is_treated():
+def test_the_boundary_is_the_lowest_treated_stage():
     truth, predicted = np.array([1, 1, 0, 3]), np.array([1, 0, 1, 2])
     found = treatment(truth, predicted, np.arange(4), boundary=TStage.T2)
     assert (found.boundary, found.tp, found.fp, found.fn, found.tn) == ("T2", 2, 1, 1, 0)
     assert treatment(truth, predicted, np.arange(4)).tp == 1
 
 
-def test_what_treats_as_many_wrongly_as_rightly_has_no_number_needed_to_treat():
+def test_without_more_right_than_wrong_treatments_nnt_is_not_defined():
     found = treatment(*a_table(4, 4, 1, 1), np.arange(10))
     assert found.nnt.value is None
     assert "TP 4, FP 4" in found.nnt.method
@@ -123,7 +123,7 @@ def test_what_treats_as_many_wrongly_as_rightly_has_no_number_needed_to_treat():
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_one_stage_or_one_row_alone_is_no_error(stage):
+def test_one_stage_or_one_row_raises_no_error(stage):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for n in (1, 7):

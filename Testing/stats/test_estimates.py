@@ -1,4 +1,4 @@
-"""Intervals against other people's code, and against what repeated samples show."""
+"""Intervals against other implementations, and against repeated samples."""
 
 from inspect import signature
 
@@ -26,7 +26,7 @@ from GTRStagingLib.stats.estimates import (
 
 
 @st.composite
-def whose_rows(draw):
+def rows_by_patient(draw):
     """Ids that are neither dense nor in order, and which rows to take."""
     n = draw(st.integers(1, 30))
     ids = draw(st.lists(st.integers(-3, 9), min_size=n, max_size=n))
@@ -35,8 +35,8 @@ def whose_rows(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(whose_rows())
-def test_clusters_tell_what_loops_over_the_patients_find(drawn):
+@given(rows_by_patient())
+def test_clusters_equal_loops_over_the_patients(drawn):
     ids, rows = drawn
     found, patients = Clusters.of(ids), sorted(set(ids.tolist()))
     assert (len(found), found.number, found.clustered) == (len(ids), len(patients), len(patients) < len(ids))
@@ -68,7 +68,7 @@ def test_ids_and_clusters_give_the_same_numbers():
     found = Clusters.of(ids)
     assert proportion(hits, found) == proportion(hits, ids)
     assert patient_counts(cells, 4, found).tolist() == patient_counts(cells, 4, ids).tolist()
-    by_id, by_code = (patient_draws(whose, seed=2, resamples=3) for whose in (ids, found))
+    by_id, by_code = (patient_draws(one, seed=2, resamples=3) for one in (ids, found))
     assert [rows.tolist() for rows in by_id] == [rows.tolist() for rows in by_code]
 
 
@@ -95,19 +95,19 @@ def test_a_share_of_rows_that_come_in_identical_pairs_is_that_of_the_patients():
     assert "clustered" in twice.method
 
 
-def test_all_right_in_clusters_is_as_sure_as_their_number_allows():
+def test_a_clustered_share_of_1_depends_on_the_number_of_patients():
     found = proportion(np.ones(30, bool), np.repeat(np.arange(10), 3))
     assert found.low == pytest.approx(proportion_confint(10, 10, method="wilson")[0])
 
 
-def test_no_rows_and_one_patient_say_why():
+def test_no_rows_and_one_patient_give_a_reason():
     assert proportion(np.zeros(0, bool), np.zeros(0, int)) == undefined("no rows")
     one = proportion(np.array([True, False]), np.zeros(2, int))
     assert (one.value, one.low) == (0.5, None)
     assert "one patient" in one.method
 
 
-def test_counts_tell_rows_of_each_patient_in_each_cell():
+def test_counts_are_rows_of_each_patient_in_each_cell():
     counts = patient_counts(np.array([0, 2, 2, 1]), 3, np.array([7, 7, 9, 7]))
     assert counts.tolist() == [[1, 1, 1], [0, 0, 1]]
 
@@ -121,7 +121,7 @@ def test_holm_is_that_of_statsmodels_to_the_last_bit(n):
 
 @pytest.mark.parametrize("most", [1, 5, 10**6])
 def test_kinds_are_the_different_rows_in_their_order(most):
-    """Counts too large for one whole number among them, whose columns are ranked step by step."""
+    """Counts too large for one whole number among them: the columns are ranked step by step."""
     rng = np.random.default_rng(most)
     rows = rng.integers(0, most + 1, size=(60, 12))
     counts = np.concatenate([rows, rows[rng.integers(60, size=200)], np.zeros((2, 12), int)])
@@ -132,8 +132,8 @@ def test_kinds_are_the_different_rows_in_their_order(most):
 
 def test_resampled_counts_have_the_distribution_of_the_bootstrap_over_patients():
     rng = np.random.default_rng(1)
-    cells, whose = rng.integers(4, size=90), rng.integers(30, size=90)
-    counts = patient_counts(cells, 4, whose)
+    cells, ids = rng.integers(4, size=90), rng.integers(30, size=90)
+    counts = patient_counts(cells, 4, ids)
     drawn = resampled_counts(counts, seed=0, resamples=4000)
     index = np.random.default_rng(2).integers(len(counts), size=(4000, len(counts)))
     expected = counts[index].sum(axis=1)
@@ -150,14 +150,14 @@ def test_a_bootstrapped_share_is_near_wilsons():
 
 
 def test_draws_of_patients_bring_all_their_rows():
-    whose = np.array([0, 1, 0, 2])
-    for rows in patient_draws(whose, seed=0, resamples=20):
+    ids = np.array([0, 1, 0, 2])
+    for rows in patient_draws(ids, seed=0, resamples=20):
         times = np.bincount(rows, minlength=4)
         assert times[0] == times[2]
         assert times[0] + times[1] + times[3] == 3
 
 
-def test_draws_in_which_nothing_is_defined_are_told():
+def test_draws_without_a_defined_value_are_reported():
     some = percentiles(1.0, np.array([0.9, np.nan, 1.1, 1.0]))
     assert "3 of 4 resamples" in some.method
     few = percentiles(1.0, np.array([np.nan, np.nan, 1.1]))

@@ -1,4 +1,4 @@
-"""What the confusion matrix tells, against R's and scikit-learn's numbers."""
+"""Measures of the confusion matrix, against R's and scikit-learn's numbers."""
 
 import warnings
 
@@ -19,61 +19,61 @@ REFERENCE = golden("discrimination")
 
 
 @pytest.fixture(scope="module")
-def told():
+def found():
     return measure(stages(FIRST), probabilities(FIRST).argmax(axis=1), patients(FIRST))
 
 
-def test_kappas_and_accuracy_are_those_of_r(told):
+def test_kappas_and_accuracy_are_those_of_r(found):
     for name, expected in REFERENCE["kappa"].items():
-        assert getattr(told, f"kappa_{name}").value == pytest.approx(expected, abs=1e-10)
+        assert getattr(found, f"kappa_{name}").value == pytest.approx(expected, abs=1e-10)
     wilson = REFERENCE["wilson"]
-    assert told.accuracy.value == wilson["hits"] / wilson["n"]
-    assert told.accuracy.low == pytest.approx(wilson["low"], abs=1e-10)
-    assert told.accuracy.high == pytest.approx(wilson["high"], abs=1e-10)
+    assert found.accuracy.value == wilson["hits"] / wilson["n"]
+    assert found.accuracy.low == pytest.approx(wilson["low"], abs=1e-10)
+    assert found.accuracy.high == pytest.approx(wilson["high"], abs=1e-10)
 
 
-def test_the_rest_is_scikit_learns(told):
-    true, said = stages(FIRST), probabilities(FIRST).argmax(axis=1)
-    np.testing.assert_array_equal(told.confusion, confusion_matrix(true, said))
-    for k, (name, one) in enumerate(told.per_class.items()):
+def test_other_measures_equal_those_of_scikit_learn(found):
+    true, predicted = stages(FIRST), probabilities(FIRST).argmax(axis=1)
+    np.testing.assert_array_equal(found.confusion, confusion_matrix(true, predicted))
+    for k, (name, one) in enumerate(found.per_class.items()):
         assert name == f"T{k + 1}"
-        assert one.sensitivity.value == pytest.approx(recall_score(true == k, said == k))
-        assert one.specificity.value == pytest.approx(recall_score(true != k, said != k))
-        assert one.ppv.value == pytest.approx(precision_score(true == k, said == k))
-        assert one.npv.value == pytest.approx(precision_score(true != k, said != k))
-        assert one.f1.value == pytest.approx(f1_score(true == k, said == k))
+        assert one.sensitivity.value == pytest.approx(recall_score(true == k, predicted == k))
+        assert one.specificity.value == pytest.approx(recall_score(true != k, predicted != k))
+        assert one.ppv.value == pytest.approx(precision_score(true == k, predicted == k))
+        assert one.npv.value == pytest.approx(precision_score(true != k, predicted != k))
+        assert one.f1.value == pytest.approx(f1_score(true == k, predicted == k))
         assert one.n_positive == (true == k).sum()
-    late = told.boundaries["T3-4 against T1-2"]
-    assert late.sensitivity.value == pytest.approx(recall_score(true >= 2, said >= 2))
-    assert late.f1.value == pytest.approx(f1_score(true >= 2, said >= 2))
-    assert told.macro_f1.value == pytest.approx(f1_score(true, said, average="macro"))
-    assert told.mean_absolute_error.value == pytest.approx(np.abs(true - said).mean())
-    shares = told.accuracy.value + told.over_staged.value + told.under_staged.value
+    late = found.boundaries["T3-4 against T1-2"]
+    assert late.sensitivity.value == pytest.approx(recall_score(true >= 2, predicted >= 2))
+    assert late.f1.value == pytest.approx(f1_score(true >= 2, predicted >= 2))
+    assert found.macro_f1.value == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert found.mean_absolute_error.value == pytest.approx(np.abs(true - predicted).mean())
+    shares = found.accuracy.value + found.over_staged.value + found.under_staged.value
     assert shares == pytest.approx(1)
-    assert told.over_staged.value == pytest.approx((said > true).mean())
+    assert found.over_staged.value == pytest.approx((predicted > true).mean())
 
 
 def test_the_bootstrap_is_that_over_patients():
-    """Against drawing the patients one by one, which is slower and says the same."""
-    true, said, whose = stages(ROWS), probabilities(ROWS).argmax(axis=1), patients(ROWS)
+    """Against drawing the patients one by one, which is slower and gives the same."""
+    true, predicted, ids = stages(ROWS), probabilities(ROWS).argmax(axis=1), patients(ROWS)
     rng = np.random.default_rng(7)
-    rows_of = [np.flatnonzero(whose == p) for p in range(whose.max() + 1)]
+    rows_of = [np.flatnonzero(ids == p) for p in range(ids.max() + 1)]
     drawn = []
     for _ in range(800):
         rows = np.concatenate([rows_of[p] for p in rng.integers(len(rows_of), size=len(rows_of))])
-        drawn.append(cohen_kappa_score(true[rows], said[rows], weights="linear"))
+        drawn.append(cohen_kappa_score(true[rows], predicted[rows], weights="linear"))
     expected = np.quantile(drawn, [0.025, 0.975])
-    told = measure(true, said, whose).kappa_linear
-    assert told.low == pytest.approx(expected[0], abs=0.012)
-    assert told.high == pytest.approx(expected[1], abs=0.012)
-    assert "patient bootstrap" in told.method
+    found = measure(true, predicted, ids).kappa_linear
+    assert found.low == pytest.approx(expected[0], abs=0.012)
+    assert found.high == pytest.approx(expected[1], abs=0.012)
+    assert "patient bootstrap" in found.method
 
 
 def test_repeated_rows_of_a_patient_do_not_narrow_an_interval():
-    true, said, whose = stages(FIRST), probabilities(FIRST).argmax(axis=1), patients(FIRST)
-    once = measure(true, said, whose)
-    thrice = measure(np.tile(true, 3), np.tile(said, 3), np.tile(whose, 3))
-    naive = measure(np.tile(true, 3), np.tile(said, 3), np.arange(3 * len(true)))
+    true, predicted, ids = stages(FIRST), probabilities(FIRST).argmax(axis=1), patients(FIRST)
+    once = measure(true, predicted, ids)
+    thrice = measure(np.tile(true, 3), np.tile(predicted, 3), np.tile(ids, 3))
+    naive = measure(np.tile(true, 3), np.tile(predicted, 3), np.arange(3 * len(true)))
     for name in ("accuracy", "kappa_quadratic", "mean_absolute_error"):
         a, b, c = (getattr(m, name) for m in (once, thrice, naive))
         assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.05), name
@@ -89,14 +89,14 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize(
-    ("true", "said"),
+    ("true", "predicted"),
     [([2], [2]), ([0, 0, 0], [0, 0, 0]), ([0, 1, 2], [3, 3, 3]), ([1, 1], [0, 2])],
     ids=["one row", "one stage", "never right", "stage never predicted"],
 )
-def test_what_is_not_defined_is_none_with_a_reason(true, said):
+def test_undefined_measures_are_none_with_a_reason(true, predicted):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        told = measure(np.array(true), np.array(said), np.arange(len(true))).to_json()
+        found = measure(np.array(true), np.array(predicted), np.arange(len(true))).to_json()
 
     def walk(node):
         if isinstance(node, dict):
@@ -111,14 +111,14 @@ def test_what_is_not_defined_is_none_with_a_reason(true, said):
             for one in node.values():
                 walk(one)
 
-    walk(told)
-    if said == [3, 3, 3]:
-        assert told["accuracy"]["value"] == 0
-        assert told["per_class"]["T4"]["sensitivity"]["value"] is None
+    walk(found)
+    if predicted == [3, 3, 3]:
+        assert found["accuracy"]["value"] == 0
+        assert found["per_class"]["T4"]["sensitivity"]["value"] is None
 
 
 def test_one_patient_has_no_interval():
-    told = measure(np.array([0, 1, 2]), np.array([0, 1, 1]), np.zeros(3, int))
-    assert told.accuracy.value == pytest.approx(2 / 3)
-    assert told.accuracy.low is None
-    assert "one patient" in told.accuracy.method
+    found = measure(np.array([0, 1, 2]), np.array([0, 1, 1]), np.zeros(3, int))
+    assert found.accuracy.value == pytest.approx(2 / 3)
+    assert found.accuracy.low is None
+    assert "one patient" in found.accuracy.method

@@ -72,7 +72,7 @@ def test_coefficients_thresholds_and_their_errors_are_those_of_r(independent, pr
     assert independent.covariance_method == MODEL_BASED
 
 
-def test_the_likelihood_and_what_is_made_of_it_are_those_of_r(independent):
+def test_the_likelihood_and_its_derived_measures_are_those_of_r(independent):
     assert independent.log_likelihood == pytest.approx(R["polr"]["log_likelihood"], abs=1e-8)
     ratio = independent.likelihood_ratio
     assert (ratio.chi2, ratio.df) == (pytest.approx(R["lrm"]["likelihood_ratio"], abs=1e-6), R["lrm"]["df"])
@@ -80,7 +80,7 @@ def test_the_likelihood_and_what_is_made_of_it_are_those_of_r(independent):
     assert [e.p for e in independent.effects] == pytest.approx(listed(R["lrm"]["p"]), rel=1e-3)
 
 
-def test_where_patients_repeat_the_errors_are_the_sandwich_of_r(repeated):
+def test_clustered_errors_are_the_sandwich_of_r(repeated):
     reference = R["robust"]
     assert repeated.covariance_method == CLUSTERED
     assert repeated.coefficients == pytest.approx(listed(reference["coefficients"]), abs=1e-5)
@@ -136,7 +136,7 @@ def test_newtons_refit_is_statsmodels_fit(independent):
     assert log_likelihood == pytest.approx(independent.log_likelihood, abs=1e-8)
 
 
-def test_newtons_refit_gives_up_where_there_is_no_maximum():
+def test_newtons_refit_returns_none_without_a_maximum():
     columns, apart = np.arange(40.0)[:, None], np.repeat(np.arange(4), 10)
     assert maximum(columns, apart) is None
     assert maximum(columns, np.repeat([0, 1, 2, 2], 10)) is None
@@ -153,20 +153,20 @@ def changed(**what):
 
 
 def test_a_stage_that_is_absent_is_named():
-    with pytest.raises(InputError, match="No row of T2 among the 120"):
+    with pytest.raises(InputError, match="No row of T2 among 120 usable rows"):
         changed(stages=np.repeat([0, 2, 3], 40))
     with pytest.raises(InputError, match="Stage 4; expected 0 to 3"):
         changed(stages=np.repeat([1, 2, 3, 4], 30))
 
 
-def test_a_column_that_never_changes_is_named():
+def test_a_constant_column_is_named():
     with pytest.raises(InputError, match="b is 3 in all rows"):
         changed(columns=np.column_stack([np.arange(120.0), np.full(120, 3.0)]))
 
 
-def test_columns_that_tell_one_another_are_named():
+def test_linearly_dependent_columns_are_named():
     a = np.random.default_rng(0).normal(size=(120, 2))
-    with pytest.raises(InputError, match="c is told by a, b exactly"):
+    with pytest.raises(InputError, match="c is determined by a, b;"):
         changed(names=("a", "b", "c"), columns=np.column_stack([a, 2 * a[:, 0] - a[:, 1] + 7]))
 
 
@@ -175,7 +175,7 @@ def test_numbers_that_are_missing_and_too_few_rows_are_refused():
         changed(columns=np.full((120, 2), np.nan))
     with pytest.raises(InputError, match="5 rows for 5 parameters"):
         Design(("a", "b"), np.random.default_rng(0).normal(size=(5, 2)), np.array([0, 1, 2, 3, 3]), np.arange(5))
-    with pytest.raises(InputError, match="one name a column"):
+    with pytest.raises(InputError, match="one name per column"):
         changed(names=("a",))
 
 
@@ -184,10 +184,10 @@ def test_complete_and_quasi_complete_separation_are_refused_and_the_column_is_na
     truth = np.repeat(np.arange(4), 30)
     noise = rng.normal(size=120)
     complete = np.column_stack([noise, truth + rng.uniform(0, 0.9, size=120)])
-    with pytest.raises(InputError, match="told apart without an error by .*b.*separation"):
+    with pytest.raises(InputError, match="separated perfectly by .*b"):
         fit(changed(stages=truth, columns=complete))
     rare = (truth == 3) & (np.arange(120) % 10 == 0)  # three rows of a level, all of them of T4
-    with pytest.raises(InputError, match="told apart without an error by b"):
+    with pytest.raises(InputError, match="separated perfectly by b"):
         fit(changed(stages=truth, columns=np.column_stack([noise, rare])))
     rare[0] = True  # one of T1 among them: now they overlap
     assert np.isfinite(fit(changed(stages=truth, columns=np.column_stack([noise, rare]))).coefficients).all()
@@ -205,14 +205,14 @@ def test_brants_test_is_that_of_r(rows, reference):
     assert ("clustered" in omnibus.method) == (reference == "brant_clustered")
 
 
-def test_brants_test_says_what_the_likelihood_ratio_of_vgam_says():
+def test_brants_test_agrees_with_the_likelihood_ratio_of_vgam():
     omnibus, _ = brant(a_design(FIRST), TERMS)
     assert omnibus.df == R["apart"]["df"]
     assert omnibus.chi2 == pytest.approx(R["apart"]["chi2"], rel=0.15)  # asymptotically the same, not the same number
     assert omnibus.p == pytest.approx(R["apart"]["p"], abs=0.05)
 
 
-def test_brants_test_sees_odds_that_are_not_proportional():
+def test_brants_test_detects_odds_that_are_not_proportional():
     design = simulated(4000, [1.0, 0.0])
     assert brant(design, {"a": [0], "b": [1]})[0].p > 0.01
     late = np.where(design.stages == 3, design.columns[:, 1] + 10, design.columns[:, 1])  # b tells T4 only
@@ -224,7 +224,7 @@ def test_brants_test_sees_odds_that_are_not_proportional():
     assert each["b"].p < 1e-6
 
 
-def test_brants_test_is_not_defined_where_a_binary_model_is_not():
+def test_brants_test_is_not_defined_without_every_binary_model():
     truth = np.repeat(np.arange(4), 30)
     level = (truth >= 2) & (np.arange(120) % 3 == 0)  # T3 and T4 only: of the cut at T3 it is separated
     noise = np.random.default_rng(1).normal(size=120)
@@ -287,7 +287,7 @@ def test_validation_draws_patients_and_can_be_drawn_again(repeated):
     assert validate(fit(apart), seed=3, resamples=20).indices["dxy"].optimism != once.indices["dxy"].optimism
 
 
-def test_optimism_is_not_told_where_too_few_resamples_can_be_fitted(independent, monkeypatch):
+def test_optimism_is_none_if_too_few_resamples_can_be_fitted(independent, monkeypatch):
     of_one_stage = np.flatnonzero(independent.design.stages == 2)
     monkeypatch.setattr(proportional_odds_checks, "patient_draws", lambda *a, **k: [of_one_stage] * 10)
     found = validate(independent, seed=0, resamples=10)

@@ -86,18 +86,18 @@ def test_rows_cross_as_in_r(which, golden, request):
     assert crossing.n == len({"first": FIRST, "all": ROWS}[golden])
 
 
-def test_mcnemar_is_exact_and_alone_where_rows_are_patients(of_first):
+def test_only_the_exact_mcnemar_test_is_run_with_one_row_per_patient(of_first):
     found = [one for one in pair(of_first, "model", "weak").differences if one.measure == "accuracy"]
     assert [one.p for one in found] == pytest.approx([R["first"]["crossing"]["exact"]], rel=1e-10)
     assert found[0].estimate.value == pytest.approx((60 - 43) / 240)
 
 
-def test_where_patients_repeat_accuracy_is_tested_by_patient_and_mcnemar_only_beside(of_all):
+def test_clustered_accuracy_is_tested_by_patient_with_mcnemar_in_addition(of_all):
     by_patient, by_row = (one for one in pair(of_all, "model", "weak").differences if one.measure == "accuracy")
     assert by_patient.p == pytest.approx(R["all"]["obuchowski"]["p"], rel=1e-10)
     assert by_row.p == pytest.approx(R["all"]["crossing"]["exact"], rel=1e-10)
     assert "Obuchowski" in by_patient.test
-    assert "as if rows were independent" in by_row.test
+    assert "assuming independent rows" in by_row.test
     assert by_patient.family != by_row.family
     assert by_patient.estimate == by_row.estimate
 
@@ -108,7 +108,7 @@ def test_the_clustered_test_of_single_rows_is_mcnemars():
     assert chi2.isf(p, 1) == pytest.approx(R["first"]["mcnemar_chi2"] * 239 / 240, rel=1e-10)
 
 
-def test_copies_of_rows_within_patients_tell_nothing_new():
+def test_copies_of_rows_within_patients_change_nothing():
     stages, (model, weak, _), patients = of_cohort(FIRST)
     right = model.predicted == stages, weak.predicted == stages
     once = clustered_mcnemar(*right, patients)[0]
@@ -162,7 +162,7 @@ def test_holm_is_rs_and_stays_within_a_family(of_first):
     assert found["auc_T2"].p_holm == pytest.approx(4 * R["first"]["areas"]["auc_T2"]["p"], rel=1e-8)  # least of four
 
 
-def test_a_reader_against_itself_differs_in_nothing():
+def test_a_reader_compared_with_itself_has_no_difference():
     stages, (model, *_), patients = of_cohort(ROWS)
     found = by_measure(compare(stages, [model, replace(model, name="again")], patients).pairs[0])
     assert {one.estimate.value for one in found.values()} == {0.0}
@@ -170,7 +170,7 @@ def test_a_reader_against_itself_differs_in_nothing():
     assert (found["kappa_linear"].estimate.low, found["kappa_linear"].estimate.high) == (0, 0)
     for name in ("accuracy", "auc_macro", "auc_T3"):
         assert (found[name].p, found[name].p_holm) == (None, None)
-    assert "in no patient" in found["accuracy"].test
+    assert "equally often in every patient" in found["accuracy"].test
     assert "does not vary" in found["auc_macro"].test
 
 
@@ -179,13 +179,13 @@ def test_a_reader_against_itself_differs_in_nothing():
 def test_exchanged_readers_change_signs_only(seed, n, patients):
     rng = np.random.default_rng(seed)
     stages, a, b = (rng.integers(0, 4, n) for _ in range(3))
-    whose = rng.integers(0, patients, n)
+    ids = rng.integers(0, patients, n)
     probabilities = [rng.dirichlet(np.ones(4), n) for _ in range(2)]
     one, other = Reader("a", a, probabilities[0]), Reader("b", b, probabilities[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        there = compare(stages, [one, other], whose).pairs[0]
-        back = compare(stages, [other, one], whose).pairs[0]
+        there = compare(stages, [one, other], ids).pairs[0]
+        back = compare(stages, [other, one], ids).pairs[0]
     assert there.crossing.n == n
     assert (there.crossing.only_first, there.crossing.both_wrong) == (
         back.crossing.only_second,
@@ -193,7 +193,7 @@ def test_exchanged_readers_change_signs_only(seed, n, patients):
     )
     for x, y in zip(there.differences, back.differences, strict=True):
         assert x.p is None or 0 <= x.p <= x.p_holm <= 1
-        if not x.measure.startswith("kappa"):  # whose p-values are drawn
+        if not x.measure.startswith("kappa"):  # their p-values are drawn
             assert x.p == (None if y.p is None else pytest.approx(y.p, abs=1e-9))
         if x.estimate.value is None:
             assert x.estimate.method.startswith("not defined")
@@ -225,7 +225,7 @@ def test_one_patient_has_values_but_neither_intervals_nor_tests():
     found = compare(stages, two, np.zeros(6, int))
     for one in found.pairs[0].differences:
         assert (one.estimate.low, one.estimate.high) == (None, None)
-        assert one.p is None or "as if rows were independent" in one.test
+        assert one.p is None or "assuming independent rows" in one.test
     assert all(one.low is None for one in found.readers["a"].values())
 
 
@@ -243,10 +243,10 @@ def test_a_missing_stage_leaves_its_area_undefined():
     ("change", "message"),
     [
         (lambda s, r, p: (s, r[:1], p), "1 reader to compare"),
-        (lambda s, r, p: (s, [r[0], r[0]], p), "a name of its own"),
-        (lambda s, r, p: (s[:-1], r, p[:-1]), r"240 readings of 239 rows.*Leave out"),
+        (lambda s, r, p: (s, [r[0], r[0]], p), "expected unique names"),
+        (lambda s, r, p: (s[:-1], r, p[:-1]), r"240 readings for 239 rows.*Remove"),
         (lambda s, r, p: (s, r, p[:-1]), "240 stages, 239 patients"),
-        (lambda s, r, p: (s + 1, r, p), "True stages: 4 is among them; expected 0 to 3"),
+        (lambda s, r, p: (s + 1, r, p), "True stages include 4; expected 0 to 3"),
         (lambda s, r, p: (s.astype(float), r, p), "whole numbers"),
     ],
 )
@@ -258,15 +258,15 @@ def test_rows_that_do_not_fit_are_refused(change, message):
 @pytest.mark.parametrize(
     ("predicted", "probabilities", "message"),
     [
-        ([0, 4], None, "Stages of x: 4 is among them"),
-        ([0, -1], None, "Stages of x: -1"),
+        ([0, 4], None, "Stages of x include 4"),
+        ([0, -1], None, "Stages of x include -1"),
         ([0, 1], [[0.25] * 4], r"shape \(1, 4\); expected \(2, 4\)"),
         ([0, 1], [[0.25] * 4, [0.5] * 4], r"row 1: \[0.5, .*sum to 1"),
         ([0, 1], [[0.25] * 4, [float("nan")] * 4], "row 1"),
         ([0, 1], [[0.25] * 4, [-0.5, 0.5, 0.5, 0.5]], "row 1"),
     ],
 )
-def test_a_reader_that_says_nothing_sensible_is_refused(predicted, probabilities, message):
+def test_a_reader_with_invalid_readings_is_refused(predicted, probabilities, message):
     with pytest.raises(InputError, match=message):
         Reader("x", np.array(predicted), None if probabilities is None else np.array(probabilities))
 
@@ -292,7 +292,7 @@ def test_all_readers_together_are_clustered_by_patient(study):
     assert together.reader == ALL
     assert together.gains[0].p == pytest.approx(R["study"]["pooled"]["p"], rel=1e-9)
     assert together.gains[0].p_holm == together.gains[0].p
-    assert "as if rows were independent" in together.gains[1].test
+    assert "assuming independent rows" in together.gains[1].test
     assert "clustered by patient" in together.unaided.method
 
 
@@ -317,7 +317,7 @@ def test_the_studys_counts_add_up(table):
     assert found.model.accuracy.value * len(table) == pytest.approx(right)
 
 
-def test_the_model_stands_against_either_phase(study):
+def test_the_model_is_compared_with_either_phase(study):
     stages, (model, *_), _ = of_cohort(FIRST)
     accuracy = (model.predicted == stages).mean()
     for row in study.rows:
@@ -327,7 +327,7 @@ def test_the_model_stands_against_either_phase(study):
         assert (unaided.first, unaided.second) == ("model", f"{row.reader}, unaided")
 
 
-def test_without_a_model_the_study_stands():
+def test_a_study_without_a_model_is_valid():
     found = study_of(FIRST, model=False)
     assert found.model is None
     assert all(row.against_model == () for row in found.rows)
@@ -351,7 +351,7 @@ def test_fleiss_kappa_at_its_ends():
     patients = np.arange(8)
     same = np.tile(np.arange(8) % 4, (3, 1))
     assert fleiss(same, patients).value == pytest.approx(1)
-    assert fleiss(same[:1], patients).method == "not defined: one reader agrees with nobody"
+    assert fleiss(same[:1], patients).method == "not defined: fewer than two readers"
     assert fleiss(np.zeros((3, 8), int), patients).method == "not defined: every reading is of one stage"
     assert fleiss(same, np.zeros(8, int)).low is None
 
@@ -371,7 +371,7 @@ def test_columns_of_a_study_are_found_by_their_names():
 def test_a_study_without_readers_or_with_a_reader_called_all_is_refused():
     stages, _, patients = of_cohort(FIRST)
     for phases in ({}, {ALL: (stages, stages)}):
-        with pytest.raises(InputError, match="expected one or more, none of them called"):
+        with pytest.raises(InputError, match="expected one or more, and other names than"):
             reader_study(stages, phases, None, patients)
     with pytest.raises(InputError, match="A, aided has 239 readings"):
         reader_study(stages, {"A": (stages, stages[:-1])}, None, patients)
@@ -389,7 +389,7 @@ def test_a_stage_without_rows_has_no_gains():
 # -- as data -----------------------------------------------------------------------------------------------------------
 
 
-def test_both_are_plain_data_and_the_seed_is_all_that_moves_them(of_first, study):
+def test_both_are_plain_data_and_depend_on_the_seed_only(of_first, study):
     for found, again in ((of_first, compare(*of_cohort(FIRST), seed=1)), (study, study_of(FIRST, seed=1))):
         text = json.dumps(found.to_json(), allow_nan=False)
         assert text == json.dumps(again.to_json())
@@ -406,5 +406,5 @@ def test_without_statsmodels_the_remedy_is_named(monkeypatch):
         compare(*of_cohort(FIRST))
 
 
-def test_everything_offered_is_there():
+def test_every_exported_name_exists():
     assert all(hasattr(readers, name) for name in readers.__all__)

@@ -12,13 +12,13 @@ REFERENCE = golden("discrimination")
 
 @pytest.mark.parametrize("stage", range(4))
 def test_area_variance_and_paired_test_are_those_of_proc(stage):
-    true, whose = stages(FIRST) == stage, patients(FIRST)
+    true, ids = stages(FIRST) == stage, patients(FIRST)
     one, other = (roc.area(true, probabilities(FIRST, model)[:, stage]) for model in "pq")
     expected = REFERENCE["areas"][f"T{stage + 1}"]
     assert one.value == pytest.approx(expected["auc"], abs=1e-10)
     assert other.value == pytest.approx(expected["other"], abs=1e-10)
-    assert roc.standard_error(one.influence, whose) ** 2 == pytest.approx(expected["variance"], rel=1e-8)
-    difference, p = roc.difference(one, other, whose)
+    assert roc.standard_error(one.influence, ids) ** 2 == pytest.approx(expected["variance"], rel=1e-8)
+    difference, p = roc.difference(one, other, ids)
     assert p == pytest.approx(expected["p"], rel=1e-7)
     assert difference.low < difference.value < difference.high
     assert (difference.low > 0 or difference.high < 0) == (p < 0.05)
@@ -33,7 +33,7 @@ def test_the_clustered_variance_is_obuchowskis_but_for_its_small_sample_factors(
     assert roc.standard_error(found.influence, np.arange(len(ROWS))) ** 2 != pytest.approx(expected, rel=0.01)
 
 
-def test_twice_the_rows_of_the_same_patients_say_no_more():
+def test_repeated_rows_of_the_same_patients_change_nothing():
     true, scores = stages(FIRST) == 2, probabilities(FIRST)[:, 2]
     once = roc.estimate(roc.area(true, scores), patients(FIRST))
     twice = roc.estimate(roc.area(np.tile(true, 2), np.tile(scores, 2)), np.tile(patients(FIRST), 2))
@@ -43,12 +43,12 @@ def test_twice_the_rows_of_the_same_patients_say_no_more():
 
 
 def test_macro_and_micro_are_scikit_learns():
-    true, said = stages(ROWS), probabilities(ROWS)
-    said = said / said.sum(axis=1, keepdims=True)
-    areas = roc.stage_areas(true, said)
-    assert roc.macro(areas).value == pytest.approx(roc_auc_score(true, said, multi_class="ovr"), abs=1e-12)
-    expected = roc_auc_score(true, said, multi_class="ovr", average="micro")
-    assert roc.micro(true, said).value == pytest.approx(expected, abs=1e-12)
+    true, given = stages(ROWS), probabilities(ROWS)
+    given = given / given.sum(axis=1, keepdims=True)
+    areas = roc.stage_areas(true, given)
+    assert roc.macro(areas).value == pytest.approx(roc_auc_score(true, given, multi_class="ovr"), abs=1e-12)
+    expected = roc_auc_score(true, given, multi_class="ovr", average="micro")
+    assert roc.micro(true, given).value == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("average", ["macro", "micro"])
@@ -57,9 +57,9 @@ def test_their_variance_is_that_of_repeated_samples(average):
     values, variances = [], []
     for _ in range(400):
         true = rng.integers(4, size=120)
-        said = rng.dirichlet(np.ones(4), size=120) + 0.35 * np.eye(4)[true]
-        said /= said.sum(axis=1, keepdims=True)
-        found = roc.macro(roc.stage_areas(true, said)) if average == "macro" else roc.micro(true, said)
+        given = rng.dirichlet(np.ones(4), size=120) + 0.35 * np.eye(4)[true]
+        given /= given.sum(axis=1, keepdims=True)
+        found = roc.macro(roc.stage_areas(true, given)) if average == "macro" else roc.micro(true, given)
         values.append(found.value)
         variances.append(roc.standard_error(found.influence, np.arange(120)) ** 2)
     assert np.mean(variances) == pytest.approx(np.var(values, ddof=1), rel=0.2)
@@ -71,7 +71,7 @@ def test_ties_count_half():
     assert roc.area(true, rounded).value == pytest.approx(roc_auc_score(true, rounded), abs=1e-12)
 
 
-def test_what_is_not_defined_says_why():
+def test_undefined_areas_give_a_reason():
     assert roc.area(np.ones(3, bool), np.arange(3.0)) is None
     missing = roc.estimate(None, np.arange(3))
     assert (missing.value, missing.low) == (None, None)

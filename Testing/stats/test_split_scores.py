@@ -1,4 +1,4 @@
-"""SplitScores against other people's code, and a temperature against a search."""
+"""SplitScores against other implementations, and a temperature against a search."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_accuracy_is_of_cases_by_vote():
     assert (found.accuracy.low, found.accuracy.high) == pytest.approx((0.5 - half, 0.5 + half))
 
 
-def test_intervals_hold_their_value_and_count_patients():
+def test_intervals_contain_their_value_and_count_patients():
     found = scores(a_split())
     _, probabilities = case_votes(a_split())
     expected = roc_auc_score(a_split().stages, probabilities, multi_class="ovr", average="macro")
@@ -64,7 +64,7 @@ def test_the_temperature_is_the_best_of_a_fine_search_and_scales_with_the_logits
     assert slice_loss(seen, found) <= slice_loss(seen)
 
 
-def test_what_is_no_split_is_refused():
+def test_invalid_splits_are_refused():
     seen = a_split(4)
     with pytest.raises(InputError, match="slices of every case"):
         SplitLogits(seen.logits, seen.case, seen.offsets, np.append(seen.stages, 0), seen.patients)
