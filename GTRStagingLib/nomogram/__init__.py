@@ -1,7 +1,7 @@
 """Fit, read, draw and show nomograms: proportional-odds models as data.
 
-In: a table of patients, or a nomogram's file. Out: `Nomogram`, probabilities and points of one patient, a drawing, a
-page.
+Input: a table of patients, or a nomogram's file. Output: `Nomogram`, probabilities and points of a patient, a drawing,
+a page.
 
 - `nomogram`: `Nomogram`, `Term`, `Reading`, `load`, `save`, `available`
 - `fit`: `fit_nomogram`, `Wording`

@@ -1,7 +1,7 @@
-"""A nomogram on paper: a ruler for each predictor, one for their sum, and one for the probability of each stage.
+"""Draw a nomogram for paper: a scale for each predictor, for the total points, and for the probability of each stage.
 
-P(T1) falls and P(T4) rises with the points, so that each value stands once on its ruler; P(T2) and P(T3) rise and then
-fall: their values stand twice, on both sides of a highest one that is marked, under the curve itself.
+P(T1) decreases and P(T4) increases with the points, so each value occurs once on its scale. P(T2) and P(T3) increase
+and then decrease: their values occur twice, on both sides of the marked maximum, below their curve.
 """
 
 import math
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, Kind] = {".pdf": "pdf", ".png": "png", ".svg": "svg"}
 PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""What a ruler of probabilities is marked with, where it reaches so far."""
+"""Tick values of a scale of probabilities, as far as the scale reaches."""
 
 WIDTH = 11.3
 LEFT, RIGHT = 2.65, 10.95
-"""Inches: of an A4 page on its side, less the printer's margin; where rulers begin and end."""
+"""Width of an A4 page in landscape without the printer's margin, and ends of the scales, in inches."""
 
 TALL, LOW = 0.65, 0.53
-"""Inches from one ruler to the next: of probabilities, and of all others."""
+"""Distances between scales in inches: of probabilities, and of all others."""
 
 RIDGE = 0.38
-"""Inches that a probability of 1 is high."""
+"""Height of a probability of 1, in inches."""
 
 INK, SOFT, PALE, DARK, MARK = "#1a1a1a", "#5c5c5c", "#c3d4e8", "#5b84b1", "#b3400a"
 NAME, TICK, NOTE = 10.5, 8.5, 8.0
 _LINE = 0.155
 _HEADER = 1.05
 _TO_EDGE = 180
-"""Letters of a note from the left edge to the right one."""
+"""Letters in a line of a note."""
 
 
 def draw(nomogram: Nomogram, path: Path, *, reading: Reading | None = None) -> None:
-    """Write the drawing as PNG, SVG or PDF, by the path's ending; whole or not at all.
+    """Write the drawing as PNG, SVG or PDF, by the path's suffix, in one step.
 
     Parameters
     ----------
     reading
-        A patient's, to be marked.
+        Result of a patient to mark in the drawing.
 
     Raises
     ------
     InputError
-        If the ending is another, no term weighs anything, or matplotlib is not installed.
+        If the suffix is not one of these, no term has a coefficient, or matplotlib is not installed.
     """
     ending = path.suffix.lower()
     if ending not in KINDS:
@@ -75,12 +75,14 @@ def draw(nomogram: Nomogram, path: Path, *, reading: Reading | None = None) -> N
 
 
 def figure(nomogram: Nomogram, *, reading: Reading | None = None) -> "Figure":
-    """The drawing as a matplotlib figure with an Agg canvas; lengths on it are inches."""
+    """Draw a nomogram as a matplotlib figure with an Agg canvas; its coordinates are inches."""
     if not nomogram.points_per_unit:
-        raise InputError(f"No term of {nomogram.name} weighs anything on record; expected one at least. Fill them in.")
+        raise InputError(
+            f"No term of {nomogram.name} has a coefficient on record; expected at least one. Fill in the coefficients."
+        )
     footer = _footer(nomogram, reading)
-    rulers = len(nomogram.terms) + 2
-    height = _HEADER + rulers * LOW + len(TStage) * TALL + 0.3 + _LINE * len(footer)
+    scales = len(nomogram.terms) + 2
+    height = _HEADER + scales * LOW + len(TStage) * TALL + 0.3 + _LINE * len(footer)
     drawn = new_figure(WIDTH, height, what="Drawings need")
     axes = drawn.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height))
@@ -89,29 +91,29 @@ def figure(nomogram: Nomogram, *, reading: Reading | None = None) -> "Figure":
     return drawn
 
 
-# -- where things lie ----------------------------------------------------------------------------------------------
+# -- scales --------------------------------------------------------------------------------------------------------
 
 
 def total_points(nomogram: Nomogram) -> float:
-    """The most that all terms together can give."""
+    """Return the largest total of points."""
     return sum(high - low for low, high in (t.weights_of_range() for t in nomogram.terms)) * nomogram.points_per_unit
 
 
 def probability_at(nomogram: Nomogram, points: float) -> tuple[float, float, float, float]:
-    """T1..T4 at a total of points: what the lower rulers are made from."""
+    """Return the probabilities of T1..T4 at a total of points, for the lower scales."""
     return nomogram.probabilities(nomogram.base + points / nomogram.points_per_unit)
 
 
 @dataclass(frozen=True)
-class StageRuler:
-    """The ruler of one stage's probability.
+class StageScale:
+    """Scale of the probability of one stage.
 
     Attributes
     ----------
     ticks
-        (points, probability) of `PROBABILITIES` within reach, by points: one on each side of `highest`.
+        (points, probability) of the `PROBABILITIES` on the scale, by points; on both sides of `highest`.
     highest
-        (points, probability) of the highest value, where it lies between the ends; None where the ruler is one-way.
+        (points, probability) of the maximum, if it lies between the ends; None if the probability is monotonic.
     """
 
     stage: TStage
@@ -119,14 +121,14 @@ class StageRuler:
     highest: tuple[float, float] | None
 
 
-def stage_ruler(nomogram: Nomogram, stage: TStage) -> StageRuler:
+def stage_scale(nomogram: Nomogram, stage: TStage) -> StageScale:
     """Solve for the points at which a stage has the marked probabilities."""
     end = total_points(nomogram)
 
     def probability(points: float) -> float:
         return probability_at(nomogram, points)[stage]
 
-    # Each of the four has one peak at most, so that the search between the ends finds it.
+    # Each of the four has at most one maximum, which the search between the ends finds.
     peak = float(minimize_scalar(lambda x: -probability(x), bounds=(0, end), method="bounded").x)
     inside = 0.005 * end < peak < 0.995 * end
     branches = [(0.0, peak), (peak, end)] if inside else [(0.0, end)]
@@ -136,14 +138,14 @@ def stage_ruler(nomogram: Nomogram, stage: TStage) -> StageRuler:
         for p in PROBABILITIES
         if (probability(low) - p) * (probability(high) - p) < 0
     }
-    return StageRuler(stage, tuple(sorted(ticks)), (peak, probability(peak)) if inside else None)
+    return StageScale(stage, tuple(sorted(ticks)), (peak, probability(peak)) if inside else None)
 
 
 # -- the sheet -----------------------------------------------------------------------------------------------------
 
 
 class _Sheet:
-    """The rulers, from top to bottom; `y` is where the next one goes."""
+    """Drawing of the scales, from top to bottom; `y` is the position of the next one."""
 
     def __init__(self, nomogram: Nomogram, reading: Reading | None, axes: "Axes", height: float) -> None:
         self.nomogram, self.reading, self.axes = nomogram, reading, axes
@@ -177,28 +179,28 @@ class _Sheet:
         words = f"Nomogram {name if len(name) <= 50 else name[:49] + '…'}: T stage of gastric cancer"
         self.axes.text(0.35, self.height - 0.35, words, size=14, weight="bold", color=INK, va="center")
         how = (
-            "Go straight up from each value to its points, add them, and go straight down from the total to the four "
-            "probabilities."
+            "Read the points straight above each value, add them, and read the four probabilities straight below the "
+            "total."
         )
         self.axes.text(0.35, self.height - 0.63, how, size=NOTE + 1, color=SOFT, va="center")
 
-    # -- rulers ----------------------------------------------------------------------------------------------------
+    # -- scales ----------------------------------------------------------------------------------------------------
 
     def _at(self, points: float, end: float) -> float:
         return LEFT + (RIGHT - LEFT) * points / end
 
-    def _name(self, name: str, unit: str = "", said: str | None = None) -> None:
+    def _name(self, name: str, unit: str = "", value: str | None = None) -> None:
         words = f"{name} ({unit})" if unit else name
         size = NAME if len(wrap(words, 22)) <= 2 else NAME - 2
         lines = wrap(words, 22 if size == NAME else 28)[:2]
-        shift = 0.5 * _LINE * (len(lines) - 1 + (said is not None))
+        shift = 0.5 * _LINE * (len(lines) - 1 + (value is not None))
         for i, line in enumerate(lines):
             self.axes.text(
                 0.35, self.y + shift - i * 1.1 * _LINE, line, size=size, color=INK, va="center", weight="bold"
             )
-        if said is not None:
+        if value is not None:
             at = self.y + shift - 1.1 * _LINE * len(lines)
-            self.axes.text(0.35, at, said, size=TICK + 0.5, color=MARK, va="center")
+            self.axes.text(0.35, at, value, size=TICK + 0.5, color=MARK, va="center")
 
     def _line(self, x0: float, x1: float, **how: Any) -> None:
         self.axes.plot([x0, x1], [self.y, self.y], color=how.pop("color", INK), linewidth=1.1, **how)
@@ -214,7 +216,7 @@ class _Sheet:
                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
 
     def _guide(self, points: float, end: float, *stops: float) -> None:
-        """A patient's mark here and at the `stops`, and a line between; beside the ruler where it does not reach."""
+        """Mark a patient's points here and at the `stops`, with a line between; beside the scale if outside of it."""
         x = min(max(self._at(points, end), LEFT - 0.12), RIGHT + 0.12)
         self.axes.plot([x, x], [self.y, stops[-1]], color=MARK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=4)
         for y in (self.y, *stops):
@@ -233,15 +235,15 @@ class _Sheet:
             )
 
     def _term(self, term: Term, top: float) -> None:
-        said = None
+        value = None
         if self.reading is not None:
-            said = _value_in_words(term, self.reading)
+            value = _value_text(term, self.reading)
             if not (self.reading.values[term.name] == REFERENCE and _unknown(term)):
                 self._guide(self.reading.points[term.name], POINTS, top)
-        self._name(term.label, term.unit, said)
+        self._name(term.label, term.unit, value)
         if _unknown(term):
             self._line(LEFT, RIGHT, color=SOFT, linestyle=(0, (1, 3)))
-            self._aside("what it weighs is not on record: left out", LEFT + 0.25)
+            self._aside("coefficient not on record: left out", LEFT + 0.25)
         elif term.is_choice:
             self._choice(term)
         else:
@@ -279,7 +281,7 @@ class _Sheet:
         known = {level: c for level, c in term.levels.items() if c is not None}
         places = sorted((self._at(self._points_of(term, c), POINTS), level) for level, c in known.items())
         self._line(places[0][0], places[-1][0])
-        # Below the line, above it, or in a second row below, where what does not fit either joins the one before.
+        # Below the line, above it, or in a second row below; a label that fits nowhere is joined to the one before.
         rows: dict[str, list[tuple[float, str]]] = {"below": [], "above": [], "lower": []}
         for x, level in places:
             free = (r for r, there in rows.items() if not there or _right(there[-1]) < x - _width(level) / 2)
@@ -298,8 +300,8 @@ class _Sheet:
             self._aside(f"{', '.join(unknown)}: not on record", until)
 
     def _total(self) -> None:
-        said = None if self.reading is None else f"{_text(self.reading.total_points, '.1f')} points"
-        self._name("Total points", said=said)
+        value = None if self.reading is None else f"{_text(self.reading.total_points, '.1f')} points"
+        self._name("Total points", value=value)
         self._line(LEFT, RIGHT)
         major = _nice(0, self.end, most=14)
         for points in _between(major, 5, (0, self.end)):
@@ -308,8 +310,8 @@ class _Sheet:
             self._tick(self._at(points, self.end), f"{points:g}", long=0.1)
 
     def _stage(self, stage: TStage) -> None:
-        said = None if self.reading is None else f"{self.reading.probabilities[stage]:.3f}"
-        self._name(f"Probability of {stage}", said=said)
+        value = None if self.reading is None else f"{self.reading.probabilities[stage]:.3f}"
+        self._name(f"Probability of {stage}", value=value)
         points = np.linspace(0, self.end, 601)
         shares = np.array([probability_at(self.nomogram, one) for one in points])
         x = np.array([self._at(one, self.end) for one in points])
@@ -318,18 +320,18 @@ class _Sheet:
         self.axes.fill_between(x, self.y, high, where=shares.argmax(axis=1) == stage, color=DARK, linewidth=0)
         self.axes.plot(x, high, color=INK, linewidth=0.7)
         self._line(LEFT, RIGHT)
-        ruler = stage_ruler(self.nomogram, stage)
+        scale = stage_scale(self.nomogram, stage)
         placed: list[tuple[float, float]] = []
-        if ruler.highest is not None:
-            at, label = self._at(ruler.highest[0], self.end), f"highest {ruler.highest[1]:.2f}"
-            self.axes.plot([at, at], [self.y - 0.07, self.y + RIDGE * ruler.highest[1]], color=INK, linewidth=0.9)
+        if scale.highest is not None:
+            at, label = self._at(scale.highest[0], self.end), f"highest {scale.highest[1]:.2f}"
+            self.axes.plot([at, at], [self.y - 0.07, self.y + RIDGE * scale.highest[1]], color=INK, linewidth=0.9)
             self._label(at, self.y - 0.1, label)
             placed.append((at - _width(label) / 2 - 0.06, at + _width(label) / 2 + 0.06))
-        if len(ruler.ticks) + len(placed) < 2:
+        if len(scale.ticks) + len(placed) < 2:
             for one in (0.0, self.end):
                 self._tick(self._at(one, self.end), f"{probability_at(self.nomogram, one)[stage]:.2g}")
-        # Round values first, so that it is the others that give way where it is narrow.
-        for one, probability in sorted(ruler.ticks, key=lambda tick: _rank(tick[1])):
+        # Round values first, since other labels are left out if there is not enough room.
+        for one, probability in sorted(scale.ticks, key=lambda tick: _rank(tick[1])):
             at, label = self._at(one, self.end), f"{probability:g}"
             left, right = at - _width(label) / 2 - 0.04, at + _width(label) / 2 + 0.04
             free = all(right < a or left > b for a, b in placed)
@@ -339,20 +341,20 @@ class _Sheet:
 
 
 def _unknown(term: Term) -> bool:
-    """Whether nothing of it is on record."""
+    """Return whether no coefficient of a term is on record."""
     return all(c is None for c in (term.levels.values() if term.is_choice else [term.coefficient]))
 
 
 def _right(written: tuple[float, str]) -> float:
-    """Where the next label may begin."""
+    """Return the leftmost position of the next label."""
     x, label = written
     return x + _width(label) / 2 + 0.1
 
 
-# -- small things --------------------------------------------------------------------------------------------------
+# -- ticks and texts -----------------------------------------------------------------------------------------------
 
 
-def _value_in_words(term: Term, reading: Reading) -> str:
+def _value_text(term: Term, reading: Reading) -> str:
     value, points = reading.values[term.name], reading.points[term.name]
     if value == REFERENCE:
         return "left out" if _unknown(term) else f"left out: {_text(points, '.1f')} points"
@@ -364,7 +366,7 @@ def _rank(probability: float) -> int:
 
 
 def _nice(low: float, high: float, *, most: int) -> list[float]:
-    """Round numbers between two, `most` steps at the most."""
+    """Return round numbers between two, with at most `most` steps."""
     ticker = extras.import_extra("matplotlib.ticker", "Drawings need", "report")
     ticks = ticker.MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     slack = 1e-9 * (high - low)
@@ -372,7 +374,7 @@ def _nice(low: float, high: float, *, most: int) -> list[float]:
 
 
 def _between(major: list[float], parts: int, within: tuple[float, float]) -> list[float]:
-    """Where the small ticks go: each step in parts, out to the ends of the ruler."""
+    """Return the positions of minor ticks: each step in parts, up to the ends of the scale."""
     if len(major) < 2:
         return []
     step = (major[1] - major[0]) / parts
@@ -385,22 +387,22 @@ def _text(value: float, form: str = "g") -> str:
 
 
 def _width(text: str) -> float:
-    """Inches of a tick's label."""
+    """Return the width of a tick's label in inches."""
     paths = extras.import_extra("matplotlib.textpath", "Drawings need", "report")
     return float(paths.TextPath((0, 0), text, size=TICK).get_extents().width) / 72
 
 
 def _footer(nomogram: Nomogram, reading: Reading | None) -> list[tuple[str, str, str]]:
-    """Lines, each with its colour and weight."""
-    said = nomogram.warnings if reading is None else reading.warnings
+    """Return the lines of the footer, each with its colour and weight."""
+    warnings = nomogram.warnings if reading is None else reading.warnings
     lines = [
-        ("A curve shows how the probability goes with the points; it is dark where its stage is the most probable.",
+        ("A curve shows the probability by points; it is dark where its stage is the most probable one.",
          SOFT, "normal"),
         *((line, SOFT, "normal") for line in wrap(f"Source: {nomogram.source}", _TO_EDGE)),
     ]  # fmt: skip
-    for warning in said:
+    for warning in warnings:
         lines += [(line, INK, "normal") for line in wrap(f"Warning: {warning}", _TO_EDGE)]
     return [*lines, (RESEARCH_USE_ONLY, INK, "bold")]
 
 
-__all__ = ["KINDS", "PROBABILITIES", "StageRuler", "draw", "figure", "probability_at", "stage_ruler", "total_points"]
+__all__ = ["KINDS", "PROBABILITIES", "StageScale", "draw", "figure", "probability_at", "stage_scale", "total_points"]

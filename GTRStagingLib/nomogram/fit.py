@@ -1,4 +1,4 @@
-"""From a table of patients to a nomogram: which rows, which columns, the fit, and all that was found out about it."""
+"""Fit a nomogram to a table of patients: select rows, code columns, fit, test and validate."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ from GTRStagingLib.tables.table_files import Table
 
 STAGE, PATIENT, SPLIT = "stage", "patient_id", "split"
 MOST_LEVELS = 12
-"""Of a choice: a column of more different texts is no covariate, but a name or a remark."""
+"""Largest number of levels of a choice; a column with more texts is a name or a comment, not a covariate."""
 
 RARE = 5
-"""Rows of a level, below which what it weighs is warned about."""
+"""Number of rows of a level below which a warning is given."""
 
 ALPHA = 0.05
 INFLATED = 10.0
-"""A generalised variance inflation factor, to the power of 1 / df, above which terms tell nearly the same."""
+"""Generalised variance inflation factor, to the power of 1 / df, above which terms are nearly collinear."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How people read a predictor, and the level that the others are told against."""
+    """Label, unit and reference level of a predictor."""
 
     label: str | None = None
     unit: str = ""
@@ -39,7 +39,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class _Predictor:
-    """A column of the table, coded: a number as it is, a choice as a column for each level but the reference."""
+    """Coded column of the table: a number unchanged, a choice as one column per level without the reference."""
 
     name: str
     wording: Wording
@@ -76,19 +76,19 @@ def fit_nomogram(
     Parameters
     ----------
     table
-        With a column `stage` (T1..T4), where patients have several rows `patient_id`, and the predictors. A column of
-        numbers is taken as numbers; one of texts, or one with a reference, as a choice.
+        Table with the columns `stage` (T1..T4) and the predictors, and `patient_id` if patients have several rows. A
+        column of numbers is a number; a column of texts, or one with a reference, is a choice.
     split
-        Take only rows with this value in the column `split`.
+        Use only rows with this value in the column `split`.
     radscore
-        The Rad-score, as plain data, whose standardised values the column `radscore` holds.
+        Rad-score of the standardised values in the column `radscore`, as plain data.
     seed, resamples
         Of the bootstrap.
 
     Raises
     ------
     InputError
-        If a column, a reference or a stage is not as it must be, or the model cannot be fitted.
+        If a column, a reference or a stage is invalid, or the model cannot be fitted.
     """
     wordings = {} if wordings is None else wordings
     _require_columns(table, predictors, wordings, split, radscore)
@@ -98,15 +98,15 @@ def fit_nomogram(
     if not used:
         raise InputError(
             f"No row of {table.path.name} has all of {', '.join(needed)}"
-            f"{f' and {SPLIT} {split!r}' if split is not None else ''}; expected many. Fill them in."
+            f"{f' and {SPLIT} {split!r}' if split is not None else ''}; expected many complete rows. Fill in the cells."
         )
     coded = [_coded(name, [str(row[name]) for row in used], wordings.get(name, Wording())) for name in predictors]
-    whose = [row[PATIENT] for row in used] if PATIENT in table.columns else list(range(len(used)))
+    patients = [row[PATIENT] for row in used] if PATIENT in table.columns else list(range(len(used)))
     design = Design(
         names=tuple(column for one in coded for column in one.columns),
         columns=np.hstack([one.coded for one in coded]),
         stages=_stages([str(row[STAGE]) for row in used]),
-        patients=Clusters.of(np.asarray(whose)).codes,
+        patients=Clusters.of(np.asarray(patients)).codes,
     )
     fitted = fit(design)
     where = _where(coded)
@@ -124,11 +124,11 @@ def fit_nomogram(
         "split": split,
         "missing": {column: sum(row[column] is None for row in chosen) for column in needed},
         "patients": design.clusters.number,
-        "patients_are": f"told apart by {PATIENT}" if PATIENT in table.columns else f"one a row: no {PATIENT}",
+        "patients_are": f"identified by {PATIENT}" if PATIENT in table.columns else f"one per row: no {PATIENT}",
         "stages": {str(t): int((design.stages == t).sum()) for t in TStage},
         "events_per_parameter": {
             "value": design.events_per_parameter,
-            "method": "patients of the rarest stage for each coefficient",
+            "method": "patients of the rarest stage per coefficient",
         },
         **_fit_record(fitted, coded),
         "proportional_odds": {
@@ -156,7 +156,7 @@ def fit_nomogram(
 
 
 def _where(coded: Sequence[_Predictor]) -> dict[str, list[int]]:
-    """The indices of each predictor's columns."""
+    """Return the indices of each predictor's columns."""
     found, start = {}, 0
     for one in coded:
         found[one.name] = list(range(start, start + len(one.columns)))
@@ -179,24 +179,25 @@ def _require_columns(
     wanted = [STAGE, *predictors, *([SPLIT] if split is not None else [])]
     if absent := [column for column in wanted if column not in table.columns]:
         raise InputError(
-            f"{table.path.name} has no column {', '.join(absent)}; expected them among {', '.join(table.columns)}. "
+            f"{table.path.name} has no column {', '.join(absent)}; expected names among {', '.join(table.columns)}. "
             "Check the names."
         )
     if taken := {STAGE, PATIENT, SPLIT} & set(predictors):
         raise InputError(f"{', '.join(sorted(taken))} as a predictor; expected covariates. Leave it out.")
     if strange := [column for column in wordings if column not in predictors]:
         raise InputError(
-            f"A label, unit or reference for {', '.join(strange)}; expected predictors: {', '.join(predictors)}."
+            f"A label, unit or reference is given for {', '.join(strange)}; expected predictors: "
+            f"{', '.join(predictors)}."
         )
     if radscore is not None and RADSCORE not in predictors:
-        raise InputError(f"A Rad-score without the predictor {RADSCORE!r}; expected both, or neither.")
+        raise InputError(f"`radscore` is given without the predictor {RADSCORE!r}; expected both, or neither.")
 
 
 def _stages(texts: Sequence[str]) -> np.ndarray:
     names = [stage.name for stage in TStage]
     if strange := sorted({text for text in texts if text not in names}):
         raise InputError(
-            f"Stage {', '.join(strange[:5])}; expected one of {', '.join(names)}. Write them so, T4a and T4b as T4."
+            f"Stage {', '.join(strange[:5])}; expected one of {', '.join(names)}. Write T4a and T4b as T4."
         )
     return np.array([names.index(text) for text in texts])
 
@@ -209,7 +210,7 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
         strange = sorted({text for text, number in zip(texts, numbers, strict=True) if number is None})
         raise InputError(
             f"{name} has numbers and also {', '.join(map(repr, strange[:3]))}; expected numbers with a point, or "
-            f"texts. Correct these cells, or make it a choice with --reference {name}=LEVEL."
+            "texts. Correct these cells, or set a `reference` level, which makes the column a choice."
         )
     counts = Counter(texts)
     reference = wording.reference if wording.reference is not None else counts.most_common(1)[0][0]
@@ -217,9 +218,11 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
     if reference not in counts:
         raise InputError(f"Reference {reference!r} of {name}; expected one of its levels: {', '.join(sorted(counts))}.")
     if REFERENCE in counts:
-        raise InputError(f"{name} has the level {REFERENCE!r}, which says that a term is left out; rename it.")
+        raise InputError(
+            f"{name} has the level {REFERENCE!r}, which is reserved for a term that is left out; rename it."
+        )
     if wording.unit:
-        raise InputError(f"Unit {wording.unit!r} of {name}, which is a choice; expected a unit for numbers only.")
+        raise InputError(f"Unit {wording.unit!r} for {name}, which is a choice; expected a unit for numbers only.")
     if not 2 <= len(levels) <= MOST_LEVELS:
         raise InputError(
             f"{name} has {len(levels)} different text(s), as in {levels[0]!r}; expected 2 to {MOST_LEVELS} levels. "
@@ -270,7 +273,7 @@ def _fit_record(fitted: OrdinalFit, coded: Sequence[_Predictor]) -> dict[str, An
 
 
 def _per_df(value: float | None, which: Sequence[int]) -> float | None:
-    """A generalised factor on the scale of an ordinary one (Fox and Monette): to the power of 1 / df."""
+    """Convert a generalised factor to the scale of an ordinary one (Fox and Monette): to the power of 1 / df."""
     return None if value is None else float(value ** (1 / len(which)))
 
 
@@ -281,31 +284,31 @@ def _warnings(
     each: Mapping[str, ChiSquared],
     inflation: Mapping[str, float | None],
 ) -> list[str]:
-    said = []
+    warnings = []
     if design.events_per_parameter < FEW_EVENTS:
-        said.append(
+        warnings.append(
             f"Fitted to few patients: {min(design.patients_by_stage)} of the rarest stage for {len(design.names)} "
-            f"coefficients, {design.events_per_parameter:.1f} each where {FEW_EVENTS} are advised."
+            f"coefficients, {design.events_per_parameter:.1f} per coefficient; {FEW_EVENTS} are recommended."
         )
     for one in coded:
         for level, count in zip(one.levels[1:], one.coded.sum(axis=0), strict=False):
             if count < RARE:
-                said.append(f"{one.name} {level}: {count:.0f} row(s), too few to tell what it weighs.")
+                warnings.append(f"{one.name} {level}: {count:.0f} row(s), too few to estimate its coefficient.")
     broken = [f"{name} (p = {test.p:.2g})" for name, test in each.items() if test.p is not None and test.p < ALPHA]
     if omnibus.p is None:
-        said.append(f"Whether the odds are proportional is {omnibus.method}.")
+        warnings.append(f"Brant's test of proportional odds is {omnibus.method}.")
     elif omnibus.p < ALPHA:
-        said.append(
+        warnings.append(
             f"The odds are not proportional (Brant's test, p = {omnibus.p:.2g}"
-            f"{', most of all in ' + ', '.join(broken) if broken else ''}): a predictor weighs differently between "
-            "early and late stages, and the nomogram averages that."
+            f"{', mainly ' + ', '.join(broken) if broken else ''}): the effect of a predictor differs between early "
+            "and late stages, and the nomogram uses an average."
         )
     where = _where(coded)
     for name, value in inflation.items():
         scaled = _per_df(value, where[name])
         if scaled is not None and scaled > INFLATED:
-            said.append(f"{name} tells nearly the same as the other predictors (variance inflation {scaled:.0f}).")
-    return said
+            warnings.append(f"{name} is nearly collinear with the other predictors (variance inflation {scaled:.0f}).")
+    return warnings
 
 
 __all__ = ["ALPHA", "INFLATED", "MOST_LEVELS", "PATIENT", "RARE", "SPLIT", "STAGE", "Wording", "fit_nomogram"]

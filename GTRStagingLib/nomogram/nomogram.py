@@ -1,7 +1,7 @@
-"""A nomogram: a proportional-odds model as data, its probabilities, points and what each factor contributes.
+"""Represent a nomogram (a proportional-odds model) as data, and compute probabilities, points and contributions.
 
-P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), lp being the sum over the terms of coefficient times value. Fitting is
-`fit`'s, drawing `drawing`'s.
+P(T <= k) = 1 / (1 + exp(-(theta_k - lp))), where lp is the sum over the terms of coefficient times value. `fit` fits
+nomograms, `drawing` draws them.
 """
 
 import math
@@ -18,33 +18,33 @@ from GTRStagingLib.support.folders import user_folder
 
 PUBLISHED = "published-2025"
 RADSCORE = "radscore"
-"""The term that takes a standardised Rad-score."""
+"""Name of the term for a standardised Rad-score."""
 
 REFERENCE = "reference"
-"""The value that leaves a term out, at its typical value or reference level: said on purpose, never assumed."""
+"""Value that leaves a term out (at its typical value or reference level). It is never a default."""
 
 POINTS = 100
-"""Points of the term that can move the odds most, over the whole of its range."""
+"""Points over the range of the term with the largest effect on the odds."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One predictor.
+    """Predictor of a nomogram.
 
     Attributes
     ----------
     name, label, unit
-        The table's column, and how people read it.
+        Column of the table, and its label and unit for readers.
     coefficient
-        Log odds of a higher stage for each unit, of a number; None where it is not on record.
+        Log odds of a higher stage per unit of a number; None if unknown.
     range
-        Lowest and highest value that the ruler shows, and that the model has seen.
+        Lowest and highest value in the data of the fit, which is also the range of the drawn scale.
     typical
-        The number that contributions are told against (the cohort's mean; 0 for a standardised one).
+        Number that contributions refer to (the cohort's mean; 0 for a standardised number).
     levels
-        Log odds of each level of a choice against the reference, None where it is not on record; empty for a number.
+        Log odds of each level of a choice relative to the reference level, None if unknown; empty for a number.
     reference
-        The level of a choice that the others are told against.
+        Reference level of a choice.
     """
 
     name: str
@@ -65,27 +65,25 @@ class Term:
         if not all(map(math.isfinite, known)):
             raise InputError(f"Term {self.name}: coefficients {known}; expected finite numbers.")
         if self.reference is not None and self.levels.get(self.reference) != 0:
-            raise InputError(
-                f"Term {self.name}: reference {self.reference!r}; expected a level whose coefficient is 0."
-            )
+            raise InputError(f"Term {self.name}: reference {self.reference!r}; expected a level with coefficient 0.")
 
     @property
     def is_choice(self) -> bool:
-        """Whether it takes one of a few levels."""
+        """Return whether the term has levels."""
         return bool(self.levels)
 
     @property
     def known(self) -> bool:
-        """Whether all of it is on record."""
+        """Return whether all its coefficients are on record."""
         return all(c is not None for c in (self.levels.values() if self.levels else [self.coefficient]))
 
     def weight(self, value: str | float) -> float:
-        """The part of the linear predictor that a value makes.
+        """Return the contribution of a value to the linear predictor.
 
         Raises
         ------
         InputError
-            If it is no value of this term, or what it weighs is not on record.
+            If the value is not valid for this term, or its coefficient is unknown.
         """
         if value == REFERENCE:
             return self.typical_weight
@@ -105,14 +103,13 @@ class Term:
             coefficient = self.coefficient
         if coefficient is None:
             raise InputError(
-                f"{self.label} {value}: what it weighs is not on record in this nomogram; expected {REFERENCE!r}, "
-                "which leaves it out. Copy the nomogram with `gtrstaging nomogram show NAME --json`, fill the "
-                "coefficient in, and give the file."
+                f"{self.label} {value}: its coefficient is not on record in this nomogram; expected {REFERENCE!r}, "
+                "which leaves the term out. To use it, save a copy of the nomogram and fill in the coefficient."
             )
         return coefficient * factor
 
     def weights_of_range(self) -> tuple[float, float]:
-        """Lowest and highest weight over its range or its levels; (0, 0) where nothing is on record."""
+        """Return the lowest and highest weight over the range or the levels; (0, 0) if no coefficient is known."""
         if self.levels:
             known = [c for c in self.levels.values() if c is not None]
         else:
@@ -121,24 +118,24 @@ class Term:
 
     @property
     def typical_weight(self) -> float:
-        """The weight that contributions are told against."""
+        """Return the weight that contributions refer to."""
         return 0.0 if self.levels or self.coefficient is None else self.coefficient * self.typical
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a nomogram says of one patient: beside the network's stage, never instead of it.
+    """Result of a nomogram for one patient; it is shown beside the network's stage and does not replace it.
 
     Attributes
     ----------
     probabilities
         T1..T4.
     contributions
-        Log odds of a higher stage for each term, against its typical value or reference level.
+        Log odds of a higher stage by term, relative to its typical value or reference level.
     points
-        For each term; together `total_points`.
+        By term; their sum is `total_points`.
     warnings
-        The nomogram's own, and values outside of the range that it has seen.
+        Warnings of the nomogram, and on values outside the range of its data.
     """
 
     nomogram: str
@@ -151,16 +148,16 @@ class Reading:
 
     @property
     def stage(self) -> TStage:
-        """The stage of the highest probability."""
+        """Return the stage with the highest probability."""
         return TStage(max(range(4), key=lambda k: self.probabilities[k]))
 
     @property
     def total_points(self) -> float:
-        """Sum of the terms' points."""
+        """Return the sum of the terms' points."""
         return sum(self.points.values())
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the fields as plain data."""
         return {
             "nomogram": self.nomogram,
             "values": dict(self.values),
@@ -176,19 +173,19 @@ class Reading:
 
 @dataclass(frozen=True)
 class Nomogram:
-    """A proportional-odds model as data.
+    """Proportional-odds model as data.
 
     Attributes
     ----------
     thresholds
-        theta_1, theta_2, theta_3 themselves, ascending.
+        theta_1, theta_2, theta_3, ascending.
     warnings
-        Shown wherever the nomogram is used.
+        Warnings that are shown with every result.
     record
-        How it was fitted: cohort, intervals, tests, validation; empty for a published one.
+        Record of the fit: cohort, intervals, tests, validation; empty for a published nomogram.
     radscore
-        The Rad-score whose standardised value the term `radscore` takes, as `radscore.radscore.RadScore.to_json`
-        gives it.
+        Rad-score for the term `radscore`, which takes its standardised value; as returned by
+        `radscore.radscore.RadScore.to_json`.
     """
 
     name: str
@@ -207,50 +204,50 @@ class Nomogram:
             raise InputError(f"Thresholds {self.thresholds}; expected three, ascending.")
         names = [term.name for term in self.terms]
         if not names or len(set(names)) < len(names):
-            raise InputError(f"Terms {names}; expected one or more, each with a name of its own.")
+            raise InputError(f"Terms {names}; expected one or more, with unique names.")
 
     def term(self, name: str) -> Term:
-        """The term of a name."""
+        """Return the term with a name; raise `InputError` if there is no such term."""
         for term in self.terms:
             if term.name == name:
                 return term
         raise InputError(
-            f"{name!r} is no term of {self.name}; expected one of {', '.join(t.name for t in self.terms)}."
+            f"{name!r} is not a term of {self.name}; expected one of {', '.join(t.name for t in self.terms)}."
         )
 
     def probabilities(self, linear_predictor: float) -> tuple[float, float, float, float]:
-        """T1..T4 at a linear predictor."""
+        """Return the probabilities of T1..T4 at a linear predictor."""
         below = [_sigmoid(theta - linear_predictor) for theta in self.thresholds]
         return below[0], below[1] - below[0], below[2] - below[1], _sigmoid(linear_predictor - self.thresholds[2])
 
     @property
     def points_per_unit(self) -> float:
-        """Points for each unit of log odds: the widest term has `POINTS` of them."""
+        """Return the points per unit of log odds, so that the term with the widest range has `POINTS` points."""
         widest = max(high - low for low, high in (term.weights_of_range() for term in self.terms))
         return POINTS / widest if widest else 0.0
 
     @property
     def base(self) -> float:
-        """The linear predictor at 0 points."""
+        """Return the linear predictor at 0 points."""
         return sum(term.weights_of_range()[0] for term in self.terms)
 
     def read(self, values: Mapping[str, str | float]) -> Reading:
-        """What it says of a patient.
+        """Compute the result for a patient.
 
         Parameters
         ----------
         values
-            One a term; `REFERENCE` leaves a term out on purpose.
+            Value of each term; `REFERENCE` leaves a term out.
 
         Raises
         ------
         InputError
-            If a term has no value, or one that it does not take; a name is no term's.
+            If a term has no value or an invalid one, or a name is not a term.
 
         Examples
         --------
         In the published nomogram, the Rad-score's coefficient is 0.87 and the last threshold 1.24: a Rad-score of one
-        standard deviation gives P(T4) = 1 / (1 + exp(1.24 - 0.87)) = 0.41. The other terms are left out on purpose.
+        standard deviation gives P(T4) = 1 / (1 + exp(1.24 - 0.87)) = 0.41. The other terms are left out.
 
         >>> from GTRStagingLib.nomogram.nomogram import REFERENCE, load
         >>> published = load("published-2025")
@@ -269,14 +266,14 @@ class Nomogram:
         lp = sum(weights.values())
         left_out = [term.label for term in self.terms if values[term.name] == REFERENCE]
         outside = [
-            f"{term.label} {values[term.name]} lies outside of {term.range[0]:g} to {term.range[1]:g}, where the "
-            "nomogram is known to hold."
+            f"{term.label} {values[term.name]} is outside the range of the nomogram's data, {term.range[0]:g} to "
+            f"{term.range[1]:g}."
             for term in self.terms
             if not term.is_choice
             and values[term.name] != REFERENCE
             and not term.range[0] <= float(values[term.name]) <= term.range[1]
         ]
-        said = [f"{', '.join(left_out)} left out: taken at the reference."] if left_out else []
+        omitted = [f"{', '.join(left_out)} left out: the reference is used."] if left_out else []
         return Reading(
             nomogram=self.name,
             values=dict(values),
@@ -284,7 +281,7 @@ class Nomogram:
             probabilities=self.probabilities(lp),
             contributions={t.name: weights[t.name] - t.typical_weight for t in self.terms},
             points={t.name: (weights[t.name] - t.weights_of_range()[0]) * self.points_per_unit for t in self.terms},
-            warnings=(*self.warnings, *said, *outside),
+            warnings=(*self.warnings, *omitted, *outside),
         )
 
     def _missing(self, terms: list[Term]) -> str:
@@ -292,13 +289,13 @@ class Nomogram:
         sentence = f"{self.name} has no value for {names}; expected one each, or {REFERENCE!r} to leave a term out."
         if any(term.name == RADSCORE for term in terms):
             sentence += (
-                " The Rad-score is a standardised one, in standard deviations of the cohort that it was fitted on: "
-                "take it from a fitted Rad-score (`gtrstaging radscore apply`)."
+                " The Rad-score is standardised, in standard deviations of the cohort that it was fitted on; apply a "
+                "fitted Rad-score to the case to obtain it."
             )
         return sentence
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as `from_json` reads it."""
+        """Return the nomogram as plain data for `from_json`."""
         return {
             "kind": "nomogram",
             "schema": 1,
@@ -324,12 +321,12 @@ def _term_json(term: Term) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Nomogram:
-    """The nomogram of plain data.
+    """Make a nomogram from plain data.
 
     Raises
     ------
     InputError
-        If it is none.
+        If the data are not a nomogram.
     """
     try:
         if data["kind"] != "nomogram" or data["schema"] != 1:
@@ -358,21 +355,21 @@ def from_json(data: Mapping[str, Any]) -> Nomogram:
             radscore=data.get("radscore"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"This is no nomogram ({type(error).__name__}: {error}); expected a file that "
-                         "`gtrstaging nomogram fit` wrote.") from error  # fmt: skip
+        raise InputError(f"This is not a nomogram ({type(error).__name__}: {error}); expected the file of a fitted "
+                         "nomogram.") from error  # fmt: skip
 
 
-# -- where they are kept -------------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------------------------------------
 
 
 def nomograms_folder() -> Path | None:
-    """Where a user's own nomograms are kept; None without a home."""
+    """Return the folder of a user's own nomograms; None without a home folder."""
     folder = user_folder("data")
     return None if folder is None else folder / "nomograms"
 
 
 def available() -> dict[str, Path]:
-    """The nomograms on offer, by name: the user's own, and the published one."""
+    """Return the files of the available nomograms by name: the published one, and the user's own."""
     own = nomograms_folder()
     found = sorted(own.glob("*.json")) if own is not None and own.is_dir() else []
     shipped = Path(str(files("GTRStagingLib").joinpath("resources/nomograms")))
@@ -380,12 +377,12 @@ def available() -> dict[str, Path]:
 
 
 def load(name: str | Path) -> Nomogram:
-    """The nomogram of a name, or of a file.
+    """Load a nomogram by name or from a file.
 
     Raises
     ------
     InputError
-        If there is none, or it is damaged.
+        If it does not exist or is damaged.
     """
     path = available().get(str(name), Path(name))
     if not path.is_file():
@@ -398,7 +395,7 @@ def load(name: str | Path) -> Nomogram:
 
 
 def save(nomogram: Nomogram, path: Path) -> None:
-    """Write a nomogram, whole or not at all."""
+    """Write a nomogram to a file in one step."""
     write_json(nomogram.to_json(), path)
 
 

@@ -1,6 +1,6 @@
-"""The nomogram in a page: what it says of the values given, and the controls that move it where JavaScript runs.
+"""Make the HTML section of a nomogram: the result for given values, and controls that update it with JavaScript.
 
-`resources/nomogram.js` computes what `Nomogram.read` computes; a test holds the two against each other.
+`resources/nomogram.js` computes the same as `Nomogram.read`; a test compares them.
 """
 
 import math
@@ -19,13 +19,13 @@ WORDS: Mapping[str, str] = {
     "out": "left out (reference)",
     "not_shown": "not shown",
     "summary": "Highest probability: {stage} ({shares}). Total points: {points}.",
-    "missing": "No probabilities until every factor has a value, or is left out on purpose. Missing: {}.",
-    "left_out": "{} left out: taken at the reference.",
+    "missing": "To see probabilities, give every factor a value or leave it out. Missing: {}.",
+    "left_out": "{} left out: the reference is used.",
 }
-"""Sentences that Python writes and JavaScript rewrites."""
+"""Sentences that Python writes and JavaScript updates."""
 
 MOST = 6.9
-"""Log odds up to which an odds ratio is written out."""
+"""Largest log odds for which the odds ratio is written as a number."""
 
 
 def fragment(
@@ -35,20 +35,21 @@ def fragment(
     network_stage: TStage | None = None,
     network_probabilities: Sequence[float] | None = None,
 ) -> str:
-    """The section of a page; one a page. The page needs `style()` and `script()`, and leave by its policy to run that.
+    """Return the nomogram's section of a page, at most one per page.
+
+    The page must include `style()` and `script()`, and its Content-Security-Policy must allow the script.
 
     Parameters
     ----------
     values
-        As far as they are known, as `Nomogram.read` takes them: nothing is assumed of the other terms.
+        Known values, as `Nomogram.read` takes them; other terms have no value.
     network_stage, network_probabilities
-        What the network says, to stand beside it: the vote of the slices and their mean, T1..T4.
+        Result of the network for comparison: the vote of the slices and their mean probabilities, T1..T4.
 
     Raises
     ------
     InputError
-        If a value is not one that its term takes, only half of the network's answer is given, or jinja2 is not
-        installed.
+        If a value is invalid for its term, only one part of the network's result is given, or jinja2 is not installed.
     """
     if (network_stage is None) != (network_probabilities is None):
         raise InputError(
@@ -77,7 +78,7 @@ def page(
     network_stage: TStage | None = None,
     network_probabilities: Sequence[float] | None = None,
 ) -> str:
-    """The section as a page of its own that holds all it needs; parameters and errors are those of `fragment`."""
+    """Return the section as a self-contained page; parameters and errors are those of `fragment`."""
     section = fragment(
         nomogram, values=values, network_stage=network_stage, network_probabilities=network_probabilities
     )
@@ -91,26 +92,26 @@ def page(
 
 
 def style() -> str:
-    """The rules of the section, on top of those of `resources/look.css.j2`."""
+    """Return the CSS of the section, which extends `resources/look.css.j2`."""
     return pages.resource("nomogram.css")
 
 
 def script() -> str:
-    """The program that moves the section: to stand in one script element, to the letter."""
+    """Return the JavaScript of the section, which must be the exact content of one script element."""
     return pages.resource("nomogram.js")
 
 
 def script_hash() -> str:
-    """The hash by which a Content-Security-Policy lets `script` run."""
+    """Return the hash that allows `script` in a Content-Security-Policy."""
     return pages.source_hash(script())
 
 
-# -- what the page says before anything moves ----------------------------------------------------------------------
+# -- content without JavaScript ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One factor as texts; the bar as (x, width) of 100."""
+    """Texts of a factor; the bar is (x, width), of 100."""
 
     label: str
     against: str
@@ -121,10 +122,10 @@ class _Row:
 
 
 def _state(nomogram: Nomogram, values: Mapping[str, str | float]) -> dict[str, Any]:
-    """Rows, probabilities and sentences for values that need not be complete."""
+    """Return rows, probabilities and sentences for values, which may be incomplete."""
     for name in values:
         nomogram.term(name)
-    # The scale of the points is all terms'; so those without a value take part, and nothing is shown of them.
+    # The scale of the points depends on all terms, so terms without a value are included, but not shown.
     reading = nomogram.read({term.name: values.get(term.name, REFERENCE) for term in nomogram.terms})
     missing = [term.label for term in nomogram.terms if term.name not in values]
     shared = {
@@ -151,14 +152,14 @@ def _state(nomogram: Nomogram, values: Mapping[str, str | float]) -> dict[str, A
 
 
 def _of_these_values(nomogram: Nomogram, values: Mapping[str, str | float]) -> list[str]:
-    """What is said of the values given, apart from the nomogram's own warnings."""
+    """Return the warnings on the given values, without the nomogram's own."""
     terms = tuple(term for term in nomogram.terms if term.name in values)
     return list(replace(nomogram, terms=terms, warnings=()).read(values).warnings) if terms else []
 
 
 def _row(nomogram: Nomogram, term: Term, value: str | float | None, reading: Reading) -> _Row:
     against = term.reference or "" if term.is_choice else _with_unit(_plain(term.typical), term)
-    row = _Row(term.label, f"against {against}" if against and _on_record(term) else "", NOT_GIVEN)
+    row = _Row(term.label, f"compared with {against}" if against and _on_record(term) else "", NOT_GIVEN)
     if value is None:
         return row
     if value == REFERENCE:
@@ -177,7 +178,7 @@ def _row(nomogram: Nomogram, term: Term, value: str | float | None, reading: Rea
 
 
 def _widest(nomogram: Nomogram) -> float:
-    """The largest contribution within the ranges, in log odds: what a whole bar shows."""
+    """Return the largest contribution within the ranges, in log odds, which is the length of a full bar."""
     return max(abs(w - term.typical_weight) for term in nomogram.terms for w in term.weights_of_range())
 
 
@@ -185,11 +186,11 @@ def _on_record(term: Term) -> bool:
     return any(c is not None for c in term.levels.values()) if term.is_choice else term.coefficient is not None
 
 
-# -- what moves it -------------------------------------------------------------------------------------------------
+# -- controls ------------------------------------------------------------------------------------------------------
 
 
 def _control(term: Term, value: str | float | None) -> dict[str, Any]:
-    """The controls of a term, holding a value only where one is given."""
+    """Return the controls of a term, with a value only if one is given."""
     number = None if term.is_choice or value in (None, REFERENCE) else float(value)
     low, high = term.range
     middle = min(max(term.typical, low), high)
@@ -206,18 +207,18 @@ def _control(term: Term, value: str | float | None) -> dict[str, Any]:
 
 def _hint(term: Term) -> str:
     if not _on_record(term):
-        return "What it weighs is not on record in this nomogram: it can only be left out."
+        return "The coefficient of this factor is not on record in this nomogram; it can only be left out."
     if term.is_choice:
         unknown = [level for level, c in term.levels.items() if c is None]
         return f"Not on record: {', '.join(unknown)}." if unknown else ""
-    seen = f"Known to hold from {_plain(term.range[0])} to {_with_unit(_plain(term.range[1]), term)}."
+    seen = f"Range of the data: {_plain(term.range[0])} to {_with_unit(_plain(term.range[1]), term)}."
     if term.name != RADSCORE:
         return seen
-    return f"{seen} Standardised by the cohort that the score was fitted on, as “gtrstaging radscore apply” gives it."
+    return f"{seen} Standardised by the cohort of the Rad-score's fit."
 
 
 def _model(nomogram: Nomogram) -> dict[str, Any]:
-    """What the script computes with, and the sentences that it writes."""
+    """Return the numbers and sentences for the script."""
     return {
         "thresholds": list(nomogram.thresholds),
         "points_per_unit": nomogram.points_per_unit,
@@ -236,15 +237,15 @@ def _model(nomogram: Nomogram) -> dict[str, Any]:
                 "typical": term.typical_weight,
                 "lowest": term.weights_of_range()[0],
                 "left_out": term.weight(REFERENCE),
-                "outside": f"{term.label} {{}} lies outside of {term.range[0]:g} to {term.range[1]:g}, where the "
-                "nomogram is known to hold.",
+                "outside": f"{term.label} {{}} is outside the range of the nomogram's data, {term.range[0]:g} to "
+                f"{term.range[1]:g}.",
             }
             for term in nomogram.terms
         ],
     }
 
 
-# -- how numbers are written, as nomogram.js writes them -----------------------------------------------------------
+# -- format of numbers, the same as in nomogram.js -----------------------------------------------------------------
 
 
 def _percent(share: float) -> str:
@@ -252,7 +253,7 @@ def _percent(share: float) -> str:
 
 
 def _plain(value: float) -> str:
-    """Six significant digits, without an exponent."""
+    """Return a number with six significant digits, without an exponent."""
     return f"{float(f'{value:.6g}'):.15g}".replace("-", "−")
 
 
@@ -266,7 +267,7 @@ def _signed(value: float) -> str:
 
 
 def _odds(contribution: float) -> str:
-    """Log odds and odds ratio, to two decimals and three digits."""
+    """Return log odds with two decimals and odds ratio with three digits."""
     if abs(contribution) > MOST:
         ratio = "<0.001" if contribution < 0 else ">990"
     else:

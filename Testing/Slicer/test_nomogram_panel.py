@@ -165,7 +165,7 @@ def test_the_published_one_at_reference_gives_the_figures_of_its_article(panel):
     type_in(panel, "radscore", "0")
     assert bars(panel) == pytest.approx([39.2, 197.7, 538.7, 224.4], abs=0.6)
     assert "T3" in panel.ui.nomogramStageLabel.text
-    assert "left out: taken at the reference" in panel.ui.nomogramWarnings.text
+    assert "left out: the reference is used" in panel.ui.nomogramWarnings.text
     assert "opposite sign" in panel.ui.nomogramWarnings.text
     one_sd_up = cells(panel.ui.nomogramTable)
     assert one_sd_up[0][3] == "1.00"
@@ -208,7 +208,7 @@ def test_what_is_typed_is_a_number_or_said_to_be_none(clinic):
     assert nomograms.given(clinic._parameterNode)["size_cm"] == 4.5
     assert widget(clinic, "nomogramSlider_size_cm").value == 45
     type_in(clinic, "size_cm", "17")
-    assert "17.0 lies outside of 0 to 15" in clinic.ui.nomogramWarnings.text
+    assert "17.0 is outside the range of the nomogram's data, 0 to 15" in clinic.ui.nomogramWarnings.text
     assert bars(clinic) == thousandths(FITTED.read({**GIVEN, "size_cm": 17.0}))
     for text in ("large", "nan"):
         type_in(clinic, "size_cm", text)
@@ -392,7 +392,7 @@ def test_a_file_that_is_none_is_said_to_be_none_and_changes_nothing(desk, clinic
     desk.record.answers["getOpenFileName"] = str(tmp_path / "other.json")
     clinic.ui.nomogramFileButton.click()
     (text,) = said(desk)
-    assert "is no nomogram" in text
+    assert "is not a nomogram" in text
     desk.record.answers["getOpenFileName"] = ""  # cancelled
     clinic.ui.nomogramFileButton.click()
     assert nomograms.chosen(clinic._parameterNode) == FITTED
@@ -495,9 +495,9 @@ def test_a_run_without_a_window_writes_it_into_scene_and_report(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--nomogram", nomogram.PUBLISHED], 1, "Rad-score is a standardised one"),
+        (["--nomogram", nomogram.PUBLISHED], 1, "The Rad-score is standardised"),
         (["--nomogram", "nowhere"], 1, "no such nomogram"),
-        (["--nomogram", nomogram.PUBLISHED, "--set", "age=3"], 1, "'age' is no term"),
+        (["--nomogram", nomogram.PUBLISHED, "--set", "age=3"], 1, "'age' is not a term"),
         (["--nomogram", nomogram.PUBLISHED, "--set", "radscore"], 1, "expected NAME=VALUE"),
         (["--nomogram", nomogram.PUBLISHED, "--set", "radscore=0", "--set", "size_cm=4", "--set",
           "differentiation=reference", "--set", "lauren=diffuse"], 1, "not on record"),

@@ -64,23 +64,23 @@ def test_a_standard_deviation_of_rad_score_multiplies_the_odds(at):
     assert odds(at + 1) / odds(at) == pytest.approx(2.387, abs=0.0005)
 
 
-def test_without_a_rad_score_it_says_so_instead_of_guessing():
-    with pytest.raises(InputError, match=r"no value for radscore.*standardised.*gtrstaging radscore apply"):
+def test_a_missing_rad_score_is_an_error():
+    with pytest.raises(InputError, match=r"no value for radscore.*standardised.*apply a fitted Rad-score"):
         load(PUBLISHED).read(LEFT_OUT)
 
 
 @pytest.mark.parametrize("given", [{"size_cm": 4.0}, {"differentiation": "poor"}, {"lauren": "mixed"}])
-def test_what_is_not_on_record_is_refused(given):
+def test_values_without_a_coefficient_are_refused(given):
     with pytest.raises(InputError, match=r"not on record.*'reference'"):
         load(PUBLISHED).read({"radscore": 0, **LEFT_OUT, **given})
 
 
-def test_its_warnings_go_with_every_reading():
+def test_its_warnings_are_in_every_reading():
     published = load(PUBLISHED)
     reading = published.read({"radscore": 4, **LEFT_OUT, "lauren": "diffuse"})
     assert set(published.warnings) < set(reading.warnings)
     assert any("opposite sign" in w and "+1.06" in w for w in reading.warnings)
-    assert any("Rad-score 4 lies outside of -3 to 3" in w for w in reading.warnings)
+    assert any("Rad-score 4 is outside the range of the nomogram's data, -3 to 3" in w for w in reading.warnings)
     assert any("Tumour size, Differentiation left out" in w for w in reading.warnings)
 
 
@@ -101,7 +101,7 @@ def test_points_are_linear_in_the_log_odds(fitted):
         )
 
 
-def test_the_widest_ruler_has_a_hundred_points_and_a_falling_one_starts_at_its_high_end():
+def test_the_widest_scale_has_100_points_and_a_decreasing_one_starts_at_its_high_end():
     two = Nomogram("two", "made up", (-1, 0, 1), (Term("a", "A", coefficient=-2.0, range=(0, 3), typical=1),
                                                   Term("b", "B", coefficient=1.0, range=(0, 3))))  # fmt: skip
     assert two.read({"a": 0, "b": 0}).points == {"a": pytest.approx(100), "b": pytest.approx(0)}
@@ -129,15 +129,15 @@ def test_a_users_own_is_found_by_its_name(fitted, tmp_path, monkeypatch):
     ("change", "message"),
     [
         ({"thresholds": [0, 1, 1]}, "three, ascending"),
-        ({"thresholds": [0, 1]}, "no nomogram"),
+        ({"thresholds": [0, 1]}, "not a nomogram"),
         ({"terms": []}, "one or more"),
         ({"kind": "model"}, "expected a nomogram of schema 1"),
-        ({"terms": [{"name": "a"}]}, "no nomogram"),
-        ({"terms": [{"name": "a", "label": "A", "levels": {"x": 1}, "reference": "x"}]}, "coefficient is 0"),
+        ({"terms": [{"name": "a"}]}, "not a nomogram"),
+        ({"terms": [{"name": "a", "label": "A", "levels": {"x": 1}, "reference": "x"}]}, "level with coefficient 0"),
         ({"terms": [{"name": "a", "label": "A", "coefficient": 1, "range": [3, 2]}]}, "lower one first"),
     ],
 )
-def test_a_file_that_is_none_is_refused(fitted, tmp_path, change, message):
+def test_an_invalid_file_is_refused(fitted, tmp_path, change, message):
     path = tmp_path / "damaged.json"
     path.write_text(json.dumps(fitted.to_json() | change))
     with pytest.raises(InputError, match=message):
@@ -214,7 +214,7 @@ def test_rows_that_are_incomplete_or_of_another_split_are_counted(tmp_path):
     assert "split train" in found.source
 
 
-def test_without_patient_ids_each_row_is_a_patient_and_it_is_said(tmp_path):
+def test_without_patient_ids_each_row_counts_as_a_patient(tmp_path):
     table = a_table(tmp_path / "t.csv", lambda rows: rows.drop(columns="patient_id"))
     found = fit_nomogram(table, ["radscore"], name="n", resamples=1)
     assert found.record["patients"] == 300
@@ -227,11 +227,11 @@ def test_a_rad_score_is_embedded(tmp_path):
     found = fit_nomogram(read_table(COHORT), ["radscore"], name="n", radscore=score, resamples=1)
     save(found, tmp_path / "n.json")
     assert load(tmp_path / "n.json").radscore == score
-    with pytest.raises(InputError, match="without the predictor 'radscore'"):
+    with pytest.raises(InputError, match="`radscore` is given without the predictor 'radscore'"):
         fit_nomogram(read_table(COHORT), ["size_cm"], name="n", radscore=score)
 
 
-def test_a_rare_level_and_predictors_that_tell_the_same_are_warned_about(tmp_path):
+def test_rare_levels_and_collinear_predictors_give_warnings(tmp_path):
     def change(rows):
         rows["site"] = np.where(np.arange(300) % 75 == 0, "pylorus", "body")
         rows["size_mm"] = 10 * rows["size_cm"] + np.random.default_rng(0).normal(0, 0.5, 300)
@@ -239,7 +239,7 @@ def test_a_rare_level_and_predictors_that_tell_the_same_are_warned_about(tmp_pat
 
     found = fit_nomogram(a_table(tmp_path / "t.csv", change), ["size_cm", "size_mm", "site"], name="n", resamples=1)
     assert any("site pylorus: 4 row(s)" in w for w in found.warnings)
-    assert any("size_mm tells nearly the same" in w for w in found.warnings)
+    assert any("size_mm is nearly collinear" in w for w in found.warnings)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_rare_level_and_predictors_that_tell_the_same_are_warned_about(tmp_pat
         ({"lauren": "reference"}, ["lauren"], {}, "rename it"),
     ],
 )
-def test_tables_that_cannot_be_fitted_say_why(tmp_path, change, on, how, message):
+def test_tables_that_cannot_be_fitted_give_a_reason(tmp_path, change, on, how, message):
     table = a_table(tmp_path / "t.csv", lambda rows: rows.assign(**change))
     with pytest.raises(InputError, match=message):
         fit_nomogram(table, on, name="n", **how)
@@ -309,47 +309,47 @@ def test_fit_show_and_predict_go_together(run, tmp_path):
     out = tmp_path / "new" / "mine.json"
     wording = ["--reference", "lauren=intestinal", "differentiation=well", "--label", "size_cm=Tumour size", "--unit",
                "size_cm=cm"]  # fmt: skip
-    code, said, _ = run("fit", COHORT, "--on", *ON, *wording, "--out", out, "--resamples", 5)
+    code, output, _ = run("fit", COHORT, "--on", *ON, *wording, "--out", out, "--resamples", 5)
     assert code == 0
-    assert "300 used" in said
-    assert "WARNING  Fitted to few patients" in said
-    assert RESEARCH_USE_ONLY in said
+    assert "300 used" in output
+    assert "WARNING  Fitted to few patients" in output
+    assert RESEARCH_USE_ONLY in output
     assert load(out).name == "mine"
     code, shown, _ = run("show", out)
     assert code == 0
     assert "3.824  2.771 to 5.279" in shown  # exp of rms's coefficient, and Wald's interval of its sandwich
     assert "-0.7469, 1.1839, 3.0244" in shown
     assert "intestinal  (reference)" in shown
-    code, said, _ = run("predict", out, "--set", "radscore=1.2", "size_cm=4", "--set", "lauren=diffuse",
+    code, output, _ = run("predict", out, "--set", "radscore=1.2", "size_cm=4", "--set", "lauren=diffuse",
                         "differentiation=poor")  # fmt: skip
     assert code == 0
     reading = load(out).read({"radscore": 1.2, "size_cm": 4, "lauren": "diffuse", "differentiation": "poor"})
-    assert f"P(T4)    {reading.probabilities[3]:.4f}" in said
-    assert f"{reading.total_points:.1f}" in said
-    assert "4 cm" in said
-    assert "Nomogram's stage  T4" in said
+    assert f"P(T4)    {reading.probabilities[3]:.4f}" in output
+    assert f"{reading.total_points:.1f}" in output
+    assert "4 cm" in output
+    assert "Nomogram's stage  T4" in output
 
 
-def test_predict_and_show_say_what_to_beware_of(run):
+def test_predict_and_show_print_the_warnings(run):
     for words in (
         ("show", PUBLISHED),
         ("predict", PUBLISHED, "--set", "radscore=1", *ALL_LEFT_OUT),
     ):
-        code, said, _ = run(*words)
+        code, output, _ = run(*words)
         assert code == 0
-        assert "WARNING  The published coefficient of the diffuse type (+1.06)" in said
-        assert said.rstrip().endswith(RESEARCH_USE_ONLY)
+        assert "WARNING  The published coefficient of the diffuse type (+1.06)" in output
+        assert output.rstrip().endswith(RESEARCH_USE_ONLY)
     assert "not on record" in run("show", PUBLISHED)[1]
 
 
 def test_json_is_json_and_nothing_else(run, tmp_path):
     data = json.loads(run("show", PUBLISHED, "--json")[1])
     copy = tmp_path / "filled.json"
-    data["terms"][1]["coefficient"] = 0.2  # as somebody would who has the article
+    data["terms"][1]["coefficient"] = 0.2  # as a reader of the article could
     copy.write_text(json.dumps(data))
-    _, said, _ = run("predict", copy, "--json", "--set", "radscore=0", "size_cm=5", "differentiation=reference",
+    _, output, _ = run("predict", copy, "--json", "--set", "radscore=0", "size_cm=5", "differentiation=reference",
                      "lauren=intestinal")  # fmt: skip
-    found = json.loads(said)
+    found = json.loads(output)
     assert found["linear_predictor"] == pytest.approx(1.0)
     assert sum(found["probabilities"]) == pytest.approx(1)
 
@@ -364,13 +364,13 @@ def test_a_table_is_read_row_by_row_and_the_counts_add_up(run, written, tmp_path
         return rows
 
     a_table(tmp_path / "t.csv", change)
-    code, said, _ = run("predict", written, "--table", tmp_path / "t.csv", "--out", tmp_path / "out.csv")
+    code, output, _ = run("predict", written, "--table", tmp_path / "t.csv", "--out", tmp_path / "out.csv")
     assert code == 1
-    assert "row 5: size_cm: no value" in said
-    assert "row 6: Tumour size 'large'; expected a number in cm" in said
-    assert "row 7: Lauren type 'unknown'; expected one of" in said
-    assert "300 rows: 297 read, 3 not" in said
-    assert "Tumour size 30.0 lies outside" in said
+    assert "row 5: size_cm: no value" in output
+    assert "row 6: Tumour size 'large'; expected a number in cm" in output
+    assert "row 7: Lauren type 'unknown'; expected one of" in output
+    assert "300 rows: 297 read, 3 not" in output
+    assert "Tumour size 30.0 is outside" in output
     out = read_table(tmp_path / "out.csv")
     assert [row["nomogram_stage"] is None for row in out.rows[:7]] == [False, False, False, True, True, True, False]
     row = ROWS.iloc[0]
@@ -379,18 +379,18 @@ def test_a_table_is_read_row_by_row_and_the_counts_add_up(run, written, tmp_path
     assert out.rows[0]["stage"] == row["stage"]  # the truth, or the network's, stays as it was
 
 
-def test_one_value_may_stand_for_all_rows_of_a_table(run, tmp_path):
+def test_one_value_may_be_given_for_all_rows_of_a_table(run, tmp_path):
     words = ("predict", PUBLISHED, "--table", COHORT, "--out", tmp_path / "out.csv", "--set")
-    code, said, _ = run(*words, *ALL_LEFT_OUT)
+    code, output, _ = run(*words, *ALL_LEFT_OUT)
     assert code == 0
-    assert "300 rows: 300 read, 0 not" in said
-    assert "left out: taken at the reference. (300 rows)" in said
+    assert "300 rows: 300 read, 0 not" in output
+    assert "left out: the reference is used. (300 rows)" in output
 
 
 def test_list_names_the_published_one(run):
-    code, said, _ = run("list")
+    code, output, _ = run("list")
     assert code == 0
-    assert PUBLISHED in said
+    assert PUBLISHED in output
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_list_names_the_published_one(run):
     [
         (("predict", PUBLISHED, "--set", "radscore"), 2, "expected NAME=VALUE"),
         (("predict", PUBLISHED, "--set", "radscore=1", "radscore=2"), 1, "radscore twice"),
-        (("predict", PUBLISHED, "--set", "tumour=1"), 1, "'tumour' is no term"),
+        (("predict", PUBLISHED, "--set", "tumour=1"), 1, "'tumour' is not a term"),
         (
             ("predict", PUBLISHED, "--set", "radscore=high", *ALL_LEFT_OUT),
             1,
@@ -409,7 +409,7 @@ def test_list_names_the_published_one(run):
         (("predict", PUBLISHED, "--table", COHORT, "--out", "x.csv", "--json"), 2, "--json without"),
         (("predict", "nobody", "--set", "a=1"), 1, "no such nomogram"),
         (("show", COHORT), 1, "cannot be read as JSON"),
-        (("show", GOLDEN / "ordinal.json"), 1, "no nomogram"),
+        (("show", GOLDEN / "ordinal.json"), 1, "not a nomogram"),
         (("fit", COHORT, "--on", "size_cm", "--out", "x.csv"), 1, "ends in .json"),
         (("fit", COHORT, "--on", "length", "--out", "x.json"), 1, "no column length"),
         (("fit", "nowhere.csv", "--on", "length", "--out", "x.json"), 1, "no such file"),
@@ -422,12 +422,12 @@ def test_list_names_the_published_one(run):
         (("draw", PUBLISHED, "--out", "x.jpg"), 1, "ends in .pdf, .png, .svg"),
     ],
 )
-def test_wrong_words_are_answered(run, tmp_path, monkeypatch, words, code, message):
+def test_wrong_arguments_are_reported(run, tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
-    found, said, error = run(*words)
+    found, output, error = run(*words)
     assert found == code
     assert message in error
-    assert said == ""
+    assert output == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -453,20 +453,20 @@ def test_a_damaged_nomogram_of_ones_own_does_not_hide_the_others(run, tmp_path, 
     folder = nomogram.nomograms_folder()
     folder.mkdir(parents=True)
     Path(folder / "broken.json").write_text("{")
-    code, said, _ = run("list")
+    code, output, _ = run("list")
     assert code == 0
-    assert "DAMAGED" in said
-    assert PUBLISHED in said
+    assert "DAMAGED" in output
+    assert PUBLISHED in output
 
 
 def test_a_name_may_be_given_and_a_record_need_not_be_whole(run, fitted, tmp_path):
     save(replace(fitted, name="theirs", record={"covariance": "unknown"}), tmp_path / "x.json")
-    code, said, _ = run("show", tmp_path / "x.json")
+    code, output, _ = run("show", tmp_path / "x.json")
     assert code == 0
-    assert said.startswith("theirs: ")
+    assert output.startswith("theirs: ")
 
 
-def test_a_number_that_is_left_out_stands_at_its_typical_value():
+def test_a_number_that_is_left_out_has_its_typical_value():
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
     one = Nomogram("n", "s", (-1.0, 0.0, 1.0), (size,))
     left_out, typical = one.read({"size_cm": "reference"}), one.read({"size_cm": 5})

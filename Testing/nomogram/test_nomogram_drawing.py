@@ -1,4 +1,4 @@
-"""The drawing: its rulers say what the model says, nothing is hidden, and nothing overlaps."""
+"""The drawing: its scales match the model, and nothing is hidden or overlaps."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.nomogram.drawing import draw, figure, probability_at, stage_ruler, total_points
+from GTRStagingLib.nomogram.drawing import draw, figure, probability_at, stage_scale, total_points
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, load
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -36,13 +36,13 @@ def texts(drawn):
     return [text.get_text() for text in drawn.axes[0].texts]
 
 
-def test_the_rulers_give_the_models_probabilities():
+def test_the_scales_give_the_models_probabilities():
     reading = MADE_UP.read(VALUES)
     assert probability_at(MADE_UP, reading.total_points) == pytest.approx(reading.probabilities)
     for stage in TStage:
-        ruler = stage_ruler(MADE_UP, stage)
-        assert ruler.ticks
-        for points, probability in ruler.ticks:
+        scale = stage_scale(MADE_UP, stage)
+        assert scale.ticks
+        for points, probability in scale.ticks:
             # By the model's own formula: total points -> log odds -> P(T <= k) - P(T < k).
             lp = MADE_UP.base + points / MADE_UP.points_per_unit
             below = [0, *(1 / (1 + np.exp(lp - theta)) for theta in MADE_UP.thresholds), 1]
@@ -54,26 +54,26 @@ def drawing():
     return figure(MADE_UP)
 
 
-def test_the_middle_stages_rulers_rise_and_then_fall_and_have_their_highest_value_marked(drawing):
+def test_the_middle_stages_scales_rise_and_then_fall_and_have_their_highest_value_marked(drawing):
     for stage in (TStage.T2, TStage.T3):
-        ruler = stage_ruler(MADE_UP, stage)
-        peak, highest = ruler.highest
+        scale = stage_scale(MADE_UP, stage)
+        peak, highest = scale.highest
         grid = [probability_at(MADE_UP, points)[stage] for points in np.linspace(0, total_points(MADE_UP), 2001)]
         assert highest == pytest.approx(max(grid), abs=1e-5)
-        rising = [p for points, p in ruler.ticks if points < peak]
-        falling = [p for points, p in ruler.ticks if points > peak]
+        rising = [p for points, p in scale.ticks if points < peak]
+        falling = [p for points, p in scale.ticks if points > peak]
         assert rising == sorted(rising)
         assert falling == sorted(falling, reverse=True)
         assert set(rising) & set(falling)  # such values stand on both sides
         assert f"highest {highest:.2f}" in texts(drawing)
     for stage, order in ((TStage.T1, -1), (TStage.T4, 1)):
-        ruler = stage_ruler(MADE_UP, stage)
-        assert ruler.highest is None
-        values = [p for _, p in ruler.ticks]
+        scale = stage_scale(MADE_UP, stage)
+        assert scale.highest is None
+        values = [p for _, p in scale.ticks]
         assert values == sorted(values)[::order]
 
 
-def test_a_mark_lies_over_its_points_on_the_first_ruler_and_the_total():
+def test_a_mark_lies_over_its_points_on_the_first_scale_and_the_total():
     reading = MADE_UP.read(VALUES)
     marked = figure(MADE_UP, reading=reading)
     axes = marked.axes[0]
@@ -82,16 +82,16 @@ def test_a_mark_lies_over_its_points_on_the_first_ruler_and_the_total():
     for points in reading.points.values():
         assert any(x == pytest.approx(left + (right - left) * points / 100) for x in marks)
     total = left + (right - left) * reading.total_points / total_points(MADE_UP)
-    assert sum(x == pytest.approx(total) for x in marks) == 5  # on the total, and on each stage's ruler
-    said = texts(marked)
-    assert f"{reading.total_points:.1f} points" in said
-    assert all(f"{p:.3f}" in said for p in reading.probabilities)
+    assert sum(x == pytest.approx(total) for x in marks) == 5  # on the total, and on each stage's scale
+    found = texts(marked)
+    assert f"{reading.total_points:.1f} points" in found
+    assert all(f"{p:.3f}" in found for p in reading.probabilities)
 
 
-def test_what_is_not_on_record_is_said():
-    said = texts(figure(load(PUBLISHED)))
-    assert sum("not on record: left out" in text for text in said) == 2
-    assert "mixed: not on record" in said
+def test_missing_coefficients_are_noted_in_the_drawing():
+    found = texts(figure(load(PUBLISHED)))
+    assert sum("coefficient not on record: left out" in text for text in found) == 2
+    assert "mixed: not on record" in found
     only = {"radscore": 1, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"}
     assert texts(figure(load(PUBLISHED), reading=load(PUBLISHED).read(only))).count("left out") == 2
 
@@ -120,17 +120,17 @@ def test_no_text_overlaps_another_or_the_edge(nomogram):
 
 
 def test_many_levels_close_together_are_all_named(drawing):
-    said = " ".join(texts(drawing))
+    found = " ".join(texts(drawing))
     for level in MADE_UP.term("site").levels:
-        assert level in said
+        assert level in found
 
 
-def test_a_patient_beyond_the_rulers_is_marked_beside_them():
+def test_a_patient_beyond_the_scales_is_marked_beside_them():
     reading = MADE_UP.read({**VALUES, "radscore": 9})
     drawn = figure(MADE_UP, reading=reading)
     marks = [line.get_xdata()[0] for line in drawn.axes[0].lines if line.get_marker() == "o"]
     assert max(marks) < drawn.get_size_inches()[0]
-    assert "outside of" in " ".join(texts(drawn))
+    assert "outside the range" in " ".join(texts(drawn))
 
 
 def test_a_nomogram_that_hardly_moves_the_odds_still_tells_probabilities():
@@ -139,7 +139,7 @@ def test_a_nomogram_that_hardly_moves_the_odds_still_tells_probabilities():
 
 
 def test_a_nomogram_of_which_nothing_is_on_record_cannot_be_drawn():
-    with pytest.raises(InputError, match="No term of made-up weighs anything"):
+    with pytest.raises(InputError, match="No term of made-up has a coefficient"):
         figure(replace(MADE_UP, terms=(Term("a", "A"),)))
 
 

@@ -1,4 +1,4 @@
-"""The nomogram in a page: what stands there before anything moves, and that what moves says what Python says."""
+"""The nomogram's page: its content without JavaScript, and its updates, which equal Python's results."""
 
 import base64
 import hashlib
@@ -64,24 +64,24 @@ def test_every_factor_has_its_value_points_and_contribution():
     reading = OWN.read(WHOLE)
     assert reading.contributions["size_cm"] == pytest.approx(-0.21 * (15.25 - 4.6))
     points = [f"{points:.1f}" for points in reading.points.values()]
-    assert ["Rad-score", "against 0 SD", "−0.85 SD", points[0], "−0.77 · ×0.465"] in page.rows
-    assert ["Tumour size", "against 4.6 cm", "15.25 cm", points[1], "−2.24 · ×0.107"] in page.rows
-    assert ["Differentiation", "against well", "poor", points[2], "+0.95 · ×2.59"] in page.rows
-    assert ["Lauren type", "against intestinal", "mixed", points[3], "+0.20 · ×1.22"] in page.rows
+    assert ["Rad-score", "compared with 0 SD", "−0.85 SD", points[0], "−0.77 · ×0.465"] in page.rows
+    assert ["Tumour size", "compared with 4.6 cm", "15.25 cm", points[1], "−2.24 · ×0.107"] in page.rows
+    assert ["Differentiation", "compared with well", "poor", points[2], "+0.95 · ×2.59"] in page.rows
+    assert ["Lauren type", "compared with intestinal", "mixed", points[3], "+0.20 · ×1.22"] in page.rows
     assert ["CEA", "left out (reference)", "0.0", "0.00 · ×1.00"] in page.rows
     assert ["Together", f"{reading.total_points:.1f}", "−1.85 · ×0.157"] in page.rows
-    said = [text for text in page.texts if "outside" in text or "left out: taken" in text]
-    assert said == list(reading.warnings[2:])
+    found = [text for text in page.texts if "outside" in text or "left out: the" in text]
+    assert found == list(reading.warnings[2:])
 
 
-def test_nothing_is_assumed_of_what_is_not_given():
+def test_missing_values_are_not_assumed():
     page = page_of(OWN)
     assert not any("value" in box for box in page.all("input") if box["type"] == "number")
     assert not any("selected" in option for option in page.all("option"))
     assert not any("checked" in box for box in page.all("input"))
     assert not any(text.endswith("%") for text in page.texts)
     assert (
-        "No probabilities until every factor has a value, or is left out on purpose. "
+        "To see probabilities, give every factor a value or leave it out. "
         "Missing: Rad-score, Tumour size, Differentiation, Lauren type, CEA." in page.texts
     )
     assert ["Says", "not shown"] in page.rows
@@ -97,13 +97,13 @@ def test_what_is_given_stands_in_its_control_and_the_rest_is_missing():
     assert "Missing: Tumour size, Differentiation." in page.words
     (radscore,) = [row for row in page.rows if row[0] == "Rad-score"]
     assert radscore[2:] == ["1.5 SD", f"{OWN.read(WHOLE | PART).points['radscore']:.1f}", "+1.35 · ×3.86"]
-    assert "CEA left out: taken at the reference." in page.texts
+    assert "CEA left out: the reference is used." in page.texts
     assert "Tumour size, Differentiation left out" not in page.words
 
 
 def test_what_is_not_on_record_can_only_be_left_out_and_says_why():
     page = page_of(published())
-    why = "What it weighs is not on record in this nomogram: it can only be left out."
+    why = "The coefficient of this factor is not on record in this nomogram; it can only be left out."
     assert page.texts.count(why) == 2  # size, differentiation
     numbers = ["disabled" in box for box in page.all("input") if box["type"] in ("number", "range")]
     assert numbers == [False, False, True, True]
@@ -151,9 +151,9 @@ def test_the_page_runs_this_script_and_no_other():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"values": {"age": 60}}, "'age' is no term of own; expected one of radscore"),
+        ({"values": {"age": 60}}, "'age' is not a term of own; expected one of radscore"),
         ({"values": {"lauren": "signet"}}, "'signet'; expected one of intestinal, diffuse, mixed"),
-        ({"values": {"cea": 5}}, "CEA 5: what it weighs is not on record"),
+        ({"values": {"cea": 5}}, "CEA 5: its coefficient is not on record"),
         ({"values": {"radscore": "high"}}, "'high'; expected a number in SD"),
         ({"network_stage": TStage.T1}, "Stage T1, probabilities None of the network; expected both, or neither"),
         ({"network_probabilities": (0.1, 0.2, 0.3, 0.4)}, "Stage None, .*expected both, or neither"),
@@ -215,10 +215,10 @@ def test_the_browser_says_what_python_says(opened, which):
     model, rng = which(), random.Random(5)
     sets = [{term.name: any_value(term, rng) for term in model.terms} for _ in range(400)]
     with opened(model) as view:
-        said = view.evaluate(READ_ALL, [list(values.values()) for values in sets])
+        found = view.evaluate(READ_ALL, [list(values.values()) for values in sets])
         assert view.complaints == []
-    assert len(said) == len(sets)
-    for values, js in zip(sets, said, strict=True):
+    assert len(found) == len(sets)
+    for values, js in zip(sets, found, strict=True):
         reading = model.read(values)
         assert js["probabilities"] == pytest.approx(reading.probabilities, abs=1e-9)
         assert js["linearPredictor"] == pytest.approx(reading.linear_predictor, abs=1e-9)
@@ -265,7 +265,7 @@ def test_it_can_be_used_by_keys_alone(opened):
         values = {"radscore": 0.9, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"}
         expected = [f"{100 * share:.1f} %" for share in published().read(values).probabilities]
         assert page.locator("[data-share] [data-part=percent]").all_inner_texts() == expected
-        assert page.locator("td.said").all_inner_texts() == ["T3", "T4"]  # the network's stands as it stood
+        assert page.locator("td.said").all_inner_texts() == ["T3", "T4"]  # the network's stage is unchanged
         assert status.get_attribute("aria-live") == "polite"
         assert page.locator("[data-part=changed]").is_visible()
         page.keyboard.press("Tab")
