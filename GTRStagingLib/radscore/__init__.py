@@ -1,6 +1,6 @@
 """Fit and apply a Rad-score: a LASSO of the stage on the network's penultimate features.
 
-In: the features of many cases and the table of their stages. Out: `RadScore`, out-of-fold scores, figures.
+Input: the features of many cases and the table of their stages. Output: `RadScore`, out-of-fold scores, figures.
 
 - `radscore`: `RadScore`, `read`, `save`, `of_case`
 - `inputs`: `CaseFeatures`, `from_results`, `from_table`, `read_rows`

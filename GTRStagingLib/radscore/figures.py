@@ -1,6 +1,6 @@
-"""Three pictures of a Rad-score: the error that chose its penalty, the coefficients' paths, its largest coefficients.
+"""Draw three figures of a Rad-score: cross-validated error, coefficient paths, and largest coefficients.
 
-Drawn by matplotlib's own objects, as `results.overlay` does: pyplot and its global settings are not touched.
+The figures use matplotlib objects, as `results.overlay` does, without pyplot and its global settings.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TOP = 30
-"""Bars, as in Fig. 4a of the paper."""
+"""Number of bars, as in Fig. 4a of the paper."""
 
 GREY = "#555555"
-"""Beside blue, which is the darker one in grey print, and orange, which is hatched besides."""
+"""Third colour beside blue, which is darker in grey print, and orange, which is also hatched."""
 
 SIZES = {"title": 12, "label": 11, "tick": 10, "small": 9}
 
@@ -40,14 +40,14 @@ def _dressed(axes: "Axes", title: str, x: str, y: str) -> None:
 
 
 def _legend(figure: "Figure") -> None:
-    """Below the axes, where it hides nothing whatever the data."""
+    """Add a legend below the axes, where it hides no data."""
     legend = figure.legend(fontsize=SIZES["small"], frameon=False, loc="outside lower center", ncols=2)
     for line in legend.get_lines():
         line.set_linewidth(max(1.4, line.get_linewidth()))
 
 
 def _penalty_axis(axes: "Axes", fit: Fit) -> None:
-    """Penalties as glmnet draws them, the strictest at the right; features kept along the top."""
+    """Format the axis of penalties as in glmnet, the largest at the right, with the number of features at the top."""
     ticker = extras.import_extra("matplotlib.ticker", "Figures need", "evaluate")
     penalties, kept = fit.path.penalties, fit.path.kept
     axes.set_xscale("log")
@@ -70,21 +70,21 @@ def _mark_choice(axes: "Axes", fit: Fit) -> None:
     rule, path = fit.radscore.record["rule"], fit.path
     least, within = path.chosen("min"), path.chosen("1se")
     choices: list[tuple[int, str, Any, str]] = [
-        (least, "min", "--", "least error"), (within, "1se", ":", "largest within 1 SE of it"),
+        (least, "min", "--", "least error"), (within, "1se", ":", "largest penalty within 1 SE"),
     ]  # fmt: skip
     for index, name, line, words in choices:
-        taken = " (taken)" * (name == rule)
+        taken = " (chosen)" * (name == rule)
         label = f"{words}: {path.penalties[index]:.3g}, keeps {path.kept[index]}{taken}"
         axes.axvline(path.penalties[index], color="black", linestyle=line, linewidth=1.4, label=label)
 
 
 def error_figure(fit: Fit) -> "Figure":
-    """Cross-validated error along the penalties, with its standard error, and both choices."""
+    """Draw the cross-validated error along the penalties, with its standard error, and both choices."""
     figure = _figure(7.2, 4.6)
     axes, path = figure.add_subplot(), fit.path
     low, high = path.errors - path.standard_errors, path.errors + path.standard_errors
     axes.fill_between(path.penalties, low, high, color=BLUE, alpha=0.22, linewidth=0, label="± 1 standard error (SE)")
-    axes.plot(path.penalties, path.errors, color=BLUE, linewidth=2, label="error of the patients held out")
+    axes.plot(path.penalties, path.errors, color=BLUE, linewidth=2, label="error of held-out patients")
     _mark_choice(axes, fit)
     _penalty_axis(axes, fit)
     folds = fit.radscore.record["folds"]["number"]
@@ -95,7 +95,7 @@ def error_figure(fit: Fit) -> "Figure":
 
 
 def paths_figure(fit: Fit) -> "Figure":
-    """How the features' coefficients leave 0 as the penalty falls; those of the Rad-score stand out."""
+    """Draw the coefficients along the penalties; those of the Rad-score are highlighted."""
     figure = _figure(7.2, 4.6)
     axes, path = figure.add_subplot(), fit.path
     kept = set(fit.radscore.indices)
@@ -117,7 +117,7 @@ def paths_figure(fit: Fit) -> "Figure":
 
 
 def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
-    """The coefficients of largest magnitude, the largest above."""
+    """Draw the coefficients of largest magnitude, the largest at the top."""
     order = np.argsort(-np.abs(radscore.coefficients), kind="stable")[:top]
     values = np.array(radscore.coefficients)[order]
     figure = _figure(6.4, max(2.2, 1.5 + 0.235 * len(order)))
@@ -126,7 +126,7 @@ def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
         rows = np.flatnonzero(np.sign(values) == sign)
         if len(rows):
             axes.barh(rows, values[rows], color=colour, hatch=hatch, edgecolor="white", linewidth=0.5,
-                      label=f"more of it: {words}")  # fmt: skip
+                      label=f"higher value: {words}")  # fmt: skip
     axes.axvline(0, color="black", linewidth=0.9)
     axes.set_yticks(range(len(order)), [radscore.names[i] for i in order])
     axes.set_ylim(len(order) - 0.4, -0.6)
@@ -142,7 +142,7 @@ def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
 
 
 def write_figures(fit: Fit, folder: Path, stem: str) -> list[Path]:
-    """Write `STEM-error`, `STEM-paths` and `STEM-coefficients`, as PNG and SVG; their paths.
+    """Write `STEM-error`, `STEM-paths` and `STEM-coefficients`, as PNG and SVG, and return their paths.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Fitting a Rad-score: LASSO of the T stage, as a number from 1 to 4, on standardised features, folds by patient.
+"""Fit a Rad-score: LASSO of the T stage, as a number from 1 to 4, on standardised features, with folds by patient.
 
-Besides the score of the rows that it was fitted on, every one of these rows has a score from the fold that did not see
-it. With more features than cases the former follow the stages closely even where there is nothing to find; what is to
-be fitted on Rad-scores, such as a nomogram, takes the latter.
+Each row of the fit has an in-sample score and an out-of-fold score. With more features than cases, in-sample scores
+follow the stages closely even without any signal. Models that are fitted on Rad-scores, such as nomograms, must use the
+out-of-fold scores.
 """
 
 import platform
@@ -23,22 +23,22 @@ from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, patient_
 from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, PenaltyPath, Rule, grid, path_of, patient_folds
 
 OPTIMISM = (
-    "the penalty was chosen on these very folds, from at most 100: what that adds to the out-of-fold figures is not "
-    "corrected"
+    "the penalty was chosen on the same folds, from at most 100; the out-of-fold results are not corrected for the "
+    "optimism of this choice"
 )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A Rad-score and what it was chosen from.
+    """Result of fitting a Rad-score.
 
     Attributes
     ----------
     in_sample, out_of_fold
-        (n,) standardised scores of the rows it was fitted on: its own, and by the folds that did not see the row.
-        Both are in its standard deviations.
+        (n,) standardised scores of the rows of the fit: in-sample and out-of-fold, both in standard deviations of the
+        in-sample scores.
     fold
-        (n,) which fold held each row out, from 0.
+        (n,) fold that held each row out, from 0.
     """
 
     radscore: RadScore
@@ -58,60 +58,60 @@ def fit(
     rule: Rule = "min",
     seed: int = 0,
     record: Mapping[str, Any] | None = None,
-    said: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> Fit:
     """Fit a Rad-score on cases.
 
     Parameters
     ----------
     stages, patients
-        (n,) 0..3 and what tells patients apart, of the features' rows.
+        (n,) 0..3 and patient of each row of the features.
     rule
-        The penalty of the least cross-validated error, or the largest within one standard error of it.
+        'min': the penalty of the least cross-validated error. '1se': the largest within one standard error of it.
     seed
-        Draws the folds, and the bootstrap.
-    record, said
-        What else its record has, and warnings to show wherever it is used.
+        Seed of the folds and the bootstrap.
+    record, warnings
+        Further entries of the record, and warnings that are shown with every score.
 
     Raises
     ------
     InputError
-        If the rows do not match, the stages are all one, the patients are too few for the folds, or the LASSO keeps
-        no feature.
+        If the rows do not match, there is only one stage, there are too few patients for the folds, or the LASSO
+        selects no feature.
     """
     values = np.asarray(features.values, dtype=np.float64)
     if not len(values) == len(stages) == len(patients) or not np.isfinite(values).all():
         raise InputError(
-            f"{len(values)} rows of features, {len(stages)} stages, {len(patients)} patients; expected one each of a "
+            f"{len(values)} rows of features, {len(stages)} stages, {len(patients)} patients; expected one of each per "
             "case, and finite features."
         )
     if len(np.unique(stages)) < 2:
-        raise InputError(f"{len(stages)} rows of one stage or none; expected two stages or more to tell apart.")
-    whose = Clusters.of(patients)
-    fold = patient_folds(stages, whose, folds, seed=seed)
+        raise InputError(f"{len(stages)} rows with fewer than two stages; expected two stages or more.")
+    clusters = Clusters.of(patients)
+    fold = patient_folds(stages, clusters, folds, seed=seed)
     targets = np.asarray(stages, dtype=np.float64) + 1
     path, unsettled = path_of(values, targets, fold, grid(values, targets))
     chosen = path.chosen(rule)
     kept = np.flatnonzero(path.coefficients[:, chosen])
     if not len(kept):
         raise InputError(
-            f"LASSO kept nothing: of {values.shape[1]} features none lowers the cross-validated error of {len(stages)} "
-            f"cases (rule {rule}); expected at least one that goes with the stage. Use features of a model that was "
-            f"trained on such patients{', the rule min' * (rule == '1se')}, or more cases."
+            f"LASSO selected no feature: none of {values.shape[1]} lowers the cross-validated error of {len(stages)} "
+            f"cases (rule {rule}); expected at least one that is associated with the stage. Use features of a model "
+            f"that was trained on such patients{', the `rule` min' * (rule == '1se')}, or more cases."
         )
     weights = path.coefficients[kept, chosen]
     mean, scale = values[:, kept].mean(axis=0), values[:, kept].std(axis=0)  # 1/n, as the path has it
     raw = (values[:, kept] - mean) / scale @ weights + targets.mean()
     centre, spread = float(raw.mean()), float(raw.std(ddof=1))
     in_sample, out_of_fold = (raw - centre) / spread, (path.held_out[:, chosen] - centre) / spread
-    warned = [*said]
+    all_warnings = [*warnings]
     if features.model_sha256 is None:
-        warned.append("The table that this Rad-score was fitted on does not say of which model its features are: that "
-                      "a case's are of the same is taken on trust.")  # fmt: skip
+        all_warnings.append("This Rad-score was fitted on a table that does not name the model of its features, so it "
+                            "cannot be checked that a case's features are of the same model.")  # fmt: skip
     if unsettled:
-        warned.append(f"{unsettled} of the fits along the path did not settle within the tolerance.")
+        all_warnings.append(f"{unsettled} of the fits along the path did not converge within the tolerance.")
     if features.warning is not None:
-        warned.append(features.warning)
+        all_warnings.append(features.warning)
     radscore = RadScore(
         name=name,
         model=features.model,
@@ -126,28 +126,28 @@ def fit(
         penalty=float(path.penalties[chosen]),
         score_mean=centre,
         score_sd=spread,
-        warnings=tuple(warned),
+        warnings=tuple(all_warnings),
         record={
             "method": "LASSO, T stage as a number 1 to 4, features standardised within the rows of each fit",
             "cases": len(stages),
-            "patients": whose.number,
+            "patients": clusters.number,
             "stages": {str(s): int((stages == s).sum()) for s in TStage},
             **(record or {}),
             "folds": {"number": folds, "by": "patient, stratified by stage", "seed": seed},
             "rule": rule,
-            "path": _told(path, len(path.penalties) < PENALTIES),
-            "out_of_fold": {**_performance(path.held_out[:, chosen], targets, whose, seed),
+            "path": _path_record(path, len(path.penalties) < PENALTIES),
+            "out_of_fold": {**_performance(path.held_out[:, chosen], targets, clusters, seed),
                             "mean": float(out_of_fold.mean()), "sd": float(out_of_fold.std(ddof=1)),
                             "caution": OPTIMISM},
             "in_sample": {"spearman": spearman(raw, targets), "r2": r_squared(raw, targets),
-                          "caution": "of the rows that it was fitted on: too good, never a performance"},
+                          "caution": "of the rows of the fit: too optimistic, not a measure of performance"},
             "versions": _versions(),
         },
     )  # fmt: skip
     return Fit(radscore, path, in_sample, out_of_fold, fold)
 
 
-def _told(path: PenaltyPath, stopped: bool) -> dict[str, Any]:
+def _path_record(path: PenaltyPath, stopped: bool) -> dict[str, Any]:
     return {
         "penalties": path.penalties.tolist(),
         "cv_error": path.errors.tolist(),
@@ -155,7 +155,7 @@ def _told(path: PenaltyPath, stopped: bool) -> dict[str, Any]:
         "features_kept": path.kept.tolist(),
         "penalty_min": float(path.penalties[path.chosen("min")]),
         "penalty_1se": float(path.penalties[path.chosen("1se")]),
-        "stopped": f"after the least error lay {PATIENCE} or more penalties behind" if stopped else None,
+        "stopped": f"{PATIENCE} or more penalties after the least error" if stopped else None,
     }
 
 
@@ -169,24 +169,26 @@ def _versions() -> dict[str, str]:
 
 
 def spearman(score: np.ndarray, targets: np.ndarray) -> float:
-    """Rank correlation, ties at their mean rank; NaN where either does not vary."""
+    """Return the rank correlation, with mean ranks for ties; NaN if either is constant."""
     a, b = rankdata(score), rankdata(targets)
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else float("nan")
 
 
 def r_squared(score: np.ndarray, targets: np.ndarray) -> float:
-    """1 - SSE/SST of raw scores against T as a number; negative where the mean would do better, NaN without spread."""
+    """Return 1 - SSE/SST of raw scores for T as a number; negative if worse than the mean, NaN for constant targets."""
     total = ((targets - targets.mean()) ** 2).sum()
     return float(1 - ((targets - score) ** 2).sum() / total) if total else float("nan")
 
 
-def _performance(score: np.ndarray, targets: np.ndarray, whose: Clusters, seed: int) -> dict[str, Any]:
-    draws = patient_draws(whose, seed=seed)
+def _performance(score: np.ndarray, targets: np.ndarray, clusters: Clusters, seed: int) -> dict[str, Any]:
+    draws = patient_draws(clusters, seed=seed)
     found: dict[str, Estimate] = {}
     for name, measure in (("spearman", spearman), ("r2", r_squared)):
         value = measure(score, targets)
         drawn = np.array([measure(score[rows], targets[rows]) for rows in draws])
-        found[name] = percentiles(value, drawn) if np.isfinite(value) else undefined("the score is the same in all")
+        found[name] = (
+            percentiles(value, drawn) if np.isfinite(value) else undefined("the score is the same in all rows")
+        )
     return {name: estimate.to_json() for name, estimate in found.items()}
 
 
@@ -195,20 +197,20 @@ def _performance(score: np.ndarray, targets: np.ndarray, whose: Clusters, seed: 
 
 @dataclass(frozen=True)
 class CohortFit:
-    """A Rad-score fitted on one side of a cohort, and the scores of all its cases.
+    """Rad-score fitted on some splits of a cohort, with the scores of all its cases.
 
     Attributes
     ----------
     fit
-        Of the rows on the fitted side.
+        Fit on the rows of these splits.
     scored
         Cases with features and a stage, in the order of the table.
     in_sample
-        (n,) standardised; NaN for the cases that it was not fitted on.
+        (n,) standardised scores; NaN for cases outside the fit.
     radscore
-        (n,) standardised: out of fold where it was fitted, applied elsewhere. What a nomogram is to be fitted on.
+        (n,) standardised scores for a nomogram: out-of-fold for cases of the fit, applied to the others.
     excluded
-        Cases that have no part, and why.
+        Excluded cases with their reason.
     """
 
     fit: Fit
@@ -218,9 +220,9 @@ class CohortFit:
     excluded: Mapping[str, Excluded]
 
     def table(self) -> dict[str, list[str | float | None]]:
-        """The scores as columns, and the cohort's other ones beside them, as a nomogram needs both.
+        """Return the scores as columns, with the cohort's other columns, since a nomogram requires both.
 
-        It is to be fitted on `radscore`, not on `radscore_in_sample`.
+        Fit the nomogram on `radscore`, not on `radscore_in_sample`.
         """
         given = dict.fromkeys(name for row in self.scored for name in row.given)
         scores: dict[str, list[str | float | None]] = {
@@ -242,42 +244,42 @@ def fit_cohort(
     allow_leakage: bool = False,
     **options: Any,
 ) -> CohortFit:
-    """Fit a Rad-score on the training side of a cohort, and score the rest with it.
+    """Fit a Rad-score on the split `train` of a cohort, and score the other cases with it.
 
     Parameters
     ----------
     splits
-        The sides to fit on; if not given, 'train' where any row has a side, otherwise all rows. Never 'test'.
+        Splits to fit on, but not 'test'; by default 'train' if any row has a split, otherwise all rows.
     allow_leakage
-        Go on although a patient stands on a fitted side and on another; the Rad-score then says so.
+        Fit although a patient is in a split of the fit and in another; the Rad-score then has a warning.
     options
-        Of `fit`.
+        Further options of `fit`.
 
     Raises
     ------
     LeakageError
-        If patients stand on a fitted side and on another.
+        If patients are in a split of the fit and in another.
     InputError
-        If no row is left to fit on; and as `fit` does.
+        If there is no row to fit on, or `fit` raises it.
     """
     divided = any(row.split is not None for row in rows)
     if splits is not None and ("test" in splits or not divided):
-        met = "the test side selects nothing" if "test" in splits else "no row of the table has a split"
-        raise InputError(f"Split {', '.join(splits)}: {met}; expected train, validation or both, of a divided table.")
-    sides = None if not divided else tuple(splits or ("train",))
-    said = [] if sides is None else _leaks(rows, sides, allow_leakage)
+        met = "the test split must not be used in a fit" if "test" in splits else "no row of the table has a split"
+        raise InputError(f"Split {', '.join(splits)}: {met}; expected train, validation or both, in a split table.")
+    fit_splits = None if not divided else tuple(splits or ("train",))
+    warnings = [] if fit_splits is None else _leaks(rows, fit_splits, allow_leakage)
     place = {case_id: i for i, case_id in enumerate(features.case_ids)}
     excluded = {row.case_id: Excluded(NO_STAGE) for row in rows if row.stage is None}
     for row in rows:
         if row.stage is not None and row.case_id not in place:
             excluded[row.case_id] = features.excluded.get(row.case_id, Excluded("no features"))
     scored = tuple(row for row in rows if row.case_id not in excluded)
-    fitted = np.array([sides is None or row.split in sides for row in scored], dtype=bool)
+    fitted = np.array([fit_splits is None or row.split in fit_splits for row in scored], dtype=bool)
     if not fitted.any():
         reasons = "; ".join(f"{n} × {reason}" for reason, n in counted(excluded.values()).items())
         raise InputError(
-            f"{len(rows)} rows, none of them to fit on (excluded: {reasons or 'none'}); expected cases with features "
-            f"and a stage{f', of the split {sides}' * divided}."
+            f"None of {len(rows)} rows can be used in the fit (excluded: {reasons or 'none'}); expected cases with "
+            f"features and a stage{f', in split {fit_splits}' * divided}."
         )
     taken = _taken(features, [place[row.case_id] for row, used in zip(scored, fitted, strict=True) if used])
     training = [row for row, used in zip(scored, fitted, strict=True) if used]
@@ -286,12 +288,12 @@ def fit_cohort(
         np.array([int(row.stage) for row in training if row.stage is not None]),
         np.array([row.patient_id for row in training]),
         record={
-            "split": None if sides is None else list(sides),
+            "split": None if fit_splits is None else list(fit_splits),
             "rows": len(rows),
             "only_applied": int((~fitted).sum()),
             "excluded": counted(excluded.values()),
         },
-        said=said,
+        warnings=warnings,
         **options,
     )
     in_sample, radscore = np.full(len(scored), np.nan), np.empty(len(scored))
@@ -308,18 +310,19 @@ def _taken(features: CaseFeatures, rows: Sequence[int]) -> CaseFeatures:
                         features.warning)  # fmt: skip
 
 
-def _leaks(rows: Sequence[FeatureRow], sides: Sequence[str], allowed: bool) -> list[str]:
-    within = {row.patient_id for row in rows if row.split in sides}
-    beyond = {row.patient_id for row in rows if row.split not in (None, *sides)}
+def _leaks(rows: Sequence[FeatureRow], splits: Sequence[str], allowed: bool) -> list[str]:
+    """Return a warning if patients are in `splits` and in another split; raise `LeakageError` unless allowed."""
+    within = {row.patient_id for row in rows if row.split in splits}
+    beyond = {row.patient_id for row in rows if row.split not in (None, *splits)}
     if not (both := sorted(within & beyond)):
         return []
-    said = f"{len(both)} patient(s) stand on {', '.join(sides)} and on another side"
+    leak = f"{len(both)} patient(s) are in {', '.join(splits)} and also in another split"
     if not allowed:
         raise LeakageError(
-            f"{said} ({', '.join(both[:5])}); expected every patient on one. Divide the cohort by patient "
-            "(`gtrstaging cohort split`), or go on with --allow-leakage, and the Rad-score will say so."
+            f"LEAK: {leak} ({', '.join(both[:5])}); expected every patient in one split. Split the cohort by patient, "
+            "or set `allow_leakage`, which adds a warning to the Rad-score."
         )
-    return [f"Fitted on a LEAKING cohort: {said}. What is said of it on the other sides is too good."]
+    return [f"Fitted on a LEAKING cohort: {leak}. Results on the other splits are too optimistic."]
 
 
 __all__ = ["CohortFit", "Fit", "fit", "fit_cohort", "r_squared", "spearman"]

@@ -1,7 +1,6 @@
-"""What a Rad-score is fitted on and applied to: the features of many cases, and the table of their stages.
+"""Read the features of many cases, and the table of their stages, to fit or apply a Rad-score.
 
-Features come from the results that `gtrstaging batch` wrote, or from a table. Nothing is dropped silently: a case
-without features has a reason.
+Features come from the results of a batch or from a table. Every case without features is listed with a reason.
 """
 
 import json
@@ -22,10 +21,10 @@ from GTRStagingLib.tables.table_files import Table, read_table
 
 RESULT, FAILED = "result.json", "failed.json"
 RECORD_VERSIONS = ("1", "2")
-"""First numbers of the records' `schema_version` that can be read: model and features stand in both at one place."""
+"""Readable major versions of the records' `schema_version`; both contain model and features at the same place."""
 
 SHOWN = 20
-"""Faults of a table that an error lists before it only counts."""
+"""Largest number of a table's errors that a message lists."""
 
 NO_RESULT, NO_STAGE, UNREADABLE, NOT_STAGED = "no result", "no stage", "result cannot be read", "staging failed"
 NO_FEATURE = "a feature is missing"
@@ -33,7 +32,7 @@ NO_FEATURE = "a feature is missing"
 
 @dataclass(frozen=True)
 class Excluded:
-    """Why a case has no part: a reason that can be counted, and what more there is to say of this case."""
+    """Reason for excluding a case, which can be counted, and a detail on this case."""
 
     reason: str
     detail: str = ""
@@ -49,13 +48,13 @@ class CaseFeatures:
     Attributes
     ----------
     values
-        (n, F), the row of each of `case_ids`.
+        (n, F), one row per case of `case_ids`.
     names
-        One a feature.
+        Names of the features.
     model, model_sha256, warning
-        The network, and what must be said of it; None where the features came from a table, which does not say.
+        Name, sha256 and warning of the network; None for features from a table.
     excluded
-        The other cases, and why.
+        Excluded cases with their reason.
     """
 
     case_ids: tuple[str, ...]
@@ -69,25 +68,25 @@ class CaseFeatures:
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.case_ids), len(self.names)):
             raise InputError(
-                f"Features of shape {self.values.shape}; expected ({len(self.case_ids)}, {len(self.names)}), a row a "
-                "case and a column a name."
+                f"Features have shape {self.values.shape}; expected ({len(self.case_ids)}, {len(self.names)}), one row "
+                "per case and one column per name."
             )
 
 
 def scores(radscore: RadScore, features: CaseFeatures) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) standardised and (n,) raw scores of cases.
+    """Compute (n,) standardised and (n,) raw scores of cases.
 
     Raises
     ------
     InputError
-        If the features are of another network, or stand in another order.
+        If the features are of another network, or in another order.
     """
-    if len(features.names) == radscore.n_features:  # another number is `score`'s to refuse
+    if len(features.names) == radscore.n_features:  # `score` refuses another number of features
         for name, index in zip(radscore.names, radscore.indices, strict=True):
             if features.names[index] != name:
                 raise InputError(
-                    f"Feature {index + 1} is called {features.names[index]!r}; expected {name!r}, as when the "
-                    f"Rad-score {radscore.name!r} was fitted. Give the features those names, in that order."
+                    f"Feature {index + 1} is named {features.names[index]!r}; expected {name!r}, as in the fit of the "
+                    f"Rad-score {radscore.name!r}. Use the names and the order of the fit."
                 )
     sha256 = features.model_sha256
     return (radscore.standardised(features.values, model_sha256=sha256),
@@ -96,7 +95,7 @@ def scores(radscore: RadScore, features: CaseFeatures) -> tuple[np.ndarray, np.n
 
 @dataclass(frozen=True)
 class FeatureRow:
-    """A case of the cohort table, as far as a Rad-score asks; `given` are the table's other columns."""
+    """Case of the cohort table with the columns that a Rad-score requires; `given` are the other columns."""
 
     case_id: str
     patient_id: str
@@ -109,30 +108,30 @@ class FeatureRow:
 
 
 def from_results(source: Path, case_ids: Iterable[str] | None = None) -> CaseFeatures:
-    """The features of results that `gtrstaging batch` or `stage` wrote.
+    """Read the features from the results of a batch or of one case.
 
     Parameters
     ----------
     source
-        The folder of a batch, with `cases/CASE/result.json`; or one such file.
+        Output folder of a batch, with `cases/CASE/result.json`; or one such file.
     case_ids
-        The cases that are asked for; all that are there, if not given.
+        Cases to read; by default all.
 
     Raises
     ------
     InputError
-        If there is no such folder or file, no case has features, or they are of several networks.
+        If the folder or file does not exist, no case has features, or the features are of several networks.
     """
     if source.is_dir():
         cases = source / "cases"
         if not cases.is_dir():
-            raise InputError(f"{source} has no folder 'cases'; expected what `gtrstaging batch --out` wrote.")
+            raise InputError(f"{source} has no folder 'cases'; expected the output folder of a batch.")
         found = sorted(path.name for path in cases.iterdir() if path.is_dir()) if case_ids is None else case_ids
         files = {case_id: cases / case_id / RESULT for case_id in found}
     elif source.is_file():
         files = {"": source}
     else:
-        raise InputError(f"{source}: no such folder or file; expected a batch's folder, or one {RESULT}.")
+        raise InputError(f"{source}: no such folder or file; expected the output folder of a batch, or one {RESULT}.")
     rows: dict[str, np.ndarray] = {}
     models: dict[str, Mapping[str, Any]] = {}
     users: dict[str, list[str]] = {}
@@ -152,7 +151,7 @@ def from_results(source: Path, case_ids: Iterable[str] | None = None) -> CaseFea
         reasons = "; ".join(f"{n} × {reason}" for reason, n in counted(excluded.values()).items())
         raise InputError(
             f"{source}: {f'features of lengths {sorted(lengths)}' if rows else f'no case with features ({reasons})'}; "
-            "expected one length in all, and one case or more. Stage the cases first, with one model."
+            "expected one length for all, and at least one case. Stage the cases with one model first."
         )
     ((sha256, model),) = models.items()
     names = tuple(f"DL-{i + 1:04d}" for i in range(lengths.pop()))
@@ -161,7 +160,7 @@ def from_results(source: Path, case_ids: Iterable[str] | None = None) -> CaseFea
 
 
 def _read_result(path: Path, case_id: str) -> tuple[str, Mapping[str, Any], np.ndarray] | Excluded:
-    """Case id, model and features (F,) of a result, or why there are none. An empty `case_id` takes any."""
+    """Read case id, model and features (F,) of a result, or return why not; an empty `case_id` accepts any case."""
     if not path.is_file():
         return _without_result(path)
     try:
@@ -171,7 +170,7 @@ def _read_result(path: Path, case_id: str) -> tuple[str, Mapping[str, Any], np.n
             known = " or ".join(f"{one}.x" for one in RECORD_VERSIONS)
             return Excluded(UNREADABLE, f"schema_version {version}; expected {known}")
         if case_id and found != case_id:
-            return Excluded(UNREADABLE, f"it is of the case {found!r}")
+            return Excluded(UNREADABLE, f"it belongs to case {found!r}")
         model = {"warning": None, **record["model"]}
         return found, {key: model[key] for key in ("name", "sha256", "warning")}, of_case(record["features"])
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
@@ -190,15 +189,15 @@ def _without_result(path: Path) -> Excluded:
 
 def _require_one_model(models: Mapping[str, Mapping[str, Any]], users: Mapping[str, list[str]]) -> None:
     if len(models) > 1:
-        said = "; ".join(f"{len(users[s])} of {m['name']!r} ({s[:12]}…, as {users[s][0]})" for s, m in models.items())
+        found = "; ".join(f"{len(users[s])} of {m['name']!r} ({s[:12]}…, as {users[s][0]})" for s, m in models.items())
         raise InputError(
-            f"Results of {len(models)} models: {said}; expected all of one, since a feature of another network means "
-            "another thing. Stage all cases with one model."
+            f"Results of {len(models)} models: {found}; expected one model, since the features of different networks "
+            "are not comparable. Stage all cases with one model."
         )
 
 
 def counted(excluded: Iterable[Excluded]) -> dict[str, int]:
-    """Reason -> how many."""
+    """Count the excluded cases by reason."""
     reasons = [one.reason for one in excluded]
     return {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
 
@@ -207,24 +206,24 @@ def counted(excluded: Iterable[Excluded]) -> dict[str, int]:
 
 
 def from_table(path: Path) -> CaseFeatures:
-    """The features of a table, `.csv` or `.parquet`: `case_id`, and every other column a feature.
+    """Read the features from a table, `.csv` or `.parquet`: `case_id`, and one feature in every other column.
 
     Raises
     ------
     InputError
-        With every cell that is no number, by row and column; a case without one of its features is excluded instead.
+        With every cell that is not a number, by row and column; a case with an empty cell is excluded instead.
     """
     table = read_table(path)
     names = tuple(name for name in table.columns if name != "case_id")
     _require_columns(table, ("case_id",))
     if not names:
         raise InputError(f"{path.name} has no column beside case_id; expected one for each feature.")
-    faults = _doubled(table)
+    errors = _repeated_ids(table)
     values, case_ids, excluded = [], [], dict[str, Excluded]()
     for number, cells in zip(table.numbers, table.rows, strict=True):
         case_id = cells["case_id"]
         if case_id is None:
-            faults.append(f"row {number}: expected a case_id")
+            errors.append(f"row {number}: expected a case_id")
             continue
         missing = [name for name in names if cells[name] is None]
         if missing:
@@ -237,13 +236,13 @@ def from_table(path: Path) -> CaseFeatures:
             row = np.full(len(names), np.nan)
         if not np.isfinite(row).all():
             name = next(name for name in names if not _is_number(str(cells[name])))
-            faults.append(f"row {number}, {name} {cells[name]!r}: expected a finite number, for every column but "
+            errors.append(f"row {number}, {name} {cells[name]!r}: expected a finite number, since every column but "
                           "case_id is a feature")  # fmt: skip
         values.append(row)
         case_ids.append(case_id)
-    _require_none(path, faults)
+    _require_none(path, errors)
     if not values:
-        raise InputError(f"{path.name}: no case has all of its {len(names)} features; expected one or more.")
+        raise InputError(f"{path.name}: no case has all {len(names)} features; expected one or more.")
     return CaseFeatures(tuple(case_ids), np.stack(values), names, excluded=excluded)
 
 
@@ -255,22 +254,22 @@ def _is_number(text: str) -> bool:
 
 
 def read_rows(path: Path) -> tuple[FeatureRow, ...]:
-    """The cases of a cohort table: `case_id`, `patient_id`, `stage`, and `split` where it has one.
+    """Read the cases of a cohort table: `case_id`, `patient_id`, `stage`, and `split` if present.
 
     Raises
     ------
     InputError
-        With every fault of the table: row (the header is 1), column, value and what was expected.
+        With every error of the table: row (the header is row 1), column, value and expected content.
     """
     table = read_table(path)
     _require_columns(table, ("case_id", "patient_id", "stage"))
-    faults, rows = _doubled(table), []
+    errors, rows = _repeated_ids(table), []
     for number, cells in zip(table.numbers, table.rows, strict=True):
         try:
             rows.append(_row(cells))
         except ValueError as error:
-            faults.append(f"row {number}, {error}")
-    _require_none(path, faults)
+            errors.append(f"row {number}, {error}")
+    _require_none(path, errors)
     return tuple(rows)
 
 
@@ -291,15 +290,14 @@ def _row(cells: Mapping[str, str | None]) -> FeatureRow:
     return FeatureRow(case_id, patient_id, None if stage is None else TStage[stage], split, given)  # type: ignore[arg-type]
 
 
-def _doubled(table: Table) -> list[str]:
+def _repeated_ids(table: Table) -> list[str]:
     seen: dict[str, int] = {}
-    faults = []
+    errors = []
     for number, cells in zip(table.numbers, table.rows, strict=True):
         name = same_folder(cells["case_id"] or "")
         if name and (first := seen.setdefault(name, number)) != number:
-            faults.append(f"row {number}, case_id {cells['case_id']!r}: expected an id of its own; row {first} has it "
-                          "too")  # fmt: skip
-    return faults
+            errors.append(f"row {number}, case_id {cells['case_id']!r}: expected a unique id; row {first} has the same")
+    return errors
 
 
 def _require_columns(table: Table, needed: tuple[str, ...]) -> None:
@@ -311,10 +309,10 @@ def _require_columns(table: Table, needed: tuple[str, ...]) -> None:
         )
 
 
-def _require_none(path: Path, faults: list[str]) -> None:
-    if faults:
-        listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + ("\n  …" if len(faults) > SHOWN else "")
-        raise InputError(f"{path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}")
+def _require_none(path: Path, errors: list[str]) -> None:
+    if errors:
+        listing = "".join(f"\n  {error}" for error in errors[:SHOWN]) + ("\n  …" if len(errors) > SHOWN else "")
+        raise InputError(f"{path.name} has {len(errors)} error(s); expected none. Correct the table:{listing}")
 
 
 __all__ = ["CaseFeatures", "Excluded", "FeatureRow", "counted", "from_results", "from_table", "read_rows",

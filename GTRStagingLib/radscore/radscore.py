@@ -1,6 +1,6 @@
-"""The Rad-score as data: a weighted sum of a network's penultimate features, raw and in standard deviations.
+"""Represent and apply a Rad-score: a weighted sum of a network's penultimate features, raw and standardised.
 
-Needs numpy alone: fitting is `fit`'s, reading the features of many cases `inputs`'.
+Requires numpy only. `fit` fits Rad-scores, `inputs` reads the features of many cases.
 """
 
 import math
@@ -16,35 +16,34 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.files import read_json, write_json
 
 SLICES = "mean over the slices that voted"
-"""How a case's slices become one row of features: as its slices' probabilities become one."""
+"""Reduction of a case's slices to one row of features, the same as for its probabilities."""
 
 
 @dataclass(frozen=True)
 class RadScore:
-    """A fitted Rad-score, valid once constructed.
+    """Fitted Rad-score; its fields are checked on construction.
 
     Attributes
     ----------
     model, model_sha256
-        Name and weights of the network whose features it takes; None where the features came from a table that does
-        not say.
+        Name and sha256 of the network of the features; None if they came from a table.
     n_features
-        Of the network; the score takes so many, and uses those at `indices`.
+        Number of the network's features; the score uses those at `indices`.
     names, indices, coefficients, means, scales
-        One a kept feature: its name, its place from 0 (ascending), what a standard deviation of it adds to the score,
-        and the mean and standard deviation (1/n) that it is standardised by.
+        For each selected feature: its name, its index from 0 (ascending), the change of the score per standard
+        deviation, and the mean and standard deviation (1/n) for its standardisation.
     intercept
-        The raw score of the mean features: a T stage as a number from 1 to 4.
+        Raw score at the mean of all features: a T stage as a number from 1 to 4.
     penalty
-        Of ``(1/2n) |y - Xb|² + penalty |b|``, which is glmnet's lambda and scikit-learn's alpha.
+        Penalty of ``(1/2n) |y - Xb|² + penalty |b|``, which is glmnet's lambda and scikit-learn's alpha.
     score_mean, score_sd
-        Of the raw scores of the rows that it was fitted on (1/(n-1)): what a standardised score is counted in.
+        Mean and standard deviation (1/(n-1)) of the raw scores in the fit, for standardised scores.
     slices
-        How a case's slices become one row of features.
+        Reduction of a case's slices to one row of features.
     warnings
-        Shown wherever the score is used.
+        Warnings that are shown with every score.
     record
-        How it was fitted: cases, patients, folds, cross-validation, out-of-fold performance, versions.
+        Record of the fit: cases, patients, folds, cross-validation, out-of-fold performance, versions.
     """
 
     name: str
@@ -69,26 +68,29 @@ class RadScore:
         lengths = [len(column) for column in columns]
         if min(lengths) < 1 or max(lengths) > min(lengths):
             raise InputError(
-                f"{lengths} names, indices, coefficients, means and scales; expected one each of at least one feature."
+                f"{lengths} names, indices, coefficients, means and scales; expected equal numbers, at least one."
             )
         ascending = list(self.indices) == sorted(set(self.indices))
         if not ascending or self.indices[0] < 0 or self.indices[-1] >= self.n_features:
-            raise InputError(f"Indices {self.indices}; expected them ascending, from 0 to {self.n_features - 1}.")
+            raise InputError(f"Indices {self.indices}; expected ascending numbers from 0 to {self.n_features - 1}.")
         numbers = (*self.coefficients, *self.means, *self.scales, self.intercept, self.score_mean, self.score_sd)
         if not all(map(math.isfinite, (*numbers, self.penalty))) or min(*self.scales, self.score_sd) <= 0:
-            raise InputError("A number that is not finite, or a spread of 0 or less; fit the Rad-score again.")
+            raise InputError(
+                "A number is not finite, or a standard deviation is not above 0; expected finite numbers. Fit the "
+                "Rad-score again."
+            )
         if self.slices != SLICES:
-            raise InputError(f"Slices {self.slices!r}; expected {SLICES!r}, the one way that is known here.")
+            raise InputError(f"Slices {self.slices!r}; expected {SLICES!r}, which is the only supported value.")
 
     def score(self, features: np.ndarray, *, model_sha256: str | None = None) -> np.ndarray:
-        """Raw scores, on the scale of T as a number from 1 to 4.
+        """Compute raw scores, on the scale of T as a number from 1 to 4.
 
         Parameters
         ----------
         features
-            (F,) or (n, F): of a case, or a row a case.
+            (F,) for one case or (n, F) with one row per case.
         model_sha256
-            Of the network that they come from, where it is known.
+            sha256 of the features' network, if known.
 
         Returns
         -------
@@ -98,12 +100,12 @@ class RadScore:
         Raises
         ------
         InputError
-            If the features are of another length, of another network, or not finite.
+            If the features have another length, are of another network, or are not finite.
 
         Examples
         --------
-        Of three features the last counts: 12 lies one standard deviation (2) above its mean (10), which adds 0.5 to the
-        intercept. That is 2 standard deviations (0.25) of the scores above their mean (2.5).
+        The score uses the last of three features: 12 is one standard deviation (2) above its mean (10), which adds 0.5
+        to the intercept. That is 2 standard deviations (0.25) of the scores above their mean (2.5).
 
         >>> import numpy as np
         >>> from GTRStagingLib.radscore.radscore import RadScore
@@ -121,36 +123,35 @@ class RadScore:
         values = np.asarray(features, dtype=np.float64)
         if values.ndim not in (1, 2) or values.shape[-1] != self.n_features:
             raise InputError(
-                f"Features of shape {values.shape}; expected rows of {self.n_features}, as the Rad-score {self.name!r} "
-                "was fitted on. Stage the case with that network, or fit a Rad-score for this one."
+                f"Features have shape {values.shape}; expected rows of {self.n_features}, as in the fit of the "
+                f"Rad-score {self.name!r}. Stage the case with that network, or fit a Rad-score for this one."
             )
         kept = values[..., list(self.indices)]
         if not np.isfinite(kept).all():
             raise InputError(
-                f"Features that are not finite, among those of the Rad-score {self.name!r}; expected numbers. Stage "
-                "the case again."
+                f"Some features of the Rad-score {self.name!r} are not finite; expected numbers. Stage the case again."
             )
         standardised = (kept - np.array(self.means)) / np.array(self.scales)
         return np.asarray(standardised @ np.array(self.coefficients) + self.intercept)
 
     def standardised(self, features: np.ndarray, *, model_sha256: str | None = None) -> np.ndarray:
-        """Scores in standard deviations of the rows that it was fitted on; arguments and errors as of `score`.
+        """Compute scores in standard deviations of the fit; arguments and errors are those of `score`.
 
-        This is what the term `radscore` of a nomogram takes.
+        The term `radscore` of a nomogram takes these scores.
         """
         return np.asarray((self.score(features, model_sha256=model_sha256) - self.score_mean) / self.score_sd)
 
     def require_model(self, sha256: str | None) -> None:
-        """Raise `InputError` where both networks are known, and are not the same."""
+        """Raise `InputError` if both networks are known and differ."""
         if sha256 is not None and self.model_sha256 is not None and sha256 != self.model_sha256:
             raise InputError(
                 f"Features of the model with sha256 {sha256[:12]}…; expected {self.model_sha256[:12]}… "
-                f"({self.model!r}), which the Rad-score {self.name!r} was fitted on: a feature of another network "
-                "means another thing. Stage the cases with that model, or fit a Rad-score for this one."
+                f"({self.model!r}), as in the fit of the Rad-score {self.name!r}, since features of another network "
+                "are not comparable. Stage the cases with that model, or fit a Rad-score for this one."
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as `from_json` reads it."""
+        """Return the Rad-score as plain data for `from_json`."""
         kept = zip(self.names, self.indices, self.coefficients, self.means, self.scales, strict=True)
         return {
             "kind": "radscore",
@@ -173,12 +174,12 @@ class RadScore:
 
 
 def from_json(data: Mapping[str, Any]) -> RadScore:
-    """The Rad-score of plain data.
+    """Make a Rad-score from plain data.
 
     Raises
     ------
     InputError
-        If it is none.
+        If the data are not a Rad-score.
     """
     try:
         if data["kind"] != "radscore" or data["schema"] != 1:
@@ -203,19 +204,19 @@ def from_json(data: Mapping[str, Any]) -> RadScore:
             record=data.get("record") or {},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"This is no Rad-score ({type(error).__name__}: {error}); expected a file that "
-                         "`gtrstaging radscore fit` wrote.") from error  # fmt: skip
+        raise InputError(f"This is not a Rad-score ({type(error).__name__}: {error}); expected the file of a fitted "
+                         "Rad-score.") from error  # fmt: skip
 
 
 def read(path: Path) -> RadScore:
-    """The Rad-score of a file.
+    """Read a Rad-score from a file.
 
     Raises
     ------
     InputError
-        If there is none, or it is damaged.
+        If the file does not exist or is damaged.
     """
-    data = read_json(path, "a file that `gtrstaging radscore fit` wrote")
+    data = read_json(path, "the file of a fitted Rad-score")
     try:
         return from_json(data)
     except InputError as error:
@@ -223,48 +224,48 @@ def read(path: Path) -> RadScore:
 
 
 def save(radscore: RadScore, path: Path) -> None:
-    """Write a Rad-score as JSON, whole or not at all."""
+    """Write a Rad-score as JSON, in one step."""
     write_json(radscore.to_json(), path)
 
 
 def of_case(features: np.ndarray) -> np.ndarray:
-    """(F,) of a case from its slices' (S, F), by `SLICES`.
+    """Return the (F,) features of a case: the mean of its slices' features (S, F).
 
-    They are taken as float32, as the network makes them and the record's decimals stand for them: a case has the same
-    score from its result in memory and from its file.
+    The features are converted to float32, the type of the network's output. So a case has the same score from its
+    result in memory and from its file.
 
     Raises
     ------
     InputError
-        If they are not rows of numbers.
+        If the features are not rows of numbers.
     """
     try:
         values = np.asarray(features, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise InputError("Features that are no table of numbers; expected a row of them for each slice.") from error
+        raise InputError("Features are not a table of numbers; expected a row of numbers for each slice.") from error
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise InputError(
-            f"Features of shape {values.shape}, or not finite; expected a row of numbers for each slice that voted."
+            f"Features have shape {values.shape} or are not finite; expected a row of numbers for each voting slice."
         )
     return np.asarray(values.mean(axis=0, dtype=np.float64))
 
 
 def of_features(radscore: RadScore, features: np.ndarray, model_sha256: str | None) -> float:
-    """The standardised Rad-score of one staged case.
+    """Compute the standardised Rad-score of one staged case.
 
     Parameters
     ----------
     features
-        (S, F): a row for each slice that voted, as `StagingResult.features` has them.
+        (S, F), a row for each voting slice, as in `StagingResult.features`.
     model_sha256
-        Of the network that made them, as `StagingResult.model.sha256` says.
+        sha256 of the network, as in `StagingResult.model.sha256`.
 
     Raises
     ------
     InputError
-        If they are of another network or length, or not finite.
+        If the features are of another network or length, or not finite.
     """
-    radscore.require_model(model_sha256)  # first: another network is the reason, another length what follows of it
+    radscore.require_model(model_sha256)  # first, since another network explains another length
     return float(radscore.standardised(of_case(features), model_sha256=model_sha256))
 
 

@@ -1,4 +1,4 @@
-"""The Rad-score as data: what it computes, what it refuses, and that no case is lost on the way to it."""
+"""The Rad-score as data: its scores, its errors, and features or a reason for every case."""
 
 import argparse
 import csv
@@ -50,7 +50,7 @@ def test_features_of_another_length_or_model_are_refused_with_a_remedy():
         of_features(SCORE, np.zeros((3, 512)), "cd" * 32)
     with pytest.raises(InputError, match="not finite"):
         SCORE.score(np.full(4, np.nan))
-    with pytest.raises(InputError, match="a row of numbers for each slice"):
+    with pytest.raises(InputError, match="a row of numbers for each"):
         of_features(SCORE, np.zeros(4), SHA)
     unknown = replace(SCORE, model=None, model_sha256=None)
     assert of_features(unknown, ROWS[:1], "cd" * 32) == 0.125
@@ -69,7 +69,7 @@ def test_features_of_another_length_or_model_are_refused_with_a_remedy():
         {"slices": "the key slice"},
     ],
 )
-def test_what_is_not_valid_cannot_be_made(change):
+def test_invalid_fields_are_refused(change):
     with pytest.raises(InputError):
         replace(SCORE, **change)
 
@@ -83,7 +83,7 @@ def test_it_comes_back_from_its_file(tmp_path):
     assert from_json(json.loads(json.dumps(unknown.to_json()))) == unknown
 
 
-def test_what_is_no_rad_score_is_refused(tmp_path):
+def test_an_invalid_rad_score_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read as JSON"):
         radscore.read(tmp_path / "none.json")
     for change in ({"kind": "nomogram"}, {"schema": 2}, {"features": None}, {"score": {}}, {"n_features": "many"}):
@@ -145,7 +145,7 @@ def test_every_case_of_a_batch_has_features_or_a_reason(tmp_path, a_result):
     assert counted(found.excluded.values()) == {"staging failed": 1, "result cannot be read": 5}
     assert str(found.excluded["bad"]) == "staging failed: no ROI"
     assert "schema_version 3.0; expected 1.x or 2.x" in str(found.excluded["later"])
-    assert "of the case 'a'" in str(found.excluded["moved"])
+    assert "to case 'a'" in str(found.excluded["moved"])
     asked = from_results(folder, ["b", "nobody"])
     assert (asked.case_ids, counted(asked.excluded.values())) == (("b",), {"no result": 1})
 
@@ -183,25 +183,25 @@ def test_features_of_a_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fragment"),
     [
         ("case_id,a,sex\n1,2,F\n", r"row 2, sex 'F': expected a finite number"),
         ("case_id,a\n1,inf\n", r"row 2, a 'inf': expected a finite number"),
-        ("case_id,a\nX,1\nx,2\n", r"row 3, case_id 'x': expected an id of its own; row 2"),
+        ("case_id,a\nX,1\nx,2\n", r"row 3, case_id 'x': expected a unique id; row 2"),
         ("case_id,a\n,1\n", r"row 2: expected a case_id"),
-        ("case_id,a\n1,\n", r"no case has all of its 1 features"),
+        ("case_id,a\n1,\n", r"no case has all 1 features"),
         ("case_id\n1\n", r"no column beside case_id"),
         ("id,a\n1,2\n", r"no column case_id among id, a"),
         ("case_id;a\n1;2\n", r"expected commas"),
     ],
 )
-def test_faults_of_a_feature_table(tmp_path, text, said):
-    with pytest.raises(InputError, match=said):
+def test_errors_of_a_feature_table(tmp_path, text, fragment):
+    with pytest.raises(InputError, match=fragment):
         from_table(table(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "fragment"),
     [
         ("case_id,stage\n1,T1\n", r"no column patient_id"),
         ("case_id,patient_id,stage\n1,p,T5\n", r"row 2, stage 'T5': expected T1, T2, T3 or T4"),
@@ -211,14 +211,14 @@ def test_faults_of_a_feature_table(tmp_path, text, said):
         ("case_id,patient_id,stage,split\n1,p,T1,dev\n", r"row 2, split 'dev'"),
     ],
 )
-def test_faults_of_a_cohort_table(tmp_path, text, said):
-    with pytest.raises(InputError, match=said):
+def test_errors_of_a_cohort_table(tmp_path, text, fragment):
+    with pytest.raises(InputError, match=fragment):
         read_rows(table(tmp_path, text))
 
 
 def test_columns_in_another_order_are_refused():
     renamed = CaseFeatures(("a",), np.zeros((1, 4)), ("DL-0002", "DL-0001", "DL-0003", "DL-0004"))
-    with pytest.raises(InputError, match="Feature 2 is called 'DL-0001'; expected 'DL-0002'"):
+    with pytest.raises(InputError, match="Feature 2 is named 'DL-0001'; expected 'DL-0002'"):
         scores(SCORE, renamed)
     with pytest.raises(InputError, match="expected rows of 4"):
         scores(SCORE, CaseFeatures(("a",), np.zeros((1, 2)), ("DL-0001", "DL-0002")))
@@ -240,10 +240,10 @@ def test_apply_gives_every_case_a_row(tmp_path, a_result, capsys):
     (folder / "cases" / "bad" / "failed.json").write_text('{"error": "no ROI"}')
     radscore.save(SCORE, tmp_path / "hand.json")
     assert run("apply", tmp_path / "hand.json", "--results", folder, "--out", tmp_path / "s.csv") == 1
-    said = capsys.readouterr()
-    assert "3 cases: 2 scored by 'hand', 1 not." in said.out
-    assert "1 × staging failed: bad" in said.out
-    assert "say this" in said.err
+    output = capsys.readouterr()
+    assert "3 cases: 2 scored by 'hand', 1 not." in output.out
+    assert "1 × staging failed: bad" in output.out
+    assert "say this" in output.err
     with (tmp_path / "s.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [tuple(row.values()) for row in rows] == [
@@ -253,7 +253,7 @@ def test_apply_gives_every_case_a_row(tmp_path, a_result, capsys):
     assert run("apply", tmp_path / "hand.json", "--results", one, "--out", tmp_path / "one.csv") == 0
 
 
-def test_apply_to_a_table_says_that_its_model_is_unknown(tmp_path, capsys):
+def test_apply_to_a_table_notes_that_its_model_is_unknown(tmp_path, capsys):
     radscore.save(SCORE, tmp_path / "hand.json")
     features = table(tmp_path, "case_id,DL-0001,DL-0002,DL-0003,DL-0004\na,9,1,9,0\n")
     assert run("apply", tmp_path / "hand.json", "--features", features, "--out", tmp_path / "s.csv") == 0
@@ -280,9 +280,9 @@ def test_fit_reads_a_batch(tmp_path, a_result, capsys):
     cohort = table(tmp_path, "case_id,patient_id,stage,split,other\n" + "\n".join(lines) + "\n")
     out = tmp_path / "r.json"
     assert run("fit", cohort, "--results", folder, "--out", out, "--folds", 4, "--figures", tmp_path / "figs") == 0
-    said = capsys.readouterr().out
-    assert "40 rows: 32 fitted on (32 patients), 7 scored only, 1 excluded." in said
-    assert "1 × no result: c39" in said
+    output = capsys.readouterr().out
+    assert "40 rows: 32 fitted on (32 patients), 7 scored only, 1 excluded." in output
+    assert "1 × no result: c39" in output
     found = radscore.read(out)
     assert (found.model, found.model_sha256, found.record["split"]) == ("net", SHA, ["train"])
     assert {"DL-0001", "DL-0003"} <= set(found.names)

@@ -1,4 +1,4 @@
-"""The Rad-score's fit: against glmnet, on planted signal and on pure noise, and never a patient in two folds."""
+"""The Rad-score's fit: against glmnet, on planted signal and on pure noise, with folds by patient."""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ def planted(n=200, count=100, seed=0, signal=(0.9, -0.7, 0.5)):
 
 @pytest.fixture(scope="module")
 def oracle():
-    """What glmnet says of features.csv, with the features and stages themselves."""
+    """Results of glmnet on features.csv, with the features and stages."""
     features = from_table(GOLDEN / "features.csv")
     targets = np.array([int(row.stage) + 1.0 for row in read_rows(GOLDEN / "cohort.csv")])
     return json.loads((GOLDEN / "radscore.json").read_text()), features.values, targets
@@ -45,9 +45,9 @@ def oracle():
 
 @pytest.fixture(scope="module")
 def a_path(oracle):
-    said, values, targets = oracle
-    fold = np.array(said["foldid"]) - 1
-    return path_of(values, targets, fold, np.array(said["lambda"]), tolerance=1e-13, patience=None)
+    results, values, targets = oracle
+    fold = np.array(results["foldid"]) - 1
+    return path_of(values, targets, fold, np.array(results["lambda"]), tolerance=1e-13, patience=None)
 
 
 # -- against glmnet ------------------------------------------------------------------------------------------------
@@ -62,33 +62,33 @@ def test_coefficients_are_glmnets(oracle, a_path):
 
 
 def test_cross_validated_errors_and_choices_are_cv_glmnets(oracle, a_path):
-    said, (path, _) = oracle[0], a_path
-    assert path.errors == pytest.approx(np.array(said["cvm"]), abs=2e-8)
-    assert path.standard_errors == pytest.approx(np.array(said["cvsd"]), abs=2e-8)
-    assert path.penalties[path.chosen("min")] == pytest.approx(said["lambda_min"], rel=1e-6)
-    assert path.penalties[path.chosen("1se")] == pytest.approx(said["lambda_1se"], rel=1e-6)
-    assert path.held_out[:, path.chosen("min")] == pytest.approx(np.array(said["held_out"]), abs=2e-7)
+    results, (path, _) = oracle[0], a_path
+    assert path.errors == pytest.approx(np.array(results["cvm"]), abs=2e-8)
+    assert path.standard_errors == pytest.approx(np.array(results["cvsd"]), abs=2e-8)
+    assert path.penalties[path.chosen("min")] == pytest.approx(results["lambda_min"], rel=1e-6)
+    assert path.penalties[path.chosen("1se")] == pytest.approx(results["lambda_1se"], rel=1e-6)
+    assert path.held_out[:, path.chosen("min")] == pytest.approx(np.array(results["held_out"]), abs=2e-7)
 
 
 def test_the_grid_begins_where_glmnets_does_and_falls_as_fast(oracle):
-    said, values, targets = oracle
+    results, values, targets = oracle
     penalties = grid(values, targets)
-    assert penalties[0] == pytest.approx(said["own_lambda_first"], rel=1e-6)
-    assert penalties[1] / penalties[0] == pytest.approx(said["own_lambda_ratio"], rel=1e-6)
+    assert penalties[0] == pytest.approx(results["own_lambda_first"], rel=1e-6)
+    assert penalties[1] / penalties[0] == pytest.approx(results["own_lambda_ratio"], rel=1e-6)
 
 
 def test_a_saved_score_gives_glmnets_predictions(oracle, a_path):
-    """Coefficients, means and scales as they are kept, at the penalty that both chose."""
-    said, values, targets = oracle
+    """Coefficients, means and scales of the selected features, at the penalty that both chose."""
+    results, values, targets = oracle
     path, _ = a_path
     index = path.chosen("min")
     kept = np.flatnonzero(path.coefficients[:, index])
     score = radscore.RadScore(
         "g", None, None, values.shape[1], tuple(f"x{i}" for i in kept), tuple(kept.tolist()),
         tuple(path.coefficients[kept, index]), tuple(values[:, kept].mean(axis=0)), tuple(values[:, kept].std(axis=0)),
-        float(targets.mean()), said["lambda_min"], 2.5, 1.0,
+        float(targets.mean()), results["lambda_min"], 2.5, 1.0,
     )  # fmt: skip
-    assert score.score(values) == pytest.approx(np.array(said["fitted"]), abs=2e-7)
+    assert score.score(values) == pytest.approx(np.array(results["fitted"]), abs=2e-7)
 
 
 @pytest.mark.parametrize(("n", "count"), [(60, 200), (150, 40)])
@@ -104,7 +104,7 @@ def test_leaving_features_out_ahead_changes_nothing(n, count):
     assert path.kept[-1] > 15
 
 
-def test_what_was_left_out_wrongly_is_taken_back():
+def test_features_that_violate_the_rule_are_added():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(80, 30))
     targets = values[:, :6].sum(axis=1) + rng.normal(size=80)
@@ -120,7 +120,7 @@ def test_what_was_left_out_wrongly_is_taken_back():
 # -- folds ---------------------------------------------------------------------------------------------------------
 
 
-def test_folds_keep_patients_together_and_do_not_hang_on_the_order_of_the_rows():
+def test_folds_keep_patients_together_in_any_order_of_rows():
     _, stages, patients = planted()
     fold = patient_folds(stages, patients, 5, seed=3)
     assert all(len(set(fold[patients == p])) == 1 for p in set(patients))
@@ -135,7 +135,7 @@ def test_too_many_folds_for_a_stage_are_refused():
     stages, patients = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 1, 2, 3, 4, 5])
     with pytest.raises(InputError, match="T1 has 2; expected 3 or more"):
         patient_folds(stages, patients, 3, seed=0)
-    with pytest.raises(InputError, match="1 fold"):
+    with pytest.raises(InputError, match="`folds` is 1"):
         patient_folds(stages, patients, 1, seed=0)
 
 
@@ -153,14 +153,14 @@ def test_planted_signal_is_recovered():
     new, new_stages, _ = planted(seed=1)
     apart = spearman(made.radscore.score(new.values), new_stages)
     assert apart > 0.7
-    # What is said of the patients it never saw is what such patients then show.
+    # The out-of-fold performance equals that on new patients.
     outside = made.radscore.record["out_of_fold"]["spearman"]
     assert outside["low"] < outside["value"] < outside["high"]
     assert outside["value"] == pytest.approx(apart, abs=0.1)
 
 
 def test_pure_noise_fits_in_sample_and_not_out_of_fold():
-    """Why a nomogram is fitted on out-of-fold scores: the others follow stages that nothing in the features tells."""
+    """Why a nomogram is fitted on out-of-fold scores: in-sample scores follow the stages without any signal."""
     inside, outside = [], []
     for seed in range(6):
         features, stages, patients = planted(n=120, count=240, seed=seed, signal=())
@@ -186,9 +186,9 @@ def test_folds_by_row_would_find_signal_in_noise_and_folds_by_patient_do_not():
     assert r_squared(by_patient.held_out[:, by_patient.chosen("min")], targets) < 0.1
 
 
-def test_keeping_nothing_is_an_error():
+def test_a_fit_without_features_is_an_error():
     features, stages, patients = planted(n=160, count=20, seed=0, signal=())
-    with pytest.raises(InputError, match="LASSO kept nothing"):
+    with pytest.raises(InputError, match="LASSO selected no feature"):
         fit(features, stages, patients, folds=5, rule="1se")
 
 
@@ -211,7 +211,7 @@ def test_in_sample_scores_are_the_scores_own_and_have_unit_spread(made):
     assert raw == pytest.approx(found.path.held_out[:, index])
 
 
-def test_a_rows_out_of_fold_score_does_not_know_its_stage(made):
+def test_an_out_of_fold_score_does_not_depend_on_the_rows_stage(made):
     features, stages, _, found = made
     fold = found.fold
     targets = stages + 1.0
@@ -222,7 +222,7 @@ def test_a_rows_out_of_fold_score_does_not_know_its_stage(made):
     assert np.abs(path.held_out[fold != 2] - found.path.held_out[fold != 2]).max() > 0.1
 
 
-def test_the_same_seed_gives_the_same_and_the_record_says_how(made):
+def test_a_fit_is_reproducible_and_recorded(made):
     features, stages, patients, found = made
     again = fit(features, stages, patients, folds=5)
     assert again.radscore.to_json() == found.radscore.to_json()
@@ -234,17 +234,17 @@ def test_the_same_seed_gives_the_same_and_the_record_says_how(made):
     json.dumps(found.radscore.to_json(), allow_nan=False)
 
 
-def test_a_fit_of_a_table_says_that_the_model_is_unknown(made):
+def test_a_fit_on_a_table_notes_that_the_model_is_unknown(made):
     features, stages, patients, _ = made
     unknown = CaseFeatures(features.case_ids, features.values, features.names)
     found = fit(unknown, stages, patients, folds=5)
     assert found.radscore.model_sha256 is None
-    assert "taken on trust" in found.radscore.warnings[0]
+    assert "cannot be checked" in found.radscore.warnings[0]
 
 
 def test_wrong_rows_are_refused():
     features, stages, patients = planted(n=40)
-    with pytest.raises(InputError, match="expected one each of a case"):
+    with pytest.raises(InputError, match="expected one of each per case"):
         fit(features, stages[:-1], patients)
     with pytest.raises(InputError, match="two stages or more"):
         fit(features, np.zeros(40, dtype=int), patients)
@@ -265,7 +265,7 @@ def sides(patient):
     return "test" if patient % 4 == 0 else "train"
 
 
-def test_the_test_side_has_no_part_in_the_fit():
+def test_the_test_split_is_not_used_in_the_fit():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, sides)
     found = fit_cohort(rows, features, folds=5)
@@ -279,7 +279,7 @@ def test_the_test_side_has_no_part_in_the_fit():
     assert not np.isnan(found.in_sample[~test]).any()
     assert found.radscore[test] == pytest.approx(found.fit.radscore.standardised(features.values[test]))
     assert np.abs(found.radscore - found.in_sample)[~test].max() > 0.05
-    with pytest.raises(InputError, match="the test side selects nothing"):
+    with pytest.raises(InputError, match="the test split must not be used in a fit"):
         fit_cohort(rows, features, splits=["test"])
 
 
@@ -302,11 +302,11 @@ def test_excluded_cases_are_counted_by_reason():
         fit_cohort(rows, named, splits=["train"])
 
 
-def test_a_patient_on_two_sides_is_an_error_or_a_warning():
+def test_a_patient_in_two_splits_is_an_error_or_a_warning():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, sides)
     leaking = (FeatureRow(rows[0].case_id, rows[2].patient_id, rows[0].stage, "test"), *rows[1:])
-    with pytest.raises(LeakageError, match=r"1 patient\(s\) stand on train and on another side"):
+    with pytest.raises(LeakageError, match=r"LEAK: 1 patient\(s\) are in train and also in another split"):
         fit_cohort(leaking, features)
     found = fit_cohort(leaking, features, folds=5, allow_leakage=True)
     assert "LEAKING" in found.fit.radscore.warnings[0]
@@ -319,8 +319,8 @@ def test_the_command_fits_and_writes_everything(tmp_path, capsys):
     options = parser.parse_args(["radscore", "fit", str(GOLDEN / "cohort.csv"), "--features",
                                  str(GOLDEN / "features.csv"), "--out", str(out), "--folds", "5"])  # fmt: skip
     assert not options.run(options)
-    said = capsys.readouterr().out
-    assert "300 rows: 300 fitted on (240 patients), 0 scored only, 0 excluded." in said
+    output = capsys.readouterr().out
+    assert "300 rows: 300 fitted on (240 patients), 0 scored only, 0 excluded." in output
     kinds = ("error", "paths", "coefficients")
     drawn = {f"score-{kind}.{suffix}" for kind in kinds for suffix in ("png", "svg")}
     assert {path.name for path in out.parent.iterdir()} == {"score.json", "score-scores.csv", *drawn}
@@ -357,16 +357,16 @@ def test_the_bars_are_the_largest_coefficients(made):
     assert drawn == sorted(pairs, key=lambda pair: -abs(pair[1]))[:6]
 
 
-def test_the_error_figure_marks_both_choices_and_names_the_one_taken(made):
+def test_the_error_figure_marks_both_choices_and_names_the_chosen_one(made):
     found = made[3]
     figure = figures.error_figure(found)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     least, within = (found.path.chosen(rule) for rule in ("min", "1se"))
-    assert f"least error: {found.path.penalties[least]:.3g}, keeps {found.path.kept[least]} (taken)" in words
-    assert f"largest within 1 SE of it: {found.path.penalties[within]:.3g}, keeps {found.path.kept[within]}" in words
+    assert f"least error: {found.path.penalties[least]:.3g}, keeps {found.path.kept[least]} (chosen)" in words
+    assert f"largest penalty within 1 SE: {found.path.penalties[within]:.3g}, keeps {found.path.kept[within]}" in words
 
 
-def test_the_scores_stand_beside_the_cohorts_other_columns(tmp_path):
+def test_the_scores_are_written_with_the_cohorts_other_columns(tmp_path):
     """So that a nomogram can be fitted on both."""
     rows = ["case_id,patient_id,image,stage,size_cm"]
     features = ["case_id,f1,f2"]
