@@ -270,7 +270,7 @@ def error_text(error: BaseException) -> str:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error, or one of its causes, is a failed allocation, also if only its message says so."""
+    """Return whether an error, or one of its causes, is a failed allocation, also if only its message reports it."""
     while error is not None:
         words = str(error).lower()
         if isinstance(error, MemoryError) or "bad_alloc" in words or "failed to allocate memory" in words:

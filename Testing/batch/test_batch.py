@@ -321,7 +321,7 @@ def test_a_case_that_ends_the_program_is_not_retried_without_end(tmp_path, a_mod
 
 
 def test_the_outcome_of_a_lost_worker_stays_and_another_runs_folder_is_not_touched(tmp_path, a_model):
-    """Two owners of a case: of one run, as on a cluster whose worker was cut off; and of two runs."""
+    """Two workers on a case: of one run, as on a cluster after a lost connection; and of two runs."""
     out = tmp_path / "out"
     run = batch.Batch(read_cases(a_table(tmp_path, ROWS[:2])), out, {"model": "m"})
     stage_one = local.stage_from_files(ready(a_model), StagingOptions())
