@@ -43,7 +43,7 @@ from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.stats import roc
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 
 ROUNDS = 15
 
@@ -90,7 +90,7 @@ def _compared(job: tuple[str, Sequence[str], Sequence[map_checks.SeenSlice]]) ->
 
 def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return a row for each case, and for each step of random weights a row with the comparison of some cases' maps."""
-    found = list(shared_out(_measured, [(case, model, method) for case in cases], workers))
+    found = list(parallel_map(_measured, [(case, model, method) for case in cases], workers))
     measured = [one for _, one in found]
     beside, _ = compare_with_other_patients(measured, [str(row["patient"]) for row, _ in found])
     rows = pd.DataFrame([{**row, **one.numbers, **more} for (row, one), more in zip(found, beside, strict=True)])
@@ -98,7 +98,7 @@ def table(cases: Sequence[Case], model: str, method: str, workers: int) -> tuple
     parts = randomised.parts_of(weights.load(model).card.head)
     steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
     names = [*parts, *(f"{' and '.join(one)} alone" for one in LATE)]
-    compared = shared_out(_compared, [(model, step, some) for step in steps], workers)
+    compared = parallel_map(_compared, [(model, step, some) for step in steps], workers)
     curve = [{"random": name, **pd.DataFrame(left).mean()} for name, left in zip(names, compared, strict=True)]
     return rows, pd.DataFrame(curve)
 

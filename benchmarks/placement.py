@@ -38,7 +38,7 @@ from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.staging.preprocess import body_mask
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.stats import roc
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 
 PLACEMENTS = ("receptive_field", "half_pixel")
 DISPLACEMENTS = ("right", "down", "flip_right", "flip_down")
@@ -133,7 +133,7 @@ def _disc(shape: tuple[int, ...], middle: np.ndarray, area: int) -> np.ndarray:
 
 def table(cases: Sequence[Case], model: str, workers: int, method: str = "gradcam") -> pd.DataFrame:
     """Return a table with one row per case."""
-    return pd.DataFrame(list(shared_out(_row, [(case, model, method) for case in cases], workers)))
+    return pd.DataFrame(list(parallel_map(_row, [(case, model, method) for case in cases], workers)))
 
 
 @cache

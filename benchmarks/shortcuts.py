@@ -22,7 +22,7 @@ from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import PROFILES
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 
 FEATURES = ("tumour_mm2", "tumour_mean_hu", "tumour_max_hu", "slice_mean_hu", "slice_std_hu")
 
@@ -62,7 +62,7 @@ def main() -> None:
         (options.seed + i, TStage(i % len(TStage)), scanners[i // len(TStage) % len(scanners)])
         for i in range(options.cases)
     ]
-    rows = pd.DataFrame(list(shared_out(_row, jobs, options.workers)))
+    rows = pd.DataFrame(list(parallel_map(_row, jobs, options.workers)))
     value, error = accuracy(rows)
     print(f"all five: {value:.3f} (standard error {error:.3f}), {options.cases} cases of scanners "
           f"{', '.join(scanners)}; the aim is below 0.5")  # fmt: skip

@@ -17,7 +17,7 @@ from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
@@ -114,7 +114,7 @@ def check_model(
     steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
     total = len(chosen) + len(steps)
     outcomes = []
-    for outcome in shared_out(_measured, [(model, device, case) for case in chosen], workers):
+    for outcome in parallel_map(_measured, [(model, device, case) for case in chosen], workers):
         outcomes.append(outcome)
         progress(len(outcomes), total)
     left_out = {case.case_id: one for case, one in zip(chosen, outcomes, strict=True) if isinstance(one, str)}
@@ -127,7 +127,7 @@ def check_model(
     with_map = [i for i, one in enumerate(measured) if not one.numbers["empty"]][:RANDOMISED]
     slices = [measured[i].seen for i in with_map]
     compared = []
-    for rows in shared_out(_compared, [(model, device, step, seed, slices) for step in steps if slices], workers):
+    for rows in parallel_map(_compared, [(model, device, step, seed, slices) for step in steps if slices], workers):
         compared.append(rows)
         progress(len(chosen) + len(compared), total)
     curve = dict(zip(parts, compared, strict=False))

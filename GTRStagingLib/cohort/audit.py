@@ -89,7 +89,7 @@ def audit(
     progress
         Called with the id of a case whose image has been read.
     workers
-        Processes that read, see `support.pools.shared_out`.
+        Processes that read, see `support.pools.parallel_map`.
     """
     entries = [_entry(case) for case in cohort]
     findings = [*table_findings(entries), *covariate_findings(entries), *_missing_files(cohort)]

@@ -22,7 +22,7 @@ from GTRStagingLib.imaging.geometry import axial_lps, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 
 SIDE = 128
 """Pixels of a picture's side: 3 mm or so in a usual field, where a vessel is still seen and noise is averaged."""
@@ -82,14 +82,14 @@ def fingerprints(
     progress
         Called with the id of a case whose image has been read.
     workers
-        Processes that read, see `support.pools.shared_out`.
+        Processes that read, see `support.pools.parallel_map`.
     """
     together: dict[Path, list[int]] = {}
     for i, case in enumerate(cases):
         together.setdefault(case.image.resolve(), []).append(i)
     jobs = [(path, tuple(cases[i] for i in of)) for path, of in together.items()]
     found: dict[int, Fingerprint] = {}
-    for of, prints in zip(together.values(), shared_out(_of_image, jobs, workers), strict=True):
+    for of, prints in zip(together.values(), parallel_map(_of_image, jobs, workers), strict=True):
         found.update(zip(of, prints, strict=True))
         if progress is not None:
             progress(cases[of[0]].case_id)

@@ -10,7 +10,7 @@ from GTRStagingLib.phantoms.export import TRUTH_FILE, write_dicom, write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import profile
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 
 TABLE_FILE = "cohort.csv"
 
@@ -65,7 +65,7 @@ def make_phantom_cohort(
         for i in range(cases)
     ]
     made = []
-    for case in shared_out(_one, jobs, workers):
+    for case in parallel_map(_one, jobs, workers):
         made.append(case)
         progress(len(made))
     table = folder / TABLE_FILE

@@ -7,7 +7,7 @@ absent, results of work done in other processes, refusals that name what to inst
 - `folders`: `user_folder`, `cache_folder`
 - `extras`: `import_extra`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
-- `pools`: `shared_out`
+- `pools`: `parallel_map`
 - `isolation`: `Isolated`, `DiedError`
 - `figures`: `new_figure`, `write_figure`, `figure_bytes`
 - `pages`: `template`, `policy`, `resource`

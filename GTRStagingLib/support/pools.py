@@ -9,7 +9,7 @@ Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 
 
-def shared_out(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def parallel_map(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
     """The outcome of each job, in their order.
 
     Parameters
@@ -32,4 +32,4 @@ def _one_thread() -> None:
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
-__all__ = ["shared_out"]
+__all__ = ["parallel_map"]

@@ -35,7 +35,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
 from GTRStagingLib.support.files import sha256_of_data, whole_file
 from GTRStagingLib.support.folders import cache_folder
-from GTRStagingLib.support.pools import shared_out
+from GTRStagingLib.support.pools import parallel_map
 from GTRStagingLib.tables.case_files import Look, look_of
 
 CACHE_VERSION = 3
@@ -114,7 +114,7 @@ def cache_slices(
     Parameters
     ----------
     workers
-        Workers that read and prepare, see `support.pools.shared_out`.
+        Workers that read and prepare, see `support.pools.parallel_map`.
     progress
         Called with the number of finished cases and of all cases.
 
@@ -129,7 +129,7 @@ def cache_slices(
     todo = [position for position, one in enumerate(found) if one is None]
     progress(len(cases) - len(todo), len(cases))
     failures = []
-    outcomes = shared_out(_prepare, [(cases[position], recipe, folder) for position in todo], workers)
+    outcomes = parallel_map(_prepare, [(cases[position], recipe, folder) for position in todo], workers)
     for count, (position, outcome) in enumerate(zip(todo, outcomes, strict=True), 1):
         if isinstance(outcome, str):
             failures.append(f"{cases[position].case_id}: {outcome}")
