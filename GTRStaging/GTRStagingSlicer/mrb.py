@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.imaging.rois import Roi
-from GTRStagingLib.support.files import replaced_files
+from GTRStagingLib.support.files import replace_files
 from GTRStagingSlicer import nodes, samples, staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.mrml import Scene
@@ -67,7 +67,7 @@ def write_scene(scene: Scene, path: Path) -> None:
     """
     require_scene_name(path)
     try:
-        with replaced_files(path.absolute().parent, [path.name]) as work:
+        with replace_files(path.absolute().parent, [path.name]) as work:
             made = work / path.name
             if not scene.WriteToMRB(str(made)) or not made.is_file():
                 raise OSError("Slicer's scene writer failed")

@@ -22,7 +22,7 @@ from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.files import sha256_of, sha256_of_data, whole_file
+from GTRStagingLib.support.files import sha256_of, sha256_of_data, atomic_file
 from GTRStagingLib.tables.case_files import Look, files_of, look_of
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def clear_case_folder(folder: Path, names: Iterable[str]) -> None:
 def claim_folder(out: Path, run: str) -> None:
     """Write the token of the run that owns the folder, and remove the partial files of a killed run."""
     remove_partial_files(out)
-    with whole_file(out / RUN) as stream:
+    with atomic_file(out / RUN) as stream:
         stream.write(run.encode())
 
 
@@ -134,7 +134,7 @@ def count_start(job: Job) -> int:
     with suppress(OSError, ValueError):
         times = int(note.read_text(encoding="utf-8")) + 1 if note.is_file() else 1
         job.folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(note) as stream:
+        with atomic_file(note) as stream:
             stream.write(str(times).encode())
         return times
     return 1
@@ -179,7 +179,7 @@ def _write_record(job: Job, outcome: Outcome, states: Look, **more: str) -> Outc
     record = {"case_id": job.case.case_id, **more, "row": dict(outcome.row), "job": job.digest,
               "run": job.run, "files": states}  # fmt: skip
     job.folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(job.folder / RECORDS[outcome.status]) as stream:
+    with atomic_file(job.folder / RECORDS[outcome.status]) as stream:
         stream.write((json.dumps(record, indent=2) + "\n").encode())
     (job.folder / STARTS).unlink(missing_ok=True)
     return outcome
@@ -258,7 +258,7 @@ def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: 
     given
         See `columns.given_names`.
     """
-    with whole_file(out / PREDICTIONS) as stream:
+    with atomic_file(out / PREDICTIONS) as stream:
         file = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         table = csv.DictWriter(file, list(columns), restval="", extrasaction="ignore", lineterminator="\n")
         table.writeheader()
@@ -285,7 +285,7 @@ def _write_parquet(out: Path, columns: Sequence[str]) -> None:
     types = [(name, pyarrow.float64() if name in NUMBER_COLUMNS else pyarrow.string()) for name in columns]
     with (
         (out / PREDICTIONS).open(encoding="utf-8", newline="") as file,
-        whole_file(out / PARQUET) as stream,
+        atomic_file(out / PARQUET) as stream,
         parquet.ParquetWriter(stream, pyarrow.schema(types)) as writer,
     ):
         lines = csv.DictReader(file)

@@ -9,7 +9,7 @@ from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.registry import CARD_FILE, read_card
-from GTRStagingLib.support.files import sha256_of, whole_file
+from GTRStagingLib.support.files import atomic_file, sha256_of
 
 LOCK = ".check.lock"
 
@@ -93,7 +93,7 @@ def nothing_measured(check: Check) -> InputError:
 
 
 def _write_card(card: ModelCard, folder: Path) -> None:
-    with whole_file(folder / CARD_FILE) as stream:
+    with atomic_file(folder / CARD_FILE) as stream:
         stream.write((json.dumps(card.to_json(), indent=2, allow_nan=False) + "\n").encode())
 
 

@@ -22,7 +22,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.figures import DPI, figure_bytes
-from GTRStagingLib.support.files import replaced_files
+from GTRStagingLib.support.files import replace_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def write_evaluation(
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
         older = _files_of(out / METRICS) - set(contents)
-        with replaced_files(out, list(contents)) as work:
+        with replace_files(out, list(contents)) as work:
             for name, content in contents.items():
                 (work / name).write_bytes(content)
         for name in older:

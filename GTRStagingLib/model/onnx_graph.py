@@ -31,7 +31,7 @@ from GTRStagingLib.model.gradient_graph import STRIDE, NetworkWithMaps, layer_ca
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.extras import import_extra
-from GTRStagingLib.support.files import sha256_of, whole_file
+from GTRStagingLib.support.files import atomic_file, sha256_of
 from GTRStagingLib.support.folders import cache_folder
 
 FORMAT = 2
@@ -129,7 +129,7 @@ def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradien
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as stream:
+            with atomic_file(path) as stream:
                 stream.write(graph)
             _write_note(path, hashlib.sha256(graph).hexdigest(), [environment])
     return session
@@ -286,7 +286,7 @@ def _cached(path: Path, network: GTRNet, size: int, environment: str, differs: D
 
 
 def _write_note(path: Path, sha256: str, verified: list[str]) -> None:
-    with whole_file(path.with_suffix(".json")) as stream:
+    with atomic_file(path.with_suffix(".json")) as stream:
         stream.write(json.dumps({"sha256": sha256, "verified": verified}, indent=2).encode())
 
 

@@ -18,7 +18,7 @@ from GTRStagingLib.nomogram.nomogram import POINTS, REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.figures import DPI, Kind, new_figure, write_figure
-from GTRStagingLib.support.files import whole_file
+from GTRStagingLib.support.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def draw(nomogram: Nomogram, path: Path, *, reading: Reading | None = None) -> N
         ".pdf": {"Subject": RESEARCH_USE_ONLY, "Title": title},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         write_figure(drawn, stream, KINDS[ending], dpi=DPI, about=about[ending], salt=nomogram.name)
 
 

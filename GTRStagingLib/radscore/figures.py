@@ -12,7 +12,7 @@ from GTRStagingLib.radscore.fit import Fit
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.figures import BLUE, DPI, ORANGE, new_figure, without_spines, write_figure
-from GTRStagingLib.support.files import replaced_files
+from GTRStagingLib.support.files import replace_files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +155,7 @@ def write_figures(fit: Fit, folder: Path, stem: str) -> list[Path]:
         "coefficients": coefficients_figure(fit.radscore),
     }
     names = [f"{stem}-{kind}{suffix}" for kind in figures for suffix in (".png", ".svg")]
-    with replaced_files(folder, names) as work:
+    with replace_files(folder, names) as work:
         for kind, figure in figures.items():
             write_figure(figure, work / f"{stem}-{kind}.png", "png", dpi=DPI, about={"Software": None})
             write_figure(figure, work / f"{stem}-{kind}.svg", "svg")

@@ -17,7 +17,7 @@ from GTRStagingLib.results.record import to_json
 from GTRStagingLib.results.words import choice_in_words, map_name
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.result import StagingResult
-from GTRStagingLib.support.files import replaced_files, require_utf8_path
+from GTRStagingLib.support.files import replace_files, require_utf8_path
 from GTRStagingLib.tables.case_files import OUTPUTS
 
 
@@ -65,7 +65,7 @@ def write_outputs(
         "result.json": _json(result, include_phi=include_phi),
     }
     try:
-        with replaced_files(out, list(OUTPUTS)) as work:
+        with replace_files(out, list(OUTPUTS)) as work:
             progress("attention.nrrd")
             _write_attention(result, work / "attention.nrrd")
             for name, content in contents.items():

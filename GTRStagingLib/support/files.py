@@ -50,7 +50,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
+def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
     """A folder to write `names` into, that are then moved into `folder` one by one, in this order.
 
     Name the file that says "all is here" last: an older one of it is removed first, so that it never vouches for
@@ -90,7 +90,7 @@ def replaced_files(folder: Path, names: list[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[IO[bytes]]:
+def atomic_file(target: Path) -> Iterator[IO[bytes]]:
     """A binary stream into a file that becomes `target` once it is whole, whoever else writes the same meanwhile."""
     work = target.parent / _unfinished()
     try:
@@ -106,7 +106,7 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
 def write_json(data: Mapping[str, Any], path: Path) -> None:
     """Write plain data as people can read it, whole or not at all; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write((json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.support import extras
-from GTRStagingLib.support.files import replaced_files
+from GTRStagingLib.support.files import replace_files
 from GTRStagingLib.tables.cells import MISSING, text_of
 
 
@@ -91,7 +91,7 @@ def write_table(path: Path, columns: Mapping[str, Sequence[str | float | None]])
     if kind == ".parquet":
         import_table_package("pyarrow")
     frame = pandas.DataFrame({name: pandas.Series(_typed(c, kind), dtype=object) for name, c in columns.items()})
-    with replaced_files(path.parent, [path.name]) as work:
+    with replace_files(path.parent, [path.name]) as work:
         if kind == ".csv":
             frame.to_csv(work / path.name, index=False, encoding="utf-8", lineterminator="\n")
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.cohort import Cohort, folds
 from GTRStagingLib.model.card import ModelCard
-from GTRStagingLib.support.files import whole_file
+from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.training.plan import Hardware, Plan
 from GTRStagingLib.training.train import TrainingProgress, train
 
@@ -55,7 +55,7 @@ def _write_table(cards: Sequence[ModelCard], path: Path) -> None:
     defined = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
     table.writerow(["mean", *(statistics.fmean(values) if values else None for values in defined)])
     table.writerow(["sd", *(statistics.stdev(values) if len(values) > 1 else None for values in defined)])
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(text.getvalue().encode())
 
 

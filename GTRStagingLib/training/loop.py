@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 from GTRStagingLib.errors import Cancelled, InputError, MissingDependencyError, StagingError
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, slice_loss
-from GTRStagingLib.support.files import whole_file
+from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.training import gating
 from GTRStagingLib.training.dataset import Sample, SliceSet, plain_loader, training_loader
 from GTRStagingLib.training.plan import Hardware, Plan
@@ -184,7 +184,7 @@ class Keeper(Checkpoint):
         best = best_epoch(self.history)
         if trainer.is_global_zero and best == trainer.current_epoch:
             state = {k: tensor.cpu().contiguous() for k, tensor in pl_module.network.state_dict().items()}  # type: ignore[union-attr]
-            with whole_file(_best(self.run, best)) as stream:
+            with atomic_file(_best(self.run, best)) as stream:
                 stream.write(safetensors.torch.save(state))
         # Lightning moves a checkpoint from the temporary folder, which is not atomic between two disks.
         part = self.run / f"{LAST}.part"
@@ -360,7 +360,7 @@ def write_metrics(history: History, path: Path) -> None:
     table = csv.DictWriter(text, list(history[0]))
     table.writeheader()
     table.writerows(history)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(text.getvalue().encode())
 
 

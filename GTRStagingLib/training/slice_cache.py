@@ -33,7 +33,7 @@ from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
-from GTRStagingLib.support.files import sha256_of_data, whole_file
+from GTRStagingLib.support.files import sha256_of_data, atomic_file
 from GTRStagingLib.support.folders import cache_folder
 from GTRStagingLib.support.pools import parallel_map
 from GTRStagingLib.tables.case_files import Look, look_of
@@ -169,12 +169,12 @@ def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
     used = scan.digest_with(slices.native, slices.offsets)
     key = sha256_of_data([CACHE_VERSION, used, recipe.to_json(), index.index, slices.offsets])
     path = folder / "slices" / f"{key}.npy"
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         np.save(stream, slices.pixels)
     mask = None if roi is None else _store(coverage(roi, slices.grid), folder)
     sizes = [path.stat().st_size, *([] if mask is None else [_mask_file(folder, mask).stat().st_size])]
     ticket = {"key": key, "offsets": slices.offsets, "mask": mask, "bytes": sizes, "files": seen}
-    with whole_file(_ticket(case, recipe, folder)) as stream:
+    with atomic_file(_ticket(case, recipe, folder)) as stream:
         stream.write(json.dumps(ticket).encode())
     return CachedCase(case, path, key, slices.offsets, mask)
 
@@ -183,7 +183,7 @@ def _store(shares: np.ndarray, folder: Path) -> str:
     """Store the shares that an ROI covers, and return their sha256."""
     rounded = np.rint(255 * shares).astype(np.uint8)
     mask = hashlib.sha256(repr(rounded.shape).encode() + rounded.tobytes()).hexdigest()
-    with whole_file(_mask_file(folder, mask)) as stream:
+    with atomic_file(_mask_file(folder, mask)) as stream:
         np.savez_compressed(stream, shares=rounded)
     return mask
 

@@ -28,7 +28,7 @@ from GTRStagingLib.model.pretrained import Pretrained, read_pretrained
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
-from GTRStagingLib.support.files import whole_file
+from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.training import loop
 from GTRStagingLib.training.augment import write_contact_sheet
 from GTRStagingLib.training.dataset import SliceSet
@@ -141,7 +141,7 @@ def train(
             progress.report(sentence)
     if main:
         run.mkdir(parents=True, exist_ok=True)
-        with whole_file(run / RECORD) as stream:
+        with atomic_file(run / RECORD) as stream:
             stream.write((json.dumps(record, indent=2) + "\n").encode())
     augmentation = plan.seed if plan.augment else None
     masks = plan.head == "gated"
