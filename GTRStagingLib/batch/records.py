@@ -22,8 +22,8 @@ from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.files import sha256_of, sha256_of_data, atomic_file
-from GTRStagingLib.tables.case_files import Look, files_of, look_of
+from GTRStagingLib.support.files import atomic_file, sha256_of, sha256_of_data
+from GTRStagingLib.tables.case_files import FileStats, file_stats, input_files
 
 if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
@@ -149,7 +149,7 @@ def remove_partial_files(folder: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def record_done(job: Job, row: Mapping[str, str], states: Look, content: str) -> Outcome:
+def record_done(job: Job, row: Mapping[str, str], states: FileStats, content: str) -> Outcome:
     """Record that a case is done, after its results were written."""
     return _write_record(job, Outcome(job.case.case_id, "done", {"status": "done", **row}), states, content=content)
 
@@ -175,7 +175,7 @@ def record_skipped(job: Job) -> Outcome:
     return _write_record(job, outcome, [])
 
 
-def _write_record(job: Job, outcome: Outcome, states: Look, **more: str) -> Outcome:
+def _write_record(job: Job, outcome: Outcome, states: FileStats, **more: str) -> Outcome:
     record = {"case_id": job.case.case_id, **more, "row": dict(outcome.row), "job": job.digest,
               "run": job.run, "files": states}  # fmt: skip
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -199,14 +199,14 @@ def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
     return None
 
 
-def file_states(case: BatchCase) -> Look:
-    """Return the current state (see `look_of`) of a case's files."""
-    return look_of([case.image, *([] if case.roi is None else [case.roi])], strict=True)
+def file_states(case: BatchCase) -> FileStats:
+    """Return the current state (see `file_stats`) of a case's files."""
+    return file_stats([case.image, *([] if case.roi is None else [case.roi])], strict=True)
 
 
 def content_digest(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> str:
     """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of the ROI."""
-    roi = [] if case.roi is None else files_of(case.roi)
+    roi = [] if case.roi is None else input_files(case.roi)
     return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in roi])
 
 

@@ -6,5 +6,5 @@ In: a CSV or Parquet file. Out: rows of texts with the number a spreadsheet give
 - `table_files`: `Table`, `read_table`, `write_table`
 - `case_table`: `CaseTable`, `read_case_table`
 - `case_row`: `CohortRow`, `validated`
-- `case_files`: `files_of`, `look_of`, `OUTPUTS`
+- `case_files`: `input_files`, `file_stats`, `OUTPUTS`
 """

@@ -10,11 +10,11 @@ OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
 IN_TWO_FILES = (".mhd", ".nhdr")
 """Headers whose voxels lie in another file."""
 
-Look = list[list[str | int]]
+FileStats = list[list[str | int]]
 """[name, size, times of change in ns] of each file: what tells, without reading them, that they are the same."""
 
 
-def files_of(path: Path) -> list[Path]:
+def input_files(path: Path) -> list[Path]:
     """The files that a CT or an ROI is read from; none where nothing is there."""
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
@@ -39,7 +39,7 @@ def _beside(header: Path) -> list[Path]:
     return [one for one in header.parent.iterdir() if one.is_file()]  # a list, or a pattern of names
 
 
-def look_of(paths: Iterable[Path], *, strict: bool = False) -> Look:
+def file_stats(paths: Iterable[Path], *, strict: bool = False) -> FileStats:
     """How the files of some paths look.
 
     Parameters
@@ -48,10 +48,10 @@ def look_of(paths: Iterable[Path], *, strict: bool = False) -> Look:
         Note as well which file it is to the system, and when its entry changed, which no program sets at will (on
         Windows it is when it was made): a copy looks different then, and so does a file with its old date set back.
     """
-    stats = [(one.name, one.stat()) for path in paths for one in files_of(path)]
+    stats = [(one.name, one.stat()) for path in paths for one in input_files(path)]
     if strict:
         return [[name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino] for name, s in stats]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-__all__ = ["IN_TWO_FILES", "OUTPUTS", "Look", "files_of", "look_of"]
+__all__ = ["IN_TWO_FILES", "OUTPUTS", "FileStats", "file_stats", "input_files"]

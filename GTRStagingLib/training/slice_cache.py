@@ -33,10 +33,10 @@ from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
-from GTRStagingLib.support.files import sha256_of_data, atomic_file
+from GTRStagingLib.support.files import atomic_file, sha256_of_data
 from GTRStagingLib.support.folders import cache_folder
 from GTRStagingLib.support.pools import parallel_map
-from GTRStagingLib.tables.case_files import Look, look_of
+from GTRStagingLib.tables.case_files import FileStats, file_stats
 
 CACHE_VERSION = 3
 """To be raised when the preprocessing or the tickets change; older files are then no longer found."""
@@ -212,9 +212,9 @@ def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
     return folder / "cases" / f"{sha256_of_data(content)}.json"
 
 
-def _look(case: Case) -> Look:
+def _look(case: Case) -> FileStats:
     """Return size and modification time of the case's files; times of a change of attributes differ after copying."""
-    return look_of([case.image, *([] if case.roi is None else [case.roi])])
+    return file_stats([case.image, *([] if case.roi is None else [case.roi])])
 
 
 __all__ = ["CACHE_VERSION", "CachedCase", "cache_slices", "default_folder"]

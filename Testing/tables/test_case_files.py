@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from GTRStagingLib.tables.case_files import files_of, look_of
+from GTRStagingLib.tables.case_files import file_stats, input_files
 
 
 def a_volume(path):
@@ -18,10 +18,10 @@ def a_volume(path):
 def test_voxels_beside_a_header_are_of_the_case(tmp_path, name):
     header = a_volume(tmp_path / name)
     (voxels,) = [one for one in tmp_path.iterdir() if one != header]
-    assert files_of(header) == sorted([header, voxels])
-    before = look_of([header])
+    assert input_files(header) == sorted([header, voxels])
+    before = file_stats([header])
     os.utime(voxels, ns=(0, 0))
-    assert look_of([header]) != before
+    assert file_stats([header]) != before
 
 
 @pytest.mark.parametrize(("name", "keyword"), [("ct.mhd", "ElementDataFile = "), ("ct.nhdr", "data file: ")])
@@ -32,19 +32,19 @@ def test_the_file_that_the_header_names_whatever_it_is_called(tmp_path, name, ke
     (tmp_path / "stray.txt").write_text("not of the case")
     header.write_text(header.read_text().replace(voxels.name, "other.bin"))
     assert keyword in header.read_text()
-    assert files_of(header) == sorted([header, tmp_path / "other.bin"])
+    assert input_files(header) == sorted([header, tmp_path / "other.bin"])
     header.write_text(header.read_text().replace("other.bin", "LIST"))  # which ones is told further below: all of them
-    assert set(files_of(header)) == set(tmp_path.iterdir())
+    assert set(input_files(header)) == set(tmp_path.iterdir())
 
 
 def test_what_is_not_there_looks_like_nothing(tmp_path):
-    assert look_of([tmp_path / "nowhere.nrrd", tmp_path / "nowhere.mhd"]) == []
+    assert file_stats([tmp_path / "nowhere.nrrd", tmp_path / "nowhere.mhd"]) == []
 
 
 def test_a_strict_look_sees_an_old_date_set_back(tmp_path):
     path = a_volume(tmp_path / "ct.nrrd")
-    stat, loose, strict = path.stat(), look_of([path]), look_of([path], strict=True)
+    stat, loose, strict = path.stat(), file_stats([path]), file_stats([path], strict=True)
     path.write_bytes(path.read_bytes())
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert look_of([path]) == loose
-    assert look_of([path], strict=True) != strict
+    assert file_stats([path]) == loose
+    assert file_stats([path], strict=True) != strict
