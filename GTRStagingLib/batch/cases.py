@@ -6,7 +6,7 @@ from pathlib import Path
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.tables.case_table import read_case_table
-from GTRStagingLib.tables.cells import folder_name, whole_id
+from GTRStagingLib.tables.cells import folder_name, unaltered_id
 
 COLUMNS = ("case_id", "image", "roi", "segment", "key_slice", "exclude")
 """Known columns, as in a cohort table. The first two are required; columns beside these are copied to the results.
@@ -78,7 +78,7 @@ def _case(cells: Mapping[str, str | None], folder: Path, split: Collection[str])
     if case_id is None:
         raise ValueError("case_id is empty: expected an id for every case")
     try:
-        folder_name(whole_id(case_id))
+        folder_name(unaltered_id(case_id))
     except ValueError as error:
         raise ValueError(f"case_id {case_id!r}: {error}") from error
     if key is not None and not key.isdecimal():

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.case_table import read_case_table
-from GTRStagingLib.tables.cells import covariate_of, folder_name, plain_text, same_folder, text_of, whole_id
+from GTRStagingLib.tables.cells import cell_text, covariate_value, folder_key, folder_name, plain_text, unaltered_id
 from GTRStagingLib.tables.table_files import import_table_package, write_table
 
 Split = Literal["train", "validation", "test"]
@@ -57,7 +57,7 @@ class Case:
         texts = paths | {"centre": self.centre, "segment": self.segment}
         checks: list[tuple[str, str | float | None, Callable[[Any], Any]]] = [
             ("case_id", self.case_id, _safe_id),
-            ("patient_id", self.patient_id, whole_id),
+            ("patient_id", self.patient_id, unaltered_id),
             *((name, text, plain_text) for name, text in texts.items()),
             *(("name of a covariate", name, _covariate_name) for name in self.covariates),
             *((name, value, _covariate) for name, value in self.covariates.items()),
@@ -73,7 +73,7 @@ class Case:
 
 
 def _safe_id(text: str) -> None:
-    folder_name(whole_id(text))
+    folder_name(unaltered_id(text))
 
 
 def _covariate_name(name: str) -> None:
@@ -82,7 +82,7 @@ def _covariate_name(name: str) -> None:
 
 
 def _covariate(value: str | float) -> None:
-    if covariate_of(text_of(value)) != value:
+    if covariate_value(cell_text(value)) != value:
         raise ValueError("expected a finite number, or a text that does not read as one")
 
 
@@ -114,8 +114,8 @@ class Cohort:
     cases: tuple[Case, ...]
 
     def __post_init__(self) -> None:
-        count = Counter(same_folder(case.case_id) for case in self.cases)
-        if doubled := [case.case_id for case in self.cases if count[same_folder(case.case_id)] > 1]:
+        count = Counter(folder_key(case.case_id) for case in self.cases)
+        if doubled := [case.case_id for case in self.cases if count[folder_key(case.case_id)] > 1]:
             raise InputError(
                 f"Case ids that are one, or differ in case alone: {doubled[:5]}; expected each to be unique."
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.rules import Entry
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.tables.cells import covariate_of
+from GTRStagingLib.tables.cells import covariate_value
 from GTRStagingLib.tables.table_files import Table, read_table
 
 IDS = ("case_id", "image_name", "image_id", "slice_id", "PatientID", "SlicePath", "image", "path", "file", "filename",
@@ -88,7 +88,7 @@ def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], 
         values: dict[str, str | float | None] = {}
         for covariate, text in row.items():
             try:
-                values[covariate] = None if text is None else covariate_of(text)
+                values[covariate] = None if text is None else covariate_value(text)
             except ValueError as error:
                 raise InputError(f"{path.name}, row {number}, {covariate} {text!r}: {error}.") from error
         del values[column]

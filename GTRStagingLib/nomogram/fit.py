@@ -13,7 +13,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
 from GTRStagingLib.stats.proportional_odds_checks import RESAMPLES, brant, validate, variance_inflation
-from GTRStagingLib.tables.cells import covariate_of
+from GTRStagingLib.tables.cells import covariate_value
 from GTRStagingLib.tables.table_files import Table
 
 STAGE, PATIENT, SPLIT = "stage", "patient_id", "split"
@@ -235,7 +235,7 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
 
 def _number(text: str) -> float | None:
     try:
-        value = covariate_of(text)
+        value = covariate_value(text)
     except ValueError:
         return None
     return value if isinstance(value, float) else None

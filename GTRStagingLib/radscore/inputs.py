@@ -16,7 +16,7 @@ from GTRStagingLib.cohort.cohort import Split
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore.radscore import RadScore, of_case
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables.cells import folder_name, same_folder, whole_id
+from GTRStagingLib.tables.cells import folder_key, folder_name, unaltered_id
 from GTRStagingLib.tables.table_files import Table, read_table
 
 RESULT, FAILED = "result.json", "failed.json"
@@ -278,8 +278,8 @@ def _row(cells: Mapping[str, str | None]) -> FeatureRow:
     if case_id is None or patient_id is None:
         raise ValueError("expected a case_id and a patient_id")
     try:
-        folder_name(whole_id(case_id))
-        whole_id(patient_id)
+        folder_name(unaltered_id(case_id))
+        unaltered_id(patient_id)
     except ValueError as error:
         raise ValueError(f"case_id {case_id!r}, patient_id {patient_id!r}: {error}") from error
     if stage is not None and stage not in TStage.__members__:
@@ -294,7 +294,7 @@ def _repeated_ids(table: Table) -> list[str]:
     seen: dict[str, int] = {}
     errors = []
     for number, cells in zip(table.numbers, table.rows, strict=True):
-        name = same_folder(cells["case_id"] or "")
+        name = folder_key(cells["case_id"] or "")
         if name and (first := seen.setdefault(name, number)) != number:
             errors.append(f"row {number}, case_id {cells['case_id']!r}: expected a unique id; row {first} has the same")
     return errors

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from GTRStagingLib.tables.cells import covariate_of, folder_name, plain_text, whole_id
+from GTRStagingLib.tables.cells import covariate_value, folder_name, plain_text, unaltered_id
 
 PlainText = Annotated[str, AfterValidator(plain_text)]
 
@@ -15,8 +15,8 @@ class CohortRow(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    case_id: Annotated[str, AfterValidator(whole_id), AfterValidator(folder_name)]
-    patient_id: Annotated[str, AfterValidator(whole_id)]
+    case_id: Annotated[str, AfterValidator(unaltered_id), AfterValidator(folder_name)]
+    patient_id: Annotated[str, AfterValidator(unaltered_id)]
     image: PlainText
     centre: PlainText | None = None
     roi: PlainText | None = None
@@ -48,7 +48,7 @@ def validated(cells: Mapping[str, str | None]) -> tuple[CohortRow | None, dict[s
         if name in CohortRow.model_fields:
             continue
         try:
-            covariates[name] = None if text is None else covariate_of(text)
+            covariates[name] = None if text is None else covariate_value(text)
         except ValueError as error:
             faults.append(f"{name} {text!r}: {error}")
     return row, covariates, faults

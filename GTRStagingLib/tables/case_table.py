@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.tables.cells import same_folder
+from GTRStagingLib.tables.cells import folder_key
 from GTRStagingLib.tables.table_files import Table, read_table
 
 SHOWN = 20
@@ -63,7 +63,7 @@ def _header_faults(columns: Sequence[str], known: Sequence[str]) -> list[str]:
 def _doubled(table: Table) -> list[str]:
     faults, first_rows = [], dict[str, int]()
     for number, cells in zip(table.numbers, table.rows, strict=True):
-        name = same_folder(cells["case_id"] or "")
+        name = folder_key(cells["case_id"] or "")
         if name and (first := first_rows.setdefault(name, number)) != number:
             faults.append(
                 f"row {number}, case_id {cells['case_id']!r}: expected an id of its own, but for case; row {first} has "

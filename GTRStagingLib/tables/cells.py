@@ -27,15 +27,15 @@ def plain_text(text: str) -> str:
     return text
 
 
-def whole_id(text: str) -> str:
+def unaltered_id(text: str) -> str:
     """An id that no spreadsheet has turned into a number.
 
     Examples
     --------
-    >>> from GTRStagingLib.tables.cells import whole_id
-    >>> whole_id("007")
+    >>> from GTRStagingLib.tables.cells import unaltered_id
+    >>> unaltered_id("007")
     '007'
-    >>> whole_id("7.0")
+    >>> unaltered_id("7.0")
     Traceback (most recent call last):
     ValueError: expected the id as it was given, not as a spreadsheet rewrote it: format the column as text
     """
@@ -55,26 +55,26 @@ def folder_name(text: str) -> str:
     return text
 
 
-def same_folder(text: str) -> str:
+def folder_key(text: str) -> str:
     """What two names share that are one folder on some system: Windows and macOS do not tell case apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def covariate_of(text: str) -> str | float:
+def covariate_value(text: str) -> str | float:
     """A cell's number if it is written as one ('61', '3.5', '1e-3'; not '007'), otherwise its text.
 
     Examples
     --------
-    >>> from GTRStagingLib.tables.cells import covariate_of, text_of
-    >>> covariate_of("61"), covariate_of("007"), covariate_of("diffuse")
+    >>> from GTRStagingLib.tables.cells import covariate_value, cell_text
+    >>> covariate_value("61"), covariate_value("007"), covariate_value("diffuse")
     (61.0, '007', 'diffuse')
-    >>> text_of(61.0), text_of(None)
+    >>> cell_text(61.0), cell_text(None)
     ('61', '')
     """
     return float(text) if _NUMBER.fullmatch(text) and abs(float(text)) < float("inf") else plain_text(text)
 
 
-def text_of(value: str | float | None) -> str:
+def cell_text(value: str | float | None) -> str:
     """The shortest text that stands for a value: 61.0 is '61', None is empty."""
     if value is None:
         return ""

@@ -12,7 +12,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import replace_files
-from GTRStagingLib.tables.cells import MISSING, text_of
+from GTRStagingLib.tables.cells import MISSING, cell_text
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _typed(values: Sequence[str | float | None], kind: str) -> list[str | float 
     """Parquet keeps the type of a column that is all numbers; every other column is text."""
     if kind == ".parquet" and all(not isinstance(v, str) for v in values):
         return list(values)
-    return [None if v is None else text_of(v) for v in values]
+    return [None if v is None else cell_text(v) for v in values]
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -150,7 +150,7 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     cells = [
-        ["" if value is pandas.NA or value is None else text_of(value) for value in row]
+        ["" if value is pandas.NA or value is None else cell_text(value) for value in row]
         for row in frame.astype(object).itertuples(index=False, name=None)
     ]
     return [str(name).strip() for name in frame.columns], cells
