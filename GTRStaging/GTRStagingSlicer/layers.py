@@ -226,7 +226,9 @@ def above(attention: VolumeNode, threshold: float) -> np.ndarray:
 # -- the slices that vote ------------------------------------------------------------------------------------------
 
 
-def show_voting(scene: Scene, kept: ModelNode | None, grid: geometry.Place, key: KeySlice, ct: VolumeNode) -> ModelNode:
+def show_voting(
+    scene: Scene, kept: ModelNode | None, grid: geometry.ImageOrGrid, key: KeySlice, ct: VolumeNode
+) -> ModelNode:
     """The planes of the key slice and of its neighbours: lines where other slice views cut them."""
     points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
     slices = geometry.axial_size(grid)[2]

@@ -57,7 +57,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Let go of the last result, whose scene is closed."""
         self._result: StagingResult | None = None
         self._content: tuple[int | None, ...] | None = None
-        self._grid: tuple[tuple[object, ...] | None, geometry.Place | None] = (None, None)
+        self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
     def getParameterNode(self) -> GTRStagingParameterNode:
         """The scene's parameters of this module, made if there are none."""
@@ -136,7 +136,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     # -- views -----------------------------------------------------------------------------------------------------
 
-    def grid(self, volume: VolumeNode | None) -> geometry.Place | None:
+    def grid(self, volume: VolumeNode | None) -> geometry.ImageOrGrid | None:
         """Where a volume's voxels lie in the world, without them where that can be; None where there is no volume."""
         if volume is None or volume.GetImageData() is None:
             return None
@@ -152,7 +152,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         widget = None if manager is None else manager.sliceWidget("Red")
         return None if widget is None else widget.mrmlSliceNode()
 
-    def showSlice(self, grid: geometry.Place, index: int) -> None:
+    def showSlice(self, grid: geometry.ImageOrGrid, index: int) -> None:
         """Move the Red view to an axial slice, without turning it."""
         view = self.redSlice()
         if view is not None:

@@ -80,7 +80,7 @@ def placed(volume: VolumeNode) -> Placed:
     return Placed(_image(copy.GetImageData(), there), there, True)
 
 
-def grid_of(volume: VolumeNode) -> geometry.Place:
+def grid_of(volume: VolumeNode) -> geometry.ImageOrGrid:
     """Where `placed` would put a volume's voxels; they are looked at only where a transform bends them.
 
     Raises
@@ -190,7 +190,7 @@ def _place(image: sitk.Image, ijk_to_ras: np.ndarray) -> None:
     geometry.set_direction(image, (lps[:3, :3] / spacing).ravel())
 
 
-def ijk_to_ras_of(image: geometry.Place) -> np.ndarray:
+def ijk_to_ras_of(image: geometry.ImageOrGrid) -> np.ndarray:
     """(4, 4) of an image of the library, in RAS."""
     lps = np.eye(4)
     lps[:3, :3] = geometry.direction_matrix(image) * image.GetSpacing()
@@ -238,12 +238,12 @@ def fill_block(
 # -- slices --------------------------------------------------------------------------------------------------------
 
 
-def slice_centre(image: geometry.Place, index: int) -> np.ndarray:
+def slice_centre(image: geometry.ImageOrGrid, index: int) -> np.ndarray:
     """(3,) RAS of the centre of an axial slice, counted from the feet."""
     return np.array(geometry.slice_centre(image, index)) * [-1, -1, 1]
 
 
-def slice_corners(image: geometry.Place, index: int) -> np.ndarray:
+def slice_corners(image: geometry.ImageOrGrid, index: int) -> np.ndarray:
     """(4, 3) RAS: the outer corners of an axial slice, in turn."""
     order = geometry.axial_order(image)
     size, stack = image.GetSize(), order.axes[2]
@@ -257,7 +257,7 @@ def slice_corners(image: geometry.Place, index: int) -> np.ndarray:
     return np.array(corners) * [-1, -1, 1]
 
 
-def slice_at(image: geometry.Place, plane: np.ndarray) -> keyslice.KeySlice:
+def slice_at(image: geometry.ImageOrGrid, plane: np.ndarray) -> keyslice.KeySlice:
     """The axial slice that a slice view shows.
 
     Parameters

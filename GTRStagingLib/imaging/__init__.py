@@ -3,7 +3,7 @@
 In: a path, or a SimpleITK image. Out: `Scan`, `Roi`, `KeySlice`, each in the input's own geometry (LPS, mm). Nothing
 is resampled here unless the caller asks for it.
 
-- `geometry`: `Grid`, `Place`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
+- `geometry`: `Grid`, `ImageOrGrid`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
 - `scans`: `Scan`, `read_scan`, `scan_of`
 - `rois`: `Roi`, `read_roi`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`

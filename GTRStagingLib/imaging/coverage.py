@@ -3,13 +3,13 @@
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.imaging.geometry import Place, direction_matrix, embedded, empty_grid
+from GTRStagingLib.imaging.geometry import ImageOrGrid, direction_matrix, embedded, empty_grid
 
 POINTS = 4
 """Points along each side of a pixel at which the mask is looked up."""
 
 
-def coverage(mask: sitk.Image, slices: Place) -> np.ndarray:
+def coverage(mask: sitk.Image, slices: ImageOrGrid) -> np.ndarray:
     """Compute what share of each pixel a mask covers.
 
     Parameters

@@ -1,7 +1,7 @@
 """Where voxels lie: axial order without resampling, grids, and the way from one grid to another.
 
 A `sitk.Image` is the only carrier of a 3-D array here, so that geometry is never lost; a `Grid` is its place without
-the voxels, and whatever looks at places alone takes either (`Place`). Positions are LPS millimetres, arrays (z, y, x),
+the voxels, and whatever looks at places alone takes either (`ImageOrGrid`). Positions are LPS millimetres, arrays (z, y, x),
 grid sizes (x, y, z) as SimpleITK has them.
 """
 
@@ -115,10 +115,10 @@ class Grid:
         return made
 
 
-Place: TypeAlias = sitk.Image | Grid
+ImageOrGrid: TypeAlias = sitk.Image | Grid
 
 
-def grid_of(place: Place) -> Grid:
+def grid_of(place: ImageOrGrid) -> Grid:
     """The place of an image, without its voxels."""
     return Grid(place.GetSize(), place.GetSpacing(), place.GetOrigin(), place.GetDirection())
 
@@ -139,7 +139,7 @@ class AxialOrder:
     flipped: tuple[bool, bool, bool]
 
 
-def axial_order(image: Place) -> AxialOrder:
+def axial_order(image: ImageOrGrid) -> AxialOrder:
     """Order and signs that bring an image's axes as close to L, P, S as they come without resampling."""
     return _axial_order(tuple(image.GetDirection()))
 
@@ -161,7 +161,7 @@ def _order_towards(direction: Sequence[float], frame: np.ndarray) -> AxialOrder:
     return AxialOrder(axes, flipped)  # type: ignore[arg-type]
 
 
-def direction_matrix(image: Place) -> np.ndarray:
+def direction_matrix(image: ImageOrGrid) -> np.ndarray:
     """(3, 3) direction cosines; column i is the way that axis i runs in LPS."""
     return np.reshape(image.GetDirection(), (3, 3))
 
@@ -179,7 +179,7 @@ def without_dust(direction: Iterable[float]) -> tuple[float, ...]:
     return tuple(0.0 if abs(d) < 1e-12 else float(d) for d in direction)
 
 
-def axial_size(image: Place) -> tuple[int, int, int]:
+def axial_size(image: ImageOrGrid) -> tuple[int, int, int]:
     """Size (x, y, z) of the image in axial order, without reordering it."""
     size = image.GetSize()
     x, y, z = axial_order(image).axes
@@ -219,7 +219,7 @@ def axial_slices(image: sitk.Image, first: int, last: int, step: int = 1) -> sit
     return axial_lps(image[axial_window(image, first, last, step)])
 
 
-def axial_window(place: Place, first: int, last: int, step: int = 1) -> Window:
+def axial_window(place: ImageOrGrid, first: int, last: int, step: int = 1) -> Window:
     """Where axial slices first..last (inclusive) lie in the place's own axis order.
 
     Raises
@@ -245,7 +245,7 @@ def _reordered(image: sitk.Image, order: AxialOrder) -> sitk.Image:
     return sitk.Flip(image, order.flipped) if any(order.flipped) else image
 
 
-def _place_reordered(place: Place, order: AxialOrder) -> Grid:
+def _place_reordered(place: ImageOrGrid, order: AxialOrder) -> Grid:
     """Where `_reordered` puts an image, without its voxels."""
     size, spacing, columns = place.GetSize(), place.GetSpacing(), direction_matrix(place).T
     corner = [0.0] * 3
@@ -261,7 +261,7 @@ def _place_reordered(place: Place, order: AxialOrder) -> Grid:
     )
 
 
-def in_order_of(axial: sitk.Image, original: Place) -> sitk.Image:
+def in_axis_order_of(axial: sitk.Image, original: ImageOrGrid) -> sitk.Image:
     """Undo `axial_lps`: the axial image's voxels in the axis order of the image that it came from."""
     order = axial_order(original)
     if any(order.flipped):
@@ -270,7 +270,7 @@ def in_order_of(axial: sitk.Image, original: Place) -> sitk.Image:
     return sitk.PermuteAxes(axial, back) if back != (0, 1, 2) else axial
 
 
-def slice_centre(image: Place, index: int) -> tuple[float, ...]:
+def slice_centre(image: ImageOrGrid, index: int) -> tuple[float, ...]:
     """LPS mm of the centre of an axial slice."""
     order = axial_order(image)
     centre = [(n - 1) / 2 for n in image.GetSize()]
@@ -280,35 +280,35 @@ def slice_centre(image: Place, index: int) -> tuple[float, ...]:
     return point
 
 
-def slice_position_mm(image: Place, index: int) -> float:
+def slice_position_mm(image: ImageOrGrid, index: int) -> float:
     """Position along the body axis (S, mm) of the centre of an axial slice."""
     return float(slice_centre(image, index)[2])
 
 
-def tilt_degrees(image: Place) -> float:
+def tilt_degrees(image: ImageOrGrid) -> float:
     """Angle between the slices' normal and the body axis."""
     normal = direction_matrix(image)[:, axial_order(image).axes[2]]
     return float(np.degrees(np.arccos(np.clip(abs(normal[2]), 0, 1))))
 
 
-def same_grid(a: Place, b: Place, *, tolerance: float = LATTICE_TOLERANCE) -> bool:
+def same_grid(a: ImageOrGrid, b: ImageOrGrid, *, tolerance: float = LATTICE_TOLERANCE) -> bool:
     """Whether two images have the same size and put every voxel at the same place, within some of a voxel."""
     return a.GetSize() == b.GetSize() and lattice_drift(a, b, nearest=False) <= tolerance
 
 
-def require_same_grid(a: Place, b: Place, what: str) -> None:
+def require_same_grid(a: ImageOrGrid, b: ImageOrGrid, what: str) -> None:
     """Raise `GeometryError` unless two images lie on one grid; `what` names them, as in 'heat map and ROI'."""
     if not same_grid(a, b):
         raise _two_grids(a, b, what)
 
 
-def _two_grids(a: Place, b: Place, what: str) -> GeometryError:
+def _two_grids(a: ImageOrGrid, b: ImageOrGrid, what: str) -> GeometryError:
     return GeometryError(
         f"{what} lie on two grids ({describe(a)}; {describe(b)}); expected one. Bring one onto the other first."
     )
 
 
-def describe(image: Place) -> str:
+def describe(image: ImageOrGrid) -> str:
     """Size, spacing and origin in one line, for messages."""
     size = "×".join(map(str, image.GetSize()))
     spacing = "×".join(f"{s:.3g}" for s in image.GetSpacing())
@@ -316,7 +316,7 @@ def describe(image: Place) -> str:
     return f"{size} voxels of {spacing} mm from ({origin})"
 
 
-def lattice_drift(image: Place, reference: Place, *, nearest: bool = True) -> float:
+def lattice_drift(image: ImageOrGrid, reference: ImageOrGrid, *, nearest: bool = True) -> float:
     """Largest distance, in the reference's voxels, between the image's voxel centres and the reference's.
 
     With `nearest`, the images may begin at different voxels of the same lattice; without it, voxel (0, 0, 0)
@@ -333,18 +333,18 @@ def lattice_drift(image: Place, reference: Place, *, nearest: bool = True) -> fl
     return drift
 
 
-def on_lattice(mask: Place, reference: Place) -> bool:
+def on_lattice(mask: ImageOrGrid, reference: ImageOrGrid) -> bool:
     """Whether a mask's voxels are the reference's: cropped, flipped or permuted, but not between them."""
     towards = _order_towards(mask.GetDirection(), direction_matrix(reference))
     return lattice_drift(_place_reordered(mask, towards), reference) <= LATTICE_TOLERANCE
 
 
-def _continuous_index(image: Place, index: np.ndarray, reference: Place) -> np.ndarray:
+def _continuous_index(image: ImageOrGrid, index: np.ndarray, reference: ImageOrGrid) -> np.ndarray:
     point = image.TransformContinuousIndexToPhysicalPoint([float(i) for i in index])
     return np.array(reference.TransformPhysicalPointToContinuousIndex(point))
 
 
-def resized_grid(image: Place, size: tuple[int, int]) -> sitk.Image:
+def resized_grid(image: ImageOrGrid, size: tuple[int, int]) -> sitk.Image:
     """An empty grid of `size` (x, y) pixels over exactly the field that the image's slices cover.
 
     The outer edges of the pixels coincide, not the centres of the corner ones: as every image library resizes.
@@ -357,7 +357,7 @@ def resized_grid(image: Place, size: tuple[int, int]) -> sitk.Image:
     return empty_grid(tuple(int(n) for n in new), tuple(spacing), origin, image.GetDirection())
 
 
-def square_grid(image: Place, spacing_mm: float) -> sitk.Image:
+def square_grid(image: ImageOrGrid, spacing_mm: float) -> sitk.Image:
     """An empty grid of square pixels over the smallest centred square that holds the image's slices whole.
 
     Anatomy is never stretched: where the field is not square, the shorter side is filled up with air.
@@ -390,7 +390,7 @@ def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Im
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
 
 
-def embedded(block: sitk.Image, place: Place) -> sitk.Image:
+def embedded(block: sitk.Image, place: ImageOrGrid) -> sitk.Image:
     """A mask at a place's points, by its nearest voxel, as uint8; 0 where it has none."""
     return sitk.Resample(
         block, place.GetSize(), sitk.Transform(), sitk.sitkNearestNeighbor, place.GetOrigin(), place.GetSpacing(),
@@ -398,7 +398,7 @@ def embedded(block: sitk.Image, place: Place) -> sitk.Image:
     )  # fmt: skip
 
 
-def onto_grid(mask: sitk.Image, reference: Place, *, resample: bool = False) -> sitk.Image:
+def onto_grid(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
     """A mask on the reference's whole grid; parameters and errors as of `onto_block`.
 
     Examples
@@ -416,7 +416,7 @@ def onto_grid(mask: sitk.Image, reference: Place, *, resample: bool = False) -> 
     return embedded(onto_block(mask, reference, resample=resample), reference)
 
 
-def onto_block(mask: sitk.Image, reference: Place, *, resample: bool = False) -> sitk.Image:
+def onto_block(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
     """A mask on the reference's voxels, as a block of them that holds it: an ROI is small, whatever its scan.
 
     The mask may be cropped, flipped or permuted, as long as its voxels are voxels of the reference.
@@ -470,7 +470,7 @@ def _box(mask: sitk.Image) -> Window:
     return x, y, z
 
 
-def _window_around(part: Place, reference: Place) -> Window:
+def _window_around(part: ImageOrGrid, reference: ImageOrGrid) -> Window:
     """The block of the reference's voxels in which an image lies, to its voxels' outer edges."""
     corners = np.array(list(np.ndindex(2, 2, 2))) * part.GetSize() - 0.5
     there = [_continuous_index(part, corner, reference) for corner in corners]
@@ -480,7 +480,7 @@ def _window_around(part: Place, reference: Place) -> Window:
     return x, y, z
 
 
-def slices_of_block(block: Place, whole: Place, what: str) -> range:
+def slices_of_block(block: ImageOrGrid, whole: ImageOrGrid, what: str) -> range:
     """The axial slices, of the whole, in which a block of its voxels lies.
 
     Raises
@@ -500,7 +500,7 @@ def slices_of_block(block: Place, whole: Place, what: str) -> range:
     return range(first, first + count)
 
 
-def _within(indices: np.ndarray, image: Place, reference: Place) -> np.ndarray:
+def _within(indices: np.ndarray, image: ImageOrGrid, reference: ImageOrGrid) -> np.ndarray:
     """(n,) bool: which of an image's voxels, given by (n, 3) indices (x, y, z), have their centre in the reference."""
     points = indices * image.GetSpacing() @ direction_matrix(image).T + image.GetOrigin()
     there = (points - reference.GetOrigin()) @ direction_matrix(reference) / reference.GetSpacing()

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.geometry import Place, axial_order, axial_size, slice_position_mm, slices_of_block
+from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size, slice_position_mm, slices_of_block
 
 ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
 
@@ -41,7 +41,7 @@ class KeySlice:
 
 
 def choose(
-    ct: Place, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
+    ct: ImageOrGrid, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
 ) -> KeySlice:
     """The key slice of a case: the chosen one, else the one with the ROI's largest area, else what the input says.
 
@@ -88,7 +88,7 @@ def choose(
     return chosen if mask is None else with_area(chosen, ct, mask)
 
 
-def by_index(ct: Place, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
+def by_index(ct: ImageOrGrid, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
     """The axial slice of that index, counted from the feet, 0 being the first.
 
     Raises
@@ -113,7 +113,7 @@ def by_index(ct: Place, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice
     return KeySlice(index, slice_position_mm(ct, index), chosen_by)
 
 
-def by_position(ct: Place, position_mm: float) -> KeySlice:
+def by_position(ct: ImageOrGrid, position_mm: float) -> KeySlice:
     """The axial slice nearest a position along the body axis (S, mm: what 3D Slicer shows in its axial view).
 
     Raises
@@ -143,7 +143,7 @@ def by_position(ct: Place, position_mm: float) -> KeySlice:
     return KeySlice(index, slice_position_mm(ct, index), "position")
 
 
-def by_area(ct: Place, tumour: sitk.Image) -> KeySlice:
+def by_area(ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
     """The axial slice with the largest area of the ROI (the one nearest the feet if several are equal).
 
     Parameters
@@ -158,12 +158,12 @@ def by_area(ct: Place, tumour: sitk.Image) -> KeySlice:
     return KeySlice(index, slice_position_mm(ct, index), "tumour area", float(areas[index]))
 
 
-def with_area(key: KeySlice, ct: Place, tumour: sitk.Image) -> KeySlice:
+def with_area(key: KeySlice, ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
     """The same key slice, with the ROI's area in it."""
     return KeySlice(key.index, key.position_mm, key.chosen_by, float(areas_mm2(ct, tumour)[key.index]))
 
 
-def areas_mm2(ct: Place, tumour: sitk.Image) -> np.ndarray:
+def areas_mm2(ct: ImageOrGrid, tumour: sitk.Image) -> np.ndarray:
     """(slices,) area of the ROI, on the CT's voxels or a block of them, in each axial slice of the CT."""
     covered = slices_of_block(tumour, ct, "ROI and CT")
     order, spacing = axial_order(ct), tumour.GetSpacing()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.imaging.geometry import Place
+from GTRStagingLib.imaging.geometry import ImageOrGrid
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
@@ -144,7 +144,7 @@ def _prepared(slices: PreparedSlices, *, spacing_known: bool) -> dict[str, Any]:
     return {"offsets": list(slices.offsets), "shape": list(slices.pixels.shape), "grid": grid}
 
 
-def _grid(image: Place, spacing_known: bool) -> dict[str, Any]:
+def _grid(image: ImageOrGrid, spacing_known: bool) -> dict[str, Any]:
     return {
         "size": list(image.GetSize()),
         "spacing_mm": list(image.GetSpacing()) if spacing_known else None,

@@ -174,7 +174,7 @@ def stage_case(
         roi=roi,
         segment=None if tumour is None else tumour.segment,
         heat=heat,
-        attention_volume=geometry.in_order_of(heat, scan.grid),
+        attention_volume=geometry.in_axis_order_of(heat, scan.grid),
         timings_s=watch.seconds,
         warnings=tuple(warnings),
     )

@@ -11,7 +11,7 @@ from skimage import measure
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
-from GTRStagingLib.imaging.geometry import Grid, Place
+from GTRStagingLib.imaging.geometry import Grid, ImageOrGrid
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.model.recipe import Recipe
 
@@ -98,7 +98,7 @@ def voting_slices(n_slices: int, index: int, step: int = 1) -> tuple[int, ...]:
     return tuple(offset for offset in (-step, 0, step) if 0 <= index + offset < n_slices)
 
 
-def neighbour_step(ct: Place, neighbour_mm: float | None) -> int:
+def neighbour_step(ct: ImageOrGrid, neighbour_mm: float | None) -> int:
     """Return the step between voting slices: 1, or the number of slices nearest to `neighbour_mm` (at least 1)."""
     if neighbour_mm is None:
         return 1

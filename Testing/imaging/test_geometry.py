@@ -51,7 +51,7 @@ def assert_same_places(a, b):
 def test_axial_order_moves_no_voxel_and_comes_back(image):
     axial = geometry.axial_lps(image)
     assert_same_places(image, axial)
-    back = geometry.in_order_of(axial, image)
+    back = geometry.in_axis_order_of(axial, image)
     assert geometry.same_grid(back, image, tolerance=1e-6)
     assert (sitk.GetArrayViewFromImage(back) == sitk.GetArrayViewFromImage(image)).all()
 

@@ -173,7 +173,7 @@ def test_a_planted_hot_spot_is_mapped_to_its_place(name, place):
     assert geometry.same_grid(heat, geometry.axial_slices(ct, 3, 5))
     distance = np.linalg.norm(centroid(heat, slices.key) - point)
     assert distance < min(ct.GetSpacing()[:2])  # one pixel
-    back = geometry.in_order_of(heat, ct)
+    back = geometry.in_axis_order_of(heat, ct)
     assert np.allclose(back.GetDirection(), ct.GetDirection())
     assert np.allclose(back.GetSpacing(), ct.GetSpacing())
 

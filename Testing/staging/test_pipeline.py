@@ -39,7 +39,7 @@ def roi_of(ct, slices, rows=slice(10, 20), columns=slice(15, 30)):
     array[slices, rows, columns] = 1
     mask = sitk.GetImageFromArray(array)
     mask.CopyInformation(axial)
-    return Roi(geometry.in_order_of(mask, ct), "tumour")
+    return Roi(geometry.in_axis_order_of(mask, ct), "tumour")
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def test_the_grid_gives_the_position_of_each_pixel(direction):
     array[4, 20, 45] = 225
     dot = sitk.GetImageFromArray(array)
     dot.CopyInformation(axial)
-    prepared = prepare(geometry.in_order_of(dot, ct), by_index(ct, 4), GTR)
+    prepared = prepare(geometry.in_axis_order_of(dot, ct), by_index(ct, 4), GTR)
     weights = prepared.pixels[prepared.key, 0] - prepared.pixels[prepared.key, 0, :5, 110].min()
     hot = prepared.pixels[prepared.key, 0] > 0.5 * prepared.pixels[prepared.key, 0].max()
     rows, columns = np.nonzero(hot)
