@@ -4,39 +4,39 @@ One case::
 
     scan = read_scan(path)                                  # DICOM, NIfTI, NRRD, MetaImage or PNG
     tumour = read_roi(mask, segment=1)                      # DICOM SEG, .seg.nrrd or label map
-    model = load_model("demonstration", device="auto")      # weights and their card, made ready to run
+    model = load_model("demonstration", device="auto")      # weights and model card, ready to run
     result = stage_case(scan, model, StagingOptions(method="layercam"), tumour=tumour)
     write_outputs(result, out)                              # result.json, attention.nrrd, overlay.png, report.html
 
-Many cases: `run_batch` stages the cases of a table, `read_predictions` and `evaluate` measure how good the stages are,
-`write_evaluation` writes the evidence. A cohort (`read_cohort`) is split by patient (`split_cohort`), searched for
-leaks (`audit`), and trained on (`train`). What is needed less often is imported from its room: key slices by index
-(`imaging.keyslice`), Rad-scores and nomograms (`radscore`, `nomogram`), single statistics (`stats`).
+Many cases: `run_batch` stages the cases of a table, `read_predictions` and `evaluate` compare predicted with true
+stages, `write_evaluation` writes the evaluation. `read_cohort` reads a cohort, `split_cohort` splits it by patient,
+`audit` searches it for leaks, and `train` trains on it. Less common functions are imported from their room: key slices
+by index (`imaging.keyslice`), Rad-scores and nomograms (`radscore`, `nomogram`), single statistics (`stats`).
 
 The library has a room (sub-package) for each part; a room imports from the rooms below it:
 
 ============================  ======================================================
 cli                           the command line
-evaluation                    a table of predictions -> the evidence
-batch                         a table of cases -> results, each case accounted for
+evaluation                    a table of predictions -> its evaluation
+batch                         a table of cases -> results, and an outcome for each case
 results                       a result -> its record, overlay and report
-nomogram, radscore, training  what is fitted on cohorts
-checking                      whether a model's maps can be believed
-phantoms, stats               synthetic CTs of known truth; estimates with intervals
+nomogram, radscore, training  models fitted on cohorts
+checking                      checks of a model's attention maps
+phantoms, stats               synthetic CTs with ground truth; estimates with intervals
 cohort, staging               many cases as a table; one case from its CT to its result
-imaging, model, tables        where voxels lie; networks and weights; tables as text
+imaging, model, tables        CTs and ROIs with their geometry; networks and weights; tables as text
 support                       files, processes, figures, pages
 ============================  ======================================================
 
-Each room's docstring says what goes in, what comes out, and names its modules. `stages` and `errors` belong to all.
+The docstring of each room states its input and output and lists its modules. All rooms use `stages` and `errors`.
 
-Importing this package loads nothing but these lines: a name's module is imported when the name is first used.
+Importing this package imports no other module: the module of a name is imported when the name is first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what a type checker sees; `_WHERE` below says the same at run time, and a test compares them
+if TYPE_CHECKING:  # for type checkers; `_WHERE` below is the same list at run time, and a test compares both
     from GTRStagingLib.batch.local import BatchSettings
     from GTRStagingLib.batch.run import run_batch
     from GTRStagingLib.cohort.audit import Audit, audit
@@ -153,7 +153,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker that saw it would take any name for one of ours
+if not TYPE_CHECKING:  # hidden from type checkers, which would otherwise accept any name
 
     def __getattr__(name: str) -> Any:
         if name not in _WHERE:

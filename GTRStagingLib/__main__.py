@@ -1,4 +1,4 @@
-"""`python -m GTRStagingLib` is `gtrstaging`."""
+"""Run the command line by `python -m GTRStagingLib`."""
 
 import sys
 

@@ -1,40 +1,40 @@
-"""What can go wrong, by the remedy it asks for.
+"""Define the exceptions of the library.
 
-Every message gives the value that was met, the one that was expected, and what to do about it.
+Every message states the value that was found, the value that was expected, and a remedy.
 """
 
 
 class StagingError(Exception):
-    """Anything that the library reports on purpose; the command line prints it without a traceback."""
+    """Base class of the library's errors; the command line prints them without a traceback."""
 
 
 class InputError(StagingError):
-    """The CT, the ROI or an option cannot be used as given."""
+    """Invalid CT, ROI, table or option."""
 
 
 class GeometryError(InputError):
-    """Two images do not lie on one grid, or an image's geometry cannot be trusted."""
+    """Images on different grids, or an image with an unreliable geometry."""
 
 
 class MissingDependencyError(StagingError, ImportError):
-    """A package is missing that an optional part of the library needs; the message names its extra."""
+    """Missing package of an optional part of the library; the message names the extra that installs it."""
 
 
 class WeightsError(StagingError):
-    """A model's weights or card are missing, damaged, unsafe or of another architecture."""
+    """Weights or card of a model that are missing, damaged, unsafe or of another architecture."""
 
 
 class LeakageError(StagingError):
-    """A cohort lets the same patient stand on two sides of a split."""
+    """Leak between the splits of a cohort, such as a patient in two splits."""
 
 
 class MachineError(StagingError):
-    """No case's fault, and in the way of all of them."""
+    """Failure of the machine or its set-up, which affects every case of a batch."""
 
 
 class OutputError(MachineError):
-    """Results cannot be written where they were to go."""
+    """Failure to write results to the output folder."""
 
 
-class Cancelled(StagingError):  # noqa: N818 (a request that was obeyed, not an error of anybody's)
-    """The user stopped the run; nothing was written."""
+class Cancelled(StagingError):  # noqa: N818 (a request of the user, not an error)
+    """Run stopped by the user; nothing was written."""

@@ -1,13 +1,13 @@
-"""The four T stages of the network, in the order of its outputs."""
+"""Define the four T stages, in the order of the network's outputs."""
 
 from enum import IntEnum
 
 RESEARCH_USE_ONLY = "Research use only. Not a medical device; not for diagnosis or treatment decisions."
-"""The sentence that every output carries."""
+"""Sentence that every output contains."""
 
 
 class TStage(IntEnum):
-    """A tumour's depth of invasion (AJCC 8); the value is the index of the network's output.
+    """T stage of a tumour, by its depth of invasion (AJCC 8); the value is the index of the network's output.
 
     Examples
     --------
