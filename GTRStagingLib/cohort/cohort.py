@@ -152,12 +152,12 @@ def read_cohort(path: Path) -> Cohort:
         With every fault of the table: row (the header is 1), column, value and what was expected.
     """
     import_table_package("pydantic")
-    from GTRStagingLib.tables.case_row import validated
+    from GTRStagingLib.tables.case_row import validate_row
 
     read = read_case_table(path, NEEDED, COLUMNS)
     faults, cases = list[str](), []
     for number, cells in zip(read.table.numbers, read.table.rows, strict=True):
-        row, covariates, found = validated(cells)
+        row, covariates, found = validate_row(cells)
         faults += [f"row {number}, {fault}" for fault in found]
         if row is None or faults or read.faults:
             continue

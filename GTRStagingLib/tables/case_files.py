@@ -1,21 +1,21 @@
-"""The files of a case: what it is read from, how those looked, and what is written of it."""
+"""List the input files of a case, with their sizes and times of change, and the names of its output files."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
-"""In the order in which they take their places: where result.json stands, all of them do, and are one case's."""
+"""Output files of a case, in the order in which they are written: where result.json exists, all exist."""
 
 IN_TWO_FILES = (".mhd", ".nhdr")
-"""Headers whose voxels lie in another file."""
+"""Suffixes of header files that store their voxels in another file."""
 
 FileStats = list[list[str | int]]
-"""[name, size, times of change in ns] of each file: what tells, without reading them, that they are the same."""
+"""[name, size, times of change in ns] of each file: equal for unchanged files, without reading them."""
 
 
 def input_files(path: Path) -> list[Path]:
-    """The files that a CT or an ROI is read from; none where nothing is there."""
+    """Return the files that a CT or an ROI is read from; empty if the path does not exist."""
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
     if path.suffix.lower() in IN_TWO_FILES and path.is_file():
@@ -31,22 +31,22 @@ _DATA_FILE = re.compile(
 
 
 def _beside(header: Path) -> list[Path]:
-    """Where the voxels lie that a header speaks of: in the file that it names, or in any of its folder's."""
-    said = header.read_bytes()[:65536].decode(errors="replace")
-    named = _DATA_FILE.search(said)
+    """Return the file of voxels that a header names, or all files of its folder if it names no single file."""
+    text = header.read_bytes()[:65536].decode(errors="replace")
+    named = _DATA_FILE.search(text)
     if named is not None and (header.parent / named[1]).is_file():
         return [header.parent / named[1]]
-    return [one for one in header.parent.iterdir() if one.is_file()]  # a list, or a pattern of names
+    return [one for one in header.parent.iterdir() if one.is_file()]  # the header has a list, or a pattern of names
 
 
 def file_stats(paths: Iterable[Path], *, strict: bool = False) -> FileStats:
-    """How the files of some paths look.
+    """Return names, sizes and times of change of the files that CTs and ROIs are read from.
 
     Parameters
     ----------
     strict
-        Note as well which file it is to the system, and when its entry changed, which no program sets at will (on
-        Windows it is when it was made): a copy looks different then, and so does a file with its old date set back.
+        Also return the inode and the time of the inode's last change (on Windows, of its creation), which programs
+        cannot set: a copy then differs from its original, and so does a changed file with its old date restored.
     """
     stats = [(one.name, one.stat()) for path in paths for one in input_files(path)]
     if strict:

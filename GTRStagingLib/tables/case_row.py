@@ -1,4 +1,4 @@
-"""One row of a cohort table, from text to values: what each column may hold. Needs pydantic."""
+"""Check one row of a cohort table and convert its text to values. Needs pydantic."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
@@ -11,7 +11,7 @@ PlainText = Annotated[str, AfterValidator(plain_text)]
 
 
 class CohortRow(BaseModel):
-    """The columns that are no covariates."""
+    """Values of the columns that are not covariates."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,16 +34,16 @@ EXPECTED = {
     "stage": "expected T1, T2, T3 or T4, or nothing",
     "split": "expected train, validation or test, or nothing",
 }
-"""For faults that pydantic finds by itself; the rules of `cells` say in their own words what they expected."""
+"""Expectations for errors of pydantic's own checks; the rules of `cells` state theirs in the exception."""
 
 
-def validated(cells: Mapping[str, str | None]) -> tuple[CohortRow | None, dict[str, str | float | None], list[str]]:
-    """Check a row: its values, its covariates, and its faults, each with column, value and expectation."""
+def validate_row(cells: Mapping[str, str | None]) -> tuple[CohortRow | None, dict[str, str | float | None], list[str]]:
+    """Return the values, the covariates and the errors of a row; an error names column, value and expectation."""
     row, covariates, faults = None, {}, []
     try:
         row = CohortRow.model_validate({name: cells[name] for name in CohortRow.model_fields if name in cells})
     except ValidationError as error:
-        faults += list(_said(error))
+        faults += list(_messages(error))
     for name, text in cells.items():
         if name in CohortRow.model_fields:
             continue
@@ -54,7 +54,7 @@ def validated(cells: Mapping[str, str | None]) -> tuple[CohortRow | None, dict[s
     return row, covariates, faults
 
 
-def _said(error: ValidationError) -> Iterator[str]:
+def _messages(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         column = str(fault["loc"][0])
         met = "is empty" if fault["input"] is None else repr(fault["input"])

@@ -1,4 +1,4 @@
-"""What every table of cases must be: columns spelt as ours are, ids that tell the cases apart, all faults listed."""
+"""Check the header and the case ids of a table of cases, and list all errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from GTRStagingLib.tables.cells import folder_key
 from GTRStagingLib.tables.table_files import Table, read_table
 
 SHOWN = 20
-"""Faults of a table that an error lists before it only counts."""
+"""Number of errors that a message lists; further ones are only counted."""
 
 
 @dataclass(frozen=True)
 class CaseTable:
-    """A table with a case a row, and what is wrong with it as a whole: header and ids, each with its row."""
+    """Table with one case per row, and the errors of its header and ids, each with its row."""
 
     table: Table
     faults: tuple[str, ...]
 
     def require(self, further: Sequence[str] = ()) -> None:
-        """Raise `InputError` with every fault, the `further` ones of its rows included; return if there is none."""
+        """Raise `InputError` with all errors, `further` ones of the rows included, unless there are none."""
         faults = (*self.faults, *further)
         if faults:
             more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
             listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + more
             raise InputError(
-                f"{self.table.path.name} has {len(faults)} fault(s); expected none. Correct the table:{listing}"
+                f"{self.table.path.name} has {len(faults)} error(s); expected none. Correct the table:{listing}"
             )
 
 
@@ -36,38 +36,38 @@ def read_case_table(path: Path, needed: Sequence[str], known: Sequence[str]) -> 
     Parameters
     ----------
     needed, known
-        Columns that it must have, and those that mean something; all others are the user's own.
+        Required columns, and all columns that the library uses; further columns are the user's own.
 
     Raises
     ------
     InputError
-        If it cannot be read, or a needed column is missing.
+        If the file cannot be read, or a required column is missing.
     """
     table = read_table(path)
     if missing := [name for name in needed if name not in table.columns]:
         raise InputError(
-            f"{path.name}: no column {', '.join(missing)} among {', '.join(table.columns)}; expected "
-            f"{', '.join(needed)}, and if known {', '.join(c for c in known if c not in needed)}. Rename the columns."
+            f"{path.name}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}. Required: "
+            f"{', '.join(needed)}; optional: {', '.join(c for c in known if c not in needed)}. Rename the columns."
         )
-    return CaseTable(table, (*_header_faults(table.columns, known), *_doubled(table)))
+    return CaseTable(table, (*_header_faults(table.columns, known), *_duplicate_ids(table)))
 
 
 def _header_faults(columns: Sequence[str], known: Sequence[str]) -> list[str]:
-    """A column that is called almost like one of ours would silently become one of the user's own."""
+    """Report misspelt columns, which would otherwise pass for columns of the user's own."""
     ours = {name.replace("_", ""): name for name in known} | ({"center": "centre"} if "centre" in known else {})
     meant = {name: ours.get("".join(c for c in name.casefold() if c.isalnum())) for name in columns}
-    return [f"row 1, column {name!r}: expected {own!r}, as we spell it" for name, own in meant.items()
+    return [f"row 1, column {name!r}: expected {own!r}. Rename the column." for name, own in meant.items()
             if own not in (None, name)]  # fmt: skip
 
 
-def _doubled(table: Table) -> list[str]:
+def _duplicate_ids(table: Table) -> list[str]:
     faults, first_rows = [], dict[str, int]()
     for number, cells in zip(table.numbers, table.rows, strict=True):
         name = folder_key(cells["case_id"] or "")
         if name and (first := first_rows.setdefault(name, number)) != number:
             faults.append(
-                f"row {number}, case_id {cells['case_id']!r}: expected an id of its own, but for case; row {first} has "
-                "it too"
+                f"row {number}, case_id {cells['case_id']!r}: expected a unique id, ignoring case; row {first} has the "
+                "same id"
             )
     return faults
 

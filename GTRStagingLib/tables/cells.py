@@ -1,13 +1,13 @@
-"""What one cell of a table may hold: texts, ids, numbers, and how a missing value is written.
+"""Check and convert single cells of a table: texts, ids, numbers and missing values.
 
-Rules raise ValueError with what they expected; whoever knows row and column says where.
+The checks raise ValueError with the expected value; the caller adds row and column.
 """
 
 import re
 import unicodedata
 
 MISSING = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "null", "None"})
-"""How R, pandas, Excel and people write that a value was not given."""
+"""Spellings of a missing value in R, pandas, Excel and by hand."""
 
 SPREADSHEET_ERRORS = frozenset({"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"})
 
@@ -17,18 +17,18 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("C
 
 
 def plain_text(text: str) -> str:
-    """A text that comes back from a table as it went in."""
+    """Return the text if a table stores it unchanged; raise ValueError otherwise."""
     if text in SPREADSHEET_ERRORS:
-        raise ValueError("expected a value, not a spreadsheet's error")
+        raise ValueError("expected a value, not a spreadsheet error")
     if text in MISSING or text != text.strip():
-        raise ValueError("expected a text, without blanks around it, that does not read as missing")
+        raise ValueError("expected text without blanks around it that does not stand for a missing value")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise ValueError("expected text without line breaks, tabs or other control characters")
     return text
 
 
 def unaltered_id(text: str) -> str:
-    """An id that no spreadsheet has turned into a number.
+    """Return an id unless a spreadsheet has converted it to a number; raise ValueError then.
 
     Examples
     --------
@@ -37,31 +37,31 @@ def unaltered_id(text: str) -> str:
     '007'
     >>> unaltered_id("7.0")
     Traceback (most recent call last):
-    ValueError: expected the id as it was given, not as a spreadsheet rewrote it: format the column as text
+    ValueError: expected the original id, not a number written by a spreadsheet: format the column as text
     """
     if _REWRITTEN.fullmatch(plain_text(text)):
-        raise ValueError("expected the id as it was given, not as a spreadsheet rewrote it: format the column as text")
+        raise ValueError("expected the original id, not a number written by a spreadsheet: format the column as text")
     return text
 
 
 def folder_name(text: str) -> str:
-    """An id that can be a folder's name on every system, and cannot lead out of the folder that it is put in."""
+    """Return an id that is a valid folder name on every system, without path separators; raise ValueError otherwise."""
     unsafe = sorted(set(text) & set('/\\:*?"<>|'))
     if unsafe or text[0] in ".-" or text[-1] == "." or text.split(".")[0].upper() in _DEVICES:
-        met = f", which has {' '.join(unsafe)}" if unsafe else ""
-        raise ValueError(f'expected a safe name for a folder{met}: without / \\ : * ? " < > | and dots at its ends')
+        found = f" (found {' '.join(unsafe)})" if unsafe else ""
+        raise ValueError(f'expected a valid folder name, without / \\ : * ? " < > | and dots at its ends{found}')
     if len(text.encode()) > 200:
-        raise ValueError(f"expected at most 200 bytes as UTF-8, not {len(text.encode())}: it will be a folder's name")
+        raise ValueError(f"expected at most 200 bytes as UTF-8, not {len(text.encode())}, since it names a folder")
     return text
 
 
 def folder_key(text: str) -> str:
-    """What two names share that are one folder on some system: Windows and macOS do not tell case apart."""
+    """Return a key that is equal for names of the same folder: Windows and macOS ignore upper and lower case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def covariate_value(text: str) -> str | float:
-    """A cell's number if it is written as one ('61', '3.5', '1e-3'; not '007'), otherwise its text.
+    """Return a cell's number if it is written as one ('61', '3.5', '1e-3'; not '007'), otherwise its text.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def covariate_value(text: str) -> str | float:
 
 
 def cell_text(value: str | float | None) -> str:
-    """The shortest text that stands for a value: 61.0 is '61', None is empty."""
+    """Return the shortest text of a value: 61.0 is '61', None is empty."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 and str(value) != "-0.0":

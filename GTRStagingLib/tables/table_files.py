@@ -1,6 +1,6 @@
-"""Tables as text: CSV and Parquet, every cell as it was written, every row by the number a spreadsheet gives it.
+"""Read and write CSV and Parquet tables as text, with the row numbers of a spreadsheet.
 
-Needs the optional part `cohort`; nothing of it is imported before a table is read or written.
+Needs the extra `cohort`, which is imported only when a table is read or written.
 """
 
 import csv
@@ -17,9 +17,9 @@ from GTRStagingLib.tables.cells import MISSING, cell_text
 
 @dataclass(frozen=True)
 class Table:
-    """A table's cells as text, stripped; None where nothing was given.
+    """Cells of a table as stripped text; None for missing values.
 
-    `numbers[i]` is the number of `rows[i]` in a spreadsheet: the header is row 1, empty rows count but are left out.
+    `numbers[i]` is the number of `rows[i]` in a spreadsheet: the header is row 1; empty rows are counted but left out.
     """
 
     path: Path
@@ -29,7 +29,7 @@ class Table:
 
 
 def import_table_package(module: str) -> Any:
-    """Import a module of the optional part `cohort`."""
+    """Import a module of the extra `cohort`."""
     return extras.import_extra(module, "Cohort tables need", "cohort")
 
 
@@ -39,11 +39,11 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     InputError
-        If it cannot be read, has no rows, or its header has an empty or a doubled name.
+        If the file cannot be read, has no rows, or its header has an empty or a duplicate name.
 
     Examples
     --------
-    An empty row is left out and counted, so that `numbers` stay those that a spreadsheet shows.
+    An empty row is left out but counted, so that `numbers` are the row numbers of a spreadsheet.
 
     >>> from pathlib import Path
     >>> from GTRStagingLib.tables.table_files import read_table
@@ -58,12 +58,12 @@ def read_table(path: Path) -> Table:
     """
     kind = _kind(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a table. Check the path.")
+        raise InputError(f"{path} is not a file; expected a table. Check the path.")
     header, cells = _csv(path) if kind == ".csv" else _parquet(path)
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if doubled or "" in header:
-        what = f"the column {doubled[0]!r} twice" if doubled and doubled[0] else "a column without a name"
-        raise InputError(f"{path.name}, row 1: {what}; expected each column to have a name of its own. Rename it.")
+    duplicates = sorted({name for name in header if header.count(name) > 1})
+    if duplicates or "" in header:
+        found = f"column {duplicates[0]!r} twice" if duplicates and duplicates[0] else "a column without a name"
+        raise InputError(f"{path.name}, row 1: {found}; expected a unique name for each column. Rename it.")
     rows, numbers = [], []
     for number, row in enumerate(cells, start=2):
         texts = [cell.strip() for cell in row]
@@ -72,7 +72,7 @@ def read_table(path: Path) -> Table:
         if len(texts) != len(header):
             raise InputError(
                 f"{path.name}, row {number}: {len(texts)} cells; expected {len(header)}, as in the header. Put quotes "
-                "around cells that hold a comma; if it is the last row, the file may be truncated."
+                "around cells that contain a comma. If it is the last row, the file may be truncated."
             )
         rows.append({name: None if t in MISSING else t for name, t in zip(header, texts, strict=True)})
         numbers.append(number)
@@ -82,9 +82,9 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(path: Path, columns: Mapping[str, Sequence[str | float | None]]) -> None:
-    """Write columns of texts, of numbers, or of both; whole or not at all, over a file of that name.
+    """Write columns of texts, numbers or both, whole or not at all; an existing file is replaced.
 
-    Every number is written with all its digits: what `read_table` gives back stands for the same number.
+    Every number is written with all its digits: `read_table` returns text of the same number.
     """
     kind = _kind(path)
     pandas = import_table_package("pandas")
@@ -101,12 +101,14 @@ def write_table(path: Path, columns: Mapping[str, Sequence[str | float | None]])
 def _kind(path: Path) -> str:
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
-        raise InputError(f"{path.name}; expected a name that ends in .csv or .parquet. Save the table as one of them.")
+        raise InputError(
+            f"{path.name} is not a table; expected a name that ends in .csv or .parquet. Save the table as one of them."
+        )
     return kind
 
 
 def _typed(values: Sequence[str | float | None], kind: str) -> list[str | float | None]:
-    """Parquet keeps the type of a column that is all numbers; every other column is text."""
+    """Return a column for the file: numbers for Parquet if it has only numbers, otherwise text."""
     if kind == ".parquet" and all(not isinstance(v, str) for v in values):
         return list(values)
     return [None if v is None else cell_text(v) for v in values]
@@ -118,21 +120,21 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
             cells = list(csv.reader(file, strict=True))
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path.name} is not UTF-8 (byte {error.start}); expected it, so that names keep their accents. Save it "
-            "as 'CSV UTF-8'."
+            f"{path.name} is not UTF-8 (byte {error.start}); expected UTF-8, which keeps accents in names. Save the "
+            "table as 'CSV UTF-8'."
         ) from error
     except csv.Error as error:
         raise InputError(
-            f"{path.name} is no CSV table ({error}); expected one whose quotes are closed. It may be "
-            "truncated: save it again."
+            f"{path.name} is not a valid CSV table ({error}); expected closed quotes. It may be truncated: save it "
+            "again."
         ) from error
     if not cells:
         raise InputError(f"{path.name} is empty; expected a header and rows.")
     header = [cell.strip() for cell in cells[0]]
     if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
         raise InputError(
-            f"{path.name}: the header is separated by {marks[0]!r}; expected commas (and points in numbers). Save it "
-            "as comma-separated UTF-8."
+            f"{path.name}: the header is separated by {marks[0]!r}; expected commas (and points in numbers). Save the "
+            "table as comma-separated UTF-8."
         )
     return header, cells[1:]
 
@@ -141,9 +143,9 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     pandas = import_table_package("pandas")
     import_table_package("pyarrow")
     try:
-        # Nullable types: a whole number beside an empty cell stays one, so that an id is not turned into 7.0.
+        # Nullable types keep whole numbers beside empty cells, so that an id does not become 7.0.
         frame = pandas.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable", partitioning=None)
-    except Exception as error:  # as many kinds as Parquet has layers
+    except Exception as error:  # the layers of Parquet raise many kinds
         raise InputError(f"{path.name} cannot be read as Parquet; expected a whole, valid file. Save it again.") from (
             error
         )

@@ -528,7 +528,7 @@ def test_a_faulty_case_table_is_said_before_anything_starts(desk, panel, tmp_pat
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
     panel.ui.batchRunButton.click()
     assert not panel.batch.running
-    assert "no column case_id, image among name, file" in said(desk)[0]
+    assert "column case_id, image is missing; found name, file" in said(desk)[0]
 
 
 def wait(condition, seconds=120):

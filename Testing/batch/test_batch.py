@@ -259,17 +259,17 @@ def test_only_the_chosen_splits_are_staged(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "fragment"),
     [
-        ([["id", "image"], ["a", "x"]], "no column case_id among id, image"),
+        ([["id", "image"], ["a", "x"]], "column case_id is missing; found id, image"),
         ([HEAD, ["", "x", "", "", ""]], "row 2, case_id is empty: expected an id"),
-        ([HEAD, ["a/b", "x", "", "", ""]], "row 2, case_id 'a/b': expected a safe name"),
-        ([HEAD, ["1.0", "x", "", "", ""]], "row 2, case_id '1.0': expected the id as it was given"),
+        ([HEAD, ["a/b", "x", "", "", ""]], "row 2, case_id 'a/b': expected a valid folder name"),
+        ([HEAD, ["1.0", "x", "", "", ""]], "row 2, case_id '1.0': expected the original id"),
         ([HEAD, ["a", "x", "", "", "first"]], "row 2, key_slice 'first': expected a whole number"),
         ([HEAD, ["a", "x", "", "", "-1"]], "row 2, key_slice '-1'"),
         ([[*HEAD, "exclude"], ["a", "x", "", "", "", "0"]], "exclude '0': expected the reason"),
         ([["case_id", "image", "Key-Slice"], ["a", "x", "3"]], "column 'Key-Slice': expected 'key_slice'"),
         (
             [HEAD, ["a", "x", "", "", ""], ["A", "y", "", "", ""]],
-            "row 3, case_id 'A': expected an id of its own, but for case; row 2",
+            "row 3, case_id 'A': expected a unique id, ignoring case; row 2",
         ),
     ],
 )

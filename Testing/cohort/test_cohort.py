@@ -83,8 +83,8 @@ def test_every_fault_of_the_table_is_told_at_once(tmp_path):
     text = HEADER + GOOD + "../up,,B,,,,x,t3,val,#REF!,F\n007,P2,,b,,,-1,4,test,1,2\n"
     message = fault(tmp_path, text)
     for part in (
-        "10 fault(s)",
-        "row 3, case_id '../up': expected a safe name",
+        "10 error(s)",
+        "row 3, case_id '../up': expected a valid folder name",
         "row 3, patient_id is empty",
         "row 3, image is empty",
         "row 3, key_slice 'x': expected a whole number",
@@ -93,7 +93,7 @@ def test_every_fault_of_the_table_is_told_at_once(tmp_path):
         "row 3, age '#REF!': expected a value",
         "row 4, stage '4'",
         "row 4, key_slice '-1'",
-        "row 4, case_id '007': expected an id of its own, but for case; row 2 has it too",
+        "row 4, case_id '007': expected a unique id, ignoring case; row 2 has the same id",
     ):
         assert part in message, part
 
@@ -127,14 +127,14 @@ def test_ids_that_differ_in_case_alone_are_one_folder(tmp_path):
         (HEADER, "no rows"),
         (HEADER + "\n,,,,,,,,,,\n", "no rows"),
         (HEADER.replace(",", ";") + GOOD.replace(",", ";"), "separated by ';'"),
-        (HEADER.replace("sex", "age") + GOOD, "the column 'age' twice"),
+        (HEADER.replace("sex", "age") + GOOD, "column 'age' twice"),
         (HEADER.replace("sex", "") + GOOD, "without a name"),
-        (HEADER.replace("image", "picture") + GOOD, "no column image"),
+        (HEADER.replace("image", "picture") + GOOD, "column image is missing"),
         (HEADER.replace("stage", "Stage") + GOOD, "row 1, column 'Stage': expected 'stage'"),
         (HEADER.replace("sex", "key slice") + GOOD, "row 1, column 'key slice': expected 'key_slice'"),
         (HEADER + GOOD.replace("\n", ",1,2\n"), "row 2: 13 cells; expected 11"),
         (HEADER + "007,P01,Köln\n", "row 2: 3 cells; expected 11"),
-        (HEADER + '"007,P01,Köln', "no CSV table"),
+        (HEADER + '"007,P01,Köln', "is not a valid CSV table"),
     ],
 )
 def test_tables_that_are_none_say_why(tmp_path, text, said):
@@ -148,7 +148,7 @@ def test_a_table_that_is_not_utf8_is_refused(tmp_path):
 def test_a_table_of_another_kind_or_place_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"\.csv or \.parquet"):
         read_cohort(table(tmp_path, GOOD, "cohort.xlsx"))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is not a file"):
         read_cohort(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read_cohort(table(tmp_path, GOOD, "cohort.parquet"))
@@ -156,7 +156,7 @@ def test_a_table_of_another_kind_or_place_is_refused(tmp_path):
 
 def test_long_lists_of_faults_are_shortened(tmp_path):
     message = fault(tmp_path, HEADER + "".join(f"{i},P,,,,,,T1,,,\n" for i in range(1000)))
-    assert "1000 fault(s)" in message
+    assert "1000 error(s)" in message
     assert "and 980 more" in message
     assert len(message.splitlines()) == 22
 

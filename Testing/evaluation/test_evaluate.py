@@ -342,7 +342,7 @@ def test_the_report_shows_a_fitted_nomogram_and_rad_score(chromium, with_own_sco
         (["--phase", "r=eus"], "expected two columns"),
         (["--phase", "r=eus,age"], "expected stages T1 to T4"),
         (["--nomogram", "nowhere"], "no such nomogram"),
-        (["--training", "nowhere.csv"], "no such file"),
+        (["--training", "nowhere.csv"], "is not a file"),
         (["--split", "test"], "no column 'split'; expected one to select by --split"),
     ],
 )

@@ -412,7 +412,7 @@ def test_list_names_the_published_one(run):
         (("show", GOLDEN / "ordinal.json"), 1, "not a nomogram"),
         (("fit", COHORT, "--on", "size_cm", "--out", "x.csv"), 1, "ends in .json"),
         (("fit", COHORT, "--on", "length", "--out", "x.json"), 1, "no column length"),
-        (("fit", "nowhere.csv", "--on", "length", "--out", "x.json"), 1, "no such file"),
+        (("fit", "nowhere.csv", "--on", "length", "--out", "x.json"), 1, "is not a file"),
         (
             ("fit", COHORT, "--on", "radscore", "--out", "x.json", "--radscore", COHORT),
             1,

@@ -1,4 +1,4 @@
-"""What a case is read from, and how that looks."""
+"""List the input files of a case, with sizes and times of change."""
 
 import os
 
@@ -15,7 +15,7 @@ def a_volume(path):
 
 
 @pytest.mark.parametrize("name", ["ct.mhd", "ct[1].mhd", "ct.nhdr", "ct*.nhdr"])
-def test_voxels_beside_a_header_are_of_the_case(tmp_path, name):
+def test_the_voxel_file_of_a_header_is_an_input_file(tmp_path, name):
     header = a_volume(tmp_path / name)
     (voxels,) = [one for one in tmp_path.iterdir() if one != header]
     assert input_files(header) == sorted([header, voxels])
@@ -25,7 +25,7 @@ def test_voxels_beside_a_header_are_of_the_case(tmp_path, name):
 
 
 @pytest.mark.parametrize(("name", "keyword"), [("ct.mhd", "ElementDataFile = "), ("ct.nhdr", "data file: ")])
-def test_the_file_that_the_header_names_whatever_it_is_called(tmp_path, name, keyword):
+def test_a_voxel_file_of_another_name_is_found_by_the_header(tmp_path, name, keyword):
     header = a_volume(tmp_path / name)
     (voxels,) = [one for one in tmp_path.iterdir() if one != header]
     (tmp_path / "other.bin").write_bytes(voxels.read_bytes())
@@ -33,15 +33,15 @@ def test_the_file_that_the_header_names_whatever_it_is_called(tmp_path, name, ke
     header.write_text(header.read_text().replace(voxels.name, "other.bin"))
     assert keyword in header.read_text()
     assert input_files(header) == sorted([header, tmp_path / "other.bin"])
-    header.write_text(header.read_text().replace("other.bin", "LIST"))  # which ones is told further below: all of them
+    header.write_text(header.read_text().replace("other.bin", "LIST"))  # the header lists the files: all count
     assert set(input_files(header)) == set(tmp_path.iterdir())
 
 
-def test_what_is_not_there_looks_like_nothing(tmp_path):
+def test_missing_files_have_no_stats(tmp_path):
     assert file_stats([tmp_path / "nowhere.nrrd", tmp_path / "nowhere.mhd"]) == []
 
 
-def test_a_strict_look_sees_an_old_date_set_back(tmp_path):
+def test_strict_stats_detect_a_restored_date(tmp_path):
     path = a_volume(tmp_path / "ct.nrrd")
     stat, loose, strict = path.stat(), file_stats([path]), file_stats([path], strict=True)
     path.write_bytes(path.read_bytes())
