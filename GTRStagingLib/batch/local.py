@@ -26,7 +26,7 @@ from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import StagingOptions
-from GTRStagingLib.support.isolation import DiedError, Isolated
+from GTRStagingLib.support.isolation import DiedError, IsolatedProcess
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice
@@ -52,7 +52,7 @@ class BatchSettings:
     time_limit
         Seconds that a case may take; None: no limit.
     memory_limit
-        Megabytes that a case may take, see `support.isolation.Isolated`; None: no limit.
+        Megabytes that a case may take, see `support.isolation.IsolatedProcess`; None: no limit.
     """
 
     model: str = DEFAULT
@@ -68,14 +68,14 @@ class WorkerGroup:
     """Processes of one machine: workers and a model process. Call `stage` from one thread per worker."""
 
     def __init__(self, settings: BatchSettings, workers: int) -> None:
-        self._model = Isolated(model_process.start, settings.model, settings.device, settings.backend)
+        self._model = IsolatedProcess(model_process.start, settings.model, settings.device, settings.backend)
         self._address_lock, self._retry_lock = threading.Lock(), threading.Lock()
         self._closed = False
         self._all = [
-            Isolated(_worker, settings, seconds=settings.time_limit, memory_mb=settings.memory_limit, threads=1)
+            IsolatedProcess(_worker, settings, seconds=settings.time_limit, memory_mb=settings.memory_limit, threads=1)
             for _ in range(workers)
         ]
-        self._idle: queue.SimpleQueue[Isolated] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[IsolatedProcess] = queue.SimpleQueue()
         for one in self._all:
             self._idle.put(one)
 

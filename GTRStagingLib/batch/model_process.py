@@ -63,7 +63,7 @@ class Address:
 
 
 def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
-    """Load the model and start to answer questions; the setup of an `Isolated` process that returns its address."""
+    """Load the model and start to answer questions; setup of an `IsolatedProcess` that returns its address."""
     from GTRStagingLib.model import backbone, weights
     from GTRStagingLib.model import device as devices
 

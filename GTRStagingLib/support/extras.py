@@ -12,14 +12,14 @@ def import_extra(module: str, purpose: str, extra: str) -> Any:
     Parameters
     ----------
     purpose
-        Start of the message, as in 'Cohort tables need'; the missing package's name follows.
+        Start of the message, as in 'Cohort tables need'; the name of the missing package follows.
     extra
         Name of the extra of this package that installs it.
 
     Raises
     ------
     MissingDependencyError
-        If the module, or one that it needs, is not installed.
+        If the module, or a module that it imports, is not installed.
 
     Examples
     --------

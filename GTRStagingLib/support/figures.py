@@ -1,6 +1,6 @@
-"""Make figures by matplotlib's own objects, and write them so that the same figure is the same file.
+"""Create matplotlib figures and write them reproducibly: the same figure gives the same file.
 
-Neither pyplot nor any of its global settings is touched, so that figures can be drawn inside any program.
+Neither pyplot nor global settings are used, so that figures can be drawn inside any program.
 """
 
 import io
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 Kind = Literal["pdf", "png", "svg"]
 
 DPI = 200
-"""Of a PNG that is printed."""
+"""Resolution of a PNG for print."""
 
 BLUE, OCHRE, GREEN, RUST = "#0072B2", "#B07A00", "#00805E", "#C44E00"
-"""Okabe and Ito's palette, darkened until lines of these colours can be read on white."""
+"""Palette of Okabe and Ito, darkened so that lines in these colours are legible on white."""
 
 ORANGE = "#D55E00"
-"""Theirs as it is, for areas."""
+"""Colour of Okabe and Ito, unchanged, for areas."""
 
 SALT = "gtrstaging"
+"""Default seed of the ids within an SVG."""
 
 
 def new_figure(
@@ -36,16 +37,16 @@ def new_figure(
     what: str = "Figures need",
     extra: str = "report",
 ) -> "Figure":
-    """A white figure of so many inches, with an Agg canvas.
+    """Create a white figure of a width and height in inches, with an Agg canvas.
 
     Parameters
     ----------
     what, extra
-        The beginning of the sentence, and the optional part, that are told where matplotlib is not installed.
+        Start of the error message, and the extra that it names, if matplotlib is not installed.
 
     Raises
     ------
-    InputError
+    MissingDependencyError
         If matplotlib is not installed.
     """
     agg = import_extra("matplotlib.backends.backend_agg", what, extra)
@@ -57,7 +58,7 @@ def new_figure(
 
 
 def without_spines(axes: "Axes", *sides: Literal["bottom", "left", "right", "top"]) -> None:
-    """Hide these sides of the frame."""
+    """Hide sides of the frame."""
     for side in sides:
         axes.spines[side].set_visible(False)
 
@@ -71,26 +72,26 @@ def write_figure(
     about: Mapping[str, str | None] | None = None,
     salt: str = SALT,
 ) -> None:
-    """Write a figure, its letters as shapes where it is an SVG, so that no font is needed to read it.
+    """Write a figure; an SVG contains its text as paths, so that it needs no font.
 
     Parameters
     ----------
     about
-        Metadata, in the names of the format; the time is left out of all.
+        Metadata, by the names of the format; the date is always left out.
     salt
-        What the ids within an SVG are made of: figures on one page take different ones.
+        Seed of the ids within an SVG: figures on one page need different ones.
     """
     from matplotlib import rc_context
 
     undated: Mapping[str, None] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
-        figure.savefig(  # its own colour, whatever the host's settings say
+        figure.savefig(  # the figure's colour, independent of the host's settings
             target, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata={**undated, **(about or {})}
         )
 
 
 def figure_bytes(figure: "Figure", kind: Kind, **how: Any) -> bytes:
-    """What `write_figure` would write."""
+    """Return the bytes that `write_figure` writes."""
     stream = io.BytesIO()
     write_figure(figure, stream, kind, **how)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Nothing half-written ever stands under its final name; and which names can be told to the libraries."""
+"""Write files and folders atomically, read JSON, and check paths."""
 
 import hashlib
 import json
@@ -15,14 +15,13 @@ from GTRStagingLib.errors import InputError, StagingError
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into, that becomes `target` once everything in it is whole.
+    """Give a temporary folder to write into, and rename it to `target` once the block is complete.
 
-    On any error, an interruption included, it is removed and `target` is as it was. The caller makes sure that
-    `target` does not exist.
+    On any error, an interruption included, the folder is removed. The caller ensures that `target` does not exist.
 
     Examples
     --------
-    What is written while the block fails never stands under the final name.
+    If the block fails, the final name does not exist.
 
     >>> from pathlib import Path
     >>> from GTRStagingLib.support.files import new_folder
@@ -51,25 +50,25 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
-    """A folder to write `names` into, that are then moved into `folder` one by one, in this order.
+    """Give a temporary folder to write `names` into, then move these files into `folder` in this order.
 
-    Name the file that says "all is here" last: an older one of it is removed first, so that it never vouches for
-    files that are not its own. On any error before the moving, an interruption included, `folder` is as it was: gone,
-    if it was made here. If a move fails, or the process dies between two, the last file is absent, and the others are
-    partly new and partly old.
+    The last name must be the file that marks the others as complete: its old version is removed before the first move,
+    so that it is never beside files of another version. On any error before the moves, an interruption included,
+    `folder` is unchanged, or removed if it was created here. If a move fails, or the process dies between two moves,
+    the last file is absent, and the others are partly new and partly old.
 
     Raises
     ------
     StagingError
-        If a folder stands where a file is to go; before anything is written or removed.
+        If a name is an existing folder; raised before anything is written or removed.
     """
     for name in names:
         if (folder / name).is_dir():
             raise StagingError(
-                f"{folder / name} is a folder; expected a file to replace, or nothing. Move it elsewhere, or choose "
-                "another folder for the results."
+                f"{folder / name} is a folder; expected a file or nothing. Move it elsewhere, or choose another folder "
+                "for the results."
             )
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    created = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         work = folder / _unfinished()
@@ -84,14 +83,14 @@ def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     finally:
-        with suppress(OSError):  # what is not empty stays, and that is what was written
-            for made in missing:
-                made.rmdir()
+        with suppress(OSError):  # a folder that is not empty contains the results and stays
+            for parent in created:
+                parent.rmdir()
 
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[IO[bytes]]:
-    """A binary stream into a file that becomes `target` once it is whole, whoever else writes the same meanwhile."""
+    """Give a binary stream to a temporary file, renamed to `target` once complete; safe for concurrent writers."""
     work = target.parent / _unfinished()
     try:
         with work.open("xb") as stream:
@@ -104,14 +103,14 @@ def atomic_file(target: Path) -> Iterator[IO[bytes]]:
 
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
-    """Write plain data as people can read it, whole or not at all; its folder is made where it is missing."""
+    """Write plain data as indented JSON, whole or not at all; create the folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as stream:
         stream.write((json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
 def require_file_can_be_written(path: Path) -> None:
-    """Raise unless a file can be put there: before hours are spent on what it is to hold.
+    """Raise `InputError` unless a file can be written to the path; call it before a long computation.
 
     Examples
     --------
@@ -119,24 +118,24 @@ def require_file_can_be_written(path: Path) -> None:
     >>> from GTRStagingLib.support.files import require_file_can_be_written
     >>> require_file_can_be_written(Path("new") / "numbers.json")
     """
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "is a folder" if path.is_dir() else f"cannot be written: {there} is no folder that can be written to"
-        raise InputError(f"{path} {what}; expected a file to write. Give another path.")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        found = "is a folder" if path.is_dir() else f"cannot be written: {nearest} is not a writable folder"
+        raise InputError(f"{path} {found}; expected a writable file. Give another path.")
 
 
 def read_json(path: Path, expected: str) -> Any:
-    """The plain data of a file; an `InputError` that says what was `expected` where it cannot be read."""
+    """Read a JSON file; raise `InputError` that states what was `expected` if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); expected {expected}.") from error
+        raise InputError(f"{path} cannot be read as JSON ({error}); expected {expected}.") from error
 
 
 def _unfinished(what: str = "writing") -> str:
-    """A hidden name that nothing else has.
+    """Return a unique hidden name.
 
-    It is known before the file is made, so that an interruption in between leaves nothing that nobody would remove.
+    The name is known before the file is created, so that it is removed after an interruption at any time.
     """
     return f".{what}-{secrets.token_hex(4)}"
 
@@ -147,23 +146,23 @@ def _flush(path: Path) -> None:
 
 
 def require_utf8_path(path: Path) -> None:
-    """Raise unless a path is valid text: others, from archives of another encoding, end the process within ITK."""
+    """Raise `InputError` unless a path is valid UTF-8: others, from archives of another encoding, crash ITK."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         shown = os.fsencode(path).decode(errors="backslashreplace")
         raise InputError(
-            f"{shown}: this path is not valid UTF-8; expected one that is. Rename what shows a backslash here (an "
-            "archive may have been unpacked with the wrong encoding)."
+            f"{shown} is not valid UTF-8; expected a path in UTF-8. Rename the part with a backslash (an archive may "
+            "have been unpacked with the wrong encoding)."
         ) from error
 
 
 def sha256_of_data(*content: Any) -> str:
-    """Hex sha256 of plain data, as JSON has it."""
+    """Return the hex sha256 of plain data, written as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

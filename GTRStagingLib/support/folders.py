@@ -1,4 +1,4 @@
-"""Say where a user's own files lie: what was imported and fitted, and what can be made anew."""
+"""Find the user's folders for data (imported and fitted models) and for caches."""
 
 import os
 import sys
@@ -9,14 +9,13 @@ NAME = "gtrstaging"
 
 
 def user_folder(kind: Literal["data", "cache"]) -> Path | None:
-    """Our folder for a kind of user data, as the system has it (platformdirs).
+    """Return GTR Staging's folder for a kind of user files, by the conventions of the system (platformdirs).
 
-    macOS keeps files where Linux does, by XDG's variables or under `~/.local/share` and `~/.cache`: they were there
-    before platformdirs was asked, and nobody's models are to be lost. On Windows both kinds share one folder, of the
-    local profile.
+    macOS uses the folders of Linux (XDG variables, else `~/.local/share` and `~/.cache`): versions before platformdirs
+    used them, and their models must be found. On Windows both kinds share one folder of the local profile.
 
-    None for a user without a home directory, as in some containers and services; and where platformdirs is not
-    installed, as in a Slicer that has none of the packages yet, and offers what is shipped until it has them.
+    None for a user without a home directory, as in some containers and services, and if platformdirs is not installed,
+    as in a Slicer without the packages, which offers only the shipped models.
     """
     try:
         from platformdirs import PlatformDirs
@@ -26,15 +25,15 @@ def user_folder(kind: Literal["data", "cache"]) -> Path | None:
     system = (PlatformDirs if sys.platform == "win32" else Unix)(NAME, appauthor=False, opinion=False)
     try:
         found = Path(system.user_data_dir if kind == "data" else system.user_cache_dir)
-    except RuntimeError:  # from the newer ones where there is no home; older ones leave '~' as it is
+    except RuntimeError:  # without a home: newer versions raise, older ones return '~'
         return None
     return found if found.is_absolute() else None
 
 
 def cache_folder() -> Path | None:
-    """Where what can be made anew is kept: `$GTRSTAGING_CACHE`, or our folder under the user's cache folder.
+    """Return the folder of caches: `$GTRSTAGING_CACHE`, or GTR Staging's folder in the user's cache folder.
 
-    None where there is no such folder.
+    None if there is no such folder.
     """
     chosen = os.environ.get("GTRSTAGING_CACHE")
     return Path(chosen) if chosen else user_folder("cache")

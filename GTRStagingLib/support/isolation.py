@@ -1,8 +1,8 @@
-"""One job at a time in a process of its own, which may crash, hang or eat memory without taking anything along.
+"""Run jobs, one at a time, in a child process that may crash, hang or run out of memory without harm to the caller.
 
-The child is started as a program, not by `multiprocessing`: the workers of a cluster may have no children of that kind.
-It hears jobs on its standard input and answers on its standard output, both pickled; whatever libraries print goes to
-its standard error, which is kept for the record of a job that it does not survive.
+The child is started as a program, not by `multiprocessing`, since workers of a cluster may not have `multiprocessing`
+children. It receives jobs on its standard input and sends answers on its standard output, both pickled; output of
+libraries goes to its standard error, which is kept for the record of a job during which the child died.
 """
 
 import faulthandler
@@ -23,25 +23,24 @@ from GTRStagingLib.errors import StagingError
 
 Work = Callable[[Any], Any]
 Setup = Callable[..., Work]
-"""Called once in the child; what it returns does the jobs."""
+"""Function that the child calls once; its return value runs the jobs."""
 
-LAST_WORDS = 20_000
-"""Characters of a dead child's standard error that are kept: a crash ends with a list of all compiled modules."""
+LOG_LENGTH = 20_000
+"""Characters kept of a dead child's standard error; a crash report ends with a list of all compiled modules."""
 
-
-POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""What tells the numeric libraries how many threads they may have."""
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Environment variables that limit the threads of the numeric libraries."""
 
 
 class DiedError(StagingError):
-    """The process did not survive its job.
+    """Death of the child process during a job.
 
     Attributes
     ----------
     log
-        The end of what it printed, a crash's traceback included.
+        End of its output, with the traceback of a crash.
     overtime
-        Whether it was killed for the time that it took.
+        Whether it was killed because the job exceeded the time limit.
     """
 
     def __init__(self, message: str, log: str = "", *, overtime: bool = False) -> None:
@@ -49,20 +48,19 @@ class DiedError(StagingError):
         self.log, self.overtime = log, overtime
 
 
-class Isolated:
-    """A child process that does jobs, and is started anew where it has died.
+class IsolatedProcess:
+    """Child process that runs jobs, and is restarted if it has died.
 
     Parameters
     ----------
     setup, arguments
-        What makes the child's work: a function of a module, and what it is called with; they are pickled.
+        Function of a module, and its arguments, that the child calls to get the function that runs jobs; pickled.
     seconds
-        A job that takes longer is killed, with the process that does it. None: no limit.
+        Time limit of a job; the process is killed if a job takes longer. None: no limit.
     memory_mb
-        What a job may take beyond what the process has after its setup. Where the system does not enforce it (only
-        Linux does), nothing is limited. None: no limit.
+        Memory that a job may use beyond that of the process after its setup. Only Linux enforces it. None: no limit.
     threads
-        Of the numeric libraries, whose pools are as large as the machine otherwise.
+        Threads of the numeric libraries; by default one per core.
     """
 
     def __init__(
@@ -80,18 +78,18 @@ class Isolated:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, None where none runs."""
+        """Process id; None if no process runs."""
         return None if self._process is None else self._process.pid
 
     def run(self, job: Any) -> Any:
-        """Have a job done, and give its outcome.
+        """Run a job in the child, and return its result.
 
         Raises
         ------
         DiedError
-            If the process ended, or was killed for the time that it took.
+            If the process ended, or was killed because the job exceeded the time limit.
         Exception
-            Whatever the work raised.
+            Any exception of the job.
         """
         process = self._running()
         self._log.truncate(0)
@@ -117,7 +115,7 @@ class Isolated:
         raise value
 
     def close(self) -> None:
-        """End the process at once, in the middle of a job too."""
+        """End the process immediately, even during a job."""
         self._closed.set()
         if self._process is not None:
             self._process.kill()
@@ -129,11 +127,11 @@ class Isolated:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._discard()
-        # The same modules as here, wherever they come from: Slicer's Python and a source tree set their own path.
+        # The child imports from the same path: Slicer's Python and a source tree set their own.
         start = f"import sys; sys.path[:] = {sys.path!r}; from GTRStagingLib.support.isolation import serve; serve()"
-        limits = {} if self._threads is None else dict.fromkeys(POOLS, str(self._threads))
-        # Appending, so that emptying it between jobs leaves no hole.
-        self._log = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it lives as long as the process)
+        limits = {} if self._threads is None else dict.fromkeys(THREAD_VARIABLES, str(self._threads))
+        # In append mode, truncation between jobs leaves no hole.
+        self._log = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (open as long as the process runs)
         self._process = subprocess.Popen(  # noqa: S603 (this Python, without a shell)
             [sys.executable, "-c", start],
             stdin=subprocess.PIPE,
@@ -141,7 +139,7 @@ class Isolated:
             stderr=self._log,
             env={**os.environ, **limits, "PYTHONUNBUFFERED": "1"},
         )
-        if self._closed.is_set():  # meanwhile, by another thread, which may not have seen this process
+        if self._closed.is_set():  # closed by another thread, which may not have seen this process
             self._discard()
             raise DiedError("The work was stopped.")
         begun = self._ask(self._process, self._setup)
@@ -154,7 +152,7 @@ class Isolated:
         return self._process
 
     def _ask(self, process: "subprocess.Popen[bytes]", message: Any) -> tuple[bool, Any] | None:
-        """The answer to a message; None if the process ended without one."""
+        """Send a message and return the answer; None if the process ended without an answer."""
         assert process.stdin is not None  # noqa: S101 (for the type checker: both are pipes)
         assert process.stdout is not None  # noqa: S101
         try:
@@ -169,16 +167,16 @@ class Isolated:
         process.kill()
         code = process.wait()
         self._log.seek(0)
-        log = self._log.read().decode(errors="replace")[-LAST_WORDS:]
+        log = self._log.read().decode(errors="replace")[-LOG_LENGTH:]
         self._discard()
         if overtime:
             return DiedError(
-                f"It took longer than {self._seconds:g} s and was stopped; expected less. Look at its files, or allow "
-                "more with --time-limit.", log, overtime=True)  # fmt: skip
+                f"The case exceeded the time limit ({self._seconds:g} s) and was stopped. Check its files, or raise "
+                "`time_limit`.", log, overtime=True)  # fmt: skip
         how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
-        # Where memory is short the system kills without a word.
+        # The system kills without a message when memory runs out.
         memory = " The machine may have run out of memory." if code == -getattr(signal, "SIGKILL", 9) else ""
-        return DiedError(f"The process that worked on it {how}.{memory} Its files may be damaged.", log)
+        return DiedError(f"The process of the case {how}.{memory} The files of the case may be damaged.", log)
 
     def _discard(self) -> None:
         process, self._process = self._process, None
@@ -187,7 +185,7 @@ class Isolated:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    with suppress(OSError):  # what was not yet sent has no receiver
+                    with suppress(OSError):  # unsent data has no receiver
                         pipe.close()
             self._log.close()
 
@@ -203,18 +201,18 @@ def _signal_name(number: int) -> str:
 
 
 def serve() -> None:
-    """The child's life: set up, then job after job, until the parent is gone."""
+    """Run the child: set up, then run jobs until the parent ends."""
     faulthandler.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to hear
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     jobs = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # nothing that a library prints is taken for an answer
-    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_hear, args=(jobs, heard), daemon=True).start()
+    os.dup2(2, 1)  # output of libraries must not be read as an answer
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read_jobs, args=(jobs, received), daemon=True).start()
     _die_with_parent()
     work: Work | None = None
     while True:
-        message = heard.get()
+        message = received.get()
         try:
             if work is None:
                 setup, arguments, memory_mb = message
@@ -229,17 +227,17 @@ def serve() -> None:
         answers.flush()
 
 
-def _hear(jobs: Any, heard: "queue.SimpleQueue[Any]") -> None:
-    """Read jobs; where the parent is gone, there is nobody to work for."""
+def _read_jobs(jobs: Any, received: "queue.SimpleQueue[Any]") -> None:
+    """Read jobs, and end the process when the parent has ended."""
     try:
         while True:
-            heard.put(pickle.load(jobs))  # noqa: S301 (our own parent)
+            received.put(pickle.load(jobs))  # noqa: S301 (our own parent)
     except (EOFError, OSError, pickle.UnpicklingError):
         os._exit(1)
 
 
 def _die_with_parent() -> None:
-    """A library that reads for ever may hold the interpreter, so that `_hear` never ends the process: Linux does."""
+    """Have Linux kill the child with its parent: a library that blocks the interpreter also blocks `_read_jobs`."""
     if sys.platform.startswith("linux"):
         import ctypes
 
@@ -260,7 +258,7 @@ def _limit_memory(memory_mb: int | None) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, if it comes through a pipe as it is; else one that says the same, as of what would end a program."""
+    """Return the error if it can be pickled; else, and if it would end a program, one with the same message."""
     try:
         if not isinstance(error, Exception):
             return StagingError(f"{type(error).__name__}: {error}")
@@ -270,4 +268,4 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-__all__ = ["DiedError", "Isolated"]
+__all__ = ["DiedError", "IsolatedProcess"]

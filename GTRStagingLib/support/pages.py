@@ -1,4 +1,4 @@
-"""What all pages share: how templates are read, and what a browser may run of a page."""
+"""Load templates of pages, and write their Content-Security-Policy."""
 
 import base64
 import hashlib
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def resource(name: str) -> str:
-    """The text of a file in `resources`."""
+    """Return the text of a file in `resources`."""
     return files("GTRStagingLib").joinpath("resources", name).read_text(encoding="utf-8")
 
 
 def template(name: str) -> "jinja2.Template":
-    """A template of `resources`: all that is put into it is escaped, and a name that is not given is an error.
+    """Load a template of `resources`: values are escaped, and a missing value is an error.
 
     Raises
     ------
-    InputError
+    MissingDependencyError
         If jinja2 is not installed.
     """
     return _environment(import_extra("jinja2", "A page needs", "report")).get_template(name)
@@ -31,7 +31,7 @@ def template(name: str) -> "jinja2.Template":
 
 @cache
 def _environment(jinja: ModuleType) -> "jinja2.Environment":
-    """Kept, with the templates that it has compiled: that takes longer than filling them in."""
+    """Create the environment once, with its compiled templates: compiling takes longer than rendering."""
     environment: jinja2.Environment = jinja.Environment(
         autoescape=True,
         undefined=jinja.StrictUndefined,
@@ -43,15 +43,15 @@ def _environment(jinja: ModuleType) -> "jinja2.Environment":
 
 
 def source_hash(script: str) -> str:
-    """The hash by which a Content-Security-Policy lets one script run, and no other."""
+    """Return the hash by which a Content-Security-Policy allows this script only."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
 def policy(*scripts: str) -> str:
-    """The Content-Security-Policy of a page that holds all it needs: nothing is fetched, only these scripts run."""
-    kept = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    """Return the Content-Security-Policy of a self-contained page: nothing is fetched, only these scripts run."""
+    base = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     hashes = " ".join(f"'{source_hash(script)}'" for script in scripts)
-    return f"{kept}; script-src {hashes}" if scripts else kept
+    return f"{base}; script-src {hashes}" if scripts else base
 
 
 __all__ = ["policy", "resource", "source_hash", "template"]

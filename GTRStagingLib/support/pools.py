@@ -1,4 +1,4 @@
-"""Work shared out among processes."""
+"""Map a function over jobs in several processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,13 +10,13 @@ Outcome = TypeVar("Outcome")
 
 
 def parallel_map(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    """The outcome of each job, in their order.
+    """Give the result of each job, in the order of the jobs.
 
     Parameters
     ----------
     workers
-        Processes; 0 works in this one. They are spawned, because a process that has threads (torch's, ITK's) cannot be
-        forked safely: a script that calls this needs its `if __name__ == "__main__"`.
+        Number of processes; 0 runs the jobs in this process. Processes are spawned, because a process with threads
+        (torch, ITK) cannot be forked safely: a calling script needs `if __name__ == "__main__"`.
     """
     if workers < 1 or len(jobs) < 2:
         yield from map(work, jobs)
@@ -26,7 +26,7 @@ def parallel_map(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: i
 
 
 def _one_thread() -> None:
-    """There is a process a core: threads of ITK's beside them would only wait for each other."""
+    """Limit ITK to one thread: with one process per core, more threads would compete."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -415,7 +415,7 @@ def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, given: str) -> Non
         "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True, check=False)
-    assert r"\xd6\xd7: this path is not valid UTF-8; expected one that is. Rename" in done.stdout
+    assert r"\xd6\xd7 is not valid UTF-8; expected a path in UTF-8. Rename" in done.stdout
 
 
 def test_mr_is_not_ct(tmp_path: Path) -> None:

@@ -415,7 +415,7 @@ def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, end: str) -> None:
         "try: read_scan(Path(sys.argv[1]))\nexcept InputError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
-    assert rf"\xd6\xd7{end}: this path is not valid UTF-8; expected one that is. Rename" in done.stdout
+    assert rf"\xd6\xd7{end} is not valid UTF-8; expected a path in UTF-8. Rename" in done.stdout
 
 
 def test_the_published_slices() -> None:

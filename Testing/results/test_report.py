@@ -503,5 +503,5 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
         "except InputError as error: print(error)"
     )
     run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=False)
-    assert r"\xd6\xd7: this path is not valid UTF-8; expected one that is. Rename" in run.stdout
+    assert r"\xd6\xd7 is not valid UTF-8; expected a path in UTF-8. Rename" in run.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["result.pickle"]

@@ -1,4 +1,4 @@
-"""Shares of a whole: one softmax, and what is no distribution."""
+"""Softmax, and the search for rows that are not probabilities."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("temperature", [1.0, 0.37, 12.5])
-def test_softmax_is_scipys_to_the_last_bit(kind, temperature):
+def test_softmax_equals_that_of_scipy(kind, temperature):
     logits = (np.random.default_rng(4).normal(size=(200, 4)) * 9).astype(kind)
     found = softmax(logits, temperature)
     assert found.dtype == np.float64
     assert found.tolist() == scipy.special.softmax(logits.astype(np.float64) / temperature, axis=1).tolist()
 
 
-def test_softmax_bears_logits_whose_exponentials_overflow():
+def test_softmax_handles_logits_with_overflowing_exponentials():
     assert softmax(np.array([[1e4, 0.0], [-1e4, -1e4]])).tolist() == [[1.0, 0.0], [0.5, 0.5]]
 
 
@@ -30,11 +30,11 @@ def test_shares_below_0_infinite_or_missing_are_wrong():
     assert not wrong_shares(rows[0])
 
 
-def test_sums_are_wrong_beyond_the_tolerance_or_where_one_is_missing():
+def test_sums_off_by_more_than_the_tolerance_or_missing_are_wrong():
     rows = np.array([[0.5, 0.5], [0.5, 0.504], [0.5, 0.496], [0.5, 0.506], [0.5, 0.494], [NAN, 1.0], [INF, 0.0]])
     assert wrong_sums(rows, 0.005).tolist() == [False, False, False, True, True, True, True]
     assert wrong_sums(rows[3], 0.005)
 
 
-def test_everything_offered_is_there():
+def test_all_exported_names_exist():
     assert all(hasattr(distributions, name) for name in distributions.__all__)

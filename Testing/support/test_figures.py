@@ -1,4 +1,4 @@
-"""Figures and their files: the same figure is the same file, and the program's settings stay as they are."""
+"""Write figures reproducibly, without changes to matplotlib's settings."""
 
 import io
 import sys
@@ -31,27 +31,27 @@ def test_the_same_figure_is_the_same_file(kind, tmp_path, monkeypatch):
     assert (tmp_path / "again").read_bytes() == first
 
 
-def test_ids_of_two_salts_do_not_meet_on_one_page():
+def test_figures_with_two_salts_have_different_ids():
     one, other = (figure_bytes(drawn(), "svg", salt=salt) for salt in "ab")
     assert one != other
     assert len(one) == len(other)
 
 
-def test_letters_of_an_svg_are_shapes_and_it_has_no_date():
+def test_an_svg_has_its_text_as_paths_and_no_date():
     text = figure_bytes(drawn(), "svg", about={"Title": "A title"}).decode()
     assert "<text" not in text
     assert "dc:date" not in text
     assert "A title" in text
 
 
-def test_a_png_has_its_size_and_its_words():
+def test_a_png_has_its_size_and_metadata():
     with Image.open(io.BytesIO(figure_bytes(drawn(), "png", dpi=50, about={"Description": "words"}))) as picture:
         assert picture.size == (150, 100)
         assert picture.info["Description"] == "words"
         assert picture.getpixel((0, 0)) == (255, 255, 255, 255)
 
 
-def test_a_figure_can_be_drawn_at_once_and_changes_no_setting():
+def test_drawing_a_figure_changes_no_setting():
     before = dict(matplotlib.rcParams)
     figure = drawn(layout="constrained")
     assert isinstance(figure.canvas, FigureCanvasAgg)
@@ -66,11 +66,11 @@ def test_sides_of_a_frame_are_hidden():
     assert {side for side, spine in axes.spines.items() if not spine.get_visible()} == {"top", "right"}
 
 
-def test_without_matplotlib_the_remedy_is_that_of_the_caller(monkeypatch):
+def test_without_matplotlib_the_error_names_the_callers_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"Drawings need matplotlib.*gtrstaging\[evaluate\]"):
         new_figure(1, 1, what="Drawings need", extra="evaluate")
 
 
-def test_everything_offered_is_there():
+def test_all_exported_names_exist():
     assert all(hasattr(figures, name) for name in figures.__all__)

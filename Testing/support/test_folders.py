@@ -1,4 +1,4 @@
-"""A user's own folders: where they were before platformdirs told them, whatever the environment says."""
+"""Find the user's folders: the same as before platformdirs was used, for any environment."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="XDG's variables")
 
 @pytest.fixture
 def plain(monkeypatch, tmp_path):
-    """A home, and nothing else said."""
+    """Set a home folder, and unset all other variables."""
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "GTRSTAGING_MODELS", "GTRSTAGING_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -35,7 +35,7 @@ def test_linux_and_macos_keep_files_under_the_home_folder(plain, system, monkeyp
 
 
 @posix
-def test_the_variables_of_xdg_and_our_own_go_first(plain, monkeypatch):
+def test_xdg_and_gtrstaging_variables_take_precedence(plain, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(plain / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(plain / "cache"))
     assert registry.models_folder() == plain / "data/gtrstaging/models"
@@ -47,7 +47,7 @@ def test_the_variables_of_xdg_and_our_own_go_first(plain, monkeypatch):
 
 
 def test_windows_has_one_folder_of_the_local_profile(plain, monkeypatch):
-    """By platformdirs' own class for Windows, its question to the system answered here."""
+    """Uses platformdirs' class for Windows, with a stand-in for the system call."""
     asked = []
 
     def answer(folder):
@@ -61,11 +61,11 @@ def test_windows_has_one_folder_of_the_local_profile(plain, monkeypatch):
     assert asked == ["CSIDL_LOCAL_APPDATA"] * 2
 
 
-def test_without_a_home_there_is_none(homeless):
+def test_without_a_home_there_is_no_folder(homeless):
     assert user_folder("data") is user_folder("cache") is cache_folder() is None
 
 
-def test_before_anything_is_installed_what_is_shipped_is_offered(plain, monkeypatch):
+def test_shipped_models_are_offered_without_platformdirs(plain, monkeypatch):
     own = plain / ".local/share/gtrstaging/nomograms"
     own.mkdir(parents=True)
     Path(own / "mine.json").write_text("{}")
@@ -77,5 +77,5 @@ def test_before_anything_is_installed_what_is_shipped_is_offered(plain, monkeypa
     assert "mine" not in nomogram.available()
 
 
-def test_everything_offered_is_there():
+def test_all_exported_names_exist():
     assert all(hasattr(folders, name) for name in folders.__all__)

@@ -1,4 +1,4 @@
-"""Jobs in a process of its own: what one of them does to its process costs nobody else anything."""
+"""Run jobs in a child process: a job that crashes or hangs affects no other job."""
 
 import ctypes
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.support.isolation import DiedError, Isolated
+from GTRStagingLib.support.isolation import DiedError, IsolatedProcess
 
 
 def add(constant):
-    """Jobs of all kinds, told by a word."""
+    """Return a function that runs the job named by a word."""
 
     def work(job):
         what, value = job
@@ -30,13 +30,13 @@ def add(constant):
         if what == "fill":
             return len(bytes(value * 2**20))
         if what == "print":
-            print("a library speaks")
-            os.write(1, b"and so does its C part\n")
+            print("output of a library")
+            os.write(1, b"output of its C part\n")
             return value
         if what == "fail":
             raise InputError("as expected")
         if what == "odd":
-            raise type("Odd", (Exception,), {})("of a class that nobody else has")
+            raise type("Odd", (Exception,), {})("of a class that exists here only")
         if what == "pid":
             return os.getpid()
         if what == "threads":
@@ -52,32 +52,32 @@ def unable():
 
 @pytest.fixture
 def a_process():
-    with_limits = Isolated(add, 1, seconds=20, memory_mb=300, threads=1)
+    with_limits = IsolatedProcess(add, 1, seconds=20, memory_mb=300, threads=1)
     yield with_limits
     with_limits.close()
 
 
-def test_jobs_are_done_in_another_process_that_stays(a_process):
+def test_jobs_run_in_one_child_process(a_process):
     assert [a_process.run(("add", value)) for value in (1, 2, 3)] == [2, 3, 4]
     assert a_process.run(("pid", 0)) == a_process.run(("pid", 0)) == a_process.pid != os.getpid()
     assert a_process.run(("threads", 0)) == "1"
 
 
-def test_what_the_work_raises_is_raised_here_and_the_process_goes_on(a_process):
+def test_errors_of_a_job_are_raised_and_the_process_continues(a_process):
     pid = a_process.run(("pid", 0))
     with pytest.raises(InputError, match="as expected"):
         a_process.run(("fail", 0))
-    with pytest.raises(Exception, match="Odd: of a class that nobody else has"):
+    with pytest.raises(Exception, match="Odd: of a class that exists here only"):
         a_process.run(("odd", 0))
     assert a_process.run(("pid", 0)) == pid
 
 
-def test_what_libraries_print_is_no_answer(a_process):
+def test_output_of_libraries_is_not_an_answer(a_process):
     assert a_process.run(("print", 7)) == 7
     assert a_process.run(("print", 8)) == 8
 
 
-def test_a_crash_costs_its_own_job_and_leaves_a_traceback(a_process):
+def test_a_crash_affects_one_job_and_leaves_a_traceback(a_process):
     with pytest.raises(DiedError, match="SIGSEGV") as error:
         a_process.run(("crash", 0))
     assert "Segmentation fault" in error.value.log
@@ -89,10 +89,10 @@ def test_a_crash_costs_its_own_job_and_leaves_a_traceback(a_process):
     assert a_process.run(("add", 1)) == 2
 
 
-def test_a_job_without_end_is_ended():
-    process = Isolated(add, 1, seconds=1.0)
+def test_a_job_over_the_time_limit_is_killed():
+    process = IsolatedProcess(add, 1, seconds=1.0)
     begun = time.monotonic()
-    with pytest.raises(DiedError, match="longer than 1 s") as error:
+    with pytest.raises(DiedError, match=r"exceeded the time limit \(1 s\)") as error:
         process.run(("sleep", 60))
     assert error.value.overtime
     assert time.monotonic() - begun < 30
@@ -101,7 +101,7 @@ def test_a_job_without_end_is_ended():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
-def test_memory_beyond_the_limit_is_refused_and_the_process_goes_on(a_process):
+def test_memory_over_the_limit_raises_and_the_process_continues(a_process):
     assert a_process.run(("fill", 100)) == 100 * 2**20
     pid = a_process.pid
     with pytest.raises(MemoryError):
@@ -109,15 +109,15 @@ def test_memory_beyond_the_limit_is_refused_and_the_process_goes_on(a_process):
     assert a_process.run(("pid", 0)) == pid
 
 
-def test_a_setup_that_fails_says_why_each_time():
-    process = Isolated(unable)
+def test_an_error_of_the_setup_is_raised_each_time():
+    process = IsolatedProcess(unable)
     for _ in range(2):
         with pytest.raises(InputError, match="no such model"):
             process.run(None)
     process.close()
 
 
-def test_a_closed_process_does_nothing_more(a_process):
+def test_a_closed_process_refuses_jobs(a_process):
     a_process.run(("add", 1))
     a_process.close()
     with pytest.raises(DiedError, match="stopped"):
@@ -127,11 +127,11 @@ def test_a_closed_process_does_nothing_more(a_process):
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("job", [("add", 1), ("sleep", 60)])
 def test_a_child_does_not_outlive_its_parent(job):
-    """SIGKILL, which the parent cannot answer, while the child is idle or works."""
+    """SIGKILL, which the parent cannot handle, while the child is idle or runs a job."""
     code = (
         f"import sys, threading; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_isolation import add\nfrom GTRStagingLib.support.isolation import Isolated\n"
-        "child = Isolated(add, 1)\nchild.run(('add', 1))\nprint(child.pid, flush=True)\n"
+        "from test_isolation import add\nfrom GTRStagingLib.support.isolation import IsolatedProcess\n"
+        "child = IsolatedProcess(add, 1)\nchild.run(('add', 1))\nprint(child.pid, flush=True)\n"
         f"child.run({job!r})\nimport time; time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -147,7 +147,7 @@ def test_a_child_does_not_outlive_its_parent(job):
             return
         state = Path(f"/proc/{child}/stat")
         if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
-            return  # dead, and nobody has collected it
+            return  # dead, not yet reaped
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
-    pytest.fail("the child lives on")
+    pytest.fail("the child outlived its parent")
