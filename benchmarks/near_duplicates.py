@@ -18,7 +18,7 @@ from PIL import Image
 from skimage.transform import resize_local_mean
 
 from GTRStagingLib.cohort import fingerprint
-from GTRStagingLib.imaging.scans import Held, Scan, read_scan
+from GTRStagingLib.imaging.scans import MemoryVoxels, Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.stages import TStage
@@ -36,7 +36,7 @@ def windowed(scan, index):
 
 def picture(values):
     image = sitk.GetImageFromArray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)[np.newaxis])
-    return fingerprint.picture_of(Scan(Held(image), "windowed", False, "", "PNG"), 0)
+    return fingerprint.picture_of(Scan(MemoryVoxels(image), "windowed", False, "", "PNG"), 0)
 
 
 def copies(values, rng):
@@ -65,7 +65,7 @@ def slices():
     for seed in SEEDS:
         made = make_phantom(TStage(seed % 4), seed=seed)
         areas = np.count_nonzero(sitk.GetArrayViewFromImage(made.tumour), axis=(1, 2))
-        scan = Scan(Held(made.ct), "HU", True, "", "phantom")
+        scan = Scan(MemoryVoxels(made.ct), "HU", True, "", "phantom")
         for index in sorted({int(areas.argmax()), 12}):
             yield "phantoms, 256 pixels", f"seed {seed}", windowed(scan, index)
 

@@ -182,7 +182,7 @@ def _image(data: "vtk.vtkImageData", ijk_to_ras: np.ndarray) -> sitk.Image:
 def _place(image: sitk.Image, ijk_to_ras: np.ndarray) -> None:
     """Give an image the place that a matrix tells in RAS."""
     if not _upright(ijk_to_ras):
-        raise geometry.skewed("The volume")
+        raise geometry.skewed_error("The volume")
     lps = LPS_TO_RAS @ ijk_to_ras
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())

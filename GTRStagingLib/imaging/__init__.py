@@ -1,7 +1,7 @@
-"""Read CTs and ROIs, and know where every voxel lies.
+"""Read CTs and ROIs with their geometry, and choose the key slice.
 
-In: a path, or a SimpleITK image. Out: `Scan`, `Roi`, `KeySlice`, each in the input's own geometry (LPS, mm). Nothing
-is resampled here unless the caller asks for it.
+In: a path, or a SimpleITK image. Out: `Scan`, `Roi`, `KeySlice`, each in the geometry of the input (LPS, mm). Images
+are resampled only on request.
 
 - `geometry`: `Grid`, `ImageOrGrid`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
 - `scans`: `Scan`, `read_scan`, `scan_of`
@@ -11,6 +11,6 @@ is resampled here unless the caller asks for it.
 - `dicom`: `DicomCT`, `read_ct`
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
 - `dicom_layout`: `HeaderReader`
-- `stack`: `Plane`, `Stack`, `stacked`
-- `nifti`: `require_one_place`
+- `stack`: `Plane`, `Stack`, `stack_planes`
+- `nifti`: `require_consistent_geometry`
 """

@@ -1,4 +1,4 @@
-"""How much of each pixel, and of each cell of a feature map, a mask covers."""
+"""Compute the share of each pixel, and of each cell of a feature map, that a mask covers."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -6,18 +6,18 @@ import SimpleITK as sitk
 from GTRStagingLib.imaging.geometry import ImageOrGrid, direction_matrix, embedded, empty_grid
 
 POINTS = 4
-"""Points along each side of a pixel at which the mask is looked up."""
+"""Points along each side of a pixel at which the mask is sampled."""
 
 
 def coverage(mask: sitk.Image, slices: ImageOrGrid) -> np.ndarray:
-    """Compute what share of each pixel a mask covers.
+    """Return the share of each pixel that a mask covers.
 
     Parameters
     ----------
     mask
-        0 and 1, of any axis order; each of its voxels counts with all of its area.
+        0 and 1, in any axis order; each voxel covers its whole area.
     slices
-        Where the pixels lie: W×H×S, the slices' planes being those of the mask.
+        W×H×S grid of the pixels, parallel to the slices of the mask.
 
     Returns
     -------
@@ -25,7 +25,7 @@ def coverage(mask: sitk.Image, slices: ImageOrGrid) -> np.ndarray:
 
     Examples
     --------
-    A voxel of 3 mm, at 3 mm of the CT, covers a pixel of 2 mm there, and half of the next one.
+    A voxel of 3 mm, centred at 3 mm, covers one pixel of 2 mm and half of the next.
 
     >>> import numpy as np
     >>> from GTRStagingLib.imaging.coverage import coverage
@@ -37,7 +37,7 @@ def coverage(mask: sitk.Image, slices: ImageOrGrid) -> np.ndarray:
     """
     nx, ny, nz = slices.GetSize()
     sx, sy, sz = slices.GetSpacing()
-    first = (1 / POINTS - 1) / 2  # where the first point lies, in pixels
+    first = (1 / POINTS - 1) / 2  # position of the first point, in pixels
     points = empty_grid(
         (nx * POINTS, ny * POINTS, nz),
         (sx / POINTS, sy / POINTS, sz),
@@ -50,10 +50,10 @@ def coverage(mask: sitk.Image, slices: ImageOrGrid) -> np.ndarray:
 
 
 def pooled(shares: np.ndarray, step: int) -> np.ndarray:
-    """Bring shares of pixels to cells of `step` by `step` pixels.
+    """Average shares of pixels over cells of `step` by `step` pixels.
 
-    Cells are centred on pixels 0, `step`, 2 `step`, ..., as the receptive fields of a ResNet are; what of the first
-    and the last lies outside the picture is not covered.
+    Cells are centred on pixels 0, `step`, 2 `step`, ..., like the receptive fields of a ResNet; the part of a cell
+    outside the image counts as not covered.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def pooled(shares: np.ndarray, step: int) -> np.ndarray:
 
 
 def _pooled(shares: np.ndarray, step: int) -> np.ndarray:
-    """`pooled` along the last axis: by halves of pixels, as a cell begins and ends in the middle of one.
+    """Pool along the last axis, in half pixels, since cells begin and end in the middle of a pixel.
 
-    Without a product of matrices, small as they are: threads that wait for each other would take ten times as long.
+    Without a matrix product: for matrices this small its threads would take ten times as long.
     """
     cells = -(-shares.shape[-1] // step)
     halves = np.repeat(shares, 2, axis=-1)

@@ -1,7 +1,7 @@
-"""CT from DICOM: where its slices lie, and their voxels in HU.
+"""Read a CT from DICOM: the geometry of its slices, and their voxels in HU.
 
-Headers come first, read by pydicom without pixels, and the whole geometry is checked on them; pixels are decoded
-when they are asked for, file by file (`stack.Undecoded`). No slice is guessed, dropped or interpolated.
+The geometry is read from the headers, by pydicom without pixels, and checked; pixels are decoded on demand, file by
+file (`stack.LazyVoxels`). No slice is guessed, dropped or interpolated.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from GTRStagingLib.imaging.dicom_headers import (
     Header,
     choose_series,
     frames_of,
-    grouped,
+    group_series,
     headers_below,
     import_dicom_package,
     read_header,
     whole_header,
 )
-from GTRStagingLib.imaging.stack import Plane, Undecoded, plane_of, some, stacked
+from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "
@@ -43,9 +43,9 @@ IDENTIFIERS = (
 
 @dataclass(frozen=True)
 class DicomCT:
-    """A CT read from DICOM, with what its headers say (see `scans.Scan`)."""
+    """CT read from DICOM, with the values of its headers (see `scans.Scan`)."""
 
-    voxels: Undecoded
+    voxels: LazyVoxels
     format: str
     digest: str
     acquisition: Mapping[str, str]
@@ -55,29 +55,29 @@ class DicomCT:
 
 
 def read_ct(path: Path, series: str | None) -> DicomCT:
-    """Read the CT of a DICOM file, or of a folder (and its sub-folders) of which `series` chooses one."""
-    headers, passed_over = headers_below(path) if path.is_dir() else ([read_header(path)], 0)
-    found = grouped(headers)
+    """Read the CT of a DICOM file, or the series chosen by `series` from a folder and its sub-folders."""
+    headers, n_others = headers_below(path) if path.is_dir() else ([read_header(path)], 0)
+    found = group_series(headers)
     if not path.is_dir() and found[0].modality == "CT" and found[0].n_slices > 1:
-        chosen = found[0]  # of whatever class: if it has no positions, that is the message
+        chosen = found[0]  # of any SOP class; missing positions are reported below
     else:
         chosen = choose_series(found, series)
-    warnings = _left_out(found, passed_over)
+    warnings = _left_out(found, n_others)
     if all(h.get("SOPClassUID") == CT_IMAGE and frames_of(h) == 1 for h in chosen.headers):
         if not path.is_dir():
-            warnings += ("A single slice was read: for its neighbours, give the folder of the series.",)
+            warnings += ("A single slice was read. Give the folder of the series to include its neighbouring slices.",)
         return _read_single_frames(chosen, warnings)
     if len(chosen.headers) > 1:
-        names = some(f.name for f in chosen.files)
+        names = first_few(f.name for f in chosen.files)
         raise InputError(
-            f"The series lies in {len(chosen.headers)} multi-frame files ({names}); expected one. Name it."
+            f"The series has {len(chosen.headers)} multi-frame files ({names}); expected one. Choose the file."
         )
     return _read_multiframe(chosen.headers[0], warnings)
 
 
-def _left_out(found: Iterable[DicomSeries], passed_over: int) -> tuple[str, ...]:
+def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
     counts = Counter(s.content for s in found for _ in s.headers if s.content != "CT")
-    others = (f"Left out: {passed_over} file(s) that are not DICOM.",) if passed_over else ()
+    others = (f"Left out: {n_others} file(s) that are not DICOM.",) if n_others else ()
     return tuple(f"Left out: {n} file(s) of {content}." for content, n in sorted(counts.items())) + others
 
 
@@ -85,12 +85,14 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
     for header in series.headers:
         _require_grey(header, header.path.name)
         _require_hounsfield(header, header.path.name)
-    stack = stacked([_plane(h) for h in series.headers])
+    stack = stack_planes([_plane(h) for h in series.headers])
     slices = [series.headers[i] for i in stack.order]
     first = slices[0]
-    acquisition, identifiers = described(whole_header(first.path, f"{ACQUISITION} {IDENTIFIERS}".split()))
+    acquisition, identifiers = acquisition_and_identifiers(
+        whole_header(first.path, f"{ACQUISITION} {IDENTIFIERS}".split())
+    )
     return DicomCT(
-        voxels=Undecoded(stack.grid, partial(_decoded_files, [h.path for h in slices])),
+        voxels=LazyVoxels(stack.grid, partial(_decoded_files, [h.path for h in slices])),
         format="DICOM series",
         digest=_digest_of(slices),
         acquisition=acquisition,
@@ -101,11 +103,11 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
 
 
 def _require_grey(header: Any, name: str) -> None:
-    colours, meaning = header.get("SamplesPerPixel"), header.get("PhotometricInterpretation")
-    if colours != 1 or meaning != "MONOCHROME2":
+    samples, photometric = header.get("SamplesPerPixel"), header.get("PhotometricInterpretation")
+    if samples != 1 or photometric != "MONOCHROME2":
         raise InputError(
-            f"{name}: {colours} value(s) a pixel, {meaning}; expected 1, MONOCHROME2. This is a picture, not a "
-            "CT slice: give the original series."
+            f"{name}: {samples} value(s) per pixel, {photometric}; expected 1, MONOCHROME2. This is a picture, not a "
+            "CT slice. Give the original series."
         )
 
 
@@ -113,18 +115,18 @@ def _require_hounsfield(rescale: Any, name: str) -> None:
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         if rescale.get(keyword) is None or rescale.get(keyword) == "":
             raise InputError(
-                f"{name}: no {keyword}; expected the rule that turns stored values into Hounsfield units. "
-                "Export the series again from the archive."
+                f"{name}: {keyword} is missing; expected the conversion of stored values to Hounsfield units. Export "
+                "the series again from the archive."
             )
-        # GDCM takes a slope of 0 or of no number for 1 without a word.
+        # GDCM silently replaces a slope of 0 or a non-number by 1.
         number = _finite(rescale.get(keyword))
         if number is None or (keyword == "RescaleSlope" and number == 0):
             raise InputError(
-                f"{name}: {keyword} is {_text(rescale.get(keyword))}; expected a finite number, and a slope that is "
-                "not 0, for Hounsfield units. Export the series again from the archive."
+                f"{name}: {keyword} is {_text(rescale.get(keyword))}; expected a finite number, not 0 for the slope, "
+                "to convert to Hounsfield units. Export the series again from the archive."
             )
     if (unit := rescale.get("RescaleType") or "HU") not in ("HU", "HU_MOD", "US"):
-        raise InputError(f"{name}: values in {unit}; expected HU. Choose the CT reconstruction, not a derived map.")
+        raise InputError(f"{name}: values are in {unit}; expected HU. Choose the CT reconstruction, not a derived map.")
 
 
 def _finite(value: Any) -> float | None:
@@ -146,7 +148,7 @@ def _frame_plane(header: Any, frame: int) -> Plane:
 
 
 def _decoded_files(files: Sequence[Path], numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """(y, x) HU of single-frame files, each by itself, so that each has its own rescale slope and intercept applied."""
+    """Give the (y, x) HU of single-frame files, each with its own rescale slope and intercept."""
     return (_decoded(files[k]) for k in numbers)
 
 
@@ -163,13 +165,13 @@ def _decoded(path: Path) -> np.ndarray:
 
 def _undecodable(path: Path) -> InputError:
     return InputError(
-        f"{path.name}: its pixels cannot be decoded; expected a whole file in a common compression. It may "
-        "be truncated: transfer it again, or save it uncompressed."
+        f"{path.name}: the pixels cannot be decoded; expected a complete file in a common compression. It may be "
+        "truncated: transfer it again, or save it uncompressed."
     )
 
 
 def compact(values: np.ndarray) -> np.ndarray:
-    """Give the values as int16 where they are whole numbers that fit, otherwise as float32."""
+    """Return the values as int16 if all are whole numbers in its range, otherwise as float32."""
     limits = np.iinfo(np.int16)
     fits = values.size and values.min() >= limits.min and values.max() <= limits.max
     if fits and (np.issubdtype(values.dtype, np.integer) or (values == np.rint(values)).all()):
@@ -177,31 +179,31 @@ def compact(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _read_multiframe(said: Header, warnings: tuple[str, ...]) -> DicomCT:
-    path, count = said.path, frames_of(said)
+def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
+    path, count = listed.path, frames_of(listed)
     header = whole_header(path)
     if "PerFrameFunctionalGroupsSequence" not in header:
         raise GeometryError(
-            f"{path.name}: {count} frames without positions; expected an enhanced CT, which says where "
-            "each frame lies. Give the original series."
+            f"{path.name}: {count} frames without positions; expected an enhanced CT, with the position of each frame. "
+            "Give the original series."
         )
     _require_grey(header, path.name)
     described_frames = len(header.PerFrameFunctionalGroupsSequence)
     if described_frames != count:
         raise GeometryError(
-            f"{path.name}: {count} frames, but positions of {described_frames}; expected one of each frame. "
-            "The file is damaged: transfer it again, or export the original series."
+            f"{path.name}: {count} frames, but {described_frames} positions; expected one position per frame. The file "
+            "is damaged: transfer it again, or export the original series."
         )
     frames = range(described_frames)
     for frame in frames:
         rescale = functional_group(header, frame, "PixelValueTransformationSequence")
         _require_hounsfield(rescale, f"frame {frame + 1}")
-    stack = stacked([_frame_plane(header, frame) for frame in frames])
-    acquisition, identifiers = described(header)
+    stack = stack_planes([_frame_plane(header, frame) for frame in frames])
+    acquisition, identifiers = acquisition_and_identifiers(header)
     return DicomCT(
-        voxels=Undecoded(stack.grid, partial(_decoded_frames, path, stack.order)),
+        voxels=LazyVoxels(stack.grid, partial(_decoded_frames, path, stack.order)),
         format="DICOM multi-frame",
-        digest=_digest_of([said]),
+        digest=_digest_of([listed]),
         acquisition=acquisition,
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
@@ -221,26 +223,26 @@ def _decoded_frames(path: Path, order: Sequence[int], numbers: Sequence[int]) ->
         image = highdicom.imread(path, lazy_frame_retrieval=True)
         for k in numbers:
             yield compact(image.get_frame(order[k] + 1, **hounsfield))
-    except Exception as error:  # as many kinds as there are decoders
+    except Exception as error:  # each decoder raises its own kinds
         raise _undecodable(path) from error
 
 
 def functional_group(header: Any, frame: int, name: str) -> Any:
-    """Find what a multi-frame header says of one frame: by itself, or for all; empty if neither."""
+    """Return a functional group of one frame of a multi-frame header, or the shared one; empty if there is neither."""
     shared = header.get("SharedFunctionalGroupsSequence") or ()
-    for groups in (header.PerFrameFunctionalGroupsSequence[frame], *shared):  # what is shared is one item, or none
+    for groups in (header.PerFrameFunctionalGroupsSequence[frame], *shared):  # the shared sequence has at most one item
         if groups.get(name):
             return groups[name][0]
     return {}
 
 
 def frame_of_reference(header: Any) -> str | None:
-    """The UID of the room in which positions are told; None where it is not named."""
+    """Return the UID of the DICOM frame of reference; None if it is missing."""
     return str(header.get("FrameOfReferenceUID") or "") or None
 
 
-def described(header: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """Read what a header says of the acquisition, free of identifiers, and what it says of the patient."""
+def acquisition_and_identifiers(header: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Return a header's values on the acquisition, without identifiers, and its identifiers."""
     return _texts(header, ACQUISITION), _texts(header, IDENTIFIERS)
 
 
@@ -259,5 +261,5 @@ def _text(value: Any) -> str:
 
 
 def _digest_of(slices: Iterable[Header]) -> str:
-    """sha256 over the slices, in order of position, of what their files say before the pixels, and of their sizes."""
+    """Return the sha256 of the headers and file sizes of slices, in the order of their positions."""
     return hashlib.sha256(b"".join(header.digest or b"" for header in slices)).hexdigest()

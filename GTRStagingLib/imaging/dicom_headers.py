@@ -1,6 +1,6 @@
-"""DICOM files by their headers: what each says before its pixels, and which series a folder holds.
+"""Read the headers of DICOM files, and list the series of a folder.
 
-Read by pydicom, as little as is needed: of a series of hundreds of files, the headers are most of the work.
+Only the required elements are read by pydicom: for a series of hundreds of files, the headers take most of the time.
 """
 
 import hashlib
@@ -23,21 +23,21 @@ SIDECARS = (
     ".bat .bmp .css .csv .db .dll .doc .docx .exe .gif .htm .html .icns .ico .inf .ini .jar .jpeg .jpg .js .json .log "
     ".md .md5 .pdf .png .rtf .sha256 .tsv .txt .url .xls .xlsx .xml .yaml .yml"
 )
-"""Ends of the names of files that exports write beside the slices: nobody misses a slice for them."""
+"""Suffixes of files that exports write beside the slices; they are ignored without a warning."""
 
 EVERY_FILE = (
     "SOPClassUID SeriesInstanceUID SeriesNumber SeriesDescription Modality ImageType FrameOfReferenceUID "
     "NumberOfFrames Rows Columns PixelSpacing SliceThickness SpacingBetweenSlices ImagePositionPatient "
     "ImageOrientationPatient RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
 )
-"""What is read of each file of a folder; the rest, of the first slice alone."""
+"""Keywords read from each file of a folder; all others are read from the first slice only."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a DICOM file says before its pixels: values by keyword, those of `EVERY_FILE`.
+    """Header of a DICOM file: the values of `EVERY_FILE`, by keyword.
 
-    `digest` is the sha256 of all bytes before the pixels and of the file's size; None for what is no CT.
+    `digest` is the sha256 of all bytes before the pixels and of the file size; None if the file is not a CT.
     """
 
     path: Path
@@ -45,15 +45,15 @@ class Header:
     digest: bytes | None = field(repr=False)
 
     def get(self, keyword: str) -> Any:
-        """The value, or None."""
+        """Return the value of a keyword, or None."""
         return self.values.get(keyword)
 
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """One series of a folder, as its headers describe it.
+    """Series of a folder, by its headers.
 
-    `content` is "CT" for slices of a scan; otherwise what it is instead ("CT localizer", "MR", "SEG", ...).
+    `content` is "CT" for slices of a scan, otherwise the kind of the files ("CT localizer", "MR", "SEG", ...).
     """
 
     uid: str
@@ -65,12 +65,12 @@ class DicomSeries:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """In the order of their names, which says nothing of their positions."""
+        """Files in the order of their names, which is not the order of their positions."""
         return tuple(h.path for h in self.headers)
 
     @property
     def n_slices(self) -> int:
-        """Slices, counting the frames of multi-frame files."""
+        """Number of slices, counting each frame of multi-frame files."""
         return sum(map(frames_of, self.headers))
 
     def __str__(self) -> str:
@@ -79,23 +79,23 @@ class DicomSeries:
 
 
 def list_series(folder: Path) -> tuple[DicomSeries, ...]:
-    """Every DICOM series at or below a folder, CT or not; files that are not DICOM are passed over."""
-    return grouped(headers_below(folder)[0])
+    """Return all DICOM series in a folder and its sub-folders, CT or not; other files are ignored."""
+    return group_series(headers_below(folder)[0])
 
 
 def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeries:
-    """Choose the one CT series, or the one that `wanted` names by its UID, its number, or its UID's end."""
+    """Return the only CT series, or the one with the UID, number or end of UID `wanted`."""
     scans = [s for s in found if s.content == "CT"]
     if not scans:
-        held = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
-        raise InputError(f"No CT images: found {held}. Expected the slices of a CT series, or an enhanced CT file.")
+        kinds = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
+        raise InputError(f"No CT images; found {kinds}. Give the slices of a CT series, or an enhanced CT file.")
     listing = "".join(f"\n  {s}" for s in scans)
     if wanted is None:
         if len(scans) == 1:
             return scans[0]
         raise InputError(
-            f"{len(scans)} CT series; expected one. Choose the portal-venous one with --series and its UID, the "
-            f"end of its UID, or its number:{listing}"
+            f"{len(scans)} CT series; expected one. Choose the portal-venous one with `series`: its UID, the end of "
+            f"its UID, or its number:{listing}"
         )
     for matches in (
         [s for s in scans if s.uid == wanted],
@@ -105,35 +105,35 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise InputError(f"--series {wanted} fits {len(matches)} CT series; expected one. Give a UID:{listing}")
-    raise InputError(f"--series {wanted} fits no CT series; expected one of:{listing}")
+            raise InputError(f"`series` {wanted!r} fits {len(matches)} CT series; expected one. Give a UID:{listing}")
+    raise InputError(f"`series` {wanted!r} fits no CT series; expected one of:{listing}")
 
 
 def headers_below(folder: Path) -> tuple[list[Header], int]:
-    """The headers at or below a folder, and how many files that could be slices by their names are not DICOM."""
+    """Return the headers in a folder and its sub-folders, and the number of possible slices that are not DICOM."""
     headers, others, reader = list[Header](), [], HeaderReader(EVERY_FILE.split())
     for path in files_below(folder):
         if (header := _header(path, reader)) is not None:
             headers.append(header)
         elif path.suffix.lower() in (".dcm", ".ima"):
-            raise _not_dicom(path, "expected one by its name")
+            raise _not_dicom(path, "expected DICOM by its name")
         elif not _is_sidecar(path):
             others.append(path)
     folders = {h.path.parent for h in headers}
     for path in others:
         if path.parent in folders and path.stat().st_size == 0:
-            raise _not_dicom(path, "expected one like those beside it")
+            raise _not_dicom(path, "expected DICOM like the files beside it")
     return headers, len(others)
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files at or below a folder, in the order of their names.
+    """Return all files in a folder and its sub-folders, in the order of their names.
 
-    Links to nothing, and what macOS writes beside a file whose attributes find no room in it (`._NAME`), are none.
+    Broken links, and the files in which macOS stores attributes of others (`._NAME`), are left out.
     """
 
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: {error.strerror}; expected a folder that can be read.") from error
+        raise InputError(f"{error.filename}: {error.strerror}; expected a readable folder.") from error
 
     entries = (Path(at) / name for at, _, names in os.walk(folder, onerror=refuse) for name in names)
     found = sorted(path for path in entries if not path.name.startswith("._") and _is_file(path))
@@ -162,11 +162,11 @@ def _not_dicom(path: Path, expected: str) -> InputError:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path.name}: {error.strerror}; expected a file that can be read.")
+    return InputError(f"{path.name}: {error.strerror}; expected a readable file.")
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do, except for the index called DICOMDIR."""
+    """Return whether a file begins like a DICOM file and is not the index DICOMDIR."""
     try:
         with path.open("rb") as file:
             return _begins_as_dicom(file.read(132), path)
@@ -179,15 +179,15 @@ def _begins_as_dicom(start: bytes, path: Path) -> bool:
 
 
 def read_header(path: Path) -> Header:
-    """Read what a DICOM file says before its pixels; an `InputError` if it is none, or damaged."""
+    """Read the header of a DICOM file; raise `InputError` if the file is not DICOM or damaged."""
     header = _header(path, HeaderReader(EVERY_FILE.split()))
     if header is None:
-        raise _not_dicom(path, "expected one")
+        raise _not_dicom(path, "expected DICOM")
     return header
 
 
 def _header(path: Path, reader: HeaderReader) -> Header | None:
-    """Read a header; None if the file does not begin as DICOM files do."""
+    """Read a header; return None if the file does not begin like a DICOM file."""
     try:
         with path.open("rb") as file:
             start = file.read(reader.reach)
@@ -196,12 +196,12 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
             import_dicom_package("pydicom")
             try:
                 values, length = reader.read(file, start)
-            except Exception as error:  # whatever a damaged file makes the parser raise
+            except Exception as error:  # a damaged file can raise any kind
                 raise _unreadable_header(path) from error
             for keyword in ("SOPClassUID", "SeriesInstanceUID"):
                 if not values.get(keyword):
                     raise InputError(
-                        f"{path.name}: its DICOM header has no {keyword}; expected one in every image. The file is "
+                        f"{path.name}: the DICOM header has no {keyword}, which every image needs. The file is "
                         "truncated or damaged: transfer it again."
                     )
             if values["SOPClassUID"] not in CT_CLASSES:
@@ -216,24 +216,24 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
 
 
 def whole_header(path: Path, keywords: Sequence[str] | None = None) -> Any:
-    """A file's header as pydicom has it; all of it, or the elements of these keywords."""
+    """Read a file's header with pydicom: all elements, or those of the keywords."""
     try:
         return import_dicom_package("pydicom").dcmread(path, stop_before_pixels=True, specific_tags=keywords)
-    except Exception as error:  # whatever a damaged file makes the parser raise
+    except Exception as error:  # a damaged file can raise any kind
         raise _unreadable_header(path) from error
 
 
 def _unreadable_header(path: Path) -> InputError:
-    return InputError(f"{path.name}: its DICOM header cannot be read. Transfer the file again.")
+    return InputError(f"{path.name}: the DICOM header cannot be read. Transfer the file again.")
 
 
 def import_dicom_package(module: str) -> Any:
-    """Import a module of the optional part `dicom`."""
+    """Import a module of the extra `dicom`."""
     return extras.import_extra(module, "Reading this DICOM needs", "dicom")
 
 
-def grouped(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:
-    """The headers by series; what is no CT slice in a series is a series of its own."""
+def group_series(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:
+    """Group headers by series; files of a series that are not CT slices form a series of their own."""
     groups: dict[tuple[str, str], list[Header]] = {}
     for header in headers:
         groups.setdefault((str(header.get("SeriesInstanceUID")), _content(header)), []).append(header)
@@ -251,12 +251,12 @@ def grouped(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:
 
 
 def frames_of(header: Header) -> int:
-    """How many frames a file says it has; 1 where it does not say."""
+    """Return the number of frames of a file; 1 if the header does not state it."""
     return _whole(header, "NumberOfFrames") or 1
 
 
 def _whole(header: Header, keyword: str) -> int | None:
-    """A whole number of a header, or None where it has none."""
+    """Return a whole number of a header, or None if it is missing."""
     value = header.get(keyword)
     if value in (None, ""):
         return None
@@ -264,8 +264,8 @@ def _whole(header: Header, keyword: str) -> int | None:
         return int(value)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{header.path.name}: {keyword} is {value!r}; expected a whole number. Its header is damaged: "
-            "transfer the file again."
+            f"{header.path.name}: {keyword} is {value!r}; expected a whole number. The header is damaged: transfer the "
+            "file again."
         ) from error
 
 

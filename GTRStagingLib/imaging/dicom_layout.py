@@ -1,8 +1,8 @@
-"""Where the values of DICOM headers lie: what pydicom found in one file holds for all files that were written alike.
+"""Read DICOM headers fast, by the byte positions that pydicom found in an earlier file of the same layout.
 
-A header is a chain of elements, each of which says how long it is. If two files have the same bytes wherever the first
-has no value, their elements are the same ones at the same places, and the values can be taken without parsing again.
-The slices of a series are alike but for the lengths of some of their values: of hundreds of files, a few are parsed.
+A header is a chain of elements, each with its length. If two files have the same bytes at all positions outside the
+first one's values, their elements are the same and at the same positions, so that the values can be read without
+parsing. The slices of a series differ only in the lengths of some values: of hundreds of files, a few are parsed.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 PIXELS = 0x7FE00000
-"""The tag from which on a file's pixels come."""
+"""Tag of the first pixel element."""
 
 LAYOUTS = 16
-"""Kept at a time: UIDs and numbers vary in length from slice to slice, each by itself."""
+"""Number of layouts kept: UIDs and numbers vary in length from slice to slice."""
 
 LONGEST = 1 << 20
-"""Bytes of a header up to which it is read at once."""
+"""Longest header, in bytes, that is read at once."""
 
 _CHARACTER_SET, _SOP_INSTANCE = 0x00080005, 0x00020003
 _UNDEFINED = 0xFFFFFFFF
@@ -26,7 +26,7 @@ _UNDEFINED = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Element:
-    """An element of a layout: where its value's bytes lie, pydicom's raw element, and what bytes were found to say."""
+    """Element of a layout: the position of its value, pydicom's raw element, and the decoded values by their bytes."""
 
     place: slice
     raw: Any
@@ -34,9 +34,9 @@ class Element:
     known: dict[bytes, Any] = field(default_factory=dict)
 
     def value(self, start: bytes) -> Any:
-        """The value in a file that begins so."""
+        """Return the value in a file that begins with `start`."""
         found = start[self.place]
-        if found not in self.known:  # most are the same in all slices
+        if found not in self.known:  # most values are the same in all slices
             from pydicom.dataelem import convert_raw_data_element
 
             self.known[found] = convert_raw_data_element(self.raw._replace(value=found), encoding=self.encoding).value
@@ -45,16 +45,16 @@ class Element:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """One way in which headers are written.
+    """Layout of a header: its elements with their positions.
 
     Attributes
     ----------
     length
-        Of the header, up to the pixels.
+        Bytes of the header, up to the pixels.
     between, same
-        The positions of all bytes that belong to no value, the pixels' tag included; and what stands there.
+        Positions of all bytes outside values, with the tag of the pixels; and the bytes there.
     elements
-        Those that were asked for, by keyword.
+        The requested elements, by keyword.
     """
 
     length: int
@@ -63,39 +63,39 @@ class Layout:
     elements: dict[str, Element]
 
     def fits(self, begins: np.ndarray) -> bool:
-        """Whether a file with these first bytes is written in this way."""
+        """Return whether a file with these first bytes has this layout."""
         return len(begins) > self.between[-1] and begins[self.between].tobytes() == self.same
 
 
 class HeaderReader:
-    """Reads the values of some keywords from headers, and remembers how those were written."""
+    """Reader of some keywords from headers, which keeps the layouts that it has found."""
 
     def __init__(self, keywords: Iterable[str]) -> None:
         self._keywords = tuple(keywords)
         self._layouts: list[Layout] = []
         self.reach = 1 << 14
-        """Bytes from the beginning of a file in which its header lies, as far as is known."""
+        """Bytes from the beginning of a file that contained all headers so far."""
 
     def read(self, file: BinaryIO, start: bytes) -> tuple[dict[str, Any], int]:
-        """Values by keyword, those that are there; and how many bytes come before the pixels.
+        """Return the existing values by keyword, and the number of bytes before the pixels.
 
         Parameters
         ----------
         file
-            A file that begins as DICOM files do; read from its beginning where that is needed.
+            A file that begins like a DICOM file; read from its beginning if necessary.
         start
-            Its first `reach` bytes.
+            The first `reach` bytes of the file.
 
         Raises
         ------
         Exception
-            Whatever a damaged file makes pydicom raise.
+            Any exception that pydicom raises for a damaged file.
         """
         begins = np.frombuffer(start, np.uint8)
         layout = next((one for one in self._layouts if one.fits(begins)), None)
         if layout is None:
             return self._parsed(file, start)
-        if layout is not self._layouts[0]:  # neighbours are often alike
+        if layout is not self._layouts[0]:  # neighbouring slices often have the same layout
             self._layouts.remove(layout)
             self._layouts.insert(0, layout)
         return {keyword: element.value(start) for keyword, element in layout.elements.items()}, layout.length
@@ -115,7 +115,7 @@ class HeaderReader:
 
 
 def _layout(raws: Iterable[Any], values: dict[str, Any], encoding: Any, start: bytes, length: int) -> Layout | None:
-    """How a file was written, if it has pixels, its header whole in `start`, and each value where pydicom says."""
+    """Return the layout of a file; None without pixels, if the header exceeds `start`, or if a position is wrong."""
     from pydicom.datadict import tag_for_keyword
     from pydicom.dataelem import RawDataElement
 
@@ -126,10 +126,10 @@ def _layout(raws: Iterable[Any], values: dict[str, Any], encoding: Any, start: b
             if start[place] != (raw.value or b""):
                 return None
             places[raw.tag] = Element(place, raw, encoding)
-    asked = {keyword: tag_for_keyword(keyword) for keyword in values}
-    if len(start) < length + 4 or not set(asked.values()) <= places.keys():
+    tags = {keyword: tag_for_keyword(keyword) for keyword in values}
+    if len(start) < length + 4 or not set(tags.values()) <= places.keys():
         return None
-    elements = {keyword: places[tag] for keyword, tag in asked.items()}
+    elements = {keyword: places[tag] for keyword, tag in tags.items()}
     between = np.ones(length + 4, dtype=bool)
     for element in places.values():
         between[element.place] = False

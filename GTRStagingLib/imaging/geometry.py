@@ -1,11 +1,11 @@
-"""Where voxels lie: axial order without resampling, grids, and the way from one grid to another.
+"""Compute geometry: axial order without resampling, grids, and the resampling of one grid onto another.
 
-A `sitk.Image` is the only carrier of a 3-D array here, so that geometry is never lost; a `Grid` is its place without
-the voxels, and whatever looks at places alone takes either (`ImageOrGrid`). Positions are LPS millimetres, arrays (z, y, x),
-grid sizes (x, y, z) as SimpleITK has them.
+3-D arrays are passed as `sitk.Image`, so that their geometry is kept; a `Grid` is the geometry without the voxels, and
+functions that need no voxels accept either (`ImageOrGrid`). Positions are LPS millimetres, arrays (z, y, x), grid sizes
+(x, y, z) as in SimpleITK.
 """
 
-# ruff: noqa: N802 (a Grid answers by SimpleITK's names)
+# ruff: noqa: N802 (a Grid has the methods of a SimpleITK image)
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,16 +19,15 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import GeometryError
 
 LATTICE_TOLERANCE = 0.05
-"""How far, in voxels, two lattices may drift apart and still be one: headers round their positions."""
-
+"""Largest distance, in voxels, between two lattices that count as the same: headers round their positions."""
 
 Window = tuple[slice, slice, slice]
-"""A block of a grid's voxels, by its (x, y, z) indices."""
+"""Block of a grid's voxels, by its (x, y, z) indices."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie, without the voxels: it answers what an image answers about its place.
+    """Geometry of an image without its voxels; has the geometry methods of a SimpleITK image.
 
     Attributes
     ----------
@@ -57,57 +56,55 @@ class Grid:
     direction: tuple[float, ...]
 
     def GetDimension(self) -> int:
-        """3."""
+        """Return 3."""
         return len(self.size)
 
     def GetSize(self) -> tuple[int, int, int]:
-        """`size`."""
+        """Return `size`."""
         return self.size
 
     def GetSpacing(self) -> tuple[float, float, float]:
-        """`spacing`."""
+        """Return `spacing`."""
         return self.spacing
 
     def GetOrigin(self) -> tuple[float, float, float]:
-        """`origin`."""
+        """Return `origin`."""
         return self.origin
 
     def GetDirection(self) -> tuple[float, ...]:
-        """`direction`."""
+        """Return `direction`."""
         return self.direction
 
     def TransformContinuousIndexToPhysicalPoint(self, index: Sequence[float]) -> tuple[float, ...]:
-        """LPS mm of a continuous index (x, y, z)."""
+        """Return the LPS mm of a continuous index (x, y, z)."""
         return tuple((self._axes @ index + self.origin).tolist())
 
     def TransformPhysicalPointToContinuousIndex(self, point: Sequence[float]) -> tuple[float, ...]:
-        """Continuous index (x, y, z) of a place in LPS mm."""
+        """Return the continuous index (x, y, z) of a point in LPS mm."""
         return tuple(np.linalg.solve(self._axes, np.subtract(point, self.origin)).tolist())
 
     @property
     def _axes(self) -> np.ndarray:
-        """(3, 3): column i is the step, in mm, along axis i."""
+        """Return (3, 3) mm: column i is the step along axis i."""
         axes: np.ndarray = direction_matrix(self) * self.spacing
         return axes
 
     def __getitem__(self, window: Window) -> "Grid":
-        """The place of a block of the voxels, as slicing an image gives it."""
-        first, size, steps = zip(
-            *((chosen[0], len(chosen), chosen.step) for chosen in self.chosen(window)), strict=True
-        )
+        """Return the grid of a block of the voxels, like slicing an image."""
+        first, size, steps = zip(*((one[0], len(one), one.step) for one in self.indices(window)), strict=True)
         spacing = tuple(s * step for s, step in zip(self.spacing, steps, strict=True))
         origin = self.TransformContinuousIndexToPhysicalPoint(first)
         return Grid(size, spacing, origin, self.direction)  # type: ignore[arg-type]
 
-    def chosen(self, window: Window) -> tuple[range, range, range]:
-        """The (x, y, z) indices of a block, none of them empty."""
+    def indices(self, window: Window) -> tuple[range, range, range]:
+        """Return the (x, y, z) indices of a block, which must not be empty."""
         ranges = tuple(range(*one.indices(n)) for one, n in zip(window, self.size, strict=True))
         if not all(ranges):
-            raise GeometryError(f"An empty block of a grid of {self.size} voxels; expected at least one voxel.")
+            raise GeometryError(f"The block of a grid of {self.size} voxels is empty; expected at least one voxel.")
         return ranges  # type: ignore[return-value]
 
     def image(self, voxels: np.ndarray) -> sitk.Image:
-        """(z, y, x) voxels as an image at this place."""
+        """Return (z, y, x) voxels as an image on this grid."""
         made = sitk.GetImageFromArray(voxels)
         made.SetSpacing(self.spacing)
         made.SetOrigin(self.origin)
@@ -119,20 +116,20 @@ ImageOrGrid: TypeAlias = sitk.Image | Grid
 
 
 def grid_of(place: ImageOrGrid) -> Grid:
-    """The place of an image, without its voxels."""
+    """Return the grid of an image."""
     return Grid(place.GetSize(), place.GetSpacing(), place.GetOrigin(), place.GetDirection())
 
 
 @dataclass(frozen=True)
 class AxialOrder:
-    """How an image's axes map to axial LPS ones, by permutation and flips alone.
+    """Map of an image's axes to axial LPS axes, by permutation and flips only.
 
     Attributes
     ----------
     axes
         `axes[j]` is the input axis that becomes axial axis j (0: to the left, 1: posterior, 2: head).
     flipped
-        Whether axial axis j runs against that input axis.
+        Whether axial axis j is opposite to that input axis.
     """
 
     axes: tuple[int, int, int]
@@ -140,20 +137,20 @@ class AxialOrder:
 
 
 def axial_order(image: ImageOrGrid) -> AxialOrder:
-    """Order and signs that bring an image's axes as close to L, P, S as they come without resampling."""
+    """Return the order and signs that bring an image's axes closest to L, P, S without resampling."""
     return _axial_order(tuple(image.GetDirection()))
 
 
 @lru_cache(maxsize=64)
 def _axial_order(direction: tuple[float, ...]) -> AxialOrder:
-    """`axial_order` by direction: it depends on nothing else, and a case asks a dozen times."""
+    """Cache `axial_order` by direction, on which alone it depends: a case needs it a dozen times."""
     return _order_towards(direction, np.eye(3))
 
 
 def _order_towards(direction: Sequence[float], frame: np.ndarray) -> AxialOrder:
-    """Order and signs that bring axes of that direction (row by row) closest to the frame's columns.
+    """Return the order and signs that bring axes of a direction (row by row) closest to the frame's columns.
 
-    At 45° two orders are equally close: rounding lets the first of them win, whatever the last digits say.
+    At 45° two orders are equally close: after rounding the first is taken, independent of the last digits.
     """
     cosines = frame.T @ np.reshape(direction, (3, 3))
     axes = max(permutations(range(3)), key=lambda p: round(sum(abs(cosines[j, p[j]]) for j in range(3)), 6))
@@ -162,39 +159,39 @@ def _order_towards(direction: Sequence[float], frame: np.ndarray) -> AxialOrder:
 
 
 def direction_matrix(image: ImageOrGrid) -> np.ndarray:
-    """(3, 3) direction cosines; column i is the way that axis i runs in LPS."""
+    """Return the (3, 3) direction cosines; column i is the direction of axis i in LPS."""
     return np.reshape(image.GetDirection(), (3, 3))
 
 
 def set_direction(image: sitk.Image, direction: Iterable[float]) -> None:
-    """Set an image's direction (row-major), as `without_dust` leaves it."""
-    image.SetDirection(without_dust(direction))
+    """Set an image's direction (row-major), by `without_rounding_noise`."""
+    image.SetDirection(without_rounding_noise(direction))
 
 
-def without_dust(direction: Iterable[float]) -> tuple[float, ...]:
-    """Direction cosines without the dust that computing them leaves.
+def without_rounding_noise(direction: Iterable[float]) -> tuple[float, ...]:
+    """Return direction cosines with the tiny ones set to 0.
 
-    ITK inverts the matrix to NaN, without a word, where one of them is denormal (1e-310).
+    ITK silently inverts the matrix to NaN if one of them is denormal (1e-310).
     """
     return tuple(0.0 if abs(d) < 1e-12 else float(d) for d in direction)
 
 
 def axial_size(image: ImageOrGrid) -> tuple[int, int, int]:
-    """Size (x, y, z) of the image in axial order, without reordering it."""
+    """Return the size (x, y, z) of the image in axial order, without reordering it."""
     size = image.GetSize()
     x, y, z = axial_order(image).axes
     return size[x], size[y], size[z]
 
 
 def axial_lps(image: sitk.Image) -> sitk.Image:
-    """The same voxels in axial LPS order: x to the left, y to the back, z to the head.
+    """Return the image in axial LPS order: x to the left, y to the back, z to the head.
 
-    Axes are permuted and flipped, never resampled: the slices stay the acquired ones, and an oblique
-    acquisition keeps its obliquity in the direction matrix (`tilt_degrees` measures it).
+    Axes are permuted and flipped, never resampled: the slices are the acquired ones, and an oblique acquisition keeps
+    its obliquity in the direction matrix (`tilt_degrees` measures it).
 
     Examples
     --------
-    Three slices of one voxel, stored from the head down, come out from the feet up; each stays where it was.
+    Three slices of one voxel, stored from the head down, are returned from the feet up, each at its position.
 
     >>> import numpy as np
     >>> import SimpleITK as sitk
@@ -212,26 +209,26 @@ def axial_lps(image: sitk.Image) -> sitk.Image:
 
 
 def axial_slices(image: sitk.Image, first: int, last: int, step: int = 1) -> sitk.Image:
-    """Axial slices first..last (inclusive) of an image of any axis order, as an image of their own.
+    """Return axial slices first..last (inclusive) of an image in any axis order, in axial LPS order.
 
-    Only these slices are copied, whatever the length of the scan.
+    Only these slices are copied.
     """
     return axial_lps(image[axial_window(image, first, last, step)])
 
 
 def axial_window(place: ImageOrGrid, first: int, last: int, step: int = 1) -> Window:
-    """Where axial slices first..last (inclusive) lie in the place's own axis order.
+    """Return the block of axial slices first..last (inclusive), in the axis order of the image.
 
     Raises
     ------
     GeometryError
-        If there are no such slices.
+        If the image has no such slices.
     """
     order = axial_order(place)
     stack = order.axes[2]
     length = place.GetSize()[stack]
     if not 0 <= first <= last < length:
-        raise GeometryError(f"Axial slices {first} to {last}; the image has 0 to {length - 1}.")
+        raise GeometryError(f"Axial slices {first} to {last} do not exist; expected slices from 0 to {length - 1}.")
     last -= (last - first) % step
     low, high = (length - 1 - last, length - 1 - first) if order.flipped[2] else (first, last)
     window = [slice(None)] * 3
@@ -245,8 +242,8 @@ def _reordered(image: sitk.Image, order: AxialOrder) -> sitk.Image:
     return sitk.Flip(image, order.flipped) if any(order.flipped) else image
 
 
-def _place_reordered(place: ImageOrGrid, order: AxialOrder) -> Grid:
-    """Where `_reordered` puts an image, without its voxels."""
+def _grid_reordered(place: ImageOrGrid, order: AxialOrder) -> Grid:
+    """Return the grid of an image after `_reordered`."""
     size, spacing, columns = place.GetSize(), place.GetSpacing(), direction_matrix(place).T
     corner = [0.0] * 3
     for axis, flipped in zip(order.axes, order.flipped, strict=True):
@@ -262,7 +259,7 @@ def _place_reordered(place: ImageOrGrid, order: AxialOrder) -> Grid:
 
 
 def in_axis_order_of(axial: sitk.Image, original: ImageOrGrid) -> sitk.Image:
-    """Undo `axial_lps`: the axial image's voxels in the axis order of the image that it came from."""
+    """Undo `axial_lps`: return an axial image in the axis order of the original image."""
     order = axial_order(original)
     if any(order.flipped):
         axial = sitk.Flip(axial, order.flipped)
@@ -271,7 +268,7 @@ def in_axis_order_of(axial: sitk.Image, original: ImageOrGrid) -> sitk.Image:
 
 
 def slice_centre(image: ImageOrGrid, index: int) -> tuple[float, ...]:
-    """LPS mm of the centre of an axial slice."""
+    """Return the LPS mm of the centre of an axial slice."""
     order = axial_order(image)
     centre = [(n - 1) / 2 for n in image.GetSize()]
     stack = order.axes[2]
@@ -281,35 +278,35 @@ def slice_centre(image: ImageOrGrid, index: int) -> tuple[float, ...]:
 
 
 def slice_position_mm(image: ImageOrGrid, index: int) -> float:
-    """Position along the body axis (S, mm) of the centre of an axial slice."""
+    """Return the position of the centre of an axial slice along the body axis (S, mm)."""
     return float(slice_centre(image, index)[2])
 
 
 def tilt_degrees(image: ImageOrGrid) -> float:
-    """Angle between the slices' normal and the body axis."""
+    """Return the angle between the slices' normal and the body axis."""
     normal = direction_matrix(image)[:, axial_order(image).axes[2]]
     return float(np.degrees(np.arccos(np.clip(abs(normal[2]), 0, 1))))
 
 
 def same_grid(a: ImageOrGrid, b: ImageOrGrid, *, tolerance: float = LATTICE_TOLERANCE) -> bool:
-    """Whether two images have the same size and put every voxel at the same place, within some of a voxel."""
+    """Return whether two images have the same size and voxel positions, within `tolerance` voxels."""
     return a.GetSize() == b.GetSize() and lattice_drift(a, b, nearest=False) <= tolerance
 
 
 def require_same_grid(a: ImageOrGrid, b: ImageOrGrid, what: str) -> None:
-    """Raise `GeometryError` unless two images lie on one grid; `what` names them, as in 'heat map and ROI'."""
+    """Raise `GeometryError` unless two images have the same grid; `what` names them, as in 'attention map and ROI'."""
     if not same_grid(a, b):
-        raise _two_grids(a, b, what)
+        raise _different_grids(a, b, what)
 
 
-def _two_grids(a: ImageOrGrid, b: ImageOrGrid, what: str) -> GeometryError:
+def _different_grids(a: ImageOrGrid, b: ImageOrGrid, what: str) -> GeometryError:
     return GeometryError(
-        f"{what} lie on two grids ({describe(a)}; {describe(b)}); expected one. Bring one onto the other first."
+        f"{what} have different grids ({describe(a)}; {describe(b)}); expected the same. Resample one onto the other."
     )
 
 
 def describe(image: ImageOrGrid) -> str:
-    """Size, spacing and origin in one line, for messages."""
+    """Return size, spacing and origin in one line, for messages."""
     size = "×".join(map(str, image.GetSize()))
     spacing = "×".join(f"{s:.3g}" for s in image.GetSpacing())
     origin = ", ".join(f"{o:.1f}" for o in image.GetOrigin())
@@ -317,16 +314,16 @@ def describe(image: ImageOrGrid) -> str:
 
 
 def lattice_drift(image: ImageOrGrid, reference: ImageOrGrid, *, nearest: bool = True) -> float:
-    """Largest distance, in the reference's voxels, between the image's voxel centres and the reference's.
+    """Return the largest distance, in the reference's voxels, between the voxel centres of image and reference.
 
-    With `nearest`, the images may begin at different voxels of the same lattice; without it, voxel (0, 0, 0)
-    must be the same one.
+    With `nearest`, the images may begin at different voxels of the lattice; without it, voxel (0, 0, 0) must be the
+    same.
     """
     drift = 0.0
     span = np.array(image.GetSize()) - 1
     start = np.array(_continuous_index(image, np.zeros(3), reference))
     first = np.round(start) if nearest else np.zeros(3)
-    # The map between two grids is affine, so that its largest deviation from a shift is at a corner.
+    # The map between two grids is affine, so its largest deviation from a shift is at a corner.
     for corner in np.ndindex(2, 2, 2):
         index = np.array(corner) * span
         drift = max(drift, float(np.abs(_continuous_index(image, index, reference) - (first + index)).max()))
@@ -334,9 +331,9 @@ def lattice_drift(image: ImageOrGrid, reference: ImageOrGrid, *, nearest: bool =
 
 
 def on_lattice(mask: ImageOrGrid, reference: ImageOrGrid) -> bool:
-    """Whether a mask's voxels are the reference's: cropped, flipped or permuted, but not between them."""
+    """Return whether a mask's voxels are voxels of the reference, cropped, flipped or permuted."""
     towards = _order_towards(mask.GetDirection(), direction_matrix(reference))
-    return lattice_drift(_place_reordered(mask, towards), reference) <= LATTICE_TOLERANCE
+    return lattice_drift(_grid_reordered(mask, towards), reference) <= LATTICE_TOLERANCE
 
 
 def _continuous_index(image: ImageOrGrid, index: np.ndarray, reference: ImageOrGrid) -> np.ndarray:
@@ -345,9 +342,9 @@ def _continuous_index(image: ImageOrGrid, index: np.ndarray, reference: ImageOrG
 
 
 def resized_grid(image: ImageOrGrid, size: tuple[int, int]) -> sitk.Image:
-    """An empty grid of `size` (x, y) pixels over exactly the field that the image's slices cover.
+    """Return an empty grid of `size` (x, y) pixels over the field of the image's slices.
 
-    The outer edges of the pixels coincide, not the centres of the corner ones: as every image library resizes.
+    The outer edges of the pixels coincide, not the centres of the corner pixels, as in image libraries.
     """
     old = np.array(image.GetSize(), dtype=float)
     new = np.array([*size, old[2]])
@@ -358,9 +355,9 @@ def resized_grid(image: ImageOrGrid, size: tuple[int, int]) -> sitk.Image:
 
 
 def square_grid(image: ImageOrGrid, spacing_mm: float) -> sitk.Image:
-    """An empty grid of square pixels over the smallest centred square that holds the image's slices whole.
+    """Return an empty grid of square pixels over the smallest centred square that contains the image's slices.
 
-    Anatomy is never stretched: where the field is not square, the shorter side is filled up with air.
+    Anatomy is never stretched: if the field is not square, the shorter side is padded with air.
     """
     nx, ny, nz = image.GetSize()
     sx, sy, sz = image.GetSpacing()
@@ -377,7 +374,7 @@ def square_grid(image: ImageOrGrid, spacing_mm: float) -> sitk.Image:
 def empty_grid(
     size: tuple[int, ...], spacing: tuple[float, ...], origin: tuple[float, ...], direction: tuple[float, ...]
 ) -> sitk.Image:
-    """A uint8 image of zeros that carries a geometry."""
+    """Return a uint8 image of zeros with a geometry."""
     grid = sitk.Image([int(n) for n in size], sitk.sitkUInt8)
     grid.SetSpacing([float(s) for s in spacing])
     grid.SetOrigin([float(o) for o in origin])
@@ -386,12 +383,12 @@ def empty_grid(
 
 
 def resampled(image: sitk.Image, grid: sitk.Image, *, outside: float) -> sitk.Image:
-    """The image at the grid's points, linearly interpolated, as float32; `outside` where it has no data."""
+    """Return the image on the grid, linearly interpolated, as float32; `outside` where it has no data."""
     return sitk.Resample(image, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
 
 
 def embedded(block: sitk.Image, place: ImageOrGrid) -> sitk.Image:
-    """A mask at a place's points, by its nearest voxel, as uint8; 0 where it has none."""
+    """Return a mask on a grid, by the nearest voxel, as uint8; 0 outside the mask."""
     return sitk.Resample(
         block, place.GetSize(), sitk.Transform(), sitk.sitkNearestNeighbor, place.GetOrigin(), place.GetSpacing(),
         place.GetDirection(), 0, sitk.sitkUInt8,
@@ -399,11 +396,11 @@ def embedded(block: sitk.Image, place: ImageOrGrid) -> sitk.Image:
 
 
 def onto_grid(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
-    """A mask on the reference's whole grid; parameters and errors as of `onto_block`.
+    """Return a mask on the whole grid of the reference; parameters and errors as for `onto_block`.
 
     Examples
     --------
-    A mask of one voxel, at (1, 0, 1) of the CT's lattice.
+    A mask of one voxel, at (1, 0, 1) of the CT.
 
     >>> import numpy as np
     >>> import SimpleITK as sitk
@@ -417,61 +414,61 @@ def onto_grid(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = Fals
 
 
 def onto_block(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
-    """A mask on the reference's voxels, as a block of them that holds it: an ROI is small, whatever its scan.
+    """Return a mask as a block of the reference's voxels, which is small even in a large scan.
 
     The mask may be cropped, flipped or permuted, as long as its voxels are voxels of the reference.
 
     Parameters
     ----------
     mask, reference
-        Of any axis order.
+        In any axis order.
     resample
-        Accept another lattice and take the nearest voxel (a choice that the caller must record).
+        Accept other voxels and take the nearest (the caller must record this choice).
 
     Returns
     -------
-    uint8 image of 0 and 1, whose voxels are the reference's, in its axis order.
+    uint8 image of 0 and 1, on voxels of the reference, in its axis order.
 
     Raises
     ------
     GeometryError
-        If the mask lies (partly) outside the reference, or on another lattice while `resample` is False.
+        If the mask is (partly) outside the reference, or on other voxels while `resample` is False.
     """
-    # Towards the reference's own axes, in whatever order it has them: only the mask is ever reordered.
+    # The mask is brought to the axis order of the reference, which is never reordered.
     order = _order_towards(mask.GetDirection(), direction_matrix(reference))
-    whole = _place_reordered(mask, order)
-    part = _reordered(mask[_box(mask)], order)
+    whole = _grid_reordered(mask, order)
+    part = _reordered(mask[_bounding_box(mask)], order)
     places = np.argwhere(sitk.GetArrayViewFromImage(part))[:, ::-1]
     outside = int(np.count_nonzero(~_within(places, part, reference)))
     if outside == len(places):
         raise GeometryError(
-            f"The ROI ({describe(whole)}) has no voxel inside the CT ({describe(reference)}); expected it to overlap. "
-            "Is it the segmentation of another scan, or empty?"
+            f"The ROI ({describe(whole)}) has no voxel inside the CT ({describe(reference)}); expected an overlap. "
+            "Check that it is the segmentation of this scan and not empty."
         )
     if not resample and (drift := lattice_drift(whole, reference)) > LATTICE_TOLERANCE:
         raise GeometryError(
-            f"The ROI ({describe(whole)}) is not drawn on the CT's voxels ({describe(reference)}): they drift apart by "
-            f"{drift:.2f} voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference "
-            "geometry, or ask for nearest-neighbour resampling (--resample-roi)."
+            f"The voxels of the ROI ({describe(whole)}) and of the CT ({describe(reference)}) differ by {drift:.2f} "
+            f"voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference geometry, or allow "
+            "nearest-neighbour resampling (`resample_roi=True`)."
         )
     if outside:
         raise GeometryError(
-            f"{outside} of the ROI's {len(places)} voxels lie outside the CT; expected none. Use the scan that the ROI "
-            "was drawn on, whole."
+            f"{outside} of {len(places)} voxels of the ROI are outside the CT; expected none. Give the complete scan "
+            "on which the ROI was drawn."
         )
     return embedded(part, grid_of(reference)[_window_around(part, reference)])
 
 
-def _box(mask: sitk.Image) -> Window:
-    """The smallest block that holds what a mask has; of an empty one, its first voxel."""
+def _bounding_box(mask: sitk.Image) -> Window:
+    """Return the smallest block that contains a mask's non-zero voxels; its first voxel if there are none."""
     voxels = sitk.GetArrayViewFromImage(mask)
-    held = (np.flatnonzero(voxels.any(axis=others)) for others in ((0, 1), (0, 2), (1, 2)))
-    x, y, z = (slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 1) for at in held)
+    filled = (np.flatnonzero(voxels.any(axis=others)) for others in ((0, 1), (0, 2), (1, 2)))
+    x, y, z = (slice(int(at[0]), int(at[-1]) + 1) if at.size else slice(0, 1) for at in filled)
     return x, y, z
 
 
 def _window_around(part: ImageOrGrid, reference: ImageOrGrid) -> Window:
-    """The block of the reference's voxels in which an image lies, to its voxels' outer edges."""
+    """Return the block of the reference's voxels that contains an image, to the outer edges of its voxels."""
     corners = np.array(list(np.ndindex(2, 2, 2))) * part.GetSize() - 0.5
     there = [_continuous_index(part, corner, reference) for corner in corners]
     first = np.clip(np.floor(np.min(there, axis=0)), 0, np.array(reference.GetSize()) - 1).astype(int)
@@ -481,17 +478,17 @@ def _window_around(part: ImageOrGrid, reference: ImageOrGrid) -> Window:
 
 
 def slices_of_block(block: ImageOrGrid, whole: ImageOrGrid, what: str) -> range:
-    """The axial slices, of the whole, in which a block of its voxels lies.
+    """Return the axial slices of an image that a block of its voxels covers.
 
     Raises
     ------
     GeometryError
-        Unless the block's voxels are the whole's, in its axis order; `what` names the two, as in 'ROI and CT'.
+        Unless the block consists of voxels of the whole, in its axis order; `what` names both, as in 'ROI and CT'.
     """
     start = np.round(_continuous_index(block, np.zeros(3), whole))
     inside = (start >= 0).all() and (start + block.GetSize() <= whole.GetSize()).all()
     if not inside or lattice_drift(block, whole) > LATTICE_TOLERANCE:
-        raise _two_grids(block, whole, what)
+        raise _different_grids(block, whole, what)
     order = axial_order(whole)
     stack = order.axes[2]
     first, count = int(start[stack]), block.GetSize()[stack]
@@ -501,17 +498,17 @@ def slices_of_block(block: ImageOrGrid, whole: ImageOrGrid, what: str) -> range:
 
 
 def _within(indices: np.ndarray, image: ImageOrGrid, reference: ImageOrGrid) -> np.ndarray:
-    """(n,) bool: which of an image's voxels, given by (n, 3) indices (x, y, z), have their centre in the reference."""
+    """Return (n,) bool: whether an image's voxels, given by (n, 3) indices (x, y, z), are centred in the reference."""
     points = indices * image.GetSpacing() @ direction_matrix(image).T + image.GetOrigin()
     there = (points - reference.GetOrigin()) @ direction_matrix(reference) / reference.GetSpacing()
-    # To the voxels' outer edge, and as much further as two lattices may drift apart.
+    # To the outer edge of the voxels, plus the tolerance between two lattices.
     edge = 0.5 + LATTICE_TOLERANCE
     return ((there > -edge) & (there < np.array(reference.GetSize()) - 1 + edge)).all(axis=1)
 
 
-def skewed(name: str) -> GeometryError:
-    """The error for axes and sizes that no even grid has."""
+def skewed_error(name: str) -> GeometryError:
+    """Return the error for skewed axes or invalid spacing."""
     return GeometryError(
-        f"{name}: its axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and sizes in "
-        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as a gantry tilt needs)."
+        f"{name}: the axes are skewed, or a spacing is 0 or not a number; expected perpendicular axes and spacing in "
+        "mm. Convert the scan again from DICOM, or resample it onto an even grid (as for a gantry tilt)."
     )

@@ -1,4 +1,4 @@
-"""The key slice: the axial slice that shows the tumour best, and how it was chosen."""
+"""Choose the key slice, the axial slice that shows the tumour best: by index, position, or area of the ROI."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,16 +22,16 @@ CHOICE_IN_WORDS: Mapping[ChosenBy, str] = {
 
 @dataclass(frozen=True)
 class KeySlice:
-    """The chosen slice.
+    """Key slice of a case.
 
     Attributes
     ----------
     index
-        In the axial LPS image: 0 is the slice nearest the feet.
+        Index in the axial LPS image: 0 is the slice nearest the feet.
     position_mm
-        Of the slice's centre along the body axis (S, positive towards the head).
+        Position of the slice's centre along the body axis (S, positive towards the head).
     tumour_area_mm2
-        Area of the ROI in this slice; None where no ROI was given.
+        Area of the ROI in this slice; None without an ROI.
     """
 
     index: int
@@ -43,26 +43,26 @@ class KeySlice:
 def choose(
     ct: ImageOrGrid, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
 ) -> KeySlice:
-    """The key slice of a case: the chosen one, else the one with the ROI's largest area, else what the input says.
+    """Return the key slice: the chosen one, else the one with the ROI's largest area, else the one named by the input.
 
     Parameters
     ----------
     mask
-        The ROI on the CT's voxels, whole or a block of them; its area is noted in whatever slice is chosen.
+        The ROI on the CT's voxels, whole or a block of them; the result contains its area in the slice.
     chosen
-        By hand or position; goes before the ROI.
+        Slice chosen by hand or position; takes precedence over the ROI.
     named
-        Index that the input's name asks for (`Scan.key_index`).
+        Index given by the name of the input (`Scan.key_index`).
 
     Raises
     ------
     InputError
-        If nothing says which slice it is.
+        If no slice is chosen, and there is neither an ROI nor a named or single slice.
 
     Examples
     --------
-    The slice with the largest area of the ROI, unless one was chosen before. The area is noted in either case; a pixel
-    has 1 mm² here.
+    The slice with the largest area of the ROI, unless one is chosen. The result contains the area in both cases; a
+    pixel has 1 mm² here.
 
     >>> import numpy as np
     >>> from GTRStagingLib.imaging.geometry import Grid
@@ -82,14 +82,14 @@ def choose(
         chosen = by_index(ct, 0, chosen_by="only slice")
     if chosen is None:
         raise InputError(
-            f"No key slice was chosen among {axial_size(ct)[2]}; expected the slice that shows the tumour best. Give "
-            "--key-slice, --key-position-mm, or a --segmentation of the tumour."
+            f"No key slice is chosen among {axial_size(ct)[2]} slices; expected the slice that shows the tumour best. "
+            "Choose it with `key_slice` or `key_position_mm`, or give a `segmentation` of the tumour."
         )
     return chosen if mask is None else with_area(chosen, ct, mask)
 
 
 def by_index(ct: ImageOrGrid, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:
-    """The axial slice of that index, counted from the feet, 0 being the first.
+    """Return the axial slice of an index; 0 is the slice nearest the feet.
 
     Raises
     ------
@@ -107,14 +107,14 @@ def by_index(ct: ImageOrGrid, index: int, *, chosen_by: ChosenBy = "hand") -> Ke
     slices = axial_size(ct)[2]
     if not 0 <= index < slices:
         raise InputError(
-            f"Key slice {index}; the scan has {slices} axial slices, 0 (nearest the feet) to {slices - 1}. "
-            "Give an index in that range."
+            f"Key slice {index} does not exist; expected an index from 0 (nearest the feet) to {slices - 1}. Choose a "
+            "slice in that range."
         )
     return KeySlice(index, slice_position_mm(ct, index), chosen_by)
 
 
 def by_position(ct: ImageOrGrid, position_mm: float) -> KeySlice:
-    """The axial slice nearest a position along the body axis (S, mm: what 3D Slicer shows in its axial view).
+    """Return the axial slice nearest a position along the body axis (S in mm, as in 3D Slicer's axial view).
 
     Raises
     ------
@@ -123,7 +123,7 @@ def by_position(ct: ImageOrGrid, position_mm: float) -> KeySlice:
 
     Examples
     --------
-    The slices' centres are at -100, -95 and -90 mm: -94 mm is nearest to the second of them.
+    The slices' centres are at -100, -95 and -90 mm: -94 mm is nearest to the second slice.
 
     >>> from GTRStagingLib.imaging.geometry import Grid
     >>> from GTRStagingLib.imaging.keyslice import by_position
@@ -137,14 +137,14 @@ def by_position(ct: ImageOrGrid, position_mm: float) -> KeySlice:
     index = round((position_mm - first) / step) if np.isfinite(position_mm) else -1
     if not 0 <= index < slices:
         raise InputError(
-            f"Key position {position_mm:g} mm; the slices' centres run from {first:.1f} to {last:.1f} mm (towards the "
-            "head). Give a position in that range."
+            f"Key position {position_mm:g} mm is outside the scan; expected {first:.1f} to {last:.1f} mm (towards the "
+            "head), the range of the slices' centres. Give a position in that range."
         )
     return KeySlice(index, slice_position_mm(ct, index), "position")
 
 
 def by_area(ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
-    """The axial slice with the largest area of the ROI (the one nearest the feet if several are equal).
+    """Return the axial slice with the largest area of the ROI (of equal slices, the one nearest the feet).
 
     Parameters
     ----------
@@ -159,12 +159,12 @@ def by_area(ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
 
 
 def with_area(key: KeySlice, ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
-    """The same key slice, with the ROI's area in it."""
+    """Return the key slice with the area of the ROI."""
     return KeySlice(key.index, key.position_mm, key.chosen_by, float(areas_mm2(ct, tumour)[key.index]))
 
 
 def areas_mm2(ct: ImageOrGrid, tumour: sitk.Image) -> np.ndarray:
-    """(slices,) area of the ROI, on the CT's voxels or a block of them, in each axial slice of the CT."""
+    """Return (slices,) mm²: the area of the ROI, on the CT's voxels or a block of them, in each axial slice."""
     covered = slices_of_block(tumour, ct, "ROI and CT")
     order, spacing = axial_order(ct), tumour.GetSpacing()
     x, y, _ = order.axes

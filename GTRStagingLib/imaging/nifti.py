@@ -1,4 +1,4 @@
-"""What ITK lets pass in a NIfTI file without a word: a file cut short, sizes that are none, voxels in two places.
+"""Check NIfTI files for errors that ITK ignores: truncated files, invalid sizes, contradictory orientations.
 
 Field offsets are those of nifti1.h.
 """
@@ -16,15 +16,15 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, skewed
+from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, skewed_error
 
-_VERSION_1, _VERSION_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # how their headers begin
-_IN_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; anything else is taken as mm
+_VERSION_1, _VERSION_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # first bytes of their headers
+_IN_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; any other code is taken as mm
 
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The fields that say how long the file is and where its voxels lie."""
+    """Header fields that determine the length of the file and its geometry."""
 
     sizes: tuple[int, ...]
     bits_a_voxel: int
@@ -40,11 +40,11 @@ class NiftiHeader:
 
     @property
     def length(self) -> int:
-        """Bytes that the file must have."""
+        """Length of the complete file, in bytes."""
         return int(self.start) + math.prod(self.sizes) * self.bits_a_voxel // 8
 
-    def places(self) -> Iterator[np.ndarray]:
-        """(4, 4) voxel-to-LPS matrices of the qform and of the sform, those that count."""
+    def transforms(self) -> Iterator[np.ndarray]:
+        """Give the (4, 4) voxel-to-LPS matrices of the qform and of the sform, if their codes are set."""
         to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
         if self.qform_code > 0:
             yield to_lps @ self._qform()
@@ -69,14 +69,14 @@ class NiftiHeader:
 
 
 def read_header(path: Path) -> NiftiHeader:
-    """Read the header, and require that the file is as long as it says, with sizes in mm.
+    """Read the header, and check the length of the file and the spacing.
 
     Raises
     ------
     InputError
-        If the file is no NIfTI-1, damaged or cut short.
+        If the file is not NIfTI-1, damaged or truncated.
     GeometryError
-        If a spacing is 0, or a number of its geometry is none.
+        If a spacing is 0, or the geometry has non-finite numbers.
     """
     try:
         with _opened(path) as file:
@@ -85,11 +85,11 @@ def read_header(path: Path) -> NiftiHeader:
             length = len(start) + _rest(file, path)
     except (struct.error, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
-            f"{path.name} is damaged or truncated; expected a whole NIfTI file. Copy or convert it again."
+            f"{path.name} is damaged or truncated; expected a complete NIfTI file. Copy or convert it again."
         ) from error
     if version not in (_VERSION_1, _VERSION_1[::-1]) or not 1 <= len(header.sizes) <= 7:
-        found = " (it has a NIfTI-2 one)" if version in (_VERSION_2, _VERSION_2[::-1]) else ""
-        raise InputError(f"{path.name} has no NIfTI-1 header{found}; expected one by its name. Convert it again.")
+        found = " (found NIfTI-2)" if version in (_VERSION_2, _VERSION_2[::-1]) else ""
+        raise InputError(f"{path.name} has no NIfTI-1 header{found}; expected one by its name. Convert the file again.")
     if min(header.sizes) < 1 or not (math.isfinite(header.start) and header.start >= 352):
         raise InputError(
             f"{path.name}: sizes {header.sizes}, voxels from byte {header.start:g}; expected sizes above 0, and voxels "
@@ -97,30 +97,31 @@ def read_header(path: Path) -> NiftiHeader:
         )
     if length < header.length:
         raise InputError(
-            f"{path.name} holds {length} bytes; its header announces {header.length}. It is truncated: copy it again."
+            f"{path.name} has {length} bytes; expected {header.length} by its header. It is truncated: copy it again."
         )
     spacing = header.spacing[: min(len(header.sizes), 3)]
-    if not all(math.isfinite(s) and s != 0 for s in spacing) or not all(np.isfinite(p).all() for p in header.places()):
-        raise skewed(path.name)
+    finite = all(np.isfinite(matrix).all() for matrix in header.transforms())
+    if not finite or not all(math.isfinite(s) and s != 0 for s in spacing):
+        raise skewed_error(path.name)
     return header
 
 
-def require_one_place(header: NiftiHeader, image: sitk.Image, name: str) -> None:
-    """Raise unless qform, sform and what ITK made of them put every voxel at one place.
+def require_consistent_geometry(header: NiftiHeader, image: sitk.Image, name: str) -> None:
+    """Raise `GeometryError` unless qform, sform and the image read by ITK have the same voxel positions.
 
-    ITK takes now the one, now the other, now the spacing of one with the origin of the other; other readers choose
-    otherwise, and what they disagree about may be left and right.
+    ITK uses one, the other, or the spacing of one with the origin of the other; other readers choose differently, and
+    the difference may exchange left and right.
     """
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.GetSize()) - 1)
     read = np.array([image.TransformIndexToPhysicalPoint([int(i) for i in corner]) for corner in corners])
-    for place in header.places():
-        told = corners @ place[:3, :3].T + place[:3, 3]
-        apart = float(np.linalg.norm(told - read, axis=1).max())
+    for place in header.transforms():
+        stated = corners @ place[:3, :3].T + place[:3, 3]
+        apart = float(np.linalg.norm(stated - read, axis=1).max())
         if not apart <= LATTICE_TOLERANCE * max(image.GetSpacing()):
             raise GeometryError(
-                f"{name} places its voxels in two ways, up to {apart:.1f} mm apart (qform code {header.qform_code}, "
-                f"sform code {header.sform_code}, or its axes are skewed); expected one. Convert the scan again from "
-                "DICOM, or set both forms alike."
+                f"{name}: the voxel positions of its header differ by up to {apart:.1f} mm (qform code "
+                f"{header.qform_code}, sform code {header.sform_code}, or the axes are skewed); expected the same "
+                "positions. Convert the scan again from DICOM, or set qform and sform to the same matrix."
             )
 
 
@@ -149,7 +150,7 @@ def _parsed(start: bytes) -> NiftiHeader:
 
 
 def _rest(file: IO[bytes], path: Path) -> int:
-    """Bytes from here to the end; those of a compressed file are read, so that its checksum is looked at."""
+    """Return the number of bytes to the end; a compressed file is read to check its checksum."""
     if not _compressed(path):
         return path.stat().st_size - file.tell()
     length = 0

@@ -1,4 +1,4 @@
-"""Reading a ROI: one segment of a DICOM SEG, of a Slicer segmentation, or of a label map, in its own geometry."""
+"""Read an ROI: one segment of a DICOM SEG, a Slicer segmentation or a label map, in the geometry of the file."""
 
 import re
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.
 """Segmentation Storage, Label Map Segmentation Storage."""
 
 LABELS = range(1, 2**31)
-"""What a segment of a label map may be called by; 0 is its background."""
+"""Valid labels of a segment in a label map; 0 is the background."""
 
 FRACTION = 0.5
-"""From this probability or occupancy on, a voxel of a fractional segment belongs to the ROI."""
+"""Smallest probability or occupancy with which a voxel of a fractional segment belongs to the ROI."""
 
 
 @dataclass(frozen=True)
 class Roi:
-    """One segment: `mask` is uint8 0 and 1, 3-D, in the file's own geometry; `segment` its name or number.
+    """ROI of one segment: `mask` is uint8 0 and 1, 3-D, in the geometry of the file; `segment` is its name or number.
 
-    `frame_of_reference` is the UID of the room in which a DICOM SEG tells positions; None where none is named.
+    `frame_of_reference` is the UID of a DICOM SEG's frame of reference; None if it is missing.
     """
 
     mask: sitk.Image
@@ -38,7 +38,7 @@ class Roi:
 
 
 class Segment(NamedTuple):
-    """A segment that a file offers; `voxels` is None where they were not counted."""
+    """Segment of a file; `voxels` is None if they were not counted."""
 
     number: int
     label: str
@@ -51,32 +51,32 @@ class Segment(NamedTuple):
 
 
 def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
-    """Read a ROI.
+    """Read an ROI.
 
     Parameters
     ----------
     path
         A DICOM SEG file (or a folder with exactly one), `.seg.nrrd`, or a NIfTI, NRRD or MetaImage label map.
     segment
-        Number or label (whatever its case) of the segment; needed only where there are several.
+        Number or label (ignoring case) of the segment; required only if there are several.
 
     Raises
     ------
     InputError
-        If the file is no mask, the segment is not there or not unique, or it has no voxel.
+        If the file is not a mask, or the segment is missing, ambiguous or empty.
     GeometryError
-        If nobody could tell where its voxels lie.
+        If the geometry of the file is missing or invalid.
     """
     kind = format_of(path)
     if kind == "PNG":
-        raise InputError(f"{path.name} is a picture; expected a mask in space. Give a DICOM SEG, NRRD or NIfTI.")
+        raise InputError(f"{path.name} is a picture; expected a mask with a geometry. Give a DICOM SEG, NRRD or NIfTI.")
     if path.is_dir():
         path = _only_segmentation(path)
     return _read_seg(path, segment) if kind == "DICOM" else _read_label_map(path, segment)
 
 
 def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: str) -> Segment:
-    """Choose the segment of this number or label; without a choice, the only one that is not empty."""
+    """Return the segment with a number or label; without one, the only segment that is not empty."""
     listing = "; ".join(map(str, offered[:20])) + ("; ..." if len(offered) > 20 else "")
     if wanted is None:
         filled = [s for s in offered if s.voxels != 0]
@@ -85,7 +85,7 @@ def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: s
         if len(filled) == 1:
             return filled[0]
         raise InputError(
-            f"{name} has {len(filled)} segments; expected one. Choose the tumour with --segment: {listing}."
+            f"{name} has {len(filled)} segments; expected one. Choose the tumour's with `segment`: {listing}."
         )
     text = str(wanted).strip().casefold()
     for matches in (
@@ -96,14 +96,14 @@ def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: s
             return matches[0]
         if matches:
             raise InputError(
-                f"Segment '{wanted}' fits {len(matches)} segments of {name}; expected one. Choose by what sets them "
-                f"apart, number or label: {listing}."
+                f"Segment '{wanted}' fits {len(matches)} segments of {name}; expected one. Choose it by a unique "
+                f"number or label: {listing}."
             )
-    raise InputError(f"Segment '{wanted}' is not in {name}; expected one of: {listing or 'none, it is empty'}.")
+    raise InputError(f"Segment '{wanted}' is not in {name}; expected one of: {listing or 'none, the file is empty'}.")
 
 
 def _empty(name: str) -> InputError:
-    return InputError(f"The ROI ({name}) has no voxel; expected some. Draw the tumour, or leave the ROI out.")
+    return InputError(f"The ROI ({name}) is empty; expected at least one voxel. Draw the tumour, or omit the ROI.")
 
 
 def _roi(mask: np.ndarray, label: str, name: str) -> tuple[sitk.Image, str]:
@@ -116,7 +116,7 @@ def _only_segmentation(folder: Path) -> Path:
     found = [f for f in files_below(folder) if is_dicom(f) and read_header(f).get("SOPClassUID") in SEG_CLASSES]
     if len(found) != 1:
         names = f" ({', '.join(f.name for f in found[:5])})" if found else ""
-        raise InputError(f"The folder holds {len(found)} DICOM SEG files{names}; expected one. Name the file.")
+        raise InputError(f"The folder has {len(found)} DICOM SEG files{names}; expected one. Choose the file.")
     return found[0]
 
 
@@ -125,8 +125,8 @@ def _read_seg(path: Path, wanted: str | int | None) -> Roi:
     kind = header.get("SOPClassUID")
     if kind not in SEG_CLASSES:
         raise InputError(
-            f"{path.name} is {kind.name} ({header.get('Modality')}); expected a DICOM SEG. Export the "
-            "ROI as DICOM SEG, NRRD or NIfTI (contours of an RTSTRUCT must be converted first)."
+            f"{path.name} is {kind.name} ({header.get('Modality')}); expected a DICOM SEG. Export the ROI as DICOM "
+            "SEG, NRRD or NIfTI (contours of an RTSTRUCT must be converted first)."
         )
     highdicom = import_dicom_package("highdicom")
     try:
@@ -134,29 +134,29 @@ def _read_seg(path: Path, wanted: str | int | None) -> Roi:
         # A label map may describe its background as segment 0.
         offered = [Segment(int(s.SegmentNumber), str(s.SegmentLabel)) for s in seg.SegmentSequence]
         offered = [s for s in offered if s.number != 0]
-    except Exception as error:  # whatever a damaged file makes the parser raise
+    except Exception as error:  # a damaged file can raise any kind
         raise InputError(
-            f"{path.name} cannot be read as a DICOM SEG; expected a whole, valid file. Export or copy it again."
+            f"{path.name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again."
         ) from error
     chosen = choose_segment(offered, wanted, path.name)
-    # Planes without a frame are empty ones. Positions rounded by the writer may err by 2 % of a step.
+    # Planes without a frame are empty. Positions rounded by the writer may differ by 2 % of a step.
     if seg.get_volume_geometry(rtol=0.02) is None:
         raise GeometryError(
-            f"{path.name}: its frames do not form an even, upright stack; expected the planes of one CT series. "
+            f"{path.name}: the frames do not form an even, upright stack; expected the planes of one CT series. "
             "Export the segmentation again with the CT as reference."
         )
     try:
         volume = seg.get_volume(segment_numbers=[chosen.number], rtol=0.02)
-    except Exception as error:  # as many kinds as there are decoders
+    except Exception as error:  # each decoder raises its own kinds
         raise InputError(
-            f"{path.name}: its frames cannot be decoded; expected a whole, valid file. Export or copy it again."
+            f"{path.name}: the frames cannot be decoded; expected a complete, valid file. Export or copy it again."
         ) from error
     mask = volume.array[..., 0] >= FRACTION if volume.array.dtype.kind == "f" else volume.array[..., 0] > 0
     axes, origin, spacing = volume.direction[:, ::-1], np.array(volume.position), list(volume.spacing[::-1])
     if len(mask) == 1:
         measures = functional_group(seg, 0, "PixelMeasuresSequence")
         spacing[2] = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or spacing[2])
-    if np.linalg.det(axes) < 0:  # right-handed, like every other image here
+    if np.linalg.det(axes) < 0:  # make the axes right-handed, as in all other images
         mask, origin = mask[::-1], origin + axes[:, 2] * spacing[2] * (len(mask) - 1)
         axes = axes * [1, 1, -1]
     image, label = _roi(mask, chosen.label, path.name)
@@ -176,7 +176,7 @@ def _read_label_map(path: Path, wanted: str | int | None) -> Roi:
         layers = np.moveaxis(stored, -1, 0)
     else:
         raise InputError(
-            f"{path.name} has {image.GetNumberOfComponentsPerPixel()} values a voxel; expected one label. Save the "
+            f"{path.name} has {image.GetNumberOfComponentsPerPixel()} values per voxel; expected one label. Save the "
             "ROI as a label map."
         )
     found = {
@@ -191,33 +191,33 @@ def _read_label_map(path: Path, wanted: str | int | None) -> Roi:
 
 
 def _count(labels: np.ndarray, name: str) -> list[tuple[int, int]]:
-    """List the non-zero labels of a (z, y, x) map, each with its number of voxels."""
+    """Return the non-zero labels of a (z, y, x) map, each with its number of voxels."""
     if labels.min() < 0:
         raise InputError(
-            f"{name} has negative values (lowest {labels.min():g}); expected labels from 0. It looks like the CT "
-            "itself: give the mask."
+            f"{name} has negative values (lowest {labels.min():g}); expected labels from 0. It seems to be the CT: "
+            "give the mask."
         )
     values, counts = np.unique(labels[labels != 0], return_counts=True)
     whole = np.isfinite(values) & (values == np.rint(values))
     if not whole.all():
         raise InputError(
-            f"{name} has values that are no labels ({values[~whole][0]:g}); expected whole numbers. Threshold a "
-            "probability map first; an image is not a mask."
+            f"{name} has values that are not labels ({values[~whole][0]:g}); expected whole numbers. Give a mask; "
+            "apply a threshold to a probability map first."
         )
     return [(int(v), int(n)) for v, n in zip(values, counts, strict=True)]
 
 
 def _slicer_segments(image: sitk.Image, name: str) -> list[Segment]:
-    """List what a `.seg.nrrd` says of its segments; before Slicer 4.11 each had a layer of its own, with label 1."""
+    """Return the segments of a `.seg.nrrd`; before Slicer 4.11 each had its own layer, with label 1."""
     keys = set(image.GetMetaDataKeys())
     layers = image.GetNumberOfComponentsPerPixel()
 
-    def said(number: int, what: str, otherwise: int | str) -> str:
+    def text_of(number: int, what: str, default: int | str) -> str:
         key = f"Segment{number}_{what}"
-        return str(image.GetMetaData(key)) if key in keys else str(otherwise)
+        return str(image.GetMetaData(key)) if key in keys else str(default)
 
-    def counted(number: int, what: str, otherwise: int, allowed: range) -> int:
-        text = said(number, what, otherwise)
+    def number_of(number: int, what: str, default: int, allowed: range) -> int:
+        text = text_of(number, what, default)
         if not text.strip().isdecimal() or int(text) not in allowed:
             raise InputError(
                 f"{name}: Segment{number}_{what} is '{text}'; expected a whole number from {allowed[0]} to "
@@ -229,9 +229,9 @@ def _slicer_segments(image: sitk.Image, name: str) -> list[Segment]:
     numbers = sorted(int(match[1]) for match in names if match)
     return [
         Segment(
-            number=counted(i, "LabelValue", 1, LABELS),
-            label=said(i, "Name", i),
-            layer=counted(i, "Layer", i if layers > 1 else 0, range(layers)),
+            number=number_of(i, "LabelValue", 1, LABELS),
+            label=text_of(i, "Name", i),
+            layer=number_of(i, "Layer", i if layers > 1 else 0, range(layers)),
         )
         for i in numbers
     ]

@@ -1,7 +1,6 @@
-"""Reading a CT, whatever it comes as: one `Scan`, in the input's own axis order and geometry.
+"""Read a CT of any supported format as a `Scan`, in the axis order and geometry of the input.
 
-Reading tells where the voxels lie; the voxels themselves are had where they are asked for, so that staging three slices
-costs three slices.
+The geometry is read first; voxels are read on demand, so that staging three slices decodes three slices.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import nifti
 from GTRStagingLib.imaging.dicom import read_ct
 from GTRStagingLib.imaging.dicom_headers import is_dicom
-from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed
+from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, grid_of, set_direction, skewed_error
 from GTRStagingLib.support.files import require_utf8_path, sha256_of
 
 FORMATS = {
@@ -33,42 +32,42 @@ FORMATS = {
     ".mhd": "MetaImage",
     ".png": "PNG",
 }
-"""By the end of the name; DICOM is known by its content, since its files are called anything. A format of several files
-stands in `tables.case_files` as well: it says what a batch and a cache must look at to notice that a case changed."""
+"""Formats by suffix; DICOM files have any name and are recognised by content. A format with several files is listed in
+`tables.case_files` as well, by which a batch and a cache detect that a case has changed."""
 
 
 class Voxels(Protocol):
-    """The voxels of a scan, or the way to them: `Held` in memory, or still in files (`stack.Undecoded`)."""
+    """Voxels of a scan: `MemoryVoxels` in memory, or `stack.LazyVoxels` in files."""
 
     @property
     def grid(self) -> Grid:
-        """Where they lie."""
+        """Grid of the voxels."""
 
     def cut(self, window: Window) -> sitk.Image:
-        """A block of them, as an image of its own."""
+        """Return a block of the voxels as an image."""
 
     def whole(self) -> sitk.Image:
-        """All of them."""
+        """Return all voxels as an image."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """A volume in memory, as it was stored: what is cut out of it is given the type `pixel` afterwards, if one is."""
+class MemoryVoxels:
+    """Volume in memory, as stored in the file; blocks are converted to the type `pixel`, if it is given."""
 
     stored: sitk.Image
     pixel: int | None = None
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Grid of the voxels."""
         return grid_of(self.stored)
 
     def cut(self, window: Window) -> sitk.Image:
-        """A block of the voxels; as with `whole`, the header's free text stays behind."""
+        """Return a block of the voxels, like `whole` without the header's free text."""
         return sitk.Cast(self.stored[window], self._pixel)
 
     def whole(self) -> sitk.Image:
-        """All voxels; copied only if they have another type, or come with a header's text."""
+        """Return all voxels; copied only if they have another type or a header's text."""
         plain = self.stored.GetPixelID() == self._pixel and not self.stored.GetMetaDataKeys()
         return self.stored if plain else sitk.Cast(self.stored, self._pixel)
 
@@ -80,33 +79,33 @@ class Held:
 
 @dataclass(frozen=True)
 class Scan:
-    """A CT as it was read, in the input's own axis order and geometry.
+    """CT in the axis order and geometry of the input.
 
     Attributes
     ----------
     voxels
-        3-D and scalar: HU as int16 or float32, or windowed grey as uint8. Those of DICOM are decoded when they are
-        asked for: each time anew, and a damaged slice is found by who needs it.
+        3-D and scalar: HU as int16 or float32, or windowed grey as uint8. DICOM is decoded on each request, so that a
+        damaged slice raises only where it is needed.
     intensity
-        What the values are.
+        Kind of the values.
     spacing_known
         False for a PNG: its unit spacing is not millimetres.
     digest
-        sha256 of the input's bytes; of DICOM, of what the files of its slices, in order of position and whatever they
-        are called, say before their pixels (which names each image by its UID), and of their sizes; of a volume in
-        memory, of its voxels and their place. `digest_with` covers voxels in any case.
+        sha256 of the input's bytes; for DICOM, of the headers (which contain the UID of each image) and sizes of the
+        files of its slices, in the order of their positions; for a volume in memory, of its voxels and geometry.
+        `digest_with` includes voxels for all formats.
     format
         "DICOM series", "DICOM multi-frame", "NIfTI", "NRRD", "MetaImage", "PNG" or "volume in memory".
     acquisition
-        What the header says of scanner and protocol; free of identifiers.
+        Header values of scanner and protocol, without identifiers.
     identifiers
-        Patient, study and path: to be written only on request.
+        Patient, study and path; to be written only on request.
     warnings
-        What a reader of the result must know; free of identifiers and paths.
+        Warnings for the reader of the result, without identifiers and paths.
     key_index
-        The slice that a PNG's name asked for, among its neighbours; None for volumes.
+        Index of a PNG among its neighbouring slices; None for volumes.
     frame_of_reference
-        DICOM's UID of the room in which positions are told, to compare with an ROI's; None where there is none.
+        UID of the DICOM frame of reference, to compare with that of an ROI; None if it is missing.
     """
 
     voxels: Voxels = field(repr=False)
@@ -122,12 +121,12 @@ class Scan:
 
     @property
     def grid(self) -> Grid:
-        """Where the whole scan lies, in the input's axis order."""
+        """Grid of the scan, in the axis order of the input."""
         return self.voxels.grid
 
     @cached_property
     def image(self) -> sitk.Image:
-        """The whole volume, in the input's axis order; had when it is first asked for, and then kept.
+        """Volume in the axis order of the input; read on first use, and kept.
 
         Raises
         ------
@@ -137,19 +136,19 @@ class Scan:
         return self.voxels.whole()
 
     def slices(self, first: int, last: int, step: int = 1) -> sitk.Image:
-        """Axial slices first..last (inclusive), in axial LPS order; of a DICOM series only their files are decoded.
+        """Return axial slices first..last (inclusive), in axial LPS order; a DICOM series decodes only their files.
 
         Raises
         ------
         GeometryError
             If the scan has no such slices.
         InputError
-            If one of them cannot be decoded.
+            If a slice cannot be decoded.
         """
         return axial_lps(self.voxels.cut(axial_window(self.grid, first, last, step)))
 
     def digest_with(self, slices: sitk.Image, offsets: Iterable[int]) -> str:
-        """sha256 of `digest` and of slices that were used: their offsets from the key slice, and their voxels."""
+        """Return the sha256 of `digest` and of the used slices: their offsets from the key slice, and their voxels."""
         voxels = sitk.GetArrayViewFromImage(slices)
         digest = hashlib.sha256(f"{self.digest} {list(offsets)} {voxels.shape} {voxels.dtype} ".encode())
         digest.update(np.ascontiguousarray(voxels).data)
@@ -162,17 +161,17 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     Parameters
     ----------
     path
-        A DICOM folder or file, a NIfTI, NRRD or MetaImage volume, or an 8-bit PNG of one windowed slice, beside
-        which `NAME_-01.png` and `NAME_+01.png` are its neighbours.
+        A DICOM folder or file, a NIfTI, NRRD or MetaImage volume, or an 8-bit PNG of one windowed slice, with its
+        neighbouring slices `NAME_-01.png` and `NAME_+01.png` beside it, if they exist.
     series
-        Of a DICOM folder with several CT series: the UID, its end, or the number of the one to read.
+        UID, end of the UID, or number of the series to read, if a DICOM folder has several CT series.
 
     Raises
     ------
     InputError
-        If the input cannot be read or is no CT.
+        If the input cannot be read or is not a CT.
     GeometryError
-        If nobody could tell from it where its voxels lie.
+        If the geometry of the input is missing or invalid.
 
     Examples
     --------
@@ -191,7 +190,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     """
     kind = format_of(path)
     if series is not None and kind != "DICOM":
-        raise InputError(f"--series {series} with {path.name} ({kind}); expected DICOM. Leave --series out.")
+        raise InputError(f"{path.name} is {kind}; `series` requires DICOM. Omit `series`.")
     identifiers = {"InputPath": str(path)}
     if kind == "PNG":
         return _read_png(path, identifiers)
@@ -223,23 +222,23 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
 def scan_of(
     image: sitk.Image, name: str, *, identifiers: Mapping[str, str] | None = None, warnings: tuple[str, ...] = ()
 ) -> Scan:
-    """A CT that another program holds in memory.
+    """Return a scan of a CT in memory.
 
     Parameters
     ----------
     image
         3-D, in HU, in LPS.
     name
-        For messages; it is kept nowhere, since people name volumes after patients.
+        Name for messages; not stored, since volumes may be named after patients.
     identifiers
         As in `Scan`: written only on request.
 
     Raises
     ------
     InputError
-        If it is no CT in HU.
+        If the image is not a CT in HU.
     GeometryError
-        If its axes are not perpendicular.
+        If the axes are not perpendicular.
 
     Examples
     --------
@@ -269,20 +268,20 @@ def scan_of(
 
 
 def format_of(path: Path) -> str:
-    """Tell what a path holds ("DICOM" or a value of `FORMATS`); an `InputError` if nothing that can be read."""
+    """Return the format of a path ("DICOM" or a value of `FORMATS`); raise `InputError` if it is not supported."""
     require_utf8_path(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             return "DICOM"
-        if not stat.S_ISREG(mode):  # a pipe may keep its reader waiting for ever, and a device may have no end
+        if not stat.S_ISREG(mode):  # reading a pipe may block, and a device may be endless
             raise InputError(
-                f"{path} is a pipe, a device or a socket; expected a file or a folder. Copy what it gives to a file."
+                f"{path} is a pipe, a device or a socket; expected a file or a folder. Copy its content to a file."
             )
         path.open("rb").close()
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}; expected a file or folder that can be read. Check the path and your rights."
+            f"{path}: {error.strerror}; expected a readable file or folder. Check the path and its permissions."
         ) from error
     known = [kind for end, kind in FORMATS.items() if path.name.lower().endswith(end)]
     if known:
@@ -290,42 +289,42 @@ def format_of(path: Path) -> str:
     if is_dicom(path):
         return "DICOM"
     raise InputError(
-        f"{path.name} is neither DICOM nor called {', '.join(FORMATS)}; expected one of these. Convert it, or give "
-        "the folder of a DICOM series."
+        f"{path.name} has no supported format; expected DICOM or a name that ends in {', '.join(FORMATS)}. Convert the "
+        "file, or give the folder of a DICOM series."
     )
 
 
 def read_volume(path: Path) -> tuple[sitk.Image, tuple[str, ...]]:
-    """Read a NIfTI, NRRD or MetaImage file as stored, made 3-D, with its geometry checked; and warnings."""
+    """Read a NIfTI, NRRD or MetaImage file as a 3-D image of the stored type; return it with warnings."""
     header = nifti.read_header(path) if format_of(path) == "NIfTI" else None
     warnings: tuple[str, ...] = ()
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        # What ITK says of a geometry that it refuses; everything else is a file that it cannot read.
+        # Messages of ITK for an invalid geometry; all others mean that the file cannot be read.
         if "orthonormal" in str(error) or "Zero-valued spacing" in str(error) or "determinant" in str(error):
-            raise skewed(path.name) from error
+            raise skewed_error(path.name) from error
         raise InputError(
-            f"{path.name} cannot be read as {format_of(path)}; expected a whole, valid file. It may be truncated or "
+            f"{path.name} cannot be read as {format_of(path)}; expected a complete, valid file. It may be truncated or "
             "of another type: copy or convert it again."
         ) from error
     if image.GetDimension() == 4:
         if image.GetSize()[3] != 1:
             raise InputError(
-                f"{path.name} holds {image.GetSize()[3]} volumes (4-D); expected one. Save the portal-venous phase "
-                "as a 3-D file."
+                f"{path.name} has {image.GetSize()[3]} volumes (4-D); expected one. Save the portal-venous phase as a "
+                "3-D file."
             )
         image = image[..., 0]
     if image.GetDimension() == 2:
         image = sitk.JoinSeries(image)
-        warnings += ("The file holds a single slice without thickness: taken as 1 mm.",)
+        warnings += ("The file has a single slice without thickness; 1 mm is assumed.",)
     if image.GetDimension() != 3 or 0 in image.GetSize():
         raise InputError(f"{path.name} has size {image.GetSize()}; expected a 3-D volume.")
     if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{path.name} holds complex numbers; expected plain ones, in HU. Give the CT.")
+        raise InputError(f"{path.name} has complex numbers; expected real numbers, in HU. Give the CT.")
     _require_upright(image, path.name)
     if header is not None:
-        nifti.require_one_place(header, image, path.name)
+        nifti.require_consistent_geometry(header, image, path.name)
     set_direction(image, image.GetDirection())
     return image, warnings + _orientation_warnings(image)
 
@@ -334,45 +333,45 @@ def _require_upright(image: sitk.Image, name: str) -> None:
     direction = np.reshape(image.GetDirection(), (3, 3))
     finite = np.isfinite([*image.GetDirection(), *image.GetOrigin(), *image.GetSpacing()]).all()
     if not finite or not np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
-        raise skewed(name)
+        raise skewed_error(name)
 
 
 def _orientation_warnings(image: sitk.Image) -> tuple[str, ...]:
     codes = [image.GetMetaData(k) for k in ("qform_code", "sform_code") if image.HasMetaDataKey(k)]
     if codes == ["0", "0"]:
-        return ("The NIfTI header does not say which side is left: the orientation is assumed.",)
+        return ("The NIfTI header does not state which side is left; the orientation is assumed.",)
     reader = "ITK_InputFilterName"
     nrrd = image.HasMetaDataKey(reader) and image.GetMetaData(reader) == "NrrdImageIO"
     if nrrd and not image.HasMetaDataKey("NRRD_space"):
-        return ("The NRRD header does not say which side is left: the orientation is assumed.",)
+        return ("The NRRD header does not state which side is left; the orientation is assumed.",)
     return ()
 
 
-def _hounsfield(image: sitk.Image, name: str) -> Held:
-    """The image, to be had as int16 or float32; raise unless it can be in HU."""
+def _hounsfield(image: sitk.Image, name: str) -> MemoryVoxels:
+    """Return the voxels as int16 or float32; raise `InputError` unless they can be in HU."""
     if (channels := image.GetNumberOfComponentsPerPixel()) != 1:
-        raise InputError(f"{name} has {channels} values a voxel (colour or vectors); expected 1, in HU. Give the CT.")
+        raise InputError(f"{name} has {channels} values per voxel (colour or vectors); expected 1, in HU. Give the CT.")
     values = sitk.GetArrayViewFromImage(image)
     if values.min() >= 0:
         raise InputError(
-            f"{name} has no value below 0 (lowest {values.min():g}); expected a CT in HU, where fat and air are "
-            "negative. It is an MR, a windowed picture or a mask, or its rescale intercept was lost: convert the CT "
-            "again from DICOM."
+            f"{name} has no value below 0 (lowest {values.min():g}); expected a CT in HU, with negative fat and air. "
+            "It is an MR, a windowed picture or a mask, or its rescale intercept is lost. Convert the CT again from "
+            "DICOM."
         )
-    # Floating-point files stay float32; integers of any width become int16 unless they do not fit.
+    # Floating-point files become float32; integers become int16 if they are in its range.
     fits = values.dtype.kind in "iu" and values.min() >= -32768 and values.max() <= 32767
-    return Held(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)
+    return MemoryVoxels(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)
 
 
 def _volume_digest(path: Path, image: sitk.Image) -> str:
     if path.suffix.lower() not in (".nhdr", ".mhd"):
         return sha256_of(path)
-    # The header's voxels lie in another file.
+    # The voxels are in another file.
     return _sha256([path.read_bytes()], sitk.GetArrayViewFromImage(image))
 
 
 def _sha256(*parts: Iterable[Any]) -> str:
-    """Of bytes and arrays, one after the other; one of them at a time is held."""
+    """Return the sha256 of bytes and arrays, of which one at a time is in memory."""
     digest = hashlib.sha256()
     for part in chain(*parts):
         digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
@@ -380,7 +379,7 @@ def _sha256(*parts: Iterable[Any]) -> str:
 
 
 def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
-    """Read a windowed slice, and as its neighbours the files that the published data names so."""
+    """Read a windowed slice and its neighbouring slices, by the file names of the published data."""
     below, above = (path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01"))
     files = [f for f in (below, path, above) if f == path or f.is_file()]
     slices = [_png_grey(f) for f in files]
@@ -389,10 +388,10 @@ def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
             raise InputError(
                 f"{file.name} has {grey.shape[1]}×{grey.shape[0]} pixels, {files[0].name} "
                 f"{slices[0].shape[1]}×{slices[0].shape[0]}; expected neighbouring slices of one scan. Move the "
-                "file that is not one elsewhere."
+                "other file elsewhere."
             )
     return Scan(
-        voxels=Held(sitk.GetImageFromArray(np.stack(slices))),
+        voxels=MemoryVoxels(sitk.GetImageFromArray(np.stack(slices))),
         intensity="windowed",
         spacing_known=False,
         digest=_sha256(file.read_bytes() for file in files),
@@ -403,18 +402,18 @@ def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
 
 
 def _png_grey(path: Path) -> np.ndarray:
-    """Read an 8-bit PNG, grey or RGB with three equal channels, as (y, x) uint8."""
+    """Read an 8-bit PNG, grey or RGB with equal channels, as (y, x) uint8."""
     from PIL import Image, UnidentifiedImageError
 
     start = path.read_bytes()[:26]
     if start[:8] != b"\x89PNG\r\n\x1a\n" or len(start) < 26:
         raise InputError(f"{path.name} is not a PNG; expected one by its name. Save it again as 8-bit grey PNG.")
-    # From the header itself: Pillow reduces 16-bit colour to 8 bits without a word.
+    # From the header: Pillow silently reduces 16-bit colour to 8 bits.
     bits, colour_type = start[24:26]
     if bits != 8 or colour_type not in (0, 2):
         raise InputError(
-            f"{path.name}: {bits} bits a channel, PNG colour type {colour_type}; expected 8-bit grey (0) or RGB "
-            "(2). Save it as 8-bit grey PNG of the window that the model was trained with, or give the CT itself."
+            f"{path.name}: {bits} bits per channel, PNG colour type {colour_type}; expected 8-bit grey (0) or RGB (2). "
+            "Save it as 8-bit grey PNG in the window of the model's training, or give the CT."
         )
     try:
         with Image.open(path) as picture:
@@ -422,10 +421,10 @@ def _png_grey(path: Path) -> np.ndarray:
     except Image.DecompressionBombError as error:
         width, height = struct.unpack(">II", start[16:24])
         raise InputError(
-            f"{path.name} has {width}×{height} pixels; expected a slice of a CT, 512×512 or so. Give the slice itself."
+            f"{path.name} has {width}×{height} pixels; expected a CT slice of about 512×512. Give the original slice."
         ) from error
     except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise InputError(f"{path.name} is damaged or truncated; expected a whole PNG. Copy it again.") from error
+        raise InputError(f"{path.name} is damaged or truncated; expected a complete PNG. Copy it again.") from error
     if pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
             raise InputError(

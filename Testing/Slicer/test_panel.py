@@ -369,7 +369,7 @@ def test_errors_are_said_once_with_the_remedy(desk, loaded, scene):
     loaded.ui.applyButton.click()
     (text,) = said(desk)
     assert "“mask” has no value below 0" in text
-    assert "convert the CT again" in text
+    assert "Convert the CT again" in text
     assert loaded.ui.applyButton.enabled
     assert loaded._parameterNode.resultText is None
 

@@ -131,8 +131,8 @@ def test_a_volume_without_an_even_grid_is_said_to_be_one(desk, panel, scene):
     axes[:3, 0] += axes[:3, 1]
     skewed.SetIJKToRASMatrix(nodes.vtk_matrix(axes))
     panel.ui.inputSelector.setCurrentNode(skewed)
-    assert "its axes are skewed" in panel.ui.keySliceLabel.text
+    assert "the axes are skewed" in panel.ui.keySliceLabel.text
     assert not panel.ui.keySliceSlider.enabled
     panel._parameterNode.keySlice = 3
     panel.ui.applyButton.click()
-    assert "its axes are skewed" in said(desk)[0]
+    assert "the axes are skewed" in said(desk)[0]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from GTRStagingLib.cohort import fingerprint
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.imaging.scans import Held, Scan, read_scan
+from GTRStagingLib.imaging.scans import MemoryVoxels, Scan, read_scan
 from GTRStagingLib.phantoms import export
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.stages import TStage
@@ -29,7 +29,7 @@ def of(*cases):
 def picture(values):
     """Of (y, x) values from 0 to 255."""
     image = sitk.GetImageFromArray(np.rint(values).clip(0, 255).astype(np.uint8)[np.newaxis])
-    return fingerprint.picture_of(Scan(Held(image), "windowed", False, "", "PNG"), 0)
+    return fingerprint.picture_of(Scan(MemoryVoxels(image), "windowed", False, "", "PNG"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_phantoms_of_different_seeds_are_different_people():
     pictures = []
     for seed in range(900, 912):
         made = make_phantom(TStage(seed % 4), seed=seed)
-        pictures.append(fingerprint.picture_of(Scan(Held(made.ct), "HU", True, "", "phantom"), 12))
+        pictures.append(fingerprint.picture_of(Scan(MemoryVoxels(made.ct), "HU", True, "", "phantom"), 12))
     assert fingerprint.same_slices(np.stack(pictures), range(12), range(12)) == []
     worst = max(fingerprint.similarity(a, b) for a, b in combinations(pictures, 2))
     assert worst < fingerprint.SAME_SLICE - 0.02
@@ -159,5 +159,5 @@ def test_a_phantom_scanned_twice_is_one_slice():
     noise = sitk.GetImageFromArray(np.random.default_rng(1).normal(0, 6, made.ct.GetSize()[::-1]).astype(np.float32))
     noise.CopyInformation(made.ct)
     again = sitk.Cast(made.ct, sitk.sitkFloat32) + noise
-    a, b = (fingerprint.picture_of(Scan(Held(image), "HU", True, "", "x"), 12) for image in (made.ct, again))
+    a, b = (fingerprint.picture_of(Scan(MemoryVoxels(image), "HU", True, "", "x"), 12) for image in (made.ct, again))
     assert len(fingerprint.same_slices(np.stack([a, b]), [0, 1], [0, 1])) == 1

@@ -9,7 +9,7 @@ from conftest import ct_like
 
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.rois import Roi
-from GTRStagingLib.imaging.scans import Held, Scan
+from GTRStagingLib.imaging.scans import MemoryVoxels, Scan
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import RELEASED
@@ -24,7 +24,7 @@ ROWS, COLUMNS = slice(12, 22), slice(18, 34)
 
 
 def scan_of(image, **changes):
-    return Scan(**{"voxels": Held(image), "intensity": "HU", "spacing_known": True, "digest": "ab" * 32,
+    return Scan(**{"voxels": MemoryVoxels(image), "intensity": "HU", "spacing_known": True, "digest": "ab" * 32,
                    "format": "NIfTI", "acquisition": {"KVP": "120"}, "identifiers": IDENTIFIERS,
                    **changes})  # fmt: skip
 

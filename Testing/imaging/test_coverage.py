@@ -1,4 +1,4 @@
-"""What a mask covers of pixels and cells: as much, and there, where it lies in the patient."""
+"""Compute the shares of pixels and cells that a mask covers: area and position in the patient."""
 
 import numpy as np
 import pytest
@@ -23,8 +23,8 @@ def centre_of(mask, position):
 
 
 @pytest.mark.parametrize("flips", [(False, False, False), (True, False, True)], ids=["straight", "flipped"])
-def test_a_mask_covers_its_own_area_at_its_own_place(flips):
-    """On an oblique scan, and a grid of other pixels that lie between its own: to half the distance of the points."""
+def test_coverage_keeps_area_and_position_of_a_mask(flips):
+    """On an oblique scan, with pixels between its own: to half the distance of the points."""
     ct = ct_like(direction=rotation((0.3, 1, 0.2), 14) @ rotation((0, 0, 1), 9))
     mask = sitk.Flip(a_mask(ct), flips)
     native = geometry.axial_slices(ct, 2, 4)

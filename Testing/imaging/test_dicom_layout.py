@@ -1,4 +1,4 @@
-"""What is read of headers that were written alike is what pydicom reads of each of them."""
+"""Read headers by their layout, with the same result as pydicom."""
 
 import io
 import random
@@ -36,7 +36,7 @@ def by_pydicom(content: bytes):
 
 
 def alike(n: int) -> list[bytes]:
-    """Slices whose headers differ in their values, never in their lengths."""
+    """Return slices with headers that differ in values, not in lengths."""
     slices = a_series(n)
     for k, d in enumerate(slices):
         d.SOPInstanceUID = f"1.2.826.0.1.77.{100 + k}"
@@ -44,7 +44,7 @@ def alike(n: int) -> list[bytes]:
 
 
 def various(n: int) -> list[Dataset]:
-    """Slices whose headers have values of several lengths, sequences of either form, and some an element less."""
+    """Return slices with values of several lengths, sequences of both forms, and some with an element less."""
     rng = random.Random(0)
     slices = a_series(n)
     for d in slices:
@@ -63,7 +63,7 @@ def various(n: int) -> list[Dataset]:
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless,
                                     DeflatedExplicitVRLittleEndian])  # fmt: skip
-def test_every_header_reads_as_pydicom_reads_it(syntax) -> None:
+def test_headers_have_the_values_that_pydicom_reads(syntax) -> None:
     reader = HeaderReader(KEYWORDS)
     for d in various(60):
         if syntax == RLELossless:
@@ -79,7 +79,7 @@ def test_every_header_reads_as_pydicom_reads_it(syntax) -> None:
             assert content[length:].startswith((b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"))
 
 
-def test_only_a_header_that_is_written_in_a_new_way_is_parsed() -> None:
+def test_only_a_header_with_a_new_layout_is_parsed() -> None:
     reader = HeaderReader(KEYWORDS)
     first, *others = alike(9)
     read(reader, first)
@@ -92,7 +92,7 @@ def test_only_a_header_that_is_written_in_a_new_way_is_parsed() -> None:
         reader.read(None, written(longer)[: reader.reach])
 
 
-def test_a_header_longer_than_what_was_read_of_it_is_read_whole() -> None:
+def test_a_header_longer_than_the_bytes_read_is_read_completely() -> None:
     slices = a_series(3)
     for k, d in enumerate(slices):
         d.SOPInstanceUID = f"1.2.826.0.1.77.{100 + k}"
@@ -104,7 +104,7 @@ def test_a_header_longer_than_what_was_read_of_it_is_read_whole() -> None:
     reader.read(None, contents[2][: reader.reach])
 
 
-def test_only_the_last_ways_are_remembered() -> None:
+def test_only_the_last_layouts_are_kept() -> None:
     reader = HeaderReader(KEYWORDS)
     contents = []
     for n in range(LAYOUTS + 1):
@@ -120,11 +120,11 @@ def test_only_the_last_ways_are_remembered() -> None:
 ALIKE = alike(2)
 
 
-@pytest.mark.filterwarnings("ignore")  # what pydicom has to say of it
+@pytest.mark.filterwarnings("ignore")  # warnings of pydicom
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_a_changed_byte_is_read_as_without_a_memory(data) -> None:
-    """Whatever the byte is of: a value, a length, a tag, the character set, the transfer syntax, the preamble."""
+def test_a_changed_byte_gives_the_result_of_a_new_reader(data) -> None:
+    """For a byte of a value, a length, a tag, the character set, the transfer syntax, the preamble."""
     first, second = ALIKE
     reader = HeaderReader(KEYWORDS)
     _, length = read(reader, first)
@@ -134,6 +134,6 @@ def test_a_changed_byte_is_read_as_without_a_memory(data) -> None:
     for one in (reader, HeaderReader(KEYWORDS)):
         try:
             outcomes.append(read(one, bytes(changed)))
-        except Exception as error:  # whatever a damaged file makes pydicom raise
+        except Exception as error:  # pydicom raises any kind for a damaged file
             outcomes.append(type(error))
     assert outcomes[0] == outcomes[1]

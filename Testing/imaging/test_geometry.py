@@ -48,7 +48,7 @@ def assert_same_places(a, b):
 
 @settings(max_examples=150, deadline=None)
 @given(scans())
-def test_axial_order_moves_no_voxel_and_comes_back(image):
+def test_axial_order_moves_no_voxel_and_can_be_undone(image):
     axial = geometry.axial_lps(image)
     assert_same_places(image, axial)
     back = geometry.in_axis_order_of(axial, image)
@@ -58,7 +58,7 @@ def test_axial_order_moves_no_voxel_and_comes_back(image):
 
 @settings(max_examples=150, deadline=None)
 @given(scans())
-def test_axial_axes_run_as_close_to_lps_as_any_order_of_them_can(image):
+def test_axial_axes_are_as_close_to_lps_as_possible(image):
     direction = geometry.direction_matrix(geometry.axial_lps(image))
     assert (np.diag(direction) >= -1e-12).all()
     best = max(sum(abs(direction[i, p[i]]) for i in range(3)) for p in ORDERS)
@@ -67,7 +67,7 @@ def test_axial_axes_run_as_close_to_lps_as_any_order_of_them_can(image):
 
 @settings(max_examples=150, deadline=None)
 @given(scans(), st.data())
-def test_a_grid_says_what_its_image_says(image, data):
+def test_a_grid_has_the_geometry_of_its_image(image, data):
     grid = geometry.grid_of(image)
     for asked in ("GetDimension", "GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
         assert getattr(grid, asked)() == getattr(image, asked)()
@@ -91,14 +91,14 @@ def test_a_grid_says_what_its_image_says(image, data):
     assert_same_places(grid.image(array), image)
 
 
-def test_no_empty_block(a_ct):
+def test_an_empty_block_is_refused(a_ct):
     with pytest.raises(GeometryError, match="at least one voxel"):
         geometry.grid_of(a_ct)[slice(None), slice(5, 5), slice(None)]
 
 
 @settings(max_examples=100, deadline=None)
 @given(scans(), st.data())
-def test_slices_cut_before_reordering_are_those_cut_after(image, data):
+def test_slices_are_the_same_before_and_after_reordering(image, data):
     axial = geometry.axial_lps(image)
     n = axial.GetSize()[2]
     assert geometry.axial_size(image) == axial.GetSize()
@@ -116,7 +116,7 @@ def test_slices_cut_before_reordering_are_those_cut_after(image, data):
 
 @settings(max_examples=100, deadline=None)
 @given(scans(), st.data())
-def test_a_mask_in_any_order_and_any_crop_lands_on_its_own_voxels(image, data):
+def test_a_reordered_and_cropped_mask_keeps_its_voxels(image, data):
     array = sitk.GetArrayViewFromImage(image)
     mask = sitk.GetImageFromArray((array % 3 == 0).astype(np.uint8))
     mask.CopyInformation(image)
@@ -129,7 +129,7 @@ def test_a_mask_in_any_order_and_any_crop_lands_on_its_own_voxels(image, data):
     assert geometry.same_grid(placed, image, tolerance=1e-6)
     assert (sitk.GetArrayViewFromImage(placed) == sitk.GetArrayViewFromImage(mask)).all()
     assert geometry.on_lattice(geometry.grid_of(shuffled), image)
-    # As a block, it is as large as it must be, and says of each slice what the whole says.
+    # The block is no larger than necessary, and has the same areas as the whole mask.
     block = geometry.onto_block(shuffled, geometry.grid_of(image))
     assert sitk.GetArrayViewFromImage(block).sum() == sitk.GetArrayViewFromImage(mask).sum()
     assert all(a <= b + 2 for a, b in zip(block.GetSize(), cropped.GetSize(), strict=True))
@@ -145,7 +145,7 @@ def test_a_mask_in_any_order_and_any_crop_lands_on_its_own_voxels(image, data):
 @pytest.mark.parametrize("noise", [1e-12, -1e-12, 1e-4, -1e-4])
 @pytest.mark.parametrize("order", ORDERS)
 def test_at_45_degrees_a_mask_takes_the_order_of_its_ct(axis, noise, order):
-    """Two orders are then equally close to L, P, S: the last digits of a header must not tell mask from CT."""
+    """Two orders are then equally close to L, P, S: rounding must not give mask and CT different orders."""
     ct = ct_like(direction=rotation(axis, 45))
     mask = a_block(ct)
     mask.SetDirection(rotation(axis, 45 + noise).ravel().tolist())
@@ -154,7 +154,7 @@ def test_at_45_degrees_a_mask_takes_the_order_of_its_ct(axis, noise, order):
 
 
 @pytest.mark.parametrize("axis", [(0, 0, 1), (0, 1, 0), (1, 0, 0)])
-def test_at_45_degrees_the_last_digits_do_not_choose_the_order(axis):
+def test_at_45_degrees_rounding_does_not_change_the_order(axis):
     orders = {geometry.axial_order(ct_like(direction=rotation(axis, 45 + noise))) for noise in (-1e-10, 0, 1e-10)}
     assert len(orders) == 1
 
@@ -174,7 +174,7 @@ def test_a_resized_grid_covers_the_same_field(image, size):
         )
 
 
-def test_a_square_grid_is_centred_and_holds_the_slices_whole():
+def test_a_square_grid_is_centred_and_contains_the_slices():
     image = ct_like(shape=(3, 40, 50), spacing=(0.9, 1.1, 4.0))
     grid = geometry.square_grid(image, 1.0)
     assert grid.GetSize() == (45, 45, 3)  # 50 * 0.9 = 45 mm is the longer side; 44 mm the other
@@ -188,17 +188,17 @@ def test_a_square_grid_is_centred_and_holds_the_slices_whole():
 
 
 @pytest.mark.parametrize(("shift", "same"), [(0.0, True), (0.04, True), (0.06, False), (1.0, False)])
-def test_one_grid_is_one_within_a_twentieth_of_a_voxel(a_ct, shift, same):
+def test_grids_are_the_same_within_a_twentieth_of_a_voxel(a_ct, shift, same):
     moved = sitk.Image(a_ct)
     moved.SetOrigin([a_ct.GetOrigin()[0] + shift * a_ct.GetSpacing()[0], *a_ct.GetOrigin()[1:]])
     assert geometry.same_grid(a_ct, moved) is same
 
 
-def test_a_spacing_that_drifts_is_another_grid_though_the_origin_agrees(a_ct):
+def test_a_different_spacing_is_another_grid_despite_the_same_origin(a_ct):
     other = sitk.Image(a_ct)
     other.SetSpacing([s * 1.01 for s in a_ct.GetSpacing()])
     assert not geometry.same_grid(a_ct, other)
-    with pytest.raises(GeometryError, match="two grids"):
+    with pytest.raises(GeometryError, match="different grids"):
         geometry.require_same_grid(a_ct, other, "Heat map and ROI")
 
 
@@ -212,9 +212,9 @@ def a_block(ct, shift=(0.0, 0.0, 0.0)):
     return mask
 
 
-def test_an_roi_between_the_voxels_is_refused_unless_resampling_is_asked_for(a_ct):
+def test_an_roi_between_the_voxels_is_refused_without_resampling(a_ct):
     mask = a_block(a_ct, shift=(0.3, 0.0, 0.0))
-    with pytest.raises(GeometryError, match=r"drift apart by 0\.30 voxels.*--resample-roi"):
+    with pytest.raises(GeometryError, match=r"differ by 0\.30 voxels.*`resample_roi=True`"):
         geometry.onto_grid(mask, a_ct)
     placed = geometry.onto_grid(mask, a_ct, resample=True)
     assert sitk.GetArrayViewFromImage(placed).sum() == 3 * 10 * 15
@@ -222,7 +222,7 @@ def test_an_roi_between_the_voxels_is_refused_unless_resampling_is_asked_for(a_c
 
 @settings(max_examples=50, deadline=None)
 @given(st.tuples(*[st.floats(-1, 1)] * 3), st.tuples(*[st.floats(0.4, 2.5)] * 3), st.floats(-20, 20))
-def test_as_a_block_an_roi_of_another_lattice_is_what_the_nearest_voxels_are(shift, scale, degrees):
+def test_a_resampled_block_has_the_nearest_voxels(shift, scale, degrees):
     ct = ct_like()
     mask = sitk.Image(ct.GetSize(), sitk.sitkUInt8)
     mask.SetSpacing([s * v for s, v in zip(scale, ct.GetSpacing(), strict=True)])
@@ -239,7 +239,7 @@ def test_as_a_block_an_roi_of_another_lattice_is_what_the_nearest_voxels_are(shi
     assert (sitk.GetArrayViewFromImage(found) == sitk.GetArrayViewFromImage(expected)).all()
 
 
-def test_a_block_of_another_grid_is_none(a_ct):
+def test_a_block_of_another_grid_is_refused(a_ct):
     block = a_block(a_ct)[15:30, 10:20, 3:6]
     assert geometry.slices_of_block(block, a_ct, "A and B") == range(3, 6)
     down = [sitk.Flip(image, (False, False, True)) for image in (block, a_ct)]
@@ -251,27 +251,27 @@ def test_a_block_of_another_grid_is_none(a_ct):
         ct_like(spacing=(0.9, 1.1, 4.1)),
         ct_like(origin=(-20.5, 30, -400)),
     ):
-        with pytest.raises(GeometryError, match="A and B lie on two grids"):
+        with pytest.raises(GeometryError, match="A and B have different grids"):
             geometry.slices_of_block(block, other, "A and B")
 
 
 @pytest.mark.parametrize("resample", [False, True])
 def test_an_roi_outside_the_ct_is_refused(a_ct, resample):
-    with pytest.raises(GeometryError, match="another scan"):
+    with pytest.raises(GeometryError, match="expected an overlap"):
         geometry.onto_grid(a_block(a_ct, shift=(400.0, 0.0, 0.0)), a_ct, resample=resample)
 
 
 @pytest.mark.parametrize("resample", [False, True])
 def test_an_roi_partly_outside_the_ct_is_refused(a_ct, resample):
-    with pytest.raises(GeometryError, match="150 of the ROI's 450 voxels lie outside the CT; expected none"):
+    with pytest.raises(GeometryError, match="150 of 450 voxels of the ROI are outside the CT; expected none"):
         geometry.onto_grid(a_block(a_ct, shift=(0.0, 0.0, -4.0)), a_ct, resample=resample)
 
 
-def test_an_roi_of_another_lattice_loses_nothing_at_the_edge_either(a_ct):
+def test_a_resampled_roi_loses_no_voxel_at_the_edge(a_ct):
     mask = a_block(a_ct, shift=(-15.3, 0.0, 0.0))  # its first column's centre lies 0.3 voxels outside the first voxel's
     assert sitk.GetArrayViewFromImage(geometry.onto_grid(mask, a_ct, resample=True)).sum() == 450
     mask = a_block(a_ct, shift=(-15.7, 0.0, 0.0))
-    with pytest.raises(GeometryError, match="30 of the ROI's 450 voxels"):
+    with pytest.raises(GeometryError, match="30 of 450 voxels of the ROI"):
         geometry.onto_grid(mask, a_ct, resample=True)
 
 
@@ -281,7 +281,7 @@ def test_tilt_is_the_angle_of_the_slices(degrees):
 
 
 @pytest.mark.parametrize("dust", [1e-314, -1e-310, 1e-17])
-def test_dust_in_the_cosines_leaves_the_geometry_whole(dust):
+def test_denormal_cosines_keep_the_geometry(dust):
     image = sitk.Image(2, 3, 4, sitk.sitkUInt8)
     geometry.set_direction(image, (1, dust, 0, -dust, 1, 0, 0, 0, -1))
     point = image.TransformIndexToPhysicalPoint((1, 2, 3))
@@ -293,7 +293,7 @@ def test_slices_beyond_the_scan_are_refused(a_ct):
         geometry.axial_slices(a_ct, 7, 9)
 
 
-def test_on_lattice_is_what_onto_grid_takes_without_resampling(a_ct):
+def test_on_lattice_agrees_with_onto_grid_without_resampling(a_ct):
     mask = sitk.Cast(a_ct > 0, sitk.sitkUInt8)
     for kept in (mask, mask[5:20, 3:, 2:5], sitk.Flip(mask, (True, False, True)), sitk.PermuteAxes(mask, (2, 0, 1))):
         assert geometry.on_lattice(kept, a_ct)
@@ -301,5 +301,5 @@ def test_on_lattice_is_what_onto_grid_takes_without_resampling(a_ct):
     shifted = sitk.Image(mask)
     shifted.SetOrigin(a_ct.TransformContinuousIndexToPhysicalPoint((0.1, 0.0, 0.0)))
     assert not geometry.on_lattice(shifted, a_ct)
-    with pytest.raises(GeometryError, match="drift apart"):
+    with pytest.raises(GeometryError, match="differ by"):
         geometry.onto_grid(shifted[1:-1, 1:-1, 1:-1], a_ct)

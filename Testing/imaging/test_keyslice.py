@@ -8,7 +8,7 @@ from GTRStagingLib.imaging import keyslice
 
 
 def a_mask(ct, areas):
-    """So many pixels of ROI in each slice, in the image's own order."""
+    """Return a mask with a number of pixels in each slice, in the order of the image."""
     array = np.zeros(ct.GetSize()[::-1], dtype=np.uint8)
     for z, pixels in areas.items():
         array[z].flat[:pixels] = 1
@@ -17,7 +17,7 @@ def a_mask(ct, areas):
     return mask
 
 
-def test_an_index_counts_from_the_feet_whatever_the_order_of_the_file():
+def test_an_index_counts_from_the_feet_in_any_order_of_the_file():
     up = ct_like(origin=(0, 0, -400))
     down = sitk.Flip(up, (False, False, True))
     assert down.GetDirection()[8] == -1
@@ -26,7 +26,7 @@ def test_an_index_counts_from_the_feet_whatever_the_order_of_the_file():
 
 
 @pytest.mark.parametrize("index", [-1, 9])
-def test_no_slice_outside_the_scan(a_ct, index):
+def test_a_slice_outside_the_scan_is_refused(a_ct, index):
     with pytest.raises(InputError, match="0 .nearest the feet. to 8"):
         keyslice.by_index(a_ct, index)
 
@@ -39,7 +39,7 @@ def test_a_position_takes_the_nearest_slice(a_ct, mm, index):
 
 
 @pytest.mark.parametrize("mm", [-402.1, -365.9, float("nan"), float("inf")])
-def test_no_position_outside_the_scan(a_ct, mm):
+def test_a_position_outside_the_scan_is_refused(a_ct, mm):
     with pytest.raises(InputError, match=r"-400\.0 to -368\.0 mm"):
         keyslice.by_position(a_ct, mm)
 
@@ -52,7 +52,7 @@ def test_a_position_on_tilted_slices_is_that_of_their_centres():
 
 
 @pytest.mark.smoke
-def test_the_largest_area_chooses_and_is_recorded(a_ct):
+def test_the_slice_with_the_largest_area_is_chosen_with_its_area(a_ct):
     key = keyslice.by_area(a_ct, a_mask(a_ct, {2: 10, 5: 31, 6: 30}))
     assert (key.index, key.chosen_by) == (5, "tumour area")
     assert key.tumour_area_mm2 == pytest.approx(31 * 0.9 * 1.1)
@@ -64,16 +64,16 @@ def test_the_largest_area_is_found_in_a_coronal_image():
     assert keyslice.by_area(coronal, mask).index == 5
 
 
-def test_an_empty_roi_chooses_nothing(a_ct):
+def test_an_empty_roi_is_refused(a_ct):
     with pytest.raises(InputError, match="empty"):
         keyslice.by_area(a_ct, a_mask(a_ct, {}))
 
 
-def test_an_roi_of_another_grid_chooses_nothing(a_ct):
+def test_an_roi_on_another_grid_is_refused(a_ct):
     with pytest.raises(GeometryError, match="ROI and CT"):
         keyslice.by_area(a_ct, a_mask(ct_like(origin=(0, 0, 0)), {5: 3}))
 
 
-def test_a_key_slice_by_hand_learns_its_area(a_ct):
+def test_a_key_slice_chosen_by_hand_gets_its_area(a_ct):
     key = keyslice.with_area(keyslice.by_index(a_ct, 3), a_ct, a_mask(a_ct, {2: 10}))
     assert (key.chosen_by, key.tumour_area_mm2) == ("hand", 0)

@@ -1,4 +1,4 @@
-"""ROIs from DICOM SEG, Slicer segmentations and label maps: which segment, where it lies, and what is no mask."""
+"""Read ROIs from DICOM SEG, Slicer segmentations and label maps: segment, geometry, and files that are not masks."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def a_seg(
 
 
 def places(mask: sitk.Image) -> set[tuple[float, ...]]:
-    """Where the mask's voxels lie (mm, rounded)."""
+    """Return the positions of the mask's voxels (mm, rounded)."""
     return {
         tuple(np.round(mask.TransformIndexToPhysicalPoint(i[::-1].tolist()), 2) + 0.0)
         for i in np.argwhere(voxels(mask))
@@ -61,7 +61,7 @@ def places(mask: sitk.Image) -> set[tuple[float, ...]]:
 
 
 def expected_places(slices: list[Dataset], mask: np.ndarray) -> set[tuple[float, ...]]:
-    """Where a (z, y, x) mask drawn on the slices lies, by the formula of PS3.3 C.7.6.2.1.1."""
+    """Return the voxel positions of a (z, y, x) mask drawn on the slices, by the formula of PS3.3 C.7.6.2.1.1."""
     points = set()
     for k, row, column in np.argwhere(mask):
         d = slices[k]
@@ -75,7 +75,7 @@ def expected_places(slices: list[Dataset], mask: np.ndarray) -> set[tuple[float,
 @pytest.mark.smoke
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, OBLIQUE])
-def test_a_dicom_seg_lies_where_it_was_drawn(tmp_path: Path, kind: str, orientation: tuple[float, ...]) -> None:
+def test_a_dicom_seg_has_the_positions_of_its_slices(tmp_path: Path, kind: str, orientation: tuple[float, ...]) -> None:
     slices = a_series(orientation=orientation)
     path = save(tmp_path / "seg.dcm", a_seg(slices, np.stack([TUMOUR, NODE], axis=-1), kind))
     for chosen, mask in ((1, TUMOUR), ("2", NODE), ("tumour", TUMOUR), ("NODE", NODE)):
@@ -94,7 +94,7 @@ def test_a_fraction_of_a_half_belongs_to_the_roi(tmp_path: Path) -> None:
     assert voxels(roi.mask).sum() == TUMOUR.sum() - 1
 
 
-def test_the_background_of_a_label_map_seg_is_no_segment(tmp_path: Path) -> None:
+def test_the_background_of_a_label_map_seg_is_not_a_segment(tmp_path: Path) -> None:
     seg = a_seg(a_series(), TUMOUR[..., np.newaxis], "LABELMAP", ("Tumour",))
     assert [s.SegmentNumber for s in seg.SegmentSequence] == [0, 1]
     assert read_roi(save(tmp_path / "seg.dcm", seg)).segment == "Tumour"
@@ -115,7 +115,7 @@ def test_a_seg_of_a_single_plane_keeps_the_slice_thickness(tmp_path: Path) -> No
 
 def test_a_segment_must_be_chosen_and_be_there(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.dcm", a_seg(a_series(), np.stack([TUMOUR, NODE], axis=-1)))
-    with pytest.raises(InputError, match=r"2 segments; expected one.*--segment: 1: Tumour; 2: Node"):
+    with pytest.raises(InputError, match=r"2 segments; expected one.*`segment`: 1: Tumour; 2: Node"):
         read_roi(path)
     with pytest.raises(InputError, match=r"'Liver' is not in seg\.dcm; expected one of: 1: Tumour; 2: Node"):
         read_roi(path, segment="Liver")
@@ -132,7 +132,7 @@ def test_a_label_that_two_segments_bear_is_no_choice(tmp_path: Path) -> None:
 
 def test_an_empty_segment(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.dcm", a_seg(a_series(), np.stack([TUMOUR, np.zeros_like(TUMOUR)], axis=-1)))
-    with pytest.raises(InputError, match=r"segment 'Node' in seg\.dcm\) has no voxel"):
+    with pytest.raises(InputError, match=r"segment 'Node' in seg\.dcm\) is empty"):
         read_roi(path, segment="Node")
 
 
@@ -148,12 +148,12 @@ def test_a_folder_with_one_seg(tmp_path: Path) -> None:
     slices = a_series()
     for k, d in enumerate(slices):
         save(tmp_path / f"{k}", d)
-    with pytest.raises(InputError, match="holds 0 DICOM SEG files; expected one"):
+    with pytest.raises(InputError, match="has 0 DICOM SEG files; expected one"):
         read_roi(tmp_path)
     save(tmp_path / "seg", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",)))
     assert voxels(read_roi(tmp_path).mask).sum() == TUMOUR.sum()
     save(tmp_path / "again", a_seg(slices, NODE[..., np.newaxis], labels=("Node",)))
-    with pytest.raises(InputError, match=r"holds 2 DICOM SEG files \(again, seg\); expected one"):
+    with pytest.raises(InputError, match=r"has 2 DICOM SEG files \(again, seg\); expected one"):
         read_roi(tmp_path)
 
 
@@ -169,14 +169,14 @@ def test_other_dicom_is_no_segmentation(tmp_path: Path) -> None:
 def test_a_truncated_seg(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.dcm", a_seg(a_series(), TUMOUR[..., np.newaxis], labels=("Tumour",)))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"seg\.dcm: its frames cannot be decoded"):
+    with pytest.raises(InputError, match=r"seg\.dcm: the frames cannot be decoded"):
         read_roi(path)
 
 
 def test_a_seg_on_uneven_planes(tmp_path: Path) -> None:
     slices = a_series()
     move(slices[4], 1.0)
-    with pytest.raises(GeometryError, match=r"seg\.dcm: its frames do not form an even"):
+    with pytest.raises(GeometryError, match=r"seg\.dcm: the frames do not form an even"):
         read_roi(save(tmp_path / "seg.dcm", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))))
 
 
@@ -204,7 +204,7 @@ def test_label_maps(tmp_path: Path, name: str, dtype: type) -> None:
 
 def test_several_labels_are_listed_with_their_voxels(tmp_path: Path) -> None:
     path = label_map(tmp_path / "roi.nii.gz", TUMOUR + 4 * NODE)
-    with pytest.raises(InputError, match=r"2 segments.*--segment: 1 \(31 voxels\); 4 \(12 voxels\)"):
+    with pytest.raises(InputError, match=r"2 segments.*`segment`: 1 \(31 voxels\); 4 \(12 voxels\)"):
         read_roi(path)
     with pytest.raises(InputError, match=r"'2' is not in roi\.nii\.gz; expected one of: 1 \(31 voxels\); 4"):
         read_roi(path, segment=2)
@@ -214,22 +214,22 @@ def test_several_labels_are_listed_with_their_voxels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (TUMOUR * 0, "has no voxel"),
-        (TUMOUR * 0.5, r"values that are no labels \(0\.5\)"),
-        (TUMOUR * np.float32(np.nan), "values that are no labels"),
-        (np.where(TUMOUR, 1, np.inf).astype(np.float32), r"no labels \(inf\)"),
-        (TUMOUR.astype(np.int16) * 40 - 1000, r"negative values \(lowest -1000\).*looks like the CT itself"),
+        (TUMOUR * 0, r"The ROI \(roi\.nrrd\) is empty"),
+        (TUMOUR * 0.5, r"values that are not labels \(0\.5\)"),
+        (TUMOUR * np.float32(np.nan), "values that are not labels"),
+        (np.where(TUMOUR, 1, np.inf).astype(np.float32), r"not labels \(inf\)"),
+        (TUMOUR.astype(np.int16) * 40 - 1000, r"negative values \(lowest -1000\).*seems to be the CT"),
     ],
 )
-def test_what_is_no_mask(tmp_path: Path, values: np.ndarray, message: str) -> None:
+def test_files_that_are_not_masks(tmp_path: Path, values: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_roi(label_map(tmp_path / "roi.nrrd", values))
 
 
-def test_vectors_and_pictures_are_no_mask(tmp_path: Path) -> None:
+def test_vectors_and_pictures_are_not_masks(tmp_path: Path) -> None:
     vector = sitk.GetImageFromArray(np.stack([TUMOUR] * 3, axis=-1), isVector=True)
     sitk.WriteImage(vector, str(tmp_path / "rgb.nrrd"))
-    with pytest.raises(InputError, match="3 values a voxel; expected one label"):
+    with pytest.raises(InputError, match="3 values per voxel; expected one label"):
         read_roi(tmp_path / "rgb.nrrd")
     (tmp_path / "roi.png").write_bytes(b"\x89PNG")
     with pytest.raises(InputError, match="is a picture"):
@@ -285,7 +285,7 @@ def test_a_slicer_segmentation_is_chosen_from_by_name(tmp_path: Path) -> None:
         read_roi(path)
 
 
-def test_segments_that_overlap_lie_in_layers(tmp_path: Path) -> None:
+def test_overlapping_segments_are_in_layers(tmp_path: Path) -> None:
     wide = np.clip(TUMOUR + NODE, 0, 1)
     fields = {**NAMED, "Segment0_LabelValue": "1", "Segment1_LabelValue": "1", "Segment1_Layer": "1"}
     path = seg_nrrd(tmp_path / "roi.seg.nrrd", np.stack([TUMOUR, wide], axis=-1), fields)
@@ -321,7 +321,7 @@ def test_a_slicer_segmentation_that_contradicts_itself(tmp_path: Path, key: str,
 def test_a_named_segment_without_voxels(tmp_path: Path) -> None:
     path = seg_nrrd(tmp_path / "roi.seg.nrrd", 3 * TUMOUR, NAMED)
     assert read_roi(path).segment == "Tumour"  # the only one that was drawn
-    with pytest.raises(InputError, match=r"segment 'lymph node' .* has no voxel"):
+    with pytest.raises(InputError, match=r"segment 'lymph node' .* is empty"):
         read_roi(path, segment="lymph node")
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.imaging.keyslice import by_index
-from GTRStagingLib.imaging.scans import Held, Scan
+from GTRStagingLib.imaging.scans import MemoryVoxels, Scan
 from GTRStagingLib.model import checkpoints, registry, weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import GTR, RELEASED
@@ -111,7 +111,7 @@ def test_other_precisions_are_imported_as_float32_and_run(tmp_path, dtype):
 def test_a_half_checkpoint_stages(tmp_path, a_ct):
     torch.save(a_resnet().half().state_dict(), tmp_path / "m.pth")
     checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="half")
-    scan = Scan(voxels=Held(a_ct), intensity="HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
+    scan = Scan(voxels=MemoryVoxels(a_ct), intensity="HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
     result = stage_case(scan, ready(weights.load("half")), key_slice=by_index(a_ct, 4))
     assert len(result.prediction.slices) == 3
 

@@ -13,7 +13,7 @@ from PIL import Image
 from GTRStagingLib.errors import Cancelled, GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi, read_roi
-from GTRStagingLib.imaging.scans import Held, Scan, read_scan
+from GTRStagingLib.imaging.scans import MemoryVoxels, Scan, read_scan
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import TorchBackbone, ready
 from GTRStagingLib.model.recipe import GTR, RELEASED
@@ -28,7 +28,7 @@ from GTRStagingLib.staging.preprocess import prepare
 
 
 def scan_of(image, **changes):
-    return Scan(**{"voxels": Held(image), "intensity": "HU", "spacing_known": True, "digest": "ab" * 32,
+    return Scan(**{"voxels": MemoryVoxels(image), "intensity": "HU", "spacing_known": True, "digest": "ab" * 32,
                    "format": "NIfTI", **changes})  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def test_a_one_slice_volume_votes_alone_and_needs_no_choice(a_model):
 
 
 def test_without_a_key_slice_the_error_names_the_options(a_ct, a_model):
-    with pytest.raises(InputError, match="--key-slice, --key-position-mm, or a --segmentation"):
+    with pytest.raises(InputError, match="`key_slice` or `key_position_mm`, or give a `segmentation`"):
         stage_case(scan_of(a_ct), ready(a_model))
 
 
@@ -287,7 +287,7 @@ def test_an_empty_roi_is_refused(a_ct, a_model):
 def test_an_roi_on_another_grid_is_refused_unless_resampling_is_asked_for(a_ct, a_model):
     finer = ct_like(shape=(9, 80, 100), spacing=(0.45, 0.55, 4.0))
     roi = roi_of(finer, slice(2, 6), slice(20, 40), slice(30, 60))
-    with pytest.raises(GeometryError, match="--resample-roi"):
+    with pytest.raises(GeometryError, match="`resample_roi=True`"):
         stage_case(scan_of(a_ct), ready(a_model), tumour=roi)
     result = stage_case(scan_of(a_ct), ready(a_model), StagingOptions(resample_roi=True), tumour=roi)
     assert result.agreement.roi_area_mm2 == pytest.approx(10 * 15 * 0.9 * 1.1, rel=0.15)
@@ -296,7 +296,7 @@ def test_an_roi_on_another_grid_is_refused_unless_resampling_is_asked_for(a_ct, 
 
 def test_an_roi_outside_the_ct_is_refused(a_ct, a_model):
     elsewhere = ct_like(origin=(2000.0, 30.0, -400.0))
-    with pytest.raises(GeometryError, match="another scan"):
+    with pytest.raises(GeometryError, match="expected an overlap"):
         stage_case(scan_of(a_ct), ready(a_model), tumour=roi_of(elsewhere, slice(2, 6)))
 
 

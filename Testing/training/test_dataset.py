@@ -120,7 +120,7 @@ def test_a_damaged_file_is_made_again(tmp_path):
 def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
     cohort = a_cohort(tmp_path / "c", 4)
     bad = [replace(cohort.cases[1], key_slice=9), replace(cohort.cases[3], roi=None)]
-    with pytest.raises(InputError, match=r"2 of 3 cases.*case1: Key slice 9; .*case3: No key slice was chosen"):
+    with pytest.raises(InputError, match=r"2 of 3 cases.*case1: Key slice 9 does .*case3: No key slice is chosen"):
         cache_slices([cohort.cases[0], *bad], SMALL, tmp_path / "cache")
     assert len(list((tmp_path / "cache" / "slices").iterdir())) == 1
 
