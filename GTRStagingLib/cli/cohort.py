@@ -13,7 +13,7 @@ from GTRStagingLib.cli.arguments import Commands
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
-    from GTRStagingLib.cohort.audit import Audit, Side
+    from GTRStagingLib.cohort.audit import Audit, SplitSummary
 
 SHOWN = 3
 """Examples of a finding that are printed; --json lists all."""
@@ -83,7 +83,7 @@ def _split(options: argparse.Namespace) -> None:
         read_cohort(options.cohort), tuple(options.fractions), seed=options.seed, test_centres=options.test_centre
     )
     write_cohort(cohort, options.out)
-    _print_sides(audit(cohort, content=False).sides)
+    _print_sides(audit(cohort, content=False).splits)
     print(f"Written: {options.out}, seed {options.seed}. Check it: gtrstaging cohort audit {options.out}")
     print(RESEARCH_USE_ONLY)
 
@@ -116,7 +116,7 @@ def _progress() -> Callable[[str], None] | None:
     return (lambda case: print(f"read {case}", file=sys.stderr)) if sys.stderr.isatty() else None
 
 
-def _print_sides(sides: "Sequence[Side]") -> None:
+def _print_sides(sides: "Sequence[SplitSummary]") -> None:
     stages = sorted({stage for side in sides for stage in side.stages})
     print(f"{'':<12}{'rows':>8}{'patients':>10}" + "".join(f"{stage:>6}" for stage in stages))
     for side in sides:
@@ -126,7 +126,7 @@ def _print_sides(sides: "Sequence[Side]") -> None:
 
 
 def _print(found: "Audit") -> None:
-    _print_sides(found.sides)
+    _print_sides(found.splits)
     for finding in found.findings:
         print(f"{finding.severity.upper():<6} {finding.kind}: {finding.sentence}")
         for example in finding.examples[:SHOWN]:

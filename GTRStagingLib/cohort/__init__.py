@@ -1,6 +1,6 @@
-"""Describe many cases: the cohort table, its splits by patient, and the audit that searches it for leaks.
+"""Read, split by patient, and audit cohort tables.
 
-In: a table of cases, or the partitions of others. Out: `Cohort`, splits and folds, `Audit` with its findings.
+In: a table of cases, or splits given as separate tables. Out: `Cohort`, splits and folds, `Audit` with its findings.
 
 - `cohort`: `Case`, `Cohort`, `read_cohort`, `write_cohort`, `split_cohort`, `folds`
 - `rules`: `Finding`

@@ -1,6 +1,6 @@
-"""The audit of a cohort: whether one side knows another, the data contradict themselves, or anything is missing.
+"""Audit a cohort for leaks between splits, contradictory data and missing files.
 
-`rules` holds those that need tables alone, `partitions` reads those of others, `fingerprint` looks at images.
+`rules` has the rules on tables, `partitions` reads splits given as separate tables, `fingerprint` compares images.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from GTRStagingLib.cohort.rules import (
     Finding,
     Severity,
     covariate_findings,
-    sides_of,
+    splits_of,
     stage_of_patients,
     table_findings,
 )
@@ -25,8 +25,8 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
 @dataclass(frozen=True)
-class Side:
-    """What a side holds; `stages` counts patients, by the highest stage of each. `name` is None for rows on no side."""
+class SplitSummary:
+    """Counts of one split; `stages` counts patients by their highest stage. `name` is None for rows in no split."""
 
     name: str | None
     rows: int
@@ -36,41 +36,39 @@ class Side:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found, worst first, and in what; `looked_at` says what was compared and what was not."""
+    """Findings of an audit, most severe first; `looked_at` states what was compared and what was not."""
 
     findings: tuple[Finding, ...]
-    sides: tuple[Side, ...]
+    splits: tuple[SplitSummary, ...]
     looked_at: tuple[str, ...]
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
-        """Findings through which one side knows the other."""
+        """Findings of leaks between splits."""
         return tuple(f for f in self.findings if f.severity == "leak")
 
     @property
     def ok(self) -> bool:
-        """Whether there are neither leaks nor faults; notes there may be."""
+        """Whether there are neither leaks nor errors; there may be notes."""
         return all(f.severity == "note" for f in self.findings)
 
     def require_no_leak(self) -> None:
-        """Raise unless no side knows another.
+        """Raise if there is a leak.
 
         Raises
         ------
         LeakageError
-            With the sentence of every leak.
+            If there is a leak; the message has the sentence of each.
         """
         if self.leaks:
             sentences = " ".join(f.sentence for f in self.leaks)
-            raise LeakageError(
-                f"The cohort leaks; expected sides that share nothing. {sentences} {self.leaks[0].remedy}"
-            )
+            raise LeakageError(f"The cohort has leaks; expected none. {sentences} {self.leaks[0].remedy}")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data for JSON."""
         return {
             "ok": self.ok,
-            "sides": [asdict(side) for side in self.sides],
+            "sides": [asdict(split) for split in self.splits],
             "findings": [asdict(finding) for finding in self.findings],
             "looked_at": list(self.looked_at),
             "notice": RESEARCH_USE_ONLY,
@@ -85,16 +83,16 @@ def audit(
     Parameters
     ----------
     content
-        Read every image: the same voxels, or the same key slice, under two names. Without it only names are compared.
+        Read every image, to find the same voxels or key slice under two names. Without it only paths are compared.
     progress
-        Called with the id of a case whose image has been read.
+        Called with the id of a case after its image is read.
     workers
-        Processes that read, see `support.pools.parallel_map`.
+        Number of processes that read, see `support.pools.parallel_map`.
     """
     entries = [_entry(case) for case in cohort]
     findings = [*table_findings(entries), *covariate_findings(entries), *_missing_files(cohort)]
     keys = {case.case_id: str(case.image.resolve()) for case in cohort}
-    looked_at = "images by their paths alone, not by their content"
+    looked_at = "images by path only, not by content"
     if content:
         digests, found, looked_at = _content(cohort, progress, workers)
         findings += found
@@ -104,22 +102,22 @@ def audit(
 
 
 def audit_partitions(
-    sides: Mapping[str, Path],
+    splits: Mapping[str, Path],
     patient_pattern: str | None = None,
     covariates: Path | None = None,
     *,
     id_column: str | None = None,
 ) -> Audit:
-    """Audit partitions given as tables of any origin, one a side (see `partitions`); images are not looked at.
+    """Audit splits given as separate tables, one per split (see `partitions`); images are not compared.
 
     Raises
     ------
     InputError
-        If a table cannot be read, or does not say which rows are one patient's.
+        If a table cannot be read, or has no column of patients.
     """
-    if len(sides) < 2:
-        raise InputError(f"{len(sides)} side(s); expected two or more to compare. Give --split NAME=FILE for each.")
-    entries = read_partitions(sides, patient_pattern, id_column)
+    if len(splits) < 2:
+        raise InputError(f"{len(splits)} split(s); expected two or more to compare. Give a table for each split.")
+    entries = read_partitions(splits, patient_pattern, id_column)
     findings = table_findings(entries)
     looked_at = ["ids, patients, stages and centres of the tables", "no images"]
     if covariates is not None:
@@ -131,9 +129,9 @@ def audit_partitions(
                 Finding(
                     "covariates of nobody",
                     "note",
-                    f"{len(others)} rows of {covariates.name} belong to no row of the sides.",
+                    f"{len(others)} row(s) of {covariates.name} belong to no row of the splits.",
                     tuple(others),
-                    "Right if the table describes more than these patients.",
+                    "This is correct if the table describes further patients.",
                 )
             )
     return _audit(entries, findings, tuple(looked_at))
@@ -141,20 +139,20 @@ def audit_partitions(
 
 def _audit(entries: Sequence[Entry], findings: Sequence[Finding], looked_at: tuple[str, ...]) -> Audit:
     order: list[Severity] = ["leak", "fault", "note"]
-    names = [*sides_of(entries), *([None] if any(e.side is None for e in entries) else [])]
-    sides = []
+    names = [*splits_of(entries), *([None] if any(e.split is None for e in entries) else [])]
+    splits = []
     for name in names:
-        rows = [e for e in entries if e.side == name]
+        rows = [e for e in entries if e.split == name]
         stages = Counter(stage_of_patients(rows).values())
-        sides.append(Side(name, len(rows), len({e.patient for e in rows}), dict(sorted(stages.items()))))
-    return Audit(tuple(sorted(findings, key=lambda f: order.index(f.severity))), tuple(sides), looked_at)
+        splits.append(SplitSummary(name, len(rows), len({e.patient for e in rows}), dict(sorted(stages.items()))))
+    return Audit(tuple(sorted(findings, key=lambda f: order.index(f.severity))), tuple(splits), looked_at)
 
 
 def _entry(case: Case) -> Entry:
     return Entry(
         name=case.case_id,
         patient=case.patient_id,
-        side=case.split,
+        split=case.split,
         stage=None if case.stage is None else case.stage.name,
         centre=case.centre,
         covariates=case.covariates,
@@ -177,31 +175,31 @@ def _missing_files(cohort: Cohort) -> list[Finding]:
         Finding(
             "missing file",
             "fault",
-            f"{len(missing)} image(s) or ROI(s) are not where the table says.",
+            f"{len(missing)} image(s) or ROI(s) do not exist.",
             tuple(missing),
-            "Correct the path; a relative one starts at the table's folder.",
+            "Correct the paths; relative paths start at the table's folder.",
         )
     ]
 
 
 def _same_images(cohort: Cohort, keys: Mapping[str, str]) -> list[Finding]:
-    """One image in cases on two sides, or of two patients; each case is held against the first of its image."""
+    """Find images used in two splits, or for two patients; each case is compared with the first of its image."""
     groups = defaultdict(list)
     for case in sorted(cohort, key=lambda case: case.split is None):
         groups[keys[case.case_id]].append(case)
-    couples = [(first, case, case.image.name) for first, *others in groups.values() for case in others]
-    return _couples(couples, "image", "images that are one and the same")
+    pairs = [(first, case, case.image.name) for first, *others in groups.values() for case in others]
+    return _pair_findings(pairs, "image", "identical images")
 
 
 def _content(
     cohort: Cohort, progress: Callable[[str], None] | None, workers: int
 ) -> tuple[dict[str, str], list[Finding], str]:
-    """Digest of each image that can be read, by case; what the images say; and what was looked at."""
+    """Return the digest of each readable image by case, the findings, and a text on what was compared."""
     import numpy as np
 
     from GTRStagingLib.cohort.fingerprint import fingerprints, same_slices
 
-    # A file that is missing has been reported as such, and is no reason to leave the rest of its case out.
+    # A missing file has its own finding; the rest of its case is compared.
     cases = [case if case.roi is None or case.roi.exists() else replace(case, roi=None)
              for case in cohort if case.image.exists()]  # fmt: skip
     prints = fingerprints(cases, progress, workers)
@@ -214,7 +212,7 @@ def _content(
                 "fault",
                 f"The image, ROI or key slice of {len(unusable)} case(s) cannot be used.",
                 tuple(unusable),
-                "Each has its reason: mend the file, or leave the case out.",
+                "Correct the files by the reasons listed, or omit the cases.",
             )
         )
     shown = [(case, p.picture) for case, p in zip(cases, prints, strict=True) if p.picture is not None]
@@ -223,18 +221,18 @@ def _content(
         patients = [number.setdefault(f"patient {case.patient_id}", len(number)) for case, _ in shown]
         images = [number.setdefault(f"image {digests[case.case_id]}", len(number)) for case, _ in shown]
         pairs = same_slices(np.stack([picture for _, picture in shown]), patients, images)
-        couples = [(shown[i][0], shown[j][0], f"agreement {value:.2f}") for i, j, value in pairs]
-        findings += _couples(couples, "slice", "key slices that show the same")
+        matches = [(shown[i][0], shown[j][0], f"agreement {value:.2f}") for i, j, value in pairs]
+        findings += _pair_findings(matches, "slice", "matching key slices")
     unknown = sum(p.picture is None and p.problem is None for p in prints)
-    without = f" ({unknown} cases have neither key slice nor ROI)" if unknown else ""
-    return digests, findings, f"{len(digests)} images by their content, {len(shown)} key slices by sight{without}"
+    without = f" ({unknown} case(s) have neither key slice nor ROI)" if unknown else ""
+    return digests, findings, f"{len(digests)} images by content, {len(shown)} key slices by picture{without}"
 
 
-def _couples(couples: Sequence[tuple[Case, Case, str]], what: str, sentence: str) -> list[Finding]:
-    """Findings of pairs that are alike; two cases of one patient on one side may be."""
+def _pair_findings(pairs: Sequence[tuple[Case, Case, str]], what: str, plural: str) -> list[Finding]:
+    """Return findings of equal pairs; two cases of one patient in one split may be equal."""
     across, within = [], []
-    for a, b, note in couples:
-        text = f"{a.case_id} ({a.split or 'no side'}) = {b.case_id} ({b.split or 'no side'}): {note}"
+    for a, b, note in pairs:
+        text = f"{a.case_id} ({a.split or 'no split'}) = {b.case_id} ({b.split or 'no split'}): {note}"
         if a.split and b.split and a.split != b.split:
             across.append(text)
         elif a.patient_id != b.patient_id:
@@ -245,9 +243,9 @@ def _couples(couples: Sequence[tuple[Case, Case, str]], what: str, sentence: str
             Finding(
                 f"same {what} on two sides",
                 "leak",
-                f"{len(across)} pair(s) of {sentence} lie on two sides.",
+                f"{len(across)} pair(s) of {plural} are in two splits.",
                 tuple(across),
-                "Leave one of each pair out, or put both on one side.",
+                "Omit one case of each pair, or assign both to the same split.",
             )
         )
     if within:
@@ -255,9 +253,9 @@ def _couples(couples: Sequence[tuple[Case, Case, str]], what: str, sentence: str
             Finding(
                 f"same {what} of two patients",
                 "note",
-                f"{len(within)} pair(s) of {sentence} belong to two patients.",
+                f"{len(within)} pair(s) of {plural} belong to two patients.",
                 tuple(within),
-                "If they are one patient, give both cases the same id; otherwise leave one out.",
+                "Give both cases the same patient id if they are one patient; otherwise omit one.",
             )
         )
     return findings

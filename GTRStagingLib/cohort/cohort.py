@@ -1,6 +1,6 @@
-"""The cohort: a table with one row a case, and splits of it that keep every patient on one side.
+"""Read, write and split cohorts: tables with one row per case, split by patient.
 
-Columns are `COLUMNS`; every further column is a covariate. Needs the optional part `cohort` (pandas, pydantic,
+The columns are `COLUMNS`; every further column is a covariate. Needs the extra `cohort` (pandas, pydantic,
 scikit-learn), which is imported when a table is read, written or split.
 """
 
@@ -24,21 +24,21 @@ NEEDED = ("case_id", "patient_id", "image")
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One case, valid once constructed.
+    """Case of a cohort, checked on construction.
 
     Attributes
     ----------
     case_id
-        Safe as a folder's name.
+        Valid as a folder name.
     image, roi
-        The CT as `imaging.scans.read_scan` takes it, and the tumour as `imaging.rois.read_roi` does; whether they exist
-        is not asked.
+        Paths of the CT for `imaging.scans.read_scan`, and of the tumour for `imaging.rois.read_roi`; their existence is
+        not checked.
     segment
-        Label or number, where the ROI has several.
+        Label or number of the segment, if the ROI has several.
     key_slice
         Axial index, 0 nearest the feet.
     covariates
-        Numbers, texts, or None where not given. A text that reads as a number is not one: give the number.
+        Numbers, texts, or None if missing. A text that can be read as a number must be given as a number.
     """
 
     case_id: str
@@ -62,7 +62,7 @@ class Case:
             *(("name of a covariate", name, _covariate_name) for name in self.covariates),
             *((name, value, _covariate) for name, value in self.covariates.items()),
             ("key_slice", self.key_slice, _slice_index),
-            ("split", self.split, _side),
+            ("split", self.split, _split_name),
         ]
         for where, value, rule in checks:
             try:
@@ -78,12 +78,12 @@ def _safe_id(text: str) -> None:
 
 def _covariate_name(name: str) -> None:
     if plain_text(name) in COLUMNS:
-        raise ValueError("expected another name than a column's")
+        raise ValueError("expected a name other than those of the columns")
 
 
 def _covariate(value: str | float) -> None:
     if covariate_value(cell_text(value)) != value:
-        raise ValueError("expected a finite number, or a text that does not read as one")
+        raise ValueError("expected a finite number, or a text that cannot be read as a number")
 
 
 def _slice_index(index: int) -> None:
@@ -91,14 +91,14 @@ def _slice_index(index: int) -> None:
         raise ValueError("expected 0 (the slice nearest the feet) or more")
 
 
-def _side(split: str) -> None:
+def _split_name(split: str) -> None:
     if split not in get_args(Split):
         raise ValueError(f"expected one of {', '.join(get_args(Split))}")
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Cases in the order of their table, no two with one id.
+    """Cases in the order of their table, with unique ids.
 
     Examples
     --------
@@ -115,10 +115,8 @@ class Cohort:
 
     def __post_init__(self) -> None:
         count = Counter(folder_key(case.case_id) for case in self.cases)
-        if doubled := [case.case_id for case in self.cases if count[folder_key(case.case_id)] > 1]:
-            raise InputError(
-                f"Case ids that are one, or differ in case alone: {doubled[:5]}; expected each to be unique."
-            )
+        if duplicates := [case.case_id for case in self.cases if count[folder_key(case.case_id)] > 1]:
+            raise InputError(f"Duplicate case ids, ignoring case: {duplicates[:5]}; expected unique ids. Rename them.")
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -127,29 +125,29 @@ class Cohort:
         return iter(self.cases)
 
     def of(self, split: Split) -> "Cohort":
-        """The cases of one side; empty if it has none."""
+        """Return the cases of a split; empty if it has none."""
         return Cohort(tuple(case for case in self.cases if case.split == split))
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Patient ids, each once, in the order of the table."""
+        """Unique patient ids, in the order of the table."""
         return tuple(dict.fromkeys(case.patient_id for case in self.cases))
 
     @property
     def covariates(self) -> tuple[str, ...]:
-        """Names of the covariates that any case has, in the order of the table."""
+        """Names of all covariates, in the order of the table."""
         return tuple(dict.fromkeys(name for case in self.cases for name in case.covariates))
 
 
 def read_cohort(path: Path) -> Cohort:
     """Read a cohort table, `.csv` or `.parquet`.
 
-    Relative paths in it are relative to the table's folder. Ids are texts: '007' stays '007'.
+    Relative paths start at the table's folder. Ids are texts: '007' stays '007'.
 
     Raises
     ------
     InputError
-        With every fault of the table: row (the header is 1), column, value and what was expected.
+        If the table has errors; the message lists each with row (the header is 1), column, value and expected value.
     """
     import_table_package("pydantic")
     from GTRStagingLib.tables.case_row import validate_row
@@ -173,10 +171,10 @@ def read_cohort(path: Path) -> Cohort:
 
 
 def write_cohort(cohort: Cohort, path: Path) -> None:
-    """Write a cohort as `.csv` or `.parquet`: whole or not at all, and `read_cohort` gives the same cohort back.
+    """Write a cohort as `.csv` or `.parquet`, whole or not at all; `read_cohort` returns the same cohort.
 
-    Paths below the table's folder are written relative to it, and come back absolute; a covariate that other cases
-    have and this one has not comes back as None.
+    Paths below the table's folder are written relative to it and read as absolute paths; a covariate that only other
+    cases have is read as None.
     """
     folder = path.absolute().parent
     columns: dict[str, list[str | float | None]] = {
@@ -199,7 +197,7 @@ def _written(target: Path, folder: Path) -> str:
     if target.is_relative_to(folder):
         try:
             return plain_text(target.relative_to(folder).as_posix())
-        except ValueError:  # a folder called 'NA', say: its whole path does not read as missing
+        except ValueError:  # e.g. a folder named 'NA'; its absolute path is not read as missing
             pass
     return target.as_posix()
 
@@ -214,29 +212,29 @@ def split_cohort(
     seed: int = 0,
     test_centres: Collection[str] = (),
 ) -> Cohort:
-    """Put every patient on one side, each side with the stages in their proportions.
+    """Split a cohort by patient, with the same proportions of stages in each split.
 
-    Patients are drawn, not cases (scikit-learn's stratified splitter), so that the fractions are met to within a
-    patient; a patient with several stages counts as the highest. The split depends on the patients and the seed, not
-    on the order of the table.
+    Patients are drawn, not cases (scikit-learn's stratified splitter), so that the fractions are exact to one patient;
+    a patient with several stages counts with the highest. The split depends on the patients and the seed, not on the
+    order of the table.
 
     Parameters
     ----------
     fractions
-        Of the patients: train, validation, test; together 1. A side of 0 stays empty.
+        Fractions of the patients in train, validation and test, with sum 1. A split of 0 is empty.
     test_centres
-        All patients of these centres, and nobody else, are the test side; the others are divided between train and
-        validation, in the proportion of their fractions.
+        Split `test` consists of all patients of these centres; the others are divided between train and validation in
+        the proportion of their fractions.
 
     Raises
     ------
     InputError
-        If a stage is missing, or has fewer patients than there are sides.
+        If a stage is missing, or has fewer patients than there are splits.
 
     Examples
     --------
-    Twenty patients of T2 and twenty of T3, two cases each: a quarter of them is five of either stage, with both of
-    their cases.
+    Twenty patients of T2 and twenty of T3, with two cases each: a quarter is five patients of each stage, with both
+    cases.
 
     >>> from collections import Counter
     >>> from pathlib import Path
@@ -254,12 +252,12 @@ def split_cohort(
     """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
         raise InputError(
-            f"Fractions {' '.join(f'{f:g}' for f in fractions)}; expected three (train, validation, test) from 0 to 1, "
-            "together 1, with some for train."
+            f"Fractions {' '.join(f'{f:g}' for f in fractions)}; expected three numbers (train, validation, test) from "
+            "0 to 1 with sum 1, and train above 0."
         )
     stages = _stage_of_patients(cohort)
     held_out = _patients_of(cohort, test_centres)
-    side: dict[str, Split] = dict.fromkeys(held_out, "test")
+    split_of: dict[str, Split] = dict.fromkeys(held_out, "test")
     rest = sorted(set(stages) - held_out)
     train, validation, test = fractions
     if test_centres:
@@ -274,66 +272,66 @@ def split_cohort(
     for name, count in counts.items():
         try:
             rest, drawn = splitter(rest, test_size=count, random_state=seed, stratify=[stages[p].name for p in rest])
-        except ValueError as error:  # one patient of a stage is left, who cannot be on two sides
+        except ValueError as error:  # only one patient of a stage is left
             raise _scarce(name) from error
         rest.sort()
-        side.update(dict.fromkeys(drawn, name))
-    side.update(dict.fromkeys(rest, "train"))
-    expected = {stages[p] for p in side if p not in held_out}
+        split_of.update(dict.fromkeys(drawn, name))
+    split_of.update(dict.fromkeys(rest, "train"))
+    expected = {stages[p] for p in split_of if p not in held_out}
     for name in ("train", *counts):
-        if {stages[p] for p in side if side[p] == name} < expected:
+        if {stages[p] for p in split_of if split_of[p] == name} < expected:
             raise _scarce(name)
-    return Cohort(tuple(replace(case, split=side[case.patient_id]) for case in cohort))
+    return Cohort(tuple(replace(case, split=split_of[case.patient_id]) for case in cohort))
 
 
-def _scarce(side: str) -> InputError:
+def _scarce(split: str) -> InputError:
     return InputError(
-        f"Not every stage came to {side}: the rarest has too few patients for that fraction; expected every stage on "
-        "each side. Make the smaller sides larger, or add patients of the rarest stage."
+        f"Split {split} does not contain every stage: the rarest has too few patients for this fraction; expected "
+        "every stage in each split. Increase the smaller fractions, or add patients of the rarest stage."
     )
 
 
 def folds(cohort: Cohort, k: int, *, seed: int = 0) -> Iterator[tuple[Cohort, Cohort]]:
-    """Training and validation cohorts of a cross-validation in k folds, by patient (StratifiedGroupKFold).
+    """Give the training and validation cohorts of a k-fold cross-validation, by patient (StratifiedGroupKFold).
 
     Raises
     ------
     InputError
-        If a case belongs to the test side, which selects nothing, or a stage has fewer than k patients.
+        If a case belongs to split `test`, or a stage has fewer than k patients.
     """
     if len(cohort.of("test")):
         raise InputError(
-            f"{len(cohort.of('test'))} cases are of the test side; expected none in a cross-validation. Give the "
-            "cohort of the training side."
+            f"{len(cohort.of('test'))} case(s) are in split test; expected none in a cross-validation. Give the cohort "
+            "without them."
         )
     if k < 2:
-        raise InputError(f"{k} fold(s); expected 2 or more.")
+        raise InputError(f"{k} fold(s); expected at least 2.")
     patients = Counter(_stage_of_patients(cohort).values())
     _require_enough(patients, {f"fold {i + 1}": sum(patients.values()) // k for i in range(k)})
     ordered = sorted(cohort, key=lambda case: case.case_id)
     splitter = import_table_package("sklearn.model_selection").StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     for _, held_out in splitter.split(ordered, [str(c.stage) for c in ordered], [c.patient_id for c in ordered]):
         out = {ordered[i].patient_id for i in held_out}
-        sides: list[Split] = ["train", "validation"]
+        names: list[Split] = ["train", "validation"]
         train, validation = (
             Cohort(tuple(replace(c, split=name) for c in cohort if (c.patient_id in out) == (name == "validation")))
-            for name in sides
+            for name in names
         )
         yield train, validation
 
 
 def _stage_of_patients(cohort: Cohort) -> dict[str, TStage]:
     stages: dict[str, TStage] = {}
-    unstaged = []
+    without = []
     for case in cohort:
         if case.stage is None:
-            unstaged.append(case.case_id)
+            without.append(case.case_id)
         else:
             stages[case.patient_id] = max(case.stage, stages.get(case.patient_id, case.stage))
-    if unstaged:
+    if without:
         raise InputError(
-            f"{len(unstaged)} case(s) without a stage ({', '.join(unstaged[:5])}); expected one in every case, to "
-            "divide the stages evenly. Fill in the stage, or leave these cases out."
+            f"{len(without)} case(s) have no stage ({', '.join(without[:5])}); expected a stage in every case, to "
+            "stratify the splits. Enter the stage, or omit these cases."
         )
     return stages
 
@@ -341,15 +339,17 @@ def _stage_of_patients(cohort: Cohort) -> dict[str, TStage]:
 def _patients_of(cohort: Cohort, centres: Collection[str]) -> set[str]:
     known = sorted({case.centre for case in cohort if case.centre is not None})
     if unknown := sorted(set(centres) - set(known)):
-        raise InputError(f"Centre {unknown[0]!r}; expected one of the table's: {', '.join(known) or 'it has none'}.")
+        raise InputError(
+            f"Centre {unknown[0]!r} is not in the table; expected one of: {', '.join(known) or 'none, it has none'}."
+        )
     return {case.patient_id for case in cohort if case.centre in centres}
 
 
-def _require_enough(patients: Counter[TStage], sides: Mapping[str, int]) -> None:
-    few = [f"{stage.name} has {n}" for stage, n in sorted(patients.items()) if n < len(sides)]
-    few += [f"{name} would have {n}" for name, n in sides.items() if n < len(patients)]
+def _require_enough(patients: Counter[TStage], splits: Mapping[str, int]) -> None:
+    few = [f"{stage.name} has {n}" for stage, n in sorted(patients.items()) if n < len(splits)]
+    few += [f"{name} would have {n}" for name, n in splits.items() if n < len(patients)]
     if few or not patients:
         raise InputError(
-            f"Too few patients to divide: {'; '.join(few) or 'none is left'}; expected every stage on each of "
-            f"{len(sides)} sides. Add patients, or make fewer or larger sides."
+            f"Too few patients: {'; '.join(few) or 'none are left'}; expected every stage in each of {len(splits)} "
+            "splits. Add patients, or use fewer or larger splits."
         )

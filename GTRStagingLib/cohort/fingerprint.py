@@ -1,8 +1,8 @@
-"""What is the same about two images, whatever they are called: their voxels, and the picture of their key slice.
+"""Find duplicate images by content: equal voxels, and key slices with the same picture.
 
-Two key slices are one slice if their pictures agree in the fine structure once the blurred picture is taken off and
-a small shift undone. Different people share outlines and gradients, never where each vessel and fold lies:
-`benchmarks/near_duplicates.py` shows how far apart the two groups are, on real CT and on phantoms.
+Two key slices are the same if their pictures agree in the fine structure, after subtraction of the blurred picture and
+correction of a small shift. Different patients have similar outlines and gradients, but not the same positions of
+vessels and folds: `benchmarks/near_duplicates.py` measures the difference on real CT and on phantoms.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.support.pools import parallel_map
 
 SIDE = 128
-"""Pixels of a picture's side: 3 mm or so in a usual field, where a vessel is still seen and noise is averaged."""
+"""Width and height of a picture in pixels of about 3 mm, which show vessels and average noise."""
 
 SAME_SLICE = 0.85
-"""Correlation of the fine structure from which two pictures show one slice."""
+"""Smallest correlation of the fine structure of two pictures of the same slice."""
 
 WORTH_COMPARING = 0.88
-"""Correlation of the coarse structure (32 × 32) below which a pair is not looked at more closely: a sieve, no rule."""
+"""Correlation of the coarse structure (32 × 32) from which the fine structure is compared."""
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
 """Axes of (n, y, x) along which a copy may be mirrored."""
@@ -44,17 +44,17 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of one case: the hash of its image, the picture of its key slice, or why one of them is missing.
+    """Fingerprint of a case: the hash of its image, and the picture of its key slice.
 
     Attributes
     ----------
     digest
-        sha256 of the voxels in axial LPS order: a DICOM series and its conversion to NIfTI share it. Of a PNG, of the
-        slice alone, without its neighbours. None where the image cannot be read.
+        sha256 of the voxels in axial LPS order, which is the same for a DICOM series and its conversion to NIfTI; for
+        a PNG, of the slice without its neighbouring slices. None if the image cannot be read.
     picture
-        (SIDE, SIDE) uint8; None where no key slice is known.
+        (SIDE, SIDE) uint8; None if the key slice is unknown.
     problem
-        Why the image, the ROI or the slice cannot be used.
+        Error of the image, the ROI or the key slice, if there is one.
     """
 
     digest: str | None
@@ -63,7 +63,7 @@ class Fingerprint:
 
 
 class Pair(NamedTuple):
-    """Two pictures (by their indices, the first being smaller) that show one slice."""
+    """Pair of pictures of the same slice, by their indices, the smaller first."""
 
     first: int
     second: int
@@ -73,16 +73,16 @@ class Pair(NamedTuple):
 def fingerprints(
     cases: Sequence[Case], progress: Callable[[str], None] | None = None, workers: int = 0
 ) -> list[Fingerprint]:
-    """The cases' fingerprints, in their order.
+    """Return the fingerprints of cases, in their order.
 
-    Each image is read once and let go: a process has one of them in memory at a time.
+    Each image is read once; a process has one image in memory at a time.
 
     Parameters
     ----------
     progress
-        Called with the id of a case whose image has been read.
+        Called with the id of a case after its image is read.
     workers
-        Processes that read, see `support.pools.parallel_map`.
+        Number of processes that read, see `support.pools.parallel_map`.
     """
     together: dict[Path, list[int]] = {}
     for i, case in enumerate(cases):
@@ -97,7 +97,7 @@ def fingerprints(
 
 
 def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
-    """Of the cases that share an image."""
+    """Return the fingerprints of the cases of one image."""
     path, cases = job
     try:
         scan = read_scan(path)
@@ -135,12 +135,12 @@ def _key_index(scan: Scan, case: Case) -> int | None:
 
 
 def picture_of(scan: Scan, index: int) -> np.ndarray:
-    """(SIDE, SIDE) uint8 picture of an axial slice: the window of soft tissue, the whole field, the mean of each cell.
+    """Return the (SIDE, SIDE) uint8 picture of an axial slice: the soft-tissue window, averaged over cells.
 
     Raises
     ------
     InputError
-        If the slice is of one value in that window: it shows nothing that could be compared.
+        If the slice has only one value in the window, so that it cannot be compared.
     """
     from skimage.transform import resize_local_mean
 
@@ -149,22 +149,20 @@ def picture_of(scan: Scan, index: int) -> np.ndarray:
         values = values.clip(*GTR.window_hu)
     low, high = float(values.min()), float(values.max())
     if low == high:
-        raise InputError(
-            f"Slice {index} shows nothing but one value ({low:g}); expected anatomy. Choose another slice."
-        )
+        raise InputError(f"Slice {index} has only one value ({low:g}); expected anatomy. Choose another slice.")
     small = resize_local_mean((values - low) / (high - low), (SIDE, SIDE), grid_mode=True, preserve_range=True)
     return np.rint(255 * small).astype(np.uint8)
 
 
 def same_slices(pictures: np.ndarray, owners: Sequence[int], digests: Sequence[int]) -> list[Pair]:
-    """Pairs of pictures that show one slice, as it is or mirrored.
+    """Return the pairs of pictures of the same slice, unchanged or mirrored.
 
     Parameters
     ----------
     pictures
         (n, SIDE, SIDE) uint8.
     owners, digests
-        Numbers of the patient and of the image of each: pairs within one of them are passed over.
+        Numbers of patient and image of each picture; pairs of one patient or one image are ignored.
     """
     owner, digest = np.asarray(owners), np.asarray(digests)
     coarse = _coarse(pictures)
@@ -183,7 +181,7 @@ def same_slices(pictures: np.ndarray, owners: Sequence[int], digests: Sequence[i
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation, -1 to 1, of the fine structure of two pictures, the second shifted onto the first."""
+    """Return the correlation (-1 to 1) of the fine structure of two pictures, the second shifted onto the first."""
     from scipy.ndimage import shift
     from skimage.registration import phase_cross_correlation
 
@@ -197,7 +195,7 @@ def similarity(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _fine(picture: np.ndarray) -> np.ndarray:
-    """Fine structure at even contrast, so that bone and the skin's edge do not outvote everything else."""
+    """Return the fine structure at even contrast, so that bone and skin do not dominate."""
     from scipy.ndimage import gaussian_filter
 
     values = picture / 255.0
@@ -206,7 +204,7 @@ def _fine(picture: np.ndarray) -> np.ndarray:
 
 
 def _coarse(pictures: np.ndarray) -> np.ndarray:
-    """(n, 32, 32) float32, each of mean 0 and length 1."""
+    """Return the (n, 32, 32) float32 coarse structure, each with mean 0 and length 1."""
     from scipy.ndimage import gaussian_filter
 
     cell = SIDE // _COARSE
@@ -218,6 +216,7 @@ def _coarse(pictures: np.ndarray) -> np.ndarray:
 
 
 def _blocks(n: int) -> Iterator[tuple[slice, slice]]:
+    """Give the blocks of rows and columns of all pairs of n pictures."""
     for row in range(0, n, _BLOCK):
         for column in range(row, n, _BLOCK):
             yield slice(row, min(row + _BLOCK, n)), slice(column, min(column + _BLOCK, n))

@@ -1,4 +1,4 @@
-"""Partitions that others give as files, one table a side: which column is what, and which rows are one patient's."""
+"""Read splits given as separate tables: recognise their columns, and the patient of each row."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,29 +16,29 @@ STAGES = ("stage", "T_stage", "pT", "PathT", "label")
 CENTRES = ("centre", "center", "site", "hospital")
 
 
-def read_partitions(sides: Mapping[str, Path], pattern: str | None, id_column: str | None) -> list[Entry]:
-    """Rows of all sides, each with its patient, and stage and centre where a column is called so.
+def read_partitions(splits: Mapping[str, Path], pattern: str | None, id_column: str | None) -> list[Entry]:
+    """Return the rows of all splits, each with its patient, and with stage and centre if there are such columns.
 
-    Rows are told apart by `id_column`, by default the first of `IDS` that every side has and that repeats in none of
-    them. The patient is what `pattern` finds in the id (its first group, or all of it), by default the column of
-    `PATIENTS`.
+    The id of a row is in `id_column`, by default the first of `IDS` that is in every split and unique in each. The
+    patient is the part of the id that matches `pattern` (its first group, or the whole match), by default the column
+    of `PATIENTS`.
 
     Raises
     ------
     InputError
-        If no column tells rows or patients apart, or an id does not fit the pattern.
+        If there is no column of ids or patients, or an id does not match the pattern.
     """
-    tables = {side: read_table(path) for side, path in sides.items()}
+    tables = {split: read_table(path) for split, path in splits.items()}
     column = id_column or _unique_column(list(tables.values()))
     entries = []
-    for side, table in tables.items():
+    for split, table in tables.items():
         if column not in table.columns:
             raise InputError(f"{table.path.name} has no column {column!r}; expected one of {', '.join(table.columns)}.")
         patient_column = column if pattern is not None else _column(table, PATIENTS)
         if patient_column is None:
             raise InputError(
-                f"{table.path.name}: none of its columns ({', '.join(table.columns)}) says which rows are one "
-                f"patient's; expected {' or '.join(PATIENTS)}. Give --patient-pattern, as in '^(.+?)_slice'."
+                f"{table.path.name} has no column of patients among {', '.join(table.columns)}; expected "
+                f"{' or '.join(PATIENTS)}. Give `patient_pattern`, such as '^(.+?)_slice'."
             )
         stage, centre = _column(table, STAGES), _column(table, CENTRES)
         for number, row in zip(table.numbers, table.rows, strict=True):
@@ -50,7 +50,7 @@ def read_partitions(sides: Mapping[str, Path], pattern: str | None, id_column: s
                 Entry(
                     name=_given(row, column, where),
                     patient=patient,
-                    side=side,
+                    split=split,
                     stage=row[stage] if stage else None,
                     centre=row[centre] if centre else None,
                 )
@@ -59,14 +59,14 @@ def read_partitions(sides: Mapping[str, Path], pattern: str | None, id_column: s
 
 
 def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
-    """Rows of a table of covariates, each with the patient of the sides whom it describes; and the ids of the others.
+    """Return the rows of a table of covariates with their patients, and the ids of rows of no known patient.
 
-    They are joined by the column that shares most values with the ids, or else with the patients, of the sides.
+    Rows are joined by the column that shares most values with the ids and patients of the splits.
 
     Raises
     ------
     InputError
-        If no row belongs to a row of the sides.
+        If no row belongs to a row of the splits.
     """
     table = read_table(path)
     patient_of = {}
@@ -76,8 +76,8 @@ def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], 
     column = max(shares, key=lambda name: shares[name])
     if not shares[column]:
         raise InputError(
-            f"{path.name}: no column ({', '.join(table.columns)}) holds ids of the sides; expected one. Give the "
-            "table that belongs to them."
+            f"{path.name}: no column ({', '.join(table.columns)}) contains ids of the splits; expected one. Give the "
+            "table of these cases."
         )
     described, others = [], []
     for number, row in zip(table.numbers, table.rows, strict=True):
@@ -101,15 +101,15 @@ def _unique_column(tables: Sequence[Table]) -> str:
     for name in shared:
         if all(len({row[name] for row in table.rows}) == len(table.rows) for table in tables):
             return name
-    met = f"{', '.join(shared)} repeat" if shared else f"{', '.join(tables[0].columns)} are none that we know"
+    found = f"{', '.join(shared)} repeat" if shared else f"{', '.join(tables[0].columns)} are not known as ids"
     raise InputError(
-        f"No column tells the rows of {tables[0].path.name} apart: {met}. Expected an id of its own in every row. Name "
-        "the column with --id-column."
+        f"{tables[0].path.name} has no column of unique ids: {found}. Expected a unique id in every row. Name the "
+        "column with `id_column`."
     )
 
 
 def _present(table: Table, wanted: Sequence[str]) -> list[str]:
-    """The table's own spellings of the wanted names, in the order of the wanted."""
+    """Return the wanted names that the table has, in the table's spelling and the order of the wanted."""
     spelt = {name.casefold(): name for name in reversed(table.columns)}
     return [spelt[name.casefold()] for name in wanted if name.casefold() in spelt]
 
@@ -129,5 +129,8 @@ def _matched(pattern: str, name: str, where: str) -> str:
     match = re.search(pattern, name)
     found = None if match is None else match[1] if match.re.groups else match[0]
     if not found:
-        raise InputError(f"{where}: {name!r} does not fit the pattern {pattern!r}; expected every id to. Change it.")
+        raise InputError(
+            f"{where}: {name!r} does not match the pattern {pattern!r}; expected a match in every id. Change the "
+            "pattern."
+        )
     return found

@@ -1,7 +1,7 @@
-"""What a table says against itself: the audit's rules that need no image.
+"""Apply the rules of the audit that need only tables, not images.
 
-An `Entry` is a row of whatever table, reduced to what the rules ask. Counts are of patients, since slices of one
-patient are no independent witnesses.
+An `Entry` has the values of a row that the rules use. Patients are counted, not rows, since slices of one patient are
+not independent.
 """
 
 import re
@@ -17,20 +17,20 @@ from GTRStagingLib.tables.table_files import import_table_package
 Severity = Literal["leak", "fault", "note"]
 
 SCARCE = 5
-"""The commonest stage may have so many times the patients of the rarest before a note says that they are uneven."""
+"""Ratio of patients in the most and least frequent stage from which a note reports uneven stages."""
 
 SIGNIFICANT, SMALL_EFFECT, LARGE_EFFECT = 0.01, 0.1, 0.5
-"""Of an association (chi-square's p, Cramér's V by Cohen's conventions): what chance alone seldom makes, what is worth
-a note between sides, and from where on the centre gives the stage away."""
+"""Thresholds of an association: p of the chi-square test, Cramér's V (Cohen's conventions) for a note on splits, and
+Cramér's V from which the centre predicts the stage."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row: `side` is None where it is on none, `stage` text as the table has it."""
+    """Row of a table: `split` is None without a split, `stage` is the text of the table."""
 
     name: str
     patient: str
-    side: str | None = None
+    split: str | None = None
     stage: str | None = None
     centre: str | None = None
     covariates: Mapping[str, str | float | None] = field(default_factory=dict, hash=False)
@@ -38,20 +38,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found.
+    """Finding of an audit.
 
     Attributes
     ----------
     kind
-        A few words that are the same for all findings of the kind.
+        Name of the kind of finding, the same for all findings of the kind.
     severity
-        'leak': what one side learns, the other is asked; 'fault': an error in the data; 'note': to know.
+        'leak': data shared by two splits; 'fault': an error in the data; 'note': a remark.
     sentence
-        What was found, with counts.
+        The finding, with counts.
     examples
-        Everything involved, one text each.
+        All rows, patients or files concerned, one text each.
     remedy
-        What to do about it.
+        How to correct it.
     """
 
     kind: str
@@ -61,13 +61,13 @@ class Finding:
     remedy: str
 
 
-def sides_of(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """The sides that entries are on, in the order in which they appear."""
-    return tuple(dict.fromkeys(e.side for e in entries if e.side is not None))
+def splits_of(entries: Iterable[Entry]) -> tuple[str, ...]:
+    """Return the splits of entries, in the order of their first entries."""
+    return tuple(dict.fromkeys(e.split for e in entries if e.split is not None))
 
 
 def by_patient(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Entries of each patient."""
+    """Return the entries of each patient."""
     groups = defaultdict(list)
     for entry in entries:
         groups[entry.patient].append(entry)
@@ -75,47 +75,47 @@ def by_patient(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 def table_findings(entries: Sequence[Entry]) -> list[Finding]:
-    """All that the rules find in rows, covariates apart."""
+    """Return the findings of all rules on rows, except those on covariates."""
     return [
         *_shared(entries),
         *_spellings(entries),
-        *_without_side(entries),
+        *_without_split(entries),
         *_stages_within_patient(entries),
         *_stages(entries),
         *_centres(entries),
     ]
 
 
-# -- the same on two sides -----------------------------------------------------------------------------------------
+# -- the same in two splits ----------------------------------------------------------------------------------------
 
 
 def _shared(entries: Sequence[Entry]) -> Iterator[Finding]:
-    of = {side: [e for e in entries if e.side == side] for side in sides_of(entries)}
+    of = {split: [e for e in entries if e.split == split] for split in splits_of(entries)}
     for pair in combinations(of, 2):
-        # Counted in the side that is asked, not in the one that is learnt from: that one is called train, or is larger.
-        learnt, asked = sorted(pair, key=lambda side: (side != "train", -len(of[side])))
-        common = {e.name for e in of[asked]} & {e.name for e in of[learnt]}
-        rows = [e.name for e in of[asked] if e.name in common]
+        # Count in the split for testing; the split for training is named train, or is the larger.
+        training, testing = sorted(pair, key=lambda split: (split != "train", -len(of[split])))
+        common = {e.name for e in of[testing]} & {e.name for e in of[training]}
+        rows = [e.name for e in of[testing] if e.name in common]
         if rows:
-            whole = f"All {len(rows)}" if len(rows) == len(of[asked]) else f"{len(rows)} of {len(of[asked])}"
+            whole = f"All {len(rows)}" if len(rows) == len(of[testing]) else f"{len(rows)} of {len(of[testing])}"
             yield Finding(
                 "same row on two sides",
                 "leak",
-                f"{whole} rows of {asked} are listed in {learnt} as well.",
+                f"{whole} rows of {testing} are also in {training}.",
                 tuple(rows),
-                f"Take them out of {learnt}.",
+                f"Remove them from {training}.",
             )
-        rest = by_patient(e for e in of[learnt] if e.name not in common)
-        patients = by_patient(of[asked])
+        rest = by_patient(e for e in of[training] if e.name not in common)
+        patients = by_patient(of[testing])
         shared = [p for p in patients if p in rest]
         if shared:
-            first = "Without those rows, " if rows else ""
+            first = "Without these rows, " if rows else ""
             yield Finding(
                 "same patient on two sides",
                 "leak",
-                f"{first}{len(shared)} of the {len(patients)} patients of {asked} have other rows in {learnt}.",
-                tuple(f"{p}: {_names(patients[p])} in {asked}, {_names(rest[p])} in {learnt}" for p in shared),
-                "Split by patient: gtrstaging cohort split does.",
+                f"{first}{len(shared)} of {len(patients)} patients of {testing} also appear in {training}.",
+                tuple(f"{p}: {_names(patients[p])} in {testing}, {_names(rest[p])} in {training}" for p in shared),
+                "Split the cohort again by patient.",
             )
 
 
@@ -125,36 +125,36 @@ def _names(entries: Sequence[Entry]) -> str:
 
 
 def _spellings(entries: Sequence[Entry]) -> Iterator[Finding]:
-    """One patient under two ids: 'P007', 'p7' and 'P-007' differ in what people and spreadsheets change."""
+    """Find patients with two spellings of their id: 'P007', 'p7' and 'P-007' may be one patient."""
     groups: dict[str, dict[str, set[str | None]]] = defaultdict(lambda: defaultdict(set))
     for entry in entries:
         plain = unicodedata.normalize("NFKC", entry.patient).casefold()
         parts = re.findall(r"\d+|[^\W\d_]+", plain)
-        groups[" ".join(part.lstrip("0") or "0" for part in parts) or plain][entry.patient].add(entry.side)
+        groups[" ".join(part.lstrip("0") or "0" for part in parts) or plain][entry.patient].add(entry.split)
     doubtful = [ids for ids in groups.values() if len(ids) > 1]
     across = [ids for ids in doubtful if len(set().union(*ids.values()) - {None}) > 1]
     for found, severity in ((across, "fault"), ([ids for ids in doubtful if ids not in across], "note")):
         if found:
-            where = "on two sides" if severity == "fault" else "on one side"
+            where = "in two splits" if severity == "fault" else "in one split"
             yield Finding(
                 "patient id in two spellings",
                 severity,  # type: ignore[arg-type]
                 f"{len(found)} group(s) of patient ids {where} differ only in case, zeros, blanks or punctuation.",
                 tuple(" = ".join(ids) + "?" for ids in found),
-                "Write a patient's id in one way; if they are two people, give them ids that differ.",
+                "Use one spelling for each patient; if they are two patients, give them clearly different ids.",
             )
 
 
-def _without_side(entries: Sequence[Entry]) -> Iterator[Finding]:
-    nowhere = [e.name for e in entries if e.side is None]
+def _without_split(entries: Sequence[Entry]) -> Iterator[Finding]:
+    nowhere = [e.name for e in entries if e.split is None]
     if nowhere:
         some = f"{len(nowhere)} of {len(entries)} cases are" if len(nowhere) < len(entries) else "All cases are"
         yield Finding(
             "no side",
             "note",
-            f"{some} on no side: leaks could not be looked for there.",
+            f"{some} in no split and could not be checked for leaks.",
             tuple(nowhere),
-            "Divide the cohort: gtrstaging cohort split does.",
+            "Assign every case to a split.",
         )
 
 
@@ -162,7 +162,7 @@ def _without_side(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 
 def covariate_findings(entries: Sequence[Entry]) -> list[Finding]:
-    """Covariates are of the patient: whatever is given in several rows must be the same, numbers as numbers."""
+    """Find covariates that differ between rows of a patient, with numbers compared as numbers."""
     patients = by_patient(entries)
     findings = []
     for name in dict.fromkeys(name for e in entries for name in e.covariates):
@@ -175,9 +175,9 @@ def covariate_findings(entries: Sequence[Entry]) -> list[Finding]:
                 Finding(
                     "contradictory covariate",
                     "fault",
-                    f"{name} contradicts itself in {len(differ)} of the {len(several)} patients with several values.",
+                    f"{name} has contradictory values in {len(differ)} of {len(several)} patients with several values.",
                     tuple(f"{p}: {' / '.join(dict.fromkeys(_shown(v) for v in vs))}" for p, vs in differ.items()),
-                    "Take it from the patient's record, once; if it varies with the scan, it is no covariate.",
+                    "Enter the value of the patient's record in all rows; a value of the scan is not a covariate.",
                 )
             )
     return findings
@@ -200,7 +200,7 @@ def _stages_within_patient(entries: Sequence[Entry]) -> Iterator[Finding]:
             "note",
             f"{len(differ)} of {len(patients)} patients have more than one stage.",
             tuple(f"{p}: {' / '.join(stages)}" for p, stages in differ.items()),
-            "Right for two tumours or two dates; otherwise correct the stage.",
+            "This is correct for two tumours or two dates; otherwise correct the stage.",
         )
 
 
@@ -208,7 +208,7 @@ def _stages_within_patient(entries: Sequence[Entry]) -> Iterator[Finding]:
 
 
 def stage_of_patients(entries: Iterable[Entry]) -> dict[str, str]:
-    """The highest stage of each patient that has one."""
+    """Return the highest stage of each patient with a stage."""
     groups = by_patient(e for e in entries if e.stage)
     return {patient: max(e.stage or "" for e in rows) for patient, rows in groups.items()}
 
@@ -216,16 +216,15 @@ def stage_of_patients(entries: Iterable[Entry]) -> dict[str, str]:
 def _stages(entries: Sequence[Entry]) -> Iterator[Finding]:
     patients = stage_of_patients(entries)
     total = Counter(patients.values())
-    sides = {side: stage_of_patients(e for e in entries if e.side == side) for side in sides_of(entries)}
-    for side, staged in sides.items():
+    splits = {split: stage_of_patients(e for e in entries if e.split == split) for split in splits_of(entries)}
+    for split, staged in splits.items():
         if lacking := sorted(set(total) - set(staged.values())) if staged else []:
             yield Finding(
                 "stage missing on a side",
                 "fault",
-                f"{side} has no patient of {', '.join(lacking)}, though the cohort has "
-                f"{sum(total[s] for s in lacking)}.",
+                f"{split} has no patient of {', '.join(lacking)}; the cohort has {sum(total[s] for s in lacking)}.",
                 tuple(p for p, stage in patients.items() if stage in lacking),
-                "Split again, stratified by stage: gtrstaging cohort split does.",
+                "Split the cohort again, stratified by stage.",
             )
     if total and max(total.values()) >= SCARCE * min(total.values()):
         yield Finding(
@@ -234,9 +233,9 @@ def _stages(entries: Sequence[Entry]) -> Iterator[Finding]:
             f"{max(total, key=lambda s: total[s])} has {max(total.values())} patients, "
             f"{min(total, key=lambda s: total[s])} only {min(total.values())}.",
             tuple(f"{stage}: {count}" for stage, count in sorted(total.items())),
-            "Weight the stages in training, and report each stage by itself.",
+            "Weight the stages in training, and report each stage separately.",
         )
-    yield from _compared("stages differ between sides", {s: Counter(v.values()) for s, v in sides.items()}, "stages")
+    yield from _compared("stages differ between sides", {s: Counter(v.values()) for s, v in splits.items()}, "stages")
 
 
 def _centres(entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -252,37 +251,38 @@ def _centres(entries: Sequence[Entry]) -> Iterator[Finding]:
         yield Finding(
             "centre tells the stage",
             "fault",
-            f"Centre and stage go together (Cramér's V {effect:.2f}): a network can read the scanner, not the tumour.",
+            f"Centre and stage are associated (Cramér's V {effect:.2f}); a network can learn the scanner instead of "
+            "the tumour.",
             tuple(f"{centre}: {_counted(counts)}" for centre, counts in sorted(table.items())),
-            "Add patients of the other stages from each centre, or test on a centre that training never saw.",
+            "Add patients of the other stages from each centre, or test on a centre that is not in training.",
         )
-    sides = {
-        side: Counter({e.patient: e.centre for e in entries if e.side == side and e.centre is not None}.values())
-        for side in sides_of(entries)
+    splits = {
+        split: Counter({e.patient: e.centre for e in entries if e.split == split and e.centre is not None}.values())
+        for split in splits_of(entries)
     }
-    alone = {c: [s for s in sides if c in sides[s]] for c in sorted(set(map(str, centre_of.values())))}
-    alone = {c: found for c, found in alone.items() if len(found) == 1 and len(sides) > 1}
+    alone = {c: [s for s in splits if c in splits[s]] for c in sorted(set(map(str, centre_of.values())))}
+    alone = {c: found for c, found in alone.items() if len(found) == 1 and len(splits) > 1}
     if alone:
         yield Finding(
             "centre on one side only",
             "note",
-            f"{len(alone)} of {len(set(centre_of.values()))} centres are on one side only.",
+            f"{len(alone)} of {len(set(centre_of.values()))} centres are in one split only.",
             tuple(f"{centre}: {found[0]}" for centre, found in alone.items()),
-            "Right for a centre kept out for testing; otherwise split again.",
+            "This is correct for a centre held out for testing; otherwise split the cohort again.",
         )
     else:
-        yield from _compared("centres differ between sides", sides, "centres")
+        yield from _compared("centres differ between sides", splits, "centres")
 
 
-def _compared(kind: str, sides: Mapping[str, Counter[str]], what: str) -> Iterator[Finding]:
-    effect, p = association(sides)
+def _compared(kind: str, splits: Mapping[str, Counter[str]], what: str) -> Iterator[Finding]:
+    effect, p = association(splits)
     if p < SIGNIFICANT and effect >= SMALL_EFFECT:
         yield Finding(
             kind,
             "note",
-            f"The {what} are not mixed alike on the sides (Cramér's V {effect:.2f}, p {p:.2g}).",
-            tuple(f"{side}: {_counted(counts)}" for side, counts in sides.items()),
-            "Split again, stratified; or say so with the results.",
+            f"The {what} are distributed differently in the splits (Cramér's V {effect:.2f}, p {p:.2g}).",
+            tuple(f"{split}: {_counted(counts)}" for split, counts in splits.items()),
+            "Split the cohort again, stratified, or report the difference with the results.",
         )
 
 
@@ -291,14 +291,14 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def association(table: Mapping[str, Counter[str]]) -> tuple[float, float]:
-    """Cramér's V (0 to 1) between a table's rows and columns, and the p-value of the chi-square test.
+    """Return Cramér's V (0 to 1) between a table's rows and columns, and the p-value of the chi-square test.
 
-    (0, 1), which says nothing, where there are fewer than two of either, or fewer than five patients a cell on average
-    (below that chi-square is not to be trusted).
+    (0, 1) for fewer than two rows or columns, or fewer than five patients per cell on average, where the chi-square
+    test is unreliable.
 
     Examples
     --------
-    Cramér's V is 1 where each centre has one stage alone, and 0 where all have the same mixture.
+    Cramér's V is 1 if each centre has only one stage, and 0 if all have the same distribution.
 
     >>> from collections import Counter
     >>> from GTRStagingLib.cohort.rules import association

@@ -1,4 +1,4 @@
-"""The audit finds every planted fault, singly and together, and nothing in a clean table."""
+"""The audit finds every planted error, singly and together, and nothing in a clean table."""
 
 import json
 import time
@@ -30,26 +30,26 @@ def kinds(found):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    """48 patients of two rows; side p // 8 % 3, stage p % 4, centre p // 4 % 2."""
+    """48 patients with two rows; split p // 8 % 3, stage p % 4, centre p // 4 % 2."""
     return cohorts.clean(tmp_path_factory.mktemp("clean"), cases_a_patient=2)
 
 
-# -- planted faults ------------------------------------------------------------------------------------------------
-# Each takes the cases by id, plants one fault in patients of its own, and says which severity, which kind, and what
-# an example of it must name. Patients 0-7 and 24-31 are in train, 8-15 and 32-39 in validation, the others in test.
+# -- planted errors ------------------------------------------------------------------------------------------------
+# Each takes the cases by id, plants one error in patients of its own, and returns severity, kind, and texts that an
+# example must contain. Patients 0-7 and 24-31 are in train, 8-15 and 32-39 in validation, the others in test.
 
 
-def patient_on_two_sides(cases):
+def patient_in_two_splits(cases):
     cases["case1-1"] = replace(cases["case1-1"], split="test")
     return "leak", "same patient on two sides", ["patient1: case1-1 in test, case1-0 in train"]
 
 
-def image_on_two_sides(cases):
+def image_in_two_splits(cases):
     cases["case2-0"] = replace(cases["case2-0"], image=cases["case17-0"].image)
     return "leak", "same image on two sides", ["case2-0 (train) = case17-0 (test)"]
 
 
-def image_on_two_sides_under_a_link(cases):
+def image_in_two_splits_under_a_link(cases):
     link = cases["case3-0"].image.with_name("link.nii.gz")
     if not link.exists():
         link.symlink_to(cases["case9-0"].image)
@@ -95,7 +95,7 @@ def no_roi(cases):
     return "fault", "missing file", ["case19-0: /nowhere/roi.nrrd"]
 
 
-def another_spelling_on_another_side(cases):
+def another_spelling_in_another_split(cases):
     cases["case25-1"] = replace(cases["case25-1"], patient_id="Patient_025", split="test")
     return "fault", "patient id in two spellings", ["patient25", "Patient_025"]
 
@@ -105,7 +105,7 @@ def another_spelling(cases):
     return "note", "patient id in two spellings", ["patient26", "PATIENT 26"]
 
 
-def on_no_side(cases):
+def in_no_split(cases):
     cases["case33-1"] = replace(cases["case33-1"], split=None)
     return "note", "no side", ["case33-1"]
 
@@ -123,13 +123,13 @@ def a_centre_of_its_own(cases):
 
 
 PLANTS = [
-    patient_on_two_sides, image_on_two_sides, image_on_two_sides_under_a_link, image_of_two_patients, two_ages,
-    two_sexes, a_number_and_a_text, two_stages, no_image, no_roi, another_spelling_on_another_side, another_spelling,
-    on_no_side, no_t1_in_test, a_centre_of_its_own,
+    patient_in_two_splits, image_in_two_splits, image_in_two_splits_under_a_link, image_of_two_patients, two_ages,
+    two_sexes, a_number_and_a_text, two_stages, no_image, no_roi, another_spelling_in_another_split, another_spelling,
+    in_no_split, no_t1_in_test, a_centre_of_its_own,
 ]  # fmt: skip
 
 
-def held_against(cohort, plants):
+def assert_found(cohort, plants):
     cases = {case.case_id: case for case in cohort}
     planted = [plant(cases) for plant in plants]
     found = audit(Cohort(tuple(cases.values())), content=False)
@@ -146,21 +146,21 @@ def test_nothing_is_found_in_a_clean_table(clean):
     found = audit(clean, content=False)
     assert (found.findings, found.ok) == ((), True)
     found.require_no_leak()
-    assert [(s.name, s.rows, s.patients, dict(s.stages)) for s in found.sides] == [
-        (side, 32, 16, {"T1": 4, "T2": 4, "T3": 4, "T4": 4}) for side in ("train", "validation", "test")
+    assert [(s.name, s.rows, s.patients, dict(s.stages)) for s in found.splits] == [
+        (split, 32, 16, {"T1": 4, "T2": 4, "T3": 4, "T4": 4}) for split in ("train", "validation", "test")
     ]
 
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda p: p.__name__)
-def test_every_fault_is_found_by_itself(clean, plant):
-    held_against(clean, [plant])
+def test_every_error_is_found_alone(clean, plant):
+    assert_found(clean, [plant])
 
 
 @settings(max_examples=60, deadline=None)
 @given(plants=st.lists(st.sampled_from(PLANTS), unique=True))
-def test_faults_are_found_together_and_nothing_else(clean, plants):
-    held_against(clean, plants)
+def test_errors_are_found_together_and_nothing_else(clean, plants):
+    assert_found(clean, plants)
 
 
 @settings(max_examples=20, deadline=None)
@@ -170,12 +170,12 @@ def test_clean_tables_of_any_size_are_clean(patients, rows):
     assert kinds(audit(cohort, content=False)) == {"missing file"}
 
 
-def test_a_leak_stops_who_asks_and_a_fault_does_not(clean):
+def test_require_no_leak_raises_for_a_leak_and_not_for_an_error(clean):
     cases = {case.case_id: case for case in clean}
     two_ages(cases)
     audit(Cohort(tuple(cases.values())), content=False).require_no_leak()
-    patient_on_two_sides(cases)
-    with pytest.raises(LeakageError, match="1 of the 17 patients of test have other rows in train"):
+    patient_in_two_splits(cases)
+    with pytest.raises(LeakageError, match="1 of 17 patients of test also appear in train"):
         audit(Cohort(tuple(cases.values())), content=False).require_no_leak()
 
 
@@ -183,12 +183,12 @@ def test_a_leak_stops_who_asks_and_a_fault_does_not(clean):
 
 
 def of_patients(folder, rows):
-    """(side, stage, centre, how many) as a cohort."""
+    """Return a cohort of (split, stage, centre, number of patients)."""
     base = cohorts.clean(folder, 1).cases[0]
     cases = [
-        replace(base, case_id=f"c{i}-{n}", patient_id=f"p{i} x{n}", split=side, stage=stage, centre=centre,
+        replace(base, case_id=f"c{i}-{n}", patient_id=f"p{i} x{n}", split=split, stage=stage, centre=centre,
                 image=base.image.with_name(f"{i}-{n}.nii"))
-        for i, (side, stage, centre, count) in enumerate(rows)
+        for i, (split, stage, centre, count) in enumerate(rows)
         for n in range(count)
     ]  # fmt: skip
     for case in cases:
@@ -196,29 +196,29 @@ def of_patients(folder, rows):
     return Cohort(tuple(cases))
 
 
-def test_a_centre_that_tells_the_stage_is_a_fault(tmp_path):
-    rows = [(side, stage, "A" if stage < 2 else "B", 10) for side in ("train", "test") for stage in TStage]
+def test_a_centre_associated_with_the_stage_is_an_error(tmp_path):
+    rows = [(split, stage, "A" if stage < 2 else "B", 10) for split in ("train", "test") for stage in TStage]
     (finding,) = audit(of_patients(tmp_path, rows), content=False).findings
     assert (finding.kind, finding.severity) == ("centre tells the stage", "fault")
     assert finding.examples == ("A: T1 20, T2 20", "B: T3 20, T4 20")
     assert "Cramér's V 1.00" in finding.sentence
 
 
-def test_uneven_stages_and_sides_that_differ_are_notes(tmp_path):
+def test_uneven_stages_and_splits_that_differ_are_notes(tmp_path):
     rows = [("train", TStage.T1, None, 50), ("train", TStage.T4, None, 10), ("test", TStage.T1, None, 2),
             ("test", TStage.T4, None, 28)]  # fmt: skip
     found = audit(of_patients(tmp_path, rows), content=False)
     assert kinds(found) == {"stages differ between sides"}
     assert found.ok
     (tmp_path / "b").mkdir()
-    rows = [(side, stage, None, 2 if stage == TStage.T2 else 10) for side in ("train", "test") for stage in TStage]
+    rows = [(split, stage, None, 2 if stage == TStage.T2 else 10) for split in ("train", "test") for stage in TStage]
     (finding,) = audit(of_patients(tmp_path / "b", rows), content=False).findings
     assert (finding.kind, finding.sentence) == ("uneven stages", "T1 has 20 patients, T2 only 4.")
 
 
-def test_centres_that_differ_between_sides_are_a_note(tmp_path):
-    rows = [(side, stage, centre, 12 if (centre == "A") == (side == "train") else 3)
-            for side in ("train", "test") for stage in TStage for centre in "AB"]  # fmt: skip
+def test_centres_that_differ_between_splits_are_a_note(tmp_path):
+    rows = [(split, stage, centre, 12 if (centre == "A") == (split == "train") else 3)
+            for split in ("train", "test") for stage in TStage for centre in "AB"]  # fmt: skip
     assert kinds(audit(of_patients(tmp_path, rows), content=False)) == {"centres differ between sides"}
 
 
@@ -231,7 +231,7 @@ def test_the_association_by_hand():
     assert association({"a": Counter(x=100), "b": Counter(x=100)}) == (0.0, 1.0)
 
 
-def test_ids_that_only_look_alike_are_two_people(clean):
+def test_similar_ids_are_two_patients(clean):
     cases = list(clean)
     for i, name in enumerate(("P1-11", "P11-1", "P111", "胃1", "1")):
         for c in (0, 1):
@@ -244,7 +244,7 @@ def test_ids_that_only_look_alike_are_two_people(clean):
 
 @pytest.fixture
 def scans(tmp_path):
-    """Eight patients with a CT of their own, in train and test; all stages on both sides."""
+    """Eight patients with one CT each, in train and test, with all stages in both."""
     cases = []
     for p in range(8):
         sitk.WriteImage(ct_like(shape=(4, 128, 128), seed=p), str(tmp_path / f"{p}.nii.gz"))
@@ -256,16 +256,16 @@ def scans(tmp_path):
     return cases
 
 
-def test_scans_of_different_people_are_clean(scans):
+def test_scans_of_different_patients_are_clean(scans):
     read = []
     found = audit(Cohort(tuple(scans)), progress=read.append)
     assert found.findings == ()
     assert read == [f"c{p}" for p in range(8)]
-    assert "8 images by their content, 8 key slices by sight" in found.looked_at
+    assert "8 images by content, 8 key slices by picture" in found.looked_at
 
 
-def test_several_processes_find_what_one_does(scans, tmp_path):
-    """A copy on another side, and a file that cannot be read."""
+def test_several_processes_find_the_same_as_one(scans, tmp_path):
+    """A copy in another split, and a file that cannot be read."""
     (tmp_path / "copy.nii.gz").write_bytes(scans[0].image.read_bytes())
     scans[5] = replace(scans[5], image=tmp_path / "copy.nii.gz")
     scans[6].image.write_bytes(b"damaged")
@@ -276,7 +276,7 @@ def test_several_processes_find_what_one_does(scans, tmp_path):
     assert found == audit(Cohort(tuple(scans)))
 
 
-def test_a_renamed_and_recompressed_copy_on_another_side_is_a_leak(scans, tmp_path):
+def test_a_renamed_and_recompressed_copy_in_another_split_is_a_leak(scans, tmp_path):
     sitk.WriteImage(sitk.ReadImage(str(scans[0].image)), str(tmp_path / "other.nrrd"))
     scans[5] = replace(scans[5], image=tmp_path / "other.nrrd")
     (finding,) = audit(Cohort(tuple(scans))).findings
@@ -285,7 +285,7 @@ def test_a_renamed_and_recompressed_copy_on_another_side_is_a_leak(scans, tmp_pa
     assert audit(Cohort(tuple(scans)), content=False).findings == ()
 
 
-def test_a_copy_is_found_behind_one_that_is_on_no_side(scans):
+def test_a_copy_is_found_after_one_in_no_split(scans):
     scans[0] = replace(scans[0], split=None, image=scans[5].image)
     scans[1] = replace(scans[1], image=scans[5].image)
     assert "same image on two sides" in kinds(audit(Cohort(tuple(scans)), content=False))
@@ -311,12 +311,12 @@ def test_the_same_slice_under_other_noise_is_a_leak_across_and_a_note_within(sca
     assert not found.leaks
 
 
-def test_rows_of_one_patient_on_one_side_may_share_an_image(scans):
+def test_rows_of_one_patient_in_one_split_may_share_an_image(scans):
     scans.append(replace(scans[0], case_id="again", key_slice=1))
     assert audit(Cohort(tuple(scans))).findings == ()
 
 
-def test_cases_that_cannot_be_used_are_named_and_the_others_still_compared(scans, tmp_path):
+def test_unusable_cases_are_named_and_the_others_compared(scans, tmp_path):
     (tmp_path / "0.nii.gz").write_bytes(b"no")
     scans[1] = replace(scans[1], key_slice=4)
     scans[2] = replace(scans[2], key_slice=None, roi=tmp_path / "nowhere.nrrd")
@@ -327,9 +327,7 @@ def test_cases_that_cannot_be_used_are_named_and_the_others_still_compared(scans
     assert set(by_kind) == {"unusable case", "missing file", "same image of two patients"}
     assert [text.split(":")[0] for text in by_kind["unusable case"].examples] == ["c0", "c1"]
     assert [text.split(":")[0] for text in by_kind["missing file"].examples] == ["c2", "c3"]
-    assert (
-        "6 images by their content, 4 key slices by sight (1 cases have neither key slice nor ROI)" in found.looked_at
-    )
+    assert "6 images by content, 4 key slices by picture (1 case(s) have neither key slice nor ROI)" in found.looked_at
 
 
 # -- partitions ----------------------------------------------------------------------------------------------------
@@ -342,10 +340,10 @@ def test_the_release_from_its_files_alone(shared_data, capsys):
                      "--covariates", f"{folder}/clinic_sel.csv"])  # fmt: skip
     out = capsys.readouterr().out
     assert code == 1
-    assert "All 239 rows of test are listed in train as well." in out
-    assert "Without those rows, 177 of the 179 patients of test have other rows in train." in out
-    assert "Age contradicts itself in 358 of the 358 patients" in out
-    assert "Sex contradicts itself in 222 of the 358 patients" in out
+    assert "All 239 rows of test are also in train." in out
+    assert "Without these rows, 177 of 179 patients of test also appear in train." in out
+    assert "Age has contradictory values in 358 of 358 patients" in out
+    assert "Sex has contradictory values in 222 of 358 patients" in out
     assert "NOT CLEAN" in out
     assert RESEARCH_USE_ONLY in out
 
@@ -356,62 +354,62 @@ def files(tmp_path, **tables):
     return {name: tmp_path / f"{name}.csv" for name in tables}
 
 
-def test_partitions_whose_patients_share_nothing_are_clean(tmp_path):
-    sides = files(
+def test_splits_without_common_patients_are_clean(tmp_path):
+    splits = files(
         tmp_path, train="image,patient_id,label\na,1,0\nb,1,0\nc,2,1\n", test="image,patient_id,label\nd,3,0\ne,4,1\n"
     )
-    found = audit_partitions(sides)
+    found = audit_partitions(splits)
     assert (found.findings, found.ok) == ((), True)
-    assert [(s.name, s.rows, s.patients, s.stages) for s in found.sides] == [
+    assert [(s.name, s.rows, s.patients, s.stages) for s in found.splits] == [
         ("train", 3, 2, {"0": 1, "1": 1}),
         ("test", 2, 2, {"0": 1, "1": 1}),
     ]
 
 
-def test_the_id_is_what_does_not_repeat(tmp_path):
+def test_the_id_is_the_unique_column(tmp_path):
     """By PatientID the one row of test would be a copy of train's; by image it is another slice of that patient."""
-    sides = files(tmp_path, train="PatientID,image\n1,a\n1,b\n2,c\n", test="PatientID,image\n1,d\n")
-    (finding,) = audit_partitions(sides).findings
+    splits = files(tmp_path, train="PatientID,image\n1,a\n1,b\n2,c\n", test="PatientID,image\n1,d\n")
+    (finding,) = audit_partitions(splits).findings
     assert (finding.kind, finding.examples) == ("same patient on two sides", ("1: d in test, a, b in train",))
 
 
-def test_covariates_by_patient_join_and_strangers_are_noted(tmp_path):
-    sides = files(tmp_path, train="image,patient_id\na,1\nb,1\n", test="image,patient_id\nc,2\n")
+def test_covariates_are_joined_by_patient_and_other_rows_are_noted(tmp_path):
+    splits = files(tmp_path, train="image,patient_id\na,1\nb,1\n", test="image,patient_id\nc,2\n")
     table = files(tmp_path, clinic="who,age\n1,60\n2,61\n1,60.0\n9,70\n1,NA\n")["clinic"]
-    (finding,) = audit_partitions(sides, covariates=table).findings
+    (finding,) = audit_partitions(splits, covariates=table).findings
     assert (finding.kind, finding.examples) == ("covariates of nobody", ("9",))
     table.write_text("who,age\n1,60\n2,61\n1,60.5\n")
-    (finding,) = audit_partitions(sides, covariates=table).findings
+    (finding,) = audit_partitions(splits, covariates=table).findings
     assert finding.examples == ("1: 60 / 60.5",)
     table.write_text("who,age\n1,#REF!\n")
     with pytest.raises(InputError, match="clinic.csv, row 2, age '#REF!'"):
-        audit_partitions(sides, covariates=table)
+        audit_partitions(splits, covariates=table)
     table.write_text("who,age\nx,60\n")
-    with pytest.raises(InputError, match="no column .* holds ids"):
-        audit_partitions(sides, covariates=table)
+    with pytest.raises(InputError, match="no column .* contains ids"):
+        audit_partitions(splits, covariates=table)
 
 
 @pytest.mark.parametrize(
-    ("head", "pattern", "column", "said"),
+    ("head", "pattern", "column", "message"),
     [
-        ("image,stage", None, None, "says which rows are one patient's"),
-        ("image,stage", "x(.*)", None, "row 2: 'a' does not fit"),
-        ("image,stage", "(z?)", None, "row 2: 'a' does not fit"),
-        ("foo,stage", "a", None, "No column tells"),
+        ("image,stage", None, None, "has no column of patients"),
+        ("image,stage", "x(.*)", None, "row 2: 'a' does not match"),
+        ("image,stage", "(z?)", None, "row 2: 'a' does not match"),
+        ("foo,stage", "a", None, "has no column of unique ids"),
         ("image,patient_id", None, "id", "no column 'id'"),
     ],
 )
-def test_partitions_that_do_not_tell_say_so(tmp_path, head, pattern, column, said):
-    sides = files(tmp_path, train=f"{head}\na,1\n", test=f"{head}\nb,2\n")
-    with pytest.raises(InputError, match=said):
-        audit_partitions(sides, pattern, id_column=column)
+def test_splits_without_ids_or_patients_are_refused(tmp_path, head, pattern, column, message):
+    splits = files(tmp_path, train=f"{head}\na,1\n", test=f"{head}\nb,2\n")
+    with pytest.raises(InputError, match=message):
+        audit_partitions(splits, pattern, id_column=column)
 
 
-def test_repeated_ids_must_be_told_apart(tmp_path):
-    sides = files(tmp_path, train="image,patient_id\na,1\na,1\n", test="image,patient_id\nb,2\n")
+def test_repeated_ids_need_an_id_column(tmp_path):
+    splits = files(tmp_path, train="image,patient_id\na,1\na,1\n", test="image,patient_id\nb,2\n")
     with pytest.raises(InputError, match="image, patient_id repeat"):
-        audit_partitions(sides)
-    assert audit_partitions(sides, id_column="image").ok
+        audit_partitions(splits)
+    assert audit_partitions(splits, id_column="image").ok
 
 
 # -- the command line ----------------------------------------------------------------------------------------------
@@ -468,7 +466,7 @@ def test_json_lists_everything(clean, tmp_path, capsys):
         [],
     ],
 )
-def test_wrong_use_is_told_apart_from_findings(arguments, capsys):
+def test_wrong_use_has_an_exit_code_of_its_own(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["cohort", *arguments])
     assert stop.value.code == 2

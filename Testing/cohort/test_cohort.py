@@ -1,4 +1,4 @@
-"""The cohort's table: what is read comes back, what is wrong is told by row and column; and splits by patient."""
+"""Read, write and split cohort tables: errors name row and column, and patients stay in one split."""
 
 import string
 import sys
@@ -34,7 +34,7 @@ def fault(tmp_path, text, encoding="utf-8"):
 
 
 def staged(counts, cases_a_patient=1):
-    """A cohort with so many patients of each stage."""
+    """Return a cohort with a number of patients of each stage."""
     stages = [stage for stage, n in zip(TStage, counts, strict=True) for _ in range(n)]
     return Cohort(
         tuple(
@@ -64,7 +64,7 @@ def test_a_row_becomes_a_case(tmp_path):
     )
 
 
-def test_what_is_not_given_is_none_and_zeros_in_front_make_a_text(tmp_path):
+def test_missing_values_are_none_and_leading_zeros_make_a_text(tmp_path):
     cohort = read_cohort(table(tmp_path, "case_id,patient_id,image,a,b,c,d\n1,2,/ct,NA,NaN,007,-1e-3\n"))
     (case,) = cohort
     assert (case.stage, case.split, case.key_slice, case.roi, case.centre) == (None,) * 5
@@ -73,13 +73,13 @@ def test_what_is_not_given_is_none_and_zeros_in_front_make_a_text(tmp_path):
     assert cohort.covariates == ("a", "b", "c", "d")
 
 
-def test_a_byte_order_mark_and_empty_rows_do_no_harm_and_rows_keep_their_numbers(tmp_path):
+def test_byte_order_mark_and_empty_rows_keep_the_row_numbers(tmp_path):
     text = "\ufeff" + HEADER + "\n" + GOOD + ",,,,,,,,,,\n" + GOOD.replace("007", "008").replace("T3", "T5")
     assert "row 5, stage 'T5': expected T1, T2, T3 or T4" in fault(tmp_path, text)
     assert len(read_cohort(table(tmp_path, text.replace("T5", "T4")))) == 2
 
 
-def test_every_fault_of_the_table_is_told_at_once(tmp_path):
+def test_all_errors_of_the_table_are_listed(tmp_path):
     text = HEADER + GOOD + "../up,,B,,,,x,t3,val,#REF!,F\n007,P2,,b,,,-1,4,test,1,2\n"
     message = fault(tmp_path, text)
     for part in (
@@ -102,7 +102,7 @@ def test_every_fault_of_the_table_is_told_at_once(tmp_path):
     "name", ["../x", "a/b", "a\\b", ".hidden", "..", "-rf", "CON", "nul.txt", "a.", "x:y", "a\tb", "é" * 101, "7.0",
              "1.2E+05", "3E+08"]
 )  # fmt: skip
-def test_ids_that_are_no_folder_or_no_longer_ids_are_refused(tmp_path, name):
+def test_ids_that_are_not_folder_names_or_were_rewritten_are_refused(tmp_path, name):
     assert "row 2, case_id" in fault(tmp_path, HEADER + GOOD.replace("007", name))
     with pytest.raises(InputError, match="expected"):
         Case(case_id=name, patient_id="P", image=Path("/x"))
@@ -114,14 +114,14 @@ def test_ids_of_any_script_are_kept(tmp_path, name):
     assert case.case_id == name
 
 
-def test_ids_that_differ_in_case_alone_are_one_folder(tmp_path):
+def test_ids_that_differ_only_in_case_are_duplicates(tmp_path):
     assert "row 3" in fault(tmp_path, HEADER + GOOD.replace("007", "a1") + GOOD.replace("007", "A1"))
     with pytest.raises(InputError, match="unique"):
         Cohort(tuple(Case(case_id=i, patient_id="P", image=Path("/x")) for i in ("e\u0301", "\u00c9")))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty"),
         (HEADER, "no rows"),
@@ -137,8 +137,8 @@ def test_ids_that_differ_in_case_alone_are_one_folder(tmp_path):
         (HEADER + '"007,P01,Köln', "is not a valid CSV table"),
     ],
 )
-def test_tables_that_are_none_say_why(tmp_path, text, said):
-    assert said in fault(tmp_path, text)
+def test_errors_of_invalid_tables(tmp_path, text, message):
+    assert message in fault(tmp_path, text)
 
 
 def test_a_table_that_is_not_utf8_is_refused(tmp_path):
@@ -154,7 +154,7 @@ def test_a_table_of_another_kind_or_place_is_refused(tmp_path):
         read_cohort(table(tmp_path, GOOD, "cohort.parquet"))
 
 
-def test_long_lists_of_faults_are_shortened(tmp_path):
+def test_long_lists_of_errors_are_shortened(tmp_path):
     message = fault(tmp_path, HEADER + "".join(f"{i},P,,,,,,T1,,,\n" for i in range(1000)))
     assert "1000 error(s)" in message
     assert "and 980 more" in message
@@ -222,12 +222,12 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
         {"covariates": {"a": True}},
     ],
 )
-def test_a_case_that_no_table_could_hold_is_not_constructed(wrong):
+def test_a_case_that_no_table_can_store_is_refused(wrong):
     with pytest.raises(InputError, match="expected"):
         Case(**{"case_id": "1", "patient_id": "P", "image": Path("/x"), **wrong})
 
 
-def test_a_cohort_tells_its_sides_and_patients(tmp_path):
+def test_splits_and_patients_of_a_cohort(tmp_path):
     cohort = cohorts.clean(tmp_path, patients=6, cases_a_patient=2)
     assert cohort.patients == tuple(f"patient{p}" for p in range(6))
     assert len(cohort.of("train")) == 12
@@ -235,7 +235,7 @@ def test_a_cohort_tells_its_sides_and_patients(tmp_path):
     assert len({hash(case) for case in cohort}) == 12
 
 
-# -- there and back ------------------------------------------------------------------------------------------------
+# -- round trip ----------------------------------------------------------------------------------------------------
 
 TEXT = st.text(
     st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=12
@@ -272,7 +272,7 @@ def any_cohort(draw):
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cohort=any_cohort())
-def test_what_is_written_comes_back(tmp_path, kind, cohort):
+def test_a_written_cohort_is_read_unchanged(tmp_path, kind, cohort):
     write_cohort(cohort, tmp_path / f"there.{kind}")
     back = read_cohort(tmp_path / f"there.{kind}")
     assert back == cohort
@@ -325,18 +325,18 @@ def test_the_columns_are_those_of_the_row_model():
     seed=st.integers(0, 1000),
     cases=st.integers(1, 3),
 )
-def test_patients_stay_whole_fractions_are_met_and_stages_kept_in_proportion(counts, fractions, seed, cases):
+def test_splits_keep_patients_fractions_and_proportions_of_stages(counts, fractions, seed, cases):
     cohort = staged(counts, cases)
     split = split_cohort(cohort, fractions, seed=seed)
     assert [c.case_id for c in split] == [c.case_id for c in cohort]
-    sides = {c.patient_id: set() for c in split}
+    splits_of = {c.patient_id: set() for c in split}
     for case in split:
-        sides[case.patient_id].add(case.split)
-    assert all(len(s) == 1 for s in sides.values())
+        splits_of[case.patient_id].add(case.split)
+    assert all(len(s) == 1 for s in splits_of.values())
     for name, fraction in zip(("train", "validation", "test"), fractions, strict=True):
-        side = split.of(name)
-        assert abs(len(side.patients) - fraction * sum(counts)) <= 1.01
-        per_stage = Counter(c.stage for c in side)
+        part = split.of(name)
+        assert abs(len(part.patients) - fraction * sum(counts)) <= 1.01
+        per_stage = Counter(c.stage for c in part)
         for stage, n in zip(TStage, counts, strict=True):
             assert abs(per_stage[stage] / cases - fraction * n) <= 2
 
@@ -349,7 +349,7 @@ def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_table():
 
 
 def test_a_patient_with_several_stages_counts_as_the_highest():
-    """Were they counted as T1, no side could have a T4: nobody else has one."""
+    """If they counted as T1, no split could have T4, which no other patient has."""
     cohort = staged((20, 20, 20, 0), cases_a_patient=2)
     cases = [replace(c, stage=TStage.T4) if c.stage == TStage.T1 and c.case_id.endswith("-1") else c for c in cohort]
     cases += [
@@ -360,39 +360,39 @@ def test_a_patient_with_several_stages_counts_as_the_highest():
         assert TStage.T4 in {c.stage for c in split.of(name)}
 
 
-def test_a_centre_can_be_kept_out_as_the_test_side():
+def test_a_centre_can_be_held_out_for_testing():
     cohort = staged((20, 20, 20, 20), cases_a_patient=2)
-    # A patient seen at both centres stays whole: on the test side.
+    # A patient of both centres is in split test with all cases.
     cases = [replace(c, centre="B") if c.case_id == "0-1" else c for c in cohort]
     split = split_cohort(Cohort(tuple(cases)), (0.6, 0.2, 0.2), test_centres=["B"])
     at_b = {c.patient_id for c in cases if c.centre == "B"}
     assert set(split.of("test").patients) == at_b
     assert "p0" in at_b
     assert len(split.of("validation").patients) == round((80 - 41) * 0.25)
-    with pytest.raises(InputError, match=r"Centre 'C'; expected one of the table's: A, B"):
+    with pytest.raises(InputError, match=r"Centre 'C' is not in the table; expected one of: A, B"):
         split_cohort(cohort, test_centres=["C"])
 
 
 @pytest.mark.parametrize(
-    ("counts", "fractions", "said"),
+    ("counts", "fractions", "message"),
     [
         ((2, 20, 20, 20), (0.7, 0.15, 0.15), "T1 has 2"),
         ((4, 4, 4, 4), (0.7, 0.15, 0.15), "test would have 2"),
-        ((3, 40, 40, 40), (0.9, 0.05, 0.05), "Not every stage came to"),
-        ((20, 20, 20, 20), (0.7, 0.2, 0.2), "together 1"),
-        ((20, 20, 20, 20), (1.2, -0.1, -0.1), "together 1"),
-        ((20, 20, 20, 20), (0, 0.5, 0.5), "some for train"),
+        ((3, 40, 40, 40), (0.9, 0.05, 0.05), "does not contain every stage"),
+        ((20, 20, 20, 20), (0.7, 0.2, 0.2), "with sum 1"),
+        ((20, 20, 20, 20), (1.2, -0.1, -0.1), "with sum 1"),
+        ((20, 20, 20, 20), (0, 0.5, 0.5), "train above 0"),
     ],
 )
-def test_too_few_patients_and_odd_fractions_are_errors(counts, fractions, said):
-    with pytest.raises(InputError, match=said):
+def test_too_few_patients_and_odd_fractions_are_errors(counts, fractions, message):
+    with pytest.raises(InputError, match=message):
         split_cohort(staged(counts), fractions)
 
 
-def test_cases_without_a_stage_cannot_be_divided():
+def test_cases_without_a_stage_cannot_be_split():
     cohort = staged((9, 9, 9, 9))
     cases = (replace(cohort.cases[0], stage=None), *cohort.cases[1:])
-    with pytest.raises(InputError, match=r"1 case\(s\) without a stage \(0-0\)"):
+    with pytest.raises(InputError, match=r"1 case\(s\) have no stage \(0-0\)"):
         split_cohort(Cohort(cases))
 
 
@@ -410,12 +410,12 @@ def test_folds_are_by_patient_and_every_case_is_validated_once(k):
     assert seen == Counter(c.case_id for c in cohort)
 
 
-def test_folds_refuse_the_test_side_and_too_few_patients():
+def test_folds_refuse_split_test_and_too_few_patients():
     cohort = staged((9, 9, 9, 4))
     with pytest.raises(InputError, match="T4 has 4"):
         next(folds(cohort, 5))
-    with pytest.raises(InputError, match="2 or more"):
+    with pytest.raises(InputError, match="at least 2"):
         next(folds(cohort, 1))
     held = (replace(cohort.cases[0], split="test"), *cohort.cases[1:])
-    with pytest.raises(InputError, match="1 cases are of the test side"):
+    with pytest.raises(InputError, match=r"1 case\(s\) are in split test"):
         next(folds(Cohort(held), 2))
