@@ -1,7 +1,7 @@
-"""The upper abdomen as shapes: what lies where in a synthetic patient before any scanner sees it.
+"""Build the upper abdomen of a synthetic patient from shapes, before the simulation of the scanner.
 
-Positions are millimetres from the body's centre in a patient of the usual size: x to the left, y to the back, z to
-the head. `Body` scales them; distances that it gives are true millimetres.
+Positions are millimetres from the body's centre in a patient of standard size: x to the left, y to the back, z to the
+head. `Body` scales them; the distances in `Body` are true millimetres.
 """
 
 from collections.abc import Sequence
@@ -10,37 +10,37 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-# HU in the portal-venous phase, as text books and routine scans have them.
+# HU in the portal-venous phase, by textbooks and routine scans.
 AIR, GAS, FAT, WATER, MUSCLE, CORTEX = -1000.0, -950.0, -100.0, 8.0, 58.0, 650.0
 ENHANCED = {"liver": 108.0, "spleen": 120.0, "pancreas": 92.0, "kidney": 185.0, "medulla": 150.0, "aorta": 155.0,
             "vein": 160.0, "bowel": 85.0, "mucosa": 125.0, "marrow": 190.0}  # fmt: skip
 SUBMUCOSA, MUSCULARIS, SEROSA = 25.0, 62.0, 75.0
 
 LAYERS = (0.3, 0.62, 0.92, 1.0)
-"""Outer borders of mucosa, submucosa, muscularis and serosa, as shares of the wall."""
+"""Outer borders of mucosa, submucosa, muscularis and serosa, as shares of the wall thickness."""
 
 NEIGHBOURS = ("liver", "pancreas", "spleen", "bowel")
-"""What a tumour can grow into."""
+"""Organs that a tumour can grow into."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """What the seed decides of the patient, and the stage does not.
+    """Parameters of the patient, which depend on the seed and not on the stage.
 
     Attributes
     ----------
     scale
-        Of the whole body.
+        Scale of the whole body.
     subcutaneous_mm
         Thickness of the fat under the skin.
     distension
         Scale of the stomach's lumen.
     wall_mm, fat_plane_mm
-        Thickness of the gastric wall, and of the fat between it and the organs.
+        Thickness of the gastric wall, and of the fat between wall and organs.
     gas_level
-        How much of the lumen is gas, 0 to 1.
+        Level of the gas in the lumen, 0 to 1.
     turned_degrees, moved_mm
-        How the patient lies on the table.
+        Rotation and position of the patient on the table.
     """
 
     scale: float
@@ -54,7 +54,7 @@ class Body:
 
 
 def draw_body(rng: np.random.Generator) -> Body:
-    """Draw a patient."""
+    """Draw the parameters of a patient."""
     return Body(
         scale=rng.uniform(0.9, 1.08),
         subcutaneous_mm=rng.uniform(10, 28),
@@ -69,21 +69,21 @@ def draw_body(rng: np.random.Generator) -> Body:
 
 @dataclass(frozen=True)
 class Abdomen:
-    """The patient on a grid of (z, y, x) voxels.
+    """Abdomen of a patient on a grid of (z, y, x) voxels.
 
     Attributes
     ----------
     hu
-        Before the scanner and without a tumour.
+        HU before the simulation of the scanner, without a tumour.
     depth
-        Signed distance from the inner surface of the gastric wall, mm: negative in the lumen. Further away than
-        `REACH_MM` it is just large.
+        Signed distance from the inner surface of the gastric wall, mm: negative in the lumen. Distances are exact up to
+        `REACH_MM` and only large beyond.
     gut
-        Lumen and wall of the stomach.
+        Mask of lumen and wall of the stomach.
     organs
         Masks of `NEIGHBOURS`.
     places
-        x, y, z in true mm from the body's centre, each of the grid's shape by broadcasting.
+        x, y, z in true mm from the body's centre, each broadcast to the grid.
     """
 
     hu: np.ndarray
@@ -94,19 +94,19 @@ class Abdomen:
 
 
 REACH_MM = 32.0
-"""From the stomach, in which distances are wanted: wall, fat plane, and the deepest tumour."""
+"""Distance from the stomach up to which depths are exact: wall, fat plane, and the deepest tumour."""
 
 
-def build(body: Body, shape: tuple[int, int, int], spacing_mm: tuple[float, float], enhancement: float,
-          rng: np.random.Generator) -> Abdomen:  # fmt: skip
-    """Lay out the abdomen.
+def build_abdomen(body: Body, shape: tuple[int, int, int], spacing_mm: tuple[float, float], enhancement: float,
+                  rng: np.random.Generator) -> Abdomen:  # fmt: skip
+    """Build the abdomen of a patient.
 
     Parameters
     ----------
     shape, spacing_mm
         (z, y, x) voxels; slice distance and pixel size.
     enhancement
-        Factor on what contrast medium adds to tissue.
+        Factor on the enhancement of tissue by contrast medium.
     """
     x, y, z = _places(body, shape, spacing_mm)
     places = (x * body.scale, y * body.scale, z * body.scale)
@@ -134,7 +134,7 @@ def build(body: Body, shape: tuple[int, int, int], spacing_mm: tuple[float, floa
 
 
 def _places(body: Body, shape: tuple[int, int, int], spacing_mm: tuple[float, float]) -> tuple[np.ndarray, ...]:
-    """Coordinates in a patient of the usual size, lying as this one lies; to be broadcast to the shape."""
+    """Return coordinates in a patient of standard size in this patient's position, to be broadcast to the shape."""
     nz, ny, nx = shape
     slice_mm, pixel_mm = spacing_mm
     z = ((np.arange(nz) - (nz - 1) / 2) * slice_mm / body.scale).astype(np.float32)[:, None, None]
@@ -150,14 +150,14 @@ def _places(body: Body, shape: tuple[int, int, int], spacing_mm: tuple[float, fl
 
 
 def _ellipsoid(places: tuple[np.ndarray, ...], at: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
-    """Below 1 inside."""
+    """Return the ellipsoid's function, which is below 1 inside."""
     return sum(((c - a) / r) ** 2 for c, a, r in zip(places, at, radii, strict=True))  # type: ignore[return-value]
 
 
 def _tube(places: tuple[np.ndarray, ...], path: np.ndarray, reach: float) -> np.ndarray:
-    """Distance (mm) to a tube through (x, y, z, radius) points, negative inside; `reach` where it is further.
+    """Return the distance (mm) to a tube through (x, y, z, radius) points, negative inside, at most `reach`.
 
-    Each ball of the tube is computed in its own box only.
+    Each ball of the tube is computed in its bounding box only.
     """
     shape = np.broadcast_shapes(*(c.shape for c in places))
     nearest = np.full(shape, reach, dtype=np.float32)
@@ -173,13 +173,13 @@ def _tube(places: tuple[np.ndarray, ...], path: np.ndarray, reach: float) -> np.
 
 
 Box = tuple[slice, slice, slice]
-"""Voxels along z, y and x."""
+"""Block of voxels along z, y and x."""
 
 
 def _box(
     places: tuple[np.ndarray, ...], at: Sequence[float] | np.ndarray, radii: Sequence[float] | np.ndarray
 ) -> Box | None:
-    """Where all three coordinates are nearer than the radii: most shapes are small, and need not be computed beyond."""
+    """Return the box within the radii of a point, or None: small shapes are computed in their box only."""
     x, y, z = places
     flat = (np.abs(x[0] - at[0]) < radii[0]) & (np.abs(y[0] - at[1]) < radii[1])
     spans = (_span(np.abs(z[:, 0, 0] - at[2]) < radii[2]), _span(flat.any(axis=1)), _span(flat.any(axis=0)))
@@ -187,34 +187,34 @@ def _box(
 
 
 def _cut(places: tuple[np.ndarray, ...], box: Box) -> tuple[np.ndarray, ...]:
-    """The coordinates in a box."""
+    """Return the coordinates in a box."""
     x, y, z = places
     return x[:, box[1], box[2]], y[:, box[1], box[2]], z[box[0]]
 
 
 def _span(wanted: np.ndarray) -> slice | None:
-    """From the first to the last True."""
+    """Return the slice from the first to the last True."""
     found = np.flatnonzero(wanted)
     return slice(int(found[0]), int(found[-1]) + 1) if found.size else None
 
 
 def _smooth_path(points: list[tuple[float, ...]], n: int = 48) -> np.ndarray:
-    """(n, 4) points along a smooth curve through control points of (x, y, z, radius)."""
+    """Return (n, 4) points on a smooth curve along control points of (x, y, z, radius)."""
     knots = np.linspace(0, 1, len(points))
     fine = np.linspace(0, 1, 8 * n)
     curve = np.stack([np.interp(fine, knots, column) for column in np.array(points).T], axis=1)
     return gaussian_filter(curve, sigma=(0.6 * n, 0), mode="nearest")[::8]
 
 
-# -- what holds the organs -----------------------------------------------------------------------------------------
+# -- wall, bones and couch -----------------------------------------------------------------------------------------
 
 
 def _wall_and_bones(
     hu: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, body: Body, values: dict[str, float]
 ) -> np.ndarray:
-    """Paint skin, fat, muscle and ribs; return the cavity that they hold."""
+    """Paint skin, fat, muscle and ribs; return the mask of the abdominal cavity."""
     shape = hu.shape
-    # How far inside the skin, in mm, near enough: the body's section is a flattened ellipse, wider below.
+    # Approximate distance from the skin in mm: the cross-section is a flattened ellipse, wider below.
     radius = (np.abs(x / (163 - 0.08 * z)) ** 2.3 + np.abs(y / 112) ** 2.3) ** (1 / 2.3)
     skin = (1 - radius) * 125
     hu[np.broadcast_to(skin > 0, shape)] = 30.0
@@ -223,7 +223,7 @@ def _wall_and_bones(
     hu[wall > 0] = MUSCLE
     cavity = wall > 9
     hu[cavity] = FAT
-    # Ribs run down and forward, so that each slice cuts several, short and oblique.
+    # Ribs run down and forward, so that each slice has several short oblique sections.
     angle = np.arctan2(y, np.abs(x))
     phase = np.abs((angle * 1.9 + z / 26 + np.where(x > 0, 0.15, 0.0)) % 1.0 - 0.5)
     rib = (phase < 0.17) & (wall > 0.5) & (wall < 8.5) & (angle < 1.05) & (angle > -0.75)
@@ -233,7 +233,7 @@ def _wall_and_bones(
 
 
 def _spine(hu: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, values: dict[str, float]) -> None:
-    """Vertebrae, the muscles beside them, and the great vessels before them."""
+    """Paint the vertebrae, the muscles beside them, and the large vessels in front of them."""
     across = np.abs(x)
 
     def paint(region: np.ndarray, value: float) -> None:
@@ -256,7 +256,7 @@ def _spine(hu: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, values: 
 
 
 def _couch(hu: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """The scanner's table: a shell with foam in it, below the back."""
+    """Paint the scanner's table under the back: a shell filled with foam."""
     under = y - 118 + (x / 60) ** 2 * 4
     table = (np.abs(x) < 190) & (under > 0) & (under < 16)
     shell = table & ((under < 1.6) | (under > 14.4))
@@ -272,7 +272,7 @@ def _organs(
     hu: np.ndarray, places: tuple[np.ndarray, ...], free: np.ndarray, values: dict[str, float],
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Paint organs, vessels and bowel where there is room; return the masks of the stomach's neighbours."""
+    """Paint organs, vessels and bowel in free space; return the masks of `NEIGHBOURS`."""
     shape = hu.shape
     liver = (_ellipsoid(places, (-78, -8, 22), (76, 88, 78)) < 1) | (
         _ellipsoid(places, (-5, -52, 34), (78, 36, 46)) < 1
@@ -300,7 +300,7 @@ def _liver_veins(
     hu: np.ndarray, places: tuple[np.ndarray, ...], liver: np.ndarray, values: dict[str, float],
     rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    """Portal and hepatic veins, from the hilum outwards."""
+    """Paint portal and hepatic veins, from the hilum outwards."""
     along = np.linspace(0, 1, 24)
     for _ in range(9):
         way = rng.normal(size=3) * (1, 1, 0.5) + (-0.7, -0.3, 0.4)
@@ -311,14 +311,14 @@ def _liver_veins(
 
 LOOPS = ((-95, -38, -46), (100, -25, -30), (-70, -66, -52), (70, -68, -48), (20, -40, -66), (-20, -10, -60),
          (45, 5, -52), (105, 10, -55), (10, -78, -50), (-105, 5, -60), (40, -78, -30), (92, -52, -10))  # fmt: skip
-"""Where loops of bowel and colon lie, about."""
+"""Approximate centres of the loops of bowel and colon."""
 
 
 def _bowel(
     hu: np.ndarray, places: tuple[np.ndarray, ...], room: np.ndarray, values: dict[str, float],
     rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """Loops with fluid, stool or gas, and mesenteric vessels between them; the loops' mask."""
+    """Paint loops with fluid, stool or gas, and mesenteric vessels between them; return the mask of the loops."""
     y = np.broadcast_to(places[1], hu.shape)
     loops = np.zeros(hu.shape, dtype=bool)
     for centre in LOOPS:

@@ -1,4 +1,4 @@
-"""Phantoms as files: a DICOM series with its SEG, or NIfTI; the truth as JSON beside them."""
+"""Write phantoms as DICOM series with SEG, or as NIfTI, with the ground truth as JSON."""
 
 import json
 from dataclasses import asdict
@@ -19,21 +19,23 @@ if TYPE_CHECKING:
     import pydicom
 
 WHEN = datetime(2020, 1, 1, 12)
-"""Phantoms have no date of their own, and the same phantom must give the same files."""
+"""Fixed date of all phantoms, so that the same phantom gives the same files."""
 
 TRUTH_FILE = "truth.json"
 
 AIR_STORED = 1024
-"""Stored value 0 is -1024 HU, as most scanners have it."""
+"""Stored value of 0 HU: stored value 0 is -1024 HU, as on most scanners."""
 
 
 def write_dicom(phantom: Phantom, folder: Path) -> None:
-    """Write `ct/0001.dcm` and on, `tumour_seg.dcm` (one segment, 'tumour') and `truth.json`; all of it or nothing.
+    """Write `ct/0001.dcm`, ..., `tumour_seg.dcm` (one segment, 'tumour') and `truth.json`, all or nothing.
 
     Raises
     ------
     InputError
-        If the folder exists and is not empty, or pydicom or highdicom is missing.
+        If the folder exists and is not empty.
+    MissingDependencyError
+        If pydicom or highdicom is not installed.
     """
     for module in ("highdicom", "pydicom"):
         import_extra(module, "Writing DICOM needs", "dicom")
@@ -48,7 +50,7 @@ def write_dicom(phantom: Phantom, folder: Path) -> None:
 
 
 def write_nifti(phantom: Phantom, folder: Path) -> None:
-    """Write `ct.nii.gz`, `tumour.nii.gz` and `truth.json`; all of it or nothing.
+    """Write `ct.nii.gz`, `tumour.nii.gz` and `truth.json`, all or nothing.
 
     Raises
     ------
@@ -60,10 +62,10 @@ def write_nifti(phantom: Phantom, folder: Path) -> None:
         for name, image in (("ct", phantom.ct), ("tumour", phantom.tumour)):
             path = str(work / f"{name}.nii.gz")
             sitk.WriteImage(image, path)
-            # ITK does not notice a full disk.
+            # ITK does not report a full disk.
             written = sitk.GetArrayFromImage(sitk.ReadImage(path))
             if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
-                raise OSError(f"{name}.nii.gz was not written whole; is the disk full?")
+                raise OSError(f"{name}.nii.gz is incomplete; the disk may be full")
         _write_truth(phantom, work)
 
 
@@ -71,7 +73,7 @@ def _require_free(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     if folder.exists():
-        raise InputError(f"{folder} exists and is not an empty folder; expected a new one. Choose another --out.")
+        raise InputError(f"{folder} exists and is not an empty folder; expected a new folder. Choose another folder.")
 
 
 def _write_truth(phantom: Phantom, folder: Path) -> None:
@@ -89,7 +91,7 @@ def _write_truth(phantom: Phantom, folder: Path) -> None:
 
 
 def _ct_slice(phantom: Phantom, k: int) -> "pydicom.Dataset":
-    """One slice as a CT Image Storage dataset."""
+    """Return one slice as a CT Image Storage dataset."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -131,7 +133,7 @@ def _ct_slice(phantom: Phantom, k: int) -> "pydicom.Dataset":
 
 
 def _segmentation(phantom: Phantom, slices: "list[pydicom.Dataset]") -> "pydicom.Dataset":
-    """The tumour as a binary DICOM SEG on those slices."""
+    """Return the tumour as a binary DICOM SEG on the slices."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
@@ -168,7 +170,7 @@ def _segmentation(phantom: Phantom, slices: "list[pydicom.Dataset]") -> "pydicom
 
 
 def _uid(phantom: Phantom, what: str) -> str:
-    """A UID that is the same for the same phantom."""
+    """Return a UID that is always the same for the same phantom."""
     from pydicom.uid import generate_uid
 
     grid = f"{phantom.ct.GetSize()} {phantom.ct.GetSpacing()} {phantom.scan.profile.name}"

@@ -1,4 +1,4 @@
-"""A synthetic abdominal CT with a gastric tumour whose stage, depth and mask are known exactly.
+"""Make a synthetic abdominal CT with a gastric tumour of exactly known stage, depth and mask.
 
 The tumour grows from the mucosa, and the stage is the layer that it reaches (AJCC 8):
 
@@ -7,8 +7,8 @@ The tumour grows from the mucosa, and the stage is the layer that it reaches (AJ
 - T3: the subserosal fat; the contour is irregular, the fat around it hazy, the plane to the organs kept;
 - T4: through the serosa and the fat plane into the liver, the pancreas, the spleen or the bowel.
 
-Everything else is drawn from the seed before the stage matters: one seed is one patient, in four stages. The walls are
-at the thick end of what is normal, and tumours enhance well: a teaching case, kinder than a clinic.
+Everything else depends only on the seed: one seed is one patient, in four stages. The walls have the upper end of the
+normal thickness, and tumours enhance strongly, so that phantoms are easier than clinical cases.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ import SimpleITK as sitk
 from scipy.ndimage import gaussian_filter
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.phantoms.anatomy import LAYERS, NEIGHBOURS, Abdomen, Body, build, draw_body
-from GTRStagingLib.phantoms.scanner import COVERAGE_MM, Acquisition, acquisition, as_image, profile, scanned
+from GTRStagingLib.phantoms.anatomy import LAYERS, NEIGHBOURS, Abdomen, Body, build_abdomen, draw_body
+from GTRStagingLib.phantoms.scanner import COVERAGE_MM, Acquisition, as_image, draw_acquisition, profile, simulate_scan
 from GTRStagingLib.stages import TStage
 
 REACH = {
@@ -28,25 +28,25 @@ REACH = {
     TStage.T3: (0.40, 0.70),
     TStage.T4: (3.5, 7.5),
 }
-"""How deep a tumour goes: T1 and T2 in shares of the wall, T3 in shares of the fat plane, T4 in mm beyond it."""
+"""Range of a tumour's depth: T1 and T2 in shares of the wall, T3 in shares of the fat plane, T4 in mm beyond it."""
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """What the seed decides of the tumour, and the stage does not.
+    """Parameters of the tumour, which depend on the seed and not on the stage.
 
     Attributes
     ----------
     neighbour
-        The organ that it faces, one of `NEIGHBOURS`.
+        Organ that the tumour faces, one of `NEIGHBOURS`.
     centre_mm
-        Where that organ comes nearest: (x, y, z) from the body's centre.
+        Point of this organ near the stomach: (x, y, z) from the body's centre.
     length_mm, bulge_mm
-        Along the wall, and into the lumen.
+        Length along the wall, and height into the lumen.
     enhancement_hu
-        Of the tumour's tissue.
+        HU of the tumour's tissue.
     share
-        Where in its stage's range (`REACH`) its depth lies, 0 to 1.
+        Position of the depth in the range of the stage (`REACH`), 0 to 1.
     """
 
     neighbour: str
@@ -59,7 +59,7 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A CT and its ground truth.
+    """Synthetic CT with its ground truth.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Phantom:
     tumour
         uint8 0/1 on the same grid.
     depth_mm
-        Greatest depth of the tumour, from the inner surface of the wall outwards.
+        Largest depth of the tumour, outwards from the inner surface of the wall.
     """
 
     ct: sitk.Image
@@ -82,23 +82,23 @@ class Phantom:
 
 
 def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int = 256) -> Phantom:
-    """Make a phantom: the same bits for the same arguments.
+    """Make a phantom, bit by bit the same for the same arguments.
 
     Parameters
     ----------
     scanner
-        Name of the scanner's profile, one of `scanner.PROFILES`.
+        Name of a scanner profile, one of `scanner.PROFILES`.
     size
-        Pixels of a slice's side; scanners have 512, half of it is four times as fast.
+        Width and height of the slices in pixels; scanners have 512, and 256 is four times as fast.
 
     Raises
     ------
     InputError
-        If the slices are too small to hold a wall, the seed is negative, or there is no such profile.
+        If the slices are too small or too large, the seed is negative, or the profile does not exist.
 
     Examples
     --------
-    One seed is one patient; only the depth of the tumour follows the stage. T2 stays in the wall, T3 has left it.
+    One seed is one patient; only the depth of the tumour depends on the stage. T2 is within the wall, T3 is not.
 
     >>> from GTRStagingLib.phantoms.phantom import make_phantom
     >>> from GTRStagingLib.stages import TStage
@@ -109,13 +109,15 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     True
     """
     if not 64 <= size <= 1024 or seed < 0:
-        raise InputError(f"Phantom of {size} pixels, seed {seed}; expected 64 to 1024 pixels, and no seed below 0.")
+        raise InputError(
+            f"Phantom with {size} pixels, seed {seed}; expected 64 to 1024 pixels and a seed of at least 0."
+        )
     rng = np.random.default_rng(seed)
     body = draw_body(rng)
-    scan = acquisition(profile(scanner), rng)
+    scan = draw_acquisition(profile(scanner), rng)
     shape = (round(COVERAGE_MM / scan.profile.slice_mm), size, size)
     pixel_mm, slice_mm = scan.field_mm / size, scan.profile.slice_mm
-    abdomen = build(body, shape, (slice_mm, pixel_mm), scan.enhancement, rng)
+    abdomen = build_abdomen(body, shape, (slice_mm, pixel_mm), scan.enhancement, rng)
     lesion = _lesion(abdomen, body, pixel_mm, slice_mm, rng)
     bumps = _bumps(shape, pixel_mm, slice_mm, rng)
     outer, along = _extent(stage, abdomen, body, lesion, bumps)
@@ -124,7 +126,7 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     tissue = 40 + (lesion.enhancement_hu - 40) * scan.enhancement
     hu = np.where(tumour, tissue * (1 + np.float32(0.08) * bumps), hu)
     return Phantom(
-        as_image(scanned(hu, scan, pixel_mm, rng), pixel_mm, slice_mm),
+        as_image(simulate_scan(hu, scan, pixel_mm, rng), pixel_mm, slice_mm),
         as_image(tumour.astype(np.uint8), pixel_mm, slice_mm),
         stage,
         seed,
@@ -136,7 +138,7 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
 
 
 def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng: np.random.Generator) -> Lesion:
-    """Draw a tumour that faces an organ: the first of a random order that comes near the stomach in this patient."""
+    """Draw a tumour that faces an organ: the first in random order that is near the stomach in this patient."""
     border = body.wall_mm + body.fat_plane_mm
     middle = np.abs(abdomen.places[2]) < 0.6 * np.abs(abdomen.places[2]).max()
     near = (abdomen.depth < border + 3) & middle
@@ -145,7 +147,7 @@ def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng:
         faces = np.argwhere(organ & near)
         if len(faces) > 20:
             break
-    # Not at its tip: where the organ is broad, a tumour that reaches it is seen to.
+    # Not at the organ's tip: where the organ is broad, its infiltration is visible.
     broad = gaussian_filter(organ.astype(np.float32), sigma=_voxels(8.0, pixel_mm, slice_mm), mode="nearest")[
         tuple(faces.T)
     ]
@@ -163,21 +165,21 @@ def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng:
 
 
 def _bumps(shape: tuple[int, ...], pixel_mm: float, slice_mm: float, rng: np.random.Generator) -> np.ndarray:
-    """Smooth noise of standard deviation 1: what makes a contour irregular."""
+    """Return smooth noise with standard deviation 1, for irregular contours."""
     white = rng.standard_normal(shape, dtype=np.float32)
     field = gaussian_filter(white, sigma=_voxels(4.0, pixel_mm, slice_mm), mode="nearest")
     return field / field.std()
 
 
 def _voxels(length_mm: float, pixel_mm: float, slice_mm: float) -> tuple[float, float, float]:
-    """A length in voxels along z, y and x."""
+    """Return a length in voxels along z, y and x."""
     return length_mm / slice_mm, length_mm / pixel_mm, length_mm / pixel_mm
 
 
 def _extent(
     stage: TStage, abdomen: Abdomen, body: Body, lesion: Lesion, bumps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth (mm) of the outer border, and how far along the wall from the middle a voxel lies (1: at the edge)."""
+    """Return the depth (mm) of the outer border, and the distance from the middle along the wall (1: at the edge)."""
     border = body.wall_mm + body.fat_plane_mm
     low, high = REACH[stage]
     share = low + (high - low) * lesion.share
@@ -189,8 +191,8 @@ def _extent(
     }[stage]
     x, y, z = (c - m for c, m in zip(abdomen.places, lesion.centre_mm, strict=True))
     away = x**2 + y**2 + z**2
-    # The centre lies beyond the fat plane. From its foot on the wall, `border` mm inwards, to a voxel of the wall is
-    # the other side of a right triangle.
+    # The centre is beyond the fat plane. The distance from its foot on the wall, `border` mm inwards, to a voxel of the
+    # wall is the other leg of a right triangle.
     foot = (border - np.minimum(abdomen.depth, border)) ** 2
     along = np.sqrt(np.maximum(away - foot, 0)) / (lesion.length_mm / 2)
     front = np.sqrt(np.clip(1 - along**2, 0, 1))
@@ -202,14 +204,14 @@ def _extent(
 
 
 def _tumour(stage: TStage, abdomen: Abdomen, lesion: Lesion, outer: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """Mask of the tumour, in one piece."""
+    """Return the mask of the tumour, in one piece."""
     front = np.sqrt(np.clip(1 - along**2, 0, 1))
     tumour = (along < 1) & (abdomen.depth > -lesion.bulge_mm * front) & (abdomen.depth < outer)
     return tumour & (abdomen.gut | (stage >= TStage.T3))
 
 
 def _infiltrated(abdomen: Abdomen, outer: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """HU with the hazy fat in front of a tumour that has left the wall."""
+    """Return the HU with hazy fat in front of a tumour that extends beyond the wall."""
     beyond = abdomen.depth - outer
     haze = (abdomen.hu < -50) & (along < 0.9) & (beyond > 0) & (abdomen.depth > 0)
     return np.where(haze, abdomen.hu + 55 * np.exp(-np.maximum(beyond, 0) / 1.5), abdomen.hu).astype(np.float32)

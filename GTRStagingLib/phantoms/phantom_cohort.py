@@ -1,4 +1,4 @@
-"""Many phantoms at once: a folder a case and their cohort table, for training, for tests, and to check a site."""
+"""Write many phantoms with their cohort table, for training, tests, and the check of an installation."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from GTRStagingLib.support.pools import parallel_map
 TABLE_FILE = "cohort.csv"
 
 FILES = {"dicom": (write_dicom, "ct", "tumour_seg.dcm"), "nifti": (write_nifti, "ct.nii.gz", "tumour.nii.gz")}
-"""Form -> how it is written, and the names of its CT and its mask."""
+"""Writer, and names of CT and mask, of each form."""
 
 
 def make_phantom_cohort(
@@ -29,34 +29,35 @@ def make_phantom_cohort(
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Path:
-    """Write `cases` phantoms, each of a patient of its own, and the table of them.
+    """Write `cases` phantoms, each a different patient, and their cohort table.
 
-    Stages and scanners take turns, so that neither tells of the other. Each case's folder appears whole; cases that
-    are there already, from a run that was stopped, are kept.
+    Stages and scanners alternate, so that they are independent. Each case folder is written whole or not at all;
+    existing cases of an interrupted run are kept.
 
     Parameters
     ----------
     seed
-        Of the first case; the others follow it.
+        Seed of the first case; each further case adds 1.
     scanners
         Names of scanner profiles.
     form
         'dicom' or 'nifti'.
     progress
-        Called with the number of cases done.
+        Called with the number of finished cases.
 
     Returns
     -------
-    The table, `cohort.csv` in the folder; centre is the scanner's name, and split is left open.
+    Path of the table, `cohort.csv` in the folder; the centre is the name of the scanner, and there is no split.
 
     Raises
     ------
     InputError
-        If an option is out of range, or a case's folder holds something else.
+        If a parameter is out of range, or a case folder contains another phantom.
     """
     if cases < 1 or form not in FILES or workers < 1:
         raise InputError(
-            f"{cases} cases as {form!r} by {workers} workers; expected at least 1 of both, and {' or '.join(FILES)}."
+            f"{cases} cases as {form!r} by {workers} workers; expected at least 1 case and 1 worker, and "
+            f"{' or '.join(FILES)}."
         )
     for name in scanners:
         profile(name)
@@ -65,7 +66,7 @@ def make_phantom_cohort(
         for i in range(cases)
     ]
     made = []
-    for case in parallel_map(_one, jobs, workers):
+    for case in parallel_map(_make_case, jobs, workers):
         made.append(case)
         progress(len(made))
     table = folder / TABLE_FILE
@@ -73,26 +74,26 @@ def make_phantom_cohort(
     return table
 
 
-def _one(job: tuple[Path, str, TStage, int, str, int]) -> Case:
+def _make_case(job: tuple[Path, str, TStage, int, str, int]) -> Case:
     folder, form, stage, seed, scanner, size = job
     write, ct, mask = FILES[form]
     case_id = f"phantom-{seed:06d}"
-    place = folder / "cases" / case_id
-    if not (place / TRUTH_FILE).is_file():
-        write(make_phantom(stage, seed=seed, scanner=scanner, size=size), place)
-    truth = json.loads((place / TRUTH_FILE).read_text(encoding="utf-8"))
+    target = folder / "cases" / case_id
+    if not (target / TRUTH_FILE).is_file():
+        write(make_phantom(stage, seed=seed, scanner=scanner, size=size), target)
+    truth = json.loads((target / TRUTH_FILE).read_text(encoding="utf-8"))
     found = (truth["stage"], truth["seed"], truth["scan"]["profile"]["name"], truth["size"])
-    if found != (stage.name, seed, scanner, size) or not (place / ct).exists():
+    if found != (stage.name, seed, scanner, size) or not (target / ct).exists():
         raise InputError(
-            f"{place} holds another phantom, {found}; expected {(stage.name, seed, scanner, size)} as {form}. Choose "
-            "another --out, or remove it."
+            f"{target} has another phantom, {found}; expected {(stage.name, seed, scanner, size)} as {form}. Choose "
+            "another folder, or remove this one."
         )
     return Case(
         case_id=case_id,
         patient_id=f"P{seed:06d}",
         centre=scanner,
-        image=place / ct,
-        roi=place / mask,
+        image=target / ct,
+        roi=target / mask,
         stage=stage,
         covariates={
             "depth_mm": truth["depth_mm"],

@@ -1,8 +1,8 @@
-"""How a scanner sees an anatomy: three centres that differ as hospitals do, one of them kept out of all training.
+"""Simulate scanners: profiles of three centres, one of which is held out of all training.
 
-The article's Table 4 lists for its centres the scanner, the collimation, the contrast agent, the delay (45 to 70 s) and
-the slice thickness (1 to 5 mm). The profiles here vary kernel, noise, slice thickness, delay, pixel size and field of
-view; their numbers are ours.
+Table 4 of the article lists scanner, collimation, contrast agent, delay (45 to 70 s) and slice thickness (1 to 5 mm) of
+its centres. The profiles vary kernel, noise, slice thickness, delay, pixel size and field of view; the values are not
+from the article.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ COVERAGE_MM = 120.0
 
 @dataclass(frozen=True)
 class ScannerProfile:
-    """One centre's way of scanning; what varies from patient to patient is a (lowest, highest) pair.
+    """Scanner profile of one centre; parameters that vary between patients are (lowest, highest) pairs.
 
     Attributes
     ----------
     kernel
-        Name, as a DICOM header has it.
+        Name of the kernel in the DICOM header.
     blur_mm
         Standard deviation of the in-plane point spread.
     grain_mm
@@ -37,7 +37,7 @@ class ScannerProfile:
     field_mm
         Side of the square field of view.
     delay_s
-        From injection to scan; organs enhance by it (`enhancement`).
+        Time from injection to scan, which determines the enhancement (`Acquisition.enhancement`).
     """
 
     name: str
@@ -60,21 +60,22 @@ PROFILES: Mapping[str, ScannerProfile] = {
         ScannerProfile("C", "Phantom Medical C", "DETAIL", 0.55, 0.7, (14, 20), 1.5, (350, 410), (70, 90), 100),
     )
 }
-"""The three centres. No demonstration model is ever trained on C."""
+"""Profiles of the three centres. No demonstration model is trained on C."""
 
 HELD_OUT = "C"
+"""Name of the profile that is never used in training."""
 
 
 def profile(name: str) -> ScannerProfile:
-    """A profile by its name."""
+    """Return the profile of a name."""
     if name not in PROFILES:
-        raise InputError(f"Scanner profile {name!r}; expected one of {', '.join(PROFILES)}.")
+        raise InputError(f"Scanner profile {name!r} does not exist; expected one of {', '.join(PROFILES)}.")
     return PROFILES[name]
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One patient's scan by a profile: what was drawn for it."""
+    """Parameters of one patient's scan, drawn from a profile."""
 
     profile: ScannerProfile
     noise_hu: float
@@ -83,21 +84,21 @@ class Acquisition:
 
     @property
     def enhancement(self) -> float:
-        """Contrast of the organs against that at 70 s: it washes out slowly, and rises at lower tube voltage."""
+        """Enhancement of organs relative to 70 s: it decreases slowly, and is higher at lower tube voltage."""
         return (1.0 - 0.006 * (self.delay_s - 70.0)) * (1.12 if self.profile.kvp < 120 else 1.0)
 
 
-def acquisition(scanner: ScannerProfile, rng: np.random.Generator) -> Acquisition:
-    """Draw one patient's scan."""
+def draw_acquisition(scanner: ScannerProfile, rng: np.random.Generator) -> Acquisition:
+    """Draw the parameters of one patient's scan."""
     return Acquisition(
         scanner, rng.uniform(*scanner.noise_hu), rng.uniform(*scanner.field_mm), rng.uniform(*scanner.delay_s)
     )
 
 
-def scanned(hu: np.ndarray, scan: Acquisition, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
-    """(z, y, x) true HU -> int16 as acquired: point spread, texture of the tissue, and the kernel's noise."""
+def simulate_scan(hu: np.ndarray, scan: Acquisition, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the acquired int16 HU of (z, y, x) true HU: with point spread, tissue texture and noise of the kernel."""
     blur = scan.profile.blur_mm / spacing_mm
-    # Along z a slice sees its neighbours' edge: the section's profile is wider than its thickness.
+    # Along z a slice includes the edges of its neighbours: the slice profile is wider than the thickness.
     blurred = gaussian_filter(hu, sigma=(0.35, blur, blur), mode="nearest")
     texture = _grain(hu.shape, 4.0 / spacing_mm, rng)
     noise = _grain(hu.shape, scan.profile.grain_mm / spacing_mm, rng)
@@ -106,14 +107,14 @@ def scanned(hu: np.ndarray, scan: Acquisition, spacing_mm: float, rng: np.random
 
 
 def _grain(shape: tuple[int, ...], length: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of standard deviation 1, correlated in plane over `length` pixels; each slice by itself."""
+    """Return noise with standard deviation 1, correlated in plane over `length` pixels, independent between slices."""
     white = rng.standard_normal(shape, dtype=np.float32)
     smooth = gaussian_filter(white, sigma=(0, length, length), mode="nearest")
     return smooth / smooth.std()
 
 
 def as_image(array: np.ndarray, spacing_mm: float, slice_mm: float) -> sitk.Image:
-    """(z, y, x) array -> axial LPS image, centred on the origin."""
+    """Return a (z, y, x) array as an axial LPS image, centred on the origin."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((spacing_mm, spacing_mm, slice_mm))
     nz, ny, nx = array.shape

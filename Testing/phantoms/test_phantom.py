@@ -11,10 +11,10 @@ from scipy import ndimage
 from GTRStagingLib.cli import phantom as phantom_command
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import axial_order, same_grid
-from GTRStagingLib.phantoms.anatomy import FAT, LAYERS, build, draw_body
+from GTRStagingLib.phantoms.anatomy import FAT, LAYERS, build_abdomen, draw_body
 from GTRStagingLib.phantoms.export import write_dicom, write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
-from GTRStagingLib.phantoms.scanner import COVERAGE_MM, HELD_OUT, PROFILES, acquisition, scanned
+from GTRStagingLib.phantoms.scanner import COVERAGE_MM, HELD_OUT, PROFILES, draw_acquisition, simulate_scan
 from GTRStagingLib.stages import TStage
 
 T1, T2, T3, T4 = TStage
@@ -29,14 +29,14 @@ def arrays(one):
     return sitk.GetArrayFromImage(one.ct), sitk.GetArrayFromImage(one.tumour).astype(bool)
 
 
-def test_the_same_arguments_give_the_same_bits():
+def test_the_same_arguments_give_the_same_phantom():
     first, second = (make_phantom(T3, seed=7, size=96) for _ in range(2))
     assert (arrays(first)[0] == arrays(second)[0]).all()
     assert (arrays(first)[1] == arrays(second)[1]).all()
     assert (arrays(make_phantom(T3, seed=8, size=96))[0] != arrays(first)[0]).any()
 
 
-def test_ct_and_mask_lie_on_one_axial_grid():
+def test_ct_and_mask_have_the_same_axial_grid():
     one = phantom(T3)
     assert same_grid(one.ct, one.tumour, tolerance=1e-9)
     assert axial_order(one.ct).axes == (0, 1, 2)
@@ -47,7 +47,7 @@ def test_ct_and_mask_lie_on_one_axial_grid():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 100_000))
 def test_the_stage_is_the_depth(seed):
-    """Of the same seed, for every one of them: deeper by stage, by the layers that the stage is defined by."""
+    """For each seed, a higher stage is deeper, by the layers that define the stages."""
     four = [make_phantom(stage, seed=seed, size=128) for stage in TStage]
     body = four[0].body
     wall, border = body.wall_mm, body.wall_mm + body.fat_plane_mm
@@ -65,7 +65,7 @@ def test_the_stage_is_the_depth(seed):
     assert (masks[0] <= masks[1]).all()
 
 
-def test_the_stage_changes_nothing_but_the_depth():
+def test_the_stage_changes_only_the_depth():
     four = [phantom(stage, 3) for stage in TStage]
     assert all((one.body, one.lesion, one.scan) == (four[0].body, four[0].lesion, four[0].scan) for one in four)
     (ct1, mask1), (ct4, mask4) = arrays(four[0]), arrays(four[3])
@@ -74,8 +74,8 @@ def test_the_stage_changes_nothing_but_the_depth():
     assert (ct1[near] != ct4[near]).any()
 
 
-def test_everything_else_is_spread_and_does_not_tell_the_stage():
-    """Drawn before the stage matters: each is the same for four stages of a seed, and varies between the seeds."""
+def test_all_other_parameters_vary_and_are_independent_of_the_stage():
+    """Each is the same for the four stages of a seed, and varies between seeds."""
     drawn = [phantom(T1, seed, size=64) for seed in range(24)]
     for value in (
         lambda p: p.body.scale, lambda p: p.body.wall_mm, lambda p: p.body.distension, lambda p: p.lesion.length_mm,
@@ -89,25 +89,25 @@ def test_everything_else_is_spread_and_does_not_tell_the_stage():
 
 
 def test_a_t3_keeps_the_fat_plane_and_a_t4_does_not():
-    """Before noise and blur: what lies between tumour and organ, by the anatomy's own masks."""
+    """Before noise and blur: the tissue between tumour and organ, by the masks of the anatomy."""
     for seed in range(4):
         touching = {}
         for stage in (T3, T4):
             one = phantom(stage, seed)
             rng = np.random.default_rng(seed)
             body = draw_body(rng)
-            scan = acquisition(PROFILES["A"], rng)
+            scan = draw_acquisition(PROFILES["A"], rng)
             ct, mask = arrays(one)
             pixel, slice_mm = one.ct.GetSpacing()[0], one.ct.GetSpacing()[2]
-            abdomen = build(body, ct.shape, (slice_mm, pixel), scan.enhancement, rng)
+            abdomen = build_abdomen(body, ct.shape, (slice_mm, pixel), scan.enhancement, rng)
             touching[stage] = np.count_nonzero(abdomen.organs[one.lesion.neighbour] & mask)
         assert touching[T3] == 0
         assert touching[T4] > 0
 
 
-def test_the_anatomy_has_the_hu_that_a_radiologist_expects():
+def test_the_anatomy_has_realistic_hu():
     rng = np.random.default_rng(0)
-    abdomen = build(draw_body(rng), (24, 256, 256), (5.0, 1.4), 1.0, rng)
+    abdomen = build_abdomen(draw_body(rng), (24, 256, 256), (5.0, 1.4), 1.0, rng)
     hu, organs = abdomen.hu, abdomen.organs
     assert 100 < np.median(hu[organs["liver"]]) < 116
     assert 112 < np.median(hu[organs["spleen"]]) < 128
@@ -127,7 +127,7 @@ def test_the_anatomy_has_the_hu_that_a_radiologist_expects():
 def test_the_wall_has_its_layers():
     rng = np.random.default_rng(1)
     body = draw_body(rng)
-    abdomen = build(body, (12, 512, 512), (10.0, 0.7), 1.0, rng)
+    abdomen = build_abdomen(body, (12, 512, 512), (10.0, 0.7), 1.0, rng)
     share = abdomen.depth / body.wall_mm
     means = [abdomen.hu[abdomen.gut & (share > low) & (share < high)].mean()
              for low, high in zip((0, *LAYERS), LAYERS, strict=False)]  # fmt: skip
@@ -140,7 +140,7 @@ def test_the_wall_has_its_layers():
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_scan_is_as_its_profile_says(name):
+def test_a_scan_has_the_parameters_of_its_profile(name):
     one = phantom(T2, 5, name)
     scanner = PROFILES[name]
     sx, sy, sz = one.ct.GetSpacing()
@@ -152,7 +152,7 @@ def test_a_scan_is_as_its_profile_says(name):
     assert lowest <= one.scan.noise_hu <= highest
 
 
-def test_profiles_differ_in_everything_that_hospitals_differ_in():
+def test_profiles_differ_in_all_parameters():
     assert HELD_OUT in PROFILES
     for attribute in ("kernel", "blur_mm", "noise_hu", "slice_mm", "field_mm", "delay_s"):
         assert len({getattr(one, attribute) for one in PROFILES.values()}) == 3, attribute
@@ -161,17 +161,17 @@ def test_profiles_differ_in_everything_that_hospitals_differ_in():
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_noise_is_as_drawn(name):
-    """Of a flat phantom of water: its standard deviation is the noise, and the tissue's texture beside it."""
+def test_noise_has_the_drawn_level(name):
+    """The standard deviation of a water phantom is that of noise and tissue texture."""
     rng = np.random.default_rng(3)
-    scan = acquisition(PROFILES[name], rng)
-    seen = scanned(np.zeros((6, 200, 200), dtype=np.float32), scan, 1.4, rng)
+    scan = draw_acquisition(PROFILES[name], rng)
+    seen = simulate_scan(np.zeros((6, 200, 200), dtype=np.float32), scan, 1.4, rng)
     assert seen.std() == pytest.approx(np.hypot(scan.noise_hu, 4.0), rel=0.03)
     sharp = np.abs(np.diff(seen.astype(float), axis=2)).mean() / seen.std()
     assert sharp > 0.2
 
 
-def test_an_unknown_scanner_names_the_known_ones():
+def test_the_error_for_an_unknown_scanner_lists_the_profiles():
     with pytest.raises(InputError, match="A, B, C"):
         make_phantom(T1, scanner="D")
 
@@ -180,7 +180,7 @@ def test_an_unknown_scanner_names_the_known_ones():
 
 
 @pytest.mark.smoke
-def test_a_dicom_series_reads_back_as_it_was(tmp_path):
+def test_a_dicom_series_is_read_unchanged(tmp_path):
     import highdicom as hd
 
     one = phantom(T3)
@@ -204,7 +204,7 @@ def test_dicom_files_are_the_same_twice(tmp_path):
 
 
 @pytest.mark.smoke
-def test_our_own_reader_takes_both_forms(tmp_path):
+def test_the_reader_accepts_both_forms(tmp_path):
     from GTRStagingLib.imaging.geometry import onto_grid
     from GTRStagingLib.imaging.rois import read_roi
     from GTRStagingLib.imaging.scans import read_scan
@@ -221,7 +221,7 @@ def test_our_own_reader_takes_both_forms(tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_dicom, write_nifti])
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path, write):
+def test_a_folder_with_content_is_refused(tmp_path, write):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(InputError, match="not an empty folder"):
@@ -242,10 +242,10 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [{"size": 32}, {"size": 4096}, {"seed": -1}])
-def test_what_holds_no_stomach_is_refused(bad):
+def test_invalid_sizes_and_seeds_are_refused(bad):
     with pytest.raises(InputError, match="expected"):
         make_phantom(T1, **bad)
 
 
-def test_the_command_line_offers_the_profiles_that_there_are():
+def test_the_command_line_offers_all_profiles():
     assert tuple(PROFILES) == phantom_command.SCANNERS

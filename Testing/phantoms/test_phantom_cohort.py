@@ -1,4 +1,4 @@
-"""Cohorts of phantoms: the table, what a stopped run leaves, and no fault that the audit would find."""
+"""Cohorts of phantoms: the table, the continuation of an interrupted run, and a clean audit."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def a_cohort_folder(tmp_path_factory):
     return folder
 
 
-def test_stages_and_scanners_take_turns_and_every_patient_is_one(a_cohort_folder):
+def test_stages_and_scanners_alternate_and_patients_differ(a_cohort_folder):
     cohort = read_cohort(a_cohort_folder / "cohort.csv")
     assert [case.stage for case in cohort] == [*TStage, *TStage]
     assert [case.centre for case in cohort] == ["A"] * 4 + ["B"] * 4
@@ -33,12 +33,12 @@ def test_stages_and_scanners_take_turns_and_every_patient_is_one(a_cohort_folder
         assert case.covariates["depth_mm"] == truth["depth_mm"]
 
 
-def test_the_audit_finds_nothing_wrong_in_it(a_cohort_folder):
+def test_the_audit_finds_no_error(a_cohort_folder):
     found = audit(read_cohort(a_cohort_folder / "cohort.csv"))
     assert found.ok, found.findings
 
 
-def test_cases_that_are_there_are_kept_and_missing_ones_made(a_cohort_folder, tmp_path):
+def test_existing_cases_are_kept_and_missing_ones_made(a_cohort_folder, tmp_path):
     folder = tmp_path / "stopped"
     shutil.copytree(a_cohort_folder, folder)
     (folder / "cohort.csv").unlink()
@@ -53,15 +53,15 @@ def test_cases_that_are_there_are_kept_and_missing_ones_made(a_cohort_folder, tm
     assert again.read_bytes() == first.read_bytes()
 
 
-def test_another_phantom_in_its_place_is_not_taken_for_it(a_cohort_folder, tmp_path):
+def test_another_phantom_in_a_case_folder_is_an_error(a_cohort_folder, tmp_path):
     folder = tmp_path / "other"
     shutil.copytree(a_cohort_folder, folder)
-    with pytest.raises(InputError, match="holds another phantom"):
+    with pytest.raises(InputError, match="has another phantom"):
         make_phantom_cohort(folder, cases=1, seed=70, scanners=("B",), size=64)
 
 
 @pytest.mark.parametrize("bad", [{"cases": 0}, {"cases": 4, "form": "png"}, {"cases": 4, "scanners": ("Z",)}])
-def test_what_makes_no_cohort_is_refused(tmp_path, bad):
+def test_invalid_parameters_are_refused(tmp_path, bad):
     with pytest.raises(InputError, match="expected"):
         make_phantom_cohort(tmp_path / "x", **bad)
     assert not (tmp_path / "x").exists()
