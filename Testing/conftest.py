@@ -1,4 +1,4 @@
-"""Fixtures as nouns; and one thread for whatever computes, because pytest-xdist already fills the cores."""
+"""Fixtures of all tests; numeric libraries use one thread, since pytest-xdist uses all cores."""
 
 import gc
 import os
@@ -19,12 +19,11 @@ POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def pytest_configure(config):
     os.environ.setdefault("MPLBACKEND", "Agg")
-    # Before the workers start, which hand it on to the processes that tests start: threads that wait for their turn on
-    # a full machine spin.
+    # Set before the workers start, so that their child processes inherit it: threads that wait on a busy machine spin.
     if getattr(config.option, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ:
         for pool in POOLS:
             os.environ.setdefault(pool, "1")
-    # What the tests make anew is neither taken from the user's cache nor left there; one for all processes of a run.
+    # The tests use their own cache, one for all processes of a run, not the user's.
     if "GTRSTAGING_CACHE" not in os.environ:
         os.environ["GTRSTAGING_CACHE"] = tempfile.mkdtemp(prefix="gtrstaging-tests-")
         config.add_cleanup(partial(shutil.rmtree, os.environ["GTRSTAGING_CACHE"], ignore_errors=True))
@@ -35,13 +34,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish(session):
-    """Leave what was imported for the collection out of garbage collections: it stays, and it is a million objects."""
+    """Exclude the imported objects, about a million, from garbage collection."""
     gc.collect()
     gc.freeze()
 
 
 def shared(name="."):
-    """A file or folder of the public test data; the test is skipped where it is absent, but fails under CI."""
+    """Return a file or folder of the public test data; without it the test is skipped, and fails under CI."""
     path = DATA / name
     if not path.exists():
         message = f"test data not found at {path}; set GTR_TEST_DATA"
@@ -58,7 +57,7 @@ def shared_data():
 
 
 def ct_like(shape=(9, 40, 50), spacing=(0.9, 1.1, 4.0), direction=None, origin=(-20.0, 30.0, -400.0), seed=0):
-    """(z, y, x)-shaped HU: a soft-tissue ellipse in air, textured so that no two voxels agree."""
+    """Return HU of shape (z, y, x): a soft-tissue ellipse in air, with different values in all voxels."""
     rng = np.random.default_rng(seed)
     z, y, x = np.indices(shape)
     inside = ((y - shape[1] / 2) / (0.42 * shape[1])) ** 2 + ((x - shape[2] / 2) / (0.42 * shape[2])) ** 2 < 1
@@ -77,14 +76,14 @@ def a_ct():
 
 
 def on_grid_of(array, image):
-    """(z, y, x) array -> image of the same geometry."""
+    """Return a (z, y, x) array as an image of the same geometry."""
     made = sitk.GetImageFromArray(array)
     made.CopyInformation(image)
     return made
 
 
 def rotation(axis, degrees):
-    """(3, 3) rotation about an axis (Rodrigues)."""
+    """Return the (3, 3) rotation about an axis (Rodrigues)."""
     axis = np.asarray(axis, dtype=float) / np.linalg.norm(axis)
     k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     angle = np.radians(degrees)
@@ -93,7 +92,7 @@ def rotation(axis, degrees):
 
 @pytest.fixture(scope="session")
 def a_model():
-    """A small network of random weights: the same code as the large one, a tenth of the time."""
+    """A small network with random weights, ten times as fast as the large one with the same code."""
     from GTRStagingLib.model import weights
 
     return weights.untrained(depth=10)
@@ -104,12 +103,12 @@ def homeless(monkeypatch):
     """A user without a home directory, as in a container with an arbitrary user id."""
     pwd = pytest.importorskip("pwd")
 
-    def nobody(uid):
+    def no_user(uid):
         raise KeyError(uid)
 
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "GTRSTAGING_MODELS", "GTRSTAGING_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwuid", no_user)
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +121,7 @@ def a_phantom():
 
 @pytest.fixture(scope="module")
 def one_thread():
-    """So small a network as tests train is slower on two threads, and on a busy machine many times so."""
+    """One thread: the small networks of the tests are slower on two threads, above all on a busy machine."""
     import torch
 
     threads = torch.get_num_threads()
@@ -132,10 +131,10 @@ def one_thread():
 
 
 def planted_network(stage=2, depth=18):
-    """A GTRNet that sees bright spots and nothing else, and answers `stage` for them.
+    """Return a GTRNet that detects only bright spots and predicts `stage` for them.
 
-    Each stride halves the grid with a [1 2 1] kernel, which keeps the centre of mass exactly: wherever a spot lies
-    between the cells, the map's centroid is the spot's.
+    Each stride halves the grid with a [1 2 1] kernel, which keeps the centre of mass exactly: the map and the spot have
+    the same centroid at any position between cells.
     """
     import torch
 
@@ -147,7 +146,7 @@ def planted_network(stage=2, depth=18):
         if isinstance(module, torch.nn.Conv2d):
             module.weight.zero_()
     network.conv1.weight[0, :, 2:5, 2:5] = halving / 3
-    network.bn1.bias.fill_(-1.0)  # darker than one standard deviation above the mean is nothing
+    network.bn1.bias.fill_(-1.0)  # values below one standard deviation above the mean give 0
     for layer in (network.layer1, network.layer2, network.layer3, network.layer4):
         for block in layer:
             if block.downsample is None:
@@ -166,7 +165,7 @@ def planted_network(stage=2, depth=18):
 
 
 def planted_model(stage=2, depth=18):
-    """The planted network as a model of recipe `gtr`."""
+    """Return the planted network as a model with recipe `gtr`."""
     from GTRStagingLib.model import weights
 
     return weights.Model(planted_card(depth), planted_network(stage, depth))
@@ -174,7 +173,7 @@ def planted_model(stage=2, depth=18):
 
 @cache
 def planted_card(depth=18):
-    """Its card, whose hash is that of random weights."""
+    """Return the card of the planted model, with the hash of random weights."""
     from dataclasses import replace
 
     from GTRStagingLib.model import weights
@@ -183,7 +182,7 @@ def planted_card(depth=18):
 
 
 def a_spot(ct, point, radius_mm=18.0):
-    """The CT's grid, filled with air but for a bright ball around a physical point."""
+    """Return air on the CT's grid with a bright ball around a physical point."""
     axes = [np.arange(n) for n in ct.GetSize()]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     direction = np.reshape(ct.GetDirection(), (3, 3))
@@ -236,7 +235,7 @@ def panel(desk):
 
 @pytest.fixture
 def loaded(panel, scene, a_small_phantom):
-    """The panel with a phantom and its tumour chosen, as a person chooses them."""
+    """The panel with a phantom and its tumour chosen, as by a user."""
     from GTRStagingSlicer import samples
 
     ct = samples.add_ct(scene, a_small_phantom.ct, "patient")

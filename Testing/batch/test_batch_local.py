@@ -191,7 +191,7 @@ def test_crashes_and_hangs_fail_their_own_case_only(tmp_path, monkeypatch, how):
         "first": "done", "crashes once": "done", "crashes twice": "failed", "hangs": "failed", "last": "done"
     }  # fmt: skip
     assert found["crashes once"].error is None
-    assert f"longer than {seconds} s" in found["hangs"].error
+    assert f"exceeded the time limit ({seconds} s)" in found["hangs"].error
     record = json.loads((out / "cases" / "crashes twice" / FAILED).read_text())
     assert "SIGSEGV" in record["error"]
     assert "Segmentation fault" in record["traceback"]
@@ -272,7 +272,7 @@ def test_processes_apply_the_limits(tmp_path):
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert out.returncode == 1
-    assert "longer than 0.05 s" in out.stderr
+    assert "exceeded the time limit (0.05 s)" in out.stderr
     assert "1 failed" in out.stdout
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.spots import a_spotted_cohort, what_learned_nothing, what_sees_spots
+from helpers.spots import a_random_model, a_spot_model, a_spotted_cohort
 
 from GTRStagingLib.checking.card_writing import LOCK, require_writable, write_check
 from GTRStagingLib.checking.model_check import Check, check_model, compare_with_other_patients, draw_cases
@@ -27,7 +27,7 @@ def cases(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def of_spots(cases):
-    return check_model(what_sees_spots(), cases, device="cpu")
+    return check_model(a_spot_model(), cases, device="cpu")
 
 
 # -- whole checks --------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def test_the_stored_check_has_no_identifiers_and_is_plain_data(of_spots, cases):
 
 
 def test_a_map_that_every_stage_has_fails(cases):
-    found = check_model(what_sees_spots(by_stage=False), cases, device="cpu").found
+    found = check_model(a_spot_model(by_stage=False), cases, device="cpu").found
     assert found["verdict"] == "failed"
     assert found["summary"].startswith("other stage fails")
     assert found["tests"]["other_stage"]["spearman"]["mean"] == pytest.approx(1, abs=0.01)
@@ -67,14 +67,14 @@ def test_a_map_that_every_stage_has_fails(cases):
 
 
 def test_an_untrained_model_does_not_pass(cases):
-    found = check_model(what_learned_nothing(), cases, device="cpu").found
+    found = check_model(a_random_model(), cases, device="cpu").found
     assert found["verdict"] == "failed"
     assert not found["tests"]["deletion"]["passed"]
     assert abs(found["tests"]["deletion"]["fall"]["mean"]) < 0.01
 
 
 def test_a_gate_is_checked_by_its_own_map_from_itself_down(cases):
-    model = what_learned_nothing()
+    model = a_random_model()
     gated = weights.seeded_network(10, "none", 0, "gated").eval().requires_grad_(False)
     found = check_model(
         replace(model, network=gated, card=replace(model.card, head="gated")), cases, device="cpu"
@@ -87,7 +87,7 @@ def test_a_gate_is_checked_by_its_own_map_from_itself_down(cases):
 
 def test_without_rois_the_other_tests_count_and_location_is_missing(tmp_path):
     cases = a_spotted_cohort(tmp_path / "cases", LEAST_PATIENTS, rois=False)
-    check = check_model(what_sees_spots(), cases, device="cpu")
+    check = check_model(a_spot_model(), cases, device="cpu")
     assert check.found["verdict"] == "passed"
     assert check.found["tests"]["location"]["passed"] is None
     assert check.found["summary"].startswith("location not checked: no ROIs; 20 cases; ")
@@ -96,7 +96,7 @@ def test_without_rois_the_other_tests_count_and_location_is_missing(tmp_path):
 
 def test_with_rois_of_too_few_patients_nothing_is_passed(cases):
     some = [case if i < 3 else replace(case, roi=None) for i, case in enumerate(cases)]
-    found = check_model(what_sees_spots(), some, device="cpu").found
+    found = check_model(a_spot_model(), some, device="cpu").found
     assert found["verdict"] == "not checked"
     assert found["summary"].startswith("location not checked: 3 patients with an ROI, fewer than 20; 20 cases; ")
     assert (found["tests"]["location"]["passed"], found["tests"]["location"]["cases"]) == (None, 3)
@@ -114,7 +114,7 @@ def test_a_second_check_gives_the_same_result(folder, cases, of_spots):
 def test_a_model_that_was_replaced_under_its_name_is_checked_as_it_is_now(folder, cases, of_spots):
     first = check_model(str(folder), cases, device="cpu").found
     shutil.rmtree(folder)
-    weights.save(what_sees_spots(by_stage=False), folder)
+    weights.save(a_spot_model(by_stage=False), folder)
     assert first["verdict"] == "passed"
     assert check_model(str(folder), cases, device="cpu").found["verdict"] == "failed"
 
@@ -122,26 +122,26 @@ def test_a_model_that_was_replaced_under_its_name_is_checked_as_it_is_now(folder
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_out_of_range_is_refused(cases, seed):
     with pytest.raises(InputError, match=f"seed is {seed}; expected 0 or more"):
-        check_model(what_sees_spots(), cases, seed=seed)
+        check_model(a_spot_model(), cases, seed=seed)
 
 
 def test_too_few_patients_are_not_measured(cases):
-    few = check_model(what_sees_spots(), [replace(case, patient_id="one") for case in cases], device="cpu")
+    few = check_model(a_spot_model(), [replace(case, patient_id="one") for case in cases], device="cpu")
     assert (few.found["verdict"], few.found["tests"]) == ("not checked", {})
     assert few.found["summary"] == "1 patient, fewer than 20"
     with pytest.raises(InputError, match="no case"):
-        check_model(what_sees_spots(), [], device="cpu")
+        check_model(a_spot_model(), [], device="cpu")
 
 
 def test_a_case_that_cannot_be_staged_is_left_out_and_counted(cases, tmp_path):
     broken = replace(cases[0], case_id="broken", patient_id="other", image=tmp_path / "none.nii.gz")
-    check = check_model(what_sees_spots(), [*cases, broken], device="cpu")
+    check = check_model(a_spot_model(), [*cases, broken], device="cpu")
     assert list(check.left_out) == ["broken"]
     assert "none.nii.gz" in check.left_out["broken"]
     assert (check.found["cases"], check.found["left_out"]) == (20, 1)
     nowhere = [replace(case, image=tmp_path / "none.nii.gz") for case in cases]
     with pytest.raises(InputError, match=r"No case could be staged.*none\.nii\.gz"):
-        check_model(what_sees_spots(), nowhere, device="cpu")
+        check_model(a_spot_model(), nowhere, device="cpu")
 
 
 # -- which cases ---------------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ def test_a_patient_with_many_cases_is_one():
 
 @pytest.fixture
 def folder(tmp_path):
-    weights.save(what_sees_spots(), tmp_path / "model")
+    weights.save(a_spot_model(), tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -329,7 +329,7 @@ def test_a_later_check_without_rois_leaves_the_mean_mask(folder, of_spots):
 
 def test_the_mean_mask_of_a_training_stays(tmp_path, of_spots):
     learned = np.full((24, 24), 0.25, np.float32)
-    weights.save(replace(what_sees_spots(), mean_mask=learned), tmp_path / "model")
+    weights.save(replace(a_spot_model(), mean_mask=learned), tmp_path / "model")
     card = write_check(of_spots, tmp_path / "model")
     assert card.check["mean_mask"] == "of the model"
     np.testing.assert_array_equal(weights.load(str(tmp_path / "model")).mean_mask, learned)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from helpers.spots import a_spotted_cohort, what_sees_spots
+from helpers.spots import a_spot_model, a_spotted_cohort
 
 from GTRStagingLib.checking.model_check import LATE
 from GTRStagingLib.cli import main as cli
@@ -28,7 +28,7 @@ def table(tmp_path_factory):
 def home(tmp_path, monkeypatch):
     """The user's models, among them one that sees spots."""
     monkeypatch.setenv("GTRSTAGING_MODELS", str(tmp_path / "models"))
-    weights.save(what_sees_spots(), tmp_path / "models" / "spots")
+    weights.save(a_spot_model(), tmp_path / "models" / "spots")
     return tmp_path
 
 
@@ -83,8 +83,11 @@ def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
         (["spots", "none.csv"], "none.csv"),
         (["spots", "{table}"], "2 of the 22 cases of {table} are in 'train'; expected cases that the model did not"),
         (["spots", "{table}", "--dry-run"], "Give --split validation or --split test"),
-        (["spots", "{table}", "--split", "validation", "--json", "{folder}"], "{folder} is a folder; expected a file"),
-        (["spots", "{table}", "--split", "validation", "--json", "{table}/a.json"], "{table} is no folder"),
+        (
+            ["spots", "{table}", "--split", "validation", "--json", "{folder}"],
+            "{folder} is a folder; expected a writable file",
+        ),
+        (["spots", "{table}", "--split", "validation", "--json", "{table}/a.json"], "{table} is not a writable folder"),
     ],
 )
 def test_what_cannot_be_checked_is_said_with_its_remedy(home, table, capsys, arguments, said):

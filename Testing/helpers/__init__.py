@@ -1,4 +1,4 @@
-"""What several tests share: made cohorts, results, pages in a browser, reference numbers."""
+"""Helpers of several tests: synthetic cohorts, results, pages in a browser, reference numbers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whether people who do not see a page, or not all of it, can use it: the rules of axe-core (WCAG 2, best practice)."""
+"""Check the accessibility of a page by the rules of axe-core (WCAG 2, best practice)."""
 
 from axe_playwright_python.sync_playwright import Axe
 
@@ -6,9 +6,9 @@ from helpers.browser import View
 
 
 def violations(view: View) -> list[str]:
-    """One sentence for each element that breaks a rule; empty for a page that is in order.
+    """Return one sentence for each element that violates a rule.
 
-    The contrast of texts in drawings, and of those that are scrolled out of sight, axe-core cannot tell: it is silent.
+    axe-core does not check the contrast of text in drawings and of text scrolled out of view.
     """
     found = Axe().run(view.page).response["violations"]
     return [

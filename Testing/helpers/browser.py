@@ -1,6 +1,6 @@
-"""Pages in a real browser without a screen: what it complains of, what it computes, what it looks like.
+"""Open pages in a headless browser: its complaints, results of JavaScript, screenshots.
 
-The browser is the system's own Chromium or Chrome, driven by Playwright; none is downloaded.
+The browser is the system's Chromium or Chrome, controlled by Playwright; none is downloaded.
 """
 
 import os
@@ -21,23 +21,23 @@ DESKTOP, PHONE = (1200, 900), (375, 812)
 
 
 def executable() -> str | None:
-    """Where the browser is: the environment's `CHROME`, or the first of `NAMES` on the path."""
+    """Return the browser's path: the environment variable `CHROME`, or the first of `NAMES` on the path."""
     return os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @dataclass
 class View:
-    """A page that is open in a window.
+    """Page open in a window.
 
     Attributes
     ----------
     page
-        Playwright's, for what this class does not offer: clicks, keys, locators.
+        Playwright's page, for clicks, keys and locators.
     messages
-        All that stood in the console, as 'type: text'.
+        All messages of the console, as 'type: text'.
     complaints
         Console errors and warnings (violations of the Content-Security-Policy among them), uncaught exceptions, and
-        requests for anything but the page itself: empty for a page that is in order.
+        requests for anything but the page itself: empty for a correct page.
     """
 
     page: Any
@@ -45,11 +45,11 @@ class View:
     complaints: list[str] = field(default_factory=list)
 
     def evaluate(self, expression: str, argument: Any = None) -> Any:
-        """What JavaScript makes of it: an expression, or a function of the argument; plain data."""
+        """Return the result of a JavaScript expression, or of a function of the argument, as plain data."""
         return self.page.evaluate(expression, argument)
 
     def resize(self, size: tuple[int, int]) -> None:
-        """Give the window another width and height."""
+        """Set the width and height of the window."""
         width, height = size
         self.page.set_viewport_size({"width": width, "height": height})
 
@@ -59,28 +59,28 @@ class View:
         return self.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
     def screenshot(self, path: Path) -> None:
-        """The whole page as a PNG, at this window's width."""
+        """Write the whole page as PNG, at the width of the window."""
         self.page.screenshot(path=path, full_page=True)
 
     def pdf(self, path: Path | None = None) -> bytes:
-        """The page as it is printed: A4, or what its own @page says."""
+        """Return the page as PDF: A4, or the size of its @page rule."""
         return self.page.pdf(path=path, format="A4", print_background=True, prefer_css_page_size=True)
 
-    def _heard(self, kind: str, text: str) -> None:
+    def _record(self, kind: str, text: str) -> None:
         self.messages.append(f"{kind}: {text}")
         if kind in ("error", "warning"):
             self.complaints.append(f"{kind}: {text}")
 
 
 class Browser:
-    """A running browser; every page that is opened has a profile of its own, empty, and no network."""
+    """Running browser; every page has an empty profile and no network."""
 
     def __init__(self, running: Any) -> None:
         self._running = running
 
     @contextmanager
     def open(self, path: Path, *, size: tuple[int, int] = DESKTOP, script: bool = True) -> Iterator[View]:
-        """A file in a window; `script=False` is a browser that has JavaScript switched off."""
+        """Open a file in a window; `script=False` switches JavaScript off."""
         width, height = size
         context = self._running.new_context(
             viewport={"width": width, "height": height}, java_script_enabled=script, offline=True
@@ -88,23 +88,23 @@ class Browser:
         address = path.absolute().as_uri()
         try:
             view = View(context.new_page())
-            view.page.on("console", lambda message: view._heard(message.type, message.text))
+            view.page.on("console", lambda message: view._record(message.type, message.text))
             view.page.on("pageerror", lambda error: view.complaints.append(f"exception: {error}"))
-            view.page.on("request", lambda request: _mind(request.url, address, view))
+            view.page.on("request", lambda request: _check_request(request.url, address, view))
             view.page.goto(address, wait_until="load")
             yield view
         finally:
             context.close()
 
 
-def _mind(url: str, address: str, view: View) -> None:
+def _check_request(url: str, address: str, view: View) -> None:
     if not url.startswith("data:") and url.partition("#")[0] != address:
         view.complaints.append(f"request: {url}")
 
 
 @contextmanager
 def running() -> Iterator[Browser]:
-    """The browser; the test is skipped where there is none, but fails under CI.
+    """Start the browser; without one the test is skipped, and fails under CI.
 
     Run it for one test module at a time: while it runs, asyncio has a loop in this thread.
     """

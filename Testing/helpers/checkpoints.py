@@ -1,4 +1,4 @@
-"""Checkpoints as the article's authors' training script leaves them."""
+"""Write checkpoints in the formats of the training script of the article's authors."""
 
 import numpy as np
 import torch
@@ -7,12 +7,12 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 
 def resnet10(num_classes):
-    """Torchvision's parts in a size that it does not offer."""
+    """Return a ResNet-10 of torchvision's blocks, a depth that torchvision does not offer."""
     return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
 
 
 def a_resnet(depth=18, classes=4, seed=5):
-    """torchvision's own, with statistics that make its logits lively."""
+    """Return torchvision's ResNet with statistics that vary its logits."""
     torch.manual_seed(seed)
     make = resnet10 if depth == 10 else getattr(torchvision.models, f"resnet{depth}")
     network = make(num_classes=classes)
@@ -24,7 +24,7 @@ def a_resnet(depth=18, classes=4, seed=5):
 
 
 def as_the_release_writes_it(network, path, shape):
-    """The shapes in which the authors' training script leaves its weights."""
+    """Save weights in a format of the authors' training script."""
     state = network.state_dict()
     if shape == "module.":
         state = torch.nn.DataParallel(network).state_dict()

@@ -1,15 +1,15 @@
-"""Cohorts for tests: a clean one of any size, with images that nobody has to decode."""
+"""Make clean cohorts of any size for tests, with empty image files."""
 
 from pathlib import Path
 
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.stages import TStage
 
-SIDES = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
 def clean(folder, patients=48, cases_a_patient=1):
-    """Patients of both centres, all stages and all sides in even proportions; each case with a file of its own."""
+    """Return patients of both centres, all stages and all splits in even proportions; each case has its own file."""
     cases = []
     for p in range(patients):
         for c in range(cases_a_patient):
@@ -23,7 +23,7 @@ def clean(folder, patients=48, cases_a_patient=1):
                     image=image,
                     key_slice=c,
                     stage=TStage(p % 4),
-                    split=SIDES[p // 8 % 3],
+                    split=SPLITS[p // 8 % 3],
                     covariates={"age": 40.0 + p, "sex": "MF"[p % 2], "cea": None},
                 )
             )

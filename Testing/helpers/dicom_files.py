@@ -1,4 +1,4 @@
-"""Small real DICOM CT files, slice by slice."""
+"""Make small real DICOM CT files, slice by slice."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ PIXEL_MM = (0.75, 0.5)  # between rows, between columns
 
 
 def stored(k: int) -> np.ndarray:
-    """(rows, columns) int16 stored values of slice k: no two slices, rows or columns alike."""
+    """Return (rows, columns) int16 stored values of slice k; all slices, rows and columns differ."""
     rows, columns = np.mgrid[:ROWS, :COLUMNS]
     return (100 * k + 16 * rows + columns).astype(np.int16)
 
 
 def a_slice(k: int, orientation: tuple[float, ...], step: float, uids: dict[str, str]) -> Dataset:
-    """One CT slice, k steps (mm) along the normal from ORIGIN; HU = stored - 1024."""
+    """Return one CT slice, k steps (mm) along the normal from ORIGIN; HU = stored - 1024."""
     d = Dataset()
     d.file_meta = FileMetaDataset()
     d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -52,7 +52,7 @@ def a_slice(k: int, orientation: tuple[float, ...], step: float, uids: dict[str,
 def a_series(
     n: int = 6, *, orientation: tuple[float, ...] = AXIAL, step: float = 2.5, study: str = ""
 ) -> list[Dataset]:
-    """Slices in order of position."""
+    """Return slices in the order of their positions."""
     uids = {"study": study or generate_uid(), "series": generate_uid(), "frame": generate_uid()}
     return [a_slice(k, orientation, step, uids) for k in range(n)]
 
@@ -65,7 +65,7 @@ def save(path: Path, d: Dataset) -> Path:
 
 
 def write(folder: Path, slices: list[Dataset], *, name: str = "IM{}.dcm") -> Path:
-    """Slice k as IMk.dcm."""
+    """Write slice k as IMk.dcm."""
     for k, d in enumerate(slices):
         save(folder / name.format(k), d)
     return folder
@@ -78,7 +78,7 @@ def move(d: Dataset, mm: float, axis: int = 2) -> None:
 
 
 def say(d: Dataset, keyword: str, text: str) -> None:
-    """Write a decimal string as a careless writer would, whatever it says."""
+    """Set a decimal string without any check of its text."""
     tag = Tag(keyword)
     value = text.encode().ljust(len(text) + len(text) % 2)
     d[tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)

@@ -1,4 +1,4 @@
-"""The simulated cohort of `Testing/golden`, as arrays, and the reference numbers beside it."""
+"""Load the simulated cohort of `Testing/golden` as arrays, and its reference numbers."""
 
 import json
 
@@ -10,7 +10,7 @@ from helpers import TESTING
 GOLDEN = TESTING / "golden"
 ROWS = pd.read_csv(GOLDEN / "cohort.csv")
 FIRST = ROWS[~ROWS["patient_id"].duplicated()].reset_index(drop=True)
-"""One row a patient."""
+"""One row per patient."""
 
 
 def golden(name):

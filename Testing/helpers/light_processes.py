@@ -1,4 +1,4 @@
-"""Setups for the processes of a `WorkerGroup` that import nothing heavy: jobs that act on their process."""
+"""Setups of a `WorkerGroup`'s processes without heavy imports, with jobs that crash or block their process."""
 
 import ctypes
 import time

@@ -1,4 +1,4 @@
-"""What the operating system allows this process, for a moment."""
+"""Limit resources of this process temporarily."""
 
 import resource
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def files_up_to(size):
-    """No file grows beyond `size` bytes: the system refuses the write, as on a full disk."""
+    """Limit files to `size` bytes: the system refuses to write more, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,6 +1,6 @@
-"""A plugin of pytest (`-p helpers.loaded_modules`): from which files a run has loaded the extension and the library.
+"""List the files from which a pytest run loads the extension and the library (plugin `-p helpers.loaded_modules`).
 
-It writes them as JSON into the file that `GTR_LOADED_MODULES` names, for whoever started the run to look at.
+The list is written as JSON to the file in the environment variable `GTR_LOADED_MODULES`.
 """
 
 import json
@@ -18,7 +18,7 @@ _files: dict[str, set[str]] = {}
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call():
-    """After each test, before its fixtures take the module out again."""
+    """Collect the modules after each test, before its fixtures remove them."""
     try:
         return (yield)
     finally:

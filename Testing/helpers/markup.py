@@ -1,4 +1,4 @@
-"""A page as a parser reads it."""
+"""Parse pages."""
 
 from html.parser import HTMLParser
 
@@ -6,7 +6,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Page(HTMLParser):
-    """Tags, texts that people read and table rows of a page; an error where the tags do not nest."""
+    """Tags, visible texts and table rows of a page; raises if the tags are not nested."""
 
     def __init__(self, source):
         super().__init__()

@@ -1,4 +1,4 @@
-"""One pass through a network as it stands: what every backend is held against."""
+"""Run one pass through an unchanged network, the reference of all backends."""
 
 import torch
 
@@ -6,7 +6,7 @@ from GTRStagingLib.model.backbone import Pass
 
 
 def passed(network, pixels):
-    """Eager, on the CPU, nothing folded."""
+    """Return the pass in eager mode on the CPU, without folded layers."""
     with torch.no_grad():
         layers = network.layers(torch.from_numpy(pixels))
         logits, features = network.decide(layers)

@@ -1,4 +1,4 @@
-"""Results of small cases, each made once by the real way from CT to attention."""
+"""Results of small cases, each computed once by the real pipeline."""
 
 from dataclasses import replace
 from functools import cache
@@ -20,7 +20,7 @@ from GTRStagingLib.staging.voting import vote
 
 IDENTIFIERS = {"PatientName": "Doe^Jane", "PatientID": "MRN-4711", "InputPath": "/clinic/doe_jane/ct"}
 ROWS, COLUMNS = slice(12, 22), slice(18, 34)
-"""Where the ROI's box lies."""
+"""Rows and columns of the ROI's box."""
 
 
 def scan_of(image, **changes):
@@ -44,7 +44,7 @@ def a_small_model():
 
 @cache
 def with_roi():
-    """Three slices, an ROI, an untrained model."""
+    """Return a result of three slices, with an ROI, by an untrained model."""
     ct = ct_like()
     result = stage_case(scan_of(ct), ready(a_small_model()), tumour=box_on(ct))
     return replace(result, timings_s={"reading": 0.5, **result.timings_s})
@@ -58,7 +58,7 @@ def without_roi():
 
 @cache
 def roi_elsewhere():
-    """The ROI has no pixel in the key slice: nothing of the agreement is defined."""
+    """Return a result without ROI pixels in the key slice, so that the agreement is undefined."""
     ct = ct_like()
     return stage_case(
         scan_of(ct), ready(a_small_model()), tumour=box_on(ct, slice(7, 8)), key_slice=keyslice.by_index(ct, 2)
@@ -73,7 +73,7 @@ def one_slice():
 
 @cache
 def a_picture():
-    """An 8-bit picture without geometry, with an ROI, by a model of the released recipe that counts as trained."""
+    """Return a result of an 8-bit picture without geometry, with an ROI, by a model with status trained."""
     start = weights.untrained(18, "none")
     model = Model(replace(start.card, recipe=RELEASED, status="trained", name="released"), start.network)
     grey = np.random.default_rng(0).integers(30, 256, (1, 256, 300), dtype=np.uint8)
@@ -83,7 +83,7 @@ def a_picture():
 
 
 def split_vote(result=None):
-    """The same case, had two of its three slices said T3, by a trained model."""
+    """Return the result with two of three slices voting T3, by a trained model."""
     result = result or with_roi()
     rows = np.array([[0.1, 0.5, 0.3, 0.1], [0.05, 0.2, 0.6, 0.15], [0.1, 0.1, 0.45, 0.35]])
     card = replace(result.model, status="trained", name="planted")
@@ -92,7 +92,7 @@ def split_vote(result=None):
 
 
 def without_attention(result, *positions):
-    """The same case, had the map been empty in these slices."""
+    """Return the result with an empty map in these slices."""
     maps, heat = result.attention.maps.copy(), sitk.GetArrayFromImage(result.heat)
     for position in positions:
         maps[position] = heat[position] = 0
@@ -102,7 +102,7 @@ def without_attention(result, *positions):
 
 
 def not_mapped(result, *positions):
-    """The same case, had no map been computed for these slices."""
+    """Return the result without a map for these slices."""
     bare = without_attention(result, *positions)
     mapped = tuple(i not in positions for i in range(len(bare.attention.maps)))
     return replace(bare, attention=replace(bare.attention, mapped=mapped))
@@ -110,7 +110,7 @@ def not_mapped(result, *positions):
 
 CHECKED = {"verdict": "passed", "method": "fine", "cases": 12, "cohort": "ab" * 32, "utc": "2026-01-01T00:00:00",
            "version": "0", "summary": "Dice 0.61, chance 0.02", "tests": {}}  # fmt: skip
-"""What a check of a model's map leaves in its card."""
+"""Entry of a map's check in a model card."""
 
 
 ALL = {f.__name__: f for f in (with_roi, without_roi, roi_elsewhere, one_slice, a_picture, split_vote)}

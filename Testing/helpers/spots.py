@@ -1,4 +1,4 @@
-"""Cases whose truth can be seen by a planted network: a disc in the body that is brighter than the liver."""
+"""Make cases for a planted network: a disc in the body that is brighter than the liver."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +17,11 @@ HALF = Recipe("gtr", spacing_mm=2.0, input_size=96)
 """The default recipe at less than half its size: maps of 24 cells of 8 mm."""
 
 TISSUE, LIVER, SPOT = 30.0, 85.0, 118.0
-"""HU; the last two are one kind of tissue, a tenth of the window apart."""
+"""HU; the last two differ by a tenth of the window."""
 
 
 def a_spotted_cohort(folder: Path, cases: int, *, rois: bool = True, seed: int = 0, radius: float = 4.5) -> list[Case]:
-    """A case a patient, stages in turn: an ellipse of tissue, liver in its right half, the disc in the left."""
+    """Return one case per patient, stages in turn: tissue with liver in the right half, the disc in the left half."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     y, x = np.indices((64, 64))
@@ -55,8 +55,8 @@ def a_spotted_cohort(folder: Path, cases: int, *, rois: bool = True, seed: int =
     return made
 
 
-def what_sees_spots(*, by_stage: bool = True) -> weights.Model:
-    """A model that answers T3 for what is brighter than liver; or one whose evidence is nearly that of every stage."""
+def a_spot_model(*, by_stage: bool = True) -> weights.Model:
+    """Return a model that predicts T3 for spots brighter than liver; else one with similar evidence for all stages."""
     network = planted_network(2, 10)
     network.bn1.bias.fill_(-1.4)
     network.fc.weight *= 40
@@ -65,7 +65,7 @@ def what_sees_spots(*, by_stage: bool = True) -> weights.Model:
     return weights.Model(replace(planted_card(10), name="spots", status="trained", recipe=HALF), network)
 
 
-def what_learned_nothing() -> weights.Model:
-    """Random weights, at this size."""
+def a_random_model() -> weights.Model:
+    """Return a model with random weights and the small recipe."""
     model = weights.untrained(10, "none")
     return replace(model, card=replace(model.card, recipe=HALF))

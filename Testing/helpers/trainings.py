@@ -1,4 +1,4 @@
-"""Small cohorts of phantom-like cases, as files: the later the stage, the larger the bright tumour."""
+"""Make small cohorts of phantom-like cases as files; higher stages have larger bright tumours."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ SMALL = Recipe("gtr", spacing_mm=4.0, input_size=32)
 """The default recipe at a seventh of its size, for trainings that take seconds."""
 
 HERE = Hardware(accelerator="cpu", workers=0)
-"""In this process alone."""
+"""Training in this process only."""
 
 
 def a_cohort(folder: Path, cases: int, *, validation: int = 4, test: int = 0) -> Cohort:
-    """A case a patient, stages in turn; the first ones are validated on, the last ones tested."""
+    """Return one case per patient, stages in turn; the first are split validation, the last split test."""
     folder.mkdir(parents=True)
     made = []
     for number in range(cases):

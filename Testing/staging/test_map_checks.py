@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import ct_like
 from helpers import results
-from helpers.spots import SPOT, TISSUE, a_spotted_cohort, what_sees_spots
+from helpers.spots import SPOT, TISSUE, a_spot_model, a_spotted_cohort
 
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.rois import read_roi
@@ -147,7 +147,7 @@ def test_every_staged_case_is_measured(name):
 def test_filling_the_spot_gives_the_slice_without_it(tmp_path):
     """In the key slice chosen by the ROI's area the disc is whole, and the same slice without it is known."""
     (case,) = a_spotted_cohort(tmp_path / "cases", 1, radius=3.0)  # all of it may be covered
-    by = ready(what_sees_spots(), "cpu", "torch")
+    by = ready(a_spot_model(), "cpu", "torch")
     roi = read_roi(case.roi)
     result = stage_case(read_scan(case.image), by, OPTIONS, tumour=roi)
     found = measure(result, by)
