@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+import commands
 
 import GTRStagingLib
 
@@ -45,7 +47,27 @@ myst_heading_anchors = 4
 
 html_theme = "furo"
 html_title = "GTR Staging"
+html_show_copyright = False
 html_theme_options = {"source_repository": ""}
 html_static_path = []
 copybutton_prompt_text = "$ "
 exclude_patterns = ["pictures", "reference/library/modules.rst"]
+
+
+GENERATED = {"<!-- commands -->": commands.gtrstaging, "<!-- headless -->": commands.headless}
+"""What a line of a page stands for."""
+
+READ_ANEW = ["reference/command-line"]
+"""Pages that depend on more than their own file."""
+
+
+def setup(app):
+    """Fill in what is made of the program itself, at every build."""
+
+    def fill(app, page, source):
+        for line, write in GENERATED.items():
+            if line in source[0]:
+                source[0] = source[0].replace(line, write())
+
+    app.connect("source-read", fill)
+    app.connect("env-get-outdated", lambda app, env, added, changed, removed: READ_ANEW)
