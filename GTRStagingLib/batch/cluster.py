@@ -2,7 +2,7 @@
 
 Any cluster works (SLURM with dask-jobqueue, Kubernetes, SSH) if its workers have this package installed and find the
 same files at the same paths. The cases of a worker that dies are retried on another. The limits of time and memory
-apply as on one machine. `Resources/CLUSTER.md` explains the setup.
+apply as on one machine. `docs/how-to/cluster.md` explains the setup.
 """
 
 import json
