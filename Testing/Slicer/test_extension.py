@@ -205,7 +205,7 @@ def test_translators_get_whole_sentences():
 
 
 def test_research_use_only_is_said_by_module_and_panel():
-    for path in (MODULE / "GTRStaging.py", UI, ROOT / "Resources" / "TUTORIAL.md", ROOT / "CMakeLists.txt"):
+    for path in (MODULE / "GTRStaging.py", UI, ROOT / "docs" / "tutorials" / "clinician.md", ROOT / "CMakeLists.txt"):
         said = re.sub(r'["\s>*]+', " ", path.read_text())
         assert RESEARCH_USE_ONLY.split(".")[0] in said, path.name
     assert RESEARCH_USE_ONLY in "".join(text_of(w, "text") or "" for w in widgets())
