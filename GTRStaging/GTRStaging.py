@@ -26,7 +26,7 @@ try:
 except ModuleNotFoundError:  # run from the source tree: Slicer knows this folder alone
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, staging
+from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, scene_staging
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
@@ -212,7 +212,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             warning = models.warning_of(state.model)
             ui.modelBanner.text = warning or ""
             ui.modelBanner.visible = warning is not None
-        step = staging.nearest_step(state.threshold)
+        step = scene_staging.nearest_step(state.threshold)
         if state.threshold != step:
             state.threshold = step  # of a typed one, the nearest that the sweep knows
 
@@ -231,14 +231,15 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         known = "volume" in self._seen
         other_scan = self._changed("volume", volume.GetID()) and known
         other_segment = self._changed("segment", self._segmentOf(state)) and known
-        if other_scan or (other_segment and state.keySliceChosenBy == staging.TUMOUR_AREA) or state.keySlice > last:
+        by_area = state.keySliceChosenBy == scene_staging.TUMOUR_AREA
+        if other_scan or (other_segment and by_area) or state.keySlice > last:
             state.keySlice = -1  # it was chosen in another scan, or for another segment
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
         if state.keySlice < 0:
             ui.keySliceLabel.text = (
                 _("None is chosen among 0 (nearest the feet) to {last}: Apply takes the segment's largest section.")
-                if staging.has_segment(state)
+                if scene_staging.has_segment(state)
                 else _("No key slice is chosen yet: slices 0 (nearest the feet) to {last}.")
             ).format(last=last)
             if state.votingSlices is not None:
@@ -248,7 +249,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.keySliceSlider.value = state.keySlice
         key = keyslice.by_index(grid, state.keySlice)
         voting = [str(i) for i in range(key.index - 1, key.index + 2) if 0 <= i <= last]
-        how = _("largest section of the segment") if state.keySliceChosenBy == staging.TUMOUR_AREA else _("by hand")
+        how = _("largest section of the segment") if by_area else _("by hand")
         ui.keySliceLabel.text = _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
             index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)
         )
@@ -271,16 +272,16 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if first:
             return  # as the scene was saved, or as the run has just drawn it
         if moved:
-            staging.rethreshold(state, slicer.mrmlScene, slicer.app.applicationLogic())
+            scene_staging.rethreshold(state, slicer.mrmlScene, slicer.app.applicationLogic())
         elif restyled:
-            staging.restyle(state, slicer.mrmlScene, slicer.app.applicationLogic())
+            scene_staging.restyle(state, slicer.mrmlScene, slicer.app.applicationLogic())
 
     def _refreshResult(self, state: State | None, stale: bool) -> None:
         text = None if state is None else state.resultText
         shown = None if text is None else (text.GetID(), text.GetMTime())
         if not self._changed("result", (shown, stale, None if state is None else state.threshold)) and shown:
             return
-        record = None if state is None else staging.record_of(state)
+        record = None if state is None else scene_staging.record_of(state)
         result_view.show_stage(self.ui, record, stale)
         result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
 
@@ -296,7 +297,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.applyHint.visible = reason is not None
         there = State() if state is None else state  # a closed scene has nothing
         ui.currentSliceButton.enabled = idle and there.inputVolume is not None
-        ui.largestSectionButton.enabled = idle and there.inputVolume is not None and staging.has_segment(there)
+        ui.largestSectionButton.enabled = idle and there.inputVolume is not None and scene_staging.has_segment(there)
         staged = there.resultText is not None
         drawn = staged and there.attentionVolume is not None and there.resultVolume is not None
         ui.overlayButton.enabled = idle and drawn
@@ -413,8 +414,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onLargestSection(self) -> None:
         """The slice with the segment's largest section."""
         with self._told(), self._waiting():
-            key = staging.largest_section(self._state, nodes.placed(self._state.inputVolume))
-            self._chooseKeySlice(key.index, staging.TUMOUR_AREA)
+            key = scene_staging.largest_section(self._state, nodes.placed(self._state.inputVolume))
+            self._chooseKeySlice(key.index, scene_staging.TUMOUR_AREA)
 
     def onApply(self) -> None:
         """Stage the case: the panel follows step by step, and Cancel is heard between two steps."""
@@ -450,7 +451,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onShowOverlay(self) -> None:
         """The heat over the CT again, at the key slice."""
         with self._told():
-            state, record = self._state, staging.record_of(self._state)
+            state, record = self._state, scene_staging.record_of(self._state)
             layers.lay_over(slicer.mrmlScene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
             if record is not None:
                 self.logic.showSlice(self.logic.grid(state.resultVolume), record["key_slice"]["index"])

@@ -2,7 +2,7 @@
 
 - `nodes`: voxels, place and segments, from MRML to the library and back;
 - `state`: the list of everything that a saved scene must bring back;
-- `staging`: from that state to a staged scene, without Qt;
+- `scene_staging`: from that state to a staged scene, without Qt;
 - `records`: the record of a scene's result, of older versions too, and what it says in words;
 - `layers`, `tables`: what a result looks like in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models on offer;

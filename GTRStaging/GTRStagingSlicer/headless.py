@@ -28,7 +28,7 @@ from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingLib.staging.options import resolve_method  # noqa: E402
-from GTRStagingSlicer import bare, dependencies, mrb, nomograms, samples, staging  # noqa: E402
+from GTRStagingSlicer import bare, dependencies, mrb, nomograms, samples, scene_staging  # noqa: E402
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _depends_on(options: argparse.Namespace, card: "ModelCard") -> dict[str, object]:
     """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
-    asked = staging.options_of(_state_of(options), neighbour_maps=options.neighbour_maps).to_json()
+    asked = scene_staging.options_of(_state_of(options), neighbour_maps=options.neighbour_maps).to_json()
     return {
         **batch.software_and_model(card),
         "options": asked,
@@ -151,7 +151,7 @@ def _stager(backbone: "Backbone", options: argparse.Namespace) -> Callable[[Batc
                 state.tumourSegmentation = samples.add_tumour(scene, ct, roi.mask, roi.segment, roi.segment)
                 state.tumourSegment = samples.TUMOUR
             every = options.neighbour_maps or options.input is not None
-            result = staging.stage(state, backbone, scene, application, neighbour_maps=every)
+            result = scene_staging.stage(state, backbone, scene, application, neighbour_maps=every)
             if options.input is None:
                 result = replace(result, case_id=case.case_id)
             extra = {} if options.nomogram is None else _consult(state, scene, *options.nomogram)

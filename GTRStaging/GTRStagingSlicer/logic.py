@@ -14,7 +14,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import models, nodes, nomograms, staging
+from GTRStagingSlicer import models, nodes, nomograms, scene_staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -71,7 +71,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         GTRStagingLib.errors.StagingError
             With the value, the expectation and the remedy.
         """
-        result = staging.stage(
+        result = scene_staging.stage(
             state, self.backbone(state), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
         )
         self._keep(result, state)
@@ -79,7 +79,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def reasonNotReady(self, state: State) -> str | None:
         """Why nothing can be staged yet, as the Apply button says it; None when all is there."""
-        return staging.reason_not_ready(state) or models.reason_against(state.model, state.method)
+        return scene_staging.reason_not_ready(state) or models.reason_against(state.model, state.method)
 
     def model(self, name: str) -> "Model":
         """A model by name, loaded once; again if another one has taken its name."""
@@ -99,9 +99,9 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def outOfDate(self, state: State) -> bool:
         """Whether the result is older than what now stands; within a session, also than the voxels and the segment."""
-        if staging.out_of_date(state):
+        if scene_staging.out_of_date(state):
             return True
-        return self._result is not None and self._content != staging.content_of(state)
+        return self._result is not None and self._content != scene_staging.content_of(state)
 
     def export(self, state: State, folder: Path) -> tuple[str, ...]:
         """Write the report's files; a scene that was reloaded is staged again for it, and must come out the same.
@@ -119,9 +119,9 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
         result = self._result
         if result is None:
-            record = staging.record_of(state)
-            result, _there = staging.compute(state, self.backbone(state))
-            if record is None or staging.differs(record, result):
+            record = scene_staging.record_of(state)
+            result, _there = scene_staging.compute(state, self.backbone(state))
+            if record is None or scene_staging.differs(record, result):
                 raise InputError(
                     _("Staged again, this case comes out other than its result in the scene; expected the same. The "
                       "CT, the segment or the model has changed since: press Apply, then export.")
@@ -129,10 +129,10 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
             self._keep(result, state)
         read = nomograms.standing(state, stale=False)
         extra: dict[str, Any] = {} if read is None else {"nomogram": read.nomogram, "values": read.values}
-        return tuple(write_outputs(staging.at_threshold(result, state.threshold), folder, **extra))
+        return tuple(write_outputs(scene_staging.at_threshold(result, state.threshold), folder, **extra))
 
     def _keep(self, result: "StagingResult", state: State) -> None:
-        self._result, self._content = result, staging.content_of(state)
+        self._result, self._content = result, scene_staging.content_of(state)
 
     # -- views -----------------------------------------------------------------------------------------------------
 

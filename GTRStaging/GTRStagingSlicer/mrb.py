@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.support.files import replace_files
-from GTRStagingSlicer import nodes, samples, staging
+from GTRStagingSlicer import nodes, samples, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import Method, State, Target, save
@@ -50,7 +50,7 @@ def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None)
         if tumour is not None:
             state.tumourSegmentation = samples.add_tumour(bare.scene, ct, tumour.mask, tumour.segment, tumour.segment)
             state.tumourSegment = samples.TUMOUR
-        staging.show(result, state, bare.scene, bare.application, there=nodes.placed(ct))
+        scene_staging.show(result, state, bare.scene, bare.application, there=nodes.placed(ct))
         save(state, bare.scene)
         write_scene(bare.scene, path)
     finally:

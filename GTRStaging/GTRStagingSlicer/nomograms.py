@@ -12,7 +12,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
-from GTRStagingSlicer import layers, staging, tables
+from GTRStagingSlicer import layers, scene_staging, tables
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -181,7 +181,7 @@ def standing(state: State, stale: bool) -> Standing | None:
     nomogram = chosen(state)
     if nomogram is None:
         return None
-    record = staging.record_of(state)
+    record = scene_staging.record_of(state)
     score, said = radscore_of(nomogram, record, stale)
     values = given(state)
     if score is not None and values.get(RADSCORE) != REFERENCE:

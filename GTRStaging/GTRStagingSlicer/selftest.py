@@ -3,7 +3,7 @@
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from GTRStagingSlicer import dependencies, samples, staging
+from GTRStagingSlicer import dependencies, samples, scene_staging
 from GTRStagingSlicer.logic import GTRStagingLogic
 
 
@@ -47,7 +47,7 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         self.assertEqual(state.attentionVolume.GetParentTransformNode(), None)
         self.assertEqual(len(result.prediction.slices), 3)
         self.assertGreater(state.resultTable.GetNumberOfRows(), 8)
-        record = staging.record_of(state) or self.fail("the scene holds no record of the result")
+        record = scene_staging.record_of(state) or self.fail("the scene holds no record of the result")
         self.assertEqual(record["prediction"]["stage"], str(result.prediction.stage))
         self.assertIn(record["attention"]["method"], ("fine", "gated"))
         self.assertTrue(all(record["attention"]["mapped"]))

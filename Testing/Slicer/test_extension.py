@@ -181,7 +181,7 @@ def named_by_imports(path):
 
 def test_the_module_and_what_it_imports_load_no_torch(tmp_path):
     """In a Slicer without any of the packages: what is imported by the panel imports none of them."""
-    names = ["nodes", "state", "layers", "tables", "staging", "models", "samples", "dependencies", "nomograms"]
+    names = ["nodes", "state", "layers", "tables", "scene_staging", "models", "samples", "dependencies", "nomograms"]
     heavy = ("torch", "torchvision", "skimage", "matplotlib", "pytorch_grad_cam", "pandas", "safetensors", "jinja2")
     own = ", ".join(f"GTRStagingSlicer.{name}" for name in names)
     code = f"import {own}, sys; print([m for m in {heavy} if m in sys.modules])"

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
-from GTRStagingSlicer import headless, nomograms, staging
+from GTRStagingSlicer import headless, nomograms, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
 from helpers.results import box_on
@@ -227,10 +227,10 @@ def test_the_networks_stage_stands_beside_the_nomograms(desk, staged, tmp_path):
     assert f">{FITTED.read(GIVEN).stage}<" in ui.nomogramStageLabel.text
     assert "By the network" in ui.nomogramNetworkLabel.text
     assert f">{ui.stageLabel.text}<" in ui.nomogramNetworkLabel.text
-    before = ui.stageLabel.text, staging.record_of(staged._parameterNode)
+    before = ui.stageLabel.text, scene_staging.record_of(staged._parameterNode)
     ui.methodSelector.currentIndex = 2  # the result is out of date
     assert ">–<" in ui.nomogramNetworkLabel.text
-    assert (ui.stageLabel.text, staging.record_of(staged._parameterNode)) == before
+    assert (ui.stageLabel.text, scene_staging.record_of(staged._parameterNode)) == before
     rows = node_rows(staged._parameterNode.nomogramTable)
     assert ("Stage by the network", "–") in rows
 
@@ -240,11 +240,11 @@ def test_the_networks_stage_stands_beside_the_nomograms(desk, staged, tmp_path):
 
 def test_a_rad_score_is_computed_from_the_result_it_belongs_to_and_again_after_a_run(desk, staged, tmp_path):
     state = staged._parameterNode
-    record = staging.record_of(state)
+    record = scene_staging.record_of(state)
     take_file(desk, staged, carrying(record), tmp_path)
 
     def expected():
-        first = [row[0] for row in staging.record_of(state)["features"]]
+        first = [row[0] for row in scene_staging.record_of(state)["features"]]
         return ((sum(first) / len(first) - 0.1) / 2.0 * 0.5 + 2.5 - 2.0) / 0.5
 
     field = widget(staged, "nomogramValue_radscore")
@@ -269,7 +269,7 @@ def test_a_rad_score_is_computed_from_the_result_it_belongs_to_and_again_after_a
 
 
 def test_a_rad_score_of_another_network_is_not_computed_but_asked_for(desk, staged, tmp_path):
-    record = staging.record_of(staged._parameterNode)
+    record = scene_staging.record_of(staged._parameterNode)
     take_file(desk, staged, carrying(record, sha256="ab" * 32), tmp_path)
     text = staged.ui.nomogramRadscoreLabel.text
     assert record["model"]["sha256"][:12] in text

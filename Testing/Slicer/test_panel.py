@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import slicer
 import standin
 from conftest import ct_like
-from GTRStagingSlicer import layers, nodes, samples, staging
+from GTRStagingSlicer import layers, nodes, samples, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
 from helpers.results import box_on
@@ -51,7 +51,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     ui.applyButton.click()
     assert said(desk) == []
 
-    record = staging.record_of(state)
+    record = scene_staging.record_of(state)
     assert ui.stageLabel.text == record["prediction"]["stage"]
     assert "of 3 slices" in ui.voteLabel.text
     for stage, share in zip(("T1", "T2", "T3", "T4"), record["prediction"]["probabilities"], strict=True):
@@ -158,7 +158,7 @@ def test_the_key_slice_comes_from_view_slider_and_segment(desk, loaded):
     assert nodes.slice_at(grid, nodes.matrix_of(lambda m: m.DeepCopy(red.GetSliceToRAS()))).index == 12
     assert "Voting: 11, 12, 13" in ui.keySliceLabel.text
     ui.largestSectionButton.click()
-    assert state.keySliceChosenBy == staging.TUMOUR_AREA
+    assert state.keySliceChosenBy == scene_staging.TUMOUR_AREA
     planes = state.votingSlices.GetPolyData()
     assert planes.GetNumberOfCells() == 3
     heights = sorted({round(planes.GetPoint(i)[2], 3) for i in range(12)})
@@ -213,7 +213,7 @@ def test_changed_settings_make_the_result_out_of_date(staged, tmp_path):
     assert not ui.exportButton.enabled
     ui.applyButton.click()
     assert ui.exportButton.enabled
-    assert staging.record_of(staged._parameterNode)["attention"]["target"] == "T1"
+    assert scene_staging.record_of(staged._parameterNode)["attention"]["target"] == "T1"
 
 
 def test_looks_change_without_a_new_run(staged, scene):
@@ -309,12 +309,12 @@ def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_pa
     assert (state.opacity, state.threshold, state.showOutline) == (0.3, 0.75, True)
     assert (ui.stageLabel.text, ui.agreementLabel.text, ui.keySliceLabel.text, ui.detailsLabel.text) == shown
     assert ui.tumourSelector.currentSegmentID() == samples.TUMOUR
-    assert not staging.out_of_date(state)
+    assert not scene_staging.out_of_date(state)
     # Its report is made again, and says the same.
     ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     ui.exportButton.click()
     again = json.loads((tmp_path / "report" / "result.json").read_text())
-    assert again["prediction"] == staging.record_of(state)["prediction"]
+    assert again["prediction"] == scene_staging.record_of(state)["prediction"]
     assert again["agreement"]["threshold"] == 0.75
     before = node_ids(scene)
     ui.applyButton.click()
@@ -348,12 +348,12 @@ def test_a_scene_written_outside_slicer_opens_with_the_panel_filled_in(
 
 def test_a_moved_case_is_staged_where_it_was_moved_to(staged, scene):
     state = staged._parameterNode
-    before = staging.record_of(state)
+    before = scene_staging.record_of(state)
     transform = add_transform(scene, rigid((0, 0, 1), 4, (10, 20, 30)))
     for node in (state.inputVolume, state.tumourSegmentation):
         node.SetAndObserveTransformNodeID(transform.GetID())
     staged.ui.applyButton.click()
-    after = staging.record_of(state)
+    after = scene_staging.record_of(state)
     assert state.attentionVolume.GetParentTransformNode() is transform
     assert after["key_slice"]["position_mm"] == pytest.approx(before["key_slice"]["position_mm"] + 30)
     assert after["prediction"]["probabilities"] == pytest.approx(before["prediction"]["probabilities"], abs=1e-4)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import ct_like
-from GTRStagingSlicer import models, records, staging
+from GTRStagingSlicer import models, records, scene_staging
 from GTRStagingSlicer.state import Method
 from helpers.results import a_small_model, box_on, scan_of, with_roi, without_roi
 from scenes import as_version_1_2, node_ids
@@ -118,7 +118,7 @@ def numbers(said):
 
 def test_a_failed_check_stands_out_beside_the_map(staged):
     ui, state = staged.ui, staged._parameterNode
-    record = dict(staging.record_of(state))
+    record = dict(scene_staging.record_of(state))
     assert record["model"]["check_in_words"] in ui.mapLabel.text
     assert "#b3001b" not in ui.mapLabel.styleSheet
     check = {"verdict": "failed", "summary": "Dice 0.03, chance 0.02", "method": record["attention"]["method"]}
@@ -220,8 +220,8 @@ def test_a_scene_of_version_1_2_opens_and_is_shown(desk, panel, scene, tmp_path,
     state = panel._parameterNode
     state.inputVolume, state.tumourSegmentation, state.tumourSegment = ct, tumour, samples.TUMOUR
     state.model, state.method, state.showOutline = "untrained", Method.GRADCAM, False
-    staging.stage(state, ready(model), scene)
-    old = as_version_1_2(staging.record_of(state))
+    scene_staging.stage(state, ready(model), scene)
+    old = as_version_1_2(scene_staging.record_of(state))
     state.resultText.SetText(json.dumps(old))
     assert scene.WriteToMRB(str(tmp_path / "old.mrb"))
     scene.Clear(False)
@@ -239,7 +239,7 @@ def test_a_scene_of_version_1_2_opens_and_is_shown(desk, panel, scene, tmp_path,
     assert ui.agreementTable.item(measures.index("Dice of a disc in the middle"), 1).text() == "–"
     ui.overlayButton.click()
     before = node_ids(scene)
-    staging.stage(state, ready(model), scene)
+    scene_staging.stage(state, ready(model), scene)
     panel.enter()
     assert set(node_ids(scene)) >= set(before)
     assert "was not measured" not in ui.agreementLabel.text

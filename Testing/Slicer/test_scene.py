@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 from conftest import a_spot, ct_like, planted_model
-from GTRStagingSlicer import layers, nodes, records, samples, staging, tables
+from GTRStagingSlicer import layers, nodes, records, samples, scene_staging, tables
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import Method, State, Target, save
 from scenes import ORIENTATIONS, SliceView, add_transform, add_volume, array_of, bend, box, node_ids, rigid
@@ -45,7 +45,7 @@ def a_state(scene, image, mask=None, **changes):
 
 def staged(bare, image, mask=None, **changes):
     state = a_state(bare.scene, image, mask, **changes)
-    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    result = scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     return state, result
 
 
@@ -62,7 +62,7 @@ def test_a_planted_spot_is_lit_at_its_pixel_of_the_rendered_view(bare, name, mov
         state.inputVolume.SetAndObserveTransformNodeID(add_transform(bare.scene, matrix).GetID())
         ras = (matrix @ [*ras, 1])[:3]
     view = SliceView(bare)
-    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     grid = nodes.grid_of(state.inputVolume)
     if moved or name in ("oblique", "flipped"):
         view.node.SetSliceToRASByNTP(*_plane_of(grid, ras), 0)
@@ -156,12 +156,12 @@ def test_a_slice_without_a_map_is_told_from_an_empty_one(bare):
     image, _ras = planted(radius_mm=18.0)
     state = a_state(bare.scene, image, box(image))
     backbone = ready(a_planted_model())
-    result = staging.stage(state, backbone, bare.scene, bare.application, neighbour_maps=False)
+    result = scene_staging.stage(state, backbone, bare.scene, bare.application, neighbour_maps=False)
     shares = array_of(state.attentionVolume)
     assert [bool(one.any()) for one in shares] == list(result.attention.mapped) == [False, True, False]
     said = f"No map was computed for these slices, which voted all the same: {KEY - 1}, {KEY + 1}."
     assert said in rows_of(state.resultTable)["Attention"]
-    staging.stage(state, backbone, bare.scene, bare.application)
+    scene_staging.stage(state, backbone, bare.scene, bare.application)
     assert "No map" not in rows_of(state.resultTable)["Attention"]
 
 
@@ -199,7 +199,7 @@ def test_an_empty_map_is_shown_as_none(bare):
     assert all(result.attention.empty)
     assert array_of(state.attentionVolume).max() == 0
     assert not layers.above(state.attentionVolume, 0.5).any()
-    rows = tables.agreement_rows(staging.record_of(state)["agreement"], 0.5)
+    rows = tables.agreement_rows(scene_staging.record_of(state)["agreement"], 0.5)
     assert np.isnan({name: value for name, value, *_ in rows}["Dice"])
 
 
@@ -220,7 +220,7 @@ def test_dice_against_a_segment_is_the_librarys(bare, name):
     for mine, theirs in zip(result.agreement.sweep, alone.agreement.sweep, strict=True):
         assert (mine.dice, mine.iou, mine.chance_dice) == (theirs.dice, theirs.iou, theirs.chance_dice)
         assert mine.hd95_mm == pytest.approx(theirs.hd95_mm, abs=1e-6)
-    assert staging.record_of(state)["agreement"]["dice"] == alone.agreement.dice
+    assert scene_staging.record_of(state)["agreement"]["dice"] == alone.agreement.dice
 
 
 def test_the_outline_is_the_region_that_dice_was_measured_on(bare):
@@ -237,13 +237,13 @@ def test_a_new_threshold_is_looked_up_in_the_sweep(bare):
     image, _ras = planted()
     state, result = staged(bare, image, box(image, x=slice(20, 36)))
     state.threshold = 0.3
-    staging.rethreshold(state, bare.scene, bare.application)
+    scene_staging.rethreshold(state, bare.scene, bare.application)
     (cut,) = [one for one in result.agreement.sweep if one.threshold == 0.3]
     table = state.agreementTable.GetTable()
     dice = table.GetColumnByName("At the threshold").GetValue(1)
     assert dice == cut.dice
-    assert staging.at_threshold(result, 0.3).agreement.dice == cut.dice
-    assert records.cut_at(staging.record_of(state)["agreement"], 0.33)["threshold"] == 0.35
+    assert scene_staging.at_threshold(result, 0.3).agreement.dice == cut.dice
+    assert records.cut_at(scene_staging.record_of(state)["agreement"], 0.33)["threshold"] == 0.35
 
 
 def test_the_sweeps_table_and_plot_are_the_records(bare):
@@ -269,7 +269,7 @@ def test_the_mean_mask_is_a_line_of_the_sweep_while_there_is_one(bare):
     image, _ras = planted()
     state, _result = staged(bare, image, box(image))
     before = node_ids(bare.scene)
-    agreement = staging.record_of(state)["agreement"]
+    agreement = scene_staging.record_of(state)["agreement"]
     known = {**agreement, "sweep": [{**cut, "mean_mask_dice": 0.25} for cut in agreement["sweep"]]}
     for given in (known, agreement):
         tables.show_sweep(bare.scene, state.sweepTable, state.sweepPlot, given, state.inputVolume)
@@ -285,7 +285,7 @@ def test_without_a_segment_there_is_no_agreement_and_none_is_left_over(bare):
     assert state.agreementTable is not None
     assert bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") > 0
     state.tumourSegmentation, state.tumourSegment = None, ""
-    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.agreementTable is state.sweepTable is state.sweepPlot is None
     assert bare.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode") == 0
 
@@ -298,10 +298,10 @@ def test_running_again_updates_the_nodes_it_made(bare):
     state, _result = staged(bare, image, box(image), showOutline=True, show3D=True)
     before = node_ids(bare.scene)
     state.method, state.target, state.keySlice = Method.LAYERCAM, Target.T3, KEY + 1
-    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert node_ids(bare.scene) == before
-    assert staging.record_of(state)["attention"]["method"] == "layercam"
-    assert staging.record_of(state)["key_slice"]["index"] == KEY + 1
+    assert scene_staging.record_of(state)["attention"]["method"] == "layercam"
+    assert scene_staging.record_of(state)["key_slice"]["index"] == KEY + 1
 
 
 def test_results_are_placed_where_the_ct_stands(bare):
@@ -311,7 +311,7 @@ def test_results_are_placed_where_the_ct_stands(bare):
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
     study = hierarchy.CreateStudyItem(patient, "study")
     hierarchy.CreateItem(study, state.inputVolume)
-    staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     for node in (state.attentionVolume, state.resultTable, state.agreementTable, state.sweepTable, state.sweepPlot,
                  state.resultText, state.attentionOutline):  # fmt: skip
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
@@ -337,7 +337,7 @@ def test_everything_that_matters_survives_an_mrb(bare, tmp_path):
         assert node.GetParameter("keySlice") == str(KEY)
         record = json.loads(node.GetNodeReference("resultText").GetText())
         assert record["prediction"]["stage"] == str(result.prediction.stage)
-        assert record["features"] == staging.record_of(state)["features"]
+        assert record["features"] == scene_staging.record_of(state)["features"]
         volume, attention = node.GetNodeReference("inputVolume"), node.GetNodeReference("attentionVolume")
         assert np.array_equal(array_of(volume), array_of(state.inputVolume))
         assert np.allclose(array_of(attention), array_of(state.attentionVolume), atol=1e-7)
@@ -359,7 +359,7 @@ def test_a_bent_ct_is_staged_in_the_world(bare):
     image, _ras = planted()
     state = a_state(bare.scene, image)
     state.inputVolume.SetAndObserveTransformNodeID(bend(bare.scene).GetID())
-    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    result = scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.attentionVolume.GetParentTransformNode() is None
     assert any("bends its grid" in text for text in result.warnings)
 
@@ -369,17 +369,17 @@ def test_a_bent_ct_is_staged_in_the_world(bare):
 
 def test_what_is_missing_is_said_one_thing_at_a_time(scene):
     state = State()
-    assert "CT volume" in staging.reason_not_ready(state)
+    assert "CT volume" in scene_staging.reason_not_ready(state)
     state.inputVolume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    assert "“empty” holds no voxels" in staging.reason_not_ready(state)
+    assert "“empty” holds no voxels" in scene_staging.reason_not_ready(state)
     state.inputVolume = add_volume(scene, ct_like())
-    assert "key slice" in staging.reason_not_ready(state)
+    assert "key slice" in scene_staging.reason_not_ready(state)
     state.tumourSegmentation = samples.add_tumour(scene, state.inputVolume, box(ct_like()), "s")
-    assert "segment" in staging.reason_not_ready(state)
+    assert "segment" in scene_staging.reason_not_ready(state)
     state.tumourSegment = samples.TUMOUR
-    assert staging.reason_not_ready(state) is None
+    assert scene_staging.reason_not_ready(state) is None
     state.tumourSegmentation, state.keySlice = None, 3
-    assert staging.reason_not_ready(state) is None
+    assert scene_staging.reason_not_ready(state) is None
 
 
 def test_without_a_key_slice_the_segments_largest_section_is_taken(bare):
@@ -387,24 +387,24 @@ def test_without_a_key_slice_the_segments_largest_section_is_taken(bare):
     mask = sitk.Or(box(image, z=slice(2, 3)), box(image, slice(5, 40), slice(5, 35), slice(6, 7)))
     state = a_state(bare.scene, image, mask)
     state.keySlice = -1
-    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    result = scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert result.key_slice.index == state.keySlice == 6
-    assert state.keySliceChosenBy == staging.TUMOUR_AREA
-    assert not staging.out_of_date(state)
-    assert staging.largest_section(state, nodes.placed(state.inputVolume)).index == 6
+    assert state.keySliceChosenBy == scene_staging.TUMOUR_AREA
+    assert not scene_staging.out_of_date(state)
+    assert scene_staging.largest_section(state, nodes.placed(state.inputVolume)).index == 6
 
 
 def test_a_result_is_out_of_date_once_a_setting_changes(bare):
     image, _ras = planted()
     state, _result = staged(bare, image)
-    assert not staging.out_of_date(state)
+    assert not scene_staging.out_of_date(state)
     for name, value in (("keySlice", 5), ("method", Method.GRADCAM), ("target", Target.T4), ("model", "untrained")):
         before = getattr(state, name)
         setattr(state, name, value)
-        assert staging.out_of_date(state), name
+        assert scene_staging.out_of_date(state), name
         setattr(state, name, before)
     state.opacity, state.threshold = 0.1, 0.2  # how it looks, not what it is
-    assert not staging.out_of_date(state)
+    assert not scene_staging.out_of_date(state)
 
 
 @pytest.mark.parametrize("at", ["reading", "network", "agreement", "showing"])
@@ -418,7 +418,7 @@ def test_cancelled_between_steps_the_scene_is_as_it_was(bare, at):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        staging.stage(state, ready(a_planted_model()), bare.scene, bare.application, progress=stop)
+        scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application, progress=stop)
     assert node_ids(bare.scene) == before
     assert state.resultText is None
 
@@ -431,7 +431,7 @@ def test_a_segment_of_another_scan_is_refused(bare):
     state.tumourSegmentation = samples.add_tumour(bare.scene, other, box(elsewhere), "s")
     state.tumourSegment = samples.TUMOUR
     with pytest.raises(GeometryError, match="no voxel inside the CT"):
-        staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+        scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert state.resultText is None
 
 
@@ -445,7 +445,7 @@ def test_a_segment_on_other_voxels_is_resampled_and_the_result_says_so(bare):
         bare.scene, ct2, box(finer, slice(40, 72), slice(28, 56), slice(3, 6)), "s"
     )
     state.tumourSegment = samples.TUMOUR
-    result = staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    result = scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     assert any("nearest-neighbour" in text for text in result.warnings)
     assert result.agreement.roi_area_mm2 == pytest.approx(16 * 14 * 0.9 * 1.1, rel=0.1)
 
@@ -455,4 +455,4 @@ def test_a_key_slice_outside_the_scan_is_refused(bare):
     state = a_state(bare.scene, image)
     state.keySlice = 40
     with pytest.raises(InputError, match="Key slice 40 does not exist; expected an index from 0 .* to 8"):
-        staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+        scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
