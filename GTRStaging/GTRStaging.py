@@ -1,7 +1,6 @@
-"""GTR Staging in 3D Slicer: the module and its panel; logic and self-test are beside it, and Slicer finds them here.
+"""GTR Staging in 3D Slicer: the module and its panel. Slicer finds the logic and the self-test through this file.
 
-What is computed is computed by GTRStagingLib; how it is shown in a scene is told by GTRStagingSlicer. Here the two are
-tied to widgets. Research use only.
+GTRStagingLib computes the results, GTRStagingSlicer shows them in a scene; this file connects both to widgets.
 """
 
 import logging
@@ -23,7 +22,7 @@ from slicer.util import VTKObservationMixin
 
 try:
     import GTRStagingLib  # noqa: F401
-except ModuleNotFoundError:  # run from the source tree: Slicer knows this folder alone
+except ModuleNotFoundError:  # run from the source tree: only this folder is on Slicer's path
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, scene_staging
@@ -32,13 +31,14 @@ from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import plain
 
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
 
 
 class GTRStaging(ScriptedLoadableModule):
-    """What Slicer's module list says of this module."""
+    """Title, category and help text for Slicer's module list."""
 
     def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
@@ -48,7 +48,7 @@ class GTRStaging(ScriptedLoadableModule):
         self.parent.contributors = ["The GTR Staging developers"]
         self.parent.helpText = _(
             "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
-            "shows what the network looked at, and measures how well that agrees with a segment. Research use only. "
+            "shows the network's attention, and measures its agreement with a segment. Research use only. "
             "Not a medical device; not for diagnosis or treatment decisions."
         )
         self.parent.acknowledgementText = _(
@@ -58,7 +58,7 @@ class GTRStaging(ScriptedLoadableModule):
 
 
 class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel, top to bottom in the order of the work."""
+    """The panel; its sections follow the order of the work."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -71,7 +71,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- life ------------------------------------------------------------------------------------------------------
 
     def setup(self) -> None:
-        """Load the panel and connect it; nothing heavy is imported."""
+        """Load the panel and connect its widgets, without importing large packages."""
         ScriptedLoadableModuleWidget.setup(self)
         panel = slicer.util.loadUI(self.resourcePath("UI/GTRStaging.ui"))
         self.layout.addWidget(panel)
@@ -79,7 +79,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
         self.batch = BatchProcess(self.ui, self._error)
-        self.nomogram = NomogramView(self.ui, self._told)
+        self.nomogram = NomogramView(self.ui, self._reportingErrors)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -92,7 +92,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
         for selector in (ui.reportFolderSelector, ui.batchTableSelector, ui.batchFolderSelector):
             selector.connect("currentPathChanged(QString)", self.onPathsChanged)
-            selector.connect("validInputChanged(bool)", self.onPathsChanged)  # the other is silent when it is emptied
+            selector.connect("validInputChanged(bool)", self.onPathsChanged)  # sent when emptied
         for button, act in (
             (ui.modelCardButton, self.onModelCard),
             (ui.installButton, self.onInstall),
@@ -113,7 +113,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def cleanup(self) -> None:
-        """Called when the module's widget is destroyed: a batch is stopped, and nothing observes the scene."""
+        """Stop a running batch and all observers; called when the module's widget is destroyed."""
         self._stop = True
         if hasattr(self, "batch"):  # the panel was set up
             self.batch.stop()
@@ -121,28 +121,28 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
-        """Called each time the module is opened."""
+        """Refresh the panel; called each time the module is opened."""
         self._listModels()
         self.initializeParameterNode()
         self._showDependencies()
 
     def exit(self) -> None:
-        """Called each time another module is opened: the panel no longer follows the scene."""
+        """Stop following the scene; called each time another module is opened."""
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: object, event: str) -> None:
-        """The scene is about to go: a run that is under way stops before it would show anything."""
+        """Stop a running case before it shows a result: the scene is about to close."""
         self._stop = True
         self.logic.forget()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: object, event: str) -> None:
-        """Start anew, if the panel is open; also with the parameters of a scene that was loaded."""
+        """Follow the new or loaded scene's parameters, if the panel is open."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
-        """Observe the scene's parameters; the first CT is chosen if none is."""
+        """Observe the scene's parameters; if no CT is chosen, choose the first."""
         state = self.logic.getParameterNode()
         self.setParameterNode(state)
         if state.inputVolume is None:
@@ -152,7 +152,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     break
 
     def setParameterNode(self, parameterNode: GTRStagingParameterNode | None) -> None:
-        """Follow another parameter node, or none."""
+        """Follow a parameter node, or with None stop following."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._refresh)
@@ -165,23 +165,23 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @property
     def _state(self) -> GTRStagingParameterNode:
-        """The parameters that the buttons act on: they can be pressed only while the panel follows some."""
+        """The parameters that the buttons act on; the buttons are enabled only while the panel follows a scene."""
         if self._parameterNode is None:
-            raise RuntimeError("The panel follows no parameter node; expected that of an open scene.")
+            raise RuntimeError("The panel follows no parameter node; expected the node of an open scene.")
         return self._parameterNode
 
     # -- from the state to the widgets -----------------------------------------------------------------------------
 
-    def _changed(self, what: str, value: object) -> bool:
-        """Whether something is not what it was when it was last looked at."""
-        changed = self._seen.get(what) != value
-        self._seen[what] = value
+    def _changed(self, name: str, value: object) -> bool:
+        """Return whether a value differs from that of the last call."""
+        changed = self._seen.get(name) != value
+        self._seen[name] = value
         return changed
 
     def _refresh(self, *event: object) -> None:
-        """Bring every widget in line with the state; only what has changed is drawn anew."""
+        """Update every widget from the state; redraw only what has changed."""
         if self._refreshing or slicer.mrmlScene.IsImporting():
-            return  # of a scene that is being loaded, half the nodes are there
+            return  # while a scene is being loaded, only some of its nodes exist
         self._refreshing = True
         try:
             state = self._parameterNode
@@ -205,7 +205,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if ui.modelSelector.currentText != state.model:
             index = ui.modelSelector.findText(state.model)
             if index < 0:
-                ui.modelSelector.addItem(state.model)  # of a scene from another computer; the banner says so
+                ui.modelSelector.addItem(state.model)  # from a scene of another computer; the banner reports it
                 index = ui.modelSelector.count - 1
             ui.modelSelector.currentIndex = index
         if self._changed("model", state.model):
@@ -214,15 +214,15 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.modelBanner.visible = warning is not None
         step = scene_staging.nearest_step(state.threshold)
         if state.threshold != step:
-            state.threshold = step  # of a typed one, the nearest that the sweep knows
+            state.threshold = step  # results contain only the thresholds of the sweep
 
     def _refreshKeySlice(self, state: State) -> None:
         ui, volume = self.ui, state.inputVolume
         grid, reason = None, _("Choose the CT volume first.")
         try:
             grid = self.logic.grid(volume)
-        except StagingError as error:  # a volume that has no even grid
-            reason = str(error)
+        except StagingError as error:  # the volume's grid is not regular
+            reason = plain(error)
         ui.keySliceSlider.enabled = grid is not None and not self._running
         if grid is None:
             ui.keySliceLabel.text = reason
@@ -238,9 +238,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.keySliceSlider.maximum = last
         if state.keySlice < 0:
             ui.keySliceLabel.text = (
-                _("None is chosen among 0 (nearest the feet) to {last}: Apply takes the segment's largest section.")
+                _("No key slice is chosen (0, nearest the feet, to {last}): Apply uses the segment's largest section.")
                 if scene_staging.has_segment(state)
-                else _("No key slice is chosen yet: slices 0 (nearest the feet) to {last}.")
+                else _("No key slice is chosen (0, nearest the feet, to {last}).")
             ).format(last=last)
             if state.votingSlices is not None:
                 state.votingSlices.SetDisplayVisibility(False)
@@ -253,7 +253,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.keySliceLabel.text = _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
             index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)
         )
-        if self._changed("key slice", (volume.GetID(), nodes.place_of(volume), key.index)):
+        if self._changed("key slice", (volume.GetID(), nodes.geometry_key(volume), key.index)):
             state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
             self.logic.showSlice(grid, key.index)
 
@@ -262,7 +262,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return None if segmentation is None else (segmentation.GetID(), state.tumourSegment)
 
     def _refreshLayers(self, state: State) -> None:
-        """Draw the attention as it is asked for, once it is there."""
+        """Redraw the attention, if a result exists, with the chosen threshold and style."""
         if state.attentionVolume is None or state.resultVolume is None or self._running:
             return
         style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D)
@@ -270,7 +270,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         moved = self._changed("threshold", state.threshold)
         restyled = self._changed("style", style)
         if first:
-            return  # as the scene was saved, or as the run has just drawn it
+            return  # already drawn: by the saved scene, or by the run that has just ended
         if moved:
             scene_staging.rethreshold(state, slicer.mrmlScene, slicer.app.applicationLogic())
         elif restyled:
@@ -286,25 +286,24 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
 
     def _refreshButtons(self, state: State | None, stale: bool) -> None:
-        ui = self.ui
-        idle = not self._running
+        ui, idle = self.ui, not self._running
         reason = _("The scene is closed.") if state is None else self.logic.reasonNotReady(state)
         ui.applyButton.enabled = idle and reason is None
-        ui.applyButton.toolTip = reason or _("Stages the case: reads the slices, votes, and shows the attention.")
+        ui.applyButton.toolTip = reason or _("Stages the case: predicts the stage by vote and shows the attention.")
         ui.cancelButton.enabled = self._running
         if idle:
             ui.applyHint.text = reason or ""
             ui.applyHint.visible = reason is not None
-        there = State() if state is None else state  # a closed scene has nothing
-        ui.currentSliceButton.enabled = idle and there.inputVolume is not None
-        ui.largestSectionButton.enabled = idle and there.inputVolume is not None and scene_staging.has_segment(there)
-        staged = there.resultText is not None
-        drawn = staged and there.attentionVolume is not None and there.resultVolume is not None
+        shown = State() if state is None else state  # empty for a closed scene
+        ui.currentSliceButton.enabled = idle and shown.inputVolume is not None
+        ui.largestSectionButton.enabled = idle and shown.inputVolume is not None and scene_staging.has_segment(shown)
+        staged = shown.resultText is not None
+        drawn = staged and shown.attentionVolume is not None and shown.resultVolume is not None
         ui.overlayButton.enabled = idle and drawn
-        ui.plotButton.enabled = staged and there.sweepPlot is not None
-        ui.tableButton.enabled = staged and there.agreementTable is not None
+        ui.plotButton.enabled = staged and shown.sweepPlot is not None
+        ui.tableButton.enabled = staged and shown.agreementTable is not None
         folder = ui.reportFolderSelector.currentPath
-        why = (
+        obstacle = (
             _("Stage a case first.")
             if not staged
             else _("Choose a folder for the report.")
@@ -313,8 +312,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if stale
             else None
         )
-        ui.exportButton.enabled = idle and why is None
-        ui.exportButton.toolTip = why or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
+        ui.exportButton.enabled = idle and obstacle is None
+        ui.exportButton.toolTip = obstacle or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
         ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
         self.batch.refresh(state is not None)
         ui.deviceSelector.enabled = idle
@@ -322,22 +321,22 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.enabled = idle
 
     def _listModels(self) -> None:
-        """Offer the models and nomograms at hand; those imported since are added."""
+        """List the available models and nomograms; add those that were imported since."""
         self.nomogram.offer()
-        there = self.ui.modelSelector
-        there.addItems([name for name in models.names() if there.findText(name) < 0])
+        selector = self.ui.modelSelector
+        selector.addItems([name for name in models.names() if selector.findText(name) < 0])
 
     def _showDependencies(self) -> None:
         lacking = dependencies.missing()
         self.ui.dependenciesLabel.text = (
-            _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all there")
+            _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all installed")
         )
         self.ui.installButton.visible = self.ui.wheelsButton.visible = bool(lacking)
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
     def onTumourChanged(self, *arguments: object) -> None:
-        """Segmentation and segment together: the connectors of parameter nodes know no segments."""
+        """Store segmentation and segment together: the connectors of parameter nodes do not support segments."""
         state = self._parameterNode
         if state is None or self._refreshing:
             return
@@ -345,7 +344,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if segmentation is None:
             segment = ""
         elif segmentation is not state.tumourSegmentation:
-            # The selector's own choice would be the first segment, or still one of the segmentation before.
+            # The selector itself would choose the first segment, or keep one of the previous segmentation.
             segment = nodes.likely_tumour(segmentation)
         elif segment not in nodes.segments_of(segmentation):
             segment = ""
@@ -353,18 +352,18 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             state.tumourSegmentation, state.tumourSegment = segmentation, segment
 
     def onModelChanged(self, index: int) -> None:
-        """Another model."""
+        """Store the chosen model."""
         if self._parameterNode is not None and not self._refreshing and index >= 0:
             self._parameterNode.model = self.ui.modelSelector.currentText
 
     def onKeySliceMoved(self, value: float) -> None:
-        """The slider: the key slice is then chosen by hand."""
+        """Store the slider's slice as a key slice that was chosen by hand."""
         if self._parameterNode is not None and not self._refreshing:
             self._chooseKeySlice(round(value), "hand")
 
     def onPathsChanged(self, *arguments: object) -> None:
-        """Where the report goes; table and folder of the batch."""
-        # Paths often name patients and people: they are the computer's, and never saved with a scene.
+        """Update the buttons after a change of the report's folder, or the batch's table or folder."""
+        # Paths are not saved with a scene: they often contain names of patients.
         self._refresh()
 
     def _chooseKeySlice(self, index: int, chosen_by: str) -> None:
@@ -375,53 +374,53 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # -- buttons ---------------------------------------------------------------------------------------------------
 
     def onModelCard(self) -> None:
-        """Show the model's card, the whole of it under the details."""
-        with self._told():
+        """Show the model card; its details contain the whole card as JSON."""
+        with self._reportingErrors():
             text, whole = models.card_in_words(self._state.model)
             slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
 
     def onInstall(self) -> None:
-        """Install what is missing, after asking."""
-        with self._told():
+        """Install the missing packages, after asking."""
+        with self._reportingErrors():
             self._ensureDependencies(None)
 
     def onInstallFromFolder(self) -> None:
-        """Install what is missing from a folder of wheels, after asking."""
+        """Install the missing packages from a folder of wheels, after asking."""
         folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of wheels"))
         if folder:
-            with self._told():
+            with self._reportingErrors():
                 self._ensureDependencies(Path(folder))
 
     def _ensureDependencies(self, wheels: Path | None = None) -> bool:
-        """Whether all packages are there, if need be after asking and installing."""
+        """Return whether all packages are installed; ask and install them first if some are missing."""
         lacking = dependencies.missing()
         if lacking:
-            asked = dependencies.question(lacking, wheels)
-            if not slicer.util.confirmOkCancelDisplay(asked, windowTitle=_("Install packages")):
+            question = dependencies.question(lacking, wheels)
+            if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install packages")):
                 return False
             dependencies.install(wheels)
-            self._listModels()  # the user's own can be found from now on
+            self._listModels()  # the user's own models can be found from now on
         self._showDependencies()
         return True
 
     def onUseCurrentSlice(self) -> None:
-        """The slice that the Red view shows."""
-        with self._told():
+        """Choose the slice that the Red view shows."""
+        with self._reportingErrors():
             grid = self.logic.grid(self._state.inputVolume)
             plane = nodes.matrix_of(lambda m: m.DeepCopy(self.logic.redSlice().GetSliceToRAS()))
             self._chooseKeySlice(nodes.slice_at(grid, plane).index, "hand")
 
     def onLargestSection(self) -> None:
-        """The slice with the segment's largest section."""
-        with self._told(), self._waiting():
+        """Choose the slice with the segment's largest section."""
+        with self._reportingErrors(), self._waiting():
             key = scene_staging.largest_section(self._state, nodes.placed(self._state.inputVolume))
             self._chooseKeySlice(key.index, scene_staging.TUMOUR_AREA)
 
     def onApply(self) -> None:
-        """Stage the case: the panel follows step by step, and Cancel is heard between two steps."""
+        """Stage the case. The panel shows each step; Cancel takes effect between two steps."""
         if self._running:
             return
-        with self._told():
+        with self._reportingErrors():
             if not self._ensureDependencies():
                 return
             self._running, self._stop = True, False
@@ -441,7 +440,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyHint.text = result_view.step_in_words(step)
         slicer.app.processEvents()
         if self._stop:
-            raise Cancelled("The staging was cancelled")
+            raise Cancelled("Staging was cancelled")
 
     def onCancel(self) -> None:
         """Stop after the step that is running."""
@@ -449,26 +448,26 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.applyHint.text = _("Stopping after this step …")
 
     def onShowOverlay(self) -> None:
-        """The heat over the CT again, at the key slice."""
-        with self._told():
+        """Show the attention map over the CT again, at the key slice."""
+        with self._reportingErrors():
             state, record = self._state, scene_staging.record_of(self._state)
-            layers.lay_over(slicer.mrmlScene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
+            layers.overlay(slicer.mrmlScene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
             if record is not None:
                 self.logic.showSlice(self.logic.grid(state.resultVolume), record["key_slice"]["index"])
 
     def onShowPlot(self) -> None:
-        """The threshold sweep in the layout."""
-        with self._told():
+        """Show the threshold sweep in the layout."""
+        with self._reportingErrors():
             self.logic.showPlot(self._state.sweepPlot)
 
     def onShowTable(self) -> None:
-        """The agreement's table node in the layout."""
-        with self._told():
+        """Show the agreement's table node in the layout."""
+        with self._reportingErrors():
             self.logic.showTable(self._state.agreementTable)
 
     def onExport(self) -> None:
-        """Write the report through the library."""
-        with self._told(), self._waiting():
+        """Write the report."""
+        with self._reportingErrors(), self._waiting():
             if not self._ensureDependencies():
                 return
             folder = Path(self.ui.reportFolderSelector.currentPath).expanduser()
@@ -481,31 +480,31 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.ui.reportFolderSelector.currentPath))
 
     def onRunBatch(self) -> None:
-        """Run the case table in a process of its own."""
-        with self._told():
+        """Stage the cases of the case table in a separate process."""
+        with self._reportingErrors():
             if self._ensureDependencies():
                 self.batch.start(self._state)
 
     def onStopBatch(self) -> None:
-        """Stop the batch; what is done is kept."""
+        """Stop the batch; keep the results of finished cases."""
         self.batch.stop()
 
-    # -- words -----------------------------------------------------------------------------------------------------
+    # -- errors ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever goes wrong is said once, in the library's words, and its details go to the log."""
+    def _reportingErrors(self) -> Iterator[None]:
+        """Show an error as one message box, and write its details to the log."""
         try:
             yield
         except Cancelled:
             logging.info("GTR Staging: cancelled by the user")
         except StagingError as error:
             logging.info("GTR Staging: %s", traceback.format_exc())
-            self._error(str(error))
+            self._error(plain(error))
         except Exception:
             logging.info("GTR Staging: %s", traceback.format_exc())
             self._error(
-                _("Something went wrong that GTR Staging does not know. Please report it, with the details below."),
+                _("An unexpected error occurred in GTR Staging. Please report it, with the details below."),
                 traceback.format_exc(),
             )
 

@@ -1,15 +1,15 @@
-"""GTR Staging in a MRML scene: nodes to images and back, the layers of a result, its tables; and what the panel needs.
+"""GTR Staging in a MRML scene: convert nodes to images and back, show results as layers and tables, fill the panel.
 
-- `nodes`: voxels, place and segments, from MRML to the library and back;
-- `state`: the list of everything that a saved scene must bring back;
-- `scene_staging`: from that state to a staged scene, without Qt;
-- `records`: the record of a scene's result, of older versions too, and what it says in words;
-- `layers`, `tables`: what a result looks like in a scene;
-- `samples`, `models`: phantoms for the Sample Data module; the models on offer;
+- `nodes`: voxels, geometry and segments, from MRML to the library and back;
+- `state`: the fields that are saved with a scene;
+- `scene_staging`: stage the case of a state and show the result in the scene, without Qt;
+- `records`: read the record of a scene's result, also of older versions, and describe it in words;
+- `layers`, `tables`: show a result in a scene;
+- `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
-- `dependencies`: the packages in Slicer's own Python;
-- `words`, `mrml`: texts that Slicer translates; short names of its classes, for annotations;
-- `bare`, `mrb`, `headless`: scenes outside the application, scenes as files, runs without a window;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module; with `nomogram_view` they alone
+- `dependencies`: find and install packages in Slicer's Python;
+- `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
+- `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these and `nomogram_view`
   need the application.
 """

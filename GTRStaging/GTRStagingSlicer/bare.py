@@ -1,7 +1,7 @@
-"""A MRML scene outside the application, through the package `slicer-core`: for tests, and for writing `.mrb` files.
+"""Make a MRML scene outside the application, with the package `slicer-core`: for tests and for writing `.mrb` files.
 
-The scene's logics must be there before its nodes: without the segmentations logic, writing a scene with a
-segmentation ends the process.
+The scene's logics must exist before its nodes: without the segmentations logic, writing a scene with a segmentation
+ends the process.
 """
 
 import tempfile
@@ -22,33 +22,33 @@ LOGICS = {
     "Plots": "vtkSlicerPlotsLogic",
     "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
 }
-"""Module -> class, in the order in which they are made."""
+"""Module -> class of its logic, in the order of construction."""
 
 
 @dataclass(frozen=True)
 class BareScene:
-    """A scene and the logics that serve it, which live as long as this does."""
+    """Scene with its logics, which are kept as long as this object."""
 
     scene: Scene
     application: Application
     logics: tuple[object, ...]
     unpacked: tempfile.TemporaryDirectory[str]
-    """Where `.mrb` files are unpacked while they are read."""
+    """Folder in which `.mrb` files are unpacked while they are read."""
 
     def close(self) -> None:
-        """Empty the scene and remove what was unpacked for it."""
+        """Empty the scene and remove its unpacked files."""
         self.scene.Clear(True)
         self.unpacked.cleanup()
 
 
 def bare_scene() -> BareScene:
-    """An empty scene with what Slicer's own start gives it."""
+    """Return an empty scene with the logics that Slicer adds at its start."""
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
     unpacked = tempfile.TemporaryDirectory(prefix="gtrstaging-")
-    (Path(unpacked.name) / "ColorFiles").mkdir()  # which the colour logic looks for, and is content to find empty
-    (Path(unpacked.name) / ".slicer-cache").touch()  # tells the cache that it may empty this folder
+    (Path(unpacked.name) / "ColorFiles").mkdir()  # the colour logic requires the folder; it may be empty
+    (Path(unpacked.name) / ".slicer-cache").touch()  # allows the cache to empty this folder
     application.SetHomeDirectory(unpacked.name)
     application.SetShareDirectory(".")
     files = slicer.vtkMRMLRemoteIOLogic()

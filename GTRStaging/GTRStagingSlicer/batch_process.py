@@ -1,4 +1,4 @@
-"""The panel's batch: the library's own command in a process of its own, followed by what it writes, line by line."""
+"""Run the panel's batch: start the command `gtrstaging batch` in a separate process and follow its output."""
 
 import csv
 import json
@@ -35,23 +35,23 @@ sys.path.append({str(Path(GTRStagingLib.__file__).resolve().parents[1])!r})
 from GTRStagingLib.cli.main import main
 sys.exit(main())
 """
-"""The command line, wherever the library lies: PythonSlicer sets its own PYTHONPATH."""
+"""Code that starts the command line; it adds the library's folder, since PythonSlicer sets its own PYTHONPATH."""
 
 
 @dataclass
 class _Run:
-    """A batch under way: its process, what that has said so far, and how it stands.
+    """A running batch: its process, its output and its progress.
 
     Attributes
     ----------
     read
-        Bytes of the output that were heard.
+        Bytes of the output that were read.
     lines
-        What was no progress: a warning, or why it failed.
+        Lines of the output that do not report progress: warnings and errors.
     begun, failed
-        Whether a case was settled; how many failed.
+        Whether a case has ended; number of failed cases.
     stopped
-        By the user.
+        Whether the user stopped it.
     """
 
     process: subprocess.Popen[bytes]
@@ -65,24 +65,24 @@ class _Run:
 
 
 class BatchProcess:
-    """One batch at a time; its progress is read from a file, since a thread would starve in Slicer's event loop."""
+    """The panel's batch, one at a time; it polls a file, since Slicer's event loop gives a thread too little time."""
 
-    def __init__(self, ui: Any, tell: Callable[[str], None]) -> None:
-        self._ui, self._tell = ui, tell
+    def __init__(self, ui: Any, show_error: Callable[[str], None]) -> None:
+        self._ui, self._show_error = ui, show_error
         self._run: _Run | None = None
         self.table: TableNode | None = None
-        """The table node of the last batch's results; not saved with a scene, since it names all its cases."""
+        """Table node of the last batch's results; not saved with a scene, since it contains the ids of all cases."""
         self._timer = qt.QTimer()
         self._timer.setInterval(EVERY_MS)
-        self._timer.connect("timeout()", self._look)
+        self._timer.connect("timeout()", self._poll)
 
     @property
     def running(self) -> bool:
-        """Whether a batch is under way."""
+        """Whether a batch is running."""
         return self._run is not None
 
     def refresh(self, open_scene: bool) -> None:
-        """Enable what can be pressed."""
+        """Enable the buttons that can be used."""
         ready = open_scene and bool(
             self._ui.batchTableSelector.currentPath and self._ui.batchFolderSelector.currentPath
         )
@@ -98,24 +98,24 @@ class BatchProcess:
         self._ui.batchTableSelector.enabled = self._ui.batchFolderSelector.enabled = not self.running
 
     def start(self, state: State) -> None:
-        """Start the batch of the table that is chosen, with the model and the settings of the state.
+        """Start a batch of the chosen case table, with the model and the settings of the state.
 
         Raises
         ------
         InputError
-            If the table cannot be read, or the model has no map of the method: before anything is started.
+            If the table cannot be read, the model has no map of the chosen method, or the process does not start.
         """
         table = Path(self._ui.batchTableSelector.currentPath).expanduser()
         folder = Path(self._ui.batchFolderSelector.currentPath).expanduser()
         read_cases(table)
-        if (reason := models.reason_against(state.model, state.method)) is not None:
+        if (reason := models.reason_no_map(state.model, state.method)) is not None:
             raise InputError(reason)
         command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
-        # What an earlier run has done in that folder stays, if nothing has changed; a processor is left for Slicer.
+        # An earlier run in that folder is resumed; one processor is left for Slicer.
         command += ["--resume", "--workers", str(max(1, (os.cpu_count() or 2) - 1))]
         command += ["--cam", state.method.value, "--target", state.target.value]
         command += ["--threshold", f"{state.threshold:g}", "--device", state.device.value, "--progress", "json"]
-        output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it lives as long as the process)
+        output = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115 (it is needed as long as the process runs)
         try:
             process = subprocess.Popen(  # noqa: S603 (our own command, without a shell)
                 command,
@@ -126,7 +126,7 @@ class BatchProcess:
             )
         except OSError as error:
             raise InputError(
-                _("The batch cannot be started with {python}: {error}. Run `gtrstaging batch` in a terminal instead.")
+                _("The batch cannot be started with {python}: {error}. Run “gtrstaging batch” in a terminal instead.")
                 .format(python=command[0], error=error)
             ) from error  # fmt: skip
         self._run = _Run(process, output, folder)
@@ -137,7 +137,7 @@ class BatchProcess:
         self._timer.start()
 
     def stop(self) -> None:
-        """Stop the batch; the cases that are done stay, and predictions.csv is whole."""
+        """Stop the batch; finished cases and predictions.csv are kept."""
         run = self._run
         if run is not None:
             run.stopped = True
@@ -147,10 +147,10 @@ class BatchProcess:
             except subprocess.TimeoutExpired:
                 _end_process(run.process, hard=True)
                 run.process.wait()
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
-        """Follow the progress; clear up when the process has ended."""
+    def _poll(self) -> None:
+        """Show the progress; finish when the process has ended."""
         run = self._run
         if run is None:
             return
@@ -160,25 +160,26 @@ class BatchProcess:
         whole = fresh.rfind(b"\n") + 1 if code is None else len(fresh)
         run.read += whole
         for line in fresh[:whole].decode(errors="replace").splitlines():
-            self._hear(run, line)
+            self._read_line(run, line)
         if code is not None:
             self._end(run, code)
 
-    def _hear(self, run: _Run, line: str) -> None:
+    def _read_line(self, run: _Run, line: str) -> None:
+        """Show the progress that a line of output reports; keep any other line."""
         try:
-            said = json.loads(line)
-            done, total = said["settled"], said["total"]
+            progress = json.loads(line)
+            done, total = progress["settled"], progress["total"]
         except (ValueError, KeyError, TypeError):
             run.lines.append(line)
             return
         run.begun = run.begun or done > 0
         self._ui.batchProgress.maximum = total
         self._ui.batchProgress.value = done
-        run.failed = said.get("failed", 0)
+        run.failed = progress.get("failed", 0)
         self._ui.batchLabel.text = _("{done} of {total} cases, {failed} failed.").format(
             done=done, total=total, failed=run.failed
         )
-        if done < total and (left := said.get("seconds_left")) is not None:
+        if done < total and (left := progress.get("seconds_left")) is not None:
             self._ui.batchLabel.text += " " + _("{minutes} min left.").format(minutes=math.ceil(left / 60))
 
     def _end(self, run: _Run, code: int) -> None:
@@ -187,17 +188,17 @@ class BatchProcess:
         self._run = None
         self._ui.batchProgress.visible = False
         if run.stopped:
-            self._ui.batchLabel.text = _("Stopped. {said}").format(said=self._ui.batchLabel.text)
+            self._ui.batchLabel.text = _("Stopped. {progress}").format(progress=self._ui.batchLabel.text)
         elif code not in (0, 1) or (code == 1 and not run.failed):
-            said = "\n".join(run.lines[-5:]) or _("it ended with code {code}").format(code=code)
-            self._tell(_("The batch ended early: {said}").format(said=said))
+            reason = "\n".join(run.lines[-5:]) or _("exit code {code}").format(code=code)
+            self._show_error(_("The batch ended early: {reason}").format(reason=reason))
         if run.begun and (run.folder / PREDICTIONS).is_file():
             self.table = show_results(slicer.mrmlScene, self.table, run.folder / PREDICTIONS)
         self.refresh(True)
 
 
 def _end_process(process: subprocess.Popen[bytes], *, hard: bool) -> None:
-    """PythonSlicer is a launcher: what it launched must go with it. Files only take their place when whole."""
+    """End the process and those that it started: PythonSlicer is a launcher. No file is left half written."""
     if os.name == "posix":
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL if hard else signal.SIGTERM)
@@ -205,16 +206,16 @@ def _end_process(process: subprocess.Popen[bytes], *, hard: bool) -> None:
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], check=False)  # noqa: S603, S607
 
 
-def show_results(scene: Scene, kept: TableNode | None, path: Path) -> TableNode:
-    """The batch's predictions.csv as a table node, as text."""
+def show_results(scene: Scene, previous: TableNode | None, path: Path) -> TableNode:
+    """Show the batch's predictions.csv as a table node of texts."""
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = list(csv.reader(file))
     columns = {name: [row[i] for row in rows] for i, name in enumerate(head)}
-    table = tables.fill_table(scene, kept, _("Batch results"), columns)
+    table = tables.fill_table(scene, previous, _("Batch results"), columns)
     table.SetSaveWithScene(False)
     return table
 
 
 def _python() -> str:
-    """Slicer's Python as a program of its own; outside Slicer, the Python that runs this."""
+    """Return the path of Slicer's Python; outside Slicer, of the running Python."""
     return shutil.which("PythonSlicer") or sys.executable

@@ -1,9 +1,9 @@
-"""Staging without a window, one case or a table of them.
+"""Stage one case or a table of cases without a window.
 
     Slicer --no-splash --no-main-window --python-script GTRStagingSlicer/headless.py -- --input CT --out DIR
 
-Each case gets the four files of a result and its scene, `scene.mrb`. Exit codes: 0 all done, 1 something failed (the
-reason on stderr), 2 wrong use. Outside Slicer the same runs through slicer-core: `python headless.py --input ...`.
+Writes the four files of a result and the scene, `scene.mrb`, for each case. Exit codes: 0 all done, 1 a case failed
+(stderr contains the reason), 2 wrong arguments. Outside Slicer, with slicer-core: `python headless.py --input ...`.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import slicer
 
 for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().parents[2]):
-    if str(_folder) not in sys.path:  # run from the source tree: Slicer knows neither
+    if str(_folder) not in sys.path:  # run from the source tree: neither is on Slicer's path
         sys.path.append(str(_folder))
 
 from GTRStagingLib.batch import batch  # noqa: E402
 from GTRStagingLib.batch.cases import BatchCase, read_cases  # noqa: E402
 from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
+from GTRStagingLib.cli.arguments import with_flags  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run; return the exit code. Nothing is left to raise: without a window, Slicer would wait for ever."""
+    """Run the command and return its exit code; catch every error, after which Slicer would wait without a window."""
     parser = _parser()
     try:
         options = parser.parse_args([a for a in arguments if a != "--"])
         if options.nomogram is not None and options.cases is not None:
-            parser.error("--nomogram: not allowed with --cases, whose patients are not one")
+            parser.error("--nomogram: not allowed with --cases; its values are those of one patient")
         for given, name in ((options.resume, "--resume"), (options.neighbour_maps, "--neighbour-maps")):
             if given and options.cases is None:
                 parser.error(f"{name}: not allowed without --cases")
@@ -53,46 +54,48 @@ def main(arguments: Sequence[str]) -> int:
     except SystemExit as error:
         return int(error.code or 0)
     try:
-        return _run(options)
+        return _run(options, parser)
     except StagingError as error:
-        _say(f"GTR Staging: {error}", sys.stderr)
+        _print(f"GTR Staging: {with_flags(str(error), parser)}", sys.stderr)
     except Exception:
-        _say(f"GTR Staging: something went wrong that it does not know:\n{traceback.format_exc()}", sys.stderr)
+        _print(f"GTR Staging: unexpected error:\n{traceback.format_exc()}", sys.stderr)
     return 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Stage the case or the table of cases, and return the exit code."""
     if lacking := dependencies.missing():
         if not options.install:
             raise InputError(
-                f"Slicer's Python lacks {dependencies.in_words(lacking)}; expected all packages. Press Install in the "
-                "panel once, or give --install."
+                f"Slicer's Python lacks {dependencies.in_words(lacking)}. Press Install in the panel once, "
+                "or add --install."
             )
         dependencies.install(options.wheels)
     from GTRStagingLib.model.backbone import load_model
 
-    options.nomogram = None if options.nomogram is None else _asked(options.nomogram, options.set)
+    options.nomogram = None if options.nomogram is None else _requested_nomogram(options.nomogram, options.set)
     backbone = load_model(options.model, options.device)
-    resolve_method(backbone.card, options.cam)  # each case of a table would fail of the same
-    stage_one = _stager(backbone, options)
+    resolve_method(backbone.card, options.method)  # fails here once, not in each case
+    stage_one = _make_stage_one(backbone, options)
     if options.input is not None:
         case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
         result = stage_one(case, options.out)
-        _say(f"{result.prediction.stage}  {options.out / batch.SCENE}")
-        _say(RESEARCH_USE_ONLY)
+        _print(f"{result.prediction.stage}  {options.out / batch.SCENE}")
+        _print(RESEARCH_USE_ONLY)
         return 0
     cases = read_cases(options.cases)
     counts = batch.Counts(len(cases))
-    run = batch.Batch(cases, options.out, _depends_on(options, backbone.card))
+    run = batch.Batch(cases, options.out, _settings_of(options, backbone.card))
     for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
         counts = counts.with_outcome(outcome)
-        _say(f"{counts.finished}/{len(cases)}  {outcome.case_id}  {outcome.reason or outcome.row['stage']}")
-    _say(f"{counts.summary()}. See {options.out / PREDICTIONS}. {RESEARCH_USE_ONLY}")
+        text = with_flags(outcome.reason, parser) or outcome.row["stage"]
+        _print(f"{counts.finished}/{len(cases)}  {outcome.case_id}  {text}")
+    _print(f"{counts.summary()}. See {options.out / PREDICTIONS}. {RESEARCH_USE_ONLY}")
     return 1 if counts.failed else 0
 
 
-def _depends_on(options: argparse.Namespace, card: "ModelCard") -> dict[str, object]:
-    """What makes two runs of a table the same, cases apart; their scenes are part of the results here."""
+def _settings_of(options: argparse.Namespace, card: "ModelCard") -> dict[str, object]:
+    """Return the settings that two runs of a table must share, so that the second can resume the first."""
     asked = scene_staging.options_of(_state_of(options), neighbour_maps=options.neighbour_maps).to_json()
     return {
         **batch.software_and_model(card),
@@ -103,37 +106,39 @@ def _depends_on(options: argparse.Namespace, card: "ModelCard") -> dict[str, obj
     }
 
 
-def _asked(name: str, given: Sequence[str]) -> tuple[Nomogram, dict[str, str | float]]:
-    """A nomogram and the values for it, looked at before anything is staged: only a Rad-score can come of that."""
+def _requested_nomogram(name: str, given: Sequence[str]) -> tuple[Nomogram, dict[str, str | float]]:
+    """Return the nomogram and its values, checked before staging; only a computed Rad-score may be missing."""
     chosen = nomogram.load(name)
-    values = dict(_value(chosen, one) for one in given)
+    values = dict(_parse_value(chosen, one) for one in given)
     computed = [term.name for term in chosen.terms if term.name == nomogram.RADSCORE and chosen.radscore is not None]
     chosen.read({**dict.fromkeys(computed, nomogram.REFERENCE), **values})
     return chosen, values
 
 
-def _value(chosen: Nomogram, given: str) -> tuple[str, str | float]:
-    """Name and value of one --set."""
+def _parse_value(chosen: Nomogram, given: str) -> tuple[str, str | float]:
+    """Parse one --set into name and value."""
     name, equals, text = given.partition("=")
     if not equals:
-        raise InputError(f"--set {given}; expected NAME=VALUE, of {', '.join(term.name for term in chosen.terms)}.")
+        raise InputError(
+            f"--set {given}; expected NAME=VALUE with one of the names {', '.join(term.name for term in chosen.terms)}."
+        )
     value = text if chosen.term(name).is_choice else nomograms.number_or_text(text)
     return name, text if value is None else value
 
 
 def _state_of(options: argparse.Namespace) -> State:
-    """The panel's state, as the options ask for it; nothing of any case."""
+    """Return the panel's state for the options, without a case."""
     return State(
         model=options.model,
-        method=Method(options.cam),
+        method=Method(options.method),
         target=Target(options.target),
         threshold=options.threshold,
         device=Device(options.device),
     )
 
 
-def _stager(backbone: "Backbone", options: argparse.Namespace) -> Callable[[BatchCase, Path], "StagingResult"]:
-    """What is done with a case: a scene of its own, staged as the panel would, and written beside its result."""
+def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callable[[BatchCase, Path], "StagingResult"]:
+    """Return the function that stages one case in its own scene and writes result and scene."""
     from dataclasses import replace
 
     from GTRStagingLib.results.outputs import write_outputs
@@ -154,7 +159,7 @@ def _stager(backbone: "Backbone", options: argparse.Namespace) -> Callable[[Batc
             result = scene_staging.stage(state, backbone, scene, application, neighbour_maps=every)
             if options.input is None:
                 result = replace(result, case_id=case.case_id)
-            extra = {} if options.nomogram is None else _consult(state, scene, *options.nomogram)
+            extra = {} if options.nomogram is None else _read_nomogram(state, scene, *options.nomogram)
             write_outputs(result, folder, **extra)
             save(state, scene)
             mrb.write_scene(scene, folder / batch.SCENE)
@@ -165,24 +170,24 @@ def _stager(backbone: "Backbone", options: argparse.Namespace) -> Callable[[Batc
     return stage_one
 
 
-def _consult(state: State, scene: Scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, Any]:
-    """Put a nomogram and what it says into the scene; what a report must know of it."""
+def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, Any]:
+    """Add a nomogram and its result to the scene; return the arguments for the report."""
     nomograms.choose(state, scene, chosen)
     for name, value in values.items():
-        nomograms.give(state, name, value)
-    now = cast(nomograms.Standing, nomograms.show(state, scene, stale=False))  # of the one that was just chosen
+        nomograms.set_value(state, name, value)
+    now = cast(nomograms.Status, nomograms.show(state, scene, stale=False))  # None only without a nomogram
     if now.reading is None:
         raise InputError(f"{chosen.name}: {now.reason} {now.radscore}")
     if values.items() - now.values.items():
         raise InputError(
-            f"--set {nomogram.RADSCORE}={values[nomogram.RADSCORE]}; expected none, since {chosen.name} says how it is "
-            f"computed: {now.values[nomogram.RADSCORE]:.4g}."
+            f"--set {nomogram.RADSCORE}={values[nomogram.RADSCORE]} is not allowed: {chosen.name} computes its "
+            f"Rad-score ({now.values[nomogram.RADSCORE]:.4g}). Leave it out."
         )
     return {"nomogram": chosen, "values": now.values}
 
 
 def _empty_scene() -> tuple[Scene, Application, Callable[[], None]]:
-    """The application's scene, emptied, or one outside it; its application logic; and how to leave it."""
+    """Return an empty scene, the application's or one outside it, its application logic, and a function to close it."""
     if in_application():
         slicer.mrmlScene.Clear(False)
         return slicer.mrmlScene, slicer.app.applicationLogic(), lambda: slicer.mrmlScene.Clear(False)
@@ -191,12 +196,12 @@ def _empty_scene() -> tuple[Scene, Application, Callable[[], None]]:
 
 
 def in_application() -> bool:
-    """Whether this runs inside 3D Slicer, and not on slicer-core alone."""
+    """Return whether this runs inside 3D Slicer, and not with slicer-core."""
     return hasattr(slicer, "app")
 
 
 def load_ct(scene: Scene, path: Path, series: str | None = None) -> VolumeNode:
-    """A CT as a volume node: DICOM folders through a temporary database where Slicer is there, else by the library."""
+    """Load a CT as a volume node: in Slicer DICOM folders with a temporary database, all else with the library."""
     from GTRStagingLib.imaging import scans
 
     if in_application() and path.is_dir():
@@ -205,9 +210,10 @@ def load_ct(scene: Scene, path: Path, series: str | None = None) -> VolumeNode:
 
 
 def _load_dicom(folder: Path, series: str | None) -> VolumeNode:
+    """Load the chosen CT series of a DICOM folder with Slicer's DICOM module."""
     from DICOMLib import DICOMUtils
 
-    # A folder of its own for every run: Slicer's default is named by the second.
+    # A separate folder for each run: Slicer names its own by the second, so that two runs could share one.
     with (
         tempfile.TemporaryDirectory(prefix="gtrstaging-") as place,
         DICOMUtils.TemporaryDICOMDatabase(place) as database,
@@ -224,21 +230,23 @@ def _load_dicom(folder: Path, series: str | None) -> VolumeNode:
         if len(chosen) != 1:
             listing = "; ".join(f"{uid} ({name or 'no description'})" for uid, name in found.items()) or "none"
             raise InputError(
-                f"{folder.name} holds {len(chosen)} CT series that fit; expected one. Choose with --series: {listing}."
+                f"{folder.name} contains {len(chosen)} CT series that match; expected one. Give --series: {listing}."
             )
         ids = DICOMUtils.loadSeriesByUID(chosen)
     volumes = [slicer.mrmlScene.GetNodeByID(one) for one in ids or []]
     volumes = [node for node in volumes if node is not None and node.IsA("vtkMRMLScalarVolumeNode")]
     if len(volumes) != 1:
         raise InputError(
-            f"{folder.name} loads as {len(volumes)} volumes; expected one. Load it in Slicer's DICOM module, and save "
-            "it as NRRD."
+            f"{folder.name} was loaded as {len(volumes)} volumes; expected one. Load it in Slicer's DICOM module, and "
+            "save it as NRRD."
         )
     return volumes[0]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="headless.py", description=f"Staging without a window. {RESEARCH_USE_ONLY}")
+    parser = argparse.ArgumentParser(
+        prog="headless.py", description=f"Stage cases without a window. {RESEARCH_USE_ONLY}"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", type=Path, help="DICOM folder, NIfTI, NRRD or MetaImage")
     what.add_argument("--cases", type=Path, metavar="TABLE", help="CSV with case_id, image, roi, segment, key_slice")
@@ -246,24 +254,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--series", help="UID, or its end, of the CT series in a DICOM folder")
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
     parser.add_argument("--segment", help="label or number of the ROI's segment")
-    parser.add_argument("--key-slice", type=int, help="axial slice, 0 being nearest the feet")
+    parser.add_argument("--key-slice", type=int, help="index of the axial slice, 0 nearest the feet")
     parser.add_argument("--model", default=State.model)
-    parser.add_argument("--cam", choices=[m.value for m in Method], default=State.method.value)
+    parser.add_argument("--cam", dest="method", choices=[m.value for m in Method], default=State.method.value)
     parser.add_argument("--target", choices=[t.value for t in Target], default="predicted")
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--device", choices=[d.value for d in Device], default="auto")
-    parser.add_argument("--nomogram", metavar="NAME|FILE", help="read a nomogram too, with the values of --set")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one factor of the nomogram; "
-                        f"the value {nomogram.REFERENCE!r} leaves it out")  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="with --cases: go on in a folder with results")
-    parser.add_argument("--neighbour-maps", action="store_true", help="with --cases: a fine map of the neighbours of "
-                        "the key slice too, which takes longer")  # fmt: skip
+    parser.add_argument("--nomogram", metavar="NAME|FILE", help="also compute a nomogram, with the values of --set")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of one term of the "
+                        f"nomogram; {nomogram.REFERENCE!r} leaves it out")  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="with --cases: resume in a folder with results")
+    parser.add_argument("--neighbour-maps", action="store_true", help="with --cases: also compute a fine map for the "
+                        "neighbouring slices, which takes longer")  # fmt: skip
     parser.add_argument("--install", action="store_true", help="install missing packages, without asking")
-    parser.add_argument("--wheels", type=Path, help="with --install: a folder of wheels, for no network")
+    parser.add_argument("--wheels", type=Path, help="with --install: folder of wheels, for a computer without network")
     return parser
 
 
-def _say(text: str, stream: TextIO | None = None) -> None:
+def _print(text: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     stream.write(text + "\n")
     stream.flush()

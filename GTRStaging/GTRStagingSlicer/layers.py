@@ -1,4 +1,4 @@
-"""The attention on the anatomy: a volume over the CT, its colours and legend, its outline, and the slices that vote."""
+"""Show the attention over the CT: a volume with colours and legend, its outline, and the voting slices."""
 
 from functools import cache
 
@@ -15,15 +15,15 @@ from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _
 
 PEAK, KEY_PEAK = "GTRStaging.RawMaximum", "GTRStaging.RawMaximumOfKeySlice"
-"""Attributes of the attention node, whose voxels are shares of the former."""
+"""Attributes of the attention node: its raw maximum, of which its voxels are shares, and that of the key slice."""
 
 COLOURS = "GTR Staging attention"
 OUTLINE = "attention"
-"""Id of the segment that the outline is."""
+"""Id of the outline's segment."""
 
 
-def keep(scene: Scene, node: Node | None, class_name: str, name: str) -> Node:
-    """The node that an earlier run made, or a new one; under that name, which another node may have too."""
+def reuse_or_add(scene: Scene, node: Node | None, class_name: str, name: str) -> Node:
+    """Return the node of an earlier run, or a new one, with that name; names need not be unique."""
     if node is None or node.GetScene() is not scene:
         node = scene.AddNewNodeByClass(class_name, name)
     node.SetName(name)
@@ -31,7 +31,7 @@ def keep(scene: Scene, node: Node | None, class_name: str, name: str) -> Node:
 
 
 def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
-    """Put a node where the CT stands in the subject hierarchy: in its study, if it has one."""
+    """Place a node beside the CT in the subject hierarchy: in its study, if it has one."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
         return
@@ -44,20 +44,20 @@ def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-# -- the heat ------------------------------------------------------------------------------------------------------
+# -- the attention map ---------------------------------------------------------------------------------------------
 
 
 def show_attention(
     scene: Scene,
-    kept: VolumeNode | None,
+    previous: VolumeNode | None,
     block: sitk.Image,
     *,
     key_peak: float,
     ct: VolumeNode,
-    there: Placed,
+    placed_ct: Placed,
     name: str,
 ) -> VolumeNode:
-    """The attention as a volume of shares of its maximum, on the CT's own voxels.
+    """Add the attention as a volume of shares of its maximum, on the CT's own voxels.
 
     Parameters
     ----------
@@ -66,22 +66,24 @@ def show_attention(
     block
         Raw attention, as `StagingResult.attention_volume`.
     key_peak
-        Its maximum in the key slice.
+        Maximum of the raw attention in the key slice.
+    placed_ct
+        The CT as `nodes.placed` returned it.
     """
     raw = sitk.GetArrayViewFromImage(block)
     peak = float(raw.max())
     shares = sitk.GetImageFromArray((raw / peak if peak > 0 else np.zeros_like(raw)).astype(np.float32))
     shares.CopyInformation(block)
-    node = keep(scene, kept, "vtkMRMLScalarVolumeNode", name)
-    nodes.fill_block(node, shares, ct, there)
+    node = reuse_or_add(scene, previous, "vtkMRMLScalarVolumeNode", name)
+    nodes.fill_block(node, shares, ct, placed_ct)
     node.SetAttribute(PEAK, repr(peak))
     node.SetAttribute(KEY_PEAK, repr(key_peak))
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     modified = display.StartModify()
-    display.SetAndObserveColorNodeID(_colours(scene).GetID())
-    # Never min-max scaled: weak evidence in one slice must not look strong.
+    display.SetAndObserveColorNodeID(_colour_table(scene).GetID())
+    # Not scaled to each slice: weak attention in one slice must not look strong.
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.SetInterpolate(False)
@@ -91,22 +93,23 @@ def show_attention(
 
 
 def style_attention(node: VolumeNode, *, shown_from: float) -> None:
-    """Draw no heat below a share of the maximum."""
+    """Hide the attention below a share of the maximum."""
     display = node.GetDisplayNode()
     display.SetApplyThreshold(True)
-    display.SetThreshold(max(shown_from, 1e-6), 1.0)  # never 0: where there is no heat, the CT shows
+    display.SetThreshold(max(shown_from, 1e-6), 1.0)  # above 0, so that the CT shows where the attention is 0
 
 
 @cache
-def _scheme() -> tuple[tuple[float, float, float], ...]:
-    """The report's colours, share by share."""
-    from GTRStagingLib.results import overlay
+def _heat_colours() -> tuple[tuple[float, float, float], ...]:
+    """Return the 256 colours of the report, from share 0 to share 1."""
+    from GTRStagingLib.results.overlay import heat_colours
 
-    colours = overlay.heat_colours(np.linspace(0, 1, 256)[None], 1.0)[0]
+    colours = heat_colours(np.linspace(0, 1, 256)[None], 1.0)[0]
     return tuple((float(red), float(green), float(blue)) for red, green, blue in colours[:, :3])
 
 
-def _colours(scene: Scene) -> "slicer.vtkMRMLColorTableNode":
+def _colour_table(scene: Scene) -> "slicer.vtkMRMLColorTableNode":
+    """Return the scene's colour table for attention, added if it is missing."""
     found = scene.GetFirstNode(COLOURS, "vtkMRMLColorTableNode")
     if found is not None:
         return found
@@ -114,25 +117,25 @@ def _colours(scene: Scene) -> "slicer.vtkMRMLColorTableNode":
     table.SetName(COLOURS)
     table.SetTypeToUser()
     table.SetNumberOfColors(256)
-    for i, (red, green, blue) in enumerate(_scheme()):
+    for i, (red, green, blue) in enumerate(_heat_colours()):
         table.SetColor(i, f"{i / 255:.2f}", red, green, blue, 1.0)
     table.GetLookupTable().SetRange(0, 255)
     return scene.AddNode(table)
 
 
 def _slice_views(scene: Scene) -> "list[slicer.vtkMRMLSliceCompositeNode]":
-    """What each slice view shows."""
+    """Return the node of each slice view that states its volumes."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
     return [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
 
 
-def lay_over(scene: Scene, ct: VolumeNode, attention: VolumeNode, opacity: float, *, everywhere: bool = False) -> None:
-    """Show the attention over the CT in every slice view that shows the CT or nothing; in all of them if none does.
+def overlay(scene: Scene, ct: VolumeNode, attention: VolumeNode, opacity: float, *, everywhere: bool = False) -> None:
+    """Show the attention over the CT in each slice view that shows the CT or nothing; if none does, in every view.
 
     Parameters
     ----------
     everywhere
-        In every view, whatever it shows.
+        Use every view, also those that show another volume.
     """
     views = _slice_views(scene)
     fitting = [view for view in views if view.GetBackgroundVolumeID() in (None, "", ct.GetID())]
@@ -145,14 +148,14 @@ def lay_over(scene: Scene, ct: VolumeNode, attention: VolumeNode, opacity: float
 
 
 def set_opacity(scene: Scene, attention: VolumeNode, opacity: float) -> None:
-    """Make the heat more or less transparent, in the views that show it."""
+    """Set the opacity of the attention in the views that show it."""
     for view in _slice_views(scene):
         if view.GetForegroundVolumeID() == attention.GetID():
             view.SetForegroundOpacity(opacity)
 
 
 def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
-    """Slicer's colour legend for the heat, titled with what it is the attention for."""
+    """Show or hide Slicer's colour legend for the attention."""
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(attention)
     if legend is None and not shown:
@@ -166,7 +169,7 @@ def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
 
 
 def show_3d(application: Application | None, attention: VolumeNode, shown: bool, shown_from: float) -> None:
-    """Render the heat in the 3-D views, in the colours of the slices; needs the Volume Rendering module's logic."""
+    """Render the attention in the 3-D views; does nothing without the logic of the Volume Rendering module."""
     logic = None if application is None else application.GetModuleLogic("VolumeRendering")
     if logic is None:
         return
@@ -179,7 +182,7 @@ def show_3d(application: Application | None, attention: VolumeNode, shown: bool,
     for share, value in ((0.0, 0.0), (shown_from, 0.0), (min(shown_from + 0.01, 1.0), 0.15), (1.0, 0.8)):
         opacity.AddPoint(share, value)
     colour = vtk.vtkColorTransferFunction()
-    for i, rgb in enumerate(_scheme()):
+    for i, rgb in enumerate(_heat_colours()):
         colour.AddRGBPoint(i / 255, *rgb)
     inside = display.GetVolumePropertyNode().GetVolumeProperty()
     inside.SetScalarOpacity(opacity)
@@ -192,10 +195,16 @@ def show_3d(application: Application | None, attention: VolumeNode, shown: bool,
 
 
 def show_outline(
-    scene: Scene, kept: SegmentationNode | None, attention: VolumeNode, ct: VolumeNode, *, threshold: float, name: str
+    scene: Scene,
+    previous: SegmentationNode | None,
+    attention: VolumeNode,
+    ct: VolumeNode,
+    *,
+    threshold: float,
+    name: str,
 ) -> SegmentationNode:
-    """The region above a share of the key slice's maximum, as a segment on the CT's geometry, drawn as a line."""
-    node = keep(scene, kept, "vtkMRMLSegmentationNode", name)
+    """Add the region above a share of the key slice's maximum as a segment on the CT's grid, drawn as an outline."""
+    node = reuse_or_add(scene, previous, "vtkMRMLSegmentationNode", name)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     parent = attention.GetParentTransformNode()
@@ -214,22 +223,22 @@ def show_outline(
 
 
 def above(attention: VolumeNode, threshold: float) -> np.ndarray:
-    """(z, y, x) bool, in the node's order: where attention is at least that share of the key slice's maximum."""
+    """Return (z, y, x) bool, in the node's order: attention of at least that share of the key slice's maximum."""
     shares = nodes.array_of(attention.GetImageData())
     peak, key_peak = float(attention.GetAttribute(PEAK)), float(attention.GetAttribute(KEY_PEAK))
     if key_peak == 0:
         return np.zeros(shares.shape, dtype=bool)
-    # With float32's last digit to spare, so that the maximum itself is always in.
+    # A tolerance for float32's rounding, so that the maximum itself is always included.
     return shares >= threshold * key_peak / peak * (1 - 1e-6)
 
 
-# -- the slices that vote ------------------------------------------------------------------------------------------
+# -- the voting slices ---------------------------------------------------------------------------------------------
 
 
 def show_voting(
-    scene: Scene, kept: ModelNode | None, grid: geometry.ImageOrGrid, key: KeySlice, ct: VolumeNode
+    scene: Scene, previous: ModelNode | None, grid: geometry.ImageOrGrid, key: KeySlice, ct: VolumeNode
 ) -> ModelNode:
-    """The planes of the key slice and of its neighbours: lines where other slice views cut them."""
+    """Add the planes of the key slice and its neighbours; other slice views show them as lines."""
     points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
     slices = geometry.axial_size(grid)[2]
     for index in range(max(0, key.index - 1), min(slices, key.index + 2)):
@@ -239,7 +248,7 @@ def show_voting(
     planes = vtk.vtkPolyData()
     planes.SetPoints(points)
     planes.SetPolys(cells)
-    node = keep(scene, kept, "vtkMRMLModelNode", _("Voting slices"))
+    node = reuse_or_add(scene, previous, "vtkMRMLModelNode", _("Voting slices"))
     node.SetAndObservePolyData(planes)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()

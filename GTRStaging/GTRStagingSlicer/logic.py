@@ -1,6 +1,7 @@
-"""The module's logic and its typed parameters: what the panel's buttons do, for scripts as well.
+"""Logic and typed parameters of the module: the actions of the panel's buttons, also for scripts.
 
-Thin: what is staged and shown is told by `staging`; here live the model that is loaded, the last result, and the views.
+`scene_staging` stages the case and shows its result; the logic keeps the loaded model and the last result, and moves
+the views.
 """
 
 from collections.abc import Callable
@@ -27,26 +28,26 @@ if TYPE_CHECKING:
 
 @parameterNodeWrapper
 class GTRStagingParameterNode(State):
-    """The panel's state, in the scene: every field of `State`, those with a slider within its range."""
+    """State of the panel in the scene: the fields of `State`, limited to the ranges of their sliders."""
 
     opacity: Annotated[float, WithinRange(0.0, 1.0)] = State.opacity
     shownFrom: Annotated[float, WithinRange(0.0, 1.0)] = State.shownFrom
     threshold: Annotated[float, WithinRange(SWEEP[0], SWEEP[-1])] = State.threshold
 
-    if TYPE_CHECKING:  # what the wrapper adds, as far as the panel calls it
+    if TYPE_CHECKING:  # the methods of the wrapper that the panel calls
 
         def connectGui(self, gui: Any) -> int:
-            """Tie the widgets that name a parameter to it; returns what ends that."""
+            """Connect the widgets that name a parameter; return a tag for `disconnectGui`."""
 
         def disconnectGui(self, tag: int) -> None:
             """Undo `connectGui`."""
 
         def Modified(self) -> None:
-            """Tell every observer that something has changed."""
+            """Notify every observer of a change."""
 
 
 class GTRStagingLogic(ScriptedLoadableModuleLogic):
-    """Staging in the application's scene."""
+    """Logic that stages a case in the application's scene."""
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
@@ -54,22 +55,22 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         self.forget()
 
     def forget(self) -> None:
-        """Let go of the last result, whose scene is closed."""
+        """Forget the last result, since its scene is closed."""
         self._result: StagingResult | None = None
         self._content: tuple[int | None, ...] | None = None
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
     def getParameterNode(self) -> GTRStagingParameterNode:
-        """The scene's parameters of this module, made if there are none."""
+        """Return the module's parameter node of the scene; add one if it is missing."""
         return GTRStagingParameterNode(super().getParameterNode())
 
     def stage(self, state: State, progress: Callable[[str], None] = lambda step: None) -> "StagingResult":
-        """Stage what the parameters name and show it in the scene; the packages must be installed.
+        """Stage the case of the parameters and show its result in the scene; the packages must be installed.
 
         Raises
         ------
         GTRStagingLib.errors.StagingError
-            With the value, the expectation and the remedy.
+            If the case cannot be staged.
         """
         result = scene_staging.stage(
             state, self.backbone(state), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
@@ -78,11 +79,11 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return result
 
     def reasonNotReady(self, state: State) -> str | None:
-        """Why nothing can be staged yet, as the Apply button says it; None when all is there."""
-        return scene_staging.reason_not_ready(state) or models.reason_against(state.model, state.method)
+        """Return why the case cannot be staged yet, for the Apply button; None if it can."""
+        return scene_staging.reason_not_ready(state) or models.reason_no_map(state.model, state.method)
 
     def model(self, name: str) -> "Model":
-        """A model by name, loaded once; again if another one has taken its name."""
+        """Load a model by name; load it again only if the model of that name has changed."""
         from GTRStagingLib.model import registry, weights
 
         folder = registry.locate(name)
@@ -92,19 +93,19 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return self._model[1]
 
     def backbone(self, state: State) -> "Backbone":
-        """The model that the parameters name, made ready on the device that they name."""
+        """Load the model of the parameters on their device."""
         from GTRStagingLib.model.backbone import ready
 
         return ready(self.model(state.model), state.device.value)
 
     def outOfDate(self, state: State) -> bool:
-        """Whether the result is older than what now stands; within a session, also than the voxels and the segment."""
+        """Return whether settings, or within a session voxels of CT or segment, have changed since the result."""
         if scene_staging.out_of_date(state):
             return True
         return self._result is not None and self._content != scene_staging.content_of(state)
 
     def export(self, state: State, folder: Path) -> tuple[str, ...]:
-        """Write the report's files; a scene that was reloaded is staged again for it, and must come out the same.
+        """Write the report's files. A reloaded scene is staged again first, and its result must be the same.
 
         Returns
         -------
@@ -113,21 +114,21 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         Raises
         ------
         GTRStagingLib.errors.StagingError
-            If it does not: CT, segment or model are no longer what the scene's result was made of.
+            If the result differs: the CT, the segment or the model has changed.
         """
         from GTRStagingLib.results.outputs import write_outputs
 
         result = self._result
         if result is None:
             record = scene_staging.record_of(state)
-            result, _there = scene_staging.compute(state, self.backbone(state))
+            result, _placed_ct = scene_staging.compute(state, self.backbone(state))
             if record is None or scene_staging.differs(record, result):
                 raise InputError(
-                    _("Staged again, this case comes out other than its result in the scene; expected the same. The "
-                      "CT, the segment or the model has changed since: press Apply, then export.")
+                    _("Staging this case again gives another result than the scene contains; expected the same. The "
+                      "CT, the segment or the model has changed. Press Apply, then export.")
                 )  # fmt: skip
             self._keep(result, state)
-        read = nomograms.standing(state, stale=False)
+        read = nomograms.status(state, stale=False)
         extra: dict[str, Any] = {} if read is None else {"nomogram": read.nomogram, "values": read.values}
         return tuple(write_outputs(scene_staging.at_threshold(result, state.threshold), folder, **extra))
 
@@ -137,7 +138,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
     # -- views -----------------------------------------------------------------------------------------------------
 
     def grid(self, volume: VolumeNode | None) -> geometry.ImageOrGrid | None:
-        """Where a volume's voxels lie in the world, without them where that can be; None where there is no volume."""
+        """Return the grid of a volume in the world; None without a volume."""
         if volume is None or volume.GetImageData() is None:
             return None
         parent = volume.GetParentTransformNode()
@@ -147,26 +148,26 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return self._grid[1]
 
     def redSlice(self) -> Any:
-        """The Red view's slice node; None where there are no views."""
+        """Return the Red view's slice node; None without views."""
         manager = slicer.app.layoutManager()
         widget = None if manager is None else manager.sliceWidget("Red")
         return None if widget is None else widget.mrmlSliceNode()
 
     def showSlice(self, grid: geometry.ImageOrGrid, index: int) -> None:
-        """Move the Red view to an axial slice, without turning it."""
+        """Move the Red view to an axial slice, without rotating it."""
         view = self.redSlice()
         if view is not None:
             view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
 
     def showPlot(self, plot: PlotNode) -> None:
-        """Show a chart, in a layout that has room for one."""
+        """Show a chart, in a layout with a plot view."""
         layout = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
         slicer.app.layoutManager().setLayout(layout)
         slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
         slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def showTable(self, table: TableNode) -> None:
-        """Show a table, in a layout that has room for one."""
+        """Show a table, in a layout with a table view."""
         slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
         slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()

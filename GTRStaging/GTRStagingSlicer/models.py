@@ -1,4 +1,4 @@
-"""The models that the panel offers, told without torch: names, cards, and what must be said of them."""
+"""List the models that the panel offers, with cards and warnings, without importing torch."""
 
 import json
 
@@ -7,29 +7,30 @@ from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import untrained_warning
 from GTRStagingLib.staging.options import methods_for
 from GTRStagingSlicer.state import Method
+from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
 
 def names() -> list[str]:
-    """The models at hand, those that learned something first."""
+    """Return the names of the available models, the untrained one last."""
     return sorted(registry.available(), key=lambda name: (name == registry.UNTRAINED, name))
 
 
 def warning_of(name: str) -> str | None:
-    """What must be said of a model wherever it is used; also where its card cannot be read."""
+    """Return the warning of a model, also if it is missing or its card cannot be read; None without a warning."""
     folder = registry.available().get(name)
     if name == registry.UNTRAINED:
         return untrained_warning(name)
     if folder is None:
-        return _("The model “{name}” is not on this computer: choose another, or import it.").format(name=name)
+        return _("The model “{name}” is not on this computer. Choose another, or import it.").format(name=name)
     try:
         return registry.read_card(folder).warning
     except WeightsError as error:
-        return str(error)
+        return plain(error)
 
 
-def reason_against(name: str, method: Method) -> str | None:
-    """Why a model has no map of a method; None where it has, or where its card cannot be read: the banner says that."""
+def reason_no_map(name: str, method: Method) -> str | None:
+    """Return why a model has no map of a method; None if it has one, or if its card cannot be read (see the banner)."""
     folder = registry.available().get(name)
     if method is Method.AUTO or (folder is None and name != registry.UNTRAINED):
         return None
@@ -41,12 +42,12 @@ def reason_against(name: str, method: Method) -> str | None:
         return None
     own = Method.GATED.label() if head == "gated" else Method.FINE.label()
     return _(
-        "The model “{name}” has no map of the method “{method}”: choose “{automatic}” or “{own}” in section 4."
+        "The model “{name}” has no map of the method “{method}”. Choose “{automatic}” or “{own}” in section 4."
     ).format(name=name, method=method.label(), automatic=Method.AUTO.label(), own=own)
 
 
 def card_in_words(name: str) -> tuple[str, str]:
-    """A model's card as a person reads it, and the whole of it as JSON."""
+    """Return a summary of a model card, and the whole card as JSON."""
     folder = registry.available().get(name)
     if folder is None:
         return warning_of(name) or name, ""

@@ -1,4 +1,4 @@
-"""A result as a scene file (`.mrb`) that 3D Slicer opens with the panel filled in; written outside Slicer too."""
+"""Write a result as a scene file (`.mrb`) that 3D Slicer opens with the panel filled in, also outside Slicer."""
 
 import zipfile
 from pathlib import Path
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def require_scene_name(path: Path) -> None:
-    """Raise `InputError` unless a path is called as Slicer's scene files are."""
+    """Raise `InputError` unless a path ends in `.mrb`."""
     if path.suffix.lower() != ".mrb":
-        raise InputError(f"{path.name}; expected a name that ends in .mrb, as Slicer's scene files do. Rename it.")
+        raise InputError(f"{path.name}; expected a name that ends in .mrb. Rename the file.")
 
 
 def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None) -> None:
-    """Write a result, its CT and its ROI as a scene, through slicer-core.
+    """Write a result, its CT and its ROI as a scene file, with the package slicer-core.
 
     Raises
     ------
     InputError
-        If the input has no place in space, or the file is not called `.mrb`.
-    StagingError
-        If it cannot be written whole; then no file is left.
+        If the input has no spacing, or the name does not end in `.mrb`.
+    OutputError
+        If the file cannot be written; then no file is left.
     """
     require_scene_name(path)
     if not result.scan.spacing_known:
-        raise InputError("A picture has no place in a scene; expected a volume. Leave --mrb out.")
+        raise InputError("The input is a picture without spacing; a scene file requires a volume. Leave out `mrb`.")
     bare = bare_scene()
     try:
         ct = samples.add_ct(bare.scene, result.scan.image, result.case_id)
@@ -50,7 +50,7 @@ def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None)
         if tumour is not None:
             state.tumourSegmentation = samples.add_tumour(bare.scene, ct, tumour.mask, tumour.segment, tumour.segment)
             state.tumourSegment = samples.TUMOUR
-        scene_staging.show(result, state, bare.scene, bare.application, there=nodes.placed(ct))
+        scene_staging.show(result, state, bare.scene, bare.application, placed_ct=nodes.placed(ct))
         save(state, bare.scene)
         write_scene(bare.scene, path)
     finally:
@@ -58,24 +58,24 @@ def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None)
 
 
 def write_scene(scene: Scene, path: Path) -> None:
-    """Write a scene whole, or not at all; read back, because a full disk makes no error of its own.
+    """Write a scene file, and read it back: Slicer's writer reports no error when the disk is full.
 
     Raises
     ------
     OutputError
-        If it cannot be written or does not read back; then the file is as it was.
+        If the file cannot be written or read back; then an earlier file is unchanged.
     """
     require_scene_name(path)
     try:
         with replace_files(path.absolute().parent, [path.name]) as work:
             made = work / path.name
             if not scene.WriteToMRB(str(made)) or not made.is_file():
-                raise OSError("Slicer's scene writer failed")
+                raise OSError("Slicer could not write the scene")
             with zipfile.ZipFile(made) as bundle:
                 if (damaged := bundle.testzip()) is not None:
-                    raise OSError(f"{damaged} in it is damaged")
+                    raise OSError(f"its part {damaged} is damaged")
     except (OSError, zipfile.BadZipFile) as error:
         raise OutputError(
-            f"{path} cannot be written: {error}; expected a folder that can be written to, with room for the CT. Free "
-            "some space, or choose another place."
+            f"{path} cannot be written: {error}; expected a writable folder with enough space for the CT. Free some "
+            "space, or choose another folder."
         ) from error

@@ -1,4 +1,4 @@
-"""Short names of Slicer's classes, for annotations; they come from C++ without types, and mypy takes each for Any."""
+"""Short names of Slicer's classes for annotations; the classes are of C++ and untyped, so mypy treats them as Any."""
 
 from slicer import vtkMRMLModelNode as ModelNode
 from slicer import vtkMRMLNode as Node

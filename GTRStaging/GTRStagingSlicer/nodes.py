@@ -1,7 +1,7 @@
-"""From MRML nodes to the library's images and back: voxels, place and segments.
+"""Convert MRML nodes to the library's images and back: voxels, geometry and segments.
 
-Slicer tells positions in RAS and puts nodes under transforms; the library has LPS and none. What the library gets is
-where things are in the world, and the user's own nodes are never changed: what must be bent is bent on a copy.
+Slicer states positions in RAS and places nodes under transforms; the library uses LPS without transforms. The library
+gets positions in the world. The user's nodes are not changed: transforms are hardened on copies.
 """
 
 import re
@@ -27,16 +27,16 @@ BINARY_LABELMAP = "Binary labelmap"
 
 @dataclass(frozen=True)
 class Placed:
-    """A volume's voxels in the world.
+    """Voxels of a volume, with their geometry in the world.
 
     Attributes
     ----------
     image
-        In LPS, in the axis order of the node.
+        Voxels in the axis order of the node, with their geometry in LPS.
     ijk_to_world
-        (4, 4) RAS.
+        (4, 4) matrix in RAS.
     hardened
-        Whether its transform bends or shears the grid, so that the voxels were interpolated on an upright one.
+        Whether the volume's transform bends or shears the grid, so that the voxels were interpolated on a regular grid.
     """
 
     image: sitk.Image
@@ -48,19 +48,19 @@ class Placed:
 
 
 def placed(volume: VolumeNode) -> Placed:
-    """A volume node's voxels and where they lie in the world.
+    """Return a volume node's voxels with their geometry in the world.
 
     Raises
     ------
     InputError
-        If the node holds no voxels.
+        If the node contains no voxels.
     GeometryError
-        If its own axes are not perpendicular.
+        If the volume's own axes are not perpendicular.
     """
     data = volume.GetImageData()
     if data is None or data.GetPointData().GetScalars() is None:
         raise InputError(
-            _("The volume “{name}” holds no voxels; expected a CT. Load it again, or choose another volume.").format(
+            _("The volume “{name}” contains no voxels; expected a CT. Load it again, or choose another volume.").format(
                 name=volume.GetName()
             )
         )
@@ -70,18 +70,18 @@ def placed(volume: VolumeNode) -> Placed:
         return Placed(_image(data, own), own, False)
     if parent.IsTransformToWorldLinear():
         to_world = parent_to_world(volume) @ own
-        if _upright(to_world):
+        if _is_perpendicular(to_world):
             return Placed(_image(data, to_world), to_world, False)
-    # A general transform, even of linear parts, makes Slicer interpolate the voxels on an upright grid.
+    # A general transform, even of linear parts, makes Slicer interpolate the voxels on a regular grid.
     copy = slicer.vtkMRMLScalarVolumeNode()
     copy.Copy(volume)
     copy.ApplyTransform(_any_to_world(parent))
-    there = matrix_of(copy.GetIJKToRASMatrix)
-    return Placed(_image(copy.GetImageData(), there), there, True)
+    placed_ct = matrix_of(copy.GetIJKToRASMatrix)
+    return Placed(_image(copy.GetImageData(), placed_ct), placed_ct, True)
 
 
 def grid_of(volume: VolumeNode) -> geometry.ImageOrGrid:
-    """Where `placed` would put a volume's voxels; they are looked at only where a transform bends them.
+    """Return the grid of `placed`, without reading voxels unless a transform bends the grid.
 
     Raises
     ------
@@ -92,15 +92,15 @@ def grid_of(volume: VolumeNode) -> geometry.ImageOrGrid:
     if volume.GetImageData() is None or not (parent is None or parent.IsTransformToWorldLinear()):
         return placed(volume).image
     to_world = parent_to_world(volume) @ matrix_of(volume.GetIJKToRASMatrix)
-    if not _upright(to_world):
+    if not _is_perpendicular(to_world):
         return placed(volume).image
     place = sitk.Image(1, 1, 1, sitk.sitkUInt8)
-    _place(place, to_world)
+    _set_geometry(place, to_world)
     return replace(geometry.grid_of(place), size=volume.GetImageData().GetDimensions())
 
 
-def place_of(volume: VolumeNode | None) -> str:
-    """Where a volume lies, as a text to compare: to a micrometre; empty where there is no volume."""
+def geometry_key(volume: VolumeNode | None) -> str:
+    """Return a volume's geometry as a text to compare, to a micrometre; empty without a volume."""
     if volume is None:
         return ""
     parent = volume.GetParentTransformNode()
@@ -112,42 +112,43 @@ def place_of(volume: VolumeNode | None) -> str:
     return bent + " ".join(f"{value:.3f}" for value in (matrix[:3] + 0.0).ravel())
 
 
-def scan_of(there: Placed, name: str) -> Scan:
-    """The CT of a volume node of that name, as the library stages it."""
+def scan_of(placed_ct: Placed, name: str) -> Scan:
+    """Return the CT of a volume node of that name as a `Scan`."""
     warnings: tuple[str, ...] = ()
-    if there.hardened:
-        warnings = (_("The volume's transform bends its grid: the voxels were interpolated on an upright one."),)
-    return scans.scan_of(there.image, f"The volume “{name}”", identifiers={"VolumeName": name}, warnings=warnings)
+    if placed_ct.hardened:
+        warnings = (_("The volume's transform bends its grid: the voxels were interpolated on a regular grid."),)
+    return scans.scan_of(placed_ct.image, f"The volume “{name}”", identifiers={"VolumeName": name}, warnings=warnings)
 
 
 def matrix_of(getter: Callable[["vtk.vtkMatrix4x4"], object]) -> np.ndarray:
-    """(4, 4) from a method of VTK that fills a matrix."""
+    """Return the (4, 4) matrix that a method of VTK fills."""
     matrix = vtk.vtkMatrix4x4()
     getter(matrix)
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
 def vtk_matrix(values: np.ndarray) -> "vtk.vtkMatrix4x4":
-    """A (4, 4) array as VTK's matrix."""
+    """Convert a (4, 4) array to VTK's matrix."""
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(np.asarray(values, dtype=float).ravel().tolist())
     return matrix
 
 
 def parent_to_world(node: "slicer.vtkMRMLTransformableNode") -> np.ndarray:
-    """(4, 4) RAS: from where a node is drawn to the world; its transform must be linear."""
+    """Return the (4, 4) RAS matrix of a node's parent transform to the world; the transform must be linear."""
     between = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes
     return matrix_of(lambda matrix: between(node.GetParentTransformNode(), None, matrix))
 
 
 def _any_to_world(transform: "slicer.vtkMRMLTransformNode") -> "vtk.vtkGeneralTransform":
-    """From under a transform, bent as it may be, to the world."""
+    """Return the transform from a transform node to the world; it may be non-linear."""
     general = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(transform, None, general)
     return general
 
 
-def _upright(ijk_to_ras: np.ndarray) -> bool:
+def _is_perpendicular(ijk_to_ras: np.ndarray) -> bool:
+    """Return whether the axes of a matrix are perpendicular, finite and not of zero length."""
     axes = ijk_to_ras[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
@@ -157,15 +158,15 @@ def _upright(ijk_to_ras: np.ndarray) -> bool:
 
 
 def array_of(data: "vtk.vtkImageData") -> np.ndarray:
-    """(z, y, x) voxels, or (z, y, x, c) where there are several values each; not copied."""
+    """Return (z, y, x) voxels, or (z, y, x, c) with several values for each voxel; not copied."""
     scalars = data.GetPointData().GetScalars()
     channels = scalars.GetNumberOfComponents()
     shape = (*data.GetDimensions()[::-1], channels) if channels > 1 else data.GetDimensions()[::-1]
     return numpy_support.vtk_to_numpy(scalars).reshape(shape)
 
 
-def _put(data: "vtk.vtkImageData", array: np.ndarray) -> None:
-    """Give VTK's image these (z, y, x) voxels, as a copy of its own."""
+def _set_voxels(data: "vtk.vtkImageData", array: np.ndarray) -> None:
+    """Copy (z, y, x) voxels into VTK's image."""
     data.SetDimensions(*array.shape[::-1])
     scalars = numpy_support.numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True)
     scalars.SetName("ImageScalars")
@@ -175,13 +176,13 @@ def _put(data: "vtk.vtkImageData", array: np.ndarray) -> None:
 def _image(data: "vtk.vtkImageData", ijk_to_ras: np.ndarray) -> sitk.Image:
     array = array_of(data)
     image = sitk.GetImageFromArray(array, isVector=array.ndim > 3)
-    _place(image, ijk_to_ras)
+    _set_geometry(image, ijk_to_ras)
     return image
 
 
-def _place(image: sitk.Image, ijk_to_ras: np.ndarray) -> None:
-    """Give an image the place that a matrix tells in RAS."""
-    if not _upright(ijk_to_ras):
+def _set_geometry(image: sitk.Image, ijk_to_ras: np.ndarray) -> None:
+    """Set spacing, origin and direction of an image from a RAS matrix."""
+    if not _is_perpendicular(ijk_to_ras):
         raise geometry.skewed_error("The volume")
     lps = LPS_TO_RAS @ ijk_to_ras
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -191,7 +192,7 @@ def _place(image: sitk.Image, ijk_to_ras: np.ndarray) -> None:
 
 
 def ijk_to_ras_of(image: geometry.ImageOrGrid) -> np.ndarray:
-    """(4, 4) of an image of the library, in RAS."""
+    """Return the (4, 4) RAS matrix of an image of the library."""
     lps = np.eye(4)
     lps[:3, :3] = geometry.direction_matrix(image) * image.GetSpacing()
     lps[:3, 3] = image.GetOrigin()
@@ -199,9 +200,9 @@ def ijk_to_ras_of(image: geometry.ImageOrGrid) -> np.ndarray:
 
 
 def fill(volume: VolumeNode, image: sitk.Image, ijk_to_ras: np.ndarray | None = None) -> None:
-    """Put an image's voxels into a volume node, at its own place or at another (4, 4) one, in RAS."""
+    """Copy an image's voxels into a volume node, with its own geometry or that of a (4, 4) RAS matrix."""
     data = vtk.vtkImageData()
-    _put(data, sitk.GetArrayViewFromImage(image))
+    _set_voxels(data, sitk.GetArrayViewFromImage(image))
     modified = volume.StartModify()
     volume.SetAndObserveImageData(data)
     volume.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras_of(image) if ijk_to_ras is None else ijk_to_ras))
@@ -212,22 +213,22 @@ def fill_block(
     volume: VolumeNode,
     block: sitk.Image,
     ct: VolumeNode,
-    there: Placed,
+    placed_ct: Placed,
 ) -> None:
-    """Put a block of the CT's own voxels into a volume node, so that it stays with the CT wherever that is moved.
+    """Copy a block on the CT's voxels into a volume node under the CT's transform, so that it moves with the CT.
 
     Parameters
     ----------
     block
-        Some of the voxels of `there.image`, in its axis order.
-    there
-        The CT as it was placed. Where it was hardened, the block stays in the world, under no transform.
+        Image on a part of the voxels of `placed_ct.image`, in its axis order.
+    placed_ct
+        The CT as `placed` returned it. If it was hardened, the block gets no transform.
     """
-    if there.hardened:
+    if placed_ct.hardened:
         volume.SetAndObserveTransformNodeID(None)
         fill(volume, block)
         return
-    start = np.round(there.image.TransformPhysicalPointToContinuousIndex(block.GetOrigin()))
+    start = np.round(placed_ct.image.TransformPhysicalPointToContinuousIndex(block.GetOrigin()))
     shift = np.eye(4)
     shift[:3, 3] = start
     parent = ct.GetParentTransformNode()
@@ -239,12 +240,12 @@ def fill_block(
 
 
 def slice_centre(image: geometry.ImageOrGrid, index: int) -> np.ndarray:
-    """(3,) RAS of the centre of an axial slice, counted from the feet."""
+    """Return the centre of an axial slice, counted from the feet, as (3,) RAS."""
     return np.array(geometry.slice_centre(image, index)) * [-1, -1, 1]
 
 
 def slice_corners(image: geometry.ImageOrGrid, index: int) -> np.ndarray:
-    """(4, 3) RAS: the outer corners of an axial slice, in turn."""
+    """Return the outer corners of an axial slice, in order around it, as (4, 3) RAS."""
     order = geometry.axial_order(image)
     size, stack = image.GetSize(), order.axes[2]
     corners = []
@@ -258,17 +259,17 @@ def slice_corners(image: geometry.ImageOrGrid, index: int) -> np.ndarray:
 
 
 def slice_at(image: geometry.ImageOrGrid, plane: np.ndarray) -> keyslice.KeySlice:
-    """The axial slice that a slice view shows.
+    """Return the axial slice that a slice view shows.
 
     Parameters
     ----------
     plane
-        (4, 4) RAS, the view's SliceToRAS: its third column is the normal, its fourth a point.
+        The view's SliceToRAS, (4, 4): its third column is the normal, its fourth a point.
 
     Raises
     ------
     InputError
-        If the view does not show the scan's slices, or stands outside the scan.
+        If the view does not show axial slices of the scan, or lies outside it.
     """
     slices = geometry.axial_size(image)[2]
     first, last = slice_centre(image, 0), slice_centre(image, slices - 1)
@@ -278,7 +279,7 @@ def slice_at(image: geometry.ImageOrGrid, plane: np.ndarray) -> keyslice.KeySlic
     if angle > 45:
         raise InputError(
             _(
-                "The Red view is turned by {angle:.0f}° from the scan's slices; expected an axial view. Set its "
+                "The Red view is rotated by {angle:.0f}° from the scan's slices; expected an axial view. Set its "
                 "orientation to Axial, and choose the slice again."
             ).format(angle=angle)
         )
@@ -288,14 +289,14 @@ def slice_at(image: geometry.ImageOrGrid, plane: np.ndarray) -> keyslice.KeySlic
         steps = float((point - first) @ axis / spacing)
     else:
         way = (last - first) / (slices - 1)
-        # Where the plane meets the line through the slices' centres.
+        # The intersection of the plane with the line through the slices' centres.
         steps = float((point - first) @ normal / (way @ normal))
     index = round(steps)
     if not 0 <= index < slices:
         raise InputError(
             _(
-                "The Red view stands {mm:.0f} mm outside the scan ({slices} slices); expected one of its slices. "
-                "Scroll to the tumour first."
+                "The Red view is {mm:.0f} mm outside the scan ({slices} slices); expected one of its slices. Scroll to "
+                "the tumour first."
             ).format(mm=abs(steps - np.clip(steps, 0, slices - 1)) * spacing, slices=slices)
         )
     return keyslice.by_index(image, index)
@@ -305,66 +306,67 @@ def slice_at(image: geometry.ImageOrGrid, plane: np.ndarray) -> keyslice.KeySlic
 
 
 def segments_of(segmentation: SegmentationNode) -> dict[str, str]:
-    """Segment id -> name."""
+    """Return the segments as id -> name."""
     inner = segmentation.GetSegmentation()
     ids = [inner.GetNthSegmentID(i) for i in range(inner.GetNumberOfSegments())]
     return {one: inner.GetSegment(one).GetName() for one in ids}
 
 
 def likely_tumour(segmentation: SegmentationNode) -> str:
-    """Id of the segment that is called like a tumour, else of the first; empty where there is none."""
+    """Return the id of the first segment with a name like a tumour's, else of the first segment; empty without one."""
     names = segments_of(segmentation)
     called = [one for one, name in names.items() if re.search(r"tumou?r|lesion|cancer|gtv|neoplas", name.casefold())]
     return next(iter(called or names), "")
 
 
-def roi_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode, there: Placed) -> Roi:
-    """One segment as an ROI: on its own voxels in the world, or on the CT's where a transform bends it.
+def roi_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode, placed_ct: Placed) -> Roi:
+    """Return a segment as an ROI: on its own grid in the world, or on the CT's grid if a transform bends it.
 
     Parameters
     ----------
     segment
-        Its id in the segmentation.
-    there
-        The CT as `placed` gave it.
+        Id of the segment in the segmentation.
+    placed_ct
+        The CT as `placed` returned it.
 
     Raises
     ------
     InputError
-        If the segmentation has no such segment, or it is empty.
+        If the segmentation has no segment of that id, or the segment is empty.
     """
     names = segments_of(segmentation)
     if segment not in names:
-        listing = ", ".join(f"“{name}”" for name in names.values()) or _("none, it is empty")
+        listing = ", ".join(f"“{name}”" for name in names.values()) or _("no segments")
         raise InputError(
             _(
-                "The segmentation “{name}” has no segment of the id “{segment}”; expected one of: {listing}. Choose "
+                "The segmentation “{name}” has no segment with the id “{segment}”; expected one of: {listing}. Choose "
                 "the tumour's segment."
             ).format(name=segmentation.GetName(), segment=segment, listing=listing)
         )
-    drawn = _labelmap(segmentation, segment, ct)
+    drawn = _labelmap_of(segmentation, segment, ct)
     parent = segmentation.GetParentTransformNode()
     own = matrix_of(drawn.GetImageToWorldMatrix)
     linear = parent is None or parent.IsTransformToWorldLinear()
     to_world = parent_to_world(segmentation) @ own if linear else None
-    if to_world is not None and _upright(to_world):
-        image = _mask(drawn, to_world)
+    if to_world is not None and _is_perpendicular(to_world):
+        image = _mask_of(drawn, to_world)
     else:
-        image = _sampled(drawn, parent, ct, there)
+        image = _resampled_mask(drawn, parent, ct, placed_ct)
     name = names[segment]
     if image is None or not sitk.GetArrayViewFromImage(image).any():
         raise InputError(
             _(
-                "The segment “{name}” is empty; expected the tumour. Draw it in the Segment Editor, or choose another."
+                "The segment “{name}” is empty; expected the tumour. Draw it in the Segment Editor, or choose another "
+                "segment."
             ).format(name=name)
         )
     return Roi(image, name)
 
 
-def _labelmap(segmentation: SegmentationNode, segment: str, ct: VolumeNode) -> "slicer.vtkOrientedImageData":
-    """A segment's own 0/1 voxels; made on a copy where the user has drawn it as a surface or as contours."""
+def _labelmap_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode) -> "slicer.vtkOrientedImageData":
+    """Return a segment's 0/1 voxels; a surface or contours are converted on a copy."""
     if not segmentation.GetSegmentation().ContainsRepresentation(BINARY_LABELMAP):
-        segmentation = _with_labelmap(segmentation, ct)
+        segmentation = _converted_to_labelmap(segmentation, ct)
     drawn = slicer.vtkOrientedImageData()
     shared = segmentation.GetBinaryLabelmapInternalRepresentation(segment)
     if shared is not None and not shared.IsEmpty():
@@ -372,8 +374,8 @@ def _labelmap(segmentation: SegmentationNode, segment: str, ct: VolumeNode) -> "
     return drawn
 
 
-def _with_labelmap(segmentation: SegmentationNode, ct: VolumeNode) -> SegmentationNode:
-    """A copy outside the scene, turned into voxels of the CT."""
+def _converted_to_labelmap(segmentation: SegmentationNode, ct: VolumeNode) -> SegmentationNode:
+    """Return a copy outside the scene, converted to label maps on the CT's grid."""
     drawn = slicer.vtkSegmentation()
     drawn.DeepCopy(segmentation.GetSegmentation())
     grid = slicer.vtkOrientedImageData()
@@ -386,8 +388,8 @@ def _with_labelmap(segmentation: SegmentationNode, ct: VolumeNode) -> Segmentati
     if not drawn.CreateRepresentation(BINARY_LABELMAP):
         raise InputError(
             _(
-                "The segmentation “{name}” cannot be turned into voxels; expected a binary labelmap, or what Slicer "
-                "can make one of. Create its binary labelmap in the Segmentations module."
+                "The segmentation “{name}” cannot be converted to a binary labelmap. Create the binary labelmap in the "
+                "Segmentations module."
             ).format(name=segmentation.GetName())
         )
     copy = slicer.vtkMRMLSegmentationNode()
@@ -395,7 +397,7 @@ def _with_labelmap(segmentation: SegmentationNode, ct: VolumeNode) -> Segmentati
     return copy
 
 
-def _mask(drawn: "slicer.vtkOrientedImageData", image_to_world: np.ndarray) -> sitk.Image | None:
+def _mask_of(drawn: "slicer.vtkOrientedImageData", image_to_world: np.ndarray) -> sitk.Image | None:
     if drawn.GetPointData().GetScalars() is None:
         return None
     start = np.eye(4)
@@ -403,28 +405,28 @@ def _mask(drawn: "slicer.vtkOrientedImageData", image_to_world: np.ndarray) -> s
     return _image(drawn, image_to_world @ start)
 
 
-def _sampled(
-    drawn: "slicer.vtkOrientedImageData", parent: "slicer.vtkMRMLTransformNode", ct: VolumeNode, there: Placed
+def _resampled_mask(
+    drawn: "slicer.vtkOrientedImageData", parent: "slicer.vtkMRMLTransformNode", ct: VolumeNode, placed_ct: Placed
 ) -> sitk.Image | None:
-    """A segment whose transform bends it, taken at the CT's voxels."""
+    """Return a segment under a transform that bends it, resampled to the CT's grid."""
     if drawn.GetPointData().GetScalars() is None:
         return None
     reference = slicer.vtkOrientedImageData()
     reference.SetExtent(
-        0, there.image.GetSize()[0] - 1, 0, there.image.GetSize()[1] - 1, 0, there.image.GetSize()[2] - 1
+        0, placed_ct.image.GetSize()[0] - 1, 0, placed_ct.image.GetSize()[1] - 1, 0, placed_ct.image.GetSize()[2] - 1
     )
     reference.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    reference.SetImageToWorldMatrix(vtk_matrix(there.ijk_to_world))
+    reference.SetImageToWorldMatrix(vtk_matrix(placed_ct.ijk_to_world))
     out = slicer.vtkOrientedImageData()
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
     if not resample(drawn, reference, out, False, False, _any_to_world(parent)):
         raise GeometryError(
             _(
-                "The segment cannot be brought onto the CT “{name}” through its transform; expected one that can be "
-                "inverted. Harden the transform on a copy in the Transforms module."
+                "The segment cannot be resampled to the CT “{name}”; expected an invertible transform. Harden the "
+                "transform on a copy in the Transforms module."
             ).format(name=ct.GetName())
         )
-    return _mask(out, there.ijk_to_world)
+    return _mask_of(out, placed_ct.ijk_to_world)
 
 
 def add_segment(
@@ -435,11 +437,11 @@ def add_segment(
     segment: str,
     ijk_to_ras: np.ndarray | None = None,
 ) -> None:
-    """Add a 0/1 image as a segment of that id, or draw the one of that id anew."""
+    """Add a 0/1 image as a segment with that id; replace an earlier segment with that id."""
     inner = segmentation.GetSegmentation()
     if inner.GetSegment(segment) is not None:
         inner.RemoveSegment(segment)
     drawn = slicer.vtkOrientedImageData()
-    _put(drawn, sitk.GetArrayViewFromImage(mask).astype(np.uint8))
+    _set_voxels(drawn, sitk.GetArrayViewFromImage(mask).astype(np.uint8))
     drawn.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras_of(mask) if ijk_to_ras is None else ijk_to_ras))
     segmentation.AddSegmentFromBinaryLabelmapRepresentation(drawn, name, colour, segment)

@@ -1,4 +1,4 @@
-"""The panel's nomogram: a control for each factor, and bars that move as the clinician changes them."""
+"""Show the panel's nomogram: a control for each term, and the probabilities for the values of the controls."""
 
 import math
 from collections.abc import Callable
@@ -15,72 +15,73 @@ from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingSlicer import nomograms, result_view, tables
 from GTRStagingSlicer.logic import GTRStagingParameterNode
 from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
-NONE, OF_THE_SCENE = 0, 1
-"""Entries of the selector: no nomogram; the scene's own, where this computer has none like it."""
+NONE, FROM_SCENE = 0, 1
+"""Indices in the selector: no nomogram; the scene's nomogram, if this computer has no equal one."""
 
 FEWEST_STEPS = 50
-"""Of a slider over a factor's range."""
+"""Least number of steps of a slider over a term's range."""
 
 
 class NomogramView:
-    """Section 6: tied to the state that `refresh` is given; what a person does goes into that state.
+    """Section 6 of the panel; the user's choices are stored in the state of the last `refresh`.
 
     Parameters
     ----------
-    told
-        The panel's way of telling what went wrong: a context.
+    reporting_errors
+        Context manager of the panel that shows errors.
     """
 
-    def __init__(self, ui: Any, told: Callable[[], AbstractContextManager[None]]) -> None:
-        self._ui, self._told = ui, told
+    def __init__(self, ui: Any, reporting_errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._ui, self._reporting_errors = ui, reporting_errors
         self._state: GTRStagingParameterNode | None = None
         self._shown: tuple[object, ...] | None = None
         self._built: Nomogram | None = None
         self._controls: dict[str, _Choice | _Number] = {}
         self._names: list[str] = []
-        self._listed = False  # whether the selector shows what is so
+        self._listed = False  # whether the selector is up to date
         self._filling = False
         ui.nomogramSelector.connect("currentIndexChanged(int)", self._on_chosen)
         ui.nomogramFileButton.connect("clicked(bool)", lambda checked=False: self._on_file())
 
     def offer(self) -> None:
-        """List the nomograms at hand; those that were fitted since are added."""
+        """List the available nomograms; add those that were fitted since."""
         self._names = list(nomogram_module.available())
         self._listed = False
 
     # -- from the state to the widgets -----------------------------------------------------------------------------
 
     def refresh(self, state: GTRStagingParameterNode | None, stale: bool) -> None:
-        """Show how the nomogram stands, if anything has changed; also where there is no state."""
+        """Update the section, if anything has changed; the state may be None."""
         self._state = state
-        now = None if state is None else _what_is_shown_of(state, stale)
+        now = None if state is None else _inputs_of(state, stale)
         if now is not None and now == self._shown and self._listed:
             return
         if self._built is None and state is not None and state.nomogramText is not None:
-            self._ui.nomogramSection.collapsed = False  # of a scene that was loaded
-        trouble, there = "", None
+            self._ui.nomogramSection.collapsed = False  # a scene was loaded
+        error_text, status = "", None
         try:
-            there = None if state is None else nomograms.show(state, slicer.mrmlScene, stale)
-        except InputError as error:  # the scene's text is no nomogram
-            trouble = str(error)
-        self._shown = None if state is None else _what_is_shown_of(state, stale)
+            status = None if state is None else nomograms.show(state, slicer.mrmlScene, stale)
+        except InputError as error:  # the scene's text is not a nomogram
+            error_text = plain(error)
+        self._shown = None if state is None else _inputs_of(state, stale)
         self._filling = True
         try:
-            nomogram = None if there is None else there.nomogram
+            nomogram = None if status is None else status.nomogram
             if nomogram != self._built or not self._listed:
                 self._show_choice(nomogram)
             if nomogram != self._built:
                 self._build(nomogram)
-            self._show_values(there)
-            self._show_reading(there, trouble)
+            self._show_values(status)
+            self._show_reading(status, error_text)
         finally:
             self._filling = False
 
     def _show_choice(self, nomogram: Nomogram | None) -> None:
         selector = self._ui.nomogramSelector
-        name = None if nomogram is None else nomograms.known_as(nomogram)
+        name = None if nomogram is None else nomograms.local_name(nomogram)
         own = (
             [] if nomogram is None or name in self._names else [_("{name} (of this scene)").format(name=nomogram.name)]
         )
@@ -89,55 +90,57 @@ class NomogramView:
             selector.clear()
             for entry in entries:
                 selector.addItem(entry)
-        selector.currentIndex = NONE if nomogram is None else OF_THE_SCENE if own else entries.index(name, 1)
+        selector.currentIndex = NONE if nomogram is None else FROM_SCENE if own else entries.index(name, 1)
         self._ui.nomogramSourceLabel.visible = nomogram is not None
         self._ui.nomogramSourceLabel.text = "" if nomogram is None else nomogram.source
         self._listed = True
 
     def _build(self, nomogram: Nomogram | None) -> None:
-        """A control for each factor, in the place of those of another nomogram."""
+        """Replace the controls by one for each term of a nomogram."""
         layout = self._ui.nomogramValuesBox.layout()
         self._controls = {}
         while layout.rowCount():
             layout.removeRow(0)
         for term in () if nomogram is None else nomogram.terms:
-            made = _Choice(term, self._on_given) if term.is_choice else _Number(term, self._on_given)
+            made = _Choice(term, self._on_value) if term.is_choice else _Number(term, self._on_value)
             self._controls[term.name] = made
             layout.addRow(made.label, made.widget)
         self._ui.nomogramValuesBox.visible = nomogram is not None
         self._built = nomogram
 
-    def _show_values(self, there: "nomograms.Standing | None") -> None:
-        if there is not None:
+    def _show_values(self, status: "nomograms.Standing | None") -> None:
+        if status is not None:
             for name, control in self._controls.items():
-                control.show(there.values.get(name), locked=there.computed and name == RADSCORE)
-        self._ui.nomogramRadscoreLabel.text = "" if there is None else there.radscore
-        self._ui.nomogramRadscoreLabel.visible = there is not None and bool(there.radscore)
+                control.show(status.values.get(name), locked=status.computed and name == RADSCORE)
+        self._ui.nomogramRadscoreLabel.text = "" if status is None else status.radscore
+        self._ui.nomogramRadscoreLabel.visible = status is not None and bool(status.radscore)
 
-    def _show_reading(self, there: "nomograms.Standing | None", trouble: str) -> None:
-        ui, reading = self._ui, None if there is None else there.reading
-        warnings = () if there is None else there.nomogram.warnings if reading is None else reading.warnings
+    def _show_reading(self, status: "nomograms.Standing | None", error_text: str) -> None:
+        ui, reading = self._ui, None if status is None else status.reading
+        warnings = () if status is None else status.nomogram.warnings if reading is None else reading.warnings
         ui.nomogramWarnings.visible = bool(warnings)
-        ui.nomogramWarnings.text = "\n".join(warnings)
-        reason = trouble if there is None else there.reason
+        ui.nomogramWarnings.text = plain("\n".join(warnings))
+        reason = error_text if status is None else status.reason
         ui.nomogramMessage.visible = bool(reason)
         ui.nomogramMessage.text = reason
         ui.nomogramBox.visible = reading is not None
-        if there is None or reading is None:
+        if status is None or reading is None:
             return
-        from_image = _("from the image alone") if there.network else _("no result that is up to date")
-        for label, stage, who, how in (
+        from_image = _("from the image alone") if status.network else _("no up-to-date result")
+        for label, stage, source, how in (
             (ui.nomogramStageLabel, str(reading.stage), _("By the nomogram"), _("with the values above")),
-            (ui.nomogramNetworkLabel, there.network or "–", _("By the network"), from_image),
+            (ui.nomogramNetworkLabel, status.network or "–", _("By the network"), from_image),
         ):
-            label.text = f"{who}<br><span style='font-size: 22px; font-weight: bold;'>{stage}</span><br>{how}"
+            label.text = f"{source}<br><span style='font-size: 22px; font-weight: bold;'>{stage}</span><br>{how}"
         for stage, share in zip(tables.STAGES, reading.probabilities, strict=True):
             bar = getattr(ui, f"nomogramBar{stage}")
             bar.value = round(1000 * share)
             bar.format = f"{share:.2f}"
-        rows = [list(row) for row in tables.nomogram_rows(there.nomogram, reading)]
+        rows = [list(row) for row in tables.nomogram_rows(status.nomogram, reading)]
         rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", ""])
-        result_view.fill(ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Against")], rows)
+        result_view.fill(
+            ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Relative to")], rows
+        )
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -145,55 +148,55 @@ class NomogramView:
         if self._state is None or self._filling or index < 0:
             return
         name = self._ui.nomogramSelector.itemText(index)
-        with self._told():
+        with self._reporting_errors():
             if index == NONE:
                 self._choose(None)
             elif name in self._names:
                 self._choose(nomogram_module.load(nomogram_module.available()[name]))
-        self._again()
+        self._refresh_selector()
 
     def _on_file(self) -> None:
         if self._state is None:
             return
-        with self._told():
+        with self._reporting_errors():
             path = qt.QFileDialog.getOpenFileName(self._ui.nomogramSection, _("Nomogram"), "", _("Nomograms (*.json)"))
             if path:
                 self._choose(nomogram_module.load(Path(path)))
-        self._again()
+        self._refresh_selector()
 
     def _choose(self, nomogram: Nomogram | None) -> None:
         if self._state is not None:
             with slicer.util.NodeModify(self._state):
                 nomograms.choose(self._state, slicer.mrmlScene, nomogram)
 
-    def _on_given(self, name: str, value: str | float | None) -> None:
-        if self._state is None or self._filling or nomograms.given(self._state).get(name) == value:
+    def _on_value(self, name: str, value: str | float | None) -> None:
+        if self._state is None or self._filling or nomograms.given_values(self._state).get(name) == value:
             return
         with slicer.util.NodeModify(self._state):
-            nomograms.give(self._state, name, value)
+            nomograms.set_value(self._state, name, value)
 
-    def _again(self) -> None:
-        """Bring the selector back to what is so, where loading has failed."""
+    def _refresh_selector(self) -> None:
+        """Reset the selector to the chosen nomogram, in case loading has failed."""
         self._listed = False
         if self._state is not None:
             self._state.Modified()
 
 
-def _what_is_shown_of(state: State, stale: bool) -> tuple[object, ...]:
-    """Whatever the section depends on; another tuple, and it is drawn anew."""
+def _inputs_of(state: State, stale: bool) -> tuple[object, ...]:
+    """Return the inputs of the section; it is redrawn if they differ."""
     ct, texts = state.inputVolume, (state.nomogramText, state.resultText)
     times = [None if node is None else (node.GetID(), node.GetMTime()) for node in texts]
     return *times, None if ct is None else ct.GetID(), state.nomogramValues, stale
 
 
-# -- controls of one factor each ------------------------------------------------------------------------------------
+# -- controls of the terms -----------------------------------------------------------------------------------------
 
 
 class _Choice:
-    """A factor with levels: not given, left out, or one of them; what is not on record cannot be chosen."""
+    """Control of a term with levels: not given, left out, or a level; levels without a coefficient are disabled."""
 
-    def __init__(self, term: Term, give: Callable[[str, str | float | None], None]) -> None:
-        self._term, self._give = term, give
+    def __init__(self, term: Term, set_value: Callable[[str, str | float | None], None]) -> None:
+        self._term, self._set_value = term, set_value
         self._entries: list[str | None] = [None, REFERENCE, *term.levels]
         self.label = _label(term)
         self.widget = qt.QComboBox()
@@ -207,18 +210,18 @@ class _Choice:
         self.widget.connect("currentIndexChanged(int)", self._on_index)
 
     def show(self, value: str | float | None, locked: bool) -> None:
-        """Bring it in line with a value."""
+        """Show a value."""
         self.widget.currentIndex = self._entries.index(value) if value in self._entries else 0
 
     def _on_index(self, index: int) -> None:
-        self._give(self._term.name, self._entries[index])
+        self._set_value(self._term.name, self._entries[index])
 
 
 class _Number:
-    """A factor that is a number: a slider over its range, a field to type it, and a box to leave it out."""
+    """Control of a number: a slider over its range, a text field, and a box to leave the term out."""
 
-    def __init__(self, term: Term, give: Callable[[str, str | float | None], None]) -> None:
-        self._term, self._give = term, give
+    def __init__(self, term: Term, set_value: Callable[[str, str | float | None], None]) -> None:
+        self._term, self._set_value = term, set_value
         self.label = _label(term)
         low, high = term.range
         self._decimals = max(0, math.ceil(math.log10(FEWEST_STEPS / (high - low))))
@@ -228,7 +231,7 @@ class _Number:
         self._slider.name, self._field.name = f"nomogramSlider_{term.name}", f"nomogramValue_{term.name}"
         self._left_out.name = f"nomogramLeftOut_{term.name}"
         self._slider.toolTip = self._field.toolTip = self.label.toolTip
-        self._left_out.toolTip = _("Leaves this factor out on purpose: it adds nothing to the odds.")
+        self._left_out.toolTip = _("Leaves this factor out: it adds no points.")
         self._left_out.text = _("left out")
         self._slider.maximum = round((high - low) * 10**self._decimals)
         self._field.setMaximumWidth(110)
@@ -239,10 +242,10 @@ class _Number:
         row.addWidget(self._left_out)
         self._slider.connect("valueChanged(int)", self._on_slider)
         self._field.connect("editingFinished()", self._on_typed)
-        self._left_out.connect("toggled(bool)", lambda on: self._give(term.name, REFERENCE if on else None))
+        self._left_out.connect("toggled(bool)", lambda on: self._set_value(term.name, REFERENCE if on else None))
 
     def show(self, value: str | float | None, locked: bool) -> None:
-        """Bring it in line with a value; `locked` is one that was computed."""
+        """Show a value; `locked` disables the controls of a computed one."""
         left_out = value == REFERENCE
         self._left_out.checked = left_out
         self._field.placeholderText = (
@@ -257,24 +260,24 @@ class _Number:
         self._slider.enabled = self._field.enabled = self._term.known and not left_out and not locked
 
     def _on_slider(self, steps: int) -> None:
-        self._give(self._term.name, round(self._term.range[0] + steps * 10**-self._decimals, self._decimals))
+        self._set_value(self._term.name, round(self._term.range[0] + steps * 10**-self._decimals, self._decimals))
 
     def _on_typed(self) -> None:
-        self._give(self._term.name, nomograms.number_or_text(self._field.text))
+        self._set_value(self._term.name, nomograms.number_or_text(self._field.text))
 
 
 def _label(term: Term) -> "qt.QLabel":
-    """The factor's name and unit, its range or its reference being the tooltip."""
+    """Return a label with the term's name and unit; its tooltip states range and reference."""
     label = qt.QLabel()
     label.setTextFormat(qt.Qt.PlainText)
     unit = term.unit and f" ({term.unit})"
     label.text = f"{term.label}{unit}:"
     if term.is_choice:
-        label.toolTip = _("{label}; odds are told against {reference}.").format(
+        label.toolTip = _("{label}; the odds ratio is relative to {reference}.").format(
             label=term.label, reference=term.reference or "–"
         )
     else:
-        label.toolTip = _("{label}, {low:g} to {high:g} {unit}; odds are told against {typical:g}.").format(
+        label.toolTip = _("{label}, {low:g} to {high:g} {unit}; the odds ratio is relative to {typical:g}.").format(
             label=term.label, low=term.range[0], high=term.range[1], unit=term.unit, typical=term.typical
         )
     return label

@@ -1,6 +1,6 @@
-"""The nomogram that a scene has chosen, what is given of the patient, and what it says of both; without Qt.
+"""Store the nomogram of a scene and the patient's values, and compute its result; without Qt.
 
-The nomogram lies in the scene whole, as text: the scene opens the same on another computer, and no path is saved.
+The scene contains the whole nomogram as text, and no path: it opens the same on another computer.
 """
 
 import json
@@ -15,25 +15,26 @@ from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Readi
 from GTRStagingSlicer import layers, scene_staging, tables
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How the nomogram of a scene stands.
+class Status:
+    """Nomogram of a scene with its values and its result.
 
     Attributes
     ----------
     values
-        What is given, and the Rad-score where it was computed.
+        The given values, and the Rad-score if it was computed.
     computed
-        Whether it was.
+        Whether the Rad-score was computed.
     radscore
-        Where the Rad-score is from, or why it is not filled in; empty where the nomogram takes none.
+        Source of the Rad-score, or why it is missing; empty if the nomogram has no Rad-score.
     network
-        The network's stage; None while there is none that is up to date.
+        The network's stage; None without an up-to-date result.
     reading, reason
-        What the nomogram says, or why it says nothing yet.
+        Result of the nomogram, or why there is none yet.
     """
 
     nomogram: Nomogram
@@ -49,12 +50,12 @@ class Standing:
 
 
 def chosen(state: State) -> Nomogram | None:
-    """The scene's nomogram; None where none is chosen.
+    """Return the scene's nomogram; None if none is chosen.
 
     Raises
     ------
     InputError
-        If the text in the scene is no nomogram.
+        If the text in the scene is not a nomogram.
     """
     text = state.nomogramText
     return None if text is None or not text.GetText() else _read(text.GetText())
@@ -65,35 +66,36 @@ def _read(text: str) -> Nomogram:
     try:
         return nomogram_module.from_json(json.loads(text))
     except (ValueError, InputError) as error:
-        said = _("The scene's nomogram cannot be read ({error}); expected one that was chosen here. Choose it again.")
-        raise InputError(said.format(error=error)) from error
+        template = _("The scene's nomogram cannot be read ({error}). Choose it again.")
+        raise InputError(template.format(error=plain(error))) from error
 
 
 def choose(state: State, scene: Scene, nomogram: Nomogram | None) -> None:
-    """Put a nomogram into the scene, or take it out; what was given for another one goes."""
+    """Store a nomogram in the scene, or with None remove it; remove the values for an earlier one."""
     state.nomogramValues = ""
-    _drop(state, scene, "nomogramTable")
+    _remove_node(state, scene, "nomogramTable")
     if nomogram is None:
-        _drop(state, scene, "nomogramText")
+        _remove_node(state, scene, "nomogramText")
         return
     name = _("Nomogram {name}").format(name=nomogram.name)
-    text = layers.keep(scene, state.nomogramText, "vtkMRMLTextNode", name)
+    text = layers.reuse_or_add(scene, state.nomogramText, "vtkMRMLTextNode", name)
     text.SetText(json.dumps(nomogram.to_json(), allow_nan=False))
     state.nomogramText = text
 
 
-def known_as(nomogram: Nomogram) -> str | None:
-    """Under which name this computer has the same one; None where it has none: an edited copy is another."""
+def local_name(nomogram: Nomogram) -> str | None:
+    """Return the name of an equal nomogram on this computer; None without one."""
     for name, path in nomogram_module.available().items():
         try:
             if nomogram_module.load(path) == nomogram:
                 return name
-        except InputError:  # said when it is chosen
+        except InputError:  # reported when it is chosen
             continue
     return None
 
 
-def _drop(state: State, scene: Scene, field: str) -> None:
+def _remove_node(state: State, scene: Scene, field: str) -> None:
+    """Remove the node of a field from the scene."""
     node = getattr(state, field)
     setattr(state, field, None)
     if node is not None and node.GetScene() is scene:
@@ -103,17 +105,17 @@ def _drop(state: State, scene: Scene, field: str) -> None:
 # -- the values ----------------------------------------------------------------------------------------------------
 
 
-def given(state: State) -> dict[str, str | float]:
-    """What is given of the patient of the chosen CT, by the terms' names; nothing that was given of another one."""
+def given_values(state: State) -> dict[str, str | float]:
+    """Return the given values of the chosen CT's patient by the names of the terms; none of another patient."""
     if not state.nomogramValues or state.nomogramVolume is not state.inputVolume:
         return {}
     values: dict[str, str | float] = json.loads(state.nomogramValues)
     return values
 
 
-def give(state: State, name: str, value: str | float | None) -> None:
-    """Give a term its value, `REFERENCE` to leave it out, or None to take it back."""
-    values = given(state)
+def set_value(state: State, name: str, value: str | float | None) -> None:
+    """Set the value of a term: `REFERENCE` leaves the term out, None removes the value."""
+    values = given_values(state)
     values.pop(name, None)
     if value is not None:
         values[name] = value
@@ -122,7 +124,7 @@ def give(state: State, name: str, value: str | float | None) -> None:
 
 
 def number_or_text(text: str) -> float | str | None:
-    """What a person typed: a number, with point or comma; None for nothing; else the text, for the library to judge."""
+    """Parse typed text: a number with point or comma, None for no text, or else the text for the library to check."""
     text = text.strip()
     try:
         return float(text.replace(",", ".")) if text else None
@@ -131,25 +133,29 @@ def number_or_text(text: str) -> float | str | None:
 
 
 def radscore_of(nomogram: Nomogram, record: Mapping[str, Any] | None, stale: bool) -> tuple[float | None, str]:
-    """The Rad-score of a result, where the nomogram says how it is computed; and where it is from, or why it is not.
+    """Compute the Rad-score of a result, if the nomogram contains its definition; return it with its source.
 
     Parameters
     ----------
     record, stale
-        The result's record, None where there is none; whether it is out of date.
+        The result's record, or None; whether the result is out of date.
+
+    Returns
+    -------
+    The Rad-score, None if it is missing; and its source, or why it is missing.
     """
     if all(term.name != RADSCORE for term in nomogram.terms):
         return None, ""
     by_hand = _(
-        "Give a standardised one, in standard deviations of the cohort that it was fitted on, as `gtrstaging radscore "
-        "apply` writes it, or leave it out."
+        "Enter a standardised Rad-score, in standard deviations of the cohort that it was fitted on, as “gtrstaging "
+        "radscore apply” writes it, or leave it out."
     )
     if nomogram.radscore is None:
-        return None, " ".join((_("This nomogram does not say how its Rad-score is computed."), by_hand))
+        return None, " ".join((_("This nomogram does not contain the definition of its Rad-score."), by_hand))
     if record is None:
-        return None, _("The Rad-score is computed from the network's features once the case is staged.")
+        return None, _("The Rad-score is computed from the network's features when the case is staged.")
     if stale:
-        return None, _("The result of section 3 is out of date: press Apply, and the Rad-score is computed from it.")
+        return None, _("The result of section 3 is out of date: press Apply to compute the Rad-score.")
     import numpy as np
 
     from GTRStagingLib.radscore import radscore
@@ -157,55 +163,57 @@ def radscore_of(nomogram: Nomogram, record: Mapping[str, Any] | None, stale: boo
     model = record["model"]
     try:
         carried = radscore.from_json(nomogram.radscore)
-        if carried.model_sha256 is None:  # it might be of any network
-            said = _("The Rad-score of this nomogram does not say which network's features it is made of.")
-            return None, " ".join((said, by_hand))
+        if carried.model_sha256 is None:  # its network is unknown
+            reason = _("The Rad-score of this nomogram does not name the network of its features.")
+            return None, " ".join((reason, by_hand))
         value = radscore.of_features(carried, np.asarray(record["features"]), model["sha256"])
     except InputError as error:
-        return None, f"{error} {by_hand}"
-    said = _("Rad-score {value:.2f} SD: computed by “{score}” from the features of this result, model “{model}”.")
-    return value, " ".join((said.format(value=value, score=carried.name, model=model["name"]), *carried.warnings))
+        return None, f"{plain(error)} {by_hand}"
+    source = _("Rad-score {value:.2f} SD: computed by “{score}” from the features of this result, model “{model}”.")
+    return value, plain(
+        " ".join((source.format(value=value, score=carried.name, model=model["name"]), *carried.warnings))
+    )
 
 
-# -- what it says --------------------------------------------------------------------------------------------------
+# -- the result ----------------------------------------------------------------------------------------------------
 
 
-def standing(state: State, stale: bool) -> Standing | None:
-    """How the nomogram of the scene stands; None where none is chosen.
+def status(state: State, stale: bool) -> Status | None:
+    """Compute the result of the scene's nomogram; return None if none is chosen.
 
     Parameters
     ----------
     stale
-        Whether the result is out of date: then nothing is taken from it.
+        Whether the case's result is out of date; then it is not used.
     """
     nomogram = chosen(state)
     if nomogram is None:
         return None
     record = scene_staging.record_of(state)
-    score, said = radscore_of(nomogram, record, stale)
-    values = given(state)
+    score, source = radscore_of(nomogram, record, stale)
+    values = given_values(state)
     if score is not None and values.get(RADSCORE) != REFERENCE:
         values[RADSCORE] = score
     reading, reason = None, ""
     missing = [term.label for term in nomogram.terms if term.name not in values]
     if missing:
-        reason = _("Not given yet: {names}. Give a value, or leave it out.").format(names=", ".join(missing))
+        reason = _("Missing values: {names}. Enter each value, or leave it out.").format(names=", ".join(missing))
     else:
         try:
             reading = nomogram.read(values)
         except InputError as error:
-            reason = str(error)
+            reason = plain(error)
     network = None if record is None or stale else record["prediction"]["stage"]
-    return Standing(nomogram, values, score is not None, said, network, reading, reason)
+    return Status(nomogram, values, score is not None, source, network, reading, reason)
 
 
-def show(state: State, scene: Scene, stale: bool) -> Standing | None:
-    """The same, and the scene's table of it; another CT clears what was given."""
+def show(state: State, scene: Scene, stale: bool) -> Status | None:
+    """Compute the result as `status` and fill the scene's table; for another CT, clear the values first."""
     if state.nomogramValues and state.nomogramVolume is not state.inputVolume:
         state.nomogramValues = ""
-    now = standing(state, stale)
+    now = status(state, stale)
     if now is None or now.reading is None:
-        _drop(state, scene, "nomogramTable")
+        _remove_node(state, scene, "nomogramTable")
     else:
         ct = state.inputVolume
         state.nomogramTable = tables.show_nomogram(

@@ -1,4 +1,4 @@
-"""The record of a scene's result: read, of older versions too, and told in sentences. Needs none of the packages."""
+"""Read the record of a scene's result, also of older versions, and describe it in words; needs no package."""
 
 import json
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from GTRStagingSlicer.state import Method
 from GTRStagingSlicer.words import tr as _
 
 OLDER = "of an older version"
-"""Why a measure is missing that records did not have when the scene was saved; among `agreement.reasons`."""
+"""Reason in `agreement.reasons` for a measure that records of that version did not contain."""
 
 
 def read(text: str) -> Mapping[str, Any]:
-    """A record as records are now; what one of schema 1 does not know is added as unknown."""
+    """Parse a record of any version; fields that schema 1 lacks are added as unknown."""
     record: dict[str, Any] = json.loads(text)
     attention, model, agreement = record["attention"], record["model"], record["agreement"]
     if "layers" not in attention:
@@ -29,7 +29,7 @@ def read(text: str) -> Mapping[str, Any]:
 
 
 def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
-    """What the record says at a threshold: at the run's own, or at the nearest step of its sweep."""
+    """Return the record's agreement at the run's own threshold or at the step of its sweep that is nearest."""
     return min((agreement, *agreement["sweep"]), key=lambda cut: abs(cut["threshold"] - threshold))
 
 
@@ -37,35 +37,35 @@ def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
 
 
 def heat_in_words(attention: Mapping[str, Any]) -> str:
-    """What the heat is, where there is little room: for a stage only where it is that stage's own."""
+    """Return a short name of the attention map: its stage, or its method if the map is not specific to a stage."""
     method = Method(attention["method"])
     return _("Attention for {stage}").format(stage=attention["target"]) if method.of_a_stage else method.label()
 
 
 def map_in_words(record: Mapping[str, Any]) -> str:
-    """By which method the map was made and for which stage, and which of the slices have none."""
+    """Describe the map: its method, its stage, and the slices without a map."""
     attention = record["attention"]
     method = Method(attention["method"])
-    said = _("{method} for {stage}.") if method.of_a_stage else "{method}."
-    words = said.format(method=method.label(), stage=attention["target"])
+    template = _("{method} for {stage}.") if method.of_a_stage else "{method}."
+    words = template.format(method=method.label(), stage=attention["target"])
     slices = record["prediction"]["slices"]
     without = [str(one["index"]) for one, mapped in zip(slices, attention["mapped"], strict=True) if not mapped]
     if without:
-        words += " " + _("No map was computed for these slices, which voted all the same: {slices}.").format(
+        words += " " + _("These slices voted, but no map was computed for them: {slices}.").format(
             slices=", ".join(without)
         )
     return words
 
 
 def agreement_in_words(agreement: Mapping[str, Any], threshold: float) -> tuple[str, ...]:
-    """Whether the map lies on the segment: its area, its peak, and Dice beside what knows nothing of the slice."""
+    """Compare the map with the segment: area, maximum, and Dice beside the baselines."""
     cut, segment = cut_at(agreement, threshold), agreement["segment"]
     if cut["dice"] is None:
         return (_("Dice is not defined: {reason}.").format(reason=agreement["reasons"].get("all", "")),)
     ratio = cut["area_mm2"] / agreement["roi_area_mm2"]
     region = (
-        _("The highlighted region measures {area:,.0f} mm², {ratio} times the {roi:,.0f} mm² of “{segment}”. The peak "
-          "of the map lies inside “{segment}”.")
+        _("The highlighted region measures {area:,.0f} mm², {ratio} times the {roi:,.0f} mm² of “{segment}”. The "
+          "peak of the map lies inside “{segment}”.")
         if agreement["pointing_hit"]
         else _("The highlighted region measures {area:,.0f} mm², {ratio} times the {roi:,.0f} mm² of “{segment}”. The "
                "peak of the map lies OUTSIDE “{segment}”.")
@@ -75,42 +75,45 @@ def agreement_in_words(agreement: Mapping[str, Any], threshold: float) -> tuple[
         roi=agreement["roi_area_mm2"],
         segment=segment,
     )  # fmt: skip
-    return (region, _dice_in_words(cut, segment), _rivals_in_words(agreement, cut))
+    return (region, _dice_in_words(cut, segment), _baselines_in_words(agreement, cut))
 
 
 def _dice_in_words(cut: Mapping[str, Any], segment: str) -> str:
+    """Report Dice with the segment and the Dice of each baseline that the record contains."""
     if cut["blob_dice"] is None:
-        said = _("Dice with “{segment}” is {dice:.3f}. The same area at random in the body gets {chance_dice:.3f}.")
+        template = _(
+            "Dice with “{segment}” is {dice:.3f}. The same area at random in the body scores {chance_dice:.3f}."
+        )
     elif cut["mean_mask_dice"] is None:
-        said = _(
-            "Dice with “{segment}” is {dice:.3f}. The same area gets {chance_dice:.3f} at random in the body, and "
-            "{blob_dice:.3f} as a disc in its middle."
+        template = _(
+            "Dice with “{segment}” is {dice:.3f}. The same area scores {chance_dice:.3f} at random in the body, and "
+            "{blob_dice:.3f} as a centred blob."
         )
     else:
-        said = _(
-            "Dice with “{segment}” is {dice:.3f}. The same area gets {chance_dice:.3f} at random in the body, "
-            "{blob_dice:.3f} as a disc in its middle, and {mean_mask_dice:.3f} where tumours of the model's cases "
-            "lie most often."
+        template = _(
+            "Dice with “{segment}” is {dice:.3f}. The same area scores {chance_dice:.3f} at random in the body, "
+            "{blob_dice:.3f} as a centred blob, and {mean_mask_dice:.3f} where the mean mask of the model's training "
+            "cases is highest."
         )
-    return said.format(**{**cut, "segment": segment})
+    return template.format(**{**cut, "segment": segment})
 
 
-def _rivals_in_words(agreement: Mapping[str, Any], cut: Mapping[str, Any]) -> str:
-    """What the map is not better than, and what is not known of that."""
-    names = {"chance_dice": _("chance"), "blob_dice": _("the disc"), "mean_mask_dice": _("location alone")}
+def _baselines_in_words(agreement: Mapping[str, Any], cut: Mapping[str, Any]) -> str:
+    """Report which baselines the map does not exceed, and which are unknown."""
+    names = {"chance_dice": _("chance"), "blob_dice": _("the blob"), "mean_mask_dice": _("the mean mask")}
     known = [name for name in names if cut[name] is not None]
-    as_good = [names[name] for name in known if cut["dice"] <= cut[name]]
-    said = [
-        _("The map is NOT above {rivals}.").format(rivals=", ".join(as_good))
-        if as_good
-        else _("The map is above each of these.")
+    not_exceeded = [names[name] for name in known if cut["dice"] <= cut[name]]
+    sentences = [
+        _("The map does NOT exceed {baselines}.").format(baselines=", ".join(not_exceeded))
+        if not_exceeded
+        else _("The map exceeds each of these.")
         if len(known) > 1
-        else _("The map is above that.")
+        else _("The map exceeds it.")
     ]
     if agreement["reasons"].get("mean mask") == OLDER:
-        said.append(
-            _("What a disc or location alone would get was not measured when this result was made: press Apply.")
+        sentences.append(
+            _("This result of an older version contains no Dice of a centred blob or the mean mask: press Apply.")
         )
     elif cut["mean_mask_dice"] is None:
-        said.append(_("What location alone would get is not known: the model has no mean of its cases' tumours."))
-    return " ".join(said)
+        sentences.append(_("The Dice of the mean mask is unknown: the model contains none."))
+    return " ".join(sentences)

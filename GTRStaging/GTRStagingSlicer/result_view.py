@@ -1,4 +1,4 @@
-"""The panel's result: stage in large type, bars, votes and agreement, filled from a result's record alone."""
+"""Fill the panel's result from a record: stage, bars, votes and agreement."""
 
 import html
 import math
@@ -8,14 +8,15 @@ from typing import Any
 import qt
 
 from GTRStagingSlicer import records, tables
+from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
 ALARM = "QLabel { background-color: #b3001b; color: white; font-weight: bold; padding: 6px; }"
-"""Look of a label that must not be overlooked: readable in a light and in a dark Slicer, as the model's banner is."""
+"""Style of a warning label, the same as that of the model's banner: readable in a light and in a dark Slicer."""
 
 
 def step_in_words(step: str) -> str:
-    """What a step of the run is called while it runs."""
+    """Return the text that the panel shows during a step."""
     return {
         "reading": _("Reading the CT …"),
         "key slice": _("Finding the key slice …"),
@@ -28,7 +29,7 @@ def step_in_words(step: str) -> str:
 
 
 def meaning_of(stage: str) -> str:
-    """What a stage says of the tumour: AJCC 8th edition, gastric cancer."""
+    """Describe a stage by the depth of the tumour: AJCC 8th edition, gastric cancer."""
     return {
         "T1": _("tumour no deeper than the submucosa"),
         "T2": _("tumour into the muscularis propria"),
@@ -38,7 +39,7 @@ def meaning_of(stage: str) -> str:
 
 
 def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
-    """Fill the result of section 3, or hide it where there is none."""
+    """Fill the result of section 3, or hide it without a record."""
     ui.resultBox.visible = record is not None
     if record is None:
         return
@@ -47,7 +48,7 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     meaning = meaning_of(prediction["stage"])
     ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}"
     ui.staleLabel.visible = stale
-    # Where it is not of what now stands, nobody must take it for current.
+    # An outdated result must not be mistaken for a current one.
     ui.staleLabel.styleSheet = ALARM
     ui.staleLabel.text = _("Settings, CT or segment have changed since. Press Apply to renew this result.")
     for stage, share in zip(tables.STAGES, prediction["probabilities"], strict=True):
@@ -75,25 +76,23 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
         device=record["provenance"]["device"],
         seconds=seconds,
     )
-    # The model's own warning already stands in the banner.
+    # The banner already shows the model's own warning.
     warnings = [text for text in record["warnings"] if text != model["warning"]]
     ui.warningsLabel.visible = bool(warnings)
-    ui.warningsLabel.text = "\n".join(warnings)
+    ui.warningsLabel.text = plain("\n".join(warnings))
 
 
 def show_agreement(ui: Any, record: Mapping[str, Any] | None, threshold: float) -> None:
-    """Fill section 5 at a threshold of the sweep, or say why it is empty."""
+    """Fill section 5 at a threshold of the sweep, or show why it is empty."""
     agreement = None if record is None else record["agreement"]
     ui.agreementTable.visible = agreement is not None
     if agreement is None:
         ui.agreementLabel.text = (
-            _("Stage a case first.")
-            if record is None
-            else _("No segment was chosen: there is nothing to compare the attention with.")
+            _("Stage a case first.") if record is None else _("No segment was chosen to compare the attention with.")
         )
         return
-    said = records.agreement_in_words(agreement, threshold)
-    ui.agreementLabel.text = "<br>".join(html.escape(one, quote=False) for one in said)
+    sentences = records.agreement_in_words(agreement, threshold)
+    ui.agreementLabel.text = "<br>".join(html.escape(one, quote=False) for one in sentences)
     rows = [[name, number(value, unit)] for name, value, unit in tables.agreement_rows(agreement, threshold)]
     hit = {True: _("yes"), False: _("no"), None: "–"}[agreement["pointing_hit"]]
     rows[tables.POINTING_ROW] = [_("Maximum lies in the ROI"), hit]
@@ -101,7 +100,7 @@ def show_agreement(ui: Any, record: Mapping[str, Any] | None, threshold: float) 
 
 
 def number(value: float, unit: str) -> str:
-    """Three digits and the unit, or a dash for what is not defined."""
+    """Format a value with its unit: three decimals, one for lengths and areas, a dash if it is not defined."""
     if math.isnan(value):
         return "–"
     short = unit if unit in ("mm", "mm²") else ""
@@ -109,7 +108,7 @@ def number(value: float, unit: str) -> str:
 
 
 def fill(table: "qt.QTableWidget", heads: list[str], rows: list[list[str]]) -> None:
-    """Fill a table widget, and make it just as high as its rows."""
+    """Fill a table widget, and set its height to that of its rows."""
     table.setColumnCount(len(heads))
     table.setRowCount(len(rows))
     table.setHorizontalHeaderLabels(heads)

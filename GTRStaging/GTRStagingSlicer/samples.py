@@ -1,4 +1,4 @@
-"""Sample data: phantoms T1 to T4, made on this computer, nothing downloaded, with their tumour as a segmentation."""
+"""Offer phantoms T1 to T4 as sample data: CT and tumour segmentation, made on this computer without a download."""
 
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from GTRStagingSlicer.words import tr as _
 CATEGORY = "GTR Staging"
 ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
 SEEDS = {"T1": 11, "T2": 12, "T3": 3, "T4": 14}
-"""One patient a stage; of scanner C, which the demonstration model never saw."""
+"""One patient for each stage; of scanner C, which the demonstration model was not trained on."""
 TUMOUR = "tumour"
 RED = (0.9, 0.25, 0.2)
 
 
 def name_of(stage: str) -> str:
-    """The sample's name, as the Sample Data module shows it."""
+    """Return the sample's name in the Sample Data module."""
     return f"GTRStaging phantom {stage}"
 
 
 def register() -> None:
-    """Offer the phantoms in the Sample Data module."""
+    """Add the phantoms to the Sample Data module."""
     from SampleData import SampleDataLogic
 
     if hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):  # newer than Slicer 5.10
@@ -32,34 +32,34 @@ def register() -> None:
         SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=name_of(stage),
-            uris=[],  # nothing is downloaded; the lists must be of one length
+            uris=[],  # nothing is downloaded; the three lists must have the same length
             fileNames=[],
             nodeNames=[],
             thumbnailFileName=str(ICONS / f"Phantom{stage}.png"),
-            customDownloader=lambda source, stage=stage: _shown(stage),
+            customDownloader=lambda source, stage=stage: _load_and_show(stage),
         )
     if hasattr(slicer.modules, "SampleDataWidget"):
-        _list_again(slicer.modules.SampleDataWidget)
+        _refresh_list(slicer.modules.SampleDataWidget)
 
 
-def _list_again(widget: "slicer.qSlicerScriptedLoadableModuleWidget") -> None:
-    """Where Sample Data is the module that Slicer starts with, it was filled before anything could be registered."""
+def _refresh_list(widget: "slicer.qSlicerScriptedLoadableModuleWidget") -> None:
+    """List the samples again: if Slicer starts with Sample Data, its list is older than the registration."""
     layout = widget.categoryLayout
-    from_address = layout.itemAt(layout.count() - 1).widget()  # its own last section, which listing anew would drop
+    from_address = layout.itemAt(layout.count() - 1).widget()  # the last section, which a new listing would remove
     layout.removeWidget(from_address)
     widget.setCategoriesFromSampleDataSources(layout, slicer.modules.sampleDataSources, widget.logic)
     layout.addWidget(from_address)
 
 
-def _shown(stage: str) -> list[Node]:
-    """What the Sample Data module's button does: make the phantom, and show its tumour's slices."""
+def _load_and_show(stage: str) -> list[Node]:
+    """Make the phantom and show it in the slice views, as the button of the Sample Data module does."""
     ct, tumour = load(slicer.mrmlScene, stage)
     slicer.util.setSliceViewerLayers(background=ct, foreground=None, label=None, fit=True)
     return [ct, tumour]
 
 
 def load(scene: Scene, stage: str) -> tuple[VolumeNode, SegmentationNode]:
-    """Make a phantom and put it into a scene.
+    """Make a phantom and add it to a scene.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def load(scene: Scene, stage: str) -> tuple[VolumeNode, SegmentationNode]:
 
 
 def add_ct(scene: Scene, image: sitk.Image, name: str) -> VolumeNode:
-    """A CT of the library as a volume node, in an abdominal window."""
+    """Add a CT of the library to a scene as a volume node, in an abdominal window."""
     ct = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     nodes.fill(ct, image)
     ct.CreateDefaultDisplayNodes()
@@ -86,7 +86,7 @@ def add_ct(scene: Scene, image: sitk.Image, name: str) -> VolumeNode:
 
 
 def add_tumour(scene: Scene, ct: VolumeNode, mask: sitk.Image, name: str, segment: str = TUMOUR) -> SegmentationNode:
-    """A 0/1 image of the library as a segmentation node with one segment, drawn as a line."""
+    """Add a 0/1 image to a scene as a segmentation node with one segment, drawn as an outline."""
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ct)

@@ -1,7 +1,7 @@
-"""From the panel's state to a staged scene: the nodes are read, the library stages, and the scene shows the result.
+"""Stage the case of a state: read the nodes, call the library, and show the result in the scene.
 
-Nothing here knows of Qt or of the application: the panel, the self-test, headless runs and the command line all come
-through `stage` or `show`.
+This module needs neither Qt nor the application. The panel, the self-test, headless runs and the command line all call
+`stage` or `show`.
 """
 
 import json
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.result import StagingResult
 
 TUMOUR_AREA = "tumour area"
-"""How a key slice was chosen that is the segment's largest section, in the state as in the library's `KeySlice`."""
+"""Value of `State.keySliceChosenBy` and `KeySlice.chosen_by` for the segment's largest section."""
 
 
 # -- before --------------------------------------------------------------------------------------------------------
 
 
 def reason_not_ready(state: State) -> str | None:
-    """Why nothing can be staged yet, as the Apply button says it; None when all is there."""
+    """Return why the case cannot be staged yet, for the Apply button; None if it can."""
     volume = state.inputVolume
     if volume is None:
         return _("Choose the CT volume first.")
     if volume.GetImageData() is None:
-        return _("The volume “{name}” holds no voxels: load it again, or choose another.").format(name=volume.GetName())
+        return _("The volume “{name}” contains no voxels: load it again, or choose another.").format(
+            name=volume.GetName()
+        )
     if state.tumourSegmentation is not None and not has_segment(state):
         return _("Choose the tumour's segment, or no segmentation.")
     if state.keySlice < 0 and not has_segment(state):
@@ -48,40 +50,40 @@ def reason_not_ready(state: State) -> str | None:
 
 
 def has_segment(state: State) -> bool:
-    """Whether a segment is chosen that its segmentation has."""
+    """Return whether the chosen segment exists in the chosen segmentation."""
     segmentation = state.tumourSegmentation
     return segmentation is not None and state.tumourSegment in nodes.segments_of(segmentation)
 
 
-def roi_of(state: State, there: Placed) -> Roi | None:
-    """The chosen segment, None where none is."""
+def roi_of(state: State, placed_ct: Placed) -> Roi | None:
+    """Return the chosen segment as an ROI; None if no segment is chosen."""
     if state.tumourSegmentation is None or not state.tumourSegment:
         return None
-    return nodes.roi_of(state.tumourSegmentation, state.tumourSegment, state.inputVolume, there)
+    return nodes.roi_of(state.tumourSegmentation, state.tumourSegment, state.inputVolume, placed_ct)
 
 
-def largest_section(state: State, there: Placed) -> KeySlice:
-    """The slice with the largest section of the chosen segment.
+def largest_section(state: State, placed_ct: Placed) -> KeySlice:
+    """Return the slice with the largest section of the chosen segment.
 
     Raises
     ------
     InputError, GeometryError
-        If there is no segment, or it does not lie in the CT.
+        If no segment is chosen, or it does not lie in the CT.
     """
-    roi = roi_of(state, there)
+    roi = roi_of(state, placed_ct)
     if roi is None:
         raise InputError(
-            _("No segment was chosen; expected the tumour's. Choose the segmentation and the segment first.")
+            _("No segment is chosen; expected the tumour's. Choose the segmentation and the segment first.")
         )
-    mask = geometry.onto_block(roi.mask, there.image, resample=not geometry.on_lattice(roi.mask, there.image))
-    return keyslice.by_area(there.image, mask)
+    mask = geometry.onto_block(roi.mask, placed_ct.image, resample=not geometry.on_lattice(roi.mask, placed_ct.image))
+    return keyslice.by_area(placed_ct.image, mask)
 
 
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
 def options_of(state: State, *, neighbour_maps: bool = True) -> StagingOptions:
-    """The options of a staging, as the state names them; whether the neighbours get maps is no choice of the panel."""
+    """Return the staging options of a state; the panel has no choice for `neighbour_maps`."""
     return StagingOptions(
         method=state.method.value,
         target=parse_target(state.target.value),
@@ -97,36 +99,36 @@ def compute(
     neighbour_maps: bool = True,
     progress: Callable[[str], None] = lambda step: None,
 ) -> tuple["StagingResult", Placed]:
-    """Stage what the state names, and change nothing.
+    """Stage the case of a state, without changing the scene.
 
     Parameters
     ----------
     state
         The module's parameter node, or a `State`.
     backbone
-        The model that it names, made ready on the device that it names.
+        Model of the state, loaded on the device of the state.
     neighbour_maps
-        Whether the neighbours get a fine map too (see `StagingOptions`).
+        Whether to compute a fine map for the neighbouring slices too (see `StagingOptions`).
     progress
         Called with the name of each step; an exception that it raises (`Cancelled`) stops the run.
 
     Returns
     -------
-    The result, and where the CT's voxels lay.
+    The result, and the CT with its geometry in the world.
 
     Raises
     ------
     StagingError
-        With the value, the expectation and the remedy.
+        If the case cannot be staged.
     """
     from GTRStagingLib.staging.pipeline import stage_case
 
     if (reason := reason_not_ready(state)) is not None:
         raise InputError(reason)
     progress("reading")
-    there = nodes.placed(state.inputVolume)
-    scan = nodes.scan_of(there, state.inputVolume.GetName() or "")
-    roi = roi_of(state, there)
+    placed_ct = nodes.placed(state.inputVolume)
+    scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
+    roi = roi_of(state, placed_ct)
     by_hand = state.keySlice >= 0 and state.keySliceChosenBy != TUMOUR_AREA
     elsewhere = roi is not None and not geometry.on_lattice(roi.mask, scan.grid)
     result = stage_case(
@@ -137,7 +139,7 @@ def compute(
         key_slice=keyslice.by_index(scan.grid, state.keySlice) if by_hand or roi is None else None,
         progress=progress,
     )
-    return result, there
+    return result, placed_ct
 
 
 def stage(
@@ -149,18 +151,18 @@ def stage(
     neighbour_maps: bool = True,
     progress: Callable[[str], None] = lambda step: None,
 ) -> "StagingResult":
-    """Stage what the state names, and show the result in the scene; else as `compute`.
+    """Stage the case of a state as `compute` does, and show the result in the scene.
 
-    Until the last step has begun, nothing in the scene has changed.
+    The scene does not change before the last step.
 
     Parameters
     ----------
     application
-        Gives the volume rendering's logic; without it nothing is rendered in 3-D.
+        Application logic, with the logic of volume rendering; without it the attention is not rendered in 3-D.
     """
-    result, there = compute(state, backbone, neighbour_maps=neighbour_maps, progress=progress)
+    result, placed_ct = compute(state, backbone, neighbour_maps=neighbour_maps, progress=progress)
     progress("showing")
-    show(result, state, scene, application, there=there)
+    show(result, state, scene, application, placed_ct=placed_ct)
     return result
 
 
@@ -170,9 +172,9 @@ def show(
     scene: Scene,
     application: Application | None = None,
     *,
-    there: Placed,
+    placed_ct: Placed,
 ) -> None:
-    """Put a result into the scene: the attention over the CT, tables, plot, and the record that outlives them."""
+    """Show a result in the scene: attention over the CT, tables, plot, and the record as a text node."""
     from GTRStagingLib.results.record import to_json
 
     ct, record = state.inputVolume, to_json(result)
@@ -185,17 +187,17 @@ def show(
         result.attention_volume,
         key_peak=float(sitk.GetArrayViewFromImage(key).max()),
         ct=ct,
-        there=there,
+        placed_ct=placed_ct,
         name=_("{ct}: {heat}").format(ct=ct.GetName(), heat=records.heat_in_words(record["attention"])),
     )
-    state.votingSlices = layers.show_voting(scene, state.votingSlices, there.image, result.key_slice, ct)
-    text = layers.keep(scene, state.resultText, "vtkMRMLTextNode", _("{ct} result").format(ct=ct.GetName()))
+    state.votingSlices = layers.show_voting(scene, state.votingSlices, placed_ct.image, result.key_slice, ct)
+    text = layers.reuse_or_add(scene, state.resultText, "vtkMRMLTextNode", _("{ct} result").format(ct=ct.GetName()))
     text.SetText(json.dumps(record, allow_nan=False))
     layers.place_beside(scene, text, ct)
     state.resultText = text
     state.resultTable = tables.show_result(scene, state.resultTable, record, ct)
     state.resultVolume, state.resultSegmentation = ct, state.tumourSegmentation
-    layers.lay_over(scene, ct, state.attentionVolume, state.opacity)
+    layers.overlay(scene, ct, state.attentionVolume, state.opacity)
     _show_agreement(state, record, scene)
     _draw_outline(state, scene)
     restyle(state, scene, application)
@@ -203,7 +205,7 @@ def show(
 
 
 def _show_agreement(state: State, record: Mapping[str, Any], scene: Scene) -> None:
-    """Tables and plot of the agreement; those of an earlier run with an ROI go where there is none."""
+    """Fill the tables and the plot of the agreement; without an agreement, remove those of an earlier run."""
     agreement, ct = record["agreement"], state.inputVolume
     if agreement is not None:
         state.agreementTable = tables.show_agreement(scene, state.agreementTable, agreement, state.threshold, ct)
@@ -222,7 +224,7 @@ def _show_agreement(state: State, record: Mapping[str, Any], scene: Scene) -> No
 
 
 def restyle(state: State, scene: Scene, application: Application | None = None) -> None:
-    """Draw the attention as the state asks: opacity, threshold, legend, outline, 3-D. Nothing is computed anew."""
+    """Draw the attention with the style of the state: opacity, threshold, legend, outline, 3-D; compute nothing."""
     attention = state.attentionVolume
     if attention is None or attention.GetImageData() is None:
         return
@@ -239,7 +241,7 @@ def restyle(state: State, scene: Scene, application: Application | None = None) 
 
 
 def _draw_outline(state: State, scene: Scene) -> None:
-    """Draw the region above the threshold, where it is asked for or was: hidden, it must not grow old."""
+    """Draw the outline if it is shown, or if a hidden one exists and would become outdated."""
     attention, ct = state.attentionVolume, state.resultVolume
     wanted = state.showOutline or state.attentionOutline is not None
     if wanted and ct is not None and attention is not None and attention.GetImageData() is not None:
@@ -250,7 +252,7 @@ def _draw_outline(state: State, scene: Scene) -> None:
 
 
 def rethreshold(state: State, scene: Scene, application: Application | None = None) -> None:
-    """Follow a new threshold: the outline, and the agreement, which the record knows for every step of the sweep."""
+    """Update outline and agreement to a new threshold; the record contains every step of the sweep."""
     record, ct = record_of(state), state.resultVolume
     if record is not None and record["agreement"] is not None and ct is not None:
         state.agreementTable = tables.show_agreement(
@@ -261,7 +263,7 @@ def rethreshold(state: State, scene: Scene, application: Application | None = No
 
 
 def record_of(state: State) -> Mapping[str, Any] | None:
-    """The record of the result that the scene holds, None where it holds none."""
+    """Return the record of the scene's result; None without a result."""
     text = state.resultText
     if text is None or not text.GetText():
         return None
@@ -269,7 +271,7 @@ def record_of(state: State) -> Mapping[str, Any] | None:
 
 
 def out_of_date(state: State) -> bool:
-    """Whether the result is of another CT or segmentation than those chosen, of a moved CT, or of other settings."""
+    """Return whether CT, segmentation, the CT's geometry or settings differ from those of the result."""
     if state.resultText is None or not state.resultText.GetText():
         return False
     same = state.resultVolume is state.inputVolume and state.resultSegmentation is state.tumourSegmentation
@@ -277,14 +279,14 @@ def out_of_date(state: State) -> bool:
 
 
 def _settings_of(state: State) -> str:
-    """What a result depends on beside CT and segmentation, as one text; moved, a CT is another scan."""
+    """Return settings and the CT's geometry as a text to compare; a moved CT counts as another scan."""
     segment = state.tumourSegment if state.tumourSegmentation is not None else ""
     choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
-    return "|".join([segment, *choices, nodes.place_of(state.inputVolume)])
+    return "|".join([segment, *choices, nodes.geometry_key(state.inputVolume)])
 
 
 def content_of(state: State) -> tuple[int | None, ...]:
-    """When the voxels of CT and segment were last changed: to be compared within a session, not between two."""
+    """Return when the voxels of CT and segment last changed; comparable only within a session."""
     image = None if state.inputVolume is None else state.inputVolume.GetImageData()
     times: list[int | None] = [] if image is None else [image.GetMTime(), image.GetPointData().GetMTime()]
     if has_segment(state):
@@ -295,7 +297,7 @@ def content_of(state: State) -> tuple[int | None, ...]:
 
 
 def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:
-    """Whether a case that was staged again came out other than its record says: what it is made of has changed."""
+    """Return whether the result of staging a case again differs from its record: its inputs have changed."""
     from GTRStagingLib.results.record import to_json
 
     again = to_json(result)
@@ -305,20 +307,20 @@ def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:
         return True
     pairs = list(zip(again["prediction"]["probabilities"], record["prediction"]["probabilities"], strict=True))
     if again["agreement"] is not None:
-        for mine, theirs in zip(again["agreement"]["sweep"], record["agreement"]["sweep"], strict=True):
-            pairs.append((mine["dice"] or 0.0, theirs["dice"] or 0.0))
+        for new, old in zip(again["agreement"]["sweep"], record["agreement"]["sweep"], strict=True):
+            pairs.append((new["dice"] or 0.0, old["dice"] or 0.0))
         pairs.append((again["agreement"]["roi_area_mm2"], record["agreement"]["roi_area_mm2"]))
-    # Another device rounds otherwise, another case differs by more.
+    # Tolerates the rounding of another device; another case differs by more.
     return any(abs(one - other) > 1e-3 * max(1.0, abs(other)) for one, other in pairs)
 
 
 def nearest_step(threshold: float) -> float:
-    """The threshold of the sweep that is nearest: there every result knows its agreement."""
+    """Return the nearest threshold of the sweep, for which every result contains an agreement."""
     return min(SWEEP, key=lambda step: abs(step - threshold))
 
 
 def at_threshold(result: "StagingResult", threshold: float) -> "StagingResult":
-    """The same result with its agreement at another threshold of the sweep, as the panel shows it."""
+    """Return the result with its agreement at another threshold of the sweep, as the panel shows it."""
     agreement = result.agreement
     if agreement is None or agreement.threshold == threshold:
         return result

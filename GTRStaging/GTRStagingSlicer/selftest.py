@@ -1,4 +1,4 @@
-"""The module's self-test in a real Slicer: every sample phantom, from the Sample Data module to the table nodes."""
+"""Self-test of the module in Slicer: stage every sample phantom and check the nodes of its result."""
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
@@ -8,20 +8,20 @@ from GTRStagingSlicer.logic import GTRStagingLogic
 
 
 class GTRStagingTest(ScriptedLoadableModuleTest):
-    """Run by Slicer's Reload and Test, and by ctest."""
+    """Self-test, run by Slicer's Reload and Test and by ctest."""
 
     def setUp(self) -> None:
         """Start with an empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        """All of it."""
+        """Run every test."""
         self.setUp()
         self.test_opens_without_packages()
         self.test_samples()
 
     def test_opens_without_packages(self) -> None:
-        """The panel is there, whatever is installed, and says what is missing before Apply."""
+        """The panel opens without the packages, and Apply is disabled with a reason."""
         self.delayDisplay("Opening the panel")
         slicer.util.selectModule("GTRStaging")
         widget = slicer.modules.gtrstaging.widgetRepresentation().self()
@@ -29,13 +29,13 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         self.assertTrue(widget.ui.applyButton.toolTip)
 
     def test_samples(self) -> None:
-        """Each phantom: its tumour's slice, a stage, a map on the CT's voxels, a table; again without new nodes."""
+        """Each phantom gets a stage, a map and tables; a second run adds no nodes."""
         for stage in samples.SEEDS:
             self.setUp()
             self.stages_a_sample(stage)
 
     def stages_a_sample(self, stage: str) -> None:
-        """One phantom."""
+        """Stage one phantom twice and check its nodes."""
         if lacking := dependencies.missing():
             self.skipTest(f"not installed: {dependencies.in_words(lacking)}; press Install in the panel first")
         self.delayDisplay(f"Staging the phantom {stage}")
@@ -47,13 +47,13 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
         self.assertEqual(state.attentionVolume.GetParentTransformNode(), None)
         self.assertEqual(len(result.prediction.slices), 3)
         self.assertGreater(state.resultTable.GetNumberOfRows(), 8)
-        record = scene_staging.record_of(state) or self.fail("the scene holds no record of the result")
+        record = scene_staging.record_of(state) or self.fail("the scene contains no record of the result")
         self.assertEqual(record["prediction"]["stage"], str(result.prediction.stage))
         self.assertIn(record["attention"]["method"], ("fine", "gated"))
         self.assertTrue(all(record["attention"]["mapped"]))
         table = state.resultTable.GetTable()
-        said = [table.GetValue(i, 1).ToString() for i in range(table.GetNumberOfRows())]
-        self.assertIn(record["model"]["check_in_words"], said)
+        values = [table.GetValue(i, 1).ToString() for i in range(table.GetNumberOfRows())]
+        self.assertIn(record["model"]["check_in_words"], values)
         nodes = slicer.mrmlScene.GetNumberOfNodes()
         logic.stage(state)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodes)

@@ -1,7 +1,7 @@
-"""What the panel asks for and what a run has made: one list of fields, in the panel, in a saved scene, in batches.
+"""Define the state of the panel: its choices and the nodes of a result, for the panel, saved scenes and batches.
 
-In Slicer the module's typed parameter node has these fields; outside, a `State` holds them, and `save` writes them into
-a scene as that parameter node reads them.
+In Slicer the module's typed parameter node has these fields; outside, a `State` contains them, and `save` writes them
+into a scene in the form of that parameter node.
 """
 
 import enum
@@ -18,7 +18,7 @@ MODULE = "GTRStaging"
 
 
 class Method(enum.Enum):
-    """How the attention is computed; the value is the library's name."""
+    """Method of the attention; the value is the library's name."""
 
     AUTO = "auto"
     FINE = "fine"
@@ -29,11 +29,11 @@ class Method(enum.Enum):
     EIGENCAM = "eigencam"
 
     def label(self) -> str:
-        """As a person reads it, with a word where the map is less of a stage than one would think."""
+        """Return the name in the panel, with a note if the map is not specific to a stage."""
         name = {
             "auto": _("Automatic (the model's best)"),
             "fine": _("Fine map"),
-            "gated": _("Gated decision"),
+            "gated": _("Gated map"),
             "gradcam": "Grad-CAM",
             "gradcam++": "Grad-CAM++",
             "layercam": "LayerCAM",
@@ -42,17 +42,17 @@ class Method(enum.Enum):
         if self.of_a_stage:
             return name
         same = self is Method.EIGENCAM
-        said = _("{method} (the same for every stage)") if same else _("{method} (similar for every stage)")
-        return said.format(method=name)
+        template = _("{method} (the same for every stage)") if same else _("{method} (similar for every stage)")
+        return template.format(method=name)
 
     @property
     def of_a_stage(self) -> bool:
-        """Whether its map may be called the attention for a stage."""
+        """Whether the map is specific to a stage."""
         return is_stage_specific(self.value)
 
 
 class Target(enum.Enum):
-    """The stage whose attention is shown."""
+    """Stage for which the attention is shown."""
 
     PREDICTED = "predicted"
     T1 = "T1"
@@ -61,43 +61,43 @@ class Target(enum.Enum):
     T4 = "T4"
 
     def label(self) -> str:
-        """As a person reads it."""
+        """Return the name in the panel."""
         return _("Predicted stage") if self is Target.PREDICTED else self.value
 
 
 class Device(enum.Enum):
-    """Where the network runs; the value is the library's name."""
+    """Device of the network; the value is the library's name."""
 
     AUTO = "auto"
     CPU = "cpu"
 
     def label(self) -> str:
-        """As a person reads it."""
-        return _("Automatic (GPU if there is one)") if self is Device.AUTO else _("CPU")
+        """Return the name in the panel."""
+        return _("Automatic (GPU if available)") if self is Device.AUTO else _("CPU")
 
 
-@dataclass(eq=False)  # hashable, as what observers are kept by must be
+@dataclass(eq=False)  # hashable, as observers require
 class State:
-    """Everything that a saved scene must bring back.
+    """State of the panel that is saved with a scene.
 
     Attributes
     ----------
     tumourSegment
-        Id of the segment in `tumourSegmentation`.
+        Id of the tumour's segment in `tumourSegmentation`.
     keySlice, keySliceChosenBy
-        Axial index, 0 nearest the feet, -1 while none is chosen; "hand" or "tumour area".
+        Axial index, 0 nearest the feet, -1 before one is chosen; "hand" or "tumour area".
     threshold
-        Share of the key slice's maximum from which attention counts: for the outline and for Dice.
+        Share of the key slice's maximum above which attention counts, for the outline and for Dice.
     shownFrom
-        Share of the maximum below which no heat is drawn.
+        Share of the maximum below which the attention is hidden.
     attentionVolume ... resultText
-        Nodes that a run made, and the next one fills again.
+        Nodes of a result; the next run fills them again.
     resultVolume, resultSegmentation, resultOf
-        What the result was made of, to tell when it is out of date: the CT, the segmentation, and the settings.
+        CT, segmentation and settings of the result, to detect when it is out of date.
     nomogramText, nomogramTable
-        The chosen nomogram, whole; what it says.
+        The chosen nomogram as JSON; the table of its result.
     nomogramVolume, nomogramValues
-        The CT of the patient of whom something is given for it, and what: JSON, empty for nothing.
+        CT of the patient for which values are given to the nomogram; these values as JSON, or an empty text.
     """
 
     inputVolume: VolumeNode = None
@@ -133,7 +133,7 @@ class State:
 
 
 def save(state: State, scene: Scene) -> None:
-    """Write a state into a scene, as the module's parameter node: the panel opens with it."""
+    """Write a state into a scene as the module's parameter node, with which the panel opens."""
     node = slicer.vtkMRMLScriptedModuleNode()
     node.SetSingletonTag(MODULE)
     node.SetAttribute("ModuleName", MODULE)

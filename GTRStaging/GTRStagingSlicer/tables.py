@@ -1,4 +1,4 @@
-"""A result as table nodes and a plot, made from its record alone: a reloaded scene can make them again."""
+"""Show a result as table nodes and a plot, made from its record alone, so that a reloaded scene can update them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,16 @@ import vtk
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingSlicer import records
-from GTRStagingSlicer.layers import keep, place_beside
+from GTRStagingSlicer.layers import place_beside, reuse_or_add
 from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
+from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
 STAGES = ("T1", "T2", "T3", "T4")
 
 
-def show_result(scene: Scene, kept: TableNode | None, record: Mapping[str, Any], ct: VolumeNode) -> TableNode:
-    """Stage, probabilities, votes and where they come from: one row each."""
+def show_result(scene: Scene, previous: TableNode | None, record: Mapping[str, Any], ct: VolumeNode) -> TableNode:
+    """Fill the table of a result: stage, probabilities, votes and provenance, one row each."""
     prediction, key, model = record["prediction"], record["key_slice"], record["model"]
     rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
     rows += [
@@ -37,14 +38,14 @@ def show_result(scene: Scene, kept: TableNode | None, record: Mapping[str, Any],
         (_("Time"), f"{sum(record['timings_s'].values()):.1f} s"),
         (_("Made"), record["provenance"]["utc"]),
     ]
-    rows += [(_("Warning"), text) for text in record["warnings"]]
+    rows += [(_("Warning"), plain(text)) for text in record["warnings"]]
     rows.append((_("Use"), RESEARCH_USE_ONLY))
     columns = {_("Item"): [name for name, _value in rows], _("Value"): [value for _name, value in rows]}
-    return fill_table(scene, kept, _("{ct} staging").format(ct=ct.GetName()), columns, ct)
+    return fill_table(scene, previous, _("{ct} staging").format(ct=ct.GetName()), columns, ct)
 
 
 def vote_in_words(prediction: Mapping[str, Any]) -> str:
-    """As in 'unanimous: 3 of 3 slices'."""
+    """Describe the vote, as in 'unanimous: 3 of 3 slices'."""
     n, won = len(prediction["slices"]), prediction["votes"][prediction["stage"]]
     if n == 1:
         return _("one slice: no vote")
@@ -56,19 +57,19 @@ def vote_in_words(prediction: Mapping[str, Any]) -> str:
 
 
 DICES = ("dice", "chance_dice", "blob_dice", "mean_mask_dice")
-"""The map's own, and what regions of the same area get that know nothing of the slice."""
+"""Dice of the map, then of the baselines: regions of the same area, chosen without reading the slice."""
 
 MEASURES = (*DICES, "iou", "area_mm2", "centroid_distance_mm", "hd95_mm")
-"""Of a cut, in the order in which they are shown."""
+"""Measures of the map at a threshold, in the order in which they are shown."""
 
 
 def measure_in_words(measure: str) -> tuple[str, str]:
-    """(name, unit) of a measure."""
+    """Return (name, unit) of a measure."""
     return {
         "dice": (_("Dice"), ""),
-        "chance_dice": (_("Dice by chance"), ""),
-        "blob_dice": (_("Dice of a disc in the middle"), ""),
-        "mean_mask_dice": (_("Dice of location alone"), ""),
+        "chance_dice": (_("Chance Dice"), ""),
+        "blob_dice": (_("Dice of a centred blob"), ""),
+        "mean_mask_dice": (_("Dice of the mean mask"), ""),
         "iou": (_("IoU"), ""),
         "area_mm2": (_("Area of the highlighted region"), "mm²"),
         "centroid_distance_mm": (_("Distance of the centroids"), "mm"),
@@ -77,33 +78,33 @@ def measure_in_words(measure: str) -> tuple[str, str]:
 
 
 POINTING_ROW = 1 + len(MEASURES)
-"""Which of `agreement_rows` tells whether the maximum lies in the ROI: a table of numbers has 1 and 0 for it."""
+"""Index in `agreement_rows` of the row for the maximum in the ROI: 1 for yes, 0 for no."""
 
 
 def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, str]]:
-    """(measure, at the threshold, unit); undefined ones are NaN."""
+    """Return rows (measure, value at the threshold, unit); undefined values are NaN."""
     cut = records.cut_at(agreement, threshold)
     rows = [(_("Threshold"), _number(cut["threshold"]), _("share of the maximum"))]
     for key in MEASURES:
         name, unit = measure_in_words(key)
         rows.append((name, _number(cut[key]), unit))
     hit = agreement["pointing_hit"]
-    whole = (
+    whole_map = (
         (_("Maximum lies in the ROI (1 yes, 0 no)"), None if hit is None else float(hit), ""),
         (_("Share of the attention inside the ROI"), agreement["energy_inside"], ""),
         (_("Area of the ROI"), agreement["roi_area_mm2"], "mm²"),
     )
-    return rows + [(name, _number(value), unit) for name, value, unit in whole]
+    return rows + [(name, _number(value), unit) for name, value, unit in whole_map]
 
 
 def show_agreement(
-    scene: Scene, kept: TableNode | None, agreement: Mapping[str, Any], threshold: float, ct: VolumeNode
+    scene: Scene, previous: TableNode | None, agreement: Mapping[str, Any], threshold: float, ct: VolumeNode
 ) -> TableNode:
-    """Dice and its companions in the key slice, at the chosen threshold."""
+    """Fill the table of the agreement in the key slice, at the chosen threshold."""
     measure, chosen, unit = zip(*agreement_rows(agreement, threshold), strict=True)
     columns = {_("Measure"): measure, _("At the threshold"): chosen, _("Unit"): unit}
     name = _("{ct} agreement with {segment}").format(ct=ct.GetName(), segment=agreement["segment"])
-    return fill_table(scene, kept, name, columns, ct)
+    return fill_table(scene, previous, name, columns, ct)
 
 
 _ALWAYS_DRAWN = ("dice", "chance_dice")
@@ -113,13 +114,17 @@ _COLOURS = {
     "blob_dice": (0.1, 0.4, 0.7),
     "mean_mask_dice": (0.85, 0.55, 0.05),
 }
-"""Of the lines in the chart of the sweep."""
+"""Colours of the lines in the chart of the threshold sweep."""
 
 
 def show_sweep(
-    scene: Scene, kept_table: TableNode | None, kept_plot: PlotNode | None, agreement: Mapping[str, Any], ct: VolumeNode
+    scene: Scene,
+    previous_table: TableNode | None,
+    previous_plot: PlotNode | None,
+    agreement: Mapping[str, Any],
+    ct: VolumeNode,
 ) -> tuple[TableNode, PlotNode]:
-    """Dice over the threshold, beside what knows nothing of the slice: a table node and the chart of it.
+    """Show Dice over the threshold, beside the baselines, as a table node and a chart.
 
     Returns
     -------
@@ -128,15 +133,19 @@ def show_sweep(
     cuts = agreement["sweep"]
     heads = {"threshold": _("Threshold"), **{key: measure_in_words(key)[0] for key in (*DICES, "iou")}}
     columns = {head: [_number(cut[key]) for cut in cuts] for key, head in heads.items()}
-    table = fill_table(scene, kept_table, _("{ct} threshold sweep").format(ct=ct.GetName()), columns, ct)
-    plot = keep(scene, kept_plot, "vtkMRMLPlotChartNode", _("{ct} Dice by threshold").format(ct=ct.GetName()))
+    table = fill_table(scene, previous_table, _("{ct} threshold sweep").format(ct=ct.GetName()), columns, ct)
+    plot = reuse_or_add(
+        scene, previous_plot, "vtkMRMLPlotChartNode", _("{ct} Dice by threshold").format(ct=ct.GetName())
+    )
     drawn = [key for key in DICES if key in _ALWAYS_DRAWN or any(cut[key] is not None for cut in cuts)]
-    kept_series = [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
-    for series in kept_series[len(drawn) :]:  # of a model that knew more
+    previous_series = [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
+    for series in previous_series[len(drawn) :]:  # of an earlier result with more baselines
         plot.RemovePlotSeriesNodeID(series.GetID())
         scene.RemoveNode(series)
     for i, key in enumerate(drawn):
-        series = keep(scene, kept_series[i] if i < len(kept_series) else None, "vtkMRMLPlotSeriesNode", heads[key])
+        series = reuse_or_add(
+            scene, previous_series[i] if i < len(previous_series) else None, "vtkMRMLPlotSeriesNode", heads[key]
+        )
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName(heads["threshold"])
@@ -162,19 +171,19 @@ def show_sweep(
 
 
 def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[tuple[str, str, str, str, str]]:
-    """(factor, value, points, odds ratio of a higher stage, what it is told against), one a term."""
+    """Return a row for each term: factor, value, points, odds ratio of a higher stage, reference of the odds ratio."""
     rows = []
     for term in nomogram.terms:
         value = reading.values[term.name]
         left_out = value == REFERENCE
-        against = (term.reference or "–") if term.is_choice else _with_unit(term.typical, term.unit)
+        reference = (term.reference or "–") if term.is_choice else _with_unit(term.typical, term.unit)
         rows.append(
             (
                 term.label,
                 _("left out") if left_out else str(value) if term.is_choice else _with_unit(float(value), term.unit),
                 f"{reading.points[term.name]:.1f}",
                 "–" if left_out else f"{math.exp(reading.contributions[term.name]):.2f}",
-                "–" if left_out else against,
+                "–" if left_out else reference,
             )
         )
     return rows
@@ -186,14 +195,14 @@ def _with_unit(value: float, unit: str) -> str:
 
 def show_nomogram(
     scene: Scene,
-    kept: TableNode | None,
+    previous: TableNode | None,
     nomogram: Nomogram,
     reading: Reading,
     network: str | None,
     radscore: str,
     ct: VolumeNode | None,
 ) -> TableNode:
-    """What a nomogram says and why, beside the network's stage: one row each."""
+    """Fill the table of a nomogram's result beside the network's stage: one row each."""
     rows = [
         (_("Nomogram"), nomogram.name),
         (_("Stage by the nomogram"), str(reading.stage)),
@@ -203,32 +212,32 @@ def show_nomogram(
         (_("Probability of {stage} by the nomogram").format(stage=stage), f"{p:.4f}")
         for stage, p in zip(STAGES, reading.probabilities, strict=True)
     ]
-    for factor, value, points, ratio, against in nomogram_rows(nomogram, reading):
-        words = (
+    for factor, value, points, ratio, reference in nomogram_rows(nomogram, reading):
+        template = (
             _("{value}: {points} points")
             if ratio == "–"  # left out
-            else _("{value}: {points} points, odds ratio {ratio} against {against}")
+            else _("{value}: {points} points, odds ratio {ratio} relative to {reference}")
         )
-        rows.append((factor, words.format(value=value, points=points, ratio=ratio, against=against)))
+        rows.append((factor, template.format(value=value, points=points, ratio=ratio, reference=reference)))
     rows.append((_("Total points"), f"{reading.total_points:.1f}"))
     rows += [(_("Rad-score"), radscore)] if radscore else []
     rows.append((_("Source"), nomogram.source))
-    rows += [(_("Warning"), text) for text in reading.warnings]
+    rows += [(_("Warning"), plain(text)) for text in reading.warnings]
     rows.append((_("Use"), RESEARCH_USE_ONLY))
     columns = {_("Item"): [name for name, _value in rows], _("Value"): [value for _name, value in rows]}
     name = _("nomogram") if ct is None else _("{ct} nomogram").format(ct=ct.GetName())
-    return fill_table(scene, kept, name, columns, ct)
+    return fill_table(scene, previous, name, columns, ct)
 
 
 def fill_table(
     scene: Scene,
-    kept: TableNode | None,
+    previous: TableNode | None,
     name: str,
     columns: Mapping[str, Sequence[str | float]],
     ct: VolumeNode | None = None,
 ) -> TableNode:
-    """A table node of texts and of numbers, filled anew."""
-    node = keep(scene, kept, "vtkMRMLTableNode", name)
+    """Fill a table node with columns of texts and of numbers."""
+    node = reuse_or_add(scene, previous, "vtkMRMLTableNode", name)
     table = vtk.vtkTable()
     for head, values in columns.items():
         text = any(isinstance(value, str) for value in values)

@@ -52,7 +52,7 @@ def rigid(axis, degrees, shift=(0.0, 0.0, 0.0)):
 
 
 def bend(scene, amplitude_mm=6.0):
-    """A transform that nobody could write as a matrix: a thin-plate spline."""
+    """A transform that is not a matrix: a thin-plate spline."""
     source, target = vtk.vtkPoints(), vtk.vtkPoints()
     for x in (-80, 80):
         for y in (-80, 80):

@@ -1,4 +1,4 @@
-"""Packages in Slicer's own Python: what is missing, what pip is told, and that nothing installed is replaced."""
+"""Packages in Slicer's Python: which are missing, the arguments of pip, and that no installed one is replaced."""
 
 import importlib.metadata
 import subprocess
@@ -107,10 +107,10 @@ def test_everything_installed_is_pinned_and_grad_cam_comes_alone(desk, lacking, 
         assert not any(pin.lower().startswith(("jinja2==", "torch==")) for pin in pins)
 
 
-def test_what_is_too_old_is_never_replaced(lacking, monkeypatch):
+def test_an_old_package_is_not_replaced(lacking, monkeypatch):
     real = dependencies._version
     monkeypatch.setattr(dependencies, "_version", lambda name: "1.0" if name == "numpy" else real(name))
-    with pytest.raises(InputError, match=r"has numpy 1\.0; expected numpy>=1\.26.*replaces nothing"):
+    with pytest.raises(InputError, match=r"contains numpy 1\.0; expected numpy>=1\.26.*replaces no installed package"):
         dependencies.install()
 
 
@@ -129,7 +129,7 @@ def test_on_slicer_5_10_pip_is_called_the_old_way(bare, lacking, monkeypatch):
         made.uninstall()
 
 
-def test_what_pip_cannot_find_is_an_error_with_the_remedy(desk, lacking, monkeypatch, tmp_path):
+def test_a_failure_of_pip_is_an_error_with_a_remedy(desk, lacking, monkeypatch, tmp_path):
     import slicer.packaging
 
     def pip_install(*arguments, **options):
@@ -137,11 +137,11 @@ def test_what_pip_cannot_find_is_an_error_with_the_remedy(desk, lacking, monkeyp
 
     monkeypatch.setattr(slicer.packaging, "pip_install", pip_install)
     lacking("jinja2")
-    with pytest.raises(InputError, match=rf"from {tmp_path} \(pip: 1\); expected all of them there, as wheels"):
+    with pytest.raises(InputError, match=rf"from {tmp_path} \(pip: 1\); expected a wheel of each of them"):
         dependencies.install(tmp_path)
 
 
-def test_what_is_still_missing_afterwards_is_an_error(desk, lacking):
+def test_a_package_that_is_still_missing_is_an_error(desk, lacking):
     lacking("jinja2")
-    with pytest.raises(InputError, match="After installing, jinja2 cannot be found.*Restart Slicer"):
+    with pytest.raises(InputError, match="packages jinja2 are still missing after the installation.*Restart Slicer"):
         dependencies.install()

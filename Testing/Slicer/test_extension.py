@@ -1,4 +1,4 @@
-"""What CMake and a translator will look at: every file is listed, every text can be translated."""
+"""Files for CMake and translators: every file is listed, every text can be translated."""
 
 import ast
 import re
@@ -69,7 +69,7 @@ def test_the_same_words_are_used_on_both_sides():
     assert weights.untrained(18).card.warning == models.warning_of("untrained")
     from GTRStagingLib.results import overlay
 
-    for method in set(Method) - {Method.AUTO}:  # whose result names the one that it came to
+    for method in set(Method) - {Method.AUTO}:  # its result names the chosen method
         assert method.label().casefold().startswith(overlay.METHOD_NAMES[method.value].casefold())
     assert (State().shownFrom, State().opacity) == (overlay.SHOWN_FROM, overlay.OPACITY[1])
     assert batch.SCENE not in outputs.OUTPUTS
@@ -77,10 +77,10 @@ def test_the_same_words_are_used_on_both_sides():
 
 def test_the_package_says_what_each_of_its_files_is_for():
     """A newcomer reads it first: every file is named there, and nothing that has gone."""
-    told = re.findall(
+    documented = re.findall(
         r"`(\w+)`", ast.get_docstring(ast.parse((MODULE / "GTRStagingSlicer" / "__init__.py").read_text()))
     )
-    assert set(told) == {path.stem for path in SCRIPTS if path.parent.name == "GTRStagingSlicer"} - {"__init__"}
+    assert set(documented) == {path.stem for path in SCRIPTS if path.parent.name == "GTRStagingSlicer"} - {"__init__"}
 
 
 # -- the panel's file ----------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_the_module_and_what_it_imports_load_no_torch(tmp_path):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
-def test_no_file_grows_past_what_one_can_hold_in_mind(path):
+def test_no_file_is_longer_than_520_lines(path):
     assert len(path.read_text().splitlines()) <= 520
 
 
@@ -204,10 +204,10 @@ def test_translators_get_whole_sentences():
                 assert "{}" not in argument.value
 
 
-def test_research_use_only_is_said_by_module_and_panel():
+def test_module_and_panel_state_research_use_only():
     for path in (MODULE / "GTRStaging.py", UI, ROOT / "docs" / "tutorials" / "clinician.md", ROOT / "CMakeLists.txt"):
-        said = re.sub(r'["\s>*]+', " ", path.read_text())
-        assert RESEARCH_USE_ONLY.split(".")[0] in said, path.name
+        shown_text = re.sub(r'["\s>*]+', " ", path.read_text())
+        assert RESEARCH_USE_ONLY.split(".")[0] in shown_text, path.name
     assert RESEARCH_USE_ONLY in "".join(text_of(w, "text") or "" for w in widgets())
 
 

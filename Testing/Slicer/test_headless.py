@@ -55,7 +55,7 @@ WHERE = pytest.mark.parametrize(
 
 @pytest.fixture
 def where(request, tmp_path, monkeypatch, capfd):
-    """Run the script in `tmp_path`, in this process or as a person does; its code, and what it says."""
+    """Run the script in `tmp_path`, in this process or in another; return its code and its output."""
 
     def here(*arguments):
         monkeypatch.chdir(tmp_path)
@@ -76,10 +76,10 @@ def test_it_is_a_script(tmp_path):
 
 @WHERE
 def test_one_dicom_case_gets_its_files_and_its_scene(phantom_files, tmp_path, where):
-    code, said = where("--input", phantom_files / "ct", "--segmentation", phantom_files / "tumour_seg.dcm",
+    code, shown_text = where("--input", phantom_files / "ct", "--segmentation", phantom_files / "tumour_seg.dcm",
                        "--out", "out")  # fmt: skip
     assert code == 0
-    assert RESEARCH_USE_ONLY in said
+    assert RESEARCH_USE_ONLY in shown_text
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == sorted([*outputs.OUTPUTS, batch.SCENE])
     record = json.loads((out / "result.json").read_text())
@@ -112,9 +112,9 @@ def test_a_table_with_a_lost_case_ends_with_1_and_says_which(tmp_path, where):
     with (tmp_path / "cases.csv").open("w", newline="") as file:
         rows = [["case_id", "image", "roi", "key_slice"], ["one", "ct.nrrd", "roi.nrrd", ""]]
         csv.writer(file).writerows([*rows, ["lost", "nowhere.nrrd", "", "2"], ["two", "ct.nrrd", "", "4"]])
-    code, said = where("--cases", "cases.csv", "--out", "out")
+    code, shown_text = where("--cases", "cases.csv", "--out", "out")
     assert code == 1
-    assert "3 cases: 2 done, 1 failed, 0 skipped" in said
+    assert "3 cases: 2 done, 1 failed, 0 skipped" in shown_text
     for case in ("one", "two"):
         assert (tmp_path / "out" / "cases" / case / batch.SCENE).stat().st_size > 1000
     assert "nowhere.nrrd" in (tmp_path / "out" / "cases" / "lost" / records.FAILED).read_text()
@@ -145,7 +145,7 @@ def test_a_table_by_a_method_that_the_model_has_not_is_refused_at_once(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "shown_text"),
     [
         ([], 2, "required"),
         (["--input", "x"], 2, "--out"),
@@ -156,11 +156,11 @@ def test_a_table_by_a_method_that_the_model_has_not_is_refused_at_once(tmp_path,
         (["--input", "ct.nrrd", "--out", "out", "--key-slice", "3", "--model", "none"], 1, "'none'"),
     ],
 )
-def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, arguments, code, said):
+def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, arguments, code, shown_text):
     sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
     monkeypatch.chdir(tmp_path)
     assert headless.main(["--", *arguments]) == code
-    assert said in capfd.readouterr().err
+    assert shown_text in capfd.readouterr().err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
@@ -212,7 +212,7 @@ def test_a_scene_carries_no_identifiers(tmp_path):
 
 
 def test_a_picture_has_no_scene(tmp_path):
-    with pytest.raises(InputError, match="no place in a scene"):
+    with pytest.raises(InputError, match="a scene file requires a volume"):
         mrb.write_mrb(a_picture(), tmp_path / "a.mrb")
     assert not list(tmp_path.iterdir())
 
@@ -220,6 +220,6 @@ def test_a_picture_has_no_scene(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="a file in the way of a folder")
 def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StagingError, match="expected a folder that can be written to"):
+    with pytest.raises(StagingError, match="expected a writable folder"):
         mrb.write_mrb(with_roi(), tmp_path / "file" / "a.mrb")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

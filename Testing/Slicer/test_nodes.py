@@ -92,7 +92,7 @@ def test_a_scan_keeps_names_apart_from_what_is_written(scene):
 
 def test_what_is_no_ct_is_refused_in_words(scene):
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    with pytest.raises(InputError, match="“empty” holds no voxels.*Load it again"):
+    with pytest.raises(InputError, match="“empty” contains no voxels.*Load it again"):
         nodes.placed(empty)
     with pytest.raises(InputError, match="“mask” has no value below 0"):
         nodes.scan_of(nodes.placed(add_volume(scene, box(ct_like()))), "mask")
@@ -132,7 +132,7 @@ def test_between_two_slices_the_nearer_one_is_meant(scene):
 
 def test_a_view_that_shows_no_slice_is_refused_with_the_remedy(scene):
     grid = nodes.grid_of(add_volume(scene, ct_like()))
-    with pytest.raises(InputError, match="turned by 90°.*Set its orientation to Axial"):
+    with pytest.raises(InputError, match="rotated by 90°.*Set its orientation to Axial"):
         nodes.slice_at(grid, plane(nodes.slice_centre(grid, 3), (1, 0, 0)))
     with pytest.raises(InputError, match=r"20 mm outside the scan \(9 slices\).*Scroll"):
         nodes.slice_at(grid, plane(nodes.slice_centre(grid, 8) + np.array([0, 0, 20])))
@@ -211,7 +211,7 @@ def test_wrong_segments_are_refused_with_what_there_is(scene):
     segmentation = samples.add_tumour(scene, ct, box(image), "mine")
     segmentation.GetSegmentation().AddEmptySegment("hollow", "hollow")
     there = nodes.placed(ct)
-    with pytest.raises(InputError, match="“mine” has no segment of the id “x”.*“tumour”, “hollow”"):
+    with pytest.raises(InputError, match="“mine” has no segment with the id “x”.*“tumour”, “hollow”"):
         nodes.roi_of(segmentation, "x", ct, there)
     with pytest.raises(InputError, match="“hollow” is empty"):
         nodes.roi_of(segmentation, "hollow", ct, there)

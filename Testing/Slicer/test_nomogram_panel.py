@@ -34,7 +34,7 @@ FITTED = Nomogram(
 GIVEN = {"radscore": 1.1, "size_cm": 6.5, "lauren": "diffuse"}
 
 
-def said(desk):
+def shown_text(desk):
     return [one.text for one in desk.shown if one.kind == "error"]
 
 
@@ -114,7 +114,7 @@ def carrying(record, *, sha256=None, coefficient=0.5):
     return Nomogram(FITTED.name, FITTED.source, FITTED.thresholds, FITTED.terms, radscore=score.to_json())
 
 
-# -- what is given, and what it says -----------------------------------------------------------------------------------
+# -- values and results ------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_chosen_and_nothing_is_assumed(panel):
@@ -135,14 +135,14 @@ def test_nothing_is_chosen_and_nothing_is_assumed(panel):
     assert panel._parameterNode.nomogramTable is None
 
 
-def test_the_published_ones_warnings_and_what_it_lacks_are_seen_before_any_value(panel):
+def test_warnings_and_missing_coefficients_are_shown_before_any_value(panel):
     panel.ui.nomogramSection.collapsed = False
     choose(panel, nomogram.PUBLISHED)
     assert panel.ui.nomogramWarnings.visible
     for warning in nomogram.load(nomogram.PUBLISHED).warnings:
         assert warning in panel.ui.nomogramWarnings.text
     assert "opposite sign" in panel.ui.nomogramWarnings.text
-    assert "does not say how its Rad-score is computed" in panel.ui.nomogramRadscoreLabel.text
+    assert "does not contain the definition of its Rad-score" in panel.ui.nomogramRadscoreLabel.text
     assert "Research use only" in panel.ui.nomogramUseLabel.text
     assert not widget(panel, "nomogramValue_size_cm").enabled
     assert widget(panel, "nomogramValue_size_cm").placeholderText == "not on record"
@@ -170,7 +170,7 @@ def test_the_published_one_at_reference_gives_the_figures_of_its_article(panel):
     one_sd_up = cells(panel.ui.nomogramTable)
     assert one_sd_up[0][3] == "1.00"
     type_in(panel, "radscore", "1")
-    assert cells(panel.ui.nomogramTable)[0][3] == "2.39"  # per SD, as the article says
+    assert cells(panel.ui.nomogramTable)[0][3] == "2.39"  # per SD, as in the article
 
 
 def test_bars_and_contributions_follow_every_change(clinic):
@@ -202,10 +202,10 @@ def test_bars_and_contributions_follow_every_change(clinic):
     assert clinic._parameterNode.nomogramTable is None
 
 
-def test_what_is_typed_is_a_number_or_said_to_be_none(clinic):
+def test_typed_text_is_a_number_or_an_error(clinic):
     give_all(clinic)
     type_in(clinic, "size_cm", "4,5")
-    assert nomograms.given(clinic._parameterNode)["size_cm"] == 4.5
+    assert nomograms.given_values(clinic._parameterNode)["size_cm"] == 4.5
     assert widget(clinic, "nomogramSlider_size_cm").value == 45
     type_in(clinic, "size_cm", "17")
     assert "17.0 is outside the range of the nomogram's data, 0 to 15" in clinic.ui.nomogramWarnings.text
@@ -216,10 +216,10 @@ def test_what_is_typed_is_a_number_or_said_to_be_none(clinic):
         assert widget(clinic, "nomogramValue_size_cm").text == text
         assert clinic._parameterNode.nomogramTable is None
     type_in(clinic, "size_cm", " ")
-    assert "Not given yet: Tumour size" in clinic.ui.nomogramMessage.text
+    assert "Missing values: Tumour size" in clinic.ui.nomogramMessage.text
 
 
-def test_the_networks_stage_stands_beside_the_nomograms(desk, staged, tmp_path):
+def test_the_networks_stage_is_shown_beside_the_nomograms(desk, staged, tmp_path):
     take_file(desk, staged, FITTED, tmp_path)
     give_all(staged)
     ui = staged.ui
@@ -273,16 +273,16 @@ def test_a_rad_score_of_another_network_is_not_computed_but_asked_for(desk, stag
     take_file(desk, staged, carrying(record, sha256="ab" * 32), tmp_path)
     text = staged.ui.nomogramRadscoreLabel.text
     assert record["model"]["sha256"][:12] in text
-    assert "Give a standardised one" in text
+    assert "Enter a standardised Rad-score" in text
     give_all(staged)
     assert bars(staged) == thousandths(FITTED.read(GIVEN))
 
 
-def test_before_a_run_a_rad_score_is_said_to_come_of_it(desk, panel, tmp_path):
+def test_before_a_run_the_rad_score_is_announced(desk, panel, tmp_path):
     card = registry.read_card(registry.locate("demonstration"))
     record = {"model": {"sha256": card.sha256}, "features": [[0.0]]}
     take_file(desk, panel, carrying(record), tmp_path)
-    assert "once the case is staged" in panel.ui.nomogramRadscoreLabel.text
+    assert "when the case is staged" in panel.ui.nomogramRadscoreLabel.text
     assert "Rad-score" in panel.ui.nomogramMessage.text
 
 
@@ -304,7 +304,7 @@ def test_it_comes_back_with_its_scene_and_no_path_does(desk, loaded, scene, tmp_
     ui = loaded.ui
     state = loaded._parameterNode
     shown = bars(loaded), cells(ui.nomogramTable), ui.nomogramWarnings.text, ui.nomogramSelector.currentText
-    values, rows = nomograms.given(state), node_rows(state.nomogramTable)
+    values, rows = nomograms.given_values(state), node_rows(state.nomogramTable)
     assert sum(shown[0]) == pytest.approx(1000, abs=2)
     assert scene.WriteToMRB(str(tmp_path / "a.mrb"))
     with zipfile.ZipFile(tmp_path / "a.mrb") as bundle:
@@ -317,7 +317,7 @@ def test_it_comes_back_with_its_scene_and_no_path_does(desk, loaded, scene, tmp_
     loaded.enter()
     state = loaded._parameterNode
     assert not ui.nomogramSection.collapsed
-    assert nomograms.given(state) == values
+    assert nomograms.given_values(state) == values
     assert (bars(loaded), cells(ui.nomogramTable), ui.nomogramWarnings.text, ui.nomogramSelector.currentText) == shown
     assert shown[3] == ("clinic (of this scene)" if of_file else nomogram.PUBLISHED)
     assert node_rows(state.nomogramTable) == rows
@@ -353,7 +353,7 @@ def test_values_belong_to_a_case(desk, loaded, scene, tmp_path):
     assert widget(loaded, "nomogramValue_lauren").currentText == "not given"
     assert nomograms.chosen(state) == FITTED
     loaded.ui.inputSelector.setCurrentNode(first)
-    assert nomograms.given(state) == {}
+    assert nomograms.given_values(state) == {}
     # Nor does a panel that was closed meanwhile miss it.
     give_all(loaded)
     loaded.exit()
@@ -366,12 +366,12 @@ def test_a_script_too_finds_nothing_given_of_another_ct(scene):
     state = State(inputVolume=add_volume(scene, ct_like(), "first"))
     nomograms.choose(state, scene, FITTED)
     for name, value in GIVEN.items():
-        nomograms.give(state, name, value)
-    assert nomograms.standing(state, stale=False).reading == FITTED.read(GIVEN)
+        nomograms.set_value(state, name, value)
+    assert nomograms.status(state, stale=False).reading == FITTED.read(GIVEN)
     state.inputVolume = add_volume(scene, ct_like(), "second")
-    assert nomograms.standing(state, stale=False).reading is None
-    nomograms.give(state, "size_cm", 3.0)
-    assert nomograms.given(state) == {"size_cm": 3.0}
+    assert nomograms.status(state, stale=False).reading is None
+    nomograms.set_value(state, "size_cm", 3.0)
+    assert nomograms.given_values(state) == {"size_cm": 3.0}
 
 
 def test_another_nomogram_or_none_starts_without_values(desk, clinic, scene):
@@ -391,7 +391,7 @@ def test_a_file_that_is_none_is_said_to_be_none_and_changes_nothing(desk, clinic
     (tmp_path / "other.json").write_text('{"kind": "radscore"}')
     desk.record.answers["getOpenFileName"] = str(tmp_path / "other.json")
     clinic.ui.nomogramFileButton.click()
-    (text,) = said(desk)
+    (text,) = shown_text(desk)
     assert "is not a nomogram" in text
     desk.record.answers["getOpenFileName"] = ""  # cancelled
     clinic.ui.nomogramFileButton.click()
@@ -406,7 +406,7 @@ def test_a_saved_one_that_is_damaged_leaves_the_choice_as_it_was(desk, scene, mo
     (folder / "mine.json").write_text("{")
     panel = desk.open_module()
     choose(panel, "mine")
-    assert len(said(desk)) == 1
+    assert len(shown_text(desk)) == 1
     assert panel.ui.nomogramSelector.currentText == "None"
     nomogram.save(FITTED, folder / "mine.json")  # a file's name need not be the nomogram's
     nomogram.save(Nomogram("other", FITTED.source, FITTED.thresholds, FITTED.terms), folder / "other.json")
@@ -423,7 +423,7 @@ def test_what_somebody_deletes_is_gone(clinic, scene):
     scene.RemoveNode(clinic._parameterNode.nomogramTable)
     assert clinic._parameterNode.nomogramTable is None
     slide(clinic, "size_cm", 10)
-    assert ("Tumour size", "1 cm: 6.2 points, odds ratio 0.41 against 4 cm") in node_rows(
+    assert ("Tumour size", "1 cm: 6.2 points, odds ratio 0.41 relative to 4 cm") in node_rows(
         clinic._parameterNode.nomogramTable
     )
     scene.RemoveNode(clinic._parameterNode.nomogramText)
@@ -450,7 +450,7 @@ def test_the_report_has_it_with_the_values_that_are_shown(desk, staged, tmp_path
     take_file(desk, staged, FITTED, tmp_path)
     give_all(staged)
     ui.exportButton.click()
-    assert said(desk) == []
+    assert shown_text(desk) == []
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Of one clinic." in page
     for part in ("Rad-score", "Tumour size", "diffuse", "6.5"):
@@ -458,7 +458,7 @@ def test_the_report_has_it_with_the_values_that_are_shown(desk, staged, tmp_path
     assert "Doe_Jane" not in page
     type_in(staged, "size_cm", "")  # the report asks for it, as the panel does
     ui.exportButton.click()
-    assert said(desk) == []
+    assert shown_text(desk) == []
     assert "Of one clinic." in (tmp_path / "report" / "report.html").read_text()
 
 

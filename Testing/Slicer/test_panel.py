@@ -26,7 +26,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.options import StagingOptions
 
 
-def said(desk, kind="error"):
+def shown_text(desk, kind="error"):
     return [one.text for one in desk.shown if one.kind == kind]
 
 
@@ -49,7 +49,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     assert "largest section" in ui.keySliceLabel.text
     ui.largestSectionButton.click()
     ui.applyButton.click()
-    assert said(desk) == []
+    assert shown_text(desk) == []
 
     record = scene_staging.record_of(state)
     assert ui.stageLabel.text == record["prediction"]["stage"]
@@ -83,7 +83,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     assert "report.html" in ui.reportLabel.text
     ui.showFolderButton.click()
     assert desk.record.opened
-    assert said(desk) == []
+    assert shown_text(desk) == []
 
 
 def test_the_panel_can_be_seen(desk, staged, tmp_path):
@@ -248,12 +248,12 @@ def test_a_report_is_of_the_threshold_that_is_shown(staged, tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["agreement"]["threshold"] == 0.7
 
 
-def test_cancel_is_heard_between_steps(desk, loaded):
+def test_cancel_takes_effect_between_steps(desk, loaded):
     loaded.ui.largestSectionButton.click()
-    heard, real = [], loaded._onStep
+    steps, real = [], loaded._onStep
 
     def step(name):
-        heard.append(name)
+        steps.append(name)
         if name == "network":
             assert loaded.ui.cancelButton.enabled
             assert not loaded.ui.applyButton.enabled
@@ -262,11 +262,11 @@ def test_cancel_is_heard_between_steps(desk, loaded):
 
     loaded._onStep = step
     loaded.ui.applyButton.click()
-    assert heard[-1] == "network"
+    assert steps[-1] == "network"
     assert loaded._parameterNode.resultText is None
     assert loaded.ui.applyButton.enabled
     assert not loaded.ui.cancelButton.enabled
-    assert said(desk) == []
+    assert shown_text(desk) == []
 
 
 @pytest.mark.parametrize("at", ["reading", "attention", "showing"])
@@ -281,7 +281,7 @@ def test_a_scene_that_is_closed_during_a_run_leaves_nothing(desk, loaded, scene,
 
     loaded._onStep = step
     loaded.ui.applyButton.click()
-    assert said(desk) == []
+    assert shown_text(desk) == []
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert loaded._parameterNode.inputVolume is None
     assert loaded._parameterNode.resultText is None
@@ -310,7 +310,7 @@ def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_pa
     assert (ui.stageLabel.text, ui.agreementLabel.text, ui.keySliceLabel.text, ui.detailsLabel.text) == shown
     assert ui.tumourSelector.currentSegmentID() == samples.TUMOUR
     assert not scene_staging.out_of_date(state)
-    # Its report is made again, and says the same.
+    # Its report is made again with the same content.
     ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     ui.exportButton.click()
     again = json.loads((tmp_path / "report" / "result.json").read_text())
@@ -367,7 +367,7 @@ def test_errors_are_said_once_with_the_remedy(desk, loaded, scene):
     loaded.ui.tumourSelector.setCurrentNode(None)
     loaded.ui.keySliceSlider.value = 4
     loaded.ui.applyButton.click()
-    (text,) = said(desk)
+    (text,) = shown_text(desk)
     assert "“mask” has no value below 0" in text
     assert "Convert the CT again" in text
     assert loaded.ui.applyButton.enabled
@@ -391,12 +391,12 @@ def test_a_turned_view_and_a_read_only_folder_are_refused_in_words(desk, staged,
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     red.SetOrientation("Sagittal")
     staged.ui.currentSliceButton.click()
-    assert "expected an axial view" in said(desk)[-1]
+    assert "expected an axial view" in shown_text(desk)[-1]
     (tmp_path / "file").write_text("in the way")
     staged.ui.reportFolderSelector.currentPath = str(tmp_path / "file")
     staged.ui.exportButton.click()
-    assert "cannot be written" in said(desk)[-1]
-    assert len(said(desk)) == 2
+    assert "cannot be written" in shown_text(desk)[-1]
+    assert len(shown_text(desk)) == 2
 
 
 # -- packages --------------------------------------------------------------------------------------------------------
@@ -410,9 +410,9 @@ def test_declining_the_packages_changes_nothing(desk, loaded, monkeypatch):
     desk.record.confirm = False
     loaded.ui.largestSectionButton.click()
     loaded.ui.applyButton.click()
-    (asked,) = said(desk, "confirm")
+    (asked,) = shown_text(desk, "confirm")
     assert "safetensors" in asked
-    assert "Nothing that Slicer brings is replaced" in asked
+    assert "Slicer's own packages are not replaced" in asked
     assert loaded._parameterNode.resultText is None
     assert desk.record.installed == []
 
@@ -437,7 +437,7 @@ def test_ones_own_models_are_offered_once_the_packages_tell_where_they_lie(desk,
     monkeypatch.setattr(dependencies, "missing", lambda: list(lacking))
     monkeypatch.setattr(dependencies, "install", lambda wheels: lacking.clear())
     panel.ui.installButton.click()
-    assert len(said(desk, "confirm")) == 1
+    assert len(shown_text(desk, "confirm")) == 1
     assert panel.ui.modelSelector.findText("mine") >= 0
 
 
@@ -463,7 +463,7 @@ def test_a_batch_runs_in_a_process_of_its_own(desk, panel, scene, tmp_path):
     assert ui.batchLabel.text == "2 of 2 cases, 1 failed."
     table = panel.batch.table.GetTable()
     assert [table.GetColumnByName("status").GetValue(i) for i in range(2)] == ["done", "failed"]
-    assert said(desk) == []
+    assert shown_text(desk) == []
 
 
 A_SLOW_BATCH = """
@@ -484,7 +484,7 @@ tell(0)
 tell(1)
 time.sleep(120)
 """
-"""What the command says and does when it is stopped after a case, without staging any."""
+"""Code with the output of a batch that is stopped after a case, without staging."""
 
 
 @pytest.mark.parametrize("by", ["a script", pytest.param("the command", marks=pytest.mark.slow)])
@@ -504,7 +504,7 @@ def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path, mo
     assert panel.ui.batchLabel.text.startswith("Stopped.")
     assert 1 <= panel.batch.table.GetNumberOfRows() < 200
     assert panel.ui.batchRunButton.enabled
-    assert said(desk) == []
+    assert shown_text(desk) == []
 
 
 def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
@@ -517,8 +517,8 @@ def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
     panel.ui.batchRunButton.click()
     wait(lambda: not panel.batch.running)
-    assert "The batch ended early" in said(desk)[0]
-    assert "'gone'" in said(desk)[0]
+    assert "The batch ended early" in shown_text(desk)[0]
+    assert "'gone'" in shown_text(desk)[0]
     assert panel.batch.table is None
 
 
@@ -528,7 +528,7 @@ def test_a_faulty_case_table_is_said_before_anything_starts(desk, panel, tmp_pat
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
     panel.ui.batchRunButton.click()
     assert not panel.batch.running
-    assert "column case_id, image is missing; found name, file" in said(desk)[0]
+    assert "column case_id, image is missing; found name, file" in shown_text(desk)[0]
 
 
 def wait(condition, seconds=120):

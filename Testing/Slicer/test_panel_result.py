@@ -9,7 +9,7 @@ from GTRStagingSlicer import nodes, samples
 from scenes import add_transform, add_volume, rigid
 
 
-def said(desk):
+def shown_text(desk):
     return [one.text for one in desk.shown if one.kind == "error"]
 
 
@@ -65,7 +65,7 @@ def test_moved_or_edited_the_case_is_no_longer_that_of_the_result(staged, scene,
     assert ui.exportButton.enabled
 
 
-def test_a_reloaded_case_that_comes_out_otherwise_is_not_exported(desk, staged, scene, a_small_phantom, tmp_path):
+def test_a_reloaded_case_with_another_result_is_not_exported(desk, staged, scene, a_small_phantom, tmp_path):
     assert scene.WriteToMRB(str(tmp_path / "a.mrb"))
     scene.Clear(False)
     assert scene.ReadFromMRB(str(tmp_path / "a.mrb"))
@@ -74,8 +74,8 @@ def test_a_reloaded_case_that_comes_out_otherwise_is_not_exported(desk, staged, 
     nodes.add_segment(staged._parameterNode.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR)
     staged.ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     staged.ui.exportButton.click()
-    (text,) = said(desk)
-    assert "comes out other than its result in the scene" in text
+    (text,) = shown_text(desk)
+    assert "gives another result than the scene contains" in text
     assert not (tmp_path / "report").exists()
 
 
@@ -96,7 +96,7 @@ def test_what_somebody_deleted_cannot_be_shown(desk, staged, scene):
     assert not ui.overlayButton.enabled
     ui.opacitySlider.value = 0.2
     ui.applyButton.click()
-    assert said(desk) == []
+    assert shown_text(desk) == []
     assert ui.plotButton.enabled
 
 
@@ -135,4 +135,4 @@ def test_a_volume_without_an_even_grid_is_said_to_be_one(desk, panel, scene):
     assert not panel.ui.keySliceSlider.enabled
     panel._parameterNode.keySlice = 3
     panel.ui.applyButton.click()
-    assert "the axes are skewed" in said(desk)[0]
+    assert "the axes are skewed" in shown_text(desk)[0]

@@ -1,4 +1,4 @@
-"""What a record says in words; and records of older versions, in the panel and out of it."""
+"""Sentences on a record; records of older versions, in the panel and outside it."""
 
 import json
 import math
@@ -37,45 +37,45 @@ def agreement(*sweep, pointing_hit=True, reasons=None, **chosen):
 # -- the agreement -------------------------------------------------------------------------------------------------
 
 
-def test_the_region_is_told_by_its_area_its_peak_and_its_rivals():
-    region, dice, rivals = records.agreement_in_words(agreement(), 0.5)
+def test_the_region_is_described_by_area_peak_and_baselines():
+    region, dice, baselines = records.agreement_in_words(agreement(), 0.5)
     assert region == (
         "The highlighted region measures 900 mm², 2.00 times the 450 mm² of “tumour”. The peak of the map lies inside "
         "“tumour”."
     )
     assert dice == (
-        "Dice with “tumour” is 0.600. The same area gets 0.020 at random in the body, 0.060 as a disc in its middle, "
-        "and 0.190 where tumours of the model's cases lie most often."
+        "Dice with “tumour” is 0.600. The same area scores 0.020 at random in the body, 0.060 as a centred blob, and "
+        "0.190 where the mean mask of the model's training cases is highest."
     )
-    assert rivals == "The map is above each of these."
+    assert baselines == "The map exceeds each of these."
 
 
-def test_a_map_that_is_too_large_and_beside_the_tumour_is_not_flattered():
-    """As Grad-CAM of the last layer: above chance, and no better than location alone."""
+def test_a_large_map_beside_the_tumour_is_reported_as_such():
+    """As Grad-CAM of the last layer: above chance, and not above the mean mask."""
     coarse = agreement(dice=0.085, area_mm2=19_374.0, pointing_hit=False)
-    region, _dice, rivals = records.agreement_in_words(coarse, 0.5)
+    region, _dice, baselines = records.agreement_in_words(coarse, 0.5)
     assert "19,374 mm², 43 times the 450 mm²" in region
     assert "lies OUTSIDE" in region
-    assert rivals == "The map is NOT above location alone."
-    _region, _dice, rivals = records.agreement_in_words(agreement(dice=0.02), 0.5)
-    assert rivals == "The map is NOT above chance, the disc, location alone."
+    assert baselines == "The map does NOT exceed the mean mask."
+    _region, _dice, baselines = records.agreement_in_words(agreement(dice=0.02), 0.5)
+    assert baselines == "The map does NOT exceed chance, the blob, the mean mask."
 
 
-def test_the_words_are_of_the_threshold_that_is_chosen():
+def test_the_sentences_are_those_of_the_chosen_threshold():
     known = agreement(cut(0.4), cut(0.8, dice=0.1, area_mm2=45.0))
-    region, dice, rivals = records.agreement_in_words(known, 0.8)
+    region, dice, baselines = records.agreement_in_words(known, 0.8)
     assert "45 mm², 0.10 times" in region
     assert "0.100" in dice
-    assert "NOT above location alone" in rivals
+    assert "NOT exceed the mean mask" in baselines
 
 
-def test_a_model_that_knows_no_location_is_said_to_know_none():
+def test_a_missing_mean_mask_is_reported():
     unknown = agreement(
         mean_mask_dice=None, reasons={"mean mask": "the model has no mean mask for slices of this size"}
     )
-    _region, dice, rivals = records.agreement_in_words(unknown, 0.5)
-    assert dice.endswith("0.020 at random in the body, and 0.060 as a disc in its middle.")
-    assert rivals.startswith("The map is above each of these. What location alone would get is not known")
+    _region, dice, baselines = records.agreement_in_words(unknown, 0.5)
+    assert dice.endswith("0.020 at random in the body, and 0.060 as a centred blob.")
+    assert baselines == "The map exceeds each of these. The Dice of the mean mask is unknown: the model contains none."
 
 
 def test_what_is_not_defined_says_why():
@@ -86,31 +86,32 @@ def test_what_is_not_defined_says_why():
 @pytest.mark.parametrize("mean_mask", [math.nan, 0.3])
 @pytest.mark.parametrize("dice", [0.01, 0.25, 0.9])
 @pytest.mark.parametrize("hit", [True, False])
-def test_the_panel_says_what_the_report_says(dice, mean_mask, hit):
+def test_panel_and_report_describe_a_result_alike(dice, mean_mask, hit):
     """The panel's sentences can be translated, the report's cannot: two wordings of one result."""
     known = with_roi().agreement
     cut_ = replace(known.at_threshold, dice=dice, chance_dice=0.02, blob_dice=0.2, mean_mask_dice=mean_mask)
     result = replace(with_roi(), agreement=replace(known, at_threshold=cut_, pointing_hit=hit))
-    region, panel_dice, rivals = records.agreement_in_words(to_json(result)["agreement"], cut_.threshold)
-    theirs, baselines = (
+    region, panel_dice, rest = records.agreement_in_words(to_json(result)["agreement"], cut_.threshold)
+    reports_region, baselines = (
         report_words.region_in_words(result.agreement),
-        report_words.baselines_in_words(result.agreement, report_words.room_in_words(result)),
+        report_words.baselines_in_words(result.agreement, report_words.section_in_words(result)),
     )
-    assert numbers(region) == numbers(theirs)[1:]  # the threshold stands in the panel's own control
-    assert ("lies OUTSIDE" in region) == ("lies outside" in theirs) == (not hit)
+    assert numbers(region) == numbers(reports_region)[1:]  # the panel shows the threshold in a control
+    assert ("lies OUTSIDE" in region) == ("lies outside" in reports_region) == (not hit)
     assert numbers(panel_dice) == numbers(baselines)
-    for panels, reports in (("chance", "chance"), ("the disc", "the disc"), ("location alone", "the mean mask")):
-        not_above = [re.search(r"(?i)is not above ([^.]*)\.", said) for said in (rivals, baselines)]
-        named = [
-            match is not None and name in match[1] for match, name in zip(not_above, (panels, reports), strict=True)
-        ]
-        assert named[0] == named[1], (panels, rivals, baselines)
-    assert ("above each of these" in rivals) == ("above each of these" in baselines)
-    assert ("What location alone would get is not known" in rivals) == ("location alone would give is not" in baselines)
+    for name in ("chance", "the blob", "the mean mask"):
+        matches = [re.search(r"(?i)does not exceed ([^.]*)\.", text) for text in (rest, baselines)]
+        named = [match is not None and name in match[1] for match in matches]
+        assert named[0] == named[1], (name, rest, baselines)
+    for sentence in (
+        "The map exceeds each of these.",
+        "The Dice of the mean mask is unknown: the model contains none.",
+    ):
+        assert (sentence in rest) == (sentence in baselines)
 
 
-def numbers(said):
-    return re.findall(r"\d[\d,.]*\d|\d", said)
+def numbers(text):
+    return re.findall(r"\d[\d,.]*\d|\d", text)
 
 
 # -- beside the map ------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def test_a_failed_check_stands_out_beside_the_map(staged):
     assert "#b3001b" in ui.mapLabel.styleSheet
 
 
-def test_the_map_is_named_by_the_method_that_automatic_came_to():
+def test_the_map_is_named_by_the_method_that_automatic_chose():
     record = to_json(with_roi())
     assert records.map_in_words(record) == f"Fine map for {record['attention']['target']}."
 
@@ -140,7 +141,7 @@ def test_the_map_is_named_by_the_method_that_automatic_came_to():
 
 @pytest.fixture
 def gated_card(tmp_path, monkeypatch):
-    """A model with a gated head, as far as its card tells."""
+    """Card of a model with a gated head, without weights."""
     monkeypatch.setenv("GTRSTAGING_MODELS", str(tmp_path))
     card = replace(a_small_model().card, name="mine", head="gated")
     (tmp_path / "mine").mkdir()
@@ -150,22 +151,22 @@ def gated_card(tmp_path, monkeypatch):
 
 def test_each_head_has_its_methods(gated_card):
     for method in Method:
-        taken = models.reason_against("mine", method) is None
+        taken = models.reason_no_map("mine", method) is None
         assert taken == (method in (Method.AUTO, Method.GATED))
-        assert (models.reason_against("untrained", method) is None) == (method is not Method.GATED)
-    assert models.reason_against("not here", Method.GATED) is None  # its banner says what is wrong
+        assert (models.reason_no_map("untrained", method) is None) == (method is not Method.GATED)
+    assert models.reason_no_map("not here", Method.GATED) is None  # its banner reports the error
 
 
-def test_apply_says_that_a_model_has_no_map_of_the_method(gated_card, desk, loaded, tmp_path):
+def test_apply_reports_that_a_model_has_no_map_of_the_method(gated_card, desk, loaded, tmp_path):
     ui = loaded.ui
     ui.modelSelector.currentIndex = ui.modelSelector.findText("mine")
     assert ui.applyButton.enabled
     ui.methodSelector.currentIndex = list(Method).index(Method.FINE)
     assert not ui.applyButton.enabled
     assert ui.applyHint.text == ui.applyButton.toolTip
-    assert "“mine” has no map of the method “Fine map”: choose “Automatic" in ui.applyHint.text
-    assert "“Gated decision”" in ui.applyHint.text
-    # A batch is refused in the same words, before any process is started.
+    assert "“mine” has no map of the method “Fine map”. Choose “Automatic" in ui.applyHint.text
+    assert "“Gated map”" in ui.applyHint.text
+    # A batch reports the same error, before any process is started.
     (tmp_path / "cases.csv").write_text("case_id,image,key_slice\na,ct.nrrd,4\n")
     ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
     ui.batchFolderSelector.currentPath = str(tmp_path / "out")
@@ -180,14 +181,14 @@ def test_apply_says_that_a_model_has_no_map_of_the_method(gated_card, desk, load
 
 
 def by_grad_cam(tumour):
-    """A result that version 1.2 of the record could hold."""
+    """A result that version 1.2 of the record could contain."""
     ct = ct_like()
     options = StagingOptions(method="gradcam")
     return stage_case(scan_of(ct), ready(a_small_model()), options, tumour=tumour, key_slice=keyslice.by_index(ct, 4))
 
 
 @pytest.mark.parametrize("with_tumour", [True, False])
-def test_a_record_of_version_1_2_is_read_as_one_that_knows_less(with_tumour):
+def test_a_record_of_version_1_2_is_read_with_unknown_fields(with_tumour):
     new = to_json(by_grad_cam(box_on(ct_like()) if with_tumour else None))
     read = records.read(json.dumps(as_version_1_2(new)))
     assert read["attention"] == new["attention"]
@@ -195,17 +196,17 @@ def test_a_record_of_version_1_2_is_read_as_one_that_knows_less(with_tumour):
     assert read["model"]["check"] is None
     assert read["prediction"] == new["prediction"]
     if with_tumour:
-        for mine, theirs in zip(read["agreement"]["sweep"], new["agreement"]["sweep"], strict=True):
-            assert mine == {**theirs, "blob_dice": None, "mean_mask_dice": None}
-        _region, dice, rivals = records.agreement_in_words(read["agreement"], 0.5)
-        assert dice.endswith(f"at random in the body gets {read['agreement']['chance_dice']:.3f}.")
-        assert rivals.endswith("was not measured when this result was made: press Apply.")
+        for one, other in zip(read["agreement"]["sweep"], new["agreement"]["sweep"], strict=True):
+            assert one == {**other, "blob_dice": None, "mean_mask_dice": None}
+        _region, dice, baselines = records.agreement_in_words(read["agreement"], 0.5)
+        assert dice.endswith(f"at random in the body scores {read['agreement']['chance_dice']:.3f}.")
+        assert baselines.endswith("contains no Dice of a centred blob or the mean mask: press Apply.")
     else:
         assert read["agreement"] is None
 
 
 @pytest.mark.parametrize("result", [with_roi, without_roi], ids=lambda f: f.__name__)
-def test_a_record_of_today_is_read_as_it_is(result):
+def test_a_current_record_is_read_unchanged(result):
     record = to_json(result())
     assert records.read(json.dumps(record)) == record
 
@@ -231,16 +232,16 @@ def test_a_scene_of_version_1_2_opens_and_is_shown(desk, panel, scene, tmp_path,
     assert ui.stageLabel.text == old["prediction"]["stage"]
     assert ui.mapLabel.text == f"Grad-CAM for {old['attention']['target']}. {UNCHECKED}"
     assert f"{old['agreement']['dice']:.3f}" in ui.agreementLabel.text
-    assert "was not measured when this result was made" in ui.agreementLabel.text
+    assert "contains no Dice of a centred blob or the mean mask" in ui.agreementLabel.text
     ui.thresholdSlider.value = 0.7
     (at_07,) = [one for one in old["agreement"]["sweep"] if one["threshold"] == 0.7]
     assert f"{at_07['dice']:.3f}" in ui.agreementLabel.text
     measures = [ui.agreementTable.item(i, 0).text() for i in range(ui.agreementTable.rowCount)]
-    assert ui.agreementTable.item(measures.index("Dice of a disc in the middle"), 1).text() == "–"
+    assert ui.agreementTable.item(measures.index("Dice of a centred blob"), 1).text() == "–"
     ui.overlayButton.click()
     before = node_ids(scene)
     scene_staging.stage(state, ready(model), scene)
     panel.enter()
     assert set(node_ids(scene)) >= set(before)
-    assert "was not measured" not in ui.agreementLabel.text
+    assert "contains no Dice" not in ui.agreementLabel.text
     assert [one.text for one in desk.shown if one.kind == "error"] == []

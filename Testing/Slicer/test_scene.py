@@ -119,7 +119,7 @@ def test_the_slices_that_did_not_vote_have_no_heat(bare):
     image, _ras = planted()
     state, result = staged(bare, image)
     view = SliceView(bare)
-    layers.lay_over(bare.scene, state.inputVolume, state.attentionVolume, 1.0)
+    layers.overlay(bare.scene, state.inputVolume, state.attentionVolume, 1.0)
     for index in range(9):
         view.show(nodes.slice_centre(result.scan.image, index), fit=70)
         heated = view.picture()
@@ -152,17 +152,17 @@ def test_the_colours_are_the_reports(bare):
         assert np.allclose(table.GetTableValue(round(255 * share))[:3], wanted, atol=0.02)
 
 
-def test_a_slice_without_a_map_is_told_from_an_empty_one(bare):
+def test_a_slice_without_a_map_differs_from_an_empty_one(bare):
     image, _ras = planted(radius_mm=18.0)
     state = a_state(bare.scene, image, box(image))
     backbone = ready(a_planted_model())
     result = scene_staging.stage(state, backbone, bare.scene, bare.application, neighbour_maps=False)
     shares = array_of(state.attentionVolume)
     assert [bool(one.any()) for one in shares] == list(result.attention.mapped) == [False, True, False]
-    said = f"No map was computed for these slices, which voted all the same: {KEY - 1}, {KEY + 1}."
-    assert said in rows_of(state.resultTable)["Attention"]
+    shown_text = f"These slices voted, but no map was computed for them: {KEY - 1}, {KEY + 1}."
+    assert shown_text in rows_of(state.resultTable)["Attention"]
     scene_staging.stage(state, backbone, bare.scene, bare.application)
-    assert "No map" not in rows_of(state.resultTable)["Attention"]
+    assert "no map" not in rows_of(state.resultTable)["Attention"]
 
 
 def rows_of(node):
@@ -187,8 +187,8 @@ def test_only_a_map_of_a_stage_is_called_the_attention_for_it(bare, method, titl
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(state.attentionVolume)
     assert legend.GetTitleText() == title
     assert state.attentionVolume.GetName() == f"CT: {title}"
-    said = rows_of(state.resultTable)["Attention"]
-    assert ("for T3" in said) == title.endswith("T3")
+    shown_text = rows_of(state.resultTable)["Attention"]
+    assert ("for T3" in shown_text) == title.endswith("T3")
     assert rows_of(state.resultTable)["Check of the map"] == "This map has not been checked for this model."
 
 
@@ -253,10 +253,10 @@ def test_the_sweeps_table_and_plot_are_the_records(bare):
     assert table.GetNumberOfRows() == len(result.agreement.sweep)
     for i, cut in enumerate(result.agreement.sweep):
         assert table.GetColumnByName("Dice").GetValue(i) == cut.dice
-        assert table.GetColumnByName("Dice by chance").GetValue(i) == cut.chance_dice
-        assert table.GetColumnByName("Dice of a disc in the middle").GetValue(i) == cut.blob_dice
+        assert table.GetColumnByName("Chance Dice").GetValue(i) == cut.chance_dice
+        assert table.GetColumnByName("Dice of a centred blob").GetValue(i) == cut.blob_dice
     drawn = series_of(state.sweepPlot)
-    assert [one.GetYColumnName() for one in drawn] == ["Dice", "Dice by chance", "Dice of a disc in the middle"]
+    assert [one.GetYColumnName() for one in drawn] == ["Dice", "Chance Dice", "Dice of a centred blob"]
     assert all(one.GetTableNode() is state.sweepTable for one in drawn)
 
 
@@ -274,12 +274,12 @@ def test_the_mean_mask_is_a_line_of_the_sweep_while_there_is_one(bare):
     for given in (known, agreement):
         tables.show_sweep(bare.scene, state.sweepTable, state.sweepPlot, given, state.inputVolume)
         names = [one.GetYColumnName() for one in series_of(state.sweepPlot)]
-        assert ("Dice of location alone" in names) == (given is known)
+        assert ("Dice of the mean mask" in names) == (given is known)
         assert len(names) == (4 if given is known else 3)
     assert node_ids(bare.scene) == before
 
 
-def test_without_a_segment_there_is_no_agreement_and_none_is_left_over(bare):
+def test_without_a_segment_no_agreement_is_shown_or_left_over(bare):
     image, _ras = planted()
     state, _result = staged(bare, image, box(image))
     assert state.agreementTable is not None
@@ -367,11 +367,11 @@ def test_a_bent_ct_is_staged_in_the_world(bare):
 # -- before and around ---------------------------------------------------------------------------------------------
 
 
-def test_what_is_missing_is_said_one_thing_at_a_time(scene):
+def test_missing_inputs_are_reported_one_at_a_time(scene):
     state = State()
     assert "CT volume" in scene_staging.reason_not_ready(state)
     state.inputVolume = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-    assert "“empty” holds no voxels" in scene_staging.reason_not_ready(state)
+    assert "“empty” contains no voxels" in scene_staging.reason_not_ready(state)
     state.inputVolume = add_volume(scene, ct_like())
     assert "key slice" in scene_staging.reason_not_ready(state)
     state.tumourSegmentation = samples.add_tumour(scene, state.inputVolume, box(ct_like()), "s")

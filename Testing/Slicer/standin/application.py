@@ -310,10 +310,10 @@ def _only(named, *known):
 def pip_installers(record: Record, version: str):
     """`slicer.util.pip_install`, and that of `slicer.packaging`, None in Slicer 5.10; neither installs anything."""
 
-    def note(said, constraints):
-        record.installed.append(said)
+    def note(shown_text, constraints):
+        record.installed.append(shown_text)
         if constraints is not None:  # it is gone when the call is over
-            said["constraints_text"] = Path(constraints).read_text(encoding="utf-8")
+            shown_text["constraints_text"] = Path(constraints).read_text(encoding="utf-8")
 
     def old(requirements):
         if type(requirements) not in (str, list):
