@@ -1,4 +1,4 @@
-"""Write one result: the JSON record, the overlay picture, the report, and the folder that holds them.
+"""Write one result: the JSON record, the overlay picture, the report, and the folder that contains them.
 
 In: a `StagingResult`. Out: result.json, attention.nrrd, overlay.png, report.html.
 

@@ -1,6 +1,6 @@
-"""A page of pixels: texts, slices and outlines drawn by Pillow, in matplotlib's font. Texts are kept with their places.
+"""Draw texts, slices and outlines on a page of pixels with Pillow, in matplotlib's font.
 
-Drawn at its final size, without a figure's objects, it takes a fraction of what matplotlib would.
+The page is drawn at its final size, which takes a fraction of the time of a matplotlib figure.
 """
 
 import struct
@@ -16,15 +16,15 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
 INK, GREY = "#16202a", "#55606b"
-FINE = 2
-"""Outlines are drawn at so many times the page's size, and shrunk: then their edges are smooth."""
+SUPERSAMPLING = 2
+"""Factor by which outlines are drawn larger and then reduced, for smooth edges."""
 
 _CASING, _LINE = 5.0, 2.5  # pixels
 _DASH, _SPACE = 9.0, 7.0
 
 
 class Box(NamedTuple):
-    """A rectangle of the page in pixels: the right and lower edges are outside it."""
+    """Rectangle of the page in pixels; the right and lower edges lie outside it."""
 
     left: int
     top: int
@@ -33,18 +33,18 @@ class Box(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Pixels from left to right."""
+        """Width in pixels."""
         return self.right - self.left
 
     @property
     def height(self) -> int:
-        """Pixels from top to bottom."""
+        """Height in pixels."""
         return self.bottom - self.top
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of the slices that is shown, in millimetres from the corner of their field (pixels without a size)."""
+    """Shown part of the slices, in millimetres from the corner of their field (in pixels without a spacing)."""
 
     left: float
     right: float
@@ -53,23 +53,23 @@ class View:
 
     @property
     def width(self) -> float:
-        """From left to right."""
+        """Width in millimetres."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
-        """From top to bottom."""
+        """Height in millimetres."""
         return self.bottom - self.top
 
     def pixels(self, spacing: tuple[float, float]) -> tuple[float, float, float, float]:
-        """The same in pixels of a slice: left, top, right, bottom, as Pillow's `resize` takes them."""
+        """Return the view in pixels of a slice: left, top, right, bottom, as for Pillow's `resize`."""
         sx, sy = spacing
         return self.left / sx, self.top / sy, self.right / sx, self.bottom / sy
 
 
 @dataclass(frozen=True)
 class Text:
-    """Words on the page: `anchor` is Pillow's, of a point on their baseline."""
+    """Text on the page; `anchor` is Pillow's anchor of a point on its baseline."""
 
     words: str
     x: float
@@ -80,19 +80,19 @@ class Text:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of their ink, in pixels of the page."""
+        """Left, top, right and bottom of the text, in pixels of the page."""
         left, top, right, bottom = _font(self.size, self.bold).getbbox(self.words, anchor=self.anchor)
         return left + self.x, top + self.y, right + self.x, bottom + self.y
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A view of a slice on the page.
+    """View of a slice on the page.
 
     Attributes
     ----------
     name
-        Which of the page's panels it is.
+        Name of the panel.
     spacing
         Width and height of a pixel of the slice.
     """
@@ -104,31 +104,31 @@ class Panel:
 
     @property
     def scale(self) -> float:
-        """Pixels of the page for a millimetre."""
+        """Pixels of the page per millimetre."""
         return self.box.width / self.view.width
 
     def at(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """A place in millimetres of the slice's field -> x and y on the page."""
+        """Convert a position in millimetres of the slice's field to x and y on the page."""
         return (
             self.box.left + (x - self.view.left) * self.scale,
             self.box.top + (y - self.view.top) * self.scale,
         )
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """(N, 2) rows and columns of the slice's pixels, 0 being the first one's centre -> x and y on the page."""
+        """Convert (N, 2) rows and columns of the slice, 0 at the centre of the first pixel, to x and y on the page."""
         sx, sy = self.spacing
         return np.stack(self.at((points[:, 1] + 0.5) * sx, (points[:, 0] + 0.5) * sy), axis=1)
 
 
 class Canvas:
-    """A white page to draw on.
+    """White page to draw on.
 
     Attributes
     ----------
     image
         The page.
     texts, panels, outlines
-        What was drawn, for those who ask where: outlines as (panel's name, colour, lines in pixels of the page).
+        The drawn objects with their positions; outlines as (panel's name, colour, lines in pixels of the page).
     """
 
     def __init__(self, width: int, height: int) -> None:
@@ -139,12 +139,12 @@ class Canvas:
         self._pen = ImageDraw.Draw(self.image)
 
     def cut(self, height: int) -> None:
-        """Let the page end here."""
+        """Crop the page to a height."""
         self.image = self.image.crop((0, 0, self.image.width, height))
         self._pen = ImageDraw.Draw(self.image)
 
     def png(self, about: str) -> bytes:
-        """The page as a PNG file with a description."""
+        """Return the page as a PNG file with a description."""
         return _png(np.asarray(self.image), about)
 
     # -- words and shapes ----------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Canvas:
         side: Literal["left", "middle", "right"] = "left",
         cased: bool = False,
     ) -> None:
-        """Words on a line whose baseline is at y; `cased` ones can be read on any ground."""
+        """Draw a line of text with its baseline at y; `cased` adds a black edge, readable on any background."""
         anchor = {"left": "ls", "middle": "ms", "right": "rs"}[side]
         if cased:
             stamp, across, down = _cased(words, size, bold, colour, anchor)
@@ -171,26 +171,26 @@ class Canvas:
         self.texts.append(Text(words, x, y, size, bold, anchor))
 
     def paragraph(self, x: float, y: float, words: str, size: int, width: float, *, bold: bool = False) -> float:
-        """Words in as many lines as they need; where the next baseline would be."""
+        """Draw text in as many lines as needed; return the next baseline."""
         for line in wrapped(words, size, width, bold=bold):
             self.text(x, y, line, size, bold=bold)
             y += round(1.35 * size)
         return y
 
     def rectangle(self, box: tuple[float, float, float, float], colour: str) -> None:
-        """Fill it; its right and lower edges are outside."""
+        """Fill a rectangle; its right and lower edges lie outside."""
         left, top, right, bottom = box
         self._pen.rectangle((left, top, right - 1, bottom - 1), fill=colour)
 
     def frame(self, box: Box, colour: str, width: int) -> None:
-        """Draw the edge of a rectangle, outside it."""
+        """Draw a frame around a rectangle, outside it."""
         outside = (box.left - width, box.top - width, box.right + width - 1, box.bottom + width - 1)
         self._pen.rectangle(outside, outline=colour, width=width)
 
     # -- slices --------------------------------------------------------------------------------------------------
 
     def panel(self, name: str, box: Box, view: View, grey: np.ndarray, spacing: tuple[float, float]) -> Panel:
-        """Show the view of a slice (uint8) in the middle of a box, a millimetre as long both ways."""
+        """Draw the view of a slice (uint8) in the middle of a box, with the same scale in both directions."""
         scale = min(box.width / view.width, box.height / view.height)
         width, height = (max(1, round(length * scale)) for length in (view.width, view.height))
         left, top = box.left + (box.width - width) // 2, box.top
@@ -201,14 +201,14 @@ class Canvas:
         return panel
 
     def colour(self, panel: Panel, shares: np.ndarray, colours: np.ndarray) -> None:
-        """Lay shares (H, W) of 0 to 1 over the slice, in (256, 4) uint8 colours with their opacity."""
+        """Draw shares (H, W) of 0 to 1 over the slice, in (256, 4) uint8 colours with opacity."""
         box = panel.box
         index = Image.fromarray((shares * 255 + 0.5).astype(np.uint8))
         fine = index.resize((box.width, box.height), Image.Resampling.BILINEAR, panel.view.pixels(panel.spacing))
         self._tint((box.left, box.top), fine, colours)
 
     def ramp(self, box: Box, ground: str, colours: np.ndarray) -> None:
-        """The same colours in their order, from left to right, over a ground."""
+        """Draw a bar of the colours from left to right, over a background colour."""
         self.rectangle(box, ground)
         shares = np.linspace(0.5, 255.49, box.width).astype(np.uint8)
         self._tint((box.left, box.top), Image.fromarray(np.tile(shares, (box.height, 1))), colours)
@@ -219,7 +219,7 @@ class Canvas:
         self.image.paste(index.convert("RGB"), corner, opacity)
 
     def outline(self, panel: Panel, lines: list[np.ndarray], colour: str, *, dashed: bool = False) -> None:
-        """Draw lines of `contours`, in a dark casing that keeps them visible on any ground."""
+        """Draw lines of `contours` with a dark edge, visible on any background."""
         if not lines:
             return
         lines = [panel.place(line) for line in lines]
@@ -229,20 +229,24 @@ class Canvas:
         self._strokes(panel.box, shown, colour, _LINE, 1.0)
 
     def _strokes(self, box: Box, lines: list[np.ndarray], colour: str, width: float, opacity: float) -> None:
-        """Draw lines smoothly, cut off at a box."""
+        """Draw smooth lines, cropped to a box."""
         points = np.concatenate(lines)
         low = np.maximum(np.floor(points.min(axis=0) - width), (box.left, box.top)).astype(int)
         high = np.minimum(np.ceil(points.max(axis=0) + width), (box.right, box.bottom)).astype(int)
         if (low >= high).any():
             return
-        mask = Image.new("L", tuple((high - low) * FINE))
+        mask = Image.new("L", tuple((high - low) * SUPERSAMPLING))
         pen = ImageDraw.Draw(mask)
         for line in lines:
-            pen.line(((line - low) * FINE).ravel().tolist(), fill=round(255 * opacity), width=round(width * FINE))
-        self.image.paste(colour, (*low.tolist(), *high.tolist()), mask.reduce(FINE))
+            pen.line(
+                ((line - low) * SUPERSAMPLING).ravel().tolist(),
+                fill=round(255 * opacity),
+                width=round(width * SUPERSAMPLING),
+            )
+        self.image.paste(colour, (*low.tolist(), *high.tolist()), mask.reduce(SUPERSAMPLING))
 
     def label(self, panel: Panel, words: str, size: int) -> None:
-        """Words on a dark ground in the upper middle of a panel."""
+        """Draw text on a dark background in the upper middle of a panel."""
         lines = wrapped(words, size, panel.box.width - 120, bold=True)
         wide = max(_font(size, True).getlength(line) for line in lines) / 2 + 10
         middle, top, step = (panel.box.left + panel.box.right) / 2, panel.box.top + 12, round(1.35 * size)
@@ -251,7 +255,7 @@ class Canvas:
             self.text(middle, top + step * (i + 1), line, size, bold=True, colour="white", side="middle")
 
     def scale_bar(self, panel: Panel) -> None:
-        """The round length nearest a fifth of the view, in its lower left corner."""
+        """Draw a scale bar in the lower left corner: the round length nearest a fifth of the view."""
         length = min((5, 10, 20, 50, 100, 200), key=lambda mm: abs(mm - panel.view.width / 5))
         x, y = panel.box.left + 14, panel.box.bottom - 18
         end = x + round(length * panel.scale)
@@ -261,12 +265,12 @@ class Canvas:
 
 
 def contours(values: np.ndarray, level: float) -> list[np.ndarray]:
-    """The lines at a level of a slice's values, closed at the field's edge: (N, 2) rows and columns each."""
+    """Return the contour lines of a slice at a level, closed at the field's edge: (N, 2) rows and columns each."""
     hot = values >= level
     rows, columns = (np.flatnonzero(hot.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return []
-    # The region with a pixel about it, and a border below the level.
+    # The region with a margin of one pixel, and a border below the level.
     top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
     part = values[top : rows[-1] + 2, left : columns[-1] + 2].astype(np.float32)
     padded = np.pad(part, 1, constant_values=min(0.0, float(part.min())))
@@ -274,7 +278,7 @@ def contours(values: np.ndarray, level: float) -> list[np.ndarray]:
 
 
 def wrapped(words: str, size: int, width: float, *, bold: bool = False) -> list[str]:
-    """Lines of so many pixels' width."""
+    """Break text into lines of at most a width in pixels."""
     font, lines = _font(size, bold), [""]
     for word in words.split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -286,14 +290,14 @@ def wrapped(words: str, size: int, width: float, *, bold: bool = False) -> list[
 
 
 def fitted(words: str, size: int, width: float, *, bold: bool = False) -> int:
-    """The size, at most this one, at which words fit into a width."""
+    """Return the largest size, at most the given one, at which text fits into a width."""
     return min(size, int(size * width / max(_font(size, bold).getlength(words), 1.0)))
 
 
 def _png(pixels: np.ndarray, about: str) -> bytes:
-    """An RGB picture as a PNG file: each row less the one above it, and zlib's quickest level.
+    """Return an RGB picture as a PNG file, with the filter "up" and zlib's fastest level.
 
-    Pillow tries five filters on every row: with them the file is as large, and takes twice as long.
+    Pillow tries five filters on each row, which takes twice as long for a file of the same size.
     """
     height, width, _ = pixels.shape
     rows = np.empty((height, 1 + 3 * width), np.uint8)
@@ -315,7 +319,7 @@ def _png(pixels: np.ndarray, about: str) -> bytes:
 
 @cache
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib has with it; the basic layout is the same on every machine."""
+    """Return DejaVu Sans, which matplotlib contains; the basic layout is the same on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(get_data_path(), "fonts", "ttf", name)
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
@@ -323,7 +327,7 @@ def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 @lru_cache(64)
 def _cased(words: str, size: int, bold: bool, colour: str, anchor: str) -> tuple[Image.Image, int, int]:
-    """Words with a black edge, and how far the picture's corner lies from their place."""
+    """Return text with a black edge as a picture, and the offset of its corner from the text's position."""
     font, edge = _font(size, bold), max(2, size // 10)
     left, top, right, bottom = (int(at) for at in font.getbbox(words, anchor=anchor, stroke_width=edge))
     stamp = Image.new("RGBA", (right - left, bottom - top))
@@ -334,7 +338,7 @@ def _cased(words: str, size: int, bold: bool, colour: str, anchor: str) -> tuple
 
 
 def _dashes(line: np.ndarray) -> list[np.ndarray]:
-    """Cut a line of (N, 2) points into dashes of one length."""
+    """Cut a line of (N, 2) points into dashes of equal length."""
     along = np.concatenate([[0.0], np.hypot(*np.diff(line, axis=0).T).cumsum()])
     starts = np.arange(0.0, along[-1], _DASH + _SPACE)
     ends = np.minimum(starts + _DASH, along[-1])
@@ -343,4 +347,4 @@ def _dashes(line: np.ndarray) -> list[np.ndarray]:
     return [np.vstack([a, line[i:j], b]) for (i, j), a, b in zip(inner, first, last, strict=True)]
 
 
-__all__ = ["FINE", "GREY", "INK", "Box", "Canvas", "Panel", "Text", "View", "contours", "fitted", "wrapped"]
+__all__ = ["GREY", "INK", "SUPERSAMPLING", "Box", "Canvas", "Panel", "Text", "View", "contours", "fitted", "wrapped"]

@@ -1,4 +1,4 @@
-"""Write the folder of a case's outputs, whole or not at all: result.json is written last and vouches for the rest."""
+"""Write the output folder of a case, completely or not at all; result.json is written last."""
 
 import gzip
 import json
@@ -30,17 +30,17 @@ def write_outputs(
     values: Mapping[str, str | float] | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Path]:
-    """Write attention.nrrd, overlay.png, report.html and result.json into a folder, none of them half-written.
+    """Write attention.nrrd, overlay.png, report.html and result.json into a folder; no file is left half written.
 
     Parameters
     ----------
     out
-        Made if it does not exist; files of these names in it are replaced.
+        Output folder, made if it does not exist; files of these names in it are replaced.
     include_phi, nomogram, values
-        As `report.html` takes them; result.json has nothing of the nomogram.
+        As in `report.html`; result.json contains nothing of the nomogram.
     progress
-        Called with each file's name before it is written; an exception that it raises stops the writing, and the
-        folder is as it was: gone, if it was made here.
+        Called with each file's name before it is written; an exception that it raises stops the writing and leaves
+        the folder unchanged.
 
     Returns
     -------
@@ -49,14 +49,15 @@ def write_outputs(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed, the folder's path is not valid UTF-8, or the nomogram does not take a
-        value.
+        If the folder's path is not valid UTF-8, or the nomogram does not accept a value.
+    MissingDependencyError
+        If matplotlib or jinja2 is not installed.
     OutputError
-        If the folder cannot be written to, the disk is full, or a folder has the name of a file. The folder is as it
-        was then; unless a whole file could not take its place: then result.json is absent, and the others are partly
-        of this result and partly older. So they are if the process dies while they take their places.
+        If the folder is not writable, the disk is full, or a folder has the name of a file. The folder is then
+        unchanged, unless a finished file could not be moved into it: then result.json is missing, and the other files
+        are partly new and partly old, as after the end of the process during these moves.
     """
-    require_utf8_path(out.absolute())  # as a temporary folder in it is called from Python 3.12 on
+    require_utf8_path(out.absolute())  # Python 3.12 and later name the temporary folder by it
     picture = report.overlay_module().png(result)
     page = report.html(result, picture, include_phi=include_phi, nomogram=nomogram, values=values)
     contents = {
@@ -72,24 +73,24 @@ def write_outputs(
                 progress(name)
                 (work / name).write_bytes(content)
     except OSError as error:
-        raise OutputError(_no_room(out, error)) from error
-    except RuntimeError as error:  # ITK's, which does not say whether the disk is full or the map is odd
+        raise OutputError(_not_written(out, error)) from error
+    except RuntimeError as error:  # of ITK, which does not distinguish a full disk from an invalid image
         full = shutil.disk_usage(out if out.is_dir() else out.absolute().parent).free < 16e6
-        raise (OutputError if full else StagingError)(_no_room(out, error)) from error
+        raise (OutputError if full else StagingError)(_not_written(out, error)) from error
     return {name: out / name for name in OUTPUTS}
 
 
 def _json(result: StagingResult, *, include_phi: bool) -> bytes:
-    """Without spaces, of which thousands of numbers would have one each."""
+    """Return the record as JSON without spaces, since it contains thousands of numbers."""
     record = to_json(result, include_phi=include_phi)
     return (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
 
 
 def _write_attention(result: StagingResult, path: Path) -> None:
-    """The map with its geometry and what it is; read back, because ITK fails on a full disk without a word."""
+    """Write the map with its geometry and a description, and read it back: ITK reports no error on a full disk."""
     image = sitk.Image(result.attention_volume)
     attention = result.attention
-    words = {
+    metadata = {
         "research_use_only": RESEARCH_USE_ONLY,
         "warning": result.model.warning or "",
         "content": f"{map_name(attention)}, raw, placed by {attention.alignment}",
@@ -97,31 +98,34 @@ def _write_attention(result: StagingResult, path: Path) -> None:
         "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {choice_in_words(result)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
     }
-    for key, text in words.items():
+    for key, text in metadata.items():
         if text:
             image.SetMetaData(key, text)
-    # A sixth larger than at zlib's usual level, in two thirds of the time.
+    # Compared with zlib's usual level: a sixth larger, in two thirds of the time.
     sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    # The header by ITK, the voxels by gzip: ITK reads a file whose last bytes are missing without a word, too.
+    # ITK also reads a truncated file without an error, so gzip reads the voxels.
     header = sitk.ImageFileReader()
     header.SetFileName(str(path))
     header.ReadImageInformation()
     try:
         voxels = gzip.decompress(path.read_bytes().partition(b"\n\n")[2])
     except (EOFError, zlib.error) as error:
-        raise RuntimeError(f"{path.name} is cut short or damaged") from error
-    there = Grid(header.GetSize(), header.GetSpacing(), header.GetOrigin(), header.GetDirection())
-    if not same_grid(there, image) or voxels != sitk.GetArrayViewFromImage(image).tobytes():
-        raise RuntimeError(f"{path.name} reads back other than it was written")
+        raise RuntimeError(f"{path.name} is truncated or damaged") from error
+    written = Grid(header.GetSize(), header.GetSpacing(), header.GetOrigin(), header.GetDirection())
+    if not same_grid(written, image) or voxels != sitk.GetArrayViewFromImage(image).tobytes():
+        raise RuntimeError(f"{path.name} differs from the written image when it is read back")
 
 
-def _no_room(out: Path, error: Exception) -> str:
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
-    free = shutil.disk_usage(there).free
-    why = (error.strerror or error) if isinstance(error, OSError) else "attention.nrrd cannot be written or read back"
+def _not_written(out: Path, error: Exception) -> str:
+    """Return the message for results that could not be written."""
+    existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    reason = (
+        (error.strerror or error) if isinstance(error, OSError) else "attention.nrrd cannot be written or read back"
+    )
     return (
-        f"The results cannot be written to {out}: {why} ({free / 1e6:,.1f} MB free there); expected a folder that can "
-        "be written to, with some 10 MB free. Free some space, or choose another folder. No half-written file was left."
+        f"The results cannot be written to {out}: {reason} ({free / 1e6:,.1f} MB free); expected a writable folder "
+        "with about 10 MB free. Free some space, or choose another folder. No half-written file was left."
     )
 
 

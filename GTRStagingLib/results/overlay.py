@@ -1,7 +1,7 @@
-"""The picture of a result: the slices that voted, the attention over them on one scale, the ROI, and the stage.
+"""Draw the picture of a result: the voting slices with the attention on one scale, the ROI, and the stage.
 
-The key slice stands whole and, beside it, close up about the map, without the heat and with it: so that a reader sees
-the wall first and what is said of it second. Nothing on the picture names the case.
+The picture shows the whole key slice and two close-ups, first without and then with the attention, so that the reader
+sees the wall before the map. It does not contain the name of the case.
 """
 
 from dataclasses import replace
@@ -21,53 +21,53 @@ from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
 
 WIDTH = 1800
-"""Pixels. A report shows it at about half of that: letters of 24 are as high as the page's own."""
+"""Width in pixels. A report shows the picture at about half of it: a size of 24 equals the size of the page's text."""
 
 SHOWN_FROM = 0.25
-"""Share of the maximum below which no heat is drawn, so that the anatomy stays readable."""
+"""Share of the maximum below which the attention is not drawn, so that the anatomy stays visible."""
 
 OPACITY = (0.15, 0.5)
-"""Of the heat at `SHOWN_FROM` and at the maximum."""
+"""Opacity of the attention at `SHOWN_FROM` and at the maximum."""
 
 CLOSE_UP_MM = 90.0
-"""Side of the close-up: a wall of 5 mm is then 30 pixels of the picture."""
+"""Side of the close-up, in which a wall of 5 mm is 30 pixels wide."""
 
 FARTHEST_MM = 150.0
-"""Side up to which the close-up grows to hold the whole ROI."""
+"""Side up to which the close-up is enlarged to show the whole ROI."""
 
 _ROI, _THRESHOLD = "#00e5ff", "#ffffff"
 _MARGIN, _GAP = 40, 20
 _LEFT, _CLOSE = 580, 550  # widths of the columns: the whole slice with its neighbours, and each close-up
-_TITLE, _BODY, _SMALL = 28, 24, 22  # heights of letters
-_SMALL_WIDTH = 480  # of a picture beside another
-_SHARE_OF_FIELD = 0.3  # the close-up's, where pixels have no size
+_TITLE, _BODY, _SMALL = 28, 24, 22  # sizes of text
+_SMALL_WIDTH = 480  # width of each of two pictures side by side
+_SHARE_OF_FIELD = 0.3  # side of the close-up without a spacing
 _TALL = 2400
 
 
 def png(result: StagingResult) -> bytes:
-    """The picture as a PNG file of 1800 pixels' width; its metadata carry the warnings too."""
+    """Return the picture as a PNG file 1800 pixels wide, with the warnings in its metadata."""
     return render(result).png(" ".join(filter(None, (RESEARCH_USE_ONLY, result.model.warning))))
 
 
 def render(result: StagingResult) -> Canvas:
-    """The picture on its canvas."""
+    """Draw the picture on a canvas."""
     page = Canvas(WIDTH, _TALL)
     y = _header(page, result)
     if result.model.warning:
-        # The name is shortened, never the sentence.
+        # Only the model's name may be shortened, not the warning.
         y = _warning_strip(page, y, str(replace(result.model, name=_short(result.model.name)).warning))
     slices = _Slices(result, result.attention, sitk.GetArrayViewFromImage(result.heat))
     near = close_up_of(result)
     left = _whole_and_neighbours(page, y, slices, near)
     right = _close_ups(page, y, slices, near)
-    y = _check(page, max(left, right) + 30, result)
+    y = _map_check(page, max(left, right) + 30, result)
     page.text(WIDTH / 2, y + 34, RESEARCH_USE_ONLY, _BODY, bold=True, side="middle")
     page.cut(y + 56)
     return page
 
 
 def small_png(result: StagingResult, attention: Attention) -> bytes:
-    """The whole key slice with one map of it, on that map's own scale, for a place beside another."""
+    """Return a small picture of the whole key slice with one map, on that map's own scale, as a PNG file."""
     key = result.slices.key
     heat = sitk.GetArrayViewFromImage(result.heat)
     if attention is not result.attention:
@@ -82,23 +82,23 @@ def small_png(result: StagingResult, attention: Attention) -> bytes:
 
 
 def _on_slice(result: StagingResult, attention: Attention, position: int) -> np.ndarray:
-    """(H, W) of one slice's map on the slice as acquired."""
+    """Return the map of one slice on the acquired slice, (H, W)."""
     one = slice(position, position + 1)
     alone = replace(attention, maps=attention.maps[one], mapped=attention.mapped[one], grid=attention.grid[:, :, one])
-    there = grid_of(result.slices.native)[:, :, one]
-    on_it = alone.on(empty_grid(there.size, there.spacing, there.origin, there.direction))
+    native = grid_of(result.slices.native)[:, :, one]
+    on_it = alone.on(empty_grid(native.size, native.spacing, native.origin, native.direction))
     heat: np.ndarray = sitk.GetArrayFromImage(on_it)[0]
     return heat
 
 
-# -- what is shown of the slices -----------------------------------------------------------------------------------
+# -- views and slices ----------------------------------------------------------------------------------------------
 
 
 def view_of(result: StagingResult) -> View:
-    """The body with a margin, so that the anatomy is large; the whole field where that gains little.
+    """Return a view of the body with a margin; the whole field if the body fills most of it.
 
-    The ROI and every place of strong attention stay in the view: attention that falls beside the patient is a
-    finding, and must not be cut off.
+    The view includes the ROI and all strong attention: attention beside the patient is an error of the map, and must
+    not be cropped.
     """
     values = sitk.GetArrayViewFromImage(result.slices.native)
     hu = result.scan.intensity == "HU"
@@ -124,7 +124,7 @@ def view_of(result: StagingResult) -> View:
 
 
 def close_up_of(result: StagingResult) -> View:
-    """A square of the key slice about the place where its map is strongest, with the ROI in it if that is near."""
+    """Return a square of the key slice around the strongest attention, with the ROI if it is near."""
     key = result.slices.key
     heat = sitk.GetArrayViewFromImage(result.heat)[key]
     sx, sy, _ = result.slices.native.GetSpacing()
@@ -138,7 +138,7 @@ def close_up_of(result: StagingResult) -> View:
         if rows.size:
             roi = (columns.min() * sx, (columns.max() + 1) * sx, rows.min() * sy, (rows.max() + 1) * sy)
     if heat.max() > 0:
-        x, y = _place_of(heat, (sx, sy), side)
+        x, y = _centre_of(heat, (sx, sy), side)
     elif roi is not None:
         x, y = (roi[0] + roi[1]) / 2, (roi[2] + roi[3]) / 2
     else:
@@ -150,18 +150,18 @@ def close_up_of(result: StagingResult) -> View:
         left, right = min(square[0], roi[0] - margin), max(square[1], roi[1] + margin)
         top, bottom = min(square[2], roi[2] - margin), max(square[3], roi[3] + margin)
         larger = max(right - left, bottom - top)
-        if larger <= farthest:  # else the ROI is elsewhere, as the whole slice shows
+        if larger <= farthest:  # else the ROI is far away; the view of the whole slice shows it
             x, y, side = (left + right) / 2, (top + bottom) / 2, larger
-    return View(*_within(x, side, width), *_within(y, side, height))
+    return View(*_interval_within(x, side, width), *_interval_within(y, side, height))
 
 
-def _place_of(heat: np.ndarray, spacing: tuple[float, float], side: float) -> tuple[float, float]:
-    """The centre of the strong attention about the map's peak: x and y in mm."""
+def _centre_of(heat: np.ndarray, spacing: tuple[float, float], side: float) -> tuple[float, float]:
+    """Return the centre of the strong attention near the map's peak: x and y in mm."""
     rows, columns = np.nonzero(heat >= 0.5 * heat.max())
     at = np.stack([(columns + 0.5) * spacing[0], (rows + 0.5) * spacing[1]])
     weights = heat[rows, columns]
     place = at[:, [weights.argmax()]]
-    for _ in range(5):  # from the peak to the middle of what lies about it; what lies far from it does not draw
+    for _ in range(5):  # moves from the peak to the centre of the attention near it; distant attention has no effect
         near = (np.abs(at - place) <= side / 2).all(axis=0)
         before, place = place, np.average(at[:, near], axis=1, weights=weights[near])[:, None]
         if np.abs(place - before).max() < 0.01 * side:
@@ -169,15 +169,15 @@ def _place_of(heat: np.ndarray, spacing: tuple[float, float], side: float) -> tu
     return float(place[0, 0]), float(place[1, 0])
 
 
-def _within(middle: float, side: float, length: float) -> tuple[float, float]:
-    """A stretch about its middle, moved into the field where it leaves it."""
+def _interval_within(middle: float, side: float, length: float) -> tuple[float, float]:
+    """Return the interval around a middle, moved so that it lies within the field."""
     side = min(side, length)
     start = min(max(middle - side / 2, 0.0), length - side)
     return start, start + side
 
 
 class _Slices:
-    """The slices of a result in grey, and a map of them: `heat` is (S, H, W)."""
+    """Slices of a result in grey with a map; `heat` is (S, H, W)."""
 
     def __init__(self, result: StagingResult, attention: Attention, heat: np.ndarray) -> None:
         self.result, self.attention, self.heat = result, attention, heat
@@ -194,14 +194,14 @@ class _Slices:
         return grey
 
     @cached_property
-    def _cut(self) -> list[np.ndarray]:
-        """Where the key slice's map was cut."""
+    def _threshold_outline(self) -> list[np.ndarray]:
+        """Outlines of the key slice's map at the threshold."""
         share = _threshold(self.result)
         heat = self.heat[self.key]
         return [] if share is None else contours(heat, share * float(heat.max()))
 
-    def _roi(self, position: int) -> list[np.ndarray]:
-        """The ROI's outlines on a slice."""
+    def _roi_outline(self, position: int) -> list[np.ndarray]:
+        """Return the ROI's outlines on a slice."""
         if self.result.roi is None:
             return []
         if position not in self._rois:
@@ -209,10 +209,10 @@ class _Slices:
         return self._rois[position]
 
     def draw(self, page: Canvas, name: str, box: Box, view: View, position: int, *, plain: bool = False) -> Panel:
-        """Show the view of a slice, its map and outlines over it unless it should be plain."""
+        """Draw the view of a slice; unless `plain`, with its map and outlines."""
         panel = page.panel(name, box, view, self._grey(position), self.spacing)
         if not plain:
-            self._lay_over(page, panel, position)
+            self._draw_map(page, panel, position)
         page.frame(panel.box, INK, 2)
         if self.result.scan.spacing_known:
             inner = panel.box
@@ -224,19 +224,19 @@ class _Slices:
                 page.scale_bar(panel)
         return panel
 
-    def _lay_over(self, page: Canvas, panel: Panel, position: int) -> None:
+    def _draw_map(self, page: Canvas, panel: Panel, position: int) -> None:
         nothing = empty_in_words(self.attention, position)
         if nothing is None:
             page.colour(panel, self.heat[position] / self.peak, _colours())
             if position == self.key:
-                page.outline(panel, self._cut, _THRESHOLD, dashed=True)
-        page.outline(panel, self._roi(position), _ROI)
-        if nothing is not None and position == self.key:  # a neighbour is too small to have words over it
+                page.outline(panel, self._threshold_outline, _THRESHOLD, dashed=True)
+        page.outline(panel, self._roi_outline(position), _ROI)
+        if nothing is not None and position == self.key:  # a neighbouring slice is too small for a text
             page.label(panel, nothing, _SMALL)
 
 
 def _threshold(result: StagingResult) -> float | None:
-    """Where the key slice's map was cut for its Dice, if it was."""
+    """Return the threshold of the key slice's map for Dice; None without Dice."""
     agreement = result.agreement
     if agreement is None or empty_in_words(result.attention, result.slices.key) is not None:
         return None
@@ -244,9 +244,9 @@ def _threshold(result: StagingResult) -> float | None:
 
 
 def heat_colours(heat: np.ndarray, peak: float) -> np.ndarray:
-    """(H, W) raw attention -> (H, W, 4): perceptually even colours whose opacity grows with the attention."""
+    """Convert (H, W) raw attention to (H, W, 4) colours, perceptually uniform, with opacity that grows with it."""
     share = np.clip(heat / peak, 0.0, 1.0) if peak > 0 else np.zeros(heat.shape)
-    # The ends of the colour map are black and nearly white: over a grey picture they would read as anatomy.
+    # The ends of the colour map are black and nearly white, which would look like anatomy over a grey picture.
     rgba: np.ndarray = colormaps["inferno"](0.3 + 0.55 * share)
     low, high = OPACITY
     rgba[..., 3] = np.where(share >= SHOWN_FROM, low + (high - low) * (share - SHOWN_FROM) / (1 - SHOWN_FROM), 0.0)
@@ -255,7 +255,7 @@ def heat_colours(heat: np.ndarray, peak: float) -> np.ndarray:
 
 @cache
 def _colours() -> np.ndarray:
-    """The same for 256 shares, as bytes."""
+    """Return the colours of 256 shares, as bytes."""
     return np.round(255 * heat_colours(np.linspace(0.0, 1.0, 256)[None], 1.0)[0]).astype(np.uint8)
 
 
@@ -263,12 +263,12 @@ def _colours() -> np.ndarray:
 
 
 def _whole_and_neighbours(page: Canvas, y: int, slices: _Slices, near: View) -> int:
-    """The key slice in the body's view, below it its neighbours; where they end."""
+    """Draw the whole key slice, and the neighbouring slices below it; return their lower end."""
     view = view_of(slices.result)
     box = Box(_MARGIN, y + 46, _MARGIN + _LEFT, y + 46 + min(round(_LEFT * view.height / view.width), _CLOSE))
     _slice_title(page, box, slices.result, slices.key, _BODY)
     panel = slices.draw(page, "whole", box, view, slices.key)
-    _mark(page, panel, near)
+    _frame_close_up(page, panel, near)
     lower = end = box.bottom
     neighbours = [i for i in range(len(slices.result.slices.offsets)) if i != slices.key]
     width = (_LEFT - _GAP) // 2
@@ -287,8 +287,8 @@ def _whole_and_neighbours(page: Canvas, y: int, slices: _Slices, near: View) -> 
     return end
 
 
-def _mark(page: Canvas, panel: Panel, near: View) -> None:
-    """Frame the part of the whole slice that is shown close up."""
+def _frame_close_up(page: Canvas, panel: Panel, near: View) -> None:
+    """Frame the part of the whole slice that the close-ups show."""
     (left, top), (right, bottom) = panel.at(near.left, near.top), panel.at(near.right, near.bottom)
     box = Box(
         max(round(left), panel.box.left + 3),
@@ -300,7 +300,7 @@ def _mark(page: Canvas, panel: Panel, near: View) -> None:
 
 
 def _slice_title(page: Canvas, box: Box, result: StagingResult, position: int, size: int) -> None:
-    """A slice's place, and what it votes for."""
+    """Write a slice's position and its vote."""
     one = result.prediction.slices[position]
     page.text(box.left, box.top - 12, slice_label(result, position), size, bold=one.offset == 0)
     share = f"{one.stage} {one.probabilities[one.stage]:.2f}"
@@ -308,7 +308,7 @@ def _slice_title(page: Canvas, box: Box, result: StagingResult, position: int, s
 
 
 def _close_ups(page: Canvas, y: int, slices: _Slices, near: View) -> int:
-    """The close-up without the heat and with it, and below them what the lines and colours are; where they end."""
+    """Draw the close-ups without and with the attention, and the legend below; return their lower end."""
     result = slices.result
     size = f"close-up, {near.width:.0f} mm" if result.scan.spacing_known else "close-up"
     first = _MARGIN + _LEFT + _GAP
@@ -322,17 +322,17 @@ def _close_ups(page: Canvas, y: int, slices: _Slices, near: View) -> int:
     return max(lines, _colour_bar(page, first + _CLOSE + _GAP, y + 40, slices))
 
 
-# -- the words around the slices -----------------------------------------------------------------------------------
+# -- texts ---------------------------------------------------------------------------------------------------------
 
 
 def _header(page: Canvas, result: StagingResult) -> int:
-    """The stage, the vote and the model; where they end."""
+    """Write the stage, the vote and the model; return their lower end."""
     prediction, card = result.prediction, result.model
     page.text(_MARGIN, 112, str(prediction.stage), 96, bold=True)
     page.text(210, 70, vote_in_words(result), 34, bold=True)
     means = "   ".join(f"{stage} {share:.2f}" for stage, share in zip(TStage, prediction.probabilities, strict=True))
-    against = "" if prediction.mean_probability_stage == prediction.stage else "   (not what the vote says)"
-    page.text(210, 112, f"Mean probability   {means}{against}", _BODY)
+    contradiction = "" if prediction.mean_probability_stage == prediction.stage else "   (differs from the vote)"
+    page.text(210, 112, f"Mean probability   {means}{contradiction}", _BODY)
     right = WIDTH - _MARGIN
     page.text(right, 70, "GTR Staging", _BODY, side="right", colour=GREY)
     page.text(right, 112, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", _BODY, side="right")
@@ -340,35 +340,36 @@ def _header(page: Canvas, result: StagingResult) -> int:
 
 
 def _warning_strip(page: Canvas, y: int, warning: str) -> int:
+    """Write the model's warning on a red strip; return its lower end."""
     inner = WIDTH - 2 * _MARGIN
     page.rectangle((_MARGIN, y, WIDTH - _MARGIN, y + 52), "#b3001b")
-    size = fitted(warning, _BODY, inner - 30, bold=True)  # longer ones are written smaller, not cut
+    size = fitted(warning, _BODY, inner - 30, bold=True)  # a longer warning is written smaller, not shortened
     page.text(WIDTH / 2, y + 26 + 0.36 * size, warning, size, bold=True, colour="white", side="middle")
     return y + 62
 
 
 def _legend(page: Canvas, x: int, y: int, result: StagingResult) -> int:
-    """What the lines are; where that ends."""
+    """Explain the outlines; return the lower end of the legend."""
     if result.roi is not None:
-        _key(page, x, y, _ROI, dashed=False)
+        _legend_line(page, x, y, _ROI, dashed=False)
         page.text(x + 80, y, f"ROI “{_short(result.segment or 'tumour')}”", _BODY)
         y += 42
     if (share := _threshold(result)) is not None:
-        _key(page, x, y, _THRESHOLD, dashed=True)
+        _legend_line(page, x, y, _THRESHOLD, dashed=True)
         page.text(x + 80, y, f"{share:g} of the key slice's maximum", _BODY)
         y += 42
     return y - 42
 
 
-def _key(page: Canvas, x: int, y: int, colour: str, *, dashed: bool) -> None:
-    """A line on a dark ground, as on the slices."""
+def _legend_line(page: Canvas, x: int, y: int, colour: str, *, dashed: bool) -> None:
+    """Draw a sample of an outline on a dark background."""
     page.rectangle((x, y - 26, x + 64, y + 8), "#404040")
     for start in (8, 25, 42) if dashed else (8,):
         page.rectangle((x + start, y - 11, x + start + (12 if dashed else 48), y - 7), colour)
 
 
 def _colour_bar(page: Canvas, x: int, y: int, slices: _Slices) -> int:
-    """The colours as they are drawn: over the grey of soft tissue, and none below what is drawn at all."""
+    """Draw the colour bar, over the grey of soft tissue; return its lower end."""
     name = map_name(slices.attention)
     if slices.peak == 0:
         return round(page.paragraph(x, y, f"No {name} in any slice", _BODY, _CLOSE, bold=True))
@@ -385,8 +386,8 @@ def _colour_bar(page: Canvas, x: int, y: int, slices: _Slices) -> int:
     return y + 96
 
 
-def _check(page: Canvas, y: int, result: StagingResult) -> int:
-    """What is known of this model's map; where that ends."""
+def _map_check(page: Canvas, y: int, result: StagingResult) -> int:
+    """Write the check of the model's map; return its lower end."""
     method, card = result.attention.method, result.model
     colour = {"passed": "#1a6b3c", "failed": "#b3001b", "not checked": "#8a5a00"}[card.map_verdict(method)]
     end = page.paragraph(_MARGIN + 24, y + 24, card.map_check(method), _BODY, WIDTH - 2 * _MARGIN - 24, bold=True)
@@ -395,7 +396,7 @@ def _check(page: Canvas, y: int, result: StagingResult) -> int:
 
 
 def _short(name: str) -> str:
-    """A name that fits, in letters that the font has."""
+    """Shorten a name to 24 characters, with a question mark for each that the font may lack."""
     readable = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in name)
     return readable if len(readable) <= 24 else readable[:23] + "…"
 

@@ -1,4 +1,4 @@
-"""A result as plain data: strict JSON of a published schema, complete enough to recount every number of it."""
+"""Convert a result to strict JSON with a published schema, complete enough to recompute each of its numbers."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.result import StagingResult
 
 SCHEMA_VERSION = "2.0"
-"""Its first number changes when a reader of the old form would be misled; the second when something is added."""
+"""Version of the schema: the first number changes with an incompatible change, the second with an addition."""
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every record follows.
+    """Return the JSON Schema (draft 2020-12) of the record.
 
     Examples
     --------
@@ -37,14 +37,14 @@ def schema() -> dict[str, Any]:
 
 
 def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, Any]:
-    """The whole result as plain data for `json.dumps(..., allow_nan=False)`.
+    """Convert a result to plain data for `json.dumps(..., allow_nan=False)`.
 
-    What is undefined is null; its reason stands beside it, in `agreement.reasons` or among the warnings.
+    Undefined values are null; `agreement.reasons` or the warnings contain the reason.
 
     Parameters
     ----------
     include_phi
-        Add what identifies the patient, under `identifiers`.
+        Add the patient's identifiers, under `identifiers`.
     """
     record = {
         "schema": schema()["$id"],
@@ -139,7 +139,7 @@ def _input(result: StagingResult) -> dict[str, Any]:
 
 
 def _prepared(slices: PreparedSlices, *, spacing_known: bool) -> dict[str, Any]:
-    """What the network saw: the cells of `attention.maps` are counted in pixels of this grid."""
+    """Describe the prepared slices: the cells of `attention.maps` are counted in pixels of their grid."""
     grid = _grid(slices.grid, spacing_known)
     return {"offsets": list(slices.offsets), "shape": list(slices.pixels.shape), "grid": grid}
 
@@ -154,19 +154,19 @@ def _grid(image: ImageOrGrid, spacing_known: bool) -> dict[str, Any]:
 
 
 class _Numbers(list[Any]):
-    """Nested lists of finite numbers: plain as they are."""
+    """Nested lists of finite numbers, which `_plain` need not search."""
 
 
 def _shortest(array: np.ndarray) -> list[Any]:
-    """Nested lists of the shortest decimals that give the same float32 back: half the length of the usual ones."""
+    """Return nested lists of the shortest decimals with the same float32: half as long as the usual decimals."""
     values = np.array([float(str(value)) for value in array.astype(np.float32).ravel()])
     nested: list[Any] = values.reshape(array.shape).tolist()
     return _Numbers(nested) if np.isfinite(values).all() else nested
 
 
 def _plain(value: Any) -> Any:
-    """Containers and numbers as JSON has them. NaN becomes null; an infinite number is left for `dumps` to refuse."""
-    if isinstance(value, _Numbers):  # some ten thousand
+    """Convert containers and numbers for JSON. NaN becomes null; infinity stays, and `dumps` raises an error for it."""
+    if isinstance(value, _Numbers):  # tens of thousands of numbers
         return list(value)
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}

@@ -24,7 +24,7 @@ STAGE_MEANINGS: Mapping[TStage, str] = {
     TStage.T3: "tumour penetrates the subserosal connective tissue, but not the serosa",
     TStage.T4: "tumour invades the serosa (visceral peritoneum) or adjacent structures",
 }
-"""AJCC 8th edition, gastric cancer."""
+"""Meaning of each stage: AJCC 8th edition, gastric cancer."""
 
 
 # -- the report ----------------------------------------------------------------------------------------------------
@@ -38,26 +38,30 @@ def html(
     nomogram: Nomogram | None = None,
     values: Mapping[str, str | float] | None = None,
 ) -> str:
-    """The report as one self-contained page: nothing is fetched, and nothing is run but the nomogram's controls.
+    """Return the report as one self-contained page; its only script is that of the nomogram's controls.
 
     Parameters
     ----------
     overlay_png
-        The picture, as `overlay.png` gives it.
+        The picture, as `overlay.png` returns it.
     include_phi
-        Show what identifies the patient.
+        Show the patient's identifiers.
     nomogram
-        Stands beside the network's stage, with controls; without one the page has no script.
+        Nomogram to show beside the network's stage, with controls; without one the page contains no script.
     values
-        Of the nomogram's terms, as far as they are known; its controls ask for the others.
+        Known values of the nomogram's terms; the others can be entered in the page.
 
     Raises
     ------
     InputError
-        If jinja2 is not installed, or matplotlib where there is a second map, or the nomogram does not take a value.
+        If the nomogram does not accept a value.
+    MissingDependencyError
+        If jinja2 is not installed, or matplotlib for a result with two maps.
     """
     if values is not None and nomogram is None:
-        raise InputError(f"Values of {', '.join(values) or 'no term'} without a nomogram; expected both, or neither.")
+        raise InputError(
+            f"Values of {', '.join(values) or 'no term'} without a nomogram. `values` requires `nomogram`."
+        )
     scripts = [] if nomogram is None else [nomogram_page.script()]
     return pages.template("report.html.j2").render(
         result=result,
@@ -75,7 +79,9 @@ def html(
         compared=_compared(result),
         key_position=f"S {words.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
         key_choice=words.choice_in_words(result),
-        agreement=None if result.agreement is None else _agreement_table(result.agreement, words.room_in_words(result)),
+        agreement=None
+        if result.agreement is None
+        else _agreement_table(result.agreement, words.section_in_words(result)),
         sweep=None if result.agreement is None else _sweep(result.agreement),
         map=words.map_in_a_sentence(result.attention),
         method=words.method_in_words(result.attention),
@@ -90,7 +96,7 @@ def html(
 
 
 def _nomogram(nomogram: Nomogram, values: Mapping[str, str | float] | None, result: StagingResult) -> str:
-    """Its section, the network's stage in it."""
+    """Return the section of the nomogram, with the network's stage."""
     prediction = result.prediction
     return nomogram_page.fragment(
         nomogram, values=values, network_stage=prediction.stage, network_probabilities=prediction.probabilities
@@ -112,7 +118,7 @@ def overlay_module() -> ModuleType:
 
 
 def recipe_in_words(recipe: Recipe) -> str:
-    """The preprocessing as a person would tell it."""
+    """Describe the preprocessing in one sentence."""
     low, high = recipe.window_hu
     level, width = recipe.window
     if recipe.spacing_mm is None:
@@ -138,20 +144,20 @@ def _minus(value: float) -> str:
 
 
 def _picture_in_words(result: StagingResult) -> str:
-    """What the picture shows, for those who do not see it."""
+    """Describe the picture, as its alternative text."""
     n, attention = len(result.slices.offsets), result.attention
-    what = f"{n} axial CT slice{'s' if n > 1 else ''} with {words.map_in_a_sentence(attention)} in colour"
+    slices = f"{n} axial CT slice{'s' if n > 1 else ''} with {words.map_in_a_sentence(attention)} in colour"
     roi = "" if result.roi is None else " and the ROI's outline"
-    said = f"{what}{roi}; the key slice also close up."
+    text = f"{slices}{roi}; the key slice also close up."
     if empty := sum(attention.empty):
-        said += f" The map is empty in {empty} of {n}."
+        text += f" The map is empty in {empty} of {n}."
     if missing := n - sum(attention.mapped):
-        said += f" No map was computed for {missing} of {n}."
-    return said
+        text += f" No map was computed for {missing} of {n}."
+    return text
 
 
 def _compared(result: StagingResult) -> list[dict[str, str]]:
-    """The result's map and its second one, small: name, what it tells, and the picture; nothing without a second."""
+    """Describe the result's two maps with small pictures; return an empty list without a second map."""
     if result.comparison is None:
         return []
     return [
@@ -171,7 +177,7 @@ def _embedded(png: bytes) -> str:
 def _placement_in_words(attention: Attention) -> str:
     if attention.alignment == "receptive_field":
         return "cells placed by the network's receptive field"
-    return "cells placed by the half-pixel convention, half a cell too far right and down"
+    return "cells placed by the half-pixel convention, half a cell too far to the right and down"
 
 
 def _crop_in_words(result: StagingResult) -> str:
@@ -181,14 +187,14 @@ def _crop_in_words(result: StagingResult) -> str:
 # -- agreement -----------------------------------------------------------------------------------------------------
 
 
-def _agreement_table(agreement: Agreement, room: str) -> dict[str, Any]:
-    """Rows of texts: the map cut at the chosen threshold, then the whole map."""
+def _agreement_table(agreement: Agreement, section: str) -> dict[str, Any]:
+    """Return rows of texts: measures at the chosen threshold, then those of the whole map."""
     reasons, cut = agreement.reasons, agreement.at_threshold
 
     def shown(value: float, digits: int, unit: str = "", reason: str | None = None) -> str:
         if math.isnan(value):
-            why = reasons.get("all") or reasons.get(reason or "millimetres") or "no reason recorded"
-            return f"not defined: {why}"
+            text = reasons.get("all") or reasons.get(reason or "millimetres") or "no reason recorded"
+            return f"not defined: {text}"
         return f"{value:,.{digits}f}{unit}"
 
     hit = {True: "yes", False: "no", None: shown(math.nan, 0)}[agreement.pointing_hit]
@@ -196,9 +202,9 @@ def _agreement_table(agreement: Agreement, room: str) -> dict[str, Any]:
         "head": f"At least {cut.threshold:.2f} of the maximum",
         "rows": [
             ("Dice", shown(cut.dice, 3)),
-            ("Dice by chance", shown(cut.chance_dice, 3)),
-            ("Dice of a centred disc", shown(cut.blob_dice, 3)),
-            ("Dice of the mean mask (location alone)", shown(cut.mean_mask_dice, 3, reason="mean mask")),
+            ("Chance Dice", shown(cut.chance_dice, 3)),
+            ("Dice of a centred blob", shown(cut.blob_dice, 3)),
+            ("Dice of the mean mask", shown(cut.mean_mask_dice, 3, reason="mean mask")),
             ("IoU", shown(cut.iou, 3)),
             ("Area of the attention", shown(cut.area_mm2, 0, " mm²")),
             ("Area of the ROI", shown(agreement.roi_area_mm2, 0, " mm²")),
@@ -210,12 +216,12 @@ def _agreement_table(agreement: Agreement, room: str) -> dict[str, Any]:
             ("Share of the attention inside the ROI", shown(agreement.energy_inside, 3)),
         ],
         "region": words.region_in_words(agreement),
-        "baselines": words.baselines_in_words(agreement, room),
+        "baselines": words.baselines_in_words(agreement, section),
     }
 
 
 def _sweep(agreement: Agreement) -> dict[str, Any] | None:
-    """The threshold sweep as points of a drawing of 420×240 units; None where nothing is defined."""
+    """Return the threshold sweep as points of a drawing of 420×240 units; None if no Dice is defined."""
     cuts = [cut for cut in agreement.sweep if not math.isnan(cut.dice)]
     if not cuts:
         return None
@@ -237,7 +243,7 @@ def _sweep(agreement: Agreement) -> dict[str, Any] | None:
     return {
         "dice": line((cut.threshold, cut.dice) for cut in cuts),
         "chance": line((cut.threshold, cut.chance_dice) for cut in cuts),
-        "disc": line((cut.threshold, cut.blob_dice) for cut in cuts),
+        "blob": line((cut.threshold, cut.blob_dice) for cut in cuts),
         "mean_mask": line((cut.threshold, cut.mean_mask_dice) for cut in located),
         "chosen": (x(agreement.threshold), y(agreement.dice), f"{agreement.threshold:g}"),
         "x_ticks": [(x(0.2 * i), f"{0.2 * i:.1f}") for i in range(6)],

@@ -1,4 +1,4 @@
-"""Say what a result shows, in sentences that its picture and its report share."""
+"""Describe a result in sentences that its picture and its report share."""
 
 import math
 
@@ -10,7 +10,7 @@ from GTRStagingLib.staging.result import StagingResult
 
 METHOD_NAMES = {
     "fine": "fine map",
-    "gated": "gated decision",
+    "gated": "gated map",
     "gate": "gate",
     "gradcam": "Grad-CAM",
     "gradcam++": "Grad-CAM++",
@@ -19,25 +19,25 @@ METHOD_NAMES = {
 }
 
 _MEANINGS = {
-    "fine": "Which small places, inside the region that speaks for {stage}, the network reads.",
-    "gated": "What each place added to the decision for {stage}; with the places that spoke against it, which are not "
-    "shown, the sum over the slice is the decision.",
-    "gate": "Where the model looks.",
-    "gradcam": "Which coarse region speaks for {stage}.",
-    "gradcam++": "Which coarse region speaks for {stage}, each cell weighted on its own.",
-    "layercam": "Which cells the network reads, weighted for {stage}.",
-    "eigencam": "The strongest pattern among the network's features.",
+    "fine": "The small places that the network reads, within the region that supports {stage}.",
+    "gated": "The contribution of each place to the decision for {stage}. Negative contributions are not shown; with "
+    "them, the sum over the slice is the decision.",
+    "gate": "The places that the gate selects.",
+    "gradcam": "The coarse region that supports {stage}.",
+    "gradcam++": "The coarse region that supports {stage}, each cell weighted on its own.",
+    "layercam": "The cells that the network reads, weighted for {stage}.",
+    "eigencam": "The strongest pattern in the network's features.",
 }
 
 _WALL_MM = 10.0
-"""A map of larger cells cannot show a wall of the stomach, which measures 3 to 10 mm."""
+"""Size of cells above which a map cannot show the wall of the stomach, which measures 3 to 10 mm."""
 
 
 # -- vote and slices -----------------------------------------------------------------------------------------------
 
 
 def vote_in_words(result: StagingResult) -> str:
-    """The vote, as in 'unanimous (3 of 3 slices)' or '2 of 3 slices'."""
+    """Describe the vote, as in 'unanimous (3 of 3 slices)' or '2 of 3 slices'."""
     prediction = result.prediction
     n = len(prediction.slices)
     if n == 1:
@@ -49,7 +49,7 @@ def vote_in_words(result: StagingResult) -> str:
 
 
 def slice_label(result: StagingResult, position: int) -> str:
-    """A slice by its place, as in 'key slice 57 (S −123.4 mm)' or 'one below (−1)'."""
+    """Name a slice by its position, as in 'key slice 57 (S −123.4 mm)' or 'one below (−1)'."""
     offset, key = result.slices.offsets[position], result.key_slice
     if offset == 0:
         if not result.scan.spacing_known:
@@ -61,7 +61,7 @@ def slice_label(result: StagingResult, position: int) -> str:
 
 
 def choice_in_words(result: StagingResult) -> str:
-    """Say how the key slice was chosen, with the ROI's area in it where there is one."""
+    """Describe how the key slice was chosen, with the ROI's area in it if there is an ROI."""
     key = result.key_slice
     how = CHOICE_IN_WORDS[key.chosen_by]
     if key.tumour_area_mm2 is None or not result.scan.spacing_known:
@@ -70,7 +70,7 @@ def choice_in_words(result: StagingResult) -> str:
 
 
 def signed(value: float) -> str:
-    """One decimal and a minus sign of its own width."""
+    """Format a number with one decimal and the Unicode minus sign."""
     return f"{value:.1f}".replace("-", "−")
 
 
@@ -78,7 +78,7 @@ def signed(value: float) -> str:
 
 
 def map_name(attention: Attention) -> str:
-    """The map by its stage and method, as in 'attention for T3 (Grad-CAM)' or 'LayerCAM (similar for every stage)'."""
+    """Name the map by stage and method, as in 'attention for T3 (Grad-CAM)' or 'LayerCAM (similar for every stage)'."""
     name = METHOD_NAMES.get(attention.method, attention.method)
     if is_stage_specific(attention.method):
         return f"attention for {attention.target} ({name})"
@@ -86,36 +86,36 @@ def map_name(attention: Attention) -> str:
 
 
 def map_in_a_sentence(attention: Attention) -> str:
-    """The map where its method is told elsewhere, as in 'the attention for T3'; by its name where it is of no stage."""
+    """Name the map without its method, as in 'the attention for T3'; with it if the map is not specific to a stage."""
     return f"the attention for {attention.target}" if is_stage_specific(attention.method) else map_name(attention)
 
 
 def method_in_words(attention: Attention) -> str:
-    """The method first, as in 'Grad-CAM for T3' or 'LayerCAM (similar for every stage)'."""
+    """Name the map by its method first, as in 'Grad-CAM for T3' or 'LayerCAM (similar for every stage)'."""
     if is_stage_specific(attention.method):
         return f"{METHOD_NAMES.get(attention.method, attention.method)} for {attention.target}"
     return map_name(attention)
 
 
 def _sameness(method: str) -> str:
-    """How a map that is not of a stage is like that for another one."""
+    """State how similar the maps for other stages are, for a method that is not specific to a stage."""
     return f"{'the same' if method in ('eigencam', 'gate') else 'similar'} for every stage"
 
 
 def map_in_words(attention: Attention, *, spacing_known: bool) -> str:
-    """What a map of this method tells, and how wide its cells are."""
-    said = _MEANINGS.get(attention.method, "").format(stage=attention.target)
+    """Describe the meaning of a map of this method and the width of its cells."""
+    meaning = _MEANINGS.get(attention.method, "").format(stage=attention.target)
     if not is_stage_specific(attention.method):
-        said += f" The map is {_sameness(attention.method)}."
+        meaning += f" The map is {_sameness(attention.method)}."
     if not spacing_known:
-        return said
+        return meaning
     cell = attention.columns.step * attention.grid.GetSpacing()[0]
     wide = f"One cell is about {cell:.0f} mm wide" if cell >= _WALL_MM else f"One cell is about {cell:.1f} mm wide"
-    return f"{said} {wide}{', so it cannot show a wall' if cell > _WALL_MM else ''}.".strip()
+    return f"{meaning} {wide}{', so the map cannot show a wall' if cell > _WALL_MM else ''}.".strip()
 
 
 def empty_in_words(attention: Attention, position: int) -> str | None:
-    """Why a slice shows no map; None where it has one."""
+    """Return why a slice shows no map; None if it has one."""
     if not attention.mapped[position]:
         return "no map was computed for this slice"
     if attention.empty[position]:
@@ -128,9 +128,9 @@ def empty_in_words(attention: Attention, position: int) -> str | None:
 
 
 def region_in_words(agreement: Agreement) -> str | None:
-    """The highlighted region's area beside the ROI's, and whether the map's peak lies in the ROI.
+    """Compare the highlighted region's area with the ROI's, and state whether the map's peak lies in the ROI.
 
-    None where the agreement is not defined.
+    Returns None if the agreement is not defined.
     """
     cut = agreement.at_threshold
     if math.isnan(cut.dice):
@@ -138,7 +138,7 @@ def region_in_words(agreement: Agreement) -> str | None:
     peak = "in" if agreement.pointing_hit else "outside"
     region = f"The highlighted region (at least {cut.threshold:g} of the key slice's maximum)"
     if math.isnan(cut.area_mm2):
-        return f"The peak of the map lies {peak} the ROI. {region} has no area: the pixels' size is not known."
+        return f"The peak of the map lies {peak} the ROI. {region} has no known area: the input has no spacing."
     roi = agreement.roi_area_mm2
     return (
         f"{region} measures {cut.area_mm2:,.0f} mm², {_times(cut.area_mm2 / roi)} times the ROI's {roi:,.0f} mm². "
@@ -146,38 +146,42 @@ def region_in_words(agreement: Agreement) -> str | None:
     )
 
 
-def baselines_in_words(agreement: Agreement, room: str) -> str | None:
-    """Dice beside what regions of the same area get that know nothing of the scan; None where it is not defined.
+def baselines_in_words(agreement: Agreement, section: str) -> str | None:
+    """Compare Dice with that of the baselines, regions of the same area; None if Dice is not defined.
 
     Parameters
     ----------
-    room
-        Where a region of chance could lie, as in "the body's section".
+    section
+        Part of the slice in which the baselines place their regions, as in "the body's section".
     """
     cut = agreement.at_threshold
     if math.isnan(cut.dice):
         return None
-    rivals = [
-        ("chance", cut.chance_dice, f"at random in {room}"),
-        ("the disc", cut.blob_dice, "as a disc in the middle of it"),
-        ("the mean mask", cut.mean_mask_dice, "where the mean mask of the model's cases is highest, by location alone"),
+    baselines = [
+        ("chance", cut.chance_dice, f"at random in {section}"),
+        ("the blob", cut.blob_dice, "as a centred blob"),
+        ("the mean mask", cut.mean_mask_dice, "where the mean mask of the model's training cases is highest"),
     ]
-    known = [rival for rival in rivals if not math.isnan(rival[1])]
-    beside = [f"{dice:.3f} {how}" for _, dice, how in known]
-    better = [name for name, dice, _ in known if cut.dice <= dice]
-    said = f"Dice with the ROI is {cut.dice:.3f}. The same area gets {', '.join(beside[:-1])}, and {beside[-1]}."
-    said += f" The map is not above {' or '.join(better)}." if better else " The map is above each of these."
+    known = [baseline for baseline in baselines if not math.isnan(baseline[1])]
+    scores = [f"{dice:.3f} {where}" for _, dice, where in known]
+    not_exceeded = [name for name, dice, _ in known if cut.dice <= dice]
+    text = f"Dice with the ROI is {cut.dice:.3f}. The same area scores {', '.join(scores[:-1])}, and {scores[-1]}."
+    if not_exceeded:
+        text += f" The map does not exceed {' or '.join(not_exceeded)}."
+    else:
+        text += " The map exceeds each of these."
     if math.isnan(cut.mean_mask_dice):
-        said += " Without a mean mask of the model, what location alone would give is not known."
-    return said
+        text += " The Dice of the mean mask is unknown: the model contains none."
+    return text
 
 
-def room_in_words(result: StagingResult) -> str:
-    """Where a region of chance could lie; a picture has no HU to find the body by."""
+def section_in_words(result: StagingResult) -> str:
+    """Return in which part of the slice the baselines lie; without HU the body cannot be found."""
     return "the body's section" if result.scan.intensity == "HU" else "the slice"
 
 
 def _times(ratio: float) -> str:
+    """Format a ratio of areas."""
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
 
 
@@ -191,7 +195,7 @@ __all__ = [
     "map_name",
     "method_in_words",
     "region_in_words",
-    "room_in_words",
+    "section_in_words",
     "signed",
     "slice_label",
     "vote_in_words",

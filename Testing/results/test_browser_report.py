@@ -30,18 +30,18 @@ BROKEN = """<!DOCTYPE html><html><head><meta http-equiv="Content-Security-Policy
 content="default-src 'none'; img-src https:; script-src 'unsafe-inline'; style-src 'unsafe-inline'">
 <link rel="stylesheet" href="other.css"></head>
 <body><p style="color: #bbb">pale</p><img src="https://example.invalid/a.png" ><div style="width: 900px">wide</div>
-<script>console.error("said"); console.log("passing"); undefinedName();</script></body></html>"""
+<script>console.error("printed"); console.log("passing"); undefinedName();</script></body></html>"""
 
 
-def test_what_is_wrong_with_a_page_is_noticed(chromium, tmp_path):
+def test_errors_of_a_page_are_detected(chromium, tmp_path):
     path = tmp_path / "broken.html"
     path.write_text(BROKEN)
     with chromium.open(path, size=browser.PHONE) as view:
-        heard = "\n".join(view.complaints)
-        for text in ("error: said", "undefinedName is not defined", "Content Security Policy",
+        text_of_errors = "\n".join(view.complaints)
+        for text in ("error: printed", "undefinedName is not defined", "Content Security Policy",
                      "request: https://example.invalid/a.png"):  # fmt: skip
-            assert text in heard
-        assert "passing" not in heard
+            assert text in text_of_errors
+        assert "passing" not in text_of_errors
         assert "log: passing" in view.messages
         assert view.overflow > 500
         rules = {sentence.partition(":")[0] for sentence in accessibility.violations(view)}

@@ -1,4 +1,4 @@
-"""The picture: what stands on it, and that it stands where it belongs."""
+"""The picture: its content and the positions of its parts."""
 
 import io
 from dataclasses import replace
@@ -78,7 +78,7 @@ def spots(result, *places, size=10):
     return with_heat(result, heat)
 
 
-def test_the_picture_is_a_png_of_1800_pixels_that_says_what_it_is_not_for():
+def test_the_picture_is_a_png_of_1800_pixels_with_its_intended_use():
     with Image.open(io.BytesIO(overlay.png(results.with_roi()))) as picture:
         assert picture.format == "PNG"
         assert picture.width == 1800
@@ -95,16 +95,16 @@ def test_the_file_holds_the_very_pixels_that_were_drawn():
 
 
 def test_stage_vote_and_warnings_stand_on_it():
-    said = words_of(overlay.render(results.with_roi()))
-    assert RESEARCH_USE_ONLY in said
-    assert any("UNTRAINED" in text for text in said)
-    assert "ROI “tumour”" in said
+    shown_text = words_of(overlay.render(results.with_roi()))
+    assert RESEARCH_USE_ONLY in shown_text
+    assert any("UNTRAINED" in text for text in shown_text)
+    assert "ROI “tumour”" in shown_text
 
-    said = words_of(overlay.render(results.split_vote()))
-    assert {"T3", "2 of 3 slices", "T2 0.50", "T3 0.60", "T3 0.45"} <= set(said)
-    assert not any("UNTRAINED" in text for text in said)
-    assert "attention for T3 (fine map)" in said
-    assert any("T1 0.08   T2 0.27   T3 0.45   T4 0.20" in text for text in said)
+    shown_text = words_of(overlay.render(results.split_vote()))
+    assert {"T3", "2 of 3 slices", "T2 0.50", "T3 0.60", "T3 0.45"} <= set(shown_text)
+    assert not any("UNTRAINED" in text for text in shown_text)
+    assert "attention for T3 (fine map)" in shown_text
+    assert any("T1 0.08   T2 0.27   T3 0.45   T4 0.20" in text for text in shown_text)
 
 
 def test_slices_are_named_by_their_place():
@@ -117,29 +117,29 @@ def test_slices_are_named_by_their_place():
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "shown_text"),
     [
         ([[0.7, 0.1, 0.1, 0.1]] * 3, "unanimous (3 of 3 slices)"),
         ([[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]], "1 of 2 slices, tied; decided by mean probability"),
         ([[0.7, 0.1, 0.1, 0.1]], "1 slice: no vote"),
     ],
 )
-def test_the_vote_in_words(rows, said):
+def test_the_vote_in_words(rows, shown_text):
     prediction = results.vote((0, 1, 2)[: len(rows)], np.array(rows))
-    assert words.vote_in_words(replace(results.with_roi(), prediction=prediction)) == said
+    assert words.vote_in_words(replace(results.with_roi(), prediction=prediction)) == shown_text
 
 
-def test_a_vote_against_the_mean_probability_says_so():
+def test_a_vote_against_the_mean_probability_is_marked():
     rows = np.array([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.0, 0.0]])
     result = replace(results.with_roi(), prediction=results.vote((-1, 0, 1), rows))
-    assert any("not what the vote says" in text for text in words_of(overlay.render(result)))
-    assert not any("not what the vote says" in text for text in words_of(overlay.render(results.split_vote())))
+    assert any("differs from the vote" in text for text in words_of(overlay.render(result)))
+    assert not any("differs from the vote" in text for text in words_of(overlay.render(results.split_vote())))
 
 
 def test_nothing_on_it_names_the_case():
     result = replace(results.with_roi(), case_id="jane-doe")
-    said = " ".join(words_of(overlay.render(result)))
-    assert not any(name in said for name in (*results.IDENTIFIERS.values(), "jane-doe", "abab"))
+    shown_text = " ".join(words_of(overlay.render(result)))
+    assert not any(name in shown_text for name in (*results.IDENTIFIERS.values(), "jane-doe", "abab"))
 
 
 # -- heat ----------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_legend_and_words_lie_beside_the_pictures_not_over_them():
         assert {word for word in words_of(page, panel) if not word.endswith(" mm")} <= allowed
 
 
-def test_an_empty_map_is_said_not_painted():
+def test_an_empty_map_has_a_sentence_and_no_colour():
     result = results.without_attention(results.split_vote(), 2)
     page = overlay.render(result)
     assert "no attention for T3 in this slice" in words_below(page, "neighbour 2")
@@ -226,7 +226,7 @@ def test_an_empty_map_is_said_not_painted():
 
 
 def replace_outlines(result):
-    """The page without an ROI, whose outline is coloured too."""
+    """The page without an ROI, since its outline is coloured, too."""
     return overlay.render(replace(result, roi=None, agreement=None))
 
 
@@ -234,14 +234,14 @@ def test_a_slice_without_a_map_is_not_called_empty():
     result = results.not_mapped(results.split_vote(), 0, 2)
     page = overlay.render(result)
     for name in ("neighbour 0", "neighbour 2"):
-        said = words_below(page, name)
-        assert "no map was computed for this slice" in said
-        assert "no attention" not in said
+        shown_text = words_below(page, name)
+        assert "no map was computed for this slice" in shown_text
+        assert "no attention" not in shown_text
     assert "no map" not in " ".join(words_of(page, panel_of(page, "whole")))
 
 
 @pytest.mark.parametrize(
-    ("check", "said"),
+    ("check", "shown_text"),
     [
         (None, "This map has not been checked for this model."),
         (results.CHECKED, "The map of this model passed its check (Dice 0.61, chance 0.02)."),
@@ -252,11 +252,11 @@ def test_a_slice_without_a_map_is_not_called_empty():
         ),
     ],
 )
-def test_whether_the_map_was_checked_stands_below_it(check, said):
+def test_the_check_of_the_map_is_written_below_it(check, shown_text):
     result = results.split_vote()
     page = overlay.render(replace(result, model=replace(result.model, check=check)))
     below = [text for text in page.texts if text.box[1] > panel_of(page, "close-up").box.bottom]
-    assert said in " ".join(text.words for text in below)
+    assert shown_text in " ".join(text.words for text in below)
 
 
 # -- anatomy -------------------------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ def test_the_patients_right_is_on_the_left_and_the_front_on_top(flips):
 
 
 @pytest.mark.parametrize("name", ["whole", "plain", "close-up"])
-def test_a_scale_bar_measures_what_it_says(name):
+def test_a_scale_bar_has_its_length(name):
     page = overlay.render(results.with_roi())
     panel = panel_of(page, name)
     (length,) = [float(word.removesuffix(" mm")) for word in words_of(page, panel) if word.endswith(" mm")]
@@ -472,10 +472,10 @@ def test_letters_are_as_high_as_the_pages_own():
 
 
 def test_the_warning_of_a_model_with_a_long_name_is_whole():
-    said = " ".join(words_of(overlay.render(long_names())))
+    shown_text = " ".join(words_of(overlay.render(long_names())))
     assert (
         "is a DEMONSTRATION model, trained on synthetic phantoms, never for patients: for a patient, its stage means "
-        "nothing." in said
+        "nothing." in shown_text
     )
 
 

@@ -66,7 +66,7 @@ def test_model_and_recipe_can_be_made_again_from_the_record():
     assert record["provenance"]["weights_sha256"] == result.model.sha256
 
 
-def test_a_leaking_model_says_so_in_every_record(validator):
+def test_every_record_of_a_leaking_model_contains_its_warning(validator):
     result = results.split_vote()  # by a trained model
     assert result.model.warning is None
     leaking = replace(result.model, leaking=True, training={"audit": {"leaks": 2}})
@@ -77,7 +77,7 @@ def test_a_leaking_model_says_so_in_every_record(validator):
     assert not validator.is_valid(record)
 
 
-def test_what_is_undefined_is_null_and_says_why():
+def test_undefined_values_are_null_with_a_reason():
     agreement = to_json(results.roi_elsewhere())["agreement"]
     assert agreement["dice"] is agreement["hd95_mm"] is agreement["energy_inside"] is agreement["pointing_hit"] is None
     assert agreement["mean_mask_dice"] is None
@@ -160,11 +160,11 @@ def broken(path, value):
         (("surprise",), 1),
     ],
 )
-def test_the_schema_refuses_what_is_broken(validator, path, value):
+def test_the_schema_rejects_broken_records(validator, path, value):
     assert not validator.is_valid(broken(path, value))
 
 
-def test_the_schema_accepts_what_it_was_broken_from(validator):
+def test_the_schema_accepts_the_record_before_it_was_broken(validator):
     assert validator.is_valid(broken(("case_id",), "another"))
     assert math.isfinite(broken(("case_id",), "another")["agreement"]["dice"])
 

@@ -67,7 +67,7 @@ def test_the_page_is_whole_self_contained_and_accessible(case):
 def test_it_reads_in_the_order_of_a_clinician():
     words = page_of(results.with_roi(), include_phi=True).words
     order = ["Research use only", "UNTRAINED MODEL", "Predicted T stage", "Mean probabilities", "Warnings",
-             "Where the model looked", "Agreement with the ROI", "Method", "Provenance", "Identifiers"]  # fmt: skip
+             "Attention of the model", "Agreement with the ROI", "Method", "Provenance", "Identifiers"]  # fmt: skip
     places = [words.index(text) for text in order]
     assert places == sorted(places)
 
@@ -83,14 +83,14 @@ def test_the_vote_can_be_read_slice_by_slice():
     assert bars == pytest.approx([8.33, 26.67, 45, 20], abs=0.01)
 
 
-def test_agreement_has_units_and_stands_beside_its_baselines():
+def test_agreement_has_units_and_baselines():
     result = results.with_roi()
     cut = result.agreement.at_threshold
     page = page_of(result)
     assert ["Measure", "At least 0.50 of the maximum"] in page.rows
     assert ["Dice", f"{cut.dice:.3f}"] in page.rows
-    assert ["Dice by chance", f"{cut.chance_dice:.3f}"] in page.rows
-    assert ["Dice of a centred disc", f"{cut.blob_dice:.3f}"] in page.rows
+    assert ["Chance Dice", f"{cut.chance_dice:.3f}"] in page.rows
+    assert ["Dice of a centred blob", f"{cut.blob_dice:.3f}"] in page.rows
     assert ["HD95 (outlines)", f"{cut.hd95_mm:.1f} mm"] in page.rows
     assert ["Area of the ROI", f"{result.agreement.roi_area_mm2:,.0f} mm²"] in page.rows
     assert words.region_in_words(result.agreement) in page.words
@@ -98,14 +98,14 @@ def test_agreement_has_units_and_stands_beside_its_baselines():
 
 
 def test_otsus_threshold_is_in_the_record_alone():
-    """On maps of heavy tails it fails: it does not stand beside the chosen one as its equal."""
+    """It fails on maps with heavy tails, so the page does not show it beside the chosen threshold."""
     result = results.with_roi()
     assert "Otsu" not in page_of(result).words
     assert to_json(result)["agreement"]["otsu"]["dice"] == result.agreement.at_otsu.dice
 
 
 @pytest.mark.parametrize(
-    ("check", "kind", "said"),
+    ("check", "kind", "shown_text"),
     [
         (None, "notice open", "This map has not been checked for this model."),
         (results.CHECKED, "notice good", "The map of this model passed its check (Dice 0.61, chance 0.02)."),
@@ -113,15 +113,15 @@ def test_otsus_threshold_is_in_the_record_alone():
         ({**results.CHECKED, "method": "layercam"}, "notice open", "the check used maps by 'layercam'"),
     ],
 )
-def test_whether_the_map_was_checked_stands_beside_it(check, kind, said):
+def test_the_check_of_the_map_is_shown_beside_it(check, kind, shown_text):
     result = results.split_vote()
     page = page_of(replace(result, model=replace(result.model, check=check)))
     assert {"class": kind, "role": "note"} in page.all("p")
-    places = [page.words.index(text) for text in ("Where the model looked", said, "The key slice")]
+    places = [page.words.index(text) for text in ("Attention of the model", shown_text, "The key slice")]
     assert places == sorted(places)
 
 
-def test_a_second_map_stands_beside_the_first_each_with_its_sentence():
+def test_two_maps_are_shown_each_with_its_sentence():
     result = results.with_roi()
     coarse = replace(result.attention, method="gradcam")
     fine = replace(result.attention, method="fine", rows=CellGrid(4.0, 0.0), columns=CellGrid(4.0, 0.0))
@@ -148,8 +148,8 @@ def test_a_map_of_no_stage_is_nowhere_called_the_attention_for_one(method, tmp_p
     assert name in page.all("img")[0]["alt"]
     volume = sitk.ReadImage(str(write_outputs(result, tmp_path)["attention.nrrd"]))
     assert volume.GetMetaData("content").startswith(f"{name}, raw")
-    for said in (page.words, page.all("img")[0]["alt"], volume.GetMetaData("content")):
-        assert f"attention for {result.attention.target}" not in said
+    for shown_text in (page.words, page.all("img")[0]["alt"], volume.GetMetaData("content")):
+        assert f"attention for {result.attention.target}" not in shown_text
     assert f"{words.METHOD_NAMES[method]} for " not in page.words
 
 
@@ -188,7 +188,7 @@ def test_the_sweep_is_drawn_to_scale():
         if line["x2"] in ("70", "170", "280")
     ]
     assert set(strokes) < set(legend)
-    assert {"the map", "chance", "centred disc", "mean mask"} <= set(page.texts)
+    assert {"the map", "chance", "centred blob", "mean mask"} <= set(page.texts)
 
 
 def test_the_sweep_has_no_line_for_a_mean_mask_that_is_not_known():
@@ -197,7 +197,7 @@ def test_the_sweep_has_no_line_for_a_mean_mask_that_is_not_known():
     assert "mean mask" not in page.texts
 
 
-def test_what_is_undefined_says_why():
+def test_undefined_values_have_a_reason():
     page = page_of(results.roi_elsewhere())
     undefined = "not defined: the ROI has no pixel in the key slice"
     assert ["Dice", undefined] in page.rows
@@ -206,16 +206,15 @@ def test_what_is_undefined_says_why():
     assert "nan" not in page.words.lower().split()
 
     picture = page_of(results.a_picture())
-    undefined = "not defined: the input has no physical pixel size"
-    assert ["HD95 (outlines)", undefined] in picture.rows
-    assert ["Position", undefined] in picture.rows
+    assert ["HD95 (outlines)", "not defined: the input has no physical pixel size"] in picture.rows
+    assert ["Position", "not defined: the input has no spacing"] in picture.rows
     assert picture.all("polyline")  # Dice needs no millimetres
     assert "at random in the slice" in picture.words
 
     assert "Not measured: no ROI was given." in page_of(results.without_roi()).words
 
 
-def test_models_that_mean_nothing_are_loud_and_others_are_not_accused():
+def test_only_models_with_a_warning_show_one():
     assert page_of(results.with_roi()).words.count("UNTRAINED: its weights are random") == 3  # banner, list, foot
     demonstration = replace(results.with_roi().model, status="demonstration")
     assert "DEMONSTRATION MODEL" in page_of(replace(results.with_roi(), model=demonstration)).words
@@ -236,8 +235,8 @@ def test_every_warning_is_listed():
 def test_a_vote_against_the_mean_probability_is_pointed_out():
     rows = np.array([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1], [0.0, 1.0, 0.0, 0.0]])
     words = page_of(replace(results.with_roi(), prediction=results.vote((-1, 0, 1), rows))).words
-    assert "T2, which is not what the vote says" in words
-    assert "not what the vote says" not in page_of(results.split_vote()).words
+    assert "T2, which differs from the vote" in words
+    assert "differs from the vote" not in page_of(results.split_vote()).words
 
 
 def test_names_from_files_are_text_and_never_markup():
@@ -258,7 +257,7 @@ def test_identifiers_only_on_request():
         assert [name, value] in page.rows
 
 
-def test_the_crop_is_told_as_it_was():
+def test_the_crop_is_described():
     assert ["Detail crop", "at the image's centre"] in page_of(results.with_roi()).rows
     assert ["Detail crop", "none: the network has no centre crop"] in page_of(results.a_picture()).rows
 
@@ -294,10 +293,10 @@ def policy_of(page):
     return policy
 
 
-def test_the_nomogram_stands_beside_the_networks_stage():
+def test_the_nomogram_is_shown_beside_the_networks_stage():
     page = page_of(results.split_vote(), nomogram=load(PUBLISHED), values=COVARIATES)
     rows = {row[0]: row[1:] for row in page.rows}
-    assert rows["Says"] == ["T3", "T3"]
+    assert rows["Predicted"] == ["T3", "T3"]
     # The network's mean, and Table 3 at its reference.
     assert rows["T1"] == ["8.3 %", "3.9 %"]
     assert rows["T4"] == ["20.0 %", "22.4 %"]
@@ -317,7 +316,7 @@ def test_only_a_report_with_a_nomogram_runs_anything():
 
 
 def test_values_without_a_nomogram_are_refused():
-    with pytest.raises(InputError, match="Values of radscore without a nomogram; expected both, or neither"):
+    with pytest.raises(InputError, match="Values of radscore without a nomogram. `values` requires `nomogram`."):
         html(results.with_roi(), A_PICTURE, values={"radscore": 1.0})
 
 
@@ -344,7 +343,7 @@ def test_all_outputs_are_written_and_are_of_one_case(tmp_path):
     assert base64.b64encode(picture).decode() in paths["report.html"].read_text()
 
 
-def test_the_volume_lies_where_the_slices_lie_and_says_what_it_is(tmp_path):
+def test_the_volume_has_the_geometry_of_the_slices_and_a_description(tmp_path):
     result = results.with_roi()
     volume = sitk.ReadImage(str(write_outputs(result, tmp_path)["attention.nrrd"]))
     assert same_grid(volume, result.attention_volume)
@@ -492,7 +491,7 @@ def test_a_damaged_stream_is_not_delivered(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are any bytes on Linux only")
-def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
+def test_a_folder_with_a_name_that_is_not_utf_8_is_refused(tmp_path):
     """ITK would end the whole process: hence a process of its own."""
     (tmp_path / "result.pickle").write_bytes(pickle.dumps(results.without_roi()))
     program = (
