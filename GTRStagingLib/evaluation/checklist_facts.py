@@ -21,12 +21,12 @@ WHERE: Mapping[str, str] = {
     "decision_curves": "Decisions",
     "comparison": "Readers and other models",
     "tests": "Readers and other models",
-    "attention": "Where it looks",
+    "attention": "Attention",
     "nomogram": "Table 3",
     "radscore": "Rad-score",
     "leakage": "Leak audit",
     "robustness": "Leak audit",
-    "provenance": "What was run",
+    "provenance": "Provenance",
 }
 """Fact -> heading of the report's section that shows it (resources/evaluation.html.j2; a test compares them)."""
 

@@ -1,10 +1,10 @@
 "use strict";
-// Moves the sections that nomogram_page.py wrote. The model and all sentences come from the page; each change is also
-// told as an event "reading", whose detail is what Nomogram.read gives.
+// Updates the sections that nomogram/page.py wrote. The page contains the model and all sentences. Each change also
+// dispatches an event "reading"; its detail is the result of Nomogram.read.
 
 const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
-/** Values stand in the order of the terms, undefined where one is not given: then there are no probabilities. */
+/** Values are in the order of the terms, undefined for a missing one; then the result has no probabilities. */
 function readNomogram(model, values) {
   const factors = model.terms.map((term, i) => {
     const value = values[i];
@@ -33,7 +33,7 @@ function readNomogram(model, values) {
   };
 }
 
-// -- how numbers are written, as nomogram_page.py writes them
+// -- formats of numbers, as in nomogram/page.py
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const plain = (x) => String(Number(x.toPrecision(6))).replace("-", "−");
@@ -45,7 +45,7 @@ const ratio = (x, most) => (Math.abs(x) <= most ? Math.exp(x).toPrecision(3) : x
 
 // -- the page
 
-function moveNomogram(root) {
+function connectNomogram(root) {
   const part = (name, within = root) => within.querySelector(`[data-part="${name}"]`);
   const put = (text, name, within = root) => { part(name, within).textContent = text; };
   const model = JSON.parse(part("model").textContent);
@@ -121,11 +121,11 @@ function moveNomogram(root) {
       part("number", event.target.closest("[data-factor]")).value = event.target.value;
     update();
   });
-  form.addEventListener("reset", () => setTimeout(update)); // the controls change once all have heard of it
+  form.addEventListener("reset", () => setTimeout(update)); // the controls change after this event
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
   root.classList.add("live");
   update();
 }
 
-document.querySelectorAll(".nomogram").forEach(moveNomogram);
+document.querySelectorAll(".nomogram").forEach(connectNomogram);

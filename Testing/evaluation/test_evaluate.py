@@ -153,7 +153,7 @@ def test_dice_of_an_old_table_is_compared_with_chance_and_missing_baselines_are_
     assert len(missing) == 1
     page = Page((written / "report.html").read_text(encoding="utf-8"))
     assert missing[0] in page.words
-    assert "cut at the threshold that was set before any case was staged" in page.words
+    assert "computed at the threshold that was set before the cases were staged" in page.words
     assert "not comparable with the 0.56 to 0.63 that the article reports" in page.words
 
 
