@@ -1,9 +1,9 @@
-"""Parse the command line and call the library; nothing else.
+"""Parse the command line and call the library.
 
-In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imports nothing heavy.
+In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imports no large package.
 
 - `main`: `main`
-- `arguments`: `staging_options`
+- `arguments`: `staging_options`, `with_flags`
 - `stage`: `add_to`
 - `models`: `add_to`
 - `phantom`: `add_to`

@@ -1,4 +1,4 @@
-"""Add the arguments that several commands share, and turn them into what the library takes."""
+"""Add the arguments that several commands share, and convert them for the library."""
 
 import argparse
 import re
@@ -12,33 +12,33 @@ from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
-"""Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+"""Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
 
-Commands = argparse._SubParsersAction  # what `add_subparsers` gives; argparse has no public name for it
+Commands = argparse._SubParsersAction  # type of `add_subparsers`, which has no public name
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model, --cam, --target and --threshold."""
     parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
-    parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: the "
-                        "model's own decomposition where its head is gated, else fine "
-                        "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: gated "
+                        "for a model with a gated head, else fine (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
-                        help="stage whose attention is shown (default: %(default)s)")  # fmt: skip
+                        help="stage for which the attention is shown (default: %(default)s)")  # fmt: skip
     parser.add_argument("--threshold", type=share, default=0.5,
-                        help="share of the key slice's maximum (default: %(default)s)")  # fmt: skip
+                        help="threshold of the attention, a share of the key slice's maximum (default: "
+                        "%(default)s)")  # fmt: skip
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device and --backend."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--backend", choices=BACKENDS, default="auto",
-                        help="what computes the network: ONNX Runtime on a CPU where it is installed, else PyTorch; "
-                        "compile is for long batches (default: %(default)s)")  # fmt: skip
+                        help="software that runs the network; auto: ONNX Runtime on a CPU if it is installed, else "
+                        "PyTorch; compile is for long batches (default: %(default)s)")  # fmt: skip
 
 
 def staging_options(options: argparse.Namespace) -> StagingOptions:
-    """Make the library's options from a command's; what the command does not offer stays at its default."""
+    """Convert a command's options to staging options; those that the command lacks keep their defaults."""
     given = vars(options)
     defaults = StagingOptions()
     return StagingOptions(
@@ -56,16 +56,16 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
 
 
 def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
-    """Name the parameters of a library's message as the flags of a command.
+    """Replace the parameters that a message of the library names by the flags of a command.
 
-    The library names a parameter between backticks; a name that the command has no option for keeps its text alone.
+    The library puts a parameter in backticks; if the command has no such option, only the backticks are removed.
 
     Parameters
     ----------
     message
         Text of an error or a warning of the library.
     parser
-        Parser of the command that runs; the `dest` of its options are the parameters' names.
+        Parser of the command; the `dest` of an option is the name of the library's parameter.
 
     Examples
     --------
@@ -93,21 +93,21 @@ def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
 
 
 def folder_path(text: str) -> Path:
-    """Take a folder's name. An empty one, from a shell variable that is not set, would be the current folder."""
+    """Parse the name of a folder; an empty name, as of an unset shell variable, is an error."""
     if not text:
         raise argparse.ArgumentTypeError("expected the name of a folder")
     return Path(text)
 
 
 def share(text: str) -> float:
-    """Take a share of the maximum."""
+    """Parse a share of the maximum."""
     if not 0 < (value := number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a share of the maximum, above 0 and at most 1")
     return value
 
 
 def number(text: str) -> float:
-    """Take a number; NaN, which no range has, where it is none."""
+    """Parse a number; return NaN, which lies in no range, for other text."""
     try:
         return float(text)
     except ValueError:
@@ -119,7 +119,7 @@ def number(text: str) -> float:
 
 @contextmanager
 def timed(timings: dict[str, float], name: str, announce: Callable[[str], None]) -> Iterator[None]:
-    """Announce a step, and note its seconds."""
+    """Announce a step, and store its duration in seconds."""
     announce(name)
     start = time.perf_counter()
     yield
@@ -128,7 +128,7 @@ def timed(timings: dict[str, float], name: str, announce: Callable[[str], None])
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar on a terminal, nothing elsewhere: gives a callable that takes the name of the step that begins."""
+    """Show a progress bar on a terminal; yield a function to call with the name of each step."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return

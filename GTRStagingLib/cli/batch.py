@@ -1,6 +1,6 @@
-"""The command `gtrstaging batch`: a table of cases, each accounted for, and their evaluation where stages are known.
+"""Add the command `gtrstaging batch`: stage the cases of a table, and evaluate them if their stages are known.
 
-Exit code: 0 all done or skipped, 1 some failed or the run was stopped.
+Exit code: 0 all cases done or skipped, 1 some failed or the run was stopped.
 """
 
 import argparse
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from GTRStagingLib.batch.scoring import ScoreColumns
 
 EVALUATION = "evaluation"
-"""The folder of the report, beside the tables."""
+"""Name of the folder for the evaluation, beside the tables."""
 
 SECONDS, MEMORY_MB = 600.0, 8192
-"""What a case may take unless told otherwise: a hundred times what a large one takes."""
+"""Default limits of a case: a hundred times the needs of a large one."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -36,36 +36,37 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
     batch.set_defaults(run=_batch)
     batch.add_argument("cases", type=Path, metavar="COHORT",
-                       help="CSV or Parquet with case_id and image, and where wanted roi, segment, key_slice, exclude "
-                       "(a reason to leave the case out); other columns are carried along, and with a stage the "
-                       "predictions are evaluated")  # fmt: skip
+                       help="CSV or Parquet with case_id and image, and optionally roi, segment, key_slice, exclude (a "
+                       "reason to leave the case out); other columns are copied; with a column stage the predictions "
+                       "are evaluated")  # fmt: skip
     batch.add_argument("--out", type=Path, required=True, metavar="DIR",
-                       help="for cases/CASE/, and predictions.csv and .parquet with a row each")  # fmt: skip
+                       help="output folder for cases/CASE/, predictions.csv and predictions.parquet")  # fmt: skip
     batch.add_argument("--resume", action="store_true",
-                       help="go on in a folder with results: what was done with the same files, model and options "
-                       "stays, failed cases are tried again")  # fmt: skip
-    batch.add_argument("--split", nargs="+", choices=SPLITS, default=[], metavar="SIDE",
-                       help="only the cases of these sides (train, validation, test)")  # fmt: skip
+                       help="resume in a folder with results: cases that were done with the same files, model and "
+                       "options are kept, failed cases are retried")  # fmt: skip
+    batch.add_argument("--split", nargs="+", choices=SPLITS, default=[], metavar="SPLIT",
+                       help="only the cases of these splits (train, validation, test)")  # fmt: skip
     add_model(batch)
-    batch.add_argument("--neighbour-maps", action="store_true", help="compute a fine map for the neighbours of the key "
-                       "slice too, which takes longer")  # fmt: skip
+    batch.add_argument("--neighbour-maps", action="store_true", help="also compute a fine map for the neighbouring "
+                       "slices, which takes longer")  # fmt: skip
     add_device(batch)
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",
-                       help="processes that read, prepare and write (default: one a processor)")  # fmt: skip
+                       help="number of workers, processes that read, prepare and write (default: one per "
+                       "processor)")  # fmt: skip
     batch.add_argument("--time-limit", type=_limit, default=SECONDS, metavar="S",
-                       help="seconds that a case may take; 0 for no limit (default: %(default)g)")  # fmt: skip
+                       help="time limit of a case in seconds; 0 for no limit (default: %(default)g)")  # fmt: skip
     batch.add_argument("--memory-limit", type=_limit, default=MEMORY_MB, metavar="MB",
-                       help="memory that a case may take, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
+                       help="memory limit of a case, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
     where.add_argument("--scheduler", metavar="ADDRESS",
-                       help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file); they need this "
-                       "package, and the same paths")  # fmt: skip
-    batch.add_argument("--radscore", type=Path, metavar="FILE", help="add this Rad-score, standardised, as a column")
-    batch.add_argument("--nomogram", metavar="NAME|FILE", help="add this nomogram's probabilities, from the table's "
-                       "columns and the Rad-score")  # fmt: skip
-    batch.add_argument("--no-evaluation", action="store_true", help="leave the evaluation out")
+                       help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file); they require "
+                       "this package and the same paths")  # fmt: skip
+    batch.add_argument("--radscore", type=Path, metavar="FILE", help="add this Rad-score (standardised) as a column")
+    batch.add_argument("--nomogram", metavar="NAME|FILE", help="add the probabilities of this nomogram, from the "
+                       "table's columns and the Rad-score")  # fmt: skip
+    batch.add_argument("--no-evaluation", action="store_true", help="do not evaluate the predictions")
     batch.add_argument("--progress", choices=["text", "json"], default="text",
-                       help="a bar on a terminal, or a line of JSON for each case (default: text)")  # fmt: skip
+                       help="progress bar on a terminal, or a line of JSON for each case (default: text)")  # fmt: skip
 
 
 def _whole(text: str) -> int:
@@ -75,7 +76,7 @@ def _whole(text: str) -> int:
 
 
 def _limit(text: str) -> float:
-    """Seconds or megabytes."""
+    """Parse a limit in seconds or megabytes."""
     if not 0 <= (value := number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
     return value
@@ -105,7 +106,7 @@ def _batch(options: argparse.Namespace) -> int:
         time_limit=options.time_limit or None,
         memory_limit=int(options.memory_limit) or None,
     )
-    told = _Told(len(cases), options.parser, as_json=options.progress == "json")
+    progress = _Progress(len(cases), options.parser, as_json=options.progress == "json")
     try:
         counts = run_batch(
             cases,
@@ -114,27 +115,27 @@ def _batch(options: argparse.Namespace) -> int:
             workers=options.workers,
             scheduler=options.scheduler,
             resume=options.resume,
-            progress=told,
+            progress=progress,
         )
     finally:
-        if options.progress == "text" and told.counts.finished:
-            _sum_up(told.counts, options.out / PREDICTIONS)
+        if options.progress == "text" and progress.counts.finished:
+            _print_summary(progress.counts, options.out / PREDICTIONS)
     known = any(case.given.get("stage") for case in cases)
     if known and counts.done and not options.no_evaluation:
-        aloud = options.progress == "text"
-        _evaluate(options.out / PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, aloud)
-    return 1 if counts.failed else 0  # told apart by GTRStagingSlicer/batch_process.py, and by job queues
+        print_accuracy = options.progress == "text"
+        _evaluate(options.out / PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, print_accuracy)
+    return 1 if counts.failed else 0  # used by GTRStagingSlicer/batch_process.py and by job queues
 
 
-def _sum_up(counts: "Counts", table: Path) -> None:
+def _print_summary(counts: "Counts", table: Path) -> None:
     print(f"{counts.summary()}. See {table}")
     print(RESEARCH_USE_ONLY)
 
 
 def _evaluate(
-    predictions: Path, out: Path, scores: "ScoreColumns", parser: argparse.ArgumentParser, aloud: bool
+    predictions: Path, out: Path, scores: "ScoreColumns", parser: argparse.ArgumentParser, print_accuracy: bool
 ) -> None:
-    """The report beside the tables; a table that cannot be evaluated is said, and costs the batch nothing."""
+    """Write the evaluation beside the tables; an error is printed, and does not change the exit code."""
     try:
         for module in ("pandas", "pyarrow", "statsmodels", "sklearn", "matplotlib", "jinja2"):
             import_extra(module, "Evaluation needs", "evaluate")
@@ -145,9 +146,9 @@ def _evaluate(
         found = evaluate(read_predictions(predictions))
         write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore)
     except StagingError as error:
-        print(f"gtrstaging: no evaluation: {with_flags(str(error), parser)}", file=sys.stderr)
+        print(f"gtrstaging: predictions were not evaluated: {with_flags(str(error), parser)}", file=sys.stderr)
         return
-    if aloud:
+    if print_accuracy:
         accuracy = found.performance.metrics.accuracy
         print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {out / REPORT}")
 
@@ -157,29 +158,30 @@ def _evaluate(
 
 @dataclass
 class _Pace:
-    """How fast this run is; what an earlier one had done says nothing of it."""
+    """Speed of this run, without the cases of an earlier run."""
 
     begun: float = field(default_factory=time.monotonic)
     worked: int = 0
 
     def note(self, outcome: "Outcome") -> None:
+        """Count a case, unless it was reused or skipped."""
         self.worked += not outcome.reused and outcome.status != "skipped"
 
     @property
     def per_minute(self) -> float | None:
-        """Cases; None before the first."""
+        """Cases per minute; None before the first case."""
         return None if self.worked == 0 else 60 * self.worked / max(time.monotonic() - self.begun, 1e-3)
 
     def seconds_left(self, counts: "Counts") -> float | None:
-        """None before the first."""
+        """Estimate the remaining seconds; None before the first case."""
         return None if (pace := self.per_minute) is None else 60 * (counts.total - counts.finished) / pace
 
 
-Tell = Callable[["Counts", _Pace, "Outcome | None"], None]
+Show = Callable[["Counts", _Pace, "Outcome | None"], None]
 
 
-class _Told:
-    """What `run_batch` reports, told to the user as it comes."""
+class _Progress:
+    """Progress of `run_batch`, shown as a bar or as lines of JSON."""
 
     def __init__(self, total: int, parser: argparse.ArgumentParser, *, as_json: bool) -> None:
         from GTRStagingLib.batch.batch import Counts
@@ -188,40 +190,41 @@ class _Told:
         self._total, self._parser, self._as_json = total, parser, as_json
 
     def __call__(self, counts: "Counts", outcome: "Outcome | None") -> None:
-        if outcome is None:  # the model is loaded: its time is no case's, and an error before stands on a line alone
+        if outcome is None:  # the model is loaded; the pace excludes that time, and an earlier error is not drawn over
             self._pace = _Pace()
-            self._tell = _as_json if self._as_json else _as_bar(self._total, self._parser)
+            self._show = _show_json if self._as_json else _progress_bar(self._total, self._parser)
         else:
             self._pace.note(outcome)
         self.counts = counts
-        self._tell(counts, self._pace, outcome)
+        self._show(counts, self._pace, outcome)
 
 
-def _as_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
+def _show_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
+    """Print the progress as a line of JSON."""
     rounded = {name: None if value is None else round(value, 1) for name, value in
                (("cases_per_minute", pace.per_minute), ("seconds_left", pace.seconds_left(counts)))}  # fmt: skip
-    said = {} if outcome is None else {"case_id": outcome.case_id, **outcome.row}
+    case = {} if outcome is None else {"case_id": outcome.case_id, **outcome.row}
     numbers = {"settled": counts.finished, "total": counts.total, "done": counts.done, "failed": counts.failed,
                "skipped": counts.skipped}  # fmt: skip
-    print(json.dumps({**numbers, **rounded, **said}), flush=True)
+    print(json.dumps({**numbers, **rounded, **case}), flush=True)
 
 
-def _as_bar(total: int, parser: argparse.ArgumentParser) -> Tell:
-    """A bar on a terminal; elsewhere nothing but what failed, which goes to stderr."""
+def _progress_bar(total: int, parser: argparse.ArgumentParser) -> Show:
+    """Return a function that shows a bar on a terminal, and prints the errors of failed cases on stderr."""
     from tqdm import tqdm
 
     bar = tqdm(total=total, unit="case", disable=None, bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} {postfix}")
 
-    def tell(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
+    def show(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None:
         if outcome is None:
             return
         if outcome.error is not None:
             tqdm.write(f"{outcome.case_id}: {with_flags(outcome.error, parser)}", file=sys.stderr)
         left = pace.seconds_left(counts)
-        speed = "" if left is None else f", {pace.per_minute:.0f} a minute, {tqdm.format_interval(left)} left"
+        speed = "" if left is None else f", {pace.per_minute:.0f} per minute, {tqdm.format_interval(left)} left"
         bar.set_postfix_str(f"{counts.done} done, {counts.failed} failed{speed}", refresh=False)
         bar.update()
         if counts.finished == counts.total:
             bar.close()
 
-    return tell
+    return show

@@ -1,4 +1,7 @@
-"""The commands `gtrstaging cohort split | audit`. Exit code of an audit: 0 clean, 1 leaks or faults, 2 wrong use."""
+"""Add the commands `gtrstaging cohort split | audit`.
+
+Exit code of an audit: 0 clean, 1 leaks or errors, 2 wrong arguments.
+"""
 
 import argparse
 import json
@@ -15,8 +18,11 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 if TYPE_CHECKING:
     from GTRStagingLib.cohort.audit import Audit, SplitSummary
 
+_SEVERITIES = {"leak": "leak", "fault": "error", "note": "note"}
+"""Severity of a finding -> its printed word."""
+
 SHOWN = 3
-"""Examples of a finding that are printed; --json lists all."""
+"""Number of printed examples of a finding; --json lists all."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -24,11 +30,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     actions = commands.add_parser("cohort", help="split a cohort by patient; audit it for leaks").add_subparsers(
         required=True, metavar="ACTION"
     )
-    split = actions.add_parser("split", help="put every patient on one side, stratified by stage")
+    split = actions.add_parser("split", help="split patients into train, validation and test, stratified by stage")
     split.set_defaults(run=_split)
-    split.add_argument("cohort", type=Path, help="CSV or Parquet, one row a case")
+    split.add_argument("cohort", type=Path, help="CSV or Parquet, one row per case")
     split.add_argument(
-        "--out", type=Path, required=True, metavar="TABLE", help="the same with its split, CSV or Parquet"
+        "--out", type=Path, required=True, metavar="TABLE", help="cohort table with the column split, CSV or Parquet"
     )
     split.add_argument(
         "--fractions",
@@ -36,27 +42,27 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         nargs=3,
         default=(0.7, 0.15, 0.15),
         metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="of the patients (default: 0.7 0.15 0.15)",
+        help="shares of the patients (default: 0.7 0.15 0.15)",
     )
     split.add_argument("--seed", type=int, default=0, help="same seed, same split (default: %(default)s)")
-    split.add_argument("--test-centre", action="append", default=[], metavar="NAME",
-                       help="make this centre's patients, and nobody else, the test side; may be repeated")  # fmt: skip
+    split.add_argument("--test-centre", dest="test_centres", action="append", default=[], metavar="NAME",
+                       help="use exactly the patients of this centre as the split test; may be repeated")  # fmt: skip
     check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
-                               description="Exit code 0: clean; 1: leaks or faults found.")  # fmt: skip
+                               description="Exit code 0: clean; 1: leaks or errors found.")  # fmt: skip
     check.set_defaults(run=_audit)
-    check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row a case")
+    check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row per case")
     check.add_argument("--no-content", action="store_true", help="do not read the images")
-    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes that read "
-                       "images (default: one a core)")  # fmt: skip
-    check.add_argument("--json", action="store_true", help="print everything found, and nothing else, as JSON")
-    foreign = check.add_argument_group("partitions given as files, in place of COHORT")
+    check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes "
+                       "that read images (default: one per core)")  # fmt: skip
+    check.add_argument("--json", action="store_true", help="print only the findings, all of them, as JSON")
+    foreign = check.add_argument_group("splits as separate files, instead of COHORT")
     foreign.add_argument("--split", type=_side, action="append", default=[], metavar="NAME=FILE",
-                         help="one side of the partition; give it for each")  # fmt: skip
+                         help="file of one split; give it for each")  # fmt: skip
     foreign.add_argument("--patient-pattern", type=_pattern, metavar="REGEX",
-                         help="what of a row's id is the patient: the first group, or the whole match")  # fmt: skip
-    foreign.add_argument("--id-column", metavar="COLUMN", help="the column that tells rows apart (default: found)")
+                         help="finds the patient in a row's id: the first group, or the whole match")  # fmt: skip
+    foreign.add_argument("--id-column", metavar="COLUMN", help="column with the id of a row (default: detected)")
     foreign.add_argument(
-        "--covariates", type=Path, metavar="FILE", help="table of covariates, a row an id or a patient"
+        "--covariates", type=Path, metavar="FILE", help="table of covariates, one row per id or patient"
     )
 
 
@@ -71,7 +77,7 @@ def _pattern(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error})") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
     return text
 
 
@@ -80,7 +86,7 @@ def _split(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.cohort import read_cohort, split_cohort, write_cohort
 
     cohort = split_cohort(
-        read_cohort(options.cohort), tuple(options.fractions), seed=options.seed, test_centres=options.test_centre
+        read_cohort(options.cohort), tuple(options.fractions), seed=options.seed, test_centres=options.test_centres
     )
     write_cohort(cohort, options.out)
     _print_sides(audit(cohort, content=False).splits)
@@ -91,11 +97,11 @@ def _split(options: argparse.Namespace) -> None:
 def _audit(options: argparse.Namespace) -> int:
     sides = dict(options.split)
     if (options.cohort is None) == (not sides):
-        options.parser.error("expected either a COHORT table, or --split NAME=FILE for each side")
+        options.parser.error("expected either COHORT, or --split NAME=FILE for each split")
     if len(sides) != len(options.split) or len(sides) == 1:
-        options.parser.error("--split: expected two sides or more, each with a name of its own")
+        options.parser.error("--split: expected two or more splits with different names")
     if options.cohort is not None and (options.patient_pattern or options.id_column or options.covariates):
-        options.parser.error("--patient-pattern, --id-column and --covariates go with --split, not with a COHORT table")
+        options.parser.error("--patient-pattern, --id-column and --covariates require --split")
     from GTRStagingLib.cohort.audit import audit, audit_partitions
     from GTRStagingLib.cohort.cohort import read_cohort
 
@@ -112,7 +118,7 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _progress() -> Callable[[str], None] | None:
-    """What notes each image on a terminal."""
+    """Return a function that prints each image on a terminal; None elsewhere."""
     return (lambda case: print(f"read {case}", file=sys.stderr)) if sys.stderr.isatty() else None
 
 
@@ -121,21 +127,21 @@ def _print_sides(sides: "Sequence[SplitSummary]") -> None:
     print(f"{'':<12}{'rows':>8}{'patients':>10}" + "".join(f"{stage:>6}" for stage in stages))
     for side in sides:
         counts = "".join(f"{side.stages.get(stage, 0):>6}" for stage in stages)
-        print(f"{side.name or '(no side)':<12}{side.rows:>8}{side.patients:>10}{counts}")
+        print(f"{side.name or '(no split)':<12}{side.rows:>8}{side.patients:>10}{counts}")
     print()
 
 
 def _print(found: "Audit") -> None:
     _print_sides(found.splits)
     for finding in found.findings:
-        print(f"{finding.severity.upper():<6} {finding.kind}: {finding.sentence}")
+        print(f"{_SEVERITIES[finding.severity].upper():<6} {finding.kind}: {finding.sentence}")
         for example in finding.examples[:SHOWN]:
             print(f"         {example}")
         if len(finding.examples) > SHOWN:
             print(f"         and {len(finding.examples) - SHOWN} more (--json lists them)")
         print(f"       {finding.remedy}\n")
-    print(f"Looked at {'; '.join(found.looked_at)}.")
-    count = {s: sum(f.severity == s for f in found.findings) for s in ("leak", "fault", "note")}
+    print(f"Checked: {'; '.join(found.looked_at)}.")
+    count = {text: sum(f.severity == s for f in found.findings) for s, text in _SEVERITIES.items()}
     verdict = "CLEAN" if found.ok else "NOT CLEAN"
     print(f"{verdict}: " + ", ".join(f"{n} {s}{'' if n == 1 else 's'}" for s, n in count.items()))
     print(RESEARCH_USE_ONLY)

@@ -1,4 +1,4 @@
-"""The command `gtrstaging evaluate`: how good predictions are, from their table alone."""
+"""Add the command `gtrstaging evaluate`: evaluate a table of predictions."""
 
 import argparse
 import sys
@@ -16,39 +16,44 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     one = commands.add_parser(
         "evaluate",
-        help="how good predictions are, from their table",
-        description="Evaluate a table of predictions: metrics with 95 %% intervals, curves, calibration, decisions, "
-        f"readers, one report. {RESEARCH_USE_ONLY}",
+        help="evaluate a table of predictions",
+        description="Evaluate a table of predictions: metrics with 95 % intervals, curves, calibration, decisions, "
+        f"readers, and a report. {RESEARCH_USE_ONLY}",
     )
     one.set_defaults(run=_evaluate)
-    one.add_argument("predictions", type=Path, help="CSV or Parquet: predictions.csv of a batch, or another's table")
-    one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures, tables; "
-                     "without it, only the summary is printed")  # fmt: skip
-    table = one.add_argument_group("the table")
-    table.add_argument("--columns", nargs="+", default=[], metavar="ROLE=NAME", help="what is not detected: truth, "
-                       "predicted, probabilities (A,B,C,D), patient, case, centre, split")  # fmt: skip
+    one.add_argument(
+        "predictions", type=Path, help="CSV or Parquet: predictions.csv of a batch, or the table of other software"
+    )
+    one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures and "
+                     "tables; without it, only the summary is printed")  # fmt: skip
+    table = one.add_argument_group("table")
+    table.add_argument("--columns", nargs="+", default=[], metavar="ROLE=NAME", help="columns that are not detected: "
+                       "truth, predicted, probabilities (A,B,C,D), patient, case, centre, split")  # fmt: skip
     table.add_argument("--cohort", dest="truth", type=Path, metavar="TABLE", help="case table with the true stages "
-                       "(case_id, stage), for predictions that have none")  # fmt: skip
-    table.add_argument("--patient-pattern", metavar="REGEX", help="finds the patient in the case's name, as in "
+                       "(case_id, stage), for predictions without them")  # fmt: skip
+    table.add_argument("--patient-pattern", metavar="REGEX", help="finds the patient in the id of a case, as in "
                        r"'([^/\\]+?)\.nii'")  # fmt: skip
-    table.add_argument("--split", metavar="SIDE", help="which side, if the table has several (default: test; or all)")
-    table.add_argument("--labels-from", type=int, choices=[0, 1], help="the number that stands for T1")
-    more = one.add_argument_group("what is looked at")
-    more.add_argument("--training", type=Path, metavar="TABLE", help="the rows that the model learned from: finds "
-                      "leaks, and the figures without them")  # fmt: skip
-    more.add_argument("--stratum", nargs="+", default=[], metavar="COLUMN", help="evaluate by these too")
-    more.add_argument("--phase", nargs="+", metavar="READER=UNAIDED,AIDED", help="columns of a two-phase reader study "
-                      "(default: NAME_unaided and NAME_aided)")  # fmt: skip
+    table.add_argument(
+        "--split", metavar="SPLIT", help="split to evaluate, or all (default: test if the table contains it)"
+    )
+    table.add_argument("--labels-from", type=int, choices=[0, 1], help="number of the stage T1")
+    more = one.add_argument_group("content")
+    more.add_argument("--training", type=Path, metavar="TABLE", help="training rows of the model, to find leaks and "
+                      "evaluate without them")  # fmt: skip
+    more.add_argument("--stratum", dest="strata", nargs="+", default=[], metavar="COLUMN", help="also evaluate by "
+                      "these columns")  # fmt: skip
+    more.add_argument("--phase", dest="phases", nargs="+", metavar="READER=UNAIDED,AIDED", help="columns of a two-"
+                      "phase reader study (default: NAME_unaided and NAME_aided)")  # fmt: skip
     more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
     more.add_argument("--radscore", type=Path, metavar="FILE", help="show this Rad-score in the report")
-    more.add_argument("--seed", type=int, default=0, help="of every bootstrap (default: %(default)s)")
+    more.add_argument("--seed", type=int, default=0, help="seed of every bootstrap (default: %(default)s)")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     columns = _pairs(options, "--columns", options.columns)
     phases = None
-    if options.phase is not None:
-        phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phase).items()}
+    if options.phases is not None:
+        phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phases).items()}
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
     from GTRStagingLib.support.extras import import_extra
@@ -58,9 +63,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from GTRStagingLib.evaluation.evaluate import evaluate
     from GTRStagingLib.evaluation.predictions import read_predictions
 
-    shown = None if options.nomogram is None else nomogram.load(options.nomogram)
+    chart = None if options.nomogram is None else nomogram.load(options.nomogram)
     score = None if options.radscore is None else radscore.read(options.radscore)
-    told = read_predictions(
+    predictions = read_predictions(
         options.predictions,
         columns=columns,
         patient_pattern=options.patient_pattern,
@@ -69,8 +74,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         truth=options.truth,
     )
     found = evaluate(
-        told,
-        strata=options.stratum,
+        predictions,
+        strata=options.strata,
         phases=phases,
         training=options.training,
         patient_pattern=options.patient_pattern,
@@ -81,10 +86,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         from GTRStagingLib.evaluation.report import write_evaluation
 
         _progress("report")
-        write_evaluation(found, options.out, nomogram=shown, radscore=score)
+        write_evaluation(found, options.out, nomogram=chart, radscore=score)
     print_summary(found, options.parser)
     if options.out is not None:
-        print(f"Written       {options.out / 'report.html'}; metrics.json, figures and tables beside it")
+        print(f"Written       {options.out / 'report.html'} with metrics.json, figures and tables")
     print(RESEARCH_USE_ONLY)
 
 
@@ -129,18 +134,18 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         f"{stage}  " + " ".join(f"{n:>6}" for n in row)
         for stage, row in zip(TStage, metrics.confusion.tolist(), strict=True)))  # fmt: skip
     if found.attention is not None:
-        told = found.attention.measures
-        there = [name for name in BASELINES if name in found.attention.against]
-        beside = [(name.replace("_", " "), BASELINES[name]) for name in there]
+        measures = found.attention.measures
+        known = [name for name in BASELINES if name in found.attention.against]
+        baselines = [(name.replace("_", " "), BASELINES[name]) for name in known]
         print("Dice          " + "; ".join(
-            f"{name} {told[column]['all'].mean.text()}" for name, column in [("of the map", "dice"), *beside]
+            f"{name} {measures[column]['all'].mean.text()}" for name, column in [("of the map", "dice"), *baselines]
         ))  # fmt: skip
     if found.siblings is not None:
         print(f"Leakage       {found.siblings.sentence}")
         if found.without_siblings is not None and found.siblings.leaks:
             apart = found.without_siblings.metrics
             print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the {apart.n_patients} "
-                  f"patients without siblings are right: {apart.accuracy.text(4)}")  # fmt: skip
+                  f"patients without siblings are correct: {apart.accuracy.text(4)}")  # fmt: skip
     for note in found.notes:
         print(f"NOTE          {with_flags(note, parser)}")
 

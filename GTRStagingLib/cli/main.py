@@ -1,8 +1,6 @@
-"""The command line: `gtrstaging stage | batch | evaluate | radscore | nomogram | train | models | …`, thin.
+"""Run the command line: `gtrstaging stage | batch | evaluate | radscore | nomogram | train | models | …`.
 
-What it does is done by the library.
-
-Exit codes: 0 done, 1 failed (the reason on stderr) or found something wrong, 2 wrong use.
+Exit codes: 0 done, 1 failed (stderr contains the reason) or errors found, 2 wrong arguments.
 """
 
 import argparse
@@ -21,7 +19,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code."""
+    """Run a command and return its exit code."""
     parser = make_parser()
     options = parser.parse_args(arguments)
     contradiction_of: Callable[[argparse.Namespace], str | None] | None = getattr(options, "contradiction", None)
@@ -34,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except BrokenPipeError:
-        # Whoever read along has seen enough; Python would complain once more when it closes stdout.
+        # The reader has closed the pipe; without this, Python would report an error when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except StagingError as error:
@@ -44,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gtrstaging: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("gtrstaging: interrupted; nothing half-written was left.", file=sys.stderr)
+        print("gtrstaging: interrupted; no half-written file was left.", file=sys.stderr)
         return 1
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, so that it tidies up; in a thread, signals are not ours to handle."""
+    """Handle SIGTERM like Ctrl-C, so that a run cleans up; do nothing in a thread, which cannot handle signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -66,7 +64,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands; `parser` of what it parses is that of the command itself."""
+    """Make the parser of all commands; the parsed options contain the command's own parser as `parser`."""
     parser = argparse.ArgumentParser(
         prog="gtrstaging", description=f"T staging of gastric cancer on portal-venous CT. {RESEARCH_USE_ONLY}"
     )
@@ -81,14 +79,14 @@ def make_parser() -> argparse.ArgumentParser:
     models.add_to(commands)
     phantom.add_to(commands)
     cohort.add_to(commands)
-    _remember(parser)
+    _store_parser(parser)
     return parser
 
 
-def _remember(parser: argparse.ArgumentParser) -> None:
-    """Let every command find its own parser as `options.parser`, to report wrong use and to name its flags."""
+def _store_parser(parser: argparse.ArgumentParser) -> None:
+    """Store each command's parser as `options.parser`, to report wrong arguments and to find its flags."""
     parser.set_defaults(parser=parser)
     for action in parser._actions:
         if isinstance(action, Commands):
             for command in action.choices.values():
-                _remember(command)
+                _store_parser(command)

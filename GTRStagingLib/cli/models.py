@@ -1,4 +1,4 @@
-"""The commands `gtrstaging models list | show | verify | check | import`."""
+"""Add the commands `gtrstaging models list | show | verify | check | import`."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.checking.model_check import Check
 
 SPLITS = ("train", "validation", "test")
-"""Spelled out, so that `--help` imports nothing heavy."""
+"""Repeated here, so that `--help` imports no large package."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -25,53 +25,53 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     models = commands.add_parser("models", help="list, show, verify, check and import models").add_subparsers(
         required=True, metavar="ACTION"
     )
-    models.add_parser("list", help="the models at hand").set_defaults(run=_list)
+    models.add_parser("list", help="list the available models").set_defaults(run=_list)
     for action, run, text in (
-        ("show", _show, "print a model's card"),
-        ("verify", _verify, "check a model's hash, keys and shapes"),
+        ("show", _show, "print a model card"),
+        ("verify", _verify, "verify hash, keys and shapes of a model's weights"),
     ):
         command = models.add_parser(action, help=text)
         command.set_defaults(run=run)
         command.add_argument("model", metavar="NAME|FOLDER")
     checker = models.add_parser(
         "check",
-        help="check a model's attention maps on a cohort, and write the verdict into its card",
-        description="Are the model's maps those of its decision, and do they lie where the ROIs do? The verdict and "
-        "its numbers go into the model's card, and every result says them beside the map. Exit code 0: passed; 1: "
-        "failed, or not checked.",
+        help="check a model's attention maps on a cohort, and write the verdict into its model card",
+        description="Test whether a model's attention maps depend on its decision, and whether they agree with the "
+        "ROIs. The verdict and its numbers are written into the model card, and shown with each result. Exit code 0: "
+        "passed; 1: failed, or not checked.",
     )
     checker.set_defaults(run=_check, contradiction=_check_contradiction)
     checker.add_argument("model", metavar="NAME|FOLDER")
-    checker.add_argument("cohort", type=Path, help="table of cases that the model did not learn from; with ROIs, if "
-                         "there are some")  # fmt: skip
-    checker.add_argument("--split", choices=SPLITS, help="the cases of one side alone")
-    checker.add_argument("--cases", type=int, metavar="N", help="at most so many, drawn evenly from the true stages "
-                         "(default: all)")  # fmt: skip
-    checker.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
-    checker.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: this one alone)")
+    checker.add_argument("cohort", type=Path, help="table of cases outside the training of the model, if possible "
+                         "with ROIs")  # fmt: skip
+    checker.add_argument("--split", choices=SPLITS, help="use only the cases of this split")
+    checker.add_argument("--cases", type=int, metavar="N", help="use at most N cases, drawn evenly from the true "
+                         "stages (default: all)")  # fmt: skip
+    checker.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: %(default)s)")
+    checker.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="number of worker processes (default: none)"
+    )
     checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    checker.add_argument("--dry-run", action="store_true", help="print the result, and leave the card as it is")
-    checker.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there as well")
-    importer = models.add_parser("import", help="turn a checkpoint (.pth) into a model folder")
+    checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
+    checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
+    importer = models.add_parser("import", help="convert a checkpoint (.pth) to a model folder")
     importer.set_defaults(run=_import, contradiction=_contradiction)
     source = importer.add_mutually_exclusive_group(required=True)
-    source.add_argument("file", type=Path, nargs="?", help="checkpoint as the published training script writes it")
-    source.add_argument("--pretrained", choices=["imagenet"], help="torchvision's weights, under an untrained head")
-    importer.add_argument("--recipe", choices=RECIPES, required=True, help="the preprocessing it was trained with")
+    source.add_argument("file", type=Path, nargs="?", help="checkpoint of the published training script")
+    source.add_argument("--pretrained", choices=["imagenet"], help="weights of torchvision, with an untrained head")
+    importer.add_argument("--recipe", choices=RECIPES, required=True, help="preprocessing of its training")
     importer.add_argument("--name", required=True)
-    importer.add_argument(
-        "--out", type=folder_path, help="folder that receives the model's folder (default: your models)"
-    )
-    importer.add_argument("--sha256", metavar="HEX", help="what the file's hash must be")
+    importer.add_argument("--out", type=folder_path, help="parent of the new model folder (default: your models)")
+    importer.add_argument("--sha256", metavar="HEX", help="expected hash of the file")
     importer.add_argument("--depth", type=int, choices=[18, 50, 152], help="with --pretrained (default: 152)")
 
 
 def _contradiction(options: argparse.Namespace) -> str | None:
-    """Say what is wrong with options that argparse takes one by one, or None."""
+    """Return why the options contradict each other, or None."""
     if options.pretrained and options.sha256:
-        return "--sha256 is for a file; torchvision checks what --pretrained fetches"
+        return "--sha256 requires a file; torchvision verifies the weights of --pretrained"
     if options.depth is not None and not options.pretrained:
-        return "--depth goes with --pretrained; of a file it is read off the weights"
+        return "--depth requires --pretrained; for a file it is detected"
     return None
 
 
@@ -121,7 +121,7 @@ def _verify(options: argparse.Namespace) -> None:
     from GTRStagingLib.model import weights
 
     card = weights.verify(options.model)
-    print(f"{card.name}: whole; sha256 {card.sha256}, ResNet-{card.depth}, recipe {card.recipe.name}")
+    print(f"{card.name}: valid; sha256 {card.sha256}, ResNet-{card.depth}, recipe {card.recipe.name}")
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -141,19 +141,19 @@ def _check(options: argparse.Namespace) -> int:
     cases = cohort.cases if options.split is None else cohort.of(options.split).cases
     if not cases:
         of = "" if options.split is None else f" in {options.split!r}"
-        raise InputError(f"{options.cohort} has no case{of}; expected some. Give another table, or another --split.")
+        raise InputError(f"{options.cohort} has no case{of}; expected some. Choose another table, or another --split.")
     if options.split is None and (learned := sum(case.split == "train" for case in cases)):
         raise InputError(
-            f"{learned} of the {len(cases)} cases of {options.cohort} are in 'train'; expected cases that the model "
-            "did not learn from. Give --split validation or --split test."
+            f"{learned} of the {len(cases)} cases of {options.cohort} are in the split 'train'; expected cases "
+            "outside the training of the model. Give --split validation or --split test."
         )
-    # Of its card before, so that weights that somebody exchanges meanwhile are not said to be checked.
+    # Read before the check, so that weights that are replaced meanwhile do not get its verdict.
     sha256 = None if folder is None else registry.read_card(folder).sha256
     with ExitStack() as opened:
         steps: list[Callable[[str], None]] = []
 
         def progress(done: int, total: int) -> None:
-            if not steps:  # only now is the number of all parts known
+            if not steps:  # the total is known only now
                 steps.append(opened.enter_context(progress_bar(total)))
             steps[0](f"{done} of {total}")
 
@@ -173,12 +173,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def check_lines(check: "Check") -> Iterator[str]:
-    """Tell a check as a table: a line a test, and what stands beside its number."""
+    """Yield the lines of a check's table: one for each test, with its numbers."""
     from GTRStagingLib.checking.rules import counted
 
     found = check.found
-    for case_id, why in list(check.left_out.items())[:3]:
-        yield f"left out: {case_id}: {why}"
+    for case_id, reason in list(check.left_out.items())[:3]:
+        yield f"left out: {case_id}: {reason}"
     if len(check.left_out) > 3:
         yield f"left out: {len(check.left_out) - 3} more"
     yield f"Maps by {found['method']!r}, {found['cases']} cases of {counted(found['patients'])}"
@@ -198,6 +198,7 @@ def check_lines(check: "Check") -> Iterator[str]:
 
 
 def _mean(one: "Mapping[str, Any] | None", digits: int = 3) -> str:
+    """Format a mean with its interval."""
     if one is None or one["mean"] is None:
         return "-"
     if one["low"] is None:
@@ -205,7 +206,8 @@ def _mean(one: "Mapping[str, Any] | None", digits: int = 3) -> str:
     return f"{one['mean']:.{digits}f} ({one['low']:.{digits}f} to {one['high']:.{digits}f})"
 
 
-def _beside(label: str, one: "Mapping[str, Any]", first: str, digits: int = 3) -> str:
+def _with_baselines(label: str, one: "Mapping[str, Any]", first: str, digits: int = 3) -> str:
+    """Format a mean with those of the baselines."""
     from GTRStagingLib.checking.rules import BASELINES
 
     others = [f"{name.replace('_', ' ')} {_mean(one[name], digits)}" for name in BASELINES
@@ -214,33 +216,33 @@ def _beside(label: str, one: "Mapping[str, Any]", first: str, digits: int = 3) -
 
 
 def _empty_words(one: "Mapping[str, Any]") -> "Sequence[str]":
-    return [f"{one['empty']} of {one['cases']} maps are empty; expected a share of {one['bound']} at most"]
+    return [f"{one['empty']} of {one['cases']} maps are empty; expected a share of at most {one['bound']}"]
 
 
 def _location_words(one: "Mapping[str, Any]") -> "Sequence[str]":
     if "dice" not in one:
         return []
     return [
-        _beside("Dice", one, "dice"),
-        _beside("energy in the ROI", one["energy_inside"], "map"),
-        _beside("peak in the ROI", one["pointing_hit"], "map"),
-        _beside("mm between centroids", one["centroid_mm"], "map", 0),
+        _with_baselines("Dice", one, "dice"),
+        _with_baselines("energy in the ROI", one["energy_inside"], "map"),
+        _with_baselines("peak in the ROI", one["pointing_hit"], "map"),
+        _with_baselines("mm between centroids", one["centroid_mm"], "map", 0),
         f"mm2 of the map {_mean(one.get('area_mm2'), 0)}, of the ROI {_mean(one.get('roi_area_mm2'), 0)}",
     ]
 
 
 def _other_words(one: "Mapping[str, Any]") -> "Sequence[str]":
-    return [f"correlation with the other stages' maps {_mean(one['spearman'])}; expected below {one['bound']}",
-            f"with the second most likely stage's alone {_mean(one.get('second'))}"]  # fmt: skip
+    return [f"correlation with the maps of the other stages {_mean(one['spearman'])}; expected below {one['bound']}",
+            f"with the map of the second most likely stage {_mean(one.get('second'))}"]  # fmt: skip
 
 
 def _deletion_words(one: "Mapping[str, Any]") -> "Sequence[str]":
     of = one["cases"] + one["without_control"]
     without = [f"{one['without_control']} of {of} cases without a control, left out"] if one["without_control"] else []
     return [
-        f"fall of the probability when covered {_mean(one.get('fall'))}, controls {_mean(one.get('control'))}",
+        f"decrease of the probability if covered {_mean(one.get('fall'))}, controls {_mean(one.get('control'))}",
         f"difference {_mean(one['above'])}; expected an interval above 0, and {one['bound']}",
-        f"fall when the ROI is covered {_mean(one.get('fall_without_roi'))}",
+        f"decrease if the ROI is covered {_mean(one.get('fall_without_roi'))}",
         *without,
     ]
 

@@ -1,4 +1,4 @@
-"""The commands `gtrstaging nomogram fit | predict | draw | show | list`."""
+"""Add the commands `gtrstaging nomogram fit | predict | draw | show | list`."""
 
 import argparse
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.nomogram.nomogram import Nomogram, Reading, Term
 
 SHOWN = 5
-"""Rows that could not be read, and warnings of rows, that are printed."""
+"""Number of printed rows without a result, and of printed warnings of rows."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -26,52 +26,56 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     _add_fit(actions)
     predict = actions.add_parser(
         "predict",
-        help="the four probabilities of a patient, or of a table's",
-        description="What a nomogram says stands beside the network's stage, and never replaces it. "
+        help="predict the stage of one patient, or of the patients of a table",
+        description="Predict the probabilities of T1 to T4 with a nomogram. They do not replace the network's stage. "
         + RESEARCH_USE_ONLY,
     )
     predict.set_defaults(run=_predict)
     predict.add_argument("nomogram", metavar="NAME|FILE")
     predict.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE",
-                         help="one for each term, as in size_cm=4; 'reference' leaves a term out")  # fmt: skip
-    predict.add_argument("--json", action="store_true", help="print the reading, and nothing else, as JSON")
-    predict.add_argument("--table", type=Path, metavar="FILE", help="a column for each term that --set does not give; "
-                         "with --out")  # fmt: skip
-    predict.add_argument("--out", type=Path, metavar="FILE", help="the table and nomogram_T1..T4, nomogram_stage")
-    draw = actions.add_parser("draw", help="draw a nomogram, and a patient on it")
+                         help="value of each term, as in size_cm=4; 'reference' leaves a term out")  # fmt: skip
+    predict.add_argument("--json", action="store_true", help="print only the result, as JSON")
+    predict.add_argument("--table", type=Path, metavar="FILE", help="table with a column for each term that --set does "
+                         "not give; requires --out")  # fmt: skip
+    predict.add_argument(
+        "--out", type=Path, metavar="FILE", help="copy of the table with nomogram_T1..T4, nomogram_stage"
+    )
+    draw = actions.add_parser("draw", help="draw a nomogram, with or without a patient")
     draw.set_defaults(run=_draw)
     draw.add_argument("nomogram", metavar="NAME|FILE")
     draw.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .svg or .pdf")
     draw.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE", help="mark this patient")
-    show = actions.add_parser("show", help="print a nomogram's terms, and how it was fitted")
+    show = actions.add_parser("show", help="print the terms and the fit of a nomogram")
     show.set_defaults(run=_show)
     show.add_argument("nomogram", metavar="NAME|FILE")
-    show.add_argument("--json", action="store_true", help="print the nomogram's file, and nothing else")
-    actions.add_parser("list", help="the nomograms at hand").set_defaults(run=_list)
+    show.add_argument("--json", action="store_true", help="print only the nomogram's file")
+    actions.add_parser("list", help="list the available nomograms").set_defaults(run=_list)
 
 
 def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     fit = actions.add_parser(
         "fit",
         help="fit a nomogram to a table of patients",
-        description="Fit a proportional-odds model, test what it assumes, and validate it by the bootstrap. "
+        description="Fit a proportional-odds model, test its assumptions, and validate it by the bootstrap. "
         + RESEARCH_USE_ONLY,
     )
     fit.set_defaults(run=_fit)
-    fit.add_argument("table", type=Path, help="CSV or Parquet: stage (T1..T4), patient_id, the predictors")
-    fit.add_argument("--on", nargs="+", required=True, metavar="COLUMN", help="predictors: numbers, or a few texts")
+    fit.add_argument("table", type=Path, help="CSV or Parquet: stage (T1..T4), patient_id and the predictors")
+    fit.add_argument(
+        "--on", nargs="+", required=True, metavar="COLUMN", help="predictors: columns of numbers, or of a few texts"
+    )
     fit.add_argument("--out", type=Path, required=True, metavar="FILE.json")
-    fit.add_argument("--name", help="of the nomogram (default: the file's)")
-    for option, what in (
-        ("--reference", "the level that the others of a choice are told against (default: the most frequent)"),
-        ("--label", "how people read a predictor"),
-        ("--unit", "of a number"),
+    fit.add_argument("--name", help="name of the nomogram (default: the name of the file)")
+    for option, text in (
+        ("--reference", "reference level of a predictor of texts (default: the most frequent)"),
+        ("--label", "name of a predictor for people"),
+        ("--unit", "unit of a predictor of numbers"),
     ):
-        fit.add_argument(option, type=_pair, nargs="+", action="extend", default=[], metavar="COLUMN=TEXT", help=what)
-    fit.add_argument("--split", metavar="NAME", help="take only the rows with this in the column split, as in train")
-    fit.add_argument("--radscore", type=Path, metavar="FILE", help="the fitted Rad-score that made the column radscore")
-    fit.add_argument("--resamples", type=_count, default=200, help="of the bootstrap (default: %(default)s)")
-    fit.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+        fit.add_argument(option, type=_pair, nargs="+", action="extend", default=[], metavar="COLUMN=TEXT", help=text)
+    fit.add_argument("--split", metavar="NAME", help="use only the rows of this split, as in train")
+    fit.add_argument("--radscore", type=Path, metavar="FILE", help="fitted Rad-score of the column radscore")
+    fit.add_argument("--resamples", type=_count, default=200, help="number of bootstrap samples (default: %(default)s)")
+    fit.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -90,7 +94,7 @@ def _count(text: str) -> int:
 def _once(pairs: Sequence[tuple[str, str]], option: str) -> dict[str, str]:
     twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
     if twice:
-        raise InputError(f"{option} gives {', '.join(twice)} twice; expected each once.")
+        raise InputError(f"{option} contains {', '.join(twice)} twice; expected each once.")
     return dict(pairs)
 
 
@@ -133,7 +137,7 @@ def _json_object(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); expected a fitted Rad-score.") from error
     if not isinstance(data, dict):
-        raise InputError(f"{path}: {type(data).__name__}; expected a fitted Rad-score (`gtrstaging radscore fit`).")
+        raise InputError(f"{path}: {type(data).__name__}; expected a fitted Rad-score, of gtrstaging radscore fit.")
     return data
 
 
@@ -170,12 +174,12 @@ def _print_nomogram(nomogram: "Nomogram") -> None:
         if term.is_choice:
             print(name)
             for level, coefficient in term.levels.items():
-                said = "  (reference)" if level == term.reference else ""
-                _print_effect(f"  {level}{said}", coefficient, found.get((term.name, level)))
+                suffix = "  (reference)" if level == term.reference else ""
+                _print_effect(f"  {level}{suffix}", coefficient, found.get((term.name, level)))
         else:
             _print_effect(name, term.coefficient, found.get((term.name, None)))
     thresholds = ", ".join(f"{theta:.4f}" for theta in nomogram.thresholds)
-    print(f"\nThresholds    {thresholds} (log odds of T1, of T2 or less, of T3 or less, where the terms sum to 0)")
+    print(f"\nThresholds    {thresholds} (log odds of T1, of T2 or lower, of T3 or lower, if the terms sum to 0)")
     if nomogram.record:
         _print_record(nomogram.record)
     print()
@@ -197,7 +201,7 @@ def _print_effect(name: str, coefficient: float | None, row: Mapping[str, Any] |
 
 
 def _print_record(record: Mapping[str, Any]) -> None:
-    """How it was fitted; a record that somebody else wrote may lack any of it."""
+    """Print the record of the fit; a record of other software may lack each part."""
     if rows := record.get("rows"):
         print(f"Rows          {rows['in_table']} in {record['table']}: {rows['used']} used, {rows['incomplete']} "
               f"incomplete, {rows['of_another_split']} of another split")  # fmt: skip
@@ -243,7 +247,7 @@ def _predict(options: argparse.Namespace) -> int:
     if options.table is None and options.set is None:
         options.parser.error("expected --set TERM=VALUE ..., or --table FILE")
     if (options.table is None) != (options.out is None) or (options.table is not None and options.json):
-        options.parser.error("--table goes with --out, and --json without them")
+        options.parser.error("--table requires --out, without --json")
     from GTRStagingLib.nomogram.nomogram import load
 
     nomogram = load(options.nomogram)
@@ -263,7 +267,7 @@ def _values(nomogram: "Nomogram", pairs: Sequence[tuple[str, str]]) -> dict[str,
 
 
 def _value(term: "Term", text: str) -> str | float:
-    """A number of a number's term; what is none, the term itself complains of."""
+    """Convert the text of a numeric term to a number, if it is one; the term itself reports wrong texts."""
     if term.is_choice:
         return text
     try:
@@ -280,27 +284,27 @@ def _print_reading(nomogram: "Nomogram", reading: "Reading") -> None:
         shown = value if isinstance(value, str) else f"{value:g} {term.unit}".strip()
         print(f"{term.label:<28}{shown:>14}{reading.points[term.name]:>9.1f}{reading.contributions[term.name]:>+29.3f}")
     print(f"{'Total':<42}{reading.total_points:>9.1f}")
-    print("Log odds are told against a number's typical value, and against the reference of a choice.\n")
+    print("Log odds are relative to the typical value of a number, and to the reference level of a choice.\n")
     for stage in TStage:
         print(f"P({stage})    {reading.probabilities[stage]:.4f}")
-    print(f"\nNomogram's stage  {reading.stage}: beside the network's stage, never in its place")
+    print(f"\nNomogram's stage  {reading.stage} (does not replace the network's stage)")
     _print_warnings(reading.warnings)
     print(RESEARCH_USE_ONLY)
 
 
 def _predict_table(nomogram: "Nomogram", source: Path, target: Path, fixed: Mapping[str, str | float]) -> int:
-    """Rows that cannot be read keep their place, with empty cells; the exit code is 1 where there are any."""
+    """Predict each row and write the table; rows without a result get empty cells, and the exit code 1."""
     from GTRStagingLib.tables.table_files import read_table, write_table
 
     table = read_table(source)
     added = [*(f"nomogram_{stage}" for stage in TStage), "nomogram_stage"]
     if absent := [t.name for t in nomogram.terms if t.name not in table.columns and t.name not in fixed]:
         raise InputError(
-            f"{source.name} has no column {', '.join(absent)}; expected one for each term of {nomogram.name}. Give one "
+            f"{source.name} has no column {', '.join(absent)}; expected one for each term of {nomogram.name}. Set a "
             f"value for all rows, as in --set {absent[0]}=reference, which leaves the term out."
         )
-    if there := [name for name in added if name in table.columns]:
-        raise InputError(f"{source.name} already has {', '.join(there)}; expected a table without. Take them out.")
+    if present := [name for name in added if name in table.columns]:
+        raise InputError(f"{source.name} already has {', '.join(present)}; expected a table without them. Remove them.")
     readings = [_read_row(nomogram, row, fixed) for row in table.rows]
     columns: dict[str, list[str | float | None]] = {name: [row[name] for row in table.rows] for name in table.columns}
     for stage in TStage:
@@ -313,17 +317,17 @@ def _predict_table(nomogram: "Nomogram", source: Path, target: Path, fixed: Mapp
         print(f"row {number}: {reason}")
     if len(unread) > SHOWN:
         print(f"and {len(unread) - SHOWN} more")
-    print(f"{len(readings)} rows: {len(readings) - len(unread)} read, {len(unread)} not. Written: {target}")
-    said = Counter(w for r in readings if not isinstance(r, str) for w in r.warnings if w not in nomogram.warnings)
-    _print_warnings([*nomogram.warnings, *(f"{w} ({n} rows)" for w, n in said.most_common(SHOWN))])
-    if len(said) > SHOWN:
-        print(f"WARNING  and {len(said) - SHOWN} more of single rows.")
+    print(f"{len(readings)} rows: {len(readings) - len(unread)} predicted, {len(unread)} not. Written: {target}")
+    of_rows = Counter(w for r in readings if not isinstance(r, str) for w in r.warnings if w not in nomogram.warnings)
+    _print_warnings([*nomogram.warnings, *(f"{w} ({n} rows)" for w, n in of_rows.most_common(SHOWN))])
+    if len(of_rows) > SHOWN:
+        print(f"WARNING  and {len(of_rows) - SHOWN} more of single rows.")
     print(RESEARCH_USE_ONLY)
     return 1 if unread else 0
 
 
 def _read_row(nomogram: "Nomogram", row: Mapping[str, str | None], fixed: Mapping[str, str | float]) -> "Reading | str":
-    """What it says of a row, or why it cannot say anything."""
+    """Return the result of a row, or why it has none."""
     values = dict(fixed)
     for term in nomogram.terms:
         if term.name not in fixed:

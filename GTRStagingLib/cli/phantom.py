@@ -1,4 +1,4 @@
-"""The command `gtrstaging phantom`: synthetic CTs, one or many."""
+"""Add the command `gtrstaging phantom`: write one or many synthetic CTs."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from GTRStagingLib.cli.arguments import Commands, folder_path, progress_bar
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 SCANNERS = ("A", "B", "C")
-"""Spelled out, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+"""Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -16,13 +16,17 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     phantom.add_argument("--out", type=folder_path, required=True)
     how_many = phantom.add_mutually_exclusive_group()
     how_many.add_argument("--stage", choices=[s.name for s in TStage], default="T3", help="default: %(default)s")
-    how_many.add_argument("--cases", type=int, metavar="N", help="N patients of stages in turn, and their cohort table")
+    how_many.add_argument(
+        "--cases", type=int, metavar="N", help="write N patients of alternating stages, and their cohort table"
+    )
     phantom.add_argument("--seed", type=int, default=0, help="same seed, same patient (default: %(default)s)")
     phantom.add_argument("--scanner", choices=SCANNERS, nargs="+", default=["A"],
-                         help="scanner profile; several take turns (default: A)")  # fmt: skip
-    phantom.add_argument("--size", type=int, default=256, help="pixels of a slice's side (default: %(default)s)")
+                         help="scanner profile; several are used in turn (default: A)")  # fmt: skip
+    phantom.add_argument(
+        "--size", type=int, default=256, help="width and height of a slice in pixels (default: %(default)s)"
+    )
     phantom.add_argument("--format", choices=["dicom", "nifti"], default="dicom", help="default: %(default)s")
-    phantom.add_argument("--workers", type=int, default=1, metavar="N", help="processes, with --cases")
+    phantom.add_argument("--workers", type=int, default=1, metavar="N", help="number of processes, with --cases")
 
 
 def _phantom(options: argparse.Namespace) -> None:

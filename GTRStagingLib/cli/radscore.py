@@ -1,4 +1,7 @@
-"""The commands `gtrstaging radscore fit | apply`. Exit code of apply: 0 all scored, 1 some not."""
+"""Add the commands `gtrstaging radscore fit | apply`.
+
+Exit code of apply: 0 all cases have a score, 1 some have none.
+"""
 
 import argparse
 import sys
@@ -16,45 +19,49 @@ if TYPE_CHECKING:
 
 RULES = ("min", "1se")
 SIDES = ("train", "validation")
-"""Spelled out, so that `--help` imports nothing heavy; a test holds the rules against the library's own."""
+"""Repeated here, so that `--help` imports no large package; a test compares the rules with the library's."""
 
 SHOWN = 3
-"""Cases without a score that are printed for each reason."""
+"""Number of printed cases without a score for each reason."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
     actions = commands.add_parser(
-        "radscore", help="fit a Rad-score on the features of staged cases; apply it"
+        "radscore", help="fit a Rad-score on the features of staged cases, and apply it"
     ).add_subparsers(required=True, metavar="ACTION")
     fit = actions.add_parser("fit", help="LASSO of the stage on the network's features, folds by patient",
                              description=f"Fit a Rad-score: LASSO of the T stage on a network's penultimate features, "
                              f"cross-validated by patient. {RESEARCH_USE_ONLY}")  # fmt: skip
     fit.set_defaults(run=_fit)
     fit.add_argument("cohort", type=Path, metavar="COHORT",
-                     help="CSV or Parquet with case_id, patient_id, stage, and where divided split")  # fmt: skip
-    _add_source(fit, "a batch's folder")
-    fit.add_argument("--out", type=Path, required=True, metavar="JSON", help="the Rad-score; its scores and figures "
-                     "are written beside it")  # fmt: skip
+                     help="CSV or Parquet with case_id, patient_id, stage, and optionally split")  # fmt: skip
+    _add_source(fit, "output folder of a batch")
+    fit.add_argument("--out", type=Path, required=True, metavar="JSON", help="file of the Rad-score; its scores and "
+                     "figures are written beside it")  # fmt: skip
     fit.add_argument("--split", choices=SIDES, action="append",
-                     help="fit on this side, may be repeated (default: train where the table is divided, else all); "
-                     "the test side is never fitted on")  # fmt: skip
-    fit.add_argument("--folds", type=int, default=10, metavar="K", help="by patient (default: %(default)s)")
-    fit.add_argument("--rule", choices=RULES, default="min", help="the penalty of the least cross-validated error, or "
-                     "the largest within one standard error of it (default: %(default)s)")  # fmt: skip
+                     help="fit on this split; may be repeated (default: train if the table has splits, else all); the "
+                     "split test is never used")  # fmt: skip
+    fit.add_argument(
+        "--folds", type=int, default=10, metavar="K", help="number of folds by patient (default: %(default)s)"
+    )
+    fit.add_argument("--rule", choices=RULES, default="min", help="penalty with the least cross-validated error (min), "
+                     "or the largest within one standard error of it (default: %(default)s)")  # fmt: skip
     fit.add_argument("--seed", type=int, default=0, help="same seed, same folds (default: %(default)s)")
-    fit.add_argument("--name", help="what it is called (default: the name of the file)")
-    fit.add_argument("--figures", type=Path, metavar="DIR", help="where to (default: beside the Rad-score)")
-    fit.add_argument("--allow-leakage", action="store_true", help="fit although a patient stands on two sides; the "
-                     "Rad-score will say so")  # fmt: skip
+    fit.add_argument("--name", help="name of the Rad-score (default: the name of the file)")
+    fit.add_argument(
+        "--figures", type=Path, metavar="DIR", help="folder for the figures (default: beside the Rad-score)"
+    )
+    fit.add_argument("--allow-leakage", action="store_true", help="fit although a patient is in two splits; the "
+                     "Rad-score then contains a warning")  # fmt: skip
     apply = actions.add_parser(
         "apply",
         help="score staged cases",
-        description=f"Score staged cases. Exit code 1: some have no score. {RESEARCH_USE_ONLY}",
+        description=f"Score staged cases. Exit code 1: some cases have no score. {RESEARCH_USE_ONLY}",
     )
     apply.set_defaults(run=_apply)
-    apply.add_argument("radscore", type=Path, metavar="RADSCORE", help="what fit wrote")
-    _add_source(apply, "a batch's folder, or one result.json")
+    apply.add_argument("radscore", type=Path, metavar="RADSCORE", help="file written by fit")
+    _add_source(apply, "output folder of a batch, or one result.json")
     apply.add_argument("--out", type=Path, required=True, metavar="TABLE",
                        help="case_id, radscore (standardised), radscore_raw, error; CSV or Parquet")  # fmt: skip
 
@@ -63,7 +70,7 @@ def _add_source(command: argparse.ArgumentParser, results: str) -> None:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--results", type=Path, metavar="DIR" if "or" not in results else "DIR|FILE", help=results)
     source.add_argument("--features", type=Path, metavar="TABLE",
-                        help="CSV or Parquet: case_id, and every other column a feature")  # fmt: skip
+                        help="CSV or Parquet: case_id; every other column is a feature")  # fmt: skip
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -82,7 +89,7 @@ def _fit(options: argparse.Namespace) -> None:
         features = from_results(options.results, [row.case_id for row in rows])
     else:
         features = from_table(options.features)
-    made = fit_cohort(
+    fitted = fit_cohort(
         rows,
         features,
         splits=options.split,
@@ -93,33 +100,34 @@ def _fit(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     table = out.with_name(f"{out.stem}-scores.csv")
-    drawn = write_figures(made.fit, options.figures or out.parent, out.stem)
-    write_table(table, made.table())
-    save(made.fit.radscore, out)  # last: it vouches for the others
-    _print_fit(made, len(rows))
+    drawn = write_figures(fitted.fit, options.figures or out.parent, out.stem)
+    write_table(table, fitted.table())
+    save(fitted.fit.radscore, out)  # last, so that the file implies the others
+    _print_fit(fitted, len(rows))
     written = (out, table, *(path for path in drawn if path.suffix == ".png"))
     print(f"Written: {', '.join(map(str, written))} (and SVG).")
     print(RESEARCH_USE_ONLY)
 
 
-def _print_fit(made: "CohortFit", rows: int) -> None:
-    radscore, record = made.fit.radscore, made.fit.radscore.record
+def _print_fit(fitted: "CohortFit", rows: int) -> None:
+    radscore, record = fitted.fit.radscore, fitted.fit.radscore.record
     outside, inside = record["out_of_fold"], record["in_sample"]
     print(f"Rad-score {radscore.name!r}: {len(radscore.names)} of {radscore.n_features} features, penalty "
           f"{radscore.penalty:.4g} (rule {record['rule']}, {record['folds']['number']} folds by patient, seed "
           f"{record['folds']['seed']}).")  # fmt: skip
-    print(f"{rows} rows: {record['cases']} fitted on ({record['patients']} patients), {record['only_applied']} scored "
-          f"only, {len(made.excluded)} excluded.")  # fmt: skip
-    _print_excluded(made.excluded)
-    print(f"Against the stage, out of fold: Spearman {_said(outside['spearman'])}, R² {_said(outside['r2'])}.")
-    print(f"In the rows it was fitted on: Spearman {inside['spearman']:.2f}, R² {inside['r2']:.2f}; too good, never a "
-          "performance.")  # fmt: skip
-    print("Fit a nomogram on the column 'radscore' of the scores: it is out of fold where the Rad-score was fitted.")
+    print(f"{rows} rows: {record['cases']} used for the fit ({record['patients']} patients), {record['only_applied']} "
+          f"only scored, {len(fitted.excluded)} excluded.")  # fmt: skip
+    _print_excluded(fitted.excluded)
+    print(f"With the stage, out of fold: Spearman {_estimate(outside['spearman'])}, R² {_estimate(outside['r2'])}.")
+    print(f"In the rows of the fit: Spearman {inside['spearman']:.2f}, R² {inside['r2']:.2f}. These are optimistic; do "
+          "not report them as performance.")  # fmt: skip
+    print("Fit a nomogram on the column 'radscore' of the scores: its values are out of fold in the rows of the fit.")
     for warning in radscore.warnings:
         print(f"WARNING: {warning}")
 
 
-def _said(estimate: "Mapping[str, float | None]") -> str:
+def _estimate(estimate: "Mapping[str, float | None]") -> str:
+    """Format a value with its interval."""
     value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if value is None:
         return "not defined"
@@ -155,19 +163,20 @@ def _apply(options: argparse.Namespace) -> int:
         },
     )
     print(f"{len(features.case_ids) + len(missing)} cases: {len(features.case_ids)} scored by {radscore.name!r}, "
-          f"{len(missing)} not.")  # fmt: skip
+          f"{len(missing)} without a score.")  # fmt: skip
     _print_excluded(missing)
-    for warning in dict.fromkeys((*radscore.warnings, *_of_table(features))):
+    for warning in dict.fromkeys((*radscore.warnings, *_unknown_model(features))):
         print(f"WARNING: {warning}", file=sys.stderr)
     print(f"Written: {options.out}")
     print(RESEARCH_USE_ONLY)
     return 1 if missing else 0
 
 
-def _of_table(features: "CaseFeatures") -> tuple[str, ...]:
+def _unknown_model(features: "CaseFeatures") -> tuple[str, ...]:
+    """Return a warning for features without the hash of their model."""
     if features.model_sha256 is not None:
         return ()
-    return ("The table does not say of which model its features are: that it is the Rad-score's is taken on trust.",)
+    return ("The table does not contain the model of its features; make sure that it is the model of the Rad-score.",)
 
 
 __all__ = ["add_to"]

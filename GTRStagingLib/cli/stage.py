@@ -1,4 +1,4 @@
-"""The command `gtrstaging stage`: one CT, from its files to the files of its result."""
+"""Add the command `gtrstaging stage`: stage one CT and write the result."""
 
 import argparse
 import json
@@ -32,39 +32,44 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     stage.add_argument(
         "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"
     )
-    stage.add_argument("--mrb", type=Path, metavar="FILE", help="a scene of it for 3D Slicer, with the CT in it")
-    stage.add_argument("--json", action="store_true", help="print the result, and nothing else, to stdout as JSON")
-    stage.add_argument("--series", help="which CT series of a DICOM folder: its UID or number")
+    stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
+    stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
+    stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
     stage.add_argument("--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, .seg.nrrd, NRRD, NIfTI, MHA")
-    stage.add_argument("--segment", help="label or number of the ROI's segment, where it has several")
-    stage.add_argument("--resample-roi", action="store_true", help="accept an ROI on other voxels (nearest neighbour)")
+    stage.add_argument("--segment", help="label or number of the tumour's segment, if there are several")
+    stage.add_argument(
+        "--resample-roi", action="store_true", help="accept an ROI on another grid; resample it by nearest neighbour"
+    )
     key = stage.add_mutually_exclusive_group()
-    key.add_argument("--key-slice", type=int, metavar="INDEX", help="axial slice, 0 being nearest the feet")
-    key.add_argument("--key-position-mm", type=float, metavar="S", help="position towards the head, as Slicer shows it")
-    stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the voting neighbours "
+    key.add_argument("--key-slice", type=int, metavar="INDEX", help="index of the axial slice, 0 nearest the feet")
+    key.add_argument(
+        "--key-position-mm", type=float, metavar="S", help="position of the slice towards the head, as in Slicer"
+    )
+    stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the neighbouring slices "
                        "(default: the adjacent acquired slices)")  # fmt: skip
     add_model(stage)
     stage.add_argument("--alignment", choices=["receptive-field", "half-pixel"], default="receptive-field",
-                       help="where the map's cells are placed (default: %(default)s)")  # fmt: skip
+                       help="placement of the map's cells (default: %(default)s)")  # fmt: skip
     add_device(stage)
     stage.add_argument("--case-id", help="name of the case in the results (default: from the input's hash)")
     stage.add_argument("--include-phi", action="store_true", help="write patient identifiers into the results")
 
 
 def _contradiction(options: argparse.Namespace) -> str | None:
-    """Say what is wrong with options that argparse takes one by one, or None."""
+    """Return why the options contradict each other, or None."""
     if options.out is None and options.mrb is None and not options.json:
-        return "stage needs --out DIR, --mrb FILE, or --json to print the result"
+        return "expected --out DIR, --mrb FILE or --json"
     if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
         return f"--mrb {options.mrb}: expected a name that ends in .mrb"
-    asked = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
-    for name, given in asked:
+    dependent = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
+    for name, given in dependent:
         if given and options.segmentation is None:
-            return f"{name} says something of an ROI: give it with --segmentation"
+            return f"{name} requires --segmentation"
     return None
 
 
 def _stage(options: argparse.Namespace) -> None:
+    """Stage the case, write the results and print a summary."""
     from GTRStagingLib.imaging import rois, scans
     from GTRStagingLib.model.backbone import load_model
     from GTRStagingLib.staging.pipeline import STEPS, stage_case
@@ -107,6 +112,7 @@ def _stage(options: argparse.Namespace) -> None:
 
 
 def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
+    """Return the key slice that the options name, or None."""
     from GTRStagingLib.imaging import keyslice
 
     if options.key_slice is not None:
@@ -136,10 +142,10 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
             print(f"Agreement  not defined: {agreement.reasons['all']}")
         else:
             print(f"Agreement  {region}")
-            print(f"           {words.baselines_in_words(agreement, words.room_in_words(result))}")
+            print(f"           {words.baselines_in_words(agreement, words.section_in_words(result))}")
     print(f"Device     {result.provenance.device}, {result.provenance.backend}, {sum(result.timings_s.values()):.1f} s")
     if out is not None:
-        print(f"Written    {out / 'report.html'} and result.json, overlay.png, attention.nrrd beside it")
+        print(f"Written    {out / 'report.html'} with result.json, overlay.png and attention.nrrd")
     for warning in result.warnings:
         print(f"WARNING    {warning}")
     print(RESEARCH_USE_ONLY)

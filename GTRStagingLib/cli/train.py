@@ -1,4 +1,4 @@
-"""`gtrstaging train`: its words, and what it says while it runs."""
+"""Add the command `gtrstaging train`: train a model on a cohort."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEPTHS, FUSIONS, HEADS = (10, 18, 50, 152), ("none", "add", "concat"), ("mean", "gated")
 RECIPES, SCHEDULES = ("gtr", "paper", "released"), ("constant", "cosine")
-"""Spelled out here, so that `--help` imports nothing heavy; a test holds them against the library's own."""
+"""Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -24,47 +24,58 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a cohort",
-        description=f"Train a model on a cohort with splits, and write its folder. {RESEARCH_USE_ONLY}",
+        description=f"Train a model on a cohort with splits, and write the model folder. {RESEARCH_USE_ONLY}",
     )
     train.set_defaults(run=_train)
     train.add_argument("cohort", type=Path, help="cohort table with splits")
-    train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="folder of the new model; beside "
-                       "it MODEL_DIR-run, with checkpoints and metrics.csv")  # fmt: skip
-    train.add_argument("--resume", action="store_true", help="go on with the run beside MODEL_DIR, if there is one")
-    train.add_argument("--depth", type=int, choices=DEPTHS, help="of the ResNet (default: --init MODEL's, or 152)")
-    train.add_argument("--fusion", choices=FUSIONS, help="of its stem (default: --init MODEL's, or none)")
-    train.add_argument("--head", choices=HEADS, help="mean: of the last feature map; gated: of the cells where a gate "
-                       "says to look, taught by the cases' ROIs (default: --init MODEL's, or mean)")  # fmt: skip
-    train.add_argument("--recipe", choices=RECIPES, help="the preprocessing (default: --init MODEL's, or gtr)")
-    train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="weights to start from: "
-                       "ImageNet's, random where they cannot be had (auto); or a model's, to fine-tune")  # fmt: skip
-    train.add_argument("--backbone", type=Path, metavar="FILE", help="weights of another ResNet to start from, under "
-                       "a random head (.pth, .safetensors); in place of --init")  # fmt: skip
-    train.add_argument("--freeze-backbone", action="store_true", help="train the head alone")
-    train.add_argument("--mask-weight", type=float, default=1.0, metavar="W", help="of the gate's mask loss beside the "
-                       "cross-entropy (default: %(default)s)")  # fmt: skip
+    train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="new model folder; checkpoints "
+                       "and metrics.csv are written to MODEL_DIR-run")  # fmt: skip
+    train.add_argument("--resume", action="store_true", help="resume the run in MODEL_DIR-run, if it exists")
+    train.add_argument(
+        "--depth", type=int, choices=DEPTHS, help="depth of the ResNet (default: that of --init MODEL, or 152)"
+    )
+    train.add_argument("--fusion", choices=FUSIONS, help="fusion of its stem (default: that of --init MODEL, or none)")
+    train.add_argument("--head", choices=HEADS, help="mean: mean of the last feature map; gated: mean of the cells "
+                       "weighted by a gate, trained with the cases' ROIs (default: that of --init MODEL, or "
+                       "mean)")  # fmt: skip
+    train.add_argument("--recipe", choices=RECIPES, help="preprocessing (default: that of --init MODEL, or gtr)")
+    train.add_argument("--init", default="auto", metavar="auto|imagenet|random|MODEL", help="initial weights: of "
+                       "ImageNet, or random if unavailable (auto); or of a model, to fine-tune it")  # fmt: skip
+    train.add_argument("--backbone", type=Path, metavar="FILE", help="initial weights of another ResNet (.pth, "
+                       ".safetensors), with a random head; instead of --init")  # fmt: skip
+    train.add_argument("--freeze-backbone", action="store_true", help="train only the head")
+    train.add_argument("--mask-weight", type=float, default=1.0, metavar="W", help="weight of the gate's mask loss "
+                       "relative to the cross-entropy (default: %(default)s)")  # fmt: skip
     train.add_argument("--max-epochs", type=int, default=100, help="default: %(default)s")
-    train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after so many epochs without a "
-                       "lower validation loss (default: %(default)s)")  # fmt: skip
-    train.add_argument("--batch-size", type=int, default=32, help="slices, on each device (default: %(default)s)")
+    train.add_argument("--patience", type=int, default=10, metavar="EPOCHS", help="stop after this number of epochs "
+                       "without a lower validation loss (default: %(default)s)")  # fmt: skip
+    train.add_argument("--batch-size", type=int, default=32, help="slices per device (default: %(default)s)")
     train.add_argument("--lr", dest="learning_rate", type=float, default=1e-4, metavar="LR",
                        help="Adam's learning rate (default: %(default)s)")  # fmt: skip
-    train.add_argument("--schedule", choices=SCHEDULES, default="constant", help="of the learning rate: cosine goes up "
-                       "to --lr and down again by the last epoch, for training from random weights (default: "
-                       "%(default)s)")  # fmt: skip
+    train.add_argument("--schedule", choices=SCHEDULES, default="constant", help="schedule of the learning rate: "
+                       "cosine rises to --lr and falls until the last epoch, for training from random weights "
+                       "(default: %(default)s)")  # fmt: skip
     train.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    train.add_argument("--no-augment", action="store_true", help="leave the training slices as they are")
+    train.add_argument("--no-augment", action="store_true", help="do not augment the training slices")
     train.add_argument("--samples", type=Path, metavar="PICTURE.png", help="write a picture of augmented samples")
-    train.add_argument("--folds", type=int, metavar="K", help="K models, each validated on other patients")
-    train.add_argument("--allow-leakage", action="store_true", help="train although the cohort leaks; the model and "
-                       "every report made with it say so")  # fmt: skip
-    train.add_argument("--demonstration", action="store_true", help="the data are phantoms: the model says so")
-    train.add_argument("--half", action="store_true", help="store the weights in half the space (float16)")
-    train.add_argument("--cache", type=Path, metavar="DIR", help="folder of the prepared slices (default: yours)")
-    train.add_argument("--workers", type=int, metavar="N", help="processes that read, and that load and augment")
-    machine = train.add_argument_group("hardware", "passed on to Lightning's Trainer")
+    train.add_argument(
+        "--folds", type=int, metavar="K", help="cross-validate: train K models, each validated on different patients"
+    )
+    train.add_argument("--allow-leakage", action="store_true", help="train although the cohort contains leaks; the "
+                       "model and its reports then contain a warning")  # fmt: skip
+    train.add_argument("--demonstration", action="store_true", help="mark the model as trained on phantoms")
+    train.add_argument("--half", action="store_true", help="store the weights as float16, in half the space")
+    train.add_argument(
+        "--cache", type=Path, metavar="DIR", help="cache of the prepared slices (default: your cache folder)"
+    )
+    train.add_argument(
+        "--workers", type=int, metavar="N", help="number of processes that read, and that load and augment"
+    )
+    machine = train.add_argument_group("hardware", "arguments of Lightning's Trainer")
     machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: %(default)s)")
-    machine.add_argument("--devices", default="1", help="a number, 'auto', or 0,1 by name (default: %(default)s)")
+    machine.add_argument(
+        "--devices", default="1", help="number of devices, 'auto', or their indices, as in 0,1 (default: %(default)s)"
+    )
     machine.add_argument("--num-nodes", type=int, default=1, help="default: %(default)s")
     machine.add_argument("--strategy", default="auto", help="as in ddp (default: %(default)s)")
     machine.add_argument("--precision", default="32-true", help="as in 16-mixed, bf16-mixed (default: %(default)s)")
@@ -123,7 +134,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _network(options: argparse.Namespace) -> dict[str, Any]:
-    """Depth, fusion, head and recipe: as given, else those of the model to start from, else those of `Plan`."""
+    """Return depth, fusion, head and recipe: the given ones, those of the initial model, or the defaults of `Plan`."""
     from GTRStagingLib.model import recipe, registry
 
     given = {"depth": options.depth, "fusion": options.fusion, "head": options.head}
@@ -144,7 +155,7 @@ def _print_summary(card: "ModelCard", folder: Path) -> None:
     record = card.training or {}
     print(f"Model      {folder}: ResNet-{card.depth} (fusion {card.fusion}), recipe {card.recipe.name}")
     print(f"Head       {card.head_in_words}")
-    print(f"Epochs     {record['epochs']}, the best of them {record['best_epoch']}, counted from 0")
+    print(f"Epochs     {record['epochs']}, best epoch {record['best_epoch']} (counted from 0)")
     print(f"Scaling    temperature {card.temperature:.3f}")
     for split, found in record["metrics"].items():
         right, auc = found["accuracy"], found["macro_auc"]
@@ -159,11 +170,11 @@ def _print_summary(card: "ModelCard", folder: Path) -> None:
 
 @contextmanager
 def _reading_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar for the preparation of the slices on a terminal, nothing elsewhere."""
+    """Show a progress bar for the preparation of the slices, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    from tqdm import tqdm  # Lightning needs it, too
+    from tqdm import tqdm  # Lightning requires it, too
 
     with tqdm(desc="preparing slices", unit="case", leave=False) as bar:
 

@@ -76,8 +76,8 @@ def test_one_command_from_a_ct_to_a_stage(a_case, capsys):
     agreement = data["agreement"]
     assert "Agreement  The highlighted region (at least 0.5 of" in out
     assert f"the ROI's {agreement['roi_area_mm2']:,.0f} mm²" in out
-    assert f"Dice with the ROI is {agreement['dice']:.3f}. The same area gets {agreement['chance_dice']:.3f}" in out
-    assert f"{agreement['blob_dice']:.3f} as a disc" in out
+    assert f"Dice with the ROI is {agreement['dice']:.3f}. The same area scores {agreement['chance_dice']:.3f}" in out
+    assert f"{agreement['blob_dice']:.3f} as a centred blob" in out
     assert not any(reason in out for reason in agreement["reasons"].values())
     heat = sitk.ReadImage(str(a_case / "result" / "attention.nrrd"))
     assert heat.GetSize() == (70, 60, 3)
@@ -184,7 +184,7 @@ def test_models_from_the_release_to_a_stage(tmp_path, capsys):
     assert "recipe released" in out
     assert "pub" in run(capsys, "models", "list")[1]
     assert json.loads(run(capsys, "models", "show", "pub")[1])["recipe"]["name"] == "released"
-    assert "whole" in run(capsys, "models", "verify", "pub")[1]
+    assert "pub: valid" in run(capsys, "models", "verify", "pub")[1]
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (512, 512), dtype=np.uint8)).save(tmp_path / "case.png")
     code, out, _ = run(capsys, "stage", tmp_path / "case.png", "--model", "pub", "--out", tmp_path / "result")
@@ -273,7 +273,7 @@ def test_a_series_is_chosen_by_its_number(tmp_path, capsys):
 
 @pytest.mark.parametrize("form", ["files", "json"])
 def test_identifiers_are_written_on_request_only(tmp_path, capsys, form):
-    """Everything that a phantom's header says of its patient, in everything that a run leaves or prints."""
+    """Search the files and the output of a run for each value of the patient in a phantom's header."""
     run(capsys, "phantom", "--seed", 5, "--out", tmp_path / "secret-path")
     header = pydicom.dcmread(tmp_path / "secret-path" / "ct" / "0001.dcm")
     secrets = [

@@ -52,9 +52,9 @@ def test_a_check_from_the_cohort_to_the_card(home, table, capsys):
     assert card.check == {**found, "mean_mask": "of a check"}
     assert (found["verdict"], found["stages"]) == ("passed", {"T1": 5, "T2": 5, "T3": 5, "T4": 5})
     assert "passed" in spots_of(run(capsys, "models", "list")[1])
-    _, shown, said = run(capsys, "models", "show", "spots")
+    _, shown, shown_text = run(capsys, "models", "show", "spots")
     assert json.loads(shown)["check"]["verdict"] == "passed"
-    assert f"The map of this model passed its check ({found['summary']})." in said
+    assert f"The map of this model passed its check ({found['summary']})." in shown_text
 
 
 def spots_of(listing):
@@ -75,13 +75,13 @@ def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "shown_text"),
     [
         (["none", "{table}"], "neither one of"),
         (["untrained", "{table}"], "--dry-run"),
         (["spots", "{table}", "--split", "test"], "no case in 'test'"),
         (["spots", "none.csv"], "none.csv"),
-        (["spots", "{table}"], "2 of the 22 cases of {table} are in 'train'; expected cases that the model did not"),
+        (["spots", "{table}"], "2 of the 22 cases of {table} are in the split 'train'; expected cases outside"),
         (["spots", "{table}", "--dry-run"], "Give --split validation or --split test"),
         (
             ["spots", "{table}", "--split", "validation", "--json", "{folder}"],
@@ -90,11 +90,11 @@ def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
         (["spots", "{table}", "--split", "validation", "--json", "{table}/a.json"], "{table} is not a writable folder"),
     ],
 )
-def test_what_cannot_be_checked_is_said_with_its_remedy(home, table, capsys, arguments, said):
+def test_an_impossible_check_is_an_error_with_a_remedy(home, table, capsys, arguments, shown_text):
     places = {"table": table, "folder": table.parent}
     code, out, err = run(capsys, "models", "check", *(one.format(**places) for one in arguments))
     assert (code, out) == (1, "")
-    assert said.format(**places) in err
+    assert shown_text.format(**places) in err
     assert registry.read_card(home / "models" / "spots").check is None
 
 

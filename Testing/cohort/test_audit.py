@@ -432,7 +432,7 @@ def test_split_then_audit(tmp_path, capsys):
     assert [len(split.of(s).patients) for s in ("train", "validation", "test")] == [48, 16, 16]
     code, out, err = run(capsys, "cohort", "audit", tmp_path / "split.parquet", "--no-content")
     assert (code, err) == (0, "")
-    assert "CLEAN: 0 leaks, 0 faults, 0 notes" in out
+    assert "CLEAN: 0 leaks, 0 errors, 0 notes" in out
     code, out, _ = run(capsys, "cohort", "split", tmp_path / "cohort.csv", "--out", tmp_path / "b.csv",
                        "--test-centre", "B")  # fmt: skip
     assert code == 0

@@ -369,7 +369,7 @@ def test_a_table_is_read_row_by_row_and_the_counts_add_up(run, written, tmp_path
     assert "row 5: size_cm: no value" in output
     assert "row 6: Tumour size 'large'; expected a number in cm" in output
     assert "row 7: Lauren type 'unknown'; expected one of" in output
-    assert "300 rows: 297 read, 3 not" in output
+    assert "300 rows: 297 predicted, 3 not" in output
     assert "Tumour size 30.0 is outside" in output
     out = read_table(tmp_path / "out.csv")
     assert [row["nomogram_stage"] is None for row in out.rows[:7]] == [False, False, False, True, True, True, False]
@@ -383,7 +383,7 @@ def test_one_value_may_be_given_for_all_rows_of_a_table(run, tmp_path):
     words = ("predict", PUBLISHED, "--table", COHORT, "--out", tmp_path / "out.csv", "--set")
     code, output, _ = run(*words, *ALL_LEFT_OUT)
     assert code == 0
-    assert "300 rows: 300 read, 0 not" in output
+    assert "300 rows: 300 predicted, 0 not" in output
     assert "left out: the reference is used. (300 rows)" in output
 
 
@@ -405,8 +405,8 @@ def test_list_names_the_published_one(run):
             "Rad-score 'high'; expected a number in SD",
         ),
         (("predict", PUBLISHED), 2, "expected --set"),
-        (("predict", PUBLISHED, "--table", COHORT), 2, "--table goes with --out"),
-        (("predict", PUBLISHED, "--table", COHORT, "--out", "x.csv", "--json"), 2, "--json without"),
+        (("predict", PUBLISHED, "--table", COHORT), 2, "--table requires --out"),
+        (("predict", PUBLISHED, "--table", COHORT, "--out", "x.csv", "--json"), 2, "without --json"),
         (("predict", "nobody", "--set", "a=1"), 1, "no such nomogram"),
         (("show", COHORT), 1, "cannot be read as JSON"),
         (("show", GOLDEN / "ordinal.json"), 1, "not a nomogram"),
