@@ -108,14 +108,14 @@ class NomogramView:
         self._ui.nomogramValuesBox.visible = nomogram is not None
         self._built = nomogram
 
-    def _show_values(self, status: "nomograms.Standing | None") -> None:
+    def _show_values(self, status: "nomograms.Status | None") -> None:
         if status is not None:
             for name, control in self._controls.items():
                 control.show(status.values.get(name), locked=status.computed and name == RADSCORE)
         self._ui.nomogramRadscoreLabel.text = "" if status is None else status.radscore
         self._ui.nomogramRadscoreLabel.visible = status is not None and bool(status.radscore)
 
-    def _show_reading(self, status: "nomograms.Standing | None", error_text: str) -> None:
+    def _show_reading(self, status: "nomograms.Status | None", error_text: str) -> None:
         ui, reading = self._ui, None if status is None else status.reading
         warnings = () if status is None else status.nomogram.warnings if reading is None else reading.warnings
         ui.nomogramWarnings.visible = bool(warnings)

@@ -164,6 +164,15 @@ def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, a
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
+def test_an_error_of_the_library_names_the_flag(tmp_path, monkeypatch, capfd):
+    def fail(*arguments):
+        raise InputError("2 maps; expected one. Leave out `neighbour_maps` or another `method`; see `scan`.")
+
+    monkeypatch.setattr(headless, "_run", fail)
+    assert headless.main(["--input", "x", "--out", str(tmp_path)]) == 1
+    assert "Leave out --neighbour-maps or another --cam; see scan." in capfd.readouterr().err
+
+
 # -- scene files ---------------------------------------------------------------------------------------------------
 
 

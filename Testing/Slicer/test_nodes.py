@@ -47,7 +47,7 @@ def test_a_voxel_lies_where_slicer_puts_it(scene, name):
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
-def test_the_grid_without_voxels_tells_the_same(scene, name):
+def test_the_grid_without_voxels_is_the_same(scene, name):
     volume = add_volume(scene, ORIENTATIONS[name]())
     volume.SetAndObserveTransformNodeID(add_transform(scene, rigid((1, 0, 0), 7, (1, 2, 3))).GetID())
     grid, image = nodes.grid_of(volume), nodes.placed(volume).image
@@ -90,7 +90,7 @@ def test_a_scan_keeps_names_apart_from_what_is_written(scene):
     assert scan.intensity == "HU"
 
 
-def test_what_is_no_ct_is_refused_in_words(scene):
+def test_a_volume_that_is_not_a_ct_is_an_error(scene):
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     with pytest.raises(InputError, match="“empty” contains no voxels.*Load it again"):
         nodes.placed(empty)
@@ -123,14 +123,14 @@ def test_the_view_at_a_slices_centre_shows_that_slice(scene, name):
         assert keyslice.by_index(grid, index).position_mm == pytest.approx(centre[2])
 
 
-def test_between_two_slices_the_nearer_one_is_meant(scene):
+def test_between_two_slices_the_nearer_one_is_chosen(scene):
     grid = nodes.grid_of(add_volume(scene, ct_like()))
     low, high = nodes.slice_centre(grid, 3), nodes.slice_centre(grid, 4)
     assert nodes.slice_at(grid, plane(low + 0.4 * (high - low))).index == 3
     assert nodes.slice_at(grid, plane(low + 0.6 * (high - low))).index == 4
 
 
-def test_a_view_that_shows_no_slice_is_refused_with_the_remedy(scene):
+def test_a_view_that_shows_no_slice_is_an_error_with_a_remedy(scene):
     grid = nodes.grid_of(add_volume(scene, ct_like()))
     with pytest.raises(InputError, match="rotated by 90°.*Set its orientation to Axial"):
         nodes.slice_at(grid, plane(nodes.slice_centre(grid, 3), (1, 0, 0)))
@@ -205,7 +205,7 @@ def test_a_surface_is_turned_into_voxels_on_a_copy(scene):
     assert not inner.ContainsRepresentation(nodes.BINARY_LABELMAP)
 
 
-def test_wrong_segments_are_refused_with_what_there_is(scene):
+def test_an_unknown_segment_is_an_error_with_the_known_ones(scene):
     image = ct_like()
     ct = add_volume(scene, image)
     segmentation = samples.add_tumour(scene, ct, box(image), "mine")

@@ -34,7 +34,7 @@ FITTED = Nomogram(
 GIVEN = {"radscore": 1.1, "size_cm": 6.5, "lauren": "diffuse"}
 
 
-def shown_text(desk):
+def messages(desk):
     return [one.text for one in desk.shown if one.kind == "error"]
 
 
@@ -391,7 +391,7 @@ def test_a_file_that_is_none_is_said_to_be_none_and_changes_nothing(desk, clinic
     (tmp_path / "other.json").write_text('{"kind": "radscore"}')
     desk.record.answers["getOpenFileName"] = str(tmp_path / "other.json")
     clinic.ui.nomogramFileButton.click()
-    (text,) = shown_text(desk)
+    (text,) = messages(desk)
     assert "is not a nomogram" in text
     desk.record.answers["getOpenFileName"] = ""  # cancelled
     clinic.ui.nomogramFileButton.click()
@@ -406,7 +406,7 @@ def test_a_saved_one_that_is_damaged_leaves_the_choice_as_it_was(desk, scene, mo
     (folder / "mine.json").write_text("{")
     panel = desk.open_module()
     choose(panel, "mine")
-    assert len(shown_text(desk)) == 1
+    assert len(messages(desk)) == 1
     assert panel.ui.nomogramSelector.currentText == "None"
     nomogram.save(FITTED, folder / "mine.json")  # a file's name need not be the nomogram's
     nomogram.save(Nomogram("other", FITTED.source, FITTED.thresholds, FITTED.terms), folder / "other.json")
@@ -418,7 +418,7 @@ def test_a_saved_one_that_is_damaged_leaves_the_choice_as_it_was(desk, scene, mo
     assert panel.ui.nomogramSelector.findText("other") > 0
 
 
-def test_what_somebody_deletes_is_gone(clinic, scene):
+def test_a_deleted_nomogram_is_removed(clinic, scene):
     give_all(clinic)
     scene.RemoveNode(clinic._parameterNode.nomogramTable)
     assert clinic._parameterNode.nomogramTable is None
@@ -450,7 +450,7 @@ def test_the_report_has_it_with_the_values_that_are_shown(desk, staged, tmp_path
     take_file(desk, staged, FITTED, tmp_path)
     give_all(staged)
     ui.exportButton.click()
-    assert shown_text(desk) == []
+    assert messages(desk) == []
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Of one clinic." in page
     for part in ("Rad-score", "Tumour size", "diffuse", "6.5"):
@@ -458,7 +458,7 @@ def test_the_report_has_it_with_the_values_that_are_shown(desk, staged, tmp_path
     assert "Doe_Jane" not in page
     type_in(staged, "size_cm", "")  # the report asks for it, as the panel does
     ui.exportButton.click()
-    assert shown_text(desk) == []
+    assert messages(desk) == []
     assert "Of one clinic." in (tmp_path / "report" / "report.html").read_text()
 
 

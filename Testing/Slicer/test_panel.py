@@ -19,6 +19,7 @@ from helpers.results import box_on
 from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 
 from GTRStagingLib.batch.columns import PREDICTIONS
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.results import outputs
@@ -26,7 +27,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.options import StagingOptions
 
 
-def shown_text(desk, kind="error"):
+def messages(desk, kind="error"):
     return [one.text for one in desk.shown if one.kind == kind]
 
 
@@ -49,7 +50,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     assert "largest section" in ui.keySliceLabel.text
     ui.largestSectionButton.click()
     ui.applyButton.click()
-    assert shown_text(desk) == []
+    assert messages(desk) == []
 
     record = scene_staging.record_of(state)
     assert ui.stageLabel.text == record["prediction"]["stage"]
@@ -83,7 +84,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     assert "report.html" in ui.reportLabel.text
     ui.showFolderButton.click()
     assert desk.record.opened
-    assert shown_text(desk) == []
+    assert messages(desk) == []
 
 
 def test_the_panel_can_be_seen(desk, staged, tmp_path):
@@ -266,7 +267,7 @@ def test_cancel_takes_effect_between_steps(desk, loaded):
     assert loaded._parameterNode.resultText is None
     assert loaded.ui.applyButton.enabled
     assert not loaded.ui.cancelButton.enabled
-    assert shown_text(desk) == []
+    assert messages(desk) == []
 
 
 @pytest.mark.parametrize("at", ["reading", "attention", "showing"])
@@ -281,14 +282,14 @@ def test_a_scene_that_is_closed_during_a_run_leaves_nothing(desk, loaded, scene,
 
     loaded._onStep = step
     loaded.ui.applyButton.click()
-    assert shown_text(desk) == []
+    assert messages(desk) == []
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert loaded._parameterNode.inputVolume is None
     assert loaded._parameterNode.resultText is None
     assert not loaded.ui.applyButton.enabled
 
 
-def test_after_a_scene_is_closed_the_panel_starts_anew(staged, scene):
+def test_after_a_scene_is_closed_the_panel_is_reset(staged, scene):
     scene.Clear(False)
     assert staged._parameterNode.resultText is None
     assert staged._parameterNode.attentionVolume is None
@@ -362,19 +363,29 @@ def test_a_moved_case_is_staged_where_it_was_moved_to(staged, scene):
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
-def test_errors_are_said_once_with_the_remedy(desk, loaded, scene):
+def test_an_error_is_shown_once_with_its_remedy(desk, loaded, scene):
     loaded.ui.inputSelector.setCurrentNode(add_volume(scene, box(ct_like()), "mask"))
     loaded.ui.tumourSelector.setCurrentNode(None)
     loaded.ui.keySliceSlider.value = 4
     loaded.ui.applyButton.click()
-    (text,) = shown_text(desk)
+    (text,) = messages(desk)
     assert "“mask” has no value below 0" in text
     assert "Convert the CT again" in text
     assert loaded.ui.applyButton.enabled
     assert loaded._parameterNode.resultText is None
 
 
-def test_what_nobody_expected_is_said_once_with_its_details(desk, loaded):
+def test_messages_of_the_library_lose_their_backticks(desk, loaded, monkeypatch):
+    def fail(*arguments):
+        raise InputError("2 CT series; expected one. Give `series`.")
+
+    monkeypatch.setattr(loaded.logic, "stage", fail)
+    loaded.ui.largestSectionButton.click()
+    loaded.ui.applyButton.click()
+    assert messages(desk) == ["2 CT series; expected one. Give series."]
+
+
+def test_an_unexpected_error_is_shown_once_with_its_details(desk, loaded):
     loaded.ui.largestSectionButton.click()
 
     def broken(state, progress):
@@ -387,16 +398,16 @@ def test_what_nobody_expected_is_said_once_with_its_details(desk, loaded):
     assert "ZeroDivisionError" in one.detail
 
 
-def test_a_turned_view_and_a_read_only_folder_are_refused_in_words(desk, staged, tmp_path):
+def test_a_rotated_view_and_a_read_only_folder_are_errors(desk, staged, tmp_path):
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     red.SetOrientation("Sagittal")
     staged.ui.currentSliceButton.click()
-    assert "expected an axial view" in shown_text(desk)[-1]
+    assert "expected an axial view" in messages(desk)[-1]
     (tmp_path / "file").write_text("in the way")
     staged.ui.reportFolderSelector.currentPath = str(tmp_path / "file")
     staged.ui.exportButton.click()
-    assert "cannot be written" in shown_text(desk)[-1]
-    assert len(shown_text(desk)) == 2
+    assert "cannot be written" in messages(desk)[-1]
+    assert len(messages(desk)) == 2
 
 
 # -- packages --------------------------------------------------------------------------------------------------------
@@ -410,14 +421,14 @@ def test_declining_the_packages_changes_nothing(desk, loaded, monkeypatch):
     desk.record.confirm = False
     loaded.ui.largestSectionButton.click()
     loaded.ui.applyButton.click()
-    (asked,) = shown_text(desk, "confirm")
+    (asked,) = messages(desk, "confirm")
     assert "safetensors" in asked
     assert "Slicer's own packages are not replaced" in asked
     assert loaded._parameterNode.resultText is None
     assert desk.record.installed == []
 
 
-def test_ones_own_models_are_offered_once_the_packages_tell_where_they_lie(desk, panel, monkeypatch, tmp_path):
+def test_the_users_models_are_offered_after_the_installation(desk, panel, monkeypatch, tmp_path):
     """Until platformdirs is there only what is shipped is on offer; installing adds the user's own at once."""
     from GTRStagingSlicer import dependencies
     from packaging.requirements import Requirement
@@ -437,14 +448,14 @@ def test_ones_own_models_are_offered_once_the_packages_tell_where_they_lie(desk,
     monkeypatch.setattr(dependencies, "missing", lambda: list(lacking))
     monkeypatch.setattr(dependencies, "install", lambda wheels: lacking.clear())
     panel.ui.installButton.click()
-    assert len(shown_text(desk, "confirm")) == 1
+    assert len(messages(desk, "confirm")) == 1
     assert panel.ui.modelSelector.findText("mine") >= 0
 
 
 # -- batch -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_runs_in_a_process_of_its_own(desk, panel, scene, tmp_path):
+def test_a_batch_runs_in_a_separate_process(desk, panel, scene, tmp_path):
     ct = ct_like()
     sitk.WriteImage(ct, tmp_path / "ct.nrrd")
     sitk.WriteImage(box_on(ct).mask, tmp_path / "roi.nrrd")
@@ -463,7 +474,7 @@ def test_a_batch_runs_in_a_process_of_its_own(desk, panel, scene, tmp_path):
     assert ui.batchLabel.text == "2 of 2 cases, 1 failed."
     table = panel.batch.table.GetTable()
     assert [table.GetColumnByName("status").GetValue(i) for i in range(2)] == ["done", "failed"]
-    assert shown_text(desk) == []
+    assert messages(desk) == []
 
 
 A_SLOW_BATCH = """
@@ -488,7 +499,7 @@ time.sleep(120)
 
 
 @pytest.mark.parametrize("by", ["a script", pytest.param("the command", marks=pytest.mark.slow)])
-def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path, monkeypatch, by):
+def test_a_stopped_batch_keeps_finished_cases(desk, panel, tmp_path, monkeypatch, by):
     if by == "a script":
         monkeypatch.setattr("GTRStagingSlicer.batch_process._START", A_SLOW_BATCH)
     sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
@@ -504,10 +515,10 @@ def test_a_batch_can_be_stopped_and_keeps_what_is_done(desk, panel, tmp_path, mo
     assert panel.ui.batchLabel.text.startswith("Stopped.")
     assert 1 <= panel.batch.table.GetNumberOfRows() < 200
     assert panel.ui.batchRunButton.enabled
-    assert shown_text(desk) == []
+    assert messages(desk) == []
 
 
-def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
+def test_a_batch_that_fails_to_start_shows_no_earlier_table(desk, panel, tmp_path):
     sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
     (tmp_path / "cases.csv").write_text("case_id,image,key_slice\na,ct.nrrd,4\n")
     (tmp_path / "out").mkdir()
@@ -517,18 +528,18 @@ def test_a_batch_that_cannot_begin_shows_no_older_table(desk, panel, tmp_path):
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
     panel.ui.batchRunButton.click()
     wait(lambda: not panel.batch.running)
-    assert "The batch ended early" in shown_text(desk)[0]
-    assert "'gone'" in shown_text(desk)[0]
+    assert "The batch ended early" in messages(desk)[0]
+    assert "'gone'" in messages(desk)[0]
     assert panel.batch.table is None
 
 
-def test_a_faulty_case_table_is_said_before_anything_starts(desk, panel, tmp_path):
+def test_an_invalid_case_table_is_an_error_before_the_start(desk, panel, tmp_path):
     (tmp_path / "cases.csv").write_text("name,file\na,b\n")
     panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
     panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
     panel.ui.batchRunButton.click()
     assert not panel.batch.running
-    assert "column case_id, image is missing; found name, file" in shown_text(desk)[0]
+    assert "column case_id, image is missing; found name, file" in messages(desk)[0]
 
 
 def wait(condition, seconds=120):
@@ -560,7 +571,7 @@ def test_the_selftest_passes(desk, panel):
     test.stages_a_sample("T2")
 
 
-def test_leaving_and_coming_back_changes_nothing(staged):
+def test_leaving_and_reopening_the_panel_changes_nothing(staged):
     shown = staged.ui.stageLabel.text
     staged.exit()
     assert staged._parameterNode is None
@@ -581,7 +592,7 @@ def test_it_opens_as_on_slicer_5_10(bare):
         made.uninstall()
 
 
-def test_bare_scenes_do_not_know_each_other():
+def test_bare_scenes_are_independent():
     one, other = bare_scene(), bare_scene()
     add_volume(one.scene, ct_like())
     assert other.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0

@@ -9,11 +9,11 @@ from GTRStagingSlicer import nodes, samples
 from scenes import add_transform, add_volume, rigid
 
 
-def shown_text(desk):
+def messages(desk):
     return [one.text for one in desk.shown if one.kind == "error"]
 
 
-def test_another_ct_never_wears_the_result_of_the_first(staged, scene):
+def test_another_ct_does_not_show_the_result_of_the_first(staged, scene):
     ui, state = staged.ui, staged._parameterNode
     first, name = state.inputVolume, state.agreementTable.GetName()
     ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "other"))
@@ -74,7 +74,7 @@ def test_a_reloaded_case_with_another_result_is_not_exported(desk, staged, scene
     nodes.add_segment(staged._parameterNode.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR)
     staged.ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     staged.ui.exportButton.click()
-    (text,) = shown_text(desk)
+    (text,) = messages(desk)
     assert "gives another result than the scene contains" in text
     assert not (tmp_path / "report").exists()
 
@@ -86,7 +86,7 @@ def test_a_typed_threshold_goes_to_the_nearest_step(staged):
     assert staged._parameterNode.threshold == 0.35
 
 
-def test_what_somebody_deleted_cannot_be_shown(desk, staged, scene):
+def test_deleted_nodes_cannot_be_shown(desk, staged, scene):
     ui, state = staged.ui, staged._parameterNode
     for node in (state.sweepPlot, state.agreementTable, state.attentionVolume):
         scene.RemoveNode(node)
@@ -96,7 +96,7 @@ def test_what_somebody_deleted_cannot_be_shown(desk, staged, scene):
     assert not ui.overlayButton.enabled
     ui.opacitySlider.value = 0.2
     ui.applyButton.click()
-    assert shown_text(desk) == []
+    assert messages(desk) == []
     assert ui.plotButton.enabled
 
 
@@ -135,4 +135,4 @@ def test_a_volume_without_an_even_grid_is_said_to_be_one(desk, panel, scene):
     assert not panel.ui.keySliceSlider.enabled
     panel._parameterNode.keySlice = 3
     panel.ui.applyButton.click()
-    assert "the axes are skewed" in shown_text(desk)[0]
+    assert "the axes are skewed" in messages(desk)[0]

@@ -93,7 +93,7 @@ def _plane_of(grid, ras):
     return (*normal, *left, *ras)
 
 
-def test_where_there_is_no_heat_the_ct_shows_unchanged(bare):
+def test_without_attention_the_ct_is_unchanged(bare):
     image, ras = planted()
     view = SliceView(bare)
     state, _result = staged(bare, image)

@@ -265,7 +265,7 @@ def path_edit(filters=()):
     return edit, heard
 
 
-def test_an_emptied_path_is_told_by_its_validity_only(desk):
+def test_an_emptied_path_is_signalled_by_its_validity_only(desk):
     edit, heard = path_edit()
     edit.currentPath = "/x"
     edit.setCurrentPath("/y")
@@ -284,13 +284,13 @@ def test_an_emptied_path_is_told_by_its_validity_only(desk):
         (["All files (*)"], "/x/y", True),
     ],
 )
-def test_a_path_that_the_filters_refuse_is_not_told(desk, filters, path, told):
+def test_a_path_that_the_filters_reject_is_not_signalled(desk, filters, path, told):
     edit, heard = path_edit(filters)
     edit.currentPath = path
     assert (edit.currentPath, heard) == (path, [path, True] if told else [])
 
 
-def test_a_slider_tells_of_changes_on_the_way_only_without_tracking(desk, qt):
+def test_a_slider_signals_intermediate_changes_only_without_tracking(desk, qt):
     import ctk
 
     slider, heard = ctk.ctkSliderWidget(), []

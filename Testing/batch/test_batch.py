@@ -502,8 +502,8 @@ def test_every_value_of_a_row_has_its_column():
 def test_no_bar_is_drawn_before_the_model_is_loaded(monkeypatch):
     """An error of the model would be printed on the line of the bar."""
     drawn = []
-    monkeypatch.setattr(cli_batch, "_as_bar", lambda total, parser: drawn.append(total) or (lambda *given: None))
-    reporter = cli_batch._Told(4, argparse.ArgumentParser(), as_json=False)
+    monkeypatch.setattr(cli_batch, "_progress_bar", lambda total, parser: drawn.append(total) or (lambda *given: None))
+    reporter = cli_batch._Progress(4, argparse.ArgumentParser(), as_json=False)
     assert drawn == []
     reporter(batch.Counts(4), None)
     assert drawn == [4]

@@ -241,7 +241,7 @@ def test_apply_gives_every_case_a_row(tmp_path, a_result, capsys):
     radscore.save(SCORE, tmp_path / "hand.json")
     assert run("apply", tmp_path / "hand.json", "--results", folder, "--out", tmp_path / "s.csv") == 1
     output = capsys.readouterr()
-    assert "3 cases: 2 scored by 'hand', 1 not." in output.out
+    assert "3 cases: 2 scored by 'hand', 1 without a score." in output.out
     assert "1 × staging failed: bad" in output.out
     assert "say this" in output.err
     with (tmp_path / "s.csv").open() as file:
@@ -257,7 +257,7 @@ def test_apply_to_a_table_notes_that_its_model_is_unknown(tmp_path, capsys):
     radscore.save(SCORE, tmp_path / "hand.json")
     features = table(tmp_path, "case_id,DL-0001,DL-0002,DL-0003,DL-0004\na,9,1,9,0\n")
     assert run("apply", tmp_path / "hand.json", "--features", features, "--out", tmp_path / "s.csv") == 0
-    assert "taken on trust" in capsys.readouterr().err
+    assert "does not contain the model of its features" in capsys.readouterr().err
 
 
 def test_the_command_needs_one_source_and_a_json(tmp_path, a_result):
@@ -281,7 +281,7 @@ def test_fit_reads_a_batch(tmp_path, a_result, capsys):
     out = tmp_path / "r.json"
     assert run("fit", cohort, "--results", folder, "--out", out, "--folds", 4, "--figures", tmp_path / "figs") == 0
     output = capsys.readouterr().out
-    assert "40 rows: 32 fitted on (32 patients), 7 scored only, 1 excluded." in output
+    assert "40 rows: 32 used for the fit (32 patients), 7 only scored, 1 excluded." in output
     assert "1 × no result: c39" in output
     found = radscore.read(out)
     assert (found.model, found.model_sha256, found.record["split"]) == ("net", SHA, ["train"])

@@ -320,7 +320,7 @@ def test_the_command_fits_and_writes_everything(tmp_path, capsys):
                                  str(GOLDEN / "features.csv"), "--out", str(out), "--folds", "5"])  # fmt: skip
     assert not options.run(options)
     output = capsys.readouterr().out
-    assert "300 rows: 300 fitted on (240 patients), 0 scored only, 0 excluded." in output
+    assert "300 rows: 300 used for the fit (240 patients), 0 only scored, 0 excluded." in output
     kinds = ("error", "paths", "coefficients")
     drawn = {f"score-{kind}.{suffix}" for kind in kinds for suffix in ("png", "svg")}
     assert {path.name for path in out.parent.iterdir()} == {"score.json", "score-scores.csv", *drawn}
