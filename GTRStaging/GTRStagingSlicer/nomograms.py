@@ -34,7 +34,7 @@ class Status:
     network
         The network's stage; None without an up-to-date result.
     reading, reason
-        Result of the nomogram, or why there is none yet.
+        Result of the nomogram, or why it is missing.
     """
 
     nomogram: Nomogram

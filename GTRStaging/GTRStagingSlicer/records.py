@@ -115,5 +115,5 @@ def _baselines_in_words(agreement: Mapping[str, Any], cut: Mapping[str, Any]) ->
             _("This result of an older version contains no Dice of a centred blob or the mean mask: press Apply.")
         )
     elif cut["mean_mask_dice"] is None:
-        sentences.append(_("The Dice of the mean mask is unknown: the model contains none."))
+        sentences.append(_("The Dice of the mean mask is unknown: the model has no mean mask for this slice."))
     return " ".join(sentences)

@@ -171,7 +171,7 @@ def baselines_in_words(agreement: Agreement, section: str) -> str | None:
     else:
         text += " The map exceeds each of these."
     if math.isnan(cut.mean_mask_dice):
-        text += " The Dice of the mean mask is unknown: the model contains none."
+        text += " The Dice of the mean mask is unknown: the model has no mean mask for this slice."
     return text
 
 

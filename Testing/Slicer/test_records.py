@@ -75,10 +75,13 @@ def test_a_missing_mean_mask_is_reported():
     )
     _region, dice, baselines = records.agreement_in_words(unknown, 0.5)
     assert dice.endswith("0.020 at random in the body, and 0.060 as a centred blob.")
-    assert baselines == "The map exceeds each of these. The Dice of the mean mask is unknown: the model contains none."
+    assert baselines == (
+        "The map exceeds each of these. The Dice of the mean mask is unknown: the model has no mean mask for this "
+        "slice."
+    )
 
 
-def test_what_is_not_defined_says_why():
+def test_an_undefined_dice_has_a_reason():
     nothing = agreement(dice=None, reasons={"all": "the ROI has no pixel in the key slice"})
     assert records.agreement_in_words(nothing, 0.5) == ("Dice is not defined: the ROI has no pixel in the key slice.",)
 
@@ -105,7 +108,7 @@ def test_panel_and_report_describe_a_result_alike(dice, mean_mask, hit):
         assert named[0] == named[1], (name, rest, baselines)
     for sentence in (
         "The map exceeds each of these.",
-        "The Dice of the mean mask is unknown: the model contains none.",
+        "The Dice of the mean mask is unknown: the model has no mean mask for this slice.",
     ):
         assert (sentence in rest) == (sentence in baselines)
 

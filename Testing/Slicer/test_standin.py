@@ -90,23 +90,23 @@ def test_an_unknown_signal_raises(qt, signal):
 
 
 def test_signals_by_signature_and_by_name(qt):
-    heard, button = [], qt.QPushButton()
+    received, button = [], qt.QPushButton()
     button.checkable = True
 
     def listen(checked):
-        heard.append(checked)
+        received.append(checked)
 
     button.connect("clicked( bool )", listen)
     button.toggled.connect(listen)
-    button.connect("clicked(bool)", lambda: heard.append("none"))  # PythonQt passes what the callable takes
+    button.connect("clicked(bool)", lambda: received.append("none"))  # PythonQt passes what the callable takes
     button.click()
-    assert sorted(map(str, heard)) == ["True", "True", "none"]
+    assert sorted(map(str, received)) == ["True", "True", "none"]
     assert button.disconnect("clicked(bool)", listen)
     assert not button.disconnect("clicked(bool)", listen)
     button.toggled.disconnect(listen)
-    heard.clear()
+    received.clear()
     button.click()
-    assert heard == ["none"]
+    assert received == ["none"]
 
 
 def test_an_error_in_a_handler_is_not_lost(bare):
@@ -176,20 +176,20 @@ def test_the_node_combo_follows_the_scene(desk, scene):
     combo = slicer.qMRMLNodeComboBox()
     combo.nodeTypes, combo.noneEnabled, combo.showChildNodeTypes = ["vtkMRMLScalarVolumeNode"], True, False
     combo.setMRMLScene(scene)
-    heard = []
-    combo.connect("currentNodeChanged(vtkMRMLNode*)", heard.append)
+    received = []
+    combo.connect("currentNodeChanged(vtkMRMLNode*)", received.append)
     first, label = ct(scene), ct(scene, "labels", "vtkMRMLLabelMapVolumeNode")
-    assert (combo.nodeCount(), combo.currentNode(), heard) == (1, None, [])
+    assert (combo.nodeCount(), combo.currentNode(), received) == (1, None, [])
     combo.setCurrentNode(first)
-    assert heard == [first]
+    assert received == [first]
     first.SetName("renamed")
-    assert heard == [first]
+    assert received == [first]
     combo.showChildNodeTypes = True
     assert combo.nodeCount() == 2
     combo.setCurrentNode(label)
     assert combo.currentNodeID == label.GetID()
     combo.setCurrentNode(None)
-    assert heard[-1] is None
+    assert received[-1] is None
     scene.Clear(0)
     assert combo.nodeCount() == 0
 
@@ -215,13 +215,13 @@ def test_the_segment_selector(desk, scene, none):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
     node.GetSegmentation().AddEmptySegment("a", "A")
     node.GetSegmentation().AddEmptySegment("b", "B")
-    heard = []
-    selector.connect("currentSegmentChanged(QString)", heard.append)
+    received = []
+    selector.connect("currentSegmentChanged(QString)", received.append)
     selector.setCurrentNode(node)
     assert selector.currentNode() is node
     assert selector.currentSegmentID() == ("" if none else "a")
     selector.setCurrentSegmentID("b")
-    assert heard[-1] == "b"
+    assert received[-1] == "b"
     node.GetSegmentation().RemoveSegment("b")
     assert selector.currentSegmentID() == "a"
 
@@ -236,10 +236,10 @@ def test_several_segments_can_be_selected_where_that_is_switched_on(desk, scene)
     selector.setSelectedSegmentIDs(["a"])
     assert (selector.segmentIDs(), selector.selectedSegmentIDs()) == ((), ())
     selector.multiSelection = True
-    heard = []
-    selector.connect("segmentSelectionChanged(QStringList)", heard.append)
+    received = []
+    selector.connect("segmentSelectionChanged(QStringList)", received.append)
     selector.setSelectedSegmentIDs(["c", "a", "stale"])
-    assert heard == [("a", "c")]
+    assert received == [("a", "c")]
     node.GetSegmentation().RemoveSegment("a")
     assert (selector.segmentIDs(), selector.selectedSegmentIDs()) == (("b", "c"), ("c",))
     assert selector.currentSegmentID() == ""
@@ -258,23 +258,23 @@ def test_the_segment_selectors_node_box_can_be_hidden(desk):
 def path_edit(filters=()):
     import ctk
 
-    edit, heard = ctk.ctkPathLineEdit(), []
+    edit, received = ctk.ctkPathLineEdit(), []
     edit.nameFilters = list(filters)
-    edit.connect("currentPathChanged(QString)", heard.append)
-    edit.connect("validInputChanged(bool)", heard.append)
-    return edit, heard
+    edit.connect("currentPathChanged(QString)", received.append)
+    edit.connect("validInputChanged(bool)", received.append)
+    return edit, received
 
 
 def test_an_emptied_path_is_signalled_by_its_validity_only(desk):
-    edit, heard = path_edit()
+    edit, received = path_edit()
     edit.currentPath = "/x"
     edit.setCurrentPath("/y")
     edit.currentPath = ""
-    assert (edit.currentPath, heard) == ("", ["/x", True, "/y", False])
+    assert (edit.currentPath, received) == ("", ["/x", True, "/y", False])
 
 
 @pytest.mark.parametrize(
-    ("filters", "path", "told"),
+    ("filters", "path", "signals"),
     [
         (["*.csv"], "/x/y.txt", False),
         (["*.csv"], "/x/y.csv", True),
@@ -284,28 +284,28 @@ def test_an_emptied_path_is_signalled_by_its_validity_only(desk):
         (["All files (*)"], "/x/y", True),
     ],
 )
-def test_a_path_that_the_filters_reject_is_not_signalled(desk, filters, path, told):
-    edit, heard = path_edit(filters)
+def test_a_path_that_the_filters_reject_is_not_signalled(desk, filters, path, signals):
+    edit, received = path_edit(filters)
     edit.currentPath = path
-    assert (edit.currentPath, heard) == (path, [path, True] if told else [])
+    assert (edit.currentPath, received) == (path, [path, True] if signals else [])
 
 
 def test_a_slider_signals_intermediate_changes_only_without_tracking(desk, qt):
     import ctk
 
-    slider, heard = ctk.ctkSliderWidget(), []
-    slider.connect("valueIsChanging(double)", lambda v: heard.append(("is", v)))
-    slider.connect("valueChanged(double)", lambda v: heard.append(("was", v)))
+    slider, received = ctk.ctkSliderWidget(), []
+    slider.connect("valueIsChanging(double)", lambda v: received.append(("is", v)))
+    slider.connect("valueChanged(double)", lambda v: received.append(("was", v)))
     slider.value = 3.0
-    assert heard == [("was", 3.0)]
+    assert received == [("was", 3.0)]
     slider.tracking = False
-    heard.clear()
+    received.clear()
     inner = slider.findChild(qt.QSlider, "Slider")
     inner.sliderDown = True
     inner.setValue(400)
-    assert (slider.value, heard) == (3.0, [("is", 4.0)])
+    assert (slider.value, received) == (3.0, [("is", 4.0)])
     inner.sliderDown = False
-    assert (slider.value, heard) == (4.0, [("is", 4.0), ("was", 4.0)])
+    assert (slider.value, received) == (4.0, [("is", 4.0), ("was", 4.0)])
 
 
 def test_a_folded_section_hides_its_children_and_remembers_who_was_hidden(desk, qt):
@@ -389,12 +389,12 @@ def test_the_binding_goes_both_ways_and_ends(desk, scene):
     tag = one.connectGui(ui)
     read = lambda: (ui.on.checked, ui.share.value, ui.count.value, ui.way.currentText, ui.name_.text)  # noqa: E731
     assert (*read(), ui.share.maximum) == (True, 0.5, 3, "Fast", "n", 1.0)
-    told = []
-    one.AddObserver("ModifiedEvent", lambda *_: told.append(1))
+    signals = []
+    one.AddObserver("ModifiedEvent", lambda *_: signals.append(1))
     one.on, one.share, one.count, one.way, one.name, one.volume = False, 0.25, 7, Way.SLOW, "m", volume
     assert read() == (False, 0.25, 7, "Slow", "m")
     assert ui.nodes.currentNode() is volume
-    assert len(told) < 20
+    assert len(signals) < 20
     ui.on.click()
     ui.share.value, ui.count.value, ui.way.currentIndex, ui.name_.text = 0.75, 8, 1, "o"
     ui.nodes.setCurrentNode(None)

@@ -51,7 +51,7 @@ def test_table_3_at_its_reference_is_written_out():
     page = page_of(published(), values=values)
     shares = [row[1] for row in page.rows if row[:1] in (["T1"], ["T2"], ["T3"], ["T4"])]
     assert shares == ["3.9 %", "19.8 %", "53.9 %", "22.4 %"]
-    assert ["Predicted", "T3"] in page.rows
+    assert ["Result", "T3"] in page.rows
     assert any(text.startswith("Highest probability: T3 (T1 3.9 %, ") for text in page.texts)
     bars = [float(rect["width"]) for rect in page.all("rect") if rect.get("data-part") == "bar"]
     assert bars[:4] == pytest.approx([3.92, 19.77, 53.87, 22.44], abs=0.005)
@@ -84,7 +84,7 @@ def test_missing_values_are_not_assumed():
         "To see probabilities, give every factor a value or leave it out. "
         "Missing: Rad-score, Tumour size, Differentiation, Lauren type, CEA." in page.texts
     )
-    assert ["Predicted", "not shown"] in page.rows
+    assert ["Result", "not shown"] in page.rows
     assert sum(row[-3:] == ["not given", "–", "–"] for row in page.rows) == 5
 
 
@@ -119,7 +119,7 @@ def test_the_warnings_and_what_it_is_for_are_always_there(values):
     assert page.words.count(RESEARCH_USE_ONLY) == 3
     assert "It is shown in addition to the network's stage, and does not replace it." in page.words
     rows = {row[0]: row[1:] for row in page.rows}
-    assert rows["Predicted"][0] == "T3"
+    assert rows["Result"][0] == "T3"
     assert [rows[stage][0] for stage in ("T1", "T2", "T3", "T4")] == ["8.3 %", "26.7 %", "45.0 %", "20.0 %"]
     assert ("most probable stage" in page.words, "network" in page_of(OWN, values=values).words) == (True, False)
 
@@ -265,7 +265,7 @@ def test_it_can_be_used_by_keys_alone(opened):
         values = {"radscore": 0.9, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"}
         expected = [f"{100 * share:.1f} %" for share in published().read(values).probabilities]
         assert page.locator("[data-share] [data-part=percent]").all_inner_texts() == expected
-        assert page.locator("td.predicted").all_inner_texts() == ["T3", "T4"]  # the network's stage is unchanged
+        assert page.locator("td.result").all_inner_texts() == ["T3", "T4"]  # the network's stage is unchanged
         assert status.get_attribute("aria-live") == "polite"
         assert page.locator("[data-part=changed]").is_visible()
         page.keyboard.press("Tab")

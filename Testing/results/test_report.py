@@ -296,7 +296,7 @@ def policy_of(page):
 def test_the_nomogram_is_shown_beside_the_networks_stage():
     page = page_of(results.split_vote(), nomogram=load(PUBLISHED), values=COVARIATES)
     rows = {row[0]: row[1:] for row in page.rows}
-    assert rows["Predicted"] == ["T3", "T3"]
+    assert rows["Result"] == ["T3", "T3"]
     # The network's mean, and Table 3 at its reference.
     assert rows["T1"] == ["8.3 %", "3.9 %"]
     assert rows["T4"] == ["20.0 %", "22.4 %"]

@@ -52,7 +52,7 @@ def test_the_baselines_that_a_map_does_not_exceed_are_named(dice, sentence):
 def test_a_missing_mean_mask_is_reported():
     text = words.baselines_in_words(agreement(mean_mask_dice=math.nan), "the slice")
     assert "0.060 as a centred blob. The map exceeds each of these." in text
-    assert text.endswith("The Dice of the mean mask is unknown: the model contains none.")
+    assert text.endswith("The Dice of the mean mask is unknown: the model has no mean mask for this slice.")
     assert "nan" not in text
 
 

@@ -15,8 +15,8 @@ What it does was read in the sources of Slicer (5.10, 5.12, main) and CTK, and c
 - which of several overloads PythonQt takes for a call, and who owns an object that nobody keeps;
 - looks: Fusion, with the fonts at hand. What Qt makes of the HTML of a tooltip or a label depends on both;
 - which node a combo without "None" takes when the first one comes and no row for creating or deleting is there, or when
-  the scene is set, and how often `currentNodeChanged` is told on the way;
-- paths that a ctkPathLineEdit remembers from one session to the next, and its dialogs: there are none here;
+  the scene is set, and how often `currentNodeChanged` is sent meanwhile;
+- paths that a ctkPathLineEdit remembers from one session to the next, and its dialogs: they are missing here;
 - translations, settings, the order in which modules are loaded, real views, and what other modules do to the scene.
 """
 
@@ -219,7 +219,7 @@ def install(bare, version="5.12") -> Standin:
 
 
 def _say(kind, context, message):
-    if "propagateSizeHints" not in message:  # said of every window, where there is no screen
+    if "propagateSizeHints" not in message:  # printed for each window without a screen
         sys.stderr.write(f"Qt: {message}\n")
 
 

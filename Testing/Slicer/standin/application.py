@@ -1,4 +1,4 @@
-"""`slicer.app`, the base classes of scripted modules, and sample data: with nothing beyond what is told here.
+"""`slicer.app`, the base classes of scripted modules, and sample data: only what is listed here.
 
 Whatever would open a window, install a package or leave the program is written down in `Record` instead.
 """

@@ -117,7 +117,7 @@ class ctkCollapsibleButton(QAbstractButton):
             elif event.type() == QEvent.Type.HideToParent:
                 self._wanted[child] = False
         elif not self._children_busy and event.type() in (QEvent.Type.ShowToParent, QEvent.Type.HideToParent):
-            self._wanted.pop(child, None)  # said before it is shown again: looked up then
+            self._wanted.pop(child, None)  # looked up when it is shown again
         return False
 
     def _head(self):
@@ -294,7 +294,7 @@ def path_pattern(name_filters) -> str:
 class ctkPathLineEdit(QWidget):
     """A path to type or to choose. Without a file system to complete from.
 
-    Only a path that the filters accept is told of; that there is none any more is told by `validInputChanged`.
+    Only a path that the filters accept is sent; `validInputChanged` reports an empty one.
     """
 
     SIGNALS = {"currentPathChanged(QString)": "_path_changed", "validInputChanged(bool)": "_valid_changed"}

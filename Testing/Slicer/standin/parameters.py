@@ -123,7 +123,7 @@ def getValue(self, name):
 
 
 def setValue(self, name, value):
-    """Validate, store, and read back before anybody is told."""
+    """Validate, store, and read back before observers are notified."""
     parameter = self.allParameters[name]
     before, self._writing = self._writing, name
     was = self.parameterNode.StartModify()

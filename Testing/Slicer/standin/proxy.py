@@ -1,7 +1,7 @@
 """PythonQt's manners around PySide6: properties are attributes, methods are methods, and nothing else is there.
 
-An object of Qt is handed out as a proxy whose class mirrors Qt's, so that `type(widget) is qt.QCheckBox` holds. PySide
-is laxer than PythonQt in one way that matters: one may set any attribute. Here that raises, as in Slicer.
+An object of Qt is wrapped in a proxy with a class that mirrors Qt's, so that `type(widget) is qt.QCheckBox` holds.
+PySide is laxer than PythonQt in one way that matters: one may set any attribute. Here that raises, as in Slicer.
 """
 
 # ruff: noqa: N802 (PythonQt calls these names)

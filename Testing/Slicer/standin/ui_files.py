@@ -65,8 +65,8 @@ def checked(tree, own) -> list[tuple[str, str, str, str]]:
             raise UiError(f"two widgets are called {name!r}")
         classes[name] = _class(class_name, own)
         for one in node.findall("property"):
-            told = one.get("stdset") == "0" or (class_name, one.get("name")) in FORM_ONLY
-            if not told and one.get("name") not in proxy.facts(classes[name]).properties:
+            exempt = one.get("stdset") == "0" or (class_name, one.get("name")) in FORM_ONLY
+            if not exempt and one.get("name") not in proxy.facts(classes[name]).properties:
                 raise UiError(f"{class_name} {name!r} has no property {one.get('name')!r}")
     for one in tree.iter("property"):
         buddy = one.findtext("cstring")
