@@ -193,7 +193,7 @@ def _inputs_of(state: State, stale: bool) -> tuple[object, ...]:
 
 
 class _Choice:
-    """Control of a term with levels: not given, left out, or a level; levels without a coefficient are disabled."""
+    """Control of a term with levels; levels without a coefficient are disabled."""
 
     def __init__(self, term: Term, set_value: Callable[[str, str | float | None], None]) -> None:
         self._term, self._set_value = term, set_value

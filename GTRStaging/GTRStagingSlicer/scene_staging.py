@@ -224,7 +224,7 @@ def _show_agreement(state: State, record: Mapping[str, Any], scene: Scene) -> No
 
 
 def restyle(state: State, scene: Scene, application: Application | None = None) -> None:
-    """Draw the attention with the style of the state: opacity, threshold, legend, outline, 3-D; compute nothing."""
+    """Draw the attention with the opacity, threshold, legend, outline and 3-D view of the state."""
     attention = state.attentionVolume
     if attention is None or attention.GetImageData() is None:
         return

@@ -177,7 +177,7 @@ def first_number(texts: Iterable[str]) -> int | None:
 def stages_of(
     frame: Any, names: Sequence[str], numbers: np.ndarray, path: Path, labels_from: int | None
 ) -> dict[str, np.ndarray]:
-    """Return columns of stages as 0..3; all columns use one code: names, numbers from 0, or numbers from 1."""
+    """Return columns of stages as 0..3; all use names, or all numbers from 0, or all numbers from 1."""
     texts = {text for name in names for text in frame[name].unique()}
     whole = {t: int(float(t)) for t in texts if WHOLE.fullmatch(t)}
     if labels_from is None and whole:

@@ -27,7 +27,7 @@ FRACTION = 0.5
 
 @dataclass(frozen=True)
 class Roi:
-    """ROI of one segment: `mask` is uint8 0 and 1, 3-D, in the geometry of the file; `segment` is its name or number.
+    """ROI of one segment; `mask` is uint8 0 and 1, 3-D, in the file's geometry, `segment` its name or number.
 
     `frame_of_reference` is the UID of a DICOM SEG's frame of reference; None if it is missing.
     """

@@ -27,7 +27,7 @@ TILT_DEGREES = 0.1
 
 
 class Plane(NamedTuple):
-    """Geometry of one slice: LPS mm; `orientation` is the direction of x, then of y; `pixel_mm` is (y, x)."""
+    """Geometry of one slice in LPS mm; `orientation` is the direction of x, then of y, and `pixel_mm` is (y, x)."""
 
     name: str
     position: np.ndarray  # (3,)

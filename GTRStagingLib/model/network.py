@@ -163,7 +163,7 @@ class GTRNet(ResNet):
 
     @property
     def features(self) -> int:
-        """Length of the penultimate feature vector: 2,048 for depth 50 and 152, 512 for 10 and 18; 64 if gated."""
+        """Length of the penultimate feature vector (2,048 for depth 50 and 152, 512 for 10 and 18, 64 if gated)."""
         return int(self.last.in_features)
 
     @property
