@@ -54,7 +54,7 @@ def test_the_first_line_of_a_docstring_is_one_short_sentence(path):
 
 @pytest.mark.parametrize("path", LIBRARY, ids=name_of)
 def test_the_library_names_no_flags(path):
-    """The command line adds them (`cli.arguments.with_flags`); flags of other programs are named in docstrings alone."""
+    """The command line adds them (`cli.arguments.with_flags`); docstrings may name flags of other programs."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {node.body[0].value for node in docstring_nodes(tree)}
     inside = {id(part) for node in docstrings for part in ast.walk(node)}
