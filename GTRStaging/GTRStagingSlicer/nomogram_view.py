@@ -139,7 +139,7 @@ class NomogramView:
         rows = [list(row) for row in tables.nomogram_rows(status.nomogram, reading)]
         rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", ""])
         result_view.fill(
-            ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Relative to")], rows
+            ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with")], rows
         )
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
@@ -273,11 +273,11 @@ def _label(term: Term) -> "qt.QLabel":
     unit = term.unit and f" ({term.unit})"
     label.text = f"{term.label}{unit}:"
     if term.is_choice:
-        label.toolTip = _("{label}; the odds ratio is relative to {reference}.").format(
+        label.toolTip = _("{label}; odds ratio compared with {reference}.").format(
             label=term.label, reference=term.reference or "–"
         )
     else:
-        label.toolTip = _("{label}, {low:g} to {high:g} {unit}; the odds ratio is relative to {typical:g}.").format(
+        label.toolTip = _("{label}, {low:g} to {high:g} {unit}; odds ratio compared with {typical:g}.").format(
             label=term.label, low=term.range[0], high=term.range[1], unit=term.unit, typical=term.typical
         )
     return label

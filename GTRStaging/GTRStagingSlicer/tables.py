@@ -216,7 +216,7 @@ def show_nomogram(
         template = (
             _("{value}: {points} points")
             if ratio == "–"  # left out
-            else _("{value}: {points} points, odds ratio {ratio} relative to {reference}")
+            else _("{value}: {points} points, odds ratio {ratio} compared with {reference}")
         )
         rows.append((factor, template.format(value=value, points=points, ratio=ratio, reference=reference)))
     rows.append((_("Total points"), f"{reading.total_points:.1f}"))

@@ -423,7 +423,7 @@ def test_a_deleted_nomogram_is_removed(clinic, scene):
     scene.RemoveNode(clinic._parameterNode.nomogramTable)
     assert clinic._parameterNode.nomogramTable is None
     slide(clinic, "size_cm", 10)
-    assert ("Tumour size", "1 cm: 6.2 points, odds ratio 0.41 relative to 4 cm") in node_rows(
+    assert ("Tumour size", "1 cm: 6.2 points, odds ratio 0.41 compared with 4 cm") in node_rows(
         clinic._parameterNode.nomogramTable
     )
     scene.RemoveNode(clinic._parameterNode.nomogramText)

@@ -446,7 +446,7 @@ def test_a_segment_on_other_voxels_is_resampled_and_the_result_says_so(bare):
     )
     state.tumourSegment = samples.TUMOUR
     result = scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
-    assert any("nearest-neighbour" in text for text in result.warnings)
+    assert any("nearest neighbour" in text for text in result.warnings)
     assert result.agreement.roi_area_mm2 == pytest.approx(16 * 14 * 0.9 * 1.1, rel=0.1)
 
 

@@ -302,7 +302,9 @@ def test_the_nomogram_is_shown_beside_the_networks_stage():
     assert rows["T4"] == ["20.0 %", "22.4 %"]
     assert page.texts.count("2 of 3 slices") == 1  # the stage of the report is the network's, as without a nomogram
     words = page_of(results.with_roi(), nomogram=load(PUBLISHED)).words
-    places = [words.index(text) for text in ("Mean probabilities", "Nomogram", "against intestinal", "Attention shows")]
+    places = [
+        words.index(text) for text in ("Mean probabilities", "Nomogram", "compared with intestinal", "Attention shows")
+    ]
     assert places == sorted(places)
     assert "Missing: Rad-score, Tumour size, Differentiation, Lauren type." in words
 
