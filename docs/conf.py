@@ -48,7 +48,8 @@ myst_heading_anchors = 4
 html_theme = "furo"
 html_title = "GTR Staging"
 html_show_copyright = False
-html_theme_options = {"source_repository": ""}
+# Without buttons: "view" and "edit" lead to the source of a page.
+html_theme_options = {"source_repository": "", "top_of_page_buttons": []}
 html_static_path = []
 copybutton_prompt_text = "$ "
 exclude_patterns = ["pictures", "reference/library/modules.rst"]
