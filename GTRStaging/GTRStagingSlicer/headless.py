@@ -255,11 +255,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
     parser.add_argument("--segment", help="label or number of the ROI's segment")
     parser.add_argument("--key-slice", type=int, help="index of the axial slice, 0 nearest the feet")
-    parser.add_argument("--model", default=State.model)
-    parser.add_argument("--cam", dest="method", choices=[m.value for m in Method], default=State.method.value)
-    parser.add_argument("--target", choices=[t.value for t in Target], default="predicted")
-    parser.add_argument("--threshold", type=float, default=0.5)
-    parser.add_argument("--device", choices=[d.value for d in Device], default="auto")
+    parser.add_argument("--model", default=State.model, metavar="NAME|FOLDER", help="default: %(default)s")
+    parser.add_argument("--cam", dest="method", choices=[m.value for m in Method], default=State.method.value,
+                        help="attention method (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--target", choices=[t.value for t in Target], default="predicted",
+                        help="stage for which the attention is shown (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--threshold", type=float, default=0.5, help="threshold of the attention, a share of the key "
+                        "slice's maximum (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--device", choices=[d.value for d in Device], default="auto",
+                        help="device of the network (default: %(default)s)")  # fmt: skip
     parser.add_argument("--nomogram", metavar="NAME|FILE", help="also compute a nomogram, with the values of --set")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of one term of the "
                         f"nomogram; {nomogram.REFERENCE!r} leaves it out")  # fmt: skip

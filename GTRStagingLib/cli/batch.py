@@ -35,7 +35,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
     batch.set_defaults(run=_batch)
-    batch.add_argument("cases", type=Path, metavar="COHORT",
+    batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV or Parquet with case_id and image, and optionally roi, segment, key_slice, exclude (a "
                        "reason to leave the case out); other columns are copied; with a column stage the predictions "
                        "are evaluated")  # fmt: skip
@@ -43,7 +43,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="output folder for cases/CASE/, predictions.csv and predictions.parquet")  # fmt: skip
     batch.add_argument("--resume", action="store_true",
                        help="resume in a folder with results: cases that were done with the same files, model and "
-                       "options are kept, failed cases are retried")  # fmt: skip
+                       "options are kept, failed cases are tried again")  # fmt: skip
     batch.add_argument("--split", nargs="+", choices=SPLITS, default=[], metavar="SPLIT",
                        help="only the cases of these splits (train, validation, test)")  # fmt: skip
     add_model(batch)
@@ -59,14 +59,16 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch.add_argument("--memory-limit", type=_limit, default=MEMORY_MB, metavar="MB",
                        help="memory limit of a case, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
     where.add_argument("--scheduler", metavar="ADDRESS",
-                       help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file); they require "
-                       "this package and the same paths")  # fmt: skip
+                       help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file) instead of this "
+                       "machine; they require this package and the same paths; the number of cases at once is set by "
+                       "their --nthreads")  # fmt: skip
     batch.add_argument("--radscore", type=Path, metavar="FILE", help="add this Rad-score (standardised) as a column")
     batch.add_argument("--nomogram", metavar="NAME|FILE", help="add the probabilities of this nomogram, from the "
                        "table's columns and the Rad-score")  # fmt: skip
     batch.add_argument("--no-evaluation", action="store_true", help="do not evaluate the predictions")
     batch.add_argument("--progress", choices=["text", "json"], default="text",
-                       help="progress bar on a terminal, or a line of JSON for each case (default: text)")  # fmt: skip
+                       help="text: progress bar on stderr, if it is a terminal; json: a line of JSON for each case "
+                       "on stdout (default: text)")  # fmt: skip
 
 
 def _whole(text: str) -> int:

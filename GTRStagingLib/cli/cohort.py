@@ -30,7 +30,12 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     actions = commands.add_parser("cohort", help="split a cohort by patient; audit it for leaks").add_subparsers(
         required=True, metavar="ACTION"
     )
-    split = actions.add_parser("split", help="split patients into train, validation and test, stratified by stage")
+    split = actions.add_parser(
+        "split",
+        help="split patients into train, validation and test, stratified by stage",
+        description="Split the patients of a cohort into train, validation and test, stratified by stage, and write "
+        "the cohort table with the column split.",
+    )
     split.set_defaults(run=_split)
     split.add_argument("cohort", type=Path, help="CSV or Parquet, one row per case")
     split.add_argument(

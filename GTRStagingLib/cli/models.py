@@ -25,14 +25,21 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     models = commands.add_parser("models", help="list, show, verify, check and import models").add_subparsers(
         required=True, metavar="ACTION"
     )
-    models.add_parser("list", help="list the available models").set_defaults(run=_list)
-    for action, run, text in (
-        ("show", _show, "print a model card"),
-        ("verify", _verify, "verify hash, keys and shapes of a model's weights"),
-    ):
-        command = models.add_parser(action, help=text)
+    models.add_parser(
+        "list",
+        help="list the available models",
+        description="List the models that can be given by name, with status, network, recipe, verdict of the check and "
+        "folder.",
+    ).set_defaults(run=_list)
+    for action, run, text, description in (
+        ("show", _show, "print a model card", "Print a model card as JSON; its head and its check follow on stderr."),
+        ("verify", _verify, "verify hash, keys and shapes of a model's weights",
+         "Verify that a model's weights have the hash of its card, and the names and shapes of its network. Exit code "
+         "0: valid; 1: not valid, with the reason."),
+    ):  # fmt: skip
+        command = models.add_parser(action, help=text, description=description)
         command.set_defaults(run=run)
-        command.add_argument("model", metavar="NAME|FOLDER")
+        command.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     checker = models.add_parser(
         "check",
         help="check a model's attention maps on a cohort, and write the verdict into its model card",
@@ -41,7 +48,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "passed; 1: failed, or not checked.",
     )
     checker.set_defaults(run=_check, contradiction=_check_contradiction)
-    checker.add_argument("model", metavar="NAME|FOLDER")
+    checker.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     checker.add_argument("cohort", type=Path, help="table of cases outside the training of the model, if possible "
                          "with ROIs")  # fmt: skip
     checker.add_argument("--split", choices=SPLITS, help="use only the cases of this split")
@@ -54,13 +61,18 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
     checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
-    importer = models.add_parser("import", help="convert a checkpoint (.pth) to a model folder")
+    importer = models.add_parser(
+        "import",
+        help="convert a checkpoint (.pth) to a model folder",
+        description="Convert a checkpoint of the published training script, or the ImageNet weights of torchvision, to "
+        "a model folder.",
+    )
     importer.set_defaults(run=_import, contradiction=_contradiction)
     source = importer.add_mutually_exclusive_group(required=True)
     source.add_argument("file", type=Path, nargs="?", help="checkpoint of the published training script")
     source.add_argument("--pretrained", choices=["imagenet"], help="weights of torchvision, with an untrained head")
     importer.add_argument("--recipe", choices=RECIPES, required=True, help="preprocessing of its training")
-    importer.add_argument("--name", required=True)
+    importer.add_argument("--name", required=True, help="name of the new model")
     importer.add_argument("--out", type=folder_path, help="parent of the new model folder (default: your models)")
     importer.add_argument("--sha256", metavar="HEX", help="expected hash of the file")
     importer.add_argument("--depth", type=int, choices=[18, 50, 152], help="with --pretrained (default: 152)")

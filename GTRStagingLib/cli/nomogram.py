@@ -14,6 +14,8 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 if TYPE_CHECKING:
     from GTRStagingLib.nomogram.nomogram import Nomogram, Reading, Term
 
+NOMOGRAM = "name of a nomogram, or its file"
+
 SHOWN = 5
 """Number of printed rows without a result, and of printed warnings of rows."""
 
@@ -31,7 +33,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         + RESEARCH_USE_ONLY,
     )
     predict.set_defaults(run=_predict)
-    predict.add_argument("nomogram", metavar="NAME|FILE")
+    predict.add_argument("nomogram", metavar="NAME|FILE", help=NOMOGRAM)
     predict.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE",
                          help="value of each term, as in size_cm=4; 'reference' leaves a term out")  # fmt: skip
     predict.add_argument("--json", action="store_true", help="print only the result, as JSON")
@@ -40,16 +42,29 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict.add_argument(
         "--out", type=Path, metavar="FILE", help="copy of the table with nomogram_T1..T4, nomogram_stage"
     )
-    draw = actions.add_parser("draw", help="draw a nomogram, with or without a patient")
+    draw = actions.add_parser(
+        "draw",
+        help="draw a nomogram, with or without a patient",
+        description="Draw the scales of a nomogram as a picture; with --set, also the points of one patient.",
+    )
     draw.set_defaults(run=_draw)
-    draw.add_argument("nomogram", metavar="NAME|FILE")
+    draw.add_argument("nomogram", metavar="NAME|FILE", help=NOMOGRAM)
     draw.add_argument("--out", type=Path, required=True, metavar="FILE", help=".png, .svg or .pdf")
-    draw.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE", help="mark this patient")
-    show = actions.add_parser("show", help="print the terms and the fit of a nomogram")
+    draw.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE",
+                      help="value of each term of the patient to mark")  # fmt: skip
+    show = actions.add_parser(
+        "show",
+        help="print the terms and the fit of a nomogram",
+        description="Print the terms of a nomogram with coefficients and odds ratios, and the record of its fit.",
+    )
     show.set_defaults(run=_show)
-    show.add_argument("nomogram", metavar="NAME|FILE")
+    show.add_argument("nomogram", metavar="NAME|FILE", help=NOMOGRAM)
     show.add_argument("--json", action="store_true", help="print only the nomogram's file")
-    actions.add_parser("list", help="list the available nomograms").set_defaults(run=_list)
+    actions.add_parser(
+        "list",
+        help="list the available nomograms",
+        description="List the nomograms that can be given by name, with their sources.",
+    ).set_defaults(run=_list)
 
 
 def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,7 +79,7 @@ def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     fit.add_argument(
         "--on", nargs="+", required=True, metavar="COLUMN", help="predictors: columns of numbers, or of a few texts"
     )
-    fit.add_argument("--out", type=Path, required=True, metavar="FILE.json")
+    fit.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="file of the nomogram")
     fit.add_argument("--name", help="name of the nomogram (default: the name of the file)")
     for option, text in (
         ("--reference", "reference level of a predictor of texts (default: the most frequent)"),
