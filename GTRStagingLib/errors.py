@@ -1,7 +1,22 @@
 """Define the exceptions of the library.
 
-Every message states the value that was found, the value that was expected, and a remedy.
+Every message states the value that was found, the value that was expected, and a remedy. Names of parameters are
+between backticks: the command line names its flags instead, and files and screens show the names alone.
 """
+
+import re
+
+
+def without_backticks(message: object) -> str:
+    """Return a message with the names of parameters as plain text, for files and screens.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.errors import without_backticks
+    >>> without_backticks("Give `segment`.")
+    'Give segment.'
+    """
+    return re.sub(r"`([^`]*)`", r"\1", str(message))
 
 
 class StagingError(Exception):

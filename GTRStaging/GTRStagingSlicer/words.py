@@ -1,6 +1,6 @@
 """Texts for people: `tr` translates the panel's own, `plain` prepares those of the library."""
 
-import re
+from GTRStagingLib.errors import without_backticks as plain
 
 try:
     from slicer.i18n import tr
@@ -9,17 +9,6 @@ except ImportError:  # the package slicer-core contains MRML, but no translation
     def tr(text: str) -> str:
         """Return the text unchanged."""
         return text
-
-
-def plain(message: object) -> str:
-    """Return a message of the library without the backticks around the names of parameters.
-
-    Examples
-    --------
-    >>> plain("Give `segment`.")
-    'Give segment.'
-    """
-    return re.sub(r"`([^`]*)`", r"\1", str(message))
 
 
 __all__ = ["plain", "tr"]

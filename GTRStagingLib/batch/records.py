@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
-from GTRStagingLib.errors import Cancelled
+from GTRStagingLib.errors import Cancelled, without_backticks
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import atomic_file, sha256_of, sha256_of_data
 from GTRStagingLib.tables.case_files import FileStats, file_stats, input_files
@@ -271,7 +271,7 @@ def _rows(jobs: Iterable[Job], given: Mapping[str, str]) -> Iterator[Mapping[str
     for job in jobs:
         if (known := read_record(job)) is not None:
             own = {called: job.case.given.get(name, "") for name, called in given.items()}
-            yield {"case_id": job.case.case_id, **known[0].row, **own}
+            yield {"case_id": job.case.case_id, **known[0].row, "reason": without_backticks(known[0].reason), **own}
 
 
 def _write_parquet(out: Path, columns: Sequence[str]) -> None:

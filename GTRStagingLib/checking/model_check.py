@@ -14,7 +14,7 @@ import numpy as np
 import GTRStagingLib
 from GTRStagingLib.checking.rules import LEAST_PATIENTS, counted, judge
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.errors import InputError, StagingError, without_backticks
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.pools import parallel_map
@@ -210,7 +210,7 @@ def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
         result = pipeline.stage_case(scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=key, case_id="case")
         return map_checks.measure(result, ready)
     except StagingError as error:
-        return str(error)
+        return without_backticks(error)
 
 
 def _compared(

@@ -340,7 +340,8 @@ def _patients_of(cohort: Cohort, centres: Collection[str]) -> set[str]:
     known = sorted({case.centre for case in cohort if case.centre is not None})
     if unknown := sorted(set(centres) - set(known)):
         raise InputError(
-            f"Centre {unknown[0]!r} is not in the table; expected one of: {', '.join(known) or 'none, it has none'}."
+            f"Centre {unknown[0]!r} is not in the table; expected "
+            + (f"one of: {', '.join(known)}." if known else "a table with a column of centres.")
         )
     return {case.patient_id for case in cohort if case.centre in centres}
 

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, MissingDependencyError, without_backticks
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.dicom import compact
 from GTRStagingLib.imaging.geometry import axial_lps, onto_block
@@ -102,8 +102,8 @@ def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
     try:
         scan = read_scan(path)
         digest = _digest(scan)
-    except InputError as error:
-        return [Fingerprint(None, problem=str(error)) for _ in cases]
+    except (InputError, MissingDependencyError) as error:
+        return [Fingerprint(None, problem=without_backticks(error)) for _ in cases]
     return [_of_case(scan, digest, case) for case in cases]
 
 
@@ -111,8 +111,8 @@ def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:
     try:
         index = _key_index(scan, case)
         return Fingerprint(digest, None if index is None else picture_of(scan, index))
-    except InputError as error:
-        return Fingerprint(digest, problem=str(error))
+    except (InputError, MissingDependencyError) as error:
+        return Fingerprint(digest, problem=without_backticks(error))
 
 
 def _digest(scan: Scan) -> str:

@@ -38,7 +38,7 @@ def read_partitions(splits: Mapping[str, Path], pattern: str | None, id_column: 
         if patient_column is None:
             raise InputError(
                 f"{table.path.name} has no column of patients among {', '.join(table.columns)}; expected "
-                f"{' or '.join(PATIENTS)}. Give `patient_pattern`, such as '^(.+?)_slice'."
+                f"one of {', '.join(PATIENTS)}. Give `patient_pattern`, such as '^(.+?)_slice'."
             )
         stage, centre = _column(table, STAGES), _column(table, CENTRES)
         for number, row in zip(table.numbers, table.rows, strict=True):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
 from GTRStagingLib.evaluation.table_one import Described, describe_patients, groups_by
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
@@ -106,7 +106,7 @@ class Evaluation:
             "research_use_only": RESEARCH_USE_ONLY,
             **self.performance.to_json(),
             "flow": self.predictions.flow.to_json(),
-            "notes": list(self.notes),
+            "notes": [without_backticks(note) for note in self.notes],
             "clustered_by_patient": self.predictions.clustered,
             "leakage": plain(self.siblings),
             "without_siblings": plain(self.without_siblings),

@@ -288,7 +288,7 @@ def read_predictions(
             )
         if wanted != "all":
             if not (splits == wanted).any():
-                known = ", ".join(sorted(set(splits)))
+                known = ", ".join(sorted(filter(None, set(splits))))
                 raise InputError(f"{path.name}: no row in split {wanted!r}; expected one of {known}, or all.")
             leave_out(splits != wanted, f"not in split {wanted}")
     elif split not in (None, "all"):

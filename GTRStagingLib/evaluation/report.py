@@ -205,7 +205,7 @@ def _flow(found: Evaluation) -> Iterator[Line]:
 def _leak_sentence(found: Evaluation) -> str:
     if found.siblings is not None:
         return found.siblings.sentence
-    return "No training table (`training`) was given, so overlap with the training data was not checked."
+    return "No training table was given, so overlap with the training data was not checked."
 
 
 def _siblings(found: Evaluation) -> Iterator[Line]:

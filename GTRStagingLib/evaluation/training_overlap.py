@@ -71,8 +71,10 @@ class Siblings:
                 f"{int(self.listed.sum())} of {rows} rows are also in {self.training}, and {self.n_patients_related} "
                 f"of {self.n_patients} patients have other rows there."
             )
+        free = int(self.unseen.sum())
+        few = f"Only {free} rows are" if free else "No row is"
         return (
-            f"LEAK: {overlap} Only {int(self.unseen.sum())} rows are free of overlap, so results over all rows do not "
+            f"LEAK: {overlap} {few} free of overlap, so results over all rows do not "
             "describe patients that are new to the model."
         )
 

@@ -94,8 +94,8 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         if len(scans) == 1:
             return scans[0]
         raise InputError(
-            f"{len(scans)} CT series; expected one. Choose the portal-venous one with `series`: its UID, the end of "
-            f"its UID, or its number:{listing}"
+            f"{len(scans)} CT series; expected one. Give the folder of the portal-venous one, or its `series` (UID, "
+            f"end of the UID, or number):{listing}"
         )
     for matches in (
         [s for s in scans if s.uid == wanted],
@@ -105,8 +105,8 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise InputError(f"`series` {wanted!r} fits {len(matches)} CT series; expected one. Give a UID:{listing}")
-    raise InputError(f"`series` {wanted!r} fits no CT series; expected one of:{listing}")
+            raise InputError(f"`series` {wanted} fits {len(matches)} CT series; expected one. Give a UID:{listing}")
+    raise InputError(f"`series` {wanted} fits no CT series; expected one of:{listing}")
 
 
 def headers_below(folder: Path) -> tuple[list[Header], int]:

@@ -449,7 +449,7 @@ def onto_block(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = Fal
         raise GeometryError(
             f"The voxels of the ROI ({describe(whole)}) and of the CT ({describe(reference)}) differ by {drift:.2f} "
             f"voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference geometry, or allow "
-            "nearest-neighbour resampling (`resample_roi=True`)."
+            "nearest-neighbour resampling where that can be chosen (`resample_roi=True`)."
         )
     if outside:
         raise GeometryError(

@@ -83,7 +83,7 @@ def choose(
     if chosen is None:
         raise InputError(
             f"No key slice is chosen among {axial_size(ct)[2]} slices; expected the slice that shows the tumour best. "
-            "Choose it with `key_slice` or `key_position_mm`, or give a `segmentation` of the tumour."
+            "Give the `key_slice`, or an ROI of the tumour (`segmentation`)."
         )
     return chosen if mask is None else with_area(chosen, ct, mask)
 

@@ -116,7 +116,7 @@ def _only_segmentation(folder: Path) -> Path:
     found = [f for f in files_below(folder) if is_dicom(f) and read_header(f).get("SOPClassUID") in SEG_CLASSES]
     if len(found) != 1:
         names = f" ({', '.join(f.name for f in found[:5])})" if found else ""
-        raise InputError(f"The folder has {len(found)} DICOM SEG files{names}; expected one. Choose the file.")
+        raise InputError(f"The folder has {len(found)} DICOM SEG files{names}; expected one. Give the file of the SEG.")
     return found[0]
 
 

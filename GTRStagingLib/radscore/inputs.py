@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from GTRStagingLib.cohort.cohort import Split
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.radscore.radscore import RadScore, of_case
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.cells import folder_key, folder_name, unaltered_id
@@ -182,7 +182,7 @@ def _without_result(path: Path) -> Excluded:
     if not failed.is_file():
         return Excluded(NO_RESULT)
     try:
-        return Excluded(NOT_STAGED, str(json.loads(failed.read_bytes())["error"]))
+        return Excluded(NOT_STAGED, without_backticks(json.loads(failed.read_bytes())["error"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Excluded(NOT_STAGED)
 

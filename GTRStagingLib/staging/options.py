@@ -82,8 +82,8 @@ class StagingOptions:
         length = self.neighbour_mm
         if length is not None and not (_is_number(length) and 0 < length < float("inf")):
             raise InputError(
-                f"Neighbouring slices at {self.neighbour_mm} mm; expected a distance above 0, or None for the adjacent "
-                "slices."
+                f"Neighbouring slices at {self.neighbour_mm} mm; expected a distance above 0. Without one, the "
+                "adjacent slices are used."
             )
         object.__setattr__(self, "threshold", float(self.threshold))  # JSON cannot store numpy numbers
         object.__setattr__(self, "neighbour_mm", None if self.neighbour_mm is None else float(self.neighbour_mm))

@@ -74,8 +74,7 @@ class Plan:
             )
         if self.freeze_backbone and self.init == "random":
             raise InputError(
-                "A frozen backbone with random weights is never trained; expected trained weights. Set `init` to a "
-                "model."
+                "A frozen backbone keeps its random weights; expected trained weights. Set `init` to a model."
             )
         if self.schedule not in get_args(Schedule):
             raise InputError(f"Schedule {self.schedule!r}; expected {' or '.join(get_args(Schedule))}.")

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.errors import InputError, StagingError, without_backticks
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.coverage import coverage
 from GTRStagingLib.imaging.rois import read_roi
@@ -153,7 +153,7 @@ def _prepare(task: Task) -> CachedCase | str:
     try:
         return _read(case, recipe, folder)
     except StagingError as error:
-        return str(error)
+        return without_backticks(error)
 
 
 def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:

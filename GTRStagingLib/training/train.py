@@ -195,8 +195,8 @@ def _require_splits(cohort: Cohort) -> None:
     if counts[None]:
         without = [case.case_id for case in cohort.cases if case.split is None]
         raise InputError(
-            f"{len(without)} cases have no split ({', '.join(without[:5])}); expected 'train', 'validation' or 'test'. "
-            "Split the cohort by patient."
+            f"{len(without)} case(s) without a split ({', '.join(without[:5])}); expected 'train', 'validation' or "
+            "'test'. Split the cohort by patient."
         )
 
 

@@ -1,6 +1,7 @@
 """Find altered copies of images by content, and no slices of other patients."""
 
 import io
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -99,6 +100,17 @@ def test_errors_are_reported_as_problems(tmp_path):
     assert broken.digest is None
     assert "damaged" in broken.problem
     assert "has only one value" in air.problem
+
+
+def test_a_missing_package_is_a_problem_of_its_images_only(tmp_path, a_phantom, monkeypatch):
+    """An audit of a mixed cohort goes on without pydicom, and lists what it could not read."""
+    export.write_dicom(a_phantom, tmp_path / "dicom")
+    sitk.WriteImage(a_phantom.ct, str(tmp_path / "plain.nii"))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    series, plain = of(case(tmp_path / "dicom" / "ct"), case(tmp_path / "plain.nii"))
+    assert series.digest is None
+    assert series.problem == "Reading this DICOM needs pydicom: pip install 'gtrstaging[dicom]'."
+    assert plain.digest is not None
 
 
 def jpeg(values):

@@ -473,13 +473,13 @@ def test_a_series_is_chosen_by_uid_number_or_suffix(two_series: tuple[Path, str,
 
 
 def test_a_choice_of_series_that_fits_none_or_several(two_series: tuple[Path, str, str]) -> None:
-    with pytest.raises(InputError, match="`series` '9' fits no CT series"):
+    with pytest.raises(InputError, match="`series` 9 fits no CT series"):
         read_scan(two_series[0], series="9")
     for path in two_series[0].iterdir():
         d = pydicom.dcmread(path)
         d.SeriesNumber = 5
         d.save_as(path)
-    with pytest.raises(InputError, match="`series` '5' fits 2 CT series"):
+    with pytest.raises(InputError, match="`series` 5 fits 2 CT series"):
         read_scan(two_series[0], series="5")
 
 

@@ -244,7 +244,7 @@ def test_a_one_slice_volume_votes_alone_and_needs_no_choice(a_model):
 
 
 def test_without_a_key_slice_the_error_names_the_options(a_ct, a_model):
-    with pytest.raises(InputError, match="`key_slice` or `key_position_mm`, or give a `segmentation`"):
+    with pytest.raises(InputError, match="Give the `key_slice`, or an ROI of the tumour"):
         stage_case(scan_of(a_ct), ready(a_model))
 
 

@@ -392,7 +392,7 @@ def test_cohorts_that_cannot_be_trained_on(tmp_path, cohort, cache):
         "expected cases in 'train' and 'validation'.*Split the cohort by patient": [
             replace(c, split="train") for c in cohort.cases
         ],
-        "1 cases have no split .case0.": [replace(cohort.cases[0], split=None), *cohort.cases[1:]],
+        "1 case.s. without a split .case0.": [replace(cohort.cases[0], split=None), *cohort.cases[1:]],
         "1 cases have no stage .case0.": [replace(cohort.cases[0], stage=None), *cohort.cases[1:]],
     }
     for message, cases in faults.items():
