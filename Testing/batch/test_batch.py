@@ -214,6 +214,8 @@ def test_a_failed_allocation_is_reported_as_the_memory_limit(tmp_path):
 
     outcomes = staged_here(a_table(tmp_path, ROWS), tmp_path / "out", None, stage_one=stage_one)
     assert all(o.error == "The case exceeded the memory limit. Raise `memory_limit`." for o in outcomes)
+    reasons = [row["reason"] for row in rows_of(tmp_path / "out").values()]
+    assert reasons == ["The case exceeded the memory limit. Raise memory_limit."] * 3
 
 
 def test_a_cancelled_batch_stops_and_keeps_finished_cases(tmp_path, a_model):
