@@ -58,7 +58,7 @@ class GTRStaging(ScriptedLoadableModule):
 
 
 class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel; its sections follow the order of the work."""
+    """Panel of the module; its sections are in the order of the steps of staging."""
 
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -131,7 +131,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: object, event: str) -> None:
-        """Stop a running case before it shows a result: the scene is about to close."""
+        """Stop a running case, since the scene is about to close."""
         self._stop = True
         self.logic.forget()
         self.setParameterNode(None)
@@ -262,7 +262,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return None if segmentation is None else (segmentation.GetID(), state.tumourSegment)
 
     def _refreshLayers(self, state: State) -> None:
-        """Redraw the attention, if a result exists, with the chosen threshold and style."""
+        """Redraw the attention of an existing result with the chosen threshold and style."""
         if state.attentionVolume is None or state.resultVolume is None or self._running:
             return
         style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D)
@@ -362,7 +362,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._chooseKeySlice(round(value), "hand")
 
     def onPathsChanged(self, *arguments: object) -> None:
-        """Update the buttons after a change of the report's folder, or the batch's table or folder."""
+        """Update the buttons after a change of the report's folder, the case table or the batch's folder."""
         # Paths are not saved with a scene: they often contain names of patients.
         self._refresh()
 

@@ -40,7 +40,7 @@ sys.exit(main())
 
 @dataclass
 class _Run:
-    """A running batch: its process, its output and its progress.
+    """Running batch: its process, its output and its progress.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class _Run:
 
 
 class BatchProcess:
-    """The panel's batch, one at a time; it polls a file, since Slicer's event loop gives a thread too little time."""
+    """Batch of the panel, one at a time; polls a file, since Slicer's event loop gives a thread too little time."""
 
     def __init__(self, ui: Any, show_error: Callable[[str], None]) -> None:
         self._ui, self._show_error = ui, show_error

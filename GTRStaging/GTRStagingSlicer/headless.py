@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code; catch every error, after which Slicer would wait without a window."""
+    """Run the command and return its exit code; catch every error, or else Slicer waits without a window."""
     parser = _parser()
     try:
         options = parser.parse_args([a for a in arguments if a != "--"])
@@ -187,7 +187,7 @@ def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[st
 
 
 def _empty_scene() -> tuple[Scene, Application, Callable[[], None]]:
-    """Return an empty scene, the application's or one outside it, its application logic, and a function to close it."""
+    """Return an empty scene (inside Slicer, Slicer's own), its application logic, and a function to close it."""
     if in_application():
         slicer.mrmlScene.Clear(False)
         return slicer.mrmlScene, slicer.app.applicationLogic(), lambda: slicer.mrmlScene.Clear(False)
@@ -196,12 +196,12 @@ def _empty_scene() -> tuple[Scene, Application, Callable[[], None]]:
 
 
 def in_application() -> bool:
-    """Return whether this runs inside 3D Slicer, and not with slicer-core."""
+    """Return whether the code runs inside 3D Slicer instead of with slicer-core."""
     return hasattr(slicer, "app")
 
 
 def load_ct(scene: Scene, path: Path, series: str | None = None) -> VolumeNode:
-    """Load a CT as a volume node: in Slicer DICOM folders with a temporary database, all else with the library."""
+    """Load a CT as a volume node; inside Slicer, its DICOM module loads DICOM folders."""
     from GTRStagingLib.imaging import scans
 
     if in_application() and path.is_dir():

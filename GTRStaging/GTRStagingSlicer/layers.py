@@ -15,7 +15,7 @@ from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _
 
 PEAK, KEY_PEAK = "GTRStaging.RawMaximum", "GTRStaging.RawMaximumOfKeySlice"
-"""Attributes of the attention node: its raw maximum, of which its voxels are shares, and that of the key slice."""
+"""Attributes of the attention node: the raw maximum, to which its voxels are scaled, and that of the key slice."""
 
 COLOURS = "GTR Staging attention"
 OUTLINE = "attention"
@@ -23,7 +23,7 @@ OUTLINE = "attention"
 
 
 def reuse_or_add(scene: Scene, node: Node | None, class_name: str, name: str) -> Node:
-    """Return the node of an earlier run, or a new one, with that name; names need not be unique."""
+    """Return the node of an earlier run, or a new node, under the given name; names need not be unique."""
     if node is None or node.GetScene() is not scene:
         node = scene.AddNewNodeByClass(class_name, name)
     node.SetName(name)
@@ -124,13 +124,13 @@ def _colour_table(scene: Scene) -> "slicer.vtkMRMLColorTableNode":
 
 
 def _slice_views(scene: Scene) -> "list[slicer.vtkMRMLSliceCompositeNode]":
-    """Return the node of each slice view that states its volumes."""
+    """Return the node of each slice view that stores which volumes the view shows."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
     return [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
 
 
 def overlay(scene: Scene, ct: VolumeNode, attention: VolumeNode, opacity: float, *, everywhere: bool = False) -> None:
-    """Show the attention over the CT in each slice view that shows the CT or nothing; if none does, in every view.
+    """Show the attention over the CT in each slice view that shows the CT or nothing; if no view does, in all views.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
 
 
 def show_3d(application: Application | None, attention: VolumeNode, shown: bool, shown_from: float) -> None:
-    """Render the attention in the 3-D views; does nothing without the logic of the Volume Rendering module."""
+    """Render the attention in the 3-D views; do nothing without the logic of the Volume Rendering module."""
     logic = None if application is None else application.GetModuleLogic("VolumeRendering")
     if logic is None:
         return
@@ -223,7 +223,7 @@ def show_outline(
 
 
 def above(attention: VolumeNode, threshold: float) -> np.ndarray:
-    """Return (z, y, x) bool, in the node's order: attention of at least that share of the key slice's maximum."""
+    """Return (z, y, x) bool, in the node's order: whether the attention reaches a share of the key slice's maximum."""
     shares = nodes.array_of(attention.GetImageData())
     peak, key_peak = float(attention.GetAttribute(PEAK)), float(attention.GetAttribute(KEY_PEAK))
     if key_peak == 0:

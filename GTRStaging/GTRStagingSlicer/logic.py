@@ -83,7 +83,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return scene_staging.reason_not_ready(state) or models.reason_no_map(state.model, state.method)
 
     def model(self, name: str) -> "Model":
-        """Load a model by name; load it again only if the model of that name has changed."""
+        """Load a model by name, or return the loaded model if it has not changed."""
         from GTRStagingLib.model import registry, weights
 
         folder = registry.locate(name)
@@ -99,7 +99,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return ready(self.model(state.model), state.device.value)
 
     def outOfDate(self, state: State) -> bool:
-        """Return whether settings, or within a session voxels of CT or segment, have changed since the result."""
+        """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""
         if scene_staging.out_of_date(state):
             return True
         return self._result is not None and self._content != scene_staging.content_of(state)
@@ -124,8 +124,8 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
             result, _placed_ct = scene_staging.compute(state, self.backbone(state))
             if record is None or scene_staging.differs(record, result):
                 raise InputError(
-                    _("Staging this case again gives another result than the scene contains; expected the same. The "
-                      "CT, the segment or the model has changed. Press Apply, then export.")
+                    _("Staging this case again gives a result that differs from the one in the scene; expected the "
+                      "same. The CT, the segment or the model has changed. Press Apply, then export.")
                 )  # fmt: skip
             self._keep(result, state)
         read = nomograms.status(state, stale=False)
@@ -138,7 +138,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
     # -- views -----------------------------------------------------------------------------------------------------
 
     def grid(self, volume: VolumeNode | None) -> geometry.ImageOrGrid | None:
-        """Return the grid of a volume in the world; None without a volume."""
+        """Return the grid of a volume in world coordinates; None without a volume."""
         if volume is None or volume.GetImageData() is None:
             return None
         parent = volume.GetParentTransformNode()

@@ -1,4 +1,4 @@
-"""Short names of Slicer's classes for annotations; the classes are of C++ and untyped, so mypy treats them as Any."""
+"""Short names of Slicer's classes for annotations; they are untyped C++ classes, which mypy treats as Any."""
 
 from slicer import vtkMRMLModelNode as ModelNode
 from slicer import vtkMRMLNode as Node

@@ -27,7 +27,7 @@ BINARY_LABELMAP = "Binary labelmap"
 
 @dataclass(frozen=True)
 class Placed:
-    """Voxels of a volume, with their geometry in the world.
+    """Voxels of a volume, with their geometry in world coordinates.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Placed:
 
 
 def placed(volume: VolumeNode) -> Placed:
-    """Return a volume node's voxels with their geometry in the world.
+    """Return a volume node's voxels with their geometry in world coordinates.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def grid_of(volume: VolumeNode) -> geometry.ImageOrGrid:
 
 
 def geometry_key(volume: VolumeNode | None) -> str:
-    """Return a volume's geometry as a text to compare, to a micrometre; empty without a volume."""
+    """Return a volume's geometry, to a micrometre, as text for comparison; empty without a volume."""
     if volume is None:
         return ""
     parent = volume.GetParentTransformNode()
@@ -113,7 +113,7 @@ def geometry_key(volume: VolumeNode | None) -> str:
 
 
 def scan_of(placed_ct: Placed, name: str) -> Scan:
-    """Return the CT of a volume node of that name as a `Scan`."""
+    """Return the CT of a volume node as a `Scan` under the node's name."""
     warnings: tuple[str, ...] = ()
     if placed_ct.hardened:
         warnings = (_("The volume's transform bends its grid: the voxels were interpolated on a regular grid."),)
@@ -320,7 +320,7 @@ def likely_tumour(segmentation: SegmentationNode) -> str:
 
 
 def roi_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode, placed_ct: Placed) -> Roi:
-    """Return a segment as an ROI: on its own grid in the world, or on the CT's grid if a transform bends it.
+    """Return a segment as an ROI: on its own grid in world coordinates, or on the CT's grid if a transform bends it.
 
     Parameters
     ----------
@@ -437,7 +437,7 @@ def add_segment(
     segment: str,
     ijk_to_ras: np.ndarray | None = None,
 ) -> None:
-    """Add a 0/1 image as a segment with that id; replace an earlier segment with that id."""
+    """Add a 0/1 image as a segment with the given id; replace an earlier segment with this id."""
     inner = segmentation.GetSegmentation()
     if inner.GetSegment(segment) is not None:
         inner.RemoveSegment(segment)

@@ -19,7 +19,7 @@ from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
 NONE, FROM_SCENE = 0, 1
-"""Indices in the selector: no nomogram; the scene's nomogram, if this computer has no equal one."""
+"""Indices in the selector: of no nomogram, and of the scene's nomogram if this computer does not have it."""
 
 FEWEST_STEPS = 50
 """Least number of steps of a slider over a term's range."""
@@ -231,7 +231,7 @@ class _Number:
         self._slider.name, self._field.name = f"nomogramSlider_{term.name}", f"nomogramValue_{term.name}"
         self._left_out.name = f"nomogramLeftOut_{term.name}"
         self._slider.toolTip = self._field.toolTip = self.label.toolTip
-        self._left_out.toolTip = _("Leaves this factor out: it adds no points.")
+        self._left_out.toolTip = _("Leaves this factor out: the reference is used.")
         self._left_out.text = _("left out")
         self._slider.maximum = round((high - low) * 10**self._decimals)
         self._field.setMaximumWidth(110)

@@ -71,7 +71,7 @@ def _read(text: str) -> Nomogram:
 
 
 def choose(state: State, scene: Scene, nomogram: Nomogram | None) -> None:
-    """Store a nomogram in the scene, or with None remove it; remove the values for an earlier one."""
+    """Store a nomogram in the scene, or with None remove it; remove the values of an earlier nomogram."""
     state.nomogramValues = ""
     _remove_node(state, scene, "nomogramTable")
     if nomogram is None:
@@ -106,7 +106,7 @@ def _remove_node(state: State, scene: Scene, field: str) -> None:
 
 
 def given_values(state: State) -> dict[str, str | float]:
-    """Return the given values of the chosen CT's patient by the names of the terms; none of another patient."""
+    """Return the values given for the chosen CT's patient, by the names of the terms; empty for another patient."""
     if not state.nomogramValues or state.nomogramVolume is not state.inputVolume:
         return {}
     values: dict[str, str | float] = json.loads(state.nomogramValues)

@@ -9,7 +9,7 @@ from GTRStagingSlicer.state import Method
 from GTRStagingSlicer.words import tr as _
 
 OLDER = "of an older version"
-"""Reason in `agreement.reasons` for a measure that records of that version did not contain."""
+"""Reason in `agreement.reasons` for a measure that is missing from records of an older version."""
 
 
 def read(text: str) -> Mapping[str, Any]:
@@ -29,7 +29,7 @@ def read(text: str) -> Mapping[str, Any]:
 
 
 def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
-    """Return the record's agreement at the run's own threshold or at the step of its sweep that is nearest."""
+    """Return the agreement at the nearest available threshold: the run's own, or a step of its sweep."""
     return min((agreement, *agreement["sweep"]), key=lambda cut: abs(cut["threshold"] - threshold))
 
 

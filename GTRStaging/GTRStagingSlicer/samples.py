@@ -12,7 +12,7 @@ from GTRStagingSlicer.words import tr as _
 CATEGORY = "GTR Staging"
 ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
 SEEDS = {"T1": 11, "T2": 12, "T3": 3, "T4": 14}
-"""One patient for each stage; of scanner C, which the demonstration model was not trained on."""
+"""Stage -> seed of its phantom; all are of scanner profile C, on which the demonstration model was not trained."""
 TUMOUR = "tumour"
 RED = (0.9, 0.25, 0.2)
 

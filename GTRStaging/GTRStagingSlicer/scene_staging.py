@@ -114,7 +114,7 @@ def compute(
 
     Returns
     -------
-    The result, and the CT with its geometry in the world.
+    The result, and the CT with its geometry in world coordinates.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def content_of(state: State) -> tuple[int | None, ...]:
 
 
 def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:
-    """Return whether the result of staging a case again differs from its record: its inputs have changed."""
+    """Return whether a case's new result differs from its record, which means that the inputs have changed."""
     from GTRStagingLib.results.record import to_json
 
     again = to_json(result)

@@ -87,7 +87,7 @@ class State:
     keySlice, keySliceChosenBy
         Axial index, 0 nearest the feet, -1 before one is chosen; "hand" or "tumour area".
     threshold
-        Share of the key slice's maximum above which attention counts, for the outline and for Dice.
+        Share of the key slice's maximum above which attention counts as highlighted.
     shownFrom
         Share of the maximum below which the attention is hidden.
     attentionVolume ... resultText

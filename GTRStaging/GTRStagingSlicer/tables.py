@@ -35,8 +35,8 @@ def show_result(scene: Scene, previous: TableNode | None, record: Mapping[str, A
         (_("Attention"), records.map_in_words(record)),
         (_("Check of the map"), model["check_in_words"]),
         (_("Device"), record["provenance"]["device"]),
-        (_("Time"), f"{sum(record['timings_s'].values()):.1f} s"),
-        (_("Made"), record["provenance"]["utc"]),
+        (_("Duration"), f"{sum(record['timings_s'].values()):.1f} s"),
+        (_("Created"), record["provenance"]["utc"]),
     ]
     rows += [(_("Warning"), plain(text)) for text in record["warnings"]]
     rows.append((_("Use"), RESEARCH_USE_ONLY))

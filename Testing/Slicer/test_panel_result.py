@@ -75,7 +75,7 @@ def test_a_reloaded_case_with_another_result_is_not_exported(desk, staged, scene
     staged.ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     staged.ui.exportButton.click()
     (text,) = messages(desk)
-    assert "gives another result than the scene contains" in text
+    assert "gives a result that differs from the one in the scene" in text
     assert not (tmp_path / "report").exists()
 
 
