@@ -42,8 +42,8 @@ StageOne = Callable[[BatchCase, Path], "StagingResult"]
 """Function that stages a case and writes its files into its folder."""
 
 Work = Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]
-"""Function that does jobs, in any order, and passes outcomes in its input through. It takes jobs from its input only as
-it is about to do them."""
+"""Function that does the jobs of its input, in any order, and passes outcomes on unchanged. It takes a job from its
+input only when it is about to do the job."""
 
 
 @dataclass(frozen=True)

@@ -131,12 +131,12 @@ class Cluster:
             self._client.unregister_worker_plugin(self._name)
 
     def _window(self) -> int:
-        """Return how many cases to submit at a time: twice the number in work, so that no worker waits."""
+        """Return how many cases to submit at a time: two for each thread of the cluster, so that no worker waits."""
         return 2 * max(1, sum(self._client.nthreads().values()))
 
 
 def _scheduler_address(address: str) -> str:
-    """Return an address, or the one in a scheduler file; raise an error if it is invalid, as `Client` would hang."""
+    """Return the address, or that in a scheduler file; raise an error if it is invalid, since `Client` would hang."""
     if Path(address).is_file():
         try:
             address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
@@ -190,7 +190,7 @@ class _WorkerGroupPlugin(distributed.WorkerPlugin):
         self._group = WorkerGroup(self._settings, worker.state.nthreads)
 
     def teardown(self, worker: Any) -> None:
-        """End its processes."""
+        """End the processes of the worker group."""
         self._group.close()
 
     def stage(self, job: Job) -> Outcome:

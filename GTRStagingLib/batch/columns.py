@@ -36,7 +36,7 @@ def seconds_of(step: str) -> str:
 
 
 def given_names(tables: Iterable[Mapping[str, str]], scores: Iterable[str] = ()) -> dict[str, str]:
-    """Map the case table's columns to their names in the results, which differ from all columns of the results.
+    """Map the case table's columns to their names in the results, changed where the results use the same name.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ class WorkerGroup:
                 except DiedError as error:
                     died = error
             raise StagingError(
-                f"The model process ended at its start, {TRIES} times; expected it to run. Check that it has enough "
+                f"The model process ended {TRIES} times during its start; expected it to run. Check that it has enough "
                 f"memory. Its output:\n{died.log}"
             ) from died
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`)."""
 
 SLICES = 3
-"""Slices of most cases: the key slice and two neighbouring slices."""
+"""Number of slices of most cases: the key slice and two neighbouring slices."""
 
 GPU_CASES = 16
-"""Cases in a pass on a GPU."""
+"""Number of cases in a pass on a GPU."""
 
 
 class ModelGoneError(MachineError):
@@ -63,7 +63,7 @@ class Address:
 
 
 def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
-    """Load the model and start to answer questions; setup of an `IsolatedProcess` that returns its address."""
+    """Load the model, start to answer questions, and return the address; the setup of an `IsolatedProcess`."""
     from GTRStagingLib.model import backbone, weights
     from GTRStagingLib.model import device as devices
 

@@ -36,7 +36,7 @@ RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}
 RUN, STARTS = ".batch.run", ".begun"
 
 ROWS = 1000
-"""Rows of a Parquet row group, which are in memory while the table is written."""
+"""Number of rows in a Parquet row group, which is in memory while the table is written."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class Outcome:
 
     @property
     def reason(self) -> str:
-        """Return why the case failed or was skipped; empty if it is done."""
+        """Reason why the case failed or was skipped; empty if it is done."""
         return self.row.get("reason", "")
 
     @property
     def error(self) -> str | None:
-        """Return why the case failed; None if it did not fail."""
+        """Reason why the case failed; None if it did not fail."""
         return self.reason if self.status == "failed" else None
 
 
@@ -97,7 +97,7 @@ class Outcome:
 
 
 def clear_case_folder(folder: Path, names: Iterable[str]) -> None:
-    """Make a case folder, or remove the records and the files of these names that an earlier run left in it."""
+    """Make a case folder; if it exists, remove its records and the files with these names, left by an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*RECORDS.values(), *names):
         (folder / name).unlink(missing_ok=True)

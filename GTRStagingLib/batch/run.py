@@ -18,7 +18,7 @@ from GTRStagingLib.support.extras import import_extra
 DEFAULTS = BatchSettings()
 
 Progress = Callable[[Counts, Outcome | None], None]
-"""Function that receives the counts so far and the latest outcome; None before the first."""
+"""Function that receives the counts so far and the latest outcome, which is None before the first."""
 
 
 def run_batch(
