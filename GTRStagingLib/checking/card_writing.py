@@ -85,7 +85,7 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
 
 
 def nothing_measured(check: Check) -> InputError:
-    """Return the error about a check without a verdict to write."""
+    """Return the error for a check that gives no verdict to write."""
     return InputError(
         f"Nothing was measured ({check.found['summary']}), and the card was not changed; expected enough patients for "
         "a verdict. Give more cases."

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.map_checks import Measured, SeenSlice
 
 RANDOMISED = 24
-"""Cases with maps recomputed for each step of random weights."""
+"""Number of cases with maps that are recomputed for each step of random weights."""
 
 LATE = (("layer4",), ("layer4", "layer3"))
 """Layers that are made random under the trained head, to measure how much a map depends on them."""
 
 OWN, WRITTEN = "of the model", "of a check"
-"""Values of `check["mean_mask"]` in a card: the mean mask is of the training, or of the cases of a check."""
+"""Values of `check["mean_mask"]` in a card: the mean mask comes from the training, or from the cases of a check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def check_model(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Check:
-    """Check a model's maps by its default method.
+    """Check the maps that a model's default method gives.
 
     Parameters
     ----------

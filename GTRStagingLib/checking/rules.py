@@ -25,8 +25,8 @@ they share less than a quarter of the variance of their ranks. Maps that show ed
 (LayerCAM of an early layer). A correlation of 0 cannot be expected, since both maps are of one slice."""
 
 LEAST_FALL = 0.05
-"""Smallest fall of a stage's probability beyond the fall for controls. A network that depends on hardly anything has
-differences that are statistically certain, but negligible."""
+"""Smallest fall of a stage's probability beyond the fall for controls. A network that hardly depends on any
+region shows differences that are statistically significant, but negligible."""
 
 MOST_LEFT = 0.05
 """Largest Dice of a map of random weights beyond chance and a centred blob. Edges of organs alone place part of any map
