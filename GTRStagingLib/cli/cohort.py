@@ -49,7 +49,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         metavar=("TRAIN", "VALIDATION", "TEST"),
         help="shares of the patients (default: 0.7 0.15 0.15)",
     )
-    split.add_argument("--seed", type=int, default=0, help="same seed, same split (default: %(default)s)")
+    split.add_argument(
+        "--seed", type=int, default=0, help="seed; equal seeds give the same split (default: %(default)s)"
+    )
     split.add_argument("--test-centre", dest="test_centres", action="append", default=[], metavar="NAME",
                        help="use exactly the patients of this centre as the split test; may be repeated")  # fmt: skip
     check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
@@ -62,9 +64,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     check.add_argument("--json", action="store_true", help="print only the findings, all of them, as JSON")
     foreign = check.add_argument_group("splits as separate files, instead of COHORT")
     foreign.add_argument("--split", type=_side, action="append", default=[], metavar="NAME=FILE",
-                         help="file of one split; give it for each")  # fmt: skip
+                         help="file of one split; repeat the option for each split")  # fmt: skip
     foreign.add_argument("--patient-pattern", type=_pattern, metavar="REGEX",
-                         help="finds the patient in a row's id: the first group, or the whole match")  # fmt: skip
+                         help="regular expression that finds the patient in a row's id: its first group, or else the "
+                         "whole match")  # fmt: skip
     foreign.add_argument("--id-column", metavar="COLUMN", help="column with the id of a row (default: detected)")
     foreign.add_argument(
         "--covariates", type=Path, metavar="FILE", help="table of covariates, one row per id or patient"

@@ -27,21 +27,27 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures and "
                      "tables; without it, only the summary is printed")  # fmt: skip
     table = one.add_argument_group("table")
-    table.add_argument("--columns", nargs="+", default=[], metavar="ROLE=NAME", help="columns that are not detected: "
-                       "truth, predicted, probabilities (A,B,C,D), patient, case, centre, split")  # fmt: skip
+    table.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="ROLE=NAME",
+        help="columns that are not detected, by role: truth, predicted, probabilities (A,B,C,D), patient, case, "
+        "centre, split",
+    )
     table.add_argument("--cohort", dest="truth", type=Path, metavar="TABLE", help="case table with the true stages "
                        "(case_id, stage), for predictions without them")  # fmt: skip
-    table.add_argument("--patient-pattern", metavar="REGEX", help="finds the patient in the id of a case, as in "
-                       r"'([^/\\]+?)\.nii'")  # fmt: skip
+    table.add_argument("--patient-pattern", metavar="REGEX", help="regular expression that finds the patient in the "
+                       "id of a case, as in " r"'([^/\\]+?)\.nii'")  # fmt: skip
     table.add_argument(
         "--split", metavar="SPLIT", help="split to evaluate, or all (default: test if the table contains it)"
     )
-    table.add_argument("--labels-from", type=int, choices=[0, 1], help="number of the stage T1")
+    table.add_argument("--labels-from", type=int, choices=[0, 1], help="number that stands for T1 in the table")
     more = one.add_argument_group("content")
-    more.add_argument("--training", type=Path, metavar="TABLE", help="training rows of the model, to find leaks and "
-                      "evaluate without them")  # fmt: skip
-    more.add_argument("--stratum", dest="strata", nargs="+", default=[], metavar="COLUMN", help="also evaluate by "
-                      "these columns")  # fmt: skip
+    more.add_argument("--training", type=Path, metavar="TABLE", help="table of the model's training rows, to find "
+                      "leaks and to evaluate without them as well")  # fmt: skip
+    more.add_argument("--stratum", dest="strata", nargs="+", default=[], metavar="COLUMN", help="also "
+                      "evaluate each group of these columns")  # fmt: skip
     more.add_argument("--phase", dest="phases", nargs="+", metavar="READER=UNAIDED,AIDED", help="columns of a two-"
                       "phase reader study (default: NAME_unaided and NAME_aided)")  # fmt: skip
     more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
@@ -145,7 +151,7 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         if found.without_siblings is not None and found.siblings.leaks:
             apart = found.without_siblings.metrics
             print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the {apart.n_patients} "
-                  f"patients without siblings are correct: {apart.accuracy.text(4)}")  # fmt: skip
+                  f"patients without other rows in training are correct: {apart.accuracy.text(4)}")  # fmt: skip
     for note in found.notes:
         print(f"NOTE          {with_flags(note, parser)}")
 

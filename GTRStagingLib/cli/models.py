@@ -71,11 +71,17 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     source = importer.add_mutually_exclusive_group(required=True)
     source.add_argument("file", type=Path, nargs="?", help="checkpoint of the published training script")
     source.add_argument("--pretrained", choices=["imagenet"], help="weights of torchvision, with an untrained head")
-    importer.add_argument("--recipe", choices=RECIPES, required=True, help="preprocessing of its training")
+    importer.add_argument(
+        "--recipe", choices=RECIPES, required=True, help="preprocessing with which the weights were trained"
+    )
     importer.add_argument("--name", required=True, help="name of the new model")
-    importer.add_argument("--out", type=folder_path, help="parent of the new model folder (default: your models)")
+    importer.add_argument(
+        "--out", type=folder_path, help="folder for the new model folder (default: the folder of your models)"
+    )
     importer.add_argument("--sha256", metavar="HEX", help="expected hash of the file")
-    importer.add_argument("--depth", type=int, choices=[18, 50, 152], help="with --pretrained (default: 152)")
+    importer.add_argument(
+        "--depth", type=int, choices=[18, 50, 152], help="depth of the ResNet, with --pretrained (default: 152)"
+    )
 
 
 def _contradiction(options: argparse.Namespace) -> str | None:
@@ -252,9 +258,10 @@ def _deletion_words(one: "Mapping[str, Any]") -> "Sequence[str]":
     of = one["cases"] + one["without_control"]
     without = [f"{one['without_control']} of {of} cases without a control, left out"] if one["without_control"] else []
     return [
-        f"decrease of the probability if covered {_mean(one.get('fall'))}, controls {_mean(one.get('control'))}",
+        f"decrease of the probability with the region filled in: {_mean(one.get('fall'))}, with controls: "
+        f"{_mean(one.get('control'))}",
         f"difference {_mean(one['above'])}; expected an interval above 0, and {one['bound']}",
-        f"decrease if the ROI is covered {_mean(one.get('fall_without_roi'))}",
+        f"decrease with the ROI filled in: {_mean(one.get('fall_without_roi'))}",
         *without,
     ]
 
@@ -267,8 +274,11 @@ def _random_words(one: "Mapping[str, Any]") -> "Sequence[str]":
             for point in one[name]
         )
 
-    return [f"correlation with the map, random from the head down: {points('curve')}; at the end expected below "
-            f"{one['bound']}", f"the head as learned, random: {points('late')}"]  # fmt: skip
+    return [
+        f"correlation with maps of weights that are random from the head down: {points('curve')}; expected below "
+        f"{one['bound']} at the end",
+        f"the same with random layers below the trained head: {points('late')}",
+    ]
 
 
 def _import(options: argparse.Namespace) -> None:

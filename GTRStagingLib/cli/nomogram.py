@@ -59,7 +59,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     show.set_defaults(run=_show)
     show.add_argument("nomogram", metavar="NAME|FILE", help=NOMOGRAM)
-    show.add_argument("--json", action="store_true", help="print only the nomogram's file")
+    show.add_argument("--json", action="store_true", help="print only the content of the nomogram's file")
     actions.add_parser(
         "list",
         help="list the available nomograms",
@@ -77,13 +77,13 @@ def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     fit.set_defaults(run=_fit)
     fit.add_argument("table", type=Path, help="CSV or Parquet: stage (T1..T4), patient_id and the predictors")
     fit.add_argument(
-        "--on", nargs="+", required=True, metavar="COLUMN", help="predictors: columns of numbers, or of a few texts"
+        "--on", nargs="+", required=True, metavar="COLUMN", help="predictors: columns of numbers, or of a few levels"
     )
     fit.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="file of the nomogram")
     fit.add_argument("--name", help="name of the nomogram (default: the name of the file)")
     for option, text in (
         ("--reference", "reference level of a predictor of texts (default: the most frequent)"),
-        ("--label", "name of a predictor for people"),
+        ("--label", "displayed name of a predictor"),
         ("--unit", "unit of a predictor of numbers"),
     ):
         fit.add_argument(option, type=_pair, nargs="+", action="extend", default=[], metavar="COLUMN=TEXT", help=text)
@@ -152,7 +152,9 @@ def _json_object(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); expected a fitted Rad-score.") from error
     if not isinstance(data, dict):
-        raise InputError(f"{path}: {type(data).__name__}; expected a fitted Rad-score, of gtrstaging radscore fit.")
+        raise InputError(
+            f"{path}: {type(data).__name__}; expected a fitted Rad-score, as gtrstaging radscore fit writes it."
+        )
     return data
 
 
@@ -235,7 +237,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
             f"{name} {'not defined' if one['gvif_1_df'] is None else format(one['gvif_1_df'], '.2f')}"
             for name, one in inflation.items()
         )
-        print(f"Inflation     {shown} (generalised, to the power of 1 / df)")
+        print(f"Inflation     {shown} (generalised variance inflation factors, to the power of 1 / df)")
     if validation := record.get("validation"):
         print(f"Validation    {validation['method']}")
         for name, index in validation.items():
@@ -336,7 +338,7 @@ def _predict_table(nomogram: "Nomogram", source: Path, target: Path, fixed: Mapp
     of_rows = Counter(w for r in readings if not isinstance(r, str) for w in r.warnings if w not in nomogram.warnings)
     _print_warnings([*nomogram.warnings, *(f"{w} ({n} rows)" for w, n in of_rows.most_common(SHOWN))])
     if len(of_rows) > SHOWN:
-        print(f"WARNING  and {len(of_rows) - SHOWN} more of single rows.")
+        print(f"WARNING  {len(of_rows) - SHOWN} more warnings about rows.")
     print(RESEARCH_USE_ONLY)
     return 1 if unread else 0
 

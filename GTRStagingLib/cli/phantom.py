@@ -19,7 +19,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     how_many.add_argument(
         "--cases", type=int, metavar="N", help="write N patients of alternating stages, and their cohort table"
     )
-    phantom.add_argument("--seed", type=int, default=0, help="same seed, same patient (default: %(default)s)")
+    phantom.add_argument(
+        "--seed", type=int, default=0, help="seed; equal seeds give the same patient (default: %(default)s)"
+    )
     phantom.add_argument("--scanner", choices=SCANNERS, nargs="+", default=["A"],
                          help="scanner profile; several are used in turn (default: A)")  # fmt: skip
     phantom.add_argument(

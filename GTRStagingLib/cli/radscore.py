@@ -30,7 +30,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     actions = commands.add_parser(
         "radscore", help="fit a Rad-score on the features of staged cases, and apply it"
     ).add_subparsers(required=True, metavar="ACTION")
-    fit = actions.add_parser("fit", help="LASSO of the stage on the network's features, folds by patient",
+    fit = actions.add_parser("fit", help="fit a LASSO of the stage on the network's features",
                              description=f"Fit a Rad-score: LASSO of the T stage on a network's penultimate features, "
                              f"cross-validated by patient. {RESEARCH_USE_ONLY}")  # fmt: skip
     fit.set_defaults(run=_fit)
@@ -47,7 +47,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     fit.add_argument("--rule", choices=RULES, default="min", help="penalty with the least cross-validated error (min), "
                      "or the largest within one standard error of it (default: %(default)s)")  # fmt: skip
-    fit.add_argument("--seed", type=int, default=0, help="same seed, same folds (default: %(default)s)")
+    fit.add_argument("--seed", type=int, default=0, help="seed; equal seeds give the same folds (default: %(default)s)")
     fit.add_argument("--name", help="name of the Rad-score (default: the name of the file)")
     fit.add_argument(
         "--figures", type=Path, metavar="DIR", help="folder for the figures (default: beside the Rad-score)"
@@ -118,10 +118,10 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
     print(f"{rows} rows: {record['cases']} used for the fit ({record['patients']} patients), {record['only_applied']} "
           f"only scored, {len(fitted.excluded)} excluded.")  # fmt: skip
     _print_excluded(fitted.excluded)
-    print(f"With the stage, out of fold: Spearman {_estimate(outside['spearman'])}, R² {_estimate(outside['r2'])}.")
+    print(f"Out of fold, with the stage: Spearman {_estimate(outside['spearman'])}, R² {_estimate(outside['r2'])}.")
     print(f"In the rows of the fit: Spearman {inside['spearman']:.2f}, R² {inside['r2']:.2f}. These are optimistic; do "
           "not report them as performance.")  # fmt: skip
-    print("Fit a nomogram on the column 'radscore' of the scores: its values are out of fold in the rows of the fit.")
+    print("For a nomogram, use the column 'radscore' of the scores; in the rows of the fit, it is out of fold.")
     for warning in radscore.warnings:
         print(f"WARNING: {warning}")
 
@@ -176,7 +176,7 @@ def _unknown_model(features: "CaseFeatures") -> tuple[str, ...]:
     """Return a warning for features without the hash of their model."""
     if features.model_sha256 is not None:
         return ()
-    return ("The table does not contain the model of its features; make sure that it is the model of the Rad-score.",)
+    return ("The table does not name the model of its features; make sure that it is the model of the Rad-score.",)
 
 
 __all__ = ["add_to"]

@@ -41,9 +41,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--resample-roi", action="store_true", help="accept an ROI on another grid; resample it by nearest neighbour"
     )
     key = stage.add_mutually_exclusive_group()
-    key.add_argument("--key-slice", type=int, metavar="INDEX", help="index of the axial slice, 0 nearest the feet")
+    key.add_argument("--key-slice", type=int, metavar="INDEX", help="index of the key slice, from 0 nearest the feet")
     key.add_argument(
-        "--key-position-mm", type=float, metavar="S", help="position of the slice towards the head, as in Slicer"
+        "--key-position-mm", type=float, metavar="S", help="position of the key slice towards the head, as in Slicer"
     )
     stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the neighbouring slices "
                        "(default: the adjacent acquired slices)")  # fmt: skip

@@ -69,7 +69,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--cache", type=Path, metavar="DIR", help="cache of the prepared slices (default: your cache folder)"
     )
     train.add_argument(
-        "--workers", type=int, metavar="N", help="number of processes that read, and that load and augment"
+        "--workers", type=int, metavar="N", help="number of processes that read CTs, and that load slices"
     )
     machine = train.add_argument_group("hardware", "arguments of Lightning's Trainer")
     machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: %(default)s)")

@@ -257,7 +257,7 @@ def test_apply_to_a_table_notes_that_its_model_is_unknown(tmp_path, capsys):
     radscore.save(SCORE, tmp_path / "hand.json")
     features = table(tmp_path, "case_id,DL-0001,DL-0002,DL-0003,DL-0004\na,9,1,9,0\n")
     assert run("apply", tmp_path / "hand.json", "--features", features, "--out", tmp_path / "s.csv") == 0
-    assert "does not contain the model of its features" in capsys.readouterr().err
+    assert "does not name the model of its features" in capsys.readouterr().err
 
 
 def test_the_command_needs_one_source_and_a_json(tmp_path, a_result):
