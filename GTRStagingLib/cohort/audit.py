@@ -129,7 +129,7 @@ def audit_partitions(
                 Finding(
                     "covariates of nobody",
                     "note",
-                    f"{len(others)} row(s) of {covariates.name} belong to no row of the splits.",
+                    f"{len(others)} row(s) of {covariates.name} match no row of the splits.",
                     tuple(others),
                     "This is correct if the table describes further patients.",
                 )
@@ -212,7 +212,7 @@ def _content(
                 "fault",
                 f"The image, ROI or key slice of {len(unusable)} case(s) cannot be used.",
                 tuple(unusable),
-                "Correct the files by the reasons listed, or omit the cases.",
+                "Correct the files (the reasons are listed), or omit the cases.",
             )
         )
     shown = [(case, p.picture) for case, p in zip(cases, prints, strict=True) if p.picture is not None]

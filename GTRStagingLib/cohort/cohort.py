@@ -292,7 +292,7 @@ def _scarce(split: str) -> InputError:
 
 
 def folds(cohort: Cohort, k: int, *, seed: int = 0) -> Iterator[tuple[Cohort, Cohort]]:
-    """Give the training and validation cohorts of a k-fold cross-validation, by patient (StratifiedGroupKFold).
+    """Yield the training and validation cohorts of a k-fold cross-validation, by patient (StratifiedGroupKFold).
 
     Raises
     ------

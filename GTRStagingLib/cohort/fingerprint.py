@@ -31,7 +31,7 @@ SAME_SLICE = 0.85
 """Smallest correlation of the fine structure of two pictures of the same slice."""
 
 WORTH_COMPARING = 0.88
-"""Correlation of the coarse structure (32 × 32) from which the fine structure is compared."""
+"""Smallest correlation of the coarse structure (32 × 32) for a comparison of the fine structure."""
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))
 """Axes of (n, y, x) along which a copy may be mirrored."""
@@ -216,7 +216,7 @@ def _coarse(pictures: np.ndarray) -> np.ndarray:
 
 
 def _blocks(n: int) -> Iterator[tuple[slice, slice]]:
-    """Give the blocks of rows and columns of all pairs of n pictures."""
+    """Yield the blocks of rows and columns of all pairs of n pictures."""
     for row in range(0, n, _BLOCK):
         for column in range(row, n, _BLOCK):
             yield slice(row, min(row + _BLOCK, n)), slice(column, min(column + _BLOCK, n))

@@ -59,7 +59,7 @@ def read_partitions(splits: Mapping[str, Path], pattern: str | None, id_column: 
 
 
 def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
-    """Return the rows of a table of covariates with their patients, and the ids of rows of no known patient.
+    """Return the rows of a table of covariates with their patients, and the ids of rows without a known patient.
 
     Rows are joined by the column that shares most values with the ids and patients of the splits.
 
@@ -101,7 +101,7 @@ def _unique_column(tables: Sequence[Table]) -> str:
     for name in shared:
         if all(len({row[name] for row in table.rows}) == len(table.rows) for table in tables):
             return name
-    found = f"{', '.join(shared)} repeat" if shared else f"{', '.join(tables[0].columns)} are not known as ids"
+    found = f"{', '.join(shared)} repeat" if shared else f"no known name among {', '.join(tables[0].columns)}"
     raise InputError(
         f"{tables[0].path.name} has no column of unique ids: {found}. Expected a unique id in every row. Name the "
         "column with `id_column`."
@@ -109,7 +109,7 @@ def _unique_column(tables: Sequence[Table]) -> str:
 
 
 def _present(table: Table, wanted: Sequence[str]) -> list[str]:
-    """Return the wanted names that the table has, in the table's spelling and the order of the wanted."""
+    """Return those of the wanted names that the table contains, in the table's spelling and the wanted order."""
     spelt = {name.casefold(): name for name in reversed(table.columns)}
     return [spelt[name.casefold()] for name in wanted if name.casefold() in spelt]
 
