@@ -141,7 +141,7 @@ class Answered:
 
     @property
     def status(self) -> str:
-        """Return 'answered', 'in part' or 'open'."""
+        """Status: 'answered', 'in part' or 'open'."""
         if self.answer is None:
             return "open"
         return "in part" if self.answer.startswith(IN_PART) else "answered"

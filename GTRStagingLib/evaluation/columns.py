@@ -102,7 +102,7 @@ def columns_of(
         )
     if truth == predicted:
         raise ValueError(
-            f"column {truth!r} is taken both for the true and the predicted stage; expected two columns. Name them in "
+            f"column {truth!r} is used for both the true and the predicted stage; expected two columns. Name them in "
             "`columns`"
         )
     if probabilities is None and predicted is None:

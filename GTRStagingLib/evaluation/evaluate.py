@@ -245,7 +245,8 @@ def _missing_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:
         return []
     return [
         f"Dice is not compared with {' and '.join(missing)}: the table has no such column. Tables of version 0.1.0 "
-        "have chance Dice only. A mean mask requires a model with one, which a check of the model's maps adds."
+        "have chance Dice only. The Dice of the mean mask requires a model with a mean mask, which a check of the "
+        "model's maps adds."
     ]
 
 
@@ -270,7 +271,7 @@ def _readers(
     """Compare the model with other models and readers, and evaluate the two-phase study, each on its complete rows."""
     detected, alone_in_phase = readers.phase_columns(found.readers)
     notes = [
-        f"{name} has no second column (NAME_unaided, NAME_aided): it is compared as a reader."
+        f"{name} has no second column (NAME_unaided, NAME_aided), so it is compared as a reader."
         for name in alone_in_phase
     ]
     wanted = detected if phases is None else dict(phases)
@@ -290,7 +291,7 @@ def _readers(
     given = [~np.isnan(p).any(axis=1) for p in others.values() if p is not None]
     rows = np.all([np.ones(len(found), bool), *given, *(readings[name] >= 0 for name in alone)], axis=0)
     if (alone or given) and not rows.any():
-        notes.append("Readers and models are not compared: no row has a value of each.")
+        notes.append("Readers and models are not compared: no row has values of all of them.")
     side_by_side = [
         model(rows),
         *(readers.Reader(name, p[rows].argmax(axis=1), p[rows]) for name, p in others.items() if p is not None),

@@ -26,7 +26,7 @@ ROUNDING = 0.005
 """Largest difference from 1 in the sum of rounded probabilities; they are divided by their sum, with a note."""
 
 SHOWN = 5
-"""Number of rows that an error lists; it gives the count of all."""
+"""Number of rows that an error lists; the error also states the number of all."""
 
 WHOLE = re.compile(r"-?\d+(\.0+)?")
 _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)

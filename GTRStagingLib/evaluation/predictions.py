@@ -112,12 +112,12 @@ class Predictions:
 
     @property
     def clustered(self) -> bool:
-        """Return whether a patient has several rows."""
+        """Whether a patient has several rows."""
         return self.clusters.clustered
 
     @property
     def patients(self) -> np.ndarray:
-        """Return the patient of each row, (n,) indices of `patient_names`."""
+        """Patient of each row, (n,) indices of `patient_names`."""
         return self.clusters.codes
 
     def texts(self, column: str) -> np.ndarray:
@@ -159,12 +159,12 @@ class Predictions:
 
     @cached_property
     def readers(self) -> tuple[str, ...]:
-        """Return the further columns of stages T1 to T4: readers, EUS, other models."""
+        """Further columns of stages T1 to T4: readers, EUS, other models."""
         return tuple(name for name in self._free if self.stages_in(name) is not None)
 
     @cached_property
     def covariates(self) -> tuple[str, ...]:
-        """Return the columns that describe patients."""
+        """Columns that describe patients."""
         return tuple(name for name in self._free if name not in self.readers and name.casefold() not in ATTENTION)
 
     @property

@@ -35,7 +35,7 @@ Line = tuple[str, ...]
 def write_evaluation(
     found: Evaluation, out: Path, *, nomogram: Nomogram | None = None, radscore: RadScore | None = None
 ) -> dict[str, Path]:
-    """Write an evaluation into a folder, with `metrics.json`, which lists all files, as the last one.
+    """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
 
     Parameters
     ----------
@@ -315,7 +315,8 @@ def _readers(found: Evaluation) -> dict[str, Any]:
         ]
     if comparison is not None:
         shown["comparison_caption"] = (
-            f"On the {comparison.n_rows} rows of {comparison.n_patients} patients with all of them."
+            f"On the {comparison.n_rows} rows of {comparison.n_patients} patients with values of all readers "
+            "and models."
         )
         names = ("accuracy", "kappa_linear", "kappa_quadratic", "auc_macro")
         shown["comparison"] = [

@@ -41,7 +41,7 @@ def describe_patients(found: Predictions) -> tuple[Described, ...]:
     """Describe the patients by their highest stage: their number, and each covariate from their first row.
 
     Numbers are described by median and quartiles, texts by count and share of the given values. Missing values are
-    counted, and so are patients with contradicting rows.
+    counted, and so are patients with contradictory rows.
     """
     clusters = found.clusters
     first = clusters.first
@@ -63,7 +63,7 @@ def describe_patients(found: Predictions) -> tuple[Described, ...]:
             lines += _of_texts(name, texts[first], groups)
         contradicted = _contradicted(texts, clusters)
         if contradicted:
-            lines.append(Described(name, "patients with contradicting rows", (f"{contradicted}", *[""] * 4)))
+            lines.append(Described(name, "patients with contradictory rows", (f"{contradicted}", *[""] * 4)))
     return tuple(lines)
 
 

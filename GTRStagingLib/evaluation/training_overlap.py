@@ -43,17 +43,17 @@ class Siblings:
 
     @property
     def unseen(self) -> np.ndarray:
-        """Return the (n,) bool of rows that are neither in the training table nor have siblings there."""
+        """Rows, (n,) bool, that are neither in the training table nor have siblings there."""
         return ~self.related if self.listed is None else ~self.related & ~self.listed
 
     @property
     def leaks(self) -> bool:
-        """Return whether any row or patient is in the training table."""
+        """Whether any row or patient is in the training table."""
         return not bool(self.unseen.all())
 
     @property
     def sentence(self) -> str:
-        """Return the finding as text."""
+        """Finding as text."""
         rows = len(self.related)
         if not self.leaks:
             here, there = self.examples

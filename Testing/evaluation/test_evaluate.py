@@ -210,7 +210,7 @@ def test_contradictions_within_a_patient_are_counted(tmp_path):
     rows.loc[again, "sex"] = rows.loc[again, "sex"].map({"F": "M", "M": "F"})
     rows.to_csv(tmp_path / "t.csv", index=False)
     lines = describe_patients(read_predictions(tmp_path / "t.csv"))
-    (line,) = [one for one in lines if one.level == "patients with contradicting rows"]
+    (line,) = [one for one in lines if one.level == "patients with contradictory rows"]
     assert (line.variable, line.cells[0]) == ("sex", "60")
 
 
@@ -392,5 +392,5 @@ def test_readers_that_cannot_be_compared_are_noted(tmp_path):
     rows.to_csv(tmp_path / "t.csv", index=False)
     record = evaluate(read_predictions(tmp_path / "t.csv"))
     assert record.comparison is None
-    assert any("no row has a value of each" in note for note in record.notes)
+    assert any("no row has values of all of them" in note for note in record.notes)
     assert "comparison" not in facts(record)
