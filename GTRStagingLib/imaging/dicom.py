@@ -148,7 +148,7 @@ def _frame_plane(header: Any, frame: int) -> Plane:
 
 
 def _decoded_files(files: Sequence[Path], numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """Give the (y, x) HU of single-frame files, each with its own rescale slope and intercept."""
+    """Yield the (y, x) HU of single-frame files, each with its own rescale slope and intercept."""
     return (_decoded(files[k]) for k in numbers)
 
 

@@ -85,7 +85,7 @@ class Grid:
 
     @property
     def _axes(self) -> np.ndarray:
-        """Return (3, 3) mm: column i is the step along axis i."""
+        """Steps along the axes, (3, 3) mm: column i is that along axis i."""
         axes: np.ndarray = direction_matrix(self) * self.spacing
         return axes
 
@@ -447,9 +447,9 @@ def onto_block(mask: sitk.Image, reference: ImageOrGrid, *, resample: bool = Fal
         )
     if not resample and (drift := lattice_drift(whole, reference)) > LATTICE_TOLERANCE:
         raise GeometryError(
-            f"The voxels of the ROI ({describe(whole)}) and of the CT ({describe(reference)}) differ by {drift:.2f} "
-            f"voxels; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference geometry, or allow "
-            "nearest-neighbour resampling where that can be chosen (`resample_roi=True`)."
+            f"The voxels of the ROI ({describe(whole)}) and of the CT ({describe(reference)}) are {drift:.2f} "
+            f"voxels apart; expected at most {LATTICE_TOLERANCE}. Export the ROI with the CT as reference geometry, or "
+            "allow nearest-neighbour resampling where that can be chosen (`resample_roi=True`)."
         )
     if outside:
         raise GeometryError(

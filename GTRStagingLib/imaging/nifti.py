@@ -44,7 +44,7 @@ class NiftiHeader:
         return int(self.start) + math.prod(self.sizes) * self.bits_a_voxel // 8
 
     def transforms(self) -> Iterator[np.ndarray]:
-        """Give the (4, 4) voxel-to-LPS matrices of the qform and of the sform, if their codes are set."""
+        """Yield the (4, 4) voxel-to-LPS matrices of the qform and of the sform, if their codes are set."""
         to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
         if self.qform_code > 0:
             yield to_lps @ self._qform()
