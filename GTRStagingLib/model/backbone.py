@@ -58,7 +58,7 @@ class PassRequest:
     target: TStage | None = None
 
     def at(self, first: int) -> "PassRequest":
-        """Return the same request with the case's slices from another row of the pass on."""
+        """Return the same request for slices that begin at another row of the pass."""
         by = first - self.slices.start
         moved = range(self.slices.start + by, self.slices.stop + by)
         return PassRequest(moved, tuple(row + by for row in self.shown), self.target)

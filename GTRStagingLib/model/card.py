@@ -26,7 +26,7 @@ ATTENTION_LAYER = "layer4"
 
 
 def untrained_warning(name: str) -> str:
-    """Return the warning about random weights; the built-in model needs it without its card, which requires torch."""
+    """Return the warning about random weights, without the built-in model's card, which requires torch."""
     return f"Model '{name}' is UNTRAINED: its weights are random, and its stage means nothing."
 
 
@@ -151,7 +151,7 @@ class ModelCard:
         return self.map_check(None if self.check is None else self.check.get("method"))
 
     def map_check(self, method: str | None) -> str:
-        """Return the sentence about the check to show beside a map of this model made by a method.
+        """Return the sentence about the check that is shown beside this model's maps by a method.
 
         Examples
         --------
@@ -176,7 +176,7 @@ class ModelCard:
         return f"The map of this model {how} ({summary})."
 
     def map_verdict(self, method: str | None) -> str:
-        """Return the verdict, one of `VERDICTS`, on a method's maps of this model."""
+        """Return the verdict, one of `VERDICTS`, on this model's maps by a method."""
         if self.check is None or self.check.get("method") != method:
             return "not checked"
         verdict: str = self.check["verdict"]

@@ -166,14 +166,14 @@ def load_plain(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path.name} is not a plain file of weights: it is no checkpoint, or contains code. Expected tensors and "
-            f"numbers only; no code was run, and nothing was written. ({_in_short(error)})"
+            f"{path.name} is not a plain file of weights: it is not a checkpoint, or it contains code. Expected "
+            f"tensors and numbers only; no code was run, and nothing was written. ({_in_short(error)})"
         ) from error
     # All exceptions: a damaged file can raise any of them in the unpickler.
     except Exception as error:
         raise WeightsError(
-            f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, cut short or no checkpoint. "
-            f"Download or copy it again, and compare its sha256. Nothing was written. ({_in_short(error)})"
+            f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, truncated or not a "
+            f"checkpoint. Download or copy it again, and compare its sha256. Nothing was written. ({_in_short(error)})"
         ) from error
 
 

@@ -30,7 +30,7 @@ class NetworkWithMaps(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor, bias: Tensor, temperature: Tensor) -> tuple[Tensor, ...]:
-        """Classify the slices of one case, and map the stage of their highest mean probability.
+        """Classify the slices of one case, and compute the maps of the stage with the highest mean probability.
 
         Parameters
         ----------

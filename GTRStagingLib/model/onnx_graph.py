@@ -35,7 +35,7 @@ from GTRStagingLib.support.files import atomic_file, sha256_of
 from GTRStagingLib.support.folders import cache_folder
 
 FORMAT = 2
-"""To be raised when the graph changes; older files are then no longer found."""
+"""Version of the graph; raise it when the graph changes, so that older files are no longer found."""
 
 OPSET = 17
 OUTPUTS = ("logits", "features", "feature_map")
@@ -43,7 +43,7 @@ GATED_OUTPUTS = (*OUTPUTS, "gate", "evidence")
 EXPLAINED_OUTPUTS = (*OUTPUTS, "stem", "layer2", "target")
 
 TOLERANCE = 1e-4
-"""Largest allowed difference of an output from PyTorch's: this plus this share of PyTorch's value."""
+"""Largest allowed difference from PyTorch's outputs: this number, plus the same share of PyTorch's value."""
 
 MAP_TOLERANCES = {0.5: 1e-4, 0.99: 2e-3, 1.0: 5e-2}
 """Share of a gradient map's cells -> largest allowed difference from PyTorch's, as a share of the map's maximum. Not
@@ -56,7 +56,7 @@ Differs = Callable[[Any, GTRNet, int], Iterator[str]]
 
 
 class GraphError(StagingError):
-    """The network cannot be exported, or the graph's outputs differ from the network's."""
+    """Failure to export the network, or a graph with outputs that differ from the network's."""
 
 
 def runtime() -> Any:
@@ -233,12 +233,12 @@ def _gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[
         expected = [one.detach().numpy() for one in (logits, features, layers["layer4"])]
         yield from _different(OUTPUTS, main, expected)
         if int(target[0]) != int(stage):
-            yield f"stage T{int(target[0]) + 1} for {stage}"
+            yield f"stage T{int(target[0]) + 1} instead of {stage}"
         for name, found, a, g in zip(("stem", "layer2"), (stem_map, layer2_map), of, gradients, strict=True):
             usual = layer_cam(a, g).detach().numpy()
             away = np.abs(found - usual) / max(float(usual.max()), 1e-30)
             if not all(np.quantile(away, share) <= most for share, most in MAP_TOLERANCES.items()):
-                yield f"the map of {name} of {len(pixels)} by {away.max():.2g} of its maximum"
+                yield f"the map of {name} for {len(pixels)} slice(s) by {away.max():.2g} of its maximum"
 
 
 def _trials(network: GTRNet, size: int) -> Iterator[np.ndarray]:
@@ -251,7 +251,7 @@ def _trials(network: GTRNet, size: int) -> Iterator[np.ndarray]:
 def _different(names: Sequence[str], found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> Iterator[str]:
     for name, ours, theirs in zip(names, found, expected, strict=True):
         if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
-            yield f"{name} of {len(ours)} by {np.abs(ours - theirs).max():.2g}"
+            yield f"{name} for {len(ours)} slice(s) by {np.abs(ours - theirs).max():.2g}"
 
 
 # -- cache ---------------------------------------------------------------------------------------------------------
