@@ -69,12 +69,12 @@ class Term:
 
     @property
     def is_choice(self) -> bool:
-        """Return whether the term has levels."""
+        """Whether the term has levels."""
         return bool(self.levels)
 
     @property
     def known(self) -> bool:
-        """Return whether all its coefficients are on record."""
+        """Whether all its coefficients are on record."""
         return all(c is not None for c in (self.levels.values() if self.levels else [self.coefficient]))
 
     def weight(self, value: str | float) -> float:
@@ -118,7 +118,7 @@ class Term:
 
     @property
     def typical_weight(self) -> float:
-        """Return the weight that contributions refer to."""
+        """Weight relative to which contributions are given."""
         return 0.0 if self.levels or self.coefficient is None else self.coefficient * self.typical
 
 
@@ -148,12 +148,12 @@ class Reading:
 
     @property
     def stage(self) -> TStage:
-        """Return the stage with the highest probability."""
+        """Stage with the highest probability."""
         return TStage(max(range(4), key=lambda k: self.probabilities[k]))
 
     @property
     def total_points(self) -> float:
-        """Return the sum of the terms' points."""
+        """Sum of the terms' points."""
         return sum(self.points.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -222,13 +222,13 @@ class Nomogram:
 
     @property
     def points_per_unit(self) -> float:
-        """Return the points per unit of log odds, so that the term with the widest range has `POINTS` points."""
+        """Points per unit of log odds, so that the term with the widest range has `POINTS` points."""
         widest = max(high - low for low, high in (term.weights_of_range() for term in self.terms))
         return POINTS / widest if widest else 0.0
 
     @property
     def base(self) -> float:
-        """Return the linear predictor at 0 points."""
+        """Linear predictor at 0 points."""
         return sum(term.weights_of_range()[0] for term in self.terms)
 
     def read(self, values: Mapping[str, str | float]) -> Reading:
