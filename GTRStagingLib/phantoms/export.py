@@ -24,7 +24,7 @@ WHEN = datetime(2020, 1, 1, 12)
 TRUTH_FILE = "truth.json"
 
 AIR_STORED = 1024
-"""Stored value of 0 HU: stored value 0 is -1024 HU, as on most scanners."""
+"""Stored value of 0 HU, as on most scanners: -1024 HU is stored as 0."""
 
 
 def write_dicom(phantom: Phantom, folder: Path) -> None:

@@ -82,7 +82,7 @@ class Phantom:
 
 
 def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int = 256) -> Phantom:
-    """Make a phantom, bit by bit the same for the same arguments.
+    """Make a phantom; equal arguments give exactly equal phantoms.
 
     Parameters
     ----------

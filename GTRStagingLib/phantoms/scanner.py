@@ -67,7 +67,7 @@ HELD_OUT = "C"
 
 
 def profile(name: str) -> ScannerProfile:
-    """Return the profile of a name."""
+    """Return a scanner profile by its name."""
     if name not in PROFILES:
         raise InputError(f"Scanner profile {name!r} does not exist; expected one of {', '.join(PROFILES)}.")
     return PROFILES[name]
