@@ -265,7 +265,9 @@ def fit_cohort(
     divided = any(row.split is not None for row in rows)
     if splits is not None and ("test" in splits or not divided):
         met = "the test split must not be used in a fit" if "test" in splits else "no row of the table has a split"
-        raise InputError(f"Split {', '.join(splits)}: {met}; expected train, validation or both, in a split table.")
+        raise InputError(
+            f"Split {', '.join(splits)}: {met}; expected train, validation or both, in a table with splits."
+        )
     fit_splits = None if not divided else tuple(splits or ("train",))
     warnings = [] if fit_splits is None else _leaks(rows, fit_splits, allow_leakage)
     place = {case_id: i for i, case_id in enumerate(features.case_ids)}
