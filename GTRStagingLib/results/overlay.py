@@ -21,7 +21,7 @@ from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
 
 WIDTH = 1800
-"""Width in pixels. A report shows the picture at about half of it: a size of 24 equals the size of the page's text."""
+"""Width in pixels. A report shows the picture half as wide, so that text of size 24 is as large as the page's text."""
 
 SHOWN_FROM = 0.25
 """Share of the maximum below which the attention is not drawn, so that the anatomy stays visible."""

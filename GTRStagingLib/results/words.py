@@ -86,7 +86,7 @@ def map_name(attention: Attention) -> str:
 
 
 def map_in_a_sentence(attention: Attention) -> str:
-    """Name the map without its method, as in 'the attention for T3'; with it if the map is not specific to a stage."""
+    """Name the map, as in 'the attention for T3', or by its method if the map is not specific to a stage."""
     return f"the attention for {attention.target}" if is_stage_specific(attention.method) else map_name(attention)
 
 
