@@ -93,7 +93,10 @@ class Attention:
         for index in (0, last):
             point = reference.TransformContinuousIndexToPhysicalPoint((0.0, 0.0, float(index)))
             if abs(self.grid.TransformPhysicalPointToContinuousIndex(point)[2] - index) > LATTICE_TOLERANCE:
-                raise GeometryError(f"The attention map's {last + 1} slices and those of the grid differ in position.")
+                raise GeometryError(
+                    f"The attention map's {last + 1} slices and those of the grid differ in position; expected the "
+                    "same."
+                )
         if reference.GetSize()[2] != last + 1:
             raise GeometryError(
                 f"The attention map has {last + 1} slices, the grid {reference.GetSize()[2]}; expected equal numbers."

@@ -37,7 +37,7 @@ from GTRStagingLib.staging.options import Alignment, Method, require_alignment, 
 
 
 class _HeadModule(nn.Module):
-    """The network's head with a target layer for CAM methods.
+    """Head of the network, with a target layer for CAM methods.
 
     `target` is an identity: with the cached feature map as input, a CAM method gives the same map on this module as on
     the whole network, without a second pass.

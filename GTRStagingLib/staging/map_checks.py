@@ -161,7 +161,7 @@ def dice_in_cells(region: np.ndarray, roi: np.ndarray) -> float:
 
 
 def cut(heat: np.ndarray) -> np.ndarray:
-    """Return the cells of a map, not empty, at or above `THRESHOLD` of its maximum."""
+    """Return the cells of a non-empty map at or above `THRESHOLD` of its maximum."""
     region: np.ndarray = heat >= THRESHOLD * heat.max()
     return region
 
@@ -258,7 +258,7 @@ def _probabilities(result: StagingResult, backbone: Backbone, slices: Sequence[n
 
 
 def maps_of(backbone: Backbone, slices: Sequence[SeenSlice]) -> list[np.ndarray]:
-    """Compute the map (h, w) of each slice for its target by another model of the same kind, all by one method."""
+    """Compute the map (h, w) of each slice for its target, with another model of the same kind and one method."""
     pixels, method = np.stack([one.pixels for one in slices]), slices[0].method
     wanted = [PassRequest(range(i, i + 1), (i,), one.target) for i, one in enumerate(slices)]
     seen = backbone.classify(pixels, wanted if method in ("auto", "fine") else [])

@@ -115,7 +115,7 @@ def neighbour_step(ct: ImageOrGrid, neighbour_mm: float | None) -> int:
 def prepare(
     ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> PreparedSlices:
-    """Extract, window, resize and normalise the voting slices; parameters and errors as of `resize`."""
+    """Extract, window, resize and normalise the voting slices; parameters and errors are those of `resize`."""
     slices = resize(ct, key, recipe, intensity=intensity, step=step)
     return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
 
