@@ -41,17 +41,17 @@ class Clusters:
 
     @property
     def clustered(self) -> bool:
-        """Return whether a patient has several rows."""
+        """Whether a patient has several rows."""
         return self.number < len(self.codes)
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Return the (number,) numbers of rows by patient."""
+        """Number of rows of each patient, (number,)."""
         return np.bincount(self.codes, minlength=self.number)
 
     @cached_property
     def first(self) -> np.ndarray:
-        """Return the (number,) first rows by patient."""
+        """Index of the first row of each patient, (number,)."""
         result = np.empty(self.number, dtype=np.intp)
         result[self.codes[::-1]] = np.arange(len(self.codes))[::-1]  # the last assignment to a patient is the first row
         return result

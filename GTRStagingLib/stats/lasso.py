@@ -55,7 +55,7 @@ class PenaltyPath:
 
     @property
     def kept(self) -> np.ndarray:
-        """Return the (K,) numbers of features with a coefficient."""
+        """Number of features with a coefficient at each penalty, (K,)."""
         return np.count_nonzero(self.coefficients, axis=0)
 
     def chosen(self, rule: Rule) -> int:
@@ -88,7 +88,7 @@ class _Lasso:
 
     @property
     def largest(self) -> float:
-        """Return the least penalty without any coefficient."""
+        """Least penalty without any coefficient."""
         return float(np.abs(self.products).max()) / len(self.y)
 
     def down(self, penalties: np.ndarray) -> np.ndarray:

@@ -184,7 +184,7 @@ def _f1(table: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def _agreement_and_f1(counts: np.ndarray) -> np.ndarray:
-    """Compute both from the same resamples."""
+    """Compute agreement and F1 from the same resamples."""
     return np.concatenate([agreement(counts), _f1_of_all(counts)], axis=-1)
 
 

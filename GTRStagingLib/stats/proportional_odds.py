@@ -127,27 +127,27 @@ class Design:
 
     @property
     def standardised(self) -> np.ndarray:
-        """Return the (n, p) columns with mean 0 and standard deviation 1, for better convergence."""
+        """Columns, (n, p), with mean 0 and standard deviation 1, for better convergence."""
         return (self.columns - self.columns.mean(axis=0)) / self.columns.std(axis=0)
 
     @cached_property
     def clusters(self) -> Clusters:
-        """Return the rows by patient."""
+        """Rows by patient."""
         return Clusters.of(self.patients)
 
     @property
     def clustered(self) -> bool:
-        """Return whether a patient has several rows."""
+        """Whether a patient has several rows."""
         return self.clusters.clustered
 
     @property
     def patients_by_stage(self) -> tuple[int, ...]:
-        """Return the numbers of patients with a row of T1..T4."""
+        """Numbers of patients with a row of each of T1..T4."""
         return tuple(self.clusters.at(self.stages == t).number for t in TStage)
 
     @property
     def events_per_parameter(self) -> float:
-        """Return the number of patients of the rarest stage per coefficient."""
+        """Number of patients of the rarest stage per coefficient."""
         return min(self.patients_by_stage) / len(self.names)
 
 
@@ -177,7 +177,7 @@ class OrdinalFit:
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        """Return the coefficient of each column with its tests."""
+        """Coefficient of each column with its tests."""
         errors = self._errors[: len(self.coefficients)]
         return tuple(
             Effect(
@@ -192,30 +192,30 @@ class OrdinalFit:
 
     @property
     def threshold_estimates(self) -> tuple[Estimate, ...]:
-        """Return theta_1..theta_3 with Wald's intervals."""
+        """Thresholds theta_1..theta_3 with Wald's intervals."""
         pairs = zip(self.thresholds.tolist(), self.threshold_errors.tolist(), strict=True)
         return tuple(self._wald(value, error) for value, error in pairs)
 
     @property
     def threshold_errors(self) -> np.ndarray:
-        """Return the (3,) standard errors of the thresholds."""
+        """Standard errors of the thresholds, (3,)."""
         return self._errors[len(self.coefficients) :]
 
     @property
     def linear_predictor(self) -> np.ndarray:
-        """Return the (n,) linear predictor of the fitted rows."""
+        """Linear predictor of the fitted rows, (n,)."""
         return self.design.columns @ self.coefficients
 
     @property
     def likelihood_ratio(self) -> ChiSquared:
-        """Return the likelihood-ratio test against the model with thresholds only."""
+        """Likelihood-ratio test against the model with thresholds only."""
         ratio, df = 2 * (self.log_likelihood - self.null_log_likelihood), len(self.coefficients)
         taken = ", rows taken as independent" if self.design.clustered else ""
         return ChiSquared(ratio, df, float(chi2.sf(ratio, df)), f"likelihood ratio against no predictor{taken}")
 
     @property
     def nagelkerke_r2(self) -> float:
-        """Return Nagelkerke's R2 (Nagelkerke 1991)."""
+        """Nagelkerke's R2 (Nagelkerke 1991)."""
         return nagelkerke(self.log_likelihood, self.null_log_likelihood, len(self.design.stages))
 
     @property

@@ -88,7 +88,7 @@ class Crossing:
 
     @property
     def n(self) -> int:
-        """Return the number of all rows."""
+        """Number of all rows."""
         return self.both_right + self.only_first + self.only_second + self.both_wrong
 
 

@@ -55,7 +55,7 @@ class SplitLogits:
 
     @property
     def slice_stages(self) -> np.ndarray:
-        """Return the (slices,) stage of each slice's case."""
+        """Stage of each slice's case, (slices,)."""
         return self.stages[self.case]
 
 
