@@ -13,12 +13,12 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
 
 def wrong_shares(values: np.ndarray, most: float = np.inf) -> np.ndarray:
-    """Return, for (…, k) numbers, a (…,) bool: whether any of a row is below 0, above `most`, infinite or missing."""
+    """Return (…,) bool for (…, k) numbers: whether any of a row is below 0, above `most`, infinite or missing."""
     return np.asarray(~((values >= 0) & (values <= most) & np.isfinite(values)).all(axis=-1))
 
 
 def wrong_sums(values: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return, for (…, k) numbers, a (…,) bool: whether a row's sum is missing or off 1 by more than `tolerance`."""
+    """Return (…,) bool for (…, k) numbers: whether a row's sum is missing or off 1 by more than `tolerance`."""
     return np.asarray(~(np.abs(values.sum(axis=-1) - 1) <= tolerance))
 
 

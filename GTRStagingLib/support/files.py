@@ -15,7 +15,7 @@ from GTRStagingLib.errors import InputError, StagingError
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder to write into, and rename it to `target` once the block is complete.
+    """Yield a temporary folder to write into, and rename it to `target` once the block is complete.
 
     On any error, an interruption included, the folder is removed. The caller ensures that `target` does not exist.
 
@@ -50,7 +50,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
-    """Give a temporary folder to write `names` into, then move these files into `folder` in this order.
+    """Yield a temporary folder to write `names` into, then move these files into `folder` in this order.
 
     The last name must be the file that marks the others as complete: its old version is removed before the first move,
     so that it is never beside files of another version. On any error before the moves, an interruption included,
@@ -90,7 +90,7 @@ def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[IO[bytes]]:
-    """Give a binary stream to a temporary file, renamed to `target` once complete; safe for concurrent writers."""
+    """Yield a binary stream to a temporary file, renamed to `target` once complete; safe for concurrent writers."""
     work = target.parent / _unfinished()
     try:
         with work.open("xb") as stream:
@@ -125,7 +125,7 @@ def require_file_can_be_written(path: Path) -> None:
 
 
 def read_json(path: Path, expected: str) -> Any:
-    """Read a JSON file; raise `InputError` that states what was `expected` if it cannot be read."""
+    """Read a JSON file; if it cannot be read, raise an `InputError` that states what was `expected`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

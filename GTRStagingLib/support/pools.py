@@ -10,7 +10,7 @@ Outcome = TypeVar("Outcome")
 
 
 def parallel_map(work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    """Give the result of each job, in the order of the jobs.
+    """Yield the result of each job, in the order of the jobs.
 
     Parameters
     ----------
