@@ -20,7 +20,7 @@ class CaseTable:
     faults: tuple[str, ...]
 
     def require(self, further: Sequence[str] = ()) -> None:
-        """Raise `InputError` with all errors, `further` ones of the rows included, unless there are none."""
+        """Raise `InputError` with all errors, including the `further` errors of rows, if there are any."""
         faults = (*self.faults, *further)
         if faults:
             more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""

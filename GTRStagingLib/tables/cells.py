@@ -21,14 +21,14 @@ def plain_text(text: str) -> str:
     if text in SPREADSHEET_ERRORS:
         raise ValueError("expected a value, not a spreadsheet error")
     if text in MISSING or text != text.strip():
-        raise ValueError("expected text without blanks around it that does not stand for a missing value")
+        raise ValueError("expected text without blanks at its ends, other than a spelling of a missing value")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise ValueError("expected text without line breaks, tabs or other control characters")
     return text
 
 
 def unaltered_id(text: str) -> str:
-    """Return an id unless a spreadsheet has converted it to a number; raise ValueError then.
+    """Return an id; raise ValueError if a spreadsheet has converted it to a number.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def folder_name(text: str) -> str:
 
 
 def folder_key(text: str) -> str:
-    """Return a key that is equal for names of the same folder: Windows and macOS ignore upper and lower case."""
+    """Return a key that is equal for names of the same folder: Windows and macOS ignore case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
