@@ -27,10 +27,10 @@ def train_folds(
     resume: bool = False,
     progress: TrainingProgress = TrainingProgress(),  # noqa: B008 (frozen)
 ) -> list[ModelCard]:
-    """Train `k` models, `OUT-fold1` and following, each validated on patients outside its training fold.
+    """Train `k` models, `OUT-fold1` to `OUT-fold{k}`, each validated on patients left out of its training.
 
     The cohort's 'test' cases are left out, and its other splits are ignored. `OUT-folds.csv` has one row per fold, then
-    their mean and standard deviation. Parameters and errors as of `train`.
+    their mean and standard deviation. Parameters and errors are those of `train`.
     """
     learning = Cohort(tuple(case for case in cohort.cases if case.split != "test"))
     cards: list[ModelCard] = []

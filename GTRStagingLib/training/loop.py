@@ -173,7 +173,7 @@ class Keeper(Checkpoint):
         self.history = list(state_dict["history"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Store the time at which the epoch starts."""
         self.began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -39,7 +39,7 @@ from GTRStagingLib.support.pools import parallel_map
 from GTRStagingLib.tables.case_files import FileStats, file_stats
 
 CACHE_VERSION = 3
-"""To be raised when the preprocessing or the tickets change; older files are then no longer found."""
+"""Version of the files; raise it when the preprocessing or the tickets change, so that older ones are not found."""
 
 Progress = Callable[[int, int], None]
 
@@ -213,7 +213,7 @@ def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
 
 
 def _look(case: Case) -> FileStats:
-    """Return size and modification time of the case's files; times of a change of attributes differ after copying."""
+    """Return sizes and modification times of the case's files, without change times, which differ in a copy."""
     return file_stats([case.image, *([] if case.roi is None else [case.roi])])
 
 

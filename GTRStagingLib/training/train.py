@@ -277,7 +277,7 @@ def _require_same(record: Mapping[str, Any], plan: Plan, data: Mapping[str, Any]
     """Raise `InputError` if a run is to be resumed with another plan or other data."""
     if differences := Plan.from_json(record["plan"]).differences(plan):
         raise InputError(
-            f"{run} was started with other options ({'; '.join(differences)}: then, now); expected the same. Use the "
+            f"{run} was started with other options (then, now: {'; '.join(differences)}); expected the same. Use the "
             "same options, or remove the folder to start again."
         )
     if record["data"] != data:
@@ -342,8 +342,8 @@ def _to_fine_tune(plan: Plan) -> _Start:
     if (card.depth, card.recipe) != (plan.depth, plan.recipe) or not (plain or card.fusion == plan.fusion):
         raise WeightsError(
             f"Model {card.name!r} is a ResNet-{card.depth} of fusion {card.fusion!r} and recipe {card.recipe.name!r}; "
-            f"the plan has {plan.depth}, {plan.fusion!r}, {plan.recipe.name!r}. Use the model's own `depth`, `fusion` "
-            "and `recipe`."
+            f"the plan has ResNet-{plan.depth}, fusion {plan.fusion!r}, recipe {plan.recipe.name!r}. Use the model's "
+            "own `depth`, `fusion` and `recipe`."
         )
     fresh = weights.seeded_network(plan.depth, plan.fusion, plan.seed, plan.head).state_dict()
     taken = {key: tensor for key, tensor in model.network.state_dict().items() if key in fresh}  # not another's head
@@ -359,7 +359,7 @@ def _masks_in_words(data: Mapping[str, Any]) -> str | None:
     if masks == 0:
         return (
             f"None of the {cases} training cases has an ROI: THE GATE IS NOT TRAINED TO FIND THE TUMOUR, and its map "
-            "will not lie on it. Add ROIs for some cases, for example a tenth (column roi), or use `head=mean`."
+            "will not lie on the tumour. Add ROIs for some cases, for example a tenth (column roi), or use `head=mean`."
         )
     return f"The gate is trained on the ROIs of {masks} of {cases} training cases." if masks < cases else None
 

@@ -93,9 +93,9 @@ def test_a_run_goes_on_with_the_same_file_alone(tmp_path, trained, weights_file)
     state = {key: tensor.clone() for key, tensor in a_resnet(10, seed=6).state_dict().items()}
     safetensors.torch.save_file(state, other)
     then, now = (f"backbone:{sha256_of(path)}" for path in (weights_file, other))
-    with pytest.raises(InputError, match=f"started with other options .init: {then}, {now}: then, now"):
+    with pytest.raises(InputError, match=f"started with other options .then, now: init: {then}, {now}"):
         trained(folder, backbone=other, resume=True)
-    with pytest.raises(InputError, match=f"started with other options .init: {then}, auto"):
+    with pytest.raises(InputError, match=f"started with other options .then, now: init: {then}, auto"):
         trained(folder, resume=True)
     shutil.copy(weights_file, moved)
     again = trained(folder, backbone=moved, resume=True)

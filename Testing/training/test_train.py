@@ -213,7 +213,9 @@ def test_a_run_is_resumed_with_the_same_options_only(tmp_path, processes, cohort
     with pytest.raises(InputError, match="unfinished run.*`resume`"):
         train.train(cohort, folder, plan, HERE, cache=cache)
     other = replace(plan, learning_rate=1e-4, seed=1)
-    with pytest.raises(InputError, match=r"started with other options \(learning_rate: 0.001, 0.0001; seed: 0, 1"):
+    with pytest.raises(
+        InputError, match=r"started with other options \(then, now: learning_rate: 0.001, 0.0001; seed: 0, 1"
+    ):
         train.train(cohort, folder, other, HERE, cache=cache, resume=True)
     with pytest.raises(InputError, match="started with other data"):
         train.train(Cohort(cohort.cases[:-1]), folder, plan, HERE, cache=cache, resume=True)
