@@ -88,6 +88,12 @@ class Outcome:
         return self.row.get("reason", "")
 
     @property
+    def cells(self) -> dict[str, str]:
+        """Columns of the tables with the case's id, the reason as plain text."""
+        reason = {"reason": without_backticks(self.reason)} if self.reason else {}
+        return {"case_id": self.case_id, **self.row, **reason}
+
+    @property
     def error(self) -> str | None:
         """Reason why the case failed; None if it did not fail."""
         return self.reason if self.status == "failed" else None
@@ -271,7 +277,7 @@ def _rows(jobs: Iterable[Job], given: Mapping[str, str]) -> Iterator[Mapping[str
     for job in jobs:
         if (known := read_record(job)) is not None:
             own = {called: job.case.given.get(name, "") for name, called in given.items()}
-            yield {"case_id": job.case.case_id, **known[0].row, "reason": without_backticks(known[0].reason), **own}
+            yield {**known[0].cells, **own}
 
 
 def _write_parquet(out: Path, columns: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch.cases import SPLITS
 from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options, with_flags
-from GTRStagingLib.errors import StagingError, without_backticks
+from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.extras import import_extra
 
@@ -205,11 +205,7 @@ def _show_json(counts: "Counts", pace: _Pace, outcome: "Outcome | None") -> None
     """Print the progress as a line of JSON."""
     rounded = {name: None if value is None else round(value, 1) for name, value in
                (("cases_per_minute", pace.per_minute), ("seconds_left", pace.seconds_left(counts)))}  # fmt: skip
-    case = (
-        {}
-        if outcome is None
-        else {"case_id": outcome.case_id, **outcome.row, "reason": without_backticks(outcome.reason)}
-    )
+    case = {} if outcome is None else outcome.cells
     numbers = {"settled": counts.finished, "total": counts.total, "done": counts.done, "failed": counts.failed,
                "skipped": counts.skipped}  # fmt: skip
     print(json.dumps({**numbers, **rounded, **case}), flush=True)

@@ -402,6 +402,7 @@ def test_the_command_reports_progress_and_outcomes(by_command):
     lines = [json.loads(line) for line in out.splitlines()]
     assert [(line["settled"], line["total"]) for line in lines] == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert {line["case_id"]: line["status"] for line in lines[1:]} == {"a": "done", "lost": "failed", "b": "done"}
+    assert [bool(line.get("reason")) for line in lines[1:]] == [line["status"] == "failed" for line in lines[1:]]
     assert lines[0]["seconds_left"] is None
     assert lines[2]["seconds_left"] > 0
     assert lines[3]["seconds_left"] == 0
