@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from GTRStagingLib.cli.arguments import every_parser, is_command
 from GTRStagingLib.cli.main import make_parser
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
@@ -209,10 +210,10 @@ def anchors_of(path):
     }
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *(ROOT / ".github").rglob("*.md")], ids=name_of)
 def test_links_and_pictures_point_at_what_exists(path):
     text = re.sub(r"^```\w*\n.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    links = re.findall(r"\]\(<?([^)>\s]+)>?\)", text)
+    links = re.findall(r"\]\(<?([^)>\s]+)>?[^)]*\)", text)
     links += re.findall(r"^```\{(?:image|figure)\} (\S+)", text, flags=re.MULTILINE)
     for link in links:
         target, _, anchor = link.partition("#")
@@ -226,17 +227,7 @@ def test_links_and_pictures_point_at_what_exists(path):
 
 
 def test_links_into_the_command_line_name_commands():
-    commands = set()
-
-    def collect(parser):
-        below = [action for action in parser._actions if hasattr(action.choices, "items")]
-        if not below:
-            commands.add(parser.prog.replace(" ", "-"))
-        for action in below:
-            for one in action.choices.values():
-                collect(one)
-
-    collect(make_parser())
+    commands = {one.prog.replace(" ", "-") for one in every_parser(make_parser()) if is_command(one)}
     for path in GUIDES:
         for anchor in re.findall(r"command-line\.md#([\w-]+)", path.read_text(encoding="utf-8")):
             assert anchor in commands | {"headless-py"}, path.name

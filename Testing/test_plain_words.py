@@ -1,12 +1,12 @@
 """Words that readers see: docstrings, messages and documents keep to plain terms, and messages to parameters."""
 
-import argparse
 import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from GTRStagingLib.cli.arguments import every_parser
 from GTRStagingLib.cli.main import make_parser
 
 ROOT = Path(__file__).parents[1]
@@ -63,19 +63,11 @@ def test_the_library_names_no_flags(path):
             assert not FLAG.search(node.value), f"{name_of(path)}:{node.lineno}: {node.value}"
 
 
-def options(parser):
-    """Names of the options of a parser and of its commands."""
-    for action in parser._actions:
-        yield action.dest
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from options(command)
-
-
 @pytest.fixture(scope="module")
 def parameters():
     """Names of the parameters of functions, the fields of classes and the options of commands."""
-    return frozenset([*_parameters(), *options(make_parser())])
+    options = {action.dest for parser in every_parser(make_parser()) for action in parser._actions}
+    return options.union(_parameters())
 
 
 def _parameters():

@@ -19,9 +19,10 @@ SLICER = ("slicer", "vtk", "vtk.util", "vtk.util.numpy_support", "qt", "ctk")
 
 def gtrstaging() -> str:
     """Return the reference of all `gtrstaging` commands as Markdown."""
+    from GTRStagingLib.cli.arguments import every_parser, is_command
     from GTRStagingLib.cli.main import make_parser
 
-    commands = [*_commands(make_parser())]
+    commands = [*filter(is_command, every_parser(make_parser()))]
     links = ", ".join(f"[{one.prog.partition(' ')[2]}](#{one.prog.replace(' ', '-')})" for one in commands)
     return "\n".join([f"Commands: {links}.\n", *(line for one in commands for line in _reference(one, 2))])
 
@@ -42,16 +43,6 @@ class _Empty(ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         return type(name, (), {})
-
-
-def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Give the parsers that take arguments of their own, in the order of `--help`."""
-    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not below:
-        yield parser
-    for action in below:
-        for one in action.choices.values():
-            yield from _commands(one)
 
 
 def _reference(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:

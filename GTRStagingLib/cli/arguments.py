@@ -17,6 +17,20 @@ BACKENDS = ("auto", "torch", "onnx", "compile")
 Commands = argparse._SubParsersAction  # type of `add_subparsers`, which has no public name
 
 
+def every_parser(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of its commands, in the order of `--help`."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, Commands):
+            for command in action.choices.values():
+                yield from every_parser(command)
+
+
+def is_command(parser: argparse.ArgumentParser) -> bool:
+    """Return whether a parser runs something itself, instead of choosing among commands."""
+    return not any(isinstance(action, Commands) for action in parser._actions)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model, --cam, --target and --threshold."""
     parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import GTRStagingLib
 from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, train
-from GTRStagingLib.cli.arguments import Commands, with_flags
+from GTRStagingLib.cli.arguments import every_parser, with_flags
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
@@ -79,14 +79,6 @@ def make_parser() -> argparse.ArgumentParser:
     models.add_to(commands)
     phantom.add_to(commands)
     cohort.add_to(commands)
-    _store_parser(parser)
+    for command in every_parser(parser):
+        command.set_defaults(parser=command)  # `options.parser` reports wrong arguments and has the flags
     return parser
-
-
-def _store_parser(parser: argparse.ArgumentParser) -> None:
-    """Store each command's parser as `options.parser`, to report wrong arguments and to find its flags."""
-    parser.set_defaults(parser=parser)
-    for action in parser._actions:
-        if isinstance(action, Commands):
-            for command in action.choices.values():
-                _store_parser(command)
