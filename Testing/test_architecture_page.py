@@ -44,11 +44,6 @@ def test_files_to_change_exist():
         assert any((folder / path).is_file() for folder in (ROOT, PACKAGE, ROOT / "GTRStaging")), path
 
 
-def test_links_of_the_map_lead_to_files():
-    for link in re.findall(r"\]\(([^)#]+)", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")):
-        assert (ROOT / link).exists(), link
-
-
 def test_the_page_of_dependencies_names_every_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lists = [project["dependencies"], *project["optional-dependencies"].values()]

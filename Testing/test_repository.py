@@ -23,7 +23,6 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[0-9]*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):(?!=)", MAKEFILE, flags=re.MULTILINE))
-PAGES = [*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")]
 
 BESIDE_PYTHON = [str(Path(sys.executable).parent), os.environ["PATH"]]  # the virtual environment, if there is one
 SHELLCHECK = shutil.which("shellcheck", path=os.pathsep.join(BESIDE_PYTHON))
@@ -103,8 +102,8 @@ def test_every_supported_python_is_tested():
     assert read(ROOT / ".github" / "workflows" / "tests.yml")["jobs"]["linux"]["strategy"]["matrix"]["python"] == minors
 
 
-@pytest.mark.skipif(SHELLCHECK is None, reason="no shellcheck; the extra test brings it")
 def test_shell_scripts_are_sound(tmp_path):
+    assert SHELLCHECK, "no shellcheck; the extra test brings it"
     scripts = [ROOT / ".ci" / "run"]
     for number, (path, step) in enumerate(steps()):
         if "run" in step:
@@ -214,10 +213,3 @@ def test_the_repository_has_no_address_but_that_in_cmake(texts):
     found = matches(texts, r"(?:git(?:hub|lab)(?:usercontent)?\.com|codeberg\.org|readthedocs\.io|github\.io|pypi\.org)"
                            r"/[\w./-]*gtr-?staging[\w.-]*|gtr-?staging\.(?:readthedocs|github)\.io")  # fmt: skip
     assert {match for match in found if home not in match} == set()
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_between_the_repository_s_pages_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
-        if not re.match(r"[a-z]+:", target):
-            assert (path.parent / target).exists(), target

@@ -23,7 +23,6 @@ extensions = [
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 suppress_warnings = ["ref.python"]  # a size such as `n` in a docstring is no reference to an attribute n
-nitpicky = False  # annotations name torch's and SimpleITK's types, which have no pages here
 
 # Docstrings write names between single backticks, as Markdown does.
 default_role = "code"
@@ -50,8 +49,6 @@ html_title = "GTR Staging"
 html_show_copyright = False
 # Without buttons: "view" and "edit" lead to the source of a page.
 html_theme_options = {"source_repository": "", "top_of_page_buttons": []}
-html_static_path = []
-copybutton_prompt_text = "$ "
 exclude_patterns = ["pictures", "reference/library/modules.rst"]
 
 
