@@ -20,7 +20,18 @@ def without_backticks(message: object) -> str:
 
 
 class StagingError(Exception):
-    """Base class of the library's errors; the command line prints them without a traceback."""
+    """Base class of the library's errors; the command line prints them without a traceback.
+
+    Attributes
+    ----------
+    details
+        Further text for the person at this machine, which may contain identifiers, such as the list of a folder's
+        series. It is never written to results; the message itself contains no identifiers.
+    """
+
+    def __init__(self, message: str = "", *, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class InputError(StagingError):
