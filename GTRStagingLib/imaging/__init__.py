@@ -5,6 +5,7 @@ are resampled only on request.
 
 - `geometry`: `Grid`, `ImageOrGrid`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
 - `scans`: `Scan`, `read_scan`, `scan_of`
+- `volumes`: `read_volume`, `format_of`
 - `rois`: `Roi`, `read_roi`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
 - `coverage`: `coverage`, `pooled`

@@ -13,7 +13,7 @@ from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom import frame_of_reference, functional_group
 from GTRStagingLib.imaging.dicom_headers import files_below, import_dicom_package, is_dicom, read_header
 from GTRStagingLib.imaging.geometry import set_direction
-from GTRStagingLib.imaging.scans import format_of, read_volume
+from GTRStagingLib.imaging.volumes import format_of, read_volume
 
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """Segmentation Storage, Label Map Segmentation Storage."""
