@@ -13,5 +13,7 @@ are resampled only on request.
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
 - `dicom_layout`: `HeaderReader`
 - `stack`: `Plane`, `Stack`, `stack_planes`
-- `nifti`: `require_consistent_geometry`
+- `stored`: `StoredVolume`, `Part`, `read_stored`, `require_grid`, `require_finite`
+- `nifti`, `nrrd`, `metaimage`: `read_header`
+- `png`: `read_grey`
 """

@@ -1,167 +1,190 @@
-"""Check NIfTI files for errors that ITK ignores: truncated files, invalid sizes, contradictory orientations.
+"""Read the header of a NIfTI-1 file by nibabel, and check that its orientations agree.
 
-Field offsets are those of nifti1.h.
+The header alone is read here; `stored.read_stored` reads the voxels.
 """
 
-import gzip
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, skewed_error
+from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE
+from GTRStagingLib.imaging.stored import Part, StoredVolume, require_grid
 
-_VERSION_1, _VERSION_2 = struct.pack("<i", 348), struct.pack("<i", 540)  # first bytes of their headers
-_IN_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; any other code is taken as mm
-
-
-@dataclass(frozen=True)
-class NiftiHeader:
-    """Header fields that determine the length of the file and its geometry."""
-
-    sizes: tuple[int, ...]
-    bits_a_voxel: int
-    spacing: tuple[float, ...]
-    handedness: float
-    start: float
-    unit: int
-    qform_code: int
-    sform_code: int
-    quaternion: tuple[float, ...]
-    offset: tuple[float, ...]
-    rows: tuple[float, ...]
-
-    @property
-    def length(self) -> int:
-        """Length of the complete file, in bytes."""
-        return int(self.start) + math.prod(self.sizes) * self.bits_a_voxel // 8
-
-    def transforms(self) -> Iterator[np.ndarray]:
-        """Yield the (4, 4) voxel-to-LPS matrices of the qform and of the sform, if their codes are set."""
-        to_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-        if self.qform_code > 0:
-            yield to_lps @ self._qform()
-        if self.sform_code > 0:
-            sform = np.vstack([np.reshape(self.rows, (3, 4)), [0, 0, 0, 1]])
-            sform[:3] *= _IN_MM.get(self.unit, 1.0)
-            yield to_lps @ sform
-
-    def _qform(self) -> np.ndarray:
-        b, c, d = self.quaternion
-        a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
-        axes = np.array([
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ])  # fmt: skip
-        steps = np.array(self.spacing[:3]) * (1, 1, -1 if self.handedness < 0 else 1)
-        place = np.eye(4)
-        place[:3, :3], place[:3, 3] = axes * steps, self.offset
-        place[:3] *= _IN_MM.get(self.unit, 1.0)
-        return place
+_VERSIONS = {348: "NIfTI-1", 540: "NIfTI-2"}
+_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; any other code is taken as mm
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_COMPLEX = {32, 1792, 2048}
+_COLOUR = {128: 3, 2304: 4}
 
 
-def read_header(path: Path) -> NiftiHeader:
-    """Read the header, and check the length of the file and the spacing.
+def read_header(path: Path) -> StoredVolume:
+    """Read the header of a NIfTI-1 file, compressed or not: the content decides, not the name.
+
+    A slope of 0, NaN or infinity means no scaling, and then the intercept is ignored, as the format defines.
 
     Raises
     ------
     InputError
-        If the file is not NIfTI-1, damaged or truncated.
+        If the file is not NIfTI-1 in one file, or its header is damaged.
     GeometryError
-        If a spacing is 0, or the geometry has non-finite numbers.
+        If a spacing is not a number above 0, or the orientations contradict one another.
     """
-    try:
-        with _opened(path) as file:
-            start = file.read(352)
-            header, version = _parsed(start), start[:4]
-            length = len(start) + _rest(file, path)
-    except (struct.error, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{path.name} is damaged or truncated; expected a complete NIfTI file. Copy or convert it again."
-        ) from error
-    if version not in (_VERSION_1, _VERSION_1[::-1]) or not 1 <= len(header.sizes) <= 7:
-        found = " (found NIfTI-2)" if version in (_VERSION_2, _VERSION_2[::-1]) else ""
+    from nibabel import nifti1
+
+    block, compressed = _first_bytes(path)
+    versions = (_VERSIONS.get(struct.unpack(f"{order}i", block[:4])[0]) for order in "<>") if len(block) >= 4 else ()
+    version = next((one for one in versions if one), None)
+    if version != "NIfTI-1" or len(block) < 348 or block[344:348] != b"n+1\0":
+        found = f" (found {version})" if version == "NIfTI-2" else ""
+        found = " (its voxels are in an .img file)" if block[344:348] == b"ni1\0" else found
         raise InputError(f"{path.name} has no NIfTI-1 header{found}; expected one by its name. Convert the file again.")
-    if min(header.sizes) < 1 or not (math.isfinite(header.start) and header.start >= 352):
+    parse: Any = nifti1.Nifti1Header
+    header = parse(block, check=False)
+    rank = int(header["dim"][0])
+    sizes = tuple(int(n) for n in header["dim"][1 : 1 + max(0, rank)])
+    start = float(header["vox_offset"])
+    if not 2 <= rank <= 7 or min(sizes) < 1 or not (352 <= start <= 2**31 and start == int(start)):
         raise InputError(
-            f"{path.name}: sizes {header.sizes}, voxels from byte {header.start:g}; expected sizes above 0, and voxels "
-            "from byte 352 or later. The header is damaged: convert the scan again."
+            f"{path.name}: sizes {sizes}, voxels from byte {start:g}; expected sizes above 0, and voxels from byte 352 "
+            "or later. The header is damaged: convert the scan again."
         )
-    if length < header.length:
-        raise InputError(
-            f"{path.name} has {length} bytes; expected {header.length} by its header. It is truncated: copy it again."
-        )
-    spacing = header.spacing[: min(len(header.sizes), 3)]
-    finite = all(np.isfinite(matrix).all() for matrix in header.transforms())
-    if not finite or not all(math.isfinite(s) and s != 0 for s in spacing):
-        raise skewed_error(path.name)
-    return header
-
-
-def require_consistent_geometry(header: NiftiHeader, image: sitk.Image, name: str) -> None:
-    """Raise `GeometryError` unless qform, sform and the image read by ITK have the same voxel positions.
-
-    ITK uses one, the other, or the spacing of one with the origin of the other; other readers choose differently, and
-    the difference may exchange left and right.
-    """
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.GetSize()) - 1)
-    read = np.array([image.TransformIndexToPhysicalPoint([int(i) for i in corner]) for corner in corners])
-    for place in header.transforms():
-        stated = corners @ place[:3, :3].T + place[:3, 3]
-        apart = float(np.linalg.norm(stated - read, axis=1).max())
-        if not apart <= LATTICE_TOLERANCE * max(image.GetSpacing()):
-            raise GeometryError(
-                f"{name}: the voxel positions of its header differ by up to {apart:.1f} mm (qform code "
-                f"{header.qform_code}, sform code {header.sform_code}, or the axes are skewed); expected the same "
-                "positions. Convert the scan again from DICOM, or set qform and sform to the same matrix."
-            )
-
-
-def _parsed(start: bytes) -> NiftiHeader:
-    order = "<" if start[:4] in (_VERSION_1, _VERSION_2) else ">"
-
-    def fields(code: str, at: int) -> tuple[float, ...]:
-        return struct.unpack_from(order + code, start, at)
-
-    rank, *sizes = (int(n) for n in fields("8h", 40))
-    handedness, *spacing = fields("8f", 76)
-    qform_code, sform_code = (int(code) for code in fields("2h", 252))
-    return NiftiHeader(
-        sizes=tuple(sizes[: max(rank, 0)]) if rank <= 7 else (),
-        bits_a_voxel=int(fields("h", 72)[0]),
-        spacing=tuple(spacing),
-        handedness=handedness,
-        start=fields("f", 108)[0],
-        unit=int(fields("b", 123)[0]) & 7,
-        qform_code=qform_code,
-        sform_code=sform_code,
-        quaternion=fields("3f", 256),
-        offset=fields("3f", 268),
-        rows=fields("12f", 280),
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes = sizes[:-1]
+    channels = math.prod(sizes[4:])
+    kind = _kind(header, path.name)
+    sizes = (*sizes[:4], 1)[: max(2, min(len(sizes), 4))]
+    sizes = sizes[:3] if sizes[3:] == (1,) else sizes
+    steps, warnings = _place(header, sizes, path.name)
+    first = int(start)
+    return StoredVolume(
+        name=path.name,
+        sizes=sizes,
+        kind=kind,
+        steps=steps[:3, :3],
+        origin=steps[:3, 3],
+        parts=(Part(path, 0, skip=first),),
+        encoding="gzip" if compressed else "raw",
+        channels=channels,
+        channels_last=True,
+        scale=_scale(header, path.name),
+        warnings=warnings,
     )
 
 
-def _rest(file: IO[bytes], path: Path) -> int:
-    """Return the number of bytes to the end; a compressed file is read to check its checksum."""
-    if not _compressed(path):
-        return path.stat().st_size - file.tell()
-    length = 0
-    while chunk := file.read(1 << 22):
-        length += len(chunk)
-    return length
+def _first_bytes(path: Path) -> tuple[bytes, bool]:
+    """Return the first 348 bytes, decompressed if necessary, and whether the file is compressed."""
+    with path.open("rb") as file:
+        start = file.read(2048)
+    if not start.startswith(b"\x1f\x8b"):
+        return start[:348], False
+    try:
+        return zlib.decompressobj(31).decompress(start, 348), True
+    except zlib.error as error:
+        raise InputError(
+            f"{path.name} is damaged or truncated: it begins like a gzip file; expected a complete NIfTI file. Copy or "
+            "convert it again."
+        ) from error
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if _compressed(path) else path.open("rb")  # type: ignore[return-value]
+def _kind(header: Any, name: str) -> np.dtype:
+    code = int(header["datatype"])
+    if code in _COMPLEX:
+        raise InputError(f"{name} has complex numbers; expected real numbers, in HU. Give the CT.")
+    if code in _COLOUR:
+        raise InputError(
+            f"{name} has {_COLOUR[code]} values per voxel (colour or vectors); expected 1, in HU. Give the CT."
+        )
+    try:
+        kind: np.dtype = header.get_data_dtype()
+    except Exception as error:  # nibabel raises several kinds for an unknown code
+        raise InputError(
+            f"{name} has NIfTI datatype {code}; expected a type of whole or real numbers. Convert the scan again."
+        ) from error
+    if int(header["bitpix"]) != kind.itemsize * 8:
+        raise InputError(
+            f"{name} has {int(header['bitpix'])} bits per voxel by its header; expected {kind.itemsize * 8} for "
+            f"{kind.name}. The header is damaged: convert the scan again."
+        )
+    return kind
 
 
-def _compressed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
+def _scale(header: Any, name: str) -> tuple[float, float] | None:
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        return None
+    if not math.isfinite(intercept):
+        raise InputError(
+            f"{name} has slope {slope:g} with intercept {intercept:g}; expected a finite intercept. The header is "
+            "damaged: convert the scan again from DICOM."
+        )
+    return slope, intercept
+
+
+def _place(header: Any, sizes: tuple[int, ...], name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the (4, 4) voxel-to-LPS matrix in mm, and warnings.
+
+    The sform is taken where it is set, else the qform. Both, and the spacing, must state the same voxel positions:
+    other readers choose differently, and the difference may exchange left and right.
+    """
+    unit = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    whole = (*sizes, 1)[:3]
+    flat = len(sizes) == 2
+    spacing = np.asarray(header["pixdim"][1:4], float) * unit
+    if flat:
+        spacing[2] = 1.0
+    size_only = np.diag([*spacing, 1.0])
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
+        shown = " × ".join(f"{s:g}" for s in spacing)
+        raise GeometryError(
+            f"{name}: a spacing is 0 or not a number ({shown} mm); expected three numbers above 0. Convert the scan "
+            "again from DICOM."
+        )
+    codes = {form: int(header[f"{form}_code"]) for form in ("qform", "sform")}
+    if max(codes.values()) <= 0:
+        return size_only, ("The NIfTI header does not state which side is left; the orientation is assumed.",)
+    places = []
+    for form in ("sform", "qform"):
+        if codes[form] > 0:
+            place = _TO_LPS @ _form(header, form, name)
+            place[:3] *= unit
+            if flat:
+                place = _flat(place)
+            require_grid(whole, place[:3, :3], place[:3, 3], name)
+            places.append(place)
+    chosen = places[0]
+    stretched = chosen.copy()
+    stretched[:3, :3] *= spacing / np.linalg.norm(chosen[:3, :3], axis=0)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(whole) - 1)
+    for other in (stretched, *places[1:]):
+        apart = np.linalg.norm(corners @ (other - chosen)[:3, :3].T + (other - chosen)[:3, 3], axis=1).max()
+        if not apart <= LATTICE_TOLERANCE * spacing.max():
+            raise GeometryError(
+                f"{name}: the voxel positions of its header differ by up to {apart:.1f} mm (qform code "
+                f"{codes['qform']}, sform code {codes['sform']}, and the spacing); expected the same positions. "
+                "Convert the scan again from DICOM, or set qform and sform to the same matrix."
+            )
+    return chosen, ()
+
+
+def _form(header: Any, form: str, name: str) -> np.ndarray:
+    try:
+        with np.errstate(all="ignore"):
+            matrix: Any = header.get_sform() if form == "sform" else header.get_qform()
+    except Exception as error:  # nibabel raises several kinds for an invalid quaternion
+        raise GeometryError(
+            f"{name}: the axes are skewed, or its {form} is not a number ({error}); expected an orientation. Convert "
+            "the scan again from DICOM."
+        ) from error
+    return np.array(matrix, float)
+
+
+def _flat(place: np.ndarray) -> np.ndarray:
+    """Return the matrix of a single slice with a thickness of 1 mm."""
+    place = place.copy()
+    place[:3, 2] /= np.linalg.norm(place[:3, 2]) or 1.0
+    return place

@@ -17,8 +17,11 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import read_ct
-from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, grid_of
-from GTRStagingLib.imaging.volumes import format_of, read_volume, require_upright
+from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, direction_matrix, grid_of
+from GTRStagingLib.imaging.png import read_grey
+from GTRStagingLib.imaging.stored import require_finite, require_grid
+from GTRStagingLib.imaging.volumes import format_of, read_volume
+from GTRStagingLib.support.detached import HEADERS, read_text_header
 from GTRStagingLib.support.files import sha256_of
 
 
@@ -238,7 +241,8 @@ def scan_of(
     """
     if image.GetDimension() != 3 or 0 in image.GetSize():
         raise InputError(f"{name} has size {image.GetSize()}; expected a 3-D volume.")
-    require_upright(image, name)
+    require_grid(image.GetSize(), direction_matrix(image) * image.GetSpacing(), np.array(image.GetOrigin()), name)
+    require_finite(sitk.GetArrayViewFromImage(image), name)
     voxels = _hounsfield(image, name)
     place = struct.pack("<3I15d", *image.GetSize(), *image.GetSpacing(), *image.GetOrigin(), *image.GetDirection())
     kind = np.int16 if voxels.pixel == sitk.sitkInt16 else np.float32
@@ -270,9 +274,9 @@ def _hounsfield(image: sitk.Image, name: str) -> MemoryVoxels:
 
 
 def _volume_digest(path: Path, image: sitk.Image) -> str:
-    if path.suffix.lower() not in (".nhdr", ".mhd"):
+    if path.suffix.lower() not in HEADERS or read_text_header(path).data_files is None:
         return sha256_of(path)
-    # The voxels are in another file.
+    # The voxels are in other files.
     return _sha256([path.read_bytes()], sitk.GetArrayViewFromImage(image))
 
 
@@ -288,7 +292,7 @@ def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
     """Read a windowed slice and its neighbouring slices, by the file names of the published data."""
     below, above = (path.with_name(f"{path.stem}_{offset}{path.suffix}") for offset in ("-01", "+01"))
     files = [f for f in (below, path, above) if f == path or f.is_file()]
-    slices = [_png_grey(f) for f in files]
+    slices = [read_grey(f) for f in files]
     for file, grey in zip(files, slices, strict=True):
         if grey.shape != slices[0].shape:
             raise InputError(
@@ -305,36 +309,3 @@ def _read_png(path: Path, identifiers: Mapping[str, str]) -> Scan:
         identifiers=identifiers,
         key_index=files.index(path),
     )
-
-
-def _png_grey(path: Path) -> np.ndarray:
-    """Read an 8-bit PNG, grey or RGB with equal channels, as (y, x) uint8."""
-    from PIL import Image, UnidentifiedImageError
-
-    start = path.read_bytes()[:26]
-    if start[:8] != b"\x89PNG\r\n\x1a\n" or len(start) < 26:
-        raise InputError(f"{path.name} is not a PNG; expected one by its name. Save it again as 8-bit grey PNG.")
-    # From the header: Pillow silently reduces 16-bit colour to 8 bits.
-    bits, colour_type = start[24:26]
-    if bits != 8 or colour_type not in (0, 2):
-        raise InputError(
-            f"{path.name}: {bits} bits per channel, PNG colour type {colour_type}; expected 8-bit grey (0) or RGB (2). "
-            "Save it as 8-bit grey PNG in the window of the model's training, or give the CT."
-        )
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
-    except Image.DecompressionBombError as error:
-        width, height = struct.unpack(">II", start[16:24])
-        raise InputError(
-            f"{path.name} has {width}×{height} pixels; expected a CT slice of about 512×512. Give the original slice."
-        ) from error
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise InputError(f"{path.name} is damaged or truncated; expected a complete PNG. Copy it again.") from error
-    if pixels.ndim == 3:
-        if (pixels != pixels[..., :1]).any():
-            raise InputError(
-                f"{path.name} is a colour picture; expected grey. Give the slice without overlays or colour maps."
-            )
-        pixels = pixels[..., 0]
-    return pixels

@@ -4,6 +4,7 @@ Nothing here depends on CTs or stages. In: paths, callables, names of packages. 
 results from other processes, errors that name the package to install.
 
 - `files`: `new_folder`, `replace_files`, `atomic_file`, `read_json`, `write_json`, `sha256_of`
+- `detached`: `read_text_header`, `data_files`, `file_within`
 - `folders`: `user_folder`, `cache_folder`
 - `extras`: `import_extra`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`

@@ -119,11 +119,13 @@ def test_whole_numbers_beyond_int16_become_float(tmp_path: Path) -> None:
     assert (voxels(image) == values).all()
 
 
-def test_nan_is_not_checked_on_reading(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["scan.nrrd", "scan.nii.gz", "scan.mha"])
+def test_values_that_are_not_numbers_are_refused_with_their_count(tmp_path: Path, name: str) -> None:
     values = HU.astype(np.float32)
-    values[0, 0, 0], values[1, 0, 0] = np.nan, np.inf
-    read = voxels(read_scan(save(tmp_path / "scan.nrrd", a_volume(values))).image)
-    assert np.array_equal(read, values, equal_nan=True)
+    values[0, 0, 0], values[1, 0, 0], values[1, 0, 1] = np.nan, np.inf, -np.inf
+    for read in (read_scan, read_roi):
+        with pytest.raises(InputError, match=rf"{name} has NaN .* in 1 and infinite values in 2 of 120 vox"):
+            read(save(tmp_path / name, a_volume(values)))
 
 
 @pytest.mark.parametrize("name", ["scan.nhdr", "scan.mhd"])
@@ -258,7 +260,7 @@ def test_metres_are_metres_in_both_forms(tmp_path: Path) -> None:
 
 
 def test_a_quaternion_with_nan_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GeometryError, match=r"scan\.nii: the axes are skewed.*not a number"):
+    with pytest.raises(GeometryError, match=r"scan\.nii: a spacing is 0 or not a number"):
         read_scan(nifti(tmp_path / "scan.nii", (SFORM_CODE, "h", 0), (QUATERN_B, "f", float("nan"))))
 
 
@@ -312,24 +314,26 @@ def test_a_damaged_gzip_is_refused(tmp_path: Path) -> None:
         read_scan(tmp_path / "scan.nii.gz")
 
 
-def nrrd(path: Path, directions: str) -> Path:
+def nrrd(path: Path, directions: str, more: str = "") -> Path:
     space = (
         f"space: left-posterior-superior\nspace directions: {directions}\nspace origin: (0,0,0)\n" if directions else ""
     )
-    head = f"NRRD0004\ntype: short\ndimension: 3\n{space}sizes: 6 5 4\nendian: little\nencoding: raw\n\n"
+    head = f"NRRD0004\ntype: short\ndimension: 3\n{space}sizes: 6 5 4\nendian: little\n{more}encoding: raw\n\n"
     path.write_bytes(head.encode() + HU.tobytes())
     return path
 
 
 @pytest.mark.parametrize("directions", ["(1,0,0) (0,1,0) (0.4,0,1)", "(1,0,0) (0,1,0) (0,0,0)"])
 def test_skewed_and_flat_nrrd(tmp_path: Path, directions: str) -> None:
-    with pytest.raises(GeometryError, match=r"scan\.nrrd: the axes are skewed, or a spacing is 0"):
+    with pytest.raises(GeometryError, match=r"scan\.nrrd: (the axes are skewed \(|a spacing is 0 .*spacing 1 × 1 × 0)"):
         read_scan(nrrd(tmp_path / "scan.nrrd", directions))
 
 
 def test_an_nrrd_without_space_gives_a_warning(tmp_path: Path) -> None:
     assert read_scan(nrrd(tmp_path / "a.nrrd", "(1,0,0) (0,1,0) (0,0,1)")).warnings == ()
-    assert "which side is left" in read_scan(nrrd(tmp_path / "b.nrrd", "")).warnings[0]
+    assert "which side is left" in read_scan(nrrd(tmp_path / "b.nrrd", "", "spacings: 1 2 3\n")).warnings[0]
+    with pytest.raises(GeometryError, match=r"c\.nrrd has no spacing"):
+        read_scan(nrrd(tmp_path / "c.nrrd", ""))
 
 
 def grey(seed: int, shape: tuple[int, int] = (9, 7)) -> np.ndarray:
