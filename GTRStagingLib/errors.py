@@ -45,6 +45,10 @@ class GeometryError(InputError):
 class MissingDependencyError(StagingError, ImportError):
     """Missing package of an optional part of the library; the message names the extra that installs it."""
 
+    def __init__(self, message: str = "", *, name: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+
 
 class WeightsError(StagingError):
     """Weights or card of a model that are missing, damaged, unsafe or of another architecture."""

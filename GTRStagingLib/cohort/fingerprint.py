@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, MissingDependencyError, without_backticks
 from GTRStagingLib.imaging import keyslice
-from GTRStagingLib.imaging.dicom import compact
+from GTRStagingLib.imaging.dicom_pixels import compact
 from GTRStagingLib.imaging.geometry import axial_lps, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan

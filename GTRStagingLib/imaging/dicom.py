@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.errors import GeometryError, InputError, StagingError
+from GTRStagingLib.imaging import dicom_acquisitions
 from GTRStagingLib.imaging.dicom_headers import (
     CT_IMAGE,
     DicomSeries,
@@ -25,15 +25,15 @@ from GTRStagingLib.imaging.dicom_headers import (
     frames_of,
     group_series,
     headers_below,
-    import_dicom_package,
     read_header,
     whole_header,
 )
+from GTRStagingLib.imaging.dicom_pixels import Rescale, decoded
 from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "
-    "XRayTubeCurrent Exposure ContrastBolusAgent BodyPartExamined ImageType"
+    "XRayTubeCurrent Exposure BodyPartExamined ImageType"
 )
 IDENTIFIERS = (
     "PatientName PatientID PatientBirthDate PatientSex PatientAge AccessionNumber InstitutionName StudyDate "
@@ -55,13 +55,33 @@ class DicomCT:
 
 
 def read_ct(path: Path, series: str | None) -> DicomCT:
-    """Read the CT of a DICOM file, or the series chosen by `series` from a folder and its sub-folders."""
+    """Read the CT of a DICOM file, or the series chosen by `series` from a folder and its sub-folders.
+
+    Raises
+    ------
+    InputError, GeometryError
+        If there is no CT, if it cannot be read without doubt, or if a value of a header has an unexpected form.
+    """
+    try:
+        return _read_ct(path, series)
+    except (StagingError, ImportError):
+        raise
+    except Exception as error:  # a damaged value can raise any kind
+        raise InputError(
+            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}). The file is "
+            "damaged: transfer it again.",
+            details=str(error),
+        ) from error
+
+
+def _read_ct(path: Path, series: str | None) -> DicomCT:
     headers, n_others = headers_below(path) if path.is_dir() else ([read_header(path)], 0)
     found = group_series(headers)
     if not path.is_dir() and found[0].modality == "CT" and found[0].n_slices > 1:
         chosen = found[0]  # of any SOP class; missing positions are reported below
     else:
         chosen = choose_series(found, series)
+    _require_no_slice_left_out(found, chosen)
     warnings = _left_out(found, n_others)
     if all(h.get("SOPClassUID") == CT_IMAGE and frames_of(h) == 1 for h in chosen.headers):
         if not path.is_dir():
@@ -75,6 +95,22 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
     return _read_multiframe(chosen.headers[0], warnings)
 
 
+def _require_no_slice_left_out(found: Iterable[DicomSeries], chosen: DicomSeries) -> None:
+    """Raise `InputError` if files of the chosen series are no CT by their class or modality, but lie in its stack."""
+    shape = [chosen.headers[0].get(keyword) for keyword in ("Rows", "Columns")]
+    for other in found:
+        if other is chosen or other.uid != chosen.uid or other.content in ("CT", "CT localizer"):
+            continue
+        for header in other.headers:
+            placed = header.get("ImagePositionPatient") and header.get("ImageOrientationPatient")
+            if placed and [header.get(keyword) for keyword in ("Rows", "Columns")] == shape:
+                raise InputError(
+                    f"{header.path.name} is {other.content} by its header, but belongs to the series of the CT and has "
+                    "its matrix and a position; expected CT slices. It may be a damaged slice: transfer it again, or "
+                    "move it elsewhere."
+                )
+
+
 def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
     counts = Counter(s.content for s in found for _ in s.headers if s.content != "CT")
     others = (f"Left out: {n_others} file(s) that are not DICOM.",) if n_others else ()
@@ -84,7 +120,12 @@ def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
 def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> DicomCT:
     for header in series.headers:
         _require_grey(header, header.path.name)
-        _require_hounsfield(header, header.path.name)
+        _rescale(header, header.path.name)
+    if not dicom_acquisitions.is_one_sweep(series.headers):
+        raise GeometryError(
+            f"The times of acquisition of {len(series.headers)} slices are not in the order of their positions; "
+            "expected one acquisition. Export each acquisition as a series of its own."
+        )
     stack = stack_planes([_plane(h) for h in series.headers])
     slices = [series.headers[i] for i in stack.order]
     first = slices[0]
@@ -92,7 +133,7 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
         whole_header(first.path, f"{ACQUISITION} {IDENTIFIERS}".split())
     )
     return DicomCT(
-        voxels=LazyVoxels(stack.grid, partial(_decoded_files, [h.path for h in slices])),
+        voxels=LazyVoxels(stack.grid, partial(_decoded_files, [(h.path, _rescale(h, h.path.name)) for h in slices])),
         format="DICOM series",
         digest=_digest_of(slices),
         acquisition=acquisition,
@@ -111,28 +152,33 @@ def _require_grey(header: Any, name: str) -> None:
         )
 
 
-def _require_hounsfield(rescale: Any, name: str) -> None:
+def _rescale(rescale: Any, name: str) -> Rescale:
+    """Return the conversion to HU; raise `InputError` if it is missing or invalid."""
+    numbers = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         if rescale.get(keyword) is None or rescale.get(keyword) == "":
             raise InputError(
                 f"{name}: {keyword} is missing; expected the conversion of stored values to Hounsfield units. Export "
                 "the series again from the archive."
             )
-        # GDCM silently replaces a slope of 0 or a non-number by 1.
         number = _finite(rescale.get(keyword))
         if number is None or (keyword == "RescaleSlope" and number == 0):
             raise InputError(
                 f"{name}: {keyword} is {_text(rescale.get(keyword))}; expected a finite number, not 0 for the slope, "
                 "to convert to Hounsfield units. Export the series again from the archive."
             )
+        numbers.append(number)
     if (unit := rescale.get("RescaleType") or "HU") not in ("HU", "HU_MOD", "US"):
-        raise InputError(f"{name}: values are in {unit}; expected HU. Choose the CT reconstruction, not a derived map.")
+        raise InputError(
+            f"{name}: values are in {_text(unit)}; expected HU. Choose the CT reconstruction, not a derived map."
+        )
+    return Rescale(*numbers)
 
 
 def _finite(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
@@ -147,36 +193,11 @@ def _frame_plane(header: Any, frame: int) -> Plane:
     return plane_of(header, position, orientation, measures, f"frame {frame + 1}")
 
 
-def _decoded_files(files: Sequence[Path], numbers: Sequence[int]) -> Iterator[np.ndarray]:
+def _decoded_files(files: Sequence[tuple[Path, Rescale]], numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, float]]:
     """Yield the (y, x) HU of single-frame files, each with its own rescale slope and intercept."""
-    return (_decoded(files[k]) for k in numbers)
-
-
-def _decoded(path: Path) -> np.ndarray:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    try:
-        voxels = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        raise _undecodable(path) from error
-    return compact(voxels[0])
-
-
-def _undecodable(path: Path) -> InputError:
-    return InputError(
-        f"{path.name}: the pixels cannot be decoded; expected a complete file in a common compression. It may be "
-        "truncated: transfer it again, or save it uncompressed."
-    )
-
-
-def compact(values: np.ndarray) -> np.ndarray:
-    """Return the values as int16 if all are whole numbers in its range, otherwise as float32."""
-    limits = np.iinfo(np.int16)
-    fits = values.size and values.min() >= limits.min and values.max() <= limits.max
-    if fits and (np.issubdtype(values.dtype, np.integer) or (values == np.rint(values)).all()):
-        return values.astype(np.int16)
-    return values.astype(np.float32)
+    for k in numbers:
+        path, rescale = files[k]
+        yield from decoded(path, [rescale], [0])
 
 
 def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
@@ -195,13 +216,19 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
             "is damaged: transfer it again, or export the original series."
         )
     frames = range(described_frames)
-    for frame in frames:
-        rescale = functional_group(header, frame, "PixelValueTransformationSequence")
-        _require_hounsfield(rescale, f"frame {frame + 1}")
+    rescales = [_frame_rescale(header, frame, path.name) for frame in frames]
+    described = [_frame_values(header, frame) for frame in frames]
+    parts = dicom_acquisitions.split(described)
+    if len(parts) > 1 or not dicom_acquisitions.is_one_sweep(described):
+        sizes = ", ".join(str(len(part)) for part in parts)
+        raise GeometryError(
+            f"{path.name}: the frames belong to several acquisitions ({sizes} frames); expected one. Export each "
+            "acquisition as a file of its own."
+        )
     stack = stack_planes([_frame_plane(header, frame) for frame in frames])
     acquisition, identifiers = acquisition_and_identifiers(header)
     return DicomCT(
-        voxels=LazyVoxels(stack.grid, partial(_decoded_frames, path, stack.order)),
+        voxels=LazyVoxels(stack.grid, partial(_decoded_frames, path, rescales, stack.order)),
         format="DICOM multi-frame",
         digest=_digest_of([listed]),
         acquisition=acquisition,
@@ -211,20 +238,46 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
     )
 
 
-def _decoded_frames(path: Path, order: Sequence[int], numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    highdicom = import_dicom_package("highdicom")
-    hounsfield = {
-        "apply_modality_transform": True,
-        "apply_real_world_transform": False,
-        "apply_voi_transform": False,
-        "apply_presentation_lut": False,
-    }
-    try:
-        image = highdicom.imread(path, lazy_frame_retrieval=True)
-        for k in numbers:
-            yield compact(image.get_frame(order[k] + 1, **hounsfield))
-    except Exception as error:  # each decoder raises its own kinds
-        raise _undecodable(path) from error
+def _decoded_frames(
+    path: Path, rescales: Sequence[Rescale], order: Sequence[int], numbers: Sequence[int]
+) -> Iterator[tuple[np.ndarray, float]]:
+    return decoded(path, rescales, [order[k] for k in numbers], len(rescales))
+
+
+def _frame_rescale(header: Any, frame: int, name: str) -> Rescale:
+    """Return the conversion of a frame; raise `InputError` if the top level of the header contradicts it."""
+    groups = functional_group(header, frame, "PixelValueTransformationSequence")
+    rescale = _rescale(groups, f"frame {frame + 1}")
+    for keyword, value in zip(("RescaleSlope", "RescaleIntercept"), rescale, strict=True):
+        stated = header.get(keyword)
+        if stated not in (None, "") and _finite(stated) != value:
+            raise InputError(
+                f"{name}: {keyword} is {_text(stated)} at the top level, but {value:g} in frame {frame + 1}; expected "
+                "one conversion to Hounsfield units. Export the original series again."
+            )
+    return rescale
+
+
+_OF_FRAMES = {
+    "FrameContentSequence": {
+        "FrameAcquisitionNumber": "AcquisitionNumber",
+        "FrameAcquisitionDateTime": "AcquisitionDateTime",
+        "TemporalPositionIndex": "TemporalPositionIdentifier",
+    },
+    "PlanePositionSequence": {"ImagePositionPatient": "ImagePositionPatient"},
+    "PlaneOrientationSequence": {"ImageOrientationPatient": "ImageOrientationPatient"},
+    "CTReconstructionSequence": {"ConvolutionKernel": "ConvolutionKernel"},
+    "CTXRayDetailsSequence": {"KVP": "KVP"},
+}
+"""Values of a frame that tell acquisitions apart, by functional group, with their keywords in single-frame files."""
+
+
+def _frame_values(header: Any, frame: int) -> dict[str, Any]:
+    values = dict[str, Any]()
+    for name, keywords in _OF_FRAMES.items():
+        group = functional_group(header, frame, name)
+        values |= {keyword: group.get(source) for source, keyword in keywords.items()}
+    return values
 
 
 def functional_group(header: Any, frame: int, name: str) -> Any:

@@ -8,11 +8,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.imaging import dicom_acquisitions
+from GTRStagingLib.imaging.dicom_files import (
+    begins_as_dicom,
+    import_dicom_package,
+    inflated_header,
+    is_deflated,
+    unreadable,
+    unreadable_header,
+)
 from GTRStagingLib.imaging.dicom_layout import HeaderReader
-from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import require_utf8_path
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -25,12 +33,19 @@ SIDECARS = (
 )
 """Suffixes of files that exports write beside the slices; they are ignored without a warning."""
 
+OTHER_DATA = (
+    ".7z .gz .h5 .mat .mgz .mha .mhd .mrb .nhdr .nii .npy .npz .nrrd .obj .ply .raw .seg .stl .tar .tif .tiff .vtk .xz "
+    ".zip .zst"
+)
+"""Suffixes of other data, which is left out with a warning. Any other file beside the slices could be a slice."""
+
 EVERY_FILE = (
     "SOPClassUID SeriesInstanceUID SeriesNumber SeriesDescription Modality ImageType FrameOfReferenceUID "
     "NumberOfFrames Rows Columns PixelSpacing SliceThickness SpacingBetweenSlices ImagePositionPatient "
     "ImageOrientationPatient RescaleSlope RescaleIntercept RescaleType SamplesPerPixel PhotometricInterpretation"
 )
-"""Keywords read from each file of a folder; all others are read from the first slice only."""
+"""Keywords read from each file of a folder, with `dicom_acquisitions.TEXTS`; all others are read from the first slice
+only."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +66,20 @@ class Header:
 
 @dataclass(frozen=True)
 class DicomSeries:
-    """Series of a folder, by its headers.
+    """Series of a folder, by its headers, or one of its acquisitions or reconstructions.
 
-    `content` is "CT" for slices of a scan, otherwise the kind of the files ("CT localizer", "MR", "SEG", ...).
+    `content` is "CT" for slices of a scan, otherwise the kind of the files ("CT localizer", "MR", "SEG", ...). `part`
+    is 1, 2, ... if several acquisitions share the UID, otherwise None; `later_s` is the time since the first of them.
     """
 
-    uid: str
+    uid: str = field(repr=False)
     number: int | None
-    description: str
+    description: str = field(repr=False)
     modality: str
     content: str
     headers: tuple[Header, ...] = field(repr=False, compare=False)
+    part: int | None = None
+    later_s: float | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -73,9 +91,44 @@ class DicomSeries:
         """Number of slices, counting each frame of multi-frame files."""
         return sum(map(frames_of, self.headers))
 
+    @property
+    def name(self) -> str:
+        """Value of `series` that chooses this series: its number and part, or the end of its UID."""
+        part = self.part or ""
+        if self.number is None:
+            return f"{self.uid[-8:]}{part and f'#{part}'}"
+        return f"{self.number}{part and f'.{part}'}"
+
+    def fits(self, wanted: str) -> tuple[bool, bool, bool]:
+        """Return whether `wanted` is the UID, the number, or the end of the UID; with a part, that of this part."""
+        uid, _, part = wanted.rpartition("#") if "#" in wanted else (wanted, "", "")
+        of_part = not part or part == str(self.part)
+        numbers = (str(self.number), f"{self.number}.{self.part}")
+        return of_part and self.uid == uid, wanted in numbers, of_part and bool(uid) and self.uid.endswith(uid)
+
     def __str__(self) -> str:
-        number = "-" if self.number is None else self.number
-        return f"number {number}, '{self.description}', {self.n_slices} {self.content} slices, UID {self.uid}"
+        number = f"-{(self.part and f'#{self.part}') or ''}" if self.number is None else self.name
+        return ", ".join([f"number {number}: {self.n_slices} {self.content} slices", *self._facts()])
+
+    def _facts(self) -> Iterable[str]:
+        """Yield what tells acquisitions apart, without free text and UIDs."""
+        step = dicom_acquisitions.typical_step(dicom_acquisitions.positions_along(self.headers))
+        if step:
+            yield f"{step:.3g} mm apart"
+        kernels = {str(h.get("ConvolutionKernel") or "") for h in self.headers}
+        if kernels != {""}:
+            yield f"kernel {'/'.join(sorted(kernels))[:32]}"
+        agents = {bool(h.get("ContrastBolusAgent")) for h in self.headers}
+        if len(agents) == 1:
+            yield "contrast agent stated" if agents == {True} else "no contrast agent stated"
+        if self.part is not None:
+            numbers = sorted({n for h in self.headers if (n := dicom_acquisitions.number(h.get("AcquisitionNumber")))})
+            if numbers:
+                yield "acquisition " + (
+                    f"{numbers[0]:g}" if len(numbers) == 1 else f"{numbers[0]:g} to {numbers[-1]:g}"
+                )
+            if self.later_s is not None:
+                yield f"{self.later_s:g} s after the first"
 
 
 def list_series(folder: Path) -> tuple[DicomSeries, ...]:
@@ -90,28 +143,41 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         kinds = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
         raise InputError(f"No CT images; found {kinds}. Give the slices of a CT series, or an enhanced CT file.")
     listing = "".join(f"\n  {s}" for s in scans)
+    details = "".join(f"\n  {s.name}: '{s.description}', UID {s.uid}{(s.part and f'#{s.part}') or ''}" for s in scans)
     if wanted is None:
         if len(scans) == 1:
             return scans[0]
         raise InputError(
-            f"{len(scans)} CT series; expected one. Give the folder of the portal-venous one, or its `series` (UID, "
-            f"end of the UID, or number):{listing}"
+            f"{_counted(scans)}; expected one. Give the folder of the portal-venous one, or its `series` (number, UID "
+            f"or end of the UID):{listing}",
+            details=details,
         )
-    for matches in (
-        [s for s in scans if s.uid == wanted],
-        [s for s in scans if str(s.number) == wanted],
-        [s for s in scans if s.uid.endswith(wanted)],
-    ):
+    fitting = [(s, s.fits(wanted.strip())) for s in scans]
+    shown = wanted if wanted.count(".") < 2 else "(UID)"
+    for way in range(3):
+        matches = [s for s, fits in fitting if fits[way]]
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise InputError(f"`series` {wanted} fits {len(matches)} CT series; expected one. Give a UID:{listing}")
-    raise InputError(f"`series` {wanted} fits no CT series; expected one of:{listing}")
+            some = "".join(f"\n  {s}" for s in matches)
+            raise InputError(
+                f"`series` {shown} fits {len(matches)} CT series or acquisitions; expected one. Give the number with "
+                f"its part, or a UID:{some}",
+                details=details,
+            )
+    raise InputError(f"`series` {shown} fits no CT series; expected one of:{listing}", details=details)
+
+
+def _counted(scans: Sequence[DicomSeries]) -> str:
+    uids = len({s.uid for s in scans})
+    if uids == len(scans):
+        return f"{uids} CT series"
+    return f"{uids} CT series with {len(scans)} acquisitions or reconstructions"
 
 
 def headers_below(folder: Path) -> tuple[list[Header], int]:
     """Return the headers in a folder and its sub-folders, and the number of possible slices that are not DICOM."""
-    headers, others, reader = list[Header](), [], HeaderReader(EVERY_FILE.split())
+    headers, others, reader = list[Header](), [], _header_reader()
     for path in files_below(folder):
         if (header := _header(path, reader)) is not None:
             headers.append(header)
@@ -121,7 +187,7 @@ def headers_below(folder: Path) -> tuple[list[Header], int]:
             others.append(path)
     folders = {h.path.parent for h in headers}
     for path in others:
-        if path.parent in folders and path.stat().st_size == 0:
+        if path.parent in folders and _could_be_slice(path):
             raise _not_dicom(path, "expected DICOM like the files beside it")
     return headers, len(others)
 
@@ -146,7 +212,19 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def _could_be_slice(path: Path) -> bool:
+    """Return whether a file that is not DICOM could be a damaged slice: an empty or binary file of no other format."""
+    if path.suffix.lower() in OTHER_DATA.split():
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return not start or b"\0" in start
 
 
 def _is_sidecar(path: Path) -> bool:
@@ -161,29 +239,25 @@ def _not_dicom(path: Path, expected: str) -> InputError:
     )
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path.name}: {error.strerror}; expected a readable file.")
-
-
 def is_dicom(path: Path) -> bool:
     """Return whether a file begins like a DICOM file and is not the index DICOMDIR."""
     try:
         with path.open("rb") as file:
-            return _begins_as_dicom(file.read(132), path)
+            return begins_as_dicom(file.read(132), path)
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _begins_as_dicom(start: bytes, path: Path) -> bool:
-    return start[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+        raise unreadable(path, error) from error
 
 
 def read_header(path: Path) -> Header:
     """Read the header of a DICOM file; raise `InputError` if the file is not DICOM or damaged."""
-    header = _header(path, HeaderReader(EVERY_FILE.split()))
+    header = _header(path, _header_reader())
     if header is None:
         raise _not_dicom(path, "expected DICOM")
     return header
+
+
+def _header_reader() -> HeaderReader:
+    return HeaderReader(EVERY_FILE.split(), dicom_acquisitions.TEXTS)
 
 
 def _header(path: Path, reader: HeaderReader) -> Header | None:
@@ -191,45 +265,55 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
     try:
         with path.open("rb") as file:
             start = file.read(reader.reach)
-            if not _begins_as_dicom(start[:132], path):
+            if not begins_as_dicom(start[:132], path):
                 return None
             import_dicom_package("pydicom")
+            size = os.fstat(file.fileno()).st_size
+            stream: BinaryIO = file
             try:
-                values, length = reader.read(file, start)
+                if is_deflated(start):
+                    stream = inflated_header(file, path.name)
+                    start = stream.read(reader.reach)
+                values, length = reader.read(stream, start)
+            except InputError:
+                raise
             except Exception as error:  # a damaged file can raise any kind
-                raise _unreadable_header(path) from error
+                raise unreadable_header(path, error) from error
             for keyword in ("SOPClassUID", "SeriesInstanceUID"):
                 if not values.get(keyword):
                     raise InputError(
                         f"{path.name}: the DICOM header has no {keyword}, which every image needs. The file is "
                         "truncated or damaged: transfer it again."
                     )
+                if not isinstance(values[keyword], str):
+                    raise InputError(
+                        f"{path.name}: {keyword} is not text of one value; expected one UID. The file is damaged: "
+                        "transfer it again.",
+                        details=str(values[keyword]),
+                    )
             if values["SOPClassUID"] not in CT_CLASSES:
                 return Header(path, values, None)
             if length > len(start):
-                file.seek(0)
-                start = file.read(length)
-            size = os.fstat(file.fileno()).st_size
+                stream.seek(0)
+                start = stream.read(length)
             return Header(path, values, hashlib.sha256(start[:length] + b"%d" % size).digest())
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def whole_header(path: Path, keywords: Sequence[str] | None = None) -> Any:
     """Read a file's header with pydicom: all elements, or those of the keywords."""
+    dcmread = import_dicom_package("pydicom").dcmread
     try:
-        return import_dicom_package("pydicom").dcmread(path, stop_before_pixels=True, specific_tags=keywords)
+        with path.open("rb") as file:
+            deflated = is_deflated(file.read(1024))
+            stream = inflated_header(file, path.name) if deflated else file
+            stream.seek(0)
+            return dcmread(stream, stop_before_pixels=True, specific_tags=keywords, force=True)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can raise any kind
-        raise _unreadable_header(path) from error
-
-
-def _unreadable_header(path: Path) -> InputError:
-    return InputError(f"{path.name}: the DICOM header cannot be read. Transfer the file again.")
-
-
-def import_dicom_package(module: str) -> Any:
-    """Import a module of the extra `dicom`."""
-    return extras.import_extra(module, "Reading this DICOM needs", "dicom")
+        raise unreadable_header(path, error) from error
 
 
 def group_series(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:
@@ -237,22 +321,39 @@ def group_series(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:
     groups: dict[tuple[str, str], list[Header]] = {}
     for header in headers:
         groups.setdefault((str(header.get("SeriesInstanceUID")), _content(header)), []).append(header)
-    return tuple(
-        DicomSeries(
+    return tuple(part for (uid, content), group in groups.items() for part in _parts_of(uid, content, group))
+
+
+def _parts_of(uid: str, content: str, group: Sequence[Header]) -> Iterable[DicomSeries]:
+    """Yield a series, or each of the acquisitions of a CT with this UID."""
+    for header in group:
+        _whole(header, "SeriesNumber")
+    single = content == "CT" and all(frames_of(h) == 1 for h in group)
+    parts = dicom_acquisitions.split(group) if single else [tuple(group)]
+    begun = [None if (moments := dicom_acquisitions.acquired(part)) is None else moments.min() for part in parts]
+    for k, headers in enumerate(parts):
+        first, own = begun[0], begun[k]
+        yield DicomSeries(
             uid=uid,
-            number=_whole(group[0], "SeriesNumber"),
-            description=str(group[0].get("SeriesDescription") or ""),
-            modality=str(group[0].get("Modality") or ""),
+            number=_whole(headers[0], "SeriesNumber"),
+            description=str(headers[0].get("SeriesDescription") or ""),
+            modality=str(headers[0].get("Modality") or ""),
             content=content,
-            headers=tuple(group),
+            headers=headers,
+            part=k + 1 if len(parts) > 1 else None,
+            later_s=None if k == 0 or first is None or own is None else round(float(own - first), 3),
         )
-        for (uid, content), group in groups.items()
-    )
 
 
 def frames_of(header: Header) -> int:
     """Return the number of frames of a file; 1 if the header does not state it."""
-    return _whole(header, "NumberOfFrames") or 1
+    frames = _whole(header, "NumberOfFrames") or 1
+    if frames < 1:
+        raise InputError(
+            f"{header.path.name}: NumberOfFrames is {frames}; expected 1 or more. The header is damaged: transfer the "
+            "file again."
+        )
+    return frames
 
 
 def _whole(header: Header, keyword: str) -> int | None:
@@ -262,7 +363,7 @@ def _whole(header: Header, keyword: str) -> int | None:
         return None
     try:
         return int(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{header.path.name}: {keyword} is {value!r}; expected a whole number. The header is damaged: transfer the "
             "file again."
@@ -273,7 +374,7 @@ def _content(header: Header) -> str:
     modality = str(header.get("Modality") or "unknown modality")
     if modality != "CT":
         return modality
-    if "LOCALIZER" in (header.get("ImageType") or ()):
+    if "LOCALIZER" in str(header.get("ImageType") or ""):
         return "CT localizer"
     kind = header.get("SOPClassUID")
-    return "CT" if kind in CT_CLASSES else str(kind.name)
+    return "CT" if kind in CT_CLASSES else str(getattr(kind, "name", kind))

@@ -5,14 +5,13 @@ first one's values, their elements are the same and at the same positions, so th
 parsing. The slices of a series differ only in the lengths of some values: of hundreds of files, a few are parsed.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
-PIXELS = 0x7FE00000
-"""Tag of the first pixel element."""
+from GTRStagingLib.imaging.dicom_files import PIXELS, UNDEFINED
 
 LAYOUTS = 16
 """Number of layouts kept: UIDs and numbers vary in length from slice to slice."""
@@ -21,7 +20,6 @@ LONGEST = 1 << 20
 """Longest header, in bytes, that is read at once."""
 
 _CHARACTER_SET, _SOP_INSTANCE = 0x00080005, 0x00020003
-_UNDEFINED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,14 @@ class Element:
     place: slice
     raw: Any
     encoding: Any
+    plain: bool = False
     known: dict[bytes, Any] = field(default_factory=dict)
 
     def value(self, start: bytes) -> Any:
         """Return the value in a file that begins with `start`."""
         found = start[self.place]
+        if self.plain:
+            return _plain_text(found)
         if found not in self.known:  # most values are the same in all slices
             from pydicom.dataelem import convert_raw_data_element
 
@@ -68,10 +69,14 @@ class Layout:
 
 
 class HeaderReader:
-    """Reader of some keywords from headers, which keeps the layouts that it has found."""
+    """Reader of some keywords from headers, which keeps the layouts that it has found.
 
-    def __init__(self, keywords: Iterable[str]) -> None:
-        self._keywords = tuple(keywords)
+    The values of `texts` are their bytes as text, without spaces at the ends: they differ from slice to slice, and are
+    only compared.
+    """
+
+    def __init__(self, keywords: Iterable[str], texts: Iterable[str] = ()) -> None:
+        self._keywords, self._texts = tuple(keywords), tuple(texts)
         self._layouts: list[Layout] = []
         self.reach = 1 << 14
         """Bytes from the beginning of a file that contained all headers so far."""
@@ -101,27 +106,40 @@ class HeaderReader:
         return {keyword: element.value(start) for keyword, element in layout.elements.items()}, layout.length
 
     def _parsed(self, file: BinaryIO, start: bytes) -> tuple[dict[str, Any], int]:
+        from pydicom.datadict import tag_for_keyword
+        from pydicom.dataelem import RawDataElement
         from pydicom.filereader import read_partial
 
         file.seek(0)
-        dataset = read_partial(file, lambda tag, vr, length: int(tag) >= PIXELS)
+        dataset = read_partial(file, lambda tag, vr, length: int(tag) >= PIXELS, force=True)
         length = file.tell()
         raws = [dataset.file_meta.get_item(_SOP_INSTANCE), *map(dataset.get_item, dataset.keys())]
         values = {keyword: dataset[keyword].value for keyword in self._keywords if keyword in dataset}
+        values |= {
+            keyword: _plain_text(raw.value or b"")
+            for keyword in self._texts
+            if isinstance(raw := dataset.get_item(tag_for_keyword(keyword)), RawDataElement)
+        }
         self.reach = max(self.reach, min(length + 4, LONGEST))
-        if (layout := _layout(raws, values, dataset.original_character_set, start, length)) is not None:
+        if (layout := _layout(raws, values, dataset.original_character_set, start, length, self._texts)) is not None:
             self._layouts = [layout, *self._layouts[: LAYOUTS - 1]]
         return values, length
 
 
-def _layout(raws: Iterable[Any], values: dict[str, Any], encoding: Any, start: bytes, length: int) -> Layout | None:
+def _plain_text(value: bytes) -> str:
+    return value.decode("latin-1").strip(" \0")
+
+
+def _layout(
+    raws: Iterable[Any], values: dict[str, Any], encoding: Any, start: bytes, length: int, texts: Collection[str]
+) -> Layout | None:
     """Return the layout of a file; None without pixels, if the header exceeds `start`, or if a position is wrong."""
     from pydicom.datadict import tag_for_keyword
     from pydicom.dataelem import RawDataElement
 
     places = {}
     for raw in raws:
-        if isinstance(raw, RawDataElement) and raw.length != _UNDEFINED and raw.tag != _CHARACTER_SET:
+        if isinstance(raw, RawDataElement) and raw.length != UNDEFINED and raw.tag != _CHARACTER_SET:
             place = slice(raw.value_tell, raw.value_tell + raw.length)
             if start[place] != (raw.value or b""):
                 return None
@@ -129,7 +147,7 @@ def _layout(raws: Iterable[Any], values: dict[str, Any], encoding: Any, start: b
     tags = {keyword: tag_for_keyword(keyword) for keyword in values}
     if len(start) < length + 4 or not set(tags.values()) <= places.keys():
         return None
-    elements = {keyword: places[tag] for keyword, tag in tags.items()}
+    elements = {keyword: replace(places[tag], plain=keyword in texts) for keyword, tag in tags.items()}
     between = np.ones(length + 4, dtype=bool)
     for element in places.values():
         between[element.place] = False
@@ -138,6 +156,3 @@ def _layout(raws: Iterable[Any], values: dict[str, Any], encoding: Any, start: b
     positions = np.flatnonzero(between)
     same = np.frombuffer(start, np.uint8)[positions].tobytes()
     return Layout(length, positions, same, elements)
-
-
-__all__ = ["LAYOUTS", "PIXELS", "HeaderReader", "Layout"]

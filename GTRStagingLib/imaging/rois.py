@@ -11,7 +11,8 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom import frame_of_reference, functional_group
-from GTRStagingLib.imaging.dicom_headers import files_below, import_dicom_package, is_dicom, read_header
+from GTRStagingLib.imaging.dicom_files import import_dicom_package
+from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header
 from GTRStagingLib.imaging.geometry import set_direction
 from GTRStagingLib.imaging.volumes import format_of, read_volume
 

@@ -136,6 +136,17 @@ class Scan:
         """
         return axial_lps(self.voxels.cut(axial_window(self.grid, first, last, step)))
 
+    def padding(self, index: int) -> float:
+        """Return the share of declared padding (0 to 1) in an axial slice that was read; 0 if its file declares none.
+
+        Of a stack that is not axial, it is the mean of the acquired slices that were read.
+        """
+        shares: Mapping[int, float] = getattr(self.voxels, "padding", {})
+        read = [
+            shares[k] for k in self.grid.indices(axial_window(self.grid, index, index))[2] if shares.get(k) is not None
+        ]
+        return sum(read) / len(read) if read else 0.0
+
     def digest_with(self, slices: sitk.Image, offsets: Iterable[int]) -> str:
         """Return the sha256 of `digest` and of the used slices: their offsets from the key slice, and their voxels."""
         voxels = sitk.GetArrayViewFromImage(slices)

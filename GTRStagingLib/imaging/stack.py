@@ -6,7 +6,7 @@ slices. Voxels are decoded on demand (`LazyVoxels`).
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -24,6 +24,10 @@ TOLERANCE_MM, TOLERANCE_OF_SPACING = 0.1, 0.02
 
 TILT_DEGREES = 0.1
 """Smallest gantry tilt: orientations rounded to three digits tilt by up to 0.05°, real tilts by about 0.5° or more."""
+
+
+LONGEST_SIDE = 8192
+"""Most rows or columns of a slice; CT slices have 512 to 2,048."""
 
 
 class Plane(NamedTuple):
@@ -53,18 +57,23 @@ class Stack:
 class LazyVoxels:
     """Voxels of a stack, decoded slice by slice on demand.
 
-    `decode` gives the (y, x) int16 or float32 values of the slices with the given indices, one after the other.
+    `decode` gives the (y, x) int16 or float32 values of the slices with the given indices, one after the other, each
+    with the share of its voxels that are padding; `padding` is this share of the slices decoded so far, by index.
     """
 
     grid: Grid
-    decode: Callable[[Sequence[int]], Iterable[np.ndarray]]
+    decode: Callable[[Sequence[int]], Iterable[tuple[np.ndarray, float]]]
+    padding: dict[int, float] = field(default_factory=dict, compare=False)
 
     def cut(self, window: Window) -> sitk.Image:
         """Return a block of the voxels: int16, or float32 if one of its slices is. Only its slices are decoded."""
         x, y, _ = window
         numbers = self.grid.indices(window)[2]
-        # Copied, so that only the part of a slice within the block stays in memory.
-        return self.grid[window].image(np.stack([one[y, x].copy() for one in self.decode(numbers)]))
+        planes = []
+        for k, (one, padding) in zip(numbers, self.decode(numbers), strict=True):
+            self.padding[k] = padding
+            planes.append(one[y, x].copy())  # only the part within the block stays in memory
+        return self.grid[window].image(np.stack(planes))
 
     def whole(self) -> sitk.Image:
         """Return all voxels."""
@@ -73,21 +82,41 @@ class LazyVoxels:
 
 def plane_of(header: Any, position: Any, orientation: Any, measures: Any, name: str) -> Plane:
     """Return the geometry of a slice from the parts of its header; raise `GeometryError` if a value is missing."""
-    stated = [keyword for keyword in ("SpacingBetweenSlices", "SliceThickness") if measures.get(keyword)]
     return Plane(
         name,
         _numbers(position, "ImagePositionPatient", 3, name),
         _numbers(orientation, "ImageOrientationPatient", 6, name),
         _numbers(measures, "PixelSpacing", 2, name),
-        (int(header.get("Rows") or 0), int(header.get("Columns") or 0)),
-        abs(float(_numbers(measures, stated[0], 1, name)[0])) if stated else None,
+        (_side(header, "Rows", name), _side(header, "Columns", name)),
+        _thickness(measures, name),
     )
+
+
+def _side(header: Any, keyword: str, name: str) -> int:
+    """Return the number of rows or columns; raise `GeometryError` unless a slice can have it."""
+    side = _numbers(header, keyword, 1, name)[0]
+    if not 1 <= side <= LONGEST_SIDE or side != round(side):
+        raise GeometryError(
+            f"{name}: {keyword} is {side:g}; expected a CT slice of about 512×512. The file is damaged: transfer it "
+            "again."
+        )
+    return int(side)
+
+
+def _thickness(measures: Any, name: str) -> float | None:
+    """Return the stated distance or thickness of slices; a negative distance is a direction, and 0 states nothing."""
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        if measures.get(keyword) not in (None, ""):
+            stated = abs(float(_numbers(measures, keyword, 1, name)[0]))
+            if stated > 0:
+                return stated
+    return None
 
 
 def _numbers(header: Any, keyword: str, count: int, name: str) -> np.ndarray:
     try:
         values = np.array(header.get(keyword), dtype=float).reshape(count)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = np.full(count, np.nan)
     if not np.isfinite(values).all():
         raise GeometryError(

@@ -16,7 +16,7 @@ from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.result import StagingResult
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """Version of the schema: the first number changes with an incompatible change, the second with an addition."""
 
 
@@ -134,6 +134,7 @@ def _input(result: StagingResult) -> dict[str, Any]:
         "spacing_known": scan.spacing_known,
         "digest": scan.digest,
         **_grid(scan.grid, scan.spacing_known),
+        "padding": [scan.padding(result.key_slice.index + offset) for offset in result.slices.offsets],
         "acquisition": dict(scan.acquisition),
     }
 

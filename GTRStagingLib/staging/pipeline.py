@@ -1,7 +1,7 @@
 """Stage one case: from the CT to the stage, the attention and its agreement, in the order of the data flow."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -150,6 +150,7 @@ def stage_case(
     if len(named) > 1:
         warnings.append("The ROI and the CT name different frames of reference; the ROI was placed by its coordinates.")
     warnings += _run_warnings(scan, slices, prediction, attention, card, step, options.target)
+    warnings += _padding_warnings({key.index + offset: scan.padding(key.index + offset) for offset in slices.offsets})
     provenance = Provenance(
         versions=versions(seen.backend),
         weights_sha256=card.sha256,
@@ -196,6 +197,13 @@ def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
         return None
     placed = Attention(mean[None], "mean mask", (), TStage.T1, "receptive_field", grid, cells, cells)
     return sitk.GetArrayFromImage(placed.on(slices.native[:, :, slices.key : slices.key + 1]))[0]
+
+
+def _padding_warnings(shares: Mapping[int, float]) -> Iterator[str]:
+    """Yield a warning about declared padding in the slices that voted; `shares` by their indices."""
+    if any(shares.values()):
+        listed = ", ".join(f"{share:.1%} of slice {index}" for index, share in shares.items())
+        yield f"Padding outside of the reconstruction, by the header, was taken as air: {listed}."
 
 
 def _run_warnings(

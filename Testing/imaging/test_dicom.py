@@ -42,6 +42,7 @@ from pydicom.uid import (
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.dicom_headers import list_series
+from GTRStagingLib.imaging.dicom_pixels import PADDING_HU
 from GTRStagingLib.imaging.scans import Scan, read_scan
 
 EXPECTED_HU = np.stack([stored(k).astype(int) - 1024 for k in range(6)])
@@ -174,11 +175,11 @@ def test_a_duplicated_slice_is_named(tmp_path: Path) -> None:
         read_scan(folder)
 
 
-def test_two_time_points_in_one_series_are_duplicates(tmp_path: Path) -> None:
-    slices = a_series(4)
-    again = a_series(4)
+def test_two_time_points_without_times_are_duplicates(tmp_path: Path) -> None:
+    slices, again = a_series(4), a_series(4)
     for d in again:
-        d.SeriesInstanceUID, d.AcquisitionTime = slices[0].SeriesInstanceUID, "111111"
+        d.SeriesInstanceUID, d.PixelData = slices[0].SeriesInstanceUID, d.PixelData[::-1]
+        d.FrameOfReferenceUID = slices[0].FrameOfReferenceUID
     write(tmp_path, slices)
     write(tmp_path, again, name="late{}.dcm")
     with pytest.raises(GeometryError, match=r"the same position.* and 1 more; .*phases"):
@@ -362,14 +363,32 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes({"no preamble": whole[132:], "damaged": whole[:128] + b"DIXM" + whole[132:]}[how])
 
 
-@pytest.mark.parametrize("how", ["no preamble", "damaged"])
 @pytest.mark.parametrize("end", ["IM0", "IM5"])
-def test_a_scan_with_a_damaged_end_is_reported(tmp_path: Path, how: str, end: str) -> None:
+def test_a_slice_without_a_preamble_is_a_slice(tmp_path: Path, end: str) -> None:
     folder = write(tmp_path, a_series(), name="IM{}")
-    damage(folder / end, how)
+    damage(folder / end, "no preamble")
     scan = read_scan(folder)
-    assert scan.image.GetSize()[2] == 5
-    assert scan.warnings == ("Left out: 1 file(s) that are not DICOM.",)
+    assert (voxels(scan.image) == EXPECTED_HU).all()
+    assert scan.warnings == ()
+    assert (voxels(read_scan(folder / end).image) == EXPECTED_HU[[int(end[-1])]]).all()
+
+
+@pytest.mark.parametrize("end", ["IM0", "IM5"])
+def test_a_damaged_end_of_a_scan_is_an_error(tmp_path: Path, end: str) -> None:
+    folder = write(tmp_path, a_series(), name="IM{}")
+    damage(folder / end, "damaged")
+    with pytest.raises(InputError, match=rf"{end} \(\d+ bytes\) is not a DICOM file; expected DICOM like the files"):
+        read_scan(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("NOTES", b"a text of the export"), ("tumour.nrrd", b"NRRD0004\0"), ("mask.nii.gz", b"\x1f\0")],
+)
+def test_other_data_beside_slices_is_left_out(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = write(tmp_path, a_series())
+    (folder / name).write_bytes(content)
+    assert read_scan(folder).warnings == ("Left out: 1 file(s) that are not DICOM.",)
 
 
 def test_an_empty_file_among_slices_is_an_error(tmp_path: Path) -> None:
@@ -457,8 +476,11 @@ def test_several_series_must_be_chosen_from(two_series: tuple[Path, str, str]) -
     folder, first, second = two_series
     with pytest.raises(InputError, match=r"2 CT series; expected one.*`series`") as caught:
         read_scan(folder)
-    assert f"number 2, 'arterial', 3 CT slices, UID {first}" in str(caught.value)
-    assert f"number 3, 'portal venous', 4 CT slices, UID {second}" in str(caught.value)
+    assert "number 2: 3 CT slices, 2.5 mm apart, kernel B30f, no contrast agent stated" in str(caught.value)
+    assert "number 3: 4 CT slices" in str(caught.value)
+    assert f"2: 'arterial', UID {first}" in caught.value.details
+    assert f"3: 'portal venous', UID {second}" in caught.value.details
+    assert not any(secret in str(caught.value) for secret in (first, second, "arterial"))
     assert [(s.uid, s.number, s.modality, s.n_slices) for s in list_series(folder)] == [
         (first, 2, "CT", 3),
         (second, 3, "CT", 4),
@@ -631,9 +653,10 @@ def test_truncated_multi_frame(tmp_path: Path) -> None:
     one = save(tmp_path / "one.dcm", enhanced(a_series()))
     one.write_bytes(one.read_bytes()[:-300])
     scan = read_scan(one)
-    assert (voxels(scan.slices(1, 5)) == EXPECTED_HU[1:]).all()  # the file begins with the topmost
-    for needed in (lambda: scan.slices(0, 0), lambda: scan.image):
-        with pytest.raises(InputError, match=r"one\.dcm: the pixels cannot be decoded"):
+    for needed in (lambda: scan.slices(0, 0), lambda: scan.slices(5, 5), lambda: scan.image):
+        with pytest.raises(
+            InputError, match=r"one\.dcm: the pixels cannot be decoded: PixelData has 2004 .* need 2304"
+        ):
             needed()
 
 
@@ -694,7 +717,10 @@ def test_a_real_ct() -> None:
     scan = read_scan(shared("ct/ct_3slice_dicom"))
     files = [pydicom.dcmread(f) for f in sorted(shared("ct/ct_3slice_dicom").glob("*.dcm"))]
     files.sort(key=lambda d: float(d.ImagePositionPatient[2]))
-    expected = np.stack([d.pixel_array.astype(int) + int(d.RescaleIntercept) for d in files])
+    stored_values = np.stack([d.pixel_array.astype(int) for d in files])
+    padding = stored_values == files[0].PixelPaddingValue
+    assert padding.mean() > 0.1
+    expected = np.where(padding, PADDING_HU, stored_values + int(files[0].RescaleIntercept))
     assert (voxels(scan.image) == expected).all()
     assert scan.image.GetOrigin() == pytest.approx([float(x) for x in files[0].ImagePositionPatient])
     assert scan.image.GetSpacing() == pytest.approx((0.810547, 0.810547, 1))

@@ -1,0 +1,291 @@
+"""Find the acquisitions and reconstructions that share a SeriesInstanceUID.
+
+A scanner gives each its own series, but archives and exports join them: two phases of equal slices alternate in one
+even stack, or follow each other as one long stack. They are divided by values that differ between acquisitions and not
+within one: kernel, voltage, contrast, numbers and times. A single sweep of the table passes each position once, in the
+order of time, in one direction.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import groupby, pairwise
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+FIXED = [
+    "SeriesNumber",
+    "SeriesDescription",
+    "ConvolutionKernel",
+    "FilterType",
+    "KVP",
+    "SliceThickness",
+    "ContrastBolusAgent",
+    "ImageType",
+    "SeriesTime",
+    "FrameOfReferenceUID",
+]
+"""Keywords that are the same in all slices of a reconstruction."""
+
+GEOMETRY = ["Rows", "Columns", "PixelSpacing", "ImageOrientationPatient"]
+"""Keywords that divide a series only into parts of two or more slices; a single odd slice is damage."""
+
+NUMBERS = ["AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "IrradiationEventUID"]
+"""Keywords that number acquisitions, or the steps of one (step-and-shoot)."""
+
+TEXTS = [
+    "FilterType",
+    "KVP",
+    "ContrastBolusAgent",
+    "ConvolutionKernel",
+    "SeriesTime",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "TriggerTime",
+    "IrradiationEventUID",
+    "AcquisitionTime",
+    "AcquisitionDateTime",
+    "ContentTime",
+    "InstanceNumber",
+]
+"""Keywords that only this module reads, as text."""
+
+PAUSE_S = 5.0
+"""A single sweep has no longer pause between neighbouring positions; phases are further apart."""
+
+JITTER_S = 2.0
+"""Rows of detectors that are read in one rotation may be in any order of time."""
+
+ROTATION = 16
+"""Most slices of one step of a step-and-shoot scan without times."""
+
+MOST_PARTS = 12
+"""Most parts of a series that are offered; a value that differs more often varies within an acquisition."""
+
+
+class Values(Protocol):
+    """Header values by keyword."""
+
+    def get(self, keyword: str) -> Any:
+        """Return the value of a keyword, or None."""
+
+
+_Slice = TypeVar("_Slice", bound=Values)
+
+
+def split(slices: Sequence[_Slice]) -> list[tuple[_Slice, ...]]:
+    """Return the parts of a series, in the order of what divides them; one part if nothing does."""
+    along = positions_along(slices)
+    for divide in DIVISIONS:
+        keys = divide(slices, along)
+        if keys is not None and len(set(keys)) > 1:
+            parts = {key: [one for one, k in zip(slices, keys, strict=True) if k == key] for key in sorted(set(keys))}
+            return [part for members in parts.values() for part in split(members)]
+    return [tuple(slices)]
+
+
+def positions_along(slices: Sequence[Values]) -> np.ndarray | None:
+    """Return the positions (mm) along the normal of the first slice; None if a position is missing or not finite."""
+    try:
+        axes = np.array(slices[0].get("ImageOrientationPatient"), dtype=float).reshape(2, 3)
+        positions = np.array([one.get("ImagePositionPatient") for one in slices], dtype=float).reshape(-1, 3)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    along = positions @ np.cross(*axes)
+    return along if np.isfinite(along).all() else None
+
+
+def typical_step(along: np.ndarray | None) -> float | None:
+    """Return the median distance of neighbouring positions; None for a single slice."""
+    return None if along is None or len(along) < 2 else float(np.median(np.diff(np.sort(along))))
+
+
+def seconds(value: Any) -> float | None:
+    """Return a DICOM time (HHMMSS.FFFFFF) in seconds, or None."""
+    found = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?([+-]\d{4})?", str(value or "").strip(), re.ASCII)
+    return (
+        None
+        if found is None
+        else sum(float(t or 0) * unit for t, unit in zip(found.groups()[:3], (3600, 60, 1), strict=True))
+    )
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, or None."""
+    try:
+        found = float(str(value).strip())
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+# -- divisions: each returns a key for every slice, or None ----------------------------------------------------------
+
+Keys = list[Any] | None
+
+
+def _by_fixed(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+    for keyword in FIXED:
+        keys = [_comparable(one.get(keyword)) for one in slices]
+        if 1 < len(set(keys)) <= min(MOST_PARTS, max(2, len(slices) // 4)):
+            return keys
+    return None
+
+
+def _by_geometry(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+    try:
+        table = np.array([np.hstack([one.get(keyword) for keyword in GEOMETRY]) for one in slices], dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    usual = list[np.ndarray]()
+    keys = list[int]()
+    for row in table:
+        near = [i for i, other in enumerate(usual) if (np.abs(row - other) <= 1e-3).all()]
+        if not near:
+            usual.append(row)
+        keys.append(near[0] if near else len(usual) - 1)
+    counts = Counter(keys)
+    return keys if 1 < len(counts) <= MOST_PARTS and min(counts.values()) > 1 else None
+
+
+def _comparable(value: Any) -> tuple[float, str]:
+    """Return a value in a form that does not depend on how it is written."""
+    if value is None or isinstance(value, str | int | float):
+        found = number(value)
+        return (0.0, str(value or "").strip()) if found is None else (round(found, 2), "")
+    try:
+        return 0.0, " ".join(f"{round(float(x), 3) + 0.0:g}" for x in value)
+    except (TypeError, ValueError):
+        return 0.0, "/".join(map(str, value)) if isinstance(value, Sequence) else str(value)
+
+
+def _by_number(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+    """Divide by a number, unless it counts the steps of one acquisition."""
+    for keyword in NUMBERS:
+        keys = [_comparable(one.get(keyword)) for one in slices]
+        counts = Counter(keys)
+        if len(counts) == 1 or len(counts) == len(slices):
+            continue
+        if along is None or not _are_steps(slices, along, keys):
+            return keys
+    return None
+
+
+def _are_steps(slices: Sequence[Values], along: np.ndarray, keys: Sequence[Any]) -> bool:
+    """Return whether groups of slices are the steps of one acquisition: three or more even blocks in a row."""
+    order = np.argsort(along, kind="stable")
+    blocks = [(key, list(members)) for key, members in groupby(order, lambda i: keys[i])]
+    names = [key for key, _ in blocks]
+    counted = not any(text for _, text in names)
+    if len(blocks) < 3 or len(set(names)) != len(blocks):
+        return False
+    if counted and names not in (sorted(names), sorted(names)[::-1]):
+        return False
+    sizes = [len(members) for _, members in blocks]
+    inner = sizes[1:-1]
+    if max(inner) - min(inner) > 1 or max(sizes[0], sizes[-1]) > max(inner):
+        return False
+    moments = acquired(slices)
+    if moments is None or np.ptp(moments) == 0:
+        return max(sizes) <= ROTATION
+    spans = sorted((moments[m].min(), moments[m].max()) for _, m in blocks)
+    return all(b[0] - a[1] <= PAUSE_S for a, b in pairwise(spans))
+
+
+def acquired(slices: Sequence[Values]) -> np.ndarray | None:
+    """Return the times of acquisition in seconds, from the first day's midnight; None if one is missing."""
+    times = [seconds(one.get("AcquisitionTime") or str(one.get("AcquisitionDateTime") or "")[8:]) for one in slices]
+    if any(t is None for t in times):
+        return None
+    moments = np.array(times, dtype=float)
+    return np.where(moments < 43200, moments + 86400, moments) if np.ptp(moments) > 43200 else moments
+
+
+def _by_time(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+    """Divide by the time of acquisition, at pauses between sweeps."""
+    moments = acquired(slices)
+    if along is None or moments is None or len(slices) < 2:
+        return None
+    keys = _clusters(moments, PAUSE_S if _is_sweep(moments, along) else JITTER_S)
+    return None if len(set(keys)) == 1 or _are_regular(keys, along) else keys
+
+
+def is_one_sweep(slices: Sequence[Values]) -> bool:
+    """Return whether the times of acquisition, if all are known, pass in one direction of the positions."""
+    moments, along = acquired(slices), positions_along(slices)
+    return moments is None or along is None or _is_sweep(moments, along)
+
+
+def _is_sweep(moments: np.ndarray, along: np.ndarray) -> bool:
+    """Return whether time passes in one direction of the positions."""
+    ordered = moments[np.lexsort((moments, along))]
+    backwards = moments[np.lexsort((-moments, along))][::-1]
+    return any((np.maximum.accumulate(one) - one).max() <= JITTER_S for one in (ordered, backwards))
+
+
+def _clusters(values: np.ndarray, gap: float) -> list[int]:
+    """Return the number of the cluster of each value: clusters are separated by more than usual gaps."""
+    order = np.argsort(values, kind="stable")
+    steps = np.diff(values[order])
+    usual = float(np.median(steps[steps > 0])) if len(np.flatnonzero(steps > 0)) > 2 else 0.0
+    numbers = np.empty(len(values), dtype=int)
+    numbers[order] = np.concatenate([[0], np.cumsum(steps > max(gap, 5 * usual))])
+    return [int(n) for n in numbers]
+
+
+def _are_regular(keys: Sequence[int], along: np.ndarray) -> bool:
+    """Return whether clusters are breath-holds of one acquisition: three or more blocks of equal sizes in a row."""
+    order = np.argsort(along, kind="stable")
+    sizes = [len(list(members)) for _, members in groupby(order, lambda i: keys[i])]
+    inner = sizes[1:-1]
+    ends = max(sizes[0], sizes[-1])
+    return len(sizes) == len(set(keys)) >= 3 and max(inner) - min(inner) <= 1 and ends <= max(inner) <= ROTATION
+
+
+def _by_sweeps(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+    """Divide into sweeps that interleave or repeat, by an order of the slices; only into parts that are even stacks."""
+    if along is None or len(slices) < 4:
+        return None
+    for keyword, read in (("AcquisitionNumber", number), ("ContentTime", seconds), ("InstanceNumber", number)):
+        values = [read(one.get(keyword)) for one in slices]
+        if any(v is None for v in values):
+            continue
+        found = np.array(values, dtype=float)
+        distinct = len(set(values)) == len(values)
+        if keyword == "InstanceNumber" and not distinct:  # copies of a slice
+            continue
+        for keys in ([_runs(found, along)] if distinct else []) + [_clusters(found, JITTER_S)]:
+            if _are_interleaved_stacks(keys, along):
+                return keys
+    return None
+
+
+def _runs(values: np.ndarray, along: np.ndarray) -> list[int]:
+    """Number the sweeps in the order of values: a new one begins where the position jumps back."""
+    order = np.lexsort((along, values))
+    steps = np.diff(along[order])
+    forward = float(np.sign(np.median(steps))) or 1.0
+    numbers = np.empty(len(values), dtype=int)
+    numbers[order] = np.concatenate([[0], np.cumsum(steps * forward <= 0)])
+    return [int(n) for n in numbers]
+
+
+def _are_interleaved_stacks(keys: Sequence[int], along: np.ndarray) -> bool:
+    parts = [np.sort(along[np.flatnonzero(np.array(keys) == key)]) for key in sorted(set(keys))]
+    if not 2 <= len(parts) <= MOST_PARTS or min(map(len, parts)) < 2:
+        return False
+    steps = [np.diff(part) for part in parts]
+    even = all(np.ptp(one) <= 0.1 + 0.02 * one.mean() and one.min() > 0 for one in steps)
+    overlap = any(a[0] <= b[-1] and b[0] <= a[-1] for i, a in enumerate(parts) for b in parts[i + 1 :])
+    return even and overlap
+
+
+DIVISIONS: tuple[Callable[[Sequence[Values], np.ndarray | None], Keys], ...] = (
+    _by_fixed,
+    _by_geometry,
+    _by_number,
+    _by_time,
+    _by_sweeps,
+)
