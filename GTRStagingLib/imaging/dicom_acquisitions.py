@@ -61,6 +61,9 @@ JITTER_S = 2.0
 ROTATION = 16
 """Most slices of one step of a step-and-shoot scan without times."""
 
+MOST_SWEEPS = 4
+"""Most parts by an order of the slices alone: some archives number slices at random."""
+
 MOST_PARTS = 12
 """Most parts of a series that are offered; a value that differs more often varies within an acquisition."""
 
@@ -274,7 +277,7 @@ def _runs(values: np.ndarray, along: np.ndarray) -> list[int]:
 
 def _are_interleaved_stacks(keys: Sequence[int], along: np.ndarray) -> bool:
     parts = [np.sort(along[np.flatnonzero(np.array(keys) == key)]) for key in sorted(set(keys))]
-    if not 2 <= len(parts) <= MOST_PARTS or min(map(len, parts)) < 2:
+    if not 2 <= len(parts) <= MOST_SWEEPS or min(map(len, parts)) < 2:
         return False
     steps = [np.diff(part) for part in parts]
     even = all(np.ptp(one) <= 0.1 + 0.02 * one.mean() and one.min() > 0 for one in steps)

@@ -128,7 +128,7 @@ class DicomSeries:
                     f"{numbers[0]:g}" if len(numbers) == 1 else f"{numbers[0]:g} to {numbers[-1]:g}"
                 )
             if self.later_s is not None:
-                yield f"{self.later_s:g} s after the first"
+                yield f"{abs(self.later_s):g} s {'before' if self.later_s < 0 else 'after'} the first"
 
 
 def list_series(folder: Path) -> tuple[DicomSeries, ...]:
@@ -330,9 +330,13 @@ def _parts_of(uid: str, content: str, group: Sequence[Header]) -> Iterable[Dicom
         _whole(header, "SeriesNumber")
     single = content == "CT" and all(frames_of(h) == 1 for h in group)
     parts = dicom_acquisitions.split(group) if single else [tuple(group)]
-    begun = [None if (moments := dicom_acquisitions.acquired(part)) is None else moments.min() for part in parts]
+    moments = dicom_acquisitions.acquired([header for part in parts for header in part])
+    begin = 0
+    begun = list[float]()
     for k, headers in enumerate(parts):
-        first, own = begun[0], begun[k]
+        if moments is not None:
+            begun.append(float(moments[begin : begin + len(headers)].min()))
+            begin += len(headers)
         yield DicomSeries(
             uid=uid,
             number=_whole(headers[0], "SeriesNumber"),
@@ -341,7 +345,7 @@ def _parts_of(uid: str, content: str, group: Sequence[Header]) -> Iterable[Dicom
             content=content,
             headers=headers,
             part=k + 1 if len(parts) > 1 else None,
-            later_s=None if k == 0 or first is None or own is None else round(float(own - first), 3),
+            later_s=round(begun[k] - begun[0], 3) if k and begun else None,
         )
 
 
