@@ -149,7 +149,8 @@ def a_slice(k: int, hounsfield):
     d.SpecificCharacterSet, d.ImageType, d.Modality = "ISO_IR 100", ["ORIGINAL", "PRIMARY", "AXIAL"], "CT"
     for moment in ("InstanceCreation", "Study", "Series", "Acquisition", "Content"):
         setattr(d, f"{moment}Date", "20240102")
-        setattr(d, f"{moment}Time", f"1010{k % 60:02d}.000000")
+        tenths = 0 if moment in ("Study", "Series") else k  # ten slices a second, as one sweep of the table
+        setattr(d, f"{moment}Time", f"10{10 + tenths // 600:02d}{tenths // 10 % 60:02d}.{tenths % 10}00000")
     d.Manufacturer, d.ManufacturerModelName, d.SoftwareVersions = "Maker", "Model", "1.0"
     d.InstitutionName, d.InstitutionAddress, d.StationName, d.InstitutionalDepartmentName = "H", "A", "S", "R"
     d.ReferringPhysicianName = d.PerformingPhysicianName = d.OperatorsName = d.PhysiciansOfRecord = ""

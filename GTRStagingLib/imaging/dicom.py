@@ -118,22 +118,26 @@ def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
 
 
 def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> DicomCT:
+    rescales, planes = list[Rescale](), list[Plane]()
     for header in series.headers:
-        _require_grey(header, header.path.name)
-        _rescale(header, header.path.name)
-    if not dicom_acquisitions.is_one_sweep(series.headers):
+        name = header.path.name
+        _require_grey(header, name)
+        rescales.append(_rescale(header, name))
+        planes.append(plane_of(header, header, header, header, name))
+    if not series.one_sweep:
         raise GeometryError(
             f"The times of acquisition of {len(series.headers)} slices are not in the order of their positions; "
             "expected one acquisition. Export each acquisition as a series of its own."
         )
-    stack = stack_planes([_plane(h) for h in series.headers])
+    stack = stack_planes(planes)
     slices = [series.headers[i] for i in stack.order]
+    files = [(series.headers[i].path, rescales[i]) for i in stack.order]
     first = slices[0]
     acquisition, identifiers = acquisition_and_identifiers(
         whole_header(first.path, f"{ACQUISITION} {IDENTIFIERS}".split())
     )
     return DicomCT(
-        voxels=LazyVoxels(stack.grid, partial(_decoded_files, [(h.path, _rescale(h, h.path.name)) for h in slices])),
+        voxels=LazyVoxels(stack.grid, partial(_decoded_files, files)),
         format="DICOM series",
         digest=_digest_of(slices),
         acquisition=acquisition,
@@ -183,10 +187,6 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _plane(header: Header) -> Plane:
-    return plane_of(header, header, header, header, header.path.name)
-
-
 def _frame_plane(header: Any, frame: int) -> Plane:
     groups = (f"{part}Sequence" for part in ("PlanePosition", "PlaneOrientation", "PixelMeasures"))
     position, orientation, measures = (functional_group(header, frame, group) for group in groups)
@@ -219,8 +219,8 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
     rescales = [_frame_rescale(header, frame, path.name) for frame in frames]
     described = [_frame_values(header, frame) for frame in frames]
     parts = dicom_acquisitions.split(described)
-    if len(parts) > 1 or not dicom_acquisitions.is_one_sweep(described):
-        sizes = ", ".join(str(len(part)) for part in parts)
+    if len(parts) > 1 or not parts[0].one_sweep:
+        sizes = ", ".join(str(len(part.slices)) for part in parts)
         raise GeometryError(
             f"{path.name}: the frames belong to several acquisitions ({sizes} frames); expected one. Export each "
             "acquisition as a file of its own."

@@ -10,8 +10,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import groupby, pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -78,25 +79,80 @@ class Values(Protocol):
 _Slice = TypeVar("_Slice", bound=Values)
 
 
-def split(slices: Sequence[_Slice]) -> list[tuple[_Slice, ...]]:
+class Part(NamedTuple, Generic[_Slice]):
+    """Slices of one acquisition or reconstruction; `one_sweep` is False if their times contradict their positions."""
+
+    slices: tuple[_Slice, ...]
+    one_sweep: bool
+    first_s: float | None
+
+
+class _Table:
+    """Header values of slices, by column, each converted once."""
+
+    def __init__(self, slices: Sequence[Values]) -> None:
+        self.slices = slices
+
+    def column(self, keyword: str) -> list[Any]:
+        return [one.get(keyword) for one in self.slices]
+
+    def keys(self, keyword: str) -> list[Any] | None:
+        """Return the values of a column in a form to compare; None if all are the same."""
+        column = self.column(keyword)
+        distinct = {id(value): value for value in column}  # equal values of one layout are one object
+        if len(distinct) == 1:
+            return None
+        known = {key: _comparable(value) for key, value in distinct.items()}
+        keys = [known[id(value)] for value in column]
+        return keys if len(set(keys)) > 1 else None
+
+    @cached_property
+    def along(self) -> np.ndarray | None:
+        return positions_along(self.slices)
+
+    @cached_property
+    def moments(self) -> np.ndarray | None:
+        """Times of acquisition in seconds, from the first day's midnight; None if one is missing."""
+        times = list[float]()
+        for one in self.slices:
+            time = seconds(one.get("AcquisitionTime") or str(one.get("AcquisitionDateTime") or "")[8:])
+            if time is None:
+                return None
+            times.append(time)
+        moments = np.array(times)
+        return np.where(moments < 43200, moments + 86400, moments) if np.ptp(moments) > 43200 else moments
+
+    @cached_property
+    def is_sweep(self) -> bool:
+        """Whether time, if it is known, passes in one direction of the positions."""
+        if self.moments is None or self.along is None:
+            return True
+        moments, along = self.moments, self.along
+        ordered = moments[np.lexsort((moments, along))]
+        backwards = moments[np.lexsort((-moments, along))][::-1]
+        return any((np.maximum.accumulate(one) - one).max() <= JITTER_S for one in (ordered, backwards))
+
+
+def split(slices: Sequence[_Slice]) -> list[Part[_Slice]]:
     """Return the parts of a series, in the order of what divides them; one part if nothing does."""
-    along = positions_along(slices)
+    table = _Table(slices)
     for divide in DIVISIONS:
-        keys = divide(slices, along)
+        keys = divide(table)
         if keys is not None and len(set(keys)) > 1:
             parts = {key: [one for one, k in zip(slices, keys, strict=True) if k == key] for key in sorted(set(keys))}
             return [part for members in parts.values() for part in split(members)]
-    return [tuple(slices)]
+    first = None if table.moments is None else float(table.moments.min())
+    return [Part(tuple(slices), table.is_sweep, first)]
 
 
 def positions_along(slices: Sequence[Values]) -> np.ndarray | None:
     """Return the positions (mm) along the normal of the first slice; None if a position is missing or not finite."""
     try:
         axes = np.array(slices[0].get("ImageOrientationPatient"), dtype=float).reshape(2, 3)
-        positions = np.array([one.get("ImagePositionPatient") for one in slices], dtype=float).reshape(-1, 3)
+        positions = np.array([tuple(one.get("ImagePositionPatient")) for one in slices], dtype=float).reshape(-1, 3)
     except (TypeError, ValueError, OverflowError):
         return None
-    along = positions @ np.cross(*axes)
+    along: np.ndarray = positions @ np.cross(*axes)
     return along if np.isfinite(along).all() else None
 
 
@@ -105,20 +161,22 @@ def typical_step(along: np.ndarray | None) -> float | None:
     return None if along is None or len(along) < 2 else float(np.median(np.diff(np.sort(along))))
 
 
+_TIME = re.compile(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?(?:[+-]\d{4})?", re.ASCII)
+
+
 def seconds(value: Any) -> float | None:
     """Return a DICOM time (HHMMSS.FFFFFF) in seconds, or None."""
-    found = re.fullmatch(r"(\d\d):?(\d\d)?:?(\d\d(?:\.\d*)?)?([+-]\d{4})?", str(value or "").strip(), re.ASCII)
-    return (
-        None
-        if found is None
-        else sum(float(t or 0) * unit for t, unit in zip(found.groups()[:3], (3600, 60, 1), strict=True))
-    )
+    found = _TIME.fullmatch(value if isinstance(value, str) else str(value or ""))
+    if found is None:
+        return None
+    hours, minutes, rest = found.groups()
+    return 3600.0 * int(hours) + 60 * int(minutes or 0) + float(rest or 0)
 
 
 def number(value: Any) -> float | None:
     """Return a finite number, or None."""
     try:
-        found = float(str(value).strip())
+        found = float(value if isinstance(value, str) else str(value))
     except ValueError:
         return None
     return found if math.isfinite(found) else None
@@ -129,22 +187,24 @@ def number(value: Any) -> float | None:
 Keys = list[Any] | None
 
 
-def _by_fixed(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+def _by_fixed(table: _Table) -> Keys:
     for keyword in FIXED:
-        keys = [_comparable(one.get(keyword)) for one in slices]
-        if 1 < len(set(keys)) <= min(MOST_PARTS, max(2, len(slices) // 4)):
+        keys = table.keys(keyword)
+        if keys and len(set(keys)) <= min(MOST_PARTS, max(2, len(keys) // 4)):
             return keys
     return None
 
 
-def _by_geometry(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+def _by_geometry(table: _Table) -> Keys:
+    if all(table.keys(keyword) is None for keyword in GEOMETRY):
+        return None
     try:
-        table = np.array([np.hstack([one.get(keyword) for keyword in GEOMETRY]) for one in slices], dtype=float)
+        rows = np.array([np.hstack([one.get(k) for k in GEOMETRY]) for one in table.slices], dtype=float)
     except (TypeError, ValueError, OverflowError):
         return None
     usual = list[np.ndarray]()
     keys = list[int]()
-    for row in table:
+    for row in rows:
         near = [i for i, other in enumerate(usual) if (np.abs(row - other) <= 1e-3).all()]
         if not near:
             usual.append(row)
@@ -164,19 +224,18 @@ def _comparable(value: Any) -> tuple[float, str]:
         return 0.0, "/".join(map(str, value)) if isinstance(value, Sequence) else str(value)
 
 
-def _by_number(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+def _by_number(table: _Table) -> Keys:
     """Divide by a number, unless it counts the steps of one acquisition."""
     for keyword in NUMBERS:
-        keys = [_comparable(one.get(keyword)) for one in slices]
-        counts = Counter(keys)
-        if len(counts) == 1 or len(counts) == len(slices):
+        keys = table.keys(keyword)
+        if keys is None or len(set(keys)) == len(keys):
             continue
-        if along is None or not _are_steps(slices, along, keys):
+        if table.along is None or not _are_steps(table, table.along, keys):
             return keys
     return None
 
 
-def _are_steps(slices: Sequence[Values], along: np.ndarray, keys: Sequence[Any]) -> bool:
+def _are_steps(table: _Table, along: np.ndarray, keys: Sequence[Any]) -> bool:
     """Return whether groups of slices are the steps of one acquisition: three or more even blocks in a row."""
     order = np.argsort(along, kind="stable")
     blocks = [(key, list(members)) for key, members in groupby(order, lambda i: keys[i])]
@@ -190,42 +249,19 @@ def _are_steps(slices: Sequence[Values], along: np.ndarray, keys: Sequence[Any])
     inner = sizes[1:-1]
     if max(inner) - min(inner) > 1 or max(sizes[0], sizes[-1]) > max(inner):
         return False
-    moments = acquired(slices)
+    moments = table.moments
     if moments is None or np.ptp(moments) == 0:
         return max(sizes) <= ROTATION
     spans = sorted((moments[m].min(), moments[m].max()) for _, m in blocks)
     return all(b[0] - a[1] <= PAUSE_S for a, b in pairwise(spans))
 
 
-def acquired(slices: Sequence[Values]) -> np.ndarray | None:
-    """Return the times of acquisition in seconds, from the first day's midnight; None if one is missing."""
-    times = [seconds(one.get("AcquisitionTime") or str(one.get("AcquisitionDateTime") or "")[8:]) for one in slices]
-    if any(t is None for t in times):
-        return None
-    moments = np.array(times, dtype=float)
-    return np.where(moments < 43200, moments + 86400, moments) if np.ptp(moments) > 43200 else moments
-
-
-def _by_time(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+def _by_time(table: _Table) -> Keys:
     """Divide by the time of acquisition, at pauses between sweeps."""
-    moments = acquired(slices)
-    if along is None or moments is None or len(slices) < 2:
+    if table.along is None or table.moments is None:
         return None
-    keys = _clusters(moments, PAUSE_S if _is_sweep(moments, along) else JITTER_S)
-    return None if len(set(keys)) == 1 or _are_regular(keys, along) else keys
-
-
-def is_one_sweep(slices: Sequence[Values]) -> bool:
-    """Return whether the times of acquisition, if all are known, pass in one direction of the positions."""
-    moments, along = acquired(slices), positions_along(slices)
-    return moments is None or along is None or _is_sweep(moments, along)
-
-
-def _is_sweep(moments: np.ndarray, along: np.ndarray) -> bool:
-    """Return whether time passes in one direction of the positions."""
-    ordered = moments[np.lexsort((moments, along))]
-    backwards = moments[np.lexsort((-moments, along))][::-1]
-    return any((np.maximum.accumulate(one) - one).max() <= JITTER_S for one in (ordered, backwards))
+    keys = _clusters(table.moments, PAUSE_S if table.is_sweep else JITTER_S)
+    return None if len(set(keys)) == 1 or _are_regular(keys, table.along) else keys
 
 
 def _clusters(values: np.ndarray, gap: float) -> list[int]:
@@ -235,7 +271,8 @@ def _clusters(values: np.ndarray, gap: float) -> list[int]:
     usual = float(np.median(steps[steps > 0])) if len(np.flatnonzero(steps > 0)) > 2 else 0.0
     numbers = np.empty(len(values), dtype=int)
     numbers[order] = np.concatenate([[0], np.cumsum(steps > max(gap, 5 * usual))])
-    return [int(n) for n in numbers]
+    numbered: list[int] = numbers.tolist()
+    return numbered
 
 
 def _are_regular(keys: Sequence[int], along: np.ndarray) -> bool:
@@ -247,12 +284,16 @@ def _are_regular(keys: Sequence[int], along: np.ndarray) -> bool:
     return len(sizes) == len(set(keys)) >= 3 and max(inner) - min(inner) <= 1 and ends <= max(inner) <= ROTATION
 
 
-def _by_sweeps(slices: Sequence[Values], along: np.ndarray | None) -> Keys:
+def _by_sweeps(table: _Table) -> Keys:
     """Divide into sweeps that interleave or repeat, by an order of the slices; only into parts that are even stacks."""
-    if along is None or len(slices) < 4:
+    along = table.along
+    if along is None or len(along) < 4:
         return None
     for keyword, read in (("AcquisitionNumber", number), ("ContentTime", seconds), ("InstanceNumber", number)):
-        values = [read(one.get(keyword)) for one in slices]
+        column = table.column(keyword)
+        if column[0] == column[-1] and column.count(column[0]) == len(column):
+            continue
+        values = [read(value) for value in column]
         if any(v is None for v in values):
             continue
         found = np.array(values, dtype=float)
@@ -272,12 +313,15 @@ def _runs(values: np.ndarray, along: np.ndarray) -> list[int]:
     forward = float(np.sign(np.median(steps))) or 1.0
     numbers = np.empty(len(values), dtype=int)
     numbers[order] = np.concatenate([[0], np.cumsum(steps * forward <= 0)])
-    return [int(n) for n in numbers]
+    numbered: list[int] = numbers.tolist()
+    return numbered
 
 
 def _are_interleaved_stacks(keys: Sequence[int], along: np.ndarray) -> bool:
+    if not 2 <= len(set(keys)) <= MOST_SWEEPS:
+        return False
     parts = [np.sort(along[np.flatnonzero(np.array(keys) == key)]) for key in sorted(set(keys))]
-    if not 2 <= len(parts) <= MOST_SWEEPS or min(map(len, parts)) < 2:
+    if min(map(len, parts)) < 2:
         return False
     steps = [np.diff(part) for part in parts]
     even = all(np.ptp(one) <= 0.1 + 0.02 * one.mean() and one.min() > 0 for one in steps)
@@ -285,7 +329,7 @@ def _are_interleaved_stacks(keys: Sequence[int], along: np.ndarray) -> bool:
     return even and overlap
 
 
-DIVISIONS: tuple[Callable[[Sequence[Values], np.ndarray | None], Keys], ...] = (
+DIVISIONS: tuple[Callable[[_Table], Keys], ...] = (
     _by_fixed,
     _by_geometry,
     _by_number,

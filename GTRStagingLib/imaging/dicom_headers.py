@@ -4,6 +4,7 @@ Only the required elements are read by pydicom: for a series of hundreds of file
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from GTRStagingLib.imaging.dicom_files import (
     unreadable,
     unreadable_header,
 )
-from GTRStagingLib.imaging.dicom_layout import HeaderReader
+from GTRStagingLib.imaging.dicom_layout import HeaderReader, numbers_of, text_of
 from GTRStagingLib.support.files import require_utf8_path
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -70,6 +71,7 @@ class DicomSeries:
 
     `content` is "CT" for slices of a scan, otherwise the kind of the files ("CT localizer", "MR", "SEG", ...). `part`
     is 1, 2, ... if several acquisitions share the UID, otherwise None; `later_s` is the time since the first of them.
+    `one_sweep` is False if the times of acquisition contradict the order of the positions.
     """
 
     uid: str = field(repr=False)
@@ -80,6 +82,7 @@ class DicomSeries:
     headers: tuple[Header, ...] = field(repr=False, compare=False)
     part: int | None = None
     later_s: float | None = None
+    one_sweep: bool = True
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -257,7 +260,8 @@ def read_header(path: Path) -> Header:
 
 
 def _header_reader() -> HeaderReader:
-    return HeaderReader(EVERY_FILE.split(), dicom_acquisitions.TEXTS)
+    own = dict.fromkeys(dicom_acquisitions.TEXTS, text_of) | {"ImagePositionPatient": numbers_of}
+    return HeaderReader((keyword for keyword in EVERY_FILE.split() if keyword not in own), own)
 
 
 def _header(path: Path, reader: HeaderReader) -> Header | None:
@@ -326,17 +330,11 @@ def group_series(headers: Iterable[Header]) -> tuple[DicomSeries, ...]:
 
 def _parts_of(uid: str, content: str, group: Sequence[Header]) -> Iterable[DicomSeries]:
     """Yield a series, or each of the acquisitions of a CT with this UID."""
-    for header in group:
-        _whole(header, "SeriesNumber")
     single = content == "CT" and all(frames_of(h) == 1 for h in group)
-    parts = dicom_acquisitions.split(group) if single else [tuple(group)]
-    moments = dicom_acquisitions.acquired([header for part in parts for header in part])
-    begin = 0
-    begun = list[float]()
-    for k, headers in enumerate(parts):
-        if moments is not None:
-            begun.append(float(moments[begin : begin + len(headers)].min()))
-            begin += len(headers)
+    whole = dicom_acquisitions.Part(tuple(group), one_sweep=True, first_s=None)
+    parts = dicom_acquisitions.split(group) if single else [whole]
+    begin = parts[0].first_s
+    for k, (headers, one_sweep, first) in enumerate(parts):
         yield DicomSeries(
             uid=uid,
             number=_whole(headers[0], "SeriesNumber"),
@@ -345,8 +343,15 @@ def _parts_of(uid: str, content: str, group: Sequence[Header]) -> Iterable[Dicom
             content=content,
             headers=headers,
             part=k + 1 if len(parts) > 1 else None,
-            later_s=round(begun[k] - begun[0], 3) if k and begun else None,
+            later_s=None if k == 0 or begin is None or first is None else _after(first, begin),
+            one_sweep=one_sweep,
         )
+
+
+def _after(first_s: float, begin_s: float) -> float:
+    """Return the seconds between two times of the day, of which the second may be after midnight."""
+    later = first_s - begin_s
+    return round(later - math.copysign(86400, later) if abs(later) > 43200 else later, 3)
 
 
 def frames_of(header: Header) -> int:

@@ -164,7 +164,8 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         A DICOM folder or file, a NIfTI, NRRD or MetaImage volume, or an 8-bit PNG of one windowed slice, with its
         neighbouring slices `NAME_-01.png` and `NAME_+01.png` beside it, if they exist.
     series
-        UID, end of the UID, or number of the series to read, if a DICOM folder has several CT series.
+        UID, end of the UID, or number of the series to read, if a DICOM folder has several CT series; with a part
+        (`3.2`, `UID#2`) if a series joins several acquisitions.
 
     Raises
     ------

@@ -4,6 +4,7 @@ No slice is guessed, dropped or interpolated: a gap, a duplicate, mixed spacing 
 slices. Voxels are decoded on demand (`LazyVoxels`).
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -94,7 +95,8 @@ def plane_of(header: Any, position: Any, orientation: Any, measures: Any, name: 
 
 def _side(header: Any, keyword: str, name: str) -> int:
     """Return the number of rows or columns; raise `GeometryError` unless a slice can have it."""
-    side = _numbers(header, keyword, 1, name)[0]
+    value = header.get(keyword)
+    side = value if type(value) is int else _numbers(header, keyword, 1, name)[0]
     if not 1 <= side <= LONGEST_SIDE or side != round(side):
         raise GeometryError(
             f"{name}: {keyword} is {side:g}; expected a CT slice of about 512×512. The file is damaged: transfer it "
@@ -106,8 +108,10 @@ def _side(header: Any, keyword: str, name: str) -> int:
 def _thickness(measures: Any, name: str) -> float | None:
     """Return the stated distance or thickness of slices; a negative distance is a direction, and 0 states nothing."""
     for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-        if measures.get(keyword) not in (None, ""):
-            stated = abs(float(_numbers(measures, keyword, 1, name)[0]))
+        value = measures.get(keyword)
+        if value is not None and value != "":
+            finite = isinstance(value, float) and math.isfinite(value)
+            stated = abs(float(value if finite else _numbers(measures, keyword, 1, name)[0]))
             if stated > 0:
                 return stated
     return None
