@@ -59,7 +59,7 @@ def read_header(path: Path) -> StoredVolume:
     sizes = tuple(int(n) for n in _numbers(fields, "DimSize", rank, name))
     if any(n != int(n) for n in _numbers(fields, "DimSize", rank, name)):
         raise _invalid(name, "DimSize", fields["DimSize"])
-    element = fields.get("ElementType", "")
+    element = fields.get("ElementType", "(missing)")
     if element.upper() not in _KINDS:
         raise _invalid(name, "ElementType", element)
     for key, neutral in _NEUTRAL.items():

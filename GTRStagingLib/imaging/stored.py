@@ -5,6 +5,7 @@ carries the result.
 """
 
 import bz2
+import ctypes
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,13 @@ Encoding = Literal["raw", "ascii", "gzip", "zlib", "bzip2"]
 _CHUNK = 1 << 20
 _MAX_RATIO = {"gzip": 1040, "zlib": 1040}  # deflate cannot expand by more than 1,032
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_KINDS = {np.dtype(kind) for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")}
+_PIXELS = {
+    "i1": (sitk.sitkInt8, sitk.sitkVectorInt8), "u1": (sitk.sitkUInt8, sitk.sitkVectorUInt8),
+    "i2": (sitk.sitkInt16, sitk.sitkVectorInt16), "u2": (sitk.sitkUInt16, sitk.sitkVectorUInt16),
+    "i4": (sitk.sitkInt32, sitk.sitkVectorInt32), "u4": (sitk.sitkUInt32, sitk.sitkVectorUInt32),
+    "i8": (sitk.sitkInt64, sitk.sitkVectorInt64), "u8": (sitk.sitkUInt64, sitk.sitkVectorUInt64),
+    "f4": (sitk.sitkFloat32, sitk.sitkVectorFloat32), "f8": (sitk.sitkFloat64, sitk.sitkVectorFloat64),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,21 +122,20 @@ def read_stored(stored: StoredVolume) -> tuple[sitk.Image, tuple[str, ...]]:
     n = min(3, len(stored.steps))
     steps[:n, :n], origin[:n] = stored.steps[:n, :n], stored.origin[:n]
     require_grid(sizes, steps, origin, name)
-    values = np.empty(math.prod(sizes) * stored.channels, stored.kind)
+    image, values = _empty_image(sizes, stored)
     each = values.size // len(stored.parts)
     for index, part in enumerate(stored.parts):
         _fill(values[index * each : (index + 1) * each], part, stored)
     if not stored.kind.isnative:
         values = values.byteswap(inplace=True).view(stored.kind.newbyteorder("="))
-    values = _scaled(values, stored.scale)
+    shape = (*sizes[::-1], stored.channels)
+    if stored.channels > 1 and stored.channels_last:
+        values = np.moveaxis(values.reshape(stored.channels, *shape[:-1]), 0, -1)
+        image = sitk.GetImageFromArray(values, isVector=True)
+    if stored.scale not in (None, (1.0, 0.0)):
+        values = _scaled(values.ravel(), *stored.scale)
+        image = sitk.GetImageFromArray(values.reshape(shape if stored.channels > 1 else shape[:-1]))
     require_finite(values, name)
-    shape = sizes[::-1]
-    if stored.channels == 1:
-        image = sitk.GetImageFromArray(values.reshape(shape))
-    elif stored.channels_last:
-        image = sitk.GetImageFromArray(np.moveaxis(values.reshape(stored.channels, *shape), 0, -1), isVector=True)
-    else:
-        image = sitk.GetImageFromArray(values.reshape(*shape, stored.channels), isVector=True)
     spacing = np.linalg.norm(steps, axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetOrigin(origin.tolist())
@@ -204,7 +210,7 @@ def require_not_more(count: int, name: str) -> None:
 
 def _three_sizes(stored: StoredVolume) -> tuple[int, int, int]:
     name, sizes = stored.name, stored.sizes
-    if stored.kind.newbyteorder("=") not in _KINDS:
+    if stored.kind.str[1:] not in _PIXELS:
         raise InputError(f"{name} has voxels of type {stored.kind}; expected whole or real numbers. Convert the scan.")
     if not 2 <= len(sizes) <= 4 or min(sizes) < 1 or stored.channels < 1:
         raise InputError(f"{name} has size {sizes}; expected a 3-D volume, with sizes above 0. Convert the scan again.")
@@ -303,7 +309,7 @@ def inflate(file: IO[bytes], encoding: Encoding, into: memoryview, name: str, *,
             elif isinstance(step, bz2.BZ2Decompressor):
                 data = file.read(_CHUNK) if step.needs_input else b""
             else:
-                data = step.unconsumed_tail or file.read(_CHUNK)
+                data = step.unconsumed_tail or file.read(_CHUNK // 4)  # little is copied as a tail
             made = step.decompress(data, _CHUNK)
             if not data and not made and not step.eof:
                 raise EOFError
@@ -312,9 +318,10 @@ def inflate(file: IO[bytes], encoding: Encoding, into: memoryview, name: str, *,
                     f"{name} has more than {len(into) + skip} bytes when decompressed; expected {len(into) + skip} by "
                     "its header. Its header is damaged, or it has other data at its end: convert it again."
                 )
-            first = max(0, -at)
-            if len(made) > first:
-                into[at + first : at + len(made)] = made[first:]
+            if at >= 0:
+                into[at : at + len(made)] = made
+            elif len(made) > -at:
+                into[: at + len(made)] = made[-at:]
             at += len(made)
     except (zlib.error, OSError, EOFError) as error:
         raise InputError(
@@ -361,11 +368,8 @@ def _written_numbers(text: bytes, like: np.ndarray, name: str) -> np.ndarray:
     return numbers
 
 
-def _scaled(values: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray:
+def _scaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Return slope × values + intercept; float32 for types of up to 16 bits and for float32, else float64."""
-    if scale is None or scale == (1.0, 0.0):
-        return values
-    slope, intercept = scale
     small = values.dtype.itemsize <= 2 or values.dtype == np.float32
     made = np.empty(values.size, np.float32 if small else np.float64)
     with np.errstate(over="ignore", invalid="ignore"):  # refused as not finite
@@ -373,3 +377,12 @@ def _scaled(values: np.ndarray, scale: tuple[float, float] | None) -> np.ndarray
             block = slice(first, first + _CHUNK)
             made[block] = values[block].astype(np.float64) * slope + intercept
     return made
+
+
+def _empty_image(sizes: Sequence[int], stored: StoredVolume) -> tuple[sitk.Image, np.ndarray]:
+    """Return a new image, and its values as a flat array that can be written, so that they exist once in memory."""
+    scalar, vector = _PIXELS[stored.kind.newbyteorder("=").str[1:]]
+    image = sitk.Image(sizes, scalar) if stored.channels == 1 else sitk.Image(sizes, vector, stored.channels)
+    view = sitk.GetArrayViewFromImage(image)
+    memory = (ctypes.c_uint8 * view.nbytes).from_address(view.ctypes.data)
+    return image, np.frombuffer(memory, stored.kind)
