@@ -11,7 +11,7 @@ are resampled only on request.
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
-- `dicom_acquisitions`: `split`, `is_one_sweep`
+- `dicom_acquisitions`: `Part`, `split`
 - `dicom_pixels`: `decoded`, `pixel_format`, `compact`
 - `dicom_files`: `open_dataset`, `begins_as_dicom`
 - `dicom_layout`: `HeaderReader`
