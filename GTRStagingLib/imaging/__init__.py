@@ -17,6 +17,8 @@ are resampled only on request.
 - `dicom_layout`: `HeaderReader`
 - `stack`: `Plane`, `Stack`, `stack_planes`
 - `stored`: `StoredVolume`, `Part`, `read_stored`, `require_grid`, `require_finite`
-- `nifti`, `nrrd`, `metaimage`: `read_header`
+- `nifti`: `read_header`
+- `nrrd`: `read_header`
+- `metaimage`: `read_header`
 - `png`: `read_grey`
 """
