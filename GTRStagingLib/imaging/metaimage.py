@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.imaging.stored import Part, StoredVolume
+from GTRStagingLib.imaging.stored import Encoding, Part, StoredVolume
 from GTRStagingLib.support.detached import file_within, read_text_header
 
 _KINDS = {
@@ -56,9 +56,10 @@ def read_header(path: Path) -> StoredVolume:
     rank = _whole(fields, "NDims", name)
     if not 2 <= rank <= 4:
         raise InputError(f"{name} has NDims {rank}; expected 3 dimensions. Convert the file again.")
-    sizes = tuple(int(n) for n in _numbers(fields, "DimSize", rank, name))
-    if any(n != int(n) for n in _numbers(fields, "DimSize", rank, name)):
+    stated = _numbers(fields, "DimSize", rank, name)
+    if not all(n.is_integer() for n in stated):  # false for infinity and NaN
         raise _invalid(name, "DimSize", fields["DimSize"])
+    sizes = tuple(int(n) for n in stated)
     element = fields.get("ElementType", "(missing)")
     if element.upper() not in _KINDS:
         raise _invalid(name, "ElementType", element)
@@ -75,15 +76,21 @@ def read_header(path: Path) -> StoredVolume:
     binary = _flag(fields, "BinaryData", name)
     compressed = _flag(fields, "CompressedData", name)
     msb = _flag(fields, _key(fields, "BinaryDataByteOrderMSB", name), name)
-    encoding = "zlib" if compressed else "raw" if binary is not False else "ascii"
+    encoding: Encoding = "zlib" if compressed else "raw" if binary is not False else "ascii"
+    kind = np.dtype(_KINDS[element.upper()])
+    if msb is None and kind.itemsize > 1 and encoding != "ascii":
+        raise InputError(
+            f"{name} has no field BinaryDataByteOrderMSB; expected True or False, the order of the bytes. Convert the "
+            "file again."
+        )
     return StoredVolume(
         name=name,
         sizes=sizes,
-        kind=np.dtype(_KINDS[element.upper()]).newbyteorder(">" if msb and encoding != "ascii" else "<"),
+        kind=kind.newbyteorder(">" if msb and encoding != "ascii" else "<"),
         steps=steps,
         origin=origin,
         parts=_parts(path, fields, bool(compressed), encoding == "ascii", text.length, text.data_files),
-        encoding=encoding,  # type: ignore[arg-type]
+        encoding=encoding,
         channels=_whole(fields, "ElementNumberOfChannels", name, 1),
         warnings=warnings,
     )
@@ -152,7 +159,7 @@ def _place(fields: dict[str, str], rank: int, name: str) -> tuple[np.ndarray, np
             f"{name}: {matrix} '{fields[matrix][:80]}' has axes that are not of length 1; expected direction cosines. "
             "Convert the scan again from DICOM."
         )
-    if not (spacing[:3] > 0).all():
+    if not (np.isfinite(spacing) & (spacing > 0)).all():
         raise GeometryError(
             f"{name}: a spacing is 0 or not a number ({fields['ElementSpacing'][:60]} mm); expected numbers above 0. "
             "Convert the scan again from DICOM."

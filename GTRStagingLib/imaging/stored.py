@@ -23,6 +23,12 @@ from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, set_direction
 MAX_BYTES = 4 * 2**30
 """Largest size of the voxels of one volume, in bytes: about 8,000 CT slices of 512×512 as int16."""
 
+SPACINGS = (1e-3, 1e4)
+"""Smallest and largest spacing, in mm; others are damaged headers."""
+
+FARTHEST = 1e7
+"""Largest coordinate of the first voxel, in mm."""
+
 Encoding = Literal["raw", "ascii", "gzip", "zlib", "bzip2"]
 
 _CHUNK = 1 << 20
@@ -104,7 +110,7 @@ def read_stored(stored: StoredVolume) -> tuple[sitk.Image, tuple[str, ...]]:
 
     This is the one list of what must hold for every format, in this order: a known voxel type; sizes above 0 of one
     3-D volume; at most `MAX_BYTES`, and not more than the files can contain, before anything is allocated; finite
-    origin, spacing above 0, perpendicular axes; exactly the header's number of bytes, with the checksum of the
+    origin, possible spacing, perpendicular axes; exactly the header's number of bytes, with the checksum of the
     compression; finite values.
 
     Raises
@@ -146,7 +152,7 @@ def read_stored(stored: StoredVolume) -> tuple[sitk.Image, tuple[str, ...]]:
 
 
 def require_grid(sizes: Sequence[int], steps: np.ndarray, origin: np.ndarray, name: str) -> None:
-    """Raise `GeometryError` unless spacing and origin are finite, no spacing is 0, and the axes are perpendicular.
+    """Raise `GeometryError` unless spacing and origin are possible numbers, and the axes are perpendicular.
 
     Parameters
     ----------
@@ -163,13 +169,18 @@ def require_grid(sizes: Sequence[int], steps: np.ndarray, origin: np.ndarray, na
     -----
     The axes count as perpendicular if every voxel is within `LATTICE_TOLERANCE` of an upright grid, in voxels.
     """
-    spacing = np.linalg.norm(steps, axis=0) if np.isfinite(steps).all() else np.full(3, np.nan)
-    if not (np.isfinite(origin).all() and np.isfinite(spacing).all() and (spacing > 1e-6).all()):
-        shown = " × ".join(f"{s:g}" for s in spacing)
-        place = ", ".join(f"{o:g}" for o in origin)
+    with np.errstate(over="ignore"):
+        spacing = np.linalg.norm(steps, axis=0) if np.isfinite(steps).all() else np.full(3, np.nan)
+    shown = f"spacing {' × '.join(f'{s:g}' for s in spacing)} mm, origin {', '.join(f'{o:g}' for o in origin)} mm"
+    if not (np.isfinite(origin).all() and np.isfinite(spacing).all() and (spacing > 0).all()):
         raise GeometryError(
-            f"{name}: a spacing is 0 or not a number, or the origin is not a number (spacing {shown} mm, origin "
-            f"{place} mm); expected finite numbers, and spacing above 0. Convert the scan again from DICOM."
+            f"{name}: a spacing is 0 or not a number, or the origin is not a number ({shown}); expected finite "
+            "numbers, and spacing above 0. Convert the scan again from DICOM."
+        )
+    if not ((spacing >= SPACINGS[0]) & (spacing <= SPACINGS[1])).all() or not (np.abs(origin) <= FARTHEST).all():
+        raise GeometryError(
+            f"{name} has {shown}; expected a spacing of {SPACINGS[0]:g} to {SPACINGS[1]:g} mm, at most {FARTHEST:g} mm "
+            "from the origin of the coordinates. The header is damaged: convert the scan again from DICOM."
         )
     left, _, right = np.linalg.svd(steps / spacing)
     upright = left @ right
