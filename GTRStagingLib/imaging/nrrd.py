@@ -38,38 +38,12 @@ _KINDS = {
 _UNKNOWN_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed")
 _MILLIMETRES = {"", "mm", "???", "none", "millimeter", "millimeters", "millimetre", "millimetres"}
 _DOMAIN = {"domain", "space", "time", "???", "none"}
-_VALUES = set(
-    [
-        "list",
-        "point",
-        "vector",
-        "covariant-vector",
-        "normal",
-        "stub",
-        "scalar",
-        "complex",
-        "2-vector",
-        "3-color",
-        "rgb-color",
-        "hsv-color",
-        "xyz-color",
-        "4-color",
-        "rgba-color",
-        "3-vector",
-        "3-gradient",
-        "3-normal",
-        "4-vector",
-        "quaternion",
-        "2d-symmetric-matrix",
-        "2d-masked-symmetric-matrix",
-        "2d-matrix",
-        "2d-masked-matrix",
-        "3d-symmetric-matrix",
-        "3d-masked-symmetric-matrix",
-        "3d-matrix",
-        "3d-masked-matrix",
-    ]
-)
+_VALUES = {
+    "list", "point", "vector", "covariant-vector", "normal", "stub", "scalar", "complex", "2-vector", "3-color",
+    "rgb-color", "hsv-color", "xyz-color", "4-color", "rgba-color", "3-vector", "3-gradient", "3-normal", "4-vector",
+    "quaternion", "2d-symmetric-matrix", "2d-masked-symmetric-matrix", "2d-matrix", "2d-masked-matrix",
+    "3d-symmetric-matrix", "3d-masked-symmetric-matrix", "3d-matrix", "3d-masked-matrix",
+}  # fmt: skip
 _WHOLE = ("sizes", "dimension", "space dimension", "line skip", "lineskip", "byte skip", "byteskip")
 _NUMBERS = (*_WHOLE, "spacings", "space directions", "space origin")
 _ASSUMED = "The NRRD header does not state which side is left; the orientation is assumed."

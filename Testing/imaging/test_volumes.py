@@ -281,7 +281,8 @@ def test_compressed_metaimage_needs_its_size(tmp_path: Path) -> None:
      ("MET_SHORT", "MET_SHORT_ARRAY"),
      ("0.5 0.75 2.5", "0,5 0,75 2,5"), ("0.5 0.75 2.5", "0.5 0.75"), ("0.5 0.75 2.5", "0.5 0 2.5"),
      ("0.5 0.75 2.5", "0.5 nan 2.5"), ("0.5 0.75 2.5", "0.5 -0.75 2.5"), ("6 5 4", "6 5 -4"), ("6 5 4", "6 5 4.5"),
-     ("6 5 4", "60000 60000 60000"), ("1 2 3", "1 2 nan"), ("1 2 3", "1 2 1e30"), ("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0.4 0 0.9"),
+     ("6 5 4", "60000 60000 60000"), ("1 2 3", "1 2 nan"), ("1 2 3", "1 2 1e30"),
+     ("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0.4 0 0.9"),
      ("1 0 0 0 1 0 0 0 1", "0 0 0 0 0 0 0 0 0"), ("NDims = 3", "NDims = 3\nNDims = 2")],
 )  # fmt: skip
 def test_other_metaimage_headers_are_refused(tmp_path: Path, old: str, new: str) -> None:
@@ -297,7 +298,8 @@ def test_other_metaimage_headers_are_refused(tmp_path: Path, old: str, new: str)
      ("raw", "hex"), ("superior", "inferior"), ("dimension: 3", "dimension: 99"), ("sizes", "size"),
      ("endian: little\n", 'endian: little\nspace units: "cm" "cm" "cm"\n'),
      ("endian: little\n", "endian: little\nbroken\n"),
-     ("endian: little\n", "endian: little\nendian: big\n"), ("NRRD0004", "NRRD9999"), ("endian: little\n", "endian: little\nkinds: domain domain dmain\n"),
+     ("endian: little\n", "endian: little\nendian: big\n"), ("NRRD0004", "NRRD9999"),
+     ("endian: little\n", "endian: little\nkinds: domain domain dmain\n"),
      ("endian: little\n", "endian: little\nkinds: domain domain list\n"), ("2.5", "1e30"), ("2.5", "1e-30")],
 )  # fmt: skip
 def test_other_nrrd_headers_are_refused(tmp_path: Path, old: str, new: str) -> None:
