@@ -175,6 +175,8 @@ def _inflated(file: BinaryIO, name: str, most: int) -> tuple[BinaryIO, bool]:
             out.write(inflate.decompress(chunk, min(left, 1 << 20)))
     except zlib.error as error:
         raise InputError(f"{name}: the deflated file is damaged ({error}). Transfer it again.") from error
+    if inflate.eof and len(inflate.unused_data + file.read(2)) > 1:
+        raise InputError(f"{name}: bytes follow the deflated data; expected its end. It is damaged: transfer it again.")
     out.seek(0)
     return cast(BinaryIO, out), inflate.eof
 

@@ -22,6 +22,9 @@ from GTRStagingLib.imaging.dicom_files import UNDEFINED, PixelElement, open_data
 PADDING_HU = -1000
 """HU of voxels that the header declares as padding (outside of the reconstruction): air."""
 
+TISSUE_HU = (-200, 400)
+"""Values of soft tissue, which padding must not have inside the body."""
+
 MOST_PIXELS = 4096 * 4096
 """Largest number of pixels of a slice; CT slices have 512×512 to 2048×2048."""
 
@@ -123,8 +126,24 @@ def decoded(
             if padded is None or not padded.any():
                 yield compact(hounsfield), 0.0
             else:
+                _require_outside(padded, hounsfield, path.name)
                 hounsfield[padded] = PADDING_HU
                 yield compact(hounsfield), float(padded.mean())
+
+
+def _require_outside(padded: np.ndarray, hounsfield: np.ndarray, name: str) -> None:
+    """Raise `InputError` if padding that is tissue by its value also occurs as single voxels, inside the body."""
+    found = padded & (hounsfield >= TISSUE_HU[0]) & (hounsfield <= TISSUE_HU[1])
+    if not found.any():
+        return
+    around = np.pad(padded, 1)
+    near = around[:-2, 1:-1] | around[2:, 1:-1] | around[1:-1, :-2] | around[1:-1, 2:]
+    if alone := int((found & ~near).sum()):
+        raise InputError(
+            f"{name}: PixelPaddingValue is tissue ({hounsfield[found].min():g} to {hounsfield[found].max():g} HU), and "
+            f"{alone} single voxels have it; expected padding outside of the reconstruction only. Export the original "
+            "series again."
+        )
 
 
 def _rescaled(values: np.ndarray, rescale: Rescale) -> np.ndarray:
@@ -266,6 +285,7 @@ def _native_frames(
             f"{name}: the pixels cannot be decoded: PixelData has {found} bytes, but {form.columns}×{form.rows} pixels "
             f"of {form.allocated} bits in {form.frames} frame(s) need {expected}; expected the same. {_REMEDY}"
         )
+    _require_nothing_else(file, header, element.value_tell + element.length, name)
     little = header.original_encoding[1] is not False
     kind = np.dtype(f"{'<' if little else '>'}u{form.allocated // 8}")
     for k in numbers:
@@ -284,7 +304,7 @@ def _encapsulated(
     tables = [header.get(keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     offsets = (tables[0], tables[1]) if all(tables) else None
     try:
-        _require_whole_fragments(file, name)
+        _require_nothing_else(file, header, _end_of_fragments(file, name), name)
         file.seek(element.value_tell)
         wanted, count, kept = set(numbers), 0, {}
         for frame in generate_frames(file, number_of_frames=form.frames, extended_offsets=offsets):
@@ -306,8 +326,31 @@ def _encapsulated(
     yield from (kept[k] for k in numbers)
 
 
-def _require_whole_fragments(file: BinaryIO, name: str) -> None:
-    """Raise `InputError` unless a chain of items at the file's position ends with the sequence delimiter."""
+def _require_nothing_else(file: BinaryIO, header: Any, at: int, name: str) -> None:
+    """Raise `InputError` unless the file ends behind its pixels, or has complete elements with later tags there."""
+    order = ">" if header.original_encoding[1] is False else "<"
+    size = file.seek(0, 2)
+    before = PIXEL_DATA
+    while at < size:
+        file.seek(at)
+        start = file.read(12).ljust(12, b"\0")
+        group, number = struct.unpack(f"{order}HH", start[:4])
+        begin = 8 if header.original_encoding[0] is False else 4  # groups after the pixels have long VRs only
+        length = struct.unpack(f"{order}L", start[begin : begin + 4])[0]
+        tag = group << 16 | number
+        end = at + begin + 4 + length
+        if tag <= before or (length != UNDEFINED and end > size):
+            raise InputError(
+                f"{name}: the pixels cannot be decoded: {size - at} bytes follow PixelData that are not DICOM; "
+                f"expected the end of the file. {_REMEDY}"
+            )
+        if length == UNDEFINED:
+            return
+        before, at = tag, end
+
+
+def _end_of_fragments(file: BinaryIO, name: str) -> int:
+    """Return the end of a chain of items at the file's position; raise `InputError` without its delimiter."""
     at = file.tell()
     size = file.seek(0, 2)
     while True:
@@ -315,7 +358,7 @@ def _require_whole_fragments(file: BinaryIO, name: str) -> None:
         start = file.read(8)
         group, item, length = struct.unpack("<HHL", start) if len(start) == 8 else (0, 0, 0)
         if (group, item) == (0xFFFE, 0xE0DD):
-            return
+            return at + 8
         if (group, item) != (0xFFFE, 0xE000) or at + 8 + length > size:
             raise InputError(
                 f"{name}: the pixels cannot be decoded: PixelData ends after {max(size - at, 0)} bytes of a fragment "

@@ -252,11 +252,19 @@ def test_a_stated_distance_of_0_or_less_is_no_reason_to_refuse(tmp_path: Path, t
     assert scan.warnings == ()
 
 
-@pytest.mark.parametrize("case", ["spacing-between-slices-0/zero", "no-preamble/top-two-plain"])
+@pytest.mark.parametrize("case", ["spacing-between-slices-0/zero", "no-preamble/top-two-plain", "control/ct"])
 def test_the_cases_that_are_read(case: str) -> None:
     scan = read_scan(shared(f"cases/{case}"))
     assert (voxels(scan.image) == np.load(shared(f"cases/{case.split('/')[0]}/truth.npy"))).all()
     assert scan.warnings == ()
+
+
+def test_the_case_of_two_series() -> None:
+    folder = shared("cases/two-series/study")
+    with pytest.raises(InputError, match=r"2 CT series; expected one.*`series`.*\n  number 1: 3 CT slices, 5 mm apart"):
+        read_scan(folder)
+    first, second = (voxels(read_scan(folder, series=number).image) for number in "12")
+    assert (first != second).any()
 
 
 def test_a_slice_that_is_no_ct_by_its_header_is_not_left_out(tmp_path: Path) -> None:

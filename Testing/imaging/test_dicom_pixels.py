@@ -211,6 +211,23 @@ def test_compressed_pixels_must_be_one_whole_picture(tmp_path: Path, syntax: str
     assert (voxels(scan.slices(0, 2, 2)) == some_values(12, False)[[0, 2]] - 1024).all()
 
 
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless])
+def test_what_follows_the_pixels_must_be_elements(tmp_path: Path, syntax: str) -> None:
+    slices = slices_of(some_values(12, False))
+    for d in slices:
+        encode(d, syntax)
+        d.DataSetTrailingPadding = bytes(6)
+    folder = write(tmp_path / "ct", slices)
+    assert (voxels(read_scan(folder).image) == some_values(12, False) - 1024).all()
+    for d in slices:
+        del d.DataSetTrailingPadding
+    whole = (write(tmp_path / "ct", slices) / "IM1.dcm").read_bytes()
+    for at, more in ((-40, b"ab"), (len(whole), b"more"), (len(whole), bytes(16))):
+        (folder / "IM1.dcm").write_bytes(whole[:at] + more + whole[at:])
+        with pytest.raises(InputError, match=r"IM1\.dcm: the pixels cannot be decoded: "):
+            _ = read_scan(folder).image
+
+
 def test_an_odd_length_has_a_padding_byte(tmp_path: Path) -> None:
     slices = a_series(3)
     for d in slices:
@@ -328,6 +345,22 @@ def test_padding_is_decided_on_stored_values(
     assert (voxels(scan.image)[:, 0, : len(padded)] == PADDING_HU).all()
     assert (voxels(scan.image)[:, 1:] == (76 if not signed else 76 - 1024)).all()
     assert scan.padding(1) == pytest.approx(len(padded) / (12 * 16))
+
+
+def test_padding_that_is_tissue_by_its_value(tmp_path: Path) -> None:
+    """Water as padding is air outside, but no voxel inside may have it."""
+    plane = np.full((3, 12, 16), 1064)
+    plane[:, :4] = 1024
+    slices = slices_of(plane)
+    for d in slices:
+        d.add_new("PixelPaddingValue", "US", 1024)
+    assert (voxels(read_scan(write(tmp_path / "outside", slices)).image)[:, :4] == PADDING_HU).all()
+    plane[:, 8, 8] = 1024
+    slices = slices_of(plane)
+    for d in slices:
+        d.add_new("PixelPaddingValue", "US", 1024)
+    with pytest.raises(InputError, match=r"PixelPaddingValue is tissue \(0 to 0 HU\), and 1 single voxels have it"):
+        _ = read_scan(write(tmp_path / "inside", slices)).image
 
 
 def test_values_without_declared_padding_are_read_as_they_are(tmp_path: Path) -> None:
