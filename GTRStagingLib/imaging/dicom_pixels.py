@@ -5,6 +5,7 @@ Uncompressed and RLE pixels are read by this module, and codestreams of the JPEG
 at a time. All pass the same checks.
 """
 
+import os
 import re
 import struct
 import tempfile
@@ -424,19 +425,21 @@ def _codestream(frame: bytes, form: PixelFormat, syntax: str, name: str) -> np.n
             f"{name}: the pixels cannot be decoded: the compressed picture of {len(frame)} bytes does not end where "
             f"its frame does; expected one complete picture. {_REMEDY}"
         )
-    with tempfile.TemporaryDirectory(prefix="gtrstaging-") as folder:
-        path = Path(folder) / "frame.dcm"
-        _write_frame(path, frame, form, syntax)
+    handle, path = tempfile.mkstemp(prefix="gtrstaging-", suffix=".dcm")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_file_of(frame, form, syntax))
         reader = sitk.ImageFileReader()
         reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(path))
-        try:
-            pixels = sitk.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
-            raise InputError(
-                f"{name}: the pixels cannot be decoded as {_syntax_name(syntax)}; expected a complete picture. It may "
-                "be damaged: transfer it again, or save it uncompressed."
-            ) from error
+        reader.SetFileName(path)
+        pixels = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise InputError(
+            f"{name}: the pixels cannot be decoded as {_syntax_name(syntax)}; expected a complete picture. It may be "
+            "damaged: transfer it again, or save it uncompressed."
+        ) from error
+    finally:
+        Path(path).unlink()
     if pixels.shape != (1, form.rows, form.columns) or pixels.dtype.kind not in "iu":
         raise InputError(
             f"{name}: the pixels cannot be decoded: {pixels.shape[-1]}×{pixels.shape[-2]} pixels were decoded; "
@@ -463,20 +466,21 @@ def _stated_size(frame: bytes) -> tuple[int, int, int, int]:
     return 0, 0, 0, 0
 
 
-def _write_frame(path: Path, frame: bytes, form: PixelFormat, syntax: str) -> None:
-    """Write a DICOM file with a frame and nothing else, which GDCM decodes to allocated words."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import UID, SecondaryCaptureImageStorage
+def _file_of(frame: bytes, form: PixelFormat, syntax: str) -> bytes:
+    """Return a DICOM file with a frame and nothing else, which GDCM decodes to allocated words."""
 
-    d = Dataset()
-    d.file_meta = FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = UID(syntax)
-    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = SecondaryCaptureImageStorage
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = "1.2.3"
-    d.Rows, d.Columns, d.SamplesPerPixel, d.PhotometricInterpretation = form.rows, form.columns, 1, "MONOCHROME2"
-    d.BitsAllocated = d.BitsStored = form.allocated
-    d.HighBit, d.PixelRepresentation = form.allocated - 1, 0
-    d.PixelData = encapsulate([frame])
-    d["PixelData"].VR = "OB"
-    d.save_as(path, enforce_file_format=True)
+    def element(group: int, number: int, vr: bytes, value: bytes | int) -> bytes:
+        raw = struct.pack("<H", value) if isinstance(value, int) else value + b"\0" * (len(value) % 2)
+        return struct.pack("<HH2sH", group, number, vr, len(raw)) + raw
+
+    picture, bits = b"1.2.840.10008.5.1.4.1.1.7", form.allocated  # Secondary Capture
+    meta = element(2, 2, b"UI", picture) + element(2, 3, b"UI", b"1.2.3") + element(2, 16, b"UI", syntax.encode())
+    shown = element(8, 0x16, b"UI", picture) + element(8, 0x18, b"UI", b"1.2.3")
+    shown += element(0x28, 2, b"US", 1) + element(0x28, 4, b"CS", b"MONOCHROME2 ")
+    words = {0x10: form.rows, 0x11: form.columns, 0x100: bits, 0x101: bits, 0x102: bits - 1, 0x103: 0}
+    shown += b"".join(element(0x28, number, b"US", value) for number, value in words.items())
+    even = frame + b"\0" * (len(frame) % 2)
+    items = [struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OB", 0, UNDEFINED), struct.pack("<HHL", 0xFFFE, 0xE000, 0)]
+    items += [struct.pack("<HHL", 0xFFFE, 0xE000, len(even)), even, struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)]
+    length = element(2, 0, b"UL", struct.pack("<L", len(meta)))
+    return b"".join([bytes(128), b"DICM", length, meta, shown, *items])
