@@ -7,6 +7,7 @@ are resampled only on request.
 - `scans`: `Scan`, `read_scan`, `scan_of`
 - `volumes`: `read_volume`, `format_of`
 - `rois`: `Roi`, `read_roi`
+- `hounsfield`: `require_hounsfield`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`

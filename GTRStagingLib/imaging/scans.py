@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import read_ct
 from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, direction_matrix, grid_of
+from GTRStagingLib.imaging.hounsfield import require_hounsfield
 from GTRStagingLib.imaging.png import read_grey
 from GTRStagingLib.imaging.stored import require_finite, require_grid
 from GTRStagingLib.imaging.volumes import format_of, read_volume
@@ -274,12 +275,7 @@ def _hounsfield(image: sitk.Image, name: str) -> MemoryVoxels:
     if (channels := image.GetNumberOfComponentsPerPixel()) != 1:
         raise InputError(f"{name} has {channels} values per voxel (colour or vectors); expected 1, in HU. Give the CT.")
     values = sitk.GetArrayViewFromImage(image)
-    if values.min() >= 0:
-        raise InputError(
-            f"{name} has no value below 0 (lowest {values.min():g}); expected a CT in HU, with negative fat and air. "
-            "It is an MR, a windowed picture or a mask, or its rescale intercept is lost. Convert the CT again from "
-            "DICOM."
-        )
+    require_hounsfield(values[np.newaxis], [name])
     # Floating-point files become float32; integers become int16 if they are in its range.
     fits = values.dtype.kind in "iu" and values.min() >= -32768 and values.max() <= 32767
     return MemoryVoxels(image, sitk.sitkInt16 if fits else sitk.sitkFloat32)

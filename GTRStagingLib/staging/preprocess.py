@@ -12,6 +12,7 @@ from skimage import measure
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.geometry import Grid, ImageOrGrid
+from GTRStagingLib.imaging.hounsfield import require_hounsfield
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.model.recipe import Recipe
 
@@ -183,12 +184,8 @@ def _check_voxels(slices: np.ndarray, index: int, offsets: tuple[int, ...], inte
                 f"Slice {index + offset} contains {bad} voxels that are NaN or infinite; expected finite HU. "
                 "Export the scan again, or set them to air (-1024 HU)."
             )
-    if intensity == "HU" and slices.min() >= 0 and slices.max() > slices.min():
-        raise InputError(
-            f"The slices contain values from {slices.min():g} to {slices.max():g}, none negative; expected HU, in "
-            "which fat and air are negative. Check that this is no MR or windowed picture, and that the rescale "
-            "intercept was applied."
-        )
+    if intensity == "HU":
+        require_hounsfield(slices, [f"Slice {index + offset}" for offset in offsets])
 
 
 def windowed(slices: np.ndarray, recipe: Recipe) -> np.ndarray:

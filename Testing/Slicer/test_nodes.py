@@ -94,7 +94,7 @@ def test_a_volume_that_is_not_a_ct_is_an_error(scene):
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     with pytest.raises(InputError, match="“empty” contains no voxels.*Load it again"):
         nodes.placed(empty)
-    with pytest.raises(InputError, match="“mask” has no value below 0"):
+    with pytest.raises(InputError, match="“mask” is not in HU"):
         nodes.scan_of(nodes.placed(add_volume(scene, box(ct_like()))), "mask")
     skewed = add_volume(scene, ct_like())
     axes = nodes.matrix_of(skewed.GetIJKToRASMatrix)

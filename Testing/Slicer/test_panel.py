@@ -369,7 +369,7 @@ def test_an_error_is_shown_once_with_its_remedy(desk, loaded, scene):
     loaded.ui.keySliceSlider.value = 4
     loaded.ui.applyButton.click()
     (text,) = messages(desk)
-    assert "“mask” has no value below 0" in text
+    assert "“mask” is not in HU" in text
     assert "Convert the CT again" in text
     assert loaded.ui.applyButton.enabled
     assert loaded._parameterNode.resultText is None
