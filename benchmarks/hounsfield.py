@@ -29,23 +29,23 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import windowed
 
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-CTS = ("ct/ct_3slice_dicom", "ct/totalseg_example_ct_sm.nii.gz", "ct/rtstruct", "cases/control/ct")
+CTS = {
+    "ct/ct_3slice_dicom": "real CTs",
+    "ct/totalseg_example_ct_sm.nii.gz": "real CTs",
+    "ct/rtstruct": "water phantom",
+    "cases/control/ct": "cases",
+}
 FIRST_SEED = 700
 """No test uses these phantoms."""
 
 
 def slices(seeds):
     """Yield (group, pixel size in mm, (y, x) HU)."""
-    for path in CTS:
+    for path, group in CTS.items():
         scan = read_scan(DATA / path)
-        group = "synthetic" if path.startswith("cases") else "phantom" if "rtstruct" in path else "real"
         volume = sitk.GetArrayFromImage(scan.slices(0, scan.grid.size[2] - 1)).astype(np.float64)
         for one in volume:
-            yield (
-                {"real": "real CTs", "phantom": "water phantom", "synthetic": "cases"}[group],
-                scan.grid.spacing[0],
-                one,
-            )
+            yield group, scan.grid.spacing[0], one
     for name in PROFILES:
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             made = make_phantom(TStage(seed % 4), seed=seed, scanner=name, size=(64, 128, 256)[seed % 3])
@@ -243,7 +243,7 @@ def main():
             for shift in ("+1024", "-1024", "+1000", "-1000")
         )
     )
-    scan = read_scan(DATA / CTS[0])
+    scan = read_scan(DATA / next(iter(CTS)))
     voting = sitk.GetArrayFromImage(scan.slices(0, 2))
     times = []
     for _ in range(21):

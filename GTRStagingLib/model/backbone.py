@@ -156,6 +156,8 @@ def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone
     InputError
         If the device or backend is unknown or missing, ONNX Runtime is not installed or requested on a GPU, or the
         network cannot be compiled on this machine.
+    WeightsError
+        If the network's logits are not finite, or the same for any slice.
     GraphError
         If the backend is 'onnx' and the graph's outputs differ from PyTorch's; 'auto' then runs PyTorch and warns.
     """
@@ -166,6 +168,7 @@ def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone
         raise InputError(f"Backend 'onnx' on device {device!r}; expected a CPU. Use `device=cpu` or `backend=torch`.")
     known = _READY.setdefault(model, {})
     if (place, backend) not in known:
+        weights.require_live(model.network)
         known[place, backend] = _made_ready(model, place, backend)
     return known[place, backend]
 

@@ -18,6 +18,11 @@ GATE_STRIDE = 4
 
 NOT_CHECKED = "This map has not been checked for this model."
 
+TEMPERATURES = (0.01, 100.0)
+"""Plausible temperatures. A fitted one is within 0.05 to 20; far outside, any slice gets 0 and 1, or four quarters."""
+
+MOST_MASKS = 10**9
+
 DEPTHS = (10, 18, 50, 152)
 """Depths of the available networks, listed without torch; `network` builds them."""
 
@@ -115,18 +120,19 @@ class ModelCard:
         if (
             not all(isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_) for hash_ in hashes)
             or not is_finite(self.temperature)
-            or self.temperature <= 0
+            or not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]
         ):
             raise WeightsError(
                 f"Model card {self.name!r}: sha256 {', '.join(map(repr, hashes))}, temperature {self.temperature!r}; "
-                "expected 64 lower-case hexadecimal digits and a positive, finite number."
+                "expected 64 lower-case hexadecimal digits and a positive, finite number from "
+                f"{TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}. Import or train the model again."
             )
         if not isinstance(self.leaking, bool) or not isinstance(self.training, Mapping | None):
             raise WeightsError(
                 f"Model card {self.name!r}: leaking {self.leaking!r}, training {type(self.training).__name__}; "
                 "expected true or false, and an object or null."
             )
-        if type(self.masks) is not int or self.masks < 0:
+        if type(self.masks) is not int or not 0 <= self.masks <= MOST_MASKS:
             raise WeightsError(f"Model card {self.name!r}: masks {self.masks!r}; expected a number of cases.")
         if self.check is not None and not (
             isinstance(self.check, Mapping)

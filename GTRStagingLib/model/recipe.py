@@ -7,6 +7,18 @@ from typing import Any, Literal
 
 from GTRStagingLib.errors import InputError
 
+HU_LIMITS = (-32768.0, 32767.0)
+"""Ends of plausible HU ranges and windows: the values that a CT can store."""
+
+HU_WIDTHS = (20.0, 10_000.0)
+"""Plausible widths of windows, and least width of HU ranges and of their overlap: narrower, and tissue is one grey."""
+
+SPACINGS_MM = (0.1, 10.0)
+"""Plausible in-plane spacings of the network's input: finer than any CT, and a tumour of a few pixels."""
+
+INPUT_SIZES = (32, 2048)
+"""Plausible sizes of the network's input, in pixels."""
+
 
 def is_finite(value: object) -> bool:
     """Return whether a value is a number within the range of a float; True and False are not numbers here."""
@@ -55,18 +67,27 @@ class Recipe:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise InputError(f"Recipe name {self.name!r}; expected a non-empty text.")
-        if not (_is_pair(self.hu_range) and _is_pair(self.window)) or not (
-            self.hu_range[0] < self.hu_range[1] and self.window[1] > 0
-        ):
+        if not (_is_pair(self.hu_range) and _is_pair(self.window)) or not self._sees_tissue():
             raise InputError(
                 f"Recipe {self.name!r}: HU range {self.hu_range}, window {self.window}; expected two finite numbers "
-                "each: low < high, and a level and a positive width."
+                f"each: low < high, and a level and a positive width of {HU_WIDTHS[0]:g} to {HU_WIDTHS[1]:g} HU, which "
+                f"overlap by {HU_WIDTHS[0]:g} HU or more, within {HU_LIMITS[0]:g} to {HU_LIMITS[1]:g}."
             )
-        if self.spacing_mm is not None and not (is_finite(self.spacing_mm) and self.spacing_mm > 0):
-            raise InputError(f"Recipe {self.name!r}: spacing {self.spacing_mm} mm; expected a positive one, or None.")
-        if type(self.input_size) is not int or self.input_size % 32 or self.input_size <= 0:
+        if self.spacing_mm is not None and not (
+            is_finite(self.spacing_mm) and SPACINGS_MM[0] <= self.spacing_mm <= SPACINGS_MM[1]
+        ):
             raise InputError(
-                f"Recipe {self.name!r}: input of {self.input_size!r} pixels; expected a whole multiple of 32."
+                f"Recipe {self.name!r}: spacing {self.spacing_mm} mm; expected {SPACINGS_MM[0]:g} to "
+                f"{SPACINGS_MM[1]:g} mm, or None."
+            )
+        if (
+            type(self.input_size) is not int
+            or self.input_size % 32
+            or not INPUT_SIZES[0] <= self.input_size <= INPUT_SIZES[1]
+        ):
+            raise InputError(
+                f"Recipe {self.name!r}: input of {self.input_size!r} pixels; expected a whole multiple of 32, from "
+                f"{INPUT_SIZES[0]} to {INPUT_SIZES[1]}."
             )
         if type(self.n4) is not bool or type(self.quantised) is not bool:
             raise InputError(
@@ -77,6 +98,16 @@ class Recipe:
                 f"Recipe {self.name!r}: normalisation {self.normalisation!r}, {self.channels!r} channels; expected "
                 "'zscore' or 'imagenet', and 3 channels."
             )
+
+    def _sees_tissue(self) -> bool:
+        """Return whether HU range and window have plausible ends and widths, and overlap."""
+        (low, high), ends = self.hu_range, self.window_hu
+        width, overlap = self.window[1], min(high, ends[1]) - max(low, ends[0])
+        return (
+            all(HU_LIMITS[0] <= end <= HU_LIMITS[1] for end in (low, high, *ends))
+            and HU_WIDTHS[0] <= width <= HU_WIDTHS[1]
+            and overlap >= HU_WIDTHS[0]
+        )
 
     @property
     def window_hu(self) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import safetensors
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
-from GTRStagingLib.errors import StagingError, WeightsError
+from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import Fusion, HeadKind, ModelCard
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.recipe import GTR
@@ -34,6 +35,14 @@ UNTRAINED_SEED = 20251
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 """Number types of stored weights; the network computes in its own type."""
+
+LARGEST_WEIGHT = 1e6
+"""Largest plausible weight or mean of a batch norm; variances may have its square. Those of trained networks are below
+1e4."""
+
+LARGEST_LOGIT = 2.0**24
+"""Largest plausible logit: above it, float32 has no fractions, and the probabilities are 0 and 1 by rounding. Those of
+trained networks are below 100."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +106,20 @@ def load_features(name_or_folder: str) -> FeatureStatistics | None:
         return None
     stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
     try:
-        return FeatureStatistics(stored["mean"].numpy(), stored["covariance"].numpy(), int(stored["n"]))
+        mean, covariance, n = (stored[name] for name in ("mean", "covariance", "n"))
     except KeyError as error:
         raise WeightsError(f"{folder / FEATURES_FILE} lacks {error}. Train or import the model again.") from error
+    if (
+        (mean.ndim, covariance.shape, n.numel()) != (1, (len(mean), len(mean)), 1)
+        or not all(torch.isfinite(one).all() for one in (mean, covariance, n))
+        or n < 1
+    ):
+        raise WeightsError(
+            f"{folder / FEATURES_FILE} contains a mean {tuple(mean.shape)}, a covariance {tuple(covariance.shape)} and "
+            f"n {n.tolist()}; expected finite numbers (features,), (features, features), and a number of slices. Train "
+            "or import the model again."
+        )
+    return FeatureStatistics(mean.numpy(), covariance.numpy(), int(n))
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
@@ -113,9 +133,15 @@ def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
         return None
     stored = _tensors(folder / MEAN_MASK_FILE, card.mean_mask_sha256)
     try:
-        return stored["mean_mask"].float().numpy()
+        mean_mask: np.ndarray = stored["mean_mask"].float().numpy()
     except KeyError as error:
         raise WeightsError(f"{folder / MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
+    if mean_mask.ndim != 2 or not ((mean_mask >= 0) & (mean_mask <= 1)).all():
+        raise WeightsError(
+            f"{folder / MEAN_MASK_FILE} has shape {mean_mask.shape}, or values outside 0..1; expected shares in two "
+            "dimensions. Check the model again."
+        )
+    return mean_mask
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -141,7 +167,8 @@ def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: 
     Raises
     ------
     WeightsError
-        If other keys are missing, keys are unknown, or shapes or values do not fit this network.
+        If other keys are missing, keys are unknown, shapes or values do not fit this network, or its logits are not
+        finite or the same for any input.
     """
     with torch.device("meta"):
         network = GTRNet(depth, fusion, head)
@@ -150,7 +177,43 @@ def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: 
         initial = seeded_network(depth, fusion, UNTRAINED_SEED, head).state_dict()
         complete.update((key, initial[key]) for key in missing)
     network.load_state_dict(complete, strict=True, assign=True)
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    require_live(network)
+    return network
+
+
+_LIVE: WeakSet[GTRNet] = WeakSet()
+"""Networks that `require_live` has tried."""
+
+
+def require_live(network: GTRNet) -> None:
+    """Raise `WeightsError` unless the logits of two small pictures are finite and differ; once for each network.
+
+    Weights of 0, or scaled ones, can have the right keys and shapes, and would give the same stage for any slice.
+    """
+    if network in _LIVE:
+        return
+    rng = np.random.default_rng(0)
+    # Blocks as large as organs, the same in all channels, as of a slice with mean 0.
+    blocks = np.kron(2 * rng.standard_normal((2, 1, 4, 4)), np.ones((8, 8))).repeat(3, axis=1)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(blocks.astype(np.float32)).to(network.conv1.weight.device)).cpu().numpy()
+    require_plausible(logits, "The network of these weights")
+    if (logits[0] == logits[1]).all():
+        raise WeightsError(
+            f"The network of these weights gives the same logits for any slice ({logits[0].tolist()}); expected logits "
+            "that depend on the slice. Its weights are 0 or damaged: use another checkpoint."
+        )
+    _LIVE.add(network)
+
+
+def require_plausible(logits: np.ndarray, what: str) -> None:
+    """Raise `WeightsError` unless logits (S, 4) are finite and at most `LARGEST_LOGIT`."""
+    if not (np.abs(logits) <= LARGEST_LOGIT).all():
+        raise WeightsError(
+            f"{what} gives logits that are not finite or too large: {logits.tolist()}; expected at most "
+            f"{LARGEST_LOGIT:g}. Its weights are too large or damaged: use another checkpoint."
+        )
 
 
 def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
@@ -198,7 +261,14 @@ def _cast(key: str, tensor: Tensor, expected: Tensor, kind: str) -> Tensor:
             f"The weights contain NaN or infinite values in {key}; expected finite float32 values. Use a checkpoint "
             "from before the training diverged."
         )
-    if key.endswith("running_var") and (cast < 0).any():
+    variance = key.endswith("running_var")
+    most = LARGEST_WEIGHT**2 if variance else LARGEST_WEIGHT
+    if not counter and (largest := float(cast.abs().max())) > most:
+        raise WeightsError(
+            f"The weights contain values up to {largest:g} in {key}; expected at most {most:g}. The file is damaged or "
+            "its numbers were scaled: copy or download it again."
+        )
+    if variance and (cast < 0).any():
         raise WeightsError(
             f"The weights contain {float(cast.min()):g} in {key}; expected variances of 0 or more. The file is "
             "damaged: copy or download it again."
@@ -331,11 +401,8 @@ def probabilities(logits: np.ndarray, card: ModelCard) -> np.ndarray:
 
     Raises
     ------
-    StagingError
-        If the logits are not finite.
+    WeightsError
+        If the logits are not finite, or too large.
     """
-    if not np.isfinite(logits).all():
-        raise StagingError(
-            f"Model {card.name!r} gives logits that are not finite: {logits.tolist()}. Verify the model."
-        )
+    require_plausible(logits, f"Model {card.name!r}")
     return softmax(logits, card.temperature)
