@@ -166,6 +166,7 @@ def wrong(hu, pixel, rng):
         "+1024, padding of -2000, interpolated",
         np.where(resampled_padding(hu) < -1100, resampled_padding(hu), resampled_padding(hu) + 1024),
     )
+    yield "+1024, padding of -976", np.where(circle(hu), -976, hu + 1024)
     yield "+1024, little body", little_body(hu, rng) + 1024
     yield "+1000, little body", little_body(hu, rng) + 1000
     for factor in (10, 0.1, 2, 0.5):
@@ -184,6 +185,7 @@ def wrong(hu, pixel, rng):
     for top in (255, 1000, 4095):
         yield f"MR, 0 to {top}", mr(hu, rng, top)
         yield f"MR, 0 to {top}, minus 1024", mr(hu, rng, top) - 1024
+    yield "MR, 0 to 1000, minus 100, background cut", (mr(hu, rng, 1000) * body_of(hu)) - 100
     yield "MR, 0 to 4095, minus 2048", mr(hu, rng, 4095) - 2048
     for mm in (150, 100, 60):
         if (part := crop(hu, mm, pixel, rng)) is not None:

@@ -5,6 +5,7 @@ intercept, a scale error, an MR, a mask and a windowed picture put these peaks e
 the values of real CTs and of the wrong scales on both sides (`benchmarks/hounsfield.py`, docs/benchmarks.md).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +16,8 @@ from GTRStagingLib.errors import InputError
 ENOUGH = 256
 """Values that a histogram requires; of fewer, some must be below 0."""
 
-SAMPLE = 256
-"""Values of a slice along each axis that are counted at most: an even sample gives the same shares."""
+SAMPLE = 256**2
+"""Values that are counted at most: an even sample of a slice, or of a volume, gives the same shares."""
 
 OUTSIDE = -1100
 """Values below are not from a person: padding, which has one or two exact values."""
@@ -45,8 +46,9 @@ DENSE, MOST_DENSE, MOST_EDGE = 600, 0.03, 0.05
 NO_GAS, ORGAN, LEAST_ORGAN = 0.01, 30, 0.1
 """Inside the body, without gas: muscle and organs are above 30 HU."""
 
-CLIPPED = 0.1
-"""Share of the lowest value from which a slice was clipped to a window; this value is not counted as tissue."""
+CLIPPED, HIGHEST_CLIP = 0.1, -120
+"""Share of the lowest value, above `GAS`, from which a slice was clipped to a window, which must reach down to fat. This
+value is not counted as tissue."""
 
 SIGNED_BYTE = (-128, 127)
 """A slice that was clipped to these values is a picture."""
@@ -64,7 +66,8 @@ def require_hounsfield(slices: np.ndarray, names: Sequence[str]) -> None:
     Parameters
     ----------
     slices
-        Values of any number type, on any grid: only the frequencies of the finite ones count.
+        Values of any number type, on any grid: only the frequencies of the finite ones count. A whole volume counts as
+        one slice, (1, Z, Y, X).
     names
         S names for the message, such as 'Slice 12'.
 
@@ -93,7 +96,8 @@ def require_hounsfield(slices: np.ndarray, names: Sequence[str]) -> None:
 
 def _sample(one: np.ndarray) -> np.ndarray:
     """Return (n,) finite values: every k-th along each axis."""
-    sample = one[tuple(np.s_[:: -(-n // SAMPLE)] for n in one.shape)].ravel()
+    k = math.ceil((one.size / SAMPLE) ** (1 / one.ndim))
+    sample = one[(np.s_[::k],) * one.ndim].ravel()
     return sample if sample.dtype.kind in "iu" else sample[np.isfinite(sample)]
 
 
@@ -109,6 +113,8 @@ def _implausible(values: np.ndarray, *, empty: str | None = None) -> str | None:
     if found.outside > MOST_OUTSIDE * (found.n + found.outside):
         share = found.outside / (found.n + found.outside)
         return f"{span}, and {share:.0%} of them are below {OUTSIDE} without being padding"
+    if found.clipped is not None and found.clipped > HIGHEST_CLIP:
+        return f"{span}, and the lowest of them is frequent, as of a mask or a background"
     if found.n == 0:
         return empty
     if found.share(OUTSIDE, NEGATIVE) < LEAST_NEGATIVE:
