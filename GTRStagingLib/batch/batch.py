@@ -19,8 +19,9 @@ from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, ROWS_VERSION, SECONDS, given_names
 from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
-from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
+from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError
 from GTRStagingLib.support.files import sha256_of_data
+from GTRStagingLib.support.isolation import error_text
 from GTRStagingLib.tables.case_files import OUTPUTS
 
 if TYPE_CHECKING:
@@ -261,24 +262,6 @@ def stage_and_record(job: Job, stage_one: StageOne, scores: ScoreColumns) -> Out
         raise _not_writable(job.folder, error) from error
 
 
-def error_text(error: BaseException) -> str:
-    """Return an error as one line of text, preceded by its type unless it is a `StagingError`."""
-    if _is_out_of_memory(error):
-        return "The case exceeded the memory limit. Raise `memory_limit`."
-    text = " ".join(str(error).split())
-    return text if isinstance(error, StagingError) else f"{type(error).__name__}: {text}"
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error, or one of its causes, is a failed allocation, also if only its message reports it."""
-    while error is not None:
-        words = str(error).lower()
-        if isinstance(error, MemoryError) or "bad_alloc" in words or "failed to allocate memory" in words:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def record_failure(job: Job, error: str, trace: str) -> Outcome:
     """Record that a case failed, and remove its other files."""
     try:
@@ -314,7 +297,6 @@ __all__ = [
     "Counts",
     "StageOne",
     "Work",
-    "error_text",
     "one_by_one",
     "record_failure",
     "require_free_folder",

@@ -18,12 +18,13 @@ import distributed
 from distributed.comm import CommClosedError, get_address_host_port
 
 import GTRStagingLib
-from GTRStagingLib.batch.batch import error_text, record_failure
+from GTRStagingLib.batch.batch import record_failure
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup
 from GTRStagingLib.batch.records import Job, Outcome, remove_partial_files
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.support.isolation import error_text
 
 CONNECT_S = 10
 """Seconds to wait for a connection; a running scheduler answers within one."""

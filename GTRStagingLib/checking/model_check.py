@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +13,11 @@ import numpy as np
 import GTRStagingLib
 from GTRStagingLib.checking.rules import LEAST_PATIENTS, counted, judge
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, StagingError, without_backticks
+from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
-from GTRStagingLib.support.pools import parallel_map
+from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
@@ -60,6 +60,7 @@ def check_model(
     most: int | None = None,
     device: str = "auto",
     workers: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Check:
@@ -75,8 +76,8 @@ def check_model(
         good.
     most
         Largest number of cases, drawn evenly from the true stages by the seed; None for all.
-    workers
-        Processes that stage; 0 stages in this process.
+    workers, limits
+        Processes that stage, and limits of each case, see `support.pools.parallel_map`; 0 stages in this process.
     progress
         Called with the number of finished parts of the work, and of all parts.
 
@@ -87,6 +88,7 @@ def check_model(
     WeightsError
         If the model is unknown.
     """
+    from GTRStagingLib.model import device as devices
     from GTRStagingLib.model import randomised
 
     if not 0 <= seed < 2**32:
@@ -96,6 +98,9 @@ def check_model(
     else:
         model, workers = _without_a_checks_mask(model), 0
     card = _model(model).card
+    if devices.choose(device).type != "cpu":
+        limits = replace(limits, memory_limit=None)  # the driver of a GPU reserves more than it uses
+    threads = None if workers == 1 else 1
     chosen = draw_cases(cases, most, seed)
     about = {
         "method": "gated" if card.head == "gated" else "fine",
@@ -114,7 +119,8 @@ def check_model(
     steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
     total = len(chosen) + len(steps)
     outcomes = []
-    for outcome in parallel_map(_measured, [(model, device, case) for case in chosen], workers):
+    staged = [(model, device, case) for case in chosen]
+    for outcome in parallel_map(_measured, staged, workers, limits=limits, failed=_left_out, threads=threads):
         outcomes.append(outcome)
         progress(len(outcomes), total)
     left_out = {case.case_id: one for case, one in zip(chosen, outcomes, strict=True) if isinstance(one, str)}
@@ -127,7 +133,8 @@ def check_model(
     with_map = [i for i, one in enumerate(measured) if not one.numbers["empty"]][:RANDOMISED]
     slices = [measured[i].seen for i in with_map]
     compared = []
-    for rows in parallel_map(_compared, [(model, device, step, seed, slices) for step in steps if slices], workers):
+    passes = [(model, device, step, seed, slices) for step in steps if slices]
+    for rows in parallel_map(_compared, passes, workers, limits=Limits(None, None), threads=threads):
         compared.append(rows)
         progress(len(chosen) + len(compared), total)
     curve = dict(zip(parts, compared, strict=False))
@@ -172,10 +179,8 @@ def draw_cases(cases: Sequence[Case], most: int | None, seed: int) -> list[Case]
 
 @lru_cache(maxsize=1)
 def _loaded(name: str) -> "Model":
-    from GTRStagingLib.model import device, weights
+    from GTRStagingLib.model import weights
 
-    if parent_process() is not None:
-        device.one_thread()
     return _without_a_checks_mask(weights.load(name))
 
 
@@ -195,22 +200,24 @@ def _ready(model: "Model", device: str) -> "Backbone":
     return backbone.ready(model, device, "torch")
 
 
+def _left_out(job: "tuple[Model | str, str, Case]", reason: str) -> str:
+    """Return the reason why a case could not be measured."""
+    return without_backticks(reason)
+
+
 def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
-    """Return the measures of a case, or the reason why it could not be measured."""
+    """Return the measures of a case."""
     from GTRStagingLib.imaging import keyslice, rois, scans
     from GTRStagingLib.staging import map_checks, pipeline
 
     source, device, case = job
     model = _model(source)
     ready = _ready(model, device)
-    try:
-        scan = scans.read_scan(case.image)
-        tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-        key = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
-        result = pipeline.stage_case(scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=key, case_id="case")
-        return map_checks.measure(result, ready)
-    except StagingError as error:
-        return without_backticks(error)
+    scan = scans.read_scan(case.image)
+    tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    key = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
+    result = pipeline.stage_case(scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=key, case_id="case")
+    return map_checks.measure(result, ready)
 
 
 def _compared(

@@ -3,6 +3,7 @@
 In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imports no large package.
 
 - `main`: `main`
+- `supervise`: `run_child`
 - `arguments`: `staging_options`, `with_flags`
 - `stage`: `add_to`
 - `models`: `add_to`

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
+from GTRStagingLib.support.isolation import Limits
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
@@ -49,6 +50,20 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto",
                         help="software that runs the network; auto: ONNX Runtime on a CPU if it is installed, else "
                         "PyTorch; compile is for long batches (default: %(default)s)")  # fmt: skip
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add --time-limit and --memory-limit."""
+    usual = Limits()
+    parser.add_argument("--time-limit", type=limit, default=usual.time_limit, metavar="S",
+                        help="time limit of a case in seconds; 0 for no limit (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--memory-limit", type=limit, default=usual.memory_limit, metavar="MB",
+                        help="memory limit of a case, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
+
+
+def given_limits(options: argparse.Namespace) -> Limits:
+    """Convert a command's options to limits."""
+    return Limits(options.time_limit or None, int(options.memory_limit) or None)
 
 
 def staging_options(options: argparse.Namespace) -> StagingOptions:
@@ -117,6 +132,13 @@ def share(text: str) -> float:
     """Parse a share of the maximum."""
     if not 0 < (value := number(text)) <= 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a share of the maximum, above 0 and at most 1")
+    return value
+
+
+def limit(text: str) -> float:
+    """Parse a limit in seconds or megabytes."""
+    if not 0 <= (value := number(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
     return value
 
 

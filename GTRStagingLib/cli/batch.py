@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch.cases import SPLITS
-from GTRStagingLib.cli.arguments import Commands, add_device, add_model, number, staging_options, with_flags
+from GTRStagingLib.cli.arguments import (
+    Commands,
+    add_device,
+    add_limits,
+    add_model,
+    given_limits,
+    staging_options,
+    with_flags,
+)
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.extras import import_extra
@@ -25,9 +33,6 @@ if TYPE_CHECKING:
 
 EVALUATION = "evaluation"
 """Name of the folder for the evaluation, beside the tables."""
-
-SECONDS, MEMORY_MB = 600.0, 8192
-"""Default limits of a case: a hundred times the needs of a large one."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -54,10 +59,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     where.add_argument("--workers", type=_whole, metavar="N",
                        help="number of workers, processes that read, prepare and write (default: one per "
                        "processor)")  # fmt: skip
-    batch.add_argument("--time-limit", type=_limit, default=SECONDS, metavar="S",
-                       help="time limit of a case in seconds; 0 for no limit (default: %(default)g)")  # fmt: skip
-    batch.add_argument("--memory-limit", type=_limit, default=MEMORY_MB, metavar="MB",
-                       help="memory limit of a case, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
+    add_limits(batch)
     where.add_argument("--scheduler", metavar="ADDRESS",
                        help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file) instead of this "
                        "machine; they require this package and the same paths; the number of cases at once is set by "
@@ -77,13 +79,6 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _limit(text: str) -> float:
-    """Parse a limit in seconds or megabytes."""
-    if not 0 <= (value := number(text)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
-    return value
-
-
 def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.batch.batch import require_free_folder
     from GTRStagingLib.batch.cases import read_cases
@@ -96,6 +91,7 @@ def _batch(options: argparse.Namespace) -> int:
 
     cases = read_cases(options.cases, options.split)
     require_free_folder(options.out, options.resume)  # before anything else is read
+    limits = given_limits(options)
     settings = BatchSettings(
         model=options.model,
         device=options.device,
@@ -105,8 +101,8 @@ def _batch(options: argparse.Namespace) -> int:
             None if options.radscore is None else radscore.read(options.radscore),
             None if options.nomogram is None else nomogram.load(options.nomogram),
         ),
-        time_limit=options.time_limit or None,
-        memory_limit=int(options.memory_limit) or None,
+        time_limit=limits.time_limit,
+        memory_limit=limits.memory_limit,
     )
     progress = _Progress(len(cases), options.parser, as_json=options.progress == "json")
     try:

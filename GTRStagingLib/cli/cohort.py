@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands
+from GTRStagingLib.cli.arguments import Commands, add_limits, given_limits
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="use exactly the patients of this centre as the split test; may be repeated")  # fmt: skip
     check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
                                description="Exit code 0: clean; 1: leaks or errors found.")  # fmt: skip
-    check.set_defaults(run=_audit)
+    check.set_defaults(run=_audit, supervised=True)
     check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row per case")
     check.add_argument("--no-content", action="store_true", help="do not read the images")
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes "
-                       "that read images (default: one per core)")  # fmt: skip
+                       "that read images (default: one per core); 0 reads them in this process, without "
+                       "limits")  # fmt: skip
+    add_limits(check)
     check.add_argument("--json", action="store_true", help="print only the findings, all of them, as JSON")
     foreign = check.add_argument_group("splits as separate files, instead of COHORT")
     foreign.add_argument("--split", type=_side, action="append", default=[], metavar="NAME=FILE",
@@ -117,7 +119,7 @@ def _audit(options: argparse.Namespace) -> int:
         found = audit_partitions(sides, options.patient_pattern, options.covariates, id_column=options.id_column)
     else:
         found = audit(read_cohort(options.cohort), content=not options.no_content, progress=_progress(),
-                      workers=options.workers)  # fmt: skip
+                      workers=options.workers, limits=given_limits(options))  # fmt: skip
     if options.json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:

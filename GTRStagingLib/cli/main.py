@@ -4,28 +4,35 @@ Exit codes: 0 done, 1 failed (stderr contains the reason) or errors found, 2 wro
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import GTRStagingLib
-from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, train
+from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, supervise, train
 from GTRStagingLib.cli.arguments import every_parser, with_flags
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code."""
+    """Run a command and return its exit code.
+
+    As a program (without `arguments`), a command that reads images in its process runs in a supervised child.
+    """
     parser = make_parser()
     options = parser.parse_args(arguments)
     contradiction_of: Callable[[argparse.Namespace], str | None] | None = getattr(options, "contradiction", None)
     if contradiction_of is not None and (contradiction := contradiction_of(options)):
         options.parser.error(contradiction)
     run: Callable[[argparse.Namespace], int | None] = options.run
+    if arguments is None and getattr(options, "supervised", False) and not supervise.is_child():
+        return supervise.run_child(sys.argv[1:])
     try:
         with _terminated_as_interrupted():
             code = run(options) or 0
@@ -38,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StagingError as error:
         print(f"gtrstaging: {with_flags(str(error), options.parser)}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print("gtrstaging: The memory of this machine does not suffice. Free memory, or check the size of the files.",
+              file=sys.stderr)  # fmt: skip
+        return 1
     except OSError as error:
         print(f"gtrstaging: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
         return 1
@@ -48,19 +59,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Handle SIGTERM like Ctrl-C, so that a run cleans up; do nothing in a thread, which cannot handle signals."""
+    """Handle SIGTERM like Ctrl-C, so that a run cleans up; do nothing in a thread, which cannot handle signals.
+
+    A signal that repeats within a second is ignored: a terminal sends Ctrl-C to a supervised child and to its parent,
+    which passes it on.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    last = -math.inf
+    ours = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it
+        ours.append(signal.SIGINT)
 
     def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 1:
+            last = now
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in ours}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def make_parser() -> argparse.ArgumentParser:

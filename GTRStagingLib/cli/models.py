@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands, folder_path, progress_bar
+from GTRStagingLib.cli.arguments import Commands, add_limits, folder_path, given_limits, progress_bar
 from GTRStagingLib.cli.train import RECIPES
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -47,7 +47,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "ROIs. The verdict and its numbers are written into the model card, and shown with each result. Exit code 0: "
         "passed; 1: failed, or not checked.",
     )
-    checker.set_defaults(run=_check, contradiction=_check_contradiction)
+    checker.set_defaults(run=_check, contradiction=_check_contradiction, supervised=True)
     checker.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     checker.add_argument("cohort", type=Path, help="table of cases outside the training of the model, if possible "
                          "with ROIs")  # fmt: skip
@@ -55,9 +55,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     checker.add_argument("--cases", type=int, metavar="N", help="use at most N cases, drawn evenly from the true "
                          "stages (default: all)")  # fmt: skip
     checker.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: %(default)s)")
-    checker.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="number of worker processes (default: none)"
-    )
+    checker.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes; 0 stages in "
+                         "this process, without limits (default: %(default)s)")  # fmt: skip
+    add_limits(checker)
     checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
     checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
@@ -177,7 +177,7 @@ def _check(options: argparse.Namespace) -> int:
 
         check = check_model(
             options.model, cases, most=options.cases, seed=options.seed, device=options.device,
-            workers=options.workers, progress=progress,
+            workers=options.workers, limits=given_limits(options), progress=progress,
         )  # fmt: skip
     print("\n".join(check_lines(check)))
     if not options.dry_run and folder is not None:

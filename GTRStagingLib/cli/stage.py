@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     stage = commands.add_parser("stage", help="stage one CT", description=f"Stage one CT. {RESEARCH_USE_ONLY}")
-    stage.set_defaults(run=_stage, contradiction=_contradiction)
+    stage.set_defaults(run=_stage, contradiction=_contradiction, supervised=True)
     stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
     stage.add_argument(
         "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands, with_flags
+from GTRStagingLib.cli.arguments import Commands, add_limits, given_limits, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     train.add_argument(
         "--workers", type=int, metavar="N", help="number of processes that read CTs, and that load slices"
     )
+    add_limits(train)
     machine = train.add_argument_group("hardware", "arguments of Lightning's Trainer")
     machine.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, mps (default: %(default)s)")
     machine.add_argument(
@@ -117,12 +118,12 @@ def _train(options: argparse.Namespace) -> None:
         if options.folds is not None:
             cards = train_folds(
                 cohort, options.out, plan, hardware, k=options.folds, backbone=options.backbone, cache=options.cache,
-                resume=options.resume, progress=progress,
+                resume=options.resume, limits=given_limits(options), progress=progress,
             )  # fmt: skip
         else:
             card = train(
                 cohort, options.out, plan, hardware, backbone=options.backbone, cache=options.cache,
-                resume=options.resume, samples=options.samples, progress=progress,
+                resume=options.resume, samples=options.samples, limits=given_limits(options), progress=progress,
             )  # fmt: skip
             cards = [] if card is None else [card]
     for card in cards:

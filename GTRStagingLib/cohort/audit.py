@@ -22,6 +22,8 @@ from GTRStagingLib.cohort.rules import (
 )
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.pools import DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,14 @@ class Audit:
 
 
 def audit(
-    cohort: Cohort, *, content: bool = True, progress: Callable[[str], None] | None = None, workers: int = 0
+    cohort: Cohort,
+    *,
+    content: bool = True,
+    progress: Callable[[str], None] | None = None,
+    workers: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Audit:
-    """Audit a cohort.
+    """Audit a cohort. A file that cannot be read, or ends the process that reads it, is a finding of its case.
 
     Parameters
     ----------
@@ -86,15 +93,15 @@ def audit(
         Read every image, to find the same voxels or key slice under two names. Without it only paths are compared.
     progress
         Called with the id of a case after its image is read.
-    workers
-        Number of processes that read, see `support.pools.parallel_map`.
+    workers, limits
+        Number of processes that read, and limits of each image, see `support.pools.parallel_map`.
     """
     entries = [_entry(case) for case in cohort]
     findings = [*table_findings(entries), *covariate_findings(entries), *_missing_files(cohort)]
     keys = {case.case_id: str(case.image.resolve()) for case in cohort}
     looked_at = "images by path only, not by content"
     if content:
-        digests, found, looked_at = _content(cohort, progress, workers)
+        digests, found, looked_at = _content(cohort, progress, workers, limits)
         findings += found
         keys |= digests
     findings += _same_images(cohort, keys)
@@ -192,7 +199,7 @@ def _same_images(cohort: Cohort, keys: Mapping[str, str]) -> list[Finding]:
 
 
 def _content(
-    cohort: Cohort, progress: Callable[[str], None] | None, workers: int
+    cohort: Cohort, progress: Callable[[str], None] | None, workers: int, limits: Limits
 ) -> tuple[dict[str, str], list[Finding], str]:
     """Return the digest of each readable image by case, the findings, and a text on what was compared."""
     import numpy as np
@@ -202,7 +209,7 @@ def _content(
     # A missing file has its own finding; the rest of its case is compared.
     cases = [case if case.roi is None or case.roi.exists() else replace(case, roi=None)
              for case in cohort if case.image.exists()]  # fmt: skip
-    prints = fingerprints(cases, progress, workers)
+    prints = fingerprints(cases, progress, workers, limits)
     digests = {case.case_id: p.digest for case, p in zip(cases, prints, strict=True) if p.digest is not None}
     findings = []
     if unusable := [f"{case.case_id}: {p.problem}" for case, p in zip(cases, prints, strict=True) if p.problem]:

@@ -22,7 +22,8 @@ from GTRStagingLib.imaging.geometry import axial_lps, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.support.pools import parallel_map
+from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
 
 SIDE = 128
 """Width and height of a picture in pixels of about 3 mm, which show vessels and average noise."""
@@ -71,25 +72,30 @@ class Pair(NamedTuple):
 
 
 def fingerprints(
-    cases: Sequence[Case], progress: Callable[[str], None] | None = None, workers: int = 0
+    cases: Sequence[Case],
+    progress: Callable[[str], None] | None = None,
+    workers: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[Fingerprint]:
     """Return the fingerprints of cases, in their order.
 
-    Each image is read once; a process has one image in memory at a time.
+    Each image is read once; a process has one image in memory at a time. An image that ends its process, or exceeds a
+    limit, has its own `problem`, and so has each case of it.
 
     Parameters
     ----------
     progress
         Called with the id of a case after its image is read.
-    workers
-        Number of processes that read, see `support.pools.parallel_map`.
+    workers, limits
+        Number of processes that read, and limits of each image, see `support.pools.parallel_map`.
     """
     together: dict[Path, list[int]] = {}
     for i, case in enumerate(cases):
         together.setdefault(case.image.resolve(), []).append(i)
     jobs = [(path, tuple(cases[i] for i in of)) for path, of in together.items()]
     found: dict[int, Fingerprint] = {}
-    for of, prints in zip(together.values(), parallel_map(_of_image, jobs, workers), strict=True):
+    every = parallel_map(_of_image, jobs, workers, limits=limits, failed=_unreadable)
+    for of, prints in zip(together.values(), every, strict=True):
         found.update(zip(of, prints, strict=True))
         if progress is not None:
             progress(cases[of[0]].case_id)
@@ -105,6 +111,10 @@ def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
     except (InputError, MissingDependencyError) as error:
         return [Fingerprint(None, problem=without_backticks(error)) for _ in cases]
     return [_of_case(scan, digest, case) for case in cases]
+
+
+def _unreadable(job: tuple[Path, tuple[Case, ...]], reason: str) -> list[Fingerprint]:
+    return [Fingerprint(None, problem=without_backticks(reason)) for _ in job[1]]
 
 
 def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:

@@ -41,9 +41,4 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
-def one_thread() -> None:
-    """Limit torch to one thread in a process of a pool, which has one process per core."""
-    torch.set_num_threads(1)
-
-
-__all__ = ["choose", "describe", "is_out_of_memory", "one_thread"]
+__all__ = ["choose", "describe", "is_out_of_memory"]

@@ -10,6 +10,7 @@ from GTRStagingLib.phantoms.export import TRUTH_FILE, write_dicom, write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import profile
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import parallel_map
 
 TABLE_FILE = "cohort.csv"
@@ -66,7 +67,7 @@ def make_phantom_cohort(
         for i in range(cases)
     ]
     made = []
-    for case in parallel_map(_make_case, jobs, workers):
+    for case in parallel_map(_make_case, jobs, workers, limits=Limits(None, None)):
         made.append(case)
         progress(len(made))
     table = folder / TABLE_FILE

@@ -9,7 +9,7 @@ results from other processes, errors that name the package to install.
 - `extras`: `import_extra`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
 - `pools`: `parallel_map`
-- `isolation`: `IsolatedProcess`, `DiedError`
+- `isolation`: `IsolatedProcess`, `DiedError`, `Limits`, `error_text`
 - `figures`: `new_figure`, `write_figure`, `figure_bytes`
 - `pages`: `template`, `policy`, `resource`
 """

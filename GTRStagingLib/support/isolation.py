@@ -14,8 +14,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,22 @@ LOG_LENGTH = 20_000
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit the threads of the numeric libraries."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one job that reads a file: a hundred times the needs of a large CT.
+
+    Attributes
+    ----------
+    time_limit
+        Seconds; None: no limit.
+    memory_limit
+        Megabytes beyond those of the process after its setup; None: no limit. Only Linux enforces it.
+    """
+
+    time_limit: float | None = 600.0
+    memory_limit: int | None = 8192
 
 
 class DiedError(StagingError):
@@ -173,10 +191,7 @@ class IsolatedProcess:
             return DiedError(
                 f"The case exceeded the time limit ({self._seconds:g} s) and was stopped. Check its files, or raise "
                 "`time_limit`.", log, overtime=True)  # fmt: skip
-        how = f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with code {code}"
-        # The system kills without a message when memory runs out.
-        memory = " The machine may have run out of memory." if code == -getattr(signal, "SIGKILL", 9) else ""
-        return DiedError(f"The process of the case {how}.{memory} The files of the case may be damaged.", log)
+        return DiedError(f"The process of the case {how_it_ended(code)} The files of the case may be damaged.", log)
 
     def _discard(self) -> None:
         process, self._process = self._process, None
@@ -190,11 +205,43 @@ class IsolatedProcess:
             self._log.close()
 
 
-def _signal_name(number: int) -> str:
+def how_it_ended(code: int) -> str:
+    """Return the end of a process as the predicate of a sentence, from its exit code; a signal is negative.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.support.isolation import how_it_ended
+    >>> how_it_ended(-11)
+    'was ended by SIGSEGV.'
+    >>> how_it_ended(3)
+    'ended with code 3.'
+    """
+    if code >= 0:
+        return f"ended with code {code}."
     try:
-        return signal.Signals(number).name
+        name = signal.Signals(-code).name
     except ValueError:
-        return f"signal {number}"
+        name = f"signal {-code}"
+    # The system kills without a message when memory runs out.
+    return f"was ended by {name}." + (" The machine may have run out of memory." if name == "SIGKILL" else "")
+
+
+def error_text(error: BaseException) -> str:
+    """Return an error of a job as one line of text, preceded by its type unless it is a `StagingError`."""
+    if _is_out_of_memory(error):
+        return "The case exceeded the memory limit. Raise `memory_limit`."
+    text = " ".join(str(error).split())
+    return text if isinstance(error, StagingError) else f"{type(error).__name__}: {text}"
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or one of its causes, is a failed allocation, also if only its message reports it."""
+    while error is not None:
+        words = str(error).lower()
+        if isinstance(error, MemoryError) or "bad_alloc" in words or "failed to allocate memory" in words:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 # -- in the child --------------------------------------------------------------------------------------------------
@@ -209,7 +256,7 @@ def serve() -> None:
     os.dup2(2, 1)  # output of libraries must not be read as an answer
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs, received), daemon=True).start()
-    _die_with_parent()
+    die_with_parent()
     work: Work | None = None
     while True:
         message = received.get()
@@ -228,15 +275,18 @@ def serve() -> None:
 
 
 def _read_jobs(jobs: Any, received: "queue.SimpleQueue[Any]") -> None:
-    """Read jobs, and end the process when the parent has ended."""
+    """Read jobs, and end the process when the parent has ended, or if a job cannot be unpickled here."""
     try:
         while True:
             received.put(pickle.load(jobs))  # noqa: S301 (our own parent)
     except (EOFError, OSError, pickle.UnpicklingError):
         os._exit(1)
+    except BaseException:  # a module is missing, for example: without an end, both sides would wait
+        traceback.print_exc()
+        os._exit(1)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have Linux kill the child with its parent: a library that blocks the interpreter also blocks `_read_jobs`."""
     if sys.platform.startswith("linux"):
         import ctypes
@@ -268,4 +318,4 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-__all__ = ["DiedError", "IsolatedProcess"]
+__all__ = ["DiedError", "IsolatedProcess", "Limits", "die_with_parent", "error_text", "how_it_ended"]

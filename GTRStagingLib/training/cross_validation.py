@@ -9,6 +9,8 @@ from pathlib import Path
 from GTRStagingLib.cohort.cohort import Cohort, folds
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.support.files import atomic_file
+from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.training.plan import Hardware, Plan
 from GTRStagingLib.training.train import TrainingProgress, train
 
@@ -25,6 +27,7 @@ def train_folds(
     backbone: Path | None = None,
     cache: Path | None = None,
     resume: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
     progress: TrainingProgress = TrainingProgress(),  # noqa: B008 (frozen)
 ) -> list[ModelCard]:
     """Train `k` models, `OUT-fold1` to `OUT-fold{k}`, each validated on patients left out of its training.
@@ -38,7 +41,10 @@ def train_folds(
         fold = Cohort(training.cases + held_out.cases)
         folder = out.with_name(f"{out.name}-fold{number}")
         progress.report(f"Fold {number} of {k}: {len(training.cases)} training cases, {len(held_out.cases)} held out.")
-        card = train(fold, folder, plan, hardware, backbone=backbone, cache=cache, resume=resume, progress=progress)
+        card = train(
+            fold, folder, plan, hardware, backbone=backbone, cache=cache, resume=resume, limits=limits,
+            progress=progress,
+        )  # fmt: skip
         if card is not None:
             cards.append(card)
     if cards:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, StagingError, without_backticks
+from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.coverage import coverage
 from GTRStagingLib.imaging.rois import read_roi
@@ -35,7 +35,8 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
 from GTRStagingLib.support.files import atomic_file, sha256_of_data
 from GTRStagingLib.support.folders import cache_folder
-from GTRStagingLib.support.pools import parallel_map
+from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
 from GTRStagingLib.tables.case_files import FileStats, file_stats
 
 CACHE_VERSION = 3
@@ -105,6 +106,7 @@ def cache_slices(
     folder: Path,
     *,
     workers: int = 0,
+    limits: Limits = DEFAULT_LIMITS,
     progress: Progress = lambda done, total: None,
 ) -> tuple[CachedCase, ...]:
     """Return the cases' slices in the order of the cases, and prepare those missing from the cache.
@@ -113,8 +115,8 @@ def cache_slices(
 
     Parameters
     ----------
-    workers
-        Workers that read and prepare, see `support.pools.parallel_map`.
+    workers, limits
+        Workers that read and prepare, and limits of each case, see `support.pools.parallel_map`.
     progress
         Called with the number of finished cases and of all cases.
 
@@ -129,7 +131,8 @@ def cache_slices(
     todo = [position for position, one in enumerate(found) if one is None]
     progress(len(cases) - len(todo), len(cases))
     failures = []
-    outcomes = parallel_map(_prepare, [(cases[position], recipe, folder) for position in todo], workers)
+    tasks = [(cases[position], recipe, folder) for position in todo]
+    outcomes = parallel_map(_read, tasks, workers, limits=limits, failed=_reason)
     for count, (position, outcome) in enumerate(zip(todo, outcomes, strict=True), 1):
         if isinstance(outcome, str):
             failures.append(f"{cases[position].case_id}: {outcome}")
@@ -148,16 +151,13 @@ def cache_slices(
 Task = tuple[Case, Recipe, Path]
 
 
-def _prepare(task: Task) -> CachedCase | str:
-    case, recipe, folder = task
-    try:
-        return _read(case, recipe, folder)
-    except StagingError as error:
-        return without_backticks(error)
+def _reason(task: Task, reason: str) -> str:
+    return without_backticks(reason)
 
 
-def _read(case: Case, recipe: Recipe, folder: Path) -> CachedCase:
+def _read(task: Task) -> CachedCase | str:
     """Read the volumes, prepare the slices as inference does, and store them."""
+    case, recipe, folder = task
     seen = _look(case)  # before reading: a file that changes during reading is read again next time
     scan = read_scan(case.image)
     chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)

@@ -29,6 +29,8 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
 from GTRStagingLib.support.files import atomic_file
+from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.training import loop
 from GTRStagingLib.training.augment import write_contact_sheet
 from GTRStagingLib.training.dataset import SliceSet
@@ -75,6 +77,7 @@ def train(
     resume: bool = False,
     samples: Path | None = None,
     audited: Audit | None = None,
+    limits: Limits = DEFAULT_LIMITS,
     progress: TrainingProgress = TrainingProgress(),
 ) -> ModelCard | None:
     """Train a model on a cohort with splits, and write its folder, completely or not at all.
@@ -97,6 +100,8 @@ def train(
         File of a picture of augmented samples to write.
     audited
         Audit of this cohort and its content, if already made; otherwise every image is read for it.
+    limits
+        Limits of each case that is read, in the workers of `hardware`.
 
     Returns
     -------
@@ -123,10 +128,10 @@ def train(
         plan, pretrained = _from_file(backbone, plan)
     record = _recorded(run) if resume or not main else None
     if record is None:
-        leaks = _accepted(audited or audit(cohort, content=True, workers=_readers(hardware)), plan, progress)
+        leaks = _accepted(audited or audit(cohort, workers=_readers(hardware), limits=limits), plan, progress)
     else:
         leaks = record["audit"]
-    parts = _prepared(cohort, plan, cache or default_folder(), hardware, progress)
+    parts = _prepared(cohort, plan, cache or default_folder(), hardware, limits, progress)
     data = _data(parts)
     record = record or {
         "plan": plan.to_json(),
@@ -227,10 +232,12 @@ def _accepted(found: Audit, plan: Plan, progress: TrainingProgress) -> dict[str,
 
 
 def _prepared(
-    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, progress: TrainingProgress
+    cohort: Cohort, plan: Plan, cache: Path, hardware: Hardware, limits: Limits, progress: TrainingProgress
 ) -> dict[str, tuple[CachedCase, ...]]:
     """Return the cases of each split from the cache, and prepare missing ones."""
-    every = cache_slices(cohort.cases, plan.recipe, cache, workers=_readers(hardware), progress=progress.reading)
+    every = cache_slices(
+        cohort.cases, plan.recipe, cache, workers=_readers(hardware), limits=limits, progress=progress.reading
+    )
     sizes = Counter(one.slices().shape[1:] for one in every)
     if len(sizes) > 1:
         raise InputError(

@@ -346,6 +346,74 @@ def test_a_reader_who_has_seen_enough_is_no_error_of_ours(capfd):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
+    ("harm", "how"),
+    [
+        ("ctypes.string_at(0)", "was ended by SIGSEGV."),
+        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL. The machine may have run out of memory."),
+        ("os._exit(7)", None),
+    ],
+)
+def test_a_file_that_crashes_the_process_is_reported(a_case, harm, how):
+    """The child imports `sitecustomize`, whose reader does the harm."""
+    harmful = a_case / "harmful"
+    harmful.mkdir()
+    (harmful / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'GTRSTAGING_SUPERVISED' in os.environ:\n"
+        "    import ctypes\n    from GTRStagingLib.imaging import scans\n"
+        f"    scans.read_scan = lambda *a, **k: {harm}\n"
+    )
+    path = os.pathsep.join([str(harmful), *sys.path[1:]])
+    done = subprocess.run(
+        [sys.executable, "-m", "GTRStagingLib", "stage", str(a_case / "ct.nii.gz"), "--out", str(a_case / "result")],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert not (a_case / "result").exists()
+    if how is None:
+        assert (done.returncode, done.stderr) == (7, "")
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"gtrstaging: The process that reads the files {how} Expected a result")
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_program_passes_streams_and_exit_codes_of_its_child_on(a_case):
+    def stage(*more):
+        command = [sys.executable, "-m", "GTRStagingLib", "stage", str(a_case / "ct.nii.gz"), "--model", "small", *more]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    good = stage("--key-slice", "4", "--json")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert json.loads(good.stdout)["key_slice"]["index"] == 4
+    bad = stage("--key-slice", "99", "--json")
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "--key-slice" in bad.stderr or "99" in bad.stderr
+    assert stage().returncode == 2
+
+
+def test_the_supervising_process_imports_no_large_package():
+    code = (
+        "import sys\nfrom GTRStagingLib.cli import supervise\nfrom GTRStagingLib.cli.main import make_parser\n"
+        "make_parser()\nprint([m for m in ('torch', 'SimpleITK', 'numpy', 'pandas') if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_lack_of_memory_is_reported_without_a_traceback(a_case, capsys, monkeypatch):
+    from GTRStagingLib.imaging import scans
+
+    def too_much(*arguments, **more):
+        raise MemoryError
+
+    monkeypatch.setattr(scans, "read_scan", too_much)
+    code, _, err = run(capsys, "stage", a_case / "ct.nii.gz", "--out", a_case / "result")
+    assert code == 1
+    assert err.startswith("gtrstaging: The memory of this machine does not suffice.")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(
     "name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow), pytest.param("SIGKILL", marks=pytest.mark.slow)]
 )
 def test_a_killed_run_leaves_nothing_half_written(a_case, name):

@@ -64,7 +64,7 @@ def spots_of(listing):
 
 def test_a_dry_run_and_too_few_patients_leave_the_card(home, table, capsys):
     before = (home / "models" / "spots" / registry.CARD_FILE).read_bytes()
-    check = ("models", "check", "spots", table, "--split", "validation", "--device", "cpu", "--cases")
+    check = ("models", "check", "spots", table, "--split", "validation", "--device", "cpu", "--workers", "0", "--cases")
     code, out, _ = run(capsys, *check, "8", "--dry-run")
     assert (code, "NOT CHECKED: 8 patients, fewer than 20" in out) == (1, True)
     code, out, err = run(capsys, *check, "1")
@@ -100,7 +100,8 @@ def test_an_impossible_check_is_an_error_with_a_remedy(home, table, capsys, argu
 
 def test_the_bar_ends_with_the_work(home, table, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    _, _, err = run(capsys, "models", "check", "spots", table, "--split", "validation", "--dry-run", "--device", "cpu")
+    check = ("models", "check", "spots", table, "--split", "validation", "--device", "cpu", "--workers", "0")
+    _, _, err = run(capsys, *check, "--dry-run")
     drawn = [(int(done), int(total)) for done, total in re.findall(r"(\d+)/(\d+)", err)]
     assert {total for _, total in drawn} == {20 + len(parts_of("mean")) + len(LATE)}
     assert all(done <= total for done, total in drawn)
@@ -119,7 +120,7 @@ def test_wrong_use_is_code_2(table, wrong, capsys):
 @pytest.mark.slow
 def test_processes_find_what_one_finds(home, table, capsys):
     check = ("models", "check", "spots", table, "--split", "validation", "--dry-run", "--device", "cpu", "--json")
-    run(capsys, *check, home / "alone.json")
+    run(capsys, *check, home / "alone.json", "--workers", "0")
     run(capsys, *check, home / "shared.json", "--workers", "2")
     alone, shared = (json.loads((home / name).read_text()) for name in ("alone.json", "shared.json"))
     assert {**shared, "utc": alone["utc"]} == alone

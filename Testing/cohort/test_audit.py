@@ -1,6 +1,8 @@
 """The audit finds every planted error, singly and together, and nothing in a clean table."""
 
 import json
+import os
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
-from helpers import cohorts
+from helpers import cohorts, harmful_reads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from GTRStagingLib.cli import main as cli
+from GTRStagingLib.cohort import fingerprint
 from GTRStagingLib.cohort.audit import audit, audit_partitions
 from GTRStagingLib.cohort.cohort import Cohort, read_cohort, write_cohort
 from GTRStagingLib.cohort.rules import association
@@ -274,6 +277,31 @@ def test_several_processes_find_the_same_as_one(scans, tmp_path):
     assert [finding.kind for finding in found.findings] == ["same image on two sides", "unusable case"]
     assert read == [f"c{p}" for p in range(8)]
     assert found == audit(Cohort(tuple(scans)))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_file_that_ends_its_process_is_a_finding_of_its_case(scans, tmp_path, monkeypatch, capsys):
+    """A crash, a kill, a hang, too much memory, a foreign error; the others are compared as ever."""
+    monkeypatch.setattr(fingerprint, "_of_image", harmful_reads.of_image)
+    words = ["crash crash", "kill kill", "hang", "fill", "odd", "crash"]
+    for case, word in zip(scans, words, strict=False):
+        harmful_reads.ask(case.image, word)
+    scans[7] = replace(scans[7], image=noisy(scans[6].image, tmp_path / "n.nii.gz"))
+    write_cohort(Cohort(tuple(scans)), tmp_path / "cohort.csv")
+    limits = ["--time-limit", "10", "--memory-limit", "1000"]
+    assert cli.main(["cohort", "audit", str(tmp_path / "cohort.csv"), "--workers", "2", "--json", *limits]) == 1
+    found = json.loads(capsys.readouterr().out)
+    by_kind = {finding["kind"]: finding for finding in found["findings"]}
+    reasons = dict(text.split(": ", 1) for text in by_kind["unusable case"]["examples"])
+    on_linux = sys.platform.startswith("linux")
+    assert set(reasons) == {"c0", "c1", "c2", "c4", *(["c3"] if on_linux else [])}
+    assert "SIGSEGV" in reasons["c0"]
+    assert "SIGKILL. The machine may have run out of memory." in reasons["c1"]
+    assert "exceeded the time limit (10 s)" in reasons["c2"]
+    assert not on_linux or reasons["c3"] == "The case exceeded the memory limit. Raise memory_limit."
+    assert reasons["c4"] == "KeyError: 'a key of a foreign reader'"
+    assert "same slice of two patients" in by_kind
+    assert f"{3 if on_linux else 4} images by content" in found["looked_at"][1]
 
 
 def test_a_renamed_and_recompressed_copy_in_another_split_is_a_leak(scans, tmp_path):

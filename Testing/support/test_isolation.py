@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from GTRStagingLib.errors import InputError
-from GTRStagingLib.support.isolation import DiedError, IsolatedProcess
+from GTRStagingLib.errors import InputError, OutputError, StagingError
+from GTRStagingLib.support.isolation import DiedError, IsolatedProcess, Limits
+from GTRStagingLib.support.pools import parallel_map
 
 
 def add(constant):
@@ -151,3 +152,85 @@ def test_a_child_does_not_outlive_its_parent(job):
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
     pytest.fail("the child outlived its parent")
+
+
+# -- pools ---------------------------------------------------------------------------------------------------------
+
+
+def one(job):
+    """Do the job named by a word, in a process of a pool."""
+    folder, what, value = job
+    if what == "crash once" and not (folder / "crashed").exists():
+        (folder / "crashed").write_text("")
+        ctypes.string_at(0)
+    if what == "full disk":
+        raise OutputError("no space")
+    return add(0)((what, value)) if what != "add" else value
+
+
+def failed(job, reason):
+    return f"{job[1]}: {reason}"
+
+
+def test_a_pool_keeps_the_order_and_each_failure_is_of_its_own_job(tmp_path):
+    words = ["add", "crash", "add", "crash once", "fail", "exit", "sleep", "odd", "add"]
+    jobs = [(tmp_path, word, 60 if word == "sleep" else number) for number, word in enumerate(words)]
+    found = list(parallel_map(one, jobs, 2, limits=Limits(4.0, None), failed=failed))
+    assert [found[i] for i in (0, 2, 3, 8)] == [0, 2, None, 8]
+    assert found[1].startswith("crash: The process of the case was ended by SIGSEGV.")
+    assert found[4] == "fail: as expected"
+    assert found[5].startswith("exit: The process of the case ended with code 5.")
+    assert "sleep: The case exceeded the time limit (4 s)" in found[6]
+    assert found[7] == "odd: Odd: of a class that exists here only"
+
+
+def test_without_a_pool_errors_are_failures_of_their_job_too(tmp_path):
+    jobs = [(tmp_path, "add", 1), (tmp_path, "fail", 0), (tmp_path, "add", 2)]
+    assert list(parallel_map(one, jobs, 0, failed=failed)) == [1, "fail: as expected", 2]
+    with pytest.raises(InputError, match="as expected"):
+        list(parallel_map(one, jobs, 0))
+    assert list(parallel_map(one, [], 2)) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not enforce it")
+def test_a_job_over_the_memory_limit_fails_alone(tmp_path):
+    jobs = [(tmp_path, "fill", 400), (tmp_path, "add", 2)]
+    found = list(parallel_map(one, jobs, 1, limits=Limits(None, 300), failed=failed))
+    assert found == ["fill: The case exceeded the memory limit. Raise `memory_limit`.", 2]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_the_machine_ends_the_whole_map(tmp_path, workers):
+    with pytest.raises(OutputError, match="no space"):
+        list(parallel_map(one, [(tmp_path, "full disk", 0)], workers, failed=failed))
+
+
+def test_without_a_place_for_failures_the_job_is_named(tmp_path):
+    with pytest.raises(StagingError, match=r"Job 2 of 2: The process of the case was ended by SIGSEGV"):
+        list(parallel_map(one, [(tmp_path, "add", 1), (tmp_path, "crash", 0)], 1))
+
+
+def test_a_function_of_a_script_runs_in_a_pool(tmp_path):
+    """As those of the benchmarks; a job that cannot be unpickled ends its process, and not the caller's patience."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from dataclasses import dataclass\nfrom GTRStagingLib.support.pools import parallel_map\n"
+        "@dataclass\nclass Row:\n    value: int\n\n"
+        "def work(row):\n    return Row(2 * row.value)\n\n"
+        "if __name__ == '__main__':\n    print(list(parallel_map(work, [Row(1), Row(2)], 2)))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[Row(value=2), Row(value=4)]\n"
+
+
+class Unknown:
+    """Value that unpickles only where its module is complete."""
+
+    def __reduce__(self):
+        return __import__, ("module_that_no_child_has",)
+
+
+def test_a_job_that_cannot_be_unpickled_is_a_failure(a_process):
+    with pytest.raises(DiedError, match="ended with code 1") as error:
+        a_process.run(Unknown())
+    assert "module_that_no_child_has" in error.value.log

@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from helpers import harmful_reads
 from helpers.dicom_files import a_series, write
 from helpers.trainings import SMALL, a_cohort
 
@@ -16,6 +17,7 @@ from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.staging.preprocess import prepare
+from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.training import slice_cache
 from GTRStagingLib.training.dataset import SliceSet, plain_loader, training_loader
 from GTRStagingLib.training.slice_cache import cache_slices
@@ -123,6 +125,18 @@ def test_every_case_that_fails_is_named_and_the_others_are_kept(tmp_path):
     with pytest.raises(InputError, match=r"2 of 3 cases.*case1: Key slice 9 does .*case3: No key slice is chosen"):
         cache_slices([cohort.cases[0], *bad], SMALL, tmp_path / "cache")
     assert len(list((tmp_path / "cache" / "slices").iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_case_that_ends_its_process_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(slice_cache, "_read", harmful_reads.prepare)
+    cohort = a_cohort(tmp_path / "c", 4)
+    harmful_reads.ask(cohort.cases[1].image, "crash crash")
+    harmful_reads.ask(cohort.cases[2].image, "hang")
+    with pytest.raises(InputError, match=r"2 of 4 cases.*case1: .*SIGSEGV.*case2: .*exceeded the time limit \(9 s\)"):
+        cache_slices(cohort.cases, SMALL, tmp_path / "cache", workers=2, limits=Limits(9.0, None))
+    assert len(list((tmp_path / "cache" / "slices").iterdir())) == 2
+    assert len(cache_slices(cohort.cases, SMALL, tmp_path / "cache", workers=2)) == 4  # the harm was done once
 
 
 def test_several_processes_give_the_same_as_one(cohort, cases, tmp_path):
