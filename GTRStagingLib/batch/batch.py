@@ -6,6 +6,7 @@ cluster (`cluster`). Records and tables are the same. `run.run_batch` combines t
 
 import secrets
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -154,14 +155,21 @@ class Batch:
             except OSError as error:
                 raise _not_writable(self.out, error) from error
             given = given_names((case.given for case in self.cases), self.scores.columns)
+            columns = (*RESULT_COLUMNS, *given.values(), *self.scores.columns, *SECONDS)
+            ended: Counter[str] = Counter()
             try:
-                yield from work(self._todo(resume))
-            finally:
-                columns = (*RESULT_COLUMNS, *given.values(), *self.scores.columns, *SECONDS)
-                try:
+                for outcome in work(self._todo(resume)):
+                    ended[outcome.status] += 1
+                    yield outcome
+            except BaseException:
+                with suppress(OSError):  # the first error is the reason
                     records.write_tables(self.out, self.jobs(), columns, given)
-                except OSError as error:
-                    raise _not_writable(self.out, error) from error
+                raise
+            try:
+                rows = records.write_tables(self.out, self.jobs(), columns, given)
+            except OSError as error:
+                raise _not_writable(self.out, error) from error
+            _require_rows(self.out / PREDICTIONS, rows, ended)
 
     def _todo(self, resume: bool) -> Iterator[Job | Outcome]:
         for job in self.jobs():
@@ -220,6 +228,20 @@ class _locked:  # noqa: N801 (a context manager, read like a function)
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+def _require_rows(table: Path, rows: Mapping[str, int], ended: Mapping[str, int]) -> None:
+    """Raise `OutputError` unless a table has a row for every case that ended, by status."""
+    if rows != ended:
+        raise OutputError(
+            f"{table.name} has {_by_status(rows)}; expected {_by_status(ended)}, one row for each case. The output "
+            "folder was moved, or files in it were changed, while the batch ran. Restore the folder if it was renamed, "
+            "then set `resume`: only the missing cases are staged."
+        )
+
+
+def _by_status(counts: Mapping[str, int]) -> str:
+    return f"{sum(counts.values())} rows ({', '.join(f'{counts.get(one, 0)} {one}' for one in records.RECORDS)})"
 
 
 def _not_writable(place: Path, error: OSError) -> OutputError:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -69,7 +69,7 @@ class WorkerGroup:
 
     def __init__(self, settings: BatchSettings, workers: int) -> None:
         self._model = IsolatedProcess(model_process.start, settings.model, settings.device, settings.backend)
-        self._address_lock, self._retry_lock = threading.Lock(), threading.Lock()
+        self._address_lock, self._gate = threading.Lock(), Gate()
         self._closed = False
         self._all = [
             IsolatedProcess(_worker, settings, seconds=settings.time_limit, memory_mb=settings.memory_limit, threads=1)
@@ -128,8 +128,9 @@ class WorkerGroup:
             trace = ""
             for attempt in range(TRIES):
                 try:
-                    # Retry in isolation: a case that ends the model process also ends the passes of the other workers.
-                    with self._retry_lock if attempt else nullcontext():
+                    # Retry alone: a case that ends the model process also ends the passes of the other workers, and a
+                    # retry that another case ends as well would count as its own failure.
+                    with self._gate.passed(alone=attempt > 0):
                         outcome: Outcome = worker.run((job, self.address()))
                     return outcome
                 except ModelGoneError as error:
@@ -143,6 +144,29 @@ class WorkerGroup:
             return record_failure(job, why, trace)
         finally:
             self._idle.put(worker)
+
+
+class Gate:
+    """Gate that lets first attempts at cases run together, and each retry while nothing else runs."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = self._retries = 0
+
+    @contextmanager
+    def passed(self, *, alone: bool) -> Iterator[None]:
+        """Wait until an attempt may start, and run it inside the block; waiting retries go first."""
+        with self._changed:
+            self._retries += alone
+            self._changed.wait_for(lambda: not self._running if alone else not self._retries)
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._retries -= alone
+                self._changed.notify_all()
 
 
 def with_workers(group: WorkerGroup, workers: int) -> Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]:
@@ -259,4 +283,4 @@ def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
     return stage_one
 
 
-__all__ = ["BatchSettings", "WorkerGroup", "default_workers", "stage_from_files", "with_workers"]
+__all__ = ["BatchSettings", "Gate", "WorkerGroup", "default_workers", "stage_from_files", "with_workers"]

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
-from GTRStagingLib.errors import Cancelled, without_backticks
+from GTRStagingLib.errors import Cancelled, OutputError, without_backticks
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import atomic_file, sha256_of, sha256_of_data
 from GTRStagingLib.tables.case_files import FileStats, file_stats, input_files
@@ -124,9 +125,16 @@ def outcome_of_this_run(job: Job) -> Outcome | None:
     ------
     Cancelled
         If another run has taken over the folder.
+    OutputError
+        If the output folder is no longer that of the run.
     """
     owner = job.folder.parent.parent / RUN
-    if job.run and owner.is_file() and owner.read_text(encoding="utf-8") != job.run:
+    if job.run and not owner.is_file():
+        raise OutputError(
+            f"The output folder {owner.parent.name} was moved, renamed or emptied while the batch ran; expected the "
+            "folder of this run. Restore it, then set `resume` to continue: finished cases are kept."
+        )
+    if job.run and owner.read_text(encoding="utf-8") != job.run:
         raise Cancelled(f"{job.case.case_id}: another run has taken over the folder; nothing was written.")
     known = read_record(job)
     if known is None or known[0].status != "done" or known[1].get("run") != job.run or not job.run:
@@ -251,8 +259,10 @@ def _agreement(agreement: "Agreement") -> Mapping[str, str]:
 # -- tables --------------------------------------------------------------------------------------------------------
 
 
-def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: Mapping[str, str]) -> None:
+def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: Mapping[str, str]) -> Counter[str]:
     """Write `predictions.csv` from the records, and `predictions.parquet` if pyarrow is installed.
+
+    Return the number of rows by status, as read again from the written CSV.
 
     The tables have a row for every case with an outcome, in the order of `jobs`. Memory does not grow with the number
     of cases.
@@ -271,6 +281,15 @@ def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: 
         table.writerows(_rows(jobs, given))
         file.detach()  # flushes the file and leaves the stream open
     _write_parquet(out, columns)
+    return rows_by_status(out / PREDICTIONS)
+
+
+def rows_by_status(table: Path) -> Counter[str]:
+    """Return the number of rows by status of a written CSV table; none if there is no such table."""
+    if not table.is_file():
+        return Counter()
+    with table.open(encoding="utf-8", newline="") as file:
+        return Counter(row["status"] for row in csv.DictReader(file))
 
 
 def _rows(jobs: Iterable[Job], given: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
@@ -326,5 +345,6 @@ __all__ = [
     "remove_partial_files",
     "renew_record",
     "row_of",
+    "rows_by_status",
     "write_tables",
 ]

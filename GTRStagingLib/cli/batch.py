@@ -120,20 +120,24 @@ def _batch(options: argparse.Namespace) -> int:
             _print_summary(progress.counts, options.out / PREDICTIONS)
     known = any(case.given.get("stage") for case in cases)
     if known and counts.done and not options.no_evaluation:
-        print_accuracy = options.progress == "text"
-        _evaluate(options.out / PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, print_accuracy)
+        as_json = options.progress == "json"
+        _evaluate(options.out / PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, as_json=as_json)
     return 1 if counts.failed else 0  # used by GTRStagingSlicer/batch_process.py and by job queues
 
 
 def _print_summary(counts: "Counts", table: Path) -> None:
-    print(f"{counts.summary()}. See {table}")
+    from GTRStagingLib.batch.records import rows_by_status
+
+    rows = rows_by_status(table).total()
+    fewer = f", WHICH HAS ONLY {rows} ROWS" if rows < counts.finished else ""
+    print(f"{counts.summary()}. See {table}{fewer}")
     print(RESEARCH_USE_ONLY)
 
 
 def _evaluate(
-    predictions: Path, out: Path, scores: "ScoreColumns", parser: argparse.ArgumentParser, print_accuracy: bool
+    predictions: Path, out: Path, scores: "ScoreColumns", parser: argparse.ArgumentParser, *, as_json: bool
 ) -> None:
-    """Write the evaluation beside the tables; an error is printed, and does not change the exit code."""
+    """Write the evaluation beside the tables; an error or interruption is printed, and the exit code remains."""
     try:
         for module in ("pandas", "pyarrow", "statsmodels", "sklearn", "matplotlib", "jinja2"):
             import_extra(module, "Evaluation needs", "evaluate")
@@ -146,9 +150,13 @@ def _evaluate(
     except StagingError as error:
         print(f"gtrstaging: predictions were not evaluated: {with_flags(str(error), parser)}", file=sys.stderr)
         return
-    if print_accuracy:
-        accuracy = found.performance.metrics.accuracy
-        print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {out / REPORT}")
+    except KeyboardInterrupt:  # the batch is complete
+        print(f"gtrstaging: the evaluation was interrupted; {predictions} is complete. Repeat the evaluation alone: "
+              f"gtrstaging evaluate {predictions} --out {out}", file=sys.stderr)  # fmt: skip
+        return
+    accuracy = found.performance.metrics.accuracy
+    print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {out / REPORT}",
+          file=sys.stderr if as_json else sys.stdout)  # fmt: skip
 
 
 # -- progress ------------------------------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +241,49 @@ def test_results_that_cannot_be_written_stop_the_batch_and_fail_no_case(tmp_path
         staged_here(a_table(tmp_path, ROWS), tmp_path / "out", a_model, stage_one=stage_one)
     assert not list((tmp_path / "out").rglob(records.FAILED))
     assert rows_of(tmp_path / "out") == {}
+
+
+def test_a_folder_that_is_renamed_during_the_run_ends_it(tmp_path, a_model):
+    """No case is staged into a second folder of the same name; the renamed one can be resumed."""
+    table, out = a_table(tmp_path, [HEAD, *([f"c{i}", "ct.nrrd", "", "", "4"] for i in range(4))]), tmp_path / "out"
+    run = batch.Batch(read_cases(table), out, {"model": "m"})
+    work = batch.one_by_one(local.stage_from_files(ready(a_model), StagingOptions()))
+    ended = []
+
+    def go_on():
+        for outcome in run.run(work):
+            ended.append(outcome.case_id)
+            if len(ended) == 2:
+                out.rename(tmp_path / "moved")
+
+    with pytest.raises(OutputError, match=r"The output folder out was moved, renamed .* set `resume`"):
+        go_on()
+    assert ended == ["c0", "c1"]
+    assert not list(out.rglob("*.json"))
+    shutil.rmtree(out, ignore_errors=True)
+    (tmp_path / "moved").rename(out)
+    again = list(replace(run, token="next").run(work, resume=True))
+    assert [o.reused for o in again] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("lost", [["c1"], ["c0", "c1", "c3"]])
+def test_counts_that_differ_from_the_rows_are_an_error(tmp_path, a_model, lost):
+    table, out = a_table(tmp_path, [HEAD, *([f"c{i}", "ct.nrrd", "", "", "4"] for i in range(4))]), tmp_path / "out"
+    run = batch.Batch(read_cases(table), out, {"model": "m"})
+    work = batch.one_by_one(local.stage_from_files(ready(a_model), StagingOptions()))
+    left = 4 - len(lost)
+
+    def go_on():
+        for outcome in run.run(work):
+            if outcome.case_id == "c3":
+                for case_id in lost:
+                    shutil.rmtree(out / "cases" / case_id)
+
+    with pytest.raises(OutputError, match=rf"predictions.csv has {left} rows \({left} done, .*; expected 4 rows \(4 d"):
+        go_on()
+    again = list(replace(run, token="next").run(work, resume=True))
+    assert [o.case_id for o in again if not o.reused] == lost
+    assert len(rows_of(out)) == 4
 
 
 def test_a_case_that_failed_before_is_recorded_as_done(tmp_path, a_model):

@@ -8,6 +8,8 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -246,6 +248,34 @@ def test_a_batch_killed_at_random_moments_ends_with_the_same_tables(tmp_path):
     assert without_seconds(killed) == without_seconds(whole)
     assert list(rows_of(killed)) == list(rows_of(whole))
     assert not list(killed.rglob(".writing-*"))
+
+
+def test_a_retry_runs_alone():
+    """A retry starts after the attempts before it, and later ones start after it."""
+    gate, seen, begun = local.Gate(), [], threading.Barrier(3)
+
+    def attempt(name, alone, before=None):
+        with gate.passed(alone=alone):
+            seen.append(f"{name} begins")
+            if before is not None:
+                before.wait(10)
+                time.sleep(0.2)
+            seen.append(f"{name} ends")
+
+    first = [threading.Thread(target=attempt, args=("first", False, begun)) for _ in range(2)]
+    for one in first:
+        one.start()
+    begun.wait(10)
+    later = []
+    for name, alone in (("retry", True), ("retry", True), ("later", False)):
+        later.append(threading.Thread(target=attempt, args=(name, alone)))
+        later[-1].start()
+        while alone and gate._retries < len(later):
+            time.sleep(0.01)
+    for one in first + later:
+        one.join(10)
+    assert seen == ["first begins", "first begins", "first ends", "first ends", *["retry begins", "retry ends"] * 2,
+                    "later begins", "later ends"]  # fmt: skip
 
 
 def test_the_command_passes_its_limits_on(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from GTRStagingLib.batch.model_process import Address
-from GTRStagingLib.batch.records import Outcome
+from GTRStagingLib.batch.records import record_done
 from GTRStagingLib.batch.scoring import ScoreColumns
 
 HARM = {"crash": lambda: ctypes.string_at(0), "hang": lambda: time.sleep(60)}
@@ -37,6 +37,6 @@ def worker(settings):
     def work(task):
         job, _ = task
         settings.scores.of(job.case, None)
-        return Outcome(job.case.case_id, "done", {"status": "done"})
+        return record_done(job, {}, [], "")
 
     return work
