@@ -70,14 +70,18 @@ class Shuffled(DistributedSampler[Sample]):
 
 
 def training_loader(
-    samples: SliceSet, *, batch_size: int, seed: int, rank: int = 0, ranks: int = 1, workers: int = 0
+    samples: SliceSet, *, batch_size: int, seed: int, epoch: int = 0, rank: int = 0, ranks: int = 1, workers: int = 0
 ) -> DataLoader[Sample]:
-    """Return a loader of one rank's batches, in a new order each epoch.
+    """Return a loader of one rank's batches, in a new order each epoch, from `epoch` on.
+
+    An iterator with workers draws the first indices when it is made, and Lightning makes the first one before it sets
+    the sampler's epoch: hence the parameter `epoch`, without which a resumed run would repeat the order of epoch 0.
 
     An incomplete last batch is left out, unless it is the only one: its few slices would affect the batch norms as much
     as a full batch. Each epoch leaves out other slices.
     """
     order = Shuffled(samples, num_replicas=ranks, rank=rank, shuffle=True, seed=seed)
+    order.set_epoch(epoch)
     return DataLoader(
         samples,
         batch_size=batch_size,

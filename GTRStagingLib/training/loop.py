@@ -56,11 +56,16 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Staging(LightningModule):
-    """GTRNet with Adam and cross-entropy; the validation is the same on any number of devices."""
+    """GTRNet with Adam and cross-entropy; the validation is the same on any number of devices.
 
-    def __init__(self, network: GTRNet, plan: Plan, training: SliceSet, validation: SliceSet, workers: int) -> None:
+    `first_epoch` is the epoch at which this process starts; the trainer knows it only after it has made the loader.
+    """
+
+    def __init__(
+        self, network: GTRNet, plan: Plan, training: SliceSet, validation: SliceSet, workers: int, first_epoch: int = 0
+    ) -> None:
         super().__init__()
-        self.network, self.plan, self.workers = network, plan, workers
+        self.network, self.plan, self.workers, self.first_epoch = network, plan, workers, first_epoch
         self.training_set, self.validation_set = training, validation
         self.logits, self.overlaps = torch.zeros(0), torch.zeros(0)
 
@@ -78,6 +83,7 @@ class Staging(LightningModule):
             self.training_set,
             batch_size=self.plan.batch_size,
             seed=self.plan.seed,
+            epoch=self.first_epoch,
             rank=self.trainer.global_rank,
             ranks=self.trainer.world_size,
             workers=self.workers,
@@ -221,7 +227,8 @@ def fit(
         If the user interrupts the training, which can be resumed.
     """
     last = run / LAST
-    if last.is_file() and is_finished(history := read_history(run), plan):
+    history = read_history(run) if last.is_file() else []
+    if history and is_finished(history, plan):
         write_metrics(history, run / METRICS)  # a process may have ended between the two
         return history
     network.train().requires_grad_(not plan.freeze_backbone).to(memory_format=torch.channels_last)
@@ -229,7 +236,8 @@ def fit(
     with _without_lightning_messages(), isolate_rng(), _settings_restored():
         seed_everything(plan.seed, workers=True, verbose=False)
         trainer = _trainer(plan, hardware, run, bar=bar)
-        module = Staging(network, plan, training, validation, loading_workers(hardware, trainer.strategy.root_device))
+        workers = loading_workers(hardware, trainer.strategy.root_device)
+        module = Staging(network, plan, training, validation, workers, first_epoch=len(history))
         module.train()
         try:
             trainer.fit(module, ckpt_path=last if last.is_file() else None)

@@ -177,6 +177,12 @@ def test_an_epoch_can_be_repeated_and_differs_from_others(cases):
     assert seen(loader(), 2) == seen(loader(), 2)
     assert seen(loader(), 2) != seen(loader(), 3)
     assert seen(loader(), 2) != seen(loader(seed=4), 2)
+    # A resumed run makes the iterator before the epoch is set; the first order is that of its epoch.
+    resumed = training_loader(samples, batch_size=6, seed=3, epoch=2, workers=1)
+    batches = iter(resumed)
+    resumed.sampler.set_epoch(2)
+    assert [index.tolist() for _, _, index, _ in batches] == seen(loader(), 2)
+    assert seen(resumed, 3) == seen(loader(), 3)
     one, other = loader(), loader(workers=1)
     for each in (one, other):
         each.sampler.set_epoch(5)

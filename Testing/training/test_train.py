@@ -26,7 +26,7 @@ from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.training import loop, slice_cache, train
 from GTRStagingLib.training.cross_validation import train_folds
 from GTRStagingLib.training.dataset import SliceSet
-from GTRStagingLib.training.plan import Plan, Schedule
+from GTRStagingLib.training.plan import Hardware, Plan, Schedule
 
 PLAN = Plan(
     depth=10,
@@ -114,7 +114,7 @@ def saved_but_not_moved(trainer, part):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def a_training(where, cohort, cache, folder, plan, resume, audited=None):
+def a_training(where, cohort, cache, folder, plan, resume, audited=None, hardware=HERE):
     """Train in a separate process, killed at the moment `where`."""
     torch.set_num_threads(1)
     if where == "preparing":
@@ -133,7 +133,7 @@ def a_training(where, cohort, cache, folder, plan, resume, audited=None):
         die_at(weights.safetensors.torch, "save_file", 2)  # the features, after the weights
     elif where == "clearing":
         die_at(loop, "clear", 1)
-    train.train(cohort, folder, plan, HERE, cache=cache, resume=resume, audited=audited)
+    train.train(cohort, folder, plan, hardware, cache=cache, resume=resume, audited=audited)
 
 
 @pytest.fixture(scope="module")
@@ -192,13 +192,18 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_result(
 def test_killed_in_a_later_epoch_and_resumed_to_the_end_of_its_patience(
     schedule, tmp_path, processes, cohort, cache, audited
 ):
-    """The best epoch is before the kill, the stop after it: history and learning rate must survive the process."""
+    """The best epoch is before the kill, the stop after it: history and learning rate must survive the process.
+
+    Slices are loaded by the default number of workers, which draw their order earlier than this process does.
+    """
     plan = replace(PLAN, max_epochs=9, patience=2, batch_size=16, learning_rate=3e-3, schedule=schedule)
     straight, broken = tmp_path / "straight", tmp_path / "broken"
+    usual = (audited, Hardware(accelerator="cpu"))
+    assert loop.loading_workers(usual[1], torch.device("cpu")) == 1
     assert exit_code(processes, "never", cohort, cache, straight, plan, False, audited) == 0
-    assert exit_code(processes, "learning", cohort, cache, broken, plan, False, audited) == -signal.SIGKILL
-    assert exit_code(processes, "keeping", cohort, cache, broken, plan, True, audited) == -signal.SIGKILL
-    assert exit_code(processes, "never", cohort, cache, broken, plan, True, audited) == 0
+    assert exit_code(processes, "learning", cohort, cache, broken, plan, False, *usual) == -signal.SIGKILL
+    assert exit_code(processes, "keeping", cohort, cache, broken, plan, True, *usual) == -signal.SIGKILL
+    assert exit_code(processes, "never", cohort, cache, broken, plan, True, *usual) == 0
     assert metrics(broken) == metrics(straight)
     assert registry.read_card(broken).sha256 == registry.read_card(straight).sha256
     losses = [float(row["val_loss"]) for row in metrics(straight)]
