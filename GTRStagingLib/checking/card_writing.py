@@ -9,7 +9,7 @@ from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.registry import CARD_FILE, read_card
-from GTRStagingLib.support.files import atomic_file, sha256_of
+from GTRStagingLib.support.files import atomic_file, give_usual_mode, sha256_of
 
 LOCK = ".check.lock"
 
@@ -71,7 +71,7 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
                 _write_card(replace(checked, mean_mask_sha256=None), folder)
                 work = folder / f".{MEAN_MASK_FILE}"
                 write_mean_mask(check.mean_mask, work)
-                work.chmod(0o644)  # safetensors makes its files readable by their owner only
+                give_usual_mode(work)  # safetensors makes its files readable by their owner only
                 checked = replace(checked, mean_mask_sha256=sha256_of(work))
                 work.replace(folder / MEAN_MASK_FILE)
             _write_card(checked, folder)

@@ -2,10 +2,15 @@
 
 There are two graphs: the forward pass, and the forward pass with the gradients of a fine map (`gradient_graph`).
 
-A cached graph is `KEY.onnx`. `KEY.json` beside it contains its sha256 and the environments that verified it: version of
-ONNX Runtime and kind of processor. Another environment verifies the graph again; a file with another sha256 is exported
-again. Without a cache folder, or without space there, the graph is exported in memory at every start, which takes some
-seconds.
+A cached graph is `KEY.onnx`. `KEY-USER.json` beside it contains its sha256 and the environments that verified it:
+version of ONNX Runtime and kind of processor. Another environment verifies the graph again; a file with another sha256
+is exported again. Without a cache folder, or without space there, the graph is exported in memory at every start, which
+takes some seconds.
+
+A note has a seal (HMAC) by a secret of the user, `.secret-USER`, which nobody else can read: without it, anybody who
+can write to the folder could replace the graph and write that it was verified. A note without the user's own seal is
+not used. The seal costs nothing; a comparison with PyTorch at each start would take about as long as the export, and a
+hostile graph could recognise its fixed inputs. The folder may be one that several users share.
 
 The exporter is the one through TorchScript (`dynamo=False`): it needs onnx beside torch, its successor onnxscript as
 well, and both support the operators of a ResNet. If a version of torch lacks it, the export fails, and `backbone` runs
@@ -13,9 +18,13 @@ PyTorch with a warning.
 """
 
 import hashlib
+import hmac
 import io
 import json
+import os
 import platform
+import secrets
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -31,7 +40,7 @@ from GTRStagingLib.model.gradient_graph import STRIDE, NetworkWithMaps, layer_ca
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.extras import import_extra
-from GTRStagingLib.support.files import atomic_file, sha256_of
+from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.support.folders import cache_folder
 
 FORMAT = 2
@@ -50,6 +59,9 @@ MAP_TOLERANCES = {0.5: 1e-4, 0.99: 2e-3, 1.0: 5e-2}
 1e-4 for all cells: a ReLU with an input of 0 up to rounding may pass it in one and not in the other. On a random
 ResNet-152, PyTorch's float32 differs from its float64 by 1e-7 in half of the cells, by up to 3e-4 in 99 % of them, and
 by at most 3e-3 (`benchmarks/latency.py`, option `rounding`)."""
+
+SECRET_BYTES, NO_LINK = 32, getattr(os, "O_NOFOLLOW", 0)
+"""Length of the secret that seals the notes, and the flag that opens no link to another file in its place."""
 
 Differs = Callable[[Any, GTRNet, int], Iterator[str]]
 """Function of a session, its network and the size of its input that yields the outputs that differ from PyTorch's."""
@@ -129,9 +141,10 @@ def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradien
     if path is not None:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(path) as stream:
-                stream.write(graph)
-            _write_note(path, hashlib.sha256(graph).hexdigest(), [environment])
+            if (secret := _own_secret(path.parent)) is not None:
+                with atomic_file(path) as stream:
+                    stream.write(graph)
+                _write_note(path, hashlib.sha256(graph).hexdigest(), [environment], secret)
     return session
 
 
@@ -270,24 +283,56 @@ def _key(network: GTRNet, size: int, gradients: bool) -> str:
 def _cached(path: Path, network: GTRNet, size: int, environment: str, differs: Differs) -> Any:
     """Open the cached graph; return None if it is missing or not valid."""
     try:
-        note = json.loads(path.with_suffix(".json").read_bytes())
-        sha256, verified = str(note["sha256"]), list(note["verified"])
-        if sha256_of(path) != sha256:
+        if not path.is_file() or (secret := _own_secret(path.parent)) is None:
             return None
-        session = _opened(str(path))
+        note = json.loads(_note(path).read_bytes())
+        sha256, verified = str(note["sha256"]), list(note["verified"])
+        if not hmac.compare_digest(str(note["seal"]), _seal(secret, path, sha256, verified)):
+            return None
+        graph = path.read_bytes()  # once: the file may be replaced after it was hashed
+        if hashlib.sha256(graph).hexdigest() != sha256:
+            return None
+        session = _opened(graph)
         if environment not in verified:
             if any(differs(session, network, size)):
                 return None
             with suppress(OSError):
-                _write_note(path, sha256, [*verified, environment])
+                _write_note(path, sha256, [*verified, environment], secret)
     except Exception:  # after any error, the graph is exported again
         return None
     return session
 
 
-def _write_note(path: Path, sha256: str, verified: list[str]) -> None:
-    with atomic_file(path.with_suffix(".json")) as stream:
-        stream.write(json.dumps({"sha256": sha256, "verified": verified}, indent=2).encode())
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-{_user()}.json")
+
+
+def _write_note(path: Path, sha256: str, verified: list[str], secret: bytes) -> None:
+    note = {"sha256": sha256, "verified": verified, "seal": _seal(secret, path, sha256, verified)}
+    with atomic_file(_note(path)) as stream:
+        stream.write(json.dumps(note, indent=2).encode())
+
+
+def _seal(secret: bytes, path: Path, sha256: str, verified: list[str]) -> str:
+    """Return the proof that the user of the secret has written a note on this graph of this network."""
+    return hmac.new(secret, json.dumps([path.stem, sha256, verified]).encode(), "sha256").hexdigest()
+
+
+def _own_secret(folder: Path) -> bytes | None:
+    """Return the user's secret in a folder, made on first use; None if another user may know or have made it."""
+    path = folder / f".secret-{_user()}"
+    if not path.is_file():
+        with atomic_file(path, private=True) as stream:
+            stream.write(secrets.token_bytes(SECRET_BYTES))
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_LINK)) as stream:
+        found, secret = os.fstat(stream.fileno()), stream.read()
+    # Windows has no such modes: there the folder's own rights protect the file.
+    foreign = os.name == "posix" and (found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077)
+    return None if foreign or len(secret) != SECRET_BYTES else secret
+
+
+def _user() -> str:
+    return str(os.geteuid()) if os.name == "posix" else "user"
 
 
 __all__ = [

@@ -27,7 +27,7 @@ from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
-from GTRStagingLib.support.files import new_folder, sha256_of
+from GTRStagingLib.support.files import give_usual_mode, new_folder, sha256_of
 
 WEIGHTS_FILE, FEATURES_FILE, MEAN_MASK_FILE = "model.safetensors", "features.safetensors", "mean_mask.safetensors"
 UNTRAINED_SEED = 20251
@@ -355,9 +355,8 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
                 write_mean_mask(model.mean_mask, work / MEAN_MASK_FILE)
                 card = replace(card, mean_mask_sha256=sha256_of(work / MEAN_MASK_FILE))
             (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
-            # safetensors keeps its files to their owner; the card has the mode that the umask allows.
-            for path in work.iterdir():
-                path.chmod((work / CARD_FILE).stat().st_mode & 0o777)
+            for path in work.glob("*.safetensors"):  # readable by their owner only
+                give_usual_mode(path)
     except (safetensors.SafetensorError, OSError) as error:
         needed = sum(tensor.nbytes for tensor in state.values())
         there = next(parent for parent in folder.absolute().parents if parent.exists())

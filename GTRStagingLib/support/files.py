@@ -18,6 +18,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into, and rename it to `target` once the block is complete.
 
     On any error, an interruption included, the folder is removed. The caller ensures that `target` does not exist.
+    Folders and files have the mode that the user's umask allows, here and below.
 
     Examples
     --------
@@ -40,9 +41,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / _unfinished(target.name)
     try:
-        work.mkdir(mode=0o700)
+        work.mkdir()
         yield work
-        work.chmod(0o755)
         work.replace(target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -73,7 +73,7 @@ def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         work = folder / _unfinished()
         try:
-            work.mkdir(mode=0o700)
+            work.mkdir()
             yield work
             for name in names:
                 _flush(work / name)
@@ -89,17 +89,30 @@ def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[IO[bytes]]:
-    """Yield a binary stream to a temporary file, renamed to `target` once complete; safe for concurrent writers."""
+def atomic_file(target: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """Yield a binary stream to a temporary file, renamed to `target` once complete; safe for concurrent writers.
+
+    A `private` file can be read and written by its owner only.
+    """
     work = target.parent / _unfinished()
+    mode = 0o600 if private else 0o666  # less what the umask forbids
     try:
-        with work.open("xb") as stream:
+        with open(work, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as stream:
             yield stream
         _flush(work)
-        work.chmod(0o644)
         work.replace(target)
     finally:
         work.unlink(missing_ok=True)
+
+
+def give_usual_mode(path: Path) -> None:
+    """Give a file the mode that the user's umask allows; some libraries make files for their owner only."""
+    usual = path.with_name(_unfinished())
+    try:
+        usual.touch()
+        path.chmod(usual.stat().st_mode & 0o777)
+    finally:
+        usual.unlink(missing_ok=True)
 
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:

@@ -1,6 +1,8 @@
 """The graph gives the network's outputs, and a cached graph is verified before use."""
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +18,7 @@ from GTRStagingLib.model import gradient_graph, onnx_graph, weights
 from GTRStagingLib.model.backbone import PassRequest, ready
 from GTRStagingLib.model.onnx_graph import GraphError, verified_session
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.files import sha256_of
 
 EXPORTS_GRADIENTS = torch.__version__ >= (2, 10)
 
@@ -57,10 +60,18 @@ def logits(session, pixels=SMALL):
     return session.run(["logits"], {"pixels": pixels})[0]
 
 
+def sealed(graph, verified):
+    """Return a note of this user on a graph."""
+    secret = onnx_graph._own_secret(graph.parent)
+    seal = onnx_graph._seal(secret, graph, sha256_of(graph), verified)
+    return json.dumps({"sha256": sha256_of(graph), "verified": verified, "seal": seal})
+
+
 def the_files(folder):
     (graph,) = folder.glob("*.onnx")
     (note,) = folder.glob("*.json")
-    assert not [path for path in folder.iterdir() if path not in (graph, note)]
+    (secret,) = folder.glob(".secret-*")
+    assert not [path for path in folder.iterdir() if path not in (graph, note, secret)]
     return graph, note
 
 
@@ -254,7 +265,7 @@ def test_a_graph_of_another_model_is_found_out_and_replaced(own_cache, tmp_path,
         foreign = the_files(tmp_path / "elsewhere")[0].read_bytes()
     before = len(exports)
     graph.write_bytes(foreign)
-    note.write_text(json.dumps({"sha256": onnx_graph.sha256_of(graph), "verified": ["onnxruntime 0.1 on a VAX"]}))
+    note.write_text(sealed(graph, ["onnxruntime 0.1 on a VAX"]))
     np.testing.assert_array_equal(logits(verified_session(network, SIZE, own_cache)), expected)
     assert len(exports) == before + 1
 
@@ -262,14 +273,73 @@ def test_a_graph_of_another_model_is_found_out_and_replaced(own_cache, tmp_path,
 def test_another_machine_or_version_compares_again_and_exports_nothing(own_cache, exports, comparisons):
     network = a_network()
     verified_session(network, SIZE, own_cache)
-    _, note = the_files(own_cache)
+    graph, note = the_files(own_cache)
     before = json.loads(note.read_text())
-    note.write_text(json.dumps({**before, "verified": ["onnxruntime 0.1 on a VAX"]}))
+    note.write_text(sealed(graph, ["onnxruntime 0.1 on a VAX"]))
     verified_session(network, SIZE, own_cache)
     assert (len(exports), len(comparisons)) == (1, 2)
     assert json.loads(note.read_text())["verified"] == ["onnxruntime 0.1 on a VAX", *before["verified"]]
     verified_session(network, SIZE, own_cache)
     assert len(comparisons) == 2
+
+
+@pytest.mark.parametrize("seal", [None, "0" * 64, "of another graph", "by another secret"])
+def test_a_note_that_another_has_written_is_not_trusted(own_cache, tmp_path, exports, comparisons, seal):
+    """Whoever can write to the folder replaces the graph, and writes that this environment has verified it."""
+    network = a_network()
+    expected = logits(verified_session(network, SIZE, own_cache))
+    graph, note = the_files(own_cache)
+    whole = json.loads(note.read_text())
+    verified_session(a_network(seed=2), SIZE, tmp_path / "elsewhere")
+    (foreign,) = (tmp_path / "elsewhere").glob("*.onnx")
+    graph.write_bytes(foreign.read_bytes())
+    forged = {"sha256": sha256_of(graph), "verified": whole["verified"], "seal": seal}
+    if seal == "of another graph":
+        own = own_cache / foreign.name
+        own.write_bytes(foreign.read_bytes())
+        forged["seal"] = json.loads(sealed(own, whole["verified"]))["seal"]
+        own.unlink()
+    elif seal == "by another secret":
+        secret = bytes(32)
+        forged["seal"] = onnx_graph._seal(secret, graph, forged["sha256"], forged["verified"])
+    note.write_text(json.dumps({name: value for name, value in forged.items() if value is not None}))
+    before = len(exports)
+    np.testing.assert_array_equal(logits(verified_session(network, SIZE, own_cache)), expected)
+    assert len(exports) == before + 1
+    assert json.loads(note.read_text()) == whole
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_secret_that_others_can_read_is_not_used(own_cache, exports):
+    network = a_network()
+    expected = logits(verified_session(network, SIZE, own_cache))
+    (secret,) = own_cache.glob(".secret-*")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    secret.chmod(0o644)
+    for _ in range(2):  # no cache: exported each time
+        np.testing.assert_array_equal(logits(verified_session(network, SIZE, own_cache)), expected)
+    assert len(exports) == 3
+    secret.chmod(0o600)
+    verified_session(network, SIZE, own_cache)
+    assert len(exports) == 3
+    secret.write_bytes(b"")
+    verified_session(network, SIZE, own_cache)
+    assert len(exports) == 4
+    secret.rename(own_cache / "elsewhere")
+    secret.symlink_to(own_cache / "elsewhere")
+    verified_session(network, SIZE, own_cache)
+    assert len(exports) == 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_folder_that_others_can_write_to_is_used_by_its_seals(own_cache, exports):
+    """As a shared cache; each user has a note and a secret of their own."""
+    network = a_network()
+    own_cache.mkdir()
+    own_cache.chmod(0o1777)
+    verified_session(network, SIZE, own_cache)
+    verified_session(network, SIZE, own_cache)
+    assert len(exports) == 1
 
 
 def test_without_a_writable_folder_the_graph_stays_in_memory(tmp_path, exports):

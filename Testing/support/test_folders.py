@@ -1,6 +1,9 @@
 """Find the user's folders: the same as before platformdirs was used, for any environment."""
 
+import os
+import stat
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs.unix
@@ -10,6 +13,7 @@ import pytest
 from GTRStagingLib.model import registry
 from GTRStagingLib.nomogram import nomogram
 from GTRStagingLib.support import folders
+from GTRStagingLib.support.files import atomic_file, give_usual_mode, new_folder, replace_files, write_json
 from GTRStagingLib.support.folders import cache_folder, user_folder
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="XDG's variables")
@@ -79,3 +83,45 @@ def test_shipped_models_are_offered_without_platformdirs(plain, monkeypatch):
 
 def test_all_exported_names_exist():
     assert all(hasattr(folders, name) for name in folders.__all__)
+
+
+# -- modes ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def umask(value):
+    before = os.umask(value)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("mask", "file", "folder"),
+    [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0o002, 0o664, 0o775), (0o027, 0o640, 0o750)],
+)
+def test_files_and_folders_have_the_mode_that_the_umask_allows(tmp_path, mask, file, folder):
+    def mode(name):
+        return stat.S_IMODE((tmp_path / name).stat().st_mode)
+
+    with umask(mask):
+        write_json({}, tmp_path / "new" / "a.json")
+        with atomic_file(tmp_path / "b") as stream:
+            stream.write(b"b")
+        with atomic_file(tmp_path / "secret", private=True) as stream:
+            stream.write(b"s")
+        with new_folder(tmp_path / "whole") as work:
+            (work / "c").write_text("c")
+            (work / "d").write_text("d")
+            (work / "d").chmod(0o600)
+            give_usual_mode(work / "d")
+        with replace_files(tmp_path / "results", ["e"]) as work:
+            (work / "e").write_text("e")
+    assert {name: mode(name) for name in ("new/a.json", "b", "whole/c", "whole/d", "results/e")} == {
+        "new/a.json": file, "b": file, "whole/c": file, "whole/d": file, "results/e": file
+    }  # fmt: skip
+    assert {mode(name) for name in ("new", "whole", "results")} == {folder}
+    assert mode("secret") == 0o600 & ~mask
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {"c", "d"}
