@@ -22,7 +22,7 @@ from GTRStagingLib.imaging.geometry import axial_lps, onto_block
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.isolation import Limits, error_text
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
 
 SIDE = 128
@@ -109,7 +109,7 @@ def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
         scan = read_scan(path)
         digest = _digest(scan)
     except (InputError, MissingDependencyError) as error:
-        return [Fingerprint(None, problem=without_backticks(error)) for _ in cases]
+        return [Fingerprint(None, problem=without_backticks(error_text(error))) for _ in cases]
     return [_of_case(scan, digest, case) for case in cases]
 
 
@@ -122,7 +122,7 @@ def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:
         index = _key_index(scan, case)
         return Fingerprint(digest, None if index is None else picture_of(scan, index))
     except (InputError, MissingDependencyError) as error:
-        return Fingerprint(digest, problem=without_backticks(error))
+        return Fingerprint(digest, problem=without_backticks(error_text(error)))
 
 
 def _digest(scan: Scan) -> str:
