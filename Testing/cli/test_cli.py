@@ -414,18 +414,29 @@ def test_a_lack_of_memory_is_reported_without_a_traceback(a_case, capsys, monkey
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(
-    "name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow), pytest.param("SIGKILL", marks=pytest.mark.slow)]
+    ("name", "to_all"),
+    [
+        ("SIGTERM", False),
+        ("SIGINT", True),  # as a terminal does: the child gets it twice
+        pytest.param("SIGINT", False, marks=pytest.mark.slow),
+        pytest.param("SIGKILL", False, marks=pytest.mark.slow),
+    ],
 )
-def test_a_killed_run_leaves_nothing_half_written(a_case, name):
+def test_a_killed_run_leaves_nothing_half_written(a_case, name, to_all):
     """Real processes, killed for real, at several moments of their life."""
     signal_ = getattr(signal, name)
     out = a_case / "result"
     command = [sys.executable, "-m", "GTRStagingLib", "stage", str(a_case / "ct.nii.gz"), "--key-slice", "4",
                "--model", "small", "--out", str(out)]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     while process.poll() is None and not out.exists():  # the folder appears when writing begins
         time.sleep(0.002)
-    process.send_signal(signal_)
+    if to_all:
+        os.killpg(process.pid, signal_)
+    else:
+        process.send_signal(signal_)
     _, err = process.communicate(timeout=60)
     there = sorted(path.name for path in out.iterdir()) if out.exists() else []  # gone, if nothing came to stand in it
     left = [name for name in there if not name.startswith(".")]
