@@ -6,6 +6,31 @@ between backticks: the command line names its flags instead, and files and scree
 
 import re
 
+LONGEST = 8000
+"""Number of characters of a message above which its middle is left out: files may contain names of any length."""
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Return a text with all characters that alter a terminal or the order of its text as escapes, and not too long.
+
+    These are control characters other than tabs and line breaks, marks of direction, and halves of surrogate pairs.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.errors import printable
+    >>> print(printable("case \x1b[31m7"))
+    case \x1b[31m7
+    """
+    shown = _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    if (more := len(shown) - LONGEST) > 0:
+        half = LONGEST // 2
+        shown = f"{shown[:half]} … ({more:,} characters left out) … {shown[-half:]}"
+    return shown
+
 
 def without_backticks(message: object) -> str:
     """Return a message with the names of parameters as plain text, for files and screens.
@@ -30,8 +55,8 @@ class StagingError(Exception):
     """
 
     def __init__(self, message: str = "", *, details: str = "") -> None:
-        super().__init__(message)
-        self.details = details
+        super().__init__(printable(message))
+        self.details = printable(details)
 
 
 class InputError(StagingError):

@@ -3,7 +3,8 @@
 Nothing here depends on CTs or stages. In: paths, callables, names of packages. Out: files that are complete or absent,
 results from other processes, errors that name the package to install.
 
-- `files`: `new_folder`, `replace_files`, `atomic_file`, `give_usual_mode`, `read_json`, `write_json`, `sha256_of`
+- `files`: `new_folder`, `replace_files`, `atomic_file`, `give_usual_mode`, `read_json`, `parse_json`,
+  `write_json`, `sha256_of`
 - `detached`: `read_text_header`, `data_files`, `file_within`
 - `folders`: `user_folder`, `cache_folder`
 - `extras`: `import_extra`

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
+import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +15,15 @@ from typing import IO, Any
 
 from GTRStagingLib.errors import InputError, StagingError
 
+LARGEST_JSON = 2**26
+"""Largest size of a JSON file in bytes; the largest of this software, a result with features, has less than 1 MB."""
+
+DEEPEST_JSON = 64
+"""Largest number of objects and lists inside each other; those of this software have fewer than ten."""
+
+_TOO_DEEP = f"nested deeper than {DEEPEST_JSON} levels"
+_TOO_LARGE = "a number beyond the range of a 64-bit float"
+_HALF = re.compile("[\ud800-\udfff]")
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
@@ -137,12 +149,90 @@ def require_file_can_be_written(path: Path) -> None:
         raise InputError(f"{path} {found}; expected a writable file. Give another path.")
 
 
-def read_json(path: Path, expected: str) -> Any:
-    """Read a JSON file; if it cannot be read, raise an `InputError` that states what was `expected`."""
+def read_json(path: Path, expected: str, *, error: type[StagingError] = InputError) -> Any:
+    """Read a JSON file as plain data, see `parse_json`.
+
+    Parameters
+    ----------
+    expected
+        Content that the message of an error expects, as in "a nomogram's file".
+    error
+        Class of the error.
+
+    Raises
+    ------
+    StagingError
+        If the path is not a regular file, or its content is not valid.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); expected {expected}.") from error
+        if not path.is_file():  # a pipe or a device would never end
+            raise error(f"{path} is not a file; expected {expected}.")
+        if (size := path.stat().st_size) > LARGEST_JSON:
+            raise error(f"{path} has {size:,} bytes; expected {expected}, of at most {LARGEST_JSON:,}.")
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError) as found:
+        raise error(f"{path} cannot be read as JSON ({found}); expected {expected}.") from found
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Convert strict JSON in UTF-8, with or without a byte order mark, to plain data.
+
+    All its numbers are finite as a float, so that `float()` of an integer does not overflow.
+
+    Raises
+    ------
+    ValueError
+        If the content is not JSON, is nested deeper than `DEEPEST_JSON`, or contains the same key twice in an object,
+        NaN, a number beyond the range of a float, or half of a surrogate pair, which cannot be written.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.support.files import parse_json
+    >>> parse_json(b'{"a": [1, 2.5, null]}')
+    {'a': [1, 2.5, None]}
+    >>> parse_json('{"a": 1e999}')
+    Traceback (most recent call last):
+    ValueError: a number beyond the range of a 64-bit float
+    >>> parse_json('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    ValueError: key 'a' twice in one object
+    """
+    text = content.removeprefix("\ufeff") if isinstance(content, str) else content.decode("utf-8-sig")
+    try:
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's limit of digits
+            raise ValueError(_TOO_LARGE) from None
+        raise
+    unseen, depth = [data], 0
+    while unseen:  # level by level
+        inner = []
+        for value in unseen:
+            if isinstance(value, list | dict):
+                inner += value if isinstance(value, list) else [*value, *value.values()]
+            elif isinstance(value, str):
+                if not value.isascii() and _HALF.search(value):
+                    raise ValueError("half of a surrogate pair in a text")
+            elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+                raise ValueError(_TOO_LARGE)
+        unseen, depth = inner, depth + 1
+        if depth > DEEPEST_JSON + 1:
+            raise ValueError(_TOO_DEEP)
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"key {twice[:100]!r} twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which is not a number of JSON")
 
 
 def _unfinished(what: str = "writing") -> str:
