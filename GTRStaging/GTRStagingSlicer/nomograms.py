@@ -12,6 +12,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
+from GTRStagingLib.support.files import parse_json
 from GTRStagingSlicer import layers, scene_staging, tables
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import State
@@ -64,7 +65,7 @@ def chosen(state: State) -> Nomogram | None:
 @lru_cache(maxsize=2)
 def _read(text: str) -> Nomogram:
     try:
-        return nomogram_module.from_json(json.loads(text))
+        return nomogram_module.from_json(parse_json(text))
     except (ValueError, InputError) as error:
         template = _("The scene's nomogram cannot be read ({error}). Choose it again.")
         raise InputError(template.format(error=plain(error))) from error

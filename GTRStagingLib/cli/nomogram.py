@@ -119,6 +119,7 @@ def _once(pairs: Sequence[tuple[str, str]], option: str) -> dict[str, str]:
 def _fit(options: argparse.Namespace) -> None:
     from GTRStagingLib.nomogram.fit import Wording, fit_nomogram
     from GTRStagingLib.nomogram.nomogram import save
+    from GTRStagingLib.radscore import radscore
     from GTRStagingLib.tables.table_files import read_table
 
     if options.out.suffix.lower() != ".json":
@@ -136,7 +137,7 @@ def _fit(options: argparse.Namespace) -> None:
         name=options.name or options.out.stem,
         wordings=wordings,
         split=options.split,
-        radscore=None if options.radscore is None else _json_object(options.radscore),
+        radscore=None if options.radscore is None else radscore.read(options.radscore).to_json(),
         seed=options.seed,
         resamples=options.resamples,
     )
@@ -144,18 +145,6 @@ def _fit(options: argparse.Namespace) -> None:
     _print_nomogram(fitted)
     print(f"Written: {options.out}. Use it: gtrstaging nomogram predict {options.out} --set ...")
     print(RESEARCH_USE_ONLY)
-
-
-def _json_object(path: Path) -> Mapping[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); expected a fitted Rad-score.") from error
-    if not isinstance(data, dict):
-        raise InputError(
-            f"{path}: {type(data).__name__}; expected a fitted Rad-score, as gtrstaging radscore fit writes it."
-        )
-    return data
 
 
 # -- show ----------------------------------------------------------------------------------------------------------
@@ -204,12 +193,13 @@ def _print_nomogram(nomogram: "Nomogram") -> None:
 
 
 def _print_effect(name: str, coefficient: float | None, row: Mapping[str, Any] | None) -> None:
-    from math import exp
+    from math import exp, inf
 
     if coefficient is None:
         print(f"{name:<36}{'not on record':>24}")
         return
-    line = f"{name:<36}{coefficient:>12.4f}{exp(coefficient):>12.3f}"
+    odds = exp(coefficient) if coefficient < 700 else inf  # a large coefficient of a small unit
+    line = f"{name:<36}{coefficient:>12.4f}{odds:>12.3f}"
     if row is not None:
         ratio = row["odds_ratio"]
         interval = f"{ratio['low']:.3f} to {ratio['high']:.3f}"

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.recipe import Recipe, is_finite
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.fields import Fields
 
 Status = Literal["trained", "demonstration", "untrained"]
 Fusion = Literal["none", "add", "concat"]
@@ -210,19 +211,16 @@ class ModelCard:
     @classmethod
     def from_json(cls, data: object) -> "ModelCard":
         """Make a card from plain data; raise `WeightsError` if they are not valid."""
-        if not isinstance(data, Mapping):
-            raise WeightsError(
-                f"The model card is a {type(data).__name__}; expected an object. Import the model again."
-            )
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise WeightsError(
-                f"The model card has unknown fields {unknown}; expected some of {sorted(known)}. Import the model "
-                "again."
-            )
         try:
-            recipe = Recipe.from_json(data["recipe"])
-            stages = tuple(data.get("stages", ()))
-            return cls(**{**data, "recipe": recipe, "stages": stages})
-        except (KeyError, TypeError, InputError) as error:
-            raise WeightsError(f"The model card is not valid: {error}. Import the model again.") from error
+            card = Fields(data).only({field.name for field in fields(cls)})
+            for field in fields(cls):
+                if field.type in ("str", "str | None"):
+                    card.text(field.name, None)
+            if card.has("check"):
+                for name in ("verdict", "summary", "method"):
+                    card.fields("check").text(name, None)
+            card.name("name")
+            recipe = Recipe.from_json(card.plain_object("recipe"))
+            return cls(**{**card.data, "recipe": recipe, "stages": card.texts("stages")})
+        except (TypeError, InputError) as error:  # TypeError: a field without a default is missing
+            raise WeightsError(f"The model card is not valid: {error} Import the model again.") from error

@@ -1,11 +1,11 @@
 """Model registry: list models and read their cards without importing torch."""
 
-import json
 import os
 from pathlib import Path
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.support.files import read_json
 from GTRStagingLib.support.folders import user_folder
 
 CARD_FILE = "card.json"
@@ -61,12 +61,8 @@ def locate(name_or_folder: str) -> Path | None:
 
 def read_card(folder: Path) -> ModelCard:
     """Read the card of a model folder."""
-    path = folder / CARD_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
+    data = read_json(folder / CARD_FILE, "the card of a model. Import the model again", error=WeightsError)
     try:
         return ModelCard.from_json(data)
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
+        raise WeightsError(f"{folder.name}/{CARD_FILE}: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.fields import MOST, Fields, is_plain_text, shown
 from GTRStagingLib.support.files import read_json, write_json
 from GTRStagingLib.support.folders import user_folder
 
@@ -22,6 +23,12 @@ RADSCORE = "radscore"
 
 REFERENCE = "reference"
 """Value that leaves a term out (at its typical value or reference level). It is never a default."""
+
+LARGEST_LOG_ODDS = 500.0
+"""Largest log odds of a term over its range; those of a fit are below 20. Their exponential is finite."""
+
+LARGEST = 100
+"""Largest number of terms, and of levels of a term."""
 
 POINTS = 100
 """Points over the range of the term with the largest effect on the odds."""
@@ -57,13 +64,25 @@ class Term:
     reference: str | None = None
 
     def __post_init__(self) -> None:
+        low, high = self.range
+        numbers = (low, high, self.typical)
         if not self.levels and not (
-            all(map(math.isfinite, (*self.range, self.typical))) and self.range[0] < self.range[1]
+            all(math.isfinite(x) and abs(x) <= MOST for x in numbers)
+            and high - low > 1e-9 * max(abs(low), abs(high), 1e-3)
         ):
-            raise InputError(f"Term {self.name}: range {self.range}; expected two finite numbers, the lower one first.")
+            raise InputError(
+                f"Term {self.name}: range {self.range}, typical value {self.typical}; expected finite numbers of at "
+                f"most {MOST:g}, those of the range far enough apart, the lower one first."
+            )
         known = [c for c in (self.coefficient, *self.levels.values()) if c is not None]
-        if not all(map(math.isfinite, known)):
-            raise InputError(f"Term {self.name}: coefficients {known}; expected finite numbers.")
+        if not all(math.isfinite(c) and abs(c) <= MOST for c in known):
+            raise InputError(f"Term {self.name}: coefficients {known}; expected finite numbers of at most {MOST:g}.")
+        if max(map(abs, (*self.weights_of_range(), self.typical_weight))) > LARGEST_LOG_ODDS:
+            raise InputError(
+                f"Term {self.name}: coefficients {known} with range {self.range} change the log odds by "
+                f"{max(map(abs, (*self.weights_of_range(), self.typical_weight))):g}; expected at most "
+                f"{LARGEST_LOG_ODDS:g}. Check the coefficient and its unit."
+            )
         if self.reference is not None and self.levels.get(self.reference) != 0:
             raise InputError(f"Term {self.name}: reference {self.reference!r}; expected a level with coefficient 0.")
 
@@ -88,18 +107,20 @@ class Term:
         if value == REFERENCE:
             return self.typical_weight
         if self.levels:
-            if value not in self.levels:
-                raise InputError(f"{self.label} {value!r}; expected one of {', '.join(self.levels)}.")
+            if not isinstance(value, str) or value not in self.levels:
+                raise InputError(f"{self.label} {shown(value)}; expected one of {', '.join(self.levels)}.")
             coefficient, factor = self.levels[str(value)], 1.0
         else:
             try:
                 factor = float(value)
-            except ValueError:
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(
-                    f"{self.label} {value!r}; expected a number{f' in {self.unit}' * bool(self.unit)}."
+                    f"{self.label} {shown(value)}; expected a number{f' in {self.unit}' * bool(self.unit)}."
                 ) from None
             if not math.isfinite(factor):
                 raise InputError(f"{self.label} {value}; expected a finite number.")
+            if abs(factor) > MOST:
+                raise InputError(f"{self.label} {value}; expected a number of at most {MOST:g}.")
             coefficient = self.coefficient
         if coefficient is None:
             raise InputError(
@@ -224,7 +245,7 @@ class Nomogram:
     def points_per_unit(self) -> float:
         """Points per unit of log odds, so that the term with the widest range has `POINTS` points."""
         widest = max(high - low for low, high in (term.weights_of_range() for term in self.terms))
-        return POINTS / widest if widest else 0.0
+        return POINTS / widest if widest > 1e-9 else 0.0
 
     @property
     def base(self) -> float:
@@ -320,7 +341,7 @@ def _term_json(term: Term) -> dict[str, Any]:
     return {**shared, "coefficient": term.coefficient, "range": list(term.range), "typical": term.typical}
 
 
-def from_json(data: Mapping[str, Any]) -> Nomogram:
+def from_json(data: object) -> Nomogram:
     """Make a nomogram from plain data.
 
     Raises
@@ -329,34 +350,84 @@ def from_json(data: Mapping[str, Any]) -> Nomogram:
         If the data are not a nomogram.
     """
     try:
-        if data["kind"] != "nomogram" or data["schema"] != 1:
-            raise InputError(f"kind {data['kind']!r}, schema {data['schema']!r}; expected a nomogram of schema 1.")
-        terms = tuple(
-            Term(
-                name=one["name"],
-                label=one["label"],
-                unit=one.get("unit", ""),
-                coefficient=one.get("coefficient"),
-                range=tuple(map(float, one.get("range", (0, 1)))),  # type: ignore[arg-type]
-                typical=float(one.get("typical", 0)),
-                levels=one.get("levels", {}),
-                reference=one.get("reference"),
-            )
-            for one in data["terms"]
-        )
-        t1, t2, t3 = map(float, data["thresholds"])
-        return Nomogram(
-            name=data["name"],
-            source=data["source"],
-            thresholds=(t1, t2, t3),
-            terms=terms,
-            warnings=tuple(data.get("warnings", ())),
-            record=data.get("record") or {},
-            radscore=data.get("radscore"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"This is not a nomogram ({type(error).__name__}: {error}); expected the file of a fitted "
-                         "nomogram.") from error  # fmt: skip
+        return _nomogram(Fields(data))
+    except InputError as error:
+        raise InputError(f"This is not a nomogram: {error}") from error
+
+
+def _nomogram(fields: Fields) -> Nomogram:
+    if fields.data.get("kind") != "nomogram" or fields.data.get("schema") != 1:
+        found = ", ".join(f"{name} {shown(fields.data.get(name))}" for name in ("kind", "schema"))
+        raise InputError(f"{found}; expected a nomogram of schema 1.")
+    record = fields.plain_object("record", {})
+    _require_record(Fields(record, "record"))
+    terms = fields.list_of_fields("terms")
+    if len(terms) > LARGEST:
+        raise InputError(f"{len(terms)} terms; expected at most {LARGEST}.")
+    t1, t2, t3 = fields.numbers("thresholds", 3)
+    return Nomogram(
+        name=fields.name("name"),
+        source=fields.text("source"),
+        thresholds=(t1, t2, t3),
+        terms=tuple(map(_term, terms)),
+        warnings=fields.texts("warnings"),
+        record=record,
+        radscore=fields.plain_object("radscore", None),
+    )
+
+
+def _term(fields: Fields) -> Term:
+    levels = Fields(fields.plain_object("levels", {}), f"{fields.where}, levels")
+    if len(levels.data) > LARGEST or not all(level.strip() and is_plain_text(level) for level in levels.data):
+        raise fields.error("levels", f"at most {LARGEST} levels, with names that are not empty")
+    low, high = fields.numbers("range", 2, (0.0, 1.0))
+    return Term(
+        name=fields.name("name"),
+        label=fields.name("label"),
+        unit=fields.text("unit", ""),
+        coefficient=fields.number("coefficient", None),
+        range=(low, high),
+        typical=fields.number("typical", 0.0),
+        levels={level: levels.number(level, None) for level in levels.data},
+        reference=fields.text("reference", None),
+    )
+
+
+def _require_record(record: Fields) -> None:
+    """Raise `InputError` unless the parts of a fit's record that are shown have the types of a fit's."""
+    any_number = {"least": -math.inf, "most": math.inf}
+    for one in record.list_of_fields("coefficients") if record.has("coefficients") else []:
+        one.name("term"), one.text("level", None), one.number("p", **any_number)
+        for end in ("value", "low", "high"):
+            one.fields("odds_ratio").number(end, **any_number)
+    if record.has("rows"):
+        record.text("table"), record.text("patients_are"), record.whole("patients")
+        for name in ("in_table", "used", "incomplete", "of_another_split"):
+            record.fields("rows").whole(name)
+        for stage in record.plain_object("stages"):
+            record.fields("stages").whole(stage)
+    record.text("covariance", None)
+    tests = [record.fields("likelihood_ratio")] if record.has("likelihood_ratio") else []
+    if record.has("proportional_odds"):
+        odds = record.fields("proportional_odds")
+        of_terms = odds.fields("terms")
+        tests += [odds.fields("omnibus"), *map(of_terms.fields, of_terms.data)]
+    for test in tests:
+        test.text("method")
+        if test.has("chi2"):
+            test.number("chi2", **any_number), test.number("p", **any_number), test.whole("df")
+    if record.has("likelihood_ratio"):
+        record.fields("likelihood_ratio").number("chi2", **any_number)
+    for part, names in (("variance_inflation", ("gvif_1_df",)), ("validation", ("apparent", "corrected"))):
+        indices = record.fields(part) if record.has(part) else Fields({})
+        for name, index in indices.data.items():
+            if part == "validation" and not isinstance(index, Mapping):
+                continue
+            for number in names:
+                one = indices.fields(name)
+                one.number(number, **(any_number if number == "apparent" else {"default": None, **any_number}))
+    if record.has("validation"):
+        record.fields("validation").text("method")
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -391,7 +462,7 @@ def load(name: str | Path) -> Nomogram:
     try:
         return from_json(data)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path.name}: {error}") from error
 
 
 def save(nomogram: Nomogram, path: Path) -> None:

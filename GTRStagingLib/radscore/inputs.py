@@ -3,7 +3,6 @@
 Features come from the results of a batch or from a table. Every case without features is listed with a reason.
 """
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from GTRStagingLib.cohort.cohort import Split
 from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.radscore.radscore import RadScore, of_case
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.files import read_json
 from GTRStagingLib.tables.cells import folder_key, folder_name, unaltered_id
 from GTRStagingLib.tables.table_files import Table, read_table
 
@@ -164,17 +165,22 @@ def _read_result(path: Path, case_id: str) -> tuple[str, Mapping[str, Any], np.n
     if not path.is_file():
         return _without_result(path)
     try:
-        record = json.loads(path.read_bytes())
-        version, found = str(record["schema_version"]), str(record["case_id"])
+        record = Fields(read_json(path, "the result of a case"))
+        version, found = record.text("schema_version"), record.name("case_id")
         if version.split(".")[0] not in RECORD_VERSIONS:
             known = " or ".join(f"{one}.x" for one in RECORD_VERSIONS)
             return Excluded(UNREADABLE, f"schema_version {version}; expected {known}")
         if case_id and found != case_id:
             return Excluded(UNREADABLE, f"it belongs to case {found!r}")
-        model = {"warning": None, **record["model"]}
-        return found, {key: model[key] for key in ("name", "sha256", "warning")}, of_case(record["features"])
-    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
-        return Excluded(UNREADABLE, f"{type(error).__name__}: {error}")
+        model = record.fields("model")
+        known_model = {
+            "name": model.name("name"),
+            "sha256": model.sha256("sha256"),
+            "warning": model.text("warning", None),
+        }
+        return found, known_model, of_case(record.plain_list("features"))
+    except InputError as error:
+        return Excluded(UNREADABLE, str(error))
 
 
 def _without_result(path: Path) -> Excluded:
@@ -182,8 +188,9 @@ def _without_result(path: Path) -> Excluded:
     if not failed.is_file():
         return Excluded(NO_RESULT)
     try:
-        return Excluded(NOT_STAGED, without_backticks(json.loads(failed.read_bytes())["error"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        record = Fields(read_json(failed, "the record of a failed case"))
+        return Excluded(NOT_STAGED, without_backticks(record.text("error")))
+    except InputError:
         return Excluded(NOT_STAGED)
 
 

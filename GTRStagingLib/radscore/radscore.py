@@ -13,6 +13,7 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.fields import Fields, shown
 from GTRStagingLib.support.files import read_json, write_json
 
 SLICES = "mean over the slices that voted"
@@ -131,8 +132,16 @@ class RadScore:
             raise InputError(
                 f"Some features of the Rad-score {self.name!r} are not finite; expected numbers. Stage the case again."
             )
-        standardised = (kept - np.array(self.means)) / np.array(self.scales)
-        return np.asarray(standardised @ np.array(self.coefficients) + self.intercept)
+        with np.errstate(over="ignore"):
+            standardised = (kept - np.array(self.means)) / np.array(self.scales)
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.asarray(standardised @ np.array(self.coefficients) + self.intercept)
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"The Rad-score {self.name!r} is not finite for these features; expected a number. Fit the Rad-score "
+                "again, with features whose standard deviation is not close to 0."
+            )
+        return found
 
     def standardised(self, features: np.ndarray, *, model_sha256: str | None = None) -> np.ndarray:
         """Compute scores in standard deviations of the fit; arguments and errors are those of `score`.
@@ -173,7 +182,7 @@ class RadScore:
         }
 
 
-def from_json(data: Mapping[str, Any]) -> RadScore:
+def from_json(data: object) -> RadScore:
     """Make a Rad-score from plain data.
 
     Raises
@@ -182,30 +191,35 @@ def from_json(data: Mapping[str, Any]) -> RadScore:
         If the data are not a Rad-score.
     """
     try:
-        if data["kind"] != "radscore" or data["schema"] != 1:
-            raise InputError(f"kind {data['kind']!r}, schema {data['schema']!r}; expected a radscore of schema 1.")
-        kept, model = data["features"], data["model"] or {"name": None, "sha256": None}
-        return RadScore(
-            name=str(data["name"]),
-            model=model["name"],
-            model_sha256=model["sha256"],
-            n_features=int(data["n_features"]),
-            names=tuple(str(one["name"]) for one in kept),
-            indices=tuple(int(one["index"]) for one in kept),
-            coefficients=tuple(float(one["coefficient"]) for one in kept),
-            means=tuple(float(one["mean"]) for one in kept),
-            scales=tuple(float(one["scale"]) for one in kept),
-            intercept=float(data["intercept"]),
-            penalty=float(data["penalty"]),
-            score_mean=float(data["score"]["mean"]),
-            score_sd=float(data["score"]["sd"]),
-            slices=data["slices"],
-            warnings=tuple(data.get("warnings", ())),
-            record=data.get("record") or {},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"This is not a Rad-score ({type(error).__name__}: {error}); expected the file of a fitted "
-                         "Rad-score.") from error  # fmt: skip
+        return _radscore(Fields(data))
+    except InputError as error:
+        raise InputError(f"This is not a Rad-score: {error}") from error
+
+
+def _radscore(fields: Fields) -> RadScore:
+    if fields.data.get("kind") != "radscore" or fields.data.get("schema") != 1:
+        found = ", ".join(f"{name} {shown(fields.data.get(name))}" for name in ("kind", "schema"))
+        raise InputError(f"{found}; expected a radscore of schema 1.")
+    kept, score = fields.list_of_fields("features"), fields.fields("score")
+    model = fields.fields("model") if fields.has("model") else None
+    return RadScore(
+        name=fields.name("name"),
+        model=None if model is None else model.text("name", None),
+        model_sha256=None if model is None else model.sha256("sha256"),
+        n_features=fields.whole("n_features"),
+        names=tuple(one.name("name") for one in kept),
+        indices=tuple(one.whole("index") for one in kept),
+        coefficients=tuple(one.number("coefficient") for one in kept),
+        means=tuple(one.number("mean") for one in kept),
+        scales=tuple(one.number("scale") for one in kept),
+        intercept=fields.number("intercept"),
+        penalty=fields.number("penalty"),
+        score_mean=score.number("mean"),
+        score_sd=score.number("sd"),
+        slices=fields.text("slices"),
+        warnings=fields.texts("warnings"),
+        record=fields.plain_object("record", {}),
+    )
 
 
 def read(path: Path) -> RadScore:
@@ -220,7 +234,7 @@ def read(path: Path) -> RadScore:
     try:
         return from_json(data)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path.name}: {error}") from error
 
 
 def save(radscore: RadScore, path: Path) -> None:
@@ -241,7 +255,7 @@ def of_case(features: np.ndarray) -> np.ndarray:
     """
     try:
         values = np.asarray(features, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("Features are not a table of numbers; expected a row of numbers for each slice.") from error
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise InputError(

@@ -25,6 +25,7 @@ _TOO_DEEP = f"nested deeper than {DEEPEST_JSON} levels"
 _TOO_LARGE = "a number beyond the range of a 64-bit float"
 _HALF = re.compile("[\ud800-\udfff]")
 
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder to write into, and rename it to `target` once the block is complete.
@@ -166,12 +167,12 @@ def read_json(path: Path, expected: str, *, error: type[StagingError] = InputErr
     """
     try:
         if not path.is_file():  # a pipe or a device would never end
-            raise error(f"{path} is not a file; expected {expected}.")
+            raise error(f"{path.name} is not a file; expected {expected}.")
         if (size := path.stat().st_size) > LARGEST_JSON:
-            raise error(f"{path} has {size:,} bytes; expected {expected}, of at most {LARGEST_JSON:,}.")
+            raise error(f"{path.name} has {size:,} bytes; expected {expected}, of at most {LARGEST_JSON:,}.")
         return parse_json(path.read_bytes())
     except (OSError, ValueError) as found:
-        raise error(f"{path} cannot be read as JSON ({found}); expected {expected}.") from found
+        raise error(f"{path.name} cannot be read as JSON ({found}); expected {expected}.") from found
 
 
 def parse_json(content: bytes | str) -> Any:

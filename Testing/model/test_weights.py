@@ -146,8 +146,8 @@ DAMAGES = {
     "not safetensors": "cannot be read",
     "another depth": "not those of a ResNet-50",
     "broken card": "cannot be read",
-    "no object": "is a list; expected an object",
-    "no recipe": "not valid: 'recipe'",
+    "no object": r"is \[.*\]; expected an object",
+    "no recipe": "not valid: recipe is missing",
     "other stages": "T1 to T4 in this order",
     "unknown field": "unknown fields .'accuracy'",
     "unknown status": "'approved'",
@@ -197,7 +197,7 @@ def test_a_card_with_a_value_of_another_kind_is_refused_when_it_is_read(tmp_path
     where, _, key = field.rpartition(".")
     (data[where] if where else data)[key] = value
     (tmp_path / "card.json").write_text(json.dumps(data))
-    with pytest.raises(WeightsError, match=r"card\.json: .*(expected|not valid)"):
+    with pytest.raises(WeightsError, match=r"card\.json.*(expected|not valid)"):
         registry.read_card(tmp_path)
 
 

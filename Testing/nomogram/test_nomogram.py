@@ -416,7 +416,7 @@ def test_list_names_the_published_one(run):
         (
             ("fit", COHORT, "--on", "radscore", "--out", "x.json", "--radscore", COHORT),
             1,
-            "expected a fitted Rad-score",
+            "expected the file of a fitted Rad-score",
         ),
         (("fit", COHORT, "--on", "radscore", "--out", "x.json", "--resamples", "0"), 2, "1 or more"),
         (("draw", PUBLISHED, "--out", "x.jpg"), 1, "ends in .pdf, .png, .svg"),

@@ -84,7 +84,7 @@ def test_it_comes_back_from_its_file(tmp_path):
 
 
 def test_an_invalid_rad_score_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot be read as JSON"):
+    with pytest.raises(InputError, match="none.json is not a file"):
         radscore.read(tmp_path / "none.json")
     for change in ({"kind": "nomogram"}, {"schema": 2}, {"features": None}, {"score": {}}, {"n_features": "many"}):
         path = tmp_path / "x.json"
