@@ -224,7 +224,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
             print(f"{'':<14}{name}: {_test(test)}")
     if inflation := record.get("variance_inflation"):
         shown = ", ".join(
-            f"{name} {'not defined' if one['gvif_1_df'] is None else format(one['gvif_1_df'], '.2f')}"
+            f"{name} {'not defined' if one.get('gvif_1_df') is None else format(one['gvif_1_df'], '.2f')}"
             for name, one in inflation.items()
         )
         print(f"Inflation     {shown} (generalised variance inflation factors, to the power of 1 / df)")
@@ -232,12 +232,12 @@ def _print_record(record: Mapping[str, Any]) -> None:
         print(f"Validation    {validation['method']}")
         for name, index in validation.items():
             if isinstance(index, dict):
-                corrected = "not defined" if index["corrected"] is None else f"{index['corrected']:.3f}"
+                corrected = "not defined" if index.get("corrected") is None else f"{index['corrected']:.3f}"
                 print(f"{'':<14}{name}: {index['apparent']:.3f}, corrected {corrected}")
 
 
 def _test(test: Mapping[str, Any]) -> str:
-    if test["chi2"] is None:
+    if test.get("chi2") is None:
         return str(test["method"])
     return f"{test['method']}, chi2 = {test['chi2']:.2f}, df {test['df']}, p = {test['p']:.3g}"
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError, WeightsError
-from GTRStagingLib.model.recipe import Recipe, is_finite
+from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.fields import Fields, is_number
 
 Status = Literal["trained", "demonstration", "untrained"]
 Fusion = Literal["none", "add", "concat"]
@@ -120,7 +120,7 @@ class ModelCard:
         hashes = [hash_ for hash_ in known if hash_ is not None]
         if (
             not all(isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_) for hash_ in hashes)
-            or not is_finite(self.temperature)
+            or not is_number(self.temperature)
             or not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]
         ):
             raise WeightsError(
@@ -212,7 +212,8 @@ class ModelCard:
     def from_json(cls, data: object) -> "ModelCard":
         """Make a card from plain data; raise `WeightsError` if they are not valid."""
         try:
-            card = Fields(data).only({field.name for field in fields(cls)})
+            needed = [field.name for field in fields(cls) if field.default is MISSING]
+            card = Fields(data).only([field.name for field in fields(cls)], needed)
             for field in fields(cls):
                 if field.type in ("str", "str | None"):
                     card.text(field.name, None)
@@ -222,5 +223,5 @@ class ModelCard:
             card.name("name")
             recipe = Recipe.from_json(card.plain_object("recipe"))
             return cls(**{**card.data, "recipe": recipe, "stages": card.texts("stages")})
-        except (TypeError, InputError) as error:  # TypeError: a field without a default is missing
+        except InputError as error:
             raise WeightsError(f"The model card is not valid: {error} Import the model again.") from error

@@ -1,11 +1,11 @@
 """Recipes: the preprocessing that a model was trained with, as data. Each model card contains one."""
 
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Literal
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.support.fields import Fields, is_number
 
 HU_LIMITS = (-32768.0, 32767.0)
 """Ends of plausible HU ranges and windows: the values that a CT can store."""
@@ -20,13 +20,8 @@ INPUT_SIZES = (32, 2048)
 """Plausible sizes of the network's input, in pixels."""
 
 
-def is_finite(value: object) -> bool:
-    """Return whether a value is a number within the range of a float; True and False are not numbers here."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
 def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(map(is_finite, value))
+    return isinstance(value, tuple) and len(value) == 2 and all(map(is_number, value))
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class Recipe:
                 f"overlap by {HU_WIDTHS[0]:g} HU or more, within {HU_LIMITS[0]:g} to {HU_LIMITS[1]:g}."
             )
         if self.spacing_mm is not None and not (
-            is_finite(self.spacing_mm) and SPACINGS_MM[0] <= self.spacing_mm <= SPACINGS_MM[1]
+            is_number(self.spacing_mm) and SPACINGS_MM[0] <= self.spacing_mm <= SPACINGS_MM[1]
         ):
             raise InputError(
                 f"Recipe {self.name!r}: spacing {self.spacing_mm} mm; expected {SPACINGS_MM[0]:g} to "
@@ -133,16 +128,11 @@ class Recipe:
         InputError
             If a field is missing, unknown, of another type or out of range.
         """
-        if not isinstance(data, Mapping):
-            raise InputError(f"The recipe is a {type(data).__name__}; expected an object with its fields.")
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(data) - known):
-            raise InputError(f"The recipe has unknown fields {unknown}; expected some of {sorted(known)}.")
-        try:
-            pairs = {key: tuple(data[key]) for key in ("hu_range", "window") if key in data}
-            return cls(**{**data, **pairs})
-        except TypeError as error:
-            raise InputError(f"Recipe {dict(data)} is not valid: {error}.") from error
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        recipe = Fields(data, "recipe").only([field.name for field in fields(cls)], needed)
+        recipe.name("name")
+        pairs = {key: recipe.numbers(key, 2) for key in ("hu_range", "window") if key in recipe.data}
+        return cls(**{**recipe.data, **pairs})
 
 
 GTR = Recipe("gtr", spacing_mm=1.0)

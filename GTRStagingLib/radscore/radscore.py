@@ -254,7 +254,8 @@ def of_case(features: np.ndarray) -> np.ndarray:
         If the features are not rows of numbers.
     """
     try:
-        values = np.asarray(features, dtype=np.float32)
+        with np.errstate(over="ignore"):  # infinite numbers are refused below
+            values = np.asarray(features, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError("Features are not a table of numbers; expected a row of numbers for each slice.") from error
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():

@@ -7,7 +7,7 @@ import re
 import reprlib
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from GTRStagingLib.errors import InputError
@@ -82,9 +82,11 @@ class Fields:
         """Return whether the field exists and is not null."""
         return self.data.get(name) is not None
 
-    def only(self, names: set[str]) -> "Fields":
-        """Return these fields; raise `InputError` if there are others."""
-        if unknown := sorted(set(self.data) - names, key=str):
+    def only(self, names: Collection[str], needed: Collection[str] = ()) -> "Fields":
+        """Return these fields; raise `InputError` if there are others, or a needed one is missing."""
+        if missing := [name for name in needed if name not in self.data]:
+            raise InputError(f"{self._prefix()}{', '.join(missing)} missing; expected {', '.join(needed)}.")
+        if unknown := sorted(set(self.data) - set(names)):
             raise InputError(
                 f"{self._prefix()}unknown fields {shown(unknown)}; expected some of {', '.join(sorted(names))}."
             )

@@ -147,7 +147,7 @@ DAMAGES = {
     "another depth": "not those of a ResNet-50",
     "broken card": "cannot be read",
     "no object": r"is \[.*\]; expected an object",
-    "no recipe": "not valid: recipe is missing",
+    "no recipe": "not valid: recipe missing",
     "other stages": "T1 to T4 in this order",
     "unknown field": "unknown fields .'accuracy'",
     "unknown status": "'approved'",
