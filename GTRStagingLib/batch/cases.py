@@ -81,7 +81,7 @@ def _case(cells: Mapping[str, str | None], folder: Path, split: Collection[str])
         folder_name(unaltered_id(case_id))
     except ValueError as error:
         raise ValueError(f"case_id {case_id!r}: {error}") from error
-    if key is not None and not key.isdecimal():
+    if key is not None and not (key.isdecimal() and len(key) < 10):
         raise ValueError(f"key_slice {key!r}: expected a whole number from 0 (the slice nearest the feet), or nothing")
     if (exclude := cells.get("exclude")) and exclude.casefold() in SWITCHES:
         raise ValueError(f"exclude {exclude!r}: expected the reason to leave the case out, or nothing")

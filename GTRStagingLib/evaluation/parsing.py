@@ -28,7 +28,7 @@ ROUNDING = 0.005
 SHOWN = 5
 """Number of rows that an error lists; the error also states the number of all."""
 
-WHOLE = re.compile(r"-?\d+(\.0+)?")
+WHOLE = re.compile(r"-?\d{1,15}(\.0{1,15})?", re.ASCII)
 _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 
 

@@ -6,7 +6,8 @@ A checkpoint is imported once, with `weights_only=True`, so that no code of it r
 import contextlib
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,19 @@ PUBLISHED_FILES: Mapping[str, str] = {
 }
 """sha256 -> description of known published files."""
 
-WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model")
-"""Keys under which training scripts store a state dict."""
+WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network")
+"""Keys under which training scripts store a state dict, also inside each other."""
+
+MOST_WRAPPERS = 5
+
+PREFIXES = ("module.", "model.", "net.", "network.", "backbone.", "resnet.")
+"""Beginnings of all names: of DataParallel, and of the attribute of a LightningModule that is the network."""
+
+COMPILED = "_orig_mod"
+"""Part of the names in a network, or a part of it, that torch.compile has wrapped."""
+
+LOSSES = re.compile(r"(criterion|loss|loss_fn|loss_function)\.")
+"""Names of a loss function's weights beside the network in a LightningModule; they are not imported."""
 
 
 def import_checkpoint(
@@ -40,8 +52,9 @@ def import_checkpoint(
 ) -> tuple[ModelCard, Path]:
     """Import a `.pth` file as a model folder.
 
-    Accepts the files of the published training script: a bare state dict, or one under 'model_state_dict'; also names
-    that begin with 'module.' (DataParallel). Depth and fusion are derived from the weights.
+    Accepts a bare state dict, as of the published training script, or one under `WRAPPERS`, with or without
+    `PREFIXES` in its names, as of DataParallel, torch.compile and Lightning. Depth and fusion are derived from the
+    weights.
 
     Parameters
     ----------
@@ -72,7 +85,10 @@ def import_checkpoint(
             f"{path.name} has sha256 {found}; expected {sha256.strip().lower()}. The download is incomplete or another "
             f"file{'' if found not in PUBLISHED_FILES else f': {PUBLISHED_FILES[found]}'}. Nothing was written."
         )
-    state = find_state_dict(load_plain(path), path)
+    stored = find_state_dict(load_plain(path), path)
+    state = {key: tensor for key, tensor in stored.items() if not LOSSES.match(key)}
+    losses = ", ".join(sorted(set(stored) - set(state)))
+    left_out = f"; without {losses[:200]} of its loss function" if losses else ""
     depth, fusion = _architecture(state, path)
     network = network_with(state, depth, fusion)
     known = PUBLISHED_FILES.get(found)
@@ -83,7 +99,7 @@ def import_checkpoint(
         fusion=fusion,
         recipe=recipe,
         sha256=found,
-        provenance=f"imported from {path.name}, sha256 {found}: {known or 'a file of unknown hash'}",
+        provenance=f"imported from {path.name}, sha256 {found}: {known or 'a file of unknown hash'}{left_out}",
         trained_on="not stated in the file" if known is None else "the authors' 1,192 slices of 358 studies",
         licence="not stated in the file" if known is None else "MIT, as stated by the authors",
     )
@@ -165,20 +181,19 @@ def load_plain(path: Path) -> Any:
         with _numbers_allowed():
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]{1,200})", str(error))
         raise WeightsError(
-            f"{path.name} is not a plain file of weights: it is not a checkpoint, or it contains code. Expected "
-            f"tensors and numbers only; no code was run, and nothing was written. ({_in_short(error)})"
+            f"{path.name} is not a plain file of weights: it is not a checkpoint, or it contains code"
+            f"{f' (an object of {found[1]})' if found else ''}. Expected tensors and numbers only; save "
+            "model.state_dict() alone. No code was run, and nothing was written."
         ) from error
     # All exceptions: a damaged file can raise any of them in the unpickler.
     except Exception as error:
         raise WeightsError(
             f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, truncated or not a "
-            f"checkpoint. Download or copy it again, and compare its sha256. Nothing was written. ({_in_short(error)})"
+            "checkpoint. Expected a file of torch.save: download or copy it again, and compare its sha256. Nothing "
+            "was written."
         ) from error
-
-
-def _in_short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip()[:200]}".partition("\n")[0]
 
 
 @contextlib.contextmanager
@@ -195,17 +210,42 @@ def _numbers_allowed() -> Iterator[None]:
 
 
 def find_state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a checkpoint, bare or under one of `WRAPPERS`."""
-    for key in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+    """Return the state dict of a checkpoint, under any nesting of `WRAPPERS`, by names without `PREFIXES`.
+
+    A prefix is removed if all names have it, except those of `LOSSES`; torch.compile's also from inside a name.
+    """
+    for _ in range(MOST_WRAPPERS):
+        inner = [key for key in WRAPPERS if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping)
+                 and loaded[key]]  # fmt: skip
+        if len(inner) > 1:
+            raise WeightsError(
+                f"{path.name} contains several state dicts, under {', '.join(map(repr, inner))}; expected one. Save "
+                "the one to import in a separate file."
+            )
+        if not inner:
             break
+        loaded = loaded[inner[0]]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise WeightsError(
             f"{path.name} contains a {type(loaded).__name__} without weights; expected a state dict, or one under "
             f"{', '.join(map(repr, WRAPPERS))}. Nothing was written."
         )
-    return {str(key).removeprefix("module."): tensor.detach() for key, tensor in loaded.items()}
+    tensors = {str(key): tensor.detach() for key, tensor in loaded.items()}
+    names = {key: ".".join(part for part in key.split(".") if part != COMPILED) for key in tensors}
+    while prefix := next((p for p in PREFIXES if _all_begin_with(p, names.values())), None):
+        names = {key: name.removeprefix(prefix) for key, name in names.items()}
+    if len(set(names.values())) < len(names):
+        twice = next(name for name, count in Counter(names.values()).items() if count > 1)
+        raise WeightsError(
+            f"{path.name} contains {twice} twice, with and without {COMPILED}; expected each name once. Save the state "
+            "dict of one network."
+        )
+    return {names[key]: tensor for key, tensor in tensors.items()}
+
+
+def _all_begin_with(prefix: str, names: Collection[str]) -> bool:
+    own = [name for name in names if not LOSSES.match(name)]
+    return bool(own) and all(name.startswith(prefix) for name in own)
 
 
 def count_blocks(state: Mapping[str, Tensor]) -> tuple[list[int], bool]:

@@ -129,10 +129,12 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
         return sha256, find_state_dict(load_plain(path), path)
     try:
         return sha256, find_state_dict(safetensors.torch.load_file(path), path)
-    except (safetensors.SafetensorError, OSError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # a header with other number types raises KeyError, for example
         raise WeightsError(
-            f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: {error}. Expected a complete safetensors "
-            "file: download or copy it again."
+            f"{path.name} ({path.stat().st_size:,} bytes) cannot be read: it is damaged, truncated, or has number "
+            "types that are not supported. Expected a complete safetensors file: download or copy it again."
         ) from error
 
 

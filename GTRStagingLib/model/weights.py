@@ -108,18 +108,25 @@ def load_features(name_or_folder: str) -> FeatureStatistics | None:
     try:
         mean, covariance, n = (stored[name] for name in ("mean", "covariance", "n"))
     except KeyError as error:
-        raise WeightsError(f"{folder / FEATURES_FILE} lacks {error}. Train or import the model again.") from error
+        raise WeightsError(f"{FEATURES_FILE} lacks {error}. Train or import the model again.") from error
+    count = mean.numel()
     if (
-        (mean.ndim, covariance.shape, n.numel()) != (1, (len(mean), len(mean)), 1)
-        or not all(torch.isfinite(one).all() for one in (mean, covariance, n))
-        or n < 1
+        n.numel() != 1
+        or not n.item() >= 1
+        or mean.shape != (count,)
+        or covariance.shape != (count, count)
+        or not _all_finite(mean, covariance)
     ):
+        shapes = ", ".join(f"{name} of shape {tuple(one.shape)}" for name, one in stored.items())
         raise WeightsError(
-            f"{folder / FEATURES_FILE} contains a mean {tuple(mean.shape)}, a covariance {tuple(covariance.shape)} and "
-            f"n {n.tolist()}; expected finite numbers (features,), (features, features), and a number of slices. Train "
-            "or import the model again."
+            f"{FEATURES_FILE} has {shapes}; expected finite numbers: a mean (F,), a covariance (F, F) and a number n. "
+            "Train or import the model again."
         )
-    return FeatureStatistics(mean.numpy(), covariance.numpy(), int(n))
+    return FeatureStatistics(mean.float().numpy(), covariance.float().numpy(), int(n))
+
+
+def _all_finite(*tensors: Tensor) -> bool:
+    return all(tensor.is_floating_point() and bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
@@ -133,15 +140,15 @@ def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
         return None
     stored = _tensors(folder / MEAN_MASK_FILE, card.mean_mask_sha256)
     try:
-        mean_mask: np.ndarray = stored["mean_mask"].float().numpy()
+        mean_mask = stored["mean_mask"]
     except KeyError as error:
-        raise WeightsError(f"{folder / MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
-    if mean_mask.ndim != 2 or not ((mean_mask >= 0) & (mean_mask <= 1)).all():
+        raise WeightsError(f"{MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
+    if mean_mask.ndim != 2 or not _all_finite(mean_mask) or mean_mask.min() < 0 or mean_mask.max() > 1:
         raise WeightsError(
-            f"{folder / MEAN_MASK_FILE} has shape {mean_mask.shape}, or values outside 0..1; expected shares in two "
-            "dimensions. Check the model again."
+            f"{MEAN_MASK_FILE} has a mean mask of shape {tuple(mean_mask.shape)}; expected a table of "
+            "shares from 0 to 1. Check the model again."
         )
-    return mean_mask
+    return mean_mask.float().numpy()
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -154,8 +161,8 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         )
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
+    except Exception as error:  # a header with other number types raises KeyError, for example
+        raise WeightsError(f"{path.name} cannot be read; expected safetensors. Import the model again.") from error
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: HeadKind = "mean") -> GTRNet:

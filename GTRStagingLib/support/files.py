@@ -212,6 +212,8 @@ def parse_json(content: bytes | str) -> Any:
         inner = []
         for value in unseen:
             if isinstance(value, list | dict):
+                if depth == DEEPEST_JSON:
+                    raise ValueError(_TOO_DEEP)
                 inner += value if isinstance(value, list) else [*value, *value.values()]
             elif isinstance(value, str):
                 if not value.isascii() and _HALF.search(value):
@@ -219,8 +221,6 @@ def parse_json(content: bytes | str) -> Any:
             elif isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
                 raise ValueError(_TOO_LARGE)
         unseen, depth = inner, depth + 1
-        if depth > DEEPEST_JSON + 1:
-            raise ValueError(_TOO_DEEP)
     return data
 
 

@@ -124,12 +124,19 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
             "table as 'CSV UTF-8'."
         ) from error
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise InputError(
+                f"{path.name} has a cell of more than {csv.field_size_limit():,} characters; expected short cells. A "
+                "quote may not be closed: save the table again."
+            ) from error
         raise InputError(
             f"{path.name} is not a valid CSV table ({error}); expected closed quotes. It may be truncated: save it "
             "again."
         ) from error
-    if not cells:
+    if not cells or not any(cells):
         raise InputError(f"{path.name} is empty; expected a header and rows.")
+    if (row := next((i for i, row in enumerate(cells, start=1) if "\0" in "".join(row)), None)) is not None:
+        raise InputError(f"{path.name}, row {row}: a NUL character; expected text. Save the table as 'CSV UTF-8'.")
     header = [cell.strip() for cell in cells[0]]
     if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
         raise InputError(
@@ -141,10 +148,17 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
     pandas = import_table_package("pandas")
-    import_table_package("pyarrow")
+    parquet, types = (import_table_package(name) for name in ("pyarrow.parquet", "pyarrow.types"))
     try:
+        schema = parquet.read_schema(path)
+        header = [str(name).strip() for name in schema.names]
+        nested = [f"{one.name} ({one.type})" for one in schema if _is_nested_or_binary(types, one.type)]
+        if nested or len(set(header)) < len(header):  # pandas cannot read the latter
+            return header, _require_plain_columns(path, nested)
         # Nullable types keep whole numbers beside empty cells, so that an id does not become 7.0.
         frame = pandas.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable", partitioning=None)
+    except InputError:
+        raise
     except Exception as error:  # the layers of Parquet raise many kinds
         raise InputError(f"{path.name} cannot be read as Parquet; expected a whole, valid file. Save it again.") from (
             error
@@ -156,3 +170,22 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
         for row in frame.astype(object).itertuples(index=False, name=None)
     ]
     return [str(name).strip() for name in frame.columns], cells
+
+
+def _is_nested_or_binary(types: Any, kind: Any) -> bool:
+    return bool(
+        types.is_nested(kind)
+        or types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
+def _require_plain_columns(path: Path, nested: Sequence[str]) -> list[list[str]]:
+    """Raise `InputError` if there are columns whose cells are no texts, numbers or dates."""
+    if nested:
+        raise InputError(
+            f"{path.name} has columns of lists, objects or bytes: {', '.join(nested[:5])}; expected texts, numbers and "
+            "dates. Convert these columns to text, or leave them out."
+        )
+    return []

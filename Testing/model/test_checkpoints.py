@@ -1,3 +1,4 @@
+import argparse
 import os
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ import torch
 import torchvision
 from helpers import ROOT
 from helpers.checkpoints import a_resnet, as_the_release_writes_it
+from helpers.hostile import require_plain
 from helpers.passes import passed
 from PIL import Image
 
@@ -42,6 +44,77 @@ def test_every_shape_of_the_release_is_imported(tmp_path, shape):
     assert sha256_of(path) in card.provenance
     for key, value in network.state_dict().items():
         assert (model.network.state_dict()[key] == value).all(), key
+
+
+def nested(state, *keys):
+    for key in keys:
+        state = {key: state, "epoch": 3}
+    return state
+
+
+WAYS_TO_SAVE = {
+    "torch.compile": lambda net: torch.compile(net).state_dict(),
+    "a compiled part": lambda net: {k.replace("layer1.", "layer1._orig_mod."): t for k, t in net.state_dict().items()},
+    "compiled, parallel": lambda net: torch.nn.DataParallel(torch.compile(net)).state_dict(),
+    "parallel, compiled": lambda net: torch.compile(torch.nn.DataParallel(net)).state_dict(),
+    "Lightning's model": lambda net: nested({f"model.{k}": t for k, t in net.state_dict().items()}, "state_dict"),
+    "Lightning's net": lambda net: nested({f"net.{k}": t for k, t in net.state_dict().items()}, "state_dict"),
+    "Lightning, compiled": lambda net: nested(
+        {f"model._orig_mod.{k}": t for k, t in net.state_dict().items()}, "state_dict"
+    ),
+    "with a loss": lambda net: nested(
+        {f"model.{k}": t for k, t in net.state_dict().items()} | {"criterion.weight": torch.ones(4)}, "state_dict"
+    ),
+    "under model": lambda net: nested(net.state_dict(), "model"),
+    "nested": lambda net: nested(net.state_dict(), "state_dict", "model"),
+    "nested in three": lambda net: nested(
+        {f"module.model.{k}": t for k, t in net.state_dict().items()}, "model_state_dict", "model", "state_dict"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_SAVE)
+def test_wrapped_and_nested_weights_are_imported(tmp_path, way):
+    network = a_resnet(10)
+    expected = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    torch.save(WAYS_TO_SAVE[way](network), tmp_path / "m.pth")
+    card, _ = checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="m")
+    found = weights.load("m").network.state_dict()
+    assert all((found[key] == tensor).all() for key, tensor in expected.items())
+    assert ("criterion.weight" in card.provenance) == (way == "with a loss")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {"model": state, "state_dict": state}, "several state dicts, under 'state_dict', 'model'"),
+        (lambda state: {**state, "_orig_mod.conv1.weight": state["conv1.weight"]}, "conv1.weight twice"),
+        (lambda state: {**{f"model.{k}": t for k, t in state.items()}, "fc.weight": torch.ones(4, 9)}, "another arch"),
+        (lambda state: {**{f"model.{k}": t for k, t in state.items()}, "model.gate.x": torch.ones(4)}, "unknown"),
+        (lambda state: nested(state, *["model"] * 9), "without weights"),
+    ],
+)
+def test_weights_of_two_networks_are_refused(tmp_path, change, message):
+    torch.save(change(a_resnet(10).state_dict()), tmp_path / "m.pth")
+    with pytest.raises(WeightsError, match=message):
+        checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="m")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("found", "name"),
+    [
+        (argparse.Namespace(lr=1), "argparse.Namespace"),
+        (torch.nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+        (np.zeros(3), "numpy"),
+        (Path("x"), "pathlib"),
+    ],
+)
+def test_what_torch_refuses_names_the_class(tmp_path, found, name, zipped):
+    torch.save({"model": {}, "hyper_parameters": found}, tmp_path / "m.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match=rf"an object of {name}.*save model\.state_dict\(\) alone") as met:
+        checkpoints.import_checkpoint(tmp_path / "m.pth", recipe=GTR, name="m")
+    require_plain(str(met.value))
 
 
 @pytest.mark.slow
@@ -309,6 +382,7 @@ def test_no_garbage_ends_in_anything_but_a_weights_error(tmp_path):
         path.write_bytes(content)
         with pytest.raises(WeightsError) as met:
             checkpoints.import_checkpoint(path, recipe=GTR, name="bad")
+        require_plain(str(met.value))
         kinds.add(type(met.value.__cause__))
     assert {pickle.UnpicklingError, RuntimeError, IndexError} <= kinds  # it did get far enough to be damaged
     assert not registry.models_folder().exists()

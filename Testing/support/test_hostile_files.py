@@ -10,11 +10,13 @@ from helpers.golden_data import GOLDEN
 from helpers.hostile import altered_json, altered_rows, outcome
 
 from GTRStagingLib.cli.main import main
+from GTRStagingLib.errors import StagingError, printable
 from GTRStagingLib.model import registry, weights
 from GTRStagingLib.nomogram import nomogram, page
 from GTRStagingLib.nomogram.nomogram import REFERENCE
 from GTRStagingLib.radscore import inputs, radscore
 from GTRStagingLib.results import record
+from GTRStagingLib.support.files import parse_json
 
 SHIPPED = registry.SHIPPED / "demonstration" / "card.json"
 
@@ -219,3 +221,118 @@ def test_nomograms_are_fitted_to_altered_tables_or_not(tmp_path, part):
         seen[outcome(use)] += 1
     assert seen["read"]
     assert seen["refused"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"case_id,image\na," + b"x" * 200_000, r"more than 131,072 characters; expected short cells"),
+        (b"case_id,image\na\0,b\n", "row 2: a NUL character"),
+        ("case_id,image\na,b\n".encode("utf-16"), "not UTF-8"),
+        (b"\n\n", "is empty"),
+        (b"case_id,image,key_slice\na,b," + b"9" * 5000, "expected a whole number from 0"),
+    ],
+)
+def test_a_table_that_is_no_text_is_refused_by_its_cause(tmp_path, content, message):
+    from GTRStagingLib.batch.cases import read_cases
+
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(StagingError, match=message) as met:
+        read_cases(tmp_path / "x.csv")
+    hostile.require_plain(str(met.value))
+
+
+def parquet_columns():
+    import datetime
+    import decimal
+
+    return {
+        "lists": [["a"], ["b"]],
+        "objects": [{"a": 1}, {"a": 2}],
+        "bytes": [b"a", b"\xff"],
+        "times": [datetime.datetime(2020, 1, 2), None],
+        "dates": [datetime.date(2020, 1, 2), None],
+        "decimals": [decimal.Decimal("1.50"), decimal.Decimal("2.25")],
+        "large numbers": [2**62, -(2**62)],
+        "not finite": [float("nan"), float("inf")],
+        "truth values": [True, None],
+        "durations": [datetime.timedelta(1), None],
+    }
+
+
+@pytest.mark.parametrize("kind", parquet_columns())
+def test_columns_of_parquet_are_read_as_text_or_refused_by_name(tmp_path, kind):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "x.parquet"
+    columns = {"case_id": ["a", "b"], "patient_id": ["1", "2"], "image": ["x", "y"], "age": parquet_columns()[kind]}
+    parquet.write_table(pyarrow.table(columns), path)
+    seen = read_all_tables(path)
+    if kind in ("lists", "objects", "bytes"):
+        assert seen == {"refused": 4}
+        with pytest.raises(StagingError, match=r"columns of lists, objects or bytes: age \(.*Convert these columns"):
+            inputs.from_table(path)
+    else:
+        assert seen["read"]
+
+
+def test_two_columns_of_one_name_are_refused_in_parquet(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    cells = [pyarrow.array(["a"])] * 3
+    parquet.write_table(pyarrow.Table.from_arrays(cells, names=["case_id", "image", "image"]), tmp_path / "x.parquet")
+    with pytest.raises(StagingError, match="column 'image' twice"):
+        inputs.from_table(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("stage", ["9" * 400, "9" * 5000, "1" + "." + "0" * 400, "-1", "٣", "1e5"])
+def test_a_stage_of_any_length_is_refused(tmp_path, stage):
+    from GTRStagingLib.evaluation.predictions import read_predictions
+
+    (tmp_path / "x.csv").write_text(f"case_id,true_stage,predicted\na,{stage},1\nb,4,2\n")
+    with pytest.raises(StagingError, match="expected T1 to T4") as met:
+        read_predictions(tmp_path / "x.csv")
+    hostile.require_plain(str(met.value))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "nested deeper than 64 levels"),
+        (b"[" * 65 + b"]" * 65, "nested deeper"),
+        (b"1" * 400, "beyond the range"),
+        (b"1" * 5000, "beyond the range"),
+        (b"[1e999]", "beyond the range"),
+        (b"[NaN]", "NaN, which is not a number"),
+        (b'{"a": 1, "a": 2}', "key 'a' twice"),
+        (b'["\\udc80"]', "half of a surrogate pair"),
+        (b'{"\\ud800": 1}', "half of a surrogate pair"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_json_that_others_read_differently_is_refused(content, message):
+    with pytest.raises(ValueError, match=message):
+        parse_json(content)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbf[1]", "\ufeff[1]", b"[" * 64 + b"]" * 64, '["\\ud83d\\ude00"]', "1e308"]
+)
+def test_unusual_json_is_read(content):
+    assert parse_json(content)
+
+
+def test_a_pipe_is_no_json(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "card.json")
+    with pytest.raises(StagingError, match="card.json is not a file"):
+        registry.read_card(tmp_path)
+
+
+def test_messages_show_hidden_characters_and_have_an_end():
+    assert printable("a\x1b[31mb\u202ec\ud800 d\te\nf 胃é") == "a\\x1b[31mb\\u202ec\\ud800 d\te\nf 胃é"
+    assert str(StagingError("\x1b[2J")) == "\\x1b[2J"
+    assert len(str(StagingError("x" * 10**6))) < 10_000
