@@ -23,7 +23,7 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
 from GTRStagingLib.batch import batch  # noqa: E402
 from GTRStagingLib.batch.cases import BatchCase, read_cases  # noqa: E402
 from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
-from GTRStagingLib.cli.arguments import with_flags  # noqa: E402
+from GTRStagingLib.cli.arguments import share, with_flags  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
@@ -89,7 +89,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
         counts = counts.with_outcome(outcome)
         text = with_flags(outcome.reason, parser) or outcome.row["stage"]
-        _print(f"{counts.finished}/{len(cases)}  {outcome.case_id}  {text}")
+        stream = sys.stdout if outcome.error is None else sys.stderr
+        _print(f"{counts.finished}/{len(cases)}  {outcome.case_id}  {text}", stream)
     _print(f"{counts.summary()}. See {options.out / PREDICTIONS}. {RESEARCH_USE_ONLY}")
     return 1 if counts.failed else 0
 
@@ -260,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="attention method (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=[t.value for t in Target], default="predicted",
                         help="stage for which the attention is shown (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--threshold", type=float, default=0.5, help="threshold of the attention, a share of the key "
+    parser.add_argument("--threshold", type=share, default=0.5, help="threshold of the attention, a share of the key "
                         "slice's maximum (default: %(default)s)")  # fmt: skip
     parser.add_argument("--device", choices=[d.value for d in Device], default="auto",
                         help="device of the network (default: %(default)s)")  # fmt: skip

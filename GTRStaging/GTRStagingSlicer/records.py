@@ -62,6 +62,13 @@ def agreement_in_words(agreement: Mapping[str, Any], threshold: float) -> tuple[
     cut, segment = cut_at(agreement, threshold), agreement["segment"]
     if cut["dice"] is None:
         return (_("Dice is not defined: {reason}.").format(reason=agreement["reasons"].get("all", "")),)
+    if cut["area_mm2"] is None or not agreement["roi_area_mm2"]:
+        region = (
+            _("The peak of the map lies inside “{segment}”. The areas are unknown: the CT has no spacing.")
+            if agreement["pointing_hit"]
+            else _("The peak of the map lies OUTSIDE “{segment}”. The areas are unknown: the CT has no spacing.")
+        ).format(segment=segment)
+        return (region, _dice_in_words(cut, segment), _baselines_in_words(agreement, cut))
     ratio = cut["area_mm2"] / agreement["roi_area_mm2"]
     region = (
         _("The highlighted region measures {area:,.0f} mm², {ratio} times the {roi:,.0f} mm² of “{segment}”. The "

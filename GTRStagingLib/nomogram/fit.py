@@ -13,6 +13,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
 from GTRStagingLib.stats.proportional_odds_checks import RESAMPLES, brant, validate, variance_inflation
+from GTRStagingLib.support.fields import MOST
 from GTRStagingLib.tables.cells import covariate_value
 from GTRStagingLib.tables.table_files import Table
 
@@ -205,6 +206,7 @@ def _stages(texts: Sequence[str]) -> np.ndarray:
 def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
     numbers = [_number(text) for text in texts]
     if wording.reference is None and None not in numbers:
+        _require_range(name, numbers)
         return _Predictor(name, wording, (), np.array(numbers, dtype=float)[:, None])
     if wording.reference is None and any(number is not None for number in numbers):
         strange = sorted({text for text, number in zip(texts, numbers, strict=True) if number is None})
@@ -231,6 +233,16 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
     return _Predictor(
         name, wording, tuple(levels), np.array([[t == level for level in levels[1:]] for t in texts], float)
     )
+
+
+def _require_range(name: str, numbers: Sequence[Any]) -> None:
+    """Raise `InputError` unless the squares of numbers, and of their differences, are finite and not 0."""
+    low, high = min(numbers), max(numbers)
+    if max(abs(low), abs(high)) > MOST or 0 < high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
+        raise InputError(
+            f"{name} has values from {low!r} to {high!r}; expected numbers of at most {MOST:g} that differ by more "
+            "than rounding. Correct the cells, or change the unit."
+        )
 
 
 def _number(text: str) -> float | None:

@@ -6,6 +6,7 @@ them back to thresholds. The checks of a model are in `proportional_odds_checks`
 """
 
 import math
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -236,8 +237,8 @@ def fit(design: Design) -> OrdinalFit:
     Raises
     ------
     InputError
-        If the predictors separate some stages perfectly, so that no finite coefficient fits best, or the fit does not
-        converge.
+        If the predictors separate some stages perfectly, so that no finite coefficient fits best, the fit does not
+        converge, or an odds ratio per unit is not finite.
     """
     _require_overlap(design)
     ordinal = extras.import_extra("statsmodels.miscmodels.ordinal_model", "Ordinal models need", "evaluate")
@@ -265,7 +266,7 @@ def fit(design: Design) -> OrdinalFit:
     jacobian[p:, p + 1 :] = np.tril(np.ones((CUTS, CUTS - 1)), -1) * np.exp(found.params[p + 1 :])
     coefficients = found.params[:p] / scale
     counts = np.bincount(design.stages, minlength=CUTS + 1)
-    return OrdinalFit(
+    fitted = OrdinalFit(
         design=design,
         coefficients=coefficients,
         thresholds=thresholds + mean @ coefficients,
@@ -274,6 +275,15 @@ def fit(design: Design) -> OrdinalFit:
         log_likelihood=float(found.llf),
         null_log_likelihood=float((counts * np.log(counts / counts.sum())).sum()),
     )
+    most = np.abs(coefficients) + Z * np.sqrt(np.diag(fitted.covariance)[:p])
+    for name, one in zip(design.names, most.tolist(), strict=True):
+        if not one < math.log(sys.float_info.max):
+            raise InputError(
+                f"The log odds of {name} change by up to {one:.0f} per unit, which has no finite odds ratio; expected "
+                "a predictor with values that differ by about one unit or more. Write it in a smaller unit, as in mm "
+                "instead of m."
+            )
+    return fitted
 
 
 def _require_overlap(design: Design) -> None:

@@ -33,7 +33,9 @@ def import_extra(module: str, purpose: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        missing = error.name or module
-        raise MissingDependencyError(
-            f"{purpose} {missing}: pip install 'gtrstaging[{extra}]'.", name=missing
-        ) from error
+        raise missing_extra(error.name or module, purpose, extra) from error
+
+
+def missing_extra(module: str, purpose: str, extra: str) -> MissingDependencyError:
+    """Make the error of a missing module; for modules whose imports mypy must see, see `import_extra`."""
+    return MissingDependencyError(f"{purpose} {module}: pip install 'gtrstaging[{extra}]'.", name=module)

@@ -130,9 +130,15 @@ def give_usual_mode(path: Path) -> None:
 
 def write_json(data: Mapping[str, Any], path: Path) -> None:
     """Write plain data as indented JSON, whole or not at all; create the folder if it is missing."""
+    try:
+        content = (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
+    except ValueError as error:
+        raise StagingError(
+            f"{path.name} was not written: a number in it is not finite; expected finite numbers. Check the input."
+        ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as stream:
-        stream.write((json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+        stream.write(content)
 
 
 def require_file_can_be_written(path: Path) -> None:

@@ -11,7 +11,6 @@ import importlib.util
 import io
 import logging
 import os
-import pickle
 import time
 import warnings
 from collections.abc import Iterator
@@ -26,16 +25,16 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from GTRStagingLib.errors import Cancelled, InputError, MissingDependencyError, StagingError
+from GTRStagingLib.errors import Cancelled, InputError, StagingError, without_backticks
 from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.stats.split_scores import SplitLogits, case_votes, slice_loss
+from GTRStagingLib.support.extras import missing_extra
 from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.training import gating
 from GTRStagingLib.training.dataset import Sample, SliceSet, plain_loader, training_loader
 from GTRStagingLib.training.plan import Hardware, Plan
 
 try:
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import LightningModule, Trainer, seed_everything
     from lightning.pytorch.callbacks import Callback, Checkpoint, TQDMProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -43,8 +42,7 @@ try:
     from lightning.pytorch.utilities.seed import isolate_rng
     from lightning.pytorch.utilities.types import OptimizerLRScheduler
 except ModuleNotFoundError as error:
-    missing = str(error.name).partition(".")[0]
-    raise MissingDependencyError(f"Training needs {missing}: pip install 'gtrstaging[train]'.", name=missing) from error
+    raise missing_extra(str(error.name).partition(".")[0], "Training needs", "train") from error
 
 LAST, METRICS = "last.ckpt", "metrics.csv"
 
@@ -281,10 +279,11 @@ def _trainer(plan: Plan, hardware: Hardware, run: Path, *, bar: bool) -> Trainer
             enable_model_summary=False,
             default_root_dir=run,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except Exception as error:  # Lightning raises TypeError, MisconfigurationException and ImportError, too
         raise InputError(
             f"Lightning cannot train on accelerator {hardware.accelerator!r}, devices {hardware.devices!r}, strategy "
-            f"{hardware.strategy!r}, precision {hardware.precision!r}: {error}"
+            f"{hardware.strategy!r}, precision {hardware.precision!r}: {without_backticks(error).rstrip('.')}. Choose "
+            "another `accelerator`, `devices`, `strategy` or `precision`."
         ) from error
 
 
@@ -334,10 +333,9 @@ def read_history(run: Path) -> History:
     try:
         checkpoint = torch.load(run / LAST, map_location="cpu", weights_only=True, mmap=True)
         return list(checkpoint["callbacks"]["Keeper"]["history"])
-    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file can raise any of them in the unpickler
         raise StagingError(
-            f"{run / LAST} cannot be read ({error}); expected the checkpoint of an unfinished run. Remove {run} and "
-            "train again."
+            f"{run / LAST} cannot be read; expected the checkpoint of an unfinished run. Remove {run} and train again."
         ) from error
 
 

@@ -151,6 +151,7 @@ def test_a_table_by_a_method_that_the_model_has_not_is_refused_at_once(tmp_path,
         (["--input", "x"], 2, "--out"),
         (["--input", "x", "--cases", "y", "--out", "z"], 2, "not allowed with"),
         (["--input", "x", "--out", "z", "--neighbour-maps"], 2, "not allowed without --cases"),
+        (["--input", "x", "--out", "z", "--threshold", "50"], 2, "50: expected a share of the maximum"),
         (["--input", "nowhere.nii", "--out", "out", "--key-slice", "3"], 1, "nowhere.nii"),
         (["--input", "ct.nrrd", "--out", "out"], 1, "key slice"),
         (["--input", "ct.nrrd", "--out", "out", "--key-slice", "3", "--model", "none"], 1, "'none'"),
@@ -162,6 +163,18 @@ def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, a
     assert headless.main(["--", *arguments]) == code
     assert shown_text in capfd.readouterr().err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_the_failures_of_a_table_are_on_stderr(tmp_path, capfd, a_model):
+    weights.save(a_model, tmp_path / "mine")
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\none,ct.nrrd,4\nlost,nowhere.nrrd,4\n")
+    assert headless.main(["--cases", str(tmp_path / "cases.csv"), "--out", str(tmp_path / "out"), "--model",
+                          str(tmp_path / "mine")]) == 1  # fmt: skip
+    printed = capfd.readouterr()
+    assert "1/2  one  T" in printed.out
+    assert "lost" not in printed.out
+    assert "2/2  lost  " in printed.err
 
 
 def test_an_error_of_the_library_names_the_flag(tmp_path, monkeypatch, capfd):

@@ -37,6 +37,14 @@ def agreement(*sweep, pointing_hit=True, reasons=None, **chosen):
 # -- the agreement -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("hit", "place"), [(True, "inside"), (False, "OUTSIDE")])
+def test_without_spacing_the_areas_are_unknown(hit, place):
+    unknown = agreement(area_mm2=None, pointing_hit=hit) | {"roi_area_mm2": None}
+    region, dice, _baselines = records.agreement_in_words(unknown, 0.5)
+    assert region == f"The peak of the map lies {place} “tumour”. The areas are unknown: the CT has no spacing."
+    assert dice.startswith("Dice with “tumour” is 0.600.")
+
+
 def test_the_region_is_described_by_area_peak_and_baselines():
     region, dice, baselines = records.agreement_in_words(agreement(), 0.5)
     assert region == (

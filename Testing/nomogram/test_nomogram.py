@@ -144,6 +144,30 @@ def test_an_invalid_file_is_refused(fitted, tmp_path, change, message):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (1e300, "expected numbers of at most 1e"),
+        (1e-300, "differ by more than rounding"),
+        (1e-4, "size_cm change by up to .* per unit, .* smaller unit, as in mm"),
+    ],
+)
+def test_numbers_without_a_finite_odds_ratio_are_refused(tmp_path, factor, message):
+    def change(rows):
+        rows["size_cm"] = rows["size_cm"].astype(float) * factor
+        return rows
+
+    with pytest.raises(InputError, match=message):
+        fit_nomogram(a_table(tmp_path / "x.csv", change), ["size_cm"], name="x", resamples=2)
+
+
+def test_a_level_may_have_a_large_coefficient_but_not_an_absurd_one():
+    assert Term("a", "A", coefficient=2000.0, range=(0.0, 0.01)).weights_of_range() == (0, 20)
+    for wrong in ({"coefficient": 2000.0}, {"coefficient": 1e13}, {"levels": {"a": 0, "b": 501}}, {"range": (0, 1e13)}):
+        with pytest.raises(InputError, match="expected"):
+            Term("a", "A", **wrong)
+
+
 # -- fitting -------------------------------------------------------------------------------------------------------
 
 

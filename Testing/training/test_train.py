@@ -425,9 +425,13 @@ def test_contradictory_plans_are_refused(change):
     assert Plan.from_json(json.loads(json.dumps(PLAN.to_json()))) == PLAN
 
 
-@pytest.mark.parametrize("change", [{"accelerator": "abacus"}, {"strategy": "luck"}, {"devices": "0"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"accelerator": "abacus"}, {"accelerator": "tpu"}, {"strategy": "luck"}, {"precision": "7"}, {"num_nodes": 0}]
+    + [{"devices": devices} for devices in ("0", "-3", "cuda", "x", "", "1e9")],
+)
 def test_missing_hardware_is_refused(tmp_path, trained, change):
-    with pytest.raises(InputError, match="Lightning cannot train"):
+    with pytest.raises(InputError, match="Lightning cannot train.* Choose another `accelerator`"):
         trained(tmp_path / "m", PLAN, replace(HERE, **change))
 
 
