@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,17 +84,28 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
 # -- messages of the library ---------------------------------------------------------------------------------------
 
 
-def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
-    """Replace the parameters that a message of the library names by the flags of a command.
+COLUMNS = {"series": "series", "segmentation": "roi", "segment": "segment", "key_slice": "key_slice"}
+"""Parameters of one case -> columns of a case table, for commands that read one; see `with_flags`."""
 
-    The library puts a parameter in backticks; if the command has no such option, only the backticks are removed.
+_PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
+_SENTENCE = re.compile(r"(?<=\.) (?=[A-Z`])")
+_IMPERATIVE = re.compile(r"(add|allow|choose|correct|free|give|leave|put|remove|set|train|use)\b")
+_ALTERNATIVE = re.compile(r"(,? or |; )(?![^(]*\))")
+
+
+def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
+    """Replace the parameters that a message of the library names by the flags of a command, or columns of its table.
+
+    The library puts a parameter in backticks. After the first sentence, a remedy with a parameter that the command does
+    not have is left out, since it does not exist there.
 
     Parameters
     ----------
     message
         Text of an error or a warning of the library.
     parser
-        Parser of the command; the `dest` of an option is the name of the library's parameter.
+        Parser of the command; the `dest` of an option is the name of the library's parameter. The default `columns` of
+        a command that reads a case table is `COLUMNS`.
 
     Examples
     --------
@@ -103,19 +114,44 @@ def with_flags(message: str, parser: argparse.ArgumentParser) -> str:
     >>> parser = argparse.ArgumentParser()
     >>> _ = parser.add_argument("--resample-roi", action="store_true")
     >>> _ = parser.add_argument("--out")
-    >>> with_flags("Give `resample_roi=True`, or another `out`; see `scan`.", parser)
-    'Give --resample-roi, or another --out; see scan.'
+    >>> with_flags("Other grid. Give `resample_roi=True`, or another `out`. Raise `memory_limit`.", parser)
+    'Other grid. Give --resample-roi, or another --out.'
     """
     flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    columns: dict[str, str] = parser.get_default("columns") or {}
+    known = {**{name: f"column {column}" for name, column in columns.items()}, **flags}
 
-    def flag(found: re.Match[str]) -> str:
-        name, value = found["name"], found["value"]
-        shown = flags.get(name, name)
-        if value is None or (value == "True" and name in flags):
-            return shown
-        return f"{shown} {value}" if name in flags else f"{shown}={value}"
+    def shown(sentence: str, words: Mapping[str, str]) -> str:
+        def word_of(found: re.Match[str]) -> str:
+            name, value = found["name"], found["value"]
+            word = words.get(name, name)
+            if value is None or (value == "True" and name in words):
+                return word
+            return f"{word} {value}" if name in words else f"{word}={value}"
 
-    return re.sub(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`", flag, message)
+        return _PARAMETER.sub(word_of, sentence)
+
+    first, *others = _SENTENCE.split(message)
+    remedies = (_without_unknown(sentence, known) for sentence in others)
+    return " ".join([shown(first, {**columns, **flags}), *(shown(one, known) for one in remedies if one)])
+
+
+def _without_unknown(sentence: str, known: Collection[str]) -> str:
+    """Return a sentence without the alternatives that name an unknown parameter; empty if none is left."""
+    unknown = {found[0] for found in _PARAMETER.finditer(sentence) if found["name"] not in known}
+    for name in map(re.escape, unknown):  # in a list of parameters, of which another one remains
+        sentence = re.sub(rf"{name}(?:, | or |, or | and )(?=`)", "", sentence)
+        sentence = re.sub(rf"(?<=`)(?:, | or |, or | and ){name}", "", sentence)
+    if not any(name in sentence for name in unknown):
+        return sentence
+    body, end = (sentence[:-1], ".") if sentence.endswith(".") else (sentence, "")
+    parts = _ALTERNATIVE.split(body)
+    pairs = [("", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
+    left = [(mark, part) for mark, part in pairs if not any(name in part for name in unknown)]
+    if not left or not (left[0] == pairs[0] or _IMPERATIVE.match(left[0][1])):
+        return ""
+    text = left[0][1] + "".join(mark + part for mark, part in left[1:])
+    return text[0].upper() + text[1:] + end
 
 
 # -- types of single arguments -------------------------------------------------------------------------------------

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch.cases import SPLITS
 from GTRStagingLib.cli.arguments import (
+    COLUMNS,
     Commands,
     add_device,
     add_limits,
     add_model,
     given_limits,
+    number,
     staging_options,
     with_flags,
 )
@@ -39,7 +41,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
-    batch.set_defaults(run=_batch)
+    batch.set_defaults(run=_batch, columns=COLUMNS)
     batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV or Parquet with case_id and image, and optionally roi, segment, key_slice, exclude (a "
                        "reason to leave the case out); other columns are copied; with a column stage the predictions "
@@ -54,6 +56,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     add_model(batch)
     batch.add_argument("--neighbour-maps", action="store_true", help="also compute a fine map for the neighbouring "
                        "slices, which takes longer")  # fmt: skip
+    batch.add_argument("--resample-roi", action="store_true",
+                       help="resample ROIs that have another grid than their CT")  # fmt: skip
     add_device(batch)
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands, add_limits, folder_path, given_limits, progress_bar
+from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, folder_path, given_limits, progress_bar
 from GTRStagingLib.cli.train import RECIPES
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -47,7 +47,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "ROIs. The verdict and its numbers are written into the model card, and shown with each result. Exit code 0: "
         "passed; 1: failed, or not checked.",
     )
-    checker.set_defaults(run=_check, contradiction=_check_contradiction, supervised=True)
+    checker.set_defaults(run=_check, contradiction=_check_contradiction, supervised=True, columns=COLUMNS)
     checker.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     checker.add_argument("cohort", type=Path, help="table of cases outside the training of the model, if possible "
                          "with ROIs")  # fmt: skip

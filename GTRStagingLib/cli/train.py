@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands, add_limits, given_limits, with_flags
+from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="train a model on a cohort",
         description=f"Train a model on a cohort with splits, and write the model folder. {RESEARCH_USE_ONLY}",
     )
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, columns=COLUMNS)
     train.add_argument("cohort", type=Path, help="cohort table with splits")
     train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="new model folder; checkpoints "
                        "and metrics.csv are written to MODEL_DIR-run")  # fmt: skip

@@ -183,7 +183,7 @@ def test_an_error_of_the_library_names_the_flag(tmp_path, monkeypatch, capfd):
 
     monkeypatch.setattr(headless, "_run", fail)
     assert headless.main(["--input", "x", "--out", str(tmp_path)]) == 1
-    assert "Leave out --neighbour-maps or another --cam; see scan." in capfd.readouterr().err
+    assert "Leave out --neighbour-maps or another --cam.\n" in capfd.readouterr().err
 
 
 # -- scene files ---------------------------------------------------------------------------------------------------
