@@ -5,7 +5,6 @@ same files at the same paths. The cases of a worker that dies are retried on ano
 apply as on one machine. `docs/how-to/cluster.md` explains the setup.
 """
 
-import json
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,6 +23,7 @@ from GTRStagingLib.batch.records import Job, Outcome, remove_partial_files
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.support.files import parse_json
 from GTRStagingLib.support.isolation import error_text
 
 CONNECT_S = 10
@@ -59,7 +59,7 @@ class Cluster:
             self._client = distributed.Client(_scheduler_address(address), timeout=CONNECT_S, set_as_default=False)
         except Exception as error:
             raise InputError(
-                f"No scheduler answers at {address} ({type(error).__name__}: {error}); expected a running Dask "
+                f"No scheduler answers at {address} ({error}); expected a running Dask "
                 "scheduler, as in tcp://HOST:8786, or its scheduler file. Start it, or leave out `scheduler`."
             ) from error
 
@@ -140,7 +140,7 @@ def _scheduler_address(address: str) -> str:
     """Return the address, or that in a scheduler file; raise an error if it is invalid, since `Client` would hang."""
     if Path(address).is_file():
         try:
-            address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
+            address = parse_json(Path(address).read_bytes())["address"]
         except (KeyError, TypeError) as error:
             raise ValueError("no address in this file") from error
     get_address_host_port(address)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
-from GTRStagingLib.errors import Cancelled, OutputError, without_backticks
+from GTRStagingLib.errors import Cancelled, InputError, OutputError, printable, without_backticks
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.files import atomic_file, sha256_of, sha256_of_data
+from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.files import atomic_file, parse_json, sha256_of, sha256_of_data
 from GTRStagingLib.tables.case_files import FileStats, file_stats, input_files
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def renew_record(job: Job) -> Outcome | None:
 
 def record_failed(job: Job, error: str, traceback: str) -> Outcome:
     """Record that a case failed."""
-    outcome = Outcome(job.case.case_id, "failed", {"status": "failed", "reason": error})
+    outcome = Outcome(job.case.case_id, "failed", {"status": "failed", "reason": printable(error)})
     return _write_record(job, outcome, [], error=error, traceback=traceback)
 
 
@@ -205,10 +206,13 @@ def _write_record(job: Job, outcome: Outcome, states: FileStats, **more: str) ->
 def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
     """Return the recorded outcome of a case with the job's options, and the record; None if there is no such record."""
     for status, name in RECORDS.items():
-        with suppress(OSError, ValueError, KeyError, TypeError):  # no record, or a file of another program
-            record = json.loads((job.folder / name).read_bytes())
-            row = {str(column): str(text) for column, text in record["row"].items()}
-            if record["job"] == job.digest:
+        with suppress(OSError, ValueError, InputError):  # no record, or a file of another program
+            record = Fields(parse_json((job.folder / name).read_bytes())).data
+            row = {str(column): str(text) for column, text in Fields(record.get("row")).data.items()}
+            for column in NUMBER_COLUMNS & row.keys():
+                _typed(column, row[column])
+            complete = "files" in record and (status != "done" or isinstance(record.get("content"), str))
+            if complete and record.get("job") == job.digest:
                 return Outcome(job.case.case_id, status, row, reused=True), record
     return None
 
@@ -242,7 +246,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "key_slice_by": key.chosen_by,
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
         **({} if agreement is None else _agreement(agreement)),
-        "warnings": " | ".join(result.warnings),
+        "warnings": printable(" | ".join(result.warnings)),
         **{name: f"{s:.4f}" for name, s in seconds.items()},
         "seconds": f"{sum(seconds.values()):.4f}",
     }

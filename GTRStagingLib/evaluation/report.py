@@ -22,7 +22,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.figures import DPI, figure_bytes
-from GTRStagingLib.support.files import replace_files
+from GTRStagingLib.support.files import parse_json, replace_files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ def write_evaluation(
 def _files_of(metrics: Path) -> set[str]:
     """Return the files that an earlier evaluation lists, but no name that leads out of the folder."""
     try:
-        listed = json.loads(metrics.read_text(encoding="utf-8"))["files"]
+        listed = parse_json(metrics.read_bytes())["files"]
         return {name for name in listed if isinstance(name, str) and Path(name).name == name}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

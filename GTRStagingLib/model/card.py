@@ -215,7 +215,7 @@ class ModelCard:
             needed = [field.name for field in fields(cls) if field.default is MISSING]
             card = Fields(data).only([field.name for field in fields(cls)], needed)
             for field in fields(cls):
-                if field.type in ("str", "str | None"):
+                if field.type in (str, str | None):
                     card.text(field.name, None)
             if card.has("check"):
                 for name in ("verdict", "summary", "method"):

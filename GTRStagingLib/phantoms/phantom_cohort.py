@@ -1,6 +1,5 @@
 """Write many phantoms with their cohort table, for training, tests, and the check of an installation."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from GTRStagingLib.phantoms.export import TRUTH_FILE, write_dicom, write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import profile
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.files import read_json
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import parallel_map
 
@@ -82,8 +83,9 @@ def _make_case(job: tuple[Path, str, TStage, int, str, int]) -> Case:
     target = folder / "cases" / case_id
     if not (target / TRUTH_FILE).is_file():
         write(make_phantom(stage, seed=seed, scanner=scanner, size=size), target)
-    truth = json.loads((target / TRUTH_FILE).read_text(encoding="utf-8"))
-    found = (truth["stage"], truth["seed"], truth["scan"]["profile"]["name"], truth["size"])
+    truth = Fields(read_json(target / TRUTH_FILE, "the truth of a phantom"), TRUTH_FILE)
+    scanner_found = truth.fields("scan").fields("profile").text("name")
+    found = (truth.text("stage"), truth.whole("seed"), scanner_found, truth.whole("size"))
     if found != (stage.name, seed, scanner, size) or not (target / ct).exists():
         raise InputError(
             f"{target} has another phantom, {found}; expected {(stage.name, seed, scanner, size)} as {form}. Choose "
@@ -97,8 +99,8 @@ def _make_case(job: tuple[Path, str, TStage, int, str, int]) -> Case:
         roi=target / mask,
         stage=stage,
         covariates={
-            "depth_mm": truth["depth_mm"],
-            "length_mm": round(truth["lesion"]["length_mm"], 1),
-            "neighbour": truth["lesion"]["neighbour"],
+            "depth_mm": truth.number("depth_mm"),
+            "length_mm": round(truth.fields("lesion").number("length_mm"), 1),
+            "neighbour": truth.fields("lesion").text("neighbour", None),
         },
     )

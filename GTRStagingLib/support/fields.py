@@ -127,7 +127,7 @@ class Fields:
             raise self.error(name, f"a number from {least:g} to {most:g}")
         return float(value)
 
-    def whole(self, name: str, *, least: int = 0, most: int = 2**31) -> int:
+    def whole(self, name: str, *, least: int = 0, most: int = 2**53) -> int:
         """Return a whole number within limits."""
         return int(self._value(
             name, _MISSING, lambda v: is_number(v) and v == int(v) and least <= v <= most,

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import DEPTHS, Fusion, HeadKind
 from GTRStagingLib.model.recipe import GTR, Recipe
+from GTRStagingLib.support.fields import Fields
 
 Schedule = Literal["constant", "cosine"]
 
@@ -94,8 +95,14 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Plan":
-        """Make the plan of a run folder from plain data."""
-        return cls(**{**data, "recipe": Recipe.from_json(data["recipe"])})
+        """Make the plan of a run folder from plain data; raise `InputError` if they are not valid."""
+        names = [field.name for field in fields(cls)]
+        plan = Fields(data, "plan").only(names, names)
+        for field in fields(cls):
+            for kind, read in ((int, plan.whole), (float, plan.number), (bool, plan.flag)):
+                if field.type is kind:
+                    read(field.name)
+        return cls(**{**data, "recipe": Recipe.from_json(plan.plain_object("recipe"))})
 
     def differences(self, other: "Plan") -> list[str]:
         """Return the differences from another plan, as 'option: here, there'.

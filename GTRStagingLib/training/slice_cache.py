@@ -33,7 +33,7 @@ from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
-from GTRStagingLib.support.files import atomic_file, sha256_of_data
+from GTRStagingLib.support.files import atomic_file, parse_json, sha256_of_data
 from GTRStagingLib.support.folders import cache_folder
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
@@ -195,15 +195,16 @@ def _mask_file(folder: Path, mask: str) -> Path:
 def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
     """Return the case from the cache, or None if it must be read."""
     try:
-        ticket = json.loads(_ticket(case, recipe, folder).read_bytes())
+        ticket = parse_json(_ticket(case, recipe, folder).read_bytes())
         path, mask = folder / "slices" / f"{ticket['key']}.npy", ticket["mask"]
         files = [path, *([] if mask is None else [_mask_file(folder, mask)])]
         whole = [one.stat().st_size for one in files] == ticket["bytes"]
-    except (OSError, ValueError, KeyError):
+        offsets = tuple(map(int, ticket["offsets"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if not whole or (case.image.exists() and _look(case) != ticket["files"]):
         return None
-    return CachedCase(case, path, ticket["key"], tuple(ticket["offsets"]), mask)
+    return CachedCase(case, path, ticket["key"], offsets, mask)
 
 
 def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:

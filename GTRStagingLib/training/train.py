@@ -28,7 +28,8 @@ from GTRStagingLib.model.pretrained import Pretrained, read_pretrained
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
-from GTRStagingLib.support.files import atomic_file
+from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.files import atomic_file, read_json
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.training import loop
@@ -273,11 +274,14 @@ def _recorded(run: Path) -> dict[str, Any] | None:
     path = run / RECORD
     if not path.is_file():
         return None
+    expected = f"a run's record. Remove {run}"
+    record = Fields(read_json(path, expected), path.name)
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read ({error}); expected a run's record. Remove {run}.") from error
-    return record
+        Plan.from_json(record.plain_object("plan"))
+        record.fields("audit").whole("leaks"), record.plain_object("versions"), record.fields("data").text("digest")
+    except InputError as error:
+        raise InputError(f"{path.name} is not {expected}. ({error})") from error
+    return dict(record.data)
 
 
 def _require_same(record: Mapping[str, Any], plan: Plan, data: Mapping[str, Any], run: Path) -> None:

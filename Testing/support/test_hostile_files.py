@@ -223,6 +223,63 @@ def test_nomograms_are_fitted_to_altered_tables_or_not(tmp_path, part):
     assert seen["refused"]
 
 
+def test_altered_records_of_a_batch_are_taken_or_made_again(tmp_path):
+    from pathlib import Path
+
+    from GTRStagingLib.batch import records
+    from GTRStagingLib.batch.batch import _outcome_or_job
+    from GTRStagingLib.batch.cases import BatchCase
+    from GTRStagingLib.batch.columns import PREDICTIONS
+
+    job = records.Job(BatchCase("a", Path("ct.nii")), tmp_path / "cases" / "a", "digest", "run")
+    records.record_done(job, {"stage": "T2", "p_T1": "0.1", "key_slice": "3", "warnings": ""}, [], "content")
+    data = json.loads((job.folder / "done.json").read_text())
+    seen = Counter()
+    for seed in range(300):
+        (job.folder / "done.json").write_bytes(altered_json(data, seed))
+        found = _outcome_or_job(job)
+        records.write_tables(tmp_path, [job], ["case_id", "stage", "p_T1", "key_slice", "warnings"], {})
+        rows = len((tmp_path / PREDICTIONS).read_text().splitlines()) - 1
+        known = records.read_record(job) is not None
+        assert known or found is job
+        seen[known, rows >= 1] += 1
+    assert set(seen) == {(True, True), (False, False)}
+
+
+def test_altered_records_of_a_training_are_taken_or_refused(tmp_path):
+    from GTRStagingLib.training import train
+    from GTRStagingLib.training.plan import Plan
+
+    data = {"plan": Plan(depth=10).to_json(), "data": {"digest": "ab" * 32}, "audit": {"leaks": 0}, "versions": {}}
+    seen = Counter()
+    for seed in range(300):
+        (tmp_path / train.RECORD).write_bytes(altered_json(data, seed))
+
+        def use():
+            record = train._recorded(tmp_path)
+            train._require_same(record, Plan(depth=10), data["data"], tmp_path)
+
+        seen[outcome(use)] += 1
+    assert seen["read"]
+    assert seen["refused"] > 100
+
+
+def test_altered_truths_of_phantoms_are_taken_or_refused(tmp_path):
+    from GTRStagingLib.phantoms.phantom_cohort import _make_case
+    from GTRStagingLib.stages import TStage
+
+    folder = tmp_path / "cases" / "phantom-000001"
+    job = (tmp_path, "nifti", TStage.T2, 1, "A", 64)
+    _make_case(job)
+    data = json.loads((folder / "truth.json").read_text())
+    seen = Counter()
+    for seed in range(150):
+        (folder / "truth.json").write_bytes(altered_json(data, seed))
+        seen[outcome(_make_case, job)] += 1
+    assert seen["read"]
+    assert seen["refused"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
