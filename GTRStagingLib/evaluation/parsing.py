@@ -25,6 +25,9 @@ from GTRStagingLib.tables.table_files import read_table
 ROUNDING = 0.005
 """Largest difference from 1 in the sum of rounded probabilities; they are divided by their sum, with a note."""
 
+LARGEST = 1e100
+"""Largest number of a cell: sums of squares of such numbers are finite."""
+
 SHOWN = 5
 """Number of rows that an error lists; the error also states the number of all."""
 
@@ -98,7 +101,13 @@ def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, str]:
 
 
 def numbers_of(cells: Any) -> "np.ndarray | None":
-    """Return a column as numbers, NaN for empty cells; None if a cell is not a finite number."""
+    """Return a column as numbers, NaN for empty cells; None if a cell is not a finite number.
+
+    Raises
+    ------
+    InputError
+        If a number is larger than `LARGEST`.
+    """
     import pandas as pd
 
     given = cells.where(~cells.isin(MISSING))
@@ -106,7 +115,14 @@ def numbers_of(cells: Any) -> "np.ndarray | None":
     if (numbers.isna() & given.notna()).any():
         return None
     values: np.ndarray = numbers.to_numpy(dtype=float, na_value=np.nan)
-    return None if np.isinf(values).any() else values
+    if np.isinf(values).any():
+        return None
+    if len(large := np.flatnonzero(np.abs(values) > LARGEST)):
+        raise InputError(
+            f"{cells.name} {values[large[0]]:g}; expected numbers of at most {LARGEST:g}. Correct "
+            "the cell, or leave the column out."
+        )
+    return values
 
 
 def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndarray) -> np.ndarray:
@@ -155,7 +171,7 @@ def summing_to_one(four: np.ndarray, numbers: np.ndarray, name: str) -> tuple[np
             f"({len(bad)} such rows); expected 1. Give the softmax of the four stages, unrounded."
         )
     notes = []
-    if off.max() > 1e-5:
+    if off.max(initial=0) > 1e-5:
         notes.append(
             f"Probabilities add up to 1 within rounding (at most {off.max():.4f} off); they were divided by their sum."
         )

@@ -27,7 +27,7 @@ from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
-from GTRStagingLib.support.files import give_usual_mode, new_folder, sha256_of
+from GTRStagingLib.support.files import new_folder, sha256_of
 
 WEIGHTS_FILE, FEATURES_FILE, MEAN_MASK_FILE = "model.safetensors", "features.safetensors", "mean_mask.safetensors"
 UNTRAINED_SEED = 20251
@@ -108,25 +108,18 @@ def load_features(name_or_folder: str) -> FeatureStatistics | None:
     try:
         mean, covariance, n = (stored[name] for name in ("mean", "covariance", "n"))
     except KeyError as error:
-        raise WeightsError(f"{FEATURES_FILE} lacks {error}. Train or import the model again.") from error
-    count = mean.numel()
+        raise WeightsError(f"{folder / FEATURES_FILE} lacks {error}. Train or import the model again.") from error
     if (
-        n.numel() != 1
-        or not n.item() >= 1
-        or mean.shape != (count,)
-        or covariance.shape != (count, count)
-        or not _all_finite(mean, covariance)
+        (mean.ndim, covariance.shape, n.numel()) != (1, (len(mean), len(mean)), 1)
+        or not all(torch.isfinite(one).all() for one in (mean, covariance, n))
+        or n < 1
     ):
-        shapes = ", ".join(f"{name} of shape {tuple(one.shape)}" for name, one in stored.items())
         raise WeightsError(
-            f"{FEATURES_FILE} has {shapes}; expected finite numbers: a mean (F,), a covariance (F, F) and a number n. "
-            "Train or import the model again."
+            f"{folder / FEATURES_FILE} contains a mean {tuple(mean.shape)}, a covariance {tuple(covariance.shape)} and "
+            f"n {n.tolist()}; expected finite numbers (features,), (features, features), and a number of slices. Train "
+            "or import the model again."
         )
-    return FeatureStatistics(mean.float().numpy(), covariance.float().numpy(), int(n))
-
-
-def _all_finite(*tensors: Tensor) -> bool:
-    return all(tensor.is_floating_point() and bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    return FeatureStatistics(mean.numpy(), covariance.numpy(), int(n))
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
@@ -140,15 +133,15 @@ def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
         return None
     stored = _tensors(folder / MEAN_MASK_FILE, card.mean_mask_sha256)
     try:
-        mean_mask = stored["mean_mask"]
+        mean_mask: np.ndarray = stored["mean_mask"].float().numpy()
     except KeyError as error:
-        raise WeightsError(f"{MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
-    if mean_mask.ndim != 2 or not _all_finite(mean_mask) or mean_mask.min() < 0 or mean_mask.max() > 1:
+        raise WeightsError(f"{folder / MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
+    if mean_mask.ndim != 2 or not ((mean_mask >= 0) & (mean_mask <= 1)).all():
         raise WeightsError(
-            f"{MEAN_MASK_FILE} has a mean mask of shape {tuple(mean_mask.shape)}; expected a table of "
-            "shares from 0 to 1. Check the model again."
+            f"{folder / MEAN_MASK_FILE} has shape {mean_mask.shape}, or values outside 0..1; expected shares in two "
+            "dimensions. Check the model again."
         )
-    return mean_mask.float().numpy()
+    return mean_mask
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -161,8 +154,8 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         )
     try:
         return safetensors.torch.load_file(path)
-    except Exception as error:  # a header with other number types raises KeyError, for example
-        raise WeightsError(f"{path.name} cannot be read; expected safetensors. Import the model again.") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: HeadKind = "mean") -> GTRNet:
@@ -362,8 +355,9 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
                 write_mean_mask(model.mean_mask, work / MEAN_MASK_FILE)
                 card = replace(card, mean_mask_sha256=sha256_of(work / MEAN_MASK_FILE))
             (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
-            for path in work.glob("*.safetensors"):  # readable by their owner only
-                give_usual_mode(path)
+            # safetensors keeps its files to their owner; the card has the mode that the umask allows.
+            for path in work.iterdir():
+                path.chmod((work / CARD_FILE).stat().st_mode & 0o777)
     except (safetensors.SafetensorError, OSError) as error:
         needed = sum(tensor.nbytes for tensor in state.values())
         there = next(parent for parent in folder.absolute().parents if parent.exists())

@@ -1,6 +1,7 @@
 """Files that somebody else wrote are read or refused in words for users; no other exception leaves the library."""
 
 import json
+import random
 from collections import Counter
 
 import numpy as np
@@ -200,6 +201,33 @@ def test_altered_predictions_are_evaluated_or_refused(tmp_path, part):
                 evaluate(found)
 
         seen[outcome(use)] += 1
+    assert seen["read"]
+    assert seen["refused"]
+
+
+NUMBERS = ("1e308", "-1e308", "1e154", "1e-320", "5e-324", "0", "-1", "1e12", "NA", "", "1e999", "inf", "x", "true")
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_columns_of_absurd_numbers_are_evaluated_or_refused(tmp_path, part):
+    from GTRStagingLib.evaluation.evaluate import evaluate
+    from GTRStagingLib.evaluation.predictions import read_predictions
+
+    path, seen = tmp_path / "predictions.csv", Counter()
+    for seed in range(part * 30, part * 30 + 30):
+        rng, rows = random.Random(seed), prediction_rows()
+        more = ["EUS", "other_T1", "other_T2", "other_T3", "other_T4", "chance_dice", "blob_dice", "centre"]
+        rows[0] += more
+        for row in rows[1:]:
+            row += [f"T{rng.randint(1, 4)}", *["0.25"] * 4, "0.1", "0.2", rng.choice("AB")]
+        names = ["p_T2", "age", "dice", *more]
+        column, rows = rows[0].index(rng.choice(names)), rows[: rng.choice((2, 3, 8, 25, 25))]
+        one = rng.choice(NUMBERS)
+        for row in rows[1:]:
+            if rng.random() < 0.6:
+                row[column] = one if seed % 2 else rng.choice(NUMBERS)
+        path.write_text("\n".join(map(",".join, rows)))
+        seen[outcome(lambda: evaluate(read_predictions(path)))] += 1
     assert seen["read"]
     assert seen["refused"]
 
