@@ -37,7 +37,7 @@ WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "ne
 
 MOST_WRAPPERS = 5
 
-PREFIXES = ("module.", "model.", "net.", "network.", "backbone.", "resnet.")
+PREFIXES = ("module.", "model.", "net.", "network.")
 """Beginnings of all names: of DataParallel, and of the attribute of a LightningModule that is the network."""
 
 COMPILED = "_orig_mod"

@@ -154,8 +154,8 @@ def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         )
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}. Import the model again.") from error
+    except Exception as error:  # a header with other number types raises KeyError, for example
+        raise WeightsError(f"{path.name} cannot be read; expected safetensors. Import the model again.") from error
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: HeadKind = "mean") -> GTRNet:
