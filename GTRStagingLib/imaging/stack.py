@@ -139,6 +139,33 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
         If orientations, pixel sizes or matrices are mixed, if positions are duplicate, missing or uneven, or if the
         stack is tilted (gantry tilt); the message names the slices.
     """
+    axes = common_axes(planes)
+    normal = axes[:, 2]
+    positions = np.array([p.position for p in planes])
+    order = np.argsort(positions @ normal, kind="stable")
+    ordered = [planes[i] for i in order]
+    spacing, warnings = _even_spacing(ordered, positions[order] @ normal)
+    _require_upright(ordered, positions[order], normal)
+    return Stack(
+        order=tuple(int(i) for i in order),
+        grid=Grid(
+            size=(planes[0].shape[1], planes[0].shape[0], len(planes)),
+            spacing=(float(planes[0].pixel_mm[1]), float(planes[0].pixel_mm[0]), spacing),
+            origin=tuple(positions[order[0]].tolist()),
+            direction=without_rounding_noise(axes.ravel()),
+        ),
+        warnings=warnings,
+    )
+
+
+def common_axes(planes: Sequence[Plane]) -> np.ndarray:
+    """Return the (3, 3) direction of planes of one orientation, pixel size and matrix: columns x, y and normal.
+
+    Raises
+    ------
+    GeometryError
+        If these are mixed or invalid; the message names the planes.
+    """
     _require_one(planes, "matrix size (rows, columns)", [p.shape for p in planes], 0)
     _require_one(planes, "orientation", [p.orientation for p in planes], 1e-3)
     _require_one(planes, "pixel spacing (mm)", [p.pixel_mm for p in planes], 1e-3)
@@ -152,21 +179,7 @@ def stack_planes(planes: Sequence[Plane]) -> Stack:
     normal = np.cross(along_x, along_y)
     normal /= np.linalg.norm(normal)
     along_x = along_x / lengths[0]
-    positions = np.array([p.position for p in planes])
-    order = np.argsort(positions @ normal, kind="stable")
-    ordered = [planes[i] for i in order]
-    spacing, warnings = _even_spacing(ordered, positions[order] @ normal)
-    _require_upright(ordered, positions[order], normal)
-    return Stack(
-        order=tuple(int(i) for i in order),
-        grid=Grid(
-            size=(planes[0].shape[1], planes[0].shape[0], len(planes)),
-            spacing=(float(planes[0].pixel_mm[1]), float(planes[0].pixel_mm[0]), spacing),
-            origin=tuple(positions[order[0]].tolist()),
-            direction=without_rounding_noise(np.column_stack([along_x, np.cross(normal, along_x), normal]).ravel()),
-        ),
-        warnings=warnings,
-    )
+    return np.column_stack([along_x, np.cross(normal, along_x), normal])
 
 
 def _require_one(planes: Sequence[Plane], what: str, values: Sequence[Any], tolerance: float) -> None:
