@@ -32,7 +32,7 @@ from scipy.stats import spearmanr
 
 from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.imaging import keyslice
-from GTRStagingLib.imaging.geometry import embedded, onto_block
+from GTRStagingLib.imaging.geometry import embedded
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import weights
@@ -111,7 +111,7 @@ def main() -> None:
     found: dict[str, list[tuple[float, ...]]] = {}
     for case in read_cohort(options.cohort).cases[: options.cases]:
         scan = read_scan(case.image)
-        mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+        mask = read_roi(case.roi, segment=case.segment).onto(scan.grid)
         slices = prepare(scan, keyslice.by_area(scan.grid, mask), model.card.recipe, intensity=scan.intensity)
         grid = slices.grid[:, :, slices.key : slices.key + 1]
         roi = sitk.Resample(embedded(mask, slices.native), grid, sitk.Transform(), sitk.sitkNearestNeighbor)

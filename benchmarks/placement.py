@@ -23,7 +23,7 @@ import torch
 
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging import keyslice
-from GTRStagingLib.imaging.geometry import embedded, onto_block
+from GTRStagingLib.imaging.geometry import embedded
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import weights
@@ -54,7 +54,7 @@ RESAMPLES = 2000
 def measured(case: Case, model: Model, method: str) -> dict[str, object]:
     """Stage a case, and return a row of the table with lengths in pixels of the network's input and in mm."""
     scan = read_scan(case.image)
-    mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+    mask = read_roi(case.roi, segment=case.segment).onto(scan.grid)
     result = stage_case(
         scan, ready(model, device="cpu"), StagingOptions(method=method), key_slice=keyslice.by_area(scan.grid, mask)
     )

@@ -29,7 +29,7 @@ from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingLib.staging.options import resolve_method  # noqa: E402
-from GTRStagingSlicer import bare, dependencies, mrb, nomograms, samples, scene_staging  # noqa: E402
+from GTRStagingSlicer import bare, dependencies, mrb, nodes, nomograms, samples, scene_staging  # noqa: E402
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
@@ -154,7 +154,8 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
                 from GTRStagingLib.imaging import rois
 
                 roi = rois.read_roi(case.roi, segment=case.segment)
-                state.tumourSegmentation = samples.add_tumour(scene, ct, roi.mask, roi.segment, roi.segment)
+                drawn = roi.image(nodes.placed(ct).image, resample=True)  # as in the panel, see `scene_staging.compute`
+                state.tumourSegmentation = samples.add_tumour(scene, ct, drawn, roi.segment, roi.segment)
                 state.tumourSegment = samples.TUMOUR
             every = options.neighbour_maps or options.input is not None
             result = scene_staging.stage(state, backbone, scene, application, neighbour_maps=every)

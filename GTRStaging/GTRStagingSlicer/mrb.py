@@ -48,7 +48,9 @@ def write_mrb(result: "StagingResult", path: Path, *, tumour: Roi | None = None)
             threshold=0.5 if result.agreement is None else result.agreement.threshold,
         )
         if tumour is not None:
-            state.tumourSegmentation = samples.add_tumour(bare.scene, ct, tumour.mask, tumour.segment, tumour.segment)
+            # The result exists, so an ROI on other voxels was accepted.
+            drawn = tumour.image(result.scan.grid, resample=True)
+            state.tumourSegmentation = samples.add_tumour(bare.scene, ct, drawn, tumour.segment, tumour.segment)
             state.tumourSegment = samples.TUMOUR
         scene_staging.show(result, state, bare.scene, bare.application, placed_ct=nodes.placed(ct))
         save(state, bare.scene)

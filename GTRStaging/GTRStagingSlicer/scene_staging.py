@@ -75,8 +75,13 @@ def largest_section(state: State, placed_ct: Placed) -> KeySlice:
         raise InputError(
             _("No segment is chosen; expected the tumour's. Choose the segmentation and the segment first.")
         )
-    mask = geometry.onto_block(roi.mask, placed_ct.image, resample=not geometry.on_lattice(roi.mask, placed_ct.image))
+    mask = roi.onto(placed_ct.image, resample=not _on_lattice(roi, placed_ct.image))
     return keyslice.by_area(placed_ct.image, mask)
+
+
+def _on_lattice(roi: Roi, ct: geometry.ImageOrGrid) -> bool:
+    """Return whether the voxels of an ROI are voxels of the CT."""
+    return geometry.on_lattice(roi.image(ct, resample=True), ct)
 
 
 # -- the run -------------------------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ def compute(
     scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
     roi = roi_of(state, placed_ct)
     by_hand = state.keySlice >= 0 and state.keySliceChosenBy != TUMOUR_AREA
-    elsewhere = roi is not None and not geometry.on_lattice(roi.mask, scan.grid)
+    elsewhere = roi is not None and not _on_lattice(roi, scan.grid)
     result = stage_case(
         scan,
         backbone,

@@ -255,7 +255,7 @@ def _content_digest(case: BatchCase, options: StagingOptions) -> str | None:
 
     try:
         scan, roi, chosen = _read(case)
-        mask = None if roi is None else geometry.onto_block(roi.mask, scan.grid, resample=options.resample_roi)
+        mask = None if roi is None else roi.onto(scan.grid, resample=options.resample_roi)
         key = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
         step = preprocess.neighbour_step(scan.grid, options.neighbour_mm)
         offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index, step)

@@ -18,7 +18,7 @@ from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, MissingDependencyError, without_backticks
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.dicom_pixels import compact
-from GTRStagingLib.imaging.geometry import axial_lps, onto_block
+from GTRStagingLib.imaging.geometry import axial_lps
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
@@ -140,7 +140,7 @@ def _key_index(scan: Scan, case: Case) -> int | None:
         return scan.key_index
     if case.roi is None:
         return None
-    mask = onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+    mask = read_roi(case.roi, segment=case.segment).onto(scan.grid)
     return keyslice.by_area(scan.grid, mask).index
 
 

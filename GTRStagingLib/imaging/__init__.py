@@ -8,6 +8,9 @@ are resampled only on request.
 - `volumes`: `read_volume`, `format_of`
 - `rois`: `Roi`, `read_roi`
 - `hounsfield`: `require_hounsfield`
+- `segments`: `Segment`, `choose_segment`
+- `dicom_seg`: `DrawnPlanes`, `read_seg`
+- `rtstruct`: `Contours`, `read_contours`
 - `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`

@@ -105,7 +105,7 @@ def stage_case(
     warnings = [text for text in (card.warning,) if text] + list(scan.warnings)
 
     with watch.step("key slice"):
-        mask = None if tumour is None else geometry.onto_block(tumour.mask, scan.grid, resample=options.resample_roi)
+        mask = None if tumour is None else tumour.onto(scan.grid, resample=options.resample_roi)
         key = keyslice.choose(scan.grid, mask=mask, chosen=key_slice, named=scan.key_index)
 
     with watch.step("preparation"):

@@ -26,7 +26,7 @@ import numpy as np
 
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, without_backticks
-from GTRStagingLib.imaging import geometry, keyslice
+from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.coverage import coverage
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
@@ -163,7 +163,7 @@ def _read(task: Task) -> CachedCase | str:
     chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
     roi = None
     if case.roi is not None:
-        roi = geometry.onto_block(read_roi(case.roi, segment=case.segment).mask, scan.grid)
+        roi = read_roi(case.roi, segment=case.segment).onto(scan.grid)
     index = keyslice.choose(scan.grid, mask=roi, chosen=chosen, named=scan.key_index)
     slices = resize(scan, index, recipe, intensity=scan.intensity)
     used = scan.digest_with(slices.native, slices.offsets)

@@ -216,7 +216,8 @@ def test_the_command_line_writes_a_scene(phantom_files, tmp_path, capsys, a_mode
         ct = node.GetNodeReference("inputVolume")
         roi = nodes.roi_of(segmentation, node.GetParameter("tumourSegment"), ct, nodes.placed(ct))
         given = rois.read_roi(phantom_files / "tumour_seg.dcm")
-        a, b = (geometry.onto_grid(one.mask, nodes.placed(ct).image) for one in (roi, given))
+        placed = nodes.placed(ct).image
+        a, b = (geometry.embedded(one.onto(placed), placed) for one in (roi, given))
         assert np.array_equal(sitk.GetArrayFromImage(a), sitk.GetArrayFromImage(b))
     finally:
         bare.close()

@@ -1,5 +1,7 @@
 """Read ROIs from DICOM SEG, Slicer segmentations and label maps: segment, geometry, and files that are not masks."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -7,13 +9,17 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import shared
-from helpers.dicom_files import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, move, save, voxels
+from helpers.dicom_files import AXIAL, COLUMNS, CORONAL, FEET_FIRST_PRONE, OBLIQUE, ROWS, a_series, move, save, voxels
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sr.codedict import codes
-from pydicom.uid import RTStructureSetStorage, generate_uid
+from pydicom.uid import RLELossless, generate_uid
 
 from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.imaging.geometry import Grid
 from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.imaging.stack import plane_of, stack_planes
 
 TUMOUR = np.zeros((6, ROWS, COLUMNS), np.uint8)
 TUMOUR[1:3, 2:5, 7:12] = 1
@@ -52,6 +58,11 @@ def a_seg(
     )
 
 
+def grid_of(slices: list[Dataset]) -> Grid:
+    """Return the grid of the CT of the slices."""
+    return stack_planes([plane_of(d, d, d, d, f"{k}") for k, d in enumerate(slices)]).grid
+
+
 def places(mask: sitk.Image) -> set[tuple[float, ...]]:
     """Return the positions of the mask's voxels (mm, rounded)."""
     return {
@@ -80,18 +91,19 @@ def test_a_dicom_seg_has_the_positions_of_its_slices(tmp_path: Path, kind: str, 
     path = save(tmp_path / "seg.dcm", a_seg(slices, np.stack([TUMOUR, NODE], axis=-1), kind))
     for chosen, mask in ((1, TUMOUR), ("2", NODE), ("tumour", TUMOUR), ("NODE", NODE)):
         roi = read_roi(path, segment=chosen)
-        assert places(roi.mask) == expected_places(slices, mask)
-        assert roi.segment == ("Tumour" if mask is TUMOUR else "Node")
-        assert roi.mask.GetPixelID() == sitk.sitkUInt8
-        assert voxels(roi.mask).max() == 1
-        assert np.linalg.det(np.reshape(roi.mask.GetDirection(), (3, 3))) == pytest.approx(1)
+        placed = roi.onto(grid_of(slices))
+        assert places(placed) == expected_places(slices, mask)
+        assert (roi.segment, roi.number) == (("Tumour", 1) if mask is TUMOUR else ("Node", 2))
+        assert placed.GetPixelID() == sitk.sitkUInt8
+        assert voxels(placed).max() == 1
+        assert np.linalg.det(np.reshape(placed.GetDirection(), (3, 3))) == pytest.approx(1)
 
 
 def test_a_fraction_of_a_half_belongs_to_the_roi(tmp_path: Path) -> None:
     fractions = TUMOUR[..., np.newaxis].astype(float)
     fractions[1, 2, 7], fractions[1, 2, 8] = 0.49, 0.51
     roi = read_roi(save(tmp_path / "seg.dcm", a_seg(a_series(), fractions, "FRACTIONAL", ("Tumour",))))
-    assert voxels(roi.mask).sum() == TUMOUR.sum() - 1
+    assert voxels(roi.onto(grid_of(a_series()))).sum() == TUMOUR.sum() - 1
 
 
 def test_the_background_of_a_label_map_seg_is_not_a_segment(tmp_path: Path) -> None:
@@ -109,8 +121,13 @@ def test_a_seg_of_a_single_plane_keeps_the_slice_thickness(tmp_path: Path) -> No
         del measures.SpacingBetweenSlices
     assert measures.SliceThickness == 2.5
     roi = read_roi(save(tmp_path / "seg.dcm", seg))
-    assert places(roi.mask) == expected_places(slices, only)
-    assert roi.mask.GetSpacing() == pytest.approx((0.5, 0.75, 2.5))
+    assert places(roi.onto(grid_of(slices))) == expected_places(slices, only)
+    # Between two slices, resampled: the plane is as thick as a slice.
+    between = replace(grid_of(slices), origin=(-12.5, -30.25, 102.0))
+    there = roi.image(between, resample=True)
+    assert there.GetSpacing() == pytest.approx((0.5, 0.75, 2.5))
+    assert places(there) == expected_places(slices, only)
+    assert voxels(roi.onto(between, resample=True)).sum() == 1
 
 
 def test_a_segment_must_be_chosen_and_be_there(tmp_path: Path) -> None:
@@ -127,7 +144,7 @@ def test_a_label_that_two_segments_bear_is_no_choice(tmp_path: Path) -> None:
     path = save(tmp_path / "seg.dcm", a_seg(a_series(), np.stack([TUMOUR, NODE], axis=-1), labels=("Tumour", "tumour")))
     with pytest.raises(InputError, match="'tumour' fits 2 segments"):
         read_roi(path, segment="tumour")
-    assert voxels(read_roi(path, segment=2).mask).sum() == NODE.sum()
+    assert voxels(read_roi(path, segment=2).onto(grid_of(a_series()))).sum() == NODE.sum()
 
 
 def test_an_empty_segment(tmp_path: Path) -> None:
@@ -148,36 +165,137 @@ def test_a_folder_with_one_seg(tmp_path: Path) -> None:
     slices = a_series()
     for k, d in enumerate(slices):
         save(tmp_path / f"{k}", d)
-    with pytest.raises(InputError, match="has 0 DICOM SEG files; expected one"):
+    with pytest.raises(InputError, match="has 0 DICOM SEG or RTSTRUCT files; expected one"):
         read_roi(tmp_path)
     save(tmp_path / "seg", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",)))
-    assert voxels(read_roi(tmp_path).mask).sum() == TUMOUR.sum()
+    assert voxels(read_roi(tmp_path).onto(grid_of(slices))).sum() == TUMOUR.sum()
     save(tmp_path / "again", a_seg(slices, NODE[..., np.newaxis], labels=("Node",)))
-    with pytest.raises(InputError, match=r"has 2 DICOM SEG files \(again, seg\); expected one"):
+    with pytest.raises(InputError, match=r"has 2 DICOM SEG or RTSTRUCT files \(again, seg\); expected one"):
         read_roi(tmp_path)
 
 
 def test_other_dicom_is_no_segmentation(tmp_path: Path) -> None:
     d = a_series(1)[0]
-    with pytest.raises(InputError, match=r"ct\.dcm is CT Image Storage \(CT\); expected a DICOM SEG"):
+    with pytest.raises(InputError, match=r"ct\.dcm is CT Image Storage \(CT\); expected a DICOM SEG or an RTSTRUCT"):
         read_roi(save(tmp_path / "ct.dcm", d))
-    d.Modality, d.SOPClassUID = "RTSTRUCT", RTStructureSetStorage
-    with pytest.raises(InputError, match=r"RT Structure Set Storage \(RTSTRUCT\).*must be converted"):
-        read_roi(save(tmp_path / "rt.dcm", d))
 
 
-def test_a_truncated_seg(tmp_path: Path) -> None:
-    path = save(tmp_path / "seg.dcm", a_seg(a_series(), TUMOUR[..., np.newaxis], labels=("Tumour",)))
+def test_a_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
+    """Of frames, positions and pixels: the file has as many as it states, or is refused."""
+    slices = a_series()
+    whole = a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))
+    assert (whole.NumberOfFrames, len(whole.PixelData)) == (3, 3 * ROWS * COLUMNS // 8)
+    assert voxels(read_roi(save(tmp_path / "seg.dcm", whole)).onto(grid_of(slices))).sum() == TUMOUR.sum()
+    damages = {
+        r"NumberOfFrames is 2, but 3 frames have a position": lambda d: setattr(d, "NumberOfFrames", 2),
+        r"NumberOfFrames is 3, but 2 frames have a position": lambda d: d.PerFrameFunctionalGroupsSequence.pop(),
+        r"the pixel data have 40 bytes; expected 72": lambda d: setattr(d, "PixelData", d.PixelData[:40]),
+        r"the pixel data have 96 bytes; expected 72": lambda d: setattr(d, "PixelData", d.PixelData + bytes(24)),
+    }
+    for number, (message, damage) in enumerate(damages.items()):
+        one = copy.deepcopy(whole)
+        damage(one)
+        with pytest.raises(InputError, match=rf"{number}\.dcm: {message}"):
+            read_roi(save(tmp_path / f"{number}.dcm", one))
+    path = save(tmp_path / "cut.dcm", whole)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=r"seg\.dcm: the frames cannot be decoded"):
+    with pytest.raises(InputError, match=r"cut\.dcm"):
         read_roi(path)
 
 
-def test_a_seg_on_uneven_planes(tmp_path: Path) -> None:
+def test_a_compressed_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
+    slices = a_series()
+    seg = a_seg(slices, TUMOUR[..., np.newaxis].astype(float), "FRACTIONAL", ("Tumour",))
+    seg.compress(RLELossless)
+    assert voxels(read_roi(save(tmp_path / "seg.dcm", seg)).onto(grid_of(slices))).sum() == TUMOUR.sum()
+    frames = list(generate_frames(seg.PixelData, number_of_frames=3))
+    for count in (2, 4):
+        seg.PixelData = encapsulate((frames * 2)[:count])
+        with pytest.raises(InputError, match=rf"NumberOfFrames is 3, but the pixel data have {count} frames"):
+            read_roi(save(tmp_path / "seg.dcm", seg))
+
+
+def test_two_frames_at_one_position(tmp_path: Path) -> None:
+    seg = a_seg(a_series(), TUMOUR[..., np.newaxis], labels=("Tumour",))
+    first, second = (seg.PerFrameFunctionalGroupsSequence[k].PlanePositionSequence[0] for k in (0, 1))
+    second.ImagePositionPatient = first.ImagePositionPatient
+    with pytest.raises(GeometryError, match=r"frame 1 and frame 2 show the segment at the same position"):
+        read_roi(save(tmp_path / "seg.dcm", seg))
+
+
+@pytest.mark.parametrize("spacing", [None, 0, 2.5, 5.0, -2.5])
+@pytest.mark.parametrize("rows", [(1, 3, 5), (0, 3, 4), (2,), (0, 1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("orientation", [AXIAL, OBLIQUE, FEET_FIRST_PRONE])
+def test_sparse_planes_lie_where_they_were_drawn(
+    tmp_path: Path, orientation: tuple[float, ...], rows: tuple[int, ...], spacing: float | None
+) -> None:
+    """Whatever SpacingBetweenSlices says, and between the planes the slices stay empty."""
+    slices = a_series(orientation=orientation)
+    mask = np.zeros_like(TUMOUR)
+    for row in rows:
+        mask[row, 2 : 4 + row, 3:9] = 1
+    seg = a_seg(slices, mask[..., np.newaxis], labels=("Tumour",))
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    if spacing is not None:
+        measures.SpacingBetweenSlices = spacing
+    elif "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
+    roi = read_roi(save(tmp_path / "seg.dcm", seg))
+    assert places(roi.onto(grid_of(slices))) == expected_places(slices, mask)
+    assert places(roi.onto(grid_of(slices), resample=True)) == expected_places(slices, mask)
+
+
+def test_planes_may_be_unevenly_apart(tmp_path: Path) -> None:
+    """Such planes lie on no even CT, and no place is guessed."""
     slices = a_series()
     move(slices[4], 1.0)
-    with pytest.raises(GeometryError, match=r"seg\.dcm: the frames do not form an even"):
-        read_roi(save(tmp_path / "seg.dcm", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))))
+    roi = read_roi(save(tmp_path / "seg.dcm", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))))
+    even = grid_of(a_series())
+    with pytest.raises(
+        GeometryError, match=r"plane of the ROI \(frame 1, centred at .*112\.00\) mm\) lies on no slice of the CT"
+    ):
+        roi.onto(even)
+    with pytest.raises(GeometryError, match=r"no even distance \(steps of 2\.5 to 6 mm\)"):
+        roi.onto(even, resample=True)
+
+
+def test_a_plane_outside_the_ct(tmp_path: Path) -> None:
+    slices = a_series()
+    roi = read_roi(save(tmp_path / "seg.dcm", a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))))
+    with pytest.raises(GeometryError, match=r"frame 1, centred at \(-8\.50, -28\.00, 111\.00\) mm\) is outside the CT"):
+        roi.onto(grid_of(slices[:4]))
+    with pytest.raises(GeometryError, match="no voxel inside the CT"):
+        roi.onto(grid_of(slices[5:]))
+    assert voxels(roi.onto(grid_of(slices[1:5]))).sum() == TUMOUR.sum()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"ImagePositionPatient": [1e300, 0, 0]}, "frame 2"),
+        ({"ImagePositionPatient": None}, "cannot be read"),
+        ({"ImagePositionPatient": [0, 0]}, "cannot be read"),
+        ({"ImageOrientationPatient": [0] * 6}, "expected two perpendicular unit vectors"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "expected two perpendicular unit vectors"),
+        ({"PixelSpacing": [0, 0.5]}, "pixel sizes above 0"),
+        ({"PixelSpacing": [-1, 0.5]}, "pixel sizes above 0"),
+        ({"PixelSpacing": None}, "cannot be read"),
+    ],
+)
+def test_a_seg_without_a_geometry(tmp_path: Path, damage: dict[str, object], message: str) -> None:
+    slices = a_series()
+    seg = a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))
+    shared_groups, groups = seg.SharedFunctionalGroupsSequence[0], seg.PerFrameFunctionalGroupsSequence
+    for part in (
+        groups[1].PlanePositionSequence[0],
+        shared_groups.PlaneOrientationSequence[0],
+        shared_groups.PixelMeasuresSequence[0],
+    ):
+        for keyword, value in damage.items():
+            if keyword in part:
+                setattr(part, keyword, value)
+    with pytest.raises((InputError, GeometryError), match=message):
+        read_roi(save(tmp_path / "seg.dcm", seg)).onto(grid_of(slices))
 
 
 def label_map(path: Path, values: np.ndarray) -> Path:
@@ -328,9 +446,9 @@ def test_a_named_segment_without_voxels(tmp_path: Path) -> None:
 def test_a_real_seg_agrees_with_its_nrrd_voxel_for_voxel() -> None:
     seg = read_roi(shared("ct/ct_3slice_liver_seg.dcm"), segment="liver")
     nrrd = read_roi(shared("ct/ct_3slice_liver_seg.nrrd"))
-    there = sitk.Resample(nrrd.mask, seg.mask, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-    assert (voxels(there) == voxels(seg.mask)).all()
-    assert voxels(seg.mask).sum() == voxels(nrrd.mask).sum() > 0
+    ct = read_scan(shared("ct/ct_3slice_dicom")).grid
+    assert (voxels(nrrd.onto(ct)) == voxels(seg.onto(ct))).all()
+    assert voxels(seg.onto(ct)).sum() == voxels(nrrd.mask).sum() > 0
     assert (seg.segment, nrrd.segment) == ("Liver", "1")
 
 

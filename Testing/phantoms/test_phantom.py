@@ -205,7 +205,7 @@ def test_dicom_files_are_the_same_twice(tmp_path):
 
 @pytest.mark.smoke
 def test_the_reader_accepts_both_forms(tmp_path):
-    from GTRStagingLib.imaging.geometry import onto_grid
+    from GTRStagingLib.imaging.geometry import embedded
     from GTRStagingLib.imaging.rois import read_roi
     from GTRStagingLib.imaging.scans import read_scan
 
@@ -216,7 +216,7 @@ def test_the_reader_accepts_both_forms(tmp_path):
         scan = read_scan(tmp_path / ct)
         assert same_grid(scan.image, one.ct, tolerance=1e-3)
         assert (sitk.GetArrayFromImage(scan.image) == arrays(one)[0]).all()
-        placed = onto_grid(read_roi(tmp_path / roi, segment=segment).mask, scan.image)
+        placed = embedded(read_roi(tmp_path / roi, segment=segment).onto(scan.image), scan.image)
         assert (sitk.GetArrayFromImage(placed) == arrays(one)[1]).all()
 
 

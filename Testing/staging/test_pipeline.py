@@ -57,7 +57,9 @@ def test_the_real_dicom_with_its_liver(shared_data, a_model):
     for roi_file in ("ct_3slice_liver_seg.dcm", "ct_3slice_liver_seg.nrrd"):
         result = stage_case(scan, ready(a_model), tumour=read_roi(shared_data / "ct" / roi_file))
         assert result.key_slice.chosen_by == "tumour area"
-        mask = sitk.GetArrayFromImage(geometry.onto_grid(read_roi(shared_data / "ct" / roi_file).mask, scan.image))
+        mask = sitk.GetArrayFromImage(
+            geometry.embedded(read_roi(shared_data / "ct" / roi_file).onto(scan.grid), scan.grid)
+        )
         areas = mask.sum(axis=(1, 2))
         assert result.key_slice.index == int(np.argmax(areas))
         assert result.agreement.roi_area_mm2 == pytest.approx(areas.max() * np.prod(scan.image.GetSpacing()[:2]))
