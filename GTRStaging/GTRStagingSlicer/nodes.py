@@ -360,7 +360,7 @@ def roi_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode, placed_
                 "segment."
             ).format(name=name)
         )
-    return Roi(image, name)
+    return Roi(image, name, number=list(names).index(segment) + 1)
 
 
 def _labelmap_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode) -> "slicer.vtkOrientedImageData":

@@ -45,7 +45,7 @@ class Roi:
     frame_of_reference
         UID of the frame of reference of a DICOM SEG or RTSTRUCT; None if it is missing.
     number
-        Number of the segment; None if the ROI is not from a file.
+        Number of the segment in the file, or its place in the list of 3D Slicer; None if it has none.
     """
 
     mask: sitk.Image | Unplaced

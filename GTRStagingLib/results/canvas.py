@@ -4,6 +4,7 @@ The page is drawn at its final size, which takes a fraction of the time of a mat
 """
 
 import struct
+import unicodedata
 import zlib
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -12,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import get_data_path
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
@@ -317,12 +319,33 @@ def _png(pixels: np.ndarray, about: str) -> bytes:
     return b"".join(parts)
 
 
+def is_drawable(words: str) -> bool:
+    """Return whether the font can show a text: it has all letters, from left to right, without marks to combine."""
+    return all(
+        ord(c) in _letters()
+        and c.isprintable()
+        and unicodedata.bidirectional(c) not in ("R", "AL")
+        and not unicodedata.category(c).startswith("M")
+        for c in words
+    )
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """Return the code points that the font has in both weights."""
+    plain, bold = (frozenset(FT2Font(_font_file(bold)).get_charmap()) for bold in (False, True))
+    return plain & bold
+
+
 @cache
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which matplotlib contains; the basic layout is the same on every machine."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    path = Path(get_data_path(), "fonts", "ttf", name)
-    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+    """Return the font; its basic layout is the same on every machine."""
+    return ImageFont.truetype(_font_file(bold), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def _font_file(bold: bool) -> str:
+    """Return the file of DejaVu Sans, which matplotlib contains."""
+    return str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"))
 
 
 @lru_cache(64)
@@ -347,4 +370,5 @@ def _dashes(line: np.ndarray) -> list[np.ndarray]:
     return [np.vstack([a, line[i:j], b]) for (i, j), a, b in zip(inner, first, last, strict=True)]
 
 
-__all__ = ["GREY", "INK", "SUPERSAMPLING", "Box", "Canvas", "Panel", "Text", "View", "contours", "fitted", "wrapped"]
+__all__ = ["GREY", "INK", "SUPERSAMPLING", "Box", "Canvas", "Panel", "Text", "View", "contours", "fitted",
+           "is_drawable", "wrapped"]  # fmt: skip

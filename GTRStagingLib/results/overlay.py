@@ -14,7 +14,7 @@ from matplotlib import colormaps
 
 from GTRStagingLib.imaging.geometry import empty_grid, grid_of
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
-from GTRStagingLib.results.canvas import GREY, INK, Box, Canvas, Panel, View, contours, fitted
+from GTRStagingLib.results.canvas import GREY, INK, Box, Canvas, Panel, View, contours, fitted, is_drawable
 from GTRStagingLib.results.words import METHOD_NAMES, empty_in_words, map_name, slice_label, vote_in_words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.attention import Attention
@@ -352,7 +352,7 @@ def _legend(page: Canvas, x: int, y: int, result: StagingResult) -> int:
     """Explain the outlines; return the lower end of the legend."""
     if result.roi is not None:
         _legend_line(page, x, y, _ROI, dashed=False)
-        page.text(x + 80, y, f"ROI “{_short(result.segment or 'tumour')}”", _BODY)
+        page.text(x + 80, y, _roi_name(result), _BODY)
         y += 42
     if (share := _threshold(result)) is not None:
         _legend_line(page, x, y, _THRESHOLD, dashed=True)
@@ -395,9 +395,17 @@ def _map_check(page: Canvas, y: int, result: StagingResult) -> int:
     return round(end)
 
 
+def _roi_name(result: StagingResult) -> str:
+    """Return the name of the ROI, or its number if the font lacks a letter; the report contains both."""
+    name = result.segment or "tumour"
+    if is_drawable(name):
+        return f"ROI “{_short(name)}”"
+    return "ROI (name in the report)" if result.segment_number is None else f"ROI: segment {result.segment_number}"
+
+
 def _short(name: str) -> str:
-    """Shorten a name to 24 characters, with a question mark for each that the font may lack."""
-    readable = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in name)
+    """Shorten a name to 24 characters, with a question mark for each that the font lacks."""
+    readable = "".join(c if is_drawable(c) else "?" for c in name)
     return readable if len(readable) <= 24 else readable[:23] + "…"
 
 

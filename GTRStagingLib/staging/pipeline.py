@@ -174,6 +174,7 @@ def stage_case(
         slices=slices,
         roi=roi,
         segment=None if tumour is None else tumour.segment,
+        segment_number=None if tumour is None else tumour.number,
         heat=heat,
         attention_volume=geometry.in_axis_order_of(heat, scan.grid),
         timings_s=watch.seconds,

@@ -67,6 +67,8 @@ class StagingResult:
         0/1 on the acquired slices (`slices.native`), or None.
     segment
         Name of the ROI.
+    segment_number
+        Number of the ROI's segment, for a picture that cannot show the name; None if there is none.
     heat
         Raw attention on the acquired slices: float32, axial LPS.
     attention_volume
@@ -92,6 +94,7 @@ class StagingResult:
     slices: PreparedSlices
     roi: sitk.Image | None
     segment: str | None
+    segment_number: int | None
     heat: sitk.Image
     attention_volume: sitk.Image
     timings_s: Mapping[str, float]

@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.model.backbone import ready
-from GTRStagingLib.results import overlay, words
+from GTRStagingLib.results import canvas, overlay, report, words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.pipeline import stage_case
 
@@ -485,9 +485,32 @@ def test_the_choice_of_the_key_slice_is_on_the_picture():
 
 
 def test_names_are_no_formulas_and_have_only_letters_that_the_font_has():
-    result = replace(results.split_vote(), segment="$\\frac{$ 胃")
-    assert "ROI “$\\frac{$ ?”" in words_of(overlay.render(result))
+    result = replace(results.split_vote(), segment="$\\frac{$ é Ж")
+    assert "ROI “$\\frac{$ é Ж”" in words_of(overlay.render(result))
     assert overlay.png(result)  # as a formula it could not be drawn
+
+
+@pytest.mark.parametrize("name", ["胃", "tumour 肿瘤", "ורם", "ورم", "e\u0301", "a\u202eb", "𠀀", "अर्बुद"])
+def test_a_name_that_the_font_cannot_show_is_replaced_by_its_number(name):
+    """Not by question marks or boxes; the report contains name and number."""
+    result = replace(results.split_vote(), segment=name, segment_number=3)
+    assert "ROI: segment 3" in words_of(overlay.render(result))
+    assert f"“{name}” (segment 3)." in " ".join(report.html(result, b"").split())
+    assert "ROI (name in the report)" in words_of(overlay.render(replace(result, segment_number=None)))
+
+
+def test_the_font_has_the_letters_that_it_is_said_to_have():
+    """Pillow draws a box, the same for all, for a letter that the font lacks."""
+    box = canvas._font(24, False).getmask("\uffff")
+
+    def shows_box(letter):
+        shown = canvas._font(24, False).getmask(letter)
+        return shown.size == box.size and bytes(shown) == bytes(box)
+
+    letters = [chr(c) for c in range(0x21, 0x600) if chr(c).isprintable()] + list("胃肿瘤가ア—…“”")
+    assert [c for c in letters if canvas.is_drawable(c) and shows_box(c)] == []
+    assert all(canvas.is_drawable(c) for c in "abcÄßéŁжЩαΩ…“”")
+    assert not any(canvas.is_drawable(c) for c in "胃肿瘤가ア")
 
 
 def test_global_settings_of_matplotlib_are_left_alone():
