@@ -3,7 +3,7 @@
 One case::
 
     scan = read_scan(path)                                  # DICOM, NIfTI, NRRD, MetaImage or PNG
-    tumour = read_roi(mask, segment=1)                      # DICOM SEG, .seg.nrrd or label map
+    tumour = read_roi(mask, segment=1)                      # DICOM SEG, RTSTRUCT, .seg.nrrd or label map
     model = load_model("demonstration", device="auto")      # weights and model card, ready to run
     result = stage_case(scan, model, StagingOptions(method="layercam"), tumour=tumour)
     write_outputs(result, out)                              # result.json, attention.nrrd, overlay.png, report.html

@@ -35,8 +35,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
     stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
-    stage.add_argument("--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, .seg.nrrd, NRRD, NIfTI, MHA")
-    stage.add_argument("--segment", help="label or number of the tumour's segment, if there are several")
+    stage.add_argument(
+        "--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, RTSTRUCT, .seg.nrrd, NRRD, NIfTI, MHA"
+    )
+    stage.add_argument("--segment", help="name or number of the tumour's segment or ROI, if there are several")
     stage.add_argument(
         "--resample-roi", action="store_true", help="accept an ROI on another grid; resample it by nearest neighbour"
     )

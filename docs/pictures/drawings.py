@@ -198,7 +198,7 @@ def data_flow() -> str:
     # A batch has a table of cases; each case has files.
     drawing.box(x1, 16, w1, 52, "Case table", ["paths of CT, ROI; stage, if known"], "c")
     drawing.box(x2, 16, w2, 52, "CT", ["DICOM, NIfTI, NRRD, MetaImage"], "c")
-    drawing.box(x3, 16, w3, 52, "ROI (optional)", ["DICOM SEG, .seg.nrrd, label map"], "c")
+    drawing.box(x3, 16, w3, 52, "ROI (optional)", ["SEG, RTSTRUCT, label map"], "c")
     drawing.rectangle(16, 92, WIDTH - 32, 536, "frame")
     drawing.text(28, 112, "One case", "name")
     drawing.text(28, 130, "gtrstaging stage, the panel,", "small")
