@@ -32,6 +32,11 @@ SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.
 FRACTION = 0.5
 """Smallest probability or occupancy with which a voxel of a fractional segment belongs to the ROI."""
 
+PIXEL_DATA = 0x7FE00010
+
+AFTER_PIXELS = frozenset({0xFFFAFFFA, 0xFFFCFFFC})
+"""Elements that may follow the pixels: Digital Signatures Sequence, Data Set Trailing Padding."""
+
 MOST_PLANES = 4096
 """Largest number of planes, drawn or empty, of a segment on a grid of its own."""
 
@@ -186,8 +191,8 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         ) from error
     chosen = choose_segment(offered, wanted, name)
     try:
-        _require_complete(seg, name)
-        frames, masks = _decoded(seg, chosen.number)
+        _require_complete(seg, path)
+        frames, masks = _decoded(seg, chosen.number, name)
         if not frames:
             raise empty_segment_error(chosen, name)
         return _ordered(name, [_plane(seg, frame) for frame in frames], np.stack(masks)), chosen
@@ -199,8 +204,9 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         ) from error
 
 
-def _require_complete(seg: Any, name: str) -> None:
+def _require_complete(seg: Any, path: Path) -> None:
     """Raise `InputError` unless the file has the stated number of frames, each with its position and pixels."""
+    name = path.name
     frames, described = int(seg.NumberOfFrames), len(seg.PerFrameFunctionalGroupsSequence)
     if frames != described:
         raise InputError(
@@ -225,16 +231,36 @@ def _require_complete(seg: Any, name: str) -> None:
             f"{name}: the pixel data have {len(pixels)} bytes; expected {length} for {frames} frames of "
             f"{seg.Columns}×{seg.Rows} pixels. The file is damaged: export or copy it again."
         )
+    # Bytes that were inserted into the pixels push the last ones out of the element.
+    behind = [element.tag for element in seg if element.tag > PIXEL_DATA]
+    deflated = seg.file_meta.TransferSyntaxUID.is_deflated
+    if not set(behind) <= AFTER_PIXELS or not (behind or deflated or _ends_with(path, pixels)):
+        raise InputError(
+            f"{name}: there are bytes behind the pixel data; expected none. The file is damaged: export or copy it "
+            "again."
+        )
 
 
-def _decoded(seg: Any, number: int) -> tuple[list[int], list[np.ndarray]]:
+def _ends_with(path: Path, pixels: bytes) -> bool:
+    with path.open("rb") as file:
+        file.seek(-min(len(pixels), path.stat().st_size), 2)
+        return file.read() == pixels
+
+
+def _decoded(seg: Any, number: int, name: str) -> tuple[list[int], list[np.ndarray]]:
     """Return the frames of a segment that have voxels, as indices, and their (y, x) uint8 masks."""
     kind = str(getattr(seg.SegmentationType, "value", seg.SegmentationType))
+    described = {int(s.SegmentNumber) for s in seg.SegmentSequence}
     frames, masks = [], []
     for frame in range(int(seg.NumberOfFrames)):
         if kind != "LABELMAP":
             shown = functional_group(seg, frame, "SegmentIdentificationSequence").get("ReferencedSegmentNumber")
-            if int(shown) != number:
+            if shown not in described:
+                raise InputError(
+                    f"{name}: frame {frame + 1} shows segment {shown}, which the file does not describe; expected "
+                    f"one of {', '.join(map(str, sorted(described)))}. The file is damaged: export it again."
+                )
+            if shown != number:
                 continue
         stored = seg.get_stored_frame(frame + 1)
         if kind == "LABELMAP":

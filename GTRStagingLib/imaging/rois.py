@@ -206,7 +206,10 @@ def _slicer_segments(image: sitk.Image, name: str) -> list[Segment]:
 
     def text_of(number: int, what: str, default: int | str) -> str:
         key = f"Segment{number}_{what}"
-        return str(image.GetMetaData(key)) if key in keys else str(default)
+        if key not in keys:
+            return str(default)
+        # Bytes that are not UTF-8 could not be written into a result.
+        return str(image.GetMetaData(key)).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def number_of(number: int, what: str, default: int, allowed: range) -> int:
         text = text_of(number, what, default)

@@ -16,7 +16,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import RLELossless, generate_uid
 
 from GTRStagingLib.errors import GeometryError, InputError
-from GTRStagingLib.imaging.geometry import Grid
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.geometry import Grid, axial_lps, embedded
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.imaging.stack import plane_of, stack_planes
@@ -197,8 +198,17 @@ def test_a_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
         damage(one)
         with pytest.raises(InputError, match=rf"{number}\.dcm: {message}"):
             read_roi(save(tmp_path / f"{number}.dcm", one))
+    path = save(tmp_path / "more.dcm", whole)
+    for inserted in (1, 7, 8, 20):
+        written = path.read_bytes()
+        path.write_bytes(written[:-40] + bytes(inserted) + written[-40:])
+        with pytest.raises(InputError, match=r"more\.dcm: there are bytes behind the pixel data"):
+            read_roi(path)
+        path.write_bytes(written)
+    whole.DataSetTrailingPadding = bytes(10)
+    assert voxels(read_roi(save(tmp_path / "padded.dcm", whole)).onto(grid_of(slices))).sum() == TUMOUR.sum()
     path = save(tmp_path / "cut.dcm", whole)
-    path.write_bytes(path.read_bytes()[:-40])
+    path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"cut\.dcm"):
         read_roi(path)
 
@@ -213,6 +223,13 @@ def test_a_compressed_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
         seg.PixelData = encapsulate((frames * 2)[:count])
         with pytest.raises(InputError, match=rf"NumberOfFrames is 3, but the pixel data have {count} frames"):
             read_roi(save(tmp_path / "seg.dcm", seg))
+
+
+def test_a_frame_of_a_segment_that_is_not_described(tmp_path: Path) -> None:
+    seg = a_seg(a_series(), np.stack([TUMOUR, NODE], axis=-1))
+    seg.PerFrameFunctionalGroupsSequence[1].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 4
+    with pytest.raises(InputError, match=r"frame 2 shows segment 4, .* expected one of 1, 2"):
+        read_roi(save(tmp_path / "seg.dcm", seg), segment=1)
 
 
 def test_two_frames_at_one_position(tmp_path: Path) -> None:
@@ -320,6 +337,47 @@ def test_label_maps(tmp_path: Path, name: str, dtype: type) -> None:
         assert roi.mask.GetDirection() == pytest.approx((-1, 0, 0, 0, -1, 0, 0, 0, 1))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("one", [0.99999999, 1.00000001, 0.9995, 1.0005])
+def test_a_label_may_be_rounded(tmp_path: Path, dtype: type, one: float) -> None:
+    """Also where parts of the map are rounded to one side and parts to the other, and the background to -1e-9."""
+    values = np.where(TUMOUR, one, -1e-9).astype(dtype)
+    values[2] = np.where(TUMOUR[2], 1.0, 0.0)
+    roi = read_roi(label_map(tmp_path / "roi.nrrd", values))
+    assert (voxels(roi.mask) == TUMOUR).all()
+    assert (roi.segment, roi.number) == ("1", 1)
+
+
+def test_a_label_map_of_255(tmp_path: Path) -> None:
+    roi = read_roi(label_map(tmp_path / "roi.nii.gz", TUMOUR * np.uint8(255)))
+    assert (voxels(roi.mask) == TUMOUR).all()
+    assert (roi.segment, roi.number) == ("255", 255)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("folder", "roi", "segment", "counts"),
+    [
+        ("sparse-seg/ct", "sparse-seg/alternate-nospacing.dcm", None, [0, 50, 0, 114, 0, 50, 0]),
+        ("chinese-segment/ct", "chinese-segment/utf8.dcm", "肿瘤", [0, 50, 80, 114, 80, 50, 0]),
+        ("control/ct", "control/tumour.nii.gz", None, [0, 50, 80, 114, 80, 50, 0]),
+        ("control/ct.nii.gz", "control/tumour.nii.gz", None, [0, 50, 80, 114, 80, 50, 0]),
+        ("float-labels/ct.nii.gz", "float-labels/almost.nii.gz", None, [0, 50, 80, 114, 80, 50, 0]),
+    ],
+)
+def test_inputs_that_once_went_wrong(folder: str, roi: str, segment: str | None, counts: list[int]) -> None:
+    cases = shared("cases")
+    grid = read_scan(cases / folder).grid
+    block = read_roi(cases / roi, segment=segment).onto(grid)
+    assert voxels(axial_lps(embedded(block, grid))).sum(axis=(1, 2)).tolist() == counts
+    assert keyslice.by_area(grid, block).index == 3
+
+
+def test_a_real_damaged_seg() -> None:
+    with pytest.raises(InputError, match="NumberOfFrames is 3, but 5 frames have a position"):
+        read_roi(shared("cases") / "damaged-volumes/seg_frames3.dcm")
+
+
 def test_several_labels_are_listed_with_their_voxels(tmp_path: Path) -> None:
     path = label_map(tmp_path / "roi.nii.gz", TUMOUR + 4 * NODE)
     with pytest.raises(InputError, match=r"2 segments.*`segment`: 1 \(31 voxels\); 4 \(12 voxels\)"):
@@ -336,6 +394,10 @@ def test_several_labels_are_listed_with_their_voxels(tmp_path: Path) -> None:
         (TUMOUR * 0.5, r"values that are not labels \(0\.5\)"),
         (TUMOUR * np.float32(np.nan), r"roi\.nrrd has NaN .* in 1152 and"),
         (np.where(TUMOUR, 1, np.inf).astype(np.float32), r"infinite values in 1121 of 1152 voxels"),
+        (TUMOUR * np.float64(0.99), r"values that are not labels \(0\.99\)"),
+        (TUMOUR * 0.9989999999, r"values that are not labels \(0\.9989999999\)"),
+        (np.where(TUMOUR, 1, 0.30000000000000004), r"values that are not labels \(0\.30000000000000004\)"),
+        (np.where(TUMOUR, 1, -0.25), r"negative values \(lowest -0\.25\)"),
         (TUMOUR.astype(np.int16) * 40 - 1000, r"negative values \(lowest -1000\).*seems to be the CT"),
     ],
 )
@@ -434,6 +496,26 @@ def test_a_slicer_segmentation_that_contradicts_itself(tmp_path: Path, key: str,
     path = seg_nrrd(tmp_path / "roi.seg.nrrd", 3 * TUMOUR, {**NAMED, f"Segment1_{key}": text})
     with pytest.raises(InputError, match=rf"Segment1_{key} is '{text}'; expected a whole number from {limits}"):
         read_roi(path, segment="lymph node")
+
+
+def test_names_in_other_scripts(tmp_path: Path) -> None:
+    """In Slicer's file as UTF-8; in DICOM in the character set that the header names, as GB18030."""
+    path = seg_nrrd(tmp_path / "roi.seg.nrrd", 3 * TUMOUR, {**NAMED, "Segment0_Name": "肿瘤"})
+    assert read_roi(path, segment="肿瘤").segment == "肿瘤"
+    # In another encoding a name is not guessed; the number chooses the segment, and the result can be written.
+    path.write_bytes(path.read_bytes().replace("肿瘤".encode(), "肿瘤".encode("gb18030")))
+    assert read_roi(path, segment=3).segment.encode("utf-8").decode() == "\ufffd" * 4
+    slices = a_series()
+    for character_set in ("ISO_IR 192", "GB18030"):
+        seg = a_seg(slices, np.stack([TUMOUR, NODE], axis=-1), labels=("肿瘤", "胃"))
+        seg.SpecificCharacterSet = character_set
+        path = save(tmp_path / f"{character_set}.dcm", seg)
+        encoding = {"ISO_IR 192": "utf-8"}.get(character_set, character_set)
+        assert "肿瘤".encode(encoding) in path.read_bytes()
+        for chosen in ("肿瘤", 1):
+            roi = read_roi(path, segment=chosen)
+            assert (roi.segment, roi.number) == ("肿瘤", 1)
+            assert places(roi.onto(grid_of(slices))) == expected_places(slices, TUMOUR)
 
 
 def test_a_named_segment_without_voxels(tmp_path: Path) -> None:
