@@ -16,7 +16,6 @@ from GTRStagingLib.errors import GeometryError, InputError, StagingError
 from GTRStagingLib.imaging.dicom import functional_group
 from GTRStagingLib.imaging.dicom_files import import_dicom_package
 from GTRStagingLib.imaging.geometry import (
-    LATTICE_TOLERANCE,
     Grid,
     ImageOrGrid,
     describe,
@@ -24,7 +23,15 @@ from GTRStagingLib.imaging.geometry import (
     without_rounding_noise,
 )
 from GTRStagingLib.imaging.segments import Segment, choose_segment, empty_segment_error, in_mm
-from GTRStagingLib.imaging.stack import DUPLICATE_MM, TOLERANCE_MM, TOLERANCE_OF_SPACING, Plane, common_axes, plane_of
+from GTRStagingLib.imaging.stack import (
+    DUPLICATE_MM,
+    TOLERANCE_MM,
+    TOLERANCE_OF_SPACING,
+    Plane,
+    common_axes,
+    off_slice_tolerance,
+    plane_of,
+)
 
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """Segmentation Storage, Label Map Segmentation Storage."""
@@ -80,8 +87,7 @@ class DrawnPlanes:
         nearest = np.rint(indices)
         off = np.abs(indices - nearest)
         outside = (nearest < 0) | (nearest >= ct.GetSize()[axis])
-        allowed = min(max(TOLERANCE_MM / step, LATTICE_TOLERANCE), 0.45)
-        far = outside | ~(off <= allowed)  # also if a position is too large to compute
+        far = outside | ~(off <= off_slice_tolerance(step))  # also if a position is too large to compute
         if far.any():
             if resample:
                 return self._own_image(axes)
@@ -183,7 +189,7 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
     try:
         seg = highdicom.seg.segread(path)
         # A label map may describe its background as segment 0.
-        offered = [Segment(int(s.SegmentNumber), str(s.SegmentLabel)) for s in seg.SegmentSequence]
+        offered = [Segment(int(s.SegmentNumber), str(s.SegmentLabel or s.SegmentNumber)) for s in seg.SegmentSequence]
         offered = [s for s in offered if s.number != 0]
     except Exception as error:  # a damaged file can raise any kind
         raise InputError(
@@ -251,6 +257,10 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[int], list[np.ndarr
     """Return the frames of a segment that have voxels, as indices, and their (y, x) uint8 masks."""
     kind = str(getattr(seg.SegmentationType, "value", seg.SegmentationType))
     described = {int(s.SegmentNumber) for s in seg.SegmentSequence}
+    if kind == "FRACTIONAL" and int(seg.MaximumFractionalValue) < 1:
+        raise InputError(
+            f"{name}: MaximumFractionalValue is {seg.MaximumFractionalValue}; expected 1 or more. Export it again."
+        )
     frames, masks = [], []
     for frame in range(int(seg.NumberOfFrames)):
         if kind != "LABELMAP":

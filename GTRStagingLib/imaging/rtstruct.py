@@ -19,7 +19,7 @@ from GTRStagingLib.errors import GeometryError, InputError, StagingError
 from GTRStagingLib.imaging.dicom_headers import whole_header
 from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, Grid, ImageOrGrid, describe, grid_of
 from GTRStagingLib.imaging.segments import Segment, choose_segment, empty_segment_error, in_mm
-from GTRStagingLib.imaging.stack import TOLERANCE_MM
+from GTRStagingLib.imaging.stack import NEAREST, off_slice_tolerance
 
 RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 """RT Structure Set Storage."""
@@ -29,9 +29,6 @@ CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 
 INSIDE = 1
 """Value of `skimage.measure.grid_points_in_poly` inside a polygon, by the even-odd rule; above it, on the outline."""
-
-HALF = 0.45
-"""Largest distance of a corner from its slice, in slices: beyond it, another slice is as near."""
 
 MOST_WORK = 1e10
 """Largest sum of corners times pixels around them: about a minute."""
@@ -96,10 +93,10 @@ class Contours:
     def _slices(self, along: Sequence[np.ndarray], axis: int, grid: Grid) -> list[int]:
         """Return the slice of each contour, by the indices of its corners along an axis."""
         found, step = [], grid.spacing[axis]
-        allowed = min(max(TOLERANCE_MM / step, LATTICE_TOLERANCE), HALF)
+        allowed = off_slice_tolerance(step)
         for number, indices in enumerate(along):
             nearest = np.rint(indices.mean())
-            flat = abs(indices.mean() - nearest) <= allowed and np.abs(indices - nearest).max() <= HALF
+            flat = abs(indices.mean() - nearest) <= allowed and np.abs(indices - nearest).max() <= NEAREST
             if not flat or not 0 <= nearest < grid.size[axis]:
                 raise GeometryError(
                     f"{self._which(number)} lies on no slice of the CT ({describe(grid)}), whose slices are "

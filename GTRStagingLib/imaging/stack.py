@@ -15,13 +15,16 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError
-from GTRStagingLib.imaging.geometry import Grid, Window, without_rounding_noise
+from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, Grid, Window, without_rounding_noise
 
 DUPLICATE_MM = 0.01
 """Slices closer than this are duplicates: less than the spacing of any scanner, more than rounding errors."""
 
 TOLERANCE_MM, TOLERANCE_OF_SPACING = 0.1, 0.02
 """Tolerance of a step, the larger of both: positions rounded to 0.1 mm are off by up to 0.05 mm each."""
+
+NEAREST = 0.45
+"""Distance in slices within which one slice is clearly the nearest."""
 
 TILT_DEGREES = 0.1
 """Smallest gantry tilt: orientations rounded to three digits tilt by up to 0.05°, real tilts by about 0.5° or more."""
@@ -256,6 +259,11 @@ def _require_upright(planes: Sequence[Plane], positions: np.ndarray, normal: np.
             "slices straight above one another. Reformat the scan without tilt, or convert it with dcm2niix, which "
             "corrects the tilt."
         )
+
+
+def off_slice_tolerance(step: float) -> float:
+    """Return how far a plane or contour may be from its slice, in slices that are `step` mm apart."""
+    return min(max(TOLERANCE_MM / step, LATTICE_TOLERANCE), NEAREST)
 
 
 def first_few(names: Iterable[str], limit: int = 3) -> str:

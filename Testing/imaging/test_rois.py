@@ -107,6 +107,24 @@ def test_a_fraction_of_a_half_belongs_to_the_roi(tmp_path: Path) -> None:
     assert voxels(roi.onto(grid_of(a_series()))).sum() == TUMOUR.sum() - 1
 
 
+def test_a_fractional_seg_without_a_scale(tmp_path: Path) -> None:
+    seg = a_seg(a_series(), TUMOUR[..., np.newaxis].astype(float), "FRACTIONAL", ("Tumour",))
+    seg.MaximumFractionalValue = 0
+    with pytest.raises(InputError, match="MaximumFractionalValue is 0; expected 1 or more"):
+        read_roi(save(tmp_path / "seg.dcm", seg))
+
+
+def test_planes_on_a_volume_in_another_axis_order(tmp_path: Path) -> None:
+    """As NIfTI, with permuted and flipped axes, the CT has the ROI at the same places."""
+    slices = a_series()
+    sparse = TUMOUR * (np.arange(6) != 2)[:, np.newaxis, np.newaxis].astype(np.uint8)
+    roi = read_roi(save(tmp_path / "seg.dcm", a_seg(slices, sparse[..., np.newaxis], labels=("Tumour",))))
+    ct = grid_of(slices).image(np.zeros((6, ROWS, COLUMNS), np.int16))
+    for order, flips in (((2, 0, 1), (True, False, True)), ((1, 2, 0), (False, True, True))):
+        turned = sitk.Flip(sitk.PermuteAxes(ct, order), flips)
+        assert places(roi.onto(turned)) == expected_places(slices, sparse)
+
+
 def test_the_background_of_a_label_map_seg_is_not_a_segment(tmp_path: Path) -> None:
     seg = a_seg(a_series(), TUMOUR[..., np.newaxis], "LABELMAP", ("Tumour",))
     assert [s.SegmentNumber for s in seg.SegmentSequence] == [0, 1]
