@@ -193,20 +193,22 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         offered = [s for s in offered if s.number != 0]
     except Exception as error:  # a damaged file can raise any kind
         raise InputError(
-            f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again."
+            f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again.",
+            details=str(error),
         ) from error
     chosen = choose_segment(offered, wanted, name)
     try:
         _require_complete(seg, path)
-        frames, masks = _decoded(seg, chosen.number, name)
-        if not frames:
+        planes, masks = _decoded(seg, chosen.number, name)
+        if not planes:
             raise empty_segment_error(chosen, name)
-        return _ordered(name, [_plane(seg, frame) for frame in frames], np.stack(masks)), chosen
+        return _ordered(name, planes, np.stack(masks)), chosen
     except StagingError:
         raise
     except Exception as error:  # each decoder raises its own kinds
         raise InputError(
-            f"{name}: the frames cannot be decoded; expected a complete, valid file. Export or copy it again."
+            f"{name}: the frames cannot be decoded; expected a complete, valid file. Export or copy it again.",
+            details=str(error),
         ) from error
 
 
@@ -253,15 +255,15 @@ def _ends_with(path: Path, pixels: bytes) -> bool:
         return file.read() == pixels
 
 
-def _decoded(seg: Any, number: int, name: str) -> tuple[list[int], list[np.ndarray]]:
-    """Return the frames of a segment that have voxels, as indices, and their (y, x) uint8 masks."""
+def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.ndarray]]:
+    """Return the planes of a segment that have voxels, and their (y, x) uint8 masks."""
     kind = str(getattr(seg.SegmentationType, "value", seg.SegmentationType))
     described = {int(s.SegmentNumber) for s in seg.SegmentSequence}
     if kind == "FRACTIONAL" and int(seg.MaximumFractionalValue) < 1:
         raise InputError(
             f"{name}: MaximumFractionalValue is {seg.MaximumFractionalValue}; expected 1 or more. Export it again."
         )
-    frames, masks = [], []
+    planes, masks = [], []
     for frame in range(int(seg.NumberOfFrames)):
         if kind != "LABELMAP":
             shown = functional_group(seg, frame, "SegmentIdentificationSequence").get("ReferencedSegmentNumber")
@@ -272,6 +274,7 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[int], list[np.ndarr
                 )
             if shown != number:
                 continue
+        plane = _plane(seg, frame)  # checks the size, before the frame is decoded
         stored = seg.get_stored_frame(frame + 1)
         if kind == "LABELMAP":
             mask = stored == number
@@ -280,9 +283,9 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[int], list[np.ndarr
         else:
             mask = stored != 0
         if mask.any():
-            frames.append(frame)
+            planes.append(plane)
             masks.append(mask.astype(np.uint8))
-    return frames, masks
+    return planes, masks
 
 
 def _plane(seg: Any, frame: int) -> Plane:
@@ -300,8 +303,7 @@ def _ordered(name: str, planes: Sequence[Plane], masks: np.ndarray) -> DrawnPlan
         first, second = (planes[order[int(same[0]) + i]] for i in (0, 1))
         raise GeometryError(
             f"{name}: {first.name} and {second.name} show the segment at the same position "
-            f"{in_mm(first.position)}; expected one frame per plane. Export the "
-            "segmentation again."
+            f"{in_mm(first.position)}; expected one frame per plane. Export the segmentation again."
         )
     return DrawnPlanes(name, tuple(planes[i] for i in order), masks[order])
 

@@ -177,7 +177,8 @@ def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str |
         raise
     except Exception as error:  # a damaged file can raise any kind
         raise InputError(
-            f"{path.name} cannot be read as an RTSTRUCT; expected a complete, valid file. Export or copy it again."
+            f"{path.name} cannot be read as an RTSTRUCT; expected a complete, valid file. Export or copy it again.",
+            details=str(error),
         ) from error
 
 

@@ -10,10 +10,18 @@ import pytest
 import SimpleITK as sitk
 from conftest import shared
 from helpers.dicom_files import AXIAL, COLUMNS, CORONAL, FEET_FIRST_PRONE, OBLIQUE, ROWS, a_series, move, save, voxels
+from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.sr.codedict import codes
-from pydicom.uid import RLELossless, generate_uid
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import keyslice
@@ -229,6 +237,30 @@ def test_a_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match=r"cut\.dcm"):
         read_roi(path)
+
+
+UNCOMPRESSED = [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian]
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax"),
+    [
+        *(("BINARY", syntax) for syntax in UNCOMPRESSED),
+        *(("FRACTIONAL", syntax) for syntax in (*UNCOMPRESSED, RLELossless, JPEGLSLossless)),
+        *(("LABELMAP", syntax) for syntax in (*UNCOMPRESSED, RLELossless, JPEGLSLossless)),
+    ],
+)
+def test_a_seg_in_another_transfer_syntax(tmp_path: Path, kind: str, syntax: UID) -> None:
+    slices = a_series()
+    mask = TUMOUR[..., np.newaxis].astype(float if kind == "FRACTIONAL" else np.uint8)
+    seg = a_seg(slices, mask, kind, ("Tumour",))
+    if syntax.is_encapsulated:
+        seg.compress(syntax)
+    else:
+        seg.file_meta.TransferSyntaxUID = syntax
+    path = tmp_path / "seg.dcm"
+    dcmwrite(path, seg, implicit_vr=syntax.is_implicit_VR, little_endian=True, enforce_file_format=True)
+    assert places(read_roi(path).onto(grid_of(slices))) == expected_places(slices, TUMOUR)
 
 
 def test_a_compressed_seg_must_have_the_stated_frames(tmp_path: Path) -> None:

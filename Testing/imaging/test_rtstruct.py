@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from conftest import shared
 from helpers.dicom_files import AXIAL, COLUMNS, CORONAL, OBLIQUE, ROWS, a_series, save, voxels, write
 from matplotlib.path import Path as Polygon
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
@@ -22,6 +23,10 @@ from GTRStagingLib.imaging.geometry import axial_lps, embedded
 from GTRStagingLib.imaging.rois import Roi, read_roi
 from GTRStagingLib.imaging.rtstruct import Contours
 from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.phantoms.export import write_dicom
+from GTRStagingLib.phantoms.phantom import make_phantom
+from GTRStagingLib.results.canvas import contours
+from GTRStagingLib.stages import TStage
 
 SQUARE = [(2.5, 2.5), (2.5, 8.5), (10.5, 8.5), (10.5, 2.5)]  # (column, row): 8 columns, 6 rows
 HOLE = [(4.5, 4.5), (8.5, 4.5), (8.5, 6.5), (4.5, 6.5)]  # 4 columns, 2 rows
@@ -45,12 +50,12 @@ def an_rtstruct(rois: dict[str, list[list[float]]], frame: str = "") -> Dataset:
     d.SOPClassUID, d.SOPInstanceUID, d.Modality = RTStructureSetStorage, generate_uid(), "RTSTRUCT"
     d.StudyInstanceUID, d.SeriesInstanceUID, d.SpecificCharacterSet = generate_uid(), generate_uid(), "ISO_IR 192"
     d.StructureSetLabel, d.StructureSetROISequence, d.ROIContourSequence = "RT", Sequence(), Sequence()
-    for number, (name, contours) in enumerate(rois.items(), 1):
+    for number, (name, outlines) in enumerate(rois.items(), 1):
         described, drawn = Dataset(), Dataset()
         described.ROINumber, described.ROIName = number, name
         described.ReferencedFrameOfReferenceUID = frame or generate_uid()
         drawn.ReferencedROINumber, drawn.ContourSequence = number, Sequence()
-        for data in contours:
+        for data in outlines:
             one = Dataset()
             one.ContourGeometricType, one.NumberOfContourPoints, one.ContourData = "CLOSED_PLANAR", len(data) // 3, data
             drawn.ContourSequence.append(one)
@@ -168,6 +173,25 @@ def test_a_real_rtstruct_agrees_with_rt_utils_within_a_pixel() -> None:
     thick = np.ones((3, 3), bool)
     assert not (mask[0] & ~binary_dilation(theirs, thick)).any()
     assert not (binary_erosion(theirs, thick) & ~mask[0]).any()
+
+
+def test_the_outline_of_a_mask_gives_the_mask(tmp_path: Path) -> None:
+    """An irregular tumour as a DICOM SEG, and its outlines halfway between pixels as an RTSTRUCT."""
+    phantom = make_phantom(TStage.T3, size=64)
+    write_dicom(phantom, tmp_path / "case")
+    slices = [dcmread(path) for path in sorted((tmp_path / "case/ct").iterdir())]
+    tumour = voxels(phantom.tumour)
+    outlines = [
+        on_slice(d, [(column, row) for row, column in outline[:-1]])
+        for d, mask in zip(slices, tumour, strict=True)
+        for outline in contours(mask.astype(float), 0.5)
+    ]
+    assert len(outlines) > 1
+    grid = read_scan(tmp_path / "case/ct").grid
+    seg = read_roi(tmp_path / "case/tumour_seg.dcm").onto(grid)
+    drawn = read_roi(save(tmp_path / "rt.dcm", an_rtstruct({"GTV": outlines}))).onto(grid)
+    assert (voxels(embedded(drawn, grid)) == voxels(embedded(seg, grid))).all()
+    assert voxels(drawn).sum() == tumour.sum()
 
 
 def test_an_roi_is_chosen_by_number_or_name(tmp_path: Path) -> None:
