@@ -2,13 +2,15 @@
 
 Contours have no voxels of their own. On a slice of the CT, a pixel belongs to the ROI if its centre lies inside an odd
 number of contours (even-odd rule), or on one of them. So a contour inside another is a hole, as is the inner part of a
-key-hole contour. Two separate contours on one plane are added.
+key-hole contour. Two separate contours on one plane are added. Contours that overlap in part are refused, unless the
+file states what that means (`CLOSEDPLANAR_XOR`).
 
 Source: DICOM PS3.3 C.8.8.5 (structure set) and C.8.8.6 (ROI contour).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +39,30 @@ DIGITS = 6
 """Decimals of a pixel to which corners are rounded, so that a corner on a pixel's centre remains there."""
 
 
+Window = tuple[slice, slice]
+"""Block of the pixels of a slice."""
+
+
 @dataclass(frozen=True)
 class Contours:
-    """Closed contours of an ROI; each has (N, 3) corners in LPS mm, at least three."""
+    """Closed contours of an ROI.
+
+    Attributes
+    ----------
+    name
+        Name of the file.
+    segment
+        Number and name of the ROI.
+    corners
+        (N, 3) LPS mm of each contour, with N >= 3.
+    exclusive
+        Whether the file states that overlaps of contours are holes (`CLOSEDPLANAR_XOR`).
+    """
 
     name: str
     segment: Segment
     corners: tuple[np.ndarray, ...]
+    exclusive: bool = False
 
     def placed(self, ct: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
         """Return a 0/1 image of the contours on the voxels of the CT: the block that contains them.
@@ -58,7 +77,8 @@ class Contours:
         GeometryError
             If a contour lies on no slice of the CT, or outside the CT.
         InputError
-            If no centre of a pixel lies inside the contours, two contours are equal, or they have too many corners.
+            If no centre of a pixel lies in the contours, if two are equal or overlap in part, or if they have too many
+            corners.
         """
         grid = grid_of(ct)
         corners = [_indices(points, grid) for points in self.corners]
@@ -74,8 +94,9 @@ class Contours:
         shape = np.minimum(high + 1, np.array(grid.size)[across]) - low
         inside = np.zeros((max(slices) - min(slices) + 1, *shape), bool)
         outline = np.zeros_like(inside)
-        for number, points in zip(slices, flat, strict=True):
-            window, found = _filled(points - low, tuple(shape.tolist()))
+        filled = [_filled(points - low, tuple(shape.tolist())) for points in flat]
+        self._require_apart(filled, slices)
+        for number, (window, found) in zip(slices, filled, strict=True):
             inside[number - min(slices)][window] ^= found == INSIDE
             outline[number - min(slices)][window] |= found > INSIDE
         # (slice, first, second axis across) to (x, y, z), then to (z, y, x).
@@ -124,6 +145,22 @@ class Contours:
                 raise InputError(f"{self._which(number)} is there twice; expected each contour once. Remove the copy.")
             seen.add(corners)
 
+    def _require_apart(self, filled: Sequence[tuple[Window, np.ndarray]], slices: Sequence[int]) -> None:
+        """Raise `InputError` if contours of a slice overlap in part: this could mean a union or a hole."""
+        if self.exclusive:
+            return
+        by_slice: dict[int, list[int]] = {}
+        for number, at in enumerate(slices):
+            by_slice.setdefault(at, []).append(number)
+        pairs = (pair for numbers in by_slice.values() for pair in combinations(numbers, 2))
+        for one, other in pairs:
+            if _overlap_in_part(filled[one], filled[other]):
+                raise InputError(
+                    f"{self._which(one)} overlaps another one on the same plane in part (centred at "
+                    f"{in_mm(self.corners[other].mean(axis=0))}); expected contours apart, or one inside the other as "
+                    "a hole. Draw them as one contour."
+                )
+
     def _require_few(self, flat: Sequence[np.ndarray]) -> None:
         """Raise `InputError` if the contours would take minutes to draw."""
         work = sum(len(points) * float(np.prod(np.ptp(points, axis=0) + 1)) for points in flat)
@@ -141,7 +178,7 @@ def _indices(points: np.ndarray, grid: Grid) -> np.ndarray:
     return found
 
 
-def _filled(points: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
+def _filled(points: np.ndarray, shape: tuple[int, int]) -> tuple[Window, np.ndarray]:
     """Return the block of pixels around a polygon, and where each centre lies: 0 outside, `INSIDE`, above on it."""
     from skimage.measure import grid_points_in_poly
 
@@ -150,6 +187,21 @@ def _filled(points: np.ndarray, shape: tuple[int, int]) -> tuple[tuple[slice, sl
     y, x = (slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
     found: np.ndarray = grid_points_in_poly(tuple((last - first + 1).tolist()), points - first, binarize=False)
     return (y, x), found
+
+
+def _overlap_in_part(one: tuple[Window, np.ndarray], other: tuple[Window, np.ndarray]) -> bool:
+    """Return whether two filled polygons overlap, and neither contains the other, by more than about a pixel."""
+    from scipy.ndimage import binary_erosion
+
+    if any(a.start >= b.stop or b.start >= a.stop for a, b in zip(one[0], other[0], strict=True)):
+        return False
+    first = [min(a.start, b.start) for a, b in zip(one[0], other[0], strict=True)]
+    last = [max(a.stop, b.stop) for a, b in zip(one[0], other[0], strict=True)]
+    masks = np.zeros((2, last[0] - first[0], last[1] - first[1]), bool)
+    for mask, ((y, x), found) in zip(masks, (one, other), strict=True):
+        mask[y.start - first[0] : y.stop - first[0], x.start - first[1] : x.stop - first[1]] = found > 0
+    a, b = masks
+    return all(binary_erosion(part).any() for part in (a & b, a & ~b, b & ~a))
 
 
 def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str | None]:
@@ -210,7 +262,8 @@ def _read(header: Any, wanted: str | int | None, name: str) -> tuple[Contours, s
     if not enclosing:
         raise empty_segment_error(chosen, name)
     frame = described[chosen.number].get("ReferencedFrameOfReferenceUID")
-    return Contours(name, chosen, enclosing), str(frame or "") or None
+    exclusive = any(one.ContourGeometricType == CLOSED[1] for one in drawn[chosen.number])
+    return Contours(name, chosen, enclosing, exclusive), str(frame or "") or None
 
 
 def _corners(contour: Any, what: str) -> np.ndarray:

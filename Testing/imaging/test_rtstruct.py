@@ -126,6 +126,24 @@ def test_islands_are_added_and_an_island_in_a_hole_belongs_to_the_roi(tmp_path: 
     assert (drawn(tmp_path, slices, rt)[2] == expected).all()
 
 
+def test_contours_that_overlap_in_part_have_no_clear_meaning(tmp_path: Path) -> None:
+    """A union, or a hole that is wrong? Touching by less than a pixel is no overlap, and the file may state it."""
+    slices = a_series()
+    across = [(6.5, 4.5), (14.5, 4.5), (14.5, 10.5), (6.5, 10.5)]
+    rt = an_rtstruct({"GTV": [on_slice(slices[2], SQUARE), on_slice(slices[2], across)]})
+    refused(tmp_path, rt, r"centred at .* overlaps another one on the same plane in part", InputError)
+    for one in rt.ROIContourSequence[0].ContourSequence:
+        one.ContourGeometricType = "CLOSEDPLANAR_XOR"
+    expected = FILLED ^ box(slice(5, 11), slice(7, 15))
+    assert (drawn(tmp_path / "xor", slices, rt)[2] == expected).all()
+    beside = [(10.2, 2.5), (10.2, 8.5), (14.5, 8.5), (14.5, 2.5)]
+    protruding = [(4.5, 4.5), (8.5, 4.5), (8.5, 8.8), (4.5, 8.8)]  # a hole down to the edge, and 0.3 pixels further
+    for other, added in ((beside, box(slice(3, 9), slice(11, 15))), (protruding, None)):
+        rt = an_rtstruct({"GTV": [on_slice(slices[2], SQUARE), on_slice(slices[2], other)]})
+        expected = FILLED ^ box(slice(5, 9), slice(5, 9)) if added is None else FILLED | added
+        assert (drawn(tmp_path / f"{added is None}", slices, rt)[2] == expected).all()
+
+
 def test_a_contour_through_the_centres_of_pixels_contains_them(tmp_path: Path) -> None:
     """As programs write that outline a mask by its outermost pixels, also around a hole."""
     slices = a_series()
