@@ -191,6 +191,8 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         # A label map may describe its background as segment 0.
         offered = [Segment(int(s.SegmentNumber), str(s.SegmentLabel or s.SegmentNumber)) for s in seg.SegmentSequence]
         offered = [s for s in offered if s.number != 0]
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file can raise any kind
         raise InputError(
             f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again.",
@@ -203,7 +205,7 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         if not planes:
             raise empty_segment_error(chosen, name)
         return _ordered(name, planes, np.stack(masks)), chosen
-    except StagingError:
+    except (StagingError, MemoryError):
         raise
     except Exception as error:  # each decoder raises its own kinds
         raise InputError(

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging.dicom import frame_of_reference
 from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header
 from GTRStagingLib.imaging.dicom_seg import SEG_CLASSES, read_seg
@@ -113,9 +113,18 @@ def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
     kind = format_of(path)
     if kind == "PNG":
         raise InputError(f"{path.name} is a picture; expected a mask with a geometry. Give a DICOM SEG, NRRD or NIfTI.")
-    if path.is_dir():
-        path = _only_segmentation(path)
-    return _read_dicom(path, segment) if kind == "DICOM" else _read_label_map(path, segment)
+    if kind != "DICOM":
+        return _read_label_map(path, segment)
+    try:
+        return _read_dicom(_only_segmentation(path) if path.is_dir() else path, segment)
+    except (StagingError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # a damaged value can raise any kind
+        raise InputError(
+            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}); expected a DICOM "
+            "SEG or an RTSTRUCT. Export or copy it again.",
+            details=str(error),
+        ) from error
 
 
 def _only_segmentation(folder: Path) -> Path:

@@ -225,7 +225,7 @@ def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str |
     header = whole_header(path)
     try:
         return _read(header, wanted, path.name)
-    except StagingError:
+    except (StagingError, MemoryError):
         raise
     except Exception as error:  # a damaged file can raise any kind
         raise InputError(

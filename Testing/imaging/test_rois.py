@@ -207,6 +207,17 @@ def test_other_dicom_is_no_segmentation(tmp_path: Path) -> None:
         read_roi(save(tmp_path / "ct.dcm", d))
 
 
+def test_a_header_with_several_values_for_one(tmp_path: Path) -> None:
+    seg = a_seg(a_series(), TUMOUR[..., np.newaxis], labels=("Tumour",))
+    path = save(tmp_path / "seg.dcm", seg)
+    written = path.read_bytes()
+    uid = str(seg.SOPClassUID).encode()
+    place = written.rindex(uid)  # not the one of the file's meta information
+    path.write_bytes(written[:place] + b"1.2.840\\" + uid[8:] + written[place + len(uid) :])
+    with pytest.raises(InputError, match=r"seg\.dcm"):
+        read_roi(path)
+
+
 def test_a_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
     """Of frames, positions and pixels: the file has as many as it states, or is refused."""
     slices = a_series()
