@@ -4,7 +4,7 @@ A SEG contains only the planes that were drawn, and many writers omit the distan
 therefore placed on the slices of the CT, and a slice without a plane stays empty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ PIXEL_DATA = 0x7FE00010
 AFTER_PIXELS = frozenset({0xFFFAFFFA, 0xFFFCFFFC})
 """Elements that may follow the pixels: Digital Signatures Sequence, Data Set Trailing Padding."""
 
+BIT_SYNTAXES = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"})
+"""Transfer syntaxes of frames of single bits: implicit and explicit little endian, deflated."""
+
 MOST_PLANES = 4096
 """Largest number of planes, drawn or empty, of a segment on a grid of its own."""
 
@@ -77,7 +80,7 @@ class DrawnPlanes:
         Raises
         ------
         GeometryError
-            If a plane lies on no slice, and `resample` is False or the planes have no even distance.
+            If a plane lies on no slice, and `resample` is False or the file states no even distance of its planes.
         """
         axes = common_axes(self.planes)
         axis = int(np.abs(direction_matrix(ct).T @ axes[:, 2]).argmax())
@@ -135,22 +138,24 @@ class DrawnPlanes:
         )
 
     def _own_image(self, axes: np.ndarray) -> sitk.Image:
-        """Return the planes on an even grid of the file; planes that were not drawn are empty."""
+        """Return the planes on the even grid that the file states; planes that were not drawn are empty."""
         positions = np.array([p.position for p in self.planes]) @ axes[:, 2]
         along = positions - positions[0]
-        steps = np.diff(along)
-        stated = [self.planes[0].thickness_mm] if self.planes[0].thickness_mm else []
-        for step in [*stated, *([float(steps.min())] if steps.size else [])]:
-            off = np.abs(along - np.rint(along / step) * step)
-            even = (off <= max(TOLERANCE_MM, TOLERANCE_OF_SPACING * step)).all()
-            rows = np.rint(along / step)
-            if even and (np.diff(rows) > 0).all() and rows[-1] < MOST_PLANES:
-                return self._image(axes, rows.astype(int), step, self.planes[0].position)
-        found = f"steps of {steps.min():.4g} to {steps.max():.4g} mm" if steps.size else "one plane without thickness"
-        raise GeometryError(
-            f"{self.name}: the planes have no even distance ({found}), so they cannot be resampled to another grid; "
-            "expected an even distance. Export the segmentation again with the CT as reference."
-        )
+        step = self.planes[0].thickness_mm
+        if not step:
+            raise GeometryError(
+                f"{self.name} states neither SpacingBetweenSlices nor SliceThickness; expected one, to resample its "
+                "planes to other slices. Export the segmentation again with the CT as reference."
+            )
+        rows = np.rint(along / step)
+        even = (np.abs(along - rows * step) <= max(TOLERANCE_MM, TOLERANCE_OF_SPACING * step)).all()
+        if not even or (np.diff(rows) == 0).any() or rows[-1] >= MOST_PLANES:
+            raise GeometryError(
+                f"{self.name}: the planes are not {step:.4g} mm or a multiple apart, as the file states, but "
+                f"{np.diff(along).min():.4g} to {np.diff(along).max():.4g} mm, so they cannot be resampled; "
+                "expected an even distance. Export the segmentation again with the CT as reference."
+            )
+        return self._image(axes, rows.astype(int), step, self.planes[0].position)
 
     def _image(self, axes: np.ndarray, rows: np.ndarray, step: float, origin: np.ndarray) -> sitk.Image:
         """Return the image whose plane `rows[i]` is plane i, from `origin` in steps (mm) along the normal."""
@@ -185,21 +190,12 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         If the geometry of a plane is missing or invalid.
     """
     name = path.name
-    highdicom = import_dicom_package("highdicom")
+    pydicom = import_dicom_package("pydicom")
     try:
-        seg = highdicom.seg.segread(path)
+        seg = pydicom.dcmread(path)
         # A label map may describe its background as segment 0.
-        offered = [Segment(int(s.SegmentNumber), str(s.SegmentLabel or s.SegmentNumber)) for s in seg.SegmentSequence]
-        offered = [s for s in offered if s.number != 0]
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can raise any kind
-        raise InputError(
-            f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again.",
-            details=str(error),
-        ) from error
-    chosen = choose_segment(offered, wanted, name)
-    try:
+        offered = [_segment(item) for item in seg.SegmentSequence if int(item.SegmentNumber) != 0]
+        chosen = choose_segment(offered, wanted, name)
         _require_complete(seg, path)
         planes, masks = _decoded(seg, chosen.number, name)
         if not planes:
@@ -207,11 +203,16 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         return _ordered(name, planes, np.stack(masks)), chosen
     except (StagingError, MemoryError):
         raise
-    except Exception as error:  # each decoder raises its own kinds
+    except Exception as error:  # a damaged file can raise any kind
         raise InputError(
-            f"{name}: the frames cannot be decoded; expected a complete, valid file. Export or copy it again.",
+            f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again.",
             details=str(error),
         ) from error
+
+
+def _segment(described: Any) -> Segment:
+    number = int(described.SegmentNumber)
+    return Segment(number, str(described.get("SegmentLabel") or number))
 
 
 def _require_complete(seg: Any, path: Path) -> None:
@@ -226,6 +227,11 @@ def _require_complete(seg: Any, path: Path) -> None:
     if (samples := int(seg.SamplesPerPixel)) != 1:
         raise InputError(f"{name}: {samples} values per pixel; expected 1. Export the segmentation again.")
     pixels = seg.PixelData
+    if int(seg.BitsAllocated) == 1 and seg.file_meta.TransferSyntaxUID not in BIT_SYNTAXES:
+        raise InputError(
+            f"{name}: single bits are stored as {seg.file_meta.TransferSyntaxUID.name}; expected no compression, and "
+            "little endian. Export the segmentation uncompressed."
+        )
     if seg.file_meta.TransferSyntaxUID.is_encapsulated:
         encaps = import_dicom_package("pydicom.encaps")
         stored = sum(1 for _ in encaps.generate_frames(pixels, number_of_frames=frames))
@@ -259,13 +265,17 @@ def _ends_with(path: Path, pixels: bytes) -> bool:
 
 def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.ndarray]]:
     """Return the planes of a segment that have voxels, and their (y, x) uint8 masks."""
-    kind = str(getattr(seg.SegmentationType, "value", seg.SegmentationType))
+    kind = str(seg.get("SegmentationType"))
+    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
+        raise InputError(
+            f"{name}: SegmentationType is {kind}; expected BINARY, FRACTIONAL or LABELMAP. Export it again."
+        )
     described = {int(s.SegmentNumber) for s in seg.SegmentSequence}
     if kind == "FRACTIONAL" and int(seg.MaximumFractionalValue) < 1:
         raise InputError(
             f"{name}: MaximumFractionalValue is {seg.MaximumFractionalValue}; expected 1 or more. Export it again."
         )
-    planes, masks = [], []
+    frames = []
     for frame in range(int(seg.NumberOfFrames)):
         if kind != "LABELMAP":
             shown = functional_group(seg, frame, "SegmentIdentificationSequence").get("ReferencedSegmentNumber")
@@ -276,8 +286,9 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.nda
                 )
             if shown != number:
                 continue
-        plane = _plane(seg, frame)  # checks the size, before the frame is decoded
-        stored = seg.get_stored_frame(frame + 1)
+        frames.append((frame, _plane(seg, frame)))  # checks the size, before a frame is decoded
+    planes, masks = [], []
+    for (_, plane), stored in zip(frames, _stored(seg, [frame for frame, _ in frames]), strict=True):
         if kind == "LABELMAP":
             mask = stored == number
         elif kind == "FRACTIONAL":
@@ -288,6 +299,21 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.nda
             planes.append(plane)
             masks.append(mask.astype(np.uint8))
     return planes, masks
+
+
+def _stored(seg: Any, frames: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yield the (y, x) stored values of frames."""
+    shape = (int(seg.Rows), int(seg.Columns))
+    if int(seg.BitsAllocated) != 1:
+        if frames:
+            pixels = import_dicom_package("pydicom.pixels")
+            yield from (np.reshape(one, shape) for one in pixels.iter_pixels(seg, indices=frames, raw=True))
+        return
+    # Frames of single bits follow one another without gaps; pydicom decodes them only if they begin with a byte.
+    count = shape[0] * shape[1]
+    for first in (frame * count for frame in frames):
+        part = np.frombuffer(seg.PixelData[first // 8 : -(-(first + count) // 8)], np.uint8)
+        yield np.unpackbits(part, bitorder="little")[first % 8 :][:count].reshape(shape)
 
 
 def _plane(seg: Any, frame: int) -> Plane:

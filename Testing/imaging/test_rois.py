@@ -274,6 +274,34 @@ def test_a_seg_in_another_transfer_syntax(tmp_path: Path, kind: str, syntax: UID
     assert places(read_roi(path).onto(grid_of(slices))) == expected_places(slices, TUMOUR)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (3, 3), (9, 11), (2, 5)])
+def test_frames_of_bits_that_begin_within_a_byte(tmp_path: Path, shape: tuple[int, int]) -> None:
+    slices = a_series(5)
+    for d in slices:
+        d.Rows, d.Columns = shape
+        d.PixelData = bytes(2 * shape[0] * shape[1])
+    mask = (np.random.default_rng(0).random((5, *shape)) > 0.4).astype(np.uint8)
+    mask[:, 0, 0] = 1
+    roi = read_roi(save(tmp_path / "seg.dcm", a_seg(slices, mask[..., np.newaxis], labels=("Tumour",))))
+    assert places(roi.onto(grid_of(slices))) == expected_places(slices, mask)
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["DimensionIndexSequence", "ReferencedSeriesSequence", "StudyInstanceUID", "SegmentsOverlap", "PatientID"],
+)
+def test_a_seg_without_what_no_mask_needs(tmp_path: Path, keyword: str) -> None:
+    slices = a_series()
+    seg = a_seg(slices, TUMOUR[..., np.newaxis], labels=("Tumour",))
+    del seg[keyword]
+    del seg.SegmentSequence[0].SegmentLabel
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        del group.FrameContentSequence
+    roi = read_roi(save(tmp_path / "seg.dcm", seg))
+    assert roi.segment == "1"
+    assert places(roi.onto(grid_of(slices))) == expected_places(slices, TUMOUR)
+
+
 def test_a_compressed_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
     slices = a_series()
     seg = a_seg(slices, TUMOUR[..., np.newaxis].astype(float), "FRACTIONAL", ("Tumour",))
@@ -333,8 +361,27 @@ def test_planes_may_be_unevenly_apart(tmp_path: Path) -> None:
         GeometryError, match=r"plane of the ROI \(frame 1, centred at .*112\.00\) mm\) lies on no slice of the CT"
     ):
         roi.onto(even)
-    with pytest.raises(GeometryError, match=r"no even distance \(steps of 2\.5 to 6 mm\)"):
+    with pytest.raises(GeometryError, match=r"not 2\.5 mm or a multiple apart, .* but 2\.5 to 6 mm"):
         roi.onto(even, resample=True)
+
+
+def test_sparse_planes_between_the_slices_are_resampled_by_the_stated_distance(tmp_path: Path) -> None:
+    """So the slices between them stay empty there too; without a stated distance nothing is resampled."""
+    slices = a_series()
+    sparse = TUMOUR * np.isin(np.arange(6), (1, 4))[:, np.newaxis, np.newaxis].astype(np.uint8)
+    seg = a_seg(slices, sparse[..., np.newaxis], labels=("Tumour",))
+    roi = read_roi(save(tmp_path / "seg.dcm", seg))
+    between = replace(grid_of(slices), origin=(-12.5, -30.25, 101.75))
+    there = voxels(embedded(roi.onto(between, resample=True), between))
+    assert there.sum(axis=(1, 2)).tolist() == sparse.sum(axis=(1, 2)).tolist()
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        if keyword in measures:
+            del measures[keyword]
+    roi = read_roi(save(tmp_path / "seg.dcm", seg))
+    assert places(roi.onto(grid_of(slices))) == expected_places(slices, sparse)
+    with pytest.raises(GeometryError, match=r"seg\.dcm states neither SpacingBetweenSlices nor SliceThickness"):
+        roi.onto(between, resample=True)
 
 
 def test_a_plane_outside_the_ct(tmp_path: Path) -> None:
@@ -351,13 +398,13 @@ def test_a_plane_outside_the_ct(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         ({"ImagePositionPatient": [1e300, 0, 0]}, "frame 2"),
-        ({"ImagePositionPatient": None}, "cannot be read"),
-        ({"ImagePositionPatient": [0, 0]}, "cannot be read"),
+        ({"ImagePositionPatient": None}, "ImagePositionPatient is missing"),
+        ({"ImagePositionPatient": [0, 0]}, "ImagePositionPatient is missing or not 3 numbers"),
         ({"ImageOrientationPatient": [0] * 6}, "expected two perpendicular unit vectors"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "expected two perpendicular unit vectors"),
         ({"PixelSpacing": [0, 0.5]}, "pixel sizes above 0"),
         ({"PixelSpacing": [-1, 0.5]}, "pixel sizes above 0"),
-        ({"PixelSpacing": None}, "cannot be read"),
+        ({"PixelSpacing": None}, "PixelSpacing is missing"),
     ],
 )
 def test_a_seg_without_a_geometry(tmp_path: Path, damage: dict[str, object], message: str) -> None:
