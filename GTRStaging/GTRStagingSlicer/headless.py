@@ -78,7 +78,9 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     resolve_method(backbone.card, options.method)  # fails here once, not in each case
     stage_one = _make_stage_one(backbone, options)
     if options.input is not None:
-        case = BatchCase("case", options.input, options.segmentation, options.segment, options.key_slice)
+        case = BatchCase(
+            "case", options.input, options.segmentation, options.segment, options.key_slice, series=options.series
+        )
         result = stage_one(case, options.out)
         _print(f"{result.prediction.stage}  {options.out / batch.SCENE}")
         _print(RESEARCH_USE_ONLY)
@@ -147,7 +149,7 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
         scene, application, close = _empty_scene()
         try:
-            ct = load_ct(scene, case.image, options.series)
+            ct = load_ct(scene, case.image, case.series or options.series)
             state = _state_of(options)
             state.inputVolume, state.keySlice = ct, -1 if case.key_slice is None else case.key_slice
             if case.roi is not None:
@@ -251,7 +253,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", type=Path, help="DICOM folder, NIfTI, NRRD or MetaImage")
-    what.add_argument("--cases", type=Path, metavar="TABLE", help="CSV with case_id, image, roi, segment, key_slice")
+    what.add_argument("--cases", type=Path, metavar="TABLE",
+                      help="CSV with case_id, image, series, roi, segment, key_slice")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--series", help="UID, or its end, of the CT series in a DICOM folder")
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")

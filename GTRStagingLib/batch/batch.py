@@ -122,7 +122,9 @@ class Batch:
             # The nomogram's result depends on these columns of the case table.
             read = {} if self.scores.nomogram is None else {t.name: case.given.get(t.name)
                                                             for t in self.scores.nomogram.terms}  # fmt: skip
-            digest = sha256_of_data(self.depends_on, case.segment, case.key_slice, case.roi is None, case.skip, read)
+            digest = sha256_of_data(
+                self.depends_on, case.series, case.segment, case.key_slice, case.roi is None, case.skip, read
+            )
             yield Job(case, self.out / "cases" / case.case_id, digest, self.token)
 
     def run(self, work: Work, *, resume: bool = False) -> Iterator[Outcome]:

@@ -8,7 +8,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.tables.case_table import read_case_table
 from GTRStagingLib.tables.cells import folder_name, unaltered_id
 
-COLUMNS = ("case_id", "image", "roi", "segment", "key_slice", "exclude")
+COLUMNS = ("case_id", "image", "series", "roi", "segment", "key_slice", "exclude")
 """Known columns, as in a cohort table. The first two are required; columns beside these are copied to the results.
 `exclude` contains the reason why a case is left out."""
 
@@ -34,6 +34,8 @@ class BatchCase:
         The table's other columns, by name.
     skip
         Reason to leave the case out; None: stage it.
+    series
+        UID, end of the UID, or number of the CT series, as `imaging.scans.read_scan` takes it.
     """
 
     case_id: str
@@ -43,6 +45,7 @@ class BatchCase:
     key_slice: int | None = None
     given: Mapping[str, str] = field(default_factory=dict, hash=False)
     skip: str | None = None
+    series: str | None = None
 
 
 def read_cases(path: Path, split: Collection[str] = ()) -> tuple[BatchCase, ...]:
@@ -83,6 +86,11 @@ def _case(cells: Mapping[str, str | None], folder: Path, split: Collection[str])
         raise ValueError(f"case_id {case_id!r}: {error}") from error
     if key is not None and not (key.isdecimal() and len(key) < 10):
         raise ValueError(f"key_slice {key!r}: expected a whole number from 0 (the slice nearest the feet), or nothing")
+    if series := cells.get("series"):
+        try:
+            unaltered_id(series)
+        except ValueError as error:
+            raise ValueError(f"series {series!r}: {error}") from error
     if (exclude := cells.get("exclude")) and exclude.casefold() in SWITCHES:
         raise ValueError(f"exclude {exclude!r}: expected the reason to leave the case out, or nothing")
     return BatchCase(
@@ -93,6 +101,7 @@ def _case(cells: Mapping[str, str | None], folder: Path, split: Collection[str])
         key_slice=None if key is None else int(key),
         given={name: text or "" for name, text in cells.items() if name not in COLUMNS},
         skip=_reason_to_skip(cells, split),
+        series=series,
     )
 
 

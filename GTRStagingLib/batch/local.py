@@ -243,7 +243,7 @@ def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
     """Read the CT and the ROI of a case, and return the key slice that its row names."""
     from GTRStagingLib.imaging import keyslice, rois, scans
 
-    scan = scans.read_scan(case.image)
+    scan = scans.read_scan(case.image, series=case.series)
     roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
     return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
 

@@ -213,7 +213,7 @@ def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
     source, device, case = job
     model = _model(source)
     ready = _ready(model, device)
-    scan = scans.read_scan(case.image)
+    scan = scans.read_scan(case.image, series=case.series)
     tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
     key = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
     result = pipeline.stage_case(scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=key, case_id="case")

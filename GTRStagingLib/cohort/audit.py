@@ -98,7 +98,7 @@ def audit(
     """
     entries = [_entry(case) for case in cohort]
     findings = [*table_findings(entries), *covariate_findings(entries), *_missing_files(cohort)]
-    keys = {case.case_id: str(case.image.resolve()) for case in cohort}
+    keys = {case.case_id: f"{case.image.resolve()} {case.series or ''}" for case in cohort}
     looked_at = "images by path only, not by content"
     if content:
         digests, found, looked_at = _content(cohort, progress, workers, limits)

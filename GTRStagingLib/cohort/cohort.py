@@ -18,7 +18,7 @@ from GTRStagingLib.tables.table_files import import_table_package, write_table
 
 Split = Literal["train", "validation", "test"]
 
-COLUMNS = ("case_id", "patient_id", "centre", "image", "roi", "segment", "key_slice", "stage", "split")
+COLUMNS = ("case_id", "patient_id", "centre", "image", "series", "roi", "segment", "key_slice", "stage", "split")
 NEEDED = ("case_id", "patient_id", "image")
 
 
@@ -33,6 +33,8 @@ class Case:
     image, roi
         Paths of the CT for `imaging.scans.read_scan`, and of the tumour for `imaging.rois.read_roi`; their existence is
         not checked.
+    series
+        UID, end of the UID, or number of the CT series, if a DICOM folder has several.
     segment
         Label or number of the segment, if the ROI has several.
     key_slice
@@ -51,6 +53,7 @@ class Case:
     stage: TStage | None = None
     split: Split | None = None
     covariates: Mapping[str, str | float | None] = field(default_factory=dict, hash=False)
+    series: str | None = None
 
     def __post_init__(self) -> None:
         paths = {"image": str(self.image), "roi": None if self.roi is None else str(self.roi)}
@@ -58,6 +61,7 @@ class Case:
         checks: list[tuple[str, str | float | None, Callable[[Any], Any]]] = [
             ("case_id", self.case_id, _safe_id),
             ("patient_id", self.patient_id, unaltered_id),
+            ("series", self.series, unaltered_id),
             *((name, text, plain_text) for name, text in texts.items()),
             *(("name of a covariate", name, _covariate_name) for name in self.covariates),
             *((name, value, _covariate) for name, value in self.covariates.items()),
@@ -182,6 +186,7 @@ def write_cohort(cohort: Cohort, path: Path) -> None:
         "patient_id": [case.patient_id for case in cohort],
         "centre": [case.centre for case in cohort],
         "image": [_written(case.image, folder) for case in cohort],
+        "series": [case.series for case in cohort],
         "roi": [None if case.roi is None else _written(case.roi, folder) for case in cohort],
         "segment": [case.segment for case in cohort],
         "key_slice": [None if case.key_slice is None else str(case.key_slice) for case in cohort],

@@ -89,10 +89,10 @@ def fingerprints(
     workers, limits
         Number of processes that read, and limits of each image, see `support.pools.parallel_map`.
     """
-    together: dict[Path, list[int]] = {}
+    together: dict[tuple[Path, str | None], list[int]] = {}
     for i, case in enumerate(cases):
-        together.setdefault(case.image.resolve(), []).append(i)
-    jobs = [(path, tuple(cases[i] for i in of)) for path, of in together.items()]
+        together.setdefault((case.image.resolve(), case.series), []).append(i)
+    jobs = [(path, tuple(cases[i] for i in of)) for (path, _), of in together.items()]
     found: dict[int, Fingerprint] = {}
     every = parallel_map(_of_image, jobs, workers, limits=limits, failed=_unreadable)
     for of, prints in zip(together.values(), every, strict=True):
@@ -106,7 +106,7 @@ def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
     """Return the fingerprints of the cases of one image."""
     path, cases = job
     try:
-        scan = read_scan(path)
+        scan = read_scan(path, series=cases[0].series)
         digest = _digest(scan)
     except (InputError, MissingDependencyError) as error:
         return [Fingerprint(None, problem=without_backticks(error_text(error))) for _ in cases]

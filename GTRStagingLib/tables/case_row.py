@@ -19,6 +19,7 @@ class CohortRow(BaseModel):
     patient_id: Annotated[str, AfterValidator(unaltered_id)]
     image: PlainText
     centre: PlainText | None = None
+    series: Annotated[str, AfterValidator(unaltered_id)] | None = None
     roi: PlainText | None = None
     segment: PlainText | None = None
     key_slice: Annotated[int, Field(ge=0)] | None = None

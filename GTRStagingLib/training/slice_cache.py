@@ -159,7 +159,7 @@ def _read(task: Task) -> CachedCase | str:
     """Read the volumes, prepare the slices as inference does, and store them."""
     case, recipe, folder = task
     seen = _look(case)  # before reading: a file that changes during reading is read again next time
-    scan = read_scan(case.image)
+    scan = read_scan(case.image, series=case.series)
     chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
     roi = None
     if case.roi is not None:
@@ -209,7 +209,15 @@ def _lookup(case: Case, recipe: Recipe, folder: Path) -> CachedCase | None:
 
 def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
     roi = None if case.roi is None else str(case.roi.absolute())
-    content = [CACHE_VERSION, str(case.image.absolute()), roi, case.segment, case.key_slice, recipe.to_json()]
+    content = [
+        CACHE_VERSION,
+        str(case.image.absolute()),
+        roi,
+        case.series,
+        case.segment,
+        case.key_slice,
+        recipe.to_json(),
+    ]
     return folder / "cases" / f"{sha256_of_data(content)}.json"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from conftest import ct_like
+from conftest import ct_like, shared
 from helpers.results import box_on, with_roi
 from helpers.worker_groups import no_processes
 
@@ -197,6 +197,39 @@ def test_other_columns_of_the_case_table_change_the_tables_not_the_cases(tmp_pat
     staged_here(corrected, out, a_model, resume=True, stage_one=counting)
     assert counting.asked == []
     assert rows_of(out)["a"]["true_stage"] == "T2"
+
+
+def test_a_row_names_its_series_and_another_series_is_staged_again(tmp_path, a_model):
+    study = shared("cases/two-series/study")
+    head = ["case_id", "image", "series", "key_slice"]
+    rows = [
+        head,
+        ["one", study, "1", "1"],
+        ["two", study, "2", "1"],
+        ["both", study, "", "1"],
+        ["none", study, "9", "1"],
+    ]
+    table, out = a_table(tmp_path, rows), tmp_path / "out"
+    first = {o.case_id: o for o in staged_here(table, out, a_model)}
+    assert {name: o.status for name, o in first.items()} == {
+        "one": "done", "two": "done", "both": "failed", "none": "failed"
+    }  # fmt: skip
+    digests = [
+        json.loads((out / f"cases/{name}/result.json").read_bytes())["input"]["digest"] for name in ("one", "two")
+    ]
+    assert digests[0] != digests[1]
+    assert "series" not in rows_of(out)["one"]  # like the other columns that say what to read
+    again = staged_here(a_table(tmp_path, [head, ["one", study, "2", "1"], rows[2]]), out, a_model, resume=True)
+    assert [o.reused for o in again] == [False, True]
+    assert json.loads((out / "cases/one/result.json").read_bytes())["input"]["digest"] == digests[1]
+
+
+def test_a_series_that_a_spreadsheet_has_rewritten_is_refused(tmp_path):
+    head = ["case_id", "image", "series"]
+    with pytest.raises(InputError, match="row 2, series '3.0': expected the original id"):
+        read_cases(a_table(tmp_path, [head, ["a", "ct.nrrd", "3.0"]]))
+    kept = read_cases(a_table(tmp_path, [head, ["a", "ct.nrrd", "3.10"], ["b", "x", ""]]))
+    assert [case.series for case in kept] == ["3.10", None]
 
 
 def test_an_unexpected_error_fails_its_own_case_only(tmp_path):

@@ -17,8 +17,8 @@ from GTRStagingLib.cohort.cohort import COLUMNS, Case, Cohort, folds, read_cohor
 from GTRStagingLib.errors import InputError, MissingDependencyError
 from GTRStagingLib.stages import TStage
 
-HEADER = "case_id,patient_id,centre,image,roi,segment,key_slice,stage,split,age,sex\n"
-GOOD = "007,P01,Köln,ct/a.nii.gz,,tumour,12,T3,train,61.5,F\n"
+HEADER = "case_id,patient_id,centre,image,series,roi,segment,key_slice,stage,split,age,sex\n"
+GOOD = "007,P01,Köln,ct/a.nii.gz,3.10,,tumour,12,T3,train,61.5,F\n"
 
 
 def table(tmp_path, text, name="cohort.csv", encoding="utf-8"):
@@ -55,6 +55,7 @@ def test_a_row_becomes_a_case(tmp_path):
         patient_id="P01",
         centre="Köln",
         image=tmp_path / "ct/a.nii.gz",
+        series="3.10",
         roi=None,
         segment="tumour",
         key_slice=12,
@@ -80,7 +81,7 @@ def test_byte_order_mark_and_empty_rows_keep_the_row_numbers(tmp_path):
 
 
 def test_all_errors_of_the_table_are_listed(tmp_path):
-    text = HEADER + GOOD + "../up,,B,,,,x,t3,val,#REF!,F\n007,P2,,b,,,-1,4,test,1,2\n"
+    text = HEADER + GOOD + "../up,,B,,,,,x,t3,val,#REF!,F\n007,P2,,b,,,,-1,4,test,1,2\n"
     message = fault(tmp_path, text)
     for part in (
         "10 error(s)",
@@ -132,8 +133,8 @@ def test_ids_that_differ_only_in_case_are_duplicates(tmp_path):
         (HEADER.replace("image", "picture") + GOOD, "column image is missing"),
         (HEADER.replace("stage", "Stage") + GOOD, "row 1, column 'Stage': expected 'stage'"),
         (HEADER.replace("sex", "key slice") + GOOD, "row 1, column 'key slice': expected 'key_slice'"),
-        (HEADER + GOOD.replace("\n", ",1,2\n"), "row 2: 13 cells; expected 11"),
-        (HEADER + "007,P01,Köln\n", "row 2: 3 cells; expected 11"),
+        (HEADER + GOOD.replace("\n", ",1,2\n"), "row 2: 14 cells; expected 12"),
+        (HEADER + "007,P01,Köln\n", "row 2: 3 cells; expected 12"),
         (HEADER + '"007,P01,Köln', "is not a valid CSV table"),
     ],
 )
@@ -155,7 +156,7 @@ def test_a_table_of_another_kind_or_place_is_refused(tmp_path):
 
 
 def test_long_lists_of_errors_are_shortened(tmp_path):
-    message = fault(tmp_path, HEADER + "".join(f"{i},P,,,,,,T1,,,\n" for i in range(1000)))
+    message = fault(tmp_path, HEADER + "".join(f"{i},P,,,,,,,T1,,,\n" for i in range(1000)))
     assert "1000 error(s)" in message
     assert "and 980 more" in message
     assert len(message.splitlines()) == 22
