@@ -20,7 +20,6 @@ from GTRStagingLib.cli.arguments import (
     add_limits,
     add_model,
     given_limits,
-    number,
     staging_options,
     with_flags,
 )

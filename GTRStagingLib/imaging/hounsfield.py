@@ -47,8 +47,8 @@ NO_GAS, ORGAN, LEAST_ORGAN = 0.01, 30, 0.1
 """Inside the body, without gas: muscle and organs are above 30 HU."""
 
 CLIPPED, HIGHEST_CLIP = 0.1, -120
-"""Share of the lowest value, above `GAS`, from which a slice was clipped to a window, which must reach down to fat. This
-value is not counted as tissue."""
+"""Share of the lowest value, above `GAS`, from which a slice was clipped to a window, which must reach down to fat.
+This value is not counted as tissue."""
 
 SIGNED_BYTE = (-128, 127)
 """A slice that was clipped to these values is a picture."""

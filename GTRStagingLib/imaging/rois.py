@@ -14,8 +14,8 @@ from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_head
 from GTRStagingLib.imaging.dicom_seg import SEG_CLASSES, read_seg
 from GTRStagingLib.imaging.geometry import ImageOrGrid, onto_block
 from GTRStagingLib.imaging.rtstruct import RTSTRUCT, read_contours
-from GTRStagingLib.imaging.volumes import format_of, read_volume
 from GTRStagingLib.imaging.segments import Segment, choose_segment, empty_segment_error
+from GTRStagingLib.imaging.volumes import format_of, read_volume
 
 LABELS = range(1, 2**31)
 """Valid labels of a segment in a label map; 0 is the background."""

@@ -71,7 +71,9 @@ def test_changed_files_are_read_again(tmp_path, monkeypatch):
     first = cache_slices(cohort.cases, SMALL, folder)
     read = []
     reader = slice_cache.read_scan
-    monkeypatch.setattr(slice_cache, "read_scan", lambda path, **options: read.append(path.name) or reader(path, **options))
+    monkeypatch.setattr(
+        slice_cache, "read_scan", lambda path, **options: read.append(path.name) or reader(path, **options)
+    )
     assert cache_slices(cohort.cases, SMALL, folder) == first
     assert read == []
     (tmp_path / "c" / "1.nii.gz").write_bytes((tmp_path / "c" / "0.nii.gz").read_bytes())  # another patient's voxels
