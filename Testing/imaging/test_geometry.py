@@ -228,7 +228,8 @@ def test_a_resampled_block_has_the_nearest_voxels(shift, scale, degrees):
     mask.SetSpacing([s * v for s, v in zip(scale, ct.GetSpacing(), strict=True)])
     mask.SetDirection(rotation((1, 2, 3), degrees).ravel().tolist())
     middle = ct.TransformContinuousIndexToPhysicalPoint(
-        [(n - 1) / 2 + s for n, s in zip(ct.GetSize(), shift, strict=True)]
+        # Not by halves of a voxel: two voxels would be equally near.
+        [(n - 1) / 2 + s + 0.000314159 for n, s in zip(ct.GetSize(), shift, strict=True)]
     )
     centre = [n // 2 for n in ct.GetSize()]
     mask.SetOrigin((np.array(middle) - mask.TransformIndexToPhysicalPoint(centre)).tolist())
