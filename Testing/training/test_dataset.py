@@ -102,7 +102,7 @@ def test_other_voxels_under_the_same_headers_are_other_slices(tmp_path):
             d.StudyInstanceUID, d.SeriesInstanceUID, d.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
             d.SOPInstanceUID = f"1.2.6.{k}"
             d.PixelSpacing = [3, 3]
-            d.PixelData = (np.frombuffer(d.PixelData, np.int16) + np.int16(1024 - 200 + change)).tobytes()
+            d.PixelData = (np.frombuffer(d.PixelData, np.int16) + np.int16(1024 - 250 + change)).tobytes()
         write(tmp_path / name, slices)
     cases = [Case(case_id=n, patient_id=n, image=tmp_path / n, key_slice=1) for n in "ab"]
     assert read_scan(tmp_path / "a").digest == read_scan(tmp_path / "b").digest
