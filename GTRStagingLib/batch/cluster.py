@@ -5,7 +5,9 @@ same files at the same paths. The cases of a worker that dies are retried on ano
 apply as on one machine. `docs/how-to/cluster.md` explains the setup.
 """
 
+import logging
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -28,6 +30,11 @@ from GTRStagingLib.support.isolation import error_text
 
 CONNECT_S = 10
 """Seconds to wait for a connection; a running scheduler answers within one."""
+
+ALONE_S = 60
+"""Seconds without any worker after which a warning is logged; the batch waits on, since a queue may start one later."""
+
+LOG = logging.getLogger(__name__)
 
 _DISCONNECTED = (distributed.CancelledError, CommClosedError)
 """Errors of calls to a scheduler that has just ended, while the client's status is still "running"."""
@@ -85,6 +92,9 @@ class Cluster:
         """
         jobs: dict[Any, Job] = {}
         ended = distributed.as_completed(loop=self._client.loop)
+        clock = threading.Timer(ALONE_S, self._warn_without_workers)
+        clock.daemon = True
+        clock.start()
         try:
             self._start_worker_groups()
             for one in todo:
@@ -110,12 +120,20 @@ class Cluster:
                 "`resume` to continue."
             ) from error
         finally:
+            clock.cancel()
             if self._client.status == "running":
                 with suppress(*_DISCONNECTED):
                     self._client.cancel(list(jobs), force=True)
                 self._close_worker_groups()
             for job in jobs.values():
                 remove_partial_files(job.folder)
+
+    def _warn_without_workers(self) -> None:
+        with suppress(Exception):  # the scheduler may end at this moment
+            if not self._client.nthreads():
+                LOG.warning(
+                    "No Dask worker has joined the scheduler after %g s; the batch waits for one. Start a worker: dask "
+                    "worker %s", ALONE_S, self._client.scheduler.address)  # fmt: skip
 
     def _start_worker_groups(self) -> None:
         try:

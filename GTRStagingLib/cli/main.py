@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import GTRStagingLib
 from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, supervise, train
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.parser.error(contradiction)
     run: Callable[[argparse.Namespace], int | None] = options.run
     if arguments is None and getattr(options, "supervised", False) and not supervise.is_child():
-        return supervise.run_child(sys.argv[1:])
+        with suppress(OSError):  # the machine starts no process: the command runs in this one
+            return supervise.run_child(sys.argv[1:])
     try:
         with _terminated_as_interrupted():
             code = run(options) or 0

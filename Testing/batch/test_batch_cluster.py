@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,20 @@ def here(table, out, how=None, *, resume=False):
     with local.WorkerGroup(how or settings(), 1) as group:
         made = batch.Batch(read_cases(table), out, {"model": group.address().card.sha256})
         return list(made.run(local.with_workers(group, 1), resume=resume))
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_reported(dask, tmp_path, monkeypatch, caplog):
+    """The batch waits and says so; it ends as ever once a worker has joined."""
+    monkeypatch.setattr(batch_cluster, "ALONE_S", 0.5)
+    late = threading.Thread(target=lambda: (until(lambda: caplog.records), dask.add_worker()))
+    late.start()
+    found = list(on_cluster(dask, many(tmp_path, 1), tmp_path / "out"))
+    late.join()
+    assert [one.status for one in found] == ["done"]
+    (warning,) = (one.getMessage() for one in caplog.records if one.name == batch_cluster.LOG.name)
+    assert "No Dask worker has joined" in warning
+    assert dask.address in warning
 
 
 def test_an_address_without_a_scheduler_is_refused(tmp_path, monkeypatch):
