@@ -288,7 +288,7 @@ def test_a_file_that_ends_its_process_is_a_finding_of_its_case(scans, tmp_path, 
         harmful_reads.ask(case.image, word)
     scans[7] = replace(scans[7], image=noisy(scans[6].image, tmp_path / "n.nii.gz"))
     write_cohort(Cohort(tuple(scans)), tmp_path / "cohort.csv")
-    limits = ["--time-limit", "10", "--memory-limit", "1000"]
+    limits = ["--time-limit", "15", "--memory-limit", "1000"]
     assert cli.main(["cohort", "audit", str(tmp_path / "cohort.csv"), "--workers", "2", "--json", *limits]) == 1
     found = json.loads(capsys.readouterr().out)
     by_kind = {finding["kind"]: finding for finding in found["findings"]}
@@ -297,7 +297,7 @@ def test_a_file_that_ends_its_process_is_a_finding_of_its_case(scans, tmp_path, 
     assert set(reasons) == {"c0", "c1", "c2", "c4", *(["c3"] if on_linux else [])}
     assert "SIGSEGV" in reasons["c0"]
     assert "SIGKILL. The machine may have run out of memory." in reasons["c1"]
-    assert "exceeded the time limit (10 s)" in reasons["c2"]
+    assert "exceeded the time limit (15 s)" in reasons["c2"]
     assert not on_linux or reasons["c3"] == "The case exceeded the memory limit. Raise memory_limit."
     assert reasons["c4"] == "KeyError: 'a key of a foreign reader'"
     assert "same slice of two patients" in by_kind
