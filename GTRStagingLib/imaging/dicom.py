@@ -187,7 +187,8 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _frame_plane(header: Any, frame: int) -> Plane:
+def frame_plane(header: Any, frame: int) -> Plane:
+    """Return the geometry of a frame of a multi-frame header; raise `GeometryError` if a value is missing."""
     groups = (f"{part}Sequence" for part in ("PlanePosition", "PlaneOrientation", "PixelMeasures"))
     position, orientation, measures = (functional_group(header, frame, group) for group in groups)
     return plane_of(header, position, orientation, measures, f"frame {frame + 1}")
@@ -225,7 +226,7 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
             f"{path.name}: the frames belong to several acquisitions ({sizes} frames); expected one. Export each "
             "acquisition as a file of its own."
         )
-    stack = stack_planes([_frame_plane(header, frame) for frame in frames])
+    stack = stack_planes([frame_plane(header, frame) for frame in frames])
     acquisition, identifiers = acquisition_and_identifiers(header)
     return DicomCT(
         voxels=LazyVoxels(stack.grid, partial(_decoded_frames, path, rescales, stack.order)),

@@ -7,14 +7,14 @@ therefore placed on the slices of the CT, and a slice without a plane stays empt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError, StagingError
-from GTRStagingLib.imaging.dicom import functional_group
-from GTRStagingLib.imaging.dicom_files import import_dicom_package
+from GTRStagingLib.imaging.dicom import frame_plane, functional_group
+from GTRStagingLib.imaging.dicom_files import import_dicom_package, inflated_whole, is_deflated
 from GTRStagingLib.imaging.geometry import (
     Grid,
     ImageOrGrid,
@@ -30,7 +30,6 @@ from GTRStagingLib.imaging.stack import (
     Plane,
     common_axes,
     off_slice_tolerance,
-    plane_of,
 )
 
 SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
@@ -192,11 +191,14 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
     name = path.name
     pydicom = import_dicom_package("pydicom")
     try:
-        seg = pydicom.dcmread(path)
-        # A label map may describe its background as segment 0.
-        offered = [_segment(item) for item in seg.SegmentSequence if int(item.SegmentNumber) != 0]
-        chosen = choose_segment(offered, wanted, name)
-        _require_complete(seg, path)
+        with path.open("rb") as file:
+            stream = inflated_whole(file, name) if is_deflated(file.read(1024)) else file
+            stream.seek(0)
+            seg = pydicom.dcmread(stream, force=True)
+            # A label map may describe its background as segment 0.
+            offered = [_segment(item) for item in seg.SegmentSequence if int(item.SegmentNumber) != 0]
+            chosen = choose_segment(offered, wanted, name)
+            _require_complete(seg, stream, name)
         planes, masks = _decoded(seg, chosen.number, name)
         if not planes:
             raise empty_segment_error(chosen, name)
@@ -215,9 +217,8 @@ def _segment(described: Any) -> Segment:
     return Segment(number, str(described.get("SegmentLabel") or number))
 
 
-def _require_complete(seg: Any, path: Path) -> None:
+def _require_complete(seg: Any, file: BinaryIO, name: str) -> None:
     """Raise `InputError` unless the file has the stated number of frames, each with its position and pixels."""
-    name = path.name
     frames, described = int(seg.NumberOfFrames), len(seg.PerFrameFunctionalGroupsSequence)
     if frames != described:
         raise InputError(
@@ -249,18 +250,16 @@ def _require_complete(seg: Any, path: Path) -> None:
         )
     # Bytes that were inserted into the pixels push the last ones out of the element.
     behind = [element.tag for element in seg if element.tag > PIXEL_DATA]
-    deflated = seg.file_meta.TransferSyntaxUID.is_deflated
-    if not set(behind) <= AFTER_PIXELS or not (behind or deflated or _ends_with(path, pixels)):
+    if not set(behind) <= AFTER_PIXELS or not (behind or _ends_with(file, pixels)):
         raise InputError(
             f"{name}: there are bytes behind the pixel data; expected none. The file is damaged: export or copy it "
             "again."
         )
 
 
-def _ends_with(path: Path, pixels: bytes) -> bool:
-    with path.open("rb") as file:
-        file.seek(-min(len(pixels), path.stat().st_size), 2)
-        return file.read() == pixels
+def _ends_with(file: BinaryIO, pixels: bytes) -> bool:
+    file.seek(max(file.seek(0, 2) - len(pixels), 0))
+    return file.read() == pixels
 
 
 def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.ndarray]]:
@@ -286,7 +285,7 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.nda
                 )
             if shown != number:
                 continue
-        frames.append((frame, _plane(seg, frame)))  # checks the size, before a frame is decoded
+        frames.append((frame, frame_plane(seg, frame)))  # checks the size, before a frame is decoded
     planes, masks = [], []
     for (_, plane), stored in zip(frames, _stored(seg, [frame for frame, _ in frames]), strict=True):
         if kind == "LABELMAP":
@@ -314,12 +313,6 @@ def _stored(seg: Any, frames: Sequence[int]) -> Iterator[np.ndarray]:
     for first in (frame * count for frame in frames):
         part = np.frombuffer(seg.PixelData[first // 8 : -(-(first + count) // 8)], np.uint8)
         yield np.unpackbits(part, bitorder="little")[first % 8 :][:count].reshape(shape)
-
-
-def _plane(seg: Any, frame: int) -> Plane:
-    groups = (f"{part}Sequence" for part in ("PlanePosition", "PlaneOrientation", "PixelMeasures"))
-    position, orientation, measures = (functional_group(seg, frame, group) for group in groups)
-    return plane_of(seg, position, orientation, measures, f"frame {frame + 1}")
 
 
 def _ordered(name: str, planes: Sequence[Plane], masks: np.ndarray) -> DrawnPlanes:

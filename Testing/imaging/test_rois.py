@@ -302,6 +302,18 @@ def test_a_seg_without_what_no_mask_needs(tmp_path: Path, keyword: str) -> None:
     assert places(roi.onto(grid_of(slices))) == expected_places(slices, TUMOUR)
 
 
+def test_a_deflated_seg_that_inflates_without_end(tmp_path: Path) -> None:
+    """Refused before it fills the memory: the header states how long the pixels are."""
+    seg = a_seg(a_series(), TUMOUR[..., np.newaxis], labels=("Tumour",))
+    seg.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    seg.PixelData += bytes(16 << 20)
+    path = tmp_path / "seg.dcm"
+    dcmwrite(path, seg, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    assert path.stat().st_size < 1 << 17
+    with pytest.raises(InputError, match="the deflated file inflates to more than"):
+        read_roi(path)
+
+
 def test_a_compressed_seg_must_have_the_stated_frames(tmp_path: Path) -> None:
     slices = a_series()
     seg = a_seg(slices, TUMOUR[..., np.newaxis].astype(float), "FRACTIONAL", ("Tumour",))
