@@ -217,7 +217,9 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
             "is damaged: transfer it again, or export the original series."
         )
     frames = range(described_frames)
-    rescales = [_frame_rescale(header, frame, path.name) for frame in frames]
+    groups = (functional_group(header, frame, "PixelValueTransformationSequence") for frame in frames)
+    rescales = [_rescale(group, f"frame {frame + 1}") for frame, group in enumerate(groups)]
+    _require_stated_once(header, frames, path.name)
     described = [_frame_values(header, frame) for frame in frames]
     parts = dicom_acquisitions.split(described)
     if len(parts) > 1 or not parts[0].one_sweep:
@@ -245,18 +247,41 @@ def _decoded_frames(
     return decoded(path, rescales, [order[k] for k in numbers], len(rescales))
 
 
-def _frame_rescale(header: Any, frame: int, name: str) -> Rescale:
-    """Return the conversion of a frame; raise `InputError` if the top level of the header contradicts it."""
-    groups = functional_group(header, frame, "PixelValueTransformationSequence")
-    rescale = _rescale(groups, f"frame {frame + 1}")
-    for keyword, value in zip(("RescaleSlope", "RescaleIntercept"), rescale, strict=True):
-        stated = header.get(keyword)
-        if stated not in (None, "") and _finite(stated) != value:
-            raise InputError(
-                f"{name}: {keyword} is {_text(stated)} at the top level, but {value:g} in frame {frame + 1}; expected "
-                "one conversion to Hounsfield units. Export the original series again."
-            )
-    return rescale
+_STATED_ONCE = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+}
+"""Values that a multi-frame header may state at its top level, for all frames and for one, by functional group."""
+
+
+def _require_stated_once(header: Any, frames: range, name: str) -> None:
+    """Raise `InputError` if a value at the top level or in the shared groups differs from that of a frame."""
+    shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    for group, keywords in _STATED_ONCE.items():
+        wide = [("at the top level", header)]
+        wide += [("in the shared groups", shared[group][0])] if shared.get(group) else []
+        for keyword in keywords:
+            stated = [(where, value) for where, part in wide if (value := part.get(keyword)) not in (None, "")]
+            if stated == [] or (
+                [where for where, _ in stated] == ["in the shared groups"]
+                and not any(frame.get(group) for frame in header.PerFrameFunctionalGroupsSequence)
+            ):
+                continue
+            for frame in frames:
+                value = functional_group(header, frame, group).get(keyword)
+                for where, other in stated:
+                    if value not in (None, "") and _comparable(other) != _comparable(value):
+                        raise InputError(
+                            f"{name}: {keyword} is {_text(other)} {where}, but {_text(value)} in frame {frame + 1}; "
+                            "expected one value. Export the original series again."
+                        )
+
+
+def _comparable(value: Any) -> Any:
+    several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    numbers = [_finite(one) for one in several]
+    return str(value) if None in numbers else [round(one or 0.0, 6) for one in numbers]
 
 
 _OF_FRAMES = {

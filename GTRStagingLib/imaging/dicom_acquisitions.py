@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import date
 from functools import cached_property
 from itertools import groupby, pairwise
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -17,6 +18,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 FIXED = [
+    "PatientID",
+    "StudyInstanceUID",
+    "PatientPosition",
     "SeriesNumber",
     "SeriesDescription",
     "ConvolutionKernel",
@@ -37,6 +41,10 @@ NUMBERS = ["AcquisitionNumber", "TemporalPositionIdentifier", "TriggerTime", "Ir
 """Keywords that number acquisitions, or the steps of one (step-and-shoot)."""
 
 TEXTS = [
+    "PatientID",
+    "StudyInstanceUID",
+    "PatientPosition",
+    "AcquisitionDate",
     "FilterType",
     "KVP",
     "ContrastBolusAgent",
@@ -52,6 +60,9 @@ TEXTS = [
     "InstanceNumber",
 ]
 """Keywords that only this module reads, as text."""
+
+DAY_S = 86400.0
+"""Seconds of a day."""
 
 PAUSE_S = 5.0
 """A single sweep has no longer pause between neighbouring positions; phases are further apart."""
@@ -112,7 +123,7 @@ class _Table:
 
     @cached_property
     def moments(self) -> np.ndarray | None:
-        """Times of acquisition in seconds, from the first day's midnight; None if one is missing."""
+        """Times of acquisition in seconds: from the year 1, or of the day if a date is missing; None without times."""
         times = list[float]()
         for one in self.slices:
             time = seconds(one.get("AcquisitionTime") or str(one.get("AcquisitionDateTime") or "")[8:])
@@ -120,7 +131,11 @@ class _Table:
                 return None
             times.append(time)
         moments = np.array(times)
-        return np.where(moments < 43200, moments + 86400, moments) if np.ptp(moments) > 43200 else moments
+        dates = [str(one.get("AcquisitionDate") or one.get("AcquisitionDateTime") or "")[:8] for one in self.slices]
+        days = {text: day_of(text) for text in set(dates)}
+        if None not in days.values():
+            return moments + np.array([DAY_S * (days[text] or 0) for text in dates])
+        return np.where(moments < DAY_S / 2, moments + DAY_S, moments) if np.ptp(moments) > DAY_S / 2 else moments
 
     @cached_property
     def is_sweep(self) -> bool:
@@ -171,6 +186,14 @@ def seconds(value: Any) -> float | None:
         return None
     hours, minutes, rest = found.groups()
     return 3600.0 * int(hours) + 60 * int(minutes or 0) + float(rest or 0)
+
+
+def day_of(text: str) -> int | None:
+    """Return the number of the day of a DICOM date (YYYYMMDD), or None."""
+    try:
+        return date(int(text[:4]), int(text[4:6]), int(text[6:8])).toordinal()
+    except ValueError:
+        return None
 
 
 def number(value: Any) -> float | None:

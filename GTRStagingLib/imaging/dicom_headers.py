@@ -145,11 +145,11 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
     if not scans:
         kinds = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
         raise InputError(f"No CT images; found {kinds}. Give the slices of a CT series, or an enhanced CT file.")
+    if wanted is None and len(scans) == 1:
+        return scans[0]
     listing = "".join(f"\n  {s}" for s in scans)
     details = "".join(f"\n  {s.name}: '{s.description}', UID {s.uid}{(s.part and f'#{s.part}') or ''}" for s in scans)
     if wanted is None:
-        if len(scans) == 1:
-            return scans[0]
         raise InputError(
             f"{_counted(scans)}; expected one. Give the folder of the portal-venous one, or its `series` (number, UID "
             f"or end of the UID):{listing}",
@@ -349,9 +349,10 @@ def _parts_of(uid: str, content: str, group: Sequence[Header]) -> Iterable[Dicom
 
 
 def _after(first_s: float, begin_s: float) -> float:
-    """Return the seconds between two times of the day, of which the second may be after midnight."""
-    later = first_s - begin_s
-    return round(later - math.copysign(86400, later) if abs(later) > 43200 else later, 3)
+    """Return the seconds between two times; without dates, the second may be after midnight."""
+    later, day = first_s - begin_s, dicom_acquisitions.DAY_S
+    dated = min(first_s, begin_s) > 2 * day
+    return round(later if dated or abs(later) < day / 2 else later - math.copysign(day, later), 3)
 
 
 def frames_of(header: Header) -> int:

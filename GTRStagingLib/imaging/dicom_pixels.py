@@ -288,6 +288,8 @@ def _native_frames(
         )
     _require_nothing_else(file, header, element.value_tell + element.length, name)
     little = header.original_encoding[1] is not False
+    if form.allocated == 8 and not little:  # the order of bytes depends on the VR
+        raise InputError(f"{name}: 8-bit pixels in big-endian order; expected little-endian. Save the series again.")
     kind = np.dtype(f"{'<' if little else '>'}u{form.allocated // 8}")
     for k in numbers:
         file.seek(element.value_tell + k * form.frame_bytes)

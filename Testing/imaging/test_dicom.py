@@ -179,7 +179,7 @@ def test_two_time_points_without_times_are_duplicates(tmp_path: Path) -> None:
     slices, again = a_series(4), a_series(4)
     for d in again:
         d.SeriesInstanceUID, d.PixelData = slices[0].SeriesInstanceUID, d.PixelData[::-1]
-        d.FrameOfReferenceUID = slices[0].FrameOfReferenceUID
+        d.FrameOfReferenceUID, d.StudyInstanceUID = slices[0].FrameOfReferenceUID, slices[0].StudyInstanceUID
     write(tmp_path, slices)
     write(tmp_path, again, name="late{}.dcm")
     with pytest.raises(GeometryError, match=r"the same position.* and 1 more; .*phases"):

@@ -38,7 +38,7 @@ def two(how: str, n: int = N) -> tuple[list[Dataset], list[Dataset]]:
         d.PixelData = np.frombuffer(d.PixelData, np.int16)[::-1].tobytes()
     for k, d in enumerate([*first, *second]):
         d.SeriesInstanceUID, d.FrameOfReferenceUID = UID, first[0].FrameOfReferenceUID
-        d.InstanceNumber = 0
+        d.InstanceNumber, d.StudyInstanceUID = 0, f"{UID}.5"
         del d.AcquisitionNumber, d.AcquisitionTime, d.AcquisitionDate, d.ContentTime, d.ContentDate, d.StudyTime
         d.SOPInstanceUID = f"{UID}.{k}"
     return first, second
@@ -54,6 +54,9 @@ TRAITS: dict[str, tuple[object, object]] = {
     "AcquisitionTime": ("120010", "120050"),
     "ConvolutionKernel": ("B30f", "B70f"),
     "KVP": (80, 140),
+    "PatientID": ("A", "B"),
+    "StudyInstanceUID": ("1.2.3.6", "1.2.3.7"),
+    "PatientPosition": ("HFS", "HFP"),
     "ContrastBolusAgent": ("", "Iodine"),
     "SeriesTime": ("115900", "120100"),
     "SeriesNumber": (3, 4),
@@ -134,6 +137,15 @@ def test_a_pause_divides_acquisitions_that_follow_each_other(tmp_path: Path) -> 
         read_scan(folder)
 
 
+def test_the_same_time_of_another_day_divides(tmp_path: Path) -> None:
+    parts = two("joined")
+    for slices, day in zip(parts, ("20240102", "20240103"), strict=True):
+        each(slices, "AcquisitionTime", "120000")
+        each(slices, "AcquisitionDate", day)
+    with pytest.raises(InputError, match=r"number 3\.2: 8 CT slices, .*, 86400 s after the first"):
+        read_scan(write(tmp_path, [*parts[0], *parts[1]]))
+
+
 def test_three_phases_of_two_kernels(tmp_path: Path) -> None:
     slices = []
     for phase in range(3):
@@ -172,7 +184,6 @@ def test_frames_of_two_acquisitions_are_refused(tmp_path: Path) -> None:
     every = [d for pair in zip(*parts, strict=True) for d in pair]
     for d in every:
         d.ContentDate, d.ContentTime, d.StudyTime = "20240102", "101010", "101010"
-        d.StudyInstanceUID = every[0].StudyInstanceUID
     one = highdicom.legacy.LegacyConvertedEnhancedCTImage(every, generate_uid(), 4, generate_uid(), 1)
     for k, frame in enumerate(one.PerFrameFunctionalGroupsSequence):
         content = frame.FrameContentSequence[0] if "FrameContentSequence" in frame else Dataset()
@@ -192,6 +203,10 @@ HARMLESS: dict[str, Callable[[list[Dataset]], None]] = {
     "times in whole seconds": lambda s: each(s, "AcquisitionTime", lambda k: clock(0.3 * k)[:6]),
     "times around midnight": lambda s: each(
         s, "AcquisitionTime", lambda k: f"23595{k}" if k < 9 else f"0000{k - 9:02}"
+    ),
+    "times and dates around midnight": lambda s: (
+        each(s, "AcquisitionTime", lambda k: f"23595{k}" if k < 9 else f"00000{k - 9}"),
+        each(s, "AcquisitionDate", lambda k: "20240430" if k < 9 else "20240501"),
     ),
     "slow times": lambda s: each(s, "AcquisitionTime", lambda k: clock(8 * k)),
     "invalid times": lambda s: each(s, "AcquisitionTime", "noon"),

@@ -389,13 +389,33 @@ def test_a_table_of_values_is_refused(tmp_path: Path) -> None:
         _ = read_scan(write(tmp_path / "ct", slices)).image
 
 
+@pytest.mark.parametrize("where", ["at the top level", "in the shared groups"])
+def test_two_geometries_of_a_multi_frame_file_are_refused(tmp_path: Path, where: str) -> None:
+    one = enhanced(a_series())
+    measures = Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.75, 0.5], 2.5
+    for frame in one.PerFrameFunctionalGroupsSequence:
+        frame.PixelMeasuresSequence = [measures]
+    other = Dataset()
+    other.PixelSpacing, other.SliceThickness = [0.9, 0.9], 2.5
+    one.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]
+    if where == "at the top level":
+        one.PixelSpacing = [0.9, 0.9]
+    else:
+        one.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [other]
+    with pytest.raises(
+        InputError, match=rf"PixelSpacing is 0\.9/0\.9 {where}, but 0\.75/0\.5 in frame 1; expected one"
+    ):
+        read_scan(save(tmp_path / "one.dcm", one))
+
+
 def test_two_conversions_of_a_multi_frame_file_are_refused_if_they_differ(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"RescaleIntercept is -900 at the top level, but -1024 in frame 1; expected one"
     ):
         read_scan(shared("cases/damaged-volumes/enh_toplevel_rescale.dcm"))
     one = enhanced(a_series())
-    one.RescaleSlope, one.RescaleIntercept = 1, -1024
+    one.RescaleSlope, one.RescaleIntercept, one.PixelSpacing = 1, -1024, [0.75, 0.5]
     assert read_scan(save(tmp_path / "one.dcm", one)).image.GetSize()[2] == 6
 
 
