@@ -26,7 +26,7 @@ _PATTERN = re.compile(r"([^%]*)%(0?)(\d{0,2})d([^%]*)")
 
 
 class TextHeader(NamedTuple):
-    """Text header: its lines, its length in bytes, and the names of its data files (None: the voxels follow)."""
+    """Text header: its lines, its length in bytes, and the names of its data files (None if the voxels follow)."""
 
     lines: tuple[str, ...]
     length: int
