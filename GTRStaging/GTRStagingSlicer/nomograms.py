@@ -110,8 +110,11 @@ def given_values(state: State) -> dict[str, str | float]:
     """Return the values given for the chosen CT's patient, by the names of the terms; empty for another patient."""
     if not state.nomogramValues or state.nomogramVolume is not state.inputVolume:
         return {}
-    values: dict[str, str | float] = json.loads(state.nomogramValues)
-    return values
+    try:
+        values = parse_json(state.nomogramValues)
+    except ValueError:  # the text of a scene that somebody else made
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def set_value(state: State, name: str, value: str | float | None) -> None:
