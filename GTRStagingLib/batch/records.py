@@ -212,7 +212,7 @@ def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
             for column in NUMBER_COLUMNS & row.keys():
                 _typed(column, row[column])
             complete = "files" in record and (status != "done" or isinstance(record.get("content"), str))
-            if complete and record.get("job") == job.digest:
+            if complete and row.get("status") == status and record.get("job") == job.digest:
                 return Outcome(job.case.case_id, status, row, reused=True), record
     return None
 

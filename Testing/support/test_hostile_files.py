@@ -266,7 +266,7 @@ def test_altered_records_of_a_batch_are_taken_or_made_again(tmp_path):
     for seed in range(300):
         (job.folder / "done.json").write_bytes(altered_json(data, seed))
         found = _outcome_or_job(job)
-        records.write_tables(tmp_path, [job], ["case_id", "stage", "p_T1", "key_slice", "warnings"], {})
+        records.write_tables(tmp_path, [job], ["case_id", "status", "stage", "p_T1", "key_slice"], {})
         rows = len((tmp_path / PREDICTIONS).read_text().splitlines()) - 1
         known = records.read_record(job) is not None
         assert known or found is job
