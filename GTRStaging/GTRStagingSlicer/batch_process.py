@@ -22,6 +22,7 @@ import GTRStagingLib
 from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.columns import PREDICTIONS
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.tables.cells import unguarded
 from GTRStagingSlicer import models, tables
 from GTRStagingSlicer.mrml import Scene, TableNode
 from GTRStagingSlicer.state import State
@@ -209,7 +210,7 @@ def _end_process(process: subprocess.Popen[bytes], *, hard: bool) -> None:
 def show_results(scene: Scene, previous: TableNode | None, path: Path) -> TableNode:
     """Show the batch's predictions.csv as a table node of texts."""
     with path.open(encoding="utf-8", newline="") as file:
-        head, *rows = list(csv.reader(file))
+        head, *rows = [[unguarded(cell) for cell in row] for row in csv.reader(file)]
     columns = {name: [row[i] for row in rows] for i, name in enumerate(head)}
     table = tables.fill_table(scene, previous, _("Batch results"), columns)
     table.SetSaveWithScene(False)

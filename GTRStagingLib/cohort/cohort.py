@@ -13,7 +13,15 @@ from typing import Any, Literal, get_args
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.case_table import read_case_table
-from GTRStagingLib.tables.cells import cell_text, covariate_value, folder_key, folder_name, plain_text, unaltered_id
+from GTRStagingLib.tables.cells import (
+    cell_text,
+    covariate_value,
+    folder_key,
+    folder_name,
+    plain_text,
+    unaltered_id,
+    visible_text,
+)
 from GTRStagingLib.tables.table_files import import_table_package, write_table
 
 Split = Literal["train", "validation", "test"]
@@ -63,6 +71,7 @@ class Case:
             ("patient_id", self.patient_id, unaltered_id),
             ("series", self.series, unaltered_id),
             *((name, text, plain_text) for name, text in texts.items()),
+            ("centre", self.centre, visible_text),
             *(("name of a covariate", name, _covariate_name) for name in self.covariates),
             *((name, value, _covariate) for name, value in self.covariates.items()),
             ("key_slice", self.key_slice, _slice_index),

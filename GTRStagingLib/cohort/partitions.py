@@ -6,7 +6,7 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.rules import Entry
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.tables.cells import covariate_value
+from GTRStagingLib.tables.cells import covariate_value, visible_text
 from GTRStagingLib.tables.table_files import Table, read_table
 
 IDS = ("case_id", "image_name", "image_id", "slice_id", "PatientID", "SlicePath", "image", "path", "file", "filename",
@@ -122,7 +122,10 @@ def _given(row: Mapping[str, str | None], column: str, where: str) -> str:
     text = row[column]
     if text is None:
         raise InputError(f"{where}, {column} is empty; expected an id. Fill it in.")
-    return text
+    try:
+        return visible_text(text)
+    except ValueError as error:
+        raise InputError(f"{where}, {column} {text!r}: {error}.") from error
 
 
 def _matched(pattern: str, name: str, where: str) -> str:

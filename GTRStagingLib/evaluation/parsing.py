@@ -19,7 +19,7 @@ from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.files import sha256_of
-from GTRStagingLib.tables.cells import MISSING
+from GTRStagingLib.tables.cells import FORMULA, MISSING, unguarded, visible_text
 from GTRStagingLib.tables.table_files import read_table
 
 ROUNDING = 0.005
@@ -54,7 +54,7 @@ def _csv(path: Path) -> dict[str, Any]:
 
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = [name.strip() for name in next(csv.reader(file), [])]
+            header = [unguarded(name.strip()) for name in next(csv.reader(file), [])]
         if len(set(header)) < len(header) or "" in header or (len(header) == 1 and set(";\t|") & set(header[0])):
             raise pa.ArrowInvalid("its header")
         table = arrow.read_csv(
@@ -68,7 +68,10 @@ def _csv(path: Path) -> dict[str, Any]:
     except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
         read_table(path)  # raises an error that names the row
         raise InputError(f"{path.name} cannot be read as CSV ({error}); expected a table. Save it again.") from error
-    return {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
+    trimmed = {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
+    return {
+        name: pc.replace_substring_regex(column, f"^'({FORMULA.pattern})", r"\1") for name, column in trimmed.items()
+    }
 
 
 def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, str]:
@@ -229,7 +232,17 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
             f"{path.name}, {columns.case} {first!r} in rows {rows} ({int(again.sum())} rows repeat an id); expected "
             "each case once. Remove the repeated rows, or name another column in `columns` (case=NAME)."
         )
+    _require_visible(names, columns.case, path)
     return names.to_numpy(dtype=object)
+
+
+def _require_visible(names: Iterable[str], column: str, path: Path) -> None:
+    """Raise `InputError` if an id has invisible characters."""
+    for name in names:
+        try:
+            visible_text(name)
+        except ValueError as error:
+            raise InputError(f"{path.name}, {column} {name!r}: {error}.") from error
 
 
 def patients_of(
@@ -255,6 +268,7 @@ def patients_of(
     else:
         return Clusters(np.arange(len(frame)), len(frame)), cases, None
     codes, unique = pd.factorize(np.array(names, dtype=object))
+    _require_visible(unique, columns.patient or "patient", path)
     return Clusters(codes, len(unique)), np.asarray(unique, dtype=object), how
 
 

@@ -23,6 +23,7 @@ from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.figures import DPI, figure_bytes
 from GTRStagingLib.support.files import parse_json, replace_files
+from GTRStagingLib.tables.cells import guarded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,8 +110,8 @@ def _drawn(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | No
 def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table.writerow({name: guarded(name) for name in (rows[0] if rows else ())})
+    table.writerows({n: guarded(v) if isinstance(v, str) else v for n, v in row.items()} for row in rows)
     return text.getvalue().encode()
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from GTRStagingLib.tables.cells import covariate_value, folder_name, plain_text, unaltered_id
+from GTRStagingLib.tables.cells import covariate_value, folder_name, plain_text, unaltered_id, visible_text
 
 PlainText = Annotated[str, AfterValidator(plain_text)]
 
@@ -18,7 +18,7 @@ class CohortRow(BaseModel):
     case_id: Annotated[str, AfterValidator(unaltered_id), AfterValidator(folder_name)]
     patient_id: Annotated[str, AfterValidator(unaltered_id)]
     image: PlainText
-    centre: PlainText | None = None
+    centre: Annotated[PlainText, AfterValidator(visible_text)] | None = None
     series: Annotated[str, AfterValidator(unaltered_id)] | None = None
     roi: PlainText | None = None
     segment: PlainText | None = None

@@ -11,6 +11,13 @@ MISSING = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "null", "None"})
 
 SPREADSHEET_ERRORS = frozenset({"#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!"})
 
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that are drawn as nothing or as a blank, although Unicode counts them as letters, marks or symbols."""
+
+FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""Start of a text that a spreadsheet would take for a formula, also in full width; see `guarded`."""
+
+_SIGNED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _REWRITTEN = re.compile(r"\d+\.0+|\d+(\.\d+)?E\+\d+", re.ASCII)
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))})
@@ -27,8 +34,30 @@ def plain_text(text: str) -> str:
     return text
 
 
+def visible_text(text: str) -> str:
+    r"""Return a text; raise ValueError if it has characters that nobody sees, such as marks of direction.
+
+    Two ids that look equal would be two patients, and a mark of direction can show a name backwards.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.tables.cells import visible_text
+    >>> visible_text("患者 7")
+    '患者 7'
+    >>> visible_text("P\u202e7")
+    Traceback (most recent call last):
+    ValueError: expected no invisible characters (found U+202E); type the text again
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    hidden = (c for c in text if c in _INVISIBLE or unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    if found := sorted({f"U+{ord(c):04X}" for c in hidden}):
+        raise ValueError(f"expected no invisible characters (found {', '.join(found)}); type the text again")
+    return text
+
+
 def unaltered_id(text: str) -> str:
-    """Return an id; raise ValueError if a spreadsheet has converted it to a number.
+    """Return an id; raise ValueError if a spreadsheet has converted it to a number, or if it has invisible characters.
 
     Examples
     --------
@@ -39,13 +68,16 @@ def unaltered_id(text: str) -> str:
     Traceback (most recent call last):
     ValueError: expected the original id, not a number written by a spreadsheet: format the column as text
     """
-    if _REWRITTEN.fullmatch(plain_text(text)):
+    if _REWRITTEN.fullmatch(visible_text(plain_text(text))):
         raise ValueError("expected the original id, not a number written by a spreadsheet: format the column as text")
     return text
 
 
 def folder_name(text: str) -> str:
     """Return an id that is a valid folder name on every system, without path separators; raise ValueError otherwise."""
+    if not text:
+        raise ValueError("expected a name that is not empty")
+    visible_text(text)
     unsafe = sorted(set(text) & set('/\\:*?"<>|'))
     if unsafe or text[0] in ".-" or text[-1] == "." or text.split(".")[0].upper() in _DEVICES:
         found = f" (found {' '.join(unsafe)})" if unsafe else ""
@@ -58,6 +90,27 @@ def folder_name(text: str) -> str:
 def folder_key(text: str) -> str:
     """Return a key that is equal for names of the same folder: Windows and macOS ignore case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def guarded(text: str) -> str:
+    """Return a cell for a CSV file in which no spreadsheet finds a formula: with an apostrophe before it, if needed.
+
+    Numbers stay as they are. `unguarded` returns the original text.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.tables.cells import guarded, unguarded
+    >>> guarded("=1+1"), guarded("-0.5"), guarded("T3")
+    ("'=1+1", '-0.5', 'T3')
+    >>> unguarded("'=1+1")
+    '=1+1'
+    """
+    return f"'{text}" if FORMULA.match(text) and not _SIGNED.fullmatch(text) else text
+
+
+def unguarded(text: str) -> str:
+    """Return the original text of a cell that was written by `guarded`."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def covariate_value(text: str) -> str | float:

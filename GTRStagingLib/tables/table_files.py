@@ -12,7 +12,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.files import replace_files
-from GTRStagingLib.tables.cells import MISSING, cell_text
+from GTRStagingLib.tables.cells import MISSING, cell_text, guarded, unguarded
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,15 @@ def read_table(path: Path) -> Table:
 def write_table(path: Path, columns: Mapping[str, Sequence[str | float | None]]) -> None:
     """Write columns of texts, numbers or both, whole or not at all; an existing file is replaced.
 
-    Every number is written with all its digits: `read_table` returns text of the same number.
+    Every number is written with all its digits: `read_table` returns text of the same number. In a CSV file, no text
+    can be taken for a formula (see `cells.guarded`); `read_table` returns the original text.
     """
     kind = _kind(path)
     pandas = import_table_package("pandas")
     if kind == ".parquet":
         import_table_package("pyarrow")
-    frame = pandas.DataFrame({name: pandas.Series(_typed(c, kind), dtype=object) for name, c in columns.items()})
+    safe = guarded if kind == ".csv" else str
+    frame = pandas.DataFrame({safe(name): pandas.Series(_typed(c, kind), dtype=object) for name, c in columns.items()})
     with replace_files(path.parent, [path.name]) as work:
         if kind == ".csv":
             frame.to_csv(work / path.name, index=False, encoding="utf-8", lineterminator="\n")
@@ -111,7 +113,8 @@ def _typed(values: Sequence[str | float | None], kind: str) -> list[str | float 
     """Return a column for the file: numbers for Parquet if it has only numbers, otherwise text."""
     if kind == ".parquet" and all(not isinstance(v, str) for v in values):
         return list(values)
-    return [None if v is None else cell_text(v) for v in values]
+    safe = guarded if kind == ".csv" else str
+    return [None if v is None else safe(cell_text(v)) for v in values]
 
 
 def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -143,7 +146,7 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
             f"{path.name}: the header is separated by {marks[0]!r}; expected commas (and points in numbers). Save the "
             "table as comma-separated UTF-8."
         )
-    return header, cells[1:]
+    return [unguarded(cell) for cell in header], [[unguarded(cell.strip()) for cell in row] for row in cells[1:]]
 
 
 def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:

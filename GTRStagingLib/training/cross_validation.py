@@ -11,6 +11,7 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
+from GTRStagingLib.tables.cells import guarded
 from GTRStagingLib.training.plan import Hardware, Plan
 from GTRStagingLib.training.train import TrainingProgress, train
 
@@ -57,7 +58,7 @@ def _write_table(cards: Sequence[ModelCard], path: Path) -> None:
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["fold", *COLUMNS])
-    table.writerows([card.name, *row] for card, row in zip(cards, rows, strict=True))
+    table.writerows([guarded(card.name), *row] for card, row in zip(cards, rows, strict=True))
     defined = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
     table.writerow(["mean", *(statistics.fmean(values) if values else None for values in defined)])
     table.writerow(["sd", *(statistics.stdev(values) if len(values) > 1 else None for values in defined)])

@@ -243,6 +243,7 @@ TEXT = st.text(
 ).map(str.strip).filter(lambda t: t not in ("", "NA", "N/A", "NaN", "nan", "null", "None") and t[0] != "#")  # fmt: skip
 NUMBER = st.floats(allow_nan=False, allow_infinity=False)
 WORD = TEXT.filter(lambda t: not any(c.isdigit() for c in t))
+CENTRE = st.text('äé胃Zz =+-@,"', min_size=1).map(str.strip).filter(bool)
 
 
 @st.composite
@@ -256,7 +257,10 @@ def any_cohort(draw):
             Case(
                 case_id=name,
                 patient_id=draw(st.sampled_from(["007", "P1", "é", "1,5", 'quo"ted'])),
-                centre=draw(st.none() | WORD),
+                centre=draw(st.none() | CENTRE | st.sampled_from(["=1+1", "'@x", "-"])),
+                series=draw(
+                    st.none() | st.sampled_from(["3", "3.1", "3.10", "2.25.580528684739689840480168809437574290"])
+                ),
                 image=Path(draw(st.sampled_from(["/data/ct", "/tmp/NA", "/x/../y/a,b.nii"]))),
                 roi=draw(st.none() | st.just(Path("/data/roi.nrrd"))),
                 segment=draw(st.none() | st.sampled_from(["1", "tumour", "002"])),
