@@ -4,6 +4,7 @@ Input: a case table and `BatchSettings`. Output: a case folder for each case, pr
 
 - `cases`: `BatchCase`, `read_cases`
 - `columns`: `PREDICTIONS`, `PARQUET`
+- `local_log`: `write_log`, `log_file`
 - `records`: `Job`, `Outcome`, `write_tables`
 - `batch`: `Batch`, `Counts`
 - `scoring`: `ScoreColumns`

@@ -20,10 +20,12 @@ from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, ROWS_VERSION, SECONDS, given_names
 from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
-from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError
+from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import error_text
+from GTRStagingLib.support.shared_text import shared_error
 from GTRStagingLib.tables.case_files import OUTPUTS
+from GTRStagingLib.tables.case_texts import shared_text
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
@@ -279,20 +281,23 @@ def stage_and_record(job: Job, stage_one: StageOne, scores: ScoreColumns) -> Out
     except (Cancelled, MachineError):
         raise
     except Exception as error:  # an unexpected error in one case must not stop the others
-        return record_failure(job, error_text(error), "".join(traceback.format_exception(error)))
+        details = error.details if isinstance(error, StagingError) else ""
+        trace = "".join(traceback.format_exception(error))
+        return record_failure(job, shared_error(error), error_text(error), details, trace)
     try:
         return records.record_done(job, row, states, content)
     except OSError as error:
         raise _not_writable(job.folder, error) from error
 
 
-def record_failure(job: Job, error: str, trace: str) -> Outcome:
-    """Record that a case failed, and remove its other files."""
+def record_failure(job: Job, error: str, *local: str) -> Outcome:
+    """Record that a case failed, and remove its other files; `local` are texts for its local log."""
     try:
         if (finished := records.outcome_of_this_run(job)) is not None:
             return finished
         records.clear_case_folder(job.folder, RESULTS)
-        return records.record_failed(job, error, trace)
+        out = {job.folder.parent.parent: "the output folder"}
+        return records.record_failed(job, shared_text(error, (job.case.image, job.case.roi), out), local)
     except OSError as problem:
         raise _not_writable(job.folder, problem) from problem
 
@@ -306,7 +311,7 @@ def one_by_one(stage_one: StageOne, scores: ScoreColumns | None = None) -> Work:
                 yield one
             elif records.count_start(one) > TRIES:
                 why = f"The case ended the program {TRIES} times; expected a result. Its files may be damaged."
-                yield record_failure(one, why, "")
+                yield record_failure(one, why)
             else:
                 yield stage_and_record(one, stage_one, scores or ScoreColumns())
 

@@ -188,7 +188,7 @@ def _outcome(future: Any, jobs: dict[Any, Job]) -> Outcome:
         return outcome
     error = future.exception()
     if isinstance(error, distributed.KilledWorker):
-        return record_failure(job, f"Every worker of the cluster that tried the case died: {error_text(error)}", "")
+        return record_failure(job, f"Every worker of the cluster that tried the case died: {error_text(error)}")
     if isinstance(error, StagingError):
         raise error  # an error of a worker group concerns every case
     raise MachineError(f"A worker of the cluster failed: {error_text(error)}") from error

@@ -22,7 +22,7 @@ RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "
 """Columns of the tables, filled by `records.row_of`; the case table's columns, the scores and the timings follow.
 Add a column of numbers to `NUMBER_COLUMNS` too, and raise `ROWS_VERSION`."""
 
-ROWS_VERSION = 2
+ROWS_VERSION = 3
 """Version of a row's columns and their meaning. A resumed batch keeps the rows of finished cases if this number, the
 software's version, the model and the options are unchanged."""
 

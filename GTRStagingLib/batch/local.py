@@ -110,7 +110,8 @@ class WorkerGroup:
                     died = error
             raise StagingError(
                 f"The model process ended {TRIES} times during its start; expected it to run. Check that it has enough "
-                f"memory. Its output:\n{died.log}"
+                "memory.",
+                details=f"Its output:\n{died.log}",
             ) from died
 
     def stage(self, job: Job) -> Outcome:

@@ -1,9 +1,9 @@
 """Write and read the records of a batch's cases, which allow it to resume.
 
-A case folder contains the results and `done.json`, or `failed.json` with error and traceback, or `skipped.json` with
-the reason; the record is written last and in one step. A skipped case keeps the results of an earlier run. Each record
-contains the digest of model, recipe and options, and the state of the case's files; a later run compares both. The
-tables are made from these records only.
+A case folder contains the results and `done.json`, or `failed.json` with the error, or `skipped.json` with the reason;
+the record is written last and in one step. Paths and traceback of a failed case are in its local log (`local_log`). A
+skipped case keeps the results of an earlier run. Each record contains the digest of model, recipe and options, and a
+hash of the state of the case's files; a later run compares both. The tables are made from these records only.
 """
 
 import csv
@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
+from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, printable, without_backticks
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import atomic_file, parse_json, sha256_of, sha256_of_data
-from GTRStagingLib.tables.case_files import FileStats, file_stats, input_files
+from GTRStagingLib.tables.case_files import file_stats, input_files
+from GTRStagingLib.tables.cells import guarded, unguarded
 
 if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
@@ -105,7 +107,8 @@ class Outcome:
 
 
 def clear_case_folder(folder: Path, names: Iterable[str]) -> None:
-    """Make a case folder; if it exists, remove its records and the files with these names, left by an earlier run."""
+    """Make a case folder; if it exists, remove its records, its local log and the files with these names."""
+    remove_log(log_file(folder))
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*RECORDS.values(), *names):
         (folder / name).unlink(missing_ok=True)
@@ -164,7 +167,7 @@ def remove_partial_files(folder: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-def record_done(job: Job, row: Mapping[str, str], states: FileStats, content: str) -> Outcome:
+def record_done(job: Job, row: Mapping[str, str], states: str, content: str) -> Outcome:
     """Record that a case is done, after its results were written."""
     return _write_record(job, Outcome(job.case.case_id, "done", {"status": "done", **row}), states, content=content)
 
@@ -178,19 +181,21 @@ def renew_record(job: Job) -> Outcome | None:
     return known[0]
 
 
-def record_failed(job: Job, error: str, traceback: str) -> Outcome:
-    """Record that a case failed."""
+def record_failed(job: Job, error: str, local: Iterable[str] = ()) -> Outcome:
+    """Record that a case failed, with an error that may be shared; write the `local` texts into its local log."""
     outcome = Outcome(job.case.case_id, "failed", {"status": "failed", "reason": printable(error)})
-    return _write_record(job, outcome, [], error=error, traceback=traceback)
+    log = log_file(job.folder)
+    logged = {"log": f"{LOCAL}/{log.name}"} if write_log(log, local) else {}
+    return _write_record(job, outcome, "", error=error, **logged)
 
 
 def record_skipped(job: Job) -> Outcome:
     """Record that a case was skipped."""
     outcome = Outcome(job.case.case_id, "skipped", {"status": "skipped", "reason": job.case.skip or ""})
-    return _write_record(job, outcome, [])
+    return _write_record(job, outcome, "")
 
 
-def _write_record(job: Job, outcome: Outcome, states: FileStats, **more: str) -> Outcome:
+def _write_record(job: Job, outcome: Outcome, states: str, **more: str) -> Outcome:
     record = {"case_id": job.case.case_id, **more, "row": dict(outcome.row), "job": job.digest,
               "run": job.run, "files": states}  # fmt: skip
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -217,9 +222,13 @@ def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
     return None
 
 
-def file_states(case: BatchCase) -> FileStats:
-    """Return the current state (see `file_stats`) of a case's files."""
-    return file_stats([case.image, *([] if case.roi is None else [case.roi])], strict=True)
+def file_states(case: BatchCase) -> str:
+    """Return a hash of the current state of a case's files (see `file_stats`), empty without files.
+
+    The states contain the files' names, which a record must not have.
+    """
+    states = file_stats([case.image, *([] if case.roi is None else [case.roi])], strict=True)
+    return sha256_of_data(states) if states else ""
 
 
 def content_digest(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> str:
@@ -281,8 +290,8 @@ def write_tables(out: Path, jobs: Iterable[Job], columns: Sequence[str], given: 
     with atomic_file(out / PREDICTIONS) as stream:
         file = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         table = csv.DictWriter(file, list(columns), restval="", extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        table.writerows(_rows(jobs, given))
+        table.writerow({name: guarded(name) for name in columns})
+        table.writerows({name: guarded(text) for name, text in row.items()} for row in _rows(jobs, given))
         file.detach()  # flushes the file and leaves the stream open
     _write_parquet(out, columns)
     return rows_by_status(out / PREDICTIONS)
@@ -319,7 +328,7 @@ def _write_parquet(out: Path, columns: Sequence[str]) -> None:
     ):
         lines = csv.DictReader(file)
         while rows := list(islice(lines, ROWS)):
-            numbers = [{n: _typed(n, text) for n, text in row.items()} for row in rows]
+            numbers = [{unguarded(n): _typed(unguarded(n), unguarded(text)) for n, text in row.items()} for row in rows]
             writer.write_table(pyarrow.Table.from_pylist(numbers, schema=pyarrow.schema(types)))
 
 

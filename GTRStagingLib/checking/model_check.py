@@ -18,6 +18,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
+from GTRStagingLib.tables.case_texts import shared_text
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
@@ -202,7 +203,8 @@ def _ready(model: "Model", device: str) -> "Backbone":
 
 def _left_out(job: "tuple[Model | str, str, Case]", reason: str) -> str:
     """Return the reason why a case could not be measured."""
-    return without_backticks(reason)
+    _, _, case = job
+    return shared_text(without_backticks(reason), (case.image, case.roi))
 
 
 def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":

@@ -11,6 +11,7 @@ from pathlib import Path
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
 from GTRStagingLib.support.isolation import Limits
+from GTRStagingLib.support.shared_text import without_folders
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
@@ -152,6 +153,24 @@ def _without_unknown(sentence: str, known: Collection[str]) -> str:
         return ""
     text = left[0][1] + "".join(mark + part for mark, part in left[1:])
     return text[0].upper() + text[1:] + end
+
+
+def shown_error(error: Exception, options: argparse.Namespace) -> str:
+    """Return an error as a command prints it: with flags, and with the details for the person at this machine.
+
+    What a command with `shared` prints is part of what is shared; it has neither details nor folders.
+    """
+    text = with_flags(str(error), options.parser)
+    if getattr(options, "shared", False):
+        given = [one for value in vars(options).values() for one in (value if isinstance(value, list) else [value])]
+        return without_folders(text, {path: path.name or "." for path in given if isinstance(path, Path)})
+    details = getattr(error, "details", "")
+    return f"{text}\n{details}" if details else text
+
+
+def shown_place(file: Path) -> Path:
+    """Return a file and its folder, without the folders above, which may have names of persons."""
+    return Path(*[part for part in file.parts if part != file.anchor][-2:])
 
 
 # -- types of single arguments -------------------------------------------------------------------------------------

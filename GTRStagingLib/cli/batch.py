@@ -20,12 +20,14 @@ from GTRStagingLib.cli.arguments import (
     add_limits,
     add_model,
     given_limits,
+    shown_place,
     staging_options,
     with_flags,
 )
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.extras import import_extra
+from GTRStagingLib.support.shared_text import without_folders
 
 if TYPE_CHECKING:
     from GTRStagingLib.batch.batch import Counts
@@ -40,7 +42,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
-    batch.set_defaults(run=_batch, columns=COLUMNS)
+    batch.set_defaults(run=_batch, columns=COLUMNS, shared=True)
     batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV or Parquet with case_id and image, and optionally series, roi, segment, key_slice, "
                        "exclude (a reason to leave the case out); other columns are copied; with a column stage the "
@@ -87,6 +89,7 @@ def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.batch.cases import read_cases
     from GTRStagingLib.batch.columns import PREDICTIONS
     from GTRStagingLib.batch.local import BatchSettings
+    from GTRStagingLib.batch.local_log import LOCAL, write_log
     from GTRStagingLib.batch.run import run_batch
     from GTRStagingLib.batch.scoring import ScoreColumns
     from GTRStagingLib.nomogram import nomogram
@@ -118,6 +121,10 @@ def _batch(options: argparse.Namespace) -> int:
             resume=options.resume,
             progress=progress,
         )
+    except StagingError as error:
+        if error.details:
+            write_log(options.out / LOCAL / "batch.log", [str(error), error.details])
+        raise
     finally:
         if options.progress == "text" and progress.counts.finished:
             _print_summary(progress.counts, options.out / PREDICTIONS)
@@ -133,7 +140,7 @@ def _print_summary(counts: "Counts", table: Path) -> None:
 
     rows = rows_by_status(table).total()
     fewer = f", WHICH HAS ONLY {rows} ROWS" if rows < counts.finished else ""
-    print(f"{counts.summary()}. See {table}{fewer}")
+    print(f"{counts.summary()}. See {shown_place(table)}{fewer}")
     print(RESEARCH_USE_ONLY)
 
 
@@ -151,14 +158,16 @@ def _evaluate(
         found = evaluate(read_predictions(predictions))
         write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore)
     except StagingError as error:
-        print(f"gtrstaging: predictions were not evaluated: {with_flags(str(error), parser)}", file=sys.stderr)
+        reason = without_folders(with_flags(str(error), parser), {predictions: predictions.name, out: out.name})
+        print(f"gtrstaging: predictions were not evaluated: {reason}", file=sys.stderr)
         return
     except KeyboardInterrupt:  # the batch is complete
-        print(f"gtrstaging: the evaluation was interrupted; {predictions} is complete. Repeat the evaluation alone: "
-              f"gtrstaging evaluate {predictions} --out {out}", file=sys.stderr)  # fmt: skip
+        place = shown_place(predictions)
+        print(f"gtrstaging: the evaluation was interrupted; {place} is complete. Repeat the evaluation alone: "
+              f"gtrstaging evaluate {place} --out {shown_place(out)}", file=sys.stderr)  # fmt: skip
         return
     accuracy = found.performance.metrics.accuracy
-    print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {out / REPORT}",
+    print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {shown_place(out / REPORT)}",
           file=sys.stderr if as_json else sys.stdout)  # fmt: skip
 
 

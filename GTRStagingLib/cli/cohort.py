@@ -56,7 +56,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="use exactly the patients of this centre as the split test; may be repeated")  # fmt: skip
     check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
                                description="Exit code 0: clean; 1: leaks or errors found.")  # fmt: skip
-    check.set_defaults(run=_audit, supervised=True, columns=COLUMNS)
+    check.set_defaults(run=_audit, supervised=True, columns=COLUMNS, shared=True)
     check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row per case")
     check.add_argument("--no-content", action="store_true", help="do not read the images")
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes "

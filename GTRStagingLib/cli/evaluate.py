@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands, with_flags
+from GTRStagingLib.cli.arguments import Commands, shown_place, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         description="Evaluate a table of predictions: metrics with 95 % intervals, curves, calibration, decisions, "
         f"readers, and a report. {RESEARCH_USE_ONLY}",
     )
-    one.set_defaults(run=_evaluate)
+    one.set_defaults(run=_evaluate, shared=True)
     one.add_argument(
         "predictions", type=Path, help="CSV or Parquet: predictions.csv of a batch, or the table of other software"
     )
@@ -95,7 +95,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         write_evaluation(found, options.out, nomogram=chart, radscore=score)
     print_summary(found, options.parser)
     if options.out is not None:
-        print(f"Written       {options.out / 'report.html'} with metrics.json, figures and tables")
+        print(f"Written       {shown_place(options.out / 'report.html')} with metrics.json, figures and tables")
     print(RESEARCH_USE_ONLY)
 
 

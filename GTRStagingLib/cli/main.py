@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 import GTRStagingLib
 from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, supervise, train
-from GTRStagingLib.cli.arguments import every_parser, with_flags
+from GTRStagingLib.cli.arguments import every_parser, shown_error
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
@@ -44,14 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except StagingError as error:
-        print(f"gtrstaging: {with_flags(str(error), options.parser)}", file=sys.stderr)
+        print(f"gtrstaging: {shown_error(error, options)}", file=sys.stderr)
         return 1
     except MemoryError:
         print("gtrstaging: The memory of this machine does not suffice. Free memory, or check the size of the files.",
               file=sys.stderr)  # fmt: skip
         return 1
     except OSError as error:
-        print(f"gtrstaging: {error}. Check the path, its permissions and the free space.", file=sys.stderr)
+        shown = shown_error(error, options)
+        print(f"gtrstaging: {shown}. Check the path, its permissions and the free space.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("gtrstaging: interrupted; no half-written file was left.", file=sys.stderr)

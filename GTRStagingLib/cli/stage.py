@@ -63,6 +63,8 @@ def _contradiction(options: argparse.Namespace) -> str | None:
         return "expected --out DIR, --mrb FILE or --json"
     if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
         return f"--mrb {options.mrb}: expected a name that ends in .mrb"
+    if options.case_id is not None and not options.case_id.strip():
+        return "--case-id: expected a name"
     dependent = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
     for name, given in dependent:
         if given and options.segmentation is None:

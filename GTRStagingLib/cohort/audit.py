@@ -24,6 +24,7 @@ from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
+from GTRStagingLib.tables.case_texts import shared_text
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,9 @@ def _entry(case: Case) -> Entry:
 
 def _missing_files(cohort: Cohort) -> list[Finding]:
     missing = [
-        f"{case.case_id}: {path}"
+        f"{case.case_id}: {column} {path.name}"
         for case in cohort
-        for path in (case.image, case.roi)
+        for column, path in (("image", case.image), ("roi", case.roi))
         if path is not None and not path.exists()
     ]
     if not missing:
@@ -212,7 +213,11 @@ def _content(
     prints = fingerprints(cases, progress, workers, limits)
     digests = {case.case_id: p.digest for case, p in zip(cases, prints, strict=True) if p.digest is not None}
     findings = []
-    if unusable := [f"{case.case_id}: {p.problem}" for case, p in zip(cases, prints, strict=True) if p.problem]:
+    if unusable := [
+        f"{case.case_id}: {shared_text(p.problem, (case.image, case.roi))}"
+        for case, p in zip(cases, prints, strict=True)
+        if p.problem
+    ]:
         findings.append(
             Finding(
                 "unusable case",

@@ -22,8 +22,9 @@ from GTRStagingLib.imaging.geometry import axial_lps
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.support.isolation import Limits, error_text
+from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
+from GTRStagingLib.support.shared_text import shared_error
 
 SIDE = 128
 """Width and height of a picture in pixels of about 3 mm, which show vessels and average noise."""
@@ -109,7 +110,7 @@ def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
         scan = read_scan(path, series=cases[0].series)
         digest = _digest(scan)
     except (InputError, MissingDependencyError) as error:
-        return [Fingerprint(None, problem=without_backticks(error_text(error))) for _ in cases]
+        return [Fingerprint(None, problem=without_backticks(shared_error(error))) for _ in cases]
     return [_of_case(scan, digest, case) for case in cases]
 
 
@@ -122,7 +123,7 @@ def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:
         index = _key_index(scan, case)
         return Fingerprint(digest, None if index is None else picture_of(scan, index))
     except (InputError, MissingDependencyError) as error:
-        return Fingerprint(digest, problem=without_backticks(error_text(error)))
+        return Fingerprint(digest, problem=without_backticks(shared_error(error)))
 
 
 def _digest(scan: Scan) -> str:

@@ -30,11 +30,15 @@ from GTRStagingLib.imaging.dicom_headers import (
 )
 from GTRStagingLib.imaging.dicom_pixels import Rescale, decoded
 from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
+from GTRStagingLib.support.shared_text import without_identifiers
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "
     "XRayTubeCurrent Exposure BodyPartExamined ImageType"
 )
+LONGEST = 64
+"""Largest length of a value on the acquisition."""
+
 IDENTIFIERS = (
     "PatientName PatientID PatientBirthDate PatientSex PatientAge AccessionNumber InstitutionName StudyDate "
     "StudyDescription SeriesDescription SeriesNumber StudyInstanceUID SeriesInstanceUID"
@@ -322,7 +326,11 @@ def frame_of_reference(header: Any) -> str | None:
 
 def acquisition_and_identifiers(header: Any) -> tuple[dict[str, str], dict[str, str]]:
     """Return a header's values on the acquisition, without identifiers, and its identifiers."""
-    return _texts(header, ACQUISITION), _texts(header, IDENTIFIERS)
+    identifiers = _texts(header, IDENTIFIERS)
+    found = _texts(header, ACQUISITION)
+    # A value that repeats an identifier, or is longer than DICOM allows, is no value on the acquisition.
+    plain = {name: text for name, text in found.items() if without_identifiers(text, identifiers) == text}
+    return {name: text for name, text in plain.items() if max(map(len, text.split("/"))) <= LONGEST}, identifiers
 
 
 def _texts(header: Any, keywords: str) -> dict[str, str]:

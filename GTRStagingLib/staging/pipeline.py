@@ -25,6 +25,8 @@ from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_speci
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.voting import Prediction, vote
+from GTRStagingLib.support.shared_text import without_identifiers
+from GTRStagingLib.tables.cells import visible_text
 
 Progress = Callable[[str], None]
 
@@ -99,10 +101,17 @@ def stage_case(
             f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
             "model.backbone.ready(model)."
         )
+    if case_id is not None:
+        try:
+            visible_text(case_id)
+        except ValueError as error:
+            raise InputError(f"`case_id` {case_id!r}: {error}.") from error
     watch = _Stopwatch(progress)
     card = backbone.card
     method = resolve_method(card, options.method)
-    warnings = [text for text in (card.warning,) if text] + list(scan.warnings)
+    warnings = [text for text in (card.warning,) if text] + [
+        without_identifiers(text, scan.identifiers) for text in scan.warnings
+    ]
 
     with watch.step("key slice"):
         mask = None if tumour is None else tumour.onto(scan.grid, resample=options.resample_roi)

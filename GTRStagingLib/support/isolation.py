@@ -30,6 +30,8 @@ Setup = Callable[..., Work]
 LOG_LENGTH = 20_000
 """Characters kept of a dead child's standard error; a crash report ends with a list of all compiled modules."""
 
+OUT_OF_MEMORY = "The case exceeded the memory limit. Raise `memory_limit`."
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit the threads of the numeric libraries."""
 
@@ -228,13 +230,13 @@ def how_it_ended(code: int) -> str:
 
 def error_text(error: BaseException) -> str:
     """Return an error of a job as one line of text, preceded by its type unless it is a `StagingError`."""
-    if _is_out_of_memory(error):
-        return "The case exceeded the memory limit. Raise `memory_limit`."
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     text = " ".join(str(error).split())
     return text if isinstance(error, StagingError) else f"{type(error).__name__}: {text}"
 
 
-def _is_out_of_memory(error: BaseException | None) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Return whether an error, or one of its causes, is a failed allocation, also if only its message reports it."""
     while error is not None:
         words = str(error).lower()
@@ -318,4 +320,13 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-__all__ = ["DiedError", "IsolatedProcess", "Limits", "die_with_parent", "error_text", "how_it_ended"]
+__all__ = [
+    "OUT_OF_MEMORY",
+    "DiedError",
+    "IsolatedProcess",
+    "Limits",
+    "die_with_parent",
+    "error_text",
+    "how_it_ended",
+    "is_out_of_memory",
+]

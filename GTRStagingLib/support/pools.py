@@ -12,7 +12,8 @@ from multiprocessing import spawn
 from typing import Any, TypeVar
 
 from GTRStagingLib.errors import Cancelled, MachineError, StagingError
-from GTRStagingLib.support.isolation import DiedError, IsolatedProcess, Limits, error_text
+from GTRStagingLib.support.isolation import DiedError, IsolatedProcess, Limits
+from GTRStagingLib.support.shared_text import shared_error
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -77,7 +78,7 @@ def _outcome(attempt: Callable[[], Outcome], job: Job, failed: Callable[[Job, st
     except Exception as error:
         if failed is None:
             raise
-        return failed(job, error_text(error))
+        return failed(job, shared_error(error))
 
 
 class _Pool:

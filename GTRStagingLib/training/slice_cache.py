@@ -37,7 +37,7 @@ from GTRStagingLib.support.files import atomic_file, parse_json, sha256_of_data
 from GTRStagingLib.support.folders import cache_folder
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
-from GTRStagingLib.tables.case_files import FileStats, file_stats
+from GTRStagingLib.tables.case_files import file_stats
 
 CACHE_VERSION = 3
 """Version of the files; raise it when the preprocessing or the tickets change, so that older ones are not found."""
@@ -221,9 +221,12 @@ def _ticket(case: Case, recipe: Recipe, folder: Path) -> Path:
     return folder / "cases" / f"{sha256_of_data(content)}.json"
 
 
-def _look(case: Case) -> FileStats:
-    """Return sizes and modification times of the case's files, without change times, which differ in a copy."""
-    return file_stats([case.image, *([] if case.roi is None else [case.roi])])
+def _look(case: Case) -> str:
+    """Return a hash of the names, sizes and modification times of the case's files.
+
+    Change times, which differ in a copy, are left out.
+    """
+    return sha256_of_data(file_stats([case.image, *([] if case.roi is None else [case.roi])]))
 
 
 __all__ = ["CACHE_VERSION", "CachedCase", "cache_slices", "default_folder"]

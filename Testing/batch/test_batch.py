@@ -20,7 +20,7 @@ from conftest import ct_like, shared
 from helpers.results import box_on, with_roi
 from helpers.worker_groups import no_processes
 
-from GTRStagingLib.batch import batch, columns, local, records
+from GTRStagingLib.batch import batch, columns, local, local_log, records
 from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.cli import arguments
@@ -93,8 +93,13 @@ def test_every_row_ends_as_done_failed_or_skipped(tmp_path, a_model):
     assert found["b"]["dice"] == ""
     assert (found["b"]["key_slice"], found["b"]["key_slice_by"]) == ("4", "hand")
     failed = json.loads((out / "cases" / "lost" / records.FAILED).read_text())
-    assert "Traceback" in failed["traceback"]
-    assert "nowhere.nrrd" in failed["error"]
+    assert failed["error"].startswith("nowhere.nrrd: ")
+    assert failed["log"] == "local/lost.log"
+    assert [p.name for p in (out / "local").iterdir()] == ["lost.log"]
+    log = (out / failed["log"]).read_text(encoding="utf-8")
+    assert log.startswith(f"{local_log.NOTICE}\n")
+    assert "Traceback" in log
+    assert str(tmp_path / "nowhere.nrrd") in log
     for case, record in (("a", "done"), ("lost", "failed"), ("not", "skipped")):
         assert [p.name for p in (out / "cases" / case).iterdir() if p.name in records.RECORDS.values()] == [
             f"{record}.json"
@@ -208,11 +213,13 @@ def test_a_row_names_its_series_and_another_series_is_staged_again(tmp_path, a_m
         ["two", study, "2", "1"],
         ["both", study, "", "1"],
         ["none", study, "9", "1"],
+        *([f"part {part}", shared("cases/two-acquisitions"), f"1.{part}", "3"] for part in (1, 2)),
     ]
     table, out = a_table(tmp_path, rows), tmp_path / "out"
     first = {o.case_id: o for o in staged_here(table, out, a_model)}
     assert {name: o.status for name, o in first.items()} == {
-        "one": "done", "two": "done", "both": "failed", "none": "failed"
+        "one": "done", "two": "done", "both": "failed", "none": "failed",
+        "part 1": "done", "part 2": "done",
     }  # fmt: skip
     digests = [
         json.loads((out / f"cases/{name}/result.json").read_bytes())["input"]["digest"] for name in ("one", "two")
@@ -237,7 +244,9 @@ def test_an_unexpected_error_fails_its_own_case_only(tmp_path):
         raise ZeroDivisionError("by nothing")
 
     outcomes = staged_here(a_table(tmp_path, ROWS), tmp_path / "out", None, stage_one=stage_one)
-    assert [o.error for o in outcomes] == ["ZeroDivisionError: by nothing"] * 3
+    assert len({o.error for o in outcomes}) == 1
+    assert outcomes[0].error.startswith("ZeroDivisionError; expected a result. Its text and traceback are not shared")
+    assert "ZeroDivisionError: by nothing" in (tmp_path / "out/local/lost.log").read_text(encoding="utf-8")
 
 
 def test_a_failed_allocation_is_reported_as_the_memory_limit(tmp_path):

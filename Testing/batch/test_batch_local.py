@@ -196,7 +196,7 @@ def test_crashes_and_hangs_fail_their_own_case_only(tmp_path, monkeypatch, how):
     assert f"exceeded the time limit ({seconds} s)" in found["hangs"].error
     record = json.loads((out / "cases" / "crashes twice" / FAILED).read_text())
     assert "SIGSEGV" in record["error"]
-    assert "Segmentation fault" in record["traceback"]
+    assert "Segmentation fault" in (out / record["log"]).read_text(encoding="utf-8")
     assert [p.name for p in (out / "cases" / "crashes twice").iterdir()] == [FAILED]
 
 

@@ -90,12 +90,12 @@ def two_stages(cases):
 
 def no_image(cases):
     cases["case18-0"] = replace(cases["case18-0"], image=Path("/nowhere/18.nii"))
-    return "fault", "missing file", ["case18-0: /nowhere/18.nii"]
+    return "fault", "missing file", ["case18-0: image 18.nii"]
 
 
 def no_roi(cases):
     cases["case19-0"] = replace(cases["case19-0"], roi=Path("/nowhere/roi.nrrd"))
-    return "fault", "missing file", ["case19-0: /nowhere/roi.nrrd"]
+    return "fault", "missing file", ["case19-0: roi roi.nrrd"]
 
 
 def another_spelling_in_another_split(cases):
@@ -299,7 +299,7 @@ def test_a_file_that_ends_its_process_is_a_finding_of_its_case(scans, tmp_path, 
     assert "SIGKILL. The machine may have run out of memory." in reasons["c1"]
     assert "exceeded the time limit (15 s)" in reasons["c2"]
     assert not on_linux or reasons["c3"] == "The case exceeded the memory limit. Raise memory_limit."
-    assert reasons["c4"] == "KeyError: 'a key of a foreign reader'"
+    assert reasons["c4"].startswith("KeyError; expected a result.")  # its text may be a value of the header
     assert "same slice of two patients" in by_kind
     assert f"{3 if on_linux else 4} images by content" in found["looked_at"][1]
 
