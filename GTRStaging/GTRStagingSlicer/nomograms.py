@@ -4,6 +4,7 @@ The scene contains the whole nomogram as text, and no path: it opens the same on
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -128,12 +129,13 @@ def set_value(state: State, name: str, value: str | float | None) -> None:
 
 
 def number_or_text(text: str) -> float | str | None:
-    """Parse typed text: a number with point or comma, None for no text, or else the text for the library to check."""
+    """Parse typed text: a finite number (point or comma), None for no text, else the text for the library to check."""
     text = text.strip()
     try:
-        return float(text.replace(",", ".")) if text else None
+        number = float(text.replace(",", ".")) if text else None
     except ValueError:
         return text
+    return text if number is not None and not math.isfinite(number) else number
 
 
 def radscore_of(nomogram: Nomogram, record: Mapping[str, Any] | None, stale: bool) -> tuple[float | None, str]:

@@ -1,6 +1,7 @@
 """Run jobs in a child process: a job that crashes or hangs affects no other job."""
 
 import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -227,7 +228,7 @@ class Unknown:
     """Value that unpickles only where its module is complete."""
 
     def __reduce__(self):
-        return __import__, ("module_that_no_child_has",)
+        return importlib.import_module, ("module_that_no_child_has",)
 
 
 def test_a_job_that_cannot_be_unpickled_is_a_failure(a_process):

@@ -437,7 +437,7 @@ def test_missing_hardware_is_refused(tmp_path, trained, change):
 
 def test_a_diverging_training_stops_with_a_reason(tmp_path, trained):
     with pytest.raises(StagingError, match="diverged.*`learning_rate`"):
-        trained(tmp_path / "m", replace(PLAN, learning_rate=1e30))
+        trained(tmp_path / "m", replace(PLAN, learning_rate=1e11))
 
 
 # -- several at once -----------------------------------------------------------------------------------------------
