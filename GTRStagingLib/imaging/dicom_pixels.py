@@ -19,6 +19,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_files import UNDEFINED, PixelElement, open_dataset
+from GTRStagingLib.imaging.stored import require_finite
 
 PADDING_HU = -1000
 """HU of voxels that the header declares as padding (outside of the reconstruction): air."""
@@ -124,6 +125,7 @@ def decoded(
             values = form.values(raw)
             padded = form.padded(raw, values)
             hounsfield = _rescaled(values, rescales[k])
+            require_finite(hounsfield, f"{path.name} (RescaleSlope {rescales[k].slope:g})")
             if padded is None or not padded.any():
                 yield compact(hounsfield), 0.0
             else:
@@ -150,7 +152,8 @@ def _require_outside(padded: np.ndarray, hounsfield: np.ndarray, name: str) -> N
 def _rescaled(values: np.ndarray, rescale: Rescale) -> np.ndarray:
     slope, intercept = rescale
     whole = slope == 1 and intercept == round(intercept) and abs(intercept) < 2**30
-    return values + int(intercept) if whole else values * slope + intercept
+    with np.errstate(over="ignore"):  # refused as not finite
+        return values + int(intercept) if whole else values * slope + intercept
 
 
 def compact(values: np.ndarray) -> np.ndarray:

@@ -76,6 +76,11 @@ def read_header(path: Path) -> StoredVolume:
     binary = _flag(fields, "BinaryData", name)
     compressed = _flag(fields, "CompressedData", name)
     msb = _flag(fields, _key(fields, "BinaryDataByteOrderMSB", name), name)
+    if compressed and binary is False:
+        raise InputError(
+            f"{name} has CompressedData True and BinaryData False; expected compressed voxels to be binary. The header "
+            "is damaged: convert the file again."
+        )
     encoding: Encoding = "zlib" if compressed else "raw" if binary is not False else "ascii"
     kind = np.dtype(_KINDS[element.upper()])
     if msb is None and kind.itemsize > 1 and encoding != "ascii":

@@ -16,7 +16,8 @@ from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE
 from GTRStagingLib.imaging.stored import Part, StoredVolume, require_grid
 
 _VERSIONS = {348: "NIfTI-1", 540: "NIfTI-2"}
-_MM = {1: 1000.0, 3: 0.001}  # metres, micrometres; any other code is taken as mm
+_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # not stated, metres, millimetres, micrometres
+_CODES = range(6)  # of qform and sform
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _COMPLEX = {32, 1792, 2048}
 _COLOUR = {128: 3, 2304: 4}
@@ -131,7 +132,12 @@ def _place(header: Any, sizes: tuple[int, ...], name: str) -> tuple[np.ndarray, 
     The sform is taken where it is set, else the qform. Both, and the spacing, must state the same voxel positions:
     other readers choose differently, and the difference may exchange left and right.
     """
-    unit = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    unit = _MM.get(int(header["xyzt_units"]) & 7)
+    if unit is None:
+        raise GeometryError(
+            f"{name} has xyzt_units {int(header['xyzt_units'])}, with no unit of length; expected mm (2). Convert the "
+            "scan again from DICOM."
+        )
     whole = (*sizes, 1)[:3]
     flat = len(sizes) == 2
     spacing = np.asarray(header["pixdim"][1:4], float) * unit
@@ -145,7 +151,12 @@ def _place(header: Any, sizes: tuple[int, ...], name: str) -> tuple[np.ndarray, 
             "again from DICOM."
         )
     codes = {form: int(header[f"{form}_code"]) for form in ("qform", "sform")}
-    if max(codes.values()) <= 0:
+    if not all(code in _CODES for code in codes.values()):
+        raise GeometryError(
+            f"{name} has qform code {codes['qform']} and sform code {codes['sform']}; expected 0 to {_CODES[-1]}. The "
+            "header is damaged: convert the scan again from DICOM."
+        )
+    if max(codes.values()) == 0:
         return size_only, ("The NIfTI header does not state which side is left; the orientation is assumed.",)
     places = []
     for form in ("sform", "qform"):

@@ -176,6 +176,7 @@ def _channels_axis(header: dict[str, Any], rank: int, name: str) -> int | None:
 
 def _place(header: dict[str, Any], domain: list[int], name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return the (n, n) steps and the (n,) origin in LPS mm, and warnings."""
+    timed = str(header.get("space", "")).lower() in ("rast", "last", "lpst") or "-time" in str(header.get("space", ""))
     space = str(header.get("space", "")).lower().removesuffix("-time")
     space = space[:3] if space in ("rast", "last", "lpst") else space
     if space and space not in _SPACES and space not in _UNKNOWN_SPACES:
@@ -187,9 +188,13 @@ def _place(header: dict[str, Any], domain: list[int], name: str) -> tuple[np.nda
         )
     signs = np.array(_SPACES.get(space, (1, 1, 1)), float)
     warnings = () if space in _SPACES else (_ASSUMED,)
-    directions = header.get("space directions")
+    directions, spacings = header.get("space directions"), header.get("spacings")
+    if directions is not None and spacings is not None and np.isfinite(np.asarray(spacings, float)).any():
+        raise GeometryError(
+            f"{name} has both 'spacings' and 'space directions'; expected one of them. Convert the scan again from "
+            "DICOM."
+        )
     if directions is None:
-        spacings = header.get("spacings")
         if spacings is None or len(spacings) != len(header["sizes"]):
             raise GeometryError(
                 f"{name} has no spacing; expected 'space directions' or 'spacings'. Convert the scan again from DICOM."
@@ -213,6 +218,8 @@ def _place(header: dict[str, Any], domain: list[int], name: str) -> tuple[np.nda
     origin = np.asarray(origin, float)
     if len(origin) != len(steps):
         raise _invalid(name, "space origin", str(origin.tolist()))
+    if space in _SPACES and len(origin) != (4 if timed else 3):
+        raise _invalid(name, "space", f"{header['space']}, with {len(origin)} coordinates")
     n = min(3, *steps.shape)
     if steps.shape[0] == 3 and n == 2:  # one slice, placed in space
         normal = np.cross(steps[:, 0], steps[:, 1])

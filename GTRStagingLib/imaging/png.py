@@ -14,6 +14,7 @@ MAX_PIXELS = 2**26
 """Largest number of pixels of a slice: 8192×8192."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -28,12 +29,17 @@ def read_grey(path: Path) -> np.ndarray:
     from PIL import Image
 
     chunks = _chunks(path)
-    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
+    width, height, bits, colour, compression, filtering, interlaced = struct.unpack(">IIBBBBB", chunks[0][1])
     # From the header: Pillow silently reduces 16-bit colour to 8 bits.
     if bits != 8 or colour not in (0, 2):
         raise InputError(
             f"{path.name}: {bits} bits per channel, PNG colour type {colour}; expected 8-bit grey (0) or RGB (2). "
             "Save it as 8-bit grey PNG in the window of the model's training, or give the CT."
+        )
+    if (compression, filtering) != (0, 0) or interlaced not in (0, 1):
+        raise InputError(
+            f"{path.name} has compression {compression}, filter {filtering} and interlace {interlaced} in its header; "
+            "expected methods that PNG defines (0, 0, and 0 or 1). It is damaged: copy it again."
         )
     if not 1 <= width * height <= MAX_PIXELS:
         raise InputError(
@@ -90,6 +96,11 @@ def _chunks(path: Path) -> list[tuple[bytes, bytes]]:
             )
         if not chunks and (kind != b"IHDR" or length != 13):
             raise InputError(f"{path.name} is damaged: it does not begin with IHDR; expected a PNG. Copy it again.")
+        if kind[0] & 0x20 == 0 and kind not in _CRITICAL:  # PNG: without knowing it, the picture cannot be shown
+            raise InputError(
+                f"{path.name} has an unknown chunk at byte {at} that changes the picture; expected a plain PNG. Save "
+                "it again as 8-bit grey PNG."
+            )
         if chunks and kind == b"IHDR":
             raise InputError(f"{path.name} is damaged: it has two headers; expected one PNG. Copy it again.")
         chunks.append((kind, content))

@@ -57,8 +57,14 @@ def read_text_header(path: Path) -> TextHeader:
         length = file.tell()
         listed = named is not None and named[1].upper().split()[:1] == ["LIST"]
         following = [line for line in _lines(file, path.name) if line] if listed else []
-    values = (re.fullmatch(r"data ?file:\s*(.*)", line, re.IGNORECASE) for line in lines) if nrrd else iter([named])
-    value = next((one[1] for one in values if one), None)
+    found = [re.fullmatch(r"data ?file:\s*(.*)", line, re.IGNORECASE) for line in lines] if nrrd else [named]
+    values = list(dict.fromkeys(one[1] for one in found if one))
+    if len(values) > 1:
+        raise InputError(
+            f"{path.name} refers to data files twice ('{values[0]}' and '{values[1]}'); expected one field. Convert "
+            "the file again."
+        )
+    value = values[0] if values else None
     if value is None or (not nrrd and value.upper() == "LOCAL"):
         return TextHeader(tuple(lines), length, None)
     return TextHeader(tuple(lines), length, _names(value, following, path.name))
