@@ -4,6 +4,7 @@ A SEG contains only the planes that were drawn, and many writers omit the distan
 therefore placed on the slices of the CT, and a slice without a plane stays empty.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,8 +194,10 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
     try:
         with path.open("rb") as file:
             stream = inflated_whole(file, name) if is_deflated(file.read(1024)) else file
+            length = stream.seek(0, os.SEEK_END)
             stream.seek(0)
-            seg = pydicom.dcmread(stream, force=True)
+            # A value longer than the file is not read: a damaged length would need memory for what is not there.
+            seg = pydicom.dcmread(stream, force=True, defer_size=length)
             # A label map may describe its background as segment 0.
             offered = [_segment(item) for item in seg.SegmentSequence if int(item.SegmentNumber) != 0]
             chosen = choose_segment(offered, wanted, name)
@@ -249,7 +252,7 @@ def _require_complete(seg: Any, file: BinaryIO, name: str) -> None:
             f"{seg.Columns}×{seg.Rows} pixels. The file is damaged: export or copy it again."
         )
     # Bytes that were inserted into the pixels push the last ones out of the element.
-    behind = [element.tag for element in seg if element.tag > PIXEL_DATA]
+    behind = [tag for tag in seg.keys() if tag > PIXEL_DATA]  # noqa: SIM118 (iteration would read the values)
     if not set(behind) <= AFTER_PIXELS or not (behind or _ends_with(file, pixels)):
         raise InputError(
             f"{name}: there are bytes behind the pixel data; expected none. The file is damaged: export or copy it "
