@@ -46,12 +46,15 @@ class Roi:
         UID of the frame of reference of a DICOM SEG or RTSTRUCT; None if it is missing.
     number
         Number of the segment in the file, or its place in the list of 3D Slicer; None if it has none.
+    warnings
+        What was assumed of the file, without identifiers and paths.
     """
 
     mask: sitk.Image | Unplaced
     segment: str
     frame_of_reference: str | None = field(default=None, repr=False)
     number: int | None = None
+    warnings: tuple[str, ...] = ()
 
     def onto(self, ct: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
         """Return the ROI as a block of the CT's voxels.
@@ -157,7 +160,7 @@ def _read_dicom(path: Path, wanted: str | int | None) -> Roi:
 
 
 def _read_label_map(path: Path, wanted: str | int | None) -> Roi:
-    image, _ = read_volume(path)
+    image, warnings = read_volume(path)
     stored = sitk.GetArrayViewFromImage(image)
     described = _slicer_segments(image, path.name)
     if image.GetNumberOfComponentsPerPixel() == 1:
@@ -179,7 +182,7 @@ def _read_label_map(path: Path, wanted: str | int | None) -> Roi:
         raise empty_segment_error(chosen, path.name)
     roi = sitk.GetImageFromArray(mask.astype(np.uint8))
     roi.CopyInformation(image)
-    return Roi(roi, chosen.label, number=chosen.number)
+    return Roi(roi, chosen.label, number=chosen.number, warnings=tuple(f"ROI: {text}" for text in warnings))
 
 
 def _labels(values: np.ndarray, name: str) -> np.ndarray:

@@ -153,6 +153,8 @@ def stage_case(
 
     if seen.warning:
         warnings.append(seen.warning)
+    if tumour is not None:
+        warnings += tumour.warnings
     if tumour is not None and options.resample_roi:
         warnings.append("The ROI was resampled to the CT's grid by nearest neighbour, where the grids differ.")
     named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
