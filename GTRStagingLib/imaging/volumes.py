@@ -35,12 +35,15 @@ def format_of(path: Path) -> str:
             return "DICOM"
         if not stat.S_ISREG(mode):  # reading a pipe may block, and a device may be endless
             raise InputError(
-                f"{path} is a pipe, a device or a socket; expected a file or a folder. Copy its content to a file."
+                f"{path.name} is a pipe, a device or a socket; expected a file or a folder. Copy its content to a "
+                "file.",
+                details=str(path),
             )
         path.open("rb").close()
     except OSError as error:
         raise InputError(
-            f"{path}: {error.strerror}; expected a readable file or folder. Check the path and its permissions."
+            f"{path.name}: {error.strerror}; expected a readable file or folder. Check the path and its permissions.",
+            details=str(path),
         ) from error
     known = [kind for end, kind in FORMATS.items() if path.name.lower().endswith(end)]
     if known:
