@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo smoke test test-slow test-all coverage check docs pictures package bench qt-libraries clean
+.PHONY: demo smoke test test-slow test-all fuzz coverage check docs pictures package bench qt-libraries clean
 
 # One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
@@ -34,6 +34,10 @@ test-slow: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 # What the continuous integration runs: the slow tests as well.
 test-all: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
 	$(PYTEST)
+
+# Altered files by the thousand, read by the library and by independent readers; prints a table. About twenty minutes.
+fuzz: $(VENV)/.dev
+	cd Testing && ../$(BIN)/python -m fuzz --jobs $(JOBS)
 
 # The quick tests again, with the share of the code that they run; it must not fall below the floor in pyproject.toml.
 coverage: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
