@@ -1,11 +1,14 @@
 """Soak test: many small cases, some of them broken, on a disk that fills, with processes that are killed at random.
 
+More than a quarter of the broken cases have a trait of the fuzzer: they are read as something else, or crash a reader.
+
 `GTR_SOAK_CASES=1000 pytest Testing/batch/test_soak.py -s` reports the duration and the killed processes.
 """
 
 import contextlib
 import csv
 import os
+import random
 import re
 import secrets
 import shutil
@@ -13,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import cycle
 
 import numpy as np
 import psutil
@@ -20,6 +24,7 @@ import pyarrow.parquet as parquet
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
+from fuzz import inputs, traits
 from helpers.results import box_on
 from test_batch import HEAD, rows_of, without_seconds
 
@@ -30,11 +35,14 @@ from GTRStagingLib.tables.case_files import OUTPUTS
 CASES = int(os.environ.get("GTR_SOAK_CASES", "120"))
 KINDS = ("plain", "with ROI", "compressed", "plain", "with ROI", "plain", "compressed", "with ROI", "truncated",
          "plain", "garbage", "plain", "with ROI", "missing", "plain", "without key slice", "with ROI", "beyond",
+         "excluded", "no image",
+         "plain", "with ROI", "compressed", "plain", "with ROI", "harmless trait", "compressed", "with ROI", "trait",
+         "plain", "trait", "plain", "with ROI", "missing", "plain", "without key slice", "with ROI", "trait",
          "excluded", "no image")  # fmt: skip
-"""Kinds of every twenty cases."""
+"""Kinds of every forty cases."""
 
 ENDS = {"truncated": "failed", "garbage": "failed", "missing": "failed", "without key slice": "failed",
-        "beyond": "failed", "excluded": "skipped", "no image": "skipped"}  # fmt: skip
+        "beyond": "failed", "trait": "failed", "excluded": "skipped", "no image": "skipped"}  # fmt: skip
 """Expected outcomes; all other kinds are done."""
 
 MARK = "GTR_SOAK_RUN"
@@ -52,8 +60,17 @@ def a_cohort(folder):
     template = ct_like()
     sitk.WriteImage(box_on(template).mask, folder / "roi.nrrd")
     rows, ends = [[*HEAD, "exclude"]], {}
+    broken, whole = cycle(traits.BROKEN.values()), cycle(traits.WHOLE.values())
     for number in range(CASES):
         kind, case = KINDS[number % len(KINDS)], f"case-{number:04d}"
+        if kind in ("trait", "harmless trait"):
+            draft = next(broken if kind == "trait" else whole)(random.Random(number))
+            path = inputs.write(draft, folder / case)
+            roi = path.with_name("seg.dcm")
+            rows.append([case, str(path.relative_to(folder)), f"{case}/seg.dcm" if roi.is_file() else "", "",
+                         "" if roi.is_file() else "2", ""])  # fmt: skip
+            ends[case] = ENDS.get(kind, "done")
+            continue
         image = f"{case}.nii.gz" if kind == "compressed" else f"{case}.nrrd"
         path = folder / image
         if kind == "garbage":
