@@ -294,7 +294,17 @@ def _decoded(seg: Any, number: int, name: str) -> tuple[list[Plane], list[np.nda
         if kind == "LABELMAP":
             mask = stored == number
         elif kind == "FRACTIONAL":
+            if (most := int(stored.max())) > int(seg.MaximumFractionalValue):
+                raise InputError(
+                    f"{name}: {plane.name} has the value {most}, but MaximumFractionalValue is "
+                    f"{seg.MaximumFractionalValue}; expected no value above it. Export the segmentation again."
+                )
             mask = stored >= FRACTION * int(seg.MaximumFractionalValue)
+        elif (most := int(stored.max())) > 1:
+            raise InputError(
+                f"{name}: SegmentationType is BINARY, but {plane.name} has the value {most}; expected 0 and 1. Export "
+                "the segmentation again as BINARY or FRACTIONAL."
+            )
         else:
             mask = stored != 0
         if mask.any():
