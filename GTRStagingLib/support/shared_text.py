@@ -119,7 +119,7 @@ def _replaced(text: str, shown: Mapping[str, str], *, relative: bool = True) -> 
 
 
 def _spellings(path: Path) -> Iterator[str]:
-    """Yield the texts by which messages name a path: as given, absolute, without links; and in quotes of Python."""
+    """Yield the texts by which messages name a path: as given, absolute, without links, and quoted."""
     for one in {path, path.absolute(), _resolved(path)}:
         for text in {str(one), one.as_posix(), repr(str(one))[1:-1]}:
             if len(text) > 1 and (one.is_absolute() or len(one.parts) > 1):
