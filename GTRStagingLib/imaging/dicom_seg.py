@@ -198,6 +198,9 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
             stream.seek(0)
             # A value longer than the file is not read: a damaged length would need memory for what is not there.
             seg = pydicom.dcmread(stream, force=True, defer_size=length)
+            pixels = seg.get_item(PIXEL_DATA, keep_deferred=True)
+            if pixels is not None and pixels.value is None and getattr(pixels, "length", 0) > length:
+                raise EOFError("The pixel data are longer than the file.")
             # A label map may describe its background as segment 0.
             offered = [_segment(item) for item in seg.SegmentSequence if int(item.SegmentNumber) != 0]
             chosen = choose_segment(offered, wanted, name)

@@ -136,6 +136,11 @@ def _lines(file: IO[bytes], name: str) -> Iterator[str]:
 def _names(value: str, following: Sequence[str], name: str) -> tuple[str, ...]:
     first, *rest = value.split() or [""]
     if first.upper() == "LIST":
+        if rest and not re.fullmatch("[1-9]", " ".join(rest)):
+            raise InputError(
+                f"{name} has the list of data files '{value}'; expected LIST, or LIST and the dimension of each file. "
+                "Save the volume in one file."
+            )
         names = tuple(following)
     elif "%" in value:
         pattern = _PATTERN.fullmatch(first)

@@ -45,6 +45,7 @@ def png_with(field, value, extra=b""):
         (nrrd_with("spacings: 1 1 1"), "both 'spacings' and 'space directions'"),
         (nrrd_with(space="left-posterior-superior-time"), "with 3 coordinates"),
         (nrrd_with("data file: a.raw", "data file: b.raw"), "twice"),
+        (nrrd_with("data file: LIST 2.5"), "LIST 2.5"),
         (meta_with(b"BinaryData = True", b"BinaryData = False", compressed=True), "BinaryData False"),
         (meta_with(b"DimSize = 48", b"DimSize = inf"), "DimSize"),
         (png_with(4, 6), "compression 6"),
@@ -106,6 +107,10 @@ def test_a_length_beyond_the_file_needs_no_memory(tmp_path):
     content = bases.base("seg-binary").files["seg.dcm"]
     (tmp_path / "seg.dcm").write_bytes(content + struct.pack("<HH2sHI", 0x7FE1, 0x1010, b"OB", 0, 0xFFFFFFF0))
     with pytest.raises(InputError, match="behind the pixel data"):
+        read_roi(tmp_path / "seg.dcm")
+    at = content.rindex(b"\xe0\x7f\x10\x00O") + 8
+    (tmp_path / "seg.dcm").write_bytes(content[:at] + struct.pack("<I", 0xFFFFFFF0) + content[at + 4 :])
+    with pytest.raises(InputError, match="complete, valid file"):
         read_roi(tmp_path / "seg.dcm")
 
 
