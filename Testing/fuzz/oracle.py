@@ -239,7 +239,7 @@ NRRD_FIELDS = (
 
 def nrrd_header(content: bytes) -> tuple[dict[str, str], list[str], list[str], bytes]:
     """Return the fields, keys, listed files and the rest of an NRRD file."""
-    require(re.match(rb"NRRD000[1-5] *\r?\n", content), "magic")
+    require(re.match(rb"NRRD000[0-5] *\r?\n", content), "magic")
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}
     files: list[str] = []
@@ -254,7 +254,7 @@ def nrrd_header(content: bytes) -> tuple[dict[str, str], list[str], list[str], b
         if line.startswith("#"):
             continue
         if fields.get("data file", "").upper().startswith("LIST"):
-            files.append(line)
+            files += [line.strip()] if line.strip() else []
             continue
         key, _, value = line.partition(":=")
         field, separator, text = line.partition(": ")
@@ -540,6 +540,14 @@ def dataset(path: Path) -> Any:
     return d
 
 
+def text_of(d: Any, keyword: str) -> str:
+    """Return an element as text; empty if pydicom cannot read it."""
+    try:
+        return str(d.get(keyword))
+    except Exception:
+        return ""
+
+
 def single(d: Any, keyword: str, default: Any = None) -> Any:
     """Return a value that must not be multiple."""
     value = d.get(keyword, default)
@@ -593,6 +601,7 @@ def stored_values(d: Any, frames: int) -> tuple[np.ndarray, np.ndarray]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
+                warnings.filterwarnings("ignore", message=".*Bits Stored")  # the codestream has its own precision
                 raw = d.pixel_array.astype(np.int64)
         except Exception as error:
             raise NoAnswerError(f"pydicom: {type(error).__name__}: {error}") from error
@@ -693,7 +702,7 @@ def _read_dicom(path: Path) -> Right:
             "a file of another kind",
         )
     for keyword in ("AcquisitionNumber", "ConvolutionKernel", "AcquisitionTime"):
-        groups = [str(d.get(keyword)) for d in slices]
+        groups = [text_of(d, keyword) for d in slices]
         counts = {value: groups.count(value) for value in groups}
         require(len(counts) == 1 or min(counts.values()) == 1, f"{keyword}: {counts}")
     if any(str(d.SOPClassUID) != CT or (whole_of(d, "NumberOfFrames", 1) or 1) != 1 for d in slices):
@@ -808,7 +817,7 @@ def seg_points(d: Any, segment: str | int | None) -> Points:
     size, bits = rows * columns, whole_of(d, "BitsAllocated")
     kind = kind or ("BINARY" if bits == 1 else None)
     require(size > 0 and count > 0 and "PixelData" in d, "no frames")
-    described = [(int(s.SegmentNumber), str(s.SegmentLabel).strip().casefold()) for s in d.SegmentSequence]
+    described = [(int(s.SegmentNumber), str(s.get("SegmentLabel")).strip().casefold()) for s in d.SegmentSequence]
     described = [one for one in described if one[0] != 0]
     wanted = [n for n, label in described if segment is None or label == str(segment).casefold()]
     require(len(wanted) == 1, f"segments {described}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from fuzz import bases
 from fuzz.alterations import Draft, Special
@@ -337,7 +337,14 @@ def bits_above_those_stored(rng: random.Random) -> Draft:
     def change(d: Any, k: int) -> None:
         d.PixelData = (np.frombuffer(d.PixelData, "<u2") | np.uint16(bits)).tobytes()
 
-    return _slices(rng, change, some=True)
+    draft = _slices(rng, change, some=True, syntax=rng.choice([ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless]))
+    for name, content in draft.files.items():
+        d = pydicom.dcmread(io.BytesIO(content))
+        d.BitsStored, d.HighBit = 12, 11
+        stream = io.BytesIO()
+        d.save_as(stream)
+        draft.files[name] = stream.getvalue()
+    return draft
 
 
 @trait
