@@ -29,6 +29,7 @@ from helpers.results import box_on
 from test_batch import HEAD, rows_of, without_seconds
 
 from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, SECONDS
+from GTRStagingLib.batch.local_log import LOCAL
 from GTRStagingLib.batch.records import FAILED, RECORDS
 from GTRStagingLib.tables.case_files import OUTPUTS
 
@@ -241,7 +242,14 @@ def test_every_case_has_an_outcome_after_faults_and_kills(tmp_path, small_disk):
         if end == "done":
             one, other = ((out / "cases" / case / "attention.nrrd").read_bytes() for out in (soaked, whole))
             assert one == other
-    assert {path.name for path in soaked.iterdir()} <= {"cases", PREDICTIONS, PARQUET, ".batch.lock", ".batch.run"}
+    assert {path.name for path in soaked.iterdir()} <= {
+        "cases",
+        PREDICTIONS,
+        PARQUET,
+        LOCAL,
+        ".batch.lock",
+        ".batch.run",
+    }
     assert run.alive() == []
     killed = ", ".join(f"{count} x {what}" for what, count in run.killed.items())
     print(f"\n{words}. Undisturbed {undisturbed:.0f} s. On a disk for {kept} cases, then a larger one: {took:.0f} s, "
