@@ -106,11 +106,8 @@ def fingerprints(
 def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
     """Return the fingerprints of the cases of one image."""
     path, cases = job
-    try:
-        scan = read_scan(path, series=cases[0].series)
-        digest = _digest(scan)
-    except (InputError, MissingDependencyError) as error:
-        return [Fingerprint(None, problem=without_backticks(shared_error(error))) for _ in cases]
+    scan = read_scan(path, series=cases[0].series)
+    digest = _digest(scan)
     return [_of_case(scan, digest, case) for case in cases]
 
 

@@ -5,7 +5,6 @@ file (`stack.LazyVoxels`). No slice is guessed, dropped or interpolated.
 """
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,8 +71,8 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
         raise
     except Exception as error:  # a damaged value can raise any kind
         raise InputError(
-            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}). The file is "
-            "damaged: transfer it again.",
+            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}); expected a "
+            "CT. The file is damaged: transfer it again.",
             details=str(error),
         ) from error
 
@@ -169,7 +168,7 @@ def _rescale(rescale: Any, name: str) -> Rescale:
                 f"{name}: {keyword} is missing; expected the conversion of stored values to Hounsfield units. Export "
                 "the series again from the archive."
             )
-        number = _finite(rescale.get(keyword))
+        number = dicom_acquisitions.number(rescale.get(keyword))
         if number is None or (keyword == "RescaleSlope" and number == 0):
             raise InputError(
                 f"{name}: {keyword} is {_text(rescale.get(keyword))}; expected a finite number, not 0 for the slope, "
@@ -181,14 +180,6 @@ def _rescale(rescale: Any, name: str) -> Rescale:
             f"{name}: values are in {_text(unit)}; expected HU. Choose the CT reconstruction, not a derived map."
         )
     return Rescale(*numbers)
-
-
-def _finite(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def frame_plane(header: Any, frame: int) -> Plane:
@@ -284,7 +275,7 @@ def _require_stated_once(header: Any, frames: range, name: str) -> None:
 
 def _comparable(value: Any) -> Any:
     several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    numbers = [_finite(one) for one in several]
+    numbers = [dicom_acquisitions.number(one) for one in several]
     return str(value) if None in numbers else [round(one or 0.0, 6) for one in numbers]
 
 

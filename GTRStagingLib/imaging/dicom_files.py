@@ -18,6 +18,9 @@ from GTRStagingLib.support import extras
 PIXELS = 0x7FE00000
 """Tag of the first pixel element."""
 
+PIXEL_DATA = 0x7FE00010
+"""Tag of Pixel Data, the pixels as whole numbers."""
+
 FIRST_VALUES = 0x7FE00008
 """Tag of the first element that can contain pixels, after the tables of offsets."""
 
@@ -34,43 +37,11 @@ LONGEST_INFLATED = 1 << 30
 
 _START = bytes(128) + b"DICM" + struct.pack("<HH2sHL", 2, 0, b"UL", 4, 28) + struct.pack("<HH2sH", 2, 16, b"UI", 20)
 _START += b"1.2.840.10008.1.2.1\0"
-_VRS = frozenset(
-    [
-        "AE",
-        "AS",
-        "AT",
-        "CS",
-        "DA",
-        "DS",
-        "DT",
-        "FL",
-        "FD",
-        "IS",
-        "LO",
-        "LT",
-        "OB",
-        "OD",
-        "OF",
-        "OL",
-        "OV",
-        "OW",
-        "PN",
-        "SH",
-        "SL",
-        "SQ",
-        "SS",
-        "ST",
-        "TM",
-        "UC",
-        "UI",
-        "UL",
-        "UN",
-        "UR",
-        "US",
-        "UT",
-    ]
-)
 _LONG_VRS = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "UC", "UN", "UR", "UT"])
+_VRS = _LONG_VRS | {
+    "AE", "AS", "AT", "CS", "DA", "DS", "DT", "FL", "FD", "IS", "LO", "LT", "PN", "SH", "SL", "SS", "ST", "TM", "UI",
+    "UL", "US",
+}  # fmt: skip
 
 
 def import_dicom_package(module: str) -> Any:
@@ -171,10 +142,15 @@ def _inflated(file: BinaryIO, name: str, most: int) -> tuple[BinaryIO, bool]:
         while not inflate.eof and (left := most - (out.tell() - len(_START))) > 0:
             chunk = inflate.unconsumed_tail or file.read(1 << 16)
             if not chunk:
-                raise InputError(f"{name}: the deflated file ends too early. It is truncated: transfer it again.")
+                raise InputError(
+                    f"{name}: the deflated file ends too early; expected a complete file. It is truncated: transfer it "
+                    "again."
+                )
             out.write(inflate.decompress(chunk, min(left, 1 << 20)))
     except zlib.error as error:
-        raise InputError(f"{name}: the deflated file is damaged ({error}). Transfer it again.") from error
+        raise InputError(
+            f"{name}: the deflated file is damaged ({error}); expected a complete file. Transfer it again."
+        ) from error
     if inflate.eof and len(inflate.unused_data + file.read(2)) > 1:
         raise InputError(f"{name}: bytes follow the deflated data; expected its end. It is damaged: transfer it again.")
     out.seek(0)
@@ -231,12 +207,13 @@ def _pixel_element(file: BinaryIO, header: Any) -> PixelElement | None:
 
 def unreadable(path: Path, error: OSError) -> InputError:
     """Return the error for a file that the system cannot read."""
-    return InputError(f"{path.name}: {error.strerror}; expected a readable file.")
+    return InputError(f"{path.name}: {error.strerror}; expected a readable file. Check its permissions.")
 
 
 def unreadable_header(path: Path, error: Exception) -> InputError:
     """Return the error for a header that pydicom cannot read."""
     return InputError(
-        f"{path.name}: the DICOM header cannot be read ({type(error).__name__}). Transfer the file again.",
+        f"{path.name}: the DICOM header cannot be read ({type(error).__name__}); expected a complete DICOM header. "
+        "Transfer the file again.",
         details=str(error),
     )

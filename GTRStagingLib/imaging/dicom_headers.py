@@ -144,7 +144,9 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
     scans = [s for s in found if s.content == "CT"]
     if not scans:
         kinds = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
-        raise InputError(f"No CT images; found {kinds}. Give the slices of a CT series, or an enhanced CT file.")
+        raise InputError(
+            f"No CT images; found {kinds}; expected a CT. Give the slices of a CT series, or an enhanced CT file."
+        )
     if wanted is None and len(scans) == 1:
         return scans[0]
     listing = "".join(f"\n  {s}" for s in scans)
@@ -286,7 +288,7 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
             for keyword in ("SOPClassUID", "SeriesInstanceUID"):
                 if not values.get(keyword):
                     raise InputError(
-                        f"{path.name}: the DICOM header has no {keyword}, which every image needs. The file is "
+                        f"{path.name}: the DICOM header has no {keyword}; expected one, as in every image. The file is "
                         "truncated or damaged: transfer it again."
                     )
                 if not isinstance(values[keyword], str):

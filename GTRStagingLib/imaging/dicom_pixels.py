@@ -18,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.dicom_files import UNDEFINED, PixelElement, open_dataset
+from GTRStagingLib.imaging.dicom_files import PIXEL_DATA, UNDEFINED, PixelElement, open_dataset
 from GTRStagingLib.imaging.stored import require_finite
 
 PADDING_HU = -1000
@@ -32,8 +32,6 @@ MOST_PIXELS = 4096 * 4096
 
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"})
 """Implicit and explicit little endian, deflated, explicit big endian."""
-
-PIXEL_DATA = 0x7FE00010
 
 RLE = "1.2.840.10008.1.2.5"
 
@@ -322,7 +320,9 @@ def _encapsulated(
     except InputError:
         raise
     except Exception as error:  # damaged offsets can raise any kind
-        raise InputError(f"{name}: the pixels cannot be decoded: damaged fragments of PixelData. {_REMEDY}") from error
+        raise InputError(
+            f"{name}: the pixels cannot be decoded: PixelData has damaged fragments; expected complete ones. {_REMEDY}"
+        ) from error
     if count != form.frames:
         more = "more" if count > form.frames else str(count)
         raise InputError(

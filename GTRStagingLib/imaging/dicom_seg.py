@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError, InputError, StagingError
 from GTRStagingLib.imaging.dicom import frame_plane, functional_group
-from GTRStagingLib.imaging.dicom_files import import_dicom_package, inflated_whole, is_deflated
+from GTRStagingLib.imaging.dicom_files import PIXEL_DATA, import_dicom_package, inflated_whole, is_deflated
 from GTRStagingLib.imaging.geometry import (
     Grid,
     ImageOrGrid,
@@ -38,8 +38,6 @@ SEG_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.
 
 FRACTION = 0.5
 """Smallest probability or occupancy with which a voxel of a fractional segment belongs to the ROI."""
-
-PIXEL_DATA = 0x7FE00010
 
 AFTER_PIXELS = frozenset({0xFFFAFFFA, 0xFFFCFFFC})
 """Elements that may follow the pixels: Digital Signatures Sequence, Data Set Trailing Padding."""

@@ -1,6 +1,6 @@
 """Check and convert the fields of plain data, such as a JSON file that somebody else wrote.
 
-An error names the field, its value as it is, and the expected one; a message of Python's own about types never leaves.
+An error names the field, its value and the expected one, in place of Python's message about types.
 """
 
 import re
