@@ -10,7 +10,7 @@ import argparse
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(options, parser)
     except StagingError as error:
-        _print(f"GTR Staging: {with_flags(str(error), parser)}", sys.stderr)
+        local = f"\n{error.details}" if error.details and options.cases is None else ""
+        _print(f"GTR Staging: {with_flags(str(error), parser)}{local}", sys.stderr)
     except Exception:
         _print(f"GTR Staging: unexpected error:\n{traceback.format_exc()}", sys.stderr)
     return 1
@@ -223,19 +224,18 @@ def _load_dicom(folder: Path, series: str | None) -> VolumeNode:
         DICOMUtils.TemporaryDICOMDatabase(place) as database,
     ):
         DICOMUtils.importDicom(str(folder), database)
-        found = {
-            uid: database.fileValue(database.filesForSeries(uid)[0], "0008,103e")
+        first = {
+            uid: database.filesForSeries(uid)[0]
             for patient in database.patients()
             for study in database.studiesForPatient(patient)
             for uid in database.seriesForStudy(study)
-            if database.fileValue(database.filesForSeries(uid)[0], "0008,0060") == "CT"
         }
-        chosen = [uid for uid in found if series is None or uid.endswith(series)]
-        if len(chosen) != 1:
-            listing = "; ".join(f"{uid} ({name or 'no description'})" for uid, name in found.items()) or "none"
-            raise InputError(
-                f"{folder.name} contains {len(chosen)} CT series that match; expected one. Give --series: {listing}."
-            )
+        numbers = {
+            uid: database.fileValue(file, "0020,0011").strip()
+            for uid, file in first.items()
+            if database.fileValue(file, "0008,0060") == "CT"
+        }
+        chosen = [chosen_series(numbers, series)]
         ids = DICOMUtils.loadSeriesByUID(chosen)
     volumes = [slicer.mrmlScene.GetNodeByID(one) for one in ids or []]
     volumes = [node for node in volumes if node is not None and node.IsA("vtkMRMLScalarVolumeNode")]
@@ -247,6 +247,37 @@ def _load_dicom(folder: Path, series: str | None) -> VolumeNode:
     return volumes[0]
 
 
+def chosen_series(numbers: Mapping[str, str], wanted: str | None) -> str:
+    """Return the UID of the CT series with the UID, number or end of UID `wanted`, in this order; else the only one.
+
+    Parameters
+    ----------
+    numbers
+        UID -> series number.
+
+    Raises
+    ------
+    InputError
+        If no series or several ones fit, or `wanted` is a part of a series, which 3D Slicer loads as a whole.
+    """
+    ways: list[list[str]] = [list(numbers)]
+    if wanted is not None:
+        number = wanted.rpartition(".")[0]
+        ways = [
+            [uid for uid in numbers if uid == wanted],
+            [uid for uid in numbers if numbers[uid] == wanted],
+            [uid for uid in numbers if uid.endswith(wanted) and number not in numbers.values()],
+        ]
+    fitting = next((way for way in ways if way), [])
+    if len(fitting) == 1:
+        return fitting[0]
+    raise InputError(
+        f"{len(fitting)} of {len(numbers)} CT series fit; expected one whole series. Give its number or UID as "
+        "`series`. Only the command line stages a part of a series.",
+        details="; ".join(f"number {number or 'unknown'}: {uid}" for uid, number in numbers.items()),
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headless.py", description=f"Stage cases without a window. {RESEARCH_USE_ONLY}"
@@ -256,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--cases", type=Path, metavar="TABLE",
                       help="CSV with case_id, image, series, roi, segment, key_slice")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--series", help="UID, or its end, of the CT series in a DICOM folder")
+    parser.add_argument("--series", help="UID, or its end, or number of the CT series in a DICOM folder")
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
     parser.add_argument("--segment", help="label or number of the ROI's segment")
     parser.add_argument("--key-slice", type=int, help="index of the axial slice, 0 nearest the feet")

@@ -123,7 +123,7 @@ class _Table:
 
     @cached_property
     def moments(self) -> np.ndarray | None:
-        """Times of acquisition in seconds of the day, or since the year 1 if all dates are stated; None if one is missing."""
+        """Times of acquisition in seconds of the day, or since the year 1 with all dates; None if a time is missing."""
         times = list[float]()
         for one in self.slices:
             time = seconds(one.get("AcquisitionTime") or str(one.get("AcquisitionDateTime") or "")[8:])

@@ -246,3 +246,17 @@ def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(StagingError, match="expected a writable folder"):
         mrb.write_mrb(with_roi(), tmp_path / "file" / "a.mrb")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "uid"),
+    [("1.2.3", "1.2.3"), ("3", "1.2.7"), ("2.7", "1.2.7"), ("4.5", None), ("3.1", None), ("9", None), (None, None)],
+)
+def test_a_series_is_chosen_by_its_uid_then_by_its_number_and_never_by_a_part(wanted, uid):
+    numbers = {"1.2.3": "4", "1.2.7": "3", "1.2.4.5": "8", "1.2.3.1": "11"}
+    if uid is None:
+        with pytest.raises(InputError, match="expected one whole series") as caught:
+            headless.chosen_series(numbers, wanted)
+        assert "1.2" not in str(caught.value)
+    else:
+        assert headless.chosen_series(numbers, wanted) == uid
