@@ -105,7 +105,7 @@ def versions(backend: str = "") -> dict[str, str]:
     """Return the versions of all packages that influence a result; `backend` as in `Pass`."""
     packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
     found = {name: version(name) for name in packages}
-    optional = ["pydicom", "highdicom"]  # they read DICOM
+    optional = ["pydicom", "nibabel", "pynrrd"]  # they read headers
     if backend.startswith("ONNX Runtime"):
         optional.append("onnxruntime")
     for name in optional:
