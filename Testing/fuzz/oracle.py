@@ -422,7 +422,9 @@ def read_meta(path: Path) -> Right:
     element = fields["ElementType"].upper()
     require(element in META_TYPES, f"type {element}")
     kind = np.dtype(META_TYPES[element])
-    sizes, spacing = whole(fields["DimSize"], 3), numbers(fields["ElementSpacing"], 3)
+    stated_sizes, spacing = numbers(fields["DimSize"], 3), numbers(fields["ElementSpacing"], 3)
+    sizes = [int(n) for n in stated_sizes]
+    require(sizes == stated_sizes, f"sizes {stated_sizes}")
     require(min(sizes) > 0 and min(spacing) > 0, f"sizes {sizes}, spacing {spacing}")
     offset = numbers(fields["Offset"], 3)
     matrix = np.reshape(numbers(fields.get("TransformMatrix", "1 0 0 0 1 0 0 0 1"), 9), (3, 3))
