@@ -64,7 +64,7 @@ def begins_with_elements(start: bytes) -> bool:
         return False
     while at + 12 <= min(len(start), 132):
         tag = struct.unpack(f"{order}HH", start[at : at + 4])
-        if tag <= before or tag[0] not in (2, 8):
+        if tag <= before or (count == 0 and tag[0] not in (2, 8)):
             return False
         vr = start[at + 4 : at + 6].decode("latin-1")
         if vr in _LONG_VRS:

@@ -373,6 +373,20 @@ def test_a_slice_without_a_preamble_is_a_slice(tmp_path: Path, end: str) -> None
     assert (voxels(read_scan(folder / end).image) == EXPECTED_HU[[int(end[-1])]]).all()
 
 
+def test_a_slice_without_a_preamble_may_have_a_short_first_group(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices:
+        for element in list(d.group_dataset(0x0008)):
+            if element.keyword not in ("SOPClassUID", "SOPInstanceUID", "Modality"):
+                del d[element.tag]
+        d.SOPInstanceUID = "1.2.3"
+        d.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    folder = write(tmp_path, slices, name="IM{}")
+    content = (folder / "IM5").read_bytes()
+    (folder / "IM5").write_bytes(content[content.index(b"\x08\x00\x16\x00") :])
+    assert (voxels(read_scan(folder).image) == EXPECTED_HU).all()
+
+
 @pytest.mark.parametrize("end", ["IM0", "IM5"])
 def test_a_damaged_end_of_a_scan_is_an_error(tmp_path: Path, end: str) -> None:
     folder = write(tmp_path, a_series(), name="IM{}")
