@@ -3,6 +3,7 @@
 The header alone is read here; `stored.read_stored` reads the voxels.
 """
 
+import gzip
 import math
 import struct
 import zlib
@@ -46,6 +47,8 @@ def read_header(path: Path) -> StoredVolume:
         raise InputError(f"{path.name} has no NIfTI-1 header{found}; expected one by its name. Convert the file again.")
     parse: Any = nifti1.Nifti1Header
     header = parse(block, check=False)
+    if header["pixdim"][0] == 0:  # as the format defines
+        header["pixdim"][0] = 1
     rank = int(header["dim"][0])
     sizes = tuple(int(n) for n in header["dim"][1 : 1 + max(0, rank)])
     start = float(header["vox_offset"])
@@ -80,12 +83,13 @@ def read_header(path: Path) -> StoredVolume:
 def _first_bytes(path: Path) -> tuple[bytes, bool]:
     """Return the first 348 bytes, decompressed if necessary, and whether the file is compressed."""
     with path.open("rb") as file:
-        start = file.read(2048)
+        start = file.read(348)
     if not start.startswith(b"\x1f\x8b"):
-        return start[:348], False
+        return start, False
     try:
-        return zlib.decompressobj(31).decompress(start, 348), True
-    except zlib.error as error:
+        with gzip.open(path) as unpacked:  # of any number of members, with names of any length
+            return unpacked.read(348), True
+    except (zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise InputError(
             f"{path.name} is damaged or truncated: it begins like a gzip file; expected a complete NIfTI file. Copy or "
             "convert it again."

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import itertools
 import os
 import struct
@@ -114,6 +115,32 @@ def test_scaled_nifti_is_read_as_nibabel_reads_it(tmp_path: Path, kind: type, sl
     struct.pack_into("<2f", raw, 112, slope, intercept)
     (tmp_path / "a.nii").write_bytes(raw)
     assert np.allclose(values_of(tmp_path / "a.nii").T, nibabel.load(tmp_path / "a.nii").get_fdata(), rtol=1e-6)
+
+
+def test_gzip_nifti_of_several_members_or_with_a_long_name_is_read(tmp_path: Path) -> None:
+    sitk.WriteImage(an_image(), str(tmp_path / "a.nii"))
+    whole = (tmp_path / "a.nii").read_bytes()
+    named = io.BytesIO()
+    with gzip.GzipFile("n" * 3000, "wb", fileobj=named) as file:
+        file.write(whole)
+    in_small_parts = b"".join(gzip.compress(part) for part in (b"", whole[:100], whole[100:]))
+    for content in (named.getvalue(), in_small_parts):
+        (tmp_path / "b.nii.gz").write_bytes(content)
+        assert (values_of(tmp_path / "b.nii.gz") == HU).all()
+    (tmp_path / "b.nii.gz").write_bytes(in_small_parts[:60])
+    with pytest.raises(InputError, match="damaged or truncated"):
+        read_volume(tmp_path / "b.nii.gz")
+
+
+def test_a_qfac_of_0_is_1_as_nifti_defines(tmp_path: Path) -> None:
+    sitk.WriteImage(an_image(direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)), str(tmp_path / "a.nii"))
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    assert struct.unpack("<f", raw[76:80])[0] == 1
+    raw[76:80] = bytes(4)
+    (tmp_path / "b.nii").write_bytes(raw)
+    changed, original = (read_volume(tmp_path / name)[0] for name in ("b.nii", "a.nii"))
+    assert changed.GetDirection() == original.GetDirection()
+    assert changed.GetOrigin() == original.GetOrigin()
 
 
 @pytest.mark.parametrize("space", ["right-anterior-superior", "RAS", "left-anterior-superior", "LAS",
