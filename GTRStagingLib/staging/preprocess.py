@@ -25,6 +25,9 @@ IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 FIELD_MM = (10.0, 2000.0)
 """Plausible side lengths of a slice of a person, or of a small part of one."""
 
+DISTANCE_MM = (0.05, 50.0)
+"""Plausible distances of slices: finer than any CT, and coarser than any scan of a tumour."""
+
 BODY_HU = -300.0
 """Voxels above this are body: halfway between fat and lung, as usual."""
 
@@ -149,7 +152,7 @@ def resize(
     offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
     native = cut(key.index + offsets[0], key.index + offsets[-1], step)
     if recipe.spacing_mm is not None:
-        _check_field(native)
+        _check_field(native, step)
     _check_voxels(sitk.GetArrayViewFromImage(native), key.index, offsets, intensity)
     if recipe.spacing_mm is None:
         field = sitk.Cast(native, sitk.sitkFloat32)
@@ -167,13 +170,19 @@ def resize(
     return ResizedSlices(resized, offsets, grid, native)
 
 
-def _check_field(native: sitk.Image) -> None:
-    """Raise `InputError` unless the slices have a plausible size; wrong units would make the grid huge or tiny."""
+def _check_field(native: sitk.Image, step: int) -> None:
+    """Raise `InputError` unless slices have a plausible size and distance; wrong units make a grid huge or tiny."""
     field = [n * s for n, s in zip(native.GetSize()[:2], native.GetSpacing()[:2], strict=True)]
     if not (FIELD_MM[0] <= min(field) and max(field) <= FIELD_MM[1]):
         raise InputError(
             f"The slices measure {field[0]:.4g}×{field[1]:.4g} mm; expected {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm. "
             "Check that the header's sizes are in millimetres, and convert the scan again."
+        )
+    distance = native.GetSpacing()[2] / step
+    if native.GetSize()[2] > 1 and not DISTANCE_MM[0] <= distance <= DISTANCE_MM[1]:
+        raise InputError(
+            f"The slices are {distance:.4g} mm apart; expected {DISTANCE_MM[0]:g} to {DISTANCE_MM[1]:g} mm. Check that "
+            "the header's sizes are in millimetres, and convert the scan again."
         )
 
 

@@ -201,6 +201,18 @@ def test_implausible_sizes_are_refused(pixel_mm):
         prepare(ct, by_index(ct, 4), GTR)
 
 
+@pytest.mark.parametrize(("distance_mm", "read"), [(0.01, False), (0.1, True), (20.0, True), (300.0, False)])
+@pytest.mark.parametrize("step", [1, 2])
+def test_implausible_distances_of_slices_are_refused(distance_mm: float, read: bool, step: int) -> None:
+    ct = ct_like(spacing=(3.0, 3.0, distance_mm))
+    key = by_index(ct, 4)
+    if read:
+        assert len(prepare(ct, key, GTR, step=step).offsets) == 3
+        return
+    with pytest.raises(InputError, match=r"slices are (0\.01|300) mm apart; expected 0\.05 to 50 mm.*in millimetres"):
+        prepare(ct, key, GTR, step=step)
+
+
 def test_n4_leaves_a_flat_slice_with_a_gradient_flatter_and_positive():
     rows = np.linspace(0.7, 1.3, 96)[:, None]
     slice_ = (120 * rows * np.ones((96, 96))).astype(np.float32)
