@@ -14,6 +14,7 @@ from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.geometry import Grid, ImageOrGrid
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
 from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.stored import require_finite
 from GTRStagingLib.model.recipe import Recipe
 
 Intensity = Literal["HU", "windowed"]
@@ -188,11 +189,7 @@ def _check_field(native: sitk.Image, step: int) -> None:
 
 def _check_voxels(slices: np.ndarray, index: int, offsets: tuple[int, ...], intensity: Intensity) -> None:
     for offset, one in zip(offsets, slices, strict=True):
-        if bad := int(np.count_nonzero(~np.isfinite(one))):
-            raise InputError(
-                f"Slice {index + offset} contains {bad} voxels that are NaN or infinite; expected finite HU. "
-                "Export the scan again, or set them to air (-1024 HU)."
-            )
+        require_finite(one, f"Slice {index + offset}")
     if intensity == "HU":
         require_hounsfield(slices, [f"Slice {index + offset}" for offset in offsets])
 
