@@ -150,7 +150,7 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
     def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
         scene, application, close = _empty_scene()
         try:
-            ct = load_ct(scene, case.image, case.series or options.series)
+            ct, warnings = load_ct(scene, case.image, case.series or options.series)
             state = _state_of(options)
             state.inputVolume, state.keySlice = ct, -1 if case.key_slice is None else case.key_slice
             if case.roi is not None:
@@ -160,8 +160,10 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
                 drawn = roi.image(nodes.placed(ct).image, resample=True)  # as in the panel, see `scene_staging.compute`
                 state.tumourSegmentation = samples.add_tumour(scene, ct, drawn, roi.segment, roi.segment)
                 state.tumourSegment = samples.TUMOUR
+                warnings += roi.warnings
             every = options.neighbour_maps or options.input is not None
             result = scene_staging.stage(state, backbone, scene, application, neighbour_maps=every)
+            result = replace(result, warnings=(*warnings, *result.warnings))  # of the files, which nodes do not have
             if options.input is None:
                 result = replace(result, case_id=case.case_id)
             extra = {} if options.nomogram is None else _read_nomogram(state, scene, *options.nomogram)
@@ -205,13 +207,14 @@ def in_application() -> bool:
     return hasattr(slicer, "app")
 
 
-def load_ct(scene: Scene, path: Path, series: str | None = None) -> VolumeNode:
-    """Load a CT as a volume node; inside Slicer, its DICOM module loads DICOM folders."""
+def load_ct(scene: Scene, path: Path, series: str | None = None) -> tuple[VolumeNode, tuple[str, ...]]:
+    """Load a CT as a volume node, and return it with warnings; inside Slicer, its DICOM module loads DICOM folders."""
     from GTRStagingLib.imaging import scans
 
     if in_application() and path.is_dir():
-        return _load_dicom(path, series)
-    return samples.add_ct(scene, scans.read_scan(path, series=series).image, path.name)
+        return _load_dicom(path, series), ()
+    scan = scans.read_scan(path, series=series)
+    return samples.add_ct(scene, scan.image, path.name), scan.warnings
 
 
 def _load_dicom(folder: Path, series: str | None) -> VolumeNode:

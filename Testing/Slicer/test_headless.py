@@ -19,7 +19,7 @@ from helpers.results import a_picture, box_on, with_roi
 from GTRStagingLib.batch import batch, records
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError
-from GTRStagingLib.imaging import geometry, rois
+from GTRStagingLib.imaging import geometry, rois, scans
 from GTRStagingLib.model import weights
 from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.results import outputs
@@ -260,3 +260,19 @@ def test_a_series_is_chosen_by_its_uid_then_by_its_number_and_never_by_a_part(wa
         assert "1.2" not in str(caught.value)
     else:
         assert headless.chosen_series(numbers, wanted) == uid
+
+
+def test_warnings_of_the_files_reach_the_result(tmp_path, phantom_files):
+    header = Path(phantom_files) / "ct"
+    image = scans.read_scan(header).image
+    sitk.WriteImage(image, str(tmp_path / "ct.mha"))
+    text = (tmp_path / "ct.mha").read_bytes()
+    lines = [line for line in text.split(b"\n", 20) if not line.startswith(b"TransformMatrix")]
+    (tmp_path / "ct.mha").write_bytes(b"\n".join(lines))
+    arguments = ["--input", str(tmp_path / "ct.mha"), "--out", str(tmp_path / "out"), "--key-slice", "12"]
+    assert headless.main(arguments) == 0
+    assert any("orientation is assumed" in text for text in warnings_in(tmp_path / "out"))
+
+
+def warnings_in(folder):
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))["warnings"]
