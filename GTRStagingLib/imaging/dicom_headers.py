@@ -6,6 +6,7 @@ Only the required elements are read by pydicom: for a series of hundreds of file
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,9 @@ EVERY_FILE = (
 )
 """Keywords read from each file of a folder, with `dicom_acquisitions.TEXTS`; all others are read from the first slice
 only."""
+
+END = 8
+"""Characters of the end of a UID that names a series without a number."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,19 @@ class DicomSeries:
         """Value of `series` that chooses this series: its number and part, or the end of its UID."""
         part = self.part or ""
         if self.number is None:
-            return f"{self.uid[-8:]}{part and f'#{part}'}"
+            return f"{self.uid[-END:]}{part and f'#{part}'}"
         return f"{self.number}{part and f'.{part}'}"
 
     def fits(self, wanted: str) -> tuple[bool, bool, bool]:
-        """Return whether `wanted` is the UID, the number, or the end of the UID; with a part, that of this part."""
+        """Return whether `wanted` is the UID, the number, or the end of the UID; with a part, that of this part.
+
+        A short end that reads as a number, such as `7` or `3.1`, is not taken: it may be that of a missing series.
+        """
         uid, _, part = wanted.rpartition("#") if "#" in wanted else (wanted, "", "")
         of_part = not part or part == str(self.part)
         numbers = (str(self.number), f"{self.number}.{self.part}")
-        return of_part and self.uid == uid, wanted in numbers, of_part and bool(uid) and self.uid.endswith(uid)
+        ends = bool(uid) and self.uid.endswith(uid) and not (len(uid) < END and re.fullmatch(r"\d+(\.\d+)?", uid))
+        return of_part and self.uid == uid, wanted in numbers, of_part and ends
 
     def __str__(self) -> str:
         number = f"-{(self.part and f'#{self.part}') or ''}" if self.number is None else self.name

@@ -501,11 +501,17 @@ def test_several_series_must_be_chosen_from(two_series: tuple[Path, str, str]) -
     ]
 
 
-@pytest.mark.parametrize("choice", ["1.2.826.0.1.78", "3", ".78", "8"])
+@pytest.mark.parametrize("choice", ["1.2.826.0.1.78", "3", ".78", "26.0.1.78"])
 def test_a_series_is_chosen_by_uid_number_or_suffix(two_series: tuple[Path, str, str], choice: str) -> None:
     scan = read_scan(two_series[0], series=choice)
     assert scan.image.GetSize()[2] == 4
     assert scan.identifiers["SeriesInstanceUID"] == two_series[2]
+
+
+@pytest.mark.parametrize("number", ["8", "78", "1.78", "7"])
+def test_a_number_that_is_not_there_is_not_the_end_of_a_uid(two_series: tuple[Path, str, str], number: str) -> None:
+    with pytest.raises(InputError, match=f"`series` {number} fits no CT series"):
+        read_scan(two_series[0], series=number)
 
 
 def test_a_choice_of_series_that_fits_none_or_several(two_series: tuple[Path, str, str]) -> None:
