@@ -165,7 +165,7 @@ def shown_error(error: Exception, options: argparse.Namespace) -> str:
         given = [one for value in vars(options).values() for one in (value if isinstance(value, list) else [value])]
         return without_folders(text, {path: path.name or "." for path in given if isinstance(path, Path)})
     details = getattr(error, "details", "")
-    return f"{text}\n{details}" if details else text
+    return f"{text}\n{details}" if details and details not in text else text
 
 
 def shown_place(file: Path) -> Path:
