@@ -81,7 +81,10 @@ def folder_name(text: str) -> str:
     unsafe = sorted(set(text) & set('/\\:*?"<>|'))
     if unsafe or text[0] in ".-" or text[-1] == "." or text.split(".")[0].upper() in _DEVICES:
         found = f" (found {' '.join(unsafe)})" if unsafe else ""
-        raise ValueError(f'expected a valid folder name, without / \\ : * ? " < > | and dots at its ends{found}')
+        raise ValueError(
+            'expected a valid folder name, without / \\ : * ? " < > |, dots at its ends, a hyphen at its start, and '
+            f"names of devices such as CON{found}"
+        )
     if len(text.encode()) > 200:
         raise ValueError(f"expected at most 200 bytes as UTF-8, not {len(text.encode())}, since it names a folder")
     return text

@@ -109,6 +109,11 @@ def test_ids_that_are_not_folder_names_or_were_rewritten_are_refused(tmp_path, n
         Case(case_id=name, patient_id="P", image=Path("/x"))
 
 
+@pytest.mark.parametrize(("name", "what"), [("-rf", "a hyphen at its start"), ("CON", "names of devices such as CON")])
+def test_what_is_wrong_with_a_folder_name_is_listed(tmp_path: Path, name: str, what: str) -> None:
+    assert what in fault(tmp_path, HEADER + GOOD.replace("007", name))
+
+
 @pytest.mark.parametrize("name", ["007", "P 1", "胃癌-12", "Müller_1", "a.b", "2E", "3E8", "1e5x", "é" * 100])
 def test_ids_of_any_script_are_kept(tmp_path, name):
     (case,) = read_cohort(table(tmp_path, HEADER + GOOD.replace("007", name)))
