@@ -116,16 +116,15 @@ class ModelCard:
                 f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
                 f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
             )
-        known = (self.sha256, self.features_sha256, self.mean_mask_sha256)
-        hashes = [hash_ for hash_ in known if hash_ is not None]
-        if (
-            not all(isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_) for hash_ in hashes)
-            or not is_number(self.temperature)
-            or not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]
-        ):
+        for hash_ in (self.sha256, self.features_sha256, self.mean_mask_sha256):
+            if hash_ is not None and not (isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_)):
+                raise WeightsError(
+                    f"Model card {self.name!r}: sha256 {hash_!r}; expected 64 lower-case hexadecimal digits. Import or "
+                    "train the model again."
+                )
+        if not is_number(self.temperature) or not TEMPERATURES[0] <= self.temperature <= TEMPERATURES[1]:
             raise WeightsError(
-                f"Model card {self.name!r}: sha256 {', '.join(map(repr, hashes))}, temperature {self.temperature!r}; "
-                "expected 64 lower-case hexadecimal digits and a positive, finite number from "
+                f"Model card {self.name!r}: temperature {self.temperature!r}; expected a positive, finite number from "
                 f"{TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}. Import or train the model again."
             )
         if not isinstance(self.leaking, bool) or not isinstance(self.training, Mapping | None):

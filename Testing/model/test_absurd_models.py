@@ -69,6 +69,12 @@ def test_a_card_with_plausible_values_is_read(tmp_path, a_model, field, value):
     assert registry.read_card(tmp_path).name == a_model.card.name
 
 
+def test_an_absurd_temperature_is_reported_without_the_valid_hashes(a_model):
+    with pytest.raises(WeightsError, match="temperature 1e\\+308; expected a positive") as caught:
+        replace(a_model.card, temperature=1e308)
+    assert "sha256" not in str(caught.value)
+
+
 def test_every_temperature_that_a_training_can_fit_is_plausible(a_model):
     for temperature in TEMPERATURES:
         assert replace(a_model.card, temperature=temperature).temperature == temperature
