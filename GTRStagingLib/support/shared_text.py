@@ -90,7 +90,7 @@ def shared_error(error: BaseException) -> str:
     >>> from GTRStagingLib.errors import InputError
     >>> from GTRStagingLib.support.shared_text import shared_error
     >>> shared_error(InputError("2 CT series; expected one. Give its `series`:\n  number 7\n  number 8"))
-    '2 CT series; expected one. Give its `series`. The list is not shared: it has values of the header.'
+    '2 CT series; expected one. Give its `series`. The list is not shared: stage the case alone to see it.'
     >>> shared_error(ValueError("Invalid value 'Doe'"))
     'ValueError; expected a result. Its text and traceback are not shared: they may have values of the header.'
     """
@@ -98,7 +98,7 @@ def shared_error(error: BaseException) -> str:
         return OUT_OF_MEMORY
     if isinstance(error, StagingError):
         first, _, listing = str(error).strip().partition("\n")
-        notice = ". The list is not shared: it has values of the header."
+        notice = ". The list is not shared: stage the case alone to see it."
         return " ".join((first.rstrip(" :.") + notice if listing else first).split())
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     return (
