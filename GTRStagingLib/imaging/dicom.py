@@ -175,7 +175,8 @@ def _rescale(rescale: Any, name: str) -> Rescale:
                 "to convert to Hounsfield units. Export the series again from the archive."
             )
         numbers.append(number)
-    if (unit := rescale.get("RescaleType") or "HU") not in ("HU", "HU_MOD", "US"):
+    unit = rescale.get("RescaleType") or "HU"
+    if str(unit).strip().upper() not in ("HU", "HU_MOD", "US", "HOUNSFIELD"):
         raise InputError(
             f"{name}: values are in {_text(unit)}; expected HU. Choose the CT reconstruction, not a derived map."
         )

@@ -73,6 +73,9 @@ JITTER_S = 2.0
 ROTATION = 16
 """Most slices of one step of a step-and-shoot scan without times."""
 
+SAME = 0.01
+"""Largest difference of numbers that are the same but for their rounding."""
+
 MOST_SWEEPS = 4
 """Most parts by an order of the slices alone: some archives number slices at random."""
 
@@ -114,6 +117,8 @@ class _Table:
         if len(distinct) == 1:
             return None
         known = {key: _comparable(value) for key, value in distinct.items()}
+        same = _merged({key for key, text in known.values() if not text})
+        known = {key: (same.get(found, found), text) for key, (found, text) in known.items()}
         keys = [known[id(value)] for value in column]
         return keys if len(set(keys)) > 1 else None
 
@@ -236,11 +241,22 @@ def _by_geometry(table: _Table) -> Keys:
     return keys if 1 < len(counts) <= MOST_PARTS and min(counts.values()) > 1 else None
 
 
+def _merged(numbers: set[float]) -> dict[float, float]:
+    """Return for each number the lowest one that equals it, by neighbours at most `SAME` apart."""
+    lowest: dict[float, float] = {}
+    before = first = -math.inf
+    for one in sorted(numbers):
+        if one - before > SAME:
+            first = one
+        lowest[one], before = first, one
+    return lowest
+
+
 def _comparable(value: Any) -> tuple[float, str]:
     """Return a value in a form that does not depend on how it is written."""
     if value is None or isinstance(value, str | int | float):
         found = number(value)
-        return (0.0, str(value or "").strip()) if found is None else (round(found, 2), "")
+        return (0.0, str(value or "").strip()) if found is None else (found, "")
     try:
         return 0.0, " ".join(f"{round(float(x), 3) + 0.0:g}" for x in value)
     except (TypeError, ValueError):

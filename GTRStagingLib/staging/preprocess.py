@@ -152,7 +152,7 @@ def resize(
     whole, cut = (ct, partial(geometry.axial_slices, ct)) if isinstance(ct, sitk.Image) else (ct.grid, ct.slices)
     offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
     native = cut(key.index + offsets[0], key.index + offsets[-1], step)
-    if recipe.spacing_mm is not None:
+    if intensity == "HU":
         _check_field(native, step)
     _check_voxels(sitk.GetArrayViewFromImage(native), key.index, offsets, intensity)
     if recipe.spacing_mm is None:

@@ -303,8 +303,8 @@ def test_an_intercept_of_0_is_a_number(tmp_path: Path) -> None:
     assert (voxels(read_scan(write(tmp_path, slices)).image) == EXPECTED_HU + 1024).all()
 
 
-@pytest.mark.parametrize("unit", ["US", ""])
-def test_a_missing_unit_is_taken_as_hu(tmp_path: Path, unit: str) -> None:
+@pytest.mark.parametrize("unit", ["US", "", "hu", "Hounsfield"])
+def test_a_missing_unit_and_other_spellings_are_taken_as_hu(tmp_path: Path, unit: str) -> None:
     slices = a_series()
     for d in slices:
         d.RescaleType = unit

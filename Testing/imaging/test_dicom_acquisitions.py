@@ -229,6 +229,7 @@ HARMLESS: dict[str, Callable[[list[Dataset]], None]] = {
     "equal numbers": lambda s: each(s, "InstanceNumber", 1),
     "a current per slice": lambda s: each(s, "XRayTubeCurrent", lambda k: 100 + k),
     "numbers written in two ways": lambda s: [say(d, "KVP", "120.0" if k % 2 else "120") for k, d in enumerate(s)],
+    "rounded thicknesses": lambda s: each(s, "SliceThickness", lambda k: "2.125" if k % 2 else "2.1250001"),
     "rounded orientations": lambda s: each(
         s, "ImageOrientationPatient", lambda k: [1, 0, 0, 0, 0.9995 if k % 2 else 0.9994999, 0]
     ),
