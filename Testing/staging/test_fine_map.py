@@ -109,10 +109,15 @@ def test_an_imported_checkpoint_of_152_layers_has_a_fine_map(tmp_path):
     assert (card.depth, card.head) == (152, "mean")
     ct, point = planted(ORIENTED["oblique and flipped"], (120, 61))
     by = load_model(str(folder), device="cpu")
-    result = stage_case(scan_of(ct, "phantom"), by, key_slice=keyslice.by_index(ct, 4))
+    result = stage_case(scan_with_spot(ct), by, key_slice=keyslice.by_index(ct, 4))
     assert (result.attention.method, result.prediction.stage) == ("fine", TStage.T3)
     assert np.linalg.norm(centroid(result.heat, result.slices.key) - point) < min(ct.GetSpacing()[:2])
     assert result.model.map_check("fine") == "This map has not been checked for this model."
+
+
+def scan_with_spot(spot):
+    """Return a scan that is not judged as a whole as by `scan_of`: most of the volume is the rim of a ball in air."""
+    return Scan(MemoryVoxels(spot), "HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
 
 
 def above_half(heat, z):
@@ -286,8 +291,7 @@ def test_the_mean_mask_is_resampled_like_the_map():
     spot = a_spot(ct, np.array(grid.TransformIndexToPhysicalPoint((96, 120, 1))))
     rows, columns = np.indices((56, 56)) * 4
     mean = np.exp(-((rows - 120) ** 2 + (columns - 96) ** 2) / 200).astype(np.float32)
-    # Not `scan_of`, which judges the whole volume: most of this one is the rim of a ball in air.
-    scan = Scan(MemoryVoxels(spot), "HU", spacing_known=True, digest="ab" * 32, format="NIfTI")
+    scan = scan_with_spot(spot)
     roi = Roi(spot > 0, "spot")
     model = planted_model()
     known = replace(model, mean_mask=mean)
