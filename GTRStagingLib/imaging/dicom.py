@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.errors import GeometryError, InputError, StagingError
+from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import dicom_acquisitions
+from GTRStagingLib.imaging.dicom_files import damage_refused
 from GTRStagingLib.imaging.dicom_headers import (
     CT_IMAGE,
     DicomSeries,
@@ -65,16 +66,13 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
     InputError, GeometryError
         If there is no CT, if it cannot be read without doubt, or if a value of a header has an unexpected form.
     """
-    try:
+    with damage_refused(
+        lambda error: (
+            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}); "
+            "expected a CT. The file is damaged: transfer it again."
+        )
+    ):
         return _read_ct(path, series)
-    except (StagingError, ImportError):
-        raise
-    except Exception as error:  # a damaged value can raise any kind
-        raise InputError(
-            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}); expected a "
-            "CT. The file is damaged: transfer it again.",
-            details=str(error),
-        ) from error
 
 
 def _read_ct(path: Path, series: str | None) -> DicomCT:

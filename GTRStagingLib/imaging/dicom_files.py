@@ -7,7 +7,7 @@ inflated step by step, to a bound.
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -203,6 +203,20 @@ def _pixel_element(file: BinaryIO, header: Any) -> PixelElement | None:
     begin = 8 if explicit else 4
     length = struct.unpack(f"{order}L", start[begin : begin + 4].ljust(4, b"\0"))[0]
     return PixelElement(group << 16 | number, at + begin + 4, length)
+
+
+@contextmanager
+def damage_refused(message: Callable[[Exception], str]) -> Iterator[None]:
+    """Turn any exception inside the block, which a damaged value can raise, into an `InputError` with this message.
+
+    Errors of this library, such as that of a missing package, and missing memory are passed on.
+    """
+    try:
+        yield
+    except (StagingError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(message(error), details=str(error)) from error
 
 
 def unreadable(path: Path, error: OSError) -> InputError:

@@ -13,9 +13,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import GeometryError, InputError, StagingError
+from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom import frame_plane, functional_group
-from GTRStagingLib.imaging.dicom_files import PIXEL_DATA, import_dicom_package, inflated_whole, is_deflated
+from GTRStagingLib.imaging.dicom_files import (
+    PIXEL_DATA,
+    damage_refused,
+    import_dicom_package,
+    inflated_whole,
+    is_deflated,
+)
 from GTRStagingLib.imaging.geometry import (
     Grid,
     ImageOrGrid,
@@ -189,7 +195,9 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
     """
     name = path.name
     pydicom = import_dicom_package("pydicom")
-    try:
+    with damage_refused(
+        lambda _: f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again."
+    ):
         with path.open("rb") as file:
             stream = inflated_whole(file, name) if is_deflated(file.read(1024)) else file
             length = stream.seek(0, os.SEEK_END)
@@ -207,13 +215,6 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         if not planes:
             raise empty_segment_error(chosen, name)
         return _ordered(name, planes, np.stack(masks)), chosen
-    except (StagingError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file can raise any kind
-        raise InputError(
-            f"{name} cannot be read as a DICOM SEG; expected a complete, valid file. Export or copy it again.",
-            details=str(error),
-        ) from error
 
 
 def _segment(described: Any) -> Segment:

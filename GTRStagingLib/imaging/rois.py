@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import frame_of_reference
+from GTRStagingLib.imaging.dicom_files import damage_refused
 from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header
 from GTRStagingLib.imaging.dicom_seg import SEG_CLASSES, read_seg
 from GTRStagingLib.imaging.geometry import ImageOrGrid, onto_block
@@ -118,16 +119,13 @@ def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
         raise InputError(f"{path.name} is a picture; expected a mask with a geometry. Give a DICOM SEG, NRRD or NIfTI.")
     if kind != "DICOM":
         return _read_label_map(path, segment)
-    try:
+    with damage_refused(
+        lambda error: (
+            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}); "
+            "expected a DICOM SEG or an RTSTRUCT. Export or copy it again."
+        )
+    ):
         return _read_dicom(_only_segmentation(path) if path.is_dir() else path, segment)
-    except (StagingError, ImportError, MemoryError):
-        raise
-    except Exception as error:  # a damaged value can raise any kind
-        raise InputError(
-            f"{path.name}: a value of a DICOM header has an unexpected form ({type(error).__name__}); expected a DICOM "
-            "SEG or an RTSTRUCT. Export or copy it again.",
-            details=str(error),
-        ) from error
 
 
 def _only_segmentation(folder: Path) -> Path:

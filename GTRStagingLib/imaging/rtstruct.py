@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import GeometryError, InputError, StagingError
+from GTRStagingLib.errors import GeometryError, InputError
+from GTRStagingLib.imaging.dicom_files import damage_refused
 from GTRStagingLib.imaging.dicom_headers import whole_header
 from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, Grid, ImageOrGrid, describe, grid_of
 from GTRStagingLib.imaging.segments import Segment, choose_segment, empty_segment_error, in_mm
@@ -223,15 +224,12 @@ def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str |
         planar.
     """
     header = whole_header(path)
-    try:
+    with damage_refused(
+        lambda _: (
+            f"{path.name} cannot be read as an RTSTRUCT; expected a complete, valid file. Export or copy it again."
+        )
+    ):
         return _read(header, wanted, path.name)
-    except (StagingError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file can raise any kind
-        raise InputError(
-            f"{path.name} cannot be read as an RTSTRUCT; expected a complete, valid file. Export or copy it again.",
-            details=str(error),
-        ) from error
 
 
 def _read(header: Any, wanted: str | int | None, name: str) -> tuple[Contours, str | None]:
