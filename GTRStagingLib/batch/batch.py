@@ -22,7 +22,7 @@ from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.support.files import sha256_of_data
-from GTRStagingLib.support.isolation import error_text
+from GTRStagingLib.support.isolation import TRIES, error_text
 from GTRStagingLib.support.shared_text import shared_error
 from GTRStagingLib.tables.case_files import OUTPUTS
 from GTRStagingLib.tables.case_texts import shared_text
@@ -30,9 +30,6 @@ from GTRStagingLib.tables.case_texts import shared_text
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.staging.result import StagingResult
-
-TRIES = 2
-"""Attempts at a case that ends its process: the machine may have caused the first failure."""
 
 LOCK, SCENE = ".batch.lock", "scene.mrb"
 
@@ -321,7 +318,6 @@ def one_by_one(stage_one: StageOne, scores: ScoreColumns | None = None) -> Work:
 __all__ = [
     "RESULTS",
     "SCENE",
-    "TRIES",
     "Batch",
     "Counts",
     "StageOne",

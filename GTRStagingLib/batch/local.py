@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch import model_process
-from GTRStagingLib.batch.batch import TRIES, StageOne, record_failure, stage_and_record
+from GTRStagingLib.batch.batch import StageOne, record_failure, stage_and_record
 from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.model_process import Address, ModelGoneError
 from GTRStagingLib.batch.records import Job, Outcome, content_digest, remove_partial_files, renew_record
@@ -26,7 +26,7 @@ from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import StagingOptions
-from GTRStagingLib.support.isolation import DiedError, IsolatedProcess
+from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice

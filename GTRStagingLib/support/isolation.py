@@ -32,6 +32,9 @@ LOG_LENGTH = 20_000
 
 OUT_OF_MEMORY = "The case exceeded the memory limit. Raise `memory_limit`."
 
+TRIES = 2
+"""Attempts at a job that ends its process: the machine may have caused the first failure."""
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables that limit the threads of the numeric libraries."""
 
@@ -322,6 +325,7 @@ def _portable(error: BaseException) -> BaseException:
 
 __all__ = [
     "OUT_OF_MEMORY",
+    "TRIES",
     "DiedError",
     "IsolatedProcess",
     "Limits",

@@ -12,14 +12,11 @@ from multiprocessing import spawn
 from typing import Any, TypeVar
 
 from GTRStagingLib.errors import Cancelled, MachineError, StagingError
-from GTRStagingLib.support.isolation import DiedError, IsolatedProcess, Limits
+from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess, Limits
 from GTRStagingLib.support.shared_text import shared_error
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
-
-TRIES = 2
-"""Attempts at a job that ends its process: the machine may have caused the first failure."""
 
 DEFAULT_LIMITS = Limits()
 
