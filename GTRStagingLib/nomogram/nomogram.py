@@ -356,9 +356,7 @@ def from_json(data: object) -> Nomogram:
 
 
 def _nomogram(fields: Fields) -> Nomogram:
-    if fields.data.get("kind") != "nomogram" or fields.data.get("schema") != 1:
-        found = ", ".join(f"{name} {shown(fields.data.get(name))}" for name in ("kind", "schema"))
-        raise InputError(f"{found}; expected a nomogram of schema 1.")
+    fields.require_kind("nomogram")
     record = fields.plain_object("record", {})
     _require_record(Fields(record, "record"))
     terms = fields.list_of_fields("terms")

@@ -13,7 +13,7 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingLib.support.fields import Fields, shown
+from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json, write_json
 
 SLICES = "mean over the slices that voted"
@@ -197,9 +197,7 @@ def from_json(data: object) -> RadScore:
 
 
 def _radscore(fields: Fields) -> RadScore:
-    if fields.data.get("kind") != "radscore" or fields.data.get("schema") != 1:
-        found = ", ".join(f"{name} {shown(fields.data.get(name))}" for name in ("kind", "schema"))
-        raise InputError(f"{found}; expected a radscore of schema 1.")
+    fields.require_kind("radscore")
     kept, score = fields.list_of_fields("features"), fields.fields("score")
     model = fields.fields("model") if fields.has("model") else None
     return RadScore(

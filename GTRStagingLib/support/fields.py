@@ -92,6 +92,12 @@ class Fields:
             )
         return self
 
+    def require_kind(self, kind: str, schema: int = 1) -> None:
+        """Raise `InputError` unless the fields `kind` and `schema` have these values."""
+        if self.data.get("kind") != kind or self.data.get("schema") != schema:
+            found = ", ".join(f"{name} {shown(self.data.get(name))}" for name in ("kind", "schema"))
+            raise InputError(f"{found}; expected a {kind} of schema {schema}.")
+
     def text(self, name: str, default: Any = _MISSING) -> Any:
         """Return a text without control characters."""
         return self._value(
