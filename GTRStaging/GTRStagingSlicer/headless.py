@@ -25,6 +25,7 @@ from GTRStagingLib.batch.cases import BatchCase, read_cases  # noqa: E402
 from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
 from GTRStagingLib.cli.arguments import share, with_flags  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
+from GTRStagingLib.imaging.dicom_headers import DicomSeries  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
@@ -251,12 +252,12 @@ def _load_dicom(folder: Path, series: str | None) -> VolumeNode:
 
 
 def chosen_series(numbers: Mapping[str, str], wanted: str | None) -> str:
-    """Return the UID of the CT series with the UID, number or end of UID `wanted`, in this order; else the only one.
+    """Return the UID of the CT series with the UID, number or end of UID `wanted`; else the only one.
 
     Parameters
     ----------
     numbers
-        UID -> series number.
+        UID -> series number, as `DicomSeries.fits` compares them with `wanted`.
 
     Raises
     ------
@@ -265,12 +266,11 @@ def chosen_series(numbers: Mapping[str, str], wanted: str | None) -> str:
     """
     ways: list[list[str]] = [list(numbers)]
     if wanted is not None:
-        number = wanted.rpartition(".")[0]
-        ways = [
-            [uid for uid in numbers if uid == wanted],
-            [uid for uid in numbers if numbers[uid] == wanted],
-            [uid for uid in numbers if uid.endswith(wanted) and number not in numbers.values()],
-        ]
+        fits = {
+            uid: DicomSeries(uid, int(number) if number.isdecimal() else None, "", "CT", "CT", ()).fits(wanted)
+            for uid, number in numbers.items()
+        }
+        ways = [[uid for uid in numbers if fits[uid][way]] for way in range(3)]
     fitting = next((way for way in ways if way), [])
     if len(fitting) == 1:
         return fitting[0]

@@ -250,8 +250,9 @@ def test_a_scene_that_cannot_be_written_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("wanted", "uid"),
-    [("1.2.3", "1.2.3"), ("3", "1.2.7"), ("2.7", "1.2.7"), ("4.5", None), ("3.1", None), ("9", None), (None, None)],
-)
+    [("1.2.3", "1.2.3"), ("3", "1.2.7"), (".2.7", "1.2.7"), ("4.5", None), ("3.1", None), ("9", None), (None, None),
+     ("2.7", None), ("7", None)],  # ends of a UID that read as the number of a series
+)  # fmt: skip
 def test_a_series_is_chosen_by_its_uid_then_by_its_number_and_never_by_a_part(wanted, uid):
     numbers = {"1.2.3": "4", "1.2.7": "3", "1.2.4.5": "8", "1.2.3.1": "11"}
     if uid is None:
