@@ -21,7 +21,7 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
         sys.path.append(str(_folder))
 
 from GTRStagingLib.batch import batch  # noqa: E402
-from GTRStagingLib.batch.cases import BatchCase, read_cases  # noqa: E402
+from GTRStagingLib.batch.cases import read_cases  # noqa: E402
 from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
 from GTRStagingLib.cli.arguments import share, with_flags  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
@@ -30,6 +30,7 @@ from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingLib.staging.options import resolve_method  # noqa: E402
+from GTRStagingLib.tables.case_row import CaseRow  # noqa: E402
 from GTRStagingSlicer import bare, dependencies, mrb, nodes, nomograms, samples, scene_staging  # noqa: E402
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
@@ -80,14 +81,21 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     resolve_method(backbone.card, options.method)  # fails here once, not in each case
     stage_one = _make_stage_one(backbone, options)
     if options.input is not None:
-        case = BatchCase(
-            "case", options.input, options.segmentation, options.segment, options.key_slice, series=options.series
+        case = CaseRow(
+            case_id="case",
+            image=options.input,
+            roi=options.segmentation,
+            segment=options.segment,
+            key_slice=options.key_slice,
+            series=options.series,
         )
         result = stage_one(case, options.out)
         _print(f"{result.prediction.stage}  {options.out / batch.SCENE}")
         _print(RESEARCH_USE_ONLY)
         return 0
     cases = read_cases(options.cases)
+    for note in cases.notes:
+        _print(f"NOTE: {with_flags(note, parser)}", sys.stderr)
     counts = batch.Counts(len(cases))
     run = batch.Batch(cases, options.out, _settings_of(options, backbone.card))
     for outcome in run.run(batch.one_by_one(stage_one), resume=options.resume):
@@ -142,16 +150,16 @@ def _state_of(options: argparse.Namespace) -> State:
     )
 
 
-def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callable[[BatchCase, Path], "StagingResult"]:
+def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callable[[CaseRow, Path], "StagingResult"]:
     """Return the function that stages one case in its own scene and writes result and scene."""
     from dataclasses import replace
 
     from GTRStagingLib.results.outputs import write_outputs
 
-    def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
+    def stage_one(case: CaseRow, folder: Path) -> "StagingResult":
         scene, application, close = _empty_scene()
         try:
-            ct, warnings = load_ct(scene, case.image, case.series or options.series)
+            ct, warnings = load_ct(scene, case.ct, case.series or options.series)
             state = _state_of(options)
             state.inputVolume, state.keySlice = ct, -1 if case.key_slice is None else case.key_slice
             if case.roi is not None:

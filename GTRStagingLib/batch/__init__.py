@@ -2,7 +2,7 @@
 
 Input: a case table and `BatchSettings`. Output: a case folder for each case, predictions.csv and predictions.parquet.
 
-- `cases`: `BatchCase`, `read_cases`
+- `cases`: `read_cases`
 - `columns`: `PREDICTIONS`, `PARQUET`
 - `local_log`: `write_log`, `log_file`
 - `records`: `Job`, `Outcome`, `write_tables`

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import GTRStagingLib
 from GTRStagingLib.batch import records
-from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import PARQUET, PREDICTIONS, RESULT_COLUMNS, ROWS_VERSION, SECONDS, given_names
 from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
@@ -25,6 +24,7 @@ from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import TRIES, error_text
 from GTRStagingLib.support.shared_text import shared_error
 from GTRStagingLib.tables.case_files import OUTPUTS
+from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.case_texts import shared_text
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ RESULTS = (*OUTPUTS, SCENE)
 PACKAGES = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
 """Packages that may change results when their version changes."""
 
-StageOne = Callable[[BatchCase, Path], "StagingResult"]
+StageOne = Callable[[CaseRow, Path], "StagingResult"]
 """Function that stages a case and writes its files into its folder."""
 
 Work = Callable[[Iterator[Job | Outcome]], Iterator[Outcome]]
@@ -109,7 +109,7 @@ class Batch:
         Identifier of this run.
     """
 
-    cases: Sequence[BatchCase]
+    cases: Sequence[CaseRow]
     out: Path
     depends_on: Mapping[str, Any]
     scores: ScoreColumns = field(default_factory=ScoreColumns)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from GTRStagingLib.batch import model_process
 from GTRStagingLib.batch.batch import StageOne, record_failure, stage_and_record
-from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.model_process import Address, ModelGoneError
 from GTRStagingLib.batch.records import Job, Outcome, content_digest, remove_partial_files, renew_record
 from GTRStagingLib.batch.scoring import ScoreColumns
@@ -27,6 +26,7 @@ from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
+from GTRStagingLib.tables.case_row import CaseRow
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.keyslice import KeySlice
@@ -240,16 +240,16 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
     return work
 
 
-def _read(case: BatchCase) -> "tuple[Scan, Roi | None, KeySlice | None]":
+def _read(case: CaseRow) -> "tuple[Scan, Roi | None, KeySlice | None]":
     """Read the CT and the ROI of a case, and return the key slice that its row names."""
     from GTRStagingLib.imaging import keyslice, rois, scans
 
-    scan = scans.read_scan(case.image, series=case.series)
+    scan = scans.read_scan(case.ct, series=case.series)
     roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
     return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
 
 
-def _content_digest(case: BatchCase, options: StagingOptions) -> str | None:
+def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
     """Return the content digest of a case's files, without staging it; None if they cannot be read."""
     from GTRStagingLib.imaging import geometry, keyslice
     from GTRStagingLib.staging import preprocess
@@ -271,7 +271,7 @@ def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
-    def stage_one(case: BatchCase, folder: Path) -> "StagingResult":
+    def stage_one(case: CaseRow, folder: Path) -> "StagingResult":
         start = time.perf_counter()
         scan, tumour, key = _read(case)
         read = time.perf_counter() - start

@@ -19,7 +19,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, printable, without_backticks
@@ -27,6 +26,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import atomic_file, parse_json, sha256_of, sha256_of_data
 from GTRStagingLib.tables.case_files import file_stats, input_files
+from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.cells import guarded, unguarded
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Job:
         since; None: unknown.
     """
 
-    case: BatchCase
+    case: CaseRow
     folder: Path
     digest: str
     run: str = ""
@@ -222,16 +222,16 @@ def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
     return None
 
 
-def file_states(case: BatchCase) -> str:
+def file_states(case: CaseRow) -> str:
     """Return a hash of the current state of a case's files (see `file_stats`), empty without files.
 
     The states contain the files' names, which a record must not have.
     """
-    states = file_stats([case.image, *([] if case.roi is None else [case.roi])], strict=True)
+    states = file_stats([case.ct, *([] if case.roi is None else [case.roi])], strict=True)
     return sha256_of_data(states) if states else ""
 
 
-def content_digest(case: BatchCase, input_digest: str, warnings: Sequence[str]) -> str:
+def content_digest(case: CaseRow, input_digest: str, warnings: Sequence[str]) -> str:
     """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of the ROI."""
     roi = [] if case.roi is None else input_files(case.roi)
     return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in roi])

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib.batch.batch import Batch, Counts, Work, require_free_folder, software_and_model
-from GTRStagingLib.batch.cases import BatchCase, read_cases
+from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, default_workers, with_workers
 from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.staging.options import resolve_method
 from GTRStagingLib.support.extras import import_extra
+from GTRStagingLib.tables.case_row import CaseRow
 
 DEFAULTS = BatchSettings()
 
@@ -22,7 +23,7 @@ Progress = Callable[[Counts, Outcome | None], None]
 
 
 def run_batch(
-    cases: str | Path | Sequence[BatchCase],
+    cases: str | Path | Sequence[CaseRow],
     out: str | Path,
     settings: BatchSettings = DEFAULTS,
     *,
@@ -36,7 +37,7 @@ def run_batch(
     Parameters
     ----------
     cases
-        A table (CSV or Parquet), or the cases read from one.
+        A table (see `tables.table_files.read_table`), or the cases read from one.
     out
         Output folder, for `cases/CASE/` and the tables of predictions.
     settings

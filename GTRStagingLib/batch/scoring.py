@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables.case_row import CaseRow
 
 if TYPE_CHECKING:
     from GTRStagingLib.nomogram.nomogram import Nomogram
@@ -33,7 +33,7 @@ class ScoreColumns:
             return own
         return (*own, *(f"nomogram_{stage}" for stage in TStage), "nomogram_stage", "nomogram_note")
 
-    def of(self, case: BatchCase, result: "StagingResult") -> Mapping[str, str]:
+    def of(self, case: CaseRow, result: "StagingResult") -> Mapping[str, str]:
         """Return the values of a case, by column."""
         from GTRStagingLib.radscore import radscore as radscores
 

@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,6 +80,21 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
         neighbour_maps=given.get("neighbour_maps", defaults.neighbour_maps),
         resample_roi=given.get("resample_roi", defaults.resample_roi),
     )
+
+
+PATIENT_PATTERN = ("regular expression that finds the patient in the id of a row, such as '^(.+?)_slice': its first "
+                   "group, or else the whole match; it is searched for in the last part of a path, and then in the "
+                   "whole path")  # fmt: skip
+"""Help of --patient-pattern, see `tables.patient_pattern`."""
+
+
+def regular_expression(text: str) -> str:
+    """Check a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
+    return text
 
 
 # -- messages of the library ---------------------------------------------------------------------------------------
@@ -166,6 +181,12 @@ def shown_error(error: Exception, options: argparse.Namespace) -> str:
         return without_folders(text, {path: path.name or "." for path in given if isinstance(path, Path)})
     details = getattr(error, "details", "")
     return f"{text}\n{details}" if details and details not in text else text
+
+
+def print_notes(notes: Iterable[str], options: argparse.Namespace) -> None:
+    """Print notes on how a table was read, each once, on stderr."""
+    for note in dict.fromkeys(notes):
+        print(f"NOTE: {with_flags(note, options.parser)}", file=sys.stderr)
 
 
 def shown_place(file: Path) -> Path:

@@ -20,6 +20,7 @@ from GTRStagingLib.cli.arguments import (
     add_limits,
     add_model,
     given_limits,
+    print_notes,
     shown_place,
     staging_options,
     with_flags,
@@ -96,6 +97,7 @@ def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.radscore import radscore
 
     cases = read_cases(options.cases, options.split)
+    print_notes(cases.notes, options)
     require_free_folder(options.out, options.resume)  # before anything else is read
     limits = given_limits(options)
     settings = BatchSettings(

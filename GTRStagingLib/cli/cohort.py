@@ -6,13 +6,20 @@ Exit code of an audit: 0 clean, 1 leaks or errors, 2 wrong arguments.
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits
+from GTRStagingLib.cli.arguments import (
+    COLUMNS,
+    PATIENT_PATTERN,
+    Commands,
+    add_limits,
+    given_limits,
+    print_notes,
+    regular_expression,
+)
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -67,9 +74,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     foreign = check.add_argument_group("splits as separate files, instead of COHORT")
     foreign.add_argument("--split", type=_side, action="append", default=[], metavar="NAME=FILE",
                          help="file of one split; repeat the option for each split")  # fmt: skip
-    foreign.add_argument("--patient-pattern", type=_pattern, metavar="REGEX",
-                         help="regular expression that finds the patient in a row's id: its first group, or else the "
-                         "whole match")  # fmt: skip
+    foreign.add_argument("--patient-pattern", type=regular_expression, metavar="REGEX", help=PATIENT_PATTERN)
     foreign.add_argument("--id-column", metavar="COLUMN", help="column with the id of a row (default: detected)")
     foreign.add_argument(
         "--covariates", type=Path, metavar="FILE", help="table of covariates, one row per id or patient"
@@ -83,21 +88,13 @@ def _side(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
-    return text
-
-
 def _split(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.audit import audit
     from GTRStagingLib.cohort.cohort import read_cohort, split_cohort, write_cohort
 
-    cohort = split_cohort(
-        read_cohort(options.cohort), tuple(options.fractions), seed=options.seed, test_centres=options.test_centres
-    )
+    read = read_cohort(options.cohort)
+    print_notes(read.notes, options)
+    cohort = split_cohort(read, tuple(options.fractions), seed=options.seed, test_centres=options.test_centres)
     write_cohort(cohort, options.out)
     _print_sides(audit(cohort, content=False).splits)
     print(f"Written: {options.out}, seed {options.seed}. Check it: gtrstaging cohort audit {options.out}")
@@ -120,6 +117,7 @@ def _audit(options: argparse.Namespace) -> int:
     else:
         found = audit(read_cohort(options.cohort), content=not options.no_content, progress=_progress(),
                       workers=options.workers, limits=given_limits(options))  # fmt: skip
+    print_notes(found.notes, options)
     if options.json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands, shown_place, with_flags
+from GTRStagingLib.cli.arguments import PATIENT_PATTERN, Commands, regular_expression, shown_place, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     table.add_argument("--cohort", dest="truth", type=Path, metavar="TABLE", help="case table with the true stages "
                        "(case_id, stage), for predictions without them")  # fmt: skip
-    table.add_argument("--patient-pattern", metavar="REGEX", help="regular expression that finds the patient in the "
-                       "id of a case, as in " r"'([^/\\]+?)\.nii'")  # fmt: skip
+    table.add_argument("--patient-pattern", type=regular_expression, metavar="REGEX", help=PATIENT_PATTERN)
     table.add_argument(
         "--split", metavar="SPLIT", help="split to evaluate, or all (default: test if the table contains it)"
     )

@@ -8,7 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, folder_path, given_limits, progress_bar
+from GTRStagingLib.cli.arguments import (
+    COLUMNS,
+    Commands,
+    add_limits,
+    folder_path,
+    given_limits,
+    print_notes,
+    progress_bar,
+)
 from GTRStagingLib.cli.train import RECIPES
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -156,6 +164,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.json is not None:
         require_file_can_be_written(options.json)
     cohort = read_cohort(options.cohort)
+    print_notes(cohort.notes, options)
     cases = cohort.cases if options.split is None else cohort.of(options.split).cases
     if not cases:
         of = "" if options.split is None else f" in {options.split!r}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands
+from GTRStagingLib.cli.arguments import Commands, print_notes
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
@@ -120,7 +120,7 @@ def _fit(options: argparse.Namespace) -> None:
     from GTRStagingLib.nomogram.fit import Wording, fit_nomogram
     from GTRStagingLib.nomogram.nomogram import save
     from GTRStagingLib.radscore import radscore
-    from GTRStagingLib.tables.table_files import read_table
+    from GTRStagingLib.tables.case_table import read_case_table, split_notes
 
     if options.out.suffix.lower() != ".json":
         raise InputError(f"--out {options.out}; expected a name that ends in .json.")
@@ -131,8 +131,11 @@ def _fit(options: argparse.Namespace) -> None:
         name: Wording(labels.get(name), units.get(name, ""), references.get(name))
         for name in {**references, **labels, **units}
     }
+    table = read_case_table(options.table, ("stage",), may_be_empty=("stage",), own=options.on)
+    splits = split_notes([row["split"] for row in table.rows]) if "split" in table.columns else []
+    print_notes([*table.notes, *splits], options)
     fitted = fit_nomogram(
-        read_table(options.table),
+        table,
         options.on,
         name=options.name or options.out.stem,
         wordings=wordings,
@@ -260,7 +263,7 @@ def _predict(options: argparse.Namespace) -> int:
     nomogram = load(options.nomogram)
     values = _values(nomogram, options.set or [])
     if options.table is not None:
-        return _predict_table(nomogram, options.table, options.out, values)
+        return _predict_table(nomogram, options, values)
     reading = nomogram.read(values)
     if options.json:
         print(json.dumps(reading.to_json(), indent=2, allow_nan=False))
@@ -299,11 +302,13 @@ def _print_reading(nomogram: "Nomogram", reading: "Reading") -> None:
     print(RESEARCH_USE_ONLY)
 
 
-def _predict_table(nomogram: "Nomogram", source: Path, target: Path, fixed: Mapping[str, str | float]) -> int:
+def _predict_table(nomogram: "Nomogram", options: argparse.Namespace, fixed: Mapping[str, str | float]) -> int:
     """Predict each row and write the table; rows without a result get empty cells, and the exit code 1."""
     from GTRStagingLib.tables.table_files import read_table, write_table
 
+    source, target = options.table, options.out
     table = read_table(source)
+    print_notes(table.notes, options)
     added = [*(f"nomogram_{stage}" for stage in TStage), "nomogram_stage"]
     if absent := [t.name for t in nomogram.terms if t.name not in table.columns and t.name not in fixed]:
         raise InputError(

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands
+from GTRStagingLib.cli.arguments import Commands, print_notes
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _fit(options: argparse.Namespace) -> None:
         features = from_results(options.results, [row.case_id for row in rows])
     else:
         features = from_table(options.features)
+    print_notes((*rows.notes, *features.notes), options)
     fitted = fit_cohort(
         rows,
         features,
@@ -151,6 +152,7 @@ def _apply(options: argparse.Namespace) -> int:
     radscore = read(options.radscore)
     features = from_table(options.features) if options.results is None else from_results(options.results)
     standardised, raw = scores(radscore, features)
+    print_notes(features.notes, options)
     missing = features.excluded
     blank: list[float | None] = [None] * len(missing)
     write_table(

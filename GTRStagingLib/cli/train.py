@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits, with_flags
+from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits, print_notes, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _train(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.cohort import read_cohort
     from GTRStagingLib.support.extras import import_extra
+    from GTRStagingLib.tables.case_table import split_notes
 
     for module in ("lightning", "scipy"):
         import_extra(module, "Training needs", "train")
@@ -112,6 +113,8 @@ def _train(options: argparse.Namespace) -> None:
         options.accelerator, options.devices, options.num_nodes, options.strategy, options.precision, options.workers
     )
     cohort = read_cohort(options.cohort)
+    splits = [] if options.folds is not None else split_notes([case.split for case in cohort])
+    print_notes([*cohort.notes, *splits], options)
     with _reading_bar() as reading:
         report = partial(_report, options.parser)
         progress = TrainingProgress(report=report, reading=reading, bar=sys.stdout.isatty())

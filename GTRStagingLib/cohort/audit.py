@@ -39,11 +39,15 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class Audit:
-    """Findings of an audit, most severe first; `looked_at` states what was compared and what was not."""
+    """Findings of an audit, most severe first; `looked_at` states what was compared and what was not.
+
+    `notes` states how the tables were read.
+    """
 
     findings: tuple[Finding, ...]
     splits: tuple[SplitSummary, ...]
     looked_at: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def leaks(self) -> tuple[Finding, ...]:
@@ -74,6 +78,7 @@ class Audit:
             "sides": [asdict(split) for split in self.splits],
             "findings": [asdict(finding) for finding in self.findings],
             "looked_at": list(self.looked_at),
+            "notes": list(self.notes),
             "notice": RESEARCH_USE_ONLY,
         }
 
@@ -106,7 +111,8 @@ def audit(
         findings += found
         keys |= digests
     findings += _same_images(cohort, keys)
-    return _audit(entries, findings, ("patients, covariates, stages, centres and files of the table", looked_at))
+    compared = ("patients, covariates, stages, centres and files of the table", looked_at)
+    return _audit(entries, findings, compared, cohort.notes)
 
 
 def audit_partitions(
@@ -125,11 +131,12 @@ def audit_partitions(
     """
     if len(splits) < 2:
         raise InputError(f"{len(splits)} split(s); expected two or more to compare. Give a table for each split.")
-    entries = read_partitions(splits, patient_pattern, id_column)
+    entries, notes = read_partitions(splits, patient_pattern, id_column)
     findings = table_findings(entries)
     looked_at = ["ids, patients, stages and centres of the tables", "no images"]
     if covariates is not None:
-        described, others = read_covariates(covariates, entries)
+        described, others, more = read_covariates(covariates, entries)
+        notes = (*notes, *more)
         findings += covariate_findings(described)
         looked_at.append(f"{len(described)} rows of covariates in {covariates.name}")
         if others:
@@ -142,10 +149,12 @@ def audit_partitions(
                     "This is correct if the table describes further patients.",
                 )
             )
-    return _audit(entries, findings, tuple(looked_at))
+    return _audit(entries, findings, tuple(looked_at), notes)
 
 
-def _audit(entries: Sequence[Entry], findings: Sequence[Finding], looked_at: tuple[str, ...]) -> Audit:
+def _audit(
+    entries: Sequence[Entry], findings: Sequence[Finding], looked_at: tuple[str, ...], notes: tuple[str, ...]
+) -> Audit:
     order: list[Severity] = ["leak", "fault", "note"]
     names = [*splits_of(entries), *([None] if any(e.split is None for e in entries) else [])]
     splits = []
@@ -153,7 +162,7 @@ def _audit(entries: Sequence[Entry], findings: Sequence[Finding], looked_at: tup
         rows = [e for e in entries if e.split == name]
         stages = Counter(stage_of_patients(rows).values())
         splits.append(SplitSummary(name, len(rows), len({e.patient for e in rows}), dict(sorted(stages.items()))))
-    return Audit(tuple(sorted(findings, key=lambda f: order.index(f.severity))), tuple(splits), looked_at)
+    return Audit(tuple(sorted(findings, key=lambda f: order.index(f.severity))), tuple(splits), looked_at, notes)
 
 
 def _entry(case: Case) -> Entry:

@@ -1,117 +1,48 @@
 """Read, write and split cohorts: tables with one row per case, split by patient.
 
-The columns are `COLUMNS`; every further column is a covariate. Needs the extra `cohort` (pandas, pydantic,
-scikit-learn), which is imported when a table is read, written or split.
+The columns are `COLUMNS`; every further column is a covariate. Needs the extra `cohort` (pandas, scikit-learn), which
+is imported when a table is written or split, or is not text.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.tables.case_table import read_case_table
-from GTRStagingLib.tables.cells import (
-    cell_text,
-    covariate_value,
-    folder_key,
-    folder_name,
-    plain_text,
-    unaltered_id,
-    visible_text,
-)
+from GTRStagingLib.tables.case_row import CaseRow
+from GTRStagingLib.tables.case_table import read_cases
+from GTRStagingLib.tables.cells import Split, folder_key, plain_text, unaltered_id
 from GTRStagingLib.tables.table_files import import_table_package, write_table
-
-Split = Literal["train", "validation", "test"]
 
 COLUMNS = ("case_id", "patient_id", "centre", "image", "series", "roi", "segment", "key_slice", "stage", "split")
 NEEDED = ("case_id", "patient_id", "image")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """Case of a cohort, checked on construction.
+class Case(CaseRow):
+    """Case of a cohort: a row with a patient and a CT, checked on construction."""
 
-    Attributes
-    ----------
-    case_id
-        Valid as a folder name.
-    image, roi
-        Paths of the CT for `imaging.scans.read_scan`, and of the tumour for `imaging.rois.read_roi`; their existence is
-        not checked.
-    series
-        UID, end of the UID, or number of the CT series, if a DICOM folder has several.
-    segment
-        Label or number of the segment, if the ROI has several.
-    key_slice
-        Axial index, 0 nearest the feet.
-    covariates
-        Numbers, texts, or None if missing. A text that can be read as a number must be given as a number.
-    """
-
-    case_id: str
-    patient_id: str
-    image: Path
-    centre: str | None = None
-    roi: Path | None = None
-    segment: str | None = None
-    key_slice: int | None = None
-    stage: TStage | None = None
-    split: Split | None = None
-    covariates: Mapping[str, str | float | None] = field(default_factory=dict, hash=False)
-    series: str | None = None
+    patient_id: str = field()
+    image: Path = field()
 
     def __post_init__(self) -> None:
-        paths = {"image": str(self.image), "roi": None if self.roi is None else str(self.roi)}
-        texts = paths | {"centre": self.centre, "segment": self.segment}
-        checks: list[tuple[str, str | float | None, Callable[[Any], Any]]] = [
-            ("case_id", self.case_id, _safe_id),
-            ("patient_id", self.patient_id, unaltered_id),
-            ("series", self.series, unaltered_id),
-            *((name, text, plain_text) for name, text in texts.items()),
-            ("centre", self.centre, visible_text),
-            *(("name of a covariate", name, _covariate_name) for name in self.covariates),
-            *((name, value, _covariate) for name, value in self.covariates.items()),
-            ("key_slice", self.key_slice, _slice_index),
-            ("split", self.split, _split_name),
-        ]
-        for where, value, rule in checks:
-            try:
-                if value is not None:
-                    rule(value)
-            except ValueError as error:
-                raise InputError(f"Case {self.case_id!r}, {where} {value!r}: {error}.") from error
-
-
-def _safe_id(text: str) -> None:
-    folder_name(unaltered_id(text))
-
-
-def _covariate_name(name: str) -> None:
-    if plain_text(name) in COLUMNS:
-        raise ValueError("expected a name other than those of the columns")
-
-
-def _covariate(value: str | float) -> None:
-    if covariate_value(cell_text(value)) != value:
-        raise ValueError("expected a finite number, or a text that cannot be read as a number")
-
-
-def _slice_index(index: int) -> None:
-    if index < 0:
-        raise ValueError("expected 0 (the slice nearest the feet) or more")
-
-
-def _split_name(split: str) -> None:
-    if split not in get_args(Split):
-        raise ValueError(f"expected one of {', '.join(get_args(Split))}")
+        super().__post_init__()
+        try:
+            unaltered_id(self.patient_id)
+        except ValueError as error:
+            raise InputError(f"Case {self.case_id!r}, patient_id {self.patient_id!r}: {error}.") from error
 
 
 @dataclass(frozen=True)
 class Cohort:
     """Cases in the order of their table, with unique ids.
+
+    Attributes
+    ----------
+    notes
+        Sentences on how the table was read.
 
     Examples
     --------
@@ -125,6 +56,7 @@ class Cohort:
     """
 
     cases: tuple[Case, ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         count = Counter(folder_key(case.case_id) for case in self.cases)
@@ -153,34 +85,18 @@ class Cohort:
 
 
 def read_cohort(path: Path) -> Cohort:
-    """Read a cohort table, `.csv` or `.parquet`.
+    """Read a cohort table: `.csv`, `.xlsx` or `.parquet`, see `tables.table_files.read_table`.
 
-    Relative paths start at the table's folder. Ids are texts: '007' stays '007'.
+    Relative paths start at the table's folder. Ids are texts: '007' stays '007'. Cases with a reason in the column
+    `exclude` are left out; `notes` has their number.
 
     Raises
     ------
     InputError
         If the table has errors; the message lists each with row (the header is 1), column, value and expected value.
     """
-    import_table_package("pydantic")
-    from GTRStagingLib.tables.case_row import validate_row
-
-    read = read_case_table(path, NEEDED, COLUMNS)
-    faults, cases = list[str](), []
-    for number, cells in zip(read.table.numbers, read.table.rows, strict=True):
-        row, covariates, found = validate_row(cells)
-        faults += [f"row {number}, {fault}" for fault in found]
-        if row is None or faults or read.faults:
-            continue
-        folder = path.absolute().parent
-        known = row.model_dump() | {
-            "image": folder / row.image,
-            "roi": None if row.roi is None else folder / row.roi,
-            "stage": None if row.stage is None else TStage[row.stage],
-        }
-        cases.append(Case(**known, covariates=covariates))
-    read.require(faults)
-    return Cohort(tuple(cases))
+    read = read_cases(path, NEEDED, Case).kept()
+    return Cohort(read.rows, read.notes)
 
 
 def write_cohort(cohort: Cohort, path: Path) -> None:

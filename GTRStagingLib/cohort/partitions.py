@@ -1,27 +1,27 @@
 """Read splits given as separate tables: recognise their columns, and the patient of each row."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from GTRStagingLib.cohort.rules import Entry
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.tables.cells import covariate_value, visible_text
+from GTRStagingLib.tables.cells import covariate_value, unaltered_id, visible_text
+from GTRStagingLib.tables.headers import CASES, CENTRES, PATIENTS, STAGES, find, folded, patient_note, remarks
+from GTRStagingLib.tables.patient_pattern import patients_in
 from GTRStagingLib.tables.table_files import Table, read_table
 
-IDS = ("case_id", "image_name", "image_id", "slice_id", "PatientID", "SlicePath", "image", "path", "file", "filename",
-       "name", "id", "patient_id")  # fmt: skip
-PATIENTS = ("patient_id", "PatientID", "patient", "subject_id", "subject")
-STAGES = ("stage", "T_stage", "pT", "PathT", "label")
-CENTRES = ("centre", "center", "site", "hospital")
+IDS = (*CASES[:5], "PatientID", *CASES[5:], "patient_id")
+"""Names of the ids of rows. In published tables, `PatientID` may be the name of a slice."""
 
 
-def read_partitions(splits: Mapping[str, Path], pattern: str | None, id_column: str | None) -> list[Entry]:
+def read_partitions(
+    splits: Mapping[str, Path], pattern: str | None, id_column: str | None
+) -> tuple[list[Entry], tuple[str, ...]]:
     """Return the rows of all splits, each with its patient, and with stage and centre if there are such columns.
 
     The id of a row is in `id_column`, by default the first of `IDS` that is in every split and unique in each. The
-    patient is the part of the id that matches `pattern` (its first group, or the whole match), by default the column
-    of `PATIENTS`.
+    patient is the part of the id that `pattern` finds (see `tables.patient_pattern`), by default the column of
+    `PATIENTS`. The second value is notes on how the tables were read.
 
     Raises
     ------
@@ -30,36 +30,32 @@ def read_partitions(splits: Mapping[str, Path], pattern: str | None, id_column: 
     """
     tables = {split: read_table(path) for split, path in splits.items()}
     column = id_column or _unique_column(list(tables.values()))
-    entries = []
+    entries, notes = [], []
     for split, table in tables.items():
+        notes += [*table.notes, *remarks(table.columns)]
         if column not in table.columns:
             raise InputError(f"{table.path.name} has no column {column!r}; expected one of {', '.join(table.columns)}.")
-        patient_column = column if pattern is not None else _column(table, PATIENTS)
-        if patient_column is None:
+        names = _ids(table, column, [visible_text])
+        if pattern is not None:
+            patients = patients_in(pattern, names, f"{table.path.name}, {column}")
+        elif (named := _column(table, PATIENTS)) is not None:
+            patients = _ids(table, named, [visible_text, unaltered_id])
+            notes += patient_note(named, patients)
+        else:
             raise InputError(
                 f"{table.path.name} has no column of patients among {', '.join(table.columns)}; expected "
                 f"one of {', '.join(PATIENTS)}. Give `patient_pattern`, such as '^(.+?)_slice'."
             )
         stage, centre = _column(table, STAGES), _column(table, CENTRES)
-        for number, row in zip(table.numbers, table.rows, strict=True):
-            where = f"{table.path.name}, row {number}"
-            patient = _given(row, patient_column, where)
-            if pattern is not None:
-                patient = _matched(pattern, patient, where)
-            entries.append(
-                Entry(
-                    name=_given(row, column, where),
-                    patient=patient,
-                    split=split,
-                    stage=row[stage] if stage else None,
-                    centre=row[centre] if centre else None,
-                )
-            )
-    return entries
+        entries += [
+            Entry(name, patient, split, row[stage] if stage else None, row[centre] if centre else None)
+            for name, patient, row in zip(names, patients, table.rows, strict=True)
+        ]
+    return entries, tuple(dict.fromkeys(notes))
 
 
-def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
-    """Return the rows of a table of covariates with their patients, and the ids of rows without a known patient.
+def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], list[str], tuple[str, ...]]:
+    """Return the rows of a table of covariates with their patients, the ids of rows without a known patient, and notes.
 
     Rows are joined by the column that shares most values with the ids and patients of the splits.
 
@@ -93,11 +89,17 @@ def read_covariates(path: Path, entries: Iterable[Entry]) -> tuple[list[Entry], 
                 raise InputError(f"{path.name}, row {number}, {covariate} {text!r}: {error}.") from error
         del values[column]
         described.append(Entry(name, patient_of[name], covariates=values))
-    return described, others
+    return described, others, table.notes
 
 
 def _unique_column(tables: Sequence[Table]) -> str:
-    shared = [name for name in _present(tables[0], IDS) if all(name in table.columns for table in tables)]
+    present = [
+        column
+        for name in IDS
+        for column in tables[0].columns
+        if (column.casefold() == name.casefold() if name in PATIENTS else folded(column) == folded(name))
+    ]
+    shared = [name for name in dict.fromkeys(present) if all(name in table.columns for table in tables)]
     for name in shared:
         if all(len({row[name] for row in table.rows}) == len(table.rows) for table in tables):
             return name
@@ -108,32 +110,24 @@ def _unique_column(tables: Sequence[Table]) -> str:
     )
 
 
-def _present(table: Table, wanted: Sequence[str]) -> list[str]:
-    """Return those of the wanted names that the table contains, in the table's spelling and the wanted order."""
-    spelt = {name.casefold(): name for name in reversed(table.columns)}
-    return [spelt[name.casefold()] for name in wanted if name.casefold() in spelt]
-
-
 def _column(table: Table, wanted: Sequence[str]) -> str | None:
-    return next(iter(_present(table, wanted)), None)
-
-
-def _given(row: Mapping[str, str | None], column: str, where: str) -> str:
-    text = row[column]
-    if text is None:
-        raise InputError(f"{where}, {column} is empty; expected an id. Fill it in.")
     try:
-        return visible_text(text)
+        return find(table.columns, wanted)
     except ValueError as error:
-        raise InputError(f"{where}, {column} {text!r}: {error}.") from error
+        raise InputError(f"{table.path.name}, {error}.") from error
 
 
-def _matched(pattern: str, name: str, where: str) -> str:
-    match = re.search(pattern, name)
-    found = None if match is None else match[1] if match.re.groups else match[0]
-    if not found:
-        raise InputError(
-            f"{where}: {name!r} does not match the pattern {pattern!r}; expected a match in every id. Change the "
-            "pattern."
-        )
-    return found
+def _ids(table: Table, column: str, checks: Sequence[Callable[[str], str]]) -> list[str]:
+    """Return the cells of a column of ids, checked."""
+    ids = []
+    for number, row in zip(table.numbers, table.rows, strict=True):
+        text, where = row[column], f"{table.path.name}, row {number}"
+        if text is None:
+            raise InputError(f"{where}, {column} is empty; expected an id. Fill it in.")
+        try:
+            for check in checks:
+                check(text)
+        except ValueError as error:
+            raise InputError(f"{where}, {column} {text!r}: {error}.") from error
+        ids.append(text)
+    return ids

@@ -7,17 +7,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from GTRStagingLib.cohort.partitions import IDS, PATIENTS
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables.headers import CASES, CENTRES, PATIENTS, STAGES, find
 
 ROLES = ("truth", "predicted", "probabilities", "patient", "case", "centre", "split")
 
-TRUTHS = ("true_stage", "true_label", "y_true", "pathology_stage", "pT", "PathT", "T_stage", "stage", "label")
 PREDICTED = ("predicted_stage", "predicted_label", "y_pred", "prediction", "predicted")
-CASES = ("case_id", "image_path", *(name for name in IDS[1:] if name not in PATIENTS))
-
-CENTRES = ("centre", "center", "hospital")
-"""Names of the centre's column. `site` is not among them, since it may be the site of a tumour."""
 
 _PROBABILITY_SETS = tuple(
     tuple(f"{head}{digit + first}" for digit in range(4))
@@ -85,19 +80,19 @@ def columns_of(
     spelt = {name.casefold(): name for name in reversed(header)}
 
     def first(role: str, names: Sequence[str]) -> str | None:
-        return given.get(role) or next((spelt[n.casefold()] for n in names if n.casefold() in spelt), None)
+        return given.get(role) or find(header, names)
 
     probabilities = _probabilities(spelt, given.get("probabilities"))
-    truth = first("truth", TRUTHS)
+    truth = first("truth", STAGES)
     # In tables of this software, `stage` is the vote, and `true_stage` the true stage if it is known.
     ours = "true_stage" in spelt or {"status", "unanimous"} <= set(spelt)
     names = (*PREDICTED, "stage") if ours else PREDICTED
     predicted = first("predicted", [name for name in names if name != given.get("truth")])
-    cases = [spelt[name.casefold()] for name in CASES if name.casefold() in spelt]
+    cases = [found for name in CASES if (found := find(header, [name])) is not None]
     case = given.get("case") or next(filter(unique, cases), next(iter(cases), None))
     if truth is None or (ours and truth == spelt.get("stage") and "truth" not in given):
         raise ValueError(
-            f"no column of the true stages among {', '.join(header)}; expected {', '.join(TRUTHS)}. Name the column in "
+            f"no column of the true stages among {', '.join(header)}; expected {', '.join(STAGES)}. Name the column in "
             "`columns` (truth=NAME); for the predictions of a batch, give the cohort table as `truth`"
         )
     if truth == predicted:
@@ -148,4 +143,4 @@ def _others(spelt: Mapping[str, str], main: tuple[str, str, str, str] | None) ->
     return found
 
 
-__all__ = ["CASES", "PREDICTED", "ROLES", "TRUTHS", "Columns", "columns_of"]
+__all__ = ["PREDICTED", "ROLES", "Columns", "columns_of"]

@@ -19,8 +19,12 @@ from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.files import sha256_of
-from GTRStagingLib.tables.cells import FORMULA, MISSING, unguarded, visible_text
-from GTRStagingLib.tables.table_files import read_table
+from GTRStagingLib.tables.case_table import read_case_table
+from GTRStagingLib.tables.cells import FORMULA, MISSING, reason_of, unaltered_id, unguarded
+from GTRStagingLib.tables.headers import find
+from GTRStagingLib.tables.patient_pattern import patients_in
+from GTRStagingLib.tables.table_files import TEXTS, altered_numbers, read_table
+from GTRStagingLib.tables.text_formats import text_format
 
 ROUNDING = 0.005
 """Largest difference from 1 in the sum of rounded probabilities; they are divided by their sum, with a note."""
@@ -35,58 +39,75 @@ WHOLE = re.compile(r"-?\d{1,15}(\.0{1,15})?", re.ASCII)
 _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 
 
-def read_cells(path: Path) -> Any:
-    """Read all cells as stripped text in Arrow memory; missing cells are empty."""
+def read_cells(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Read all cells as stripped text in Arrow memory, missing cells empty, with notes on how they were read.
+
+    The rules are those of `tables.table_files.read_table`; a large table of text in UTF-8 is read by column.
+    """
     pandas = extras.import_extra("pandas", "Evaluation needs", "evaluate")
     extras.import_extra("pyarrow", "Evaluation needs", "evaluate")
-    if path.suffix.lower() != ".csv" or not path.is_file():
-        table = read_table(path)  # Parquet, or an error about the file name
-        columns = {name: [row[name] or "" for row in table.rows] for name in table.columns}
-    else:
-        columns = _csv(path)
-    return pandas.DataFrame({n: pandas.Series(pandas.array(c, dtype="string[pyarrow]")) for n, c in columns.items()})
+    columns, notes = _by_column(path) if path.suffix.lower() in TEXTS and path.is_file() else _by_row(path)
+    frame = pandas.DataFrame({n: pandas.Series(pandas.array(c, dtype="string[pyarrow]")) for n, c in columns.items()})
+    return frame, notes
 
 
-def _csv(path: Path) -> dict[str, Any]:
+def _by_row(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    table = read_table(path)
+    return {name: [row[name] or "" for row in table.rows] for name in table.columns}, table.notes
+
+
+def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import csv as arrow
 
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = [unguarded(name.strip()) for name in next(csv.reader(file), [])]
-        if len(set(header)) < len(header) or "" in header or (len(header) == 1 and set(";\t|") & set(header[0])):
-            raise pa.ArrowInvalid("its header")
+        told = text_format(path)
+        with path.open(encoding=told.encoding, newline="") as file:
+            header = [unguarded(name.strip()) for name in next(csv.reader(file, delimiter=told.separator), [])]
+        if len(set(header)) < len(header) or "" in header or not told.encoding.startswith("utf-8"):
+            return _by_row(path)
         table = arrow.read_csv(
             path,
             arrow.ReadOptions(skip_rows=1, column_names=header),
-            arrow.ParseOptions(newlines_in_values=True),
+            arrow.ParseOptions(newlines_in_values=True, delimiter=told.separator),
             arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
         )
         if not table.num_rows:
             raise pa.ArrowInvalid("no rows")
-    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+    except (pa.ArrowInvalid, csv.Error) as error:
         read_table(path)  # raises an error that names the row
         raise InputError(f"{path.name} cannot be read as CSV ({error}); expected a table. Save it again.") from error
     trimmed = {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
-    return {
+    columns = {
         name: pc.replace_substring_regex(column, f"^'({FORMULA.pattern})", r"\1") for name, column in trimmed.items()
     }
+    marked = {
+        name: pc.unique(column).to_pylist()
+        for name, column in columns.items()
+        if pc.any(pc.match_substring_regex(column, "[,%\uff05]")).as_py()
+    }
+    altered, notes = altered_numbers(path, marked, told.separator)
+    for name, numbers in altered.items():
+        texts = [numbers.get(text, text) for text in columns[name].to_pylist()]
+        columns[name] = pa.chunked_array([texts], type=pa.string())
+    return columns, (*told.notes, *notes)
 
 
-def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, str]:
-    """Join the predictions with the stage, patient, centre and covariates of a cohort table by `case_id`.
+def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, list[str]]:
+    """Join the predictions with the stage, patient, centre and covariates of a case table by `case_id`.
 
-    The cohort's stages replace those of the table. Returns the table and a note.
+    The case table's stages replace those of the predictions. Returns the table, and notes.
     """
-    cohort = read_cells(truth)
-    for name, table in ((path.name, frame), (truth.name, cohort)):
-        if "case_id" not in table.columns:
-            raise InputError(f"{name} has no column 'case_id'; expected it in both tables, to join them.")
-    if "stage" not in cohort.columns:
-        raise InputError(f"{truth.name} has no column 'stage'; expected the true stages there.")
-    if doubled := cohort["case_id"][cohort["case_id"].duplicated()].tolist():
-        raise InputError(f"{truth.name}: case_id {doubled[0]!r} is repeated; expected each id once.")
+    import pandas as pd
+
+    table = read_case_table(truth, ("case_id", "stage"), may_be_empty=("stage",))
+    cohort = pd.DataFrame({name: pd.Series([row[name] or "" for row in table.rows], dtype="string[pyarrow]")
+                           for name in table.columns})  # fmt: skip
+    own_id = find(list(frame.columns), ["case_id"])
+    if own_id is None:
+        raise InputError(f"{path.name} has no column 'case_id'; expected it in both tables, to join them.")
+    frame = frame.rename(columns={own_id: "case_id"})
     cohort = cohort.rename(columns={"stage": "true_stage"})
     before = frame["true_stage"] if "true_stage" in frame.columns else None
     frame = frame.drop(columns=["true_stage"], errors="ignore")
@@ -100,7 +121,20 @@ def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, str]:
     if before is not None:
         differ = int((joined["true_stage"].to_numpy() != before.to_numpy()).sum())
         note += f" {differ} differ from those of the predictions' table."
-    return joined, note
+    return joined, [*table.notes, note]
+
+
+def excluded_rows(frame: Any, path: Path) -> np.ndarray:
+    """Return the (n,) rows with a reason in the column `exclude`; raise `InputError` for a yes or no there."""
+    name = find(list(frame.columns), ["exclude"])
+    if name is None:
+        return np.zeros(len(frame), bool)
+    for text in set(frame[name].unique()) - MISSING:
+        try:
+            reason_of(text)
+        except ValueError as error:
+            raise InputError(f"{path.name}, {name} {text!r}: {error}.") from error
+    return ~frame[name].isin(MISSING).to_numpy()
 
 
 def numbers_of(cells: Any) -> "np.ndarray | None":
@@ -232,15 +266,16 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
             f"{path.name}, {columns.case} {first!r} in rows {rows} ({int(again.sum())} rows repeat an id); expected "
             "each case once. Remove the repeated rows, or name another column in `columns` (case=NAME)."
         )
-    _require_visible(names, columns.case, path)
+    _require_ids(names, columns.case, path)
     return names.to_numpy(dtype=object)
 
 
-def _require_visible(names: Iterable[str], column: str, path: Path) -> None:
-    """Raise `InputError` if an id has invisible characters."""
+def _require_ids(names: Iterable[str], column: str, path: Path) -> None:
+    """Raise `InputError` if an id is not what it was, see `tables.cells.unaltered_id`; empty cells are left out."""
     for name in names:
         try:
-            visible_text(name)
+            if name not in MISSING:
+                unaltered_id(name)
         except ValueError as error:
             raise InputError(f"{path.name}, {column} {name!r}: {error}.") from error
 
@@ -257,7 +292,7 @@ def patients_of(
             raise InputError(
                 f"{path.name} has no column of ids; expected one for `patient_pattern`. Name it in `columns`."
             )
-        names = matched(pattern, frame[source].tolist(), f"{path.name}, {source}")
+        names = patients_in(pattern, frame[source].tolist(), f"{path.name}, {source}")
         how = f"by {pattern!r} in {source}"
     elif columns.patient is not None:
         names = frame[columns.patient].tolist()
@@ -268,37 +303,8 @@ def patients_of(
     else:
         return Clusters(np.arange(len(frame)), len(frame)), cases, None
     codes, unique = pd.factorize(np.array(names, dtype=object))
-    _require_visible(unique, columns.patient or "patient", path)
+    _require_ids(unique, columns.patient or "patient", path)
     return Clusters(codes, len(unique)), np.asarray(unique, dtype=object), how
-
-
-def matched(pattern: str, texts: Sequence[str], where: str) -> list[str]:
-    """Find a pattern in each id: in the last part of a path, or else in the whole path.
-
-    Raises
-    ------
-    InputError
-        If the pattern is not valid, or does not fit an id.
-    """
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"`patient_pattern` {pattern!r}: {error}; expected a regular expression.") from error
-    names = []
-    for text in texts:
-        match = compiled.search(last_part(text)) or compiled.search(text)
-        name = None if match is None else match[1] if compiled.groups else match[0]
-        if not name:
-            raise InputError(
-                f"{where} {text!r} does not fit {pattern!r}; expected a pattern that fits every id. Change the pattern."
-            )
-        names.append(name)
-    return names
-
-
-def last_part(text: str) -> str:
-    """Return the last part of a path with slashes or backslashes."""
-    return text.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def counted(excluded: Mapping[str, int]) -> str:
@@ -310,10 +316,9 @@ __all__ = [
     "WHOLE",
     "cases_of",
     "counted",
+    "excluded_rows",
     "first_number",
     "joined",
-    "last_part",
-    "matched",
     "named_stage",
     "numbers_of",
     "patients_of",

@@ -20,6 +20,7 @@ from GTRStagingLib.evaluation.parsing import (
     WHOLE,
     cases_of,
     counted,
+    excluded_rows,
     first_number,
     joined,
     named_stage,
@@ -32,14 +33,18 @@ from GTRStagingLib.evaluation.parsing import (
 )
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support.files import sha256_of
+from GTRStagingLib.tables.case_table import split_notes
 from GTRStagingLib.tables.cells import MISSING
+from GTRStagingLib.tables.headers import patient_note, remarks
 
 ATTENTION = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "hd95_mm", "centroid_distance_mm",
              "pointing_hit", "energy_inside", "area_mm2", "roi_area_mm2")  # fmt: skip
 """Columns of a batch with the agreement of attention and ROI, in the order of the report (`AGREEMENT` of
 batch/columns.py contains the same but `pointing_hit`, in the order of the table)."""
 
-NOT_COVARIATES = frozenset({*RESULT_COLUMNS, *SECONDS, "image", "roi", "segment", "error", "mean_stage"})
+NOT_COVARIATES = frozenset(
+    {*RESULT_COLUMNS, *SECONDS, "image", "roi", "segment", "series", "exclude", "error", "mean_stage"}
+)
 """Columns of this software's tables, in this and earlier versions."""
 
 _READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)
@@ -256,11 +261,11 @@ def read_predictions(
     >>> found.clustered
     True
     """
-    frame = read_cells(path)
-    notes: list[str] = []
+    frame, read = read_cells(path)
+    notes = [*read, *remarks(list(frame.columns))]
     if truth is not None:
-        frame, note = joined(frame, path, truth)
-        notes.append(note)
+        frame, more = joined(frame, path, truth)
+        notes += more
     try:
         found = columns_of(list(frame.columns), columns or {}, lambda name: frame[name].is_unique)
     except ValueError as error:
@@ -277,7 +282,10 @@ def read_predictions(
     if "status" in frame.columns:
         leave_out((frame["status"] == "failed").to_numpy(), "failed")
         leave_out((frame["status"] == "skipped").to_numpy(), "skipped")
+    leave_out(excluded_rows(frame, path), "excluded")
     if found.split is not None:
+        given = frame[found.split].where(~frame[found.split].isin(MISSING), "").tolist()
+        notes += split_notes(given) if any(given) else []
         splits = frame[found.split].str.casefold().to_numpy()
         wanted = split.casefold() if split else ("test" if (splits == "test").any() else "all")
         if wanted == "all" and split is None:
@@ -327,6 +335,8 @@ def read_predictions(
             )
     case_names = cases_of(kept, found, numbers, path)
     clusters, names, patients_by = patients_of(kept, found, case_names, patient_pattern, path)
+    if found.patient is not None and patient_pattern is None:
+        notes += patient_note(found.patient, kept[found.patient].tolist())
     if patients_by is None:
         notes.append(
             "The table does not identify patients, so every row counts as one. If patients have several rows, all "

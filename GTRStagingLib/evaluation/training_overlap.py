@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.cohort.partitions import PATIENTS
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.evaluation.columns import CASES
-from GTRStagingLib.evaluation.parsing import last_part, matched, read_cells
+from GTRStagingLib.evaluation.parsing import read_cells
 from GTRStagingLib.evaluation.predictions import Predictions
+from GTRStagingLib.tables.headers import CASES, PATIENTS, find
+from GTRStagingLib.tables.patient_pattern import last_part, patients_in
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,14 @@ def find_siblings(found: Predictions, training: Path, pattern: str | None) -> Si
             f"{found.source} does not identify patients; expected a column of patients, to compare with "
             f"{training.name}. Name it in `columns` (patient=NAME), or set `patient_pattern`."
         )
-    frame = read_cells(training)
-    spelt = {name.casefold(): name for name in reversed(list(frame.columns))}
-    ids = [spelt[n.casefold()] for n in ((found.columns.case or "", *CASES)) if n.casefold() in spelt]
+    frame, _ = read_cells(training)
+    header = list(frame.columns)
+    try:
+        ids = [one for name in (found.columns.case or "case_id", *CASES) if (one := find(header, [name])) is not None]
+        patient = find(header, [*([found.columns.patient] if found.columns.patient else []), *PATIENTS])
+    except ValueError as error:
+        raise InputError(f"{training.name}, {error}.") from error
     column = next((name for name in ids if frame[name].is_unique), None)
-    patient = next(
-        (spelt[n.casefold()] for n in (found.columns.patient or "", *PATIENTS) if n.casefold() in spelt), None
-    )
     source = (column or patient) if pattern is not None else patient
     if source is None:
         raise InputError(
@@ -129,7 +130,7 @@ def find_siblings(found: Predictions, training: Path, pattern: str | None) -> Si
             f"{found.source}, or {' or '.join(PATIENTS)}. Rename the column."
         )
     texts = frame[source].tolist()
-    patients = texts if pattern is None else matched(pattern, texts, f"{training.name}, {source}")
+    patients = texts if pattern is None else patients_in(pattern, texts, f"{training.name}, {source}")
     own: Sequence[str] | None = None if found.columns.case is None else [str(name) for name in found.case_names]
     theirs: Sequence[str] | None = None if column is None else frame[column].tolist()
     listed = None

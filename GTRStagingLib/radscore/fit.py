@@ -16,11 +16,12 @@ from scipy.stats import rankdata
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, LeakageError
-from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, FeatureRow, counted, scores
+from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, counted, scores
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, patient_draws, percentiles, undefined
 from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, PenaltyPath, Rule, grid, path_of, patient_folds
+from GTRStagingLib.tables.case_row import CaseRow
 
 OPTIMISM = (
     "the penalty was chosen on the same folds, from at most 100; the out-of-fold results are not corrected for the "
@@ -214,7 +215,7 @@ class CohortFit:
     """
 
     fit: Fit
-    scored: tuple[FeatureRow, ...]
+    scored: tuple[CaseRow, ...]
     in_sample: np.ndarray
     radscore: np.ndarray
     excluded: Mapping[str, Excluded]
@@ -237,7 +238,7 @@ class CohortFit:
 
 
 def fit_cohort(
-    rows: Sequence[FeatureRow],
+    rows: Sequence[CaseRow],
     features: CaseFeatures,
     *,
     splits: Sequence[str] | None = None,
@@ -312,7 +313,7 @@ def _taken(features: CaseFeatures, rows: Sequence[int]) -> CaseFeatures:
                         features.warning)  # fmt: skip
 
 
-def _leaks(rows: Sequence[FeatureRow], splits: Sequence[str], allowed: bool) -> list[str]:
+def _leaks(rows: Sequence[CaseRow], splits: Sequence[str], allowed: bool) -> list[str]:
     """Return a warning if patients are in `splits` and in another split; raise `LeakageError` unless allowed."""
     within = {row.patient_id for row in rows if row.split in splits}
     beyond = {row.patient_id for row in rows if row.split not in (None, *splits)}

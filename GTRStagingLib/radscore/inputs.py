@@ -7,25 +7,21 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.cohort.cohort import Split
 from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.radscore.radscore import RadScore, of_case
-from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json
-from GTRStagingLib.tables.cells import folder_key, folder_name, unaltered_id
-from GTRStagingLib.tables.table_files import Table, read_table
+from GTRStagingLib.tables.case_row import CaseRow, Cases
+from GTRStagingLib.tables.case_table import read_case_table, read_cases, require_none, split_notes
+from GTRStagingLib.tables.headers import COLUMNS
 
 RESULT, FAILED = "result.json", "failed.json"
 RECORD_VERSIONS = ("1", "2")
 """Readable major versions of the records' `schema_version`; both contain model and features at the same place."""
-
-SHOWN = 20
-"""Largest number of a table's errors that a message lists."""
 
 NO_RESULT, NO_STAGE, UNREADABLE, NOT_STAGED = "no result", "no stage", "result cannot be read", "staging failed"
 NO_FEATURE = "a feature is missing"
@@ -56,6 +52,8 @@ class CaseFeatures:
         Name, sha256 and warning of the network; None for features from a table.
     excluded
         Excluded cases with their reason.
+    notes
+        Sentences on how the table of features was read.
     """
 
     case_ids: tuple[str, ...]
@@ -65,6 +63,7 @@ class CaseFeatures:
     model_sha256: str | None = None
     warning: str | None = None
     excluded: Mapping[str, Excluded] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.case_ids), len(self.names)):
@@ -92,17 +91,6 @@ def scores(radscore: RadScore, features: CaseFeatures) -> tuple[np.ndarray, np.n
     sha256 = features.model_sha256
     return (radscore.standardised(features.values, model_sha256=sha256),
             radscore.score(features.values, model_sha256=sha256))  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FeatureRow:
-    """Case of the cohort table with the columns that a Rad-score requires; `given` are the other columns."""
-
-    case_id: str
-    patient_id: str
-    stage: TStage | None
-    split: Split | None
-    given: Mapping[str, str | None] = field(default_factory=dict, hash=False)
 
 
 # -- results -------------------------------------------------------------------------------------------------------
@@ -213,25 +201,26 @@ def counted(excluded: Iterable[Excluded]) -> dict[str, int]:
 
 
 def from_table(path: Path) -> CaseFeatures:
-    """Read the features from a table, `.csv` or `.parquet`: `case_id`, and one feature in every other column.
+    """Read the features from a table: `case_id`, and one feature in every other column.
 
     Raises
     ------
     InputError
         With every cell that is not a number, by row and column; a case with an empty cell is excluded instead.
     """
-    table = read_table(path)
+    table = read_case_table(path, ("case_id",))
     names = tuple(name for name in table.columns if name != "case_id")
-    _require_columns(table, ("case_id",))
     if not names:
         raise InputError(f"{path.name} has no column beside case_id; expected one for each feature.")
-    errors = _repeated_ids(table)
+    if others := [name for name in names if name in COLUMNS]:
+        raise InputError(
+            f"{path.name} has the column {', '.join(others)}, which would be a feature; expected case_id and features "
+            "only. Put the other columns into the cohort table."
+        )
+    errors = []
     values, case_ids, excluded = [], [], dict[str, Excluded]()
     for number, cells in zip(table.numbers, table.rows, strict=True):
-        case_id = cells["case_id"]
-        if case_id is None:
-            errors.append(f"row {number}: expected a case_id")
-            continue
+        case_id = str(cells["case_id"])
         missing = [name for name in names if cells[name] is None]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -247,10 +236,10 @@ def from_table(path: Path) -> CaseFeatures:
                           "case_id is a feature")  # fmt: skip
         values.append(row)
         case_ids.append(case_id)
-    _require_none(path, errors)
+    require_none(path, errors)
     if not values:
         raise InputError(f"{path.name}: no case has all {len(names)} features; expected one or more.")
-    return CaseFeatures(tuple(case_ids), np.stack(values), names, excluded=excluded)
+    return CaseFeatures(tuple(case_ids), np.stack(values), names, excluded=excluded, notes=table.notes)
 
 
 def _is_number(text: str) -> bool:
@@ -260,67 +249,19 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def read_rows(path: Path) -> tuple[FeatureRow, ...]:
+def read_rows(path: Path) -> Cases[CaseRow]:
     """Read the cases of a cohort table: `case_id`, `patient_id`, `stage`, and `split` if present.
+
+    Cases with a reason in `exclude` are left out; the notes have their number.
 
     Raises
     ------
     InputError
         With every error of the table: row (the header is row 1), column, value and expected content.
     """
-    table = read_table(path)
-    _require_columns(table, ("case_id", "patient_id", "stage"))
-    errors, rows = _repeated_ids(table), []
-    for number, cells in zip(table.numbers, table.rows, strict=True):
-        try:
-            rows.append(_row(cells))
-        except ValueError as error:
-            errors.append(f"row {number}, {error}")
-    _require_none(path, errors)
-    return tuple(rows)
+    cases = read_cases(path, ("case_id", "patient_id", "stage"), CaseRow, may_be_empty=("stage",)).kept()
+    notes = split_notes([case.split for case in cases]) if "split" in cases[0].given else []
+    return Cases(cases.rows, (*cases.notes, *notes))
 
 
-def _row(cells: Mapping[str, str | None]) -> FeatureRow:
-    case_id, patient_id, stage, split = (cells.get(name) for name in ("case_id", "patient_id", "stage", "split"))
-    if case_id is None or patient_id is None:
-        raise ValueError("expected a case_id and a patient_id")
-    try:
-        folder_name(unaltered_id(case_id))
-        unaltered_id(patient_id)
-    except ValueError as error:
-        raise ValueError(f"case_id {case_id!r}, patient_id {patient_id!r}: {error}") from error
-    if stage is not None and stage not in TStage.__members__:
-        raise ValueError(f"stage {stage!r}: expected T1, T2, T3 or T4, or nothing")
-    if split is not None and split not in get_args(Split):
-        raise ValueError(f"split {split!r}: expected {', '.join(get_args(Split))}, or nothing")
-    given = {name: text for name, text in cells.items() if name not in ("case_id", "patient_id", "stage", "split")}
-    return FeatureRow(case_id, patient_id, None if stage is None else TStage[stage], split, given)  # type: ignore[arg-type]
-
-
-def _repeated_ids(table: Table) -> list[str]:
-    seen: dict[str, int] = {}
-    errors = []
-    for number, cells in zip(table.numbers, table.rows, strict=True):
-        name = folder_key(cells["case_id"] or "")
-        if name and (first := seen.setdefault(name, number)) != number:
-            errors.append(f"row {number}, case_id {cells['case_id']!r}: expected a unique id; row {first} has the same")
-    return errors
-
-
-def _require_columns(table: Table, needed: tuple[str, ...]) -> None:
-    if missing := [name for name in needed if name not in table.columns]:
-        shown = [*table.columns[:SHOWN], *(["…"] if len(table.columns) > SHOWN else [])]
-        raise InputError(
-            f"{table.path.name}: no column {', '.join(missing)} among {', '.join(shown)}; expected "
-            f"{', '.join(needed)}. Rename the columns."
-        )
-
-
-def _require_none(path: Path, errors: list[str]) -> None:
-    if errors:
-        listing = "".join(f"\n  {error}" for error in errors[:SHOWN]) + ("\n  …" if len(errors) > SHOWN else "")
-        raise InputError(f"{path.name} has {len(errors)} error(s); expected none. Correct the table:{listing}")
-
-
-__all__ = ["CaseFeatures", "Excluded", "FeatureRow", "counted", "from_results", "from_table", "read_rows",
-           "scores"]  # fmt: skip
+__all__ = ["CaseFeatures", "Excluded", "counted", "from_results", "from_table", "read_rows", "scores"]

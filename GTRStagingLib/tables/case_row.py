@@ -1,63 +1,196 @@
-"""Check one row of a cohort table and convert its text to values. Needs pydantic."""
+"""Row of a table of cases: the one type for all commands, and the one list of checks of its cells."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar, overload
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables.cells import (
+    Split,
+    cell_text,
+    covariate_value,
+    folder_name,
+    plain_text,
+    reason_of,
+    slice_index,
+    split_of,
+    stage_of,
+    unaltered_id,
+    visible_text,
+)
 
-from GTRStagingLib.tables.cells import covariate_value, folder_name, plain_text, unaltered_id, visible_text
-
-PlainText = Annotated[str, AfterValidator(plain_text)]
-
-
-class CohortRow(BaseModel):
-    """Values of the columns that are not covariates."""
-
-    model_config = ConfigDict(frozen=True)
-
-    case_id: Annotated[str, AfterValidator(unaltered_id), AfterValidator(folder_name)]
-    patient_id: Annotated[str, AfterValidator(unaltered_id)]
-    image: PlainText
-    centre: Annotated[PlainText, AfterValidator(visible_text)] | None = None
-    series: Annotated[str, AfterValidator(unaltered_id)] | None = None
-    roi: PlainText | None = None
-    segment: PlainText | None = None
-    key_slice: Annotated[int, Field(ge=0)] | None = None
-    stage: Literal["T1", "T2", "T3", "T4"] | None = None
-    split: Literal["train", "validation", "test"] | None = None
-
-
-EXPECTED = {
-    "case_id": "expected an id for every case",
-    "patient_id": "expected an id for every patient",
-    "image": "expected the path of a CT",
-    "key_slice": "expected a whole number from 0 (the slice nearest the feet), or nothing",
-    "stage": "expected T1, T2, T3 or T4, or nothing",
-    "split": "expected train, validation or test, or nothing",
+CHECKS: Mapping[str, tuple[Callable[[str], Any], ...]] = {
+    "case_id": (unaltered_id, folder_name),
+    "patient_id": (unaltered_id,),
+    "centre": (plain_text, visible_text),
+    "image": (plain_text,),
+    "series": (unaltered_id,),
+    "roi": (plain_text,),
+    "segment": (plain_text,),
+    "key_slice": (slice_index,),
+    "stage": (stage_of,),
+    "split": (split_of,),
+    "exclude": (reason_of,),
 }
-"""Expectations for errors of pydantic's own checks; the rules of `cells` state theirs in the exception."""
+"""Checks of the cells of each column, in order; the last one gives the value. Further columns are covariates."""
+
+_EMPTY = {"case_id": "expected an id for every case", "patient_id": "expected an id for every patient",
+          "image": "expected the path of a CT", "stage": "expected T1, T2, T3 or T4"}  # fmt: skip
 
 
-def validate_row(cells: Mapping[str, str | None]) -> tuple[CohortRow | None, dict[str, str | float | None], list[str]]:
-    """Return the values, the covariates and the errors of a row; an error names column, value and expectation."""
-    row, covariates, faults = None, {}, []
-    try:
-        row = CohortRow.model_validate({name: cells[name] for name in CohortRow.model_fields if name in cells})
-    except ValidationError as error:
-        faults += list(_messages(error))
-    for name, text in cells.items():
-        if name in CohortRow.model_fields:
-            continue
-        try:
-            covariates[name] = None if text is None else covariate_value(text)
-        except ValueError as error:
-            faults.append(f"{name} {text!r}: {error}")
-    return row, covariates, faults
+def checked(column: str, text: str) -> Any:
+    """Return the value of a cell of `CHECKS`; raise ValueError with the expected value."""
+    values = [check(text) for check in CHECKS[column]]
+    return values[-1]
 
 
-def _messages(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        column = str(fault["loc"][0])
-        met = "is empty" if fault["input"] is None else repr(fault["input"])
-        own = fault.get("ctx", {}).get("error")
-        yield f"{column} {met}: {own if isinstance(own, ValueError) else EXPECTED[column]}"
+def expected(column: str) -> str:
+    """Return what an empty cell of a required column should contain."""
+    return _EMPTY.get(column, "expected a value in every row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRow:
+    """Row of a table of cases, checked on construction; None where nothing is known.
+
+    Attributes
+    ----------
+    case_id
+        Valid as a folder name.
+    patient_id
+        Empty if the table does not name patients.
+    image, roi
+        Paths of the CT for `imaging.scans.read_scan`, and of the tumour for `imaging.rois.read_roi`; their existence is
+        not checked.
+    series
+        UID, end of the UID, or number of the CT series, if a DICOM folder has several.
+    segment
+        Label or number of the segment, if the ROI has several.
+    key_slice
+        Axial index, 0 nearest the feet.
+    exclude
+        Reason to leave the case out.
+    skip
+        Reason why a batch does not stage the case: that of `exclude`, and others.
+    covariates
+        Numbers, texts, or None if missing. A text that can be read as a number must be given as a number.
+    given
+        Text of all cells but `case_id`, to copy them to results; empty for a missing value. Without cells for a row
+        that was not read from a table.
+    """
+
+    case_id: str
+    patient_id: str = ""
+    image: Path | None = None
+    centre: str | None = None
+    roi: Path | None = None
+    segment: str | None = None
+    key_slice: int | None = None
+    stage: TStage | None = None
+    split: Split | None = None
+    covariates: Mapping[str, str | float | None] = field(default_factory=dict, hash=False)
+    series: str | None = None
+    exclude: str | None = None
+    skip: str | None = None
+    given: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        checks: list[tuple[str, Any, Callable[[Any], Any]]] = [
+            *((name, getattr(self, name), partial(_column, name)) for name in CHECKS),
+            *(("name of a covariate", name, _covariate_name) for name in self.covariates),
+            *((name, value, _covariate) for name, value in self.covariates.items()),
+        ]
+        for where, value, rule in checks:
+            try:
+                if value is not None:
+                    rule(value)
+            except ValueError as error:
+                raise InputError(f"Case {self.case_id!r}, {where} {value!r}: {error}.") from error
+
+    @classmethod
+    def of(cls, cells: Mapping[str, str | None], folder: Path) -> Self:
+        """Return the row of checked cells (see `case_table.read_case_table`); relative paths start at `folder`."""
+        values: dict[str, Any] = {
+            name: None if (text := cells.get(name)) is None else checked(name, text) for name in CHECKS
+        }
+        for name in ("image", "roi"):
+            values[name] = None if values[name] is None else folder / values[name]
+        return cls(
+            **values | {"patient_id": values["patient_id"] or ""},
+            covariates={
+                name: None if text is None else covariate_value(text)
+                for name, text in cells.items()
+                if name not in CHECKS
+            },
+            skip=f"excluded: {values['exclude']}" if values["exclude"] else None,
+            given={name: text or "" for name, text in cells.items() if name != "case_id"},
+        )
+
+    @property
+    def ct(self) -> Path:
+        """Path of the CT; raises `InputError` if the row names none."""
+        if self.image is None:
+            raise InputError(f"Case {self.case_id} has no image; expected the path of a CT. Fill it in.")
+        return self.image
+
+
+Row = TypeVar("Row", bound=CaseRow)
+
+
+@dataclass(frozen=True)
+class Cases(Sequence[Row]):
+    """Rows of a table of cases, in its order, and notes on how the table was read."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def kept(self) -> "Cases[Row]":
+        """Return the rows without a reason in `exclude`, with a note on the others.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        kept = tuple(row for row in self.rows if row.exclude is None)
+        if not kept:
+            raise InputError("Every case has a reason in the column 'exclude'; expected cases to use. Empty its cells.")
+        out = len(self) - len(kept)
+        note = f"{out} of {len(self)} cases are left out, for the reason in the column 'exclude'."
+        return Cases(kept, (*self.notes, *([note] if out else [])))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        return self.rows[index]
+
+
+def _column(name: str, value: Any) -> None:
+    if name == "patient_id" and value == "":
+        return
+    if str(checked(name, str(value))) != str(value):
+        raise ValueError(f"expected {checked(name, str(value))}")
+
+
+def _covariate_name(name: str) -> None:
+    if plain_text(name) in CHECKS:
+        raise ValueError("expected a name other than those of the columns")
+
+
+def _covariate(value: str | float) -> None:
+    if covariate_value(cell_text(value)) != value:
+        raise ValueError("expected a finite number, or a text that cannot be read as a number")
+
+
+__all__ = ["CHECKS", "CaseRow", "Cases", "checked", "expected"]

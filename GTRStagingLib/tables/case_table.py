@@ -1,69 +1,118 @@
-"""Check the header and the case ids of a table of cases, and list all errors."""
+"""Read a table of cases: find its columns, check every cell, and list all errors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.tables.cells import folder_key
+from GTRStagingLib.tables.case_row import CHECKS, Cases, Row, checked, expected
+from GTRStagingLib.tables.cells import covariate_value, folder_key
+from GTRStagingLib.tables.headers import COLUMNS, columns_read, patient_note
 from GTRStagingLib.tables.table_files import Table, read_table
 
 SHOWN = 20
-"""Number of errors that a message lists; further ones are only counted."""
+"""Number of errors that a message lists; further ones are only counted. Also of columns."""
+
+WORDED = ("key_slice", "stage", "split")
+"""Columns with values that can be written in several ways."""
 
 
-@dataclass(frozen=True)
-class CaseTable:
-    """Table with one case per row, and the errors of its header and ids, each with its row."""
+def read_case_table(
+    path: Path, needed: Sequence[str], *, may_be_empty: Collection[str] = (), own: Collection[str] = ()
+) -> Table:
+    """Read a table of cases with the names of `COLUMNS` for its columns, and every cell checked.
 
-    table: Table
-    faults: tuple[str, ...]
-
-    def require(self, further: Sequence[str] = ()) -> None:
-        """Raise `InputError` with all errors, including the `further` errors of rows, if there are any."""
-        faults = (*self.faults, *further)
-        if faults:
-            more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-            listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + more
-            raise InputError(
-                f"{self.table.path.name} has {len(faults)} error(s); expected none. Correct the table:{listing}"
-            )
-
-
-def read_case_table(path: Path, needed: Sequence[str], known: Sequence[str]) -> CaseTable:
-    """Read a table of cases, `.csv` or `.parquet`.
+    The notes of the table state each column that has another name, and each stage or split in another spelling.
 
     Parameters
     ----------
-    needed, known
-        Required columns, and all columns that the library uses; further columns are the user's own.
+    needed
+        Required columns of `COLUMNS`.
+    may_be_empty
+        Those of `needed` in which cells may be empty.
+    own
+        Columns that the caller uses under their own names.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or a required column is missing.
+        If the file cannot be read, a required column is missing, or a cell is wrong; the message lists each error with
+        row (the header is 1), column, value and expected value.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from GTRStagingLib.tables.case_table import read_case_table
+    >>> with Path("cases.csv").open("w") as file:
+    ...     for row in ("case_id,PatientID,stage", "a,007,T4a"):
+    ...         print(row, file=file)
+    >>> table = read_case_table(Path("cases.csv"), ["case_id", "patient_id"])
+    >>> table.rows
+    ({'case_id': 'a', 'patient_id': '007', 'stage': 'T4'},)
+    >>> table.notes
+    ("Column 'PatientID' is read as 'patient_id'.", "Column 'stage': 'T4a' is read as 'T4'.")
     """
     table = read_table(path)
-    if missing := [name for name in needed if name not in table.columns]:
+    found, notes, faults = columns_read(table.columns, own)
+    if missing := [name for name in needed if name not in found]:
+        shown = [*table.columns[:SHOWN], *(["…"] if len(table.columns) > SHOWN else [])]
+        optional = [name for name in COLUMNS if name not in needed]
         raise InputError(
-            f"{path.name}: column {', '.join(missing)} is missing; found {', '.join(table.columns)}. Required: "
-            f"{', '.join(needed)}; optional: {', '.join(c for c in known if c not in needed)}. Rename the columns."
+            f"{path.name}: column {', '.join(missing)} is missing; found {', '.join(shown)}. Required: "
+            f"{', '.join(needed)}; optional: {', '.join(optional)}. Rename the columns."
         )
-    return CaseTable(table, (*_header_faults(table.columns, known), *_duplicate_ids(table)))
-
-
-def _header_faults(columns: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Report misspelt columns, which would otherwise pass for columns of the user's own."""
-    ours = {name.replace("_", ""): name for name in known} | ({"center": "centre"} if "centre" in known else {})
-    meant = {name: ours.get("".join(c for c in name.casefold() if c.isalnum())) for name in columns}
-    return [f"row 1, column {name!r}: expected {own!r}. Rename the column." for name, own in meant.items()
-            if own not in (None, name)]  # fmt: skip
-
-
-def _duplicate_ids(table: Table) -> list[str]:
-    faults, first_rows = [], dict[str, int]()
+    called = {spelt: name for name, spelt in found.items()}
+    header = tuple(called.get(name, name) for name in table.columns)
+    faults += [f"row 1, column {name!r}: expected a column of this name once; rename the column" for name in found
+               if header.count(name) > 1]  # fmt: skip
+    filled = set(needed) - set(may_be_empty)
+    rows, altered = [], dict[str, dict[str, str]]()
     for number, cells in zip(table.numbers, table.rows, strict=True):
-        name = folder_key(cells["case_id"] or "")
+        row: dict[str, str | None] = {}
+        for spelt, text in cells.items():
+            name = called.get(spelt, spelt)
+            try:
+                row[name] = _canonical(name, text, filled if spelt in called else ())
+            except ValueError as error:
+                faults.append(f"row {number}, {name} {error}")
+                continue
+            if text is not None and row[name] != text and name in CHECKS:
+                altered.setdefault(name, {})[text] = str(row[name])
+        rows.append(row)
+    require_none(path, [*faults, *_duplicate_ids(table.numbers, rows)])
+    notes += [f"Column {name!r}: {next(iter(texts))!r} is read as {next(iter(texts.values()))!r}."
+              for name, texts in altered.items() if name != "key_slice"]  # fmt: skip
+    if "patient_id" in found:
+        notes += patient_note(found["patient_id"], [str(row["patient_id"]) for row in rows])
+    return Table(path, header, tuple(rows), table.numbers, (*table.notes, *notes))
+
+
+def read_cases(path: Path, needed: Sequence[str], row: type[Row], *, may_be_empty: Collection[str] = ()) -> Cases[Row]:
+    """Read a table of cases as rows of a type; see `read_case_table`. Relative paths start at the table's folder."""
+    table = read_case_table(path, needed, may_be_empty=may_be_empty)
+    folder = path.absolute().parent
+    return Cases(tuple(row.of(cells, folder) for cells in table.rows), table.notes)
+
+
+def _canonical(name: str, text: str | None, filled: Collection[str]) -> str | None:
+    """Return a cell as the library writes it; raise ValueError with what was met and expected."""
+    if text is None:
+        if name in filled:
+            raise ValueError(f"is empty: {expected(name)}")
+        return None
+    try:
+        if name not in CHECKS:
+            covariate_value(text)
+            return text
+        value = checked(name, text)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from error
+    return str(value) if name in WORDED else text
+
+
+def _duplicate_ids(numbers: Sequence[int], rows: Sequence[Mapping[str, str | None]]) -> list[str]:
+    faults, first_rows = [], dict[str, int]()
+    for number, cells in zip(numbers, rows, strict=True):
+        name = folder_key(cells.get("case_id") or "")
         if name and (first := first_rows.setdefault(name, number)) != number:
             faults.append(
                 f"row {number}, case_id {cells['case_id']!r}: expected a unique id, ignoring case; row {first} has the "
@@ -72,4 +121,24 @@ def _duplicate_ids(table: Table) -> list[str]:
     return faults
 
 
-__all__ = ["CaseTable", "read_case_table"]
+def split_notes(splits: Sequence[str | None]) -> list[str]:
+    """Return a note on empty cells of a column `split`, for commands that fit on a split or evaluate one."""
+    empty, rows = sum(not split for split in splits), len(splits)
+    if not empty:
+        return []
+    if empty == rows:
+        return ["Column 'split' is empty in all rows, so that no row is kept for testing. Write train, validation or "
+                "test into it, or leave the column out."]  # fmt: skip
+    return [f"Column 'split' is empty in {empty} of {rows} rows. They are in no split: neither training nor testing "
+            "uses them. Write train, validation or test into each."]  # fmt: skip
+
+
+def require_none(path: Path, faults: Sequence[str]) -> None:
+    """Raise `InputError` with all errors of a table, if there are any."""
+    if faults:
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + more
+        raise InputError(f"{path.name} has {len(faults)} error(s); expected none. Correct the table:{listing}")
+
+
+__all__ = ["read_case_table", "read_cases", "require_none", "split_notes"]

@@ -5,6 +5,14 @@ The checks raise ValueError with the expected value; the caller adds row and col
 
 import re
 import unicodedata
+from typing import Literal, get_args
+
+from GTRStagingLib.stages import TStage
+
+Split = Literal["train", "validation", "test"]
+
+SWITCHES = frozenset({"0", "1", "true", "false", "yes", "no", "y", "n"})
+"""Values of `exclude` that are ambiguous, because a reason is expected."""
 
 MISSING = frozenset({"", "NA", "N/A", "#N/A", "NaN", "nan", "null", "None"})
 """Spellings of a missing value in R, pandas, Excel and by hand."""
@@ -20,6 +28,8 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SIGNED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _REWRITTEN = re.compile(r"\d+\.0+|\d+(\.\d+)?E\+\d+", re.ASCII)
+_STAGE = re.compile(r"(?:y?[acpu]|[ry][acpu]?|us)?T(?:([1-4])|([14])[ab])", re.IGNORECASE | re.ASCII)
+_INDEX = re.compile(r"(\d{1,9})(\.0+)?", re.ASCII)
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))})
 
 
@@ -29,6 +39,8 @@ def plain_text(text: str) -> str:
         raise ValueError("expected a value, not a spreadsheet error")
     if text in MISSING or text != text.strip():
         raise ValueError("expected text without blanks at its ends, other than a spelling of a missing value")
+    if text.isascii() and text.isprintable():
+        return text
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise ValueError("expected text without line breaks, tabs or other control characters")
     return text
@@ -93,6 +105,45 @@ def folder_name(text: str) -> str:
 def folder_key(text: str) -> str:
     """Return a key that is equal for names of the same folder: Windows and macOS ignore case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def stage_of(text: str) -> TStage:
+    """Return the stage of a text: T3, also as cT3, pT3, ypT3, T1b, T4a or t3; raise ValueError for any other text.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.tables.cells import stage_of
+    >>> stage_of("T4a")
+    <TStage.T4: 3>
+    >>> stage_of("3")
+    Traceback (most recent call last):
+    ValueError: expected T1, T2, T3 or T4, or nothing
+    """
+    if not (match := _STAGE.fullmatch(text)):
+        raise ValueError("expected T1, T2, T3 or T4, or nothing")
+    return TStage[f"T{match[1] or match[2]}"]
+
+
+def split_of(text: str) -> Split:
+    """Return the split that a text names, whatever its case; raise ValueError for any other text."""
+    for split in get_args(Split):
+        if text.casefold() == split:
+            return split
+    raise ValueError("expected train, validation or test, or nothing")
+
+
+def slice_index(text: str) -> int:
+    """Return the index of an axial slice; raise ValueError unless it is a whole number from 0."""
+    if not (match := _INDEX.fullmatch(text)):
+        raise ValueError("expected a whole number from 0 (the slice nearest the feet), or nothing")
+    return int(match[1])
+
+
+def reason_of(text: str) -> str:
+    """Return the reason for leaving a case out; raise ValueError for a yes or no, which could mean both."""
+    if text.casefold() in SWITCHES:
+        raise ValueError("expected the reason to leave the case out, or nothing")
+    return plain_text(text)
 
 
 def guarded(text: str) -> str:

@@ -355,7 +355,7 @@ def test_only_the_chosen_splits_are_staged(tmp_path):
         ([HEAD, ["a", "x", "", "", "first"]], "row 2, key_slice 'first': expected a whole number"),
         ([HEAD, ["a", "x", "", "", "-1"]], "row 2, key_slice '-1'"),
         ([[*HEAD, "exclude"], ["a", "x", "", "", "", "0"]], "exclude '0': expected the reason"),
-        ([["case_id", "image", "Key-Slice"], ["a", "x", "3"]], "column 'Key-Slice': expected 'key_slice'"),
+        ([["case_id", "image", "Key-Slice"], ["a", "x", "first"]], "row 2, key_slice 'first': expected a whole"),
         (
             [HEAD, ["a", "x", "", "", ""], ["A", "y", "", "", ""]],
             "row 3, case_id 'A': expected a unique id, ignoring case; row 2",

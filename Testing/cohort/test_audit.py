@@ -421,8 +421,8 @@ def test_covariates_are_joined_by_patient_and_other_rows_are_noted(tmp_path):
     ("head", "pattern", "column", "message"),
     [
         ("image,stage", None, None, "has no column of patients"),
-        ("image,stage", "x(.*)", None, "row 2: 'a' does not match"),
-        ("image,stage", "(z?)", None, "row 2: 'a' does not match"),
+        ("image,stage", "x(.*)", None, "train.csv, image 'a' does not fit"),
+        ("image,stage", "(z?)", None, "train.csv, image 'a' does not fit"),
         ("foo,stage", "a", None, "has no column of unique ids"),
         ("image,patient_id", None, "id", "no column 'id'"),
     ],

@@ -111,8 +111,11 @@ BAD = {
     "two codes": (HEAD + GOOD + "0.7,0.1,0.1,0.1,4,c_1.png\n", r"true_label: row 5 '4' \(1 such rows\)"),
     "Tis": (HEAD + GOOD + "0.7,0.1,0.1,0.1,Tis,c_1.png\n", r"row 5 'Tis'"),
     "doubled id": (HEAD + GOOD + "0.7,0.1,0.1,0.1,0,a_1.png\n", r"image_path 'a_1.png' in rows 2, 5"),
-    "decimal comma": (HEAD + GOOD + '"0,7","0,1","0,1","0,1",0,c_1.png\n', r"row 5, prob_0 '0,7'.*with a point"),
-    "semicolons": ((HEAD + GOOD).replace(".", "_").replace(",", ";"), "separated by ';'"),
+    "decimal comma": (
+        HEAD + GOOD + '"0,7","0,1","0,1","0,1",0,c_1.png\n',
+        r"'prob_0' has commas and points, .* '0,7' .*with a point",
+    ),
+    "bars": ((HEAD + GOOD).replace(".", "_").replace(",", "|"), r"separated by '\|'"),
     "text": (HEAD + GOOD + "high,0.1,0.1,0.1,0,c_1.png\n", r"row 5, prob_0 'high'; expected a finite number"),
     "infinite": (HEAD + GOOD + "inf,0.1,0.1,0.1,0,c_1.png\n", r"prob_0 'inf'; expected a finite number"),
     "ragged": (HEAD + GOOD + "0.7,0.1,0.1\n", r"row 5: 3 cells; expected 6"),

@@ -13,9 +13,10 @@ from GTRStagingLib.cli import radscore as cli_radscore
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.radscore import figures, radscore
 from GTRStagingLib.radscore.fit import fit, fit_cohort, r_squared, spearman
-from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded, FeatureRow, from_table, read_rows
+from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded, from_table, read_rows
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.lasso import _Lasso, grid, path_of, patient_folds
+from GTRStagingLib.tables.case_row import CaseRow
 
 
 def features_of(values, sha256="a" * 64):
@@ -250,12 +251,16 @@ def test_wrong_rows_are_refused():
         fit(features, np.zeros(40, dtype=int), patients)
 
 
+def row(case_id, patient_id, stage, split):
+    return CaseRow(case_id=case_id, patient_id=patient_id, stage=stage, split=split)
+
+
 # -- cohorts -------------------------------------------------------------------------------------------------------
 
 
 def divided(features, stages, patients, side):
     rows = tuple(
-        FeatureRow(case_id, f"p{p}", TStage(int(s)), side(p))
+        row(case_id, f"p{p}", TStage(int(s)), side(p))
         for case_id, s, p in zip(features.case_ids, stages, patients, strict=True)
     )
     return rows, features
@@ -269,7 +274,7 @@ def test_the_test_split_is_not_used_in_the_fit():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, sides)
     found = fit_cohort(rows, features, folds=5)
-    shuffled = [FeatureRow(r.case_id, r.patient_id, TStage.T1 if r.split == "test" else r.stage, r.split) for r in rows]
+    shuffled = [row(r.case_id, r.patient_id, TStage.T1 if r.split == "test" else r.stage, r.split) for r in rows]
     values = features.values.copy()
     values[[r.split == "test" for r in rows]] += 7
     other = fit_cohort(shuffled, features_of(values), folds=5)
@@ -287,10 +292,10 @@ def test_excluded_cases_are_counted_by_reason():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, lambda _: None)
     rows = (
-        FeatureRow("c0", "p0", None, None),
+        row("c0", "p0", None, None),
         *rows[1:],
-        FeatureRow("gone", "p0", TStage.T1, None),
-        FeatureRow("x", "p0", TStage.T1, None),
+        row("gone", "p0", TStage.T1, None),
+        row("x", "p0", TStage.T1, None),
     )
     named = CaseFeatures(features.case_ids, features.values, features.names, "net", "a" * 64, None,
                          {"gone": Excluded("staging failed", "no ROI")})  # fmt: skip
@@ -305,7 +310,7 @@ def test_excluded_cases_are_counted_by_reason():
 def test_a_patient_in_two_splits_is_an_error_or_a_warning():
     features, stages, patients = planted()
     rows, _ = divided(features, stages, patients, sides)
-    leaking = (FeatureRow(rows[0].case_id, rows[2].patient_id, rows[0].stage, "test"), *rows[1:])
+    leaking = (row(rows[0].case_id, rows[2].patient_id, rows[0].stage, "test"), *rows[1:])
     with pytest.raises(LeakageError, match=r"LEAK: 1 patient\(s\) are in train and also in another split"):
         fit_cohort(leaking, features)
     found = fit_cohort(leaking, features, folds=5, allow_leakage=True)

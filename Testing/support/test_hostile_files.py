@@ -256,10 +256,10 @@ def test_altered_records_of_a_batch_are_taken_or_made_again(tmp_path):
 
     from GTRStagingLib.batch import records
     from GTRStagingLib.batch.batch import _outcome_or_job
-    from GTRStagingLib.batch.cases import BatchCase
     from GTRStagingLib.batch.columns import PREDICTIONS
+    from GTRStagingLib.tables.case_row import CaseRow
 
-    job = records.Job(BatchCase("a", Path("ct.nii")), tmp_path / "cases" / "a", "digest", "run")
+    job = records.Job(CaseRow(case_id="a", image=Path("ct.nii")), tmp_path / "cases" / "a", "digest", "run")
     records.record_done(job, {"stage": "T2", "p_T1": "0.1", "key_slice": "3", "warnings": ""}, [], "content")
     data = json.loads((job.folder / "done.json").read_text())
     seen = Counter()
@@ -313,7 +313,8 @@ def test_altered_truths_of_phantoms_are_taken_or_refused(tmp_path):
     [
         (b"case_id,image\na," + b"x" * 200_000, r"more than 131,072 characters; expected short cells"),
         (b"case_id,image\na\0,b\n", "row 2: a NUL character"),
-        ("case_id,image\na,b\n".encode("utf-16"), "not UTF-8"),
+        ("case_id,image\na,b\n".encode("utf-16-le"), "row 1: a NUL character"),
+        (b"\xff\xfec\x00a", "is not UTF-16"),
         (b"\n\n", "is empty"),
         (b"case_id,image,key_slice\na,b," + b"9" * 5000, "expected a whole number from 0"),
     ],

@@ -55,7 +55,7 @@ def test_tables_give_the_texts_back(tmp_path, suffix):
     assert table.columns == ("case_id", "=note", "value")
     assert [row["=note"] for row in table.rows] == texts
     assert {row["value"] for row in table.rows} == {"-0.5"}
-    frame = read_cells(path)
+    frame, _ = read_cells(path)
     assert list(frame["=note"]) == texts
     if suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
