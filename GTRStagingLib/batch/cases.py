@@ -29,7 +29,7 @@ def read_cases(path: Path, split: Collection[str] = ()) -> Cases[CaseRow]:
     InputError
         With every error of the table: its row (the header is row 1) and the expected content.
     """
-    cases = case_table.read_cases(path, NEEDED, CaseRow, may_be_empty=("image",))
+    cases = case_table.read_cases(path, NEEDED, CaseRow, may_be_empty=("image",), keep_excluded=True)
     if split and "split" not in cases[0].given:
         raise InputError(
             f"{path.name} has no column 'split'; expected one to select the cases of {', '.join(split)}. Split the "

@@ -95,7 +95,7 @@ def read_cohort(path: Path) -> Cohort:
     InputError
         If the table has errors; the message lists each with row (the header is 1), column, value and expected value.
     """
-    read = read_cases(path, NEEDED, Case).kept()
+    read = read_cases(path, NEEDED, Case)
     return Cohort(read.rows, read.notes)
 
 

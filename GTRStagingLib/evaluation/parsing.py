@@ -101,7 +101,7 @@ def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, list[str]]:
     """
     import pandas as pd
 
-    table = read_case_table(truth, ("case_id", "stage"), may_be_empty=("stage",))
+    table = read_case_table(truth, ("case_id", "stage"), may_be_empty=("stage",), keep_excluded=True)
     cohort = pd.DataFrame({name: pd.Series([row[name] or "" for row in table.rows], dtype="string[pyarrow]")
                            for name in table.columns})  # fmt: skip
     own_id = find(list(frame.columns), ["case_id"])

@@ -259,7 +259,7 @@ def read_rows(path: Path) -> Cases[CaseRow]:
     InputError
         With every error of the table: row (the header is row 1), column, value and expected content.
     """
-    cases = read_cases(path, ("case_id", "patient_id", "stage"), CaseRow, may_be_empty=("stage",)).kept()
+    cases = read_cases(path, ("case_id", "patient_id", "stage"), CaseRow, may_be_empty=("stage",))
     notes = split_notes([case.split for case in cases]) if "split" in cases[0].given else []
     return Cases(cases.rows, (*cases.notes, *notes))
 

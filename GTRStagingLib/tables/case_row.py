@@ -147,21 +147,6 @@ class Cases(Sequence[Row]):
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
 
-    def kept(self) -> "Cases[Row]":
-        """Return the rows without a reason in `exclude`, with a note on the others.
-
-        Raises
-        ------
-        InputError
-            If there is none.
-        """
-        kept = tuple(row for row in self.rows if row.exclude is None)
-        if not kept:
-            raise InputError("Every case has a reason in the column 'exclude'; expected cases to use. Empty its cells.")
-        out = len(self) - len(kept)
-        note = f"{out} of {len(self)} cases are left out, for the reason in the column 'exclude'."
-        return Cases(kept, (*self.notes, *([note] if out else [])))
-
     def __len__(self) -> int:
         return len(self.rows)
 

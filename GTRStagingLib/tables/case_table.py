@@ -17,7 +17,12 @@ WORDED = ("key_slice", "stage", "split")
 
 
 def read_case_table(
-    path: Path, needed: Sequence[str], *, may_be_empty: Collection[str] = (), own: Collection[str] = ()
+    path: Path,
+    needed: Sequence[str],
+    *,
+    may_be_empty: Collection[str] = (),
+    own: Collection[str] = (),
+    keep_excluded: bool = False,
 ) -> Table:
     """Read a table of cases with the names of `COLUMNS` for its columns, and every cell checked.
 
@@ -31,6 +36,8 @@ def read_case_table(
         Those of `needed` in which cells may be empty.
     own
         Columns that the caller uses under their own names.
+    keep_excluded
+        Keep the rows with a reason in `exclude`, which are left out otherwise, with a note.
 
     Raises
     ------
@@ -81,14 +88,29 @@ def read_case_table(
     require_none(path, [*faults, *_duplicate_ids(table.numbers, rows)])
     notes += [f"Column {name!r}: {next(iter(texts))!r} is read as {next(iter(texts.values()))!r}."
               for name, texts in altered.items() if name != "key_slice"]  # fmt: skip
+    numbers = table.numbers
+    if "exclude" in found and not keep_excluded:
+        kept = [i for i, row in enumerate(rows) if row["exclude"] is None]
+        if not kept:
+            raise InputError(f"{path.name}: every row has a reason in the column 'exclude'; expected rows without one.")
+        if out := len(rows) - len(kept):
+            notes.append(f"{out} of {len(rows)} cases are left out, for the reason in the column 'exclude'.")
+        rows, numbers = [rows[i] for i in kept], tuple(numbers[i] for i in kept)
     if "patient_id" in found:
         notes += patient_note(found["patient_id"], [str(row["patient_id"]) for row in rows])
-    return Table(path, header, tuple(rows), table.numbers, (*table.notes, *notes))
+    return Table(path, header, tuple(rows), numbers, (*table.notes, *notes))
 
 
-def read_cases(path: Path, needed: Sequence[str], row: type[Row], *, may_be_empty: Collection[str] = ()) -> Cases[Row]:
+def read_cases(
+    path: Path,
+    needed: Sequence[str],
+    row: type[Row],
+    *,
+    may_be_empty: Collection[str] = (),
+    keep_excluded: bool = False,
+) -> Cases[Row]:
     """Read a table of cases as rows of a type; see `read_case_table`. Relative paths start at the table's folder."""
-    table = read_case_table(path, needed, may_be_empty=may_be_empty)
+    table = read_case_table(path, needed, may_be_empty=may_be_empty, keep_excluded=keep_excluded)
     folder = path.absolute().parent
     return Cases(tuple(row.of(cells, folder) for cells in table.rows), table.notes)
 
