@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingSlicer import layers, nodes, records, tables
-from GTRStagingSlicer.mrml import Application, Scene
+from GTRStagingSlicer.mrml import Application, Scene, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -44,9 +44,19 @@ def reason_not_ready(state: State) -> str | None:
         )
     if state.tumourSegmentation is not None and not has_segment(state):
         return _("Choose the tumour's segment, or no segmentation.")
-    if state.keySlice < 0 and not has_segment(state):
+    if state.keySlice < 0 and not has_segment(state) and not _is_one_slice(volume):
         return _("Choose the key slice: the slice that shows the tumour best.")
     return None
+
+
+def _is_one_slice(volume: VolumeNode) -> bool:
+    """Return whether a volume has only one axial slice, which is its key slice then."""
+    if 1 not in volume.GetImageData().GetDimensions():
+        return False
+    try:
+        return geometry.axial_size(nodes.grid_of(volume))[2] == 1
+    except StagingError:  # reported when the case is staged
+        return False
 
 
 def has_segment(state: State) -> bool:
@@ -134,14 +144,14 @@ def compute(
     placed_ct = nodes.placed(state.inputVolume)
     scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
     roi = roi_of(state, placed_ct)
-    by_hand = state.keySlice >= 0 and state.keySliceChosenBy != TUMOUR_AREA
+    by_hand = state.keySlice >= 0 and (roi is None or state.keySliceChosenBy != TUMOUR_AREA)
     elsewhere = roi is not None and not _on_lattice(roi, scan.grid)
     result = stage_case(
         scan,
         backbone,
         replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=elsewhere),
         tumour=roi,
-        key_slice=keyslice.by_index(scan.grid, state.keySlice) if by_hand or roi is None else None,
+        key_slice=state.keySlice if by_hand else None,
         progress=progress,
     )
     return result, placed_ct

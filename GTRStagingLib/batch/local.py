@@ -29,7 +29,6 @@ from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
 from GTRStagingLib.tables.case_row import CaseRow
 
 if TYPE_CHECKING:
-    from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.rois import Roi
     from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.model.backbone import Backbone
@@ -240,13 +239,12 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
     return work
 
 
-def _read(case: CaseRow) -> "tuple[Scan, Roi | None, KeySlice | None]":
-    """Read the CT and the ROI of a case, and return the key slice that its row names."""
-    from GTRStagingLib.imaging import keyslice, rois, scans
+def _read(case: CaseRow) -> "tuple[Scan, Roi | None]":
+    """Read the CT and the ROI of a case."""
+    from GTRStagingLib.imaging import rois, scans
 
     scan = scans.read_scan(case.ct, series=case.series)
-    roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-    return scan, roi, None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
+    return scan, None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
 
 
 def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
@@ -255,9 +253,9 @@ def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
     from GTRStagingLib.staging import preprocess
 
     try:
-        scan, roi, chosen = _read(case)
+        scan, roi = _read(case)
         mask = None if roi is None else roi.onto(scan.grid, resample=options.resample_roi)
-        key = keyslice.choose(scan.grid, mask=mask, chosen=chosen, named=scan.key_index)
+        key = keyslice.choose(scan, mask=mask, key_slice=case.key_slice)
         step = preprocess.neighbour_step(scan.grid, options.neighbour_mm)
         offsets = preprocess.voting_slices(geometry.axial_size(scan.grid)[2], key.index, step)
         native = scan.slices(key.index + offsets[0], key.index + offsets[-1], step)
@@ -273,9 +271,9 @@ def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
 
     def stage_one(case: CaseRow, folder: Path) -> "StagingResult":
         start = time.perf_counter()
-        scan, tumour, key = _read(case)
+        scan, tumour = _read(case)
         read = time.perf_counter() - start
-        result = stage_case(scan, backbone, options, tumour=tumour, key_slice=key, case_id=case.case_id)
+        result = stage_case(scan, backbone, options, tumour=tumour, key_slice=case.key_slice, case_id=case.case_id)
         result = replace(result, timings_s={"reading": read, **result.timings_s})
         start = time.perf_counter()
         write_outputs(result, folder)

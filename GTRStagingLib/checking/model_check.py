@@ -209,7 +209,7 @@ def _left_out(job: "tuple[Model | str, str, Case]", reason: str) -> str:
 
 def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
     """Return the measures of a case."""
-    from GTRStagingLib.imaging import keyslice, rois, scans
+    from GTRStagingLib.imaging import rois, scans
     from GTRStagingLib.staging import map_checks, pipeline
 
     source, device, case = job
@@ -217,8 +217,9 @@ def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
     ready = _ready(model, device)
     scan = scans.read_scan(case.image, series=case.series)
     tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-    key = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
-    result = pipeline.stage_case(scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=key, case_id="case")
+    result = pipeline.stage_case(
+        scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=case.key_slice, case_id="case"
+    )
     return map_checks.measure(result, ready)
 
 

@@ -115,15 +115,14 @@ def _stage(options: argparse.Namespace) -> None:
         _print_summary(result, options.out)
 
 
-def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | None":
-    """Return the key slice that the options name, or None."""
+def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | int | None":
+    """Return the key slice that the options name, or its index; None without one."""
     from GTRStagingLib.imaging import keyslice
 
-    if options.key_slice is not None:
-        return keyslice.by_index(scan.grid, options.key_slice)
     if options.key_position_mm is not None:
         return keyslice.by_position(scan.grid, options.key_position_mm)
-    return None
+    index: int | None = options.key_slice
+    return index
 
 
 def _print_summary(result: "StagingResult", out: Path | None) -> None:

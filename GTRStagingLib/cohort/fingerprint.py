@@ -117,8 +117,11 @@ def _unreadable(job: tuple[Path, tuple[Case, ...]], reason: str) -> list[Fingerp
 
 def _of_case(scan: Scan, digest: str, case: Case) -> Fingerprint:
     try:
-        index = _key_index(scan, case)
-        return Fingerprint(digest, None if index is None else picture_of(scan, index))
+        mask = None
+        if case.roi is not None and case.key_slice is None:  # else its area in the slice is of no use here
+            mask = read_roi(case.roi, segment=case.segment).onto(scan.grid)
+        key = keyslice.find(scan, mask=mask, key_slice=case.key_slice)
+        return Fingerprint(digest, None if key is None else picture_of(scan, key.index))
     except (InputError, MissingDependencyError) as error:
         return Fingerprint(digest, problem=without_backticks(shared_error(error)))
 
@@ -129,17 +132,6 @@ def _digest(scan: Scan) -> str:
     digest = hashlib.sha256(f"{values.shape} {values.dtype} ".encode())
     digest.update(values.data)
     return digest.hexdigest()
-
-
-def _key_index(scan: Scan, case: Case) -> int | None:
-    if case.key_slice is not None:
-        return keyslice.by_index(scan.grid, case.key_slice).index
-    if scan.key_index is not None:
-        return scan.key_index
-    if case.roi is None:
-        return None
-    mask = read_roi(case.roi, segment=case.segment).onto(scan.grid)
-    return keyslice.by_area(scan.grid, mask).index
 
 
 def picture_of(scan: Scan, index: int) -> np.ndarray:

@@ -11,7 +11,7 @@ are resampled only on request.
 - `segments`: `Segment`, `choose_segment`
 - `dicom_seg`: `DrawnPlanes`, `read_seg`
 - `rtstruct`: `Contours`, `read_contours`
-- `keyslice`: `KeySlice`, `choose`, `by_index`, `by_position`, `by_area`
+- `keyslice`: `KeySlice`, `find`, `choose`, `by_index`, `by_position`, `by_area`
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`

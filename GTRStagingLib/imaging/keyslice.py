@@ -1,14 +1,21 @@
-"""Choose the key slice, the axial slice that shows the tumour best: by index, position, or area of the ROI."""
+"""Choose the key slice, the axial slice that shows the tumour best: by index, position, or area of the ROI.
+
+`find` is the only rule. Staging, the cache of slices, batches, the audit of images and 3D Slicer use it, so that all of
+them look at the same slice of a case.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size, slice_position_mm, slices_of_block
+
+if TYPE_CHECKING:
+    from GTRStagingLib.imaging.scans import Scan
 
 ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
 
@@ -40,52 +47,71 @@ class KeySlice:
     tumour_area_mm2: float | None = None
 
 
-def choose(
-    ct: ImageOrGrid, *, mask: sitk.Image | None = None, chosen: KeySlice | None = None, named: int | None = None
-) -> KeySlice:
-    """Return the key slice: the chosen one, else the one with the ROI's largest area, else the one named by the input.
+def find(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice | int | None = None) -> KeySlice | None:
+    """Return the key slice of a case, by the first of these that it has; None if it has none.
+
+    1. the given `key_slice`;
+    2. the slice with the largest area of the ROI;
+    3. the slice that the name of the input tells apart from its neighbours (`Scan.key_index`);
+    4. the only slice of the scan.
 
     Parameters
     ----------
     mask
         The ROI on the CT's voxels, whole or a block of them; the result contains its area in the slice.
-    chosen
-        Slice chosen by hand or position; takes precedence over the ROI.
-    named
-        Index given by the name of the input (`Scan.key_index`).
+    key_slice
+        Slice chosen by hand or position, or its index, 0 nearest the feet.
 
     Raises
     ------
     InputError
-        If no slice is chosen, and there is neither an ROI nor a named or single slice.
+        If the scan has no such slice, or the ROI is empty.
 
     Examples
     --------
-    The slice with the largest area of the ROI, unless one is chosen. The result contains the area in both cases; a
-    pixel has 1 mm² here.
+    The result contains the area of the ROI in each case; a pixel has 1 mm² here.
 
     >>> import numpy as np
     >>> from GTRStagingLib.imaging.geometry import Grid
-    >>> from GTRStagingLib.imaging.keyslice import by_index, choose
+    >>> from GTRStagingLib.imaging.keyslice import find
+    >>> from GTRStagingLib.imaging.scans import scan_of
     >>> ct = Grid((2, 2, 3), (1.0, 1.0, 5.0), (0.0, 0.0, -100.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    >>> scan = scan_of(ct.image(np.full((3, 2, 2), -1000, np.int16)), "air")
     >>> tumour = ct.image(np.array([[[0, 0], [0, 0]], [[0, 0], [0, 1]], [[1, 1], [0, 1]]], np.uint8))
-    >>> choose(ct, mask=tumour)
+    >>> find(scan, mask=tumour)
     KeySlice(index=2, position_mm=-90.0, chosen_by='tumour area', tumour_area_mm2=3.0)
-    >>> choose(ct, mask=tumour, chosen=by_index(ct, 1))
+    >>> find(scan, mask=tumour, key_slice=1)
     KeySlice(index=1, position_mm=-95.0, chosen_by='hand', tumour_area_mm2=1.0)
+    >>> find(scan) is None
+    True
     """
-    if chosen is None and mask is not None:
+    ct = scan.grid
+    if key_slice is None and mask is not None:
         return by_area(ct, mask)
-    if chosen is None and named is not None:
-        chosen = by_index(ct, named)
-    if chosen is None and axial_size(ct)[2] == 1:
-        chosen = by_index(ct, 0, chosen_by="only slice")
-    if chosen is None:
+    if key_slice is None:
+        key_slice = scan.key_index
+    if key_slice is not None and not isinstance(key_slice, KeySlice):
+        key_slice = by_index(ct, key_slice)
+    if key_slice is None and axial_size(ct)[2] == 1:
+        key_slice = by_index(ct, 0, chosen_by="only slice")
+    return key_slice if key_slice is None or mask is None else with_area(key_slice, ct, mask)
+
+
+def choose(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice | int | None = None) -> KeySlice:
+    """Return the key slice of a case as `find` does, with the same parameters; a case must have one.
+
+    Raises
+    ------
+    InputError
+        As in `find`, and if the case has none.
+    """
+    found = find(scan, mask=mask, key_slice=key_slice)
+    if found is None:
         raise InputError(
-            f"No key slice is chosen among {axial_size(ct)[2]} slices; expected the slice that shows the tumour best. "
-            "Give the `key_slice`, or an ROI of the tumour (`segmentation`)."
+            f"No key slice is chosen among {axial_size(scan.grid)[2]} slices; expected the slice that shows the tumour "
+            "best. Give the `key_slice`, or an ROI of the tumour (`segmentation`)."
         )
-    return chosen if mask is None else with_area(chosen, ct, mask)
+    return found
 
 
 def by_index(ct: ImageOrGrid, index: int, *, chosen_by: ChosenBy = "hand") -> KeySlice:

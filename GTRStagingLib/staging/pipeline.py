@@ -61,7 +61,7 @@ def stage_case(
     options: StagingOptions = DEFAULTS,
     *,
     tumour: Roi | None = None,
-    key_slice: KeySlice | None = None,
+    key_slice: KeySlice | int | None = None,
     case_id: str | None = None,
     progress: Progress = lambda step: None,
 ) -> StagingResult:
@@ -76,7 +76,8 @@ def stage_case(
     tumour
         ROI to compare the attention with, on the CT's grid (or any grid, with `StagingOptions.resample_roi`).
     key_slice
-        The slice that shows the tumour best; if not given, the slice with the ROI's largest area.
+        The slice that shows the tumour best, or its index, 0 nearest the feet; if not given, the one that
+        `keyslice.find` finds.
     case_id
         Name of the case in the result; if not given, made from the input's digest.
     progress
@@ -115,7 +116,7 @@ def stage_case(
 
     with watch.step("key slice"):
         mask = None if tumour is None else tumour.onto(scan.grid, resample=options.resample_roi)
-        key = keyslice.choose(scan.grid, mask=mask, chosen=key_slice, named=scan.key_index)
+        key = keyslice.choose(scan, mask=mask, key_slice=key_slice)
 
     with watch.step("preparation"):
         step = neighbour_step(scan.grid, options.neighbour_mm)

@@ -160,14 +160,11 @@ def _read(task: Task) -> CachedCase | str:
     case, recipe, folder = task
     seen = _look(case)  # before reading: a file that changes during reading is read again next time
     scan = read_scan(case.image, series=case.series)
-    chosen = None if case.key_slice is None else keyslice.by_index(scan.grid, case.key_slice)
-    roi = None
-    if case.roi is not None:
-        roi = read_roi(case.roi, segment=case.segment).onto(scan.grid)
-    index = keyslice.choose(scan.grid, mask=roi, chosen=chosen, named=scan.key_index)
-    slices = resize(scan, index, recipe, intensity=scan.intensity)
+    roi = None if case.roi is None else read_roi(case.roi, segment=case.segment).onto(scan.grid)
+    key_slice = keyslice.choose(scan, mask=roi, key_slice=case.key_slice)
+    slices = resize(scan, key_slice, recipe, intensity=scan.intensity)
     used = scan.digest_with(slices.native, slices.offsets)
-    key = sha256_of_data([CACHE_VERSION, used, recipe.to_json(), index.index, slices.offsets])
+    key = sha256_of_data([CACHE_VERSION, used, recipe.to_json(), key_slice.index, slices.offsets])
     path = folder / "slices" / f"{key}.npy"
     with atomic_file(path) as stream:
         np.save(stream, slices.pixels)

@@ -339,6 +339,21 @@ def test_the_same_slice_under_other_noise_is_a_leak_across_and_a_note_within(sca
     assert not found.leaks
 
 
+def test_one_slice_of_two_patients_on_two_sides_is_a_leak(scans, tmp_path):
+    """Scans of one slice need no key slice in the table; a voxel that differs makes them two images."""
+    values = sitk.GetArrayFromImage(ct_like(shape=(1, 128, 128), seed=20))
+    for name, change in (("a", 0.0), ("b", 1.0)):
+        values[0, 0, 0] += change
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / f"{name}.nii.gz"))
+    scans[0] = replace(scans[0], image=tmp_path / "a.nii.gz", key_slice=None)
+    scans[6] = replace(scans[6], image=tmp_path / "b.nii.gz", key_slice=None)
+    found = audit(Cohort(tuple(scans)))
+    (finding,) = found.findings
+    assert (finding.kind, finding.severity) == ("same slice on two sides", "leak")
+    assert finding.examples[0].startswith("c0 (train) = c6 (test)")
+    assert "8 images by content, 8 key slices by picture" in found.looked_at
+
+
 def test_rows_of_one_patient_in_one_split_may_share_an_image(scans):
     scans.append(replace(scans[0], case_id="again", key_slice=1))
     assert audit(Cohort(tuple(scans))).findings == ()

@@ -139,7 +139,7 @@ def test_a_sparse_seg_is_placed_plane_by_plane():
     scan, roi = read_scan(folder / "ct"), read_roi(folder / "alternate-nospacing.dcm")
     mask = embedded(roi.onto(scan.grid), scan.grid)
     assert sitk.GetArrayFromImage(mask).sum((1, 2)).tolist() == [0, 50, 0, 114, 0, 50, 0]
-    assert keyslice.choose(scan.grid, mask=mask).index == 3
+    assert keyslice.choose(scan, mask=mask).index == 3
 
 
 def test_a_seg_with_fewer_frames_than_it_states_is_refused():
