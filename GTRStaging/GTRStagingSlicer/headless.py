@@ -135,8 +135,7 @@ def _parse_value(chosen: Nomogram, given: str) -> tuple[str, str | float]:
         raise InputError(
             f"--set {given}; expected NAME=VALUE with one of the names {', '.join(term.name for term in chosen.terms)}."
         )
-    value = text if chosen.term(name).is_choice else nomograms.number_or_text(text)
-    return name, text if value is None else value
+    return name, chosen.term(name).accepted(text)
 
 
 def _state_of(options: argparse.Namespace) -> State:

@@ -137,10 +137,9 @@ class NomogramView:
             bar.value = round(1000 * share)
             bar.format = f"{share:.2f}"
         rows = [list(row) for row in tables.nomogram_rows(status.nomogram, reading)]
-        rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", ""])
-        result_view.fill(
-            ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with")], rows
-        )
+        rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", "", ""])
+        header = [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with"), _("In the model (95 %)")]
+        result_view.fill(ui.nomogramTable, header, rows)
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -193,7 +192,7 @@ def _inputs_of(state: State, stale: bool) -> tuple[object, ...]:
 
 
 class _Choice:
-    """Control of a term with levels; levels without a coefficient are disabled."""
+    """Control of a term with levels."""
 
     def __init__(self, term: Term, set_value: Callable[[str, str | float | None], None]) -> None:
         self._term, self._set_value = term, set_value
@@ -204,9 +203,6 @@ class _Choice:
         self.widget.toolTip = self.label.toolTip
         for i, entry in enumerate(self._entries):
             self.widget.addItem(_("not given") if entry is None else _("left out") if i == 1 else entry)
-            if i > 1 and entry is not None and term.levels[entry] is None:
-                self.widget.setItemText(i, _("{level} (not on record)").format(level=entry))
-                self.widget.model().item(i).setEnabled(False)
         self.widget.connect("currentIndexChanged(int)", self._on_index)
 
     def show(self, value: str | float | None, locked: bool) -> None:
@@ -248,22 +244,36 @@ class _Number:
         """Show a value; `locked` disables the controls of a computed one."""
         left_out = value == REFERENCE
         self._left_out.checked = left_out
-        self._field.placeholderText = (
-            _("not on record") if not self._term.known else _("left out") if left_out else _("not given")
-        )
+        self._field.placeholderText = _("left out") if left_out else _("not given")
         text = "" if value is None or left_out else f"{value:.4g}" if isinstance(value, float) else value
         if self._field.text != text:
             self._field.text = text
         low, high = self._term.range
         at = min(max(value, low), high) if isinstance(value, float) and math.isfinite(value) else low
         self._slider.value = round((at - low) * 10**self._decimals)
-        self._slider.enabled = self._field.enabled = self._term.known and not left_out and not locked
+        self._slider.enabled = self._field.enabled = not left_out and not locked
+        self._mark(_refusal(self._term, value))
+
+    def _mark(self, refusal: str) -> None:
+        """Mark the field of a value that the term refuses; an empty text removes the mark."""
+        self._field.styleSheet = "border: 2px solid #b00020;" if refusal else ""
+        self._field.toolTip = refusal or self.label.toolTip
 
     def _on_slider(self, steps: int) -> None:
         self._set_value(self._term.name, round(self._term.range[0] + steps * 10**-self._decimals, self._decimals))
 
     def _on_typed(self) -> None:
         self._set_value(self._term.name, nomograms.number_or_text(self._field.text))
+
+
+def _refusal(term: Term, value: str | float | None) -> str:
+    """Return why a term refuses a value; empty if it takes it, or without a value."""
+    try:
+        if value is not None:
+            term.accepted(value)
+    except InputError as error:
+        return plain(error)
+    return ""
 
 
 def _label(term: Term) -> "qt.QLabel":

@@ -4,7 +4,6 @@ The scene contains the whole nomogram as text, and no path: it opens the same on
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
+from GTRStagingLib.nomogram.terms import entered_number
 from GTRStagingLib.support.files import parse_json
 from GTRStagingSlicer import layers, scene_staging, tables
 from GTRStagingSlicer.mrml import Scene
@@ -129,13 +129,10 @@ def set_value(state: State, name: str, value: str | float | None) -> None:
 
 
 def number_or_text(text: str) -> float | str | None:
-    """Parse typed text: a finite number (point or comma), None for no text, else the text for the library to check."""
+    """Parse typed text: a number, None for no text, else the text for the nomogram to refuse."""
     text = text.strip()
-    try:
-        number = float(text.replace(",", ".")) if text else None
-    except ValueError:
-        return text
-    return text if number is not None and not math.isfinite(number) else number
+    number = entered_number(text)
+    return number if number is not None else text or None
 
 
 def radscore_of(nomogram: Nomogram, record: Mapping[str, Any] | None, stale: bool) -> tuple[float | None, str]:

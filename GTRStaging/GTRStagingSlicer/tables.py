@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import slicer
 import vtk
 
+from GTRStagingLib.nomogram.effects import effects, ratio_text
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingSlicer import records
@@ -170,20 +171,36 @@ def show_sweep(
     return table, plot
 
 
-def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[tuple[str, str, str, str, str]]:
-    """Return a row for each term: factor, value, points, odds ratio of a higher stage, reference of the odds ratio."""
+class NomogramRow(NamedTuple):
+    """Texts of a term: odds ratio of its value against `reference`, and of the model with interval and p value."""
+
+    factor: str
+    value: str
+    points: str
+    ratio: str = "–"
+    reference: str = "–"
+    effect: str = "–"
+
+
+def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[NomogramRow]:
+    """Return a row for each term."""
+    of_model = {(one.term, one.level): one for one in effects(nomogram)}
     rows = []
     for term in nomogram.terms:
         value = reading.values[term.name]
-        left_out = value == REFERENCE
-        reference = (term.reference or "–") if term.is_choice else _with_unit(term.typical, term.unit)
+        points = f"{reading.points[term.name]:.1f}"
+        if value == REFERENCE:
+            rows.append(NomogramRow(term.label, _("left out"), points))
+            continue
+        level = value if isinstance(value, str) else None
         rows.append(
-            (
+            NomogramRow(
                 term.label,
-                _("left out") if left_out else str(value) if term.is_choice else _with_unit(float(value), term.unit),
-                f"{reading.points[term.name]:.1f}",
-                "–" if left_out else f"{math.exp(reading.contributions[term.name]):.2f}",
-                "–" if left_out else reference,
+                value if isinstance(value, str) else _with_unit(value, term.unit),
+                points,
+                ratio_text(reading.contributions[term.name]),
+                (term.reference or "–") if term.is_choice else _with_unit(term.typical, term.unit),
+                of_model[term.name, level].text,
             )
         )
     return rows
@@ -212,15 +229,16 @@ def show_nomogram(
         (_("Probability of {stage} by the nomogram").format(stage=stage), f"{p:.4f}")
         for stage, p in zip(STAGES, reading.probabilities, strict=True)
     ]
-    for factor, value, points, ratio, reference in nomogram_rows(nomogram, reading):
+    for row in nomogram_rows(nomogram, reading):
         template = (
             _("{value}: {points} points")
-            if ratio == "–"  # left out
+            if row.ratio == "–"  # left out
             else _("{value}: {points} points, odds ratio {ratio} compared with {reference}")
         )
-        rows.append((factor, template.format(value=value, points=points, ratio=ratio, reference=reference)))
+        rows.append((row.factor, template.format(**row._asdict())))
     rows.append((_("Total points"), f"{reading.total_points:.1f}"))
     rows += [(_("Rad-score"), radscore)] if radscore else []
+    rows += [(_("Odds ratio in the model (95 %)"), one.sentence) for one in effects(nomogram) if not one.is_reference]
     rows.append((_("Source"), nomogram.source))
     rows += [(_("Warning"), plain(text)) for text in reading.warnings]
     rows.append((_("Use"), RESEARCH_USE_ONLY))

@@ -12,7 +12,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
-    from GTRStagingLib.nomogram.nomogram import Nomogram, Reading, Term
+    from GTRStagingLib.nomogram.effects import Effect
+    from GTRStagingLib.nomogram.nomogram import Nomogram, Reading
 
 NOMOGRAM = "name of a nomogram, or its file"
 
@@ -35,7 +36,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict.set_defaults(run=_predict)
     predict.add_argument("nomogram", metavar="NAME|FILE", help=NOMOGRAM)
     predict.add_argument("--set", type=_pair, nargs="+", action="extend", metavar="TERM=VALUE",
-                         help="value of each term, as in size_cm=4; 'reference' leaves a term out")  # fmt: skip
+                         help="value of each term, as in lauren=diffuse; 'reference' leaves a term out")  # fmt: skip
     predict.add_argument("--json", action="store_true", help="print only the result, as JSON")
     predict.add_argument("--table", type=Path, metavar="FILE", help="table with a column for each term that --set does "
                          "not give; requires --out")  # fmt: skip
@@ -175,18 +176,19 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _print_nomogram(nomogram: "Nomogram") -> None:
+    from GTRStagingLib.nomogram.effects import effects
+
     print(f"{nomogram.name}: {nomogram.source}\n")
     print(f"{'Term':<36}{'coefficient':>12}{'odds ratio':>12}  {'95 % interval':<18}p")
-    found = {(row["term"], row["level"]): row for row in nomogram.record.get("coefficients", ())}
+    of_terms = effects(nomogram)
     for term in nomogram.terms:
         name = f"{term.name} ({term.label}{', ' + term.unit if term.unit else ''})"
+        own = [one for one in of_terms if one.term == term.name]
         if term.is_choice:
             print(name)
-            for level, coefficient in term.levels.items():
-                suffix = "  (reference)" if level == term.reference else ""
-                _print_effect(f"  {level}{suffix}", coefficient, found.get((term.name, level)))
-        else:
-            _print_effect(name, term.coefficient, found.get((term.name, None)))
+        for one in own:
+            words = name if one.level is None else f"  {one.level}{'  (reference)' * one.is_reference}"
+            print(_effect_line(words, one))
     thresholds = ", ".join(f"{theta:.4f}" for theta in nomogram.thresholds)
     print(f"\nThresholds    {thresholds} (log odds of T1, of T2 or lower, of T3 or lower, if the terms sum to 0)")
     if nomogram.record:
@@ -195,19 +197,9 @@ def _print_nomogram(nomogram: "Nomogram") -> None:
     _print_warnings(nomogram.warnings)
 
 
-def _print_effect(name: str, coefficient: float | None, row: Mapping[str, Any] | None) -> None:
-    from math import exp, inf
-
-    if coefficient is None:
-        print(f"{name:<36}{'not on record':>24}")
-        return
-    odds = exp(coefficient) if coefficient < 700 else inf  # a large coefficient of a small unit
-    line = f"{name:<36}{coefficient:>12.4f}{odds:>12.3f}"
-    if row is not None:
-        ratio = row["odds_ratio"]
-        interval = f"{ratio['low']:.3f} to {ratio['high']:.3f}"
-        line += f"  {interval:<18}{'<0.0001' if row['p'] < 0.0001 else format(row['p'], '.4f')}"
-    print(line)
+def _effect_line(words: str, one: "Effect") -> str:
+    interval = "" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}"
+    return f"{words:<36}{one.coefficient:>12.4f}{one.odds_ratio:>12.3f}  {interval:<18}{one.p}".rstrip()
 
 
 def _print_record(record: Mapping[str, Any]) -> None:
@@ -273,17 +265,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _values(nomogram: "Nomogram", pairs: Sequence[tuple[str, str]]) -> dict[str, str | float]:
-    return {name: _value(nomogram.term(name), text) for name, text in _once(pairs, "--set").items()}
-
-
-def _value(term: "Term", text: str) -> str | float:
-    """Convert the text of a numeric term to a number, if it is one; the term itself reports wrong texts."""
-    if term.is_choice:
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return {name: nomogram.term(name).accepted(text) for name, text in _once(pairs, "--set").items()}
 
 
 def _print_reading(nomogram: "Nomogram", reading: "Reading") -> None:
@@ -346,7 +328,7 @@ def _read_row(nomogram: "Nomogram", row: Mapping[str, str | None], fixed: Mappin
             text = row[term.name]
             if text is None:
                 return f"{term.name}: no value"
-            values[term.name] = _value(term, text)
+            values[term.name] = text
     try:
         return nomogram.read(values)
     except InputError as error:

@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation, Perfor
 from GTRStagingLib.evaluation.figures import figures, file_name
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
+from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -150,7 +150,7 @@ def _html(
         checklists=list(_checklists(filled)),
         nomogram=nomogram,
         nomogram_style=None if nomogram is None else page.style(),
-        nomogram_fragment=None if nomogram is None else page.fragment(nomogram),
+        nomogram_fragment=None if nomogram is None else page.fragment(nomogram, with_effects=False),
         nomogram_terms=[] if nomogram is None else list(_terms(nomogram)),
         radscore_words=radscore_words,
         **_calibration(found),
@@ -369,20 +369,10 @@ def _attention(found: Evaluation) -> dict[str, Any]:
 
 
 def _terms(nomogram: Nomogram) -> Iterator[Line]:
-    fitted = {(one["term"], one["level"]): one["odds_ratio"] for one in nomogram.record.get("coefficients", ())}
-    for term in nomogram.terms:
-        levels = term.levels or {f"per {term.unit or 'unit'}": term.coefficient}
-        for level, coefficient in levels.items():
-            if coefficient is None:
-                yield f"{term.label}, {level}", "not on record", "–"
-            elif level == term.reference:
-                yield f"{term.label}, {level}", "0", "1 (reference)"
-            else:
-                given = fitted.get((term.name, level if term.is_choice else None))
-                text = Estimate(**given).text(2) if given else f"{math.exp(coefficient):.3f}"
-                yield f"{term.label}, {level}", f"{coefficient:+.3f}", text
+    for one in effects(nomogram):
+        yield one.words, "0" if one.is_reference else f"{one.coefficient:+.3f}", one.odds_text, one.p or "–"
     for k, theta in enumerate(nomogram.thresholds, start=1):
-        yield f"threshold T{k} | T{k + 1}", f"{theta:+.3f}", "–"
+        yield f"threshold T{k} | T{k + 1}", f"{theta:+.3f}", "–", "–"
 
 
 def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterator[dict[str, Any]]:

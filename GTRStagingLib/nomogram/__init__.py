@@ -3,7 +3,9 @@
 Input: a table of patients, or a nomogram's file. Output: `Nomogram`, probabilities and points of a patient, a drawing,
 a page.
 
-- `nomogram`: `Nomogram`, `Term`, `Reading`, `load`, `save`, `available`
+- `terms`: `Term`, `entered_number`
+- `nomogram`: `Nomogram`, `Reading`, `load`, `save`, `available`
+- `effects`: `Effect`, `effects`, `ratio_text`
 - `fit`: `fit_nomogram`, `Wording`
 - `drawing`: `draw`, `figure`
 - `page`: `fragment`, `page`

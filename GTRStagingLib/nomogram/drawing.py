@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import extras
@@ -57,7 +58,7 @@ def draw(nomogram: Nomogram, path: Path, *, reading: Reading | None = None) -> N
     Raises
     ------
     InputError
-        If the suffix is not one of these, no term has a coefficient, or matplotlib is not installed.
+        If the suffix is not one of these, no term changes the odds, or matplotlib is not installed.
     """
     ending = path.suffix.lower()
     if ending not in KINDS:
@@ -78,7 +79,7 @@ def figure(nomogram: Nomogram, *, reading: Reading | None = None) -> "Figure":
     """Draw a nomogram as a matplotlib figure with an Agg canvas; its coordinates are inches."""
     if not nomogram.points_per_unit:
         raise InputError(
-            f"No term of {nomogram.name} has a coefficient on record; expected at least one. Fill in the coefficients."
+            f"No term of {nomogram.name} changes the odds; expected a coefficient other than 0. Correct the file."
         )
     footer = _footer(nomogram, reading)
     scales = len(nomogram.terms) + 2
@@ -238,20 +239,12 @@ class _Sheet:
         value = None
         if self.reading is not None:
             value = _value_text(term, self.reading)
-            if not (self.reading.values[term.name] == REFERENCE and _unknown(term)):
-                self._guide(self.reading.points[term.name], POINTS, top)
+            self._guide(self.reading.points[term.name], POINTS, top)
         self._name(term.label, term.unit, value)
-        if _unknown(term):
-            self._line(LEFT, RIGHT, color=SOFT, linestyle=(0, (1, 3)))
-            self._aside("coefficient not on record: left out", LEFT + 0.25)
-        elif term.is_choice:
+        if term.is_choice:
             self._choice(term)
         else:
             self._number(term)
-
-    def _aside(self, words: str, x: float) -> None:
-        self.axes.text(x, self.y, words, size=TICK, color=SOFT, style="italic", va="center", zorder=6,
-                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5})  # fmt: skip
 
     def _points_of(self, term: Term, weight: float) -> float:
         return (weight - term.weights_of_range()[0]) * self.nomogram.points_per_unit
@@ -278,8 +271,7 @@ class _Sheet:
                 self._tick(x, long=0.04)
 
     def _choice(self, term: Term) -> None:
-        known = {level: c for level, c in term.levels.items() if c is not None}
-        places = sorted((self._at(self._points_of(term, c), POINTS), level) for level, c in known.items())
+        places = sorted((self._at(self._points_of(term, c), POINTS), level) for level, c in term.levels.items())
         self._line(places[0][0], places[-1][0])
         # Below the line, above it, or in a second row below; a label that fits nowhere is joined to the one before.
         rows: dict[str, list[tuple[float, str]]] = {"below": [], "above": [], "lower": []}
@@ -295,9 +287,6 @@ class _Sheet:
         for drop, row in ((-0.1, "below"), (0.1, "above"), (-0.23, "lower")):
             for x, level in rows[row]:
                 self._label(x, self.y + drop, level, above=row == "above")
-        if unknown := [level for level in term.levels if level not in known]:
-            until = max(places[-1][0], *(x + _width(level) / 2 for x, level in places)) + 0.25
-            self._aside(f"{', '.join(unknown)}: not on record", until)
 
     def _total(self) -> None:
         value = None if self.reading is None else f"{_text(self.reading.total_points, '.1f')} points"
@@ -340,11 +329,6 @@ class _Sheet:
                 placed.append((left, right))
 
 
-def _unknown(term: Term) -> bool:
-    """Return whether no coefficient of a term is on record."""
-    return all(c is None for c in (term.levels.values() if term.is_choice else [term.coefficient]))
-
-
 def _right(written: tuple[float, str]) -> float:
     """Return the leftmost position of the next label."""
     x, label = written
@@ -356,9 +340,8 @@ def _right(written: tuple[float, str]) -> float:
 
 def _value_text(term: Term, reading: Reading) -> str:
     value, points = reading.values[term.name], reading.points[term.name]
-    if value == REFERENCE:
-        return "left out" if _unknown(term) else f"left out: {_text(points, '.1f')} points"
-    return f"{value if term.is_choice else _text(float(value))}: {_text(points, '.1f')} points"
+    text = "left out" if value == REFERENCE else value if isinstance(value, str) else _text(value)
+    return f"{text}: {_text(points, '.1f')} points"
 
 
 def _rank(probability: float) -> int:
@@ -395,9 +378,12 @@ def _width(text: str) -> float:
 def _footer(nomogram: Nomogram, reading: Reading | None) -> list[tuple[str, str, str]]:
     """Return the lines of the footer, each with its colour and weight."""
     warnings = nomogram.warnings if reading is None else reading.warnings
+    ratios = "; ".join(one.sentence for one in effects(nomogram) if not one.is_reference)
+    ratios = f"Odds ratios of a higher stage (95 % interval): {ratios}."
     lines = [
         ("A curve shows the probability by points; it is dark where its stage is the most probable one.",
          SOFT, "normal"),
+        *((line, SOFT, "normal") for line in wrap(ratios, _TO_EDGE)),
         *((line, SOFT, "normal") for line in wrap(f"Source: {nomogram.source}", _TO_EDGE)),
     ]  # fmt: skip
     for warning in warnings:

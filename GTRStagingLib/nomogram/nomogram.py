@@ -12,135 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.nomogram.terms import RADSCORE, REFERENCE, Term
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.fields import MOST, Fields, is_plain_text, shown
+from GTRStagingLib.support.fields import Fields, is_plain_text
 from GTRStagingLib.support.files import read_json, write_json
 from GTRStagingLib.support.folders import user_folder
 
 PUBLISHED = "published-2025"
-RADSCORE = "radscore"
-"""Name of the term for a standardised Rad-score."""
-
-REFERENCE = "reference"
-"""Value that leaves a term out (at its typical value or reference level). It is never a default."""
-
-LARGEST_LOG_ODDS = 500.0
-"""Largest log odds of a term over its range; those of a fit are below 20. Their exponential is finite."""
-
 LARGEST = 100
 """Largest number of terms, and of levels of a term."""
 
 POINTS = 100
 """Points over the range of the term with the largest effect on the odds."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """Predictor of a nomogram.
-
-    Attributes
-    ----------
-    name, label, unit
-        Column of the table, and its label and unit for readers.
-    coefficient
-        Log odds of a higher stage per unit of a number; None if unknown.
-    range
-        Lowest and highest value in the data of the fit, which is also the range of the drawn scale.
-    typical
-        Number that contributions refer to (the cohort's mean; 0 for a standardised number).
-    levels
-        Log odds of each level of a choice relative to the reference level, None if unknown; empty for a number.
-    reference
-        Reference level of a choice.
-    """
-
-    name: str
-    label: str
-    unit: str = ""
-    coefficient: float | None = None
-    range: tuple[float, float] = (0.0, 1.0)
-    typical: float = 0.0
-    levels: Mapping[str, float | None] = field(default_factory=dict, hash=False)
-    reference: str | None = None
-
-    def __post_init__(self) -> None:
-        low, high = self.range
-        numbers = (low, high, self.typical)
-        if not self.levels and not (
-            all(math.isfinite(x) and abs(x) <= MOST for x in numbers)
-            and high - low > 1e-9 * max(abs(low), abs(high), 1e-3)
-        ):
-            raise InputError(
-                f"Term {self.name}: range {self.range}, typical value {self.typical}; expected finite numbers of at "
-                f"most {MOST:g}, those of the range far enough apart, the lower one first."
-            )
-        known = [c for c in (self.coefficient, *self.levels.values()) if c is not None]
-        if not all(math.isfinite(c) and abs(c) <= MOST for c in known):
-            raise InputError(f"Term {self.name}: coefficients {known}; expected finite numbers of at most {MOST:g}.")
-        if max(map(abs, (*self.weights_of_range(), self.typical_weight))) > LARGEST_LOG_ODDS:
-            raise InputError(
-                f"Term {self.name}: coefficients {known} with range {self.range} change the log odds by "
-                f"{max(map(abs, (*self.weights_of_range(), self.typical_weight))):g}; expected at most "
-                f"{LARGEST_LOG_ODDS:g}. Check the coefficient and its unit."
-            )
-        if self.reference is not None and self.levels.get(self.reference) != 0:
-            raise InputError(f"Term {self.name}: reference {self.reference!r}; expected a level with coefficient 0.")
-
-    @property
-    def is_choice(self) -> bool:
-        """Whether the term has levels."""
-        return bool(self.levels)
-
-    @property
-    def known(self) -> bool:
-        """Whether all its coefficients are on record."""
-        return all(c is not None for c in (self.levels.values() if self.levels else [self.coefficient]))
-
-    def weight(self, value: str | float) -> float:
-        """Return the contribution of a value to the linear predictor.
-
-        Raises
-        ------
-        InputError
-            If the value is not valid for this term, or its coefficient is unknown.
-        """
-        if value == REFERENCE:
-            return self.typical_weight
-        if self.levels:
-            if not isinstance(value, str) or value not in self.levels:
-                raise InputError(f"{self.label} {shown(value)}; expected one of {', '.join(self.levels)}.")
-            coefficient, factor = self.levels[str(value)], 1.0
-        else:
-            try:
-                factor = float(value)
-            except (TypeError, ValueError, OverflowError):
-                raise InputError(
-                    f"{self.label} {shown(value)}; expected a number{f' in {self.unit}' * bool(self.unit)}."
-                ) from None
-            if not math.isfinite(factor):
-                raise InputError(f"{self.label} {value}; expected a finite number.")
-            if abs(factor) > MOST:
-                raise InputError(f"{self.label} {value}; expected a number of at most {MOST:g}.")
-            coefficient = self.coefficient
-        if coefficient is None:
-            raise InputError(
-                f"{self.label} {value}: its coefficient is not on record in this nomogram; expected {REFERENCE!r}, "
-                "which leaves the term out. To use it, save a copy of the nomogram and fill in the coefficient."
-            )
-        return coefficient * factor
-
-    def weights_of_range(self) -> tuple[float, float]:
-        """Return the lowest and highest weight over the range or the levels; (0, 0) if no coefficient is known."""
-        if self.levels:
-            known = [c for c in self.levels.values() if c is not None]
-        else:
-            known = [] if self.coefficient is None else [self.coefficient * x for x in self.range]
-        return (min(known), max(known)) if known else (0.0, 0.0)
-
-    @property
-    def typical_weight(self) -> float:
-        """Weight relative to which contributions are given."""
-        return 0.0 if self.levels or self.coefficient is None else self.coefficient * self.typical
 
 
 @dataclass(frozen=True)
@@ -203,7 +86,7 @@ class Nomogram:
     warnings
         Warnings that are shown with every result.
     record
-        Record of the fit: cohort, intervals, tests, validation; empty for a published nomogram.
+        Record of the fit: cohort, intervals, tests, validation; of a published nomogram what the article prints.
     radscore
         Rad-score for the term `radscore`, which takes its standardised value; as returned by
         `radscore.radscore.RadScore.to_json`.
@@ -267,15 +150,15 @@ class Nomogram:
 
         Examples
         --------
-        In the published nomogram, the Rad-score's coefficient is 0.87 and the last threshold 1.24: a Rad-score of one
-        standard deviation gives P(T4) = 1 / (1 + exp(1.24 - 0.87)) = 0.41. The other terms are left out.
+        A tumour of 6 cm in the published nomogram: 0.87 · 0.8 + 0.69 + 1.15 + 1.06 = 3.596, and the last threshold is
+        1.24, so that P(T4) = 1 / (1 + exp(1.24 - 3.596)) = 0.91.
 
-        >>> from GTRStagingLib.nomogram.nomogram import REFERENCE, load
+        >>> from GTRStagingLib.nomogram.nomogram import load
         >>> published = load("published-2025")
-        >>> values = {term.name: REFERENCE for term in published.terms}
-        >>> reading = published.read({**values, "radscore": 1})
-        >>> round(reading.linear_predictor, 2), round(reading.probabilities[3], 2)
-        (0.87, 0.41)
+        >>> values = {"radscore": 0.8, "size": ">= 5 cm", "differentiation": "poor", "lauren": "diffuse"}
+        >>> reading = published.read(values)
+        >>> round(reading.linear_predictor, 3), round(reading.probabilities[3], 2)
+        (3.596, 0.91)
         >>> round(sum(reading.probabilities), 6)
         1.0
         """
@@ -283,21 +166,19 @@ class Nomogram:
             self.term(name)
         if missing := [term for term in self.terms if term.name not in values]:
             raise InputError(self._missing(missing))
-        weights = {term.name: term.weight(values[term.name]) for term in self.terms}
+        taken = {term.name: term.accepted(values[term.name]) for term in self.terms}
+        weights = {term.name: term.weight(taken[term.name]) for term in self.terms}
         lp = sum(weights.values())
-        left_out = [term.label for term in self.terms if values[term.name] == REFERENCE]
+        left_out = [term.label for term in self.terms if taken[term.name] == REFERENCE]
         outside = [
-            f"{term.label} {values[term.name]} is outside the range of the nomogram's data, {term.range[0]:g} to "
-            f"{term.range[1]:g}."
+            term.outside.format(repr(value).removesuffix(".0"))
             for term in self.terms
-            if not term.is_choice
-            and values[term.name] != REFERENCE
-            and not term.range[0] <= float(values[term.name]) <= term.range[1]
+            if isinstance(value := taken[term.name], float) and not term.range[0] <= value <= term.range[1]
         ]
         omitted = [f"{', '.join(left_out)} left out: the reference is used."] if left_out else []
         return Reading(
             nomogram=self.name,
-            values=dict(values),
+            values=taken,
             linear_predictor=lp,
             probabilities=self.probabilities(lp),
             contributions={t.name: weights[t.name] - t.typical_weight for t in self.terms},
@@ -347,12 +228,29 @@ def from_json(data: object) -> Nomogram:
     Raises
     ------
     InputError
-        If the data are not a nomogram.
+        If the data are not a nomogram, or one of the published name with other coefficients.
     """
     try:
-        return _nomogram(Fields(data))
+        made = _nomogram(Fields(data))
     except InputError as error:
         raise InputError(f"This is not a nomogram: {error}") from error
+    if made.name == PUBLISHED:
+        _require_published(made)
+    return made
+
+
+def _require_published(made: Nomogram) -> None:
+    """Raise `InputError` unless a nomogram of the published name has the published coefficients.
+
+    Copies of the file of earlier versions, which lacked coefficients, took the size in centimetres.
+    """
+    path = _shipped() / f"{PUBLISHED}.json"
+    shipped = _nomogram(Fields(read_json(path, "a nomogram's file")))
+    if (made.thresholds, made.terms) != (shipped.thresholds, shipped.terms):
+        raise InputError(
+            f"This nomogram is named {PUBLISHED}, but differs from Table 3 of the article; expected the nomogram that "
+            f"comes with the software. Choose {PUBLISHED} from the list, or give this one another name."
+        )
 
 
 def _nomogram(fields: Fields) -> Nomogram:
@@ -395,7 +293,8 @@ def _require_record(record: Fields) -> None:
     """Raise `InputError` unless the parts of a fit's record that are shown have the types of a fit's."""
     any_number = {"least": -math.inf, "most": math.inf}
     for one in record.list_of_fields("coefficients") if record.has("coefficients") else []:
-        one.name("term"), one.text("level", None), one.number("p", **any_number)
+        one.name("term"), one.text("level", None)
+        one.number("p_below" if one.has("p_below") else "p", **any_number)
         for end in ("value", "low", "high"):
             one.fields("odds_ratio").number(end, **any_number)
     if record.has("rows"):
@@ -441,8 +340,12 @@ def available() -> dict[str, Path]:
     """Return the files of the available nomograms by name: the published one, and the user's own."""
     own = nomograms_folder()
     found = sorted(own.glob("*.json")) if own is not None and own.is_dir() else []
-    shipped = Path(str(files("GTRStagingLib").joinpath("resources/nomograms")))
-    return {path.stem: path for path in (*sorted(shipped.glob("*.json")), *found)}
+    return {path.stem: path for path in (*sorted(_shipped().glob("*.json")), *found)}
+
+
+def _shipped() -> Path:
+    """Return the folder of the nomograms that come with the software."""
+    return Path(str(files("GTRStagingLib").joinpath("resources/nomograms")))
 
 
 def load(name: str | Path) -> Nomogram:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.nomogram.effects import MOST, effects, ratio_text
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import pages
@@ -20,12 +21,11 @@ WORDS: Mapping[str, str] = {
     "not_shown": "not shown",
     "summary": "Highest probability: {stage} ({shares}). Total points: {points}.",
     "missing": "To see probabilities, give every factor a value or leave it out. Missing: {}.",
+    "refused": "To see probabilities, correct: {}.",
+    "not_accepted": "not accepted",
     "left_out": "{} left out: the reference is used.",
 }
 """Sentences that Python writes and JavaScript updates."""
-
-MOST = 6.9
-"""Largest log odds for which the odds ratio is written as a number."""
 
 
 def fragment(
@@ -34,6 +34,7 @@ def fragment(
     values: Mapping[str, str | float] | None = None,
     network_stage: TStage | None = None,
     network_probabilities: Sequence[float] | None = None,
+    with_effects: bool = True,
 ) -> str:
     """Return the nomogram's section of a page, at most one per page.
 
@@ -45,6 +46,8 @@ def fragment(
         Known values, as `Nomogram.read` takes them; other terms have no value.
     network_stage, network_probabilities
         Result of the network for comparison: the vote of the slices and their mean probabilities, T1..T4.
+    with_effects
+        Show the table of coefficients, odds ratios and p values.
 
     Raises
     ------
@@ -65,6 +68,8 @@ def fragment(
         stages=[str(stage) for stage in TStage],
         network=None if network_probabilities is None else (str(network_stage), list(network_probabilities)),
         controls=[_control(term, given.get(term.name)) for term in nomogram.terms],
+        effects=effects(nomogram) if with_effects else (),
+        signed=_signed,
         model=_model(nomogram),
         percent=_percent,
         **state,
@@ -78,7 +83,7 @@ def page(
     network_stage: TStage | None = None,
     network_probabilities: Sequence[float] | None = None,
 ) -> str:
-    """Return the section as a self-contained page; parameters and errors are those of `fragment`."""
+    """Return the section as a self-contained page, with the effects; parameters and errors are those of `fragment`."""
     section = fragment(
         nomogram, values=values, network_stage=network_stage, network_probabilities=network_probabilities
     )
@@ -159,13 +164,13 @@ def _of_these_values(nomogram: Nomogram, values: Mapping[str, str | float]) -> l
 
 def _row(nomogram: Nomogram, term: Term, value: str | float | None, reading: Reading) -> _Row:
     against = term.reference or "" if term.is_choice else _with_unit(_plain(term.typical), term)
-    row = _Row(term.label, f"compared with {against}" if against and _on_record(term) else "", NOT_GIVEN)
+    row = _Row(term.label, f"compared with {against}" if against else "", NOT_GIVEN)
     if value is None:
         return row
-    if value == REFERENCE:
+    taken = reading.values[term.name]
+    text = _with_unit(taken if isinstance(taken, str) else _plain(taken), term)
+    if taken == REFERENCE:
         text = WORDS["out"]
-    else:
-        text = _with_unit(str(value) if term.is_choice else _plain(float(value)), term)
     contribution = reading.contributions[term.name]
     length = max(-1.0, min(1.0, contribution / (_widest(nomogram) or 1)))
     return replace(
@@ -182,36 +187,29 @@ def _widest(nomogram: Nomogram) -> float:
     return max(abs(w - term.typical_weight) for term in nomogram.terms for w in term.weights_of_range())
 
 
-def _on_record(term: Term) -> bool:
-    return any(c is not None for c in term.levels.values()) if term.is_choice else term.coefficient is not None
-
-
 # -- controls ------------------------------------------------------------------------------------------------------
 
 
 def _control(term: Term, value: str | float | None) -> dict[str, Any]:
     """Return the controls of a term, with a value only if one is given."""
-    number = None if term.is_choice or value in (None, REFERENCE) else float(value)
+    taken = None if value is None else term.accepted(value)
+    number = taken if isinstance(taken, float) else None
     low, high = term.range
     middle = min(max(term.typical, low), high)
     return {
         "term": term,
-        "value": value,
+        "value": taken,
         "number": None if number is None else repr(number).removesuffix(".0"),
         "position": middle if number is None else number,
         "step": 10.0 ** math.floor(math.log10((high - low) / 50)),
-        "on_record": _on_record(term),
         "hint": _hint(term),
     }
 
 
 def _hint(term: Term) -> str:
-    if not _on_record(term):
-        return "The coefficient of this factor is not on record in this nomogram; it can only be left out."
     if term.is_choice:
-        unknown = [level for level, c in term.levels.items() if c is None]
-        return f"Not on record: {', '.join(unknown)}." if unknown else ""
-    seen = f"Range of the data: {_plain(term.range[0])} to {_with_unit(_plain(term.range[1]), term)}."
+        return ""
+    seen = f"Range: {_plain(term.range[0])} to {_with_unit(_plain(term.range[1]), term)}."
     if term.name != RADSCORE:
         return seen
     return f"{seen} Standardised by the cohort of the Rad-score's fit."
@@ -237,8 +235,9 @@ def _model(nomogram: Nomogram) -> dict[str, Any]:
                 "typical": term.typical_weight,
                 "lowest": term.weights_of_range()[0],
                 "left_out": term.weight(REFERENCE),
-                "outside": f"{term.label} {{}} is outside the range of the nomogram's data, {term.range[0]:g} to "
-                f"{term.range[1]:g}.",
+                "outside": term.outside.format("{}"),
+                "limits": list(term.limits),
+                "expected": term.expected,
             }
             for term in nomogram.terms
         ],
@@ -268,11 +267,7 @@ def _signed(value: float) -> str:
 
 def _odds(contribution: float) -> str:
     """Return log odds with two decimals and odds ratio with three digits."""
-    if abs(contribution) > MOST:
-        ratio = "<0.001" if contribution < 0 else ">990"
-    else:
-        ratio = f"{math.exp(contribution):#.3g}".rstrip(".")
-    return f"{_signed(contribution)} · ×{ratio}"
+    return f"{_signed(contribution)} · ×{ratio_text(contribution)}"
 
 
 __all__ = ["fragment", "page", "script", "script_hash", "style"]

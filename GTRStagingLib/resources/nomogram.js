@@ -4,6 +4,16 @@
 
 const sigmoid = (x) => (x >= 0 ? 1 / (1 + Math.exp(-x)) : Math.exp(x) / (1 + Math.exp(x)));
 
+// A number with a point or a decimal comma, as entered_number in nomogram/terms.py. A browser's own field for numbers
+// drops a comma that its language does not use, so that 0,8 becomes 8.
+const isNumber = (text) => /^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$/.test(text);
+const hasThousands = (text) => /^[+-]?[1-9]\d{0,2},\d{3}$/.test(text);
+const enteredNumber = (text) => {
+  const plain = text.trim().replaceAll("−", "-");
+  const value = isNumber(plain) && !hasThousands(plain) ? Number(plain.replace(",", ".")) : undefined;
+  return Number.isFinite(value) ? value : undefined;
+};
+
 /** Values are in the order of the terms, undefined for a missing one; then the result has no probabilities. */
 function readNomogram(model, values) {
   const factors = model.terms.map((term, i) => {
@@ -59,9 +69,13 @@ function connectNomogram(root) {
   const taken = (term, field) => {
     if (term.levels) return part("level", field).value || undefined;
     if (part("out", field).checked) return model.reference;
-    const number = part("number", field).valueAsNumber;
-    return Number.isFinite(number) ? number : undefined;
+    const number = enteredNumber(part("number", field).value);
+    return number >= term.limits[0] && number <= term.limits[1] ? number : undefined;
   };
+
+  // A text that is not taken counts as a missing value.
+  const isRefused = (term, field) =>
+    !term.levels && taken(term, field) === undefined && part("number", field).value.trim() !== "";
 
   const summary = ({ probabilities, points }, best) => model.words.summary.replace("{stage}", model.stages[best])
     .replace("{shares}", probabilities.map((share, k) => `${model.stages[k]} ${percent(share)}`).join(", "))
@@ -71,14 +85,19 @@ function connectNomogram(root) {
     if (term.levels) return;
     const [number, slider] = [part("number", field), part("slider", field)];
     const given = typeof value === "number";
-    number.disabled = slider.disabled = term.coefficient === null || value === model.reference;
+    number.disabled = slider.disabled = value === model.reference;
+    const refused = isRefused(term, field);
+    number.setAttribute("aria-invalid", refused);
+    part("refused", field).hidden = !refused;
+    put(refused ? `${term.label} ${number.value.trim()}; ${term.expected}` : "", "refused", field);
     slider.classList.toggle("unset", !given);
     slider.setAttribute("aria-valuetext", given ? `${plain(value)} ${term.unit}`.trim() : model.words.not_given);
     if (given) slider.value = value;
   };
 
-  const showFactor = (term, row, value, factor) => {
-    const text = !factor ? model.words.not_given : factor.out ? model.words.out : term.levels ? value : plain(value);
+  const showFactor = (term, field, row, value, factor) => {
+    const none = isRefused(term, field) ? model.words.not_accepted : model.words.not_given;
+    const text = !factor ? none : factor.out ? model.words.out : term.levels ? value : plain(value);
     put(factor && !factor.out && term.unit ? `${text} ${term.unit}` : text, "value", row);
     put(factor ? factor.points.toFixed(1) : "–", "points", row);
     put(factor ? odds(factor.contribution) : "–", "odds", row);
@@ -92,7 +111,7 @@ function connectNomogram(root) {
     const reading = readNomogram(model, values);
     model.terms.forEach((term, i) => {
       showControls(term, fields[i], values[i]);
-      showFactor(term, rows[i], values[i], reading.factors[i]);
+      showFactor(term, fields[i], rows[i], values[i], reading.factors[i]);
     });
     const { probabilities } = reading;
     const best = probabilities ? probabilities.indexOf(Math.max(...probabilities)) : -1;
@@ -103,7 +122,10 @@ function connectNomogram(root) {
     put(probabilities ? model.stages[best] : model.words.not_shown, "stage");
     put(probabilities ? reading.points.toFixed(1) : "–", "total-points");
     put(probabilities ? odds(reading.contribution) : "–", "total-odds");
-    put(probabilities ? summary(reading, best) : model.words.missing.replace("{}", reading.missing), "summary");
+    const refused = model.terms.filter((term, i) => isRefused(term, fields[i])).map((term) => term.label).join(", ");
+    const toDo = refused ? model.words.refused.replace("{}", refused)
+      : model.words.missing.replace("{}", reading.missing);
+    put(probabilities ? summary(reading, best) : toDo, "summary");
     const sentences = reading.warnings.map((sentence) => {
       const item = document.createElement("li");
       item.textContent = sentence;

@@ -10,6 +10,7 @@ from conftest import ct_like
 from GTRStagingSlicer import headless, nomograms, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
+from helpers.entries import REFUSED
 from helpers.results import box_on
 from scenes import add_volume, node_ids
 
@@ -135,30 +136,61 @@ def test_nothing_is_chosen_and_nothing_is_assumed(panel):
     assert panel._parameterNode.nomogramTable is None
 
 
-def test_warnings_and_missing_coefficients_are_shown_before_any_value(panel):
+def test_warnings_and_all_levels_are_shown_before_any_value(panel):
     panel.ui.nomogramSection.collapsed = False
     choose(panel, nomogram.PUBLISHED)
     assert panel.ui.nomogramWarnings.visible
     for warning in nomogram.load(nomogram.PUBLISHED).warnings:
         assert warning in panel.ui.nomogramWarnings.text
     assert "opposite sign" in panel.ui.nomogramWarnings.text
+    assert "reference levels are inferred" in panel.ui.nomogramWarnings.text
     assert "does not contain the definition of its Rad-score" in panel.ui.nomogramRadscoreLabel.text
     assert "Research use only" in panel.ui.nomogramUseLabel.text
-    assert not widget(panel, "nomogramValue_size_cm").enabled
-    assert widget(panel, "nomogramValue_size_cm").placeholderText == "not on record"
-    assert not widget(panel, "nomogramSlider_size_cm").enabled
-    for term, entries in (("differentiation", "--ooo"), ("lauren", "----o")):
+    for term, levels in (("size", ["< 5 cm", "≥ 5 cm"]), ("differentiation", ["well", "moderate", "poor"]),
+                         ("lauren", ["intestinal", "diffuse", "mixed"])):  # fmt: skip
         box = widget(panel, f"nomogramValue_{term}")
-        taken = [box.model().item(i).isEnabled() for i in range(box.count)]
-        assert taken == [entry == "-" for entry in entries]
-        assert ["not on record" in box.itemText(i) for i in range(box.count)] == [not one for one in taken]
+        assert [box.itemText(i) for i in range(box.count)] == ["not given", "left out", *levels]
+
+
+def test_a_tumour_of_6_cm_has_the_probabilities_of_the_article(panel):
+    """Rad-score 0.8, 5 cm or more, poor, diffuse: 0.0011, 0.0073, 0.0781, 0.9134 by hand."""
+    choose(panel, nomogram.PUBLISHED)
+    type_in(panel, "radscore", "0,8")
+    level(panel, "size", "≥ 5 cm")
+    level(panel, "differentiation", "poor")
+    level(panel, "lauren", "diffuse")
+    assert bars(panel) == [1, 7, 78, 913]
+    rows = cells(panel.ui.nomogramTable)
+    assert rows[0] == ["Rad-score", "0.8 SD", "63.3", "2.01", "0 SD", "2.39 (1.80 to 3.20), p < 0.001"]
+    assert rows[1][3:] == ["1.99", "< 5 cm", "2.00 (1.45 to 2.75), p < 0.001"]
+    table = node_rows(panel._parameterNode.nomogramTable)
+    assert ("Odds ratio in the model (95 %)", "Lauren type, mixed: 0.92 (0.65 to 1.30), p = 0.64") in table
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_refused_number_is_marked_in_its_field_with_no_stage_beside_it(desk, clinic, text):
+    give_all(clinic)
+    ui = clinic.ui
+    assert ui.nomogramBox.visible
+    type_in(clinic, "radscore", text)
+    field = widget(clinic, "nomogramValue_radscore")
+    assert "Rad-score" in ui.nomogramMessage.text
+    assert "expected a number in SD, from -21 to 21" in ui.nomogramMessage.text
+    assert field.toolTip == ui.nomogramMessage.text
+    assert "solid" in field.styleSheet
+    assert not ui.nomogramBox.visible
+    assert clinic._parameterNode.nomogramTable is None
+    assert messages(desk) == []
+    type_in(clinic, "radscore", "1.1")
+    assert ui.nomogramBox.visible
+    assert field.styleSheet == ""
 
 
 def test_the_published_one_at_reference_gives_the_figures_of_its_article(panel):
     """Rad-score 0, all else left out: 0.0392, 0.1977, 0.5387, 0.2244, by hand from Table 3's thresholds."""
     choose(panel, nomogram.PUBLISHED)
-    leave_out(panel, "size_cm")
-    level(panel, "differentiation", "left out")
+    level(panel, "size", "left out")
+    level(panel, "differentiation", "well")
     level(panel, "lauren", "intestinal")
     assert "Rad-score" in panel.ui.nomogramMessage.text
     assert "size" not in panel.ui.nomogramMessage.text
@@ -184,7 +216,7 @@ def test_bars_and_contributions_follow_every_change(clinic):
     rows = cells(ui.nomogramTable)
     ratio = {"Rad-score": 0.8 * 1.1, "Tumour size": 0.3 * (6.5 - 4.0), "Lauren type": 0.7}
     against = {"Rad-score": "0 SD", "Tumour size": "4 cm", "Lauren type": "intestinal"}
-    for factor, value, points, odds, told_against in rows[:-1]:
+    for factor, value, points, odds, told_against, _effect in rows[:-1]:
         term = next(term for term in FITTED.terms if term.label == factor)
         assert points == f"{reading.points[term.name]:.1f}"
         assert odds == f"{math.exp(ratio[factor]):.2f}"
@@ -208,7 +240,7 @@ def test_typed_text_is_a_number_or_an_error(clinic):
     assert nomograms.given_values(clinic._parameterNode)["size_cm"] == 4.5
     assert widget(clinic, "nomogramSlider_size_cm").value == 45
     type_in(clinic, "size_cm", "17")
-    assert "17.0 is outside the range of the nomogram's data, 0 to 15" in clinic.ui.nomogramWarnings.text
+    assert "17 is outside the range of this nomogram, 0 to 15" in clinic.ui.nomogramWarnings.text
     assert bars(clinic) == thousandths(FITTED.read({**GIVEN, "size_cm": 17.0}))
     for text in ("large", "nan"):
         type_in(clinic, "size_cm", text)
@@ -297,7 +329,7 @@ def test_it_comes_back_with_its_scene_and_no_path_does(desk, loaded, scene, tmp_
         (tmp_path / "Doe_Jane.json").unlink()
     else:
         choose(loaded, nomogram.PUBLISHED)
-        leave_out(loaded, "size_cm")
+        level(loaded, "size", "≥ 5 cm")
         level(loaded, "differentiation", "left out")
         level(loaded, "lauren", "diffuse")
         slide(loaded, "radscore", 41)
@@ -330,14 +362,28 @@ def test_it_comes_back_with_its_scene_and_no_path_does(desk, loaded, scene, tmp_
 
 def test_an_edited_copy_of_a_known_one_is_not_taken_for_it(desk, panel, tmp_path):
     data = json.loads(nomogram.available()[nomogram.PUBLISHED].read_text())
-    data["terms"][1]["coefficient"] = 0.2
+    data["terms"][1]["levels"]["≥ 5 cm"] = 0.2
+    data["name"] = "edited"
     take_file(desk, panel, nomogram.from_json(data), tmp_path)
-    assert panel.ui.nomogramSelector.currentText == f"{nomogram.PUBLISHED} (of this scene)"
-    assert widget(panel, "nomogramValue_size_cm").enabled
+    assert panel.ui.nomogramSelector.currentText == "edited (of this scene)"
     choose(panel, nomogram.PUBLISHED)
     assert panel.ui.nomogramSelector.currentText == nomogram.PUBLISHED
-    assert not widget(panel, "nomogramValue_size_cm").enabled
-    assert panel.ui.nomogramSelector.findText(f"{nomogram.PUBLISHED} (of this scene)") < 0
+    assert panel.ui.nomogramSelector.findText("edited (of this scene)") < 0
+
+
+def test_a_scene_of_an_earlier_version_is_asked_to_choose_again(panel, scene):
+    """Its published nomogram lacks coefficients, and has the size in centimetres."""
+    choose(panel, nomogram.PUBLISHED)
+    text = panel._parameterNode.nomogramText
+    data = json.loads(text.GetText())
+    size = {"name": "size_cm", "label": "Tumour size", "unit": "cm", "range": [0, 15], "typical": 0}
+    for coefficient, why in ((None, "Term size_cm has no coefficient"), (0.69, "differs from Table 3")):
+        data["terms"][1] = {**size, "coefficient": coefficient}
+        text.SetText(json.dumps(data))
+        panel.enter()
+        assert why in panel.ui.nomogramMessage.text
+        assert "Choose it again" in panel.ui.nomogramMessage.text
+        assert not panel.ui.nomogramBox.visible
 
 
 def test_values_belong_to_a_case(desk, loaded, scene, tmp_path):
@@ -423,7 +469,7 @@ def test_a_deleted_nomogram_is_removed(clinic, scene):
     scene.RemoveNode(clinic._parameterNode.nomogramTable)
     assert clinic._parameterNode.nomogramTable is None
     slide(clinic, "size_cm", 10)
-    assert ("Tumour size", "1 cm: 6.2 points, odds ratio 0.41 compared with 4 cm") in node_rows(
+    assert ("Tumour size", "1 cm: 6.2 points, odds ratio 0.407 compared with 4 cm") in node_rows(
         clinic._parameterNode.nomogramTable
     )
     scene.RemoveNode(clinic._parameterNode.nomogramText)
@@ -499,8 +545,11 @@ def test_a_run_without_a_window_writes_it_into_scene_and_report(tmp_path):
         (["--nomogram", "nowhere"], 1, "no such nomogram"),
         (["--nomogram", nomogram.PUBLISHED, "--set", "age=3"], 1, "'age' is not a term"),
         (["--nomogram", nomogram.PUBLISHED, "--set", "radscore"], 1, "expected NAME=VALUE"),
-        (["--nomogram", nomogram.PUBLISHED, "--set", "radscore=0", "--set", "size_cm=4", "--set",
-          "differentiation=reference", "--set", "lauren=diffuse"], 1, "not on record"),
+        (["--nomogram", nomogram.PUBLISHED, "--set", "radscore=0", "--set", "size=6", "--set",
+          "differentiation=reference", "--set", "lauren=diffuse"], 1, "expected one of < 5 cm, ≥ 5 cm. Choose one"),
+        *((["--nomogram", nomogram.PUBLISHED, "--set", f"radscore={text}", "--set", "size=reference", "--set",
+            "differentiation=reference", "--set", "lauren=diffuse"], 1, "expected a number in SD, from -21 to 21")
+          for text in REFUSED),
         (["--set", "radscore=0"], 2, "without --nomogram"),
     ],
 )  # fmt: skip

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.entries import REFUSED, TAKEN
 from helpers.golden_data import GOLDEN, ROWS, golden
 
 from GTRStagingLib.cli.main import make_parser
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.nomogram import nomogram
+from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.fit import Wording, fit_nomogram
 from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, available, from_json, load, save
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -24,7 +26,7 @@ WORDINGS = {
     "lauren": Wording("Lauren type", reference="intestinal"),
     "size_cm": Wording("Tumour size", "cm"),
 }
-LEFT_OUT = dict.fromkeys(["size_cm", "differentiation", "lauren"], REFERENCE)
+LEFT_OUT = dict.fromkeys(["size", "differentiation", "lauren"], REFERENCE)
 ALL_LEFT_OUT = [f"{name}={REFERENCE}" for name in LEFT_OUT]
 
 
@@ -47,11 +49,54 @@ def a_table(path, change=lambda rows: rows):
 # -- the published one ---------------------------------------------------------------------------------------------
 
 
-def test_the_published_model_reproduces_by_hand():
-    reading = load(PUBLISHED).read({"radscore": 0, **LEFT_OUT})
-    assert reading.probabilities == pytest.approx((0.0392, 0.1977, 0.5387, 0.2244), abs=0.0005)
-    assert sum(reading.probabilities) == pytest.approx(1)
-    assert reading.stage is TStage.T3
+def logistic(x):
+    return 1 / (1 + math.exp(-x))
+
+
+TABLE_3 = {
+    ("radscore", None): (0.87, 2.39, 1.8, 3.2, "< 0.001"),
+    ("size", "≥ 5 cm"): (0.69, 2.00, 1.45, 2.75, "< 0.001"),
+    ("differentiation", "poor"): (1.15, 3.16, 2.10, 4.75, "< 0.001"),
+    ("lauren", "diffuse"): (1.06, 2.90, 1.95, 4.32, "< 0.001"),
+    ("differentiation", "moderate"): (0.22, 1.25, 0.85, 1.82, "0.26"),
+    ("lauren", "mixed"): (-0.08, 0.92, 0.65, 1.30, "0.64"),
+}
+"""Coefficient, odds ratio, interval and p value, as the article prints them."""
+
+
+def test_the_published_one_is_table_3_of_the_article():
+    published = load(PUBLISHED)
+    found = {(one.term, one.level): one for one in effects(published)}
+    references = {key for key, one in found.items() if one.is_reference}
+    assert references == {("size", "< 5 cm"), ("differentiation", "well"), ("lauren", "intestinal")}
+    assert {
+        key: (one.coefficient, one.odds_ratio, *one.interval, one.p)
+        for key, one in found.items()
+        if key not in references
+    } == TABLE_3
+    assert published.thresholds == (-3.20, -1.17, 1.24)
+    for coefficient, ratio, *_ in TABLE_3.values():  # the article rounds both
+        assert math.log(ratio) == pytest.approx(coefficient, abs=0.006)
+
+
+def test_a_tumour_of_6_cm_by_hand():
+    """The odds of T1..Tk are those of theta_k minus the sum of the terms, in which a size of 6 cm counts once."""
+    lp = 0.87 * 0.8 + 0.69 + 1.15 + 1.06
+    assert lp == pytest.approx(3.596)
+    t1, up_to_t2, up_to_t3 = logistic(-3.20 - lp), logistic(-1.17 - lp), logistic(1.24 - lp)
+    by_hand = (t1, up_to_t2 - t1, up_to_t3 - up_to_t2, 1 - up_to_t3)
+    assert by_hand == pytest.approx((0.0011, 0.0073, 0.0781, 0.9134), abs=5e-5)
+    values = {"radscore": 0.8, "size": "≥ 5 cm", "differentiation": "poor", "lauren": "diffuse"}
+    assert load(PUBLISHED).read(values).probabilities == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_the_published_model_at_its_references_reproduces_by_hand():
+    """Rad-score 0 and the reference levels: T1 is logistic(-3.20) = 0.0392, T4 1 - logistic(1.24) = 0.2244."""
+    levels = {"size": "< 5 cm", "differentiation": "well", "lauren": "intestinal"}
+    for others in (LEFT_OUT, levels):
+        reading = load(PUBLISHED).read({"radscore": 0, **others})
+        assert reading.probabilities == pytest.approx((0.0392, 0.1977, 0.5387, 0.2244), abs=0.0005)
+        assert reading.stage is TStage.T3
 
 
 @pytest.mark.parametrize("at", [-1.5, 0.0, 2.0])
@@ -69,10 +114,46 @@ def test_a_missing_rad_score_is_an_error():
         load(PUBLISHED).read(LEFT_OUT)
 
 
-@pytest.mark.parametrize("given", [{"size_cm": 4.0}, {"differentiation": "poor"}, {"lauren": "mixed"}])
-def test_values_without_a_coefficient_are_refused(given):
-    with pytest.raises(InputError, match=r"not on record.*'reference'"):
-        load(PUBLISHED).read({"radscore": 0, **LEFT_OUT, **given})
+@pytest.mark.parametrize("size", [6, 6.0, "6", "6 cm", "5", "large"])
+def test_a_size_in_centimetres_is_refused_with_the_choice(size):
+    with pytest.raises(InputError, match=r"Tumour size .*; expected one of < 5 cm, ≥ 5 cm\. Choose one of them"):
+        load(PUBLISHED).read({"radscore": 0, **LEFT_OUT, "size": size})
+
+
+@pytest.mark.parametrize("size", ["≥ 5 cm", ">= 5 cm", ">=5cm", "≥5 CM"])
+def test_a_level_can_be_typed_without_its_sign(size):
+    reading = load(PUBLISHED).read({"radscore": 0, **LEFT_OUT, "size": size})
+    assert reading.values["size"] == "≥ 5 cm"
+    assert reading.linear_predictor == 0.69
+
+
+def test_levels_that_differ_in_case_are_not_guessed():
+    term = Term("a", "A", levels={"x": 0, "X": 1, "y": 2}, reference="x")
+    assert (term.weight("X"), term.weight("Y")) == (1, 2)
+    two = Term("a", "A", levels={"ab": 0, "Ab": 1}, reference="ab")
+    with pytest.raises(InputError, match="expected one of ab, Ab"):
+        two.weight("AB")
+
+
+@pytest.mark.parametrize("value", REFUSED)
+def test_a_number_that_cannot_be_one_is_refused(value):
+    with pytest.raises(InputError, match=r"Rad-score .*; expected a number in SD, from -21 to 21, without separators"):
+        load(PUBLISHED).read({**LEFT_OUT, "radscore": value})
+
+
+@pytest.mark.parametrize(("text", "value"), TAKEN)
+def test_a_number_may_have_a_decimal_comma(text, value):
+    assert load(PUBLISHED).read({**LEFT_OUT, "radscore": text}).values["radscore"] == value
+
+
+def test_a_value_is_refused_three_widths_outside_of_the_range():
+    """Widths of 3, from -2 to 1: at most 9 below -2, and 9 above 1."""
+    term = Term("a", "A", coefficient=1.0, range=(-2, 1))
+    assert term.limits == (-11, 10)
+    assert [term.weight(value) for value in (-11, 10)] == [-11, 10]
+    for value in (-11.001, 10.001, math.inf, -math.inf, 10**400, True, None, [1]):
+        with pytest.raises(InputError, match="expected a number, from -11 to 10"):
+            term.weight(value)
 
 
 def test_its_warnings_are_in_every_reading():
@@ -80,7 +161,8 @@ def test_its_warnings_are_in_every_reading():
     reading = published.read({"radscore": 4, **LEFT_OUT, "lauren": "diffuse"})
     assert set(published.warnings) < set(reading.warnings)
     assert any("opposite sign" in w and "+1.06" in w for w in reading.warnings)
-    assert any("Rad-score 4 is outside the range of the nomogram's data, -3 to 3" in w for w in reading.warnings)
+    assert any("reference levels are inferred" in w for w in reading.warnings)
+    assert "Rad-score 4 is outside the range of this nomogram, -3 to 3." in reading.warnings
     assert any("Tumour size, Differentiation left out" in w for w in reading.warnings)
 
 
@@ -135,6 +217,8 @@ def test_a_users_own_is_found_by_its_name(fitted, tmp_path, monkeypatch):
         ({"terms": [{"name": "a"}]}, "not a nomogram"),
         ({"terms": [{"name": "a", "label": "A", "levels": {"x": 1}, "reference": "x"}]}, "level with coefficient 0"),
         ({"terms": [{"name": "a", "label": "A", "coefficient": 1, "range": [3, 2]}]}, "lower one first"),
+        ({"terms": [{"name": "a", "label": "A", "coefficient": None}]}, "Term a has no coefficient; expected a number"),
+        ({"terms": [{"name": "a", "label": "A", "levels": {"x": 0, "y": None}}]}, "Term a has no coefficient of y"),
     ],
 )
 def test_an_invalid_file_is_refused(fitted, tmp_path, change, message):
@@ -163,7 +247,8 @@ def test_numbers_without_a_finite_odds_ratio_are_refused(tmp_path, factor, messa
 
 def test_a_level_may_have_a_large_coefficient_but_not_an_absurd_one():
     assert Term("a", "A", coefficient=2000.0, range=(0.0, 0.01)).weights_of_range() == (0, 20)
-    for wrong in ({"coefficient": 2000.0}, {"coefficient": 1e13}, {"levels": {"a": 0, "b": 501}}, {"range": (0, 1e13)}):
+    wrongs = ({"coefficient": 2000.0}, {"coefficient": 1e13}, {"levels": {"a": 0, "b": 301}}, {"range": (0, 1e13)})
+    for wrong in wrongs:
         with pytest.raises(InputError, match="expected"):
             Term("a", "A", **wrong)
 
@@ -363,18 +448,37 @@ def test_predict_and_show_print_the_warnings(run):
         assert code == 0
         assert "WARNING  The published coefficient of the diffuse type (+1.06)" in output
         assert output.rstrip().endswith(RESEARCH_USE_ONLY)
-    assert "not on record" in run("show", PUBLISHED)[1]
+        assert "WARNING  The reference levels are inferred" in output
+    shown = run("show", PUBLISHED)[1]
+    assert "2.390  1.800 to 3.200    < 0.001" in shown
+    assert "0.920  0.650 to 1.300    0.64" in shown
 
 
-def test_json_is_json_and_nothing_else(run, tmp_path):
+@pytest.mark.parametrize("value", [one for one in REFUSED if isinstance(one, str) and one.strip()])
+def test_predict_refuses_what_the_nomogram_refuses_and_prints_no_stage(run, value):
+    code, output, error = run("predict", PUBLISHED, "--set", f"radscore={value}", *ALL_LEFT_OUT)
+    assert (code, output) == (1, "")
+    assert "expected a number in SD, from -21 to 21" in error
+
+
+def test_a_copy_of_the_published_file_with_other_coefficients_is_refused(run, tmp_path):
+    """As an earlier file asked for: the size in centimetres, each of them with the odds of 5 cm or more."""
     data = json.loads(run("show", PUBLISHED, "--json")[1])
+    data["terms"][1] = {"name": "size_cm", "label": "Tumour size", "unit": "cm", "coefficient": 0.69, "range": [0, 15]}
     copy = tmp_path / "filled.json"
-    data["terms"][1]["coefficient"] = 0.2  # as a reader of the article could
     copy.write_text(json.dumps(data))
-    _, output, _ = run("predict", copy, "--json", "--set", "radscore=0", "size_cm=5", "differentiation=reference",
-                     "lauren=intestinal")  # fmt: skip
+    code, _, error = run("show", copy)
+    assert code == 1
+    assert "is named published-2025, but differs from Table 3" in error
+
+
+def test_json_is_json_and_nothing_else(run):
+    assert json.loads(run("show", PUBLISHED, "--json")[1])["thresholds"] == [-3.20, -1.17, 1.24]
+    _, output, _ = run("predict", PUBLISHED, "--json", "--set", "radscore=0", "size=>= 5 cm",
+                     "differentiation=reference", "lauren=intestinal")  # fmt: skip
     found = json.loads(output)
-    assert found["linear_predictor"] == pytest.approx(1.0)
+    assert found["linear_predictor"] == 0.69
+    assert found["values"]["size"] == "≥ 5 cm"
     assert sum(found["probabilities"]) == pytest.approx(1)
 
 
@@ -394,7 +498,7 @@ def test_a_table_is_read_row_by_row_and_the_counts_add_up(run, written, tmp_path
     assert "row 6: Tumour size 'large'; expected a number in cm" in output
     assert "row 7: Lauren type 'unknown'; expected one of" in output
     assert "300 rows: 297 predicted, 3 not" in output
-    assert "Tumour size 30.0 is outside" in output
+    assert "Tumour size 30 is outside" in output
     out = read_table(tmp_path / "out.csv")
     assert [row["nomogram_stage"] is None for row in out.rows[:7]] == [False, False, False, True, True, True, False]
     row = ROWS.iloc[0]

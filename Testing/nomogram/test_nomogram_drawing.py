@@ -9,7 +9,7 @@ from PIL import Image
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram.drawing import draw, figure, probability_at, stage_scale, total_points
-from GTRStagingLib.nomogram.nomogram import PUBLISHED, REFERENCE, Nomogram, Term, load
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, Nomogram, Term, load
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 MADE_UP = Nomogram(
@@ -88,12 +88,15 @@ def test_a_mark_lies_over_its_points_on_the_first_scale_and_the_total():
     assert all(f"{p:.3f}" in found for p in reading.probabilities)
 
 
-def test_missing_coefficients_are_noted_in_the_drawing():
+def test_the_published_one_is_drawn_with_all_of_table_3():
     found = texts(figure(load(PUBLISHED)))
-    assert sum("coefficient not on record: left out" in text for text in found) == 2
-    assert "mixed: not on record" in found
-    only = {"radscore": 1, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"}
-    assert texts(figure(load(PUBLISHED), reading=load(PUBLISHED).read(only))).count("left out") == 2
+    for level in ("< 5 cm", "≥ 5 cm", "well", "moderate", "poor", "intestinal", "diffuse", "mixed"):
+        assert sum(level in text.split(", ") for text in found) == 1, level
+    whole = " ".join(found)
+    for effect in ("Rad-score, per SD: 2.39 (1.80 to 3.20), p < 0.001", "Tumour size, ≥ 5 cm: 2.00 (1.45 to 2.75)",
+                   "Differentiation, moderate: 1.25 (0.85 to 1.82), p = 0.26",
+                   "Lauren type, mixed: 0.92 (0.65 to 1.30), p = 0.64", "reference levels are inferred"):  # fmt: skip
+        assert effect in whole
 
 
 @pytest.mark.parametrize("nomogram", [MADE_UP, load(PUBLISHED)], ids=lambda n: n.name)
@@ -138,9 +141,9 @@ def test_a_nomogram_that_hardly_moves_the_odds_still_tells_probabilities():
     assert f"{probability_at(flat, 0)[TStage.T3]:.2g}" in texts(figure(flat))
 
 
-def test_a_nomogram_of_which_nothing_is_on_record_cannot_be_drawn():
-    with pytest.raises(InputError, match="No term of made-up has a coefficient"):
-        figure(replace(MADE_UP, terms=(Term("a", "A"),)))
+def test_a_nomogram_that_does_not_move_the_odds_cannot_be_drawn():
+    with pytest.raises(InputError, match="No term of made-up changes the odds"):
+        figure(replace(MADE_UP, terms=(Term("a", "A", coefficient=0.0),)))
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from helpers import accessibility, browser
+from helpers.entries import REFUSED, TAKEN
 from helpers.markup import Page
 
 from GTRStagingLib.errors import InputError
@@ -23,9 +24,9 @@ OWN = Nomogram(
     terms=(
         Term("radscore", "Rad-score", "SD", 0.9, (-3, 3)),
         Term("size_cm", "Tumour size", "cm", -0.21, (0.5, 14.0), 4.6),
-        Term("differentiation", "Differentiation", levels={"well": 0, "poor": 0.95, "none": None}, reference="well"),
+        Term("differentiation", "Differentiation", levels={"well": 0, "poor": 0.95}, reference="well"),
         Term("lauren", "Lauren type", levels={"intestinal": 0, "diffuse": -0.7, "mixed": 0.2}, reference="intestinal"),
-        Term("cea", "CEA", "ng/ml", None, (0, 100)),
+        Term("cea", "CEA", "ng/ml", 0.01, (0, 100)),
     ),
     warnings=("Made up.", "Twice."),
 )
@@ -68,7 +69,7 @@ def test_every_factor_has_its_value_points_and_contribution():
     assert ["Tumour size", "compared with 4.6 cm", "15.25 cm", points[1], "−2.24 · ×0.107"] in page.rows
     assert ["Differentiation", "compared with well", "poor", points[2], "+0.95 · ×2.59"] in page.rows
     assert ["Lauren type", "compared with intestinal", "mixed", points[3], "+0.20 · ×1.22"] in page.rows
-    assert ["CEA", "left out (reference)", "0.0", "0.00 · ×1.00"] in page.rows
+    assert ["CEA", "compared with 0 ng/ml", "left out (reference)", "0.0", "0.00 · ×1.00"] in page.rows
     assert ["Total", f"{reading.total_points:.1f}", "−1.85 · ×0.157"] in page.rows
     found = [text for text in page.texts if "outside" in text or "left out: the" in text]
     assert found == list(reading.warnings[2:])
@@ -76,7 +77,7 @@ def test_every_factor_has_its_value_points_and_contribution():
 
 def test_missing_values_are_not_assumed():
     page = page_of(OWN)
-    assert not any("value" in box for box in page.all("input") if box["type"] == "number")
+    assert not any("value" in box for box in page.all("input") if box.get("data-part") == "number")
     assert not any("selected" in option for option in page.all("option"))
     assert not any("checked" in box for box in page.all("input"))
     assert not any(text.endswith("%") for text in page.texts)
@@ -90,7 +91,7 @@ def test_missing_values_are_not_assumed():
 
 def test_what_is_given_stands_in_its_control_and_the_rest_is_missing():
     page = page_of(OWN, values=PART)
-    numbers = [box.get("value") for box in page.all("input") if box["type"] == "number"]
+    numbers = [box.get("value") for box in page.all("input") if box.get("data-part") == "number"]
     assert numbers == ["1.5", None, None]
     assert [option["value"] for option in page.all("option") if "selected" in option] == ["diffuse"]
     assert ["checked" in box for box in page.all("input") if box["type"] == "checkbox"] == [False, False, True]
@@ -101,15 +102,17 @@ def test_what_is_given_stands_in_its_control_and_the_rest_is_missing():
     assert "Tumour size, Differentiation left out" not in page.words
 
 
-def test_what_is_not_on_record_can_only_be_left_out_and_says_why():
+def test_the_published_one_shows_table_3():
     page = page_of(published())
-    why = "The coefficient of this factor is not on record in this nomogram; it can only be left out."
-    assert page.texts.count(why) == 2  # size, differentiation
-    numbers = ["disabled" in box for box in page.all("input") if box["type"] in ("number", "range")]
-    assert numbers == [False, False, True, True]
-    disabled = [option["value"] for option in page.all("option") if "disabled" in option]
-    assert disabled == ["well", "moderate", "poor", "mixed"]
-    assert "Not on record: mixed." in page.texts
+    assert ["Rad-score, per SD", "+0.87", "2.39 (1.80 to 3.20)", "< 0.001"] in page.rows
+    assert ["Tumour size, < 5 cm", "0", "1 (reference)", "–"] in page.rows
+    assert ["Lauren type, diffuse", "+1.06", "2.90 (1.95 to 4.32)", "< 0.001"] in page.rows
+    assert ["Lauren type, mixed", "−0.08", "0.92 (0.65 to 1.30)", "0.64"] in page.rows
+    assert ["Threshold T3 | T4", "+1.24", "–", "–"] in page.rows
+    assert any("reference levels are inferred" in text for text in page.texts)
+    levels = [option["value"] for option in page.all("option") if option["value"] not in ("", REFERENCE)]
+    assert levels == ["< 5 cm", "≥ 5 cm", "well", "moderate", "poor", "intestinal", "diffuse", "mixed"]
+    assert not any("disabled" in attributes for _, attributes in page.tags)
 
 
 @pytest.mark.parametrize("values", [{}, PART, WHOLE])
@@ -153,7 +156,7 @@ def test_the_page_runs_this_script_and_no_other():
     [
         ({"values": {"age": 60}}, "'age' is not a term of own; expected one of radscore"),
         ({"values": {"lauren": "signet"}}, "'signet'; expected one of intestinal, diffuse, mixed"),
-        ({"values": {"cea": 5}}, "CEA 5: its coefficient is not on record"),
+        ({"values": {"cea": 401}}, "CEA 401; expected a number in ng/ml, from -300 to 400"),
         ({"values": {"radscore": "high"}}, "'high'; expected a number in SD"),
         ({"network_stage": TStage.T1}, "Stage T1, probabilities None of the network; expected both, or neither"),
         ({"network_probabilities": (0.1, 0.2, 0.3, 0.4)}, "Stage None, .*expected both, or neither"),
@@ -202,12 +205,9 @@ READ_ALL = """
 
 
 def any_value(term, rng):
-    if rng.random() < 0.15 or not (term.is_choice or term.coefficient):
+    if rng.random() < 0.15:
         return REFERENCE
-    if term.is_choice:
-        return rng.choice([level for level, c in term.levels.items() if c is not None] or [REFERENCE])
-    low, high = term.range
-    return rng.uniform(low - (high - low), high + (high - low))
+    return rng.choice(list(term.levels)) if term.is_choice else rng.uniform(*term.limits)
 
 
 @pytest.mark.parametrize("which", [published, lambda: OWN], ids=["published", "own"])
@@ -229,7 +229,7 @@ def test_the_browser_says_what_python_says(opened, which):
         assert js["warnings"] == list(reading.warnings[len(model.warnings) :])
 
 
-@pytest.mark.parametrize("values", [{}, PART, WHOLE | {"radscore": 40.5, "size_cm": -1234567.5}])
+@pytest.mark.parametrize("values", [{}, PART, WHOLE | {"radscore": 20.5, "size_cm": -12.345678}])
 def test_the_script_writes_what_python_wrote(opened, values):
     """Texts, bars and what can be used: the same whether or not the script has run."""
     look = """[...document.querySelectorAll(".answer, .factors, [data-factor]")].map((e) => e.textContent)
@@ -254,15 +254,14 @@ def test_it_can_be_used_by_keys_alone(opened):
         page.keyboard.press("Tab")  # the slider
         page.keyboard.press("ArrowRight")
         assert page.locator("[data-part=number]").first.input_value() == "0.9"
-        page.keyboard.press("Tab")
-        page.keyboard.press("Tab")  # the size's slider and number are switched off: its box
-        page.keyboard.press("Space")
-        page.keyboard.press("Tab")
-        page.keyboard.type("not known")
+        page.keyboard.press("Tab")  # its box
+        for _ in ("size", "differentiation"):
+            page.keyboard.press("Tab")
+            page.keyboard.type("not known")
         assert status.inner_text().endswith("Missing: Lauren type.")
         page.keyboard.press("Tab")
         page.keyboard.type("diffuse")
-        values = {"radscore": 0.9, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"}
+        values = {"radscore": 0.9, "size": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"}
         expected = [f"{100 * share:.1f} %" for share in published().read(values).probabilities]
         assert page.locator("[data-share] [data-part=percent]").all_inner_texts() == expected
         assert page.locator("td.result").all_inner_texts() == ["T3", "T4"]  # the network's stage is unchanged
@@ -274,6 +273,53 @@ def test_it_can_be_used_by_keys_alone(opened):
         assert page.locator("[data-part=number]").first.input_value() == ""
         assert page.locator("[data-share] [data-part=percent]").all_inner_texts() == hidden
         assert view.complaints == []
+
+
+@pytest.fixture
+def whole(opened):
+    """The published nomogram with values; gives the page and a function that types a Rad-score over the given one."""
+    values = {"radscore": 0.8, "size": "≥ 5 cm", "differentiation": "poor", "lauren": "diffuse"}
+    with opened(published(), values=values) as view:
+
+        def type_in(text):
+            view.page.locator("[data-part=number]").first.fill("")
+            view.page.locator("[data-part=number]").first.focus()
+            view.page.keyboard.type(text)
+
+        yield view, type_in
+        assert view.complaints == []
+
+
+def test_a_refused_number_is_an_error_in_its_field_with_no_stage_beside_it(whole):
+    view, type_in = whole
+    page = view.page
+    assert page.locator("[data-part=stage]").inner_text() == "T4"
+    assert page.locator("[data-share] [data-part=percent]").all_inner_texts() == ["0.1 %", "0.7 %", "7.8 %", "91.3 %"]
+    for text in REFUSED:
+        type_in(text)
+        error = page.locator("[data-part=refused]")
+        assert error.is_visible()
+        assert error.inner_text().startswith(f"Rad-score {text}; expected a number in SD, from -21 to 21")
+        field = page.locator("[data-part=number]").first
+        assert field.get_attribute("aria-invalid") == "true"
+        assert error.get_attribute("id") in field.get_attribute("aria-describedby").split()
+        assert page.locator("[data-part=stage]").inner_text() == "not shown", text
+        assert page.locator("[data-share] [data-part=percent]").all_inner_texts() == ["–"] * 4
+        assert page.locator("[data-part=summary]").inner_text() == "To see probabilities, correct: Rad-score."
+        assert "not accepted" in page.locator("tr[data-row]").first.inner_text()
+    assert accessibility.violations(view) == []
+
+
+def test_a_number_may_have_a_decimal_comma_in_the_browser_too(whole):
+    view, type_in = whole
+    for text, value in TAKEN:
+        type_in(text)
+        assert not view.page.locator("[data-part=refused]").is_visible(), text
+        reading = published().read(
+            {"radscore": value, "size": "≥ 5 cm", "differentiation": "poor", "lauren": "diffuse"}
+        )
+        shares = view.page.locator("[data-share] [data-part=percent]").all_inner_texts()
+        assert shares == [f"{100 * share:.1f} %" for share in reading.probabilities], text
 
 
 def test_enter_in_a_number_does_not_leave_the_page(opened):

@@ -9,7 +9,7 @@ from GTRStagingLib.results.report import html
 
 NOMOGRAM = {
     "nomogram": load(PUBLISHED),
-    "values": {"radscore": 0.8, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"},
+    "values": {"radscore": 0.8, "size": REFERENCE, "differentiation": REFERENCE, "lauren": "diffuse"},
 }
 
 

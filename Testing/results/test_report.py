@@ -283,7 +283,7 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(monkeypatch, tmp_
 
 # -- the nomogram in it --------------------------------------------------------------------------------------------
 
-COVARIATES = {"radscore": 0.0, "size_cm": REFERENCE, "differentiation": REFERENCE, "lauren": REFERENCE}
+COVARIATES = {"radscore": 0.0, "size": REFERENCE, "differentiation": REFERENCE, "lauren": REFERENCE}
 KEPT = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The policy of a page that runs nothing."""
 
