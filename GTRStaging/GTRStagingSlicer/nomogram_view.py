@@ -11,6 +11,7 @@ import slicer
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as nomogram_module
+from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
 from GTRStagingSlicer import nomograms, result_view, tables
 from GTRStagingSlicer.logic import GTRStagingParameterNode
@@ -92,7 +93,7 @@ class NomogramView:
                 selector.addItem(entry)
         selector.currentIndex = NONE if nomogram is None else FROM_SCENE if own else entries.index(name, 1)
         self._ui.nomogramSourceLabel.visible = nomogram is not None
-        self._ui.nomogramSourceLabel.text = "" if nomogram is None else nomogram.source
+        self._ui.nomogramSourceLabel.text = "" if nomogram is None else _about(nomogram)
         self._listed = True
 
     def _build(self, nomogram: Nomogram | None) -> None:
@@ -137,9 +138,10 @@ class NomogramView:
             bar.value = round(1000 * share)
             bar.format = f"{share:.2f}"
         rows = [list(row) for row in tables.nomogram_rows(status.nomogram, reading)]
-        rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", "", ""])
-        header = [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with"), _("In the model (95 %)")]
-        result_view.fill(ui.nomogramTable, header, rows)
+        rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", ""])
+        result_view.fill(
+            ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with")], rows
+        )
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -264,6 +266,12 @@ class _Number:
 
     def _on_typed(self) -> None:
         self._set_value(self._term.name, nomograms.number_or_text(self._field.text))
+
+
+def _about(nomogram: Nomogram) -> str:
+    """Return the source of a nomogram, and its odds ratios with intervals and p values."""
+    lines = [one.sentence for one in effects(nomogram) if not one.is_reference]
+    return "\n".join([nomogram.source, _("Odds ratios of a higher stage (95 % interval):"), *lines])
 
 
 def _refusal(term: Term, value: str | float | None) -> str:

@@ -172,19 +172,17 @@ def show_sweep(
 
 
 class NomogramRow(NamedTuple):
-    """Texts of a term: odds ratio of its value against `reference`, and of the model with interval and p value."""
+    """Texts of a term; `ratio` is the odds ratio of its value against `reference`."""
 
     factor: str
     value: str
     points: str
     ratio: str = "–"
     reference: str = "–"
-    effect: str = "–"
 
 
 def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[NomogramRow]:
     """Return a row for each term."""
-    of_model = {(one.term, one.level): one for one in effects(nomogram)}
     rows = []
     for term in nomogram.terms:
         value = reading.values[term.name]
@@ -192,7 +190,6 @@ def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[NomogramRow]:
         if value == REFERENCE:
             rows.append(NomogramRow(term.label, _("left out"), points))
             continue
-        level = value if isinstance(value, str) else None
         rows.append(
             NomogramRow(
                 term.label,
@@ -200,7 +197,6 @@ def nomogram_rows(nomogram: Nomogram, reading: Reading) -> list[NomogramRow]:
                 points,
                 ratio_text(reading.contributions[term.name]),
                 (term.reference or "–") if term.is_choice else _with_unit(term.typical, term.unit),
-                of_model[term.name, level].text,
             )
         )
     return rows

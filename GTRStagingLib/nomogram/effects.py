@@ -50,14 +50,10 @@ class Effect:
         return text if self.interval is None else f"{text} ({' to '.join(map(_number_text, self.interval))})"
 
     @property
-    def text(self) -> str:
-        """Odds ratio, interval and p value in one line."""
-        return self.odds_text + (self.p and f", p {'' if self.p.startswith('<') else '= '}{self.p}")
-
-    @property
     def sentence(self) -> str:
-        """The words with odds ratio, interval and p value."""
-        return f"{self.words}: {self.text}"
+        """The words with odds ratio, interval and p value, in one line."""
+        p = self.p and f", p {'' if self.p.startswith('<') else '= '}{self.p}"
+        return f"{self.words}: {self.odds_text}{p}"
 
 
 def effects(nomogram: Nomogram) -> tuple[Effect, ...]:

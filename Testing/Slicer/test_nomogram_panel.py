@@ -161,8 +161,10 @@ def test_a_tumour_of_6_cm_has_the_probabilities_of_the_article(panel):
     level(panel, "lauren", "diffuse")
     assert bars(panel) == [1, 7, 78, 913]
     rows = cells(panel.ui.nomogramTable)
-    assert rows[0] == ["Rad-score", "0.8 SD", "63.3", "2.01", "0 SD", "2.39 (1.80 to 3.20), p < 0.001"]
-    assert rows[1][3:] == ["1.99", "< 5 cm", "2.00 (1.45 to 2.75), p < 0.001"]
+    assert rows[0] == ["Rad-score", "0.8 SD", "63.3", "2.01", "0 SD"]
+    assert rows[1] == ["Tumour size", "≥ 5 cm", "13.2", "1.99", "< 5 cm"]
+    assert "Rad-score, per SD: 2.39 (1.80 to 3.20), p < 0.001" in panel.ui.nomogramSourceLabel.text
+    assert "Lauren type, mixed: 0.92 (0.65 to 1.30), p = 0.64" in panel.ui.nomogramSourceLabel.text
     table = node_rows(panel._parameterNode.nomogramTable)
     assert ("Odds ratio in the model (95 %)", "Lauren type, mixed: 0.92 (0.65 to 1.30), p = 0.64") in table
 
@@ -216,7 +218,7 @@ def test_bars_and_contributions_follow_every_change(clinic):
     rows = cells(ui.nomogramTable)
     ratio = {"Rad-score": 0.8 * 1.1, "Tumour size": 0.3 * (6.5 - 4.0), "Lauren type": 0.7}
     against = {"Rad-score": "0 SD", "Tumour size": "4 cm", "Lauren type": "intestinal"}
-    for factor, value, points, odds, told_against, _effect in rows[:-1]:
+    for factor, value, points, odds, told_against in rows[:-1]:
         term = next(term for term in FITTED.terms if term.label == factor)
         assert points == f"{reading.points[term.name]:.1f}"
         assert odds == f"{math.exp(ratio[factor]):.2f}"

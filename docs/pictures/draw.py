@@ -46,7 +46,7 @@ PICTURES = {
     "report.png": Picture("case", "The report of one case from its top: stage, vote and probabilities"),
     "report-agreement.png": Picture("case", "The report's comparison of the attention map with the ROI"),
     "evaluation.png": Picture("evaluation", "The evaluation's report: summary, metrics by stage, calibration"),
-    "nomogram.png": Picture("nomogram", "The nomogram published-2025, with what is not on record left open"),
+    "nomogram.png": Picture("nomogram", "The nomogram published-2025"),
     "panel.png": Picture("panel", "The panel of the 3D Slicer module after a run"),
     "panel-dark.png": Picture("panel", "The same panel in dark colours"),
     "panel-input.png": Picture("panel", "The panel's sections 1 and 2: input and key slice"),

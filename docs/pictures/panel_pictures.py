@@ -96,8 +96,7 @@ def read_nomogram(panel):
     score = find["nomogramValue_radscore"]
     score.setText("0.8")
     score.editingFinished.emit()
-    find["nomogramLeftOut_size_cm"].setChecked(True)
-    for term, level in (("differentiation", "left out"), ("lauren", "intestinal")):
+    for term, level in (("size", "≥ 5 cm"), ("differentiation", "left out"), ("lauren", "intestinal")):
         chosen = find[f"nomogramValue_{term}"]
         chosen.setCurrentIndex(chosen.findText(level))
     if not ui.nomogramBox.visible:
