@@ -47,6 +47,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                       "leaks and to evaluate without them as well")  # fmt: skip
     more.add_argument("--stratum", dest="strata", nargs="+", default=[], metavar="COLUMN", help="also "
                       "evaluate each group of these columns")  # fmt: skip
+    more.add_argument("--cohort-column", metavar="COLUMN", help="also evaluate each cohort of this column, describe "
+                      "their patients side by side, and test their differences")  # fmt: skip
     more.add_argument("--phase", dest="phases", nargs="+", metavar="READER=UNAIDED,AIDED", help="columns of a two-"
                       "phase reader study (default: NAME_unaided and NAME_aided)")  # fmt: skip
     more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
@@ -81,6 +83,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     found = evaluate(
         predictions,
         strata=options.strata,
+        cohort_column=options.cohort_column,
         phases=phases,
         training=options.training,
         patient_pattern=options.patient_pattern,

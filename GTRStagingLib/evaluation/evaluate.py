@@ -15,50 +15,22 @@ import numpy as np
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, without_backticks
-from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
+from GTRStagingLib.evaluation.cohorts import Cohorts, evaluate_cohorts, evaluate_part
+from GTRStagingLib.evaluation.flow import PatientFlow
+from GTRStagingLib.evaluation.performance import Performance, performance
+from GTRStagingLib.evaluation.predictions import Predictions
+from GTRStagingLib.evaluation.scanner_table import ScannerLine
 from GTRStagingLib.evaluation.table_one import Described, describe_patients, groups_by
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers, roc
-from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES, Estimate
-from GTRStagingLib.stats.metrics import BOUNDARIES, Metrics, measure
+from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers
+from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES
 
 MODEL = "model"
 """Name of the evaluated predictions beside readers and other models."""
 
-SCHEMA = 2
+SCHEMA = 3
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "statsmodels")
-
-
-@dataclass(frozen=True)
-class Areas:
-    """Areas under the ROC curve, one-vs-rest."""
-
-    per_class: Mapping[str, Estimate]
-    macro: Estimate
-    micro: Estimate
-    boundaries: Mapping[str, Estimate]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain data."""
-        return {
-            "macro": self.macro.to_json(),
-            "micro": self.micro.to_json(),
-            "per_class": {name: one.to_json() for name, one in self.per_class.items()},
-            "boundaries": {name: one.to_json() for name, one in self.boundaries.items()},
-        }
-
-
-@dataclass(frozen=True)
-class Performance:
-    """Performance of predictions on some rows; `areas` is None without probabilities."""
-
-    metrics: Metrics
-    areas: Areas | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain data, with the keys of `metrics.json`."""
-        return {**self.metrics.to_json(), "auc": None if self.areas is None else self.areas.to_json()}
 
 
 @dataclass(frozen=True)
@@ -76,6 +48,18 @@ class Evaluation:
         rows that are not in the training table and have no siblings there; None without such a table or such rows.
     notes
         Sentences that a reader of the numbers must know.
+    cohorts
+        Evaluation by cohort; None without a cohort column.
+    early
+        Performance on the rows whose true stage is T1 or T2.
+    scanners
+        Scanner table: by cohort, then all rows.
+    flow
+        Rows and patients read, left out and evaluated.
+    models
+        Names of the models that made the predictions, if the table states them.
+    model_warning
+        What a reader must know of the model, as that it is the demonstration model.
     """
 
     predictions: Predictions
@@ -94,6 +78,12 @@ class Evaluation:
     unseen: Performance | None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    cohorts: Cohorts | None = None
+    early: Performance | None = None
+    scanners: tuple[ScannerLine, ...] = ()
+    flow: PatientFlow = field(default_factory=PatientFlow)
+    models: tuple[str, ...] = ()
+    model_warning: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `metrics.json` as plain data."""
@@ -119,6 +109,12 @@ class Evaluation:
             "reader_study": plain(self.study),
             "attention": plain(self.attention),
             "description": [line.to_json() for line in self.description],
+            "cohorts": plain(self.cohorts),
+            "early": plain(self.early),
+            "scanners": [line.to_json() for line in self.scanners],
+            "patient_flow": self.flow.to_json(),
+            "models": list(self.models),
+            "model_warning": self.model_warning,
             "provenance": dict(self.provenance),
         }
 
@@ -127,6 +123,7 @@ def evaluate(
     found: Predictions,
     *,
     strata: Sequence[str] = (),
+    cohort_column: str | None = None,
     phases: Mapping[str, tuple[str, str]] | None = None,
     training: Path | None = None,
     patient_pattern: str | None = None,
@@ -139,6 +136,8 @@ def evaluate(
     ----------
     strata
         Columns of subgroups, beside the centre.
+    cohort_column
+        Column of the cohorts, which are evaluated apart, described side by side and compared.
     phases
         Reader -> columns of the stages without and with the model's help; by default the columns NAME_unaided and
         NAME_aided.
@@ -154,38 +153,29 @@ def evaluate(
     InputError
         If a column does not exist, or patients are not identified but have to be.
     """
-    stages, probabilities, clusters = found.stages, found.probabilities, found.clusters
     progress("leakage")
     siblings = None if training is None else find_siblings(found, training, patient_pattern)
     progress("performance")
-    whole = performance(found, seed=seed)
-    curves = {str(s): None if probabilities is None else roc.curve(stages == s, probabilities[:, s]) for s in TStage}
+    whole = evaluate_part(found, "all", _decisions, seed=seed)
     progress("description")
     description = describe_patients(found)
     groups, notes = _groups(found, strata, seed)
-    progress("calibration")
-    calibrated = None if probabilities is None else calibration.calibrate(stages, probabilities, clusters, seed=seed)
-    progress("decisions")
-    decided = _decisions(found, seed)
     progress("readers")
     compared, study, left_out = _readers(found, phases, seed)
-    progress("attention")
-    columns = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
-    measures = {name: values for name, values in columns.items() if values is not None and not np.isnan(values).all()}
-    attention = None
-    if "dice" in measures:
-        attention = attention_by_stage.attention(stages, measures, clusters, seed=seed)
-        notes += _missing_baselines(attention)
+    if whole.attention is not None:
+        notes += _missing_baselines(whole.attention)
+    progress("cohorts")
+    cohorts = None if cohort_column is None else evaluate_cohorts(found, cohort_column, _decisions, seed=seed)
     return Evaluation(
         predictions=found,
-        performance=whole,
-        curves=curves,
+        performance=whole.performance,
+        curves=whole.curves,
         description=description,
-        calibration=calibrated,
-        decisions=decided,
+        calibration=whole.calibration,
+        decisions=whole.decisions,
         comparison=compared,
         study=study,
-        attention=attention,
+        attention=whole.attention,
         groups=groups,
         siblings=siblings,
         without_siblings=None if siblings is None else _on(found, ~siblings.related, seed),
@@ -193,28 +183,8 @@ def evaluate(
         unseen=None if siblings is None else _on(found, siblings.unseen, seed),
         notes=(*found.notes, *notes, *left_out),
         provenance=_provenance(found, seed),
-    )
-
-
-def performance(found: Predictions, *, seed: int = 0) -> Performance:
-    """Measure the performance of predictions."""
-    metrics = measure(found.stages, found.predicted, found.clusters, seed=seed)
-    if found.probabilities is None:
-        return Performance(metrics, None)
-    areas = roc.stage_areas(found.stages, found.probabilities)
-    clusters = found.clusters
-    boundaries = {
-        name: roc.estimate(roc.area(found.stages >= first, decisions.at_least(found.probabilities, first)), clusters)
-        for name, first in BOUNDARIES.items()
-    }
-    return Performance(
-        metrics,
-        Areas(
-            per_class={str(s): roc.estimate(one, clusters) for s, one in zip(TStage, areas, strict=True)},
-            macro=roc.estimate(roc.macro(areas), clusters),
-            micro=roc.estimate(roc.micro(found.stages, found.probabilities), clusters),
-            boundaries=boundaries,
-        ),
+        cohorts=cohorts,
+        early=_on(found, found.stages <= TStage.T2, seed),
     )
 
 
@@ -339,4 +309,4 @@ def _version(package: str) -> str | None:
         return None
 
 
-__all__ = ["BASELINE_NAMES", "MODEL", "Areas", "Evaluation", "Performance", "evaluate", "performance"]
+__all__ = ["BASELINE_NAMES", "MODEL", "Evaluation", "evaluate"]

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, MODEL, Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, MODEL, Evaluation
+from GTRStagingLib.evaluation.performance import Performance
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import BASELINES
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE

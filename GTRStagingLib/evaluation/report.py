@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.evaluation import checklists
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
-from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
+from GTRStagingLib.evaluation.performance import Performance
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
 from GTRStagingLib.nomogram.effects import effects

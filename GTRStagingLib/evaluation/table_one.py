@@ -37,6 +37,36 @@ class Described:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class CohortLine:
+    """Line of Table 1 by cohort.
+
+    Attributes
+    ----------
+    variable, level
+        The covariate; its level, the statistic of a number, or 'not given'.
+    cells
+        Texts of the cohorts in their order, then of all patients.
+    p
+        P value of the difference between the cohorts, on the covariate's first line only.
+    test
+        Name of the test, or why there is no p value.
+    difference
+        Largest absolute standardised difference between two cohorts, on the covariate's first line only.
+    """
+
+    variable: str
+    level: str
+    cells: tuple[str, ...]
+    p: float | None = None
+    test: str = ""
+    difference: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)
+
+
 def describe_patients(found: Predictions) -> tuple[Described, ...]:
     """Describe the patients by their highest stage: their number, and each covariate from their first row.
 
@@ -146,4 +176,4 @@ def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
     return {level: rows for level, rows in groups.items() if rows.any()}
 
 
-__all__ = ["Described", "describe_patients", "groups_by"]
+__all__ = ["CohortLine", "Described", "describe_patients", "groups_by"]

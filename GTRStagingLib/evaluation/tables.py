@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from GTRStagingLib.evaluation.evaluate import Evaluation, Performance
+from GTRStagingLib.evaluation.evaluate import Evaluation
+from GTRStagingLib.evaluation.performance import Performance
 from GTRStagingLib.stages import TStage
 
 ESTIMATE = frozenset({"value", "low", "high", "method"})

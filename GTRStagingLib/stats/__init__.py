@@ -10,6 +10,7 @@ draws patients, not rows.
 - `decisions`: `Decisions`, `decide`
 - `readers`: `Comparison`, `ReaderStudy`, `compare`, `reader_study`
 - `attention_by_stage`: `AttentionStudy`, `attention`
+- `heterogeneity`: `Heterogeneity`
 - `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
 - `lasso`: `path_of`, `patient_folds`
 - `proportional_odds`: `Design`, `OrdinalFit`, `fit`
