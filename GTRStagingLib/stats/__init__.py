@@ -10,7 +10,8 @@ draws patients, not rows.
 - `decisions`: `Decisions`, `decide`
 - `readers`: `Comparison`, `ReaderStudy`, `compare`, `reader_study`
 - `attention_by_stage`: `AttentionStudy`, `attention`
-- `heterogeneity`: `Heterogeneity`
+- `group_differences`: `compare_numbers`, `compare_choices`
+- `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`
 - `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
 - `lasso`: `path_of`, `patient_folds`
 - `proportional_odds`: `Design`, `OrdinalFit`, `fit`
