@@ -16,13 +16,35 @@ SECONDS = ("seconds_reading", "seconds_key_slice", "seconds_preparation", "secon
 
 AGREEMENT = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "area_mm2", "roi_area_mm2", "hd95_mm",
              "centroid_distance_mm", "energy_inside")  # fmt: skip
+HEADER = {
+    "ct_manufacturer": "Manufacturer",
+    "ct_model": "ManufacturerModelName",
+    "ct_tube_voltage_kv": "KVP",
+    "ct_tube_current_ma": "XRayTubeCurrent",
+    "ct_exposure_mas": "Exposure",
+    "ct_single_collimation_mm": "SingleCollimationWidth",
+    "ct_total_collimation_mm": "TotalCollimationWidth",
+    "ct_contrast_mg_ml": "ContrastBolusIngredientConcentration",
+    "ct_contrast_ml": "ContrastBolusVolume",
+    "ct_contrast_rate_ml_s": "ContrastFlowRate",
+    "ct_slice_thickness_mm": "SliceThickness",
+    "ct_kernel": "ConvolutionKernel",
+}
+"""Column of scanner or protocol -> keyword of the DICOM header's element; empty if the header has none."""
+
+MATRIX = "ct_matrix"
+"""Column with the columns and rows of the CT's slices, as in '512 x 512'."""
+
+DELAY = "ct_scan_delay_s"
+"""Column of the seconds from injection to scan, which no header states: it may be in the case table."""
+
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
-        "pointing_hit", "warnings")  # fmt: skip
+        "pointing_hit", "warnings", "model", "model_warning", *HEADER, MATRIX)  # fmt: skip
 """Columns of the tables, filled by `records.row_of`; the case table's columns, the scores and the timings follow.
 Add a column of numbers to `NUMBER_COLUMNS` too, and raise `ROWS_VERSION`."""
 
-ROWS_VERSION = 3
+ROWS_VERSION = 4
 """Version of a row's columns and their meaning. A resumed batch keeps the rows of finished cases if this number, the
 software's version, the model and the options are unchanged."""
 
@@ -58,6 +80,9 @@ def given_names(tables: Iterable[Mapping[str, str]], scores: Iterable[str] = ())
 
 __all__ = [
     "AGREEMENT",
+    "DELAY",
+    "HEADER",
+    "MATRIX",
     "NUMBER_COLUMNS",
     "PARQUET",
     "PREDICTIONS",

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.batch.columns import AGREEMENT, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
+from GTRStagingLib.batch.columns import AGREEMENT, HEADER, MATRIX, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
 from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, printable, without_backticks
 from GTRStagingLib.stages import TStage
@@ -256,6 +256,10 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
         **({} if agreement is None else _agreement(agreement)),
         "warnings": printable(" | ".join(result.warnings)),
+        "model": result.model.name,
+        "model_warning": result.model.warning or "",
+        **{name: printable(result.scan.acquisition.get(keyword, "")) for name, keyword in HEADER.items()},
+        MATRIX: "{} x {}".format(*result.slices.native.GetSize()),
         **{name: f"{s:.4f}" for name, s in seconds.items()},
         "seconds": f"{sum(seconds.values()):.4f}",
     }

@@ -34,7 +34,8 @@ from GTRStagingLib.support.shared_text import without_identifiers
 
 ACQUISITION = (
     "Modality Manufacturer ManufacturerModelName ConvolutionKernel SliceThickness SpacingBetweenSlices KVP "
-    "XRayTubeCurrent Exposure BodyPartExamined ImageType"
+    "XRayTubeCurrent Exposure SingleCollimationWidth TotalCollimationWidth ContrastBolusIngredientConcentration "
+    "ContrastBolusVolume ContrastFlowRate BodyPartExamined ImageType"
 )
 LONGEST = 64
 """Largest length of a value on the acquisition."""
