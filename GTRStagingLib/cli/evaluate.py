@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from GTRStagingLib.cli.arguments import PATIENT_PATTERN, Commands, regular_expre
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
+    from GTRStagingLib.evaluation.cohorts import Cohorts
     from GTRStagingLib.evaluation.evaluate import Evaluation
 
 
@@ -76,7 +78,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.predictions,
         columns=columns,
         patient_pattern=options.patient_pattern,
-        split=options.split,
+        split=_split(options.split, options.cohort_column, columns),
         labels_from=options.labels_from,
         truth=options.truth,
     )
@@ -99,6 +101,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.out is not None:
         print(f"Written       {shown_place(options.out / 'report.html')} with metrics.json, figures and tables")
     print(RESEARCH_USE_ONLY)
+
+
+def _split(split: str | None, cohort_column: str | None, columns: Mapping[str, str]) -> str | None:
+    """Return the split to read: all of them if they are the cohorts and none is chosen."""
+    own = columns.get("split", "split").casefold()
+    return "all" if split is None and cohort_column is not None and cohort_column.casefold() == own else split
 
 
 def _progress(step: str) -> None:
@@ -127,6 +135,8 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
     """Print the main results, and the notes with the flags of the command."""
     from GTRStagingLib.stats.attention_by_stage import BASELINES
 
+    if found.model_warning is not None:
+        print(f"WARNING       {found.model_warning}")
     metrics, areas, flow = found.performance.metrics, found.performance.areas, found.predictions.flow
     left_out = "".join(f"; {n} {reason}" for reason, n in flow.excluded.items())
     right = int(metrics.confusion.trace())
@@ -141,6 +151,8 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
     print("Confusion     " + "\n              ".join(
         f"{stage}  " + " ".join(f"{n:>6}" for n in row)
         for stage, row in zip(TStage, metrics.confusion.tolist(), strict=True)))  # fmt: skip
+    if found.cohorts is not None:
+        _print_cohorts(found.cohorts)
     if found.attention is not None:
         measures = found.attention.measures
         known = [name for name in BASELINES if name in found.attention.against]
@@ -156,6 +168,18 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
                   f"patients without other rows in training are correct: {apart.accuracy.text(4)}")  # fmt: skip
     for note in found.notes:
         print(f"NOTE          {with_flags(note, parser)}")
+
+
+def _print_cohorts(cohorts: "Cohorts") -> None:
+    print(f"Cohorts       {cohorts.column}")
+    for part in cohorts.parts:
+        m, areas = part.performance.metrics, part.performance.areas
+        area = "" if areas is None else f", macro AUC {areas.macro.text()}"
+        print(f"  {part.name}: {m.n_rows} rows of {m.n_patients} patients, accuracy {m.accuracy.text()}{area}")
+    tested = [one for one in cohorts.heterogeneity if one.p_holm is not None]
+    if tested:
+        differ = [f"{one.measure} (p {one.p_holm:.3g})" for one in tested if (one.p_holm or 0) < 0.05]
+        print(f"  {', '.join(differ) or 'no measure'} of {len(tested)} tested differs between cohorts (p < 0.05, Holm)")
 
 
 __all__ = ["add_to", "print_summary"]

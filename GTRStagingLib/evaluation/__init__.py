@@ -5,10 +5,11 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `columns`: `Columns`, `columns_of`
 - `parsing`: `read_cells`, `stages_of`, `probabilities_of`, `patients_of`
 - `predictions`: `Predictions`, `Flow`, `read_predictions`
-- `flow`: `PatientFlow`
+- `flow`: `PatientFlow`, `patient_flow`
 - `performance`: `Performance`, `performance`, `curves`
 - `table_one`: `describe_patients`
-- `scanner_table`: `ScannerLine`
+- `cohort_table`: `CohortLine`, `describe_cohorts`
+- `scanner_table`: `ScannerLine`, `scanner_table`
 - `cohorts`: `Cohorts`, `CohortEvaluation`, `evaluate_cohorts`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`

@@ -1,19 +1,26 @@
 """Evaluate predictions by cohort: every part of an evaluation for the rows of each cohort, and their differences."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.errors import without_backticks
-from GTRStagingLib.evaluation.performance import Performance, curves, performance
+from GTRStagingLib.errors import InputError, without_backticks
+from GTRStagingLib.evaluation.cohort_table import CohortLine, describe_cohorts
+from GTRStagingLib.evaluation.performance import Performance, curves, macro_area, performance
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
-from GTRStagingLib.evaluation.table_one import CohortLine, groups_by
+from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import AttentionStudy, attention
 from GTRStagingLib.stats.calibration import Calibration, calibrate
 from GTRStagingLib.stats.decisions import Decisions
-from GTRStagingLib.stats.heterogeneity import Heterogeneity
+from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_shares, corrected
+
+MOST_COHORTS = 12
+"""Largest number of cohorts; a column with more values is no column of cohorts."""
+
+NOT_GIVEN = "not given"
+"""Cohort of the rows without one."""
 
 Decide = Callable[[Predictions, int], Decisions]
 """Computes the decision curves of predictions with a seed."""
@@ -35,6 +42,8 @@ class CohortEvaluation:
         None without a column of Dice coefficients.
     notes
         Why something of this cohort is missing, or must be read with care.
+    training
+        Whether the model was fitted on rows of this cohort, by the split of its rows or by its name.
     """
 
     name: str
@@ -45,6 +54,7 @@ class CohortEvaluation:
     decisions: Decisions
     attention: AttentionStudy | None
     notes: tuple[str, ...]
+    training: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data, with the keys of `metrics.json`."""
@@ -53,6 +63,7 @@ class CohortEvaluation:
             "calibration": None if self.calibration is None else self.calibration.to_json(),
             "decisions": self.decisions.to_json(),
             "attention": None if self.attention is None else self.attention.to_json(),
+            "training": self.training,
             "notes": [without_backticks(note) for note in self.notes],
         }
 
@@ -71,12 +82,23 @@ class Cohorts:
         Patients by cohort (Table 1).
     heterogeneity
         Tests of the differences between the cohorts.
+    shared_patients
+        Number of patients with rows in several cohorts.
+    notes
+        Sentences on the cohorts together.
     """
 
     column: str
     parts: tuple[CohortEvaluation, ...]
     description: tuple[CohortLine, ...]
     heterogeneity: tuple[Heterogeneity, ...]
+    shared_patients: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """Sentences on the cohorts together, and on each with its name."""
+        return (*self.notes, *(f"Cohort {part.name}: {note}" for part in self.parts for note in part.notes))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
@@ -85,6 +107,8 @@ class Cohorts:
             "parts": {part.name: part.to_json() for part in self.parts},
             "description": [line.to_json() for line in self.description],
             "heterogeneity": [one.to_json() for one in self.heterogeneity],
+            "shared_patients": self.shared_patients,
+            "notes": [without_backticks(note) for note in self.notes],
         }
 
 
@@ -101,22 +125,140 @@ def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 
         calibration=None if four is None else calibrate(found.stages, four, clusters, seed=seed),
         decisions=decide(found, seed),
         attention=attention(found.stages, measures, clusters, seed=seed) if "dice" in measures else None,
-        notes=(),
+        notes=tuple(_notes(found, name)),
+        training=_is_training(found, name),
     )
 
 
-def evaluate_cohorts(found: Predictions, column: str, decide: Decide, *, seed: int = 0) -> Cohorts:
-    """Evaluate the rows of each cohort, and test the differences between the cohorts.
+def cohort_rows(found: Predictions, column: str) -> dict[str, np.ndarray]:
+    """Map each cohort to the (n,) bool of its rows, in the order of their first rows.
 
     Raises
     ------
     InputError
-        If the column does not exist, or has too many values.
+        If the column does not exist or has too many values, or rows were left out by it as a column of splits.
     """
-    levels = groups_by(found, column)
-    in_order = sorted(levels, key=lambda name: int(np.flatnonzero(levels[name])[0]))
-    parts = tuple(evaluate_part(found.of(levels[name]), name, decide, seed=seed) for name in in_order)
-    return Cohorts(column, parts, (), ())
+    known = ", ".join(found.frame.columns)
+    if column not in found.frame.columns:
+        raise InputError(f"`cohort_column` {column!r} is not in {found.source}; expected one of {known}.")
+    if column == found.columns.split and any(reason.startswith("not in split") for reason in found.flow.excluded):
+        raise InputError(
+            f"`cohort_column` is {column!r}, but rows of other splits were left out; expected all. Set `split` to all."
+        )
+    texts = np.array([NOT_GIVEN if text is None else text for text in found.texts(column)], dtype=object)
+    names = list(dict.fromkeys(texts.tolist()))
+    if len(names) > MOST_COHORTS:
+        raise InputError(
+            f"`cohort_column` {column!r} has {len(names)} different values; expected at most {MOST_COHORTS} cohorts. "
+            "Choose a column of cohorts."
+        )
+    return {name: texts == name for name in names}
 
 
-__all__ = ["CohortEvaluation", "Cohorts", "Decide", "evaluate_cohorts", "evaluate_part"]
+def evaluate_cohorts(
+    found: Predictions, column: str, rows: Mapping[str, np.ndarray], decide: Decide, *, seed: int = 0
+) -> Cohorts:
+    """Evaluate the rows of each cohort, describe its patients, and test the differences between the cohorts.
+
+    Parameters
+    ----------
+    column, rows
+        The cohort column, and its cohorts as returned by `cohort_rows`.
+    decide
+        Computes the decision curves.
+    """
+    parts = tuple(evaluate_part(found.of(own), name, decide, seed=seed) for name, own in rows.items())
+    cohorts = np.zeros(found.clusters.number, int)
+    for own in rows.values():
+        cohorts[np.unique(found.patients[own])] += 1
+    shared = int((cohorts > 1).sum())
+    tested = [part for part in parts if not part.training]
+    notes = []
+    if shared:
+        notes.append(
+            f"LEAK: {shared} of {found.clusters.number} patients have rows in several cohorts of {column}. If the "
+            "model was fitted on one of these cohorts, the results of the others are too high; and the tests of "
+            "differences between cohorts require different patients."
+        )
+    if len(parts) == 1:
+        notes.append(f"{column} has one value, {parts[0].name!r}, so there are no cohorts to compare.")
+    if len(tested) < len(parts):
+        left = ", ".join(part.name for part in parts if part.training)
+        notes.append(f"Differences between cohorts are tested without {left}, on whose rows the model was fitted.")
+    if alike := _alike(part.name for part in parts):
+        notes.append(f"{column} has values that differ in case only ({alike}): they are cohorts of their own.")
+    return Cohorts(
+        column=column,
+        parts=parts,
+        description=describe_cohorts(found, column, rows),
+        heterogeneity=_heterogeneity(tested, seed) if len(parts) > 1 else (),
+        shared_patients=shared,
+        notes=tuple(notes),
+    )
+
+
+def _alike(names: Iterable[str]) -> str:
+    """List the names that differ in case only, as text."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    return "; ".join(", ".join(same) for same in groups.values() if len(same) > 1)
+
+
+def _is_training(found: Predictions, name: str) -> bool:
+    return name.casefold().startswith("train") or bool(_of_split(found, "train"))
+
+
+def _of_split(found: Predictions, split: str) -> int:
+    """Count the rows whose split begins with a text."""
+    if found.columns.split is None:
+        return 0
+    return sum(text.casefold().startswith(split) for text in found.frame[found.columns.split].tolist())
+
+
+def _notes(found: Predictions, name: str) -> list[str]:
+    """Return what a reader of the numbers of these rows must know."""
+    notes = []
+    if _is_training(found, name):
+        n = _of_split(found, "train")
+        which = f"{n} of {len(found)} rows are of the split of training" if n else "By its name, it is of training"
+        notes.append(f"{which}: the model was fitted on them, so these results are not of new patients.")
+    if n := _of_split(found, "valid"):
+        notes.append(f"{n} of {len(found)} rows are of the split of validation, by which the model was chosen.")
+    missing = [str(stage) for stage in TStage if not (found.stages == stage).any()]
+    if missing:
+        notes.append(f"No row is {' or '.join(missing)}, so measures that require such rows are not defined.")
+    return notes
+
+
+def _heterogeneity(parts: Sequence[CohortEvaluation], seed: int) -> tuple[Heterogeneity, ...]:
+    """Test the accuracy, the macro AUC, and sensitivity and specificity of each stage, corrected for their number."""
+    by_name = {part.name: part.predictions for part in parts}
+    tests = [
+        compare_shares(
+            "accuracy", {name: (one.stages == one.predicted, one.clusters) for name, one in by_name.items()}, seed=seed
+        )
+    ]
+    if parts and all(one.probabilities is not None for one in by_name.values()):
+        areas = {name: (macro_area(one), one.clusters) for name, one in by_name.items()}
+        tests.append(compare_areas("macro AUC", areas))
+    for what, positive in (("sensitivity", True), ("specificity", False)):
+        for stage in TStage:
+            hits = {}
+            for name, one in by_name.items():
+                rows = (one.stages == stage) == positive
+                hits[name] = ((one.predicted[rows] == stage) == positive, one.clusters.at(rows))
+            tests.append(compare_shares(f"{what} of {stage}", hits, seed=seed))
+    return corrected(tests)
+
+
+__all__ = [
+    "MOST_COHORTS",
+    "NOT_GIVEN",
+    "CohortEvaluation",
+    "Cohorts",
+    "Decide",
+    "cohort_rows",
+    "evaluate_cohorts",
+    "evaluate_part",
+]

@@ -15,11 +15,11 @@ import numpy as np
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, without_backticks
-from GTRStagingLib.evaluation.cohorts import Cohorts, evaluate_cohorts, evaluate_part
-from GTRStagingLib.evaluation.flow import PatientFlow
+from GTRStagingLib.evaluation.cohorts import NOT_GIVEN, Cohorts, cohort_rows, evaluate_cohorts, evaluate_part
+from GTRStagingLib.evaluation.flow import PatientFlow, patient_flow
 from GTRStagingLib.evaluation.performance import Performance, performance
-from GTRStagingLib.evaluation.predictions import Predictions
-from GTRStagingLib.evaluation.scanner_table import ScannerLine
+from GTRStagingLib.evaluation.predictions import Predictions, texts_of
+from GTRStagingLib.evaluation.scanner_table import ScannerLine, scanner_table
 from GTRStagingLib.evaluation.table_one import Described, describe_patients, groups_by
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -153,19 +153,25 @@ def evaluate(
     InputError
         If a column does not exist, or patients are not identified but have to be.
     """
+    cohorts = {} if cohort_column is None else cohort_rows(found, cohort_column)
     progress("leakage")
     siblings = None if training is None else find_siblings(found, training, patient_pattern)
     progress("performance")
     whole = evaluate_part(found, "all", _decisions, seed=seed)
     progress("description")
     description = describe_patients(found)
-    groups, notes = _groups(found, strata, seed)
+    progress("cohorts")
+    by_cohort = None
+    if cohort_column is not None:
+        by_cohort = evaluate_cohorts(found, cohort_column, cohorts, _decisions, seed=seed)
+    groups, notes = _groups(found, strata, by_cohort, seed)
     progress("readers")
     compared, study, left_out = _readers(found, phases, seed)
     if whole.attention is not None:
         notes += _missing_baselines(whole.attention)
-    progress("cohorts")
-    cohorts = None if cohort_column is None else evaluate_cohorts(found, cohort_column, _decisions, seed=seed)
+    flow = _flow(found, cohort_column)
+    models, model_warning, unknown_model = _models(found)
+    notes += [*unknown_model, *(whole.notes if by_cohort is None else by_cohort.all_notes), *_lost_cohorts(flow)]
     return Evaluation(
         predictions=found,
         performance=whole.performance,
@@ -183,17 +189,25 @@ def evaluate(
         unseen=None if siblings is None else _on(found, siblings.unseen, seed),
         notes=(*found.notes, *notes, *left_out),
         provenance=_provenance(found, seed),
-        cohorts=cohorts,
+        cohorts=by_cohort,
         early=_on(found, found.stages <= TStage.T2, seed),
+        scanners=scanner_table(found, list(cohorts.values())),
+        flow=flow,
+        models=models,
+        model_warning=model_warning,
     )
 
 
 def _groups(
-    found: Predictions, strata: Sequence[str], seed: int
+    found: Predictions, strata: Sequence[str], cohorts: Cohorts | None, seed: int
 ) -> tuple[dict[str, dict[str, Performance]], list[str]]:
     """Measure performance by centre, if there is one, and by the given columns; return it with notes."""
-    groups, notes = {}, []
+    groups: dict[str, dict[str, Performance]] = {}
+    notes = []
     for column in dict.fromkeys([*([found.columns.centre] if found.columns.centre else []), *strata]):
+        if cohorts is not None and column == cohorts.column:
+            groups[column] = {part.name: part.performance for part in cohorts.parts}
+            continue
         try:
             levels = groups_by(found, column)
         except InputError as error:
@@ -204,6 +218,54 @@ def _groups(
         groups[column] = {level: performance(found.of(rows), seed=seed) for level, rows in levels.items()}
     return groups, notes
 
+
+def _flow(found: Predictions, cohort_column: str | None) -> PatientFlow:
+    """Return the flow of patients; that of a group of rows begins with the group."""
+    reasons, n = list(found.flow.excluded) if found.left_out else [], len(found)
+    step = np.full(n, len(reasons))
+    patients = found.patient_names[found.patients]
+    cohorts = None if cohort_column is None else found.texts(cohort_column)
+    if found.left_out is not None:
+        gone = found.left_out
+        step = np.concatenate([step, [reasons.index(reason) for reason in gone.reasons]]).astype(int)
+        patients = np.concatenate([patients, gone.patients])
+        if cohort_column is not None:
+            cohorts = np.concatenate([found.texts(cohort_column), texts_of(gone.frame[cohort_column])])
+    if cohorts is not None:
+        cohorts = np.array([NOT_GIVEN if text is None else text for text in cohorts], dtype=object)
+    return patient_flow(reasons, step, None if found.patients_by is None else patients, cohorts)
+
+
+def _lost_cohorts(flow: PatientFlow) -> list[str]:
+    """Return a note for each cohort of which no row is evaluated."""
+    last = flow.steps[-1].cohorts
+    return [
+        f"Cohort {name} is not evaluated: all of its {flow.steps[0].cohorts[name].rows} rows are left out ("
+        + ", ".join(f"{n} {step.text}" for step in flow.steps if step.excluded and (n := step.cohorts[name].rows))
+        + "). Rows of another split are evaluated if it is named in `split`, or all are."
+        for name, counts in last.items()
+        if not counts.rows
+    ]
+
+
+def _models(found: Predictions) -> tuple[tuple[str, ...], str | None, list[str]]:
+    """Return the names of the models by which a batch made the predictions, the warnings about them, and notes."""
+    columns = set(found.frame.columns)
+    if "model_warning" in columns:
+        names, warnings = (
+            tuple(dict.fromkeys(filter(None, found.texts(column)))) if column in columns else ()
+            for column in ("model", "model_warning")
+        )
+        return names, " ".join(warnings) or None, []
+    if {"status", "unanimous"} <= columns:
+        return (), None, [UNKNOWN_MODEL]
+    return (), None, []
+
+
+UNKNOWN_MODEL = (
+    "The table does not state its model, as tables of version 0.1.0: see in the report of a case whether it is a "
+    "demonstration model, whose stages mean nothing for patients."
+)
 
 BASELINE_NAMES = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of the model's cases"}
 

@@ -75,4 +75,10 @@ def curves(found: Predictions) -> dict[str, np.ndarray | None]:
     return {str(s): None if four is None else roc.curve(found.stages == s, four[:, s]) for s in TStage}
 
 
-__all__ = ["Areas", "Performance", "curves", "performance"]
+def macro_area(found: Predictions) -> "roc.Area | None":
+    """Return the mean of the areas of the four stages; None without probabilities, or if a stage is missing."""
+    four = found.probabilities
+    return None if four is None else roc.macro(roc.stage_areas(found.stages, four))
+
+
+__all__ = ["Areas", "Performance", "curves", "macro_area", "performance"]

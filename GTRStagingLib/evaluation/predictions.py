@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.batch.columns import RESULT_COLUMNS, SECONDS
+from GTRStagingLib.batch.columns import DELAY, HEADER, RESULT_COLUMNS, SECONDS
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns, columns_of
+from GTRStagingLib.evaluation.flow import LeftOut
 from GTRStagingLib.evaluation.parsing import (
     WHOLE,
     cases_of,
@@ -23,6 +24,7 @@ from GTRStagingLib.evaluation.parsing import (
     excluded_rows,
     first_number,
     joined,
+    matched,
     named_stage,
     numbers_of,
     patients_of,
@@ -42,10 +44,9 @@ ATTENTION = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "hd95_
 """Columns of a batch with the agreement of attention and ROI, in the order of the report (`AGREEMENT` of
 batch/columns.py contains the same but `pointing_hit`, in the order of the table)."""
 
-NOT_COVARIATES = frozenset(
-    {*RESULT_COLUMNS, *SECONDS, "image", "roi", "segment", "series", "exclude", "error", "mean_stage"}
-)
-"""Columns of this software's tables, in this and earlier versions."""
+NOT_COVARIATES = frozenset({*RESULT_COLUMNS, *SECONDS, DELAY, *(keyword.casefold() for keyword in HEADER.values()),
+                            "image", "roi", "segment", "series", "exclude", "error", "mean_stage"})  # fmt: skip
+"""Columns of this software's tables, in this and earlier versions, and of the scanner table."""
 
 _READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)
 
@@ -95,6 +96,8 @@ class Predictions:
         Sentences on the table that a reader of the numbers must know.
     labels_from
         The number of T1, if stages are numbers.
+    left_out
+        Rows of the table that are not used; None for a group of rows.
     """
 
     source: str
@@ -111,6 +114,7 @@ class Predictions:
     frame: Any = field(repr=False)
     notes: tuple[str, ...] = ()
     labels_from: int | None = None
+    left_out: LeftOut | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.stages)
@@ -127,7 +131,7 @@ class Predictions:
 
     def texts(self, column: str) -> np.ndarray:
         """Return the (n,) cells of a column, None for empty cells."""
-        return np.array([None if t in MISSING else t for t in self.frame[column].tolist()], dtype=object)
+        return texts_of(self.frame[column])
 
     def numbers(self, column: str) -> np.ndarray | None:
         """Return a column as (n,) numbers, NaN for empty cells; None if a cell is not a number."""
@@ -211,6 +215,11 @@ class Predictions:
         )
 
 
+def texts_of(cells: Any) -> np.ndarray:
+    """Return a column's cells as (n,) texts, None for empty cells."""
+    return np.array([None if text in MISSING else text for text in cells.tolist()], dtype=object)
+
+
 def _number_code(frame: Any, names: list[str]) -> int | None:
     return first_number(text for name in names for text in frame[name].unique())
 
@@ -272,11 +281,13 @@ def read_predictions(
         raise InputError(f"{path.name}: {error}.") from error
     used = np.ones(len(frame), bool)
     excluded: Counter[str] = Counter()
+    reasons = np.zeros(len(frame), dtype=object)
 
     def leave_out(rows: np.ndarray, reason: str) -> None:
         gone = used & rows
         if gone.any():
             excluded[reason] += int(gone.sum())
+            reasons[gone] = reason
             used[gone] = False
 
     if "status" in frame.columns:
@@ -358,7 +369,24 @@ def read_predictions(
         frame=kept,
         notes=tuple(notes),
         labels_from=labels_from if labels_from is not None else _number_code(kept, labelled),
+        left_out=_left_out(frame[~used], reasons[~used], found, patient_pattern),
     )
 
 
-__all__ = ["ATTENTION", "Flow", "Predictions", "read_predictions"]
+def _left_out(frame: Any, reasons: np.ndarray, columns: Columns, pattern: str | None) -> LeftOut:
+    """Return the rows that are not used; their patients may be missing, since nothing is computed from them."""
+
+    def patient(text: str) -> str | None:
+        if pattern is None:
+            return None if text in MISSING else text
+        try:
+            return matched(pattern, [text], columns.case or "")[0]
+        except InputError:
+            return None
+
+    source = columns.patient if pattern is None else columns.case or columns.patient
+    texts = [""] * len(frame) if source is None else frame[source].tolist()
+    return LeftOut(frame.reset_index(drop=True), reasons, np.array([patient(t) if t else None for t in texts], object))
+
+
+__all__ = ["ATTENTION", "Flow", "Predictions", "read_predictions", "texts_of"]

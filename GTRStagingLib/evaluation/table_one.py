@@ -1,6 +1,7 @@
 """Describe the patients: covariates by stage (Table 1, by patient), and groups of rows by a covariate."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,94 +38,127 @@ class Described:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class CohortLine:
-    """Line of Table 1 by cohort.
-
-    Attributes
-    ----------
-    variable, level
-        The covariate; its level, the statistic of a number, or 'not given'.
-    cells
-        Texts of the cohorts in their order, then of all patients.
-    p
-        P value of the difference between the cohorts, on the covariate's first line only.
-    test
-        Name of the test, or why there is no p value.
-    difference
-        Largest absolute standardised difference between two cohorts, on the covariate's first line only.
-    """
-
-    variable: str
-    level: str
-    cells: tuple[str, ...]
-    p: float | None = None
-    test: str = ""
-    difference: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain data."""
-        return asdict(self)
-
-
 def describe_patients(found: Predictions) -> tuple[Described, ...]:
     """Describe the patients by their highest stage: their number, and each covariate from their first row.
 
-    Numbers are described by median and quartiles, texts by count and share of the given values. Missing values are
-    counted, and so are patients with contradictory rows.
+    Numbers are described by mean and standard deviation, and by median and quartiles; texts by count and share of the
+    given values. Missing values are counted, and so are patients with contradictory rows.
     """
     clusters = found.clusters
-    first = clusters.first
-    highest = np.zeros(clusters.number, int)
-    np.maximum.at(highest, clusters.codes, found.stages)
-    groups = [np.ones(len(first), bool), *(highest == stage for stage in TStage)]
+    first, highest = clusters.first, highest_stages(found)
+    groups = [first, *(first[highest == stage] for stage in TStage)]
     total = len(first)
-    lines = [Described("Patients", "n", tuple(_share(int(g.sum()), total, i) for i, g in enumerate(groups)))]
+    lines = [Described("Patients", "n", tuple(_share(len(g), total, i) for i, g in enumerate(groups)))]
     if found.clustered:
         rows = [len(found), *(int((found.stages == stage).sum()) for stage in TStage)]
         lines.append(Described("Rows", "n", tuple(f"{n:,}" for n in rows)))
-    names = [*([found.columns.centre] if found.columns.centre else []), *found.covariates]
-    for name in names:
-        numbers = found.numbers(name)
-        texts = found.texts(name)
-        if name != found.columns.centre and numbers is not None and len(set(numbers[~np.isnan(numbers)])) > 2:
-            lines += _of_numbers(name, numbers[first], groups)
-        else:
-            lines += _of_texts(name, texts[first], groups)
-        contradicted = _contradicted(texts, clusters)
-        if contradicted:
+    for name in described_columns(found):
+        lines += covariate(found, name).lines(groups)
+        if contradicted := _contradicted(found.texts(name), clusters):
             lines.append(Described(name, "patients with contradictory rows", (f"{contradicted}", *[""] * 4)))
     return tuple(lines)
+
+
+def highest_stages(found: Predictions) -> np.ndarray:
+    """Return the highest true stage of each patient, (patients,) 0..3."""
+    highest = np.zeros(found.clusters.number, int)
+    np.maximum.at(highest, found.clusters.codes, found.stages)
+    return highest
+
+
+def described_columns(found: Predictions) -> list[str]:
+    """Return the columns that Table 1 describes: the centre and the covariates."""
+    return [*([found.columns.centre] if found.columns.centre else []), *found.covariates]
 
 
 def _share(n: int, of: int, column: int) -> str:
     return f"{n:,}" if column == 0 or not of else f"{n:,} ({100 * n / of:.1f} %)"
 
 
-def _of_numbers(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> Iterator[Described]:
-    def quartiles(group: np.ndarray) -> str:
-        given = values[group & ~np.isnan(values)]
-        if not len(given):
-            return "–"
-        low, middle, high = np.quantile(given, [0.25, 0.5, 0.75]).tolist()
-        return f"{middle:.4g} ({low:.4g} to {high:.4g})"
+@dataclass(frozen=True)
+class Covariate:
+    """Covariate of the rows.
 
-    yield Described(name, "median (quartiles)", tuple(map(quartiles, groups)))
-    if np.isnan(values).any():
-        yield Described(name, "not given", tuple(f"{int(np.isnan(values[g]).sum()):,}" for g in groups))
+    Attributes
+    ----------
+    numbers
+        (n,), NaN where missing; None for texts.
+    texts
+        (n,), None where missing.
+    """
+
+    name: str
+    numbers: np.ndarray | None
+    texts: np.ndarray
+
+    @property
+    def levels(self) -> list[str]:
+        """Different texts, in order; empty for numbers."""
+        return [] if self.numbers is not None else _sorted({text for text in self.texts if text is not None})
+
+    def counts(self, groups: Sequence[np.ndarray]) -> np.ndarray:
+        """Count the levels in each group of rows, (groups, levels)."""
+        return np.array([[int((self.texts[g] == level).sum()) for level in self.levels] for g in groups])
+
+    def given(self, group: np.ndarray) -> np.ndarray:
+        """Return the numbers of a group of rows that are not missing."""
+        values = np.empty(0) if self.numbers is None else self.numbers[group]
+        return values[~np.isnan(values)]
+
+    def lines(self, groups: Sequence[np.ndarray]) -> list[Described]:
+        """Describe groups of rows, given by their indices: two lines for numbers, else one for each level."""
+        found = self._of_numbers(groups) if self.numbers is not None else self._of_texts(groups)
+        missing = [sum(text is None for text in self.texts[g]) for g in groups]
+        if any(missing):
+            found.append(Described(self.name, "not given", tuple(f"{n:,}" for n in missing)))
+        return found
+
+    def _of_numbers(self, groups: Sequence[np.ndarray]) -> list[Described]:
+        values = [self.given(group) for group in groups]
+        return [
+            Described(self.name, "mean ± SD", tuple(map(_mean_and_sd, values))),
+            Described(self.name, "median (quartiles)", tuple(map(_quartiles, values))),
+        ]
+
+    def _of_texts(self, groups: Sequence[np.ndarray]) -> list[Described]:
+        if len(self.levels) > MOST_LEVELS:
+            return [Described(self.name, f"{len(self.levels)} different texts", ("",) * len(groups))]
+        counts = self.counts(groups)
+        return [
+            Described(
+                self.name,
+                level,
+                tuple(
+                    f"{n:,} ({100 * n / of:.1f} %)" if of else "–"
+                    for n, of in zip(column, counts.sum(axis=1), strict=True)
+                ),
+            )
+            for level, column in zip(self.levels, counts.T.tolist(), strict=True)
+        ]
 
 
-def _of_texts(name: str, values: np.ndarray, groups: Sequence[np.ndarray]) -> Iterator[Described]:
-    levels = _sorted({v for v in values if v is not None})
-    if len(levels) > MOST_LEVELS:
-        yield Described(name, f"{len(levels)} different texts", ("",) * 5)
-        return
-    given = np.array([v is not None for v in values])
-    for level in levels:
-        counts = [(int((values[g] == level).sum()), int(given[g].sum())) for g in groups]
-        yield Described(name, level, tuple(f"{n:,} ({100 * n / of:.1f} %)" if of else "–" for n, of in counts))
-    if not given.all():
-        yield Described(name, "not given", tuple(f"{int((~given[g]).sum()):,}" for g in groups))
+def covariate(found: Predictions, name: str) -> Covariate:
+    """Return a column as a covariate: numbers if it has more than two different ones, but texts for the centre."""
+    numbers = None if name == found.columns.centre else found.numbers(name)
+    if numbers is not None and len(set(numbers[~np.isnan(numbers)])) <= 2:
+        numbers = None
+    return Covariate(name, numbers, found.texts(name))
+
+
+def _mean_and_sd(values: np.ndarray) -> str:
+    """Return mean and standard deviation as text, as in '62.5 ± 10.4', with three digits of the deviation."""
+    if len(values) < 2:
+        return f"{values[0]:.4g}" if len(values) else "–"
+    deviation = float(values.std(ddof=1))
+    digits = 1 if deviation == 0 else min(6, max(0, 2 - math.floor(math.log10(deviation))))
+    return f"{round(float(values.mean()), digits) + 0.0:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _quartiles(values: np.ndarray) -> str:
+    if not len(values):
+        return "–"
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return f"{middle:.4g} ({low:.4g} to {high:.4g})"
 
 
 def _contradicted(texts: np.ndarray, clusters: Clusters) -> int:
@@ -176,4 +210,13 @@ def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
     return {level: rows for level, rows in groups.items() if rows.any()}
 
 
-__all__ = ["CohortLine", "Described", "describe_patients", "groups_by"]
+__all__ = [
+    "MOST_LEVELS",
+    "Covariate",
+    "Described",
+    "covariate",
+    "describe_patients",
+    "described_columns",
+    "groups_by",
+    "highest_stages",
+]
