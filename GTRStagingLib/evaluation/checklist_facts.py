@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from GTRStagingLib.evaluation.cohorts import Cohorts
 from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
@@ -57,8 +58,12 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         "each estimate states) for the rest; all clustered by patient if patients have several rows.",
         "errors": f"Over-staged {m.over_staged.text(1, percent=True)}, under-staged "
         f"{m.under_staged.text(1, percent=True)}; the confusion matrix is shown.",
-        "predictions": f"The probabilities were read from {predictions.source}; the table does not state how they were "
-        "computed.",
+        "predictions": f"The probabilities were read from {predictions.source}; "
+        + (
+            f"its model: {', '.join(found.models)}."
+            if found.models
+            else "the table does not state how they were computed."
+        ),
         "decision_curves": "Net benefit of 'at least T2', 'T3' and 'T4', compared with treating all and treating none.",
         "provenance": f"{found.provenance['software']}; sha256 of the table {predictions.digest}.",
         "seed": f"Seed {found.provenance['seed']} for every bootstrap, permutation and fold.",
@@ -79,6 +84,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         levels = found.groups[centre]
         known["centres"] = "; ".join(f"{name}: {one.metrics.n_patients} patients" for name, one in levels.items()) + "."
         known["heterogeneity"] = "Results by centre with intervals; differences between centres were not tested."
+    if found.cohorts is not None:
+        known["heterogeneity"] = _heterogeneity(found.cohorts)
     strata = [column for column in found.groups if column != centre]
     if strata:
         known["subgroups"] = f"Results by {', '.join(strata)}, with intervals."
@@ -126,6 +133,16 @@ def _unit(found: Evaluation) -> str:
         else "one row per patient"
     )
     return f"A row; patients are identified {predictions.patients_by}: {several}."
+
+
+def _heterogeneity(cohorts: Cohorts) -> str:
+    """Return the facts of the tests of differences between cohorts."""
+    tested = [one for one in cohorts.heterogeneity if one.p is not None]
+    results = f"Results by {cohorts.column} with intervals"
+    if not tested:
+        return f"{results}; differences between cohorts could not be tested."
+    each = ", ".join(f"{one.measure} p {one.p:.3g} (Holm {one.p_holm:.3g})" for one in tested)
+    return f"{results}; differences between cohorts were tested by Cochran's Q: {each}."
 
 
 def _radscore(radscore: RadScore) -> str:

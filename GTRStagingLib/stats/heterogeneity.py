@@ -87,9 +87,7 @@ def compare_shares(measure: str, cohorts: Mapping[str, tuple[np.ndarray, Cluster
     statistic, expected = _q_of_shares(sums, cohort)
     df = len(used) - 1
     clustered = any(clusters.clustered for _, clusters in used.values())
-    how = "Cochran's Q of shares" + (
-        ", rows divided by the design effect of patients with several" if clustered else ""
-    )
+    how = "Cochran's Q of shares" + (", with the design effect of several rows per patient" if clustered else "")
     if expected >= FEWEST_EXPECTED:
         p = float(chi2.sf(statistic, df))
     else:

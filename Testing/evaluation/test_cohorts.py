@@ -13,6 +13,7 @@ from sklearn.metrics import precision_score, recall_score
 from GTRStagingLib.batch.columns import HEADER, RESULT_COLUMNS
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluation.checklist_facts import facts
 from GTRStagingLib.evaluation.evaluate import UNKNOWN_MODEL, evaluate
 from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.evaluation.scanner_table import ABSENT
@@ -213,6 +214,14 @@ def test_differences_are_tested_without_the_cohort_of_training(found):
     assert [part.training for part in found.cohorts.parts] == [part.name == "Training" for part in found.cohorts.parts]
     assert any(note.startswith("Differences between cohorts are tested without Training") for note in found.notes)
     assert any(note.startswith("Cohort Training: By its name") for note in found.notes)
+
+
+def test_the_checklists_state_the_tests(found, folder):
+    answer = facts(found)["heterogeneity"]
+    assert "were tested by Cochran's Q: accuracy p" in answer
+    untested = evaluate(read_predictions(written(short(ROWS.iloc[::10]).assign(cohort="one"), folder / "one.csv")),
+                        cohort_column="cohort")  # fmt: skip
+    assert facts(untested)["heterogeneity"].endswith("differences between cohorts could not be tested.")
 
 
 def test_a_worse_cohort_is_found(tmp_path):
