@@ -2,6 +2,7 @@
 
 Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.html, figures and tables.
 
+- `words`: `label_of`
 - `columns`: `Columns`, `columns_of`
 - `parsing`: `read_cells`, `stages_of`, `probabilities_of`, `patients_of`
 - `predictions`: `Predictions`, `Flow`, `read_predictions`
