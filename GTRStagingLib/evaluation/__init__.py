@@ -16,6 +16,9 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `evaluate`: `Evaluation`, `evaluate`
 - `checklist_facts`: `facts`
 - `checklists`: `Checklist`, `checklist`, `fill`
+- `figure_style`: `Grid`, `wrapped`
+- `figure_panels`: `roc`, `confusion`, `calibration`, `decision_curves`, `attention`
+- `flow_figure`: `flow_figure`
 - `figures`: `figures`
 - `tables`: `tables`
 - `report`: `write_evaluation`

@@ -69,7 +69,7 @@ def label_of(column: str) -> str:
 
 def _words(name: str) -> list[str]:
     """Split a name into words, in lower case but for acronyms, stages and names that are given in capitals."""
-    parts = []
+    parts: list[str] = []
     for part in re.split(r"[_\s]+", name):
         if not _STAGE.fullmatch(part) and part.casefold() not in ACRONYMS:
             part = _NUMBERED.sub(r"\1 \2", _CAMEL.sub(" ", part))

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["pdf", "png", "svg"]
 
-DPI = 200
-"""Resolution of a PNG for print."""
+DPI = 300
+"""Resolution of a PNG for print, in pixels per inch."""
 
-BLUE, OCHRE, GREEN, RUST = "#0072B2", "#B07A00", "#00805E", "#C44E00"
-"""Palette of Okabe and Ito, darkened so that lines in these colours are legible on white."""
+COLUMN = 88 / 25.4
+"""Width of a column of a journal, 88 mm, in inches: text of a figure of this width is printed at its size."""
 
-ORANGE = "#D55E00"
-"""Colour of Okabe and Ito, unchanged, for areas."""
+BLUE, ORANGE = "#0072B2", "#D55E00"
+"""Two colours of Okabe and Ito, which readers with a colour vision deficiency tell apart."""
 
 SALT = "gtrstaging"
 """Default seed of the ids within an SVG."""
@@ -97,5 +97,4 @@ def figure_bytes(figure: "Figure", kind: Kind, **how: Any) -> bytes:
     return stream.getvalue()
 
 
-__all__ = ["BLUE", "DPI", "GREEN", "OCHRE", "ORANGE", "RUST", "Kind", "figure_bytes", "new_figure", "without_spines",
-           "write_figure"]  # fmt: skip
+__all__ = ["BLUE", "COLUMN", "DPI", "ORANGE", "Kind", "figure_bytes", "new_figure", "without_spines", "write_figure"]
