@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from GTRStagingLib.stats.estimates import Estimate
-from GTRStagingLib.support.figures import BLUE, COLUMN, new_figure, without_spines
+from GTRStagingLib.support.figures import BLUE, COLUMN, fonts_for, new_figure, without_spines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -241,7 +241,7 @@ def text_width(text: str, *, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(size=SIZE, weight="bold" if bold else "normal")
+    font = FontProperties(fonts_for(text), size=SIZE, weight="bold" if bold else "normal")
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 72
 

@@ -13,6 +13,6 @@ results from other processes, errors that name the package to install.
 - `shared_text`: `without_folders`, `with_file_numbers`, `without_identifiers`, `shared_error`
 - `pools`: `parallel_map`
 - `isolation`: `IsolatedProcess`, `DiedError`, `Limits`, `error_text`
-- `figures`: `new_figure`, `write_figure`, `figure_bytes`
+- `figures`: `new_figure`, `write_figure`, `figure_bytes`, `fonts_for`
 - `pages`: `template`, `policy`, `resource`
 """

@@ -5,6 +5,7 @@ Neither pyplot nor global settings are used, so that figures can be drawn inside
 
 import io
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,10 @@ COLUMN = 88 / 25.4
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """Two colours of Okabe and Ito, which readers with a colour vision deficiency tell apart."""
+
+FALLBACKS = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "SimHei", "PingFang SC",
+             "Hiragino Sans GB", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Arial Unicode MS")  # fmt: skip
+"""Fonts of the systems with Chinese, Japanese and Korean letters, which matplotlib's own font lacks."""
 
 SALT = "gtrstaging"
 """Default seed of the ids within an SVG."""
@@ -57,6 +62,39 @@ def new_figure(
     return made
 
 
+def fonts_for(text: str) -> list[str]:
+    """Return the fonts that a text needs: matplotlib's own, and the installed `FALLBACKS` if it lacks a letter.
+
+    matplotlib warns of a letter that none of them has, and draws a box in its place.
+    """
+    own = "DejaVu Sans"
+    return [own] if set(map(ord, text)) - {ord("\n")} <= _letters_of(own) else [own, *_installed(FALLBACKS)]
+
+
+@cache
+def _letters_of(font: str) -> frozenset[int]:
+    from matplotlib import font_manager
+
+    return frozenset(font_manager.get_font(font_manager.findfont(font)).get_charmap())
+
+
+@cache
+def _installed(fonts: tuple[str, ...]) -> list[str]:
+    from matplotlib import font_manager
+
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return [font for font in fonts if font in known]
+
+
+def _with_fonts(figure: "Figure") -> None:
+    """Set the fonts of all texts that matplotlib's own font cannot show."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and len(fonts := fonts_for(text.get_text())) > 1:
+            text.set_fontfamily(fonts)
+
+
 def without_spines(axes: "Axes", *sides: Literal["bottom", "left", "right", "top"]) -> None:
     """Hide sides of the frame."""
     for side in sides:
@@ -83,6 +121,7 @@ def write_figure(
     """
     from matplotlib import rc_context
 
+    _with_fonts(figure)
     undated: Mapping[str, None] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
         figure.savefig(  # the figure's colour, independent of the host's settings
@@ -97,4 +136,15 @@ def figure_bytes(figure: "Figure", kind: Kind, **how: Any) -> bytes:
     return stream.getvalue()
 
 
-__all__ = ["BLUE", "COLUMN", "DPI", "ORANGE", "Kind", "figure_bytes", "new_figure", "without_spines", "write_figure"]
+__all__ = [
+    "BLUE",
+    "COLUMN",
+    "DPI",
+    "ORANGE",
+    "Kind",
+    "figure_bytes",
+    "fonts_for",
+    "new_figure",
+    "without_spines",
+    "write_figure",
+]

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 
 import matplotlib
 import pytest
@@ -58,6 +59,20 @@ def test_drawing_a_figure_changes_no_setting():
     figure_bytes(figure, "svg")
     assert dict(matplotlib.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not matplotlib.pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_letter_that_the_usual_font_lacks_is_drawn_with_an_installed_one(kind, monkeypatch):
+    """STIX comes with matplotlib and has the letter, in the place of a Chinese font, which a system may have."""
+    figure = new_figure(2, 1)
+    figure.text(0.1, 0.1, "site ⌖")
+    monkeypatch.setattr(figures, "FALLBACKS", ())
+    with pytest.warns(UserWarning, match="missing from font"):
+        boxes = figure_bytes(figure, kind)
+    monkeypatch.setattr(figures, "FALLBACKS", ("No Such Font", "STIXGeneral"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert figure_bytes(figure, kind) != boxes
 
 
 def test_sides_of_a_frame_are_hidden():
