@@ -11,7 +11,7 @@ import numpy as np
 from GTRStagingLib.radscore.fit import Fit
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.support import extras
-from GTRStagingLib.support.figures import BLUE, DPI, ORANGE, new_figure, without_spines, write_figure
+from GTRStagingLib.support.figures import BLUE, COLUMN, DPI, ORANGE, new_figure, without_spines, write_figure
 from GTRStagingLib.support.files import replace_files
 
 if TYPE_CHECKING:
@@ -24,15 +24,16 @@ TOP = 30
 GREY = "#555555"
 """Third colour beside blue, which is darker in grey print, and orange, which is also hatched."""
 
-SIZES = {"title": 12, "label": 11, "tick": 10, "small": 9}
+SIZES = {"title": 7.5, "label": 7, "tick": 6.5, "small": 6.5}
+"""Sizes of text in points, in print as well, since the figures are as wide as a journal's column."""
 
 
-def _figure(width: float, height: float) -> "Figure":
-    return new_figure(width, height, layout="constrained", extra="evaluate")
+def _figure(height: float) -> "Figure":
+    return new_figure(COLUMN, height, layout="constrained", extra="evaluate")
 
 
 def _dressed(axes: "Axes", title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=SIZES["title"], loc="left", pad=10)
+    axes.set_title(title, fontsize=SIZES["title"], loc="left", pad=5)
     axes.set_xlabel(x, fontsize=SIZES["label"])
     axes.set_ylabel(y, fontsize=SIZES["label"])
     axes.tick_params(labelsize=SIZES["tick"])
@@ -41,9 +42,9 @@ def _dressed(axes: "Axes", title: str, x: str, y: str) -> None:
 
 def _legend(figure: "Figure") -> None:
     """Add a legend below the axes, where it hides no data."""
-    legend = figure.legend(fontsize=SIZES["small"], frameon=False, loc="outside lower center", ncols=2)
+    legend = figure.legend(fontsize=SIZES["small"], frameon=False, loc="outside lower center", ncols=1)
     for line in legend.get_lines():
-        line.set_linewidth(max(1.4, line.get_linewidth()))
+        line.set_linewidth(max(0.9, line.get_linewidth()))
 
 
 def _penalty_axis(axes: "Axes", fit: Fit) -> None:
@@ -75,16 +76,16 @@ def _mark_choice(axes: "Axes", fit: Fit) -> None:
     for index, name, line, words in choices:
         taken = " (chosen)" * (name == rule)
         label = f"{words}: {path.penalties[index]:.3g}, keeps {path.kept[index]}{taken}"
-        axes.axvline(path.penalties[index], color="black", linestyle=line, linewidth=1.4, label=label)
+        axes.axvline(path.penalties[index], color="black", linestyle=line, linewidth=0.9, label=label)
 
 
 def error_figure(fit: Fit) -> "Figure":
     """Draw the cross-validated error along the penalties, with its standard error, and both choices."""
-    figure = _figure(7.2, 4.6)
+    figure = _figure(3.0)
     axes, path = figure.add_subplot(), fit.path
     low, high = path.errors - path.standard_errors, path.errors + path.standard_errors
     axes.fill_between(path.penalties, low, high, color=BLUE, alpha=0.22, linewidth=0, label="± 1 standard error (SE)")
-    axes.plot(path.penalties, path.errors, color=BLUE, linewidth=2, label="error of held-out patients")
+    axes.plot(path.penalties, path.errors, color=BLUE, linewidth=1.4, label="error of held-out patients")
     _mark_choice(axes, fit)
     _penalty_axis(axes, fit)
     folds = fit.radscore.record["folds"]["number"]
@@ -96,13 +97,13 @@ def error_figure(fit: Fit) -> "Figure":
 
 def paths_figure(fit: Fit) -> "Figure":
     """Draw the coefficients along the penalties; those of the Rad-score are highlighted."""
-    figure = _figure(7.2, 4.6)
+    figure = _figure(3.0)
     axes, path = figure.add_subplot(), fit.path
     kept = set(fit.radscore.indices)
     ever = np.flatnonzero(path.coefficients.any(axis=1))
     thin = min(1.0, (60 / max(len(ever), 1)) ** 0.5)
     labels = {True: f"in the Rad-score ({len(kept)})", False: f"not in it ({len(set(ever.tolist()) - kept)})"}
-    for chosen, colour, width in ((False, "#AAAAAA", 0.9 * thin), (True, BLUE, 1.4 * thin)):
+    for chosen, colour, width in ((False, "#AAAAAA", 0.6 * thin), (True, BLUE, 0.9 * thin)):
         label: str | None = labels[chosen]
         for feature in ever:
             if (int(feature) in kept) == chosen:
@@ -120,7 +121,7 @@ def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
     """Draw the coefficients of largest magnitude, the largest at the top."""
     order = np.argsort(-np.abs(radscore.coefficients), kind="stable")[:top]
     values = np.array(radscore.coefficients)[order]
-    figure = _figure(6.4, max(2.2, 1.5 + 0.235 * len(order)))
+    figure = _figure(max(1.5, 0.85 + 0.12 * len(order)))
     axes = figure.add_subplot()
     for sign, colour, hatch, words in ((1, BLUE, "", "higher stage"), (-1, ORANGE, "////", "lower stage")):
         rows = np.flatnonzero(np.sign(values) == sign)
