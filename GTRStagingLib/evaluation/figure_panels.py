@@ -1,4 +1,4 @@
-"""Draw the figures of an evaluated table, with a panel or a row of panels for each part: all rows, or each cohort.
+"""Draw the figures of an evaluated table, with a panel or a row of panels for each part (all rows, or a cohort).
 
 Each function takes evaluated parts, and returns the figure and its text alternative.
 """
@@ -218,13 +218,13 @@ def _others(part: CohortEvaluation) -> list[str]:
 
 def _looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return name -> how its line is drawn, in the order of the legend."""
-    stages = ("T3", "T1", "T4")  # the colour of T2 is close to the model's
+    colours = [COLOURS[stage] for stage in ("T3", "T1", "T4")]  # the colour of T2 is close to the model's
+    dashes = [DASHES["T3"], (0, (2, 1)), DASHES["T4"], DASHES["T2"]]
     looks: dict[str, dict[str, Any]] = {MODEL: {"color": MODEL_COLOUR, "lw": 1.6}}
-    for i, name in enumerate(names):
-        stage = stages[i % len(stages)]
-        looks[name] = {"color": COLOURS[stage], "ls": DASHES[stage] if stage != "T1" else (0, (2, 1)), "lw": 1.1}
-    looks[TREAT_ALL] = {"color": SOFT, "ls": "--", "lw": 0.8}
-    looks[TREAT_NONE] = {"color": SOFT, "ls": ":", "lw": 0.8}
+    for i, name in enumerate(names):  # three colours and four dashes make twelve different lines
+        looks[name] = {"color": colours[i % len(colours)], "ls": dashes[i % len(dashes)], "lw": 1.1}
+    looks[TREAT_ALL] = {"color": SOFT, "lw": 0.7}
+    looks[TREAT_NONE] = {"color": SOFT, "ls": ":", "lw": 0.9}
     return looks
 
 

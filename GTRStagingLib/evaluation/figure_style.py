@@ -95,10 +95,9 @@ class Grid:
         """
         room = COLUMN - self.left - self.right if lines else self.wide + min(self.right, self.between)
         every = [wrapped(title, room, bold=True) for title in titles]
-        most = max((len(title) for title in every if any(title)), default=0)
-        return replace(self, above=0.1 + LINE * (most + lines) + 0.06 * bool(lines and most)), [
-            "\n".join(t) for t in every
-        ]
+        most = max(len(title) if any(title) else 0 for title in every)
+        above = 0.1 + LINE * (most + lines) + (0.06 if most and lines else 0)
+        return replace(self, above=above), ["\n".join(title) for title in every]
 
 
 def new_axes(rows: int, columns: int, height: float, **how: Any) -> "tuple[Figure, Any]":
@@ -241,7 +240,7 @@ def text_width(text: str, *, bold: bool = False) -> float:
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    font = FontProperties(fonts_for(text), size=SIZE, weight="bold" if bold else "normal")
+    font = FontProperties(family=fonts_for(text), size=SIZE, weight="bold" if bold else "normal")
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 72
 

@@ -181,6 +181,16 @@ def test_stages_have_contrast_and_a_second_cue():
         assert len({str(look) for look in looks.values()}) == len(STAGES)
 
 
+def test_the_lines_of_a_decision_curve_differ_in_grey_print():
+    """By dashes, or by the width of the line; of more than four comparators, by the colour as well."""
+    looks = figure_panels._looks(["EUS", "Reader 1", "Reader 2", "Reader 3"])
+    assert len({(str(look.get("ls", "-")), look["lw"]) for look in looks.values()}) == len(looks) == 7
+    many = figure_panels._looks([f"Reader {i}" for i in range(12)])
+    assert len({(str(look.get("ls", "-")), look["lw"], look["color"]) for look in many.values()}) == 15
+    widths = [look["lw"] for look in looks.values() if "ls" not in look]
+    assert max(widths) >= 2 * min(widths)
+
+
 # -- what they show ------------------------------------------------------------------------------------------------
 
 
