@@ -67,6 +67,7 @@ def fragment(
         given=bool(given),
         stages=[str(stage) for stage in TStage],
         network=None if network_probabilities is None else (str(network_stage), list(network_probabilities)),
+        warnings_of_nomogram=warnings_of(nomogram),
         controls=[_control(term, given.get(term.name)) for term in nomogram.terms],
         effects=effects(nomogram) if with_effects else (),
         signed=_signed,
@@ -90,10 +91,17 @@ def page(
     return pages.template("nomogram_page.html.j2").render(
         nomogram=nomogram,
         research_use_only=RESEARCH_USE_ONLY,
+        alarms=pages.alarms(*warnings_of(nomogram)),
         section=section,
         script=script(),
         policy=pages.policy(script()),
     )
+
+
+def warnings_of(nomogram: Nomogram) -> tuple[str, ...]:
+    """Return the warnings of a nomogram and of its Rad-score, each once."""
+    of_radscore = (nomogram.radscore or {}).get("warnings", ())
+    return tuple(dict.fromkeys((*nomogram.warnings, *of_radscore)))
 
 
 def style() -> str:
@@ -270,4 +278,4 @@ def _odds(contribution: float) -> str:
     return f"{_signed(contribution)} · ×{ratio_text(contribution)}"
 
 
-__all__ = ["fragment", "page", "script", "script_hash", "style"]
+__all__ = ["fragment", "page", "script", "script_hash", "style", "warnings_of"]

@@ -70,6 +70,7 @@ def html(
         research_use_only=RESEARCH_USE_ONLY,
         policy=pages.policy(*scripts),
         scripts=scripts,
+        alarms=pages.alarms(result.model.warning, *([] if nomogram is None else nomogram_page.warnings_of(nomogram))),
         nomogram=None if nomogram is None else _nomogram(nomogram, values, result),
         vote=words.vote_in_words(result),
         labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],

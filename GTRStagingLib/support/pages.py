@@ -1,7 +1,8 @@
-"""Load templates of pages, and write their Content-Security-Policy."""
+"""Load templates of pages, and write their alarms and their Content-Security-Policy."""
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import ModuleType
@@ -11,6 +12,38 @@ from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
     import jinja2
+
+
+_TITLES = {
+    "UNTRAINED": "UNTRAINED MODEL",
+    "DEMONSTRATION": "DEMONSTRATION MODEL",
+    "LEAK": "LEAKING COHORT",
+}
+"""Word in capitals, by which a warning of the library is an alarm -> its title."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Warning at the top of a page, without which no number on it should be read."""
+
+    title: str
+    text: str
+
+
+def alarms(*warnings: str | None) -> tuple[Alarm, ...]:
+    """Return the alarms among warnings, each text once: those on an untrained or demonstration model, or on a leak.
+
+    Every page shows them by `resources/alarms.html.j2`.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.support.pages import alarms
+    >>> alarms("Fitted to few patients.", "Fitted on a LEAKING cohort: 2 patients.", None)
+    (Alarm(title='LEAKING COHORT', text='Fitted on a LEAKING cohort: 2 patients.'),)
+    """
+    texts = [text for text in dict.fromkeys(warnings) if text]
+    named = ((text, [title for mark, title in _TITLES.items() if mark in text]) for text in texts)
+    return tuple(Alarm(", ".join(titles), text) for text, titles in named if titles)
 
 
 def resource(name: str) -> str:
@@ -54,4 +87,4 @@ def policy(*scripts: str) -> str:
     return f"{base}; script-src {hashes}" if scripts else base
 
 
-__all__ = ["policy", "resource", "source_hash", "template"]
+__all__ = ["Alarm", "alarms", "policy", "resource", "source_hash", "template"]

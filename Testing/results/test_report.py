@@ -219,7 +219,7 @@ def test_only_models_with_a_warning_show_one():
     demonstration = replace(results.with_roi().model, status="demonstration")
     assert "DEMONSTRATION MODEL" in page_of(replace(results.with_roi(), model=demonstration)).words
     leaking = replace(results.split_vote(), model=replace(results.split_vote().model, leaking=True))
-    assert "LEAKING MODEL" in page_of(leaking).words
+    assert "LEAKING COHORT" in page_of(leaking).words
     words = page_of(results.split_vote()).words
     assert "UNTRAINED" not in words
     assert "LEAKING" not in words
