@@ -8,19 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.errors import StagingError
-from GTRStagingLib.evaluation import checklists
+from GTRStagingLib.errors import StagingError, without_backticks
+from GTRStagingLib.evaluation import checklists, nomogram_tables, report_tables
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
-from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
+from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
-from GTRStagingLib.evaluation.performance import Performance
+from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
-from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.figures import DPI, figure_bytes
 from GTRStagingLib.support.files import parse_json, replace_files
@@ -31,11 +29,14 @@ if TYPE_CHECKING:
 
 METRICS, REPORT = "metrics.json", "report.html"
 RADSCORE_WORDS = "The Rad-score's largest coefficients, per standard deviation of each feature."
-Line = tuple[str, ...]
 
 
 def write_evaluation(
-    found: Evaluation, out: Path, *, nomogram: Nomogram | None = None, radscore: RadScore | None = None
+    found: Evaluation,
+    out: Path,
+    *,
+    nomogram: Nomogram | None = None,
+    radscore: RadScore | None = None,
 ) -> dict[str, Path]:
     """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
 
@@ -68,7 +69,10 @@ def write_evaluation(
     filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
-    contents[REPORT] = _html(found, svgs, filled, nomogram, None if radscore is None else known["radscore"]).encode()
+    alarms = _alarms(found, nomogram, radscore)
+    shown = _tables(found, nomogram)
+    about_radscore = None if radscore is None else known["radscore"]
+    contents[REPORT] = _html(found, svgs, filled, alarms, shown, nomogram, about_radscore).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
@@ -123,50 +127,84 @@ def _html(
     found: Evaluation,
     svgs: Mapping[str, tuple[bytes, str]],
     filled: Mapping[str, tuple[checklists.Answered, ...]],
+    alarms: Sequence[pages.Alarm],
+    shown: Mapping[str, PrintedTable | None],
     nomogram: Nomogram | None,
     radscore_words: str | None,
 ) -> str:
-    metrics, areas = found.performance.metrics, found.performance.areas
+    metrics = found.performance.metrics
     script = None if nomogram is None else page.script()
     return pages.template("evaluation.html.j2").render(
         found=found,
         m=metrics,
-        areas=areas,
+        areas=found.performance.areas,
         wrong=metrics.n_rows - int(metrics.confusion.trace()),
         research_use_only=RESEARCH_USE_ONLY,
         time=found.provenance["utc"].replace("T", " ").replace("+00:00", " UTC"),
         policy=pages.policy(*([] if script is None else [script])),
         script=script,
-        alarms=_alarms(found),
+        alarms=alarms,
         provenance=list(_provenance(found)),
-        flow=list(_flow(found)),
         leak_sentence=_leak_sentence(found),
-        siblings=list(_siblings(found)),
-        description=[(line.variable, line.level, *line.cells) for line in found.description],
-        overall=list(_overall(found.performance)),
-        per_class=list(_per_class(found.performance)),
-        groups=[(c, [_group(name, one) for name, one in levels.items()]) for c, levels in found.groups.items()],
+        t=shown,
+        groups=[(column, file_name(column), one) for column, one in report_tables.groups(found)],
+        cohorts=found.cohorts,
+        cohort_notes=[] if found.cohorts is None else [(p.name, note) for p in found.cohorts.parts for note in p.notes],
         figures={name: {"svg": base64.b64encode(svg).decode("ascii"), "words": w} for name, (svg, w) in svgs.items()},
-        file_name=file_name,
         checklists=list(_checklists(filled)),
         nomogram=nomogram,
         nomogram_style=None if nomogram is None else page.style(),
         nomogram_fragment=None if nomogram is None else page.fragment(nomogram, with_effects=False),
-        nomogram_terms=[] if nomogram is None else list(_terms(nomogram)),
         radscore_words=radscore_words,
-        **_calibration(found),
+        calibrated=found.calibration is not None,
+        undefined_tests=[] if found.calibration is None else report_tables.undefined_tests(found.calibration),
+        hosmer_lemeshow=report_tables.HOSMER_LEMESHOW,
         definitions=found.decisions.definitions,
-        treatment=list(_treatment(found)),
         **_readers(found),
-        **_attention(found),
     )
 
 
-def _alarms(found: Evaluation) -> list[dict[str, str]]:
-    alarms = []
+def _tables(found: Evaluation, nomogram: Nomogram | None) -> dict[str, PrintedTable | None]:
+    """Return the tables of the page; those that the evaluation does not allow are None."""
+    cohorts, calibrated, attention = found.cohorts, found.calibration, found.attention
+    return {
+        "flow": report_tables.flow(found),
+        "siblings": report_tables.siblings(found),
+        "patients_by_cohort": None if cohorts is None else report_tables.patients_by_cohort(cohorts),
+        "patients_by_stage": report_tables.patients_by_stage(found),
+        "by_cohort": report_tables.by_cohort(found),
+        "stages_by_cohort": None if cohorts is None else report_tables.stages_by_cohort(cohorts),
+        "heterogeneity": None if cohorts is None else report_tables.heterogeneity(cohorts),
+        "overall": report_tables.overall(found.performance),
+        "by_stage": report_tables.by_stage(found.performance),
+        "early": report_tables.early(found),
+        "calibration": None if calibrated is None else report_tables.calibration(calibrated),
+        "calibration_by_cohort": report_tables.calibration_by_cohort(found),
+        "joint_tests": None if calibrated is None else report_tables.joint_tests(calibrated),
+        "temperature": None if calibrated is None else report_tables.temperature(calibrated),
+        "treatment": report_tables.treatment(found),
+        "treatment_by_cohort": report_tables.treatment_by_cohort(found),
+        "attention": None if attention is None else report_tables.attention(attention),
+        "dice_by_cohort": report_tables.dice_by_cohort(found),
+        "against": None if attention is None else report_tables.against_baselines(attention),
+        "scanners": report_tables.scanners(found),
+        "nomogram_terms": None if nomogram is None else nomogram_tables.terms(nomogram),
+        "nomogram_tests": None if nomogram is None else nomogram_tables.tests(nomogram),
+        "nomogram_validation": None if nomogram is None else nomogram_tables.validation(nomogram),
+    }
+
+
+def _alarms(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | None) -> tuple[pages.Alarm, ...]:
+    """Return the alarms of every page of an evaluation: on its model, its rows, its nomogram and its Rad-score."""
+    own: tuple[pages.Alarm, ...] = ()
     if found.siblings is not None and found.siblings.leaks:
-        alarms.append({"title": "TRAINING DATA IN THE EVALUATION", "text": found.siblings.sentence})
-    return alarms
+        own = (pages.Alarm("TRAINING DATA IN THE EVALUATION", found.siblings.sentence),)
+    notes = [without_backticks(note) for note in found.notes]
+    of_nomogram = () if nomogram is None else page.warnings_of(nomogram)
+    return (
+        *own,
+        *pages.alarms(found.model_warning, *notes, *of_nomogram, *(() if radscore is None else radscore.warnings)),
+    )
 
 
 def _provenance(found: Evaluation) -> Iterator[tuple[str, str]]:
@@ -193,108 +231,10 @@ def _provenance(found: Evaluation) -> Iterator[tuple[str, str]]:
     yield "Seed", str(of["seed"])
 
 
-def _flow(found: Evaluation) -> Iterator[Line]:
-    flow, metrics = found.predictions.flow, found.performance.metrics
-    yield "rows read", f"{flow.read:,}"
-    for reason, n in flow.excluded.items():
-        yield f"left out: {reason}", f"−{n:,}"
-    yield "rows evaluated", f"{flow.used:,}"
-    for stage, n in zip(TStage, metrics.confusion.sum(axis=1).tolist(), strict=True):
-        yield f"of them {stage}", f"{n:,}"
-    yield "patients evaluated", f"{metrics.n_patients:,}"
-
-
 def _leak_sentence(found: Evaluation) -> str:
     if found.siblings is not None:
         return found.siblings.sentence
     return "No training table was given, so overlap with the training data was not checked."
-
-
-def _siblings(found: Evaluation) -> Iterator[Line]:
-    if found.siblings is None or not found.siblings.leaks:
-        return
-    for name, part in (("patients with other rows in training", found.with_siblings),
-                       ("patients without", found.without_siblings),
-                       ("neither rows nor patients in training", found.unseen),
-                       ("all", found.performance)):  # fmt: skip
-        if part is None:
-            yield name, "0", "0", "–", "–", "–"
-            continue
-        m = part.metrics
-        yield (name, f"{m.n_rows:,}", f"{m.n_patients:,}", f"{int(m.confusion.trace()):,}", m.accuracy.text(),
-               "–" if part.areas is None else part.areas.macro.text())  # fmt: skip
-
-
-OVERALL = {
-    "accuracy": "Accuracy",
-    "kappa_plain": "Cohen's kappa",
-    "kappa_linear": "linear kappa",
-    "kappa_quadratic": "quadratic kappa",
-    "mean_absolute_error": "Mean absolute stage error",
-    "macro_f1": "macro F1",
-    "over_staged": "Over-staged",
-    "under_staged": "Under-staged",
-}
-
-
-def _overall(part: Performance) -> Iterator[Line]:
-    for name, words in OVERALL.items():
-        one: Estimate = getattr(part.metrics, name)
-        yield words, one.text(), one.method
-    if part.areas is not None:
-        yield "macro AUC", part.areas.macro.text(4), part.areas.macro.method
-        yield "micro AUC", part.areas.micro.text(4), part.areas.micro.method
-
-
-def _per_class(part: Performance) -> Iterator[Line]:
-    areas = {} if part.areas is None else {**part.areas.per_class, **part.areas.boundaries}
-    for name, one in {**part.metrics.per_class, **part.metrics.boundaries}.items():
-        shares = (one.sensitivity, one.specificity, one.ppv, one.npv, one.f1)
-        yield (name, f"{one.n_positive:,}", *(s.text() for s in shares), *([areas[name].text()] if areas else []))
-
-
-def _group(name: str, part: Performance) -> Line:
-    m, late = part.metrics, part.metrics.boundaries["T3-4 against T1-2"]
-    area = "–" if part.areas is None else part.areas.macro.text()
-    return (name, f"{m.n_rows:,}", f"{m.n_patients:,}", m.accuracy.text(), area, m.kappa_quadratic.text(),
-            late.sensitivity.text(), late.specificity.text())  # fmt: skip
-
-
-def p_text(p: float | None) -> str:
-    """Return a p-value as text, as in a paper."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _calibration(found: Evaluation) -> dict[str, Any]:
-    one = found.calibration
-    if one is None:
-        return {"calibration": None, "joint_tests": None, "scaling": None, "temperature": None, "undefined_tests": None}
-    scaling = one.scaling
-    joint = {"Multinomial (Fagerland, Hosmer & Bofin 2008)": one.multinomial,
-             "Ordinal (Fagerland & Hosmer 2013)": one.ordinal}  # fmt: skip
-    tests = {**{event.event: event.hosmer_lemeshow for event in one.events}, **joint}
-    return {
-        "calibration": [
-            (e.event, e.intercept.text(2), e.slope.text(2), e.ece.text(), e.brier.text(), p_text(e.hosmer_lemeshow.p))
-            for e in one.events
-        ],
-        "joint_tests": [
-            (name, "–" if t.statistic is None else f"{t.statistic:.2f}", str(t.df or "–"), p_text(t.p))
-            for name, t in joint.items()
-        ],
-        "undefined_tests": [f"{name}: {t.method}" for name, t in tests.items() if t.p is None],
-        "scaling": [
-            (name, getattr(scaling.before, field).text(), getattr(scaling.after, field).text())
-            for name, field in (("Log loss", "log_loss"), ("ECE of the top stage", "ece"), ("Brier", "brier"))
-        ],
-        "temperature": f"{scaling.temperature.text(2)}: {scaling.temperature.method}",
-    }  # fmt: skip
-
-
-def _treatment(found: Evaluation) -> Iterator[Line]:
-    for name, one in found.decisions.treatment.items():
-        counts = f"TP {one.tp}, FP {one.fp}, FN {one.fn}, TN {one.tn}"
-        yield name, counts, one.over.text(2, percent=True), one.under.text(2, percent=True), one.nnt.text(2)
 
 
 def _readers(found: Evaluation) -> dict[str, Any]:
@@ -345,35 +285,6 @@ def _phase(row: Any) -> Line:
     model = (beside[0].estimate.text(), p_text(beside[0].p_holm)) if beside else ("–", "–")
     return (row.reader, row.unaided.text(), row.aided.text(), gain.estimate.text(), p_text(gain.p), p_text(gain.p_holm),
             *model)  # fmt: skip
-
-
-def _attention(found: Evaluation) -> dict[str, Any]:
-    if found.attention is None:
-        return {"attention": None, "against": None}
-
-    def cell(one: Any) -> str:
-        if one.median is None:
-            return f"– (n = {one.n})"
-        return f"{one.mean.text()}; {one.median:.3g} ({one.q1:.3g} to {one.q3:.3g}), n = {one.n}"
-
-    return {
-        "attention": [
-            (name, *(cell(levels[k]) for k in ("all", *map(str, TStage))), p_text(found.attention.trends[name].p))
-            for name, levels in found.attention.measures.items()
-        ],
-        "against": [
-            (BASELINE_NAMES[baseline], name, str(one.n), one.difference.text(), p_text(one.p))
-            for baseline, groups in found.attention.against.items()
-            for name, one in groups.items()
-        ],
-    }
-
-
-def _terms(nomogram: Nomogram) -> Iterator[Line]:
-    for one in effects(nomogram):
-        yield one.words, "0" if one.is_reference else f"{one.coefficient:+.3f}", one.odds_text, one.p or "–"
-    for k, theta in enumerate(nomogram.thresholds, start=1):
-        yield f"threshold T{k} | T{k + 1}", f"{theta:+.3f}", "–", "–"
 
 
 def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterator[dict[str, Any]]:
