@@ -158,7 +158,9 @@ def _evaluate(
         from GTRStagingLib.evaluation.report import REPORT, write_evaluation
 
         found = evaluate(read_predictions(predictions))
-        write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore)
+        write_evaluation(
+            found, out, nomogram=scores.nomogram, radscore=scores.radscore, gallery=predictions.absolute().parent
+        )
     except StagingError as error:
         reason = without_folders(with_flags(str(error), parser), {predictions: predictions.name, out: out.name})
         print(f"gtrstaging: predictions were not evaluated: {reason}", file=sys.stderr)

@@ -55,6 +55,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                       "phase reader study (default: NAME_unaided and NAME_aided)")  # fmt: skip
     more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
     more.add_argument("--radscore", type=Path, metavar="FILE", help="show this Rad-score in the report")
+    more.add_argument("--gallery", type=Path, metavar="DIR", help="folder of the batch that made the predictions, for "
+                      "gallery.html with the overlays of misclassified cases (default: the folder of the table, if it "
+                      "contains cases/)")  # fmt: skip
     more.add_argument("--seed", type=int, default=0, help="seed of every bootstrap (default: %(default)s)")
 
 
@@ -67,6 +70,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from GTRStagingLib.radscore import radscore
     from GTRStagingLib.support.extras import import_extra
 
+    if options.out is None and options.gallery is not None:
+        options.parser.error("--gallery writes a file: expected --out")
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
         import_extra(module, "Evaluation needs", "evaluate")
     from GTRStagingLib.evaluation.evaluate import evaluate
@@ -93,10 +98,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         progress=_progress,
     )
     if options.out is not None:
+        from GTRStagingLib.evaluation.gallery import batch_folder_of
         from GTRStagingLib.evaluation.report import write_evaluation
 
         _progress("report")
-        write_evaluation(found, options.out, nomogram=chart, radscore=score)
+        write_evaluation(
+            found,
+            options.out,
+            nomogram=chart,
+            radscore=score,
+            gallery=options.gallery or batch_folder_of(options.predictions),
+        )
     print_summary(found, options.parser)
     if options.out is not None:
         print(f"Written       {shown_place(options.out / 'report.html')} with metrics.json, figures and tables")

@@ -21,6 +21,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `flow_figure`: `flow_figure`
 - `figures`: `figures`
 - `tables`: `tables`
+- `gallery`: `misclassified`, `gallery_page`
 - `report_tables`: `PrintedTable`, and a function for each table of the report
 - `nomogram_tables`: `terms`, `tests`, `validation`
 - `report`: `write_evaluation`

@@ -13,6 +13,7 @@ from GTRStagingLib.evaluation import checklists, nomogram_tables, report_tables
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
+from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, misclassified
 from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
@@ -37,6 +38,7 @@ def write_evaluation(
     *,
     nomogram: Nomogram | None = None,
     radscore: RadScore | None = None,
+    gallery: Path | None = None,
 ) -> dict[str, Path]:
     """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
 
@@ -46,6 +48,9 @@ def write_evaluation(
         Output folder, made if it does not exist. Files of an earlier evaluation are replaced or removed.
     nomogram, radscore
         Shown in the report if given.
+    gallery
+        Folder of the batch that made the predictions, for the gallery of misclassified cases; without it there is
+        none.
 
     Returns
     -------
@@ -54,7 +59,7 @@ def write_evaluation(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed.
+        If matplotlib or jinja2 is not installed, or the folder of the gallery is not that of a batch.
     StagingError
         If the folder cannot be written to.
     """
@@ -70,9 +75,12 @@ def write_evaluation(
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
     alarms = _alarms(found, nomogram, radscore)
+    errors = None if gallery is None else misclassified(found.predictions, gallery)
+    if errors is not None:
+        contents[GALLERY] = gallery_page(found, errors, alarms).encode()
     shown = _tables(found, nomogram)
     about_radscore = None if radscore is None else known["radscore"]
-    contents[REPORT] = _html(found, svgs, filled, alarms, shown, nomogram, about_radscore).encode()
+    contents[REPORT] = _html(found, svgs, filled, alarms, errors, shown, nomogram, about_radscore).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
@@ -128,6 +136,7 @@ def _html(
     svgs: Mapping[str, tuple[bytes, str]],
     filled: Mapping[str, tuple[checklists.Answered, ...]],
     alarms: Sequence[pages.Alarm],
+    errors: Sequence[Errors] | None,
     shown: Mapping[str, PrintedTable | None],
     nomogram: Nomogram | None,
     radscore_words: str | None,
@@ -152,6 +161,8 @@ def _html(
         cohort_notes=[] if found.cohorts is None else [(p.name, note) for p in found.cohorts.parts for note in p.notes],
         figures={name: {"svg": base64.b64encode(svg).decode("ascii"), "words": w} for name, (svg, w) in svgs.items()},
         checklists=list(_checklists(filled)),
+        errors=None if errors is None else sum(one.number for one in errors),
+        gallery=GALLERY,
         nomogram=nomogram,
         nomogram_style=None if nomogram is None else page.style(),
         nomogram_fragment=None if nomogram is None else page.fragment(nomogram, with_effects=False),

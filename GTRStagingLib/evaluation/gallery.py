@@ -1,0 +1,242 @@
+"""Make the gallery of misclassified cases: their overlays from a batch folder, by true and predicted stage.
+
+The gallery is a page of its own, because it contains images of patients and the report does not.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from GTRStagingLib.batch.records import DONE
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluation.evaluate import Evaluation
+from GTRStagingLib.evaluation.predictions import Predictions
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support import pages
+from GTRStagingLib.support.files import parse_json
+from GTRStagingLib.tables.cells import folder_name, unaltered_id
+
+GALLERY = "gallery.html"
+CASES, OVERLAY = "cases", "overlay.png"
+
+MOST = 6
+"""Largest number of cases that are shown of a true and a predicted stage."""
+
+WIDTH, LARGEST = 1000, 200_000
+"""Largest width in pixels and largest size in bytes of a picture: 12 times `MOST` pictures are less than 20 MB."""
+
+QUALITIES = (85, 70, 50, 30, 10)
+
+
+@dataclass(frozen=True)
+class Misclassified:
+    """Misclassified case.
+
+    Attributes
+    ----------
+    probabilities
+        T1..T4; None if the table has stages only.
+    dice
+        Dice of attention and ROI; None if it is not known.
+    picture
+        Overlay as JPEG; None without one.
+    missing
+        Reason why there is no picture; empty with one.
+    """
+
+    case_id: str
+    probabilities: tuple[float, ...] | None
+    dice: float | None
+    picture: bytes | None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Misclassified rows with the same true and predicted stage, `shown` those of the highest probability first."""
+
+    truth: TStage
+    predicted: TStage
+    number: int
+    shown: tuple[Misclassified, ...]
+
+
+def batch_folder_of(table: Path) -> Path | None:
+    """Return the folder of a table if it is that of a batch, with the folder `cases` beside the table."""
+    folder = table.absolute().parent
+    return folder if (folder / CASES).is_dir() else None
+
+
+def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
+    """Collect the misclassified cases of an evaluation with their overlays, by true and then by predicted stage.
+
+    In each group the cases with the highest probability of the wrong stage come first, and at most `MOST` are shown.
+
+    Parameters
+    ----------
+    folder
+        Folder of the batch that made the predictions, with `cases/CASE/overlay.png`.
+
+    Raises
+    ------
+    InputError
+        If the folder has no folder `cases`, or the table has no case ids.
+    """
+    if not (folder / CASES).is_dir():
+        raise InputError(
+            f"`gallery` {folder.name}: the folder has no folder {CASES!r}; expected the output folder of a batch. "
+            "Choose the folder with predictions.csv."
+        )
+    if found.columns.case is None:
+        raise InputError(
+            f"{found.source} has no column of case ids, so the overlays in {folder.name} belong to no row; expected a "
+            "column such as case_id. Name it, or leave out `gallery`."
+        )
+    dice = _dice(found)
+    groups = []
+    for truth in TStage:
+        for predicted in TStage:
+            rows = np.flatnonzero((found.stages == truth) & (found.predicted == predicted))
+            if truth != predicted and len(rows):
+                order = rows if found.probabilities is None else _descending(rows, found.probabilities[:, predicted])
+                shown = tuple(_case(found, int(row), dice, folder) for row in order[:MOST])
+                groups.append(Errors(truth, predicted, len(rows), shown))
+    return tuple(groups)
+
+
+def _descending(rows: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(-probability[rows], kind="stable")]
+
+
+def _dice(found: Predictions) -> np.ndarray | None:
+    names = [name for name in found.frame.columns if name.casefold() == "dice"]
+    return found.numbers(names[0]) if names else None
+
+
+def _case(found: Predictions, row: int, dice: np.ndarray | None, folder: Path) -> Misclassified:
+    case_id = str(found.case_names[row])
+    picture = missing = None
+    try:
+        picture = _picture(folder / CASES / folder_name(unaltered_id(case_id)), TStage(int(found.predicted[row])))
+    except (OSError, ValueError) as error:
+        missing = f"No overlay: {error if isinstance(error, _NoOverlayError) else 'it cannot be read'}."
+    return Misclassified(
+        case_id=case_id,
+        probabilities=None if found.probabilities is None else tuple(found.probabilities[row].tolist()),
+        dice=None if dice is None or np.isnan(dice[row]) else float(dice[row]),
+        picture=picture,
+        missing=missing or "",
+    )
+
+
+class _NoOverlayError(ValueError):
+    """Reason why a case has no overlay, as text."""
+
+
+def _picture(case: Path, predicted: TStage) -> bytes:
+    """Return the overlay of a case folder as JPEG of at most `LARGEST` bytes.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no readable overlay, or the record in the folder states another predicted stage.
+    """
+    from PIL import Image
+
+    if not (case / OVERLAY).is_file():
+        raise _NoOverlayError("the batch folder has none of this case")
+    stage = _recorded_stage(case / DONE)
+    if stage != str(predicted):
+        raise _NoOverlayError(f"the batch folder has {stage} as predicted stage of this case, the table {predicted}")
+    with Image.open(case / OVERLAY, formats=("PNG",)) as stored:
+        try:
+            image = stored.convert("RGB")
+        except Image.DecompressionBombError as error:
+            raise _NoOverlayError("it is too large") from error
+    image.thumbnail((WIDTH, WIDTH))
+    content = b""
+    for quality in QUALITIES:
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=quality, optimize=True)
+        content = stream.getvalue()
+        if len(content) <= LARGEST:
+            return content
+    raise _NoOverlayError("it is too large")
+
+
+def _recorded_stage(record: Path) -> str:
+    try:
+        row = parse_json(record.read_bytes())["row"]
+        return str(row["stage"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _NoOverlayError("the batch folder has no record of this case") from error
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def gallery_page(found: Evaluation, groups: Sequence[Errors], alarms: Sequence[pages.Alarm]) -> str:
+    """Return the gallery as a self-contained page.
+
+    Raises
+    ------
+    MissingDependencyError
+        If jinja2 is not installed.
+    """
+    metrics = found.performance.metrics
+    return pages.template("gallery.html.j2").render(
+        source=found.predictions.source,
+        alarms=alarms,
+        policy=pages.policy(),
+        research_use_only=RESEARCH_USE_ONLY,
+        stages=[str(stage) for stage in TStage],
+        counts=metrics.confusion.tolist(),
+        wrong=sum(group.number for group in groups),
+        rows=metrics.n_rows,
+        most=MOST,
+        sorted_by_probability=found.predictions.probabilities is not None,
+        groups=[_group(group) for group in groups],
+        anchors={(int(group.truth), int(group.predicted)): _anchor(group) for group in groups},
+    )
+
+
+def _anchor(group: Errors) -> str:
+    return f"true-{group.truth}-predicted-{group.predicted}"
+
+
+def _group(group: Errors) -> dict[str, Any]:
+    over = group.predicted > group.truth
+    left_out = group.number - len(group.shown)
+    return {
+        "id": _anchor(group),
+        "title": f"True {group.truth}, predicted {group.predicted}: {'over' if over else 'under'}-staged",
+        "count": f"{group.number:,} case{'s' * (group.number != 1)}"
+        + (f"; {left_out:,} of them are not shown." if left_out else "."),
+        "cases": [dict(_shown(group, case)) for case in group.shown],
+    }
+
+
+def _shown(group: Errors, case: Misclassified) -> Iterator[tuple[str, Any]]:
+    yield "id", case.case_id
+    facts: Mapping[str, str] = {
+        "Probabilities": "not in the table"
+        if case.probabilities is None
+        else ", ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, case.probabilities, strict=True)),
+        "Dice of attention and ROI": "not known" if case.dice is None else f"{case.dice:.3f}",
+    }
+    yield "facts", facts
+    yield "missing", case.missing
+    yield "picture", None if case.picture is None else base64.b64encode(case.picture).decode("ascii")
+    yield (
+        "words",
+        f"Slices of case {case.case_id} with the attention map in colour; true stage {group.truth}, predicted stage "
+        f"{group.predicted}.",
+    )
+
+
+__all__ = ["GALLERY", "MOST", "Errors", "Misclassified", "batch_folder_of", "gallery_page", "misclassified"]

@@ -1,0 +1,252 @@
+"""Pages of an evaluation: tables by cohort, alarms, the gallery of misclassified cases."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import accessibility, browser
+from helpers.golden_data import GOLDEN, ROWS
+from helpers.markup import Page
+from PIL import Image
+
+from GTRStagingLib.cli import main as cli
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.evaluation import report_tables
+from GTRStagingLib.evaluation.evaluate import evaluate
+from GTRStagingLib.evaluation.gallery import GALLERY, LARGEST, MOST, batch_folder_of, misclassified
+from GTRStagingLib.evaluation.predictions import read_predictions
+from GTRStagingLib.evaluation.report import write_evaluation
+from GTRStagingLib.evaluation.report_tables import HOSMER_LEMESHOW
+from GTRStagingLib.nomogram.fit import fit_nomogram
+from GTRStagingLib.nomogram.nomogram import PUBLISHED, load
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.tables.table_files import read_table
+
+COHORT = GOLDEN / "cohort.csv"
+FOUR = [f"p_T{k}" for k in (1, 2, 3, 4)]
+PREDICTED = ROWS[FOUR].to_numpy().argmax(axis=1)
+TRUE = ROWS["stage"].str[1].astype(int).to_numpy() - 1
+DEMONSTRATION = "Model 'shown' is a DEMONSTRATION model, trained on synthetic phantoms, never for patients."
+LEAK = "Fitted on a LEAKING cohort: 2 patient(s) are in train and also in another split."
+
+
+def a_batch(folder, ids, *, size=(40, 30)):
+    """Write the table and the case folders of a batch with these cases of the golden cohort."""
+    rows = ROWS[ROWS["case_id"].isin(ids)]
+    folder.mkdir(exist_ok=True)
+    rows[["case_id", "patient_id", "stage", *FOUR, "dice"]].to_csv(folder / "predictions.csv", index=False)
+    noise = np.random.default_rng(0)
+    for case_id, four in zip(rows["case_id"], rows[FOUR].to_numpy(), strict=True):
+        case = folder / "cases" / case_id
+        case.mkdir(parents=True)
+        Image.fromarray(noise.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(case / "overlay.png")
+        stage = str(TStage(int(four.argmax())))
+        (case / "done.json").write_text(json.dumps({"case_id": case_id, "row": {"stage": stage}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found():
+    return evaluate(read_predictions(COHORT), cohort_column="centre")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_nomogram(read_table(COHORT), ["radscore", "lauren"], name="mine", resamples=5)
+
+
+@pytest.fixture(scope="module")
+def a_folder(tmp_path_factory):
+    return a_batch(tmp_path_factory.mktemp("batch") / "out", set(ROWS["case_id"]))
+
+
+@pytest.fixture(scope="module")
+def written(found, fitted, a_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("written")
+    shown = replace(found, model_warning=DEMONSTRATION)
+    write_evaluation(shown, out, nomogram=fitted, gallery=a_folder)
+    return out
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def test_table_2_has_a_line_for_each_cohort_as_in_the_article(found):
+    table = report_tables.by_cohort(found)
+    lines = {line[0].partition(" (")[0]: line for line in table.lines}
+    assert list(lines) == [*dict.fromkeys(ROWS["centre"]), "all"]
+    for centre in ("South", "all"):
+        rows = np.ones(len(ROWS), bool) if centre == "all" else (ROWS["centre"] == centre).to_numpy()
+        true, predicted = TRUE[rows], PREDICTED[rows]
+        sensitivity = [100 * (predicted[true == k] == k).mean() for k in range(4)]
+        specificity = [100 * (predicted[true != k] != k).mean() for k in range(4)]
+        assert lines[centre][0] == f"{centre} (n = {rows.sum()})"
+        assert lines[centre][1] == f"{100 * (true == predicted).mean():.1f}"
+        assert lines[centre][3] == " / ".join(f"{share:.1f}" for share in sensitivity)
+        assert lines[centre][4] == " / ".join(f"{share:.1f}" for share in specificity)
+
+
+def test_the_early_stages_are_a_table_of_their_own(found):
+    lines = dict(report_tables.early(found).lines)
+    early = TRUE < 2
+    assert lines["staged as T3 or T4"] == f"{(PREDICTED[early] > 1).sum()} of {early.sum()}"
+    assert lines["accuracy"].startswith(f"{(PREDICTED[early] == TRUE[early]).mean():.3f} (")
+
+
+def test_the_caveats_stand_beside_the_p_value_of_hosmer_and_lemeshow(written):
+    text = (written / "report.html").read_text(encoding="utf-8")
+    section = text[text.index('id="sure"') : text.index('id="use"')]
+    assert HOSMER_LEMESHOW.replace(">", "&gt;") in section
+    assert "Hosmer–Lemeshow p" in section
+
+
+def test_the_nomogram_has_p_values_tests_and_corrected_performance(written, fitted):
+    rows = {row[0]: row[1:] for row in Page((written / "report.html").read_text(encoding="utf-8")).rows if row}
+    one = fitted.record["coefficients"][0]
+    assert rows["Rad-score, per unit"][-1] == ("< 0.001" if one["p"] < 0.001 else f"{one['p']:.3f}")
+    c_index = fitted.record["validation"]["c_index"]
+    assert rows["C-index"] == [f"{c_index[k]:.3f}" for k in ("apparent", "optimism", "corrected")]
+    brant = fitted.record["proportional_odds"]["omnibus"]
+    assert rows["proportional odds (Brant), all terms"][0] == f"{brant['chi2']:.2f}"
+
+
+def test_a_test_of_the_rad_score_is_shown(found, fitted, tmp_path):
+    test = {"statistic": 12.346, "df": 1, "p": 0.0004, "method": "likelihood ratio, with against without"}
+    tested = replace(fitted, record={**fitted.record, "radscore_test": test})
+    write_evaluation(found, tmp_path / "out", nomogram=tested)
+    (row,) = [row for row in Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).rows
+              if row[:1] == ["with the Rad-score against without"]]  # fmt: skip
+    assert row[1:] == ["12.35", "1", "< 0.001", test["method"]]
+
+
+# -- alarms --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["report.html", GALLERY])
+def test_every_page_of_an_evaluation_of_the_demonstration_model_carries_the_alarm(written, name):
+    text = (written / name).read_text(encoding="utf-8")
+    page = Page(text)
+    assert "⚠ DEMONSTRATION MODEL" in page.words
+    assert page.words.count(DEMONSTRATION) == 2  # banner and foot
+    assert page.words.count(RESEARCH_USE_ONLY) >= 2
+
+
+def test_a_leak_of_the_nomogram_or_the_rad_score_is_an_alarm_of_the_evaluation(found, tmp_path):
+    leaking = replace(load(PUBLISHED), warnings=(LEAK,), radscore={"warnings": [DEMONSTRATION]})
+    write_evaluation(found, tmp_path / "out", nomogram=leaking)
+    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert page.words.index("⚠ LEAKING COHORT") < page.words.index("Summary")
+    assert page.words.index("⚠ DEMONSTRATION MODEL") < page.words.index("Summary")
+
+
+# -- the gallery ---------------------------------------------------------------------------------------------------
+
+
+def test_the_groups_are_the_errors_of_the_confusion_matrix_and_the_surest_come_first(found, a_folder):
+    groups = misclassified(found.predictions, a_folder)
+    confusion = found.performance.metrics.confusion
+    assert {(g.truth, g.predicted): g.number for g in groups} == {
+        (t, p): confusion[t, p] for t in TStage for p in TStage if t != p and confusion[t, p]
+    }
+    for group in groups:
+        wrong = ROWS[(group.truth == TRUE) & (group.predicted == PREDICTED)]
+        surest = wrong.sort_values(f"p_{group.predicted}", ascending=False, kind="stable")["case_id"]
+        assert [case.case_id for case in group.shown] == list(surest)[:MOST]
+        assert all(case.picture for case in group.shown)
+    assert any(group.number > MOST for group in groups)
+
+
+def test_the_page_shows_every_case_with_its_numbers_and_states_how_many_are_left_out(written, found, a_folder):
+    page = Page((written / GALLERY).read_text(encoding="utf-8"))
+    groups = misclassified(found.predictions, a_folder)
+    pictures = page.all("img")
+    assert len(pictures) == sum(len(group.shown) for group in groups)
+    assert len({picture["alt"] for picture in pictures}) == len(pictures)
+    large = max(groups, key=lambda group: group.number)
+    assert f"{large.number} cases; {large.number - MOST} of them are not shown." in page.words
+    row = ROWS[ROWS["case_id"] == large.shown[0].case_id].iloc[0]
+    assert ", ".join(f"{stage} {row[f'p_{stage}']:.2f}" for stage in TStage) in page.words
+    assert f"{row['dice']:.3f}" in page.words
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda case: (case / "overlay.png").unlink(), "the batch folder has none of this case"),
+        (lambda case: (case / "overlay.png").write_bytes(b"\x89PNG not an image"), "it cannot be read"),
+        (lambda case: (case / "done.json").unlink(), "the batch folder has no record of this case"),
+        (lambda case: (case / "done.json").write_text('{"row": {"stage": "T9"}}'), "has T9 as predicted stage"),
+    ],
+)
+def test_a_case_without_a_valid_overlay_is_shown_with_the_reason(tmp_path, harm, reason):
+    wrong = ROWS["case_id"][np.flatnonzero((TRUE == 0) & (PREDICTED == 1))[:1]].tolist()
+    folder = a_batch(tmp_path / "out", [*wrong, *ROWS["case_id"][TRUE == PREDICTED][:8]])
+    harm(folder / "cases" / wrong[0])
+    (group,) = misclassified(read_predictions(folder / "predictions.csv"), folder)
+    assert group.shown[0].picture is None
+    assert reason in group.shown[0].missing
+
+
+def test_an_id_that_leads_out_of_the_folder_has_no_overlay(tmp_path):
+    folder = a_batch(tmp_path / "out", ROWS["case_id"][TRUE == PREDICTED][:8])
+    outside = tmp_path / "outside"
+    (folder / "cases" / ROWS["case_id"][TRUE == PREDICTED].iloc[0]).rename(outside)
+    table = folder / "predictions.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, "../../outside,P9,T4,0.9,0.05,0.03,0.02,0.1"]) + "\n")
+    (group,) = misclassified(read_predictions(table), folder)
+    assert (group.shown[0].case_id, group.shown[0].picture) == ("../../outside", None)
+
+
+def test_pictures_are_small_whatever_the_overlays_are(tmp_path):
+    wrong = ROWS["case_id"][np.flatnonzero(TRUE != PREDICTED)[:1]].tolist()
+    folder = a_batch(tmp_path / "out", wrong, size=(2000, 1300))
+    (group,) = misclassified(read_predictions(folder / "predictions.csv"), folder)
+    content = group.shown[0].picture
+    assert len(content) <= LARGEST
+    assert Image.open(io.BytesIO(content)).size == (1000, 650)
+    assert 12 * MOST * LARGEST * 4 / 3 < 20e6  # as base64
+
+
+def test_the_gallery_is_found_beside_the_table_and_refused_where_there_is_none(a_folder, tmp_path, capsys):
+    assert batch_folder_of(a_folder / "predictions.csv") == a_folder
+    assert batch_folder_of(COHORT) is None
+    few = a_batch(tmp_path / "few", ROWS["case_id"][:24])
+    assert cli.main(["evaluate", str(few / "predictions.csv"), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / GALLERY).is_file()
+    assert GALLERY in json.loads((tmp_path / "out" / "metrics.json").read_text())["files"]
+    capsys.readouterr()
+    wrong = ["evaluate", str(few / "predictions.csv"), "--out", str(tmp_path / "o"), "--gallery", str(tmp_path)]
+    assert cli.main(wrong) == 1
+    assert "--gallery" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", str(few / "predictions.csv"), "--gallery", str(few)])
+
+
+def test_a_table_without_case_ids_has_no_gallery(found, a_folder):
+    nameless = replace(found.predictions, columns=replace(found.predictions.columns, case=None))
+    with pytest.raises(InputError, match="no column of case ids"):
+        misclassified(nameless, a_folder)
+
+
+def test_the_gallery_is_accessible_and_fits_a_phone_and_a_page(chromium, written):
+    with chromium.open(written / GALLERY) as view:
+        assert accessibility.violations(view) == []
+        assert view.pdf().startswith(b"%PDF-")
+        view.resize(browser.PHONE)
+        assert view.overflow == 0
+        assert view.complaints == []
+
+
+def test_the_report_by_cohort_is_accessible_and_fits_a_phone_and_a_page(chromium, written):
+    with chromium.open(written / "report.html") as view:
+        assert accessibility.violations(view) == []
+        view.resize(browser.PHONE)
+        assert view.overflow == 0
+        assert view.complaints == []
+        view.resize(browser.DESKTOP)
+        view.page.emulate_media(media="print")
+        view.resize((688, 1000))  # A4 without its margins, 182 mm at 96 pixels per inch
+        assert view.overflow == 0
