@@ -58,6 +58,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     more.add_argument("--gallery", type=Path, metavar="DIR", help="folder of the batch that made the predictions, for "
                       "gallery.html with the overlays of misclassified cases (default: the folder of the table, if it "
                       "contains cases/)")  # fmt: skip
+    more.add_argument("--format", choices=["docx"], help="also write the numbered tables and the figures as a Word "
+                      "document, manuscript.docx")  # fmt: skip
     more.add_argument("--seed", type=int, default=0, help="seed of every bootstrap (default: %(default)s)")
 
 
@@ -70,8 +72,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from GTRStagingLib.radscore import radscore
     from GTRStagingLib.support.extras import import_extra
 
-    if options.out is None and options.gallery is not None:
-        options.parser.error("--gallery writes a file: expected --out")
+    if options.out is None and (options.gallery is not None or options.format is not None):
+        options.parser.error("--gallery and --format write files: expected --out")
+    if options.format == "docx":
+        from GTRStagingLib.evaluation.manuscript import require_docx
+
+        require_docx()
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
         import_extra(module, "Evaluation needs", "evaluate")
     from GTRStagingLib.evaluation.evaluate import evaluate
@@ -108,6 +114,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             nomogram=chart,
             radscore=score,
             gallery=options.gallery or batch_folder_of(options.predictions),
+            manuscript=options.format == "docx",
         )
     print_summary(found, options.parser)
     if options.out is not None:

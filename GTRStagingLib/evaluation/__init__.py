@@ -24,5 +24,6 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `gallery`: `misclassified`, `gallery_page`
 - `report_tables`: `PrintedTable`, and a function for each table of the report
 - `nomogram_tables`: `terms`, `tests`, `validation`
+- `manuscript`: `manuscript_docx`
 - `report`: `write_evaluation`
 """

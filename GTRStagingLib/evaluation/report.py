@@ -14,6 +14,7 @@ from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
 from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, misclassified
+from GTRStagingLib.evaluation.manuscript import MANUSCRIPT, manuscript_docx
 from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
@@ -39,6 +40,7 @@ def write_evaluation(
     nomogram: Nomogram | None = None,
     radscore: RadScore | None = None,
     gallery: Path | None = None,
+    manuscript: bool = False,
 ) -> dict[str, Path]:
     """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
 
@@ -51,6 +53,8 @@ def write_evaluation(
     gallery
         Folder of the batch that made the predictions, for the gallery of misclassified cases; without it there is
         none.
+    manuscript
+        Also write the numbered tables and the figures as a Word document.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def write_evaluation(
     Raises
     ------
     InputError
-        If matplotlib or jinja2 is not installed, or the folder of the gallery is not that of a batch.
+        If matplotlib, jinja2 or python-docx is not installed, or the folder of the gallery is not that of a batch.
     StagingError
         If the folder cannot be written to.
     """
@@ -79,6 +83,9 @@ def write_evaluation(
     if errors is not None:
         contents[GALLERY] = gallery_page(found, errors, alarms).encode()
     shown = _tables(found, nomogram)
+    if manuscript:
+        pictures = [(contents[f"{name}.png"], words) for name, (_, words) in drawn.items()]
+        contents[MANUSCRIPT] = manuscript_docx(_numbered(shown), pictures, alarms)
     about_radscore = None if radscore is None else known["radscore"]
     contents[REPORT] = _html(found, svgs, filled, alarms, errors, shown, nomogram, about_radscore).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
@@ -203,6 +210,19 @@ def _tables(found: Evaluation, nomogram: Nomogram | None) -> dict[str, PrintedTa
         "nomogram_tests": None if nomogram is None else nomogram_tables.tests(nomogram),
         "nomogram_validation": None if nomogram is None else nomogram_tables.validation(nomogram),
     }
+
+
+def _numbered(shown: Mapping[str, PrintedTable | None]) -> list[tuple[str, PrintedTable]]:
+    """Return the tables of a manuscript with their titles, in the order of the article."""
+    titles = {
+        "patients_by_cohort": "Table 1. Patients by cohort",
+        "patients_by_stage": "Table 1 by stage. Patients by stage",
+        "by_cohort": "Table 2. Performance",
+        "stages_by_cohort": "Table 2 with intervals. Performance by cohort and stage",
+        "nomogram_terms": "Table 3. Nomogram",
+        "scanners": "Table 4. CT acquisition",
+    }
+    return [(title, table) for name, title in titles.items() if (table := shown[name]) is not None]
 
 
 def _alarms(found: Evaluation, nomogram: Nomogram | None, radscore: RadScore | None) -> tuple[pages.Alarm, ...]:

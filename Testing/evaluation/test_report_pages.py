@@ -1,4 +1,4 @@
-"""Pages of an evaluation: tables by cohort, alarms, the gallery of misclassified cases."""
+"""Pages of an evaluation: tables by cohort, alarms, the gallery of misclassified cases, the Word document."""
 
 import io
 import json
@@ -66,7 +66,7 @@ def a_folder(tmp_path_factory):
 def written(found, fitted, a_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("written")
     shown = replace(found, model_warning=DEMONSTRATION)
-    write_evaluation(shown, out, nomogram=fitted, gallery=a_folder)
+    write_evaluation(shown, out, nomogram=fitted, gallery=a_folder, manuscript=True)
     return out
 
 
@@ -250,3 +250,30 @@ def test_the_report_by_cohort_is_accessible_and_fits_a_phone_and_a_page(chromium
         view.page.emulate_media(media="print")
         view.resize((688, 1000))  # A4 without its margins, 182 mm at 96 pixels per inch
         assert view.overflow == 0
+
+
+# -- the Word document ---------------------------------------------------------------------------------------------
+
+
+def test_the_word_document_has_the_cells_of_the_tables_and_the_figures(written, found):
+    docx = pytest.importorskip("docx")
+    document = docx.Document(str(written / "manuscript.docx"))
+    titles = [p.text for p in document.paragraphs if p.style.name == "Heading 2"]
+    assert [title[:7] for title in titles] == ["Table 1"] * bool(found.cohorts.description) + [
+        "Table 1",
+        "Table 2",
+        "Table 2",
+        "Table 3",
+    ]
+    (table,) = [one for one in document.tables if one.rows[0].cells[1].text == "accuracy (%)"]
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        list(line) for line in (report_tables.by_cohort(found).head, *report_tables.by_cohort(found).lines)
+    ]
+    drawn = json.loads((written / "metrics.json").read_text())["files"]
+    assert len(document.inline_shapes) == sum(name.endswith(".png") for name in drawn)
+    assert all(shape._inline.docPr.get("descr") for shape in document.inline_shapes)
+    assert RESEARCH_USE_ONLY in document.sections[0].footer.paragraphs[0].text
+    assert DEMONSTRATION in document.sections[0].footer.paragraphs[0].text
+    width, height = document.sections[0].page_width.mm, document.sections[0].page_height.mm
+    assert (round(width), round(height)) == (210, 297)
+    assert all(shape.width.mm <= 174 and shape.height.mm <= 230 for shape in document.inline_shapes)
