@@ -77,12 +77,14 @@ def write_evaluation(
     known = facts(found, nomogram, radscore)
     filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
+    shown = _tables(found, nomogram)
+    if (terms := shown["nomogram_terms"]) is not None:
+        named["table3"] = [dict(zip(("term", *terms.head[1:]), line, strict=True)) for line in terms.lines]
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
     alarms = _alarms(found, nomogram, radscore)
     errors = None if gallery is None else misclassified(found.predictions, gallery)
     if errors is not None:
         contents[GALLERY] = gallery_page(found, errors, alarms).encode()
-    shown = _tables(found, nomogram)
     if manuscript:
         pictures = [(contents[f"{name}.png"], words) for name, (_, words) in drawn.items()]
         contents[MANUSCRIPT] = manuscript_docx(_numbered(shown), pictures, alarms)
@@ -165,7 +167,6 @@ def _html(
         t=shown,
         groups=[(column, file_name(column), one) for column, one in report_tables.groups(found)],
         cohorts=found.cohorts,
-        cohort_notes=[] if found.cohorts is None else [(p.name, note) for p in found.cohorts.parts for note in p.notes],
         figures={name: {"svg": base64.b64encode(svg).decode("ascii"), "words": w} for name, (svg, w) in svgs.items()},
         checklists=list(_checklists(filled)),
         errors=None if errors is None else sum(one.number for one in errors),

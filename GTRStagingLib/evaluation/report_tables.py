@@ -7,6 +7,7 @@ from typing import Any
 
 from GTRStagingLib.evaluation.cohorts import CohortEvaluation, Cohorts
 from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
+from GTRStagingLib.evaluation.flow import Counts, FlowStep
 from GTRStagingLib.evaluation.performance import Performance
 from GTRStagingLib.evaluation.words import label_of
 from GTRStagingLib.stages import TStage
@@ -71,16 +72,33 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def flow(found: Evaluation) -> PrintedTable:
-    """Make the table of rows read, left out and evaluated."""
-    counts, metrics = found.predictions.flow, found.performance.metrics
-    lines = [("rows read", f"{counts.read:,}")]
-    lines += [(f"left out: {reason}", f"−{n:,}") for reason, n in counts.excluded.items()]
-    lines.append(("rows evaluated", f"{counts.used:,}"))
-    by_stage = metrics.confusion.sum(axis=1).tolist()
-    lines += [(f"of them {stage}", f"{n:,}") for stage, n in zip(TStage, by_stage, strict=True)]
-    lines.append(("patients evaluated", f"{metrics.n_patients:,}"))
-    return PrintedTable("Flow", "Rows of the table by outcome; the counts add up to the total.", ("", "rows"),
-                        tuple(lines))  # fmt: skip
+    """Make the table of rows and patients read, left out and evaluated, in total and by cohort."""
+    predictions, parts = found.predictions, _cohort_parts(found)
+    cohorts = list(found.flow.steps[0].cohorts) if found.flow.steps else []
+    by_name = {part.name: part.performance.metrics.confusion.sum(axis=1).tolist() for part in parts}
+    names = {"read": "rows read", "evaluated": "rows evaluated"}
+    lines = []
+    for step in found.flow.steps:
+        sign = "−" if step.excluded else ""
+        counts: list[FlowStep | Counts] = [step, *(step.cohorts[name] for name in cohorts)]
+        name = f"left out: {step.text}" if step.excluded else names.get(step.text, step.text)
+        lines.append((name, *(_rows(sign, one.rows, one.patients) for one in counts)))
+    for stage, n in zip(TStage, found.performance.metrics.confusion.sum(axis=1).tolist(), strict=True):
+        own = len(set(predictions.patients[predictions.stages == stage].tolist()))
+        known = own if predictions.patients_by is not None else None
+        of_cohorts = (f"{by_name[name][stage]:,}" if name in by_name else "0" for name in cohorts)
+        lines.append((f"of them {stage}", _rows("", n, known), *of_cohorts))
+    return PrintedTable(
+        "Flow",
+        "Rows of the table by outcome, with the number of patients; the rows add up to the total. A patient is left "
+        "out with the last row, and may have rows of several stages.",
+        ("", "all", *cohorts) if cohorts else ("", "rows (patients)"),
+        tuple(lines),
+    )
+
+
+def _rows(sign: str, rows: int, patients: int | None) -> str:
+    return f"{sign}{rows:,}" if patients is None else f"{sign}{rows:,} ({patients:,})"
 
 
 def siblings(found: Evaluation) -> PrintedTable | None:
@@ -111,7 +129,8 @@ def patients_by_stage(found: Evaluation) -> PrintedTable:
     lines = tuple((label_of(line.variable), line.level, *line.cells) for line in found.description)
     return PrintedTable(
         "Patients by stage",
-        "Patients by their highest stage; numbers as median (quartiles), texts as count (share of the known values).",
+        "Patients by their highest stage; numbers as mean ± standard deviation and median (quartiles), texts as count "
+        "(share of the known values).",
         ("", "", "all", *STAGES),
         tuple(lines),
     )
@@ -126,16 +145,17 @@ def patients_by_cohort(cohorts: Cohorts) -> PrintedTable | None:
             label_of(line.variable),
             line.level,
             *line.cells,
-            p_text(line.p) if line.p is not None or not line.test else "–",
+            p_text(line.p) if line.p is not None or line.test else "",
             line.test,
-            _number(line.difference, 2),
+            "" if line.difference is None else f"{line.difference:.2f}",
         )
         for line in cohorts.description
     )
     return PrintedTable(
         "Patients by cohort",
-        "Patients of each cohort; numbers as mean ± standard deviation, texts as count (share of the known values). "
-        "The standardised difference is the largest between two cohorts; above 0.1 it is commonly called an imbalance.",
+        "Patients of each cohort; numbers as mean ± standard deviation and median (quartiles), texts as count (share "
+        "of the known values). The standardised difference is the largest between two cohorts; above 0.1 it is "
+        "commonly called an imbalance.",
         ("", "", *(part.name for part in cohorts.parts), "all", "p", "test", "standardised difference"),
         tuple(lines),
     )
@@ -148,7 +168,7 @@ def scanners(found: Evaluation) -> PrintedTable | None:
     cohorts = () if found.cohorts is None else tuple(part.name for part in found.cohorts.parts)
     return PrintedTable(
         "CT acquisition",
-        "CT acquisition, from the headers of the images.",
+        "CT acquisition, from the headers of the images or columns of the table; in brackets the number of rows.",
         ("", *cohorts, "all"),
         tuple((line.parameter, *line.cells) for line in found.scanners),
     )
@@ -257,7 +277,7 @@ def heterogeneity(cohorts: Cohorts) -> PrintedTable | None:
         "Differences between cohorts",
         "Tests of the differences between cohorts; I² is the share of the variation beyond chance. Few cohorts give "
         "little power: no significant difference is no proof of equality.",
-        ("", "Q", "df", "p", "p (Holm)", "I²", "test"),
+        ("", "statistic", "df", "p", "p (Holm)", "I²", "test"),
         tuple(
             (one.measure, _number(one.statistic, 2), str(one.df), p_text(one.p), p_text(one.p_holm),
              "–" if one.i2 is None else f"{100 * one.i2:.0f} %", one.method)

@@ -13,14 +13,13 @@ from PIL import Image
 
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.evaluation import report_tables
+from GTRStagingLib.evaluation import nomogram_tables, report_tables
 from GTRStagingLib.evaluation.evaluate import evaluate
 from GTRStagingLib.evaluation.gallery import GALLERY, LARGEST, MOST, batch_folder_of, misclassified
 from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.evaluation.report import write_evaluation
 from GTRStagingLib.evaluation.report_tables import HOSMER_LEMESHOW
 from GTRStagingLib.nomogram.fit import fit_nomogram
-from GTRStagingLib.nomogram.nomogram import PUBLISHED, load
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.tables.table_files import read_table
 
@@ -66,7 +65,8 @@ def a_folder(tmp_path_factory):
 def written(found, fitted, a_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("written")
     shown = replace(found, model_warning=DEMONSTRATION)
-    write_evaluation(shown, out, nomogram=fitted, gallery=a_folder, manuscript=True)
+    leaking = replace(fitted, radscore={"warnings": [LEAK]})
+    write_evaluation(shown, out, nomogram=leaking, gallery=a_folder, manuscript=True)
     return out
 
 
@@ -112,13 +112,12 @@ def test_the_nomogram_has_p_values_tests_and_corrected_performance(written, fitt
     assert rows["proportional odds (Brant), all terms"][0] == f"{brant['chi2']:.2f}"
 
 
-def test_a_test_of_the_rad_score_is_shown(found, fitted, tmp_path):
+def test_a_test_of_the_rad_score_is_shown(fitted):
     test = {"statistic": 12.346, "df": 1, "p": 0.0004, "method": "likelihood ratio, with against without"}
-    tested = replace(fitted, record={**fitted.record, "radscore_test": test})
-    write_evaluation(found, tmp_path / "out", nomogram=tested)
-    (row,) = [row for row in Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).rows
-              if row[:1] == ["with the Rad-score against without"]]  # fmt: skip
-    assert row[1:] == ["12.35", "1", "< 0.001", test["method"]]
+    table = nomogram_tables.tests(replace(fitted, record={**fitted.record, "radscore_test": test}))
+    (line,) = [line for line in table.lines if line[0] == "with the Rad-score against without"]
+    assert line[1:] == ("12.35", "1", "< 0.001", test["method"])
+    assert nomogram_tables.tests(replace(fitted, record={})) is None
 
 
 # -- alarms --------------------------------------------------------------------------------------------------------
@@ -133,12 +132,10 @@ def test_every_page_of_an_evaluation_of_the_demonstration_model_carries_the_alar
     assert page.words.count(RESEARCH_USE_ONLY) >= 2
 
 
-def test_a_leak_of_the_nomogram_or_the_rad_score_is_an_alarm_of_the_evaluation(found, tmp_path):
-    leaking = replace(load(PUBLISHED), warnings=(LEAK,), radscore={"warnings": [DEMONSTRATION]})
-    write_evaluation(found, tmp_path / "out", nomogram=leaking)
-    page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
-    assert page.words.index("⚠ LEAKING COHORT") < page.words.index("Summary")
-    assert page.words.index("⚠ DEMONSTRATION MODEL") < page.words.index("Summary")
+@pytest.mark.parametrize(("name", "first"), [("report.html", "Summary"), (GALLERY, "By true and predicted stage")])
+def test_a_leak_of_the_nomogram_or_its_rad_score_is_an_alarm_of_every_page(written, name, first):
+    page = Page((written / name).read_text(encoding="utf-8"))
+    assert page.words.index("⚠ LEAKING COHORT") < page.words.index(LEAK) < page.words.index(first)
 
 
 # -- the gallery ---------------------------------------------------------------------------------------------------
