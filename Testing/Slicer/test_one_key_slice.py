@@ -12,7 +12,6 @@ from PIL import Image
 from scenes import add_volume
 
 from GTRStagingLib.batch import local
-from GTRStagingLib.batch.cases import BatchCase
 from GTRStagingLib.checking import model_check
 from GTRStagingLib.cohort import fingerprint
 from GTRStagingLib.cohort.cohort import Case
@@ -27,6 +26,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.staging.preprocess import resize
+from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.training.slice_cache import cache_slices
 
 NONE = "No key slice is chosen among 9 slices"
@@ -81,7 +81,7 @@ def of_staging(case, a_model):
 
 
 def of_a_batch(case, a_model, tmp_path):
-    row = BatchCase("case", case["image"], case.get("roi"), None, case.get("key_slice"))
+    row = CaseRow("case", image=case["image"], roi=case.get("roi"), key_slice=case.get("key_slice"))
     return local.stage_from_files(ready(a_model), StagingOptions())(row, tmp_path).key_slice.index
 
 
