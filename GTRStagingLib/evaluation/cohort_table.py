@@ -67,7 +67,7 @@ def describe_cohorts(found: Predictions, column: str, cohorts: Mapping[str, np.n
     if found.clustered:
         counts = [int(rows.sum()) for rows in cohorts.values()]
         lines.append(CohortLine("Rows", "n", tuple(f"{n:,}" for n in (*counts, len(found)))))
-    stages = np.array([str(TStage(stage)) for stage in highest_stages(found)[found.patients]], dtype=object)
+    stages = np.array([str(stage) for stage in TStage], dtype=object)[highest_stages(found)[found.patients]]
     lines += _described(Covariate("T stage", None, stages), groups)
     for name in described_columns(found):
         if name != column:
@@ -86,9 +86,9 @@ def _compared(one: Covariate, groups: Sequence[np.ndarray]) -> tuple[float | Non
     if one.numbers is not None:
         values = [one.given(group) for group in groups]
         return *group_differences.compare_numbers(values), group_differences.difference_of_numbers(values)
-    if not 0 < len(one.levels) <= MOST_LEVELS:
-        return None, "not tested: no values" if not one.levels else "not tested: too many different texts", None
-    counts = one.counts(groups)
+    levels, counts, _ = one.counts(groups)
+    if len(levels) > MOST_LEVELS:
+        return None, "not tested: too many different texts", None
     return *group_differences.compare_choices(counts), group_differences.difference_of_choices(counts)
 
 

@@ -213,7 +213,8 @@ def _of_split(found: Predictions, split: str) -> int:
     """Count the rows whose split begins with a text."""
     if found.columns.split is None:
         return 0
-    return sum(text.casefold().startswith(split) for text in found.frame[found.columns.split].tolist())
+    counts = found.frame[found.columns.split].value_counts().items()
+    return sum(int(n) for text, n in counts if text.casefold().startswith(split))
 
 
 def _notes(found: Predictions, name: str) -> list[str]:

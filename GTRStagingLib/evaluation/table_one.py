@@ -91,14 +91,15 @@ class Covariate:
     numbers: np.ndarray | None
     texts: np.ndarray
 
-    @property
-    def levels(self) -> list[str]:
-        """Different texts, in order; empty for numbers."""
-        return [] if self.numbers is not None else _sorted({text for text in self.texts if text is not None})
+    def counts(self, groups: Sequence[np.ndarray]) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Return the texts of groups of rows in order, their counts (groups, texts), and missing ones (groups,)."""
+        import pandas as pd
 
-    def counts(self, groups: Sequence[np.ndarray]) -> np.ndarray:
-        """Count the levels in each group of rows, (groups, levels)."""
-        return np.array([[int((self.texts[g] == level).sum()) for level in self.levels] for g in groups])
+        codes, names = pd.factorize(self.texts)  # -1 for None
+        counts = np.array([np.bincount(codes[group] + 1, minlength=len(names) + 1) for group in groups])
+        place = {name: k for k, name in enumerate(names.tolist(), start=1) if counts[:, k].any()}
+        levels = _sorted(place)
+        return levels, counts[:, [place[level] for level in levels]], counts[:, 0]
 
     def given(self, group: np.ndarray) -> np.ndarray:
         """Return the numbers of a group of rows that are not missing."""
@@ -107,34 +108,22 @@ class Covariate:
 
     def lines(self, groups: Sequence[np.ndarray]) -> list[Described]:
         """Describe groups of rows, given by their indices: two lines for numbers, else one for each level."""
-        found = self._of_numbers(groups) if self.numbers is not None else self._of_texts(groups)
-        missing = [sum(text is None for text in self.texts[g]) for g in groups]
-        if any(missing):
-            found.append(Described(self.name, "not given", tuple(f"{n:,}" for n in missing)))
-        return found
-
-    def _of_numbers(self, groups: Sequence[np.ndarray]) -> list[Described]:
-        values = [self.given(group) for group in groups]
-        return [
-            Described(self.name, "mean ± SD", tuple(map(_mean_and_sd, values))),
-            Described(self.name, "median (quartiles)", tuple(map(_quartiles, values))),
-        ]
-
-    def _of_texts(self, groups: Sequence[np.ndarray]) -> list[Described]:
-        if len(self.levels) > MOST_LEVELS:
-            return [Described(self.name, f"{len(self.levels)} different texts", ("",) * len(groups))]
-        counts = self.counts(groups)
-        return [
-            Described(
-                self.name,
-                level,
-                tuple(
-                    f"{n:,} ({100 * n / of:.1f} %)" if of else "–"
-                    for n, of in zip(column, counts.sum(axis=1), strict=True)
-                ),
-            )
-            for level, column in zip(self.levels, counts.T.tolist(), strict=True)
-        ]
+        levels, counts, missing = self.counts(groups)
+        found: list[tuple[str, Iterable[str]]]
+        if self.numbers is not None:
+            values = [self.given(group) for group in groups]
+            found = [("mean ± SD", map(_mean_and_sd, values)), ("median (quartiles)", map(_quartiles, values))]
+        elif len(levels) > MOST_LEVELS:
+            found = [(f"{len(levels)} different texts", [""] * len(groups))]
+        else:
+            totals = counts.sum(axis=1).tolist()
+            found = [
+                (level, [f"{n:,} ({100 * n / of:.1f} %)" if of else "–" for n, of in zip(column, totals, strict=True)])
+                for level, column in zip(levels, counts.T.tolist(), strict=True)
+            ]
+        if missing.any():
+            found.append(("not given", [f"{n:,}" for n in missing.tolist()]))
+        return [Described(self.name, level, tuple(cells)) for level, cells in found]
 
 
 def covariate(found: Predictions, name: str) -> Covariate:

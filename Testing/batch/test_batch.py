@@ -589,6 +589,17 @@ def test_every_value_of_a_row_has_its_column():
         float(row[name])
 
 
+def test_a_row_states_model_and_scanner():
+    """The table travels without its folder, and an evaluation must know from it what the predictions are worth."""
+    result = with_roi()
+    row = records.row_of(result)
+    assert (row["model"], row["model_warning"]) == (result.model.name, result.model.warning)
+    assert "UNTRAINED" in row["model_warning"]
+    assert (row["ct_tube_voltage_kv"], row["ct_manufacturer"]) == (result.scan.acquisition["KVP"], "")
+    size = result.slices.native.GetSize()
+    assert row["ct_matrix"] == f"{size[0]} x {size[1]}"
+
+
 def test_no_bar_is_drawn_before_the_model_is_loaded(monkeypatch):
     """An error of the model would be printed on the line of the bar."""
     drawn = []

@@ -600,6 +600,17 @@ def test_a_number_with_several_values_is_kept_as_text(tmp_path: Path) -> None:
     assert read_scan(write(tmp_path, slices)).acquisition["KVP"] == "120/80"
 
 
+def test_the_protocol_of_the_contrast_agent_is_read_without_its_free_text(tmp_path: Path) -> None:
+    slices = a_series()
+    for d in slices:
+        d.ContrastBolusAgent, d.ContrastBolusVolume, d.ContrastFlowRate = "Jane's bottle", 80.5, [3.0, 2.5]
+        d.SingleCollimationWidth, d.TotalCollimationWidth = 0.625, 40.0
+    found = read_scan(write(tmp_path, slices)).acquisition
+    assert (found["ContrastBolusVolume"], found["ContrastFlowRate"]) == ("80.5", "3.0/2.5")
+    assert (found["SingleCollimationWidth"], found["TotalCollimationWidth"]) == ("0.625", "40.0")
+    assert "ContrastBolusAgent" not in found
+
+
 def enhanced(slices: list[Dataset]) -> Dataset:
     return highdicom.legacy.LegacyConvertedEnhancedCTImage(slices, generate_uid(), 4, generate_uid(), 1)
 
