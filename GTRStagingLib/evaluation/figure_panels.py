@@ -59,7 +59,7 @@ BASELINE_MARKS = {"chance": "_", "blob": "o", "mean_mask": "D"}
 
 
 def _titles(parts: Parts) -> list[str]:
-    """Return the titles of the parts' panels: name and number of rows; nothing if the figure has one part alone."""
+    """Return the titles of the panels, with name and number of rows; empty if the figure has one part alone."""
     counts = (f"(n = {len(part.predictions):,})".replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
     return ["" if len(parts) == 1 else f"{part.name} {n}" for part, n in zip(parts, counts, strict=True)]
 
