@@ -53,6 +53,8 @@ class _Run:
         Whether a case has ended; number of failed cases.
     stopped
         Whether the user stopped it.
+    notes
+        Sentences on how the case table was read.
     """
 
     process: subprocess.Popen[bytes]
@@ -63,6 +65,7 @@ class _Run:
     begun: bool = False
     failed: int = 0
     stopped: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class BatchProcess:
@@ -108,7 +111,7 @@ class BatchProcess:
         """
         table = Path(self._ui.batchTableSelector.currentPath).expanduser()
         folder = Path(self._ui.batchFolderSelector.currentPath).expanduser()
-        read_cases(table)
+        notes = read_cases(table).notes
         if (reason := models.reason_no_map(state.model, state.method)) is not None:
             raise InputError(reason)
         command = [_python(), "-c", _START, "batch", str(table), "--out", str(folder), "--model", state.model]
@@ -130,7 +133,7 @@ class BatchProcess:
                 _("The batch cannot be started with {python}: {error}. Run “gtrstaging batch” in a terminal instead.")
                 .format(python=command[0], error=error)
             ) from error  # fmt: skip
-        self._run = _Run(process, output, folder)
+        self._run = _Run(process, output, folder, notes=notes)
         self._ui.batchProgress.visible = True
         self._ui.batchProgress.value = 0
         self._ui.batchLabel.text = _("Starting: loading the model …")
@@ -193,6 +196,8 @@ class BatchProcess:
         elif code not in (0, 1) or (code == 1 and not run.failed):
             reason = "\n".join(run.lines[-5:]) or _("exit code {code}").format(code=code)
             self._show_error(_("The batch ended early: {reason}").format(reason=reason))
+        if run.begun and run.notes:
+            self._ui.batchLabel.text += " " + " ".join(run.notes)
         if run.begun and (run.folder / PREDICTIONS).is_file():
             self.table = show_results(slicer.mrmlScene, self.table, run.folder / PREDICTIONS)
         self.refresh(True)

@@ -44,7 +44,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "the cohort table with the column split.",
     )
     split.set_defaults(run=_split)
-    split.add_argument("cohort", type=Path, help="CSV or Parquet, one row per case")
+    split.add_argument("cohort", type=Path, help="CSV, XLSX or Parquet, one row per case")
     split.add_argument(
         "--out", type=Path, required=True, metavar="TABLE", help="cohort table with the column split, CSV or Parquet"
     )
@@ -64,7 +64,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     check = actions.add_parser("audit", help="find leaks, contradictions and missing files",
                                description="Exit code 0: clean; 1: leaks or errors found.")  # fmt: skip
     check.set_defaults(run=_audit, supervised=True, columns=COLUMNS, shared=True)
-    check.add_argument("cohort", type=Path, nargs="?", help="CSV or Parquet, one row per case")
+    check.add_argument("cohort", type=Path, nargs="?", help="CSV, XLSX or Parquet, one row per case")
     check.add_argument("--no-content", action="store_true", help="do not read the images")
     check.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="number of processes "
                        "that read images (default: one per core); 0 reads them in this process, without "

@@ -24,7 +24,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     one.set_defaults(run=_evaluate, shared=True)
     one.add_argument(
-        "predictions", type=Path, help="CSV or Parquet: predictions.csv of a batch, or the table of other software"
+        "predictions",
+        type=Path,
+        help="CSV, XLSX or Parquet: predictions.csv of a batch, or the table of other software",
     )
     one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures and "
                      "tables; without it, only the summary is printed")  # fmt: skip

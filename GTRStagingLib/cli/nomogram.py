@@ -76,7 +76,7 @@ def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         + RESEARCH_USE_ONLY,
     )
     fit.set_defaults(run=_fit)
-    fit.add_argument("table", type=Path, help="CSV or Parquet: stage (T1..T4), patient_id and the predictors")
+    fit.add_argument("table", type=Path, help="CSV, XLSX or Parquet: stage (T1..T4), patient_id and the predictors")
     fit.add_argument(
         "--on", nargs="+", required=True, metavar="COLUMN", help="predictors: columns of numbers, or of a few levels"
     )
@@ -133,8 +133,8 @@ def _fit(options: argparse.Namespace) -> None:
         for name in {**references, **labels, **units}
     }
     table = read_case_table(options.table, ("stage",), may_be_empty=("stage",), own=options.on)
-    splits = split_notes([row["split"] for row in table.rows]) if "split" in table.columns else []
-    print_notes([*table.notes, *splits], options)
+    nowhere = sum(row["split"] is None for row in table.rows) if "split" in table.columns else 0
+    print_notes([*table.notes, *split_notes(nowhere, len(table.rows))], options)
     fitted = fit_nomogram(
         table,
         options.on,

@@ -35,7 +35,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                              f"cross-validated by patient. {RESEARCH_USE_ONLY}")  # fmt: skip
     fit.set_defaults(run=_fit)
     fit.add_argument("cohort", type=Path, metavar="COHORT",
-                     help="CSV or Parquet with case_id, patient_id, stage, and optionally split")  # fmt: skip
+                     help="CSV, XLSX or Parquet with case_id, patient_id, stage, and optionally split")  # fmt: skip
     _add_source(fit, "output folder of a batch")
     fit.add_argument("--out", type=Path, required=True, metavar="JSON", help="file of the Rad-score; its scores and "
                      "figures are written beside it")  # fmt: skip
@@ -70,7 +70,7 @@ def _add_source(command: argparse.ArgumentParser, results: str) -> None:
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--results", type=Path, metavar="DIR" if "or" not in results else "DIR|FILE", help=results)
     source.add_argument("--features", type=Path, metavar="TABLE",
-                        help="CSV or Parquet: case_id; every other column is a feature")  # fmt: skip
+                        help="CSV, XLSX or Parquet: case_id; every other column is a feature")  # fmt: skip
 
 
 def _fit(options: argparse.Namespace) -> None:

@@ -113,7 +113,8 @@ def _train(options: argparse.Namespace) -> None:
         options.accelerator, options.devices, options.num_nodes, options.strategy, options.precision, options.workers
     )
     cohort = read_cohort(options.cohort)
-    splits = [] if options.folds is not None else split_notes([case.split for case in cohort])
+    nowhere = sum(case.split is None for case in cohort)
+    splits = [] if options.folds is not None else split_notes(nowhere, len(cohort))
     print_notes([*cohort.notes, *splits], options)
     with _reading_bar() as reading:
         report = partial(_report, options.parser)

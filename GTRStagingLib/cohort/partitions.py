@@ -40,7 +40,7 @@ def read_partitions(
             patients = patients_in(pattern, names, f"{table.path.name}, {column}")
         elif (named := _column(table, PATIENTS)) is not None:
             patients = _ids(table, named, [visible_text, unaltered_id])
-            notes += patient_note(named, patients)
+            notes += patient_note(named, len(patients), len(set(patients)))
         else:
             raise InputError(
                 f"{table.path.name} has no column of patients among {', '.join(table.columns)}; expected "

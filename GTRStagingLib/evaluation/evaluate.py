@@ -187,7 +187,7 @@ def evaluate(
         without_siblings=None if siblings is None else _on(found, ~siblings.related, seed),
         with_siblings=None if siblings is None else _on(found, siblings.related, seed),
         unseen=None if siblings is None else _on(found, siblings.unseen, seed),
-        notes=(*found.notes, *notes, *left_out),
+        notes=(*found.notes, *(() if siblings is None else siblings.notes), *notes, *left_out),
         provenance=_provenance(found, seed),
         cohorts=by_cohort,
         early=_on(found, found.stages <= TStage.T2, seed),

@@ -42,7 +42,7 @@ _STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 def read_cells(path: Path) -> tuple[Any, tuple[str, ...]]:
     """Read all cells as stripped text in Arrow memory, missing cells empty, with notes on how they were read.
 
-    The rules are those of `tables.table_files.read_table`; a large table of text in UTF-8 is read by column.
+    The rules are those of `read_table`; a large table of text in UTF-8 is read by column.
     """
     pandas = extras.import_extra("pandas", "Evaluation needs", "evaluate")
     extras.import_extra("pyarrow", "Evaluation needs", "evaluate")
@@ -62,15 +62,15 @@ def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     from pyarrow import csv as arrow
 
     try:
-        told = text_format(path)
-        with path.open(encoding=told.encoding, newline="") as file:
-            header = [unguarded(name.strip()) for name in next(csv.reader(file, delimiter=told.separator), [])]
-        if len(set(header)) < len(header) or "" in header or not told.encoding.startswith("utf-8"):
+        form = text_format(path)
+        with path.open(encoding=form.encoding, newline="") as file:
+            header = [unguarded(name.strip()) for name in next(csv.reader(file, delimiter=form.separator), [])]
+        if len(set(header)) < len(header) or "" in header or not form.encoding.startswith("utf-8"):
             return _by_row(path)
         table = arrow.read_csv(
             path,
             arrow.ReadOptions(skip_rows=1, column_names=header),
-            arrow.ParseOptions(newlines_in_values=True, delimiter=told.separator),
+            arrow.ParseOptions(newlines_in_values=True, delimiter=form.separator),
             arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
         )
         if not table.num_rows:
@@ -87,11 +87,11 @@ def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         for name, column in columns.items()
         if pc.any(pc.match_substring_regex(column, "[,%\uff05]")).as_py()
     }
-    altered, notes = altered_numbers(path, marked, told.separator)
+    altered, notes = altered_numbers(path, marked, form.separator)
     for name, numbers in altered.items():
         texts = [numbers.get(text, text) for text in columns[name].to_pylist()]
         columns[name] = pa.chunked_array([texts], type=pa.string())
-    return columns, (*told.notes, *notes)
+    return columns, (*form.notes, *notes)
 
 
 def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, list[str]]:
@@ -271,7 +271,7 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
 
 
 def _require_ids(names: Iterable[str], column: str, path: Path) -> None:
-    """Raise `InputError` if an id is not what it was, see `tables.cells.unaltered_id`; empty cells are left out."""
+    """Raise `InputError` if an id is not what it was, see `unaltered_id`; empty cells are left out."""
     for name in names:
         try:
             if name not in MISSING:

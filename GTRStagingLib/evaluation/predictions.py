@@ -233,7 +233,7 @@ def read_predictions(
     labels_from: int | None = None,
     truth: Path | None = None,
 ) -> Predictions:
-    """Read a table of predictions, `.csv` or `.parquet`.
+    """Read a table of predictions; see `read_table` for its formats.
 
     Parameters
     ----------
@@ -295,8 +295,8 @@ def read_predictions(
         leave_out((frame["status"] == "skipped").to_numpy(), "skipped")
     leave_out(excluded_rows(frame, path), "excluded")
     if found.split is not None:
-        given = frame[found.split].where(~frame[found.split].isin(MISSING), "").tolist()
-        notes += split_notes(given) if any(given) else []
+        nowhere = int(frame[found.split].isin(MISSING).sum())
+        notes += split_notes(nowhere, len(frame)) if nowhere < len(frame) else []
         splits = frame[found.split].str.casefold().to_numpy()
         wanted = split.casefold() if split else ("test" if (splits == "test").any() else "all")
         if wanted == "all" and split is None:
@@ -347,7 +347,7 @@ def read_predictions(
     case_names = cases_of(kept, found, numbers, path)
     clusters, names, patients_by = patients_of(kept, found, case_names, patient_pattern, path)
     if found.patient is not None and patient_pattern is None:
-        notes += patient_note(found.patient, kept[found.patient].tolist())
+        notes += patient_note(found.patient, len(kept), clusters.number)
     if patients_by is None:
         notes.append(
             "The table does not identify patients, so every row counts as one. If patients have several rows, all "

@@ -30,6 +30,8 @@ class Siblings:
         (n,) bool: the training table has other rows of the row's patient.
     examples
         Patient ids of either table, which may be written in different ways.
+    notes
+        Sentences on how the training table was read.
     """
 
     training: str
@@ -40,6 +42,7 @@ class Siblings:
     n_patients: int
     n_patients_related: int
     examples: tuple[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def unseen(self) -> np.ndarray:
@@ -115,7 +118,7 @@ def find_siblings(found: Predictions, training: Path, pattern: str | None) -> Si
             f"{found.source} does not identify patients; expected a column of patients, to compare with "
             f"{training.name}. Name it in `columns` (patient=NAME), or set `patient_pattern`."
         )
-    frame, _ = read_cells(training)
+    frame, notes = read_cells(training)
     header = list(frame.columns)
     try:
         ids = [one for name in (found.columns.case or "case_id", *CASES) if (one := find(header, [name])) is not None]
@@ -151,6 +154,7 @@ def find_siblings(found: Predictions, training: Path, pattern: str | None) -> Si
         n_patients=len(found.patient_names),
         n_patients_related=int(patient_related.sum()),
         examples=(str(found.patient_names[0]), patients[0]),
+        notes=notes,
     )
 
 

@@ -260,7 +260,7 @@ def read_rows(path: Path) -> Cases[CaseRow]:
         With every error of the table: row (the header is row 1), column, value and expected content.
     """
     cases = read_cases(path, ("case_id", "patient_id", "stage"), CaseRow, may_be_empty=("stage",))
-    notes = split_notes([case.split for case in cases]) if "split" in cases[0].given else []
+    notes = split_notes(sum(c.split is None for c in cases), len(cases)) if "split" in cases[0].given else []
     return Cases(cases.rows, (*cases.notes, *notes))
 
 

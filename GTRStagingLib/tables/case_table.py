@@ -97,7 +97,7 @@ def read_case_table(
             notes.append(f"{out} of {len(rows)} cases are left out, for the reason in the column 'exclude'.")
         rows, numbers = [rows[i] for i in kept], tuple(numbers[i] for i in kept)
     if "patient_id" in found:
-        notes += patient_note(found["patient_id"], [str(row["patient_id"]) for row in rows])
+        notes += patient_note(found["patient_id"], len(rows), len({row["patient_id"] for row in rows}))
     return Table(path, header, tuple(rows), numbers, (*table.notes, *notes))
 
 
@@ -143,9 +143,8 @@ def _duplicate_ids(numbers: Sequence[int], rows: Sequence[Mapping[str, str | Non
     return faults
 
 
-def split_notes(splits: Sequence[str | None]) -> list[str]:
-    """Return a note on empty cells of a column `split`, for commands that fit on a split or evaluate one."""
-    empty, rows = sum(not split for split in splits), len(splits)
+def split_notes(empty: int, rows: int) -> list[str]:
+    """Return a note on the number of rows with an empty `split`, for commands that fit on a split or evaluate one."""
     if not empty:
         return []
     if empty == rows:

@@ -108,7 +108,7 @@ def folder_key(text: str) -> str:
 
 
 def stage_of(text: str) -> TStage:
-    """Return the stage of a text: T3, also as cT3, pT3, ypT3, T1b, T4a or t3; raise ValueError for any other text.
+    """Return the stage of a text such as T3, pT3, ypT3, T4a or t3; raise ValueError for any other text.
 
     Examples
     --------

@@ -112,12 +112,12 @@ def remarks(header: Sequence[str]) -> list[str]:
             "hospital, rename it to 'centre'."]  # fmt: skip
 
 
-def patient_note(column: str, patients: Sequence[str]) -> list[str]:
+def patient_note(column: str, rows: int, patients: int) -> list[str]:
     """Return a note if every row has a patient of its own, by a column that is not called `patient_id`.
 
     Such a column may have the ids of slices or scans, as `PatientID` in published tables.
     """
-    if column == "patient_id" or len(patients) < 2 or len(set(patients)) < len(patients):
+    if column == "patient_id" or rows < 2 or patients < rows:
         return []
     return [f"Column {column!r} is different in every row, so that each row is a patient of its own. If patients have "
             "several rows, name the column of patients 'patient_id', or set `patient_pattern`."]  # fmt: skip

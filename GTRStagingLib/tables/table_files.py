@@ -1,4 +1,4 @@
-"""Read tables of CSV, Excel and Parquet as text, with the row numbers of a spreadsheet; write CSV and Parquet.
+"""Read CSV, Excel and Parquet tables as text, with the row numbers of a spreadsheet, and write CSV and Parquet.
 
 Needs the extra `cohort`, which is imported only when a table is read or written; CSV is read without it.
 """
@@ -125,7 +125,7 @@ def require_names(path: Path, header: Sequence[str]) -> None:
 def altered_numbers(
     path: Path, columns: Mapping[str, Iterable[str]], separator: str
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return the cells with decimal commas or percent signs, as {column: {text: number}}, and notes.
+    """Return the numbers of cells with decimal commas or percent signs, by column and text, and notes.
 
     Parameters
     ----------
@@ -194,9 +194,9 @@ def _typed(values: Sequence[str | float | None], kind: str) -> list[str | float 
 def _text(path: Path) -> tuple[list[list[str]], str, tuple[str, ...]]:
     """Return the cells of a table of text, its separator, and notes."""
     try:
-        told = text_format(path)
-        with path.open(encoding=told.encoding, newline="") as file:
-            cells = list(csv.reader(file, strict=True, delimiter=told.separator))
+        form = text_format(path)
+        with path.open(encoding=form.encoding, newline="") as file:
+            cells = list(csv.reader(file, strict=True, delimiter=form.separator))
     except csv.Error as error:
         if "field limit" in str(error):
             raise InputError(
@@ -211,7 +211,7 @@ def _text(path: Path) -> tuple[list[list[str]], str, tuple[str, ...]]:
         raise InputError(f"{path.name} is empty; expected a header and rows.")
     if (row := next((i for i, row in enumerate(cells, start=1) if "\0" in "".join(row)), None)) is not None:
         raise InputError(f"{path.name}, row {row}: a NUL character; expected text. Save the table as 'CSV UTF-8'.")
-    return [[unguarded(cell.strip()) for cell in row] for row in cells], told.separator, told.notes
+    return [[unguarded(cell.strip()) for cell in row] for row in cells], form.separator, form.notes
 
 
 def _parquet(path: Path) -> list[list[str]]:

@@ -1,4 +1,7 @@
-"""Tell the encoding and the separator of a table that is text: UTF-8, UTF-16 or GB18030; commas, semicolons or tabs."""
+"""Recognise the encoding and the separator of a table that is text.
+
+Encodings are UTF-8, UTF-16 and GB18030; separators are commas, semicolons and tabs.
+"""
 
 import codecs
 import csv
@@ -50,7 +53,7 @@ class TextFormat:
 
 
 def text_format(path: Path) -> TextFormat:
-    """Tell the format of a table by its bytes and its header.
+    """Recognise the format of a table by its bytes and its header.
 
     Raises
     ------

@@ -542,6 +542,17 @@ def test_an_invalid_case_table_is_an_error_before_the_start(desk, panel, tmp_pat
     assert "column case_id, image is missing; found name, file" in messages(desk)[0]
 
 
+def test_notes_on_the_case_table_are_shown_with_the_result(panel, tmp_path, monkeypatch):
+    code = 'import json\nprint(json.dumps({"settled": 1, "total": 1, "failed": 0}), flush=True)\n'
+    monkeypatch.setattr("GTRStagingSlicer.batch_process._START", code)
+    (tmp_path / "cases.csv").write_text("case_id;image;key_slice\na;ct.nrrd;4\n")
+    panel.ui.batchTableSelector.currentPath = str(tmp_path / "cases.csv")
+    panel.ui.batchFolderSelector.currentPath = str(tmp_path / "out")
+    panel.ui.batchRunButton.click()
+    wait(lambda: not panel.batch.running)
+    assert panel.ui.batchLabel.text == "1 of 1 cases, 0 failed. cases.csv is separated by semicolons."
+
+
 def wait(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
