@@ -32,7 +32,7 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 
 
 def entered_number(text: str) -> float | None:
-    """Return the number that a typed text is, with a point or a decimal comma; None if it is none, or not finite.
+    """Return the number that a typed text is, with a point or a decimal comma; None for any other text.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class Term:
         Raises
         ------
         InputError
-            If it is none of these.
+            If it cannot be taken as one of these.
         """
         if value == REFERENCE:
             return REFERENCE

@@ -557,12 +557,13 @@ def test_an_interrupted_batch_leaves_a_complete_table(tmp_path):
     assert not list(out.rglob(".writing-*"))
 
 
-def test_a_nomogram_adds_columns_or_a_note_on_missing_values(tmp_path, a_model):
+def test_a_nomogram_adds_columns_or_a_note_on_missing_and_refused_values(tmp_path, a_model):
     from GTRStagingLib.nomogram.nomogram import Nomogram, Term
 
     size = Term("size_cm", "Tumour size", "cm", coefficient=0.5, range=(1, 9), typical=5)
     nomogram = Nomogram("n", "s", (-1.0, 1.0, 3.0), (size,))
-    rows = [[*HEAD, "size_cm"], [*ROWS[1], "4"], [*ROWS[3], ""]]
+    in_mm = ["c", *ROWS[3][1:], "45"]
+    rows = [[*HEAD, "size_cm"], [*ROWS[1], "4"], [*ROWS[3], ""], in_mm]
     table, out, scores = a_table(tmp_path, rows), tmp_path / "out", ScoreColumns(None, nomogram)
     staged_here(table, out, a_model, scores=scores)
     found = rows_of(out)
@@ -571,10 +572,11 @@ def test_a_nomogram_adds_columns_or_a_note_on_missing_values(tmp_path, a_model):
     assert found["a"]["nomogram_stage"] == str(expected.stage)
     assert found["a"]["stage"] in ("T1", "T2", "T3", "T4")
     assert "no value for size_cm" in found["b"]["nomogram_note"]
-    assert found["b"]["nomogram_T1"] == ""
+    assert "Tumour size '45'; expected a number in cm, from -23 to 33" in found["c"]["nomogram_note"]
+    assert found["b"]["nomogram_T1"] == found["c"]["nomogram_T1"] == found["c"]["nomogram_stage"] == ""
     # The value of a term is part of the case, for a nomogram alone.
     counting = Counting(a_model)
-    later = a_table(tmp_path, [rows[0], rows[1], [*ROWS[3], "3"]], "later.csv")
+    later = a_table(tmp_path, [rows[0], rows[1], [*ROWS[3], "3"], in_mm], "later.csv")
     staged_here(later, out, a_model, scores=scores, resume=True, stage_one=counting)
     assert counting.asked == ["b"]
     assert rows_of(out)["b"]["nomogram_note"] == ""
