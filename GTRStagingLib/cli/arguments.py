@@ -7,11 +7,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.shared_text import without_folders
+
+if TYPE_CHECKING:
+    from GTRStagingLib.radscore.inputs import CaseFeatures
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
@@ -95,6 +99,21 @@ def regular_expression(text: str) -> str:
     except re.error as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from error
     return text
+
+
+def add_features(command: argparse.ArgumentParser, results: str, *, required: bool = True) -> None:
+    """Add the two sources of the network's features; `results` describes what can be given for `--results`."""
+    source = command.add_mutually_exclusive_group(required=required)
+    source.add_argument("--results", type=Path, metavar="DIR" if "or" not in results else "DIR|FILE", help=results)
+    source.add_argument("--features", type=Path, metavar="TABLE",
+                        help="CSV, XLSX or Parquet: case_id; every other column is a feature")  # fmt: skip
+
+
+def given_features(options: argparse.Namespace, case_ids: Iterable[str] | None = None) -> "CaseFeatures":
+    """Read the features that `add_features` was given; `case_ids` limit those of a batch."""
+    from GTRStagingLib.radscore.inputs import from_results, from_table
+
+    return from_table(options.features) if options.results is None else from_results(options.results, case_ids)
 
 
 # -- messages of the library ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands, print_notes
+from GTRStagingLib.cli.arguments import Commands, add_features, given_features, print_notes
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     fit.set_defaults(run=_fit)
     fit.add_argument("cohort", type=Path, metavar="COHORT",
                      help="CSV, XLSX or Parquet with case_id, patient_id, stage, and optionally split")  # fmt: skip
-    _add_source(fit, "output folder of a batch")
+    add_features(fit, "output folder of a batch")
     fit.add_argument("--out", type=Path, required=True, metavar="JSON", help="file of the Rad-score; its scores and "
                      "figures are written beside it")  # fmt: skip
     fit.add_argument("--split", choices=SIDES, action="append",
@@ -61,23 +61,16 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     apply.set_defaults(run=_apply)
     apply.add_argument("radscore", type=Path, metavar="RADSCORE", help="file written by fit")
-    _add_source(apply, "output folder of a batch, or one result.json")
+    add_features(apply, "output folder of a batch, or one result.json")
     apply.add_argument("--out", type=Path, required=True, metavar="TABLE",
                        help="case_id, radscore (standardised), radscore_raw, error; CSV or Parquet")  # fmt: skip
-
-
-def _add_source(command: argparse.ArgumentParser, results: str) -> None:
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--results", type=Path, metavar="DIR" if "or" not in results else "DIR|FILE", help=results)
-    source.add_argument("--features", type=Path, metavar="TABLE",
-                        help="CSV, XLSX or Parquet: case_id; every other column is a feature")  # fmt: skip
 
 
 def _fit(options: argparse.Namespace) -> None:
     from GTRStagingLib.errors import InputError
     from GTRStagingLib.radscore.figures import write_figures
     from GTRStagingLib.radscore.fit import fit_cohort
-    from GTRStagingLib.radscore.inputs import from_results, from_table, read_rows
+    from GTRStagingLib.radscore.inputs import read_rows
     from GTRStagingLib.radscore.radscore import save
     from GTRStagingLib.tables.table_files import write_table
 
@@ -85,10 +78,7 @@ def _fit(options: argparse.Namespace) -> None:
     if out.suffix.lower() != ".json":
         raise InputError(f"--out {out}: expected a name that ends in .json.")
     rows = read_rows(options.cohort)
-    if options.features is None:
-        features = from_results(options.results, [row.case_id for row in rows])
-    else:
-        features = from_table(options.features)
+    features = given_features(options, [row.case_id for row in rows])
     print_notes((*rows.notes, *features.notes), options)
     fitted = fit_cohort(
         rows,
@@ -116,10 +106,15 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
     print(f"Rad-score {radscore.name!r}: {len(radscore.names)} of {radscore.n_features} features, penalty "
           f"{radscore.penalty:.4g} (rule {record['rule']}, {record['folds']['number']} folds by patient, seed "
           f"{record['folds']['seed']}).")  # fmt: skip
+    side = "all rows, no split" if record["split"] is None else f"split {' and '.join(record['split'])}"
     print(f"{rows} rows: {record['cases']} used for the fit ({record['patients']} patients), {record['only_applied']} "
-          f"only scored, {len(fitted.excluded)} excluded.")  # fmt: skip
+          f"only scored, {len(fitted.excluded)} excluded. Fitted on: {side}.")  # fmt: skip
     _print_excluded(fitted.excluded)
-    print(f"Out of fold, with the stage: Spearman {_estimate(outside['spearman'])}, R² {_estimate(outside['r2'])}.")
+    print(f"Out of fold (nested), with the stage: Spearman {_estimate(outside['spearman'])}, R² "
+          f"{_estimate(outside['r2'])}.")  # fmt: skip
+    if empty := outside["features_by_fold"].count(0):
+        print(f"In {empty} of {record['folds']['number']} folds no feature was selected; their rows have the mean "
+              "stage of the others as score.")  # fmt: skip
     print(f"In the rows of the fit: Spearman {inside['spearman']:.2f}, R² {inside['r2']:.2f}. These are optimistic; do "
           "not report them as performance.")  # fmt: skip
     print("For a nomogram, use the column 'radscore' of the scores; in the rows of the fit, it is out of fold.")
@@ -145,12 +140,12 @@ def _print_excluded(excluded: "Mapping[str, Excluded]") -> None:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from GTRStagingLib.radscore.inputs import from_results, from_table, scores
+    from GTRStagingLib.radscore.inputs import scores
     from GTRStagingLib.radscore.radscore import read
     from GTRStagingLib.tables.table_files import write_table
 
     radscore = read(options.radscore)
-    features = from_table(options.features) if options.results is None else from_results(options.results)
+    features = given_features(options)
     standardised, raw = scores(radscore, features)
     print_notes(features.notes, options)
     missing = features.excluded

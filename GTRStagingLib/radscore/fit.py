@@ -2,11 +2,12 @@
 
 Each row of the fit has an in-sample score and an out-of-fold score. With more features than cases, in-sample scores
 follow the stages closely even without any signal. Models that are fitted on Rad-scores, such as nomograms, must use the
-out-of-fold scores.
+out-of-fold scores. These are of nested cross-validation: neither the penalty nor a coefficient of a row's score depends
+on the row's stage.
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,18 +16,36 @@ import numpy as np
 from scipy.stats import rankdata
 
 import GTRStagingLib
-from GTRStagingLib.errors import InputError, LeakageError
+from GTRStagingLib.cohort.fit_side import fit_side
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, counted, scores
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, patient_draws, percentiles, undefined
-from GTRStagingLib.stats.lasso import FOLDS, PATIENCE, PENALTIES, PenaltyPath, Rule, grid, path_of, patient_folds
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, patient_draws, undefined
+from GTRStagingLib.stats.lasso import (
+    FOLDS,
+    INNER,
+    PATIENCE,
+    PENALTIES,
+    LassoScores,
+    PenaltyPath,
+    Rule,
+    fit_scores,
+    overlap,
+)
 from GTRStagingLib.tables.case_row import CaseRow
 
-OPTIMISM = (
-    "the penalty was chosen on the same folds, from at most 100; the out-of-fold results are not corrected for the "
-    "optimism of this choice"
+NESTED = (
+    "nested cross-validation: the penalty of each fold is chosen on folds within its training part, so that the score "
+    "of a row does not depend on its stage"
 )
+
+
+DIGITS = 6
+"""Significant digits of the scores in the record."""
+
+LARGEST = 1 - 1e-9
+"""Largest rank correlation with a finite value on Fisher's z scale."""
 
 
 @dataclass(frozen=True)
@@ -89,63 +108,75 @@ def fit(
     if len(np.unique(stages)) < 2:
         raise InputError(f"{len(stages)} rows with fewer than two stages; expected two stages or more.")
     clusters = Clusters.of(patients)
-    fold = patient_folds(stages, clusters, folds, seed=seed)
     targets = np.asarray(stages, dtype=np.float64) + 1
-    path, unsettled = path_of(values, targets, fold, grid(values, targets))
-    chosen = path.chosen(rule)
-    kept = np.flatnonzero(path.coefficients[:, chosen])
-    if not len(kept):
+    found = fit_scores(values, stages, clusters, folds=folds, rule=rule, seed=seed)
+    if not len(found.kept):
         raise InputError(
             f"LASSO selected no feature: none of {values.shape[1]} lowers the cross-validated error of {len(stages)} "
             f"cases (rule {rule}); expected at least one that is associated with the stage. Use features of a model "
             f"that was trained on such patients{', the `rule` min' * (rule == '1se')}, or more cases."
         )
-    weights = path.coefficients[kept, chosen]
-    mean, scale = values[:, kept].mean(axis=0), values[:, kept].std(axis=0)  # 1/n, as the path has it
-    raw = (values[:, kept] - mean) / scale @ weights + targets.mean()
-    centre, spread = float(raw.mean()), float(raw.std(ddof=1))
-    in_sample, out_of_fold = (raw - centre) / spread, (path.held_out[:, chosen] - centre) / spread
-    all_warnings = [*warnings]
-    if features.model_sha256 is None:
-        all_warnings.append("This Rad-score was fitted on a table that does not name the model of its features, so it "
-                            "cannot be checked that a case's features are of the same model.")  # fmt: skip
-    if unsettled:
-        all_warnings.append(f"{unsettled} of the fits along the path did not converge within the tolerance.")
-    if features.warning is not None:
-        all_warnings.append(features.warning)
+    centre, spread = found.centre, found.spread
+    in_sample, out_of_fold = (found.raw - centre) / spread, (found.held_out - centre) / spread
+    outside = _performance(found.held_out, targets, clusters, folds, seed)
     radscore = RadScore(
         name=name,
         model=features.model,
         model_sha256=features.model_sha256,
         n_features=values.shape[1],
-        names=tuple(features.names[i] for i in kept),
-        indices=tuple(int(i) for i in kept),
-        coefficients=tuple(weights.tolist()),
-        means=tuple(mean.tolist()),
-        scales=tuple(scale.tolist()),
-        intercept=float(targets.mean()),
-        penalty=float(path.penalties[chosen]),
+        names=tuple(features.names[i] for i in found.kept),
+        indices=tuple(int(i) for i in found.kept),
+        coefficients=tuple(found.weights.tolist()),
+        means=tuple(found.means.tolist()),
+        scales=tuple(found.scales.tolist()),
+        intercept=found.intercept,
+        penalty=float(found.path.penalties[found.chosen]),
         score_mean=centre,
         score_sd=spread,
-        warnings=tuple(all_warnings),
+        warnings=(*warnings, *_warnings(features, found, outside["spearman"])),
         record={
             "method": "LASSO, T stage as a number 1 to 4, features standardised within the rows of each fit",
             "cases": len(stages),
             "patients": clusters.number,
             "stages": {str(s): int((stages == s).sum()) for s in TStage},
             **(record or {}),
-            "folds": {"number": folds, "by": "patient, stratified by stage", "seed": seed},
+            "folds": {"number": folds, "inner": INNER, "by": "patient, stratified by stage", "seed": seed},
             "rule": rule,
-            "path": _path_record(path, len(path.penalties) < PENALTIES),
-            "out_of_fold": {**_performance(path.held_out[:, chosen], targets, clusters, seed),
+            "path": _path_record(found.path, len(found.path.penalties) < PENALTIES),
+            "out_of_fold": {**{name: one.to_json() for name, one in outside.items()},
                             "mean": float(out_of_fold.mean()), "sd": float(out_of_fold.std(ddof=1)),
-                            "caution": OPTIMISM},
-            "in_sample": {"spearman": spearman(raw, targets), "r2": r_squared(raw, targets),
+                            "features_by_fold": found.selected.tolist(),
+                            "scores": _rounded(out_of_fold),
+                            "method": NESTED},
+            "in_sample": {"spearman": spearman(found.raw, targets), "r2": r_squared(found.raw, targets),
+                          "scores": _rounded(in_sample),
                           "caution": "of the rows of the fit: too optimistic, not a measure of performance"},
             "versions": _versions(),
         },
     )  # fmt: skip
-    return Fit(radscore, path, in_sample, out_of_fold, fold)
+    return Fit(radscore, found.path, in_sample, out_of_fold, found.fold)
+
+
+def _rounded(scores: np.ndarray) -> list[float]:
+    """Return scores in ascending order, by which a nomogram recognises them in a table."""
+    return sorted(float(f"{score:.{DIGITS}g}") for score in scores.tolist())
+
+
+def _warnings(features: CaseFeatures, found: LassoScores, correlation: Estimate) -> list[str]:
+    warnings = []
+    if features.model_sha256 is None:
+        warnings.append("This Rad-score was fitted on a table that does not name the model of its features, so it "
+                        "cannot be checked that a case's features are of the same model.")  # fmt: skip
+    if correlation.low is None or correlation.low <= 0:
+        warnings.append(
+            "The Rad-score shows no association with the stage out of fold (Spearman "
+            f"{correlation.text(2)}); scores of features without any signal look like this."
+        )
+    if found.unsettled:
+        warnings.append(f"{found.unsettled} of the fits along the paths did not converge within the tolerance.")
+    if features.warning is not None:
+        warnings.append(features.warning)
+    return warnings
 
 
 def _path_record(path: PenaltyPath, stopped: bool) -> dict[str, Any]:
@@ -181,16 +212,30 @@ def r_squared(score: np.ndarray, targets: np.ndarray) -> float:
     return float(1 - ((targets - score) ** 2).sum() / total) if total else float("nan")
 
 
-def _performance(score: np.ndarray, targets: np.ndarray, clusters: Clusters, seed: int) -> dict[str, Any]:
+def _performance(
+    score: np.ndarray, targets: np.ndarray, clusters: Clusters, folds: int, seed: int
+) -> dict[str, Estimate]:
+    """Estimate the association of out-of-fold scores with the stage.
+
+    The intervals have the standard error of the patient bootstrap, widened since the training parts of the folds
+    overlap; that of the rank correlation is symmetric on Fisher's z scale.
+    """
+    wider = overlap(folds) ** 0.5
     draws = patient_draws(clusters, seed=seed)
-    found: dict[str, Estimate] = {}
-    for name, measure in (("spearman", spearman), ("r2", r_squared)):
+    method = f"patient bootstrap, standard error times {wider:.2f} for the overlap of the folds, 95 %"
+
+    def estimated(measure: Callable[..., float], scale: Callable[..., Any], back: Callable[..., Any]) -> Estimate:
         value = measure(score, targets)
-        drawn = np.array([measure(score[rows], targets[rows]) for rows in draws])
-        found[name] = (
-            percentiles(value, drawn) if np.isfinite(value) else undefined("the score is the same in all rows")
-        )
-    return {name: estimate.to_json() for name, estimate in found.items()}
+        if not np.isfinite(value):
+            return undefined("the score is the same in all rows")
+        drawn = scale(np.array([measure(score[rows], targets[rows]) for rows in draws]))
+        half = Z * wider * float(np.std(drawn[np.isfinite(drawn)], ddof=1))
+        return Estimate(value, float(back(scale(value) - half)), float(back(scale(value) + half)), method)
+
+    return {
+        "spearman": estimated(spearman, lambda r: np.arctanh(np.clip(r, -LARGEST, LARGEST)), np.tanh),
+        "r2": estimated(r_squared, np.asarray, float),
+    }
 
 
 # -- a cohort ------------------------------------------------------------------------------------------------------
@@ -263,26 +308,20 @@ def fit_cohort(
     InputError
         If there is no row to fit on, or `fit` raises it.
     """
-    divided = any(row.split is not None for row in rows)
-    if splits is not None and ("test" in splits or not divided):
-        met = "the test split must not be used in a fit" if "test" in splits else "no row of the table has a split"
-        raise InputError(
-            f"Split {', '.join(splits)}: {met}; expected train, validation or both, in a table with splits."
-        )
-    fit_splits = None if not divided else tuple(splits or ("train",))
-    warnings = [] if fit_splits is None else _leaks(rows, fit_splits, allow_leakage)
+    side = fit_side([row.split for row in rows], [row.patient_id for row in rows], splits, allow_leakage=allow_leakage)
     place = {case_id: i for i, case_id in enumerate(features.case_ids)}
     excluded = {row.case_id: Excluded(NO_STAGE) for row in rows if row.stage is None}
     for row in rows:
         if row.stage is not None and row.case_id not in place:
             excluded[row.case_id] = features.excluded.get(row.case_id, Excluded("no features"))
     scored = tuple(row for row in rows if row.case_id not in excluded)
-    fitted = np.array([fit_splits is None or row.split in fit_splits for row in scored], dtype=bool)
+    taking = {row.case_id for row, used in zip(rows, side.used.tolist(), strict=True) if used}
+    fitted = np.array([row.case_id in taking for row in scored], dtype=bool)
     if not fitted.any():
         reasons = "; ".join(f"{n} × {reason}" for reason, n in counted(excluded.values()).items())
         raise InputError(
             f"None of {len(rows)} rows can be used in the fit (excluded: {reasons or 'none'}); expected cases with "
-            f"features and a stage{f', in split {fit_splits}' * divided}."
+            f"features and a stage{'' if side.splits is None else f', in split {side.words}'}."
         )
     taken = _taken(features, [place[row.case_id] for row, used in zip(scored, fitted, strict=True) if used])
     training = [row for row, used in zip(scored, fitted, strict=True) if used]
@@ -291,12 +330,12 @@ def fit_cohort(
         np.array([int(row.stage) for row in training if row.stage is not None]),
         np.array([row.patient_id for row in training]),
         record={
-            "split": None if fit_splits is None else list(fit_splits),
+            "split": None if side.splits is None else list(side.splits),
             "rows": len(rows),
             "only_applied": int((~fitted).sum()),
             "excluded": counted(excluded.values()),
         },
-        warnings=warnings,
+        warnings=side.warnings,
         **options,
     )
     in_sample, radscore = np.full(len(scored), np.nan), np.empty(len(scored))
@@ -311,21 +350,6 @@ def _taken(features: CaseFeatures, rows: Sequence[int]) -> CaseFeatures:
     ids = tuple(features.case_ids[i] for i in rows)
     return CaseFeatures(ids, features.values[list(rows)], features.names, features.model, features.model_sha256,
                         features.warning)  # fmt: skip
-
-
-def _leaks(rows: Sequence[CaseRow], splits: Sequence[str], allowed: bool) -> list[str]:
-    """Return a warning if patients are in `splits` and in another split; raise `LeakageError` unless allowed."""
-    within = {row.patient_id for row in rows if row.split in splits}
-    beyond = {row.patient_id for row in rows if row.split not in (None, *splits)}
-    if not (both := sorted(within & beyond)):
-        return []
-    leak = f"{len(both)} patient(s) are in {', '.join(splits)} and also in another split"
-    if not allowed:
-        raise LeakageError(
-            f"LEAK: {leak} ({', '.join(both[:5])}); expected every patient in one split. Split the cohort by patient, "
-            "or set `allow_leakage`, which adds a warning to the Rad-score."
-        )
-    return [f"Fitted on a LEAKING cohort: {leak}. Results on the other splits are too optimistic."]
 
 
 __all__ = ["CohortFit", "Fit", "fit", "fit_cohort", "r_squared", "spearman"]

@@ -3,6 +3,10 @@
 Objective, grid and errors are those of R's `cv.glmnet` (gaussian, standardised): ``(1/2n) |y - Xb|² + penalty |b|``,
 with features standardised within the rows of each fit, and the same penalties in every fold. The difference: all rows
 of a patient are in one fold.
+
+The folds on which the penalty was chosen do not measure the fit: the least of their errors is too small. `fit_scores`
+therefore predicts each row by nested cross-validation (Varma and Simon 2006, BMC Bioinformatics 7:91), in which the
+penalty is chosen again without the row's fold.
 """
 
 import warnings
@@ -19,6 +23,9 @@ from GTRStagingLib.support import extras
 Rule = Literal["min", "1se"]
 FOLDS = 10
 PENALTIES = 100
+INNER = 5
+"""Folds within the training part of each fold, on which its penalty is chosen."""
+
 TOLERANCE = 1e-6
 """Tolerance of scikit-learn's coordinate descent: the duality gap, as a share of the stages' variance."""
 
@@ -78,7 +85,7 @@ class _Lasso:
         self.mean, self.scale = scaler.mean_, scaler.scale_  # the scale of a constant feature is 1
         self.intercept = float(targets.mean())
         self.y = targets - self.intercept
-        self.gram, self.products = self.x.T @ self.x, self.x.T @ self.y
+        self.products = self.x.T @ self.y
         self.tolerance = tolerance
         self.coefficients = np.zeros(features.shape[1])
         # Slope of the squared error with each coefficient: above the penalty, the feature gets a coefficient.
@@ -93,36 +100,38 @@ class _Lasso:
 
     def down(self, penalties: np.ndarray) -> np.ndarray:
         """Return the (F, K) coefficients at further penalties, descending."""
-        return np.stack([self._at(float(penalty)) for penalty in penalties], axis=1)
-
-    def _at(self, penalty: float) -> np.ndarray:
-        tried = (self.slopes >= 2 * penalty - self.penalty) | (self.coefficients != 0)
+        tried = (self.slopes >= 2 * penalties[-1] - self.penalty) | (self.coefficients != 0)
         while True:
-            if tried.any():
-                self._solve(np.flatnonzero(tried), penalty)
-            missed = (self.slopes > penalty * (1 + 1e-9)) & ~tried
+            among = np.flatnonzero(tried)
+            few = np.asfortranarray(self.x[:, among])
+            found = self._solved(few, among, penalties) if len(among) else np.zeros((0, len(penalties)))
+            slopes = np.abs(self.x.T @ (self.y[:, None] - few @ found)) / len(self.y)
+            missed = (slopes > penalties * (1 + 1e-9)).any(axis=1) & ~tried
             if not missed.any():
                 break
             tried |= missed
-        self.penalty = penalty
-        return self.coefficients.copy()
+        coefficients = np.zeros((len(tried), len(penalties)))
+        coefficients[among] = found
+        self.penalty, self.coefficients, self.slopes = float(penalties[-1]), coefficients[:, -1], slopes[:, -1]
+        return coefficients
 
-    def _solve(self, among: np.ndarray, penalty: float) -> None:
+    def _solved(self, few: np.ndarray, among: np.ndarray, penalties: np.ndarray) -> np.ndarray:
         unsettled = _sklearn("exceptions").ConvergenceWarning
-        with warnings.catch_warnings(record=True, action="always", category=unsettled) as caught:
+        # The checks of scikit-learn take longer than its solution; the features were checked when they were read.
+        unchecked = _sklearn("_config").config_context(assume_finite=True, skip_parameter_validation=True)
+        with unchecked, warnings.catch_warnings(record=True, action="always", category=unsettled) as caught:
             _, coefficients, _ = _sklearn("linear_model").lasso_path(
-                self.x[:, among],
+                few,
                 self.y,
-                alphas=np.array([penalty]),
-                precompute=np.ascontiguousarray(self.gram[np.ix_(among, among)]),
+                alphas=penalties,
+                precompute=few.T @ few,
                 Xy=self.products[among],
                 coef_init=self.coefficients[among],
                 tol=self.tolerance,
                 max_iter=20_000,
             )
         self.unsettled += len(caught)
-        self.coefficients[among] = coefficients[:, 0]
-        self.slopes = np.abs(self.products - self.gram @ self.coefficients) / len(self.y)
+        return np.asarray(coefficients)
 
     def predicted(self, features: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         """Return (n, K) predictions for any rows."""
@@ -186,6 +195,133 @@ def path_of(
     return path, sum(one.unsettled for one in (whole, *parts))
 
 
+@dataclass(frozen=True)
+class LassoScores:
+    """LASSO of a cohort at the chosen penalty, with scores of its rows.
+
+    Attributes
+    ----------
+    chosen
+        Index of the penalty on the path.
+    kept, weights, means, scales
+        Indices of the selected features, their coefficients per standard deviation, and their means and standard
+        deviations (1/n).
+    intercept
+        Mean of the targets, which is the score at the mean of all features.
+    raw
+        (n,) scores of the rows that the LASSO was fitted on.
+    held_out
+        (n,) scores by nested cross-validation: intercept, penalty and coefficients are those of the other folds.
+    fold
+        (n,) fold that held a row out, from 0.
+    selected
+        (folds,) number of features that each fold's LASSO selected. Without one, all held-out rows of the fold have the
+        same score, the mean stage of the others.
+    unsettled
+        Number of fits that did not converge within the tolerance.
+    """
+
+    path: PenaltyPath
+    chosen: int
+    kept: np.ndarray
+    weights: np.ndarray
+    means: np.ndarray
+    scales: np.ndarray
+    intercept: float
+    raw: np.ndarray
+    held_out: np.ndarray
+    fold: np.ndarray
+    selected: np.ndarray
+    unsettled: int
+
+    @property
+    def centre(self) -> float:
+        """Mean of `raw`."""
+        return float(self.raw.mean())
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation (1/(n-1)) of `raw`; 0 without a selected feature."""
+        return float(self.raw.std(ddof=1)) if len(self.kept) else 0.0
+
+    def of(self, features: np.ndarray) -> np.ndarray:
+        """Return the (n,) scores of any rows of features, (n, F)."""
+        return np.asarray((features[:, self.kept] - self.means) / self.scales @ self.weights + self.intercept)
+
+
+def fit_scores(
+    features: np.ndarray, stages: np.ndarray, patients: Patients, *, folds: int, rule: Rule, seed: int
+) -> LassoScores:
+    """Fit a LASSO of the stage as a number from 1 to 4, and score its rows, in-sample and out of fold.
+
+    Parameters
+    ----------
+    features, stages, patients
+        (n, F), (n,) 0..3, and patient of each row.
+
+    Raises
+    ------
+    InputError
+        If a stage has too few patients for the folds.
+    """
+    clusters = Clusters.of(patients)
+    targets = np.asarray(stages, dtype=np.float64) + 1
+    fold = patient_folds(stages, clusters, folds, seed=seed)
+    path, unsettled = path_of(features, targets, fold, grid(features, targets))
+    chosen = path.chosen(rule)
+    kept, weights, means, scales = _selected(features, path.coefficients[:, chosen])
+    intercept = float(targets.mean())
+    held_out, selected = np.empty(len(targets)), np.zeros(folds, dtype=np.int64)
+    for k in range(folds):
+        rest, out = fold != k, fold == k
+        inner = patient_folds(stages[rest], clusters.at(rest), _inner(stages, clusters, rest), seed=seed)
+        part, failed = path_of(features[rest], targets[rest], inner, grid(features[rest], targets[rest]))
+        among, coefficients, mean, scale = _selected(features[rest], part.coefficients[:, part.chosen(rule)])
+        held_out[out] = (features[np.ix_(out, among)] - mean) / scale @ coefficients + targets[rest].mean()
+        selected[k], unsettled = len(among), unsettled + failed
+    raw = (features[:, kept] - means) / scales @ weights + intercept
+    return LassoScores(path, chosen, kept, weights, means, scales, intercept, raw, held_out, fold, selected, unsettled)
+
+
+def _selected(features: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the selected features with their coefficients, means and standard deviations (1/n, as the path has it)."""
+    kept = np.flatnonzero(coefficients)
+    return kept, coefficients[kept], features[:, kept].mean(axis=0), features[:, kept].std(axis=0)
+
+
+def _inner(stages: np.ndarray, clusters: Clusters, rows: np.ndarray) -> int:
+    """Return the number of inner folds: `INNER`, or fewer if a stage has fewer patients in these rows."""
+    fewest = fewest_patients(stages[rows], clusters.at(rows))
+    if fewest < 2:
+        raise InputError(
+            "A stage has one patient outside a fold, too few to choose the penalty there; expected 3 or more patients "
+            "of every stage. Add patients."
+        )
+    return min(INNER, fewest)
+
+
+def overlap(folds: int) -> float:
+    """Return the factor of the variance of out-of-fold results, whose folds share most of their training rows.
+
+    Without a signal, scores of different folds follow the same chance patterns, and the variance of their association
+    with the stage is about twice that of scores that were made on other patients. The factor is the correction of
+    Nadeau and Bengio (2003, Mach Learn 52:239), 1 + folds / (folds - 1); `benchmarks/radscore_noise.py` measures it.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.stats.lasso import overlap
+    >>> overlap(2), overlap(5)
+    (3.0, 2.25)
+    """
+    return 1 + folds / (folds - 1)
+
+
+def fewest_patients(stages: np.ndarray, patients: Patients) -> int:
+    """Return the number of patients of the rarest stage that occurs."""
+    clusters = Clusters.of(patients)
+    return min(clusters.at(stages == stage).number for stage in np.unique(stages))
+
+
 def patient_folds(stages: np.ndarray, patients: Patients, k: int, *, seed: int) -> np.ndarray:
     """Assign rows to k folds by patient, balanced by stage (StratifiedGroupKFold); return the (n,) folds.
 
@@ -219,4 +355,5 @@ def patient_folds(stages: np.ndarray, patients: Patients, k: int, *, seed: int) 
     return fold
 
 
-__all__ = ["FOLDS", "PATIENCE", "PENALTIES", "PenaltyPath", "Rule", "grid", "path_of", "patient_folds"]
+__all__ = ["FOLDS", "INNER", "PATIENCE", "PENALTIES", "LassoScores", "PenaltyPath", "Rule", "fewest_patients",
+           "fit_scores", "grid", "overlap", "path_of", "patient_folds"]  # fmt: skip

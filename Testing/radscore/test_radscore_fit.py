@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from helpers.golden_data import GOLDEN
-from sklearn.linear_model import lasso_path
+from sklearn.linear_model import Lasso, lasso_path
 from sklearn.preprocessing import StandardScaler
 
 from GTRStagingLib.cli import radscore as cli_radscore
@@ -15,7 +15,8 @@ from GTRStagingLib.radscore import figures, radscore
 from GTRStagingLib.radscore.fit import fit, fit_cohort, r_squared, spearman
 from GTRStagingLib.radscore.inputs import CaseFeatures, Excluded, from_table, read_rows
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.lasso import _Lasso, grid, path_of, patient_folds
+from GTRStagingLib.stats import lasso
+from GTRStagingLib.stats.lasso import _Lasso, fit_scores, grid, overlap, path_of, patient_folds
 from GTRStagingLib.tables.case_row import CaseRow
 
 
@@ -158,6 +159,45 @@ def test_planted_signal_is_recovered():
     outside = made.radscore.record["out_of_fold"]["spearman"]
     assert outside["low"] < outside["value"] < outside["high"]
     assert outside["value"] == pytest.approx(apart, abs=0.1)
+    assert outside["low"] > 0.4
+
+
+def noise(seed, n=100, count=100):
+    rng = np.random.default_rng(seed)
+    return features_of(rng.normal(size=(n, count))), rng.permutation(np.arange(n) % 4), np.arange(n)
+
+
+@pytest.mark.slow
+def test_a_rad_score_of_noise_does_not_look_significant():
+    """At most 8 % of the fits that select a feature; with the penalty chosen on the same folds it is a third."""
+    made, unnested = [], []
+    for seed in range(100):
+        features, stages, patients = noise(seed)
+        try:
+            found = fit(features, stages, patients, folds=5, seed=seed)
+        except InputError:
+            continue
+        made.append(found.radscore.record["out_of_fold"]["spearman"]["low"] > 0)
+        r = spearman(found.path.held_out[:, found.path.chosen("min")], stages + 1.0)
+        unnested.append(np.arctanh(r) - 1.96 / np.sqrt(len(stages) - 3) > 0)
+    assert len(made) > 25
+    assert np.mean(made) <= 0.08
+    assert np.mean(unnested) > 0.2
+
+
+def test_a_rad_score_of_noise_has_a_warning():
+    features, stages, patients = noise(2)
+    found = fit(features, stages, patients, folds=4).radscore
+    assert found.record["out_of_fold"]["spearman"]["low"] <= 0
+    assert any("no association with the stage out of fold" in warning for warning in found.warnings)
+
+
+def test_a_moderate_signal_remains_significant_out_of_fold():
+    features, stages, patients = noise(0, n=150, count=200)
+    features.values[:, :3] += 0.4 * stages[:, None]  # each has a correlation of 0.41 with the stage
+    found = fit(features, stages, patients, folds=5).radscore
+    assert found.record["out_of_fold"]["spearman"]["low"] > 0.2
+    assert found.warnings == ()
 
 
 def test_pure_noise_fits_in_sample_and_not_out_of_fold():
@@ -208,19 +248,67 @@ def test_in_sample_scores_are_the_scores_own_and_have_unit_spread(made):
     assert (found.in_sample.mean(), found.in_sample.std(ddof=1)) == pytest.approx((0, 1))
     index = found.path.chosen("min")
     assert found.radscore.penalty == found.path.penalties[index]
+
+
+def test_an_out_of_fold_score_is_that_of_a_lasso_of_the_other_folds(made):
+    """Also its penalty, which scikit-learn chooses here on the same inner folds."""
+    features, stages, patients, found = made
+    rest, out = found.fold != 2, found.fold == 2
+    inner = patient_folds(stages[rest], patients[rest], 5, seed=0)
+    scaler = StandardScaler().fit(features.values[rest])
+    part, _ = path_of(features.values[rest], stages[rest] + 1.0, inner, grid(features.values[rest], stages[rest] + 1.0))
+    model = Lasso(part.penalties[part.errors.argmin()], tol=1e-10).fit(
+        scaler.transform(features.values[rest]), stages[rest] + 1
+    )
     raw = found.out_of_fold * found.radscore.score_sd + found.radscore.score_mean
-    assert raw == pytest.approx(found.path.held_out[:, index])
+    assert raw[out] == pytest.approx(model.predict(scaler.transform(features.values[out])), abs=1e-3)
+    assert found.radscore.record["out_of_fold"]["features_by_fold"][2] == np.count_nonzero(model.coef_)
 
 
-def test_an_out_of_fold_score_does_not_depend_on_the_rows_stage(made):
-    features, stages, _, found = made
-    fold = found.fold
-    targets = stages + 1.0
-    changed = np.where(fold == 2, 5 - targets, targets)
-    penalties = found.path.penalties
-    path, _ = path_of(features.values, changed, fold, penalties, patience=None)
-    assert path.held_out[fold == 2] == pytest.approx(found.path.held_out[fold == 2], abs=1e-9)
-    assert np.abs(path.held_out[fold != 2] - found.path.held_out[fold != 2]).max() > 0.1
+def test_an_out_of_fold_score_does_not_depend_on_the_rows_stage(made, monkeypatch):
+    """The penalty does not either: chosen on all folds, it would."""
+    features, stages, patients, found = made
+    drawn = lasso.patient_folds
+    outer = {len(stages): found.fold}
+    monkeypatch.setattr(lasso, "patient_folds", lambda s, p, k, seed: outer.get(len(s), drawn(s, p, k, seed=seed)))
+    changed = np.where(found.fold == 2, np.random.default_rng(0).permutation(stages), stages)
+    one, other = (fit_scores(features.values, s, patients, folds=5, rule="min", seed=0) for s in (stages, changed))
+    assert one.path.chosen("min") != other.path.chosen("min")
+    assert (other.held_out == one.held_out)[found.fold == 2].all()
+    assert np.abs(other.held_out - one.held_out)[found.fold != 2].max() > 0.1
+
+
+def test_rows_of_a_fold_without_features_have_the_mean_stage_of_the_others():
+    rng = np.random.default_rng(3)
+    stages = np.arange(80) % 4
+    found = fit_scores(rng.normal(size=(80, 10)), stages, np.arange(80), folds=4, rule="1se", seed=0)
+    (empty, *_) = np.flatnonzero(found.selected == 0)
+    out = found.fold == empty
+    assert found.held_out[out] == pytest.approx(np.full(out.sum(), stages[~out].mean() + 1))
+
+
+def test_the_interval_out_of_fold_is_widened_for_the_overlap_of_the_folds(made):
+    """Fisher's z with the standard error of the bootstrap, times the root of 1 + k / (k - 1), here of five folds."""
+    outside = made[3].radscore.record["out_of_fold"]
+    found = outside["spearman"]
+    raw, targets, patients = made[3].out_of_fold, made[1] + 1.0, made[2]
+    rng = np.random.default_rng(9)
+    z = []
+    for _ in range(1000):
+        rows = np.concatenate([np.flatnonzero(patients == p) for p in rng.integers(100, size=100)])
+        z.append(np.arctanh(spearman(raw[rows], targets[rows])))
+    half = 1.96 * np.std(z) * 1.5
+    assert overlap(5) == 1.5**2
+    assert np.arctanh([found["low"], found["high"]]) == pytest.approx(
+        np.arctanh(found["value"]) + half * np.array([-1, 1]), abs=0.1 * half
+    )
+    assert outside["r2"]["low"] < outside["r2"]["value"] < outside["r2"]["high"]
+
+
+def test_too_few_patients_for_nested_folds_are_refused():
+    stages = np.repeat([0, 1, 2, 3], [2, 20, 20, 20])
+    with pytest.raises(InputError, match="expected 3 or more patients of every stage"):
+        fit_scores(np.random.default_rng(0).normal(size=(62, 5)), stages, np.arange(62), folds=2, rule="min", seed=0)
 
 
 def test_a_fit_is_reproducible_and_recorded(made):
