@@ -14,4 +14,5 @@ rows of cases, notes on what was not read as it stands, and a list of all errors
 - `case_table`: `read_case_table`, `read_cases`
 - `case_files`: `input_files`, `file_stats`, `OUTPUTS`
 - `case_texts`: `shared_text`
+- `stage_cells`: `named_stage`, `coded_stage`, `code_of`
 """
