@@ -101,10 +101,12 @@ def regular_expression(text: str) -> str:
     return text
 
 
-def add_features(command: argparse.ArgumentParser, results: str, *, required: bool = True) -> None:
-    """Add the two sources of the network's features; `results` describes what can be given for `--results`."""
+def add_features(
+    command: argparse.ArgumentParser, results: str, *, metavar: str = "DIR", required: bool = True
+) -> None:
+    """Add the two sources of the network's features; `results` is the help of `--results`."""
     source = command.add_mutually_exclusive_group(required=required)
-    source.add_argument("--results", type=Path, metavar="DIR" if "or" not in results else "DIR|FILE", help=results)
+    source.add_argument("--results", type=Path, metavar=metavar, help=results)
     source.add_argument("--features", type=Path, metavar="TABLE",
                         help="CSV, XLSX or Parquet: case_id; every other column is a feature")  # fmt: skip
 

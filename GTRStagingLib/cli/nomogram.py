@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import Commands, print_notes
+from GTRStagingLib.cli.arguments import Commands, add_features, given_features, print_notes
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 if TYPE_CHECKING:
     from GTRStagingLib.nomogram.effects import Effect
     from GTRStagingLib.nomogram.nomogram import Nomogram, Reading
+    from GTRStagingLib.nomogram.radscores import RadScoreChain
+    from GTRStagingLib.radscore.radscore import RadScore
+    from GTRStagingLib.tables.table_files import Table
 
 NOMOGRAM = "name of a nomogram, or its file"
 
@@ -88,9 +91,16 @@ def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         ("--unit", "unit of a predictor of numbers"),
     ):
         fit.add_argument(option, type=_pair, nargs="+", action="extend", default=[], metavar="COLUMN=TEXT", help=text)
-    fit.add_argument("--split", metavar="NAME", help="use only the rows of this split, as in train")
+    fit.add_argument("--split", metavar="NAME", action="append",
+                     help="fit on this split; may be repeated (default: train if the table has splits, else all); the "
+                     "split test is never used")  # fmt: skip
+    fit.add_argument("--allow-leakage", action="store_true", help="fit although a patient is in two splits; the "
+                     "nomogram then contains a warning")  # fmt: skip
     fit.add_argument("--radscore", type=Path, metavar="FILE", help="fitted Rad-score of the column radscore")
-    fit.add_argument("--resamples", type=_count, default=200, help="number of bootstrap samples (default: %(default)s)")
+    add_features(fit, "output folder of a batch with the features of the Rad-score, which is then fitted again in each "
+                 "bootstrap sample", required=False)  # fmt: skip
+    fit.add_argument("--resamples", type=_count, help="number of bootstrap samples (default: 200; 50 with features, "
+                     "which take seconds each)")  # fmt: skip
     fit.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
 
 
@@ -135,13 +145,16 @@ def _fit(options: argparse.Namespace) -> None:
     table = read_case_table(options.table, ("stage",), may_be_empty=("stage",), own=options.on)
     nowhere = sum(row["split"] is None for row in table.rows) if "split" in table.columns else 0
     print_notes([*table.notes, *split_notes(nowhere, len(table.rows))], options)
+    score = None if options.radscore is None else radscore.read(options.radscore)
     fitted = fit_nomogram(
         table,
         options.on,
         name=options.name or options.out.stem,
         wordings=wordings,
-        split=options.split,
-        radscore=None if options.radscore is None else radscore.read(options.radscore).to_json(),
+        splits=options.split,
+        allow_leakage=options.allow_leakage,
+        radscore=None if score is None else score.to_json(),
+        features=_chain(options, table, score),
         seed=options.seed,
         resamples=options.resamples,
     )
@@ -149,6 +162,28 @@ def _fit(options: argparse.Namespace) -> None:
     _print_nomogram(fitted)
     print(f"Written: {options.out}. Use it: gtrstaging nomogram predict {options.out} --set ...")
     print(RESEARCH_USE_ONLY)
+
+
+def _chain(options: argparse.Namespace, table: "Table", score: "RadScore | None") -> "RadScoreChain | None":
+    """Return the features of the Rad-score with the settings of its fit; None if no features are given."""
+    from GTRStagingLib.nomogram.radscores import RadScoreChain
+
+    if options.results is None and options.features is None:
+        return None
+    if score is None:
+        raise InputError(
+            "Features are given without a Rad-score; expected the Rad-score that was fitted on them, whose folds and "
+            "rule are used again. Give `radscore`."
+        )
+    given = given_features(options, [case_id for row in table.rows if (case_id := row.get("case_id")) is not None])
+    score.require_model(given.model_sha256)
+    folds = score.record.get("folds", {})
+    return RadScoreChain(
+        dict(zip(given.case_ids, given.values, strict=True)),
+        folds=folds.get("number", 10),
+        rule=score.record.get("rule", "min"),
+        seed=folds.get("seed", 0),
+    )
 
 
 # -- show ----------------------------------------------------------------------------------------------------------
@@ -209,10 +244,16 @@ def _print_record(record: Mapping[str, Any]) -> None:
               f"incomplete, {rows['of_another_split']} of another split")  # fmt: skip
         stages = ", ".join(f"{stage} {count}" for stage, count in record["stages"].items())
         print(f"Patients      {record['patients']}, {record['patients_are']}; rows by stage: {stages}")
+        if split := record.get("split"):
+            print(f"Split         {' and '.join([split] if isinstance(split, str) else split)}")
     if "covariance" in record:
         print(f"Covariance    {record['covariance']}")
     if ratio := record.get("likelihood_ratio"):
         print(f"Fit           chi2 = {ratio['chi2']:.2f}, df {ratio['df']}, p = {ratio['p']:.3g}: {ratio['method']}")
+    if score := record.get("radscore"):
+        print(f"Rad-score     scores {score['scores']}")
+    if test := record.get("radscore_test"):
+        print(f"{'':<14}{_test({'chi2': test['statistic'], **test})}")
     if odds := record.get("proportional_odds"):
         print(f"Proportional  {_test(odds['omnibus'])}")
         for name, test in odds["terms"].items():
@@ -229,6 +270,11 @@ def _print_record(record: Mapping[str, Any]) -> None:
             if isinstance(index, dict):
                 corrected = "not defined" if index.get("corrected") is None else f"{index['corrected']:.3f}"
                 print(f"{'':<14}{name}: {index['apparent']:.3f}, corrected {corrected}")
+    for kind, index in record.get("c_index", {}).items():
+        if index["low"] is not None:
+            print(f"{'':<14}{kind} C-index: {index['value']:.3f} ({index['low']:.3f} to {index['high']:.3f})")
+    if (score := record.get("radscore")) and score["optimism"]:
+        print(f"{'':<14}{score['optimism']}")
 
 
 def _test(test: Mapping[str, Any]) -> str:

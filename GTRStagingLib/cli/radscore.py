@@ -61,7 +61,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     apply.set_defaults(run=_apply)
     apply.add_argument("radscore", type=Path, metavar="RADSCORE", help="file written by fit")
-    add_features(apply, "output folder of a batch, or one result.json")
+    add_features(apply, "output folder of a batch, or one result.json", metavar="DIR|FILE")
     apply.add_argument("--out", type=Path, required=True, metavar="TABLE",
                        help="case_id, radscore (standardised), radscore_raw, error; CSV or Parquet")  # fmt: skip
 

@@ -7,6 +7,7 @@ a page.
 - `nomogram`: `Nomogram`, `Reading`, `load`, `save`, `available`
 - `effects`: `Effect`, `effects`, `ratio_text`
 - `fit`: `fit_nomogram`, `Wording`
+- `radscores`: `RadScoreChain`, `Origin`, `origin_of`
 - `drawing`: `draw`, `figure`
 - `page`: `fragment`, `page`
 """

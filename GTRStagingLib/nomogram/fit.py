@@ -1,30 +1,47 @@
 """Fit a nomogram to a table of patients: select rows, code columns, fit, test and validate."""
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.cohort.fit_side import fit_side
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
+from GTRStagingLib.nomogram.radscores import Origin, RadScoreChain, origin_of, refitted
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
-from GTRStagingLib.stats.proportional_odds_checks import RESAMPLES, brant, validate, variance_inflation
+from GTRStagingLib.stats.proportional_odds_checks import (
+    REFITTED,
+    RESAMPLES,
+    brant,
+    concordance_estimates,
+    validate,
+    variance_inflation,
+    without_term,
+)
 from GTRStagingLib.support.fields import MOST
 from GTRStagingLib.tables.cells import covariate_value
+from GTRStagingLib.tables.stage_cells import named_stage
 from GTRStagingLib.tables.table_files import Table
 
-STAGE, PATIENT, SPLIT = "stage", "patient_id", "split"
+CASE, STAGE, PATIENT, SPLIT = "case_id", "stage", "patient_id", "split"
 MOST_LEVELS = 12
 """Largest number of levels of a choice; a column with more texts is a name or a comment, not a covariate."""
 
 RARE = 5
 """Number of rows of a level below which a warning is given."""
 
+_JOINT = re.compile(r"(?<=[^\W\d])[\s_-]+(?=[^\W\d])")
+"""Blank or hyphen between two letters."""
+
 ALPHA = 0.05
+NOT_INCLUDED = "the optimism of the Rad-score itself is not included: its features were not given"
 INFLATED = 10.0
 """Generalised variance inflation factor, to the power of 1 / df, above which terms are nearly collinear."""
 
@@ -67,10 +84,12 @@ def fit_nomogram(
     *,
     name: str,
     wordings: Mapping[str, Wording] | None = None,
-    split: str | None = None,
+    splits: Sequence[str] | None = None,
+    allow_leakage: bool = False,
     radscore: Mapping[str, Any] | None = None,
+    features: RadScoreChain | None = None,
     seed: int = 0,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> Nomogram:
     """Fit a proportional-odds model to a table's rows, and test and validate it.
 
@@ -79,41 +98,65 @@ def fit_nomogram(
     table
         Table with the columns `stage` (T1..T4) and the predictors, and `patient_id` if patients have several rows. A
         column of numbers is a number; a column of texts, or one with a reference, is a choice.
-    split
-        Use only rows with this value in the column `split`.
+    splits
+        Splits to fit on, but not 'test'; by default 'train' if any row has a split, otherwise all rows.
+    allow_leakage
+        Fit although a patient is in a split of the fit and in another; the nomogram then has a warning.
     radscore
         Rad-score of the standardised values in the column `radscore`, as plain data.
+    features
+        Features that the Rad-score was fitted on; each resample of the validation then fits it again.
     seed, resamples
-        Of the bootstrap.
+        Of the bootstrap; by default `RESAMPLES`, or `REFITTED` with features.
 
     Raises
     ------
+    LeakageError
+        If patients are in a split of the fit and in another.
     InputError
-        If a column, a reference or a stage is invalid, or the model cannot be fitted.
+        If a column, a reference or a stage is invalid, a predictor has in-sample scores, or the model cannot be fitted.
     """
     wordings = {} if wordings is None else wordings
-    _require_columns(table, predictors, wordings, split, radscore)
-    chosen = [row for row in table.rows if split is None or row[SPLIT] == split]
-    needed = (STAGE, *((PATIENT,) if PATIENT in table.columns else ()), *predictors)
+    _require_columns(table, predictors, wordings, radscore, features)
+    identified = PATIENT in table.columns
+    side = fit_side(
+        [row.get(SPLIT) for row in table.rows],
+        [row[PATIENT] for row in table.rows] if identified else None,
+        splits,
+        allow_leakage=allow_leakage,
+    )
+    chosen = [row for row, used in zip(table.rows, side.used.tolist(), strict=True) if used]
+    needed = (STAGE, *((PATIENT,) if identified else ()), *predictors)
     used = [row for row in chosen if all(row[column] is not None for column in needed)]
     if not used:
         raise InputError(
             f"No row of {table.path.name} has all of {', '.join(needed)}"
-            f"{f' and {SPLIT} {split!r}' if split is not None else ''}; expected many complete rows. Fill in the cells."
+            f"{f' and split {side.words}' * (side.splits is not None)}; expected many complete rows. Fill in the cells."
         )
+    origin = origin_of(used, predictors, radscore)
     coded = [_coded(name, [str(row[name]) for row in used], wordings.get(name, Wording())) for name in predictors]
-    patients = [row[PATIENT] for row in used] if PATIENT in table.columns else list(range(len(used)))
     design = Design(
         names=tuple(column for one in coded for column in one.columns),
         columns=np.hstack([one.coded for one in coded]),
         stages=_stages([str(row[STAGE]) for row in used]),
-        patients=Clusters.of(np.asarray(patients)).codes,
+        patients=Clusters.of(np.asarray([row[PATIENT] for row in used] if identified else range(len(used)))).codes,
     )
     fitted = fit(design)
     where = _where(coded)
     omnibus, each = brant(design, where)
     inflation = variance_inflation(design, where)
-    warnings = _warnings(design, coded, omnibus, each, inflation)
+    refit = None
+    if features is not None:
+        if origin is not None and origin.kind == "of other patients":
+            raise InputError(
+                "`features` are given, but the Rad-score was fitted on other patients, so that its fit adds no "
+                "optimism here; expected the Rad-score of these patients. Leave out `features`."
+            )
+        refit = refitted(design, where[RADSCORE][0], features.of([row[CASE] for row in used]), features)
+    count = resamples if resamples is not None else RESAMPLES if refit is None else REFITTED
+    validation = validate(fitted, seed=seed, resamples=count, refit=refit)
+    warnings = [*side.warnings, *_radscore_warnings(radscore, origin)]
+    warnings += _warnings(design, coded, omnibus, each, inflation)
     record = {
         "table": table.path.name,
         "rows": {
@@ -122,16 +165,17 @@ def fit_nomogram(
             "incomplete": len(chosen) - len(used),
             "used": len(used),
         },
-        "split": split,
+        "split": None if side.splits is None else list(side.splits),
         "missing": {column: sum(row[column] is None for row in chosen) for column in needed},
         "patients": design.clusters.number,
-        "patients_are": f"identified by {PATIENT}" if PATIENT in table.columns else f"one per row: no {PATIENT}",
+        "patients_are": f"identified by {PATIENT}" if identified else f"one per row: no {PATIENT}",
         "stages": {str(t): int((design.stages == t).sum()) for t in TStage},
         "events_per_parameter": {
             "value": design.events_per_parameter,
             "method": "patients of the rarest stage per coefficient",
         },
-        **_fit_record(fitted, coded),
+        **_fit_record(fitted, coded, origin),
+        **_radscore_record(fitted, where, origin, radscore, refitted=refit is not None),
         "proportional_odds": {
             "omnibus": omnibus.to_json(),
             "terms": {term: test.to_json() for term, test in each.items()},
@@ -140,14 +184,15 @@ def fit_nomogram(
             term: {"gvif": value, "df": len(where[term]), "gvif_1_df": _per_df(value, where[term])}
             for term, value in inflation.items()
         },
-        "validation": validate(fitted, seed=seed, resamples=resamples).to_json(),
+        "c_index": {kind: one.to_json() for kind, one in concordance_estimates(fitted, validation).items()},
+        "validation": validation.to_json(),
         "warnings": list(warnings),
     }
     t1, t2, t3 = fitted.thresholds.tolist()
     return Nomogram(
         name=name,
         source=f"Fitted to {len(used)} rows of {record['patients']} patients of {table.path.name}"
-        f"{f', {SPLIT} {split}' if split is not None else ''}.",
+        f"{f', split {side.words}' * (side.splits is not None)}.",
         thresholds=(t1, t2, t3),
         terms=tuple(one.term(fitted.coefficients[where[one.name]].tolist()) for one in coded),
         warnings=tuple(warnings),
@@ -172,12 +217,12 @@ def _require_columns(
     table: Table,
     predictors: Sequence[str],
     wordings: Mapping[str, Wording],
-    split: str | None,
     radscore: Mapping[str, Any] | None,
+    features: RadScoreChain | None,
 ) -> None:
     if not predictors or len(set(predictors)) < len(predictors):
         raise InputError(f"Predictors {list(predictors)}; expected one or more columns, each once.")
-    wanted = [STAGE, *predictors, *([SPLIT] if split is not None else [])]
+    wanted = [STAGE, *predictors, *([CASE] if features is not None else [])]
     if absent := [column for column in wanted if column not in table.columns]:
         raise InputError(
             f"{table.path.name} has no column {', '.join(absent)}; expected names among {', '.join(table.columns)}. "
@@ -190,17 +235,18 @@ def _require_columns(
             f"A label, unit or reference is given for {', '.join(strange)}; expected predictors: "
             f"{', '.join(predictors)}."
         )
-    if radscore is not None and RADSCORE not in predictors:
-        raise InputError(f"`radscore` is given without the predictor {RADSCORE!r}; expected both, or neither.")
+    for given, parameter in ((radscore, "radscore"), (features, "features")):
+        if given is not None and RADSCORE not in predictors:
+            raise InputError(f"`{parameter}` is given without the predictor {RADSCORE!r}; expected both, or neither.")
 
 
 def _stages(texts: Sequence[str]) -> np.ndarray:
-    names = [stage.name for stage in TStage]
-    if strange := sorted({text for text in texts if text not in names}):
+    stage_of = {text: named_stage(text) for text in texts}
+    if strange := sorted(text for text, stage in stage_of.items() if stage is None):
         raise InputError(
-            f"Stage {', '.join(strange[:5])}; expected one of {', '.join(names)}. Write T4a and T4b as T4."
+            f"Stage {', '.join(strange[:5])}; expected T1 to T4, also as in pT3, T1b or T4a. Correct the cells."
         )
-    return np.array([names.index(text) for text in texts])
+    return np.array([stage_of[text] for text in texts], dtype=int)
 
 
 def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
@@ -215,6 +261,7 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
             "texts. Correct these cells, or set a `reference` level, which makes the column a choice."
         )
     counts = Counter(texts)
+    _require_spellings(name, counts)
     reference = wording.reference if wording.reference is not None else counts.most_common(1)[0][0]
     levels = sorted(counts, key=lambda level: (level != reference, level))
     if reference not in counts:
@@ -233,6 +280,18 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
     return _Predictor(
         name, wording, tuple(levels), np.array([[t == level for level in levels[1:]] for t in texts], float)
     )
+
+
+def _require_spellings(name: str, levels: Iterable[str]) -> None:
+    """Raise `InputError` for levels that are one word in two spellings, which would be two levels."""
+    spellings: dict[str, list[str]] = {}
+    for level in levels:
+        spellings.setdefault(_JOINT.sub("", unicodedata.normalize("NFKC", level).casefold()), []).append(level)
+    if twice := [sorted(same) for same in spellings.values() if len(same) > 1]:
+        raise InputError(
+            f"{name} has the levels {' and '.join(map(repr, twice[0]))}, which differ only in case, blanks or hyphens; "
+            "expected one spelling of each level. Correct the cells."
+        )
 
 
 def _require_range(name: str, numbers: Sequence[Any]) -> None:
@@ -256,12 +315,14 @@ def _number(text: str) -> float | None:
 # -- the record ----------------------------------------------------------------------------------------------------
 
 
-def _fit_record(fitted: OrdinalFit, coded: Sequence[_Predictor]) -> dict[str, Any]:
+def _fit_record(fitted: OrdinalFit, coded: Sequence[_Predictor], origin: Origin | None) -> dict[str, Any]:
     effects = iter(fitted.effects)
     rows = []
     for one in coded:
         for level in one.levels[1:] or (None,):
             effect = next(effects)
+            if one.name == RADSCORE and origin is not None:
+                effect = effect.widened(origin.variance**0.5)
             rows.append(
                 {
                     "term": one.name,
@@ -282,6 +343,41 @@ def _fit_record(fitted: OrdinalFit, coded: Sequence[_Predictor]) -> dict[str, An
         "likelihood_ratio": fitted.likelihood_ratio.to_json(),
         "nagelkerke_r2": fitted.nagelkerke_r2,
     }
+
+
+def _radscore_record(
+    fitted: OrdinalFit,
+    where: Mapping[str, Sequence[int]],
+    origin: Origin | None,
+    radscore: Mapping[str, Any] | None,
+    *,
+    refitted: bool,
+) -> dict[str, Any]:
+    """Return the entries of the Rad-score: its origin, its own performance, and the test of what it adds."""
+    if origin is None:
+        return {}
+    test = without_term(fitted, where[RADSCORE], variance=origin.variance)
+    outside = {} if radscore is None else radscore.get("record", {}).get("out_of_fold", {})
+    included = "the Rad-score is fitted again in each resample" if refitted else NOT_INCLUDED
+    return {
+        "radscore": {
+            "scores": origin.words,
+            "out_of_fold": {name: outside.get(name) for name in ("spearman", "r2")},
+            "optimism": "of scores of other patients" if origin.kind == "of other patients" else included,
+        },
+        "radscore_test": {"statistic": test.chi2, "df": test.df, "p": test.p, "method": test.method},
+    }
+
+
+def _radscore_warnings(radscore: Mapping[str, Any] | None, origin: Origin | None) -> list[str]:
+    """Return the warnings of the Rad-score, which are valid for every nomogram with it."""
+    warnings = [] if radscore is None else list(radscore.get("warnings", ()))
+    if origin is not None and origin.kind == "unknown":
+        warnings.append(
+            f"The origin of the column {RADSCORE} is not known; if it contains scores of the patients that the "
+            "Rad-score was fitted on, its p-value is too small. Give the fit the file of the Rad-score."
+        )
+    return warnings
 
 
 def _per_df(value: float | None, which: Sequence[int]) -> float | None:

@@ -34,8 +34,8 @@ STEP, PATIENCE = 10, 20
 features; it takes more time than the rest and does not change the choice."""
 
 
-def _sklearn(module: str) -> Any:
-    return extras.import_extra(f"sklearn.{module}", "A Rad-score's fit needs", "evaluate")
+def _sklearn(module: str = "") -> Any:
+    return extras.import_extra(f"sklearn.{module}".rstrip("."), "A Rad-score's fit needs", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class PenaltyPath:
 class _Lasso:
     """LASSO on some rows, standardised by their own means and standard deviations, with warm starts along a path.
 
-    scikit-learn solves each penalty on the few features that can have a coefficient (the sequential strong rule of
-    Tibshirani et al. 2012, J R Stat Soc B 74:245), and again with features that violate the rule. This gives the same
-    minimum as all features in a small part of the time.
+    scikit-learn solves a step of penalties on the features that can have a coefficient there (the sequential strong
+    rule of Tibshirani et al. 2012, J R Stat Soc B 74:245), and again with features that violate the rule. This gives
+    the same minimum as all features in a part of the time.
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, tolerance: float) -> None:
@@ -118,7 +118,7 @@ class _Lasso:
     def _solved(self, few: np.ndarray, among: np.ndarray, penalties: np.ndarray) -> np.ndarray:
         unsettled = _sklearn("exceptions").ConvergenceWarning
         # The checks of scikit-learn take longer than its solution; the features were checked when they were read.
-        unchecked = _sklearn("_config").config_context(assume_finite=True, skip_parameter_validation=True)
+        unchecked = _sklearn().config_context(assume_finite=True, skip_parameter_validation=True)
         with unchecked, warnings.catch_warnings(record=True, action="always", category=unsettled) as caught:
             _, coefficients, _ = _sklearn("linear_model").lasso_path(
                 few,

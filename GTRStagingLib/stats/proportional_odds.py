@@ -65,6 +65,21 @@ class Effect:
     odds_ratio: Estimate
     p: float
 
+    def widened(self, factor: float) -> "Effect":
+        """Return the effect with a larger standard error, as of a column that was itself fitted to the stages."""
+        if factor == 1:
+            return self
+        value, error = float(self.coefficient.value or 0), self.standard_error * factor
+        method = f"{self.coefficient.method}, standard error times {factor:.2f}"
+        low, high = value - Z * error, value + Z * error
+        return Effect(
+            name=self.name,
+            coefficient=Estimate(value, low, high, method),
+            standard_error=error,
+            odds_ratio=Estimate(math.exp(value), math.exp(low), math.exp(high), method),
+            p=float(2 * norm.sf(abs(value / error))),
+        )
+
 
 @dataclass(frozen=True)
 class Design:

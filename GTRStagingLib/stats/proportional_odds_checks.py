@@ -1,21 +1,28 @@
 """Check a proportional-odds model: proportional odds, variance inflation, and validation by bootstrap."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import chi2, rankdata
+from scipy.stats import chi2
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import patient_draws
+from GTRStagingLib.stats import roc
+from GTRStagingLib.stats.estimates import Estimate, patient_draws, undefined
 from GTRStagingLib.stats.proportional_odds import CUTS, ChiSquared, Design, OrdinalFit, maximum, nagelkerke
 from GTRStagingLib.support import extras
 
 RESAMPLES = 200
 """Number of resamples for the optimism, as Harrell recommends; enough for a mean."""
+
+REFITTED = 50
+"""Number of resamples in which a whole chain is fitted again, which takes seconds each."""
+
+Refit = tuple[np.ndarray, np.ndarray, np.ndarray] | None
+"""Columns of a resample's rows, rows to test on, and their columns; None if the resample cannot be fitted."""
 
 
 # -- proportional odds ---------------------------------------------------------------------------------------------
@@ -94,6 +101,39 @@ def _joint_covariance(design: Design, fitted: np.ndarray) -> np.ndarray:
     return (bread @ middle @ bread)[np.ix_(slopes, slopes)]
 
 
+# -- one term ------------------------------------------------------------------------------------------------------
+
+
+def without_term(fitted: OrdinalFit, which: Sequence[int], *, variance: float = 1.0) -> ChiSquared:
+    """Test a term by the models with and without it.
+
+    The test is the likelihood-ratio test. If patients have several rows it would take these as independent, and Wald's
+    test with the sandwich estimator over patients replaces it.
+
+    Parameters
+    ----------
+    which
+        Indices of the term's columns.
+    variance
+        Factor by which the variance of the term's coefficients is larger than the model states; divides the statistic.
+    """
+    which, p = list(which), len(fitted.coefficients)
+    divided = "" if variance == 1 else f", divided by {variance:.2f} for the overlap of the folds"
+    if fitted.design.clustered:
+        some = fitted.coefficients[which]
+        value = float(some @ np.linalg.solve(fitted.covariance[np.ix_(which, which)], some)) / variance
+        method = "Wald, sandwich by patient, since the likelihood ratio takes rows as independent"
+    else:
+        rest = [i for i in range(p) if i not in which]
+        without = maximum(fitted.design.columns[:, rest], fitted.design.stages) if rest else None
+        if rest and without is None:
+            return ChiSquared(None, len(which), None, "not defined: the model without the term has no maximum")
+        smaller = fitted.null_log_likelihood if without is None else without[2]
+        value = max(0.0, 2 * (fitted.log_likelihood - smaller)) / variance
+        method = "likelihood ratio with and without the term"
+    return ChiSquared(value, len(which), float(chi2.sf(value, len(which))), method + divided)
+
+
 # -- variance inflation --------------------------------------------------------------------------------------------
 
 
@@ -163,22 +203,40 @@ class Validation:
         }
 
 
-def validate(fitted: OrdinalFit, *, seed: int, resamples: int = RESAMPLES) -> Validation:
+def validate(
+    fitted: OrdinalFit,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    refit: Callable[[np.ndarray], Refit] | None = None,
+) -> Validation:
     """Estimate the optimism of a fit (Harrell et al., Stat Med 1996;15:361), drawing patients with all their rows.
 
     The model is refitted on each resample. The optimism is its performance there minus its performance on all rows. R2
     and slope are those of the stages on the linear predictor, as in R's `rms::validate`.
+
+    Parameters
+    ----------
+    refit
+        Makes the columns of a resample from its rows, if a column is itself fitted to the stages; the resample's
+        performance is then compared with that on the rows that it returns.
     """
     design = fitted.design
     apparent = _indices(design.columns, design.stages, fitted.coefficients, fitted.thresholds)
     optimism = []
     for rows in patient_draws(design.clusters, seed=seed, resamples=resamples):
-        columns, stages = design.columns[rows], design.stages[rows]
-        again = maximum(columns, stages)
+        made = (design.columns[rows], slice(None), design.columns) if refit is None else refit(rows)
+        if made is None:
+            continue
+        columns, test, tested = made
+        again = maximum(columns, design.stages[rows]) if columns.shape[1] else None
         if again is not None:
-            optimism.append(_indices(columns, stages, *again[:2]) - _indices(design.columns, design.stages, *again[:2]))
+            optimism.append(
+                _indices(columns, design.stages[rows], *again[:2]) - _indices(tested, design.stages[test], *again[:2])
+            )
     whole = np.array([drawn for drawn in optimism if np.isfinite(drawn).all()]).reshape(-1, len(INDICES))
-    method = f"patient bootstrap, optimism from {len(whole)} of {resamples} resamples that could be fitted"
+    against = "" if refit is None else ", each tested on the patients that were not drawn"
+    method = f"patient bootstrap, optimism from {len(whole)} of {resamples} resamples that could be fitted{against}"
     if len(whole) < 0.5 * resamples:
         method += ": too few for an estimate"
         indices = {name: Index(value, None, None) for name, value in zip(INDICES, apparent.tolist(), strict=True)}
@@ -191,21 +249,37 @@ def validate(fitted: OrdinalFit, *, seed: int, resamples: int = RESAMPLES) -> Va
     return Validation(indices, seed, resamples, len(whole), method)
 
 
-def concordance(linear_predictor: np.ndarray, stages: np.ndarray) -> float:
-    """Return the share of pairs of different stages in the correct order, ties counting half; NaN without pairs.
+def concordance(linear_predictor: np.ndarray, stages: np.ndarray) -> roc.Area | None:
+    """Return the share of pairs of different stages in the correct order, ties counting half; None without pairs.
 
-    Computed from ranks: the number of ordered pairs of two stages is Mann and Whitney's U.
+    It is the mean of the areas under the ROC curve of each two stages, weighted by their numbers of pairs; so are the
+    influences of the rows.
     """
-    groups = [linear_predictor[stages == stage] for stage in TStage]
-    ordered, pairs = 0.0, 0
-    for high in range(1, len(groups)):
+    value, influence, pairs = 0.0, np.zeros(len(stages)), 0
+    for high in range(1, len(TStage)):
         for low in range(high):
-            n, m = len(groups[high]), len(groups[low])
-            if n * m:
-                ranks = rankdata(np.concatenate([groups[high], groups[low]]))
-                ordered += float(ranks[:n].sum()) - n * (n + 1) / 2
-                pairs += n * m
-    return ordered / pairs if pairs else float("nan")
+            two = (stages == high) | (stages == low)
+            found = roc.area(stages[two] == high, linear_predictor[two])
+            if found is not None:
+                many = int((stages == high).sum()) * int((stages == low).sum())
+                value, pairs = value + many * found.value, pairs + many
+                influence[two] += many * found.influence
+    return roc.Area(value / pairs, influence / pairs) if pairs else None
+
+
+def concordance_estimates(fitted: OrdinalFit, validation: Validation) -> dict[str, Estimate]:
+    """Estimate the C-index, apparent and corrected for optimism, with intervals.
+
+    The apparent interval is that of the fitted linear predictor, as of an area under the ROC curve. The corrected one
+    is the same, shifted by the optimism (Noma et al. 2021, Stat Med 40:5691).
+    """
+    design, index = fitted.design, validation.indices["c_index"]
+    apparent = roc.estimate(concordance(fitted.linear_predictor, design.stages), design.clusters)
+    if index.optimism is None or apparent.low is None or apparent.high is None:
+        return {"apparent": apparent, "corrected": undefined(validation.method)}
+    low, high = (min(1.0, max(0.0, end - index.optimism)) for end in (apparent.low, apparent.high))
+    corrected = Estimate(index.corrected, low, high, f"{apparent.method}, shifted by the optimism")
+    return {"apparent": apparent, "corrected": corrected}
 
 
 def _indices(columns: np.ndarray, stages: np.ndarray, coefficients: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -216,7 +290,8 @@ def _indices(columns: np.ndarray, stages: np.ndarray, coefficients: np.ndarray, 
         return np.full(len(INDICES), np.nan)
     counts = np.bincount(stages, minlength=CUTS + 1)
     null = float((counts * np.log(counts / counts.sum())).sum())
-    c = concordance(lp, stages)
+    area = concordance(lp, stages)
+    c = float("nan") if area is None else area.value
     errors = [calibration_error(expit(lp - theta), stages > k) for k, theta in enumerate(thresholds)]
     return np.array([c, 2 * c - 1, nagelkerke(recalibrated[2], null, len(stages)), recalibrated[0][0], *errors])
 
@@ -229,5 +304,5 @@ def calibration_error(predicted: np.ndarray, happened: np.ndarray) -> float:
     return float(np.abs(np.clip(seen, 0, 1) - predicted).mean())
 
 
-__all__ = ["INDICES", "RESAMPLES", "Index", "Validation", "brant", "calibration_error", "concordance", "validate",
-           "variance_inflation"]  # fmt: skip
+__all__ = ["INDICES", "REFITTED", "RESAMPLES", "Index", "Refit", "Validation", "brant", "calibration_error",
+           "concordance", "concordance_estimates", "validate", "variance_inflation", "without_term"]  # fmt: skip

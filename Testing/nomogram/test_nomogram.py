@@ -316,7 +316,7 @@ def test_rows_that_are_incomplete_or_of_another_split_are_counted(tmp_path):
         rows.loc[299, "stage"] = None
         return rows
 
-    found = fit_nomogram(a_table(tmp_path / "t.csv", change), ON, name="n", split="train", resamples=1)
+    found = fit_nomogram(a_table(tmp_path / "t.csv", change), ON, name="n", splits=["train"], resamples=1)
     assert found.record["rows"] == {"in_table": 300, "of_another_split": 50, "incomplete": 15, "used": 235}
     assert found.record["missing"]["size_cm"] == 10
     assert found.record["missing"]["lauren"] == 10
@@ -366,9 +366,11 @@ def test_rare_levels_and_collinear_predictors_give_warnings(tmp_path):
         ),
         ({}, ["lauren"], {"wordings": {"size_cm": Wording("Size")}}, "for size_cm; expected predictors: lauren"),
         ({}, ["lauren"], {"wordings": {"lauren": Wording(unit="cm")}}, "a unit for numbers only"),
-        ({}, ["lauren"], {"split": "train"}, "no column split"),
-        ({"split": "test"}, ["lauren"], {"split": "train"}, "No row of t.csv has all of"),
-        ({"stage": "T4a"}, ["lauren"], {}, "Stage T4a; expected one of T1, T2, T3, T4"),
+        ({}, ["lauren"], {"splits": ["train"]}, "no row of the table has a split"),
+        ({"split": "test"}, ["lauren"], {}, "No row is in split train"),
+        ({"split": "train"}, ["lauren"], {"splits": ["test"]}, "the test split must not be used"),
+        ({"lauren": ""}, ["lauren"], {}, "No row of t.csv has all of"),
+        ({"stage": "T3?"}, ["lauren"], {}, r"Stage T3\?; expected T1 to T4"),
         ({"stage": "T3"}, ["lauren"], {}, "No row of T1, T2, T4"),
         ({"lauren": "mixed"}, ["lauren"], {}, "1 different text"),
         ({"size_cm": 3.5}, ["size_cm"], {}, "size_cm is 3.5 in all rows"),

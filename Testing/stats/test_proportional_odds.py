@@ -7,7 +7,7 @@ rms's sandwich on three copies of the rows.
 import numpy as np
 import pytest
 from helpers.golden_data import FIRST, ROWS, golden, patients, stages
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import norm, somersd
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
@@ -18,6 +18,7 @@ from GTRStagingLib.stats.proportional_odds_checks import (
     brant,
     calibration_error,
     concordance,
+    concordance_estimates,
     validate,
     variance_inflation,
 )
@@ -249,10 +250,25 @@ def test_variance_inflation_is_that_of_r_and_of_statsmodels():
 
 def test_concordance_is_that_of_r_and_of_scipy(independent):
     truth, lp = independent.design.stages, independent.linear_predictor
-    assert 2 * concordance(lp, truth) - 1 == pytest.approx(R["lrm"]["dxy"], abs=1e-9)
+    assert 2 * concordance(lp, truth).value - 1 == pytest.approx(R["lrm"]["dxy"], abs=1e-9)
     rounded = lp.round(0)  # many ties
-    assert 2 * concordance(rounded, truth) - 1 == pytest.approx(somersd(truth, rounded).statistic, abs=1e-12)
-    assert np.isnan(concordance(lp, np.zeros_like(truth)))
+    assert 2 * concordance(rounded, truth).value - 1 == pytest.approx(somersd(truth, rounded).statistic, abs=1e-12)
+    assert concordance(lp, np.zeros_like(truth)) is None
+
+
+def test_the_interval_of_the_c_index_has_the_standard_error_of_the_bootstrap(repeated):
+    """Patients are drawn here by hand; the interval is symmetric in the log odds."""
+    truth, lp, codes = repeated.design.stages, repeated.linear_predictor, repeated.design.clusters.codes
+    found = concordance_estimates(repeated, validate(repeated, seed=0, resamples=1))["apparent"]
+    rng = np.random.default_rng(1)
+    rows_of = [np.flatnonzero(codes == patient) for patient in range(codes.max() + 1)]
+    drawn = []
+    for _ in range(300):
+        rows = np.concatenate([rows_of[k] for k in rng.integers(len(rows_of), size=len(rows_of))])
+        drawn.append(concordance(lp[rows], truth[rows]).value)
+    assert np.std(drawn) == pytest.approx(
+        (logit(found.high) - logit(found.low)) / 2 / 1.96 * found.value * (1 - found.value), rel=0.12
+    )
 
 
 def test_optimism_on_the_same_draws_is_that_of_rms(independent, monkeypatch):

@@ -1,0 +1,297 @@
+"""The Rad-score in a nomogram: rows of the training side, origin of the scores, its test, and its optimism."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+from helpers.golden_data import GOLDEN, ROWS
+from scipy.stats import chi2, norm
+from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+from GTRStagingLib.cli.main import make_parser
+from GTRStagingLib.errors import InputError, LeakageError
+from GTRStagingLib.nomogram.fit import fit_nomogram
+from GTRStagingLib.nomogram.radscores import RadScoreChain, refitted
+from GTRStagingLib.radscore import radscore as radscores
+from GTRStagingLib.radscore.fit import fit, fit_cohort
+from GTRStagingLib.radscore.inputs import CaseFeatures, FeatureRow
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.stats.proportional_odds import Design
+from GTRStagingLib.tables.table_files import read_table, write_table
+
+N, FEATURES, FOLDS = 120, 20, 3
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    """One row a patient, two thirds for training; the first feature follows the stage, `size_cm` too."""
+    rng = np.random.default_rng(0)
+    stages = np.arange(N) % 4
+    values = rng.normal(size=(N, FEATURES))
+    values[:, 0] += 0.6 * stages
+    ids = tuple(f"c{i}" for i in range(N))
+    features = CaseFeatures(ids, values, tuple(f"DL-{i + 1:04d}" for i in range(FEATURES)), "net", "a" * 64)
+    sizes = 3 + 0.5 * stages + rng.normal(size=N)
+    rows = tuple(
+        FeatureRow(i, f"p{i}", TStage(int(s)), "train" if k < 80 else "test", {"size_cm": f"{size:.2f}"})
+        for k, (i, s, size) in enumerate(zip(ids, stages, sizes, strict=True))
+    )
+    return fit_cohort(rows, features, folds=FOLDS), features
+
+
+@pytest.fixture
+def table(cohort, tmp_path):
+    """The table that `radscore fit` writes."""
+    write_table(tmp_path / "scores.csv", cohort[0].table())
+    return read_table(tmp_path / "scores.csv")
+
+
+def changed(table, **columns):
+    """The table with columns computed from its rows; None removes one."""
+    rows = [dict(row) for row in table.rows]
+    for name, of in columns.items():
+        for row in rows:
+            if of is None:
+                row.pop(name, None)
+            else:
+                row[name] = of(row)
+    return type(table)(table.path, tuple(rows[0]), tuple(rows), table.numbers)
+
+
+def fitted(table, on=("radscore",), **options):
+    return fit_nomogram(table, list(on), name="n", **({"resamples": 1} | options))
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_a_rad_score_is_fitted_on_its_training_side(table):
+    found = fitted(table)
+    assert found.record["rows"] == {"in_table": N, "of_another_split": 40, "incomplete": 0, "used": 80}
+    assert found.record["split"] == ["train"]
+    assert "split train" in found.source
+    assert found.thresholds == fitted(changed(table, stage=lambda r: r["stage"] if r["split"] == "train" else "T1")
+                                      ).thresholds  # fmt: skip
+
+
+def test_other_rows_are_used_by_request_and_every_output_says_so(table):
+    divided = changed(table, split=lambda r: "validation" if r["split"] == "test" else r["split"])
+    found = fitted(divided, splits=["train", "validation"])
+    assert found.record["rows"]["used"] == N
+    assert found.record["split"] == ["train", "validation"]
+    assert "split train and validation" in found.source
+    assert any("split train and validation, by request" in warning for warning in found.warnings)
+    assert found.warnings[0] in found.read({"radscore": 0.0}).warnings
+    with pytest.raises(InputError, match="the test split must not be used in a fit"):
+        fitted(table, splits=["train", "test"])
+
+
+def test_a_table_without_splits_is_used_whole(table):
+    for without in (changed(table, split=None), changed(table, split=lambda _: None)):
+        found = fitted(without)
+        assert (found.record["rows"]["used"], found.record["split"]) == (N, None)
+
+
+def test_a_patient_on_two_sides_is_an_error_or_a_warning(table):
+    leaking = changed(table, patient_id=lambda r: "pc0" if r["case_id"] == "c100" else r["patient_id"])
+    with pytest.raises(LeakageError, match=r"1 patient\(s\) are in train and also in another split") as caught:
+        fitted(leaking)
+    assert caught.value.details == "Patients: pc0"
+    assert "pc0" not in str(caught.value)
+    assert "LEAKING" in fitted(leaking, allow_leakage=True).warnings[0]
+
+
+# -- origin of the scores ------------------------------------------------------------------------------------------
+
+
+def test_in_sample_scores_are_refused(cohort, table):
+    file = cohort[0].fit.radscore.to_json()
+    copied = changed(table, score=lambda r: r["radscore_in_sample"])
+    replaced = changed(table, radscore=lambda r: r["radscore_in_sample"] or "0", radscore_in_sample=None)
+    for given, on, score in (
+        (table, ["radscore_in_sample"], None),
+        (copied, ["size_cm", "score"], None),
+        (replaced, ["radscore"], file),
+    ):
+        with pytest.raises(InputError, match=r"in-sample scores of a Rad-score.*Use the column radscore"):
+            fitted(given, on, radscore=score)
+
+
+def test_the_origin_of_the_scores_is_recognised(cohort, table):
+    file = cohort[0].fit.radscore.to_json()
+    bare = changed(table, radscore_in_sample=None)
+    others = changed(bare, radscore=lambda r: f"{float(r['radscore']) + 0.0123:.4f}")
+    found = {name: fitted(*given) if len(given) == 1 else fitted(given[0], radscore=given[1])
+             for name, given in {"table": (table,), "file": (bare, file), "others": (others, file),
+                                 "unknown": (bare,)}.items()}  # fmt: skip
+    words = {name: one.record["radscore"]["scores"] for name, one in found.items()}
+    assert words["file"].startswith("out of 3 folds; standard error times 1.58")  # the root of 1 + 3 / 2
+    assert words["table"].startswith("out of 10 folds")  # the default: the table does not tell
+    assert "other patients" in words["others"]
+    assert "unknown" in words["unknown"]
+    assert any("origin of the column radscore is not known" in warning for warning in found["unknown"].warnings)
+    assert found["file"].record["radscore"]["out_of_fold"]["spearman"] == file["record"]["out_of_fold"]["spearman"]
+
+
+def test_the_effect_of_out_of_fold_scores_has_a_wider_interval(cohort, table):
+    bare = changed(table, radscore_in_sample=None)
+    plain, wide = (fitted(bare, ["radscore", "size_cm"], radscore=score).record["coefficients"]
+                   for score in (None, cohort[0].fit.radscore.to_json()))  # fmt: skip
+    assert wide[0]["standard_error"] == pytest.approx(plain[0]["standard_error"] * 2.5**0.5)
+    value = wide[0]["coefficient"]["value"]
+    assert value == plain[0]["coefficient"]["value"]
+    assert wide[0]["p"] == pytest.approx(2 * norm.sf(abs(value) / wide[0]["standard_error"]))
+    low = value - norm.ppf(0.975) * wide[0]["standard_error"]
+    assert wide[0]["odds_ratio"]["low"] == pytest.approx(np.exp(low))
+    assert wide[1] == plain[1]
+
+
+# -- its test ------------------------------------------------------------------------------------------------------
+
+
+def ordered(stages, columns):
+    return OrderedModel(stages, columns, distr="logit").fit(method="bfgs", disp=0, gtol=1e-8).llf
+
+
+def test_the_test_of_the_rad_score_is_the_likelihood_ratio_of_statsmodels(table):
+    bare = changed(table, radscore_in_sample=None)
+    used = [row for row in bare.rows if row["split"] == "train"]
+    stages = np.array([int(row["stage"][1]) for row in used])
+    score, size = (np.array([float(row[name]) for row in used])[:, None] for name in ("radscore", "size_cm"))
+    for on, without in ((["radscore", "size_cm"], ordered(stages, size)), (["radscore"], None)):
+        if without is None:  # thresholds alone: 20 rows of each stage
+            without, columns = 80 * np.log(1 / 4), score
+        else:
+            columns = np.hstack([score, size])
+        test = fitted(bare, on).record["radscore_test"]
+        ratio = 2 * (ordered(stages, columns) - without)
+        assert (test["statistic"], test["df"]) == (pytest.approx(ratio, abs=1e-5), 1)
+        assert test["p"] == pytest.approx(chi2.sf(ratio, 1))
+        assert test["method"] == "likelihood ratio with and without the term"
+
+
+def test_the_test_is_divided_for_out_of_fold_scores(cohort, table):
+    bare = changed(table, radscore_in_sample=None)
+    plain = fitted(bare).record["radscore_test"]["statistic"]
+    test = fitted(bare, radscore=cohort[0].fit.radscore.to_json()).record["radscore_test"]
+    assert test["statistic"] == pytest.approx(plain / 2.5)
+    assert "divided by 2.50" in test["method"]
+
+
+def test_the_test_is_walds_where_patients_have_several_rows():
+    record = fitted(read_table(GOLDEN / "cohort.csv"), ["radscore", "size_cm"]).record
+    row = record["coefficients"][0]
+    assert record["patients"] < len(ROWS)
+    assert record["radscore_test"]["statistic"] == pytest.approx(
+        (row["coefficient"]["value"] / row["standard_error"]) ** 2
+    )
+    assert record["radscore_test"]["p"] == pytest.approx(row["p"])
+    assert "sandwich by patient" in record["radscore_test"]["method"]
+
+
+def test_a_nomogram_without_a_rad_score_has_no_test_of_it(table):
+    assert {"radscore", "radscore_test"}.isdisjoint(fitted(table, ["size_cm"]).record)
+
+
+# -- optimism ------------------------------------------------------------------------------------------------------
+
+
+def test_a_resample_fits_the_rad_score_again_and_tests_it_on_new_patients(cohort):
+    """The same as `radscore.fit.fit` on the drawn rows, applied to the others."""
+    _, features = cohort
+    rng = np.random.default_rng(4)
+    rows = np.sort(rng.integers(N, size=N))
+    stages, size = np.arange(N) % 4, rng.normal(size=N)
+    design = Design(("size", "radscore"), np.column_stack([size, rng.normal(size=N)]), stages, np.arange(N))
+    chain = RadScoreChain(dict(zip(features.case_ids, features.values, strict=True)), folds=FOLDS, seed=5)
+    drawn, out, others = refitted(design, 1, features.values, chain)(rows)
+    assert sorted({*rows.tolist(), *out.tolist()}) == list(range(N))
+    assert not set(rows) & set(out)
+    again = fit(CaseFeatures(tuple(f"x{i}" for i in range(N)), features.values[rows], features.names),
+                stages[rows], rows, folds=FOLDS, seed=5)  # fmt: skip
+    assert drawn == pytest.approx(np.column_stack([size[rows], again.out_of_fold]))
+    assert others == pytest.approx(np.column_stack([size[out], again.radscore.standardised(features.values[out])]))
+
+
+def test_the_validation_states_whether_it_includes_the_rad_score(cohort, table):
+    made, features = cohort
+    chain = RadScoreChain(dict(zip(features.case_ids, features.values, strict=True)), folds=FOLDS)
+    file = made.fit.radscore.to_json()
+    without, included = (fitted(table, radscore=file, features=given, resamples=8).record for given in (None, chain))
+    assert "not included" in without["radscore"]["optimism"]
+    assert "fitted again in each resample" in included["radscore"]["optimism"]
+    assert "patients that were not drawn" in included["validation"]["method"]
+    assert included["validation"]["resamples"] == 8
+    assert included["validation"]["used"] > 4
+    assert included["validation"]["c_index"]["apparent"] == without["validation"]["c_index"]["apparent"]
+
+
+def test_features_without_a_use_are_refused(cohort, table):
+    made, features = cohort
+    chain = RadScoreChain(dict(zip(features.case_ids[1:], features.values[1:], strict=True)), folds=FOLDS)
+    with pytest.raises(InputError, match="`features` is given without the predictor 'radscore'"):
+        fitted(table, ["size_cm"], features=chain)
+    with pytest.raises(InputError, match="1 of 80 rows have no features"):
+        fitted(table, features=chain)
+    others = changed(table, radscore_in_sample=None, radscore=lambda r: f"{float(r['radscore']) + 0.0123:.4f}")
+    with pytest.raises(InputError, match="fitted on other patients"):
+        fitted(others, radscore=made.fit.radscore.to_json(), features=chain)
+
+
+def test_the_c_index_has_intervals(table):
+    record = fitted(table, ["radscore", "size_cm"], resamples=20).record
+    apparent, corrected = record["c_index"]["apparent"], record["c_index"]["corrected"]
+    index = record["validation"]["c_index"]
+    assert (apparent["value"], corrected["value"]) == (index["apparent"], index["corrected"])
+    assert apparent["low"] < apparent["value"] < apparent["high"]
+    shift = index["optimism"]
+    assert 0 < corrected["low"] < corrected["value"] < corrected["high"] < 1
+    assert (corrected["low"], corrected["high"]) == pytest.approx((apparent["low"] - shift, apparent["high"] - shift))
+    json.dumps(record, allow_nan=False)
+
+
+# -- cells ---------------------------------------------------------------------------------------------------------
+
+
+def test_levels_in_two_spellings_are_refused(table):
+    for one, other in (("Poor", "poor"), ("poorly-cohesive", "poorly cohesive"), ("Ｐoor", "poor")):
+        given = changed(table, grade=lambda r, a=one, b=other: (a, b, "well")[int(r["case_id"][1:]) % 3])
+        with pytest.raises(InputError, match="grade has the levels .*differ only in case, blanks or hyphens"):
+            fitted(given, ["grade"])
+    apart = changed(table, grade=lambda r: ("A+", "A-", "1-2a", "12a")[int(r["case_id"][1:]) // 4 % 4])
+    assert set(fitted(apart, ["grade"]).term("grade").levels) == {"A+", "A-", "1-2a", "12a"}
+
+
+def test_divided_stages_are_read_as_in_an_evaluation(table):
+    divided = changed(table, stage=lambda r: {"T4": "T4a", "T1": "pT1b"}.get(r["stage"], r["stage"]))
+    assert fitted(divided).thresholds == fitted(table).thresholds
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_names_split_test_and_optimism(cohort, table, tmp_path, capsys):
+    made, features = cohort
+    radscores.save(made.fit.radscore, tmp_path / "r.json")
+    columns = {"case_id": list(features.case_ids)}
+    columns |= {name: features.values[:, i].tolist() for i, name in enumerate(features.names)}
+    write_table(tmp_path / "features.csv", columns)
+
+    def run(*words):
+        options = make_parser().parse_args(["nomogram", "fit", str(table.path), "--on", "radscore", "--out",
+                                            str(tmp_path / "n.json"), *map(str, words)])  # fmt: skip
+        assert isinstance(options, argparse.Namespace)
+        options.run(options)
+        return capsys.readouterr().out
+
+    score = ("--radscore", tmp_path / "r.json")
+    output = run(*score, "--resamples", 2)
+    assert "Split         train" in output
+    assert "out of 3 folds" in output
+    assert "likelihood ratio with and without the term" in output
+    assert "the optimism of the Rad-score itself is not included" in output
+    output = run(*score, "--features", tmp_path / "features.csv", "--resamples", 3)
+    assert "the Rad-score is fitted again in each resample" in output
+    with pytest.raises(InputError, match="Features are given without a Rad-score"):
+        run("--features", tmp_path / "features.csv")
