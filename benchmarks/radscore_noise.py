@@ -24,6 +24,7 @@ from GTRStagingLib.stats.estimates import Z
 from GTRStagingLib.tables.table_files import Table
 
 INFORMATIVE = 3
+PREVALENCE = (0.25, 0.25, 0.25, 0.25)
 ALPHA = 0.05
 
 
@@ -31,7 +32,7 @@ def one_fit(seed, patients, count, signal):
     """Fit a Rad-score and a nomogram on a new cohort; return None if no feature was selected."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(patients, count))
-    stages = rng.choice(4, size=patients)
+    stages = rng.choice(4, size=patients, p=PREVALENCE)
     values[:, :INFORMATIVE] += signal * stages[:, None]
     ids = tuple(f"c{i}" for i in range(patients))
     features = CaseFeatures(ids, values, tuple(f"DL-{i + 1:04d}" for i in range(count)), "net", "a" * 64)
