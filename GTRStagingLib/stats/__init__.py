@@ -8,7 +8,8 @@ draws patients, not rows.
 - `metrics`: `Metrics`, `measure`
 - `calibration`: `Calibration`, `calibrate`
 - `decisions`: `Decisions`, `decide`
-- `readers`: `Comparison`, `ReaderStudy`, `compare`, `reader_study`
+- `readers`: `Reader`, `Reading`, `Comparison`, `compare`
+- `mrmc`: `Mrmc`, `analyse`
 - `attention_by_stage`: `AttentionStudy`, `attention`
 - `group_differences`: `compare_numbers`, `compare_choices`
 - `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`
