@@ -53,8 +53,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                       "evaluate each group of these columns")  # fmt: skip
     more.add_argument("--cohort-column", metavar="COLUMN", help="also evaluate each cohort of this column, describe "
                       "their patients side by side, and test their differences")  # fmt: skip
-    more.add_argument("--phase", dest="phases", nargs="+", metavar="READER=UNAIDED,AIDED", help="columns of a two-"
-                      "phase reader study (default: NAME_unaided and NAME_aided)")  # fmt: skip
+    more.add_argument("--reader", dest="readers", nargs="+", default=[], metavar="NAME=COLUMN[:CODE]", help="columns "
+                      "with the stages of readers that are not detected; CODE tells how stages are written: T (T1 to "
+                      "T4), 1-4 or 0-3")  # fmt: skip
+    more.add_argument("--comparator", dest="comparators", nargs="+", default=[], metavar="NAME=COLUMN[:CODE]",
+                      help="the same of other methods, as in EUS=eus_stage:1-4")  # fmt: skip
+    more.add_argument("--phase", dest="phases", nargs="+", default=[], metavar="READER=UNAIDED,AIDED[:CODE]",
+                      help="columns of a two-phase reader study, beside NAME_unaided and NAME_aided")  # fmt: skip
     more.add_argument("--nomogram", metavar="NAME|FILE", help="show this nomogram in the report")
     more.add_argument("--radscore", type=Path, metavar="FILE", help="show this Rad-score in the report")
     more.add_argument("--gallery", type=Path, metavar="DIR", help="folder of the batch that made the predictions, for "
@@ -67,9 +72,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     columns = _pairs(options, "--columns", options.columns)
-    phases = None
-    if options.phases is not None:
-        phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phases).items()}
+    readers, comparators = (_pairs(options, flag, given) for flag, given in
+                            (("--reader", options.readers), ("--comparator", options.comparators)))  # fmt: skip
+    phases = {name: _two(options, text) for name, text in _pairs(options, "--phase", options.phases).items()}
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
     from GTRStagingLib.support.extras import import_extra
@@ -94,12 +99,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         split=_split(options.split, options.cohort_column, columns),
         labels_from=options.labels_from,
         truth=options.truth,
+        readers=readers,
+        comparators=comparators,
+        phases=phases,
     )
     found = evaluate(
         predictions,
         strata=options.strata,
         cohort_column=options.cohort_column,
-        phases=phases,
         training=options.training,
         patient_pattern=options.patient_pattern,
         seed=options.seed,

@@ -4,6 +4,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 
 - `words`: `label_of`
 - `columns`: `Columns`, `columns_of`
+- `readings`: `StageColumn`, `StageColumns`, `find_stage_columns`
 - `parsing`: `read_cells`, `stages_of`, `probabilities_of`, `patients_of`
 - `predictions`: `Predictions`, `Flow`, `read_predictions`
 - `flow`: `PatientFlow`, `patient_flow`
@@ -20,6 +21,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `figure_panels`: `roc`, `confusion`, `calibration`, `decision_curves`, `attention`
 - `flow_figure`: `flow_figure`
 - `figures`: `figures`
+- `reader_tables`: `shown`, `rows_of_files`
 - `tables`: `tables`
 - `gallery`: `misclassified`, `gallery_page`
 - `report_tables`: `PrintedTable`, and a function for each table of the report

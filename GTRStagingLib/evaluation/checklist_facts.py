@@ -8,6 +8,7 @@ from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.metrics import BOUNDARIES
+from GTRStagingLib.stats.reader_study import PAIRED
 
 WHERE: Mapping[str, str] = {
     "flow": "Flow of patients",
@@ -115,6 +116,10 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
             "McNemar's exact test and its clustered form, DeLong's paired test, paired bootstrap; Holm's correction "
             "within each family of tests."
         )
+        if found.study is not None and any(row.overlap.design != PAIRED for row in found.study.rows):
+            known["tests"] += " Phases with other patients: difference of two intervals, by patient (MOVER)."
+        if found.study is not None and found.study.mrmc:
+            known["tests"] += " Several readers: Obuchowski and Rockette's analysis, with random and fixed readers."
     if found.attention is not None:
         known["attention"] = (
             f"Mean Dice with the ROI {found.attention.measures['dice']['all'].mean.text()}, compared with "

@@ -5,7 +5,7 @@ Requires tables only: no images, no torch.
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,7 @@ from GTRStagingLib.evaluation.scanner_table import ScannerLine, scanner_table
 from GTRStagingLib.evaluation.table_one import Described, describe_patients, groups_by
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
-from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers
+from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
 from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES
 
 MODEL = "model"
@@ -69,7 +69,7 @@ class Evaluation:
     calibration: "calibration.Calibration | None"
     decisions: "decisions.Decisions"
     comparison: "readers.Comparison | None"
-    study: "readers.ReaderStudy | None"
+    study: "reader_study.ReaderStudy | None"
     attention: "attention_by_stage.AttentionStudy | None"
     groups: Mapping[str, Mapping[str, Performance]]
     siblings: Siblings | None
@@ -124,7 +124,6 @@ def evaluate(
     *,
     strata: Sequence[str] = (),
     cohort_column: str | None = None,
-    phases: Mapping[str, tuple[str, str]] | None = None,
     training: Path | None = None,
     patient_pattern: str | None = None,
     seed: int = 0,
@@ -138,9 +137,6 @@ def evaluate(
         Columns of subgroups, beside the centre.
     cohort_column
         Column of the cohorts, which are evaluated apart, described side by side and compared.
-    phases
-        Reader -> columns of the stages without and with the model's help; by default the columns NAME_unaided and
-        NAME_aided.
     training
         Table of the model's training rows, to find rows and patients that the model has seen.
     patient_pattern
@@ -166,7 +162,7 @@ def evaluate(
         by_cohort = evaluate_cohorts(found, cohort_column, cohorts, _decisions, seed=seed)
     groups, notes = _groups(found, strata, by_cohort, seed)
     progress("readers")
-    compared, study, left_out = _readers(found, phases, seed)
+    compared, study, left_out = _readers(found, seed)
     if whole.attention is not None:
         notes += _missing_baselines(whole.attention)
     flow = _flow(found, cohort_column)
@@ -287,58 +283,79 @@ def _on(found: Predictions, rows: np.ndarray, seed: int) -> Performance | None:
 
 
 def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
-    """Compute decision curves of the model, and of every other model and reader with a value in each row."""
+    """Compute decision curves of the model, and of every other one with a value in each row; treatment of all of them.
+
+    The treatment of one with fewer rows is that of its own rows.
+    """
     predicted = {MODEL: found.predicted}
     four = {} if found.probabilities is None else {MODEL: found.probabilities}
     for name in found.columns.others:
         if (other := found.other_probabilities(name)) is not None and not np.isnan(other).any():
             predicted[name], four[name] = other.argmax(axis=1), other
-    predicted |= {name: stages for name in found.readers if ((stages := found.stages_of(name)) >= 0).all()}
-    return decisions.decide(found.stages, predicted, four, found.clusters, seed=seed)
+    readings = {name: found.stages_of(name) for name in found.readers}
+    predicted |= {name: stages for name, stages in readings.items() if (stages >= 0).all()}
+    decided = decisions.decide(found.stages, predicted, four, found.clusters, seed=seed)
+    own = {
+        name: decisions.treatment(found.stages[rows], stages[rows], found.clusters.at(rows), seed=seed)
+        for name, stages in readings.items()
+        for rows in [stages >= 0]
+        if name not in predicted and rows.any()
+    }
+    return replace(decided, treatment={**decided.treatment, **own})
 
 
 def _readers(
-    found: Predictions, phases: Mapping[str, tuple[str, str]] | None, seed: int
-) -> "tuple[readers.Comparison | None, readers.ReaderStudy | None, list[str]]":
-    """Compare the model with other models and readers, and evaluate the two-phase study, each on its complete rows."""
-    detected, alone_in_phase = readers.phase_columns(found.readers)
-    notes = [
-        f"{name} has no second column (NAME_unaided, NAME_aided), so it is compared as a reader."
-        for name in alone_in_phase
-    ]
-    wanted = detected if phases is None else dict(phases)
-    in_phases = [column for pair in wanted.values() for column in pair]
-    readings = {name: found.stages_of(name) for name in dict.fromkeys([*found.readers, *in_phases])}
+    found: Predictions, seed: int
+) -> "tuple[readers.Comparison | None, reader_study.ReaderStudy | None, list[str]]":
+    """Compare the model with other models, readers and comparators, and evaluate the readers in two phases.
 
-    def on(rows: np.ndarray, name: str) -> readers.Reader:
-        return readers.Reader(name, readings[name][rows])
-
-    def model(rows: np.ndarray) -> readers.Reader:
-        probabilities = None if found.probabilities is None else found.probabilities[rows]
-        return readers.Reader(MODEL, found.predicted[rows], probabilities)
-
-    alone = [name for name in readings if name not in in_phases]
-    others = {name: found.other_probabilities(name) for name in found.columns.others}
-    notes += [f"Model {name} is left out: its columns are not all numbers." for name, p in others.items() if p is None]
-    given = [~np.isnan(p).any(axis=1) for p in others.values() if p is not None]
-    rows = np.all([np.ones(len(found), bool), *given, *(readings[name] >= 0 for name in alone)], axis=0)
-    if (alone or given) and not rows.any():
-        notes.append("Readers and models are not compared: no row has values of all of them.")
-    side_by_side = [
-        model(rows),
-        *(readers.Reader(name, p[rows].argmax(axis=1), p[rows]) for name, p in others.items() if p is not None),
-        *(on(rows, name) for name in alone),
-    ]
+    Every two are compared on the rows that both have.
+    """
+    notes, side_by_side = [], [readers.Reader(MODEL, found.predicted, found.probabilities)]
+    for name in found.columns.others:
+        four = found.other_probabilities(name)
+        if four is None:
+            notes.append(f"Model {name} is left out: its columns are not all numbers.")
+            continue
+        given = ~np.isnan(four).any(axis=1)
+        side_by_side.append(readers.Reader(name, np.where(given, np.nan_to_num(four).argmax(axis=1), -1), four))
+    side_by_side += [readers.Reader(name, found.stages_of(name)) for name in found.opinions.single]
+    for one in side_by_side:
+        if not one.read.all():
+            missing = int((~one.read).sum())
+            notes.append(
+                f"{one.name} has no stage in {missing} of {len(found)} rows. Its results are of its own rows, and it "
+                "has no decision curve."
+            )
+    side_by_side = [one for one in side_by_side if one.read.any()]
     compared = study = None
-    if len(side_by_side) > 1 and rows.any():
-        compared = readers.compare(found.stages[rows], side_by_side, found.clusters.at(rows), seed=seed)
-    rows = np.all([np.ones(len(found), bool), *(readings[name] >= 0 for name in in_phases)], axis=0)
-    if wanted and not rows.any():
-        notes.append("No reader study: no row has all readings.")
-    if wanted and rows.any():
-        both = {name: (readings[unaided][rows], readings[aided][rows]) for name, (unaided, aided) in wanted.items()}
-        study = readers.reader_study(found.stages[rows], both, model(rows), found.clusters.at(rows), seed=seed)
+    if len(side_by_side) > 1:
+        compared = readers.compare(found.stages, side_by_side, found.clusters, seed=seed)
+        notes += [
+            f"{pair.first} and {pair.second} are not compared: no row has values of both."
+            for pair in compared.pairs
+            if not pair.crossing.n
+        ]
+    phases, left_out = _complete(found)
+    notes += left_out
+    if phases:
+        model = readers.Reader(MODEL, found.predicted)
+        study = reader_study.reader_study(found.stages, phases, model, found.clusters, seed=seed)
+        if not study.mrmc:
+            notes.append("With one reader there is no analysis over readers and patients, which needs two or more.")
     return compared, study, notes
+
+
+def _complete(found: Predictions) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
+    """Return the readers with readings in both phases of these rows, and notes on the others."""
+    phases, notes = {}, []
+    for name, (unaided, aided) in found.opinions.phases.items():
+        both = unaided.stages(found.frame), aided.stages(found.frame)
+        if all((one >= 0).any() for one in both):
+            phases[name] = both
+        else:
+            notes.append(f"Reader {name} is left out of the reader study: a phase has no reading in these rows.")
+    return phases, notes
 
 
 def _provenance(found: Predictions, seed: int) -> dict[str, Any]:

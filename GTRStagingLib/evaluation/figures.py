@@ -116,28 +116,34 @@ def _forest(found: Evaluation, column: str, levels: Mapping[str, Performance]) -
 def _reader_study(found: Evaluation) -> "Drawn":
     study = found.study
     assert study is not None  # noqa: S101 (checked by the caller)
-    figure, axis = new_axes(1, 1, 0.7 + 0.26 * (len(study.rows) + 1))
+    names = [row.reader for row in study.rows] + ([] if study.model is None else [study.model.name])
+    labels = [wrapped(label_of(name), 0.25 * COLUMN) for name in names]
+    measures = {"accuracy": "Accuracy", "kappa_quadratic": "Quadratic kappa"}
+    height = 0.75 + LINE * max(2, *map(len, labels)) * len(names)
+    figure, axes = new_axes(1, len(measures), height, sharey=True)
     values = []
-    for y, row in enumerate(study.rows):
-        for phase, shift, fill in ((row.unaided, -0.12, "white"), (row.aided, 0.12, MODEL_COLOUR)):
-            if phase.low is not None and phase.high is not None:
-                axis.plot([phase.low, phase.high], [y + shift] * 2, color=MODEL_COLOUR, lw=1.1)
-            if phase.value is not None:
-                axis.plot(phase.value, y + shift, "o", mfc=fill, mec=MODEL_COLOUR, ms=4)
-        values.append(f"{row.reader}: unaided {row.unaided.text()}, aided {row.aided.text()}")
-    names = [row.reader for row in study.rows]
-    if study.model is not None:
-        whisker(axis, study.model.accuracy, len(names), whole=True)
-        values.append(f"{study.model.name} {study.model.accuracy.text()}")
-        names.append(study.model.name)
-    phases = {"Unaided": axis.plot([], [], "o", mfc="white", mec=MODEL_COLOUR, ms=4)[0],
-              "Aided": axis.plot([], [], "o", color=MODEL_COLOUR, ms=4)[0]}  # fmt: skip
-    axis.set_yticks(range(len(names)), ["\n".join(wrapped(label_of(name), 0.35 * COLUMN)) for name in names],
-                    parse_math=False)  # fmt: skip
-    axis.set_ylim(len(names) - 0.4, -0.6)
-    name_axes(axis, "Accuracy (95 % interval)")
+    for axis, (measure, words) in zip(axes, measures.items(), strict=True):
+        for y, row in enumerate(study.rows):
+            for phase, shift, fill in ((row.unaided, -0.16, "white"), (row.aided, 0.16, MODEL_COLOUR)):
+                one: Estimate = getattr(phase, measure)
+                if one.low is not None and one.high is not None:
+                    axis.plot([one.low, one.high], [y + shift] * 2, color=MODEL_COLOUR, lw=1.1, zorder=1)
+                if one.value is not None:
+                    axis.plot(one.value, y + shift, "o", mfc=fill, mec=MODEL_COLOUR, ms=4, zorder=2)
+            both = [getattr(phase, measure).text() for phase in (row.unaided, row.aided)]
+            values.append(f"{label_of(row.reader)}, {words.lower()}: unaided {both[0]}, aided {both[1]}")
+        if study.model is not None:
+            whisker(axis, getattr(study.model, measure), len(study.rows), whole=True)
+            values.append(f"{label_of(study.model.name)}, {words.lower()}: {getattr(study.model, measure).text()}")
+        axis.locator_params(axis="x", nbins=4)
+        name_axes(axis, words)
+    phases = {"Unaided": axes[0].plot([], [], "o", mfc="white", mec=MODEL_COLOUR, ms=4)[0],
+              "Aided": axes[0].plot([], [], "o", color=MODEL_COLOUR, ms=4)[0]}  # fmt: skip
+    axes[0].set_yticks(range(len(names)), ["\n".join(lines) for lines in labels], parse_math=False)
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    figure.supxlabel("Estimate with 95 % interval", fontsize=SMALLEST, color=SOFT)
     legend_above(figure, phases, columns=2)
-    return figure, "Reader study. Accuracy: " + "; ".join(values) + "."
+    return figure, "Reader study. " + "; ".join(values) + "."
 
 
 __all__ = ["figures", "file_name"]

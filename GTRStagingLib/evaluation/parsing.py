@@ -5,8 +5,8 @@ spreadsheet; the header is row 1.
 """
 
 import csv
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns
-from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support import extras
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
@@ -23,20 +22,29 @@ from GTRStagingLib.tables.case_table import read_case_table
 from GTRStagingLib.tables.cells import FORMULA, MISSING, reason_of, unaltered_id, unguarded
 from GTRStagingLib.tables.headers import find
 from GTRStagingLib.tables.patient_pattern import patients_in
+from GTRStagingLib.tables.stage_cells import (
+    FROM_ONE,
+    FROM_ZERO,
+    NAMES,
+    coded_stage,
+    possible_codes,
+    whole_number,
+)
 from GTRStagingLib.tables.table_files import TEXTS, altered_numbers, read_table
 from GTRStagingLib.tables.text_formats import text_format
 
 ROUNDING = 0.005
-"""Largest difference from 1 in the sum of rounded probabilities; they are divided by their sum, with a note."""
+"""Largest difference from 1 in the sum of probabilities, which those in half precision reach; they are divided by their
+sum, with a note."""
+
+ROUNDING_OF_TWO_DECIMALS = 0.02
+"""The same for four probabilities with two decimals: four times half a unit of the last place."""
 
 LARGEST = 1e100
 """Largest number of a cell: sums of squares of such numbers are finite."""
 
 SHOWN = 5
 """Number of rows that an error lists; the error also states the number of all."""
-
-WHOLE = re.compile(r"-?\d{1,15}(\.0{1,15})?", re.ASCII)
-_STAGE = re.compile(r"[cpyr]*T?([1-4])[ab]?", re.IGNORECASE)
 
 
 def read_cells(path: Path) -> tuple[Any, tuple[str, ...]]:
@@ -198,59 +206,81 @@ def _listed(values: np.ndarray) -> str:
     return " ".join(f"{value:g}" for value in values.tolist())
 
 
-def summing_to_one(four: np.ndarray, numbers: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
-    """Divide probabilities by their sum, which must be 1 within rounding; return them with notes."""
+def few_decimals(frame: Any, names: Sequence[str]) -> bool:
+    """Return whether all cells of some columns of probabilities have two decimals at most."""
+    return all(bool(frame[name].str.fullmatch(r"\d*\.?\d{0,2}").all()) for name in names)
+
+
+def summing_to_one(
+    four: np.ndarray, numbers: np.ndarray, name: str, *, two_decimals: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """Divide probabilities by their sum, which must be 1 within rounding; return them with notes.
+
+    Parameters
+    ----------
+    two_decimals
+        Whether all were written with two decimals at most, so that their sum may be 0.98 to 1.02.
+    """
     total = four.sum(axis=1)
     off = np.abs(total - 1)
-    if len(bad := np.flatnonzero(wrong_sums(four, ROUNDING))):
+    tolerance = ROUNDING_OF_TWO_DECIMALS if two_decimals else ROUNDING
+    if len(bad := np.flatnonzero(wrong_sums(four, tolerance + 1e-9))):
+        rounding = f"{tolerance:g}, by rounding{' to two decimals' if two_decimals else ''}"
         raise InputError(
             f"{name}, row {numbers[bad[0]]}: probabilities {_listed(four[bad[0]])} add up to {total[bad[0]]:.4f} "
-            f"({len(bad)} such rows); expected 1. Give the softmax of the four stages, unrounded."
+            f"({len(bad)} such rows); expected 1, or off by at most {rounding}. Give the softmax of the four stages, "
+            "unrounded."
         )
     notes = []
     if off.max(initial=0) > 1e-5:
+        rounded = " to two decimals" if two_decimals else ""
         notes.append(
-            f"Probabilities add up to 1 within rounding (at most {off.max():.4f} off); they were divided by their sum."
+            f"Probabilities add up to 1 within rounding{rounded} (at most {off.max():.4f} off); they were divided by "
+            "their sum."
         )
     return four / total[:, None], notes
-
-
-def named_stage(text: str) -> int | None:
-    """Return 0..3 for 'T1' to 'T4', 'pT3', 'T4a'; None for any other text, numbers included."""
-    match = _STAGE.fullmatch(text)
-    return int(match[1]) - 1 if match and not text[0].isdigit() else None
-
-
-def first_number(texts: Iterable[str]) -> int | None:
-    """Return the number of T1, 0 or 1, among stages as whole numbers; None if it is ambiguous."""
-    whole = [int(float(text)) for text in texts if WHOLE.fullmatch(text)]
-    return None if not whole else 0 if min(whole) == 0 else 1 if max(whole) == 4 else None
 
 
 def stages_of(
     frame: Any, names: Sequence[str], numbers: np.ndarray, path: Path, labels_from: int | None
 ) -> dict[str, np.ndarray]:
-    """Return columns of stages as 0..3; all use names, or all numbers from 0, or all numbers from 1."""
-    texts = {text for name in names for text in frame[name].unique()}
-    whole = {t: int(float(t)) for t in texts if WHOLE.fullmatch(t)}
-    if labels_from is None and whole:
-        labels_from = first_number(whole)
-        if labels_from is None and min(whole.values()) > 0 and max(whole.values()) < 4:
-            raise InputError(
-                f"{path.name}, {' and '.join(names)}: stages {', '.join(sorted(whole))} are ambiguous; expected 0 to 3 "
-                "or 1 to 4. Set `labels_from` to 0 or 1."
-            )
-    code = {text: named_stage(text) for text in texts} | {t: k - (labels_from or 0) for t, k in whole.items()}
-    wrong = {text for text, k in code.items() if k is None or not 0 <= k < len(TStage)}
+    """Return columns of stages as 0..3; all use names, or all numbers from 0, or all numbers from 1.
+
+    Each column of numbers has to show where it begins, by a 0 or a 4, unless `labels_from` states it: beside stages
+    from 0 to 3, a column of 1, 2 and 3 could begin with either.
+    """
+    texts = {name: set(frame[name].unique()) for name in names}
+    code = _code_of_numbers(texts, path) if labels_from is None else (FROM_ZERO, FROM_ONE)[labels_from]
+    known: dict[str, int] = {}
+    for text in set().union(*texts.values()):
+        for one in (NAMES, code):
+            with suppress(ValueError):
+                known[text] = int(coded_stage(text, one))
     for name in names:
-        bad = np.flatnonzero(frame[name].isin(wrong).to_numpy())
+        bad = np.flatnonzero(~frame[name].isin(list(known)).to_numpy())
         if len(bad):
             listing = ", ".join(f"row {numbers[i]} {frame[name].iloc[i]!r}" for i in bad[:SHOWN].tolist())
             raise InputError(
                 f"{path.name}, {name}: {listing} ({len(bad)} such rows); expected T1 to T4, 0 to 3, or 1 to 4, the "
                 "same in the whole table. Correct or remove these rows, or set `labels_from`."
             )
-    return {name: frame[name].map(code).to_numpy(dtype=int) for name in names}
+    return {name: frame[name].map(known).to_numpy(dtype=int) for name in names}
+
+
+def _code_of_numbers(texts: Mapping[str, Collection[str]], path: Path) -> str:
+    """Return the code of the numbers in columns of stages; raise `InputError` if those of a column could have two."""
+    whole = {name: {text for text in column if whole_number(text) is not None} for name, column in texts.items()}
+    possible = {name: possible_codes(numbers) for name, numbers in whole.items() if numbers}
+    known = {name: codes[0] for name, codes in possible.items() if len(codes) == 1}
+    for name, codes in possible.items():
+        if len(codes) > 1:
+            beside = "".join(f"; {other} has {code}" for other, code in known.items())
+            raise InputError(
+                f"{path.name}, {name}: stages {', '.join(sorted(whole[name]))} are ambiguous; expected 0 to 3 or 1 to "
+                f"4, with a 0 or a 4 among them{beside}. Set `labels_from` to the number of T1, 0 or 1, in all columns."
+            )
+    every = set().union(*whole.values())
+    return next(iter(known.values()), FROM_ZERO if any(whole_number(text) == 0 for text in every) else FROM_ONE)
 
 
 def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> np.ndarray:
@@ -313,13 +343,11 @@ def counted(excluded: Mapping[str, int]) -> str:
 
 
 __all__ = [
-    "WHOLE",
     "cases_of",
     "counted",
     "excluded_rows",
-    "first_number",
+    "few_decimals",
     "joined",
-    "named_stage",
     "numbers_of",
     "patients_of",
     "probabilities_of",

@@ -3,7 +3,6 @@
 Requires the extra `evaluate` (pandas and pyarrow), which reads tables of millions of rows by column.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,14 +17,11 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns, columns_of
 from GTRStagingLib.evaluation.flow import LeftOut
 from GTRStagingLib.evaluation.parsing import (
-    WHOLE,
     cases_of,
     counted,
     excluded_rows,
-    first_number,
+    few_decimals,
     joined,
-    matched,
-    named_stage,
     numbers_of,
     patients_of,
     probabilities_of,
@@ -33,11 +29,13 @@ from GTRStagingLib.evaluation.parsing import (
     stages_of,
     summing_to_one,
 )
+from GTRStagingLib.evaluation.readings import Named, StageColumns, find_stage_columns
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.case_table import split_notes
 from GTRStagingLib.tables.cells import MISSING
 from GTRStagingLib.tables.headers import patient_note, remarks
+from GTRStagingLib.tables.patient_pattern import patients_in
 
 ATTENTION = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "hd95_mm", "centroid_distance_mm",
              "pointing_hit", "energy_inside", "area_mm2", "roi_area_mm2")  # fmt: skip
@@ -47,8 +45,6 @@ batch/columns.py contains the same but `pointing_hit`, in the order of the table
 NOT_COVARIATES = frozenset({*RESULT_COLUMNS, *SECONDS, DELAY, *(keyword.casefold() for keyword in HEADER.values()),
                             "image", "roi", "segment", "series", "exclude", "error", "mean_stage"})  # fmt: skip
 """Columns of this software's tables, in this and earlier versions, and of the scanner table."""
-
-_READER = re.compile(r"(^|[_ .-])(unaided|aided|eus|reader\d*)([_ .-]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -94,10 +90,10 @@ class Predictions:
         All columns of these rows as text, a pandas DataFrame of n rows.
     notes
         Sentences on the table that a reader of the numbers must know.
-    labels_from
-        The number of T1, if stages are numbers.
     left_out
         Rows of the table that are not used; None for a group of rows.
+    opinions
+        Columns with the stages of readers and comparators.
     """
 
     source: str
@@ -113,8 +109,8 @@ class Predictions:
     flow: Flow
     frame: Any = field(repr=False)
     notes: tuple[str, ...] = ()
-    labels_from: int | None = None
     left_out: LeftOut | None = field(default=None, repr=False)
+    opinions: StageColumns = StageColumns()  # noqa: RUF009 (frozen)
 
     def __len__(self) -> int:
         return len(self.stages)
@@ -137,50 +133,20 @@ class Predictions:
         """Return a column as (n,) numbers, NaN for empty cells; None if a cell is not a number."""
         return numbers_of(self.frame[column])
 
-    def stages_in(self, column: str) -> np.ndarray | None:
-        """Return a column as (n,) stages 0..3, -1 for empty cells; None if a cell is not one of T1 to T4.
+    def stages_of(self, name: str) -> np.ndarray:
+        """Return the (n,) stages 0..3 of a reader or comparator, -1 for empty cells."""
+        return next(one for one in self.opinions if one.name == name).stages(self.frame)
 
-        A column with the name of a reader may also contain the numbers that the table uses for stages.
-        """
-        values = self.frame[column]
-        known = {text: self._stage(column, text) for text in values.unique() if text not in MISSING}
-        if not known or any(stage is None for stage in known.values()):
-            return None
-        return values.map(lambda text: known.get(text, -1)).to_numpy(dtype=int)
-
-    def _stage(self, column: str, text: str) -> int | None:
-        if self.labels_from is None or not _READER.search(column) or not WHOLE.fullmatch(text):
-            return named_stage(text)
-        stage = int(float(text)) - self.labels_from
-        return stage if 0 <= stage <= 3 else None
-
-    def stages_of(self, column: str) -> np.ndarray:
-        """Return a column as `stages_in` does; raise `InputError` if it is missing or has other values."""
-        if column not in self.frame.columns:
-            known = ", ".join(self.frame.columns)
-            raise InputError(f"{self.source} has no column {column!r}; expected one of {known}.")
-        found = self.stages_in(column)
-        if found is None:
-            raise InputError(
-                f"{self.source}, {column} has other values; expected stages T1 to T4, or empty cells. Correct them."
-            )
-        return found
-
-    @cached_property
+    @property
     def readers(self) -> tuple[str, ...]:
-        """Further columns of stages T1 to T4: readers, EUS, other models."""
-        return tuple(name for name in self._free if self.stages_in(name) is not None)
+        """Names of readers, of each in both phases, and of comparators."""
+        return self.opinions.names
 
     @cached_property
     def covariates(self) -> tuple[str, ...]:
         """Columns that describe patients."""
-        return tuple(name for name in self._free if name not in self.readers and name.casefold() not in ATTENTION)
-
-    @property
-    def _free(self) -> list[str]:
-        taken = self.columns.taken
-        return [n for n in self.frame.columns if n not in taken and n.casefold() not in NOT_COVARIATES
-                and not n.casefold().startswith(("nomogram_",))]  # fmt: skip
+        used = {one.column for one in self.opinions}
+        return tuple(name for name in _free(self.frame, self.columns) if name not in used)
 
     def other_probabilities(self, name: str) -> np.ndarray | None:
         """Return another model's (n, 4) probabilities, NaN in incomplete rows; None if a cell is not a number."""
@@ -191,7 +157,8 @@ class Predictions:
         whole = ~np.isnan(values).any(axis=1)
         values[~whole] = np.nan
         rows = np.array([f"of case {case}" for case in self.case_names[whole]], dtype=object)
-        values[whole] = summing_to_one(values[whole], rows, f"{self.source}, {name}")[0]
+        decimals = few_decimals(self.frame, self.columns.others[name])
+        values[whole] = summing_to_one(values[whole], rows, f"{self.source}, {name}", two_decimals=decimals)[0]
         return values
 
     def of(self, rows: np.ndarray) -> "Predictions":
@@ -211,7 +178,7 @@ class Predictions:
             flow=Flow(len(self), int(rows.sum()), {"not in this group": int((~rows).sum())}),
             frame=self.frame[rows],
             notes=self.notes,
-            labels_from=self.labels_from,
+            opinions=self.opinions,
         )
 
 
@@ -220,8 +187,11 @@ def texts_of(cells: Any) -> np.ndarray:
     return np.array([None if text in MISSING else text for text in cells.tolist()], dtype=object)
 
 
-def _number_code(frame: Any, names: list[str]) -> int | None:
-    return first_number(text for name in names for text in frame[name].unique())
+def _free(frame: Any, columns: Columns) -> list[str]:
+    """Return the columns without a role that are not of this software's own tables."""
+    own = {*NOT_COVARIATES, *ATTENTION}
+    return [name for name in frame.columns if name not in columns.taken and name.casefold() not in own
+            and not name.casefold().startswith("nomogram_")]  # fmt: skip
 
 
 def read_predictions(
@@ -232,6 +202,9 @@ def read_predictions(
     split: str | None = None,
     labels_from: int | None = None,
     truth: Path | None = None,
+    readers: Mapping[str, str] | None = None,
+    comparators: Mapping[str, str] | None = None,
+    phases: Mapping[str, tuple[str, str]] | None = None,
 ) -> Predictions:
     """Read a table of predictions; see `read_table` for its formats.
 
@@ -244,9 +217,15 @@ def read_predictions(
     split
         Split to use, if the table has a column `split`: by default 'test' if it has rows, else all; 'all' for all.
     labels_from
-        Number of T1, 0 or 1, if stages are numbers; by default it is detected.
+        Number of T1, 0 or 1, if the true and the predicted stages are numbers; by default it is detected.
     truth
         Cohort table with `case_id`, `stage` and covariates, for predictions without true stages.
+    readers, comparators
+        Name -> 'COLUMN' or 'COLUMN:CODE' of the stages of a reader, or of a comparator such as EUS, if they are not
+        detected. CODE is T (T1 to T4), 1-4 or 0-3, for columns of numbers that could be either.
+    phases
+        Reader -> the two columns of the stages without and with the model's help, in addition to the columns
+        NAME_unaided and NAME_aided; the second one may have a code for both.
 
     Raises
     ------
@@ -329,7 +308,9 @@ def read_predictions(
     coded = stages_of(kept, labelled, numbers, path, labels_from)
     probabilities = None
     if four is not None:
-        probabilities, rounding = summing_to_one(four[used], numbers, path.name)
+        assert found.probabilities is not None  # noqa: S101 (there are probabilities)
+        decimals = few_decimals(kept, found.probabilities)
+        probabilities, rounding = summing_to_one(four[used], numbers, path.name, two_decimals=decimals)
         notes += rounding
     if found.predicted is not None:
         predicted = coded[found.predicted]
@@ -354,6 +335,9 @@ def read_predictions(
             "intervals are too narrow. Name the column of patients in `columns` (patient=NAME), or set "
             "`patient_pattern`."
         )
+    named = Named(readers or {}, comparators or {}, phases or {})
+    opinions = find_stage_columns(kept, _free(kept, found), named, numbers, path.name)
+    notes += opinions.notes
     return Predictions(
         source=path.name,
         digest=sha256_of(path),
@@ -368,8 +352,8 @@ def read_predictions(
         flow=Flow(len(frame), len(kept), dict(excluded)),
         frame=kept,
         notes=tuple(notes),
-        labels_from=labels_from if labels_from is not None else _number_code(kept, labelled),
         left_out=_left_out(frame[~used], reasons[~used], found, patient_pattern),
+        opinions=opinions,
     )
 
 
@@ -380,7 +364,7 @@ def _left_out(frame: Any, reasons: np.ndarray, columns: Columns, pattern: str | 
         if pattern is None:
             return None if text in MISSING else text
         try:
-            return matched(pattern, [text], columns.case or "")[0]
+            return patients_in(pattern, [text], columns.case or "")[0]
         except InputError:
             return None
 

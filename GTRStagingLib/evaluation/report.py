@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.errors import StagingError, without_backticks
-from GTRStagingLib.evaluation import checklists, nomogram_tables, report_tables
+from GTRStagingLib.evaluation import checklists, nomogram_tables, reader_tables, report_tables
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
 from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, misclassified
 from GTRStagingLib.evaluation.manuscript import MANUSCRIPT, manuscript_docx
-from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
+from GTRStagingLib.evaluation.report_tables import PrintedTable, p_text
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
-from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.figures import DPI, figure_bytes
 from GTRStagingLib.support.files import parse_json, replace_files
@@ -270,53 +270,7 @@ def _leak_sentence(found: Evaluation) -> str:
 
 
 def _readers(found: Evaluation) -> dict[str, Any]:
-    study, comparison = found.study, found.comparison
-    shown: dict[str, Any] = dict.fromkeys(
-        ("study", "study_head", "study_caption", "gains", "comparison", "comparison_caption", "differences")
-    )
-    if study is not None:
-        shown["study_caption"] = (
-            f"Accuracy on the {study.n_rows} rows of {study.n_patients} patients with all readings; Fleiss' kappa "
-            f"between readers: unaided {study.fleiss['unaided'].text()}, aided {study.fleiss['aided'].text()}."
-        )
-        shown["study_head"] = ["", "unaided", "aided", "gain", "p", "p (Holm)", "model − aided", "p (Holm)"]
-        shown["study"] = [_phase(row) for row in study.rows]
-        if study.model is not None:
-            shown["study"].append((study.model.name, study.model.accuracy.text(), *["–"] * 6))
-        shown["gains"] = [
-            (row.reader, *(f"+{c.only_second} −{c.only_first}" for c in (row.by_stage[str(s)] for s in TStage)))
-            for row in study.rows
-        ]
-    if comparison is not None:
-        shown["comparison_caption"] = (
-            f"On the {comparison.n_rows} rows of {comparison.n_patients} patients with values of all readers "
-            "and models."
-        )
-        names = ("accuracy", "kappa_linear", "kappa_quadratic", "auc_macro")
-        shown["comparison"] = [
-            (reader, *(got[n].text() if n in got else "–" for n in names)) for reader, got in comparison.readers.items()
-        ]
-        shown["differences"] = [
-            (
-                f"{d.first} − {d.second}",
-                d.measure.replace("_", " "),
-                d.estimate.text(),
-                d.test,
-                p_text(d.p),
-                p_text(d.p_holm),
-            )
-            for pair in comparison.pairs
-            for d in pair.differences
-        ]
-    return shown
-
-
-def _phase(row: Any) -> Line:
-    gain = row.gains[0]
-    beside = [d for d in row.against_model if "unaided" not in f"{d.first} {d.second}"]
-    model = (beside[0].estimate.text(), p_text(beside[0].p_holm)) if beside else ("–", "–")
-    return (row.reader, row.unaided.text(), row.aided.text(), gain.estimate.text(), p_text(gain.p), p_text(gain.p_holm),
-            *model)  # fmt: skip
+    return reader_tables.shown(found.study, found.comparison, p_text)
 
 
 def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterator[dict[str, Any]]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.evaluation.parsing import WHOLE
 from GTRStagingLib.evaluation.predictions import Predictions
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
+from GTRStagingLib.tables.stage_cells import WHOLE
 
 MOST_LEVELS = 12
 """Largest number of levels of a text that is described; a text with more is an id or a comment."""

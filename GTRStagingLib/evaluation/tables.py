@@ -7,6 +7,7 @@ from GTRStagingLib.evaluation.cohorts import CohortEvaluation, Cohorts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.flow import Counts
 from GTRStagingLib.evaluation.performance import Performance
+from GTRStagingLib.evaluation.reader_tables import rows_of_files
 from GTRStagingLib.stages import TStage
 
 ESTIMATE = frozenset({"value", "low", "high", "method"})
@@ -40,7 +41,7 @@ def tables(found: Evaluation) -> dict[str, Rows]:
         for cohort, one in (("", Counts(step.rows, step.patients)), *step.cohorts.items())
     ]
     drawn |= {name: rows for name, rows in _figures(found).items() if rows}
-    return drawn
+    return drawn | rows_of_files(found.study, found.comparison)
 
 
 def _figures(found: "Evaluation | CohortEvaluation") -> dict[str, Rows]:

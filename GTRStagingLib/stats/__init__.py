@@ -9,6 +9,7 @@ draws patients, not rows.
 - `calibration`: `Calibration`, `calibrate`
 - `decisions`: `Decisions`, `decide`
 - `readers`: `Reader`, `Reading`, `Comparison`, `compare`
+- `reader_study`: `ReaderStudy`, `reader_study`
 - `mrmc`: `Mrmc`, `analyse`
 - `attention_by_stage`: `AttentionStudy`, `attention`
 - `group_differences`: `compare_numbers`, `compare_choices`

@@ -10,7 +10,7 @@ With random readers, a result applies to similar readers; with fixed readers, to
 their mean square can be far too small by chance, and a result about all readers would be surer than one about these
 readers. So the variance with random readers is never taken to be less than that with fixed readers. This does not
 change the published examples; without it, tests of two readers without a difference would have p below 0.05 in up to
-12 % of studies, with it in up to 7 % (simulated for docs/decisions/0051; a test repeats a part).
+12 % of studies, with it in up to 7 %, and tests of three in 2 to 6 % (a test repeats a part of this simulation).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Compare readers and models on the same rows, and readers without and with the model's help.
+"""Compare readers, comparators such as EUS, and models, every two on the rows that both have read.
 
 Every test is paired. Rows of one patient are not independent: intervals resample patients, and the test of accuracies
 sums within patients. McNemar's test, which ignores patients, is reported in addition.
@@ -25,31 +25,31 @@ from GTRStagingLib.stats.estimates import (
     of_one_patient,
     patient_counts,
     percentiles,
-    proportion,
     resampled_counts,
     undefined,
 )
-from GTRStagingLib.stats.metrics import AGREEMENT, agreement
+from GTRStagingLib.stats.metrics import AGREEMENT, agreement, measure
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.extras import import_extra
 
 K = len(TStage)
-PHASES = ("unaided", "aided")
-ALL = "all readers"
+TREATED = TStage.T3
+"""Lowest stage that is treated, as in `decisions.treatment`."""
+
 KAPPAS = ("kappa_linear", "kappa_quadratic")
 Areas = Mapping[str, roc.Area | None]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Readings of a person or a model.
+    """Readings of a person, a comparator or a model.
 
     Attributes
     ----------
     predicted
-        (n,) whole numbers, stages 0..3.
+        (n,) whole numbers, stages 0..3; -1 in rows without a reading.
     probabilities
-        (n, 4), if available.
+        (n, 4), if available; not used in rows without a reading.
 
     Raises
     ------
@@ -62,19 +62,54 @@ class Reader:
     probabilities: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        _check_stages(f"Stages of {self.name}", self.predicted)
+        _check_stages(f"Stages of {self.name}", self.predicted, least=-1)
         if self.probabilities is None:
             return
         shape, expected = self.probabilities.shape, (len(self.predicted), K)
         if shape != expected:
             raise InputError(f"Probabilities of {self.name} have shape {shape}; expected {expected}.")
-        off = wrong_shares(self.probabilities) | wrong_sums(self.probabilities, 0.01)
+        off = (wrong_shares(self.probabilities) | wrong_sums(self.probabilities, 0.01)) & self.read
         if off.any():
             row = int(np.flatnonzero(off)[0])
             raise InputError(
                 f"Probabilities of {self.name}, row {row}: {self.probabilities[row].tolist()}; expected four that sum "
-                "to 1. Remove rows without probabilities for all readers."
+                "to 1. Set the stage of a row without probabilities to -1."
             )
+
+    @property
+    def read(self) -> np.ndarray:
+        """Whether there is a reading, (n,) bool."""
+        return np.asarray(self.predicted >= 0)
+
+    def at(self, rows: np.ndarray) -> "Reader":
+        """Select rows by a (n,) bool."""
+        return Reader(self.name, self.predicted[rows], None if self.probabilities is None else self.probabilities[rows])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Performance of one reader on the rows that it has read.
+
+    Attributes
+    ----------
+    name
+        Of the reader, with the phase in a study of two phases.
+    sensitivity
+        Stage -> share of its rows that are read as this stage.
+    auc_macro
+        None without probabilities.
+    """
+
+    name: str
+    n_rows: int
+    n_patients: int
+    accuracy: Estimate
+    kappa_linear: Estimate
+    kappa_quadratic: Estimate
+    sensitivity: Mapping[str, Estimate]
+    over_staged: Estimate
+    under_staged: Estimate
+    auc_macro: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +134,8 @@ class Difference:
     Attributes
     ----------
     measure
-        accuracy, kappa_linear, kappa_quadratic, auc_macro, auc_T1 .. auc_T4.
+        accuracy, kappa_linear, kappa_quadratic, over_staged, under_staged, sensitivity_T1 .. sensitivity_T4,
+        over_treatment, under_treatment, net_benefit (at the threshold 0.5), auc_macro, auc_T1 .. auc_T4.
     test
         Method of `p`, or the reason why it is None.
     p, p_holm
@@ -118,12 +154,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """Comparison of two readers.
+    """Comparison of two readers on the rows that both have read.
 
     Attributes
     ----------
     differences
-        With two entries for accuracy if patients have several rows: tested by patient, and by row (McNemar).
+        With two entries for accuracy if patients have several rows: tested by patient, and by row (McNemar). Empty if
+        no row has both readings.
     """
 
     first: str
@@ -139,71 +176,15 @@ class Comparison:
     Attributes
     ----------
     readers
-        Name -> accuracy, kappa_linear, kappa_quadratic and, with probabilities, auc_macro.
+        Name -> performance on its own rows.
     pairs
         Every two readers, in the given order.
     """
 
     n_rows: int
     n_patients: int
-    readers: Mapping[str, Mapping[str, Estimate]]
+    readers: Mapping[str, Reading]
     pairs: tuple[Pair, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain data."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Phases:
-    """Reader without and with the model's help.
-
-    Attributes
-    ----------
-    gains
-        Aided minus unaided, tested by patient; also with McNemar's test by row if patients have several rows.
-    against_model
-        Model minus unaided and model minus aided, with the same tests; empty without a model.
-    by_stage
-        True stage -> rows by whether the reader was right unaided (first) and aided (second): `only_second` are gains,
-        `only_first` losses.
-    """
-
-    reader: str
-    unaided: Estimate
-    aided: Estimate
-    gains: tuple[Difference, ...]
-    against_model: tuple[Difference, ...]
-    by_stage: Mapping[str, Crossing]
-
-
-@dataclass(frozen=True)
-class Alone:
-    """Model in a reader study: accuracy, and sensitivity for each true stage."""
-
-    name: str
-    accuracy: Estimate
-    by_stage: Mapping[str, Estimate]
-
-
-@dataclass(frozen=True)
-class ReaderStudy:
-    """Two-phase reader study as a table.
-
-    Attributes
-    ----------
-    rows
-        One per reader, and the last for all readings together, clustered by patient. That row describes these readers;
-        it does not generalise to others, as a model with random readers would.
-    fleiss
-        'unaided' and 'aided' -> Fleiss' kappa between the readers.
-    """
-
-    n_rows: int
-    n_patients: int
-    rows: tuple[Phases, ...]
-    model: Alone | None
-    fleiss: Mapping[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
@@ -228,7 +209,7 @@ def phase_columns(columns: Iterable[str]) -> tuple[dict[str, tuple[str, str]], l
 
 
 def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *, seed: int = 0) -> Comparison:
-    """Compare every two readers on the same rows.
+    """Compare every two readers on the rows that both have read.
 
     Parameters
     ----------
@@ -242,101 +223,112 @@ def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *
     Raises
     ------
     InputError
-        If there are fewer than two readers, a repeated name, or not exactly one reading per row.
+        If there are fewer than two readers, a repeated name, a reader without a reading, or not exactly one entry per
+        row.
     """
-    _check(stages, readers, patients)
+    check_readers(stages, readers, patients)
     if len(readers) < 2:
         raise InputError(f"{len(readers)} reader to compare; expected two or more on the same rows.")
     clusters = Clusters.of(patients)
-    areas = {one.name: _areas(stages, one) for one in readers}
     pairs = list(combinations(readers, 2))
-    found = _holm([_differences(stages, *two, areas, clusters, seed) for two in pairs])
+    found = with_holm([paired(stages, *two, clusters, seed=seed) for two in pairs])
     return Comparison(
         n_rows=len(stages),
         n_patients=clusters.number,
-        readers={one.name: _of_one(stages, one, areas[one.name], clusters, seed) for one in readers},
+        readers={one.name: reading_of(stages, one, clusters, seed=seed) for one in readers},
         pairs=tuple(
-            Pair(a.name, b.name, _crossing(a.predicted == stages, b.predicted == stages), differences)
+            Pair(a.name, b.name, crossing(stages, a, b), differences)
             for (a, b), differences in zip(pairs, found, strict=True)
         ),
     )
 
 
-def reader_study(
-    stages: np.ndarray,
-    phases: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    model: Reader | None,
-    patients: Patients,
-    *,
-    seed: int = 0,
-) -> ReaderStudy:
-    """Evaluate readers without and with the model's help, and the model alone.
-
-    Parameters
-    ----------
-    stages
-        (n,) true stages, 0..3.
-    phases
-        Reader -> (n,) stages unaided, and (n,) stages aided.
-    patients
-        (n,) patient of each row.
-
-    Raises
-    ------
-    InputError
-        If there is no reader, a reader is named 'all readers', or there is not exactly one reading per row.
-    """
-    if not phases or ALL in phases:
-        raise InputError(f"Readers {list(phases)}; expected one or more, and other names than '{ALL}'.")
-    readings = [
-        Reader(f"{name}, {phase}", one) for name, two in phases.items() for phase, one in zip(PHASES, two, strict=True)
-    ]
-    _check(stages, readings if model is None else [*readings, model], patients)
-
-    clusters = Clusters.of(patients)
-    predicted = np.stack([np.stack(two) for two in phases.values()], axis=1)  # (2, readers, n)
-    rows = [_phases(name, stages, predicted[:, [i]], clusters, model, seed) for i, name in enumerate(phases)]
-    rows.append(_phases(ALL, stages, predicted, clusters, model, seed))
-    corrected = _holm([(*row.gains, *row.against_model) for row in rows])
-    return ReaderStudy(
-        n_rows=len(stages),
-        n_patients=clusters.number,
-        rows=tuple(
-            replace(row, gains=tests[: len(row.gains)], against_model=tests[len(row.gains) :])
-            for row, tests in zip(rows, corrected, strict=True)
-        ),
-        model=None if model is None else _alone(stages, model, clusters),
-        fleiss={phase: fleiss(predicted[i], clusters, seed=seed) for i, phase in enumerate(PHASES)},
+def reading_of(stages: np.ndarray, one: Reader, clusters: Clusters, *, seed: int) -> Reading:
+    """Measure the performance of a reader on the rows that it has read, at least one."""
+    stages, clusters, one = stages[one.read], clusters.at(one.read), one.at(one.read)
+    found = measure(stages, one.predicted, clusters, seed=seed)
+    areas = _areas(stages, one)
+    return Reading(
+        name=one.name,
+        n_rows=found.n_rows,
+        n_patients=found.n_patients,
+        accuracy=found.accuracy,
+        kappa_linear=found.kappa_linear,
+        kappa_quadratic=found.kappa_quadratic,
+        sensitivity={str(stage): found.per_class[str(stage)].sensitivity for stage in TStage},
+        over_staged=found.over_staged,
+        under_staged=found.under_staged,
+        auc_macro=roc.estimate(areas["auc_macro"], clusters) if areas else None,
     )
 
 
-def fleiss(readings: np.ndarray, patients: Patients, *, seed: int = 0) -> Estimate:
-    """Estimate Fleiss' kappa between readers of all rows (Fleiss 1971, Psychol Bull 76:378) by the patient bootstrap.
+def crossing(stages: np.ndarray, first: Reader, second: Reader) -> Crossing:
+    """Count the rows that both have read by whether each is right."""
+    both = first.read & second.read
+    return _crossing(*((one.predicted == stages)[both] for one in (first, second)))
 
-    Not computed by statsmodels, so that all resamples are one product of matrices.
+
+def paired(
+    stages: np.ndarray, first: Reader, second: Reader, clusters: Clusters, *, of: str = "", seed: int = 0
+) -> list[Difference]:
+    """Estimate and test every difference of two readers, first minus second, on the rows that both have read.
 
     Parameters
     ----------
-    readings
-        (readers, n) stages 0..3.
+    of
+        Added to the name of each family of tests, such as 'gain of each reader'.
     """
-    times = len(readings)
-    if times < 2:
-        return undefined("fewer than two readers")
-    votes = (readings[..., None] == np.arange(K)).sum(axis=0)  # (n, 4) readers for each stage
-    kinds, which = np.unique(votes, axis=0, return_inverse=True)
-    agreeing = (kinds * (kinds - 1)).sum(axis=1) / (times * (times - 1))
-    if (votes == times).all(axis=0).any():
-        return undefined("every reading is of one stage")
+    both = first.read & second.read
+    if not both.any():
+        return []
+    stages, clusters, first, second = stages[both], clusters.at(both), first.at(both), second.at(both)
+    names, apart = (first.name, second.name), f", {of}" if of else ""
+    found = []
+    one, other = (shares_of(stages, reader.predicted) for reader in (first, second))
+    for name, (rows, hits) in one.items():
+        family = family_of(name) + apart
+        if not rows.any():
+            missing = undefined("no row is of this stage")
+            found.append(Difference(*names, name, missing, missing.method, None, family))
+            continue
+        sides, among = ((first.name, hits[rows]), (second.name, other[name][1][rows])), clusters.at(rows)
+        by_patient, *by_row = _of_accuracy(*sides, among, family, seed)
+        if among.number < 2:
+            by_patient = replace(by_patient, p=None, test=by_patient.estimate.method)
+        found += [replace(test, measure=name) for test in (by_patient, *(by_row if name == "accuracy" else ()))]
+    kappas = _of_kappas(stages, first, second, clusters, seed)
+    found += [replace(test, family=family_of(test.measure) + apart) for test in kappas]
+    areas, others = _areas(stages, first), _areas(stages, second)
+    clustered = ", clustered by patient" if clusters.clustered else ""
+    for name in areas if others else ():
+        estimate, p = roc.difference(areas[name], others[name], clusters)
+        family = ("macro AUC" if name == "auc_macro" else "AUC of each stage") + apart
+        test = estimate.method if p is None else f"DeLong's paired test{clustered}"
+        found.append(Difference(*names, name, estimate, test, p, family))
+    return found
 
-    def kappa(counts: np.ndarray) -> np.ndarray:
-        total = counts.sum(axis=-1)
-        expected = ((counts @ kinds / (times * total[..., None])) ** 2).sum(axis=-1)
-        with np.errstate(invalid="ignore"):
-            return np.asarray((counts @ agreeing / total - expected) / (1 - expected))[..., None]
 
-    counts = patient_counts(which.ravel(), len(kinds), patients)
-    return bootstrapped(kappa, counts, seed=seed)[0]
+def shares_of(stages: np.ndarray, predicted: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return the measures that are shares of rows: name -> (n,) bool of the rows concerned, and of those that count.
+
+    The difference of two net benefits at the threshold 0.5 is that of the shares of rows which are treated or not
+    treated rightly: (TP - FP) / N is this share minus the share of rows that need no treatment, which is the same.
+    """
+    every, late, treated = np.ones(len(stages), bool), stages >= TREATED, predicted >= TREATED
+    return {
+        "accuracy": (every, predicted == stages),
+        "over_staged": (every, predicted > stages),
+        "under_staged": (every, predicted < stages),
+        **{f"sensitivity_{stage}": (stages == stage, predicted == stage) for stage in TStage},
+        "over_treatment": (every, treated & ~late),
+        "under_treatment": (every, ~treated & late),
+        "net_benefit": (every, treated == late),
+    }
+
+
+def family_of(measure: str) -> str:
+    """Return the name of the family of tests of a share or a kappa."""
+    return "sensitivity of each stage" if measure.startswith("sensitivity") else measure.replace("_", " ")
 
 
 def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients) -> tuple[float | None, str]:
@@ -359,66 +351,11 @@ def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients)
     return float(chi2.sf(statistic, 1)), "McNemar's test clustered by patient (Obuchowski)"
 
 
-def _phases(
-    name: str, stages: np.ndarray, predicted: np.ndarray, clusters: Clusters, model: Reader | None, seed: int
-) -> Phases:
-    """Evaluate (2, readers, n) stages, unaided and aided."""
-    times = predicted.shape[1]
-    truth, clusters = np.tile(stages, times), clusters.tiled(times)
-    unaided, aided = ((f"{name}, {phase}", predicted[i].ravel() == truth) for i, phase in enumerate(PHASES))
-    # The tests of the readers form a family; the test of all readings together is one of its own.
-    subject = ALL if name == ALL else "each reader"
-    against = []
-    if model is not None:
-        alone = (model.name, np.tile(model.predicted, times) == truth)
-        for phase, other in zip(PHASES, (unaided, aided), strict=True):
-            against += _of_accuracy(alone, other, clusters, f"model against {subject}, {phase}", seed)
-    return Phases(
-        reader=name,
-        unaided=proportion(unaided[1], clusters),
-        aided=proportion(aided[1], clusters),
-        gains=tuple(_of_accuracy(aided, unaided, clusters, f"gain of {subject}", seed)),
-        against_model=tuple(against),
-        by_stage={str(s): _crossing(unaided[1][truth == s], aided[1][truth == s]) for s in TStage},
-    )
-
-
-def _alone(stages: np.ndarray, model: Reader, clusters: Clusters) -> Alone:
-    right = model.predicted == stages
-    each = {str(s): proportion(right[stages == s], clusters.at(stages == s)) for s in TStage}
-    return Alone(model.name, proportion(right, clusters), each)
-
-
-def _of_one(stages: np.ndarray, one: Reader, areas: Areas, clusters: Clusters, seed: int) -> dict[str, Estimate]:
-    counts = patient_counts(stages * K + one.predicted, K * K, clusters)
-    agreements = dict(zip(AGREEMENT, bootstrapped(agreement, counts, seed=seed), strict=True))
-    found = {"accuracy": proportion(one.predicted == stages, clusters), **{name: agreements[name] for name in KAPPAS}}
-    if areas:
-        found["auc_macro"] = roc.estimate(areas["auc_macro"], clusters)
-    return found
-
-
 def _areas(stages: np.ndarray, one: Reader) -> Areas:
     if one.probabilities is None:
         return {}
     each = roc.stage_areas(stages, one.probabilities)
     return {"auc_macro": roc.macro(each), **{f"auc_{s}": area for s, area in zip(TStage, each, strict=True)}}
-
-
-def _differences(
-    stages: np.ndarray, first: Reader, second: Reader, areas: Mapping[str, Areas], clusters: Clusters, seed: int
-) -> list[Difference]:
-    one_right, other_right = ((reader.name, reader.predicted == stages) for reader in (first, second))
-    found = _of_accuracy(one_right, other_right, clusters, "accuracy", seed)
-    found += _of_kappas(stages, first, second, clusters, seed)
-    one, other = areas[first.name], areas[second.name]
-    clustered = ", clustered by patient" if clusters.clustered else ""
-    for measure in one if other else ():
-        estimate, p = roc.difference(one[measure], other[measure], clusters)
-        family = "macro AUC" if measure == "auc_macro" else "AUC of each stage"
-        test = estimate.method if p is None else f"DeLong's paired test{clustered}"
-        found.append(Difference(first.name, second.name, measure, estimate, test, p, family))
-    return found
 
 
 def _of_accuracy(
@@ -478,7 +415,7 @@ def _crossing(first: np.ndarray, second: np.ndarray) -> Crossing:
     return Crossing(*(int(np.count_nonzero(cell)) for cell in cells))
 
 
-def _holm(groups: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]]:
+def with_holm(groups: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]]:
     """Return the groups with p-values corrected within each family; undefined tests do not count."""
     families: dict[str, list[float]] = {}
     for one in chain.from_iterable(groups):
@@ -490,7 +427,8 @@ def _holm(groups: Sequence[Sequence[Difference]]) -> list[tuple[Difference, ...]
             for group in groups]  # fmt: skip
 
 
-def _check(stages: np.ndarray, readers: Sequence[Reader], patients: Patients) -> None:
+def check_readers(stages: np.ndarray, readers: Sequence[Reader], patients: Patients) -> None:
+    """Raise `InputError` unless stages, readings and patients have one entry per row, and every reader a reading."""
     _check_stages("True stages", stages)
     if not len(stages) or len(stages) != len(patients):
         raise InputError(
@@ -502,18 +440,21 @@ def _check(stages: np.ndarray, readers: Sequence[Reader], patients: Patients) ->
     for one in readers:
         if len(one.predicted) != len(stages):
             raise InputError(
-                f"{one.name} has {len(one.predicted)} readings for {len(stages)} rows; expected one per row. Remove "
-                "incomplete rows for all readers."
+                f"{one.name} has {len(one.predicted)} readings for {len(stages)} rows; expected one per row. Set the "
+                "stage of a row without a reading to -1."
             )
+        if not one.read.any():
+            raise InputError(f"{one.name} has no reading in {len(stages)} rows; expected at least one.")
 
 
-def _check_stages(name: str, values: np.ndarray) -> None:
+def _check_stages(name: str, values: np.ndarray, least: int = 0) -> None:
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
         raise InputError(f"{name}: {values.dtype} of shape {values.shape}; expected (n,) whole numbers 0 to {K - 1}.")
-    if len(values) and not 0 <= values.min() <= values.max() < K:
-        met = values[(values < 0) | (values >= K)][0]
+    if len(values) and not least <= values.min() <= values.max() < K:
+        met = values[(values < least) | (values >= K)][0]
         raise InputError(f"{name} include {met}; expected 0 to {K - 1} for T1 to T{K}.")
 
 
-__all__ = ["ALL", "Alone", "Comparison", "Crossing", "Difference", "Pair", "Phases", "Reader", "ReaderStudy",
-           "clustered_mcnemar", "compare", "fleiss", "phase_columns", "reader_study"]  # fmt: skip
+__all__ = ["KAPPAS", "TREATED", "Comparison", "Crossing", "Difference", "Pair", "Reader", "Reading", "check_readers",
+           "clustered_mcnemar", "compare", "crossing", "family_of", "paired", "phase_columns", "reading_of",
+           "shares_of", "with_holm"]  # fmt: skip

@@ -17,10 +17,10 @@ from GTRStagingLib.tables.cells import (
     reason_of,
     slice_index,
     split_of,
-    stage_of,
     unaltered_id,
     visible_text,
 )
+from GTRStagingLib.tables.stage_cells import NAMES, coded_stage
 
 CHECKS: Mapping[str, tuple[Callable[[str], Any], ...]] = {
     "case_id": (unaltered_id, folder_name),
@@ -31,14 +31,14 @@ CHECKS: Mapping[str, tuple[Callable[[str], Any], ...]] = {
     "roi": (plain_text,),
     "segment": (plain_text,),
     "key_slice": (slice_index,),
-    "stage": (stage_of,),
+    "stage": (partial(coded_stage, code=NAMES),),
     "split": (split_of,),
     "exclude": (reason_of,),
 }
 """Checks of the cells of each column, in order; the last one gives the value. Further columns are covariates."""
 
 _EMPTY = {"case_id": "expected an id for every case", "patient_id": "expected an id for every patient",
-          "image": "expected the path of a CT", "stage": "expected T1, T2, T3 or T4"}  # fmt: skip
+          "image": "expected the path of a CT", "stage": "expected T1 to T4"}  # fmt: skip
 
 
 def checked(column: str, text: str) -> Any:

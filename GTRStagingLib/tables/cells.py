@@ -7,8 +7,6 @@ import re
 import unicodedata
 from typing import Literal, get_args
 
-from GTRStagingLib.stages import TStage
-
 Split = Literal["train", "validation", "test"]
 
 SWITCHES = frozenset({"0", "1", "true", "false", "yes", "no", "y", "n"})
@@ -28,7 +26,6 @@ FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _SIGNED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _REWRITTEN = re.compile(r"\d+\.0+|\d+(\.\d+)?E\+\d+", re.ASCII)
-_STAGE = re.compile(r"(?:y?[acpu]|[ry][acpu]?|us)?T(?:([1-4])|([14])[ab])", re.IGNORECASE | re.ASCII)
 _INDEX = re.compile(r"(\d{1,9})(\.0+)?", re.ASCII)
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))})
 
@@ -105,23 +102,6 @@ def folder_name(text: str) -> str:
 def folder_key(text: str) -> str:
     """Return a key that is equal for names of the same folder: Windows and macOS ignore case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def stage_of(text: str) -> TStage:
-    """Return the stage of a text such as T3, pT3, ypT3, T4a or t3; raise ValueError for any other text.
-
-    Examples
-    --------
-    >>> from GTRStagingLib.tables.cells import stage_of
-    >>> stage_of("T4a")
-    <TStage.T4: 3>
-    >>> stage_of("3")
-    Traceback (most recent call last):
-    ValueError: expected T1, T2, T3 or T4, or nothing
-    """
-    if not (match := _STAGE.fullmatch(text)):
-        raise ValueError("expected T1, T2, T3 or T4, or nothing")
-    return TStage[f"T{match[1] or match[2]}"]
 
 
 def split_of(text: str) -> Split:

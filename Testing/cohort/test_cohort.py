@@ -76,7 +76,7 @@ def test_missing_values_are_none_and_leading_zeros_make_a_text(tmp_path):
 
 def test_byte_order_mark_and_empty_rows_keep_the_row_numbers(tmp_path):
     text = "\ufeff" + HEADER + "\n" + GOOD + ",,,,,,,,,,\n" + GOOD.replace("007", "008").replace("T3", "T5")
-    assert "row 5, stage 'T5': expected T1, T2, T3 or T4" in fault(tmp_path, text)
+    assert "row 5, stage 'T5': expected T1 to T4" in fault(tmp_path, text)
     assert len(read_cohort(table(tmp_path, text.replace("T5", "T4")))) == 2
 
 
@@ -89,7 +89,7 @@ def test_all_errors_of_the_table_are_listed(tmp_path):
         "row 3, patient_id is empty",
         "row 3, image is empty",
         "row 3, key_slice 'x': expected a whole number",
-        "row 3, stage 'T5': expected T1, T2, T3 or T4",
+        "row 3, stage 'T5': expected T1 to T4",
         "row 3, split 'val': expected train, validation or test",
         "row 3, age '#REF!': expected a value",
         "row 4, stage '4'",

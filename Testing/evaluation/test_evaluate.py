@@ -144,7 +144,8 @@ def test_readers_and_attention_are_detected(found):
     assert list(found.comparison.readers) == ["model", "q", "eus"]
     assert [row.reader for row in found.study.rows] == ["reader1", "reader2", "all readers"]
     assert set(found.attention.measures) == {"dice", "chance_dice"}
-    assert set(found.decisions.treatment) == {"model", "q", *read_predictions(COHORT).readers}
+    assert set(found.decisions.treatment) == {"model", "q", "eus", "reader1, unaided", "reader1, aided",
+                                              "reader2, unaided", "reader2, aided"}  # fmt: skip
 
 
 def test_dice_of_an_old_table_is_compared_with_chance_and_missing_baselines_are_noted(found, written):
@@ -340,7 +341,8 @@ def test_the_report_shows_a_fitted_nomogram_and_rad_score(chromium, with_own_sco
         (["--stratum", "nothing"], "no column 'nothing'"),
         (["--columns", "truth"], "expected NAME=VALUE"),
         (["--phase", "r=eus"], "expected two columns"),
-        (["--phase", "r=eus,age"], "expected stages T1 to T4"),
+        (["--comparator", "EUS"], "--comparator EUS: expected NAME=VALUE"),
+        (["--phase", "r=eus,age"], "age: row 2 '63'"),
         (["--nomogram", "nowhere"], "no such nomogram"),
         (["--training", "nowhere.csv"], "is not a file"),
         (["--split", "test"], "no column 'split'; expected one to select by --split"),
@@ -386,11 +388,16 @@ def test_centres_that_are_numbers_are_levels(tmp_path):
 
 
 def test_readers_that_cannot_be_compared_are_noted(tmp_path):
+    """Each is compared with the model on its own rows; the two have no row in common."""
     rows = ROWS[["case_id", "patient_id", "stage", *[f"p_T{k}" for k in (1, 2, 3, 4)], "eus"]].assign(other=ROWS["eus"])
     rows.loc[:150, "eus"] = None
     rows.loc[151:, "other"] = None
     rows.to_csv(tmp_path / "t.csv", index=False)
     record = evaluate(read_predictions(tmp_path / "t.csv"))
-    assert record.comparison is None
-    assert any("no row has values of all of them" in note for note in record.notes)
-    assert "comparison" not in facts(record)
+    assert [pair.crossing.n for pair in record.comparison.pairs] == [149, 151, 0]
+    assert record.comparison.readers["eus"].n_rows == 149
+    assert "eus and other are not compared: no row has values of both." in record.notes
+    assert any(note.startswith("eus has no stage in 151 of 300 rows") for note in record.notes)
+    treated = record.decisions.treatment["eus"]
+    assert treated.tp + treated.fp + treated.fn + treated.tn == 149
+    assert "eus" not in record.decisions.curves[0].net_benefit

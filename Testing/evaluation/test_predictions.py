@@ -30,9 +30,10 @@ def test_a_table_of_this_software():
     np.testing.assert_allclose(found.probabilities, probabilities(ROWS), atol=1e-12)
     np.testing.assert_array_equal(found.predicted, probabilities(ROWS).argmax(axis=1))
     assert (len(found), len(found.patient_names), found.clustered) == (300, 240, True)
-    assert found.readers == ("reader1_unaided", "reader1_aided", "reader2_unaided", "reader2_aided", "eus")
+    assert found.readers == ("eus", "reader1, unaided", "reader1, aided", "reader2, unaided", "reader2, aided")
     assert found.covariates == ("age", "sex", "size_cm", "differentiation", "lauren", "radscore")
-    np.testing.assert_array_equal(found.stages_in("eus"), stages(ROWS, "eus"))
+    np.testing.assert_array_equal(found.stages_of("eus"), stages(ROWS, "eus"))
+    np.testing.assert_array_equal(found.stages_of("reader2, aided"), stages(ROWS, "reader2_aided"))
     np.testing.assert_allclose(found.other_probabilities("q"), probabilities(ROWS, "q"))
     np.testing.assert_array_equal(found.numbers("age"), ROWS["age"])
     assert found.numbers("sex") is None
@@ -91,6 +92,14 @@ def test_stages_are_read_as_they_are_written(a_table, labels):
     for old, new in zip((",0,a_1", ",1,a_2", ",3,b_1"), labels, strict=True):
         rows = rows.replace(old, f",{new},{old[-3:]}")
     assert read_predictions(a_table(HEAD + rows)).stages.tolist() == [0, 1, 3]
+
+
+def test_predictions_that_do_not_show_where_they_begin_require_labels_from(a_table):
+    """1 to 3 beside true stages from 0 to 3: T1 to T3, or T2 to T4."""
+    table = a_table("id,y_true,y_pred\na,0,1\nb,1,2\nc,3,3\n")
+    with pytest.raises(InputError, match=r"y_pred: stages 1, 2, 3 are ambiguous.*y_true has 0-3. Set `labels_from`"):
+        read_predictions(table)
+    assert read_predictions(table, labels_from=0).predicted.tolist() == [1, 2, 3]
 
 
 def test_ambiguous_stages_require_labels_from(a_table):
@@ -238,16 +247,6 @@ def test_splits_ignore_case_and_pooling_is_noted(a_table):
     assert read_predictions(a_table(text)).case_names.tolist() == ["c2"]
     pooled = read_predictions(a_table(text.replace("TEST", "fold2")))
     assert any("train: 1, fold2: 1" in note for note in pooled.notes)
-
-
-def test_readers_may_write_stages_as_the_table_does(a_table):
-    text = HEAD.replace("image_path", "image_path,EUS,r_unaided,r_aided,PD_L1") + (
-        "0.7,0.1,0.1,0.1,0,a,1,0,0,2\n0.1,0.7,0.1,0.1,1,b,1,2,1,3\n0.1,0.1,0.1,0.7,3,c,3,3,3,1\n"
-    )
-    found = read_predictions(a_table(text))
-    assert found.readers == ("EUS", "r_unaided", "r_aided")
-    assert found.stages_in("r_unaided").tolist() == [0, 2, 3]
-    assert found.covariates == ("PD_L1",)
 
 
 def test_a_status_of_the_patient_is_not_that_of_a_batch(a_table):

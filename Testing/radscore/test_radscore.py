@@ -204,7 +204,7 @@ def test_errors_of_a_feature_table(tmp_path, text, fragment):
     ("text", "fragment"),
     [
         ("case_id,stage\n1,T1\n", r"no column patient_id"),
-        ("case_id,patient_id,stage\n1,p,T5\n", r"row 2, stage 'T5': expected T1, T2, T3 or T4"),
+        ("case_id,patient_id,stage\n1,p,T5\n", r"row 2, stage 'T5': expected T1 to T4"),
         ("case_id,patient_id,stage\n1,,T1\n", r"row 2, expected a case_id and a patient_id"),
         ("case_id,patient_id,stage\n../a,p,T1\n", r"row 2, case_id '\.\./a'.*valid folder name"),
         ("case_id,patient_id,stage\n1,p,T1\n1,q,T1\n", r"row 3, case_id '1'"),

@@ -9,19 +9,10 @@ from helpers import golden_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
-from statsmodels.stats.inter_rater import fleiss_kappa
 
 from GTRStagingLib.errors import InputError, MissingDependencyError
 from GTRStagingLib.stats import readers
-from GTRStagingLib.stats.readers import (
-    ALL,
-    Reader,
-    clustered_mcnemar,
-    compare,
-    fleiss,
-    phase_columns,
-    reader_study,
-)
+from GTRStagingLib.stats.readers import Reader, clustered_mcnemar, compare, phase_columns
 
 R = golden_data.golden("readers")
 ROWS, FIRST = golden_data.ROWS, golden_data.FIRST
@@ -43,13 +34,6 @@ def of_cohort(table):
     return golden_data.stages(table), three, golden_data.patients(table)
 
 
-def study_of(table, model=True, **options):
-    stages, three, patients = of_cohort(table)
-    phases = {name: tuple(golden_data.stages(table, f"{name}_{phase}") for phase in ("unaided", "aided"))
-              for name in ("reader1", "reader2")}  # fmt: skip
-    return reader_study(stages, phases, three[0] if model else None, patients, **options)
-
-
 @pytest.fixture(scope="module")
 def of_first():
     return compare(*of_cohort(FIRST), seed=1)
@@ -58,11 +42,6 @@ def of_first():
 @pytest.fixture(scope="module")
 def of_all():
     return compare(*of_cohort(ROWS), seed=1)
-
-
-@pytest.fixture(scope="module")
-def study():
-    return study_of(FIRST, seed=1)
 
 
 def pair(comparison, first, second):
@@ -149,8 +128,8 @@ def test_paired_areas_are_those_of_proc(of_first):
 
 def test_areas_need_probabilities_of_both(of_first):
     assert not [m for m in by_measure(pair(of_first, "model", "eus")) if m.startswith("auc")]
-    assert "auc_macro" in of_first.readers["weak"]
-    assert "auc_macro" not in of_first.readers["eus"]
+    assert of_first.readers["weak"].auc_macro.value is not None
+    assert of_first.readers["eus"].auc_macro is None
 
 
 def test_holm_is_rs_and_stays_within_a_family(of_first):
@@ -216,6 +195,54 @@ def test_the_clustered_test_keeps_its_level():
     assert naive / 2000 > 0.08  # what is warned of
 
 
+def test_readers_are_compared_on_the_rows_that_both_have_read():
+    """Another reader's missing rows change nothing."""
+    stages, (model, weak, eus), patients = of_cohort(FIRST)
+    half = np.arange(len(FIRST)) < 100
+    some = Reader("some", np.where(half, eus.predicted, -1))
+    found = compare(stages, [model, weak, some], patients)
+    assert pair(found, "model", "weak") == replace_holm(compare(stages, [model, weak], patients).pairs[0], found)
+    assert pair(found, "model", "some").crossing.n == 100
+    alone = compare(stages[half], [model.at(half), Reader("some", eus.predicted[half])], patients[half])
+    assert found.readers["some"] == alone.readers["some"]
+    expected = [(one.measure, one.estimate, one.p) for one in alone.pairs[0].differences]
+    assert [(one.measure, one.estimate, one.p) for one in pair(found, "model", "some").differences] == expected
+
+
+def replace_holm(one, found):
+    """Return a pair with the corrected p-values of the same pair among others, which depend on the others."""
+    others = pair(found, one.first, one.second).differences
+    return replace(one, differences=tuple(replace(a, p_holm=b.p_holm) for a, b in zip(one.differences, others,
+                                                                                       strict=True)))  # fmt: skip
+
+
+def test_readers_without_a_common_row_have_no_differences():
+    stages = np.array([0, 1, 2, 3])
+    first, second = (Reader(name, np.where(rows, stages, -1)) for name, rows in
+                     (("a", stages < 2), ("b", stages > 1)))  # fmt: skip
+    found = compare(stages, [first, second], np.arange(4)).pairs[0]
+    assert (found.crossing.n, found.differences) == (0, ())
+
+
+def test_over_staging_sensitivity_and_treatment_are_compared_too():
+    """Of ten rows: counts by hand."""
+    stages = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3, 3])
+    model = Reader("model", np.array([0, 0, 0, 1, 1, 2, 2, 3, 3, 2]))  # one T4 is read as T3
+    eus = Reader("EUS", np.array([0, 1, 2, 1, 2, 2, 1, 3, 2, 2]))
+    found = by_measure(compare(stages, [model, eus], np.arange(10)).pairs[0])
+    values = {name: one.estimate.value for name, one in found.items()}
+    assert values["accuracy"] == pytest.approx(0.9 - 0.4)
+    assert values["over_staged"] == pytest.approx(0 - 0.3)
+    assert values["under_staged"] == pytest.approx(0.1 - 0.3)
+    assert values["sensitivity_T1"] == pytest.approx(1 - 1 / 3)
+    assert values["sensitivity_T4"] == pytest.approx(2 / 3 - 1 / 3)
+    assert values["over_treatment"] == pytest.approx(0 - 0.2)  # T1 and T2 that EUS reads as T3
+    assert values["under_treatment"] == pytest.approx(0 - 0.1)  # T3 that EUS reads as T2
+    assert values["net_benefit"] == pytest.approx((5 - 0) / 10 - (4 - 2) / 10)  # TP - FP of either
+    assert found["over_treatment"].family != found["accuracy"].family
+    assert {found[f"sensitivity_T{k}"].family for k in (1, 2, 3, 4)} == {"sensitivity of each stage"}
+
+
 # -- what is not defined -----------------------------------------------------------------------------------------------
 
 
@@ -226,7 +253,8 @@ def test_one_patient_has_values_but_neither_intervals_nor_tests():
     for one in found.pairs[0].differences:
         assert (one.estimate.low, one.estimate.high) == (None, None)
         assert one.p is None or "assuming independent rows" in one.test
-    assert all(one.low is None for one in found.readers["a"].values())
+    assert found.readers["a"].accuracy.low is None
+    assert found.readers["a"].kappa_linear.low is None
 
 
 def test_a_missing_stage_leaves_its_area_undefined():
@@ -244,10 +272,11 @@ def test_a_missing_stage_leaves_its_area_undefined():
     [
         (lambda s, r, p: (s, r[:1], p), "1 reader to compare"),
         (lambda s, r, p: (s, [r[0], r[0]], p), "expected unique names"),
-        (lambda s, r, p: (s[:-1], r, p[:-1]), r"240 readings for 239 rows.*Remove"),
+        (lambda s, r, p: (s[:-1], r, p[:-1]), r"240 readings for 239 rows.*to -1"),
         (lambda s, r, p: (s, r, p[:-1]), "240 stages, 239 patients"),
         (lambda s, r, p: (s + 1, r, p), "True stages include 4; expected 0 to 3"),
         (lambda s, r, p: (s.astype(float), r, p), "whole numbers"),
+        (lambda s, r, p: (s, [r[0], Reader("b", np.full(240, -1))], p), "b has no reading in 240 rows"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(change, message):
@@ -259,7 +288,7 @@ def test_rows_that_do_not_fit_are_refused(change, message):
     ("predicted", "probabilities", "message"),
     [
         ([0, 4], None, "Stages of x include 4"),
-        ([0, -1], None, "Stages of x include -1"),
+        ([0, -2], None, "Stages of x include -2"),
         ([0, 1], [[0.25] * 4], r"shape \(1, 4\); expected \(2, 4\)"),
         ([0, 1], [[0.25] * 4, [0.5] * 4], r"row 1: \[0.5, .*sum to 1"),
         ([0, 1], [[0.25] * 4, [float("nan")] * 4], "row 1"),
@@ -269,91 +298,6 @@ def test_rows_that_do_not_fit_are_refused(change, message):
 def test_a_reader_with_invalid_readings_is_refused(predicted, probabilities, message):
     with pytest.raises(InputError, match=message):
         Reader("x", np.array(predicted), None if probabilities is None else np.array(probabilities))
-
-
-# -- the two-phase study -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.smoke
-def test_the_study_is_that_of_r(study):
-    for row, holm in zip(study.rows[:2], R["study"]["holm"], strict=True):
-        expected = R["study"]["readers"][row.reader]
-        assert row.unaided.value == pytest.approx(expected["unaided"] / 240)
-        assert row.aided.value == pytest.approx(expected["aided"] / 240)
-        assert row.gains[0].p == pytest.approx(expected["exact"], rel=1e-9)
-        assert row.gains[0].p_holm == pytest.approx(holm, rel=1e-9)
-        for stage, cells in expected["by_stage"].items():
-            changes = row.by_stage[stage]
-            assert (changes.n, changes.only_second, changes.only_first) == (cells["n"], cells["gained"], cells["lost"])
-
-
-def test_all_readers_together_are_clustered_by_patient(study):
-    together = study.rows[-1]
-    assert together.reader == ALL
-    assert together.gains[0].p == pytest.approx(R["study"]["pooled"]["p"], rel=1e-9)
-    assert together.gains[0].p_holm == together.gains[0].p
-    assert "assuming independent rows" in together.gains[1].test
-    assert "clustered by patient" in together.unaided.method
-
-
-@pytest.mark.parametrize("table", [FIRST, ROWS], ids=["first", "all"])
-def test_the_studys_counts_add_up(table):
-    found = study_of(table)
-    per_stage = table["stage"].value_counts()
-    *each, together = found.rows
-    for row, times in (*((one, 1) for one in each), (together, 2)):
-        assert {stage: changes.n for stage, changes in row.by_stage.items()} == (times * per_stage).to_dict()
-        gained, lost, kept = (sum(getattr(c, cell) for c in row.by_stage.values())
-                              for cell in ("only_second", "only_first", "both_right"))  # fmt: skip
-        n = times * len(table)
-        assert (row.unaided.value * n, row.aided.value * n) == (
-            pytest.approx(kept + lost),
-            pytest.approx(kept + gained),
-        )
-        assert row.gains[0].estimate.value * n == pytest.approx(gained - lost)
-    for stage in per_stage.index:
-        assert together.by_stage[stage].only_second == sum(one.by_stage[stage].only_second for one in each)
-    right = sum(share.value * per_stage[stage] for stage, share in found.model.by_stage.items())
-    assert found.model.accuracy.value * len(table) == pytest.approx(right)
-
-
-def test_the_model_is_compared_with_either_phase(study):
-    stages, (model, *_), _ = of_cohort(FIRST)
-    accuracy = (model.predicted == stages).mean()
-    for row in study.rows:
-        unaided, aided = row.against_model if row.reader != ALL else row.against_model[::2]
-        assert unaided.estimate.value == pytest.approx(accuracy - row.unaided.value)
-        assert aided.estimate.value == pytest.approx(accuracy - row.aided.value)
-        assert (unaided.first, unaided.second) == ("model", f"{row.reader}, unaided")
-
-
-def test_a_study_without_a_model_is_valid():
-    found = study_of(FIRST, model=False)
-    assert found.model is None
-    assert all(row.against_model == () for row in found.rows)
-
-
-def test_fleiss_kappa_is_rs_and_statsmodels(study):
-    patients = np.arange(len(FIRST))
-    assert study.fleiss["unaided"].value == pytest.approx(R["study"]["fleiss"]["unaided"], abs=1e-10)
-    assert study.fleiss["aided"].value == pytest.approx(R["study"]["fleiss"]["aided"], abs=1e-10)
-    five = np.stack([golden_data.stages(FIRST, name) for name in (*PHASES, "eus")])
-    found = fleiss(five, patients, seed=3)
-    assert found.value == pytest.approx(R["study"]["fleiss"]["five"], abs=1e-10)
-    votes = (five[..., None] == np.arange(4)).sum(axis=0)
-    assert found.value == pytest.approx(fleiss_kappa(votes), abs=1e-12)
-    rng = np.random.default_rng(1)
-    drawn = [fleiss_kappa(votes[rng.integers(0, len(votes), len(votes))]) for _ in range(4000)]
-    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.005)
-
-
-def test_fleiss_kappa_at_its_ends():
-    patients = np.arange(8)
-    same = np.tile(np.arange(8) % 4, (3, 1))
-    assert fleiss(same, patients).value == pytest.approx(1)
-    assert fleiss(same[:1], patients).method == "not defined: fewer than two readers"
-    assert fleiss(np.zeros((3, 8), int), patients).method == "not defined: every reading is of one stage"
-    assert fleiss(same, np.zeros(8, int)).low is None
 
 
 def test_columns_of_a_study_are_found_by_their_names():
@@ -368,31 +312,12 @@ def test_columns_of_a_study_are_found_by_their_names():
     assert alone == ["reader3_aided"]
 
 
-def test_a_study_without_readers_or_with_a_reader_called_all_is_refused():
-    stages, _, patients = of_cohort(FIRST)
-    for phases in ({}, {ALL: (stages, stages)}):
-        with pytest.raises(InputError, match="expected one or more, and other names than"):
-            reader_study(stages, phases, None, patients)
-    with pytest.raises(InputError, match="A, aided has 239 readings"):
-        reader_study(stages, {"A": (stages, stages[:-1])}, None, patients)
-
-
-def test_a_stage_without_rows_has_no_gains():
-    stages = np.array([1, 1, 2, 3])
-    found = reader_study(stages, {"A": (stages, stages)}, Reader("m", stages), np.arange(4))
-    assert found.rows[0].by_stage["T1"].n == 0
-    assert found.model.by_stage["T1"].value is None
-    assert found.rows[0].gains[0].p == 1  # of no discordant row
-    assert found.fleiss["aided"].value is None
-
-
 # -- as data -----------------------------------------------------------------------------------------------------------
 
 
-def test_both_are_plain_data_and_depend_on_the_seed_only(of_first, study):
-    for found, again in ((of_first, compare(*of_cohort(FIRST), seed=1)), (study, study_of(FIRST, seed=1))):
-        text = json.dumps(found.to_json(), allow_nan=False)
-        assert text == json.dumps(again.to_json())
+def test_a_comparison_is_plain_data_and_depends_on_the_seed_only(of_first):
+    text = json.dumps(of_first.to_json(), allow_nan=False)
+    assert text == json.dumps(compare(*of_cohort(FIRST), seed=1).to_json())
     first = of_first.to_json()["pairs"][0]["differences"][0]
     assert set(first["estimate"]) == {"value", "low", "high", "method"}
     other = compare(*of_cohort(FIRST), seed=2).to_json()["pairs"][0]["differences"][0]
