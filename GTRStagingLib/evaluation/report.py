@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS, REPORT = "metrics.json", "report.html"
+REM_PER_INCH = 9.0
+"""Width of a figure in the page, in units of its font: 1.5 times that in print for which it is drawn."""
+
 RADSCORE_WORDS = "The Rad-score's largest coefficients, per standard deviation of each feature."
 
 
@@ -69,11 +72,11 @@ def write_evaluation(
     """
     drawn = _drawn(found, nomogram, radscore)
     contents: dict[str, bytes] = {}
-    svgs: dict[str, tuple[bytes, str]] = {}
+    svgs: dict[str, tuple[bytes, str, float]] = {}
     for name, (figure, words) in drawn.items():
         contents[f"{name}.png"] = figure_bytes(figure, "png", dpi=DPI)
         contents[f"{name}.svg"] = figure_bytes(figure, "svg")
-        svgs[name] = contents[f"{name}.svg"], words
+        svgs[name] = contents[f"{name}.svg"], words, REM_PER_INCH * figure.get_figwidth()
     known = facts(found, nomogram, radscore)
     filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
@@ -142,7 +145,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 def _html(
     found: Evaluation,
-    svgs: Mapping[str, tuple[bytes, str]],
+    svgs: Mapping[str, tuple[bytes, str, float]],
     filled: Mapping[str, tuple[checklists.Answered, ...]],
     alarms: Sequence[pages.Alarm],
     errors: Sequence[Errors] | None,
@@ -167,7 +170,10 @@ def _html(
         t=shown,
         groups=[(column, file_name(column), one) for column, one in report_tables.groups(found)],
         cohorts=found.cohorts,
-        figures={name: {"svg": base64.b64encode(svg).decode("ascii"), "words": w} for name, (svg, w) in svgs.items()},
+        figures={
+            name: {"svg": base64.b64encode(svg).decode("ascii"), "words": words, "width": f"{width:.1f}"}
+            for name, (svg, words, width) in svgs.items()
+        },
         checklists=list(_checklists(filled)),
         errors=None if errors is None else sum(one.number for one in errors),
         gallery=GALLERY,
