@@ -88,7 +88,10 @@ def validation(nomogram: Nomogram) -> PrintedTable | None:
     for name, words in INDICES.items():
         if found.has(name):
             one = found.fields(name)
-            lines.append((words, *(_shown(_number(one, k)) for k in ("apparent", "optimism", "corrected"))))
+            texts = {kind: _shown(_number(one, kind)) for kind in ("apparent", "optimism", "corrected")}
+            if name == "c_index" and record.has(name):
+                texts |= {kind: _estimate(record.fields(name).fields(kind)) for kind in ("apparent", "corrected")}
+            lines.append((words, *(texts[kind] for kind in ("apparent", "optimism", "corrected"))))
     return PrintedTable(
         "Nomogram's validation",
         f"Performance on the rows of the fit (apparent), and corrected for optimism: {found.text('method')}. The "
@@ -96,6 +99,10 @@ def validation(nomogram: Nomogram) -> PrintedTable | None:
         ("", "apparent", "optimism", "corrected"),
         tuple(lines),
     )
+
+
+def _estimate(one: Fields) -> str:
+    return Estimate(_number(one, "value"), _number(one, "low"), _number(one, "high"), one.text("method")).text()
 
 
 def _shown(value: float | None) -> str:

@@ -120,6 +120,15 @@ def test_a_test_of_the_rad_score_is_shown(fitted):
     assert nomogram_tables.tests(replace(fitted, record={})) is None
 
 
+def test_the_c_index_is_shown_with_its_interval_if_the_record_has_one(fitted):
+    one = {"value": 0.7, "low": 0.65, "high": 0.75, "method": "bootstrap, 95 %"}
+    record = {**fitted.record, "c_index": {"apparent": one, "corrected": {**one, "value": 0.69}}}
+    (line,) = [
+        line for line in nomogram_tables.validation(replace(fitted, record=record)).lines if line[0] == "C-index"
+    ]
+    assert (line[1], line[3]) == ("0.700 (0.650 to 0.750)", "0.690 (0.650 to 0.750)")
+
+
 # -- alarms --------------------------------------------------------------------------------------------------------
 
 
