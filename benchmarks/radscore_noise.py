@@ -5,8 +5,8 @@
 
 Every fit has its own cohort: stages and features are independent, or the first three features follow the stage with
 `--signal` standard deviations a stage. A Rad-score looks significant if the interval of its out-of-fold correlation
-lies above 0, or if its p-value in a nomogram is below 0.05. A fit that selects no feature is refused, and counts as not
-significant.
+lies above 0, or if its p-value in a nomogram is below 0.05. A fit that selects no feature, or whose out-of-fold scores
+are all the same, is refused, and counts as not significant.
 """
 
 import argparse
@@ -29,7 +29,7 @@ ALPHA = 0.05
 
 
 def one_fit(seed, patients, count, signal):
-    """Fit a Rad-score and a nomogram on a new cohort; return None if no feature was selected."""
+    """Fit a Rad-score and a nomogram on a new cohort; return None if one of them is refused."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(patients, count))
     stages = rng.choice(4, size=patients, p=PREVALENCE)
@@ -38,15 +38,15 @@ def one_fit(seed, patients, count, signal):
     features = CaseFeatures(ids, values, tuple(f"DL-{i + 1:04d}" for i in range(count)), "net", "a" * 64)
     try:
         made = fit(features, stages, np.arange(patients), seed=seed)
+        rows = tuple(
+            {"case_id": i, "patient_id": i, "stage": f"T{s + 1}", "radscore": repr(float(score))}
+            for i, s, score in zip(ids, stages, made.out_of_fold, strict=True)
+        )
+        table = Table(Path("noise.csv"), tuple(rows[0]), rows, tuple(range(2, len(rows) + 2)))
+        score = made.radscore.to_json()
+        record = fit_nomogram(table, ["radscore"], name="noise", radscore=score, resamples=1).record
     except InputError:
         return None
-    rows = tuple(
-        {"case_id": i, "patient_id": i, "stage": f"T{s + 1}", "radscore": repr(float(score))}
-        for i, s, score in zip(ids, stages, made.out_of_fold, strict=True)
-    )
-    table = Table(Path("noise.csv"), tuple(rows[0]), rows, tuple(range(2, len(rows) + 2)))
-    score = made.radscore.to_json()
-    record = fit_nomogram(table, ["radscore"], name="noise", radscore=score, resamples=1).record
     outside, (row,), test = (
         made.radscore.record["out_of_fold"]["spearman"],
         record["coefficients"],
