@@ -235,9 +235,10 @@ def _require_columns(
             f"A label, unit or reference is given for {', '.join(strange)}; expected predictors: "
             f"{', '.join(predictors)}."
         )
-    for given, parameter in ((radscore, "radscore"), (features, "features")):
-        if given is not None and RADSCORE not in predictors:
-            raise InputError(f"`{parameter}` is given without the predictor {RADSCORE!r}; expected both, or neither.")
+    if radscore is not None and RADSCORE not in predictors:
+        raise InputError(f"`radscore` is given without the predictor {RADSCORE!r}; expected both, or neither.")
+    if features is not None and RADSCORE not in predictors:
+        raise InputError(f"`features` is given without the predictor {RADSCORE!r}; expected both, or neither.")
 
 
 def _stages(texts: Sequence[str]) -> np.ndarray:
