@@ -15,9 +15,10 @@ from GTRStagingLib.nomogram.fit import fit_nomogram
 from GTRStagingLib.nomogram.radscores import RadScoreChain, refitted
 from GTRStagingLib.radscore import radscore as radscores
 from GTRStagingLib.radscore.fit import fit, fit_cohort
-from GTRStagingLib.radscore.inputs import CaseFeatures, FeatureRow
+from GTRStagingLib.radscore.inputs import CaseFeatures
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.proportional_odds import Design
+from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.table_files import read_table, write_table
 
 N, FEATURES, FOLDS = 120, 20, 3
@@ -34,7 +35,13 @@ def cohort():
     features = CaseFeatures(ids, values, tuple(f"DL-{i + 1:04d}" for i in range(FEATURES)), "net", "a" * 64)
     sizes = 3 + 0.5 * stages + rng.normal(size=N)
     rows = tuple(
-        FeatureRow(i, f"p{i}", TStage(int(s)), "train" if k < 80 else "test", {"size_cm": f"{size:.2f}"})
+        CaseRow(
+            case_id=i,
+            patient_id=f"p{i}",
+            stage=TStage(int(s)),
+            split="train" if k < 80 else "test",
+            given={"size_cm": f"{size:.2f}"},
+        )  # fmt: skip
         for k, (i, s, size) in enumerate(zip(ids, stages, sizes, strict=True))
     )
     return fit_cohort(rows, features, folds=FOLDS), features
