@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.stats.estimates import Clusters, Estimate, bootstrapped, undefined
+from GTRStagingLib.stats.estimates import Clusters, Estimate, mean, no_interval, undefined
 
 LEAST_PATIENTS = 20
 """Fewest patients for a test: with fewer, the interval of a mean is as wide as the differences to detect."""
@@ -119,7 +119,7 @@ def judge(
 
 
 def mean_of(rows: Sequence[Numbers], measure: str, patient_ids: np.ndarray, minus: str | None = None) -> Estimate:
-    """Estimate the mean of a measure, or of its difference from another, by a bootstrap over patients.
+    """Estimate the mean of a measure, or of its difference from another, by the jackknife over patients.
 
     Rows without a value are left out.
 
@@ -135,18 +135,17 @@ def mean_of(rows: Sequence[Numbers], measure: str, patient_ids: np.ndarray, minu
     there = ~np.isnan(values)
     if not there.any():
         return undefined("no case has a value")
-    clusters = Clusters.of(patient_ids[there])
-    both = np.stack([clusters.sums(values[there]), clusters.sizes], axis=1)
-    return bootstrapped(lambda counts: counts[..., :1] / counts[..., 1:], both, seed=0)[0]
+    return mean(values[there], patient_ids[there])
 
 
 def _values(rows: Sequence[Numbers], measure: str) -> np.ndarray:
     return np.array([row.get(measure, math.nan) for row in rows], dtype=float)
 
 
-def _patients_with(rows: Sequence[Numbers], measures: Sequence[str], patient_ids: np.ndarray) -> int:
+def _rows_of_patients(rows: Sequence[Numbers], measures: Sequence[str], patient_ids: np.ndarray) -> np.ndarray:
+    """Return (patients,) numbers of rows with all measures, of the patients with such rows."""
     there = np.all([~np.isnan(_values(rows, one)) for one in measures], axis=0)
-    return len(set(patient_ids[there].tolist()))
+    return Clusters.of(patient_ids[there]).sizes
 
 
 def _plain(one: Estimate) -> dict[str, float | None]:
@@ -162,8 +161,9 @@ def _means(rows: Sequence[Numbers], patient_ids: np.ndarray, measures: Mapping[s
     return {name: _plain(one) for name, one in found.items() if one.value is not None}
 
 
-def _too_few(patients: int, least: int, of: str) -> str | None:
-    return f"{counted(patients)} {of}, fewer than {least}" if patients < least else None
+def _too_few(sizes: np.ndarray, least: int, of: str) -> str | None:
+    """Return why patients with these numbers of rows do not allow a test, or None."""
+    return f"{counted(len(sizes))} {of}, fewer than {least}" if len(sizes) < least else no_interval(sizes)
 
 
 def counted(patients: int) -> str:
@@ -172,7 +172,7 @@ def counted(patients: int) -> str:
 
 
 def _above(one: Estimate, bound: float = 0.0) -> bool:
-    """Return whether the whole interval lies above a bound; without an interval, whether the value does."""
+    """Return whether the whole interval lies above a bound; if nothing varies, whether the value does."""
     low = one.value if one.low is None else one.low
     return low is not None and low > bound
 
@@ -204,7 +204,7 @@ def _location(rows: Sequence[Numbers], patient_ids: np.ndarray) -> dict[str, Any
 
     An empty map has a Dice of 0, like every empty region.
     """
-    few = _too_few(_patients_with(rows, ["dice"], patient_ids), LEAST_PATIENTS, "with an ROI")
+    few = _too_few(_rows_of_patients(rows, ["dice"], patient_ids), LEAST_PATIENTS, "with an ROI")
     found: dict[str, Any] = {"passed": None, "reason": few, "cases": _count(rows, "dice")}
     found |= _means(
         rows, patient_ids, {"dice": "dice", **BASELINES, "area_mm2": "area_mm2", "roi_area_mm2": "roi_area_mm2"}
@@ -224,7 +224,7 @@ def _other_stage(rows: Sequence[Numbers], patient_ids: np.ndarray) -> dict[str, 
     The bound is for the mean of all other stages. Neighbouring stages share signs, and if the second is nearly as
     likely, a similar map is correct. (Ranks ignore that it may be a hundredth as strong.)
     """
-    few = _too_few(_patients_with(rows, ["other_spearman"], patient_ids), LEAST_PATIENTS, "with a map")
+    few = _too_few(_rows_of_patients(rows, ["other_spearman"], patient_ids), LEAST_PATIENTS, "with a map")
     spearman = mean_of(rows, "other_spearman", patient_ids)
     return {
         "passed": None if few else _below(spearman, MOST_ALIKE),
@@ -239,7 +239,7 @@ def _other_stage(rows: Sequence[Numbers], patient_ids: np.ndarray) -> dict[str, 
 def _deletion(rows: Sequence[Numbers], patient_ids: np.ndarray) -> dict[str, Any]:
     """Test that filling in the map's region makes the stage less likely, more than filling in the controls."""
     few = _too_few(
-        _patients_with(rows, ["fall", "control_fall"], patient_ids), LEAST_PATIENTS, "with a map and a control"
+        _rows_of_patients(rows, ["fall", "control_fall"], patient_ids), LEAST_PATIENTS, "with a map and a control"
     )
     pairs = [row for row in rows if not math.isnan(row.get("fall", math.nan) + row.get("control_fall", math.nan))]
     with_map = _count(rows, "fall")
@@ -272,7 +272,7 @@ def _random_weights(
         "bound": MOST_ALIKE,
     }
     last = list(curve.values())[-1] if curve else []
-    few = _too_few(_patients_with(last, ["spearman"], patient_ids), LEAST_RANDOMISED, "with a map")
+    few = _too_few(_rows_of_patients(last, ["spearman"], patient_ids), LEAST_RANDOMISED, "with a map")
     if few:
         return {"passed": None, "reason": few, "cases": _count(last, "spearman"), **found}
     higher = [

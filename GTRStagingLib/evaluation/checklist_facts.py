@@ -55,8 +55,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         "performance": f"Accuracy {m.accuracy.text()}; quadratic kappa {m.kappa_quadratic.text()}"
         + ("" if found.performance.areas is None else f"; macro AUC {found.performance.areas.macro.text()}")
         + " (95 % intervals).",
-        "intervals": "95 %: Wilson for proportions, DeLong on the logit scale for areas, patient bootstrap (BCa, or as "
-        "each estimate states) for the rest; all clustered by patient if patients have several rows.",
+        "intervals": "95 %: Wilson for proportions, DeLong on the logit scale for areas, jackknife over patients "
+        "for the rest; all clustered by patient if patients have several rows.",
         "errors": f"Over-staged {m.over_staged.text(1, percent=True)}, under-staged "
         f"{m.under_staged.text(1, percent=True)}; the confusion matrix is shown.",
         "predictions": f"The probabilities were read from {predictions.source}; "
@@ -67,7 +67,7 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         ),
         "decision_curves": "Net benefit of 'at least T2', 'T3' and 'T4', compared with treating all and treating none.",
         "provenance": f"{found.provenance['software']}; sha256 of the table {predictions.digest}.",
-        "seed": f"Seed {found.provenance['seed']} for every bootstrap, permutation and fold.",
+        "seed": f"Seed {found.provenance['seed']} for permutations and the draw of rows for a temperature.",
         "research_use_only": RESEARCH_USE_ONLY,
         "radscore": "No Rad-score is reported." if radscore is None else _radscore(radscore),
         "nomogram": "No nomogram is reported." if nomogram is None else _nomogram(nomogram),
@@ -113,8 +113,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
              *([f"with and without the model's help: {', '.join(phases)}"] if phases else [])]
         ) + "."  # fmt: skip
         known["tests"] = (
-            "McNemar's exact test and its clustered form, DeLong's paired test, paired bootstrap; Holm's correction "
-            "within each family of tests."
+            "McNemar's test, exact and by patient, DeLong's paired test, jackknife over patients for kappas; Holm's "
+            "correction within each family of tests."
         )
         if found.study is not None and any(row.overlap.design != PAIRED for row in found.study.rows):
             known["tests"] += " Phases with other patients: difference of two intervals, by patient (MOVER)."

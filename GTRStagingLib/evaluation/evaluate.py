@@ -24,7 +24,7 @@ from GTRStagingLib.evaluation.table_one import Described, describe_patients, gro
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
-from GTRStagingLib.stats.estimates import LEVEL, RESAMPLES
+from GTRStagingLib.stats.estimates import LEVEL, Clusters, no_interval
 
 MODEL = "model"
 """Name of the evaluated predictions beside readers and other models."""
@@ -142,7 +142,7 @@ def evaluate(
     patient_pattern
         As given to `read_predictions`, for the training table.
     seed
-        Seed of every bootstrap, permutation and fold.
+        Seed of permutations and of the rows drawn for a temperature.
 
     Raises
     ------
@@ -183,7 +183,13 @@ def evaluate(
         without_siblings=None if siblings is None else _on(found, ~siblings.related, seed),
         with_siblings=None if siblings is None else _on(found, siblings.related, seed),
         unseen=None if siblings is None else _on(found, siblings.unseen, seed),
-        notes=(*found.notes, *(() if siblings is None else siblings.notes), *notes, *left_out),
+        notes=(
+            *found.notes,
+            *(() if siblings is None else siblings.notes),
+            *_dominant_patient(found.clusters),
+            *notes,
+            *left_out,
+        ),
         provenance=_provenance(found, seed),
         cohorts=by_cohort,
         early=_on(found, found.stages <= TStage.T2, seed),
@@ -192,6 +198,17 @@ def evaluate(
         models=models,
         model_warning=model_warning,
     )
+
+
+def _dominant_patient(clusters: Clusters) -> list[str]:
+    """Return a note if one patient has so many rows that no interval holds."""
+    reason = no_interval(clusters.sizes) if clusters.clustered else None
+    if reason is None:
+        return []
+    return [
+        f"{reason[0].upper()}{reason[1:]}: numbers that include it have no interval, and describe this patient more "
+        "than the cohort. Keep fewer of its rows, such as one, or report it alone."
+    ]
 
 
 def _groups(
@@ -376,7 +393,6 @@ def _provenance(found: Predictions, seed: int) -> dict[str, Any]:
             "split": found.columns.split,
         },
         "level": LEVEL,
-        "resamples": RESAMPLES,
         "seed": seed,
     }
 

@@ -7,6 +7,7 @@ from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.evaluation.words import label_of
 from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import Nomogram, Term
+from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support.fields import Fields
 
 INDICES = {

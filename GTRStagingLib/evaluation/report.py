@@ -261,8 +261,7 @@ def _provenance(found: Evaluation) -> Iterator[tuple[str, str]]:
     yield (
         "Intervals",
         (
-            "95 %; Wilson for proportions, DeLong on the logit scale for areas, patient bootstrap "
-            f"({of['resamples']:,} resamples) for the rest"
+            "95 %; Wilson for proportions, DeLong on the logit scale for areas, jackknife over patients for the rest"
             + ("; clustered by patient, since patients have several rows" if found.predictions.clustered else "")
         ),
     )

@@ -1,13 +1,14 @@
 """Measure performance, calibration, readers and attention from arrays, with 95 % intervals.
 
-Input: stages, probabilities and patients as arrays; patients may be given as `Clusters`. Output: `Estimate`. Resampling
-draws patients, not rows.
+Input: stages, probabilities and patients as arrays; patients may be given as `Clusters`. Output: `Estimate`.
+The unit of every interval is the patient, not the row.
 
-- `estimates`: `Clusters`, `Estimate`, `bootstrapped`, `proportion`
+- `estimates`: `Clusters`, `Estimate`, `mean`, `jackknifed`, `proportion`
 - `roc`: `Area`, `area`, `stage_areas`, `difference`
 - `metrics`: `Metrics`, `measure`
 - `calibration`: `Calibration`, `calibrate`
 - `decisions`: `Decisions`, `decide`
+- `mcnemar`: `clustered_mcnemar`
 - `readers`: `Reader`, `Reading`, `Comparison`, `compare`
 - `reader_study`: `ReaderStudy`, `reader_study`
 - `mrmc`: `Mrmc`, `analyse`

@@ -1,8 +1,8 @@
 """Summarise the agreement of attention and ROI over a cohort: by stage, compared with baselines, with a trend test.
 
-Intervals of means use the patient bootstrap. Tests use one value per patient, the mean of its rows, since rows are not
-independent. An undefined measure of a batch is NaN here; it is counted and left out. The p-values are not corrected for
-their number.
+Intervals of means are by the jackknife over patients. Tests use one value per patient, the mean of its rows, since rows
+are not independent. An undefined measure of a batch is NaN here; it is counted and left out. The p-values are not
+corrected for their number.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from scipy.stats import kendalltau, permutation_test, wilcoxon
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, bootstrapped, proportion, undefined
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Range, mean, proportion
 
 K = len(TStage)
 ALL = "all"
@@ -40,7 +40,7 @@ class Distribution:
     median, q1, q3
         None without rows.
     mean
-        With the patient bootstrap; Wilson's interval for a measure that is yes or no.
+        With an interval by the jackknife over patients; Wilson's for a measure that is yes or no.
     """
 
     n: int
@@ -138,7 +138,7 @@ def attention(
     patients
         (n,) patient of each row.
     seed
-        Seed of the bootstrap and the permutations.
+        Seed of the permutations.
 
     Raises
     ------
@@ -151,9 +151,9 @@ def attention(
     return AttentionStudy(
         n_rows=len(stages),
         n_patients=clusters.number,
-        measures={name: _by_stage(name, column, stages, clusters, seed) for name, column in values.items()},
+        measures={name: _by_stage(name, column, stages, clusters) for name, column in values.items()},
         against={
-            name: _against(values["dice"] - values[column], stages, clusters, seed)
+            name: _against(values["dice"] - values[column], stages, clusters)
             for name, column in BASELINES.items()
             if {"dice", column} <= values.keys()
         },
@@ -228,13 +228,13 @@ def _permuted(values: np.ndarray, levels: np.ndarray, seed: int) -> tuple[str, f
     return f"{kind} of the stages among the patients", float(found.pvalue)
 
 
-def _against(above: np.ndarray, stages: np.ndarray, clusters: Clusters, seed: int) -> dict[str, Difference]:
-    means = _means(above, stages, clusters, seed)
+def _against(above: np.ndarray, stages: np.ndarray, clusters: Clusters) -> dict[str, Difference]:
     found = {}
     for name, rows in _groups(stages).items():
         there = rows & ~np.isnan(above)
-        test, p = _signed_rank(_means_by(clusters.at(there), above[there]))
-        found[name] = Difference(int(np.count_nonzero(there)), means[name], test, p)
+        of_rows = clusters.at(there)
+        test, p = _signed_rank(_means_by(of_rows, above[there]))
+        found[name] = Difference(int(np.count_nonzero(there)), mean(above[there], of_rows, (-1.0, 1.0)), test, p)
     return found
 
 
@@ -250,43 +250,24 @@ def _signed_rank(differences: np.ndarray) -> tuple[str, float | None]:
     return f"Wilcoxon signed-rank test of {len(differences)} patients' means, {how}", p
 
 
-def _by_stage(
-    name: str, values: np.ndarray, stages: np.ndarray, clusters: Clusters, seed: int
-) -> dict[str, Distribution]:
-    there = ~np.isnan(values)
-    groups = {group: rows & there for group, rows in _groups(stages).items()}
-    if name in SHARES:
-        means = {group: proportion(values[rows] > 0, clusters.at(rows)) for group, rows in groups.items()}
-    else:
-        means = _means(values, stages, clusters, seed)
+def _by_stage(name: str, values: np.ndarray, stages: np.ndarray, clusters: Clusters) -> dict[str, Distribution]:
     found = {}
     for group, everyone in _groups(stages).items():
-        rows = groups[group]
-        n = int(np.count_nonzero(rows))
-        q1, median, q3 = np.quantile(values[rows], [0.25, 0.5, 0.75]).tolist() if n else (None, None, None)
-        found[group] = Distribution(n, int(np.count_nonzero(everyone)) - n, median, q1, q3, means[group])
+        rows = everyone & ~np.isnan(values)
+        n, kept, of_rows = int(np.count_nonzero(rows)), values[rows], clusters.at(rows)
+        q1, median, q3 = np.quantile(kept, [0.25, 0.5, 0.75]).tolist() if n else (None, None, None)
+        share = n and name in SHARES
+        average = proportion(kept > 0, of_rows) if share else mean(kept, of_rows, _range(name, values))
+        found[group] = Distribution(n, int(np.count_nonzero(everyone)) - n, median, q1, q3, average)
     return found
 
 
-def _means(values: np.ndarray, stages: np.ndarray, clusters: Clusters, seed: int) -> dict[str, Estimate]:
-    """Estimate the mean of each group from the patients' sums and numbers of rows."""
-    groups = {name: rows & ~np.isnan(values) for name, rows in _groups(stages).items()}
-    numbers = np.stack([clusters.sums(rows) for rows in groups.values()], axis=1)
-    sums = np.stack([clusters.sums(np.where(rows, values, 0)) for rows in groups.values()], axis=1)
-
-    def mean(both: np.ndarray) -> np.ndarray:
-        total, number = np.split(both, 2, axis=-1)
-        with np.errstate(invalid="ignore"):
-            result: np.ndarray = total / number
-        return result
-
-    found = dict(zip(groups, bootstrapped(mean, np.hstack([sums, numbers]), seed=seed), strict=True))
-    for name, of_patient in zip(groups, (numbers > 0).sum(axis=0).tolist(), strict=True):
-        if of_patient == 0:
-            found[name] = undefined("no row has a value")
-        elif of_patient == 1:
-            found[name] = Estimate(found[name].value, None, None, "all rows are of one patient: no interval")
-    return found
+def _range(name: str, values: np.ndarray) -> Range | None:
+    """Return the possible values of a measure: lengths and areas are not negative, the others are between 0 and 1."""
+    if np.isnan(values).all():
+        return None
+    most = np.inf if name.endswith(("_mm", "_mm2")) else 1.0
+    return (0.0, most) if np.nanmin(values) >= 0 and np.nanmax(values) <= most else None
 
 
 def _groups(stages: np.ndarray) -> dict[str, np.ndarray]:

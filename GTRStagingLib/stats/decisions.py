@@ -16,8 +16,11 @@ from GTRStagingLib.stats.estimates import (
     Clusters,
     Estimate,
     Patients,
-    bootstrapped,
-    patient_counts,
+    Spread,
+    effective_patients,
+    interval,
+    mean,
+    no_interval,
     proportion,
     undefined,
 )
@@ -50,12 +53,24 @@ class DecisionCurve:
         (k,) threshold probabilities.
     net_benefit
         Strategy -> (k,) net benefit: of the model, of others, of treating all and of treating none.
+    bands
+        Name of the model and of each other -> (k, 2) lower and upper limit of its net benefit, pointwise 95 % by the
+        jackknife over patients; NaN where there is no interval.
     """
 
     event: str
     prevalence: float
     thresholds: tuple[float, ...]
     net_benefit: Mapping[str, tuple[float, ...]]
+    bands: Mapping[str, np.ndarray]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain data; NaN is None."""
+        bands = {
+            name: [[None if np.isnan(limit) else limit for limit in pair] for pair in band.tolist()]
+            for name, band in self.bands.items()
+        }
+        return {**asdict(self), "bands": bands}
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ class Decisions:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
-        return asdict(self)
+        return {**asdict(self), "curves": [curve.to_json() for curve in self.curves]}
 
 
 def at_least(probabilities: np.ndarray, stage: TStage) -> np.ndarray:
@@ -140,6 +155,54 @@ def net_benefit(happened: np.ndarray, predicted: np.ndarray, thresholds: np.ndar
     return result
 
 
+def net_benefit_band(
+    happened: np.ndarray, predicted: np.ndarray, thresholds: np.ndarray, patients: Patients
+) -> np.ndarray:
+    """Return the (k, 2) pointwise 95 % limits of `net_benefit`, by the jackknife over patients.
+
+    NaN where there is no interval: where nobody is treated, and at every threshold if one patient has too many rows.
+
+    Parameters
+    ----------
+    happened, predicted, patients
+        (n,) bool, probabilities, and patient of each row.
+    thresholds
+        (k,) in [0, 1), ascending.
+
+    Examples
+    --------
+    At threshold 0, every row is treated, and the net benefit is the share of rows with the event, 0.5.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.stats.decisions import net_benefit_band
+    >>> happened = np.arange(40) % 2 == 0
+    >>> band = net_benefit_band(happened, np.full(40, 0.3), np.array([0.0, 0.4]), np.arange(40))
+    >>> band.round(2).tolist()
+    [[0.34, 0.66], [nan, nan]]
+    """
+    clusters, n = Clusters.of(patients), len(happened)
+    result = np.full((len(thresholds), 2), np.nan)
+    if no_interval(clusters.sizes) is not None:
+        return result
+    number, sizes = clusters.number, clusters.sizes
+    most_degrees = effective_patients(sizes) - 1
+    order = np.argsort(predicted, kind="stable")
+    starts = np.searchsorted(predicted[order], np.maximum(thresholds, np.finfo(float).tiny), side="left")
+    true, false, end = np.zeros(number), np.zeros(number), n
+    for place in range(len(thresholds) - 1, -1, -1):  # from the highest threshold, so that each row is added once
+        rows = order[starts[place] : end]
+        end = starts[place]
+        true += np.bincount(clusters.codes[rows[happened[rows]]], minlength=number)
+        false += np.bincount(clusters.codes[rows[~happened[rows]]], minlength=number)
+        harm = thresholds[place] / (1 - thresholds[place])  # of a false positive, in true positives
+        gains = true - false * harm
+        value = float(gains.sum()) / n
+        spread = Spread.of(-(gains - value * sizes) / (n - sizes))
+        if spread.error > 0:
+            result[place] = interval(value, Spread(spread.error, min(spread.degrees, most_degrees)), (-harm, 1.0))
+    return result
+
+
 def treatment(
     stages: np.ndarray,
     predicted: np.ndarray,
@@ -169,8 +232,7 @@ def treatment(
     (0.1, 0.1, 5.0)
     """
     positive, treated, clusters = stages >= boundary, predicted >= boundary, Clusters.of(patients)
-    counts = patient_counts(2 * positive.astype(int) + treated, 4, clusters)  # TN, FP, FN, TP
-    tn, fp, fn, tp = counts.sum(axis=0).tolist()
+    tn, fp, fn, tp = np.bincount(2 * positive.astype(int) + treated, minlength=4).tolist()
     return Treatment(
         boundary=str(boundary),
         tp=tp,
@@ -179,23 +241,25 @@ def treatment(
         tn=tn,
         over=proportion(treated & ~positive, clusters),
         under=proportion(~treated & positive, clusters),
-        nnt=_nnt(counts, seed),
+        nnt=_nnt(treated * np.where(positive, 1.0, -1.0), clusters),
     )
 
 
-def _nnt(counts: np.ndarray, seed: int) -> Estimate:
-    """Estimate NNT from (patients, 4) TN, FP, FN, TP: value and interval are 1 / net benefit at 0.5.
+def _nnt(gains: np.ndarray, clusters: Clusters) -> Estimate:
+    """Estimate NNT from (n,) 1 for a correct treatment, -1 for a wrong one, 0 for none: 1 / net benefit at 0.5.
 
-    Resamples without a net benefit belong to the interval, as infinite values (Altman 1998, BMJ 317:1309).
+    Without a net benefit the number is infinite (Altman 1998, BMJ 317:1309), so the interval of a net benefit that may
+    be 0 has no inverse.
     """
-    _, fp, _, tp = counts.sum(axis=0).tolist()
-    if tp <= fp:
-        return undefined(f"treatments are not more often right than wrong (TP {tp}, FP {fp})")
-    (net,) = bootstrapped(lambda c: ((c[..., 3] - c[..., 1]) / c.sum(axis=-1))[..., None], counts, seed=seed)
-    value = counts.sum() / (tp - fp)
-    if net.low is None or net.high is None or net.low <= 0:
-        return Estimate(float(value), None, None, f"{net.method}, of net benefit; it includes 0, so no upper limit")
-    return Estimate(float(value), 1 / net.high, 1 / net.low, f"{net.method}, of net benefit")
+    right, wrong = int((gains > 0).sum()), int((gains < 0).sum())
+    if right <= wrong:
+        return undefined(f"treatments are not more often right than wrong (TP {right}, FP {wrong})")
+    net, value = mean(gains, clusters, (-1.0, 1.0)), len(gains) / (right - wrong)
+    if net.low is None or net.high is None:
+        return Estimate(value, None, None, f"{net.method}, of net benefit")
+    if net.low <= 0:
+        return Estimate(value, None, None, f"{net.method}, of net benefit; it includes 0, so no upper limit")
+    return Estimate(value, 1 / net.high, 1 / net.low, f"{net.method}, of net benefit")
 
 
 def decide(
@@ -228,7 +292,7 @@ def decide(
     if not len(stages) or {TREAT_ALL, TREAT_NONE} & set(names):
         raise InputError(f"{len(stages)} rows, predictions {list(names)}; expected at least one row, and other names "
                          f"than '{TREAT_ALL}' and '{TREAT_NONE}'.")  # fmt: skip
-    at = np.array(THRESHOLDS)
+    at, clusters = np.array(THRESHOLDS), Clusters.of(patients)
     curves = []
     for event in EVENTS:
         happened = stages >= event
@@ -246,12 +310,12 @@ def decide(
                 float(happened.mean()),
                 THRESHOLDS,
                 {name: tuple(values.tolist()) for name, values in benefit.items()},
+                {name: net_benefit_band(happened, values, at, clusters) for name, values in values_of.items()},
             )
         )
-    clusters = Clusters.of(patients)
     treated = {name: treatment(stages, values, clusters, seed=seed) for name, values in predicted.items()}
     return Decisions(tuple(curves), treated)
 
 
 __all__ = ["DEFINITIONS", "THRESHOLDS", "TREAT_ALL", "TREAT_NONE", "DecisionCurve", "Decisions", "Treatment",
-           "at_least", "decide", "net_benefit", "treatment"]  # fmt: skip
+           "at_least", "decide", "net_benefit", "net_benefit_band", "treatment"]  # fmt: skip

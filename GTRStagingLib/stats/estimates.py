@@ -1,16 +1,35 @@
-"""Compute 95 % intervals of proportions and other statistics; resampling always draws patients."""
+"""Compute 95 % intervals of proportions, means and other statistics from the spread between patients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit, stdtr, stdtrit
 from scipy.stats import norm
 
 LEVEL = 0.95
 RESAMPLES = 2000
 Z = float(norm.ppf((1 + LEVEL) / 2))
+
+MOST_OF_ONE = 0.2
+"""Largest share of the rows that one patient may have in an interval."""
+
+FEWEST = 8
+"""Fewest effective patients for an interval; Wilson's interval with one row a patient has no such limit."""
+
+FEWEST_WITHOUT_LIMIT = 30
+"""Fewest effective patients for the interval of a mean of numbers without an upper limit, such as distances."""
+
+Range = tuple[float, float]
+"""Least and largest possible value of a statistic; the largest may be infinite."""
+
+_ROUNDING = 1e-12
+"""Differences that count as rounding."""
+
+_LARGE = 500.0
+"""Largest exponent of a limit on the log scale, so that it stays finite."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,157 @@ def undefined(reason: str) -> Estimate:
     return Estimate(None, None, None, f"not defined: {reason}")
 
 
+def no_interval(sizes: np.ndarray) -> str | None:
+    """Return why patients with these numbers of rows, (patients,), allow no interval; None if they allow one.
+
+    Where one patient has more than a fifth of the rows, the spread between patients is mostly that of this patient, and
+    of few patients it is not known well enough; intervals then do not hold (`benchmarks/coverage.py`).
+    """
+    if len(sizes) < 2:
+        return "all rows are of one patient"
+    most, rows = int(sizes.max()), int(sizes.sum())
+    if most > max(1, MOST_OF_ONE * rows):
+        return f"one patient has {most} of {rows} rows, more than a fifth"
+    patients = effective_patients(sizes)
+    if patients >= FEWEST:
+        return None
+    unequal = f" (effective number {patients:.1f})" if patients < len(sizes) - 0.05 else ""
+    return f"{len(sizes)} patients{unequal}, fewer than {FEWEST}"
+
+
+def effective_patients(sizes: np.ndarray) -> float:
+    """Return the effective number of patients with these numbers of rows, (patients,) (Kish 1965, Survey Sampling).
+
+    It is the number of patients if all have equally many rows, and smaller otherwise.
+
+    Examples
+    --------
+    Ten patients with a row each and one with ten rows: (10 + 10)**2 / (10 * 1**2 + 10**2).
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.stats.estimates import effective_patients
+    >>> round(effective_patients(np.array([1] * 10 + [10])), 3)
+    3.636
+    """
+    return float(sizes.sum()) ** 2 / float((sizes.astype(float) ** 2).sum())
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Spread of a result between patients.
+
+    Attributes
+    ----------
+    error
+        Standard error; NaN if it is not defined.
+    degrees
+        Degrees of freedom of its square.
+    """
+
+    error: float
+    degrees: float
+
+    @classmethod
+    def of(cls, apart: np.ndarray, times: np.ndarray | None = None) -> "Spread":
+        """Compute the spread by the jackknife over patients (Efron and Stein 1981, Ann Stat 9:586).
+
+        Parameters
+        ----------
+        apart
+            (kinds,) the result without a patient, minus the result.
+        times
+            (kinds,) number of patients that each value stands for, by default 1.
+        """
+        times = np.ones(len(apart)) if times is None else times.astype(float)
+        k = float(times.sum())
+        if k < 2:
+            return cls(float("nan"), 1.0)
+        return cls.of_influence((apart - times @ apart / k) * (1 - 1 / k) ** 0.5, times)
+
+    @classmethod
+    def of_influence(cls, influence: np.ndarray, times: np.ndarray | None = None) -> "Spread":
+        """Compute the spread from the (kinds,) influence of each patient; the sum of squares is the variance.
+
+        The degrees of freedom are those of a chi-square with the mean and the variance of that sum (Satterthwaite 1946,
+        Biometrics Bull 2:110), estimated from the fourth powers. They are few if a few patients make up most of the
+        variance, as in an area under the curve near 1, and at most the number of patients less one.
+        """
+        times = np.ones(len(influence)) if times is None else times
+        k, squares = float(times.sum()), influence**2
+        variance = float(times @ squares)
+        if not np.isfinite(variance) or variance < _ROUNDING**2:
+            return cls(variance if np.isnan(variance) else 0.0, max(1.0, k - 1))
+        excess = float(times @ squares**2) / variance**2 - 1 / k
+        return cls(variance**0.5, min(k - 1, max(1.0, 2 / max(excess, 2 / k))))
+
+
+def interval(value: float, spread: Spread, within: Range | None = None) -> Range:
+    """Return the limits of a 95 % interval, by Student's quantile.
+
+    The interval is symmetric without `within`, symmetric on the logit scale between two finite limits, and on the log
+    scale above a limit. It stays in the range.
+    """
+    half = _quantile(spread.degrees) * spread.error
+    if within is None:
+        return value - half, value + half
+    least, most = within
+    if np.isinf(most):
+        factor = float(np.exp(min(half / (value - least), _LARGE)))
+        return least + (value - least) / factor, least + (value - least) * factor
+    share, half = (value - least) / (most - least), half * (most - least) / ((value - least) * (most - value))
+    low, high = expit([logit(share) - half, logit(share) + half]).tolist()
+    return least + (most - least) * low, least + (most - least) * high
+
+
+def at_most(patients: float) -> float:
+    """Return the upper limit of a share of rows of which none was seen in so many (effective) patients.
+
+    Source: Wilson's interval for no hit, with Student's quantile.
+    """
+    return 1.0 if patients <= 1 else _wilson(0.0, patients, _quantile(patients - 1))[1]
+
+
+def estimated(value: float, spread: Spread, sizes: np.ndarray, method: str, within: Range | None = None) -> Estimate:
+    """Return the estimate with its `interval`, or without one and with the reason.
+
+    A value at a limit of its range that does not vary has a one-sided interval: as if as many yes-or-no observations as
+    (effective) patients had all given this value.
+
+    Parameters
+    ----------
+    sizes
+        (patients,) numbers of rows.
+    """
+    scale = "t" if within is None else f"t on the {'log' if np.isinf(within[1]) else 'logit'} scale"
+    method = f"{method}, {scale}{', clustered by patient' if len(sizes) and sizes.max() > 1 else ''}, 95 %"
+    reason, patients = no_interval(sizes), effective_patients(sizes)
+    if reason is None and within is not None and np.isinf(within[1]) and patients < FEWEST_WITHOUT_LIMIT:
+        reason = f"{len(sizes)} patients are too few for numbers without an upper limit"
+    finite = within is not None and np.isfinite(within[1] - within[0])
+    if reason is None and not np.isfinite(spread.error):
+        reason = "it is not defined without one of the patients"
+    if reason is None and spread.error == 0 and not (finite and within and value in within):
+        reason = "it does not vary between patients"
+    if reason is not None:
+        return Estimate(value, None, None, f"{method}: no interval, {reason}")
+    if spread.error > 0:
+        low, high = interval(value, Spread(spread.error, min(spread.degrees, patients - 1)), within)
+        return Estimate(value, low, high, method)
+    least, most = within or (0.0, 0.0)
+    reach = at_most(patients) * (most - least)
+    low, high = (value, value + reach) if value == least else (value - reach, value)
+    return Estimate(value, low, high, f"Wilson, one-sided, of no exception in {patients:.4g} patients, 95 %")
+
+
+def compared(value: float, spread: Spread, sizes: np.ndarray, method: str) -> tuple[Estimate, float | None]:
+    """Return the estimate of a difference and the two-sided p-value of the same t test; None without an interval."""
+    found = estimated(value, spread, sizes, method)
+    if found.low is None:
+        return found, None
+    degrees = min(spread.degrees, effective_patients(sizes) - 1)
+    return found, float(2 * stdtr(degrees, -abs(value) / spread.error))
+
+
 def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
     """Estimate a proportion of rows with Wilson's interval, clustered by patient if patients have several rows.
 
@@ -121,43 +291,83 @@ def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
 
     Examples
     --------
-    Eight of ten; Wilson's interval is not symmetric about 0.8 and ends below 1. The interval is wider if the same rows
-    are of five patients with two rows each.
+    Eight of ten; Wilson's interval is not symmetric about 0.8 and ends below 1. Each row twice does not make it
+    narrower, since the rows are still of ten patients.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.estimates import proportion
     >>> hits = np.array([True] * 8 + [False] * 2)
     >>> print(proportion(hits, np.arange(10)).text())
     0.800 (0.490 to 0.943)
-    >>> by_five = proportion(hits, np.repeat(np.arange(5), 2))
-    >>> by_five.low < 0.490 < 0.943 < by_five.high
+    >>> twice = proportion(np.repeat(hits, 2), np.repeat(np.arange(10), 2))
+    >>> twice.low < 0.490 < 0.943 < twice.high
     True
     """
     n = len(hits)
     if n == 0:
         return undefined("no rows")
-    value = float(np.mean(hits))
-    clusters = Clusters.of(patients)
-    number = clusters.number
-    if number == n:
-        low, high = _wilson(value, n)
-        return Estimate(value, low, high, "Wilson, 95 %")
-    if number < 2:
-        return of_one_patient(value)
+    value, clusters = float(np.mean(hits)), Clusters.of(patients)
+    if not clusters.clustered:
+        return Estimate(value, *_wilson(value, n, Z), "Wilson, 95 %")
+    method = "Wilson with the effective number of rows, clustered by patient, 95 %"
+    reason = no_interval(clusters.sizes)
+    if reason is not None:
+        return Estimate(value, None, None, f"{method}: no interval, {reason}")
     # The effective number of rows: the number of independent rows with the same variance as between patients (Saha et
     # al. 2016, Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
-    residuals = clusters.sums(np.asarray(hits, float) - value)
-    variance = number / (number - 1) * float((residuals**2).sum()) / n**2
-    effective = float(n) if variance == 0 else max(1.0, min(float(n), value * (1 - value) / variance))
-    if variance == 0 and value in (0.0, 1.0):
-        effective = float(number)  # without variation, only the number of patients is known
-    low, high = _wilson(value, effective)
-    return Estimate(value, low, high, "Wilson with the effective number of rows, clustered by patient, 95 %")
+    patients_, spread = effective_patients(clusters.sizes), _spread_of_mean(np.asarray(hits, float) - value, clusters)
+    # Without variation, only the number of patients is known.
+    effective = patients_ if spread.error == 0 else max(1.0, value * (1 - value) / spread.error**2)
+    return Estimate(value, *_wilson(value, effective, _quantile(min(spread.degrees, patients_ - 1))), method)
 
 
-def _wilson(value: float, n: float) -> tuple[float, float]:
-    centre = (value + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * (value * (1 - value) / n + Z**2 / (4 * n**2)) ** 0.5
+def mean(values: np.ndarray, patients: Patients, within: Range | None = None) -> Estimate:
+    """Estimate the mean of rows by the jackknife over patients.
+
+    Parameters
+    ----------
+    values
+        (n,), finite.
+    within
+        Least and largest possible value, which the interval then respects; the largest may be infinite.
+
+    Examples
+    --------
+    Without limits, and with one row a patient of a symmetric distribution, the interval is Student's.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.stats.estimates import mean
+    >>> print(mean(np.arange(9.0), np.arange(9)).text(2))
+    4.00 (1.89 to 6.11)
+    """
+    if not len(values):
+        return undefined("no row has a value")
+    clusters, value = Clusters.of(patients), float(np.mean(values))
+    apart = np.asarray(values, float) - value
+    if float(np.abs(apart).max()) < _ROUNDING:
+        apart, value = np.zeros(len(apart)), float(values[0])
+    return estimated(value, _spread_of_mean(apart, clusters), clusters.sizes, "jackknife over patients", within)
+
+
+def _spread_of_mean(apart: np.ndarray, clusters: Clusters) -> Spread:
+    """Return the spread of a mean from the (n,) distances of the rows from it."""
+    n = len(apart)
+    if clusters.number < 2:
+        return Spread(float("nan"), 1.0)
+    found = Spread.of(-clusters.sums(apart) / (n - clusters.sizes))
+    if not clusters.clustered:
+        return found
+    # Rows of a patient that differ more than rows of two patients do not count as more rows than there are.
+    return Spread(max(found.error, float((apart**2).mean() / n) ** 0.5), found.degrees)
+
+
+def _quantile(degrees: float) -> float:
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))
+
+
+def _wilson(value: float, n: float, z: float) -> Range:
+    centre = (value + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (value * (1 - value) / n + z**2 / (4 * n**2)) ** 0.5
     return 0.0 if value == 0 else max(0.0, centre - half), 1.0 if value == 1 else min(1.0, centre + half)
 
 
@@ -167,30 +377,12 @@ def patient_counts(cells: np.ndarray, size: int, patients: Patients) -> np.ndarr
     return np.bincount(clusters.codes * size + cells, minlength=clusters.number * size).reshape(-1, size)
 
 
-def resampled_counts(counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Sum the counts over patients drawn with replacement, (resamples, size).
-
-    Patients with equal counts are exchangeable, so the number of draws of each kind of patient is multinomial. This is
-    exactly the distribution of the patient bootstrap, at a cost that does not grow with the number of patients.
-    """
-    return _drawn(*_kinds(counts), seed, resamples)
-
-
-def _drawn(kinds: np.ndarray, times: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    drawn = np.random.default_rng(seed).multinomial(times.sum(), times / times.sum(), size=resamples)
-    # As floats, which BLAS multiplies; whole numbers of this size stay exact.
-    sums: np.ndarray = drawn.astype(float) @ kinds.astype(float)
-    return sums.astype(kinds.dtype)
-
-
 def _kinds(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the different rows of counts, and the number of patients with each."""
-    if np.issubdtype(counts.dtype, np.integer) and counts.sum() == len(counts):
+    if counts.sum() == len(counts):
         # One row per patient: the kinds are the cells, in the order of `unique`, without sorting the patients.
         cells = np.flatnonzero(counts.sum(axis=0))[::-1]
         return np.eye(counts.shape[1], dtype=counts.dtype)[cells], counts.sum(axis=0)[cells]
-    if not np.issubdtype(counts.dtype, np.integer):
-        return np.unique(counts, axis=0, return_counts=True)
     _, first, times = np.unique(_ranks(counts), return_index=True, return_counts=True)
     return counts[first], times
 
@@ -206,71 +398,52 @@ def _ranks(counts: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def bootstrapped(
-    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, *, seed: int, resamples: int = RESAMPLES
+def jackknifed(
+    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, within: Sequence[Range | None]
 ) -> list[Estimate]:
-    """Estimate statistics of counts by the patient bootstrap (bias-corrected and accelerated, BCa).
+    """Estimate statistics of counts by leaving out each patient (Efron and Stein 1981, Ann Stat 9:586).
 
-    Percentile intervals contain the true value too rarely if the statistic is biased in small samples, as F1 is
-    (`benchmarks/coverage.py`; Efron 1987, J Am Stat Assoc 82:171).
+    Patients with equal counts are left out once for all of them, so that the cost does not grow with their number.
 
     Parameters
     ----------
     statistic
         (…, size) counts -> (…, k) numbers, NaN for a number that is not defined.
     counts
-        (patients, size), as returned by `patient_counts`.
+        (patients, size) numbers of rows, as returned by `patient_counts`.
+    within
+        Range of each of the k numbers, None if it has no limits.
 
     Examples
     --------
-    Every patient has a row in each of two cells: in every resample, the first cell contains half of the rows. If half
-    of the patients have both their rows there, and the others none, the share depends on the resample.
+    The mean of two of ten; leaving out each row gives the usual standard error of a mean.
 
     >>> import numpy as np
-    >>> from GTRStagingLib.stats.estimates import bootstrapped
-    >>> def first_share(counts):
-    ...     return counts[..., :1] / counts.sum(axis=-1, keepdims=True)
-    >>> alike = bootstrapped(first_share, np.array([[1, 1]] * 20), seed=0)[0]
-    >>> alike.value, alike.low, alike.high
-    (0.5, 0.5, 0.5)
-    >>> apart = bootstrapped(first_share, np.array([[2, 0], [0, 2]] * 10), seed=0)[0]
-    >>> apart.value, apart.low < 0.4 < 0.6 < apart.high
-    (0.5, True)
+    >>> from GTRStagingLib.stats.estimates import jackknifed, mean
+    >>> hits = np.repeat([1, 0], [2, 8])
+    >>> def share(counts):
+    ...     return counts[..., 1:] / counts.sum(axis=-1, keepdims=True)
+    >>> (found,) = jackknifed(share, np.stack([1 - hits, hits], axis=1), [None])
+    >>> found.text() == mean(hits, np.arange(10)).text()
+    True
     """
+    sizes = counts.sum(axis=1)
+    return [
+        undefined("the required rows are missing") if np.isnan(value)
+        else estimated(value, spread, sizes, "jackknife over patients", limits)
+        for (value, spread), limits in zip(jackknife(statistic, counts), within, strict=True)
+    ]  # fmt: skip
+
+
+def jackknife(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> list[tuple[float, Spread]]:
+    """Compute statistics of counts, as for `jackknifed`, and their spread."""
     whole = counts.sum(axis=0, keepdims=True)
     values = statistic(whole)[0]
-    if len(counts) < 2:
-        return [of_one_patient(float(value)) for value in values]
     kinds, times = _kinds(counts)
     without = statistic(whole - kinds)  # each patient left out, one of each kind
-    drawn = statistic(_drawn(kinds, times, seed, resamples))
     return [
-        percentiles(float(value), draws, _accelerated(float(value), draws, left, times))
-        for value, draws, left in zip(values, drawn.T, without.T, strict=True)
+        (value, Spread.of(apart, times)) for value, apart in zip(values.tolist(), (without - values).T, strict=True)
     ]
-
-
-def _accelerated(value: float, drawn: np.ndarray, without: np.ndarray, times: np.ndarray) -> tuple[float, float] | None:
-    """Return the quantiles of the BCa interval; None if the draws do not define them."""
-    drawn = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or np.isnan(without).any() or not len(drawn):
-        return None
-    below = float(np.mean(drawn < value) + np.mean(drawn == value) / 2)
-    apart = np.average(without, weights=times) - without
-    spread = float((times * apart**2).sum())
-    if not 0 < below < 1 or spread == 0:
-        return None
-    bias = float(norm.ppf(below))
-    acceleration = float((times * apart**3).sum()) / (6 * spread**1.5)
-    low, high = (bias + (bias + z) / (1 - acceleration * (bias + z)) for z in (-Z, Z))
-    return float(norm.cdf(low)), float(norm.cdf(high))
-
-
-def of_one_patient(value: float) -> Estimate:
-    """Return the estimate of a number from one patient's rows, without an interval."""
-    if np.isnan(value):
-        return undefined("the required rows are missing")
-    return Estimate(value, None, None, "all rows are of one patient: no interval")
 
 
 def percentiles(value: float, drawn: np.ndarray, at: tuple[float, float] | None = None) -> Estimate:
@@ -321,17 +494,7 @@ def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) 
 
 
 __all__ = [
-    "LEVEL",
-    "RESAMPLES",
-    "Clusters",
-    "Estimate",
-    "Patients",
-    "Z",
-    "bootstrapped", "holm", "of_one_patient",
-    "patient_counts",
-    "patient_draws",
-    "percentiles",
-    "proportion",
-    "resampled_counts",
-    "undefined",
+    "FEWEST", "FEWEST_WITHOUT_LIMIT", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "Clusters", "Estimate", "Patients", "Range",
+    "Spread", "Z", "at_most", "compared", "effective_patients", "estimated", "holm", "interval", "jackknife",
+    "jackknifed", "mean", "no_interval", "patient_counts", "patient_draws", "percentiles", "proportion", "undefined",
 ]  # fmt: skip

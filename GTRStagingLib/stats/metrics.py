@@ -1,6 +1,6 @@
 """Compute measures of a confusion matrix with intervals: accuracy, kappas, sensitivity, over- and under-staging etc."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,10 @@ from GTRStagingLib.stats.estimates import (
     Clusters,
     Estimate,
     Patients,
-    bootstrapped,
+    at_most,
+    effective_patients,
+    jackknifed,
+    no_interval,
     patient_counts,
     proportion,
     undefined,
@@ -23,6 +26,11 @@ BOUNDARIES: Mapping[str, TStage] = {"T2-4 against T1": TStage.T2, "T3-4 against 
 """Boundary -> its lowest positive stage; treatment changes at the second boundary."""
 
 AGREEMENT = ("kappa_plain", "kappa_linear", "kappa_quadratic", "mean_absolute_error", "macro_f1")
+KAPPAS = AGREEMENT[:3]
+
+_APART = np.abs(np.subtract.outer(np.arange(K), np.arange(K)))
+_WEIGHTS = ((_APART > 0).astype(float), _APART.astype(float), _APART.astype(float) ** 2)
+"""Weight of each cell of the confusion matrix in the disagreement of each kappa."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +127,9 @@ def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, se
     clusters = Clusters.of(patients)
     counts = patient_counts(stages * K + predicted, K * K, clusters)
     matrix = counts.sum(axis=0).reshape(K, K)
-    drawn = bootstrapped(_agreement_and_f1, counts, seed=seed)
-    agreements = dict(zip(AGREEMENT, drawn, strict=False))
     questions = {str(stage): (stages == stage, predicted == stage) for stage in TStage}
     questions |= {name: (stages >= first, predicted >= first) for name, first in BOUNDARIES.items()}
-    f1 = dict(zip(questions, drawn[len(AGREEMENT) :], strict=True))
-    answers = {name: _binary(true, called, clusters, f1[name]) for name, (true, called) in questions.items()}
+    answers = {name: _binary(true, called, clusters) for name, (true, called) in questions.items()}
     return Metrics(
         n_rows=len(stages),
         n_patients=clusters.number,
@@ -134,11 +139,11 @@ def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, se
         under_staged=proportion(predicted < stages, clusters),
         per_class={name: answers[name] for name in map(str, TStage)},
         boundaries={name: answers[name] for name in BOUNDARIES},
-        **agreements,
+        **agreements(counts),
     )
 
 
-def _binary(positive: np.ndarray, called: np.ndarray, clusters: Clusters, f1: Estimate) -> Binary:
+def _binary(positive: np.ndarray, called: np.ndarray, clusters: Clusters) -> Binary:
     def share(hits: np.ndarray, among: np.ndarray, what: str) -> Estimate:
         return proportion(hits[among], clusters.at(among)) if among.any() else undefined(f"no row is {what}")
 
@@ -147,9 +152,60 @@ def _binary(positive: np.ndarray, called: np.ndarray, clusters: Clusters, f1: Es
         specificity=share(~called, ~positive, "of another stage"),
         ppv=share(positive, called, "predicted as this stage"),
         npv=share(~positive, ~called, "predicted as another stage"),
-        f1=f1,
+        f1=_f1_of(share(positive & called, positive | called, "of this stage or predicted as it")),
         n_positive=int(positive.sum()),
     )
+
+
+def _f1_of(both: Estimate) -> Estimate:
+    """Return F1 from the share J of rows that are positive in truth and prediction, among those positive in either.
+
+    F1 = 2 J / (1 + J) increases with J, so that the limits of J give those of F1.
+    """
+
+    def f1(share: float | None) -> float | None:
+        return None if share is None else 2 * share / (1 + share)
+
+    method = both.method if both.value is None else f"{both.method}, of true positives among TP, FP and FN"
+    return Estimate(f1(both.value), f1(both.low), f1(both.high), method)
+
+
+def agreements(counts: np.ndarray) -> dict[str, Estimate]:
+    """Estimate the measures of `AGREEMENT` from (patients, 16) confusion counts."""
+    table = counts.sum(axis=0).reshape(K, K)
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum() ** 2
+    most = [weight.max() for weight in _WEIGHTS]
+    by_chance = [float((weight * expected).sum()) for weight in _WEIGHTS]
+    # A kappa is 1 minus the disagreement, 0 to `most`, divided by that of chance.
+    ranges = [(1 - top / chance, 1.0) if chance else None for top, chance in zip(most, by_chance, strict=True)]
+    found = dict(zip(AGREEMENT, jackknifed(agreement, counts, [*ranges, (0.0, K - 1.0), (0.0, 1.0)]), strict=True))
+    reason = no_interval(counts.sum(axis=1))
+    return _without_errors(counts, by_chance, found) if reason is None and np.trace(table) == table.sum() else found
+
+
+def _without_errors(
+    counts: np.ndarray, by_chance: Sequence[float], found: Mapping[str, Estimate]
+) -> dict[str, Estimate]:
+    """Return the estimates for predictions without an error, with one-sided limits from the number of patients.
+
+    The limit of the share of errors is that of no error in as many rows as there are (effective) patients. Each error
+    is taken to be one stage off; for F1, that of each stage has its own limit.
+    """
+
+    def error_share(sizes: np.ndarray) -> float:
+        return at_most(effective_patients(sizes[sizes > 0]))
+
+    most = error_share(counts.sum(axis=1))
+    of_stage = [1 - error_share(counts[:, stage * (K + 1)]) for stage in TStage]
+    limits = {name: (1 - most / chance, 1.0) for name, chance in zip(KAPPAS, by_chance, strict=True) if chance}
+    limits |= {
+        "mean_absolute_error": (0.0, most),
+        "macro_f1": (float(np.mean([2 * j / (1 + j) for j in of_stage])), 1.0),
+    }
+    method = "no error: limit of no error in as many rows as patients, each error one stage off, 95 %"
+    return {
+        name: one if one.value is None else Estimate(one.value, *limits[name], method) for name, one in found.items()
+    }
 
 
 def agreement(counts: np.ndarray) -> np.ndarray:
@@ -157,41 +213,15 @@ def agreement(counts: np.ndarray) -> np.ndarray:
     table = counts.reshape(*counts.shape[:-1], K, K).astype(float)
     total = table.sum(axis=(-2, -1))
     true, called = table.sum(axis=-1), table.sum(axis=-2)
-    apart = np.abs(np.subtract.outer(np.arange(K), np.arange(K)))
-    expected = true[..., :, None] * called[..., None, :] / total[..., None, None]
     with np.errstate(invalid="ignore", divide="ignore"):
+        expected = true[..., :, None] * called[..., None, :] / total[..., None, None]
         kappas = [
-            1 - (weight * table).sum(axis=(-2, -1)) / (weight * expected).sum(axis=(-2, -1))
-            for weight in ((apart > 0).astype(float), apart, apart**2)
+            1 - (weight * table).sum(axis=(-2, -1)) / (weight * expected).sum(axis=(-2, -1)) for weight in _WEIGHTS
         ]
-        error = (apart * table).sum(axis=(-2, -1)) / total
-    f1 = np.mean([_f1(table, _one(stage)) for stage in TStage], axis=0)
+        error = (_APART * table).sum(axis=(-2, -1)) / total
+        right = np.diagonal(table, axis1=-2, axis2=-1)
+        f1 = (2 * right / (true + called)).mean(axis=-1)
     return np.stack([*kappas, error, f1], axis=-1)
 
 
-def _one(stage: int) -> np.ndarray:
-    return np.arange(K) == stage
-
-
-def _f1(table: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Compute 2 TP / (2 TP + FP + FN); NaN without true or predicted positives."""
-    true = table[..., positive, :].sum(axis=(-2, -1))
-    called = table[..., :, positive].sum(axis=(-2, -1))
-    both = table[..., positive, :][..., positive].sum(axis=(-2, -1))
-    with np.errstate(invalid="ignore"):
-        result: np.ndarray = 2 * both / (true + called)
-    return result
-
-
-def _agreement_and_f1(counts: np.ndarray) -> np.ndarray:
-    """Compute agreement and F1 from the same resamples."""
-    return np.concatenate([agreement(counts), _f1_of_all(counts)], axis=-1)
-
-
-def _f1_of_all(counts: np.ndarray) -> np.ndarray:
-    table = counts.reshape(*counts.shape[:-1], K, K).astype(float)
-    positives = [_one(stage) for stage in TStage] + [np.arange(K) >= first for first in BOUNDARIES.values()]
-    return np.stack([_f1(table, positive) for positive in positives], axis=-1)
-
-
-__all__ = ["AGREEMENT", "BOUNDARIES", "Binary", "Metrics", "agreement", "measure"]
+__all__ = ["AGREEMENT", "BOUNDARIES", "KAPPAS", "Binary", "Metrics", "agreement", "agreements", "measure"]

@@ -264,7 +264,7 @@ def concordance(linear_predictor: np.ndarray, stages: np.ndarray) -> roc.Area | 
                 many = int((stages == high).sum()) * int((stages == low).sum())
                 value, pairs = value + many * found.value, pairs + many
                 influence[two] += many * found.influence
-    return roc.Area(value / pairs, influence / pairs) if pairs else None
+    return roc.Area(value / pairs, influence / pairs, stages) if pairs else None
 
 
 def concordance_estimates(fitted: OrdinalFit, validation: Validation) -> dict[str, Estimate]:

@@ -19,7 +19,7 @@ from GTRStagingLib.stats.estimates import (
     Estimate,
     Patients,
     Z,
-    bootstrapped,
+    jackknifed,
     patient_counts,
     proportion,
     undefined,
@@ -174,9 +174,7 @@ def reader_study(
             for row, tests in zip(rows, corrected, strict=True)
         ),
         model=None if model is None else reading_of(stages[seen], model.at(seen), clusters.at(seen), seed=seed),
-        fleiss={
-            phase: _fleiss_of([two[i] for two in pairs.values()], clusters, seed) for i, phase in enumerate(PHASES)
-        },
+        fleiss={phase: _fleiss_of([two[i] for two in pairs.values()], clusters) for i, phase in enumerate(PHASES)},
         mrmc=_analysed(stages, pairs, model, clusters) if len(pairs) > 1 else (),
     )
 
@@ -425,17 +423,17 @@ def late_area(counts: np.ndarray) -> np.ndarray:
         return np.asarray((late * below).sum(axis=-1) / (early.sum(axis=-1) * late.sum(axis=-1)))
 
 
-def _fleiss_of(readers: list[Reader], clusters: Clusters, seed: int) -> Estimate:
+def _fleiss_of(readers: list[Reader], clusters: Clusters) -> Estimate:
     rows = np.all([one.read for one in readers], axis=0)
     if not rows.any():
         return undefined("no row has the readings of all readers")
-    return fleiss(np.array([one.predicted[rows] for one in readers]), clusters.at(rows), seed=seed)
+    return fleiss(np.array([one.predicted[rows] for one in readers]), clusters.at(rows))
 
 
-def fleiss(readings: np.ndarray, patients: Patients, *, seed: int = 0) -> Estimate:
-    """Estimate Fleiss' kappa between readers of all rows (Fleiss 1971, Psychol Bull 76:378) by the patient bootstrap.
+def fleiss(readings: np.ndarray, patients: Patients) -> Estimate:
+    """Estimate Fleiss' kappa between readers of all rows (Fleiss 1971, Psychol Bull 76:378) with a jackknife interval.
 
-    Not computed by statsmodels, so that all resamples are one product of matrices.
+    Not computed by statsmodels, so that the results without each patient are one product of matrices.
 
     Parameters
     ----------
@@ -453,12 +451,13 @@ def fleiss(readings: np.ndarray, patients: Patients, *, seed: int = 0) -> Estima
 
     def kappa(counts: np.ndarray) -> np.ndarray:
         total = counts.sum(axis=-1)
-        expected = ((counts @ kinds / (times * total[..., None])) ** 2).sum(axis=-1)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            expected = ((counts @ kinds / (times * total[..., None])) ** 2).sum(axis=-1)
             return np.asarray((counts @ agreeing / total - expected) / (1 - expected))[..., None]
 
     counts = patient_counts(which.ravel(), len(kinds), patients)
-    return bootstrapped(kappa, counts, seed=seed)[0]
+    by_chance = ((votes.sum(axis=0) / votes.sum()) ** 2).sum()
+    return jackknifed(kappa, counts, [(1 - 1 / (1 - float(by_chance)), 1.0)])[0]
 
 
 __all__ = ["ALL", "PAIRED", "PARTLY", "UNPAIRED", "Overlap", "Phases", "ReaderStudy", "combined", "fleiss", "late_area",

@@ -1,7 +1,8 @@
 """Compare readers, comparators such as EUS, and models, every two on the rows that both have read.
 
-Every test is paired. Rows of one patient are not independent: intervals resample patients, and the test of accuracies
-sums within patients. McNemar's test, which ignores patients, is reported in addition.
+Every test is paired. Rows of one patient are not independent: intervals and tests sum within patients or leave out
+patients. The interval and the p-value of a difference are of one method, so that the interval contains 0 if and only if
+p is 0.05 or more. McNemar's exact test, which ignores patients, is reported in addition, without an interval.
 """
 
 import re
@@ -11,7 +12,6 @@ from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
@@ -20,14 +20,13 @@ from GTRStagingLib.stats.estimates import (
     Clusters,
     Estimate,
     Patients,
-    bootstrapped,
+    compared,
     holm,
-    of_one_patient,
+    jackknife,
     patient_counts,
-    percentiles,
-    resampled_counts,
     undefined,
 )
+from GTRStagingLib.stats.mcnemar import clustered_mcnemar
 from GTRStagingLib.stats.metrics import AGREEMENT, agreement, measure
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.extras import import_extra
@@ -159,8 +158,8 @@ class Pair:
     Attributes
     ----------
     differences
-        With two entries for accuracy if patients have several rows: tested by patient, and by row (McNemar). Empty if
-        no row has both readings.
+        With two entries for accuracy: tested by patient, and by row (McNemar, exact, without an interval). Empty if no
+        row has both readings.
     """
 
     first: str
@@ -292,18 +291,18 @@ def paired(
             found.append(Difference(*names, name, missing, missing.method, None, family))
             continue
         sides, among = ((first.name, hits[rows]), (second.name, other[name][1][rows])), clusters.at(rows)
-        by_patient, *by_row = _of_accuracy(*sides, among, family, seed)
+        by_patient, *by_row = _of_accuracy(*sides, among, family)
         if among.number < 2:
             by_patient = replace(by_patient, p=None, test=by_patient.estimate.method)
         found += [replace(test, measure=name) for test in (by_patient, *(by_row if name == "accuracy" else ()))]
-    kappas = _of_kappas(stages, first, second, clusters, seed)
+    kappas = _of_kappas(stages, first, second, clusters)
     found += [replace(test, family=family_of(test.measure) + apart) for test in kappas]
     areas, others = _areas(stages, first), _areas(stages, second)
     clustered = ", clustered by patient" if clusters.clustered else ""
     for name in areas if others else ():
         estimate, p = roc.difference(areas[name], others[name], clusters)
         family = ("macro AUC" if name == "auc_macro" else "AUC of each stage") + apart
-        test = estimate.method if p is None else f"DeLong's paired test{clustered}"
+        test = estimate.method if p is None else f"DeLong's paired test, t{clustered}"
         found.append(Difference(*names, name, estimate, test, p, family))
     return found
 
@@ -331,26 +330,6 @@ def family_of(measure: str) -> str:
     return "sensitivity of each stage" if measure.startswith("sensitivity") else measure.replace("_", " ")
 
 
-def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients) -> tuple[float | None, str]:
-    """Run McNemar's test on (n,) bool with several rows per patient (Obuchowski 1998, Stat Med 17:1495).
-
-    Of the available tests, this one tests the reported difference, with equal weight for every row. With one row per
-    patient it is McNemar's chi-square, uncorrected, times (patients - 1) / patients.
-
-    Returns
-    -------
-    tuple
-        Two-sided p-value, None if not defined; and the method as text.
-    """
-    net = Clusters.of(patients).sums(first.astype(float) - second)
-    if len(net) < 2:
-        return None, "not defined: all rows are of one patient"
-    if not net.any():
-        return None, "not defined: both are right equally often in every patient"
-    statistic = net.sum() ** 2 / (len(net) / (len(net) - 1) * (net**2).sum())
-    return float(chi2.sf(statistic, 1)), "McNemar's test clustered by patient (Obuchowski)"
-
-
 def _areas(stages: np.ndarray, one: Reader) -> Areas:
     if one.probabilities is None:
         return {}
@@ -359,30 +338,26 @@ def _areas(stages: np.ndarray, one: Reader) -> Areas:
 
 
 def _of_accuracy(
-    first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], clusters: Clusters, family: str, seed: int
+    first: tuple[str, np.ndarray], second: tuple[str, np.ndarray], clusters: Clusters, family: str
 ) -> list[Difference]:
-    """Estimate the difference of two accuracies, given as names and (n,) bool; two tests if patients repeat."""
+    """Estimate the difference of two accuracies, given as names and (n,) bool; and test it by row."""
     (one, one_right), (other, other_right) = first, second
+    estimate, p, test = clustered_mcnemar(one_right, other_right, clusters)
     table = _crossing(one_right, other_right)
-
-    def difference(counts: np.ndarray) -> np.ndarray:
-        return np.asarray((counts[..., [2]] - counts[..., [1]]) / counts.sum(axis=-1, keepdims=True))
-
-    counts = patient_counts(2 * one_right + other_right, 4, clusters)
-    estimate = bootstrapped(difference, counts, seed=seed)[0]
     exact = import_extra("statsmodels.stats.contingency_tables", "Comparisons of readers need", "evaluate").mcnemar(
         [[table.both_right, table.only_first], [table.only_second, table.both_wrong]], exact=True
     )
-    mcnemar = Difference(one, other, "accuracy", estimate, "McNemar's test, exact", float(exact.pvalue), family)
-    if not clusters.clustered:
-        return [mcnemar]
-    p, test = clustered_mcnemar(one_right, other_right, clusters)
-    assumption = f"{mcnemar.test}, assuming independent rows, which rows of one patient are not"
-    beside = replace(mcnemar, test=assumption, family=f"{family}, rows as if independent")
-    return [replace(mcnemar, test=test, p=p), beside]
+    by_row = "McNemar's test, exact"
+    if clusters.clustered:
+        by_row += ", assuming independent rows, which rows of one patient are not"
+    value = Estimate(estimate.value, None, None, f"{by_row}: it has no interval")
+    return [
+        Difference(one, other, "accuracy", estimate, test, p, family),
+        Difference(one, other, "accuracy", value, by_row, float(exact.pvalue), f"{family}, exact, by row"),
+    ]
 
 
-def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, clusters: Clusters, seed: int) -> list[Difference]:
+def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, clusters: Clusters) -> list[Difference]:
     places = [AGREEMENT.index(name) for name in KAPPAS]
 
     def difference(counts: np.ndarray) -> np.ndarray:
@@ -392,22 +367,15 @@ def _of_kappas(stages: np.ndarray, first: Reader, second: Reader, clusters: Clus
         return np.asarray((one - other)[..., places])
 
     counts = patient_counts((stages * K + first.predicted) * K + second.predicted, K**3, clusters)
-    values = difference(counts.sum(axis=0))
-    draws = difference(resampled_counts(counts, seed=seed))
     found = []
-    for name, value, drawn in zip(KAPPAS, values.tolist(), draws.T, strict=True):
-        estimate = percentiles(value, drawn) if clusters.number > 1 else of_one_patient(value)
-        p, test = None, estimate.method
-        if estimate.low is not None:
-            p, test = _bootstrap_p(drawn[~np.isnan(drawn)]), "patient bootstrap: level at which its interval reaches 0"
+    for name, (value, spread) in zip(KAPPAS, jackknife(difference, counts), strict=True):
+        if np.isnan(value):
+            estimate, p = undefined("the required rows are missing"), None
+        else:
+            estimate, p = compared(value, spread, clusters.sizes, "jackknife over patients")
+        test = estimate.method if p is None else "t test, jackknife over patients"
         found.append(Difference(first.name, second.name, name, estimate, test, p, name))
     return found
-
-
-def _bootstrap_p(drawn: np.ndarray) -> float:
-    """Return a two-sided p-value: twice the share of draws on the smaller side of 0, limited by their number."""
-    least = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-    return float(min(1.0, 2 * (least + 1) / (len(drawn) + 1)))
 
 
 def _crossing(first: np.ndarray, second: np.ndarray) -> Crossing:
@@ -456,5 +424,5 @@ def _check_stages(name: str, values: np.ndarray, least: int = 0) -> None:
 
 
 __all__ = ["KAPPAS", "TREATED", "Comparison", "Crossing", "Difference", "Pair", "Reader", "Reading", "check_readers",
-           "clustered_mcnemar", "compare", "crossing", "family_of", "paired", "phase_columns", "reading_of",
+           "compare", "crossing", "family_of", "paired", "phase_columns", "reading_of",
            "shares_of", "with_holm"]  # fmt: skip

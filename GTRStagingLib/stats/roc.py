@@ -9,11 +9,21 @@ replaces separate covariance matrices.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, undefined
+from GTRStagingLib.stats.estimates import (
+    Clusters,
+    Estimate,
+    Patients,
+    Spread,
+    at_most,
+    compared,
+    effective_patients,
+    estimated,
+    no_interval,
+    undefined,
+)
 
 POINTS_OF_A_CURVE = 400
 """Points of a drawn curve; areas are computed from all points."""
@@ -27,10 +37,13 @@ class Area:
     ----------
     influence
         (n,); the sum of their squares is the variance of `value`.
+    side
+        (n,) whole numbers: rows of different sides are ranked against each other, such as positives and negatives.
     """
 
     value: float
     influence: np.ndarray
+    side: np.ndarray
 
 
 def area(positive: np.ndarray, scores: np.ndarray) -> Area | None:
@@ -66,7 +79,7 @@ def area(positive: np.ndarray, scores: np.ndarray) -> Area | None:
     influence = np.empty(len(positive))
     influence[positive] = (above - value) / m * _unbiased(m)
     influence[~positive] = (below - value) / n * _unbiased(n)
-    return Area(value, influence)
+    return Area(value, influence, positive.astype(int))
 
 
 def _unbiased(n: int) -> float:
@@ -84,65 +97,73 @@ def macro(areas: list[Area | None]) -> Area | None:
     whole = [one for one in areas if one is not None]
     if len(whole) < len(areas):
         return None
-    return Area(float(np.mean([one.value for one in whole])), np.mean([one.influence for one in whole], axis=0))
+    side = np.select([one.side == 1 for one in whole], range(len(whole)))
+    return Area(float(np.mean([one.value for one in whole])), np.mean([one.influence for one in whole], axis=0), side)
 
 
 def micro(stages: np.ndarray, probabilities: np.ndarray) -> Area | None:
     """Pool the four one-vs-rest classifications of each row; a row's influence is the sum of its four."""
     pooled = area((stages[:, None] == np.arange(len(TStage))).ravel(), probabilities.ravel())
-    return None if pooled is None else Area(pooled.value, pooled.influence.reshape(-1, len(TStage)).sum(axis=1))
+    if pooled is None:
+        return None
+    influence = pooled.influence.reshape(-1, len(TStage)).sum(axis=1)
+    return Area(pooled.value, influence, np.zeros(len(stages), int))  # each row is a positive and three negatives
 
 
 def standard_error(influence: np.ndarray, patients: Patients) -> float:
     """Compute the standard error from influence values, summed within patients; NaN for rows of one patient only."""
-    clusters = Clusters.of(patients)
+    return _spread(influence, Clusters.of(patients)).error
+
+
+def _spread(influence: np.ndarray, clusters: Clusters) -> Spread:
     if not clusters.clustered:
-        return float((influence**2).sum() ** 0.5)
+        return Spread.of_influence(influence)
     if clusters.number < 2:
-        return float("nan")
-    return float((clusters.number / (clusters.number - 1) * (clusters.sums(influence) ** 2).sum()) ** 0.5)
+        return Spread(float("nan"), 1.0)
+    return Spread.of_influence(clusters.sums(influence) * (clusters.number / (clusters.number - 1)) ** 0.5)
 
 
 def estimate(found: Area | None, patients: Patients) -> Estimate:
-    """Estimate an area with DeLong's interval on the logit scale, which keeps it below 1."""
+    """Estimate an area with DeLong's variance and a t interval on the logit scale, which keeps it below 1.
+
+    Ranks without an error have a one-sided limit. Pairs of a positive and a negative of which no two share a patient
+    are independent; there are at least as many as patients on the smaller side, and all of them are in order.
+    """
     if found is None:
         return undefined("a stage is missing, or is the only one")
     clusters = Clusters.of(patients)
-    error = standard_error(found.influence, clusters)
-    method = "DeLong, logit scale, 95 %"
-    if clusters.clustered:
-        method = "DeLong clustered by patient (Obuchowski), logit scale, 95 %"
-    if not error > 0 or not 0 < found.value < 1:
-        why = "the ranks separate perfectly" if found.value in (0.0, 1.0) else "too few rows of a stage"
-        return Estimate(found.value, None, None, f"{method}: no interval, {why}")
-    half = Z * error / (found.value * (1 - found.value))
-    low, high = expit([logit(found.value) - half, logit(found.value) + half]).tolist()
-    return Estimate(found.value, low, high, method)
+    method = "DeLong (Obuchowski)" if clusters.clustered else "DeLong"
+    sides = [clusters.at(found.side == side).sizes for side in np.unique(found.side)]
+    reason = next((reason for sizes in sides if (reason := no_interval(sizes))), None)
+    if reason is not None:
+        where = " on one side" if len(sides) == 2 else " of one stage" if len(sides) > 2 else ""
+        return Estimate(found.value, None, None, f"{method}: no interval, {reason}{where}")
+    if found.value in (0.0, 1.0):
+        pairs = min([effective_patients(sizes) for sizes in sides] + [clusters.number / 2])
+        low, high = (1 - at_most(pairs), 1.0) if found.value == 1 else (0.0, at_most(pairs))
+        return Estimate(found.value, low, high, f"Wilson, one-sided, of no exception in {pairs:.4g} pairs, 95 %")
+    return estimated(found.value, _spread(found.influence, clusters), clusters.sizes, method, (0.0, 1.0))
 
 
 def difference(one: Area | None, other: Area | None, patients: Patients) -> tuple[Estimate, float | None]:
-    """Estimate `one` minus `other` on the same rows, with the two-sided p-value of DeLong's paired test.
+    """Estimate `one` minus `other` on the same rows, with the p-value of DeLong's paired test, by Student's t.
 
     Examples
     --------
-    Scores with one pair in the wrong order, compared with the reversed scores: 5/6 - 1/6.
+    Scores with one pair in the wrong order, compared with the reversed scores: 24/25 - 1/25.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.roc import area, difference
-    >>> positive, scores = np.array([True, True, True, False, False]), np.array([0.9, 0.8, 0.4, 0.5, 0.3])
-    >>> found, p = difference(area(positive, scores), area(positive, -scores), np.arange(5))
+    >>> positive, scores = np.repeat([True, False], 5), np.array([9, 8, 7, 6, 4, 5, 3, 2, 1, 0])
+    >>> found, p = difference(area(positive, scores), area(positive, -scores), np.arange(10))
     >>> round(found.value, 6), found.low < found.value < found.high
-    (0.666667, True)
+    (0.92, True)
     """
     if one is None or other is None:
         return undefined("a stage is missing, or is the only one"), None
-    value = one.value - other.value
-    error = standard_error(one.influence - other.influence, patients)
-    method = "DeLong, paired, 95 %"
-    if not error > 0:
-        return Estimate(value, None, None, f"{method}: no interval, the difference does not vary"), None
-    p = float(2 * norm.sf(abs(value) / error))
-    return Estimate(value, value - Z * error, value + Z * error, method), p
+    clusters = Clusters.of(patients)
+    spread = _spread(one.influence - other.influence, clusters)
+    return compared(one.value - other.value, spread, clusters.sizes, "DeLong, paired")
 
 
 def curve(positive: np.ndarray, scores: np.ndarray) -> np.ndarray | None:

@@ -294,6 +294,16 @@ def test_a_patient_with_many_cases_is_one():
     assert found.verdict == "not checked"
 
 
+def test_one_patient_with_a_quarter_of_the_cases_leaves_no_test():
+    """Without an interval, a test would otherwise be passed by the value alone."""
+    rows = [dict(GOOD)] * 60
+    ids = ["one"] * 15 + [f"p{k}" for k in range(45)]
+    found = judge(rows, ids, {"stem": [GONE] * 24}, {}, range(24))
+    assert found.tests["location"]["passed"] is None
+    assert "one patient has 15 of 60 rows, more than a fifth" in found.tests["location"]["reason"]
+    assert found.verdict == "not checked"
+
+
 # -- the card ------------------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def cohort():
             stage=TStage(int(s)),
             split="train" if k < 80 else "test",
             given={"size_cm": f"{size:.2f}"},
-        )  # fmt: skip
+        )
         for k, (i, s, size) in enumerate(zip(ids, stages, sizes, strict=True))
     )
     return fit_cohort(rows, features, folds=FOLDS), features

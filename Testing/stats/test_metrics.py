@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers.golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from scipy.stats import t as student
 from sklearn.metrics import (
     cohen_kappa_score,
     confusion_matrix,
@@ -12,7 +13,9 @@ from sklearn.metrics import (
     precision_score,
     recall_score,
 )
+from statsmodels.stats.proportion import proportion_confint
 
+from GTRStagingLib.stats.estimates import at_most
 from GTRStagingLib.stats.metrics import measure
 
 REFERENCE = golden("discrimination")
@@ -53,20 +56,56 @@ def test_other_measures_equal_those_of_scikit_learn(found):
     assert found.over_staged.value == pytest.approx((predicted > true).mean())
 
 
-def test_the_bootstrap_is_that_over_patients():
-    """Against drawing the patients one by one, which is slower and gives the same."""
+@pytest.mark.parametrize(
+    ("name", "statistic", "least"),
+    [
+        ("kappa_linear", lambda a, b: cohen_kappa_score(a, b, weights="linear"), None),
+        ("mean_absolute_error", lambda a, b: np.abs(a - b).mean(), 0),
+        ("macro_f1", lambda a, b: f1_score(a, b, average="macro"), 0),
+    ],
+)
+def test_errors_are_those_of_leaving_out_each_patient(name, statistic, least):
+    """Against scikit-learn on the rows without each patient."""
     true, predicted, ids = stages(ROWS), probabilities(ROWS).argmax(axis=1), patients(ROWS)
-    rng = np.random.default_rng(7)
-    rows_of = [np.flatnonzero(ids == p) for p in range(ids.max() + 1)]
-    drawn = []
-    for _ in range(800):
-        rows = np.concatenate([rows_of[p] for p in rng.integers(len(rows_of), size=len(rows_of))])
-        drawn.append(cohen_kappa_score(true[rows], predicted[rows], weights="linear"))
-    expected = np.quantile(drawn, [0.025, 0.975])
-    found = measure(true, predicted, ids).kappa_linear
-    assert found.low == pytest.approx(expected[0], abs=0.012)
-    assert found.high == pytest.approx(expected[1], abs=0.012)
-    assert "patient bootstrap" in found.method
+    left = np.array([statistic(true[ids != one], predicted[ids != one]) for one in range(ids.max() + 1)])
+    k, found = len(left), getattr(measure(true, predicted, ids), name)
+    error = float(((k - 1) / k * ((left - left.mean()) ** 2).sum()) ** 0.5)
+    most = {"mean_absolute_error": 3}.get(name, 1)
+    if least is None:  # the largest disagreement is 3 stages in every row
+        table = confusion_matrix(true, predicted)
+        by_chance = (
+            np.outer(table.sum(axis=1), table.sum(axis=0)) * np.abs(np.subtract.outer(range(4), range(4)))
+        ).sum()
+        least = 1 - 3 * table.sum() ** 2 / by_chance
+    low, value, high = (np.log((x - least) / (most - x)) for x in (found.low, found.value, found.high))
+    assert high - value == pytest.approx(value - low)
+    half = student.ppf(0.975, ids.max()) * error * (most - least) / ((found.value - least) * (most - found.value))
+    assert high - value == pytest.approx(half, rel=0.02)
+    assert "jackknife over patients" in found.method
+
+
+def test_f1_has_the_interval_of_the_share_of_true_positives():
+    """F1 = 2 J / (1 + J) of the share J of hits among the rows that are of the stage or called so."""
+    true, predicted = stages(FIRST), probabilities(FIRST).argmax(axis=1)
+    hits, among = ((true == 2) & (predicted == 2)).sum(), ((true == 2) | (predicted == 2)).sum()
+    low, high = (2 * j / (1 + j) for j in proportion_confint(hits, among, method="wilson"))
+    found = measure(true, predicted, patients(FIRST)).per_class["T3"].f1
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_predictions_without_an_error_have_one_sided_limits():
+    """Fifteen patients of each stage; none of 60 is an error, and an error is one stage off."""
+    true = np.arange(60) % 4
+    found = measure(true, true, np.arange(60))
+    most = at_most(60)
+    assert most == pytest.approx(student.ppf(0.975, 59) ** 2 / (60 + student.ppf(0.975, 59) ** 2))
+    assert (found.mean_absolute_error.low, found.mean_absolute_error.high) == (0, most)
+    # Disagreement by chance of four equal stages: 3/4, (6 * 1 + 4 * 2 + 2 * 3) / 16 and (6 * 1 + 4 * 4 + 2 * 9) / 16.
+    for name, by_chance in (("plain", 0.75), ("linear", 1.25), ("quadratic", 2.5)):
+        kappa = getattr(found, f"kappa_{name}")
+        assert (kappa.value, kappa.low, kappa.high) == (1, pytest.approx(1 - most / by_chance), 1)
+    share = 1 - at_most(15)
+    assert (found.macro_f1.low, found.macro_f1.high) == (pytest.approx(2 * share / (1 + share)), 1)
 
 
 def test_repeated_rows_of_a_patient_do_not_narrow_an_interval():
@@ -74,18 +113,12 @@ def test_repeated_rows_of_a_patient_do_not_narrow_an_interval():
     once = measure(true, predicted, ids)
     thrice = measure(np.tile(true, 3), np.tile(predicted, 3), np.tile(ids, 3))
     naive = measure(np.tile(true, 3), np.tile(predicted, 3), np.arange(3 * len(true)))
-    for name in ("accuracy", "kappa_quadratic", "mean_absolute_error"):
+    for name in ("accuracy", "kappa_quadratic", "mean_absolute_error", "macro_f1"):
         a, b, c = (getattr(m, name) for m in (once, thrice, naive))
         assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.05), name
         assert c.high - c.low < 0.7 * (a.high - a.low), name
     assert "clustered by patient" in thrice.accuracy.method
     assert (thrice.n_rows, thrice.n_patients) == (3 * len(true), len(true))
-
-
-def test_the_seed_decides():
-    arguments = stages(ROWS), probabilities(ROWS).argmax(axis=1), patients(ROWS)
-    assert measure(*arguments, seed=3).to_json() == measure(*arguments, seed=3).to_json()
-    assert measure(*arguments, seed=3).kappa_plain.low != measure(*arguments, seed=4).kappa_plain.low
 
 
 @pytest.mark.parametrize(

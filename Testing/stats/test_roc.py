@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from helpers.golden_data import FIRST, ROWS, golden, patients, probabilities, stages
+from scipy.special import expit, logit
+from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from GTRStagingLib.stats import roc
@@ -19,9 +22,24 @@ def test_area_variance_and_paired_test_are_those_of_proc(stage):
     assert other.value == pytest.approx(expected["other"], abs=1e-10)
     assert roc.standard_error(one.influence, ids) ** 2 == pytest.approx(expected["variance"], rel=1e-8)
     difference, p = roc.difference(one, other, ids)
-    assert p == pytest.approx(expected["p"], rel=1e-7)
-    assert difference.low < difference.value < difference.high
+    # pROC takes the normal distribution: its p gives the statistic, and ours is Student's p of it.
+    statistic, error = norm.isf(expected["p"] / 2), abs(difference.value) / norm.isf(expected["p"] / 2)
+    influence = one.influence - other.influence
+    degrees = min(239, 2 / ((influence**4).sum() / (influence**2).sum() ** 2 - 1 / 240))
+    assert p == pytest.approx(2 * student.sf(statistic, degrees), rel=1e-6)
+    half = student.ppf(0.975, degrees) * error
+    assert (difference.low, difference.high) == pytest.approx((difference.value - half, difference.value + half))
     assert (difference.low > 0 or difference.high < 0) == (p < 0.05)
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_the_interval_is_procs_on_the_logit_scale_but_for_students_quantile(stage):
+    found = roc.area(stages(FIRST) == stage, probabilities(FIRST)[:, stage])
+    expected, one = REFERENCE["areas"][f"T{stage + 1}"], roc.estimate(found, patients(FIRST))
+    degrees = min(239, 2 / ((found.influence**4).sum() / (found.influence**2).sum() ** 2 - 1 / 240))
+    half = student.ppf(0.975, degrees) * expected["variance"] ** 0.5 / (expected["auc"] * (1 - expected["auc"]))
+    middle = logit(expected["auc"])
+    assert (one.low, one.high) == pytest.approx((expit(middle - half), expit(middle + half)), rel=1e-7)
 
 
 @pytest.mark.parametrize("stage", range(4))
@@ -76,12 +94,34 @@ def test_undefined_areas_give_a_reason():
     missing = roc.estimate(None, np.arange(3))
     assert (missing.value, missing.low) == (None, None)
     assert "missing" in missing.method
-    perfect = roc.estimate(roc.area(np.array([1, 1, 0, 0], bool), np.array([0.9, 0.8, 0.2, 0.1])), np.arange(4))
-    assert (perfect.value, perfect.low, perfect.high) == (1.0, None, None)
-    assert "perfectly" in perfect.method
+    few = roc.estimate(roc.area(np.array([1, 1, 0, 0], bool), np.array([0.9, 0.8, 0.2, 0.1])), np.arange(4))
+    assert (few.value, few.low, few.high) == (1.0, None, None)
+    assert "2 patients, fewer than 8 on one side" in few.method
     of_one_patient = roc.estimate(roc.area(np.array([1, 0, 1, 0], bool), np.array([0.9, 0.8, 0.2, 0.1])), np.zeros(4))
     assert of_one_patient.low is None
     assert roc.macro([None, None, None, None]) is None
+
+
+def test_a_perfect_area_has_a_one_sided_limit():
+    """Eight positives and as many of the twenty negatives make eight independent pairs, none in the wrong order."""
+    positive = np.arange(28) < 8
+    found = roc.estimate(roc.area(positive, 1.0 * positive), np.arange(28))
+    quantile = student.ppf(0.975, 7)
+    assert (found.value, found.low, found.high) == (1.0, pytest.approx(8 / (8 + quantile**2)), 1.0)
+    reverse = roc.estimate(roc.area(positive, -1.0 * positive), np.arange(28))
+    assert (reverse.value, reverse.low, reverse.high) == (0.0, 0.0, pytest.approx(1 - found.low))
+    stage, four = np.repeat(np.arange(4), 8), np.eye(4)[np.repeat(np.arange(4), 8)]
+    macro = roc.estimate(roc.macro(roc.stage_areas(stage, four)), np.arange(32))
+    assert (macro.value, macro.low, macro.high) == (1.0, pytest.approx(found.low), 1.0)
+
+
+def test_a_patient_with_most_rows_of_a_side_leaves_no_interval():
+    """With 200 of 230 rows of one patient, the interval of an area had 38.5 % coverage."""
+    ids = np.r_[np.zeros(200, int), np.arange(1, 31)]
+    positive, scores = np.r_[np.ones(200, bool), np.arange(30) < 15], np.random.default_rng(0).random(230)
+    found = roc.estimate(roc.area(positive, scores), ids)
+    assert (found.low, found.high) == (None, None)
+    assert "one patient has 200 of 215 rows, more than a fifth on one side" in found.method
 
 
 def test_the_curve_is_scikit_learns_and_stays_so_when_thinned():
