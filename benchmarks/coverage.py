@@ -17,6 +17,7 @@ import argparse
 import json
 import re
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,9 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats import attention_by_stage, calibration, decisions, readers, roc
+from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers, roc
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.metrics import BOUNDARIES, measure
-from GTRStagingLib.support.pools import parallel_map
 
 SHARPNESS = {"moderate": 1.52, "high": 3.45}
 """Sharpness of the model's logits, for accuracies of 0.63 and 0.85."""
@@ -95,7 +95,7 @@ def results(cohort):
         "calibration": calibration.calibrate(stages, p, ids, seed=0),
         "treatment": asdict(decisions.treatment(stages, predicted, ids)),
         "comparison": readers.compare(stages, [model, second], ids),
-        "reader study": readers.reader_study(stages, cohort["phases"], model, ids),
+        "reader study": reader_study.reader_study(stages, cohort["phases"], model, ids),
         "attention": attention_by_stage.attention(stages, {name: cohort[name] for name in names}, ids),
     }
     plain = {name: one if isinstance(one, dict) else one.to_json() for name, one in found.items()}
@@ -127,13 +127,14 @@ def _estimates(node, path=""):
             yield from _estimates(one, f"{path}/{label or place}")
 
 
+PAIRS = r"(comparison/pairs/.*|reader study/rows/.*/(gains|against_model))"
+READINGS = r"(comparison/readers/.*|reader study/(model|rows/.*/(un)?aided))"
 KINDS = (
     (r"kappa/plain", "kappa"),
-    (r"kappa/(linear|quadratic)|comparison/readers/.*/kappa_\w+", "weighted kappas"),
+    (r"kappa/(linear|quadratic)", "weighted kappas"),
     (r"per_class/.*/(?P<kind>\w+)", "{kind} of a stage"),
     (r"boundaries/.*/(?P<kind>\w+)", "{kind} of a boundary"),
     (r"auc/(?P<kind>macro|micro)", "{kind} AUC"),
-    (r"comparison/readers/.*/auc_macro", "macro AUC"),
     (r"auc/T\d", "AUC of a stage"),
     (r"auc/.*", "AUC of a boundary"),
     (r"calibration/events/.*/(?P<kind>intercept|slope|brier)", "calibration {kind} of an event"),
@@ -142,10 +143,13 @@ KINDS = (
     (r"net benefit/.*", "net benefit"),
     (r"treatment/(?P<kind>over|under)", "{kind}-treatment"),
     (r"treatment/nnt", "number needed to treat"),
-    (r"comparison/pairs/.*/accuracy/.*|reader study/.*(gains|against_model)/.*", "difference of accuracies"),
-    (r"comparison/pairs/.*/kappa.*", "difference of kappas"),
-    (r"comparison/pairs/.*/auc.*", "difference of AUCs"),
-    (r"comparison/readers/.*/accuracy|reader study/.*", "accuracy and sensitivity of readers"),
+    (rf"{PAIRS}/kappa.*", "difference of kappas"),
+    (rf"{PAIRS}/auc.*", "difference of AUCs"),
+    (rf"{PAIRS}/accuracy/.*", "difference of accuracies"),
+    (rf"{PAIRS}/.*", "difference of other shares"),
+    (rf"{READINGS}/kappa_\w+", "weighted kappas"),
+    (rf"{READINGS}/auc_macro", "macro AUC"),
+    (rf"{READINGS}/.*", "accuracy, sensitivity, over- and under-staging of readers"),
     (r"attention/against/.*/all/.*", "mean Dice minus chance"),
     (r"attention/against/.*", "mean Dice minus chance in a stage"),
     (r"attention/measures/(?P<kind>dice|hd95_mm)/all/mean", "mean {kind}"),
@@ -168,6 +172,8 @@ def _without_tests():
     """Leave out what takes time and has no interval, or one that is counted elsewhere."""
     attention_by_stage.MOST_PERMUTED = 0
     calibration.reliability = calibration.hosmer_lemeshow = lambda *_: None
+    # The analysis of several readers infers on readers that were not drawn: its level is tested in test_mrmc.py.
+    reader_study._analysed = lambda *_: ()
     calibration.multinomial_hosmer_lemeshow = calibration.ordinal_hosmer_lemeshow = lambda *_: None
 
 
@@ -195,9 +201,10 @@ def coverage(names, first, repetitions, workers):
     last = first + repetitions
     jobs = [(name, k, min(k + CHUNK, last)) for name in names for k in range(first, last, CHUNK)]
     totals = {name: defaultdict(lambda: np.zeros(3, int)) for name in names}
-    for (name, *_), counts in zip(jobs, parallel_map(partial(covered, truth), jobs, workers), strict=True):
-        for path, three in counts.items():
-            totals[name][path] += three
+    with ProcessPoolExecutor(workers) as pool:
+        for (name, *_), counts in zip(jobs, pool.map(partial(covered, truth), jobs), strict=True):
+            for path, three in counts.items():
+                totals[name][path] += three
     return {
         name: {
             path: {
@@ -233,7 +240,7 @@ def main():
     parser.add_argument("--cohorts", nargs="+", default=COHORTS, metavar="NAME")
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0, help="number of the first cohort, to continue a run")
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json")
     options = parser.parse_args()
