@@ -250,12 +250,21 @@ def stages_of(
     from 0 to 3, a column of 1, 2 and 3 could begin with either.
     """
     texts = {name: set(frame[name].unique()) for name in names}
+    every = set().union(*texts.values())
+    # A cell that is a stage in no code is the fault to name, before columns whose code it leaves open.
+    _require_known(frame, names, {text for text in every if possible_codes({text})}, numbers, path)
     code = _code_of_numbers(texts, path) if labels_from is None else (FROM_ZERO, FROM_ONE)[labels_from]
     known: dict[str, int] = {}
-    for text in set().union(*texts.values()):
+    for text in every:
         for one in (NAMES, code):
             with suppress(ValueError):
                 known[text] = int(coded_stage(text, one))
+    _require_known(frame, names, known, numbers, path)
+    return {name: frame[name].map(known).to_numpy(dtype=int) for name in names}
+
+
+def _require_known(frame: Any, names: Sequence[str], known: Collection[str], numbers: np.ndarray, path: Path) -> None:
+    """Raise `InputError` that lists the cells of columns which are not among the known stages."""
     for name in names:
         bad = np.flatnonzero(~frame[name].isin(list(known)).to_numpy())
         if len(bad):
@@ -264,7 +273,6 @@ def stages_of(
                 f"{path.name}, {name}: {listing} ({len(bad)} such rows); expected T1 to T4, 0 to 3, or 1 to 4, the "
                 "same in the whole table. Correct or remove these rows, or set `labels_from`."
             )
-    return {name: frame[name].map(known).to_numpy(dtype=int) for name in names}
 
 
 def _code_of_numbers(texts: Mapping[str, Collection[str]], path: Path) -> str:

@@ -1,11 +1,12 @@
 """Read a T stage from the text of a cell.
 
 This is the only place that decides which texts are stages: true stages, predictions, readings and covariates use it. A
-text is read as the stage that it names, or refused; it is never rounded to a neighbouring stage.
+text is read as the stage that it names, or refused; it is never rounded to a neighbouring stage. Characters in full
+width, as East Asian keyboards write them, are those of ASCII. Digits of other scripts, in circles, above or below the
+line are no stages: T² may be a T with a footnote.
 """
 
 import re
-import unicodedata
 from collections.abc import Collection
 
 from GTRStagingLib.stages import TStage
@@ -14,6 +15,9 @@ NAMES, FROM_ONE, FROM_ZERO = "T", "1-4", "0-3"
 
 CODES = (NAMES, FROM_ONE, FROM_ZERO)
 """Ways to write stages: as names, T1 to T4; as numbers from 1 to 4; as numbers from 0 to 3."""
+
+_NARROW = {wide: wide - 0xFEE0 for wide in range(0xFF01, 0xFF5F)} | {0x3000: " "}
+"""Characters in full width -> those of ASCII."""
 
 WHOLE = re.compile(r"-?\d{1,15}(\.0{1,15})?", re.ASCII)
 """Whole number as text; spreadsheets write 3 as 3.0, too."""
@@ -44,17 +48,18 @@ def named_stage(text: str) -> TStage | None:
     >>> [str(named_stage(text)) for text in ("T3", "uT3", "ypt1b", "T4a", "T3?", "T2b", "3")]
     ['T3', 'T3', 'T1', 'T4', 'None', 'None', 'None']
     """
-    match = _STAGE.fullmatch(unicodedata.normalize("NFKC", text))
+    match = _STAGE.fullmatch(text.translate(_NARROW))
     return None if match is None else TStage(int(match["whole"] or match["divided"]) - 1)
 
 
 def is_like_a_stage(text: str) -> bool:
     """Return whether a text begins as the name of a stage does, whether or not it can be read: 'T3', 'T3?', 'Tis'."""
-    return _ALIKE.match(unicodedata.normalize("NFKC", text)) is not None
+    return _ALIKE.match(text.translate(_NARROW)) is not None
 
 
 def whole_number(text: str) -> int | None:
     """Return a whole number, also if a spreadsheet wrote it as 3.0; None for other texts."""
+    text = text.translate(_NARROW)
     return int(float(text)) if WHOLE.fullmatch(text) else None
 
 
@@ -91,7 +96,7 @@ def coded_stage(text: str, code: str) -> TStage:
 
 
 def _fault_of(text: str, code: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
+    text = text.translate(_NARROW)
     if _OTHER.fullmatch(text):
         return "not one of the four stages; "
     if _OLD.fullmatch(text):

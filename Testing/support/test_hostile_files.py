@@ -373,7 +373,7 @@ def test_two_columns_of_one_name_are_refused_in_parquet(tmp_path):
         inputs.from_table(tmp_path / "x.parquet")
 
 
-@pytest.mark.parametrize("stage", ["9" * 400, "9" * 5000, "1" + "." + "0" * 400, "-1", "٣", "1e5"])
+@pytest.mark.parametrize("stage", ["9" * 400, "9" * 5000, "1" + "." + "0" * 400, "-1", "٣", "T٣", "²", "1e5"])
 def test_a_stage_of_any_length_is_refused(tmp_path, stage):
     from GTRStagingLib.evaluation.predictions import read_predictions
 

@@ -19,7 +19,8 @@ def test_names_with_prefixes_and_subdivisions_are_read(text, stage):
 @pytest.mark.parametrize(
     "text",
     ["", "3", "3.0", "T", "T0", "T5", "T10", "Tis", "TX", "T3?", "?T3", "T2-3", "T2/T3", ">T2", "T3N1", "T 3", "T3 (?)",
-     "T2a", "T2b", "T3a", "4a", "III", "xT3", "T3期", "T3.0"],
+     "T2a", "T2b", "T3a", "4a", "III", "xT3", "T3期", "T3.0",
+     "T٣", "T৩", "T²", "T₃", "T③"],
 )  # fmt: skip
 def test_all_other_texts_are_no_stage(text):
     assert named_stage(text) is None
@@ -50,6 +51,13 @@ def test_the_fault_is_named(text, code, fault):
 def test_a_number_is_another_stage_in_another_code():
     assert [str(coded_stage(text, "1-4")) for text in ("1", "2", "3.0", "4")] == ["T1", "T2", "T3", "T4"]
     assert [str(coded_stage(text, "0-3")) for text in ("0", "1", "2.0", "3")] == ["T1", "T2", "T3", "T4"]
+
+
+def test_numbers_in_full_width_are_those_of_ascii_and_no_others():
+    assert str(coded_stage("３", "1-4")) == "T3"
+    assert str(coded_stage("３．０", "0-3")) == "T4"
+    for text in ("٣", "३", "³", "③", "三"):
+        assert possible_codes({text}) == []
 
 
 def test_a_code_is_found_only_if_no_other_fits():
