@@ -227,7 +227,7 @@ def _print_nomogram(nomogram: "Nomogram") -> None:
     thresholds = ", ".join(f"{theta:.4f}" for theta in nomogram.thresholds)
     print(f"\nThresholds    {thresholds} (log odds of T1, of T2 or lower, of T3 or lower, if the terms sum to 0)")
     if nomogram.record:
-        _print_record(nomogram.record)
+        _print_record(nomogram.record, {term.name: term.label for term in nomogram.terms})
     print()
     _print_warnings(nomogram.warnings)
 
@@ -237,8 +237,8 @@ def _effect_line(words: str, one: "Effect") -> str:
     return f"{words:<36}{one.coefficient:>12.4f}{one.odds_ratio:>12.3f}  {interval:<18}{one.p}".rstrip()
 
 
-def _print_record(record: Mapping[str, Any]) -> None:
-    """Print the record of the fit; a record of other software may lack each part."""
+def _print_record(record: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    """Print the record of the fit, with the terms' labels; a record of other software may lack each part."""
     if rows := record.get("rows"):
         print(f"Rows          {rows['in_table']} in {record['table']}: {rows['used']} used, {rows['incomplete']} "
               f"incomplete, {rows['of_another_split']} of another split")  # fmt: skip
@@ -253,15 +253,15 @@ def _print_record(record: Mapping[str, Any]) -> None:
     if score := record.get("radscore"):
         print(f"Rad-score     scores {score['scores']}")
     if test := record.get("radscore_test"):
-        print(f"{'':<14}{_test({'chi2': test['statistic'], **test})}")
+        print(f"{'':<14}{_test(test)}")
     if odds := record.get("proportional_odds"):
         print(f"Proportional  {_test(odds['omnibus'])}")
         for name, test in odds["terms"].items():
-            print(f"{'':<14}{name}: {_test(test)}")
+            print(f"{'':<14}{labels.get(name, name)}: {_test(test)}")
     if inflation := record.get("variance_inflation"):
+        factors = {labels.get(name, name): one.get("gvif_1_df") for name, one in inflation.items()}
         shown = ", ".join(
-            f"{name} {'not defined' if one.get('gvif_1_df') is None else format(one['gvif_1_df'], '.2f')}"
-            for name, one in inflation.items()
+            f"{one} {'not defined' if value is None else f'{value:.2f}'}" for one, value in factors.items()
         )
         print(f"Inflation     {shown} (generalised variance inflation factors, to the power of 1 / df)")
     if validation := record.get("validation"):
@@ -270,11 +270,11 @@ def _print_record(record: Mapping[str, Any]) -> None:
             if isinstance(index, dict):
                 corrected = "not defined" if index.get("corrected") is None else f"{index['corrected']:.3f}"
                 print(f"{'':<14}{name}: {index['apparent']:.3f}, corrected {corrected}")
-    for kind, index in record.get("c_index", {}).items():
-        if index["low"] is not None:
+    for kind, index in (record.get("c_index") or {}).items():
+        if None not in (index.get("low"), index.get("high")):
             print(f"{'':<14}{kind} C-index: {index['value']:.3f} ({index['low']:.3f} to {index['high']:.3f})")
-    if (score := record.get("radscore")) and score["optimism"]:
-        print(f"{'':<14}{score['optimism']}")
+    if (score := record.get("radscore")) and (optimism := score.get("optimism")):
+        print(f"{'':<14}{optimism}")
 
 
 def _test(test: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.html, figures and tables.
 
-- `words`: `label_of`
 - `columns`: `Columns`, `columns_of`
 - `readings`: `StageColumn`, `StageColumns`, `find_stage_columns`
 - `parsing`: `read_cells`, `stages_of`, `probabilities_of`, `patients_of`

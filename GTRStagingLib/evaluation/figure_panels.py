@@ -34,12 +34,12 @@ from GTRStagingLib.evaluation.figure_style import (
     share_ticks,
     text_on,
 )
-from GTRStagingLib.evaluation.words import label_of
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import BASELINES
 from GTRStagingLib.stats.calibration import EventCalibration
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE, DecisionCurve
 from GTRStagingLib.stats.readers import phase_columns
+from GTRStagingLib.tables.column_words import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

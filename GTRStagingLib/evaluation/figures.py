@@ -25,10 +25,10 @@ from GTRStagingLib.evaluation.figure_style import (
 )
 from GTRStagingLib.evaluation.flow_figure import flow_figure
 from GTRStagingLib.evaluation.performance import Performance
-from GTRStagingLib.evaluation.words import label_of
 from GTRStagingLib.stats.estimates import Estimate, undefined
 from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.figures import COLUMN
+from GTRStagingLib.tables.column_words import label_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

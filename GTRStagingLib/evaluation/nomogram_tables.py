@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator
 
 from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
-from GTRStagingLib.evaluation.words import label_of
 from GTRStagingLib.nomogram.effects import effects
-from GTRStagingLib.nomogram.nomogram import Nomogram, Term
+from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support.fields import Fields
 
@@ -42,11 +41,6 @@ def _terms(nomogram: Nomogram) -> Iterator[Line]:
         yield f"threshold T{k} | T{k + 1}", f"{theta:+.3f}", "–", "–"
 
 
-def _label(term: Term) -> str:
-    """Return a term's label; that of a column without one is its name, which is put into words."""
-    return label_of(term.name) if term.label == term.name else term.label
-
-
 def tests(nomogram: Nomogram) -> PrintedTable | None:
     """Make the table of the tests of a fitted nomogram; None if its record has none."""
     record, lines = Fields(dict(nomogram.record), f"record of the nomogram {nomogram.name}"), []
@@ -57,7 +51,7 @@ def tests(nomogram: Nomogram) -> PrintedTable | None:
     if record.has("proportional_odds"):
         odds = record.fields("proportional_odds")
         lines.append(_test("proportional odds (Brant), all terms", odds.fields("omnibus")))
-        labels = {term.name: _label(term) for term in nomogram.terms}
+        labels = {term.name: term.label for term in nomogram.terms}
         of_terms = odds.fields("terms")
         for name in of_terms.data:
             lines.append(_test(f"proportional odds (Brant), {labels.get(name, name)}", of_terms.fields(name)))
@@ -73,8 +67,7 @@ def tests(nomogram: Nomogram) -> PrintedTable | None:
 
 
 def _test(name: str, one: Fields) -> Line:
-    statistic = _number(one, "statistic" if one.has("statistic") else "chi2")
-    p = _number(one, "p")
+    statistic, p = _number(one, "chi2"), _number(one, "p")
     shown = "–" if statistic is None else f"{statistic:.2f}"
     return name, shown, str(one.data.get("df") or "–"), p_text(p), one.text("method")
 

@@ -9,12 +9,12 @@ from GTRStagingLib.evaluation.cohorts import CohortEvaluation, Cohorts
 from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
 from GTRStagingLib.evaluation.flow import Counts, FlowStep
 from GTRStagingLib.evaluation.performance import Performance
-from GTRStagingLib.evaluation.words import label_of
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import AttentionStudy
 from GTRStagingLib.stats.calibration import Calibration
 from GTRStagingLib.stats.decisions import Decisions
 from GTRStagingLib.stats.estimates import Estimate
+from GTRStagingLib.tables.column_words import label_of
 
 Line = tuple[str, ...]
 STAGES = tuple(map(str, TStage))

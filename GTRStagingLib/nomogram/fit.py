@@ -27,6 +27,7 @@ from GTRStagingLib.stats.proportional_odds_checks import (
 )
 from GTRStagingLib.support.fields import MOST
 from GTRStagingLib.tables.cells import covariate_value
+from GTRStagingLib.tables.column_words import label_and_unit, label_of
 from GTRStagingLib.tables.stage_cells import named_stage
 from GTRStagingLib.tables.table_files import Table
 
@@ -48,7 +49,7 @@ INFLATED = 10.0
 
 @dataclass(frozen=True)
 class Wording:
-    """Label, unit and reference level of a predictor."""
+    """Label, unit and reference level of a predictor; without a label, label and unit come from the column's name."""
 
     label: str | None = None
     unit: str = ""
@@ -68,13 +69,18 @@ class _Predictor:
     def columns(self) -> tuple[str, ...]:
         return tuple(f"{self.name}={level}" for level in self.levels[1:]) if self.levels else (self.name,)
 
+    @property
+    def label(self) -> str:
+        """The given label, or the column's name in words."""
+        return self.wording.label or label_of(self.name)
+
     def term(self, coefficients: Sequence[float]) -> Term:
-        label = self.wording.label or self.name
         if self.levels:
             weights = dict(zip(self.levels, (0.0, *coefficients), strict=True))
-            return Term(self.name, label, levels=weights, reference=self.levels[0])
+            return Term(self.name, self.label, levels=weights, reference=self.levels[0])
         values = self.coded[:, 0]
-        return Term(self.name, label, self.wording.unit, coefficients[0],
+        label, unit = (self.wording.label, "") if self.wording.label else label_and_unit(self.name)
+        return Term(self.name, label, self.wording.unit or unit, coefficients[0],
                     range=(float(values.min()), float(values.max())), typical=float(values.mean()))  # fmt: skip
 
 
@@ -366,7 +372,7 @@ def _radscore_record(
             "out_of_fold": {name: outside.get(name) for name in ("spearman", "r2")},
             "optimism": "of scores of other patients" if origin.kind == "of other patients" else included,
         },
-        "radscore_test": {"statistic": test.chi2, "df": test.df, "p": test.p, "method": test.method},
+        "radscore_test": test.to_json(),
     }
 
 
@@ -402,8 +408,11 @@ def _warnings(
     for one in coded:
         for level, count in zip(one.levels[1:], one.coded.sum(axis=0), strict=False):
             if count < RARE:
-                warnings.append(f"{one.name} {level}: {count:.0f} row(s), too few to estimate its coefficient.")
-    broken = [f"{name} (p = {test.p:.2g})" for name, test in each.items() if test.p is not None and test.p < ALPHA]
+                warnings.append(f"{one.label}, {level}: {count:.0f} row(s), too few to estimate its coefficient.")
+    labels = {one.name: one.label for one in coded}
+    broken = [
+        f"{labels[name]} (p = {test.p:.2g})" for name, test in each.items() if test.p is not None and test.p < ALPHA
+    ]
     if omnibus.p is None:
         warnings.append(f"Brant's test of proportional odds is {omnibus.method}.")
     elif omnibus.p < ALPHA:
@@ -416,7 +425,9 @@ def _warnings(
     for name, value in inflation.items():
         scaled = _per_df(value, where[name])
         if scaled is not None and scaled > INFLATED:
-            warnings.append(f"{name} is nearly collinear with the other predictors (variance inflation {scaled:.0f}).")
+            warnings.append(
+                f"{labels[name]} is nearly collinear with the other predictors (variance inflation {scaled:.0f})."
+            )
     return warnings
 
 

@@ -303,8 +303,11 @@ def _require_record(record: Fields) -> None:
             record.fields("rows").whole(name)
         for stage in record.plain_object("stages"):
             record.fields("stages").whole(stage)
+        record.text("split") if isinstance(record.data.get("split"), str) else record.texts("split")
     record.text("covariance", None)
-    tests = [record.fields("likelihood_ratio")] if record.has("likelihood_ratio") else []
+    if record.has("radscore"):
+        record.fields("radscore").text("scores"), record.fields("radscore").text("optimism", None)
+    tests = [record.fields(name) for name in ("likelihood_ratio", "radscore_test") if record.has(name)]
     if record.has("proportional_odds"):
         odds = record.fields("proportional_odds")
         of_terms = odds.fields("terms")
@@ -315,6 +318,13 @@ def _require_record(record: Fields) -> None:
             test.number("chi2", **any_number), test.number("p", **any_number), test.whole("df")
     if record.has("likelihood_ratio"):
         record.fields("likelihood_ratio").number("chi2", **any_number)
+    kinds = record.fields("c_index") if record.has("c_index") else Fields({})
+    for index in map(kinds.fields, kinds.data):
+        index.text("method", None)
+        for end in ("value", "low", "high"):
+            index.number(end, None, **any_number)
+        if index.has("low") or index.has("high"):
+            index.number("value", **any_number)
     for part, names in (("variance_inflation", ("gvif_1_df",)), ("validation", ("apparent", "corrected"))):
         indices = record.fields(part) if record.has(part) else Fields({})
         for name, index in indices.data.items():

@@ -106,14 +106,17 @@ def test_the_nomogram_has_p_values_tests_and_corrected_performance(written, fitt
     rows = {row[0]: row[1:] for row in Page((written / "report.html").read_text(encoding="utf-8")).rows if row}
     one = fitted.record["coefficients"][0]
     assert rows["Rad-score, per unit"][-1] == ("< 0.001" if one["p"] < 0.001 else f"{one['p']:.3f}")
-    c_index = fitted.record["validation"]["c_index"]
-    assert rows["C-index"] == [f"{c_index[k]:.3f}" for k in ("apparent", "optimism", "corrected")]
+    c_index, optimism = fitted.record["c_index"], fitted.record["validation"]["c_index"]["optimism"]
+    apparent, corrected = (
+        "{value:.3f} ({low:.3f} to {high:.3f})".format(**c_index[k]) for k in ("apparent", "corrected")
+    )
+    assert rows["C-index"] == [apparent, f"{optimism:.3f}", corrected]
     brant = fitted.record["proportional_odds"]["omnibus"]
     assert rows["proportional odds (Brant), all terms"][0] == f"{brant['chi2']:.2f}"
 
 
 def test_a_test_of_the_rad_score_is_shown(fitted):
-    test = {"statistic": 12.346, "df": 1, "p": 0.0004, "method": "likelihood ratio, with against without"}
+    test = {"chi2": 12.346, "df": 1, "p": 0.0004, "method": "likelihood ratio, with against without"}
     table = nomogram_tables.tests(replace(fitted, record={**fitted.record, "radscore_test": test}))
     (line,) = [line for line in table.lines if line[0] == "with the Rad-score against without"]
     assert line[1:] == ("12.35", "1", "< 0.001", test["method"])

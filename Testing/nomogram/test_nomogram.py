@@ -308,6 +308,20 @@ def test_ranges_and_typical_values_are_the_cohorts(fitted):
     assert (size.label, size.unit) == ("Tumour size", "cm")
 
 
+def test_predictors_without_a_label_are_shown_in_words(tmp_path):
+    wordings = {"age": Wording("Age at surgery"), "size_cm": Wording(unit="inch")}
+    found = fit_nomogram(
+        read_table(GOLDEN / "cohort.csv"), ["radscore", "size_cm", "age", "lauren"], name="x", wordings=wordings,
+        resamples=2,
+    )  # fmt: skip
+    assert [(term.name, term.label, term.unit) for term in found.terms] == [
+        ("radscore", "Rad-score", ""), ("size_cm", "Size", "inch"), ("age", "Age at surgery", ""),
+        ("lauren", "Lauren type", ""),
+    ]  # fmt: skip
+    size = fit_nomogram(read_table(GOLDEN / "cohort.csv"), ["size_cm"], name="x", resamples=2).term("size_cm")
+    assert (size.label, size.unit) == ("Size", "cm")
+
+
 def test_rows_that_are_incomplete_or_of_another_split_are_counted(tmp_path):
     def change(rows):
         rows["split"] = np.where(rows["patient_id"] < "P200", "train", "test")
@@ -351,8 +365,8 @@ def test_rare_levels_and_collinear_predictors_give_warnings(tmp_path):
         return rows
 
     found = fit_nomogram(a_table(tmp_path / "t.csv", change), ["size_cm", "size_mm", "site"], name="n", resamples=1)
-    assert any("site pylorus: 4 row(s)" in w for w in found.warnings)
-    assert any("size_mm is nearly collinear" in w for w in found.warnings)
+    assert any("Site, pylorus: 4 row(s)" in w for w in found.warnings)
+    assert any("Size (mm) is nearly collinear" in w for w in found.warnings)
 
 
 @pytest.mark.parametrize(
@@ -387,13 +401,20 @@ def test_tables_that_cannot_be_fitted_give_a_reason(tmp_path, change, on, how, m
         fit_nomogram(table, on, name="n", **how)
 
 
-def test_a_decimal_comma_is_named_and_not_taken_for_a_choice(tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("3,5", "column 'size_cm' has commas and points, as in '3,5'"),
+        ("about 3", "size_cm has numbers and also 'about 3'"),
+    ],
+)
+def test_a_text_among_numbers_is_named_and_not_taken_for_a_choice(tmp_path, text, message):
     def change(rows):
         rows["size_cm"] = rows["size_cm"].astype(str)
-        rows.loc[7, "size_cm"] = "3,5"
+        rows.loc[7, "size_cm"] = text
         return rows
 
-    with pytest.raises(InputError, match="size_cm has numbers and also '3,5'"):
+    with pytest.raises(InputError, match=message):
         fit_nomogram(a_table(tmp_path / "t.csv", change), ["size_cm"], name="n")
 
 

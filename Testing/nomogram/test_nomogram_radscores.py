@@ -173,16 +173,16 @@ def test_the_test_of_the_rad_score_is_the_likelihood_ratio_of_statsmodels(table)
             columns = np.hstack([score, size])
         test = fitted(bare, on).record["radscore_test"]
         ratio = 2 * (ordered(stages, columns) - without)
-        assert (test["statistic"], test["df"]) == (pytest.approx(ratio, abs=1e-5), 1)
+        assert (test["chi2"], test["df"]) == (pytest.approx(ratio, abs=1e-5), 1)
         assert test["p"] == pytest.approx(chi2.sf(ratio, 1))
         assert test["method"] == "likelihood ratio with and without the term"
 
 
 def test_the_test_is_divided_for_out_of_fold_scores(cohort, table):
     bare = changed(table, radscore_in_sample=None)
-    plain = fitted(bare).record["radscore_test"]["statistic"]
+    plain = fitted(bare).record["radscore_test"]["chi2"]
     test = fitted(bare, radscore=cohort[0].fit.radscore.to_json()).record["radscore_test"]
-    assert test["statistic"] == pytest.approx(plain / 2.5)
+    assert test["chi2"] == pytest.approx(plain / 2.5)
     assert "divided by 2.50" in test["method"]
 
 
@@ -190,9 +190,7 @@ def test_the_test_is_walds_where_patients_have_several_rows():
     record = fitted(read_table(GOLDEN / "cohort.csv"), ["radscore", "size_cm"]).record
     row = record["coefficients"][0]
     assert record["patients"] < len(ROWS)
-    assert record["radscore_test"]["statistic"] == pytest.approx(
-        (row["coefficient"]["value"] / row["standard_error"]) ** 2
-    )
+    assert record["radscore_test"]["chi2"] == pytest.approx((row["coefficient"]["value"] / row["standard_error"]) ** 2)
     assert record["radscore_test"]["p"] == pytest.approx(row["p"])
     assert "sandwich by patient" in record["radscore_test"]["method"]
 

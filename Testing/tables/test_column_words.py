@@ -2,7 +2,7 @@
 
 import pytest
 
-from GTRStagingLib.evaluation.words import label_of
+from GTRStagingLib.tables.column_words import label_and_unit, label_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,12 @@ def test_a_column_is_put_into_words(column, words):
 def test_every_name_gives_a_text(column):
     assert label_of(column).strip()
     assert label_of(label_of(column)).strip()
+
+
+@pytest.mark.parametrize(
+    ("column", "label", "unit"),
+    [("cea_ng_ml", "CEA", "ng/ml"), ("ageYears", "Age", "years"), ("kVp", "kVp", ""), ("mm", "Mm", ""),
+     ("size in cm", "Size in cm", ""), ("p_T1", "Probability of T1", "")],
+)  # fmt: skip
+def test_the_unit_is_told_from_the_words(column, label, unit):
+    assert label_and_unit(column) == (label, unit)

@@ -1,4 +1,4 @@
-"""Put the names of a table's columns into words, for the tables and figures of an evaluation."""
+"""Put the names of a table's columns into words, for tables, figures and nomograms."""
 
 import re
 
@@ -38,33 +38,46 @@ def label_of(column: str) -> str:
 
     Examples
     --------
-    >>> from GTRStagingLib.evaluation.words import label_of
+    >>> from GTRStagingLib.tables.column_words import label_of
     >>> [label_of(name) for name in ("tumour_size_cm", "ageYears", "cea_ng_ml", "pT", "sex")]
     ['Tumour size (cm)', 'Age (years)', 'CEA (ng/ml)', 'pT', 'Sex']
     >>> [label_of(name) for name in ("p_T1", "other_model_T4", "reader2_unaided", "hd95_mm")]
     ['Probability of T1', 'Probability of T4 (other model)', 'Reader 2, unaided', 'HD95 (mm)']
     """
+    label, unit = label_and_unit(column)
+    return f"{label} ({unit})" if unit else label
+
+
+def label_and_unit(column: str) -> tuple[str, str]:
+    """Return the words of `label_of` and the unit at the end of the name, empty if there is none.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.tables.column_words import label_and_unit
+    >>> label_and_unit("tumour_size_cm"), label_and_unit("sex")
+    (('Tumour size', 'cm'), ('Sex', ''))
+    """
     name = " ".join(column.split())
     if " " in name:  # words already
-        return name[:1].upper() + name[1:]
+        return name[:1].upper() + name[1:], ""
     if (found := _PROBABILITY.fullmatch(name)) and not _STAGE.fullmatch(name):
         model = found["model"]
         whose = "" if model.casefold() in _OWN else f" ({' '.join(_words(model))})"
-        return f"Probability of T{found['stage']}{whose}"
+        return f"Probability of T{found['stage']}{whose}", ""
     if (known := WHOLE.get(name.casefold())) is not None:
-        return known
+        return known, ""
     words = _words(_CA19_9.sub("CA_19-9", name))
     plain = [word.casefold() for word in words]
     unit = ""
     for many in (2, 1):
         if len(words) > many and (spelt := UNITS.get(" ".join(plain[-many:]))) is not None:
-            words, unit = words[:-many], f" ({spelt})"
+            words, unit = words[:-many], spelt
             break
     if len(words) > 1 and words[-1] in ("unaided", "aided"):
         words = [*words[:-2], f"{words[-2]},", words[-1]]
     text = " ".join(words)
     first = text[:1] if words and (_STAGE.fullmatch(words[0]) or words[0] != words[0].casefold()) else text[:1].upper()
-    return f"{first}{text[1:]}{unit}" or column
+    return f"{first}{text[1:]}" or column, unit
 
 
 def _words(name: str) -> list[str]:
@@ -84,4 +97,4 @@ def _spelt(word: str) -> str:
     return word if kept or not word.isascii() else word.casefold()
 
 
-__all__ = ["label_of"]
+__all__ = ["label_and_unit", "label_of"]
