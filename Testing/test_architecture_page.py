@@ -51,3 +51,11 @@ def test_the_page_of_dependencies_names_every_package():
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
     named = set(re.findall(r"[\w-]+", page))
     assert packages - {"gtrstaging"} - named == set()
+
+
+def test_the_page_of_installation_names_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "how-to" / "install.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page, re.MULTILINE)
+    named = [name for line in lines for name in re.findall(r"\w+", line)]
+    assert sorted(named) == sorted(project["optional-dependencies"])
