@@ -149,7 +149,7 @@ def no_interval(sizes: np.ndarray) -> str | None:
 def effective_patients(sizes: np.ndarray) -> float:
     """Return the effective number of patients with these numbers of rows, (patients,) (Kish 1965, Survey Sampling).
 
-    It is the number of patients if all have equally many rows, and smaller otherwise.
+    It is the number of patients if all have equally many rows, and smaller otherwise; 0 without rows.
 
     Examples
     --------
@@ -160,7 +160,8 @@ def effective_patients(sizes: np.ndarray) -> float:
     >>> round(effective_patients(np.array([1] * 10 + [10])), 3)
     3.636
     """
-    return float(sizes.sum()) ** 2 / float((sizes.astype(float) ** 2).sum())
+    rows = float(sizes.sum())
+    return rows**2 / float((sizes.astype(float) ** 2).sum()) if rows else 0.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class Spread:
 
 
 def interval(value: float, spread: Spread, within: Range | None = None) -> Range:
-    """Return the limits of a 95 % interval, by Student's quantile.
+    """Return the limits of a 95 % interval of a value inside its range, by Student's quantile.
 
     The interval is symmetric without `within`, symmetric on the logit scale between two finite limits, and on the log
     scale above a limit. It stays in the range.
@@ -242,7 +243,8 @@ def estimated(value: float, spread: Spread, sizes: np.ndarray, method: str, with
     """Return the estimate with its `interval`, or without one and with the reason.
 
     A value at a limit of its range that does not vary has a one-sided interval: as if as many yes-or-no observations as
-    (effective) patients had all given this value.
+    (effective) patients had all given this value. If it varies, the range depends on the rows, as that of a kappa with
+    the numbers of stages read; then neither scale nor limit is known, and there is no interval.
 
     Parameters
     ----------
@@ -254,11 +256,13 @@ def estimated(value: float, spread: Spread, sizes: np.ndarray, method: str, with
     reason, patients = no_interval(sizes), effective_patients(sizes)
     if reason is None and within is not None and np.isinf(within[1]) and patients < FEWEST_WITHOUT_LIMIT:
         reason = f"{len(sizes)} patients are too few for numbers without an upper limit"
-    finite = within is not None and np.isfinite(within[1] - within[0])
+    at_end = _end(value, within)
     if reason is None and not np.isfinite(spread.error):
         reason = "it is not defined without one of the patients"
-    if reason is None and spread.error == 0 and not (finite and within and value in within):
+    if reason is None and spread.error == 0 and (at_end is None or within is None or np.isinf(within[1])):
         reason = "it does not vary between patients"
+    if reason is None and spread.error > 0 and at_end is not None:
+        reason = f"it is the {'least' if within and at_end == within[0] else 'largest'} value that these rows allow"
     if reason is not None:
         return Estimate(value, None, None, f"{method}: no interval, {reason}")
     if spread.error > 0:
@@ -266,8 +270,17 @@ def estimated(value: float, spread: Spread, sizes: np.ndarray, method: str, with
         return Estimate(value, low, high, method)
     least, most = within or (0.0, 0.0)
     reach = at_most(patients) * (most - least)
-    low, high = (value, value + reach) if value == least else (value - reach, value)
+    low, high = (least, least + reach) if at_end == least else (most - reach, most)
     return Estimate(value, low, high, f"Wilson, one-sided, of no exception in {patients:.4g} patients, 95 %")
+
+
+def _end(value: float, within: Range | None) -> float | None:
+    """Return the end of the range at which a value is, up to rounding; None if it is inside."""
+    if within is None:
+        return None
+    least, most = within
+    near = _ROUNDING * (most - least if np.isfinite(most - least) else max(1.0, abs(least)))
+    return least if value <= least + near else most if value >= most - near else None
 
 
 def compared(value: float, spread: Spread, sizes: np.ndarray, method: str) -> tuple[Estimate, float | None]:
@@ -446,23 +459,6 @@ def jackknife(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray)
     ]
 
 
-def percentiles(value: float, drawn: np.ndarray, at: tuple[float, float] | None = None) -> Estimate:
-    """Estimate a number from its bootstrap draws, NaN for resamples in which it is not defined.
-
-    `at` are the quantiles of the interval, by default those of the level.
-    """
-    if np.isnan(value):
-        return undefined("the required rows are missing")
-    whole = drawn[~np.isnan(drawn)]
-    method = f"patient bootstrap, {'percentiles' if at is None else 'BCa'}, 95 %"
-    if len(whole) < len(drawn):
-        method += f", {len(whole)} of {len(drawn)} resamples in which it is defined"
-    if len(whole) < 0.5 * len(drawn):
-        return Estimate(value, None, None, f"{method}: too few for an interval")
-    low, high = np.quantile(whole, at or ((1 - LEVEL) / 2, (1 + LEVEL) / 2)).tolist()
-    return Estimate(value, low, high, method)
-
-
 def holm(p: np.ndarray) -> np.ndarray:
     """Correct (n,) p-values for their number (Holm 1979, Scand J Stat 6:65).
 
@@ -496,5 +492,5 @@ def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) 
 __all__ = [
     "FEWEST", "FEWEST_WITHOUT_LIMIT", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "Clusters", "Estimate", "Patients", "Range",
     "Spread", "Z", "at_most", "compared", "effective_patients", "estimated", "holm", "interval", "jackknife",
-    "jackknifed", "mean", "no_interval", "patient_counts", "patient_draws", "percentiles", "proportion", "undefined",
+    "jackknifed", "mean", "no_interval", "patient_counts", "patient_draws", "proportion", "undefined",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from GTRStagingLib.stats.estimates import (
     at_most,
     compared,
     effective_patients,
+    estimated,
     holm,
     interval,
     jackknifed,
@@ -23,10 +24,10 @@ from GTRStagingLib.stats.estimates import (
     no_interval,
     patient_counts,
     patient_draws,
-    percentiles,
     proportion,
     undefined,
 )
+from GTRStagingLib.stats.metrics import measure
 
 
 @st.composite
@@ -219,6 +220,7 @@ def test_a_patient_with_more_than_a_fifth_of_the_rows_leaves_no_interval():
     assert no_interval(np.array([3])) == "all rows are of one patient"
     assert effective_patients(np.bincount(ids)) == pytest.approx(229**2 / (200**2 + 29))
     assert effective_patients(np.full(7, 3)) == 7
+    assert effective_patients(np.zeros(0, int)) == 0
 
 
 def test_a_value_at_a_limit_has_a_one_sided_interval_and_none_has_the_width_0():
@@ -232,6 +234,38 @@ def test_a_value_at_a_limit_has_a_one_sided_interval_and_none_has_the_width_0():
         same = mean(values, np.arange(40), within)
         assert (same.low, same.high) == (None, None)
         assert "does not vary between patients" in same.method
+
+
+@pytest.mark.parametrize("within", [(0.0, 1.0), (-0.3, 1.0), (0.0, np.inf), (-0.1, 3.0)])
+@pytest.mark.parametrize("off", [-1e-13, 0.0, 1e-13])
+def test_a_value_at_an_end_that_varies_has_no_interval_with_the_reason(within, off):
+    """Ends that depend on the rows, as those of a kappa; and values at an end up to rounding."""
+    sizes = np.ones(40, int)
+    for end, what in zip(within, ("least", "largest"), strict=True):
+        if np.isinf(end):
+            continue
+        found = estimated(end + off, Spread(0.05, 39), sizes, "m", within)
+        assert (found.value, found.low, found.high) == (end + off, None, None)
+        assert f"no interval, it is the {what} value that these rows allow" in found.method
+        same = estimated(end + off, Spread(0.0, 39), sizes, "m", within)
+        if np.isinf(within[1]):
+            assert same.low is None
+        else:
+            reach = at_most(40) * (within[1] - within[0])
+            one_sided = (end, end + reach) if what == "least" else (end - reach, end)
+            assert (same.low, same.high) == pytest.approx(one_sided)
+
+
+def test_the_least_kappa_has_no_interval():
+    """Every row is read as the neighbouring stage: no agreement, less than by chance."""
+    stages = np.repeat(np.arange(4), [10, 9, 8, 7])
+    read = np.array([1, 0, 3, 2])[stages]
+    found = measure(stages, read, np.arange(34))
+    expected = 1 - 1 / (1 - (2 * 10 * 9 + 2 * 8 * 7) / 34**2)
+    assert found.kappa_plain.value == pytest.approx(expected)
+    assert (found.kappa_plain.low, found.kappa_plain.high) == (None, None)
+    assert "it is the least value that these rows allow" in found.kappa_plain.method
+    assert found.kappa_linear.low < found.kappa_linear.value < found.kappa_linear.high
 
 
 def test_few_numbers_without_an_upper_limit_have_no_interval():
@@ -273,14 +307,6 @@ def test_draws_of_patients_bring_all_their_rows():
         times = np.bincount(rows, minlength=4)
         assert times[0] == times[2]
         assert times[0] + times[1] + times[3] == 3
-
-
-def test_draws_without_a_defined_value_are_reported():
-    some = percentiles(1.0, np.array([0.9, np.nan, 1.1, 1.0]))
-    assert "3 of 4 resamples" in some.method
-    few = percentiles(1.0, np.array([np.nan, np.nan, 1.1]))
-    assert (few.value, few.low) == (1.0, None)
-    assert percentiles(float("nan"), np.ones(3)).value is None
 
 
 def test_texts():
