@@ -10,7 +10,7 @@ slice, at half of its maximum, a threshold fixed beforehand. Each map is compare
 use the slice: random pixels in the body (chance), a disc in its middle (blob), and the place of the other cases'
 tumours (mean mask). `staging.map_checks` defines the measures.
 
-Intervals are 95 %: Wilson's for shares, bootstrap over patients otherwise. The cost is the time of three slices
+Intervals are 95 %: Wilson's for shares, jackknife over patients otherwise. The cost is the time of three slices
 relative to an eager forward pass of the same network, timed in turn in one process; for depth 152 see `latency.py`.
 `--seeds` adds the accuracy and the Dice of the same model trained from other seeds.
 """
@@ -110,12 +110,13 @@ def share(right: np.ndarray) -> str:
 
 
 def mean(rows: pd.DataFrame, measure: str, digits: int = 3, minus: str | None = None) -> str:
-    """Format a mean with its bootstrap interval over patients, without cases that have no value."""
+    """Format a mean with its interval by the jackknife over patients, without cases that have no value."""
     found = mean_of(rows.to_dict("records"), measure, rows.patient.to_numpy(), minus)
     if found.value is None:
         return "-"
-    texts = [f"{value:,.{digits}f}" for value in (found.value, found.low, found.high)]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+    if found.low is None or found.high is None:
+        return f"{found.value:,.{digits}f} (no interval)"
+    return f"{found.value:,.{digits}f} ({found.low:,.{digits}f} to {found.high:,.{digits}f})"
 
 
 def macro_auc(rows: pd.DataFrame) -> float:

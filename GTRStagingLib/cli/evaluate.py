@@ -67,7 +67,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                       "contains cases/)")  # fmt: skip
     more.add_argument("--format", choices=["docx"], help="also write the numbered tables and the figures as a Word "
                       "document, manuscript.docx")  # fmt: skip
-    more.add_argument("--seed", type=int, default=0, help="seed of every bootstrap (default: %(default)s)")
+    more.add_argument("--seed", type=int, default=0, help="seed of random permutations and draws of rows "
+                      "(default: %(default)s)")  # fmt: skip
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -67,7 +67,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         ),
         "decision_curves": "Net benefit of 'at least T2', 'T3' and 'T4', compared with treating all and treating none.",
         "provenance": f"{found.provenance['software']}; sha256 of the table {predictions.digest}.",
-        "seed": f"Seed {found.provenance['seed']} for permutations and the draw of rows for a temperature.",
+        "seed": f"Seed {found.provenance['seed']} for random permutations and the draw of rows for a temperature; no "
+        "interval is drawn at random.",
         "research_use_only": RESEARCH_USE_ONLY,
         "radscore": "No Rad-score is reported." if radscore is None else _radscore(radscore),
         "nomogram": "No nomogram is reported." if nomogram is None else _nomogram(nomogram),

@@ -22,8 +22,8 @@ MOST_COHORTS = 12
 NOT_GIVEN = "not given"
 """Cohort of the rows without one."""
 
-Decide = Callable[[Predictions, int], Decisions]
-"""Computes the decision curves of predictions with a seed."""
+Decide = Callable[[Predictions], Decisions]
+"""Computes the decision curves of predictions."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 
     return CohortEvaluation(
         name=name,
         predictions=found,
-        performance=performance(found, seed=seed),
+        performance=performance(found),
         curves=curves(found),
         calibration=None if four is None else calibrate(found.stages, four, clusters, seed=seed),
-        decisions=decide(found, seed),
+        decisions=decide(found),
         attention=attention(found.stages, measures, clusters, seed=seed) if "dice" in measures else None,
         notes=tuple(_notes(found, name)),
         training=_is_training(found, name),

@@ -142,7 +142,7 @@ def evaluate(
     patient_pattern
         As given to `read_predictions`, for the training table.
     seed
-        Seed of permutations and of the rows drawn for a temperature.
+        Seed of random permutations, and of the rows drawn for a temperature.
 
     Raises
     ------
@@ -160,9 +160,9 @@ def evaluate(
     by_cohort = None
     if cohort_column is not None:
         by_cohort = evaluate_cohorts(found, cohort_column, cohorts, _decisions, seed=seed)
-    groups, notes = _groups(found, strata, by_cohort, seed)
+    groups, notes = _groups(found, strata, by_cohort)
     progress("readers")
-    compared, study, left_out = _readers(found, seed)
+    compared, study, left_out = _readers(found)
     if whole.attention is not None:
         notes += _missing_baselines(whole.attention)
     flow = _flow(found, cohort_column)
@@ -180,9 +180,9 @@ def evaluate(
         attention=whole.attention,
         groups=groups,
         siblings=siblings,
-        without_siblings=None if siblings is None else _on(found, ~siblings.related, seed),
-        with_siblings=None if siblings is None else _on(found, siblings.related, seed),
-        unseen=None if siblings is None else _on(found, siblings.unseen, seed),
+        without_siblings=None if siblings is None else _on(found, ~siblings.related),
+        with_siblings=None if siblings is None else _on(found, siblings.related),
+        unseen=None if siblings is None else _on(found, siblings.unseen),
         notes=(
             *found.notes,
             *(() if siblings is None else siblings.notes),
@@ -192,7 +192,7 @@ def evaluate(
         ),
         provenance=_provenance(found, seed),
         cohorts=by_cohort,
-        early=_on(found, found.stages <= TStage.T2, seed),
+        early=_on(found, found.stages <= TStage.T2),
         scanners=scanner_table(found, list(cohorts.values())),
         flow=flow,
         models=models,
@@ -212,7 +212,7 @@ def _dominant_patient(clusters: Clusters) -> list[str]:
 
 
 def _groups(
-    found: Predictions, strata: Sequence[str], cohorts: Cohorts | None, seed: int
+    found: Predictions, strata: Sequence[str], cohorts: Cohorts | None
 ) -> tuple[dict[str, dict[str, Performance]], list[str]]:
     """Measure performance by centre, if there is one, and by the given columns; return it with notes."""
     groups: dict[str, dict[str, Performance]] = {}
@@ -228,7 +228,7 @@ def _groups(
                 raise
             notes.append(f"No results by centre: {error}")
             continue
-        groups[column] = {level: performance(found.of(rows), seed=seed) for level, rows in levels.items()}
+        groups[column] = {level: performance(found.of(rows)) for level, rows in levels.items()}
     return groups, notes
 
 
@@ -295,11 +295,11 @@ def _missing_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:
     ]
 
 
-def _on(found: Predictions, rows: np.ndarray, seed: int) -> Performance | None:
-    return performance(found.of(rows), seed=seed) if rows.any() else None
+def _on(found: Predictions, rows: np.ndarray) -> Performance | None:
+    return performance(found.of(rows)) if rows.any() else None
 
 
-def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
+def _decisions(found: Predictions) -> "decisions.Decisions":
     """Compute decision curves of the model, and of every other one with a value in each row; treatment of all of them.
 
     The treatment of one with fewer rows is that of its own rows.
@@ -311,9 +311,9 @@ def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
             predicted[name], four[name] = other.argmax(axis=1), other
     readings = {name: found.stages_of(name) for name in found.readers}
     predicted |= {name: stages for name, stages in readings.items() if (stages >= 0).all()}
-    decided = decisions.decide(found.stages, predicted, four, found.clusters, seed=seed)
+    decided = decisions.decide(found.stages, predicted, four, found.clusters)
     own = {
-        name: decisions.treatment(found.stages[rows], stages[rows], found.clusters.at(rows), seed=seed)
+        name: decisions.treatment(found.stages[rows], stages[rows], found.clusters.at(rows))
         for name, stages in readings.items()
         for rows in [stages >= 0]
         if name not in predicted and rows.any()
@@ -321,9 +321,7 @@ def _decisions(found: Predictions, seed: int) -> "decisions.Decisions":
     return replace(decided, treatment={**decided.treatment, **own})
 
 
-def _readers(
-    found: Predictions, seed: int
-) -> "tuple[readers.Comparison | None, reader_study.ReaderStudy | None, list[str]]":
+def _readers(found: Predictions) -> "tuple[readers.Comparison | None, reader_study.ReaderStudy | None, list[str]]":
     """Compare the model with other models, readers and comparators, and evaluate the readers in two phases.
 
     Every two are compared on the rows that both have.
@@ -347,7 +345,7 @@ def _readers(
     side_by_side = [one for one in side_by_side if one.read.any()]
     compared = study = None
     if len(side_by_side) > 1:
-        compared = readers.compare(found.stages, side_by_side, found.clusters, seed=seed)
+        compared = readers.compare(found.stages, side_by_side, found.clusters)
         notes += [
             f"{pair.first} and {pair.second} are not compared: no row has values of both."
             for pair in compared.pairs
@@ -357,7 +355,7 @@ def _readers(
     notes += left_out
     if phases:
         model = readers.Reader(MODEL, found.predicted)
-        study = reader_study.reader_study(found.stages, phases, model, found.clusters, seed=seed)
+        study = reader_study.reader_study(found.stages, phases, model, found.clusters)
         if not study.mrmc:
             notes.append("With one reader there is no analysis over readers and patients, which needs two or more.")
     return compared, study, notes

@@ -44,9 +44,9 @@ class Performance:
         return {**self.metrics.to_json(), "auc": None if self.areas is None else self.areas.to_json()}
 
 
-def performance(found: Predictions, *, seed: int = 0) -> Performance:
+def performance(found: Predictions) -> Performance:
     """Measure the performance of predictions."""
-    metrics = measure(found.stages, found.predicted, found.clusters, seed=seed)
+    metrics = measure(found.stages, found.predicted, found.clusters)
     if found.probabilities is None:
         return Performance(metrics, None)
     areas = roc.stage_areas(found.stages, found.probabilities)

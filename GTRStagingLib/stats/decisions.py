@@ -209,7 +209,6 @@ def treatment(
     patients: Patients,
     *,
     boundary: TStage = TStage.T3,
-    seed: int = 0,
 ) -> Treatment:
     """Estimate over- and under-treatment and the number needed to treat, with treatment by predicted stage.
 
@@ -258,7 +257,9 @@ def _nnt(gains: np.ndarray, clusters: Clusters) -> Estimate:
     if net.low is None or net.high is None:
         return Estimate(value, None, None, f"{net.method}, of net benefit")
     if net.low <= 0:
-        return Estimate(value, None, None, f"{net.method}, of net benefit; it includes 0, so no upper limit")
+        return Estimate(
+            value, None, None, f"{net.method}, of net benefit: no interval, since that includes 0: no upper limit"
+        )
     return Estimate(value, 1 / net.high, 1 / net.low, f"{net.method}, of net benefit")
 
 
@@ -267,8 +268,6 @@ def decide(
     predicted: Mapping[str, np.ndarray],
     probabilities: Mapping[str, np.ndarray],
     patients: Patients,
-    *,
-    seed: int = 0,
 ) -> Decisions:
     """Compute decision curves for 'at least T2', 'T3' and 'T4', and treatment at T3.
 
@@ -313,7 +312,7 @@ def decide(
                 {name: net_benefit_band(happened, values, at, clusters) for name, values in values_of.items()},
             )
         )
-    treated = {name: treatment(stages, values, clusters, seed=seed) for name, values in predicted.items()}
+    treated = {name: treatment(stages, values, clusters) for name, values in predicted.items()}
     return Decisions(tuple(curves), treated)
 
 

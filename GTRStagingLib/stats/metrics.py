@@ -98,7 +98,7 @@ class Metrics:
         }
 
 
-def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, seed: int = 0) -> Metrics:
+def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients) -> Metrics:
     """Measure the performance of predicted stages.
 
     Parameters
@@ -107,8 +107,6 @@ def measure(stages: np.ndarray, predicted: np.ndarray, patients: Patients, *, se
         (n,) true and predicted stage, 0..3.
     patients
         (n,) patient of each row; intervals are clustered if patients have several rows.
-    seed
-        Seed of the bootstrap.
 
     Examples
     --------

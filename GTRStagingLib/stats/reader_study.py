@@ -78,8 +78,7 @@ class Phases:
     unaided, aided
         Each on the rows that were read in this phase.
     gains
-        Aided minus unaided, tested by patient; accuracy also with McNemar's test by row if the phases are paired and
-        patients have several rows.
+        Aided minus unaided, tested by patient; accuracy also with McNemar's exact test by row if the phases are paired.
     against_model
         Model minus unaided and model minus aided, on the rows of the phase; empty without a model.
     by_stage
@@ -132,8 +131,6 @@ def reader_study(
     phases: Mapping[str, tuple[np.ndarray, np.ndarray]],
     model: Reader | None,
     patients: Patients,
-    *,
-    seed: int = 0,
 ) -> ReaderStudy:
     """Evaluate readers without and with the model's help, and the model alone.
 
@@ -162,8 +159,8 @@ def reader_study(
     check_readers(stages, readings if model is None else [*readings, model], patients)
 
     clusters = Clusters.of(patients)
-    rows = [_phases(name, stages, unaided, aided, clusters, model, seed) for name, (unaided, aided) in pairs.items()]
-    rows.append(_together(stages, pairs, clusters, model, seed))
+    rows = [_phases(name, stages, unaided, aided, clusters, model) for name, (unaided, aided) in pairs.items()]
+    rows.append(_together(stages, pairs, clusters, model))
     corrected = with_holm([(*row.gains, *row.against_model) for row in rows])
     seen = np.any([one.read for one in readings], axis=0)
     return ReaderStudy(
@@ -173,14 +170,14 @@ def reader_study(
             replace(row, gains=tests[: len(row.gains)], against_model=tests[len(row.gains) :])
             for row, tests in zip(rows, corrected, strict=True)
         ),
-        model=None if model is None else reading_of(stages[seen], model.at(seen), clusters.at(seen), seed=seed),
+        model=None if model is None else reading_of(stages[seen], model.at(seen), clusters.at(seen)),
         fleiss={phase: _fleiss_of([two[i] for two in pairs.values()], clusters) for i, phase in enumerate(PHASES)},
         mrmc=_analysed(stages, pairs, model, clusters) if len(pairs) > 1 else (),
     )
 
 
 def _together(
-    stages: np.ndarray, pairs: Mapping[str, tuple[Reader, ...]], clusters: Clusters, model: Reader | None, seed: int
+    stages: np.ndarray, pairs: Mapping[str, tuple[Reader, ...]], clusters: Clusters, model: Reader | None
 ) -> Phases:
     """Evaluate all readings of all readers as rows of one reader."""
     times = len(pairs)
@@ -189,7 +186,7 @@ def _together(
         for i, phase in enumerate(PHASES)
     )
     alone = None if model is None else Reader(model.name, np.tile(model.predicted, times))
-    return _phases(ALL, np.tile(stages, times), unaided, aided, clusters.tiled(times), alone, seed)
+    return _phases(ALL, np.tile(stages, times), unaided, aided, clusters.tiled(times), alone)
 
 
 def _phases(
@@ -199,21 +196,20 @@ def _phases(
     aided: Reader,
     clusters: Clusters,
     model: Reader | None,
-    seed: int,
 ) -> Phases:
     # The tests of the readers form a family; the test of all readings together is one of its own.
     subject = ALL if name == ALL else "each reader"
     overlap = _overlap(unaided.read, aided.read, clusters)
-    before, after = (reading_of(stages, one, clusters, seed=seed) for one in (unaided, aided))
+    before, after = (reading_of(stages, one, clusters) for one in (unaided, aided))
     gain = f"gain of {subject}"
     if overlap.design == PAIRED:
-        gains = paired(stages, aided, unaided, clusters, of=gain, seed=seed)
+        gains = paired(stages, aided, unaided, clusters, of=gain)
     else:
         gains = _apart(stages, (aided, after), (unaided, before), clusters, gain, overlap.design)
     against = []
     if model is not None:
         for phase, other in zip(PHASES, (unaided, aided), strict=True):
-            against += paired(stages, model, other, clusters, of=f"model against {subject}, {phase}", seed=seed)
+            against += paired(stages, model, other, clusters, of=f"model against {subject}, {phase}")
     return Phases(
         reader=name,
         overlap=overlap,

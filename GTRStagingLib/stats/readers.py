@@ -207,7 +207,7 @@ def phase_columns(columns: Iterable[str]) -> tuple[dict[str, tuple[str, str]], l
     return pairs, [column for name, two in found.items() if name not in pairs for column in two.values()]
 
 
-def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *, seed: int = 0) -> Comparison:
+def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients) -> Comparison:
     """Compare every two readers on the rows that both have read.
 
     Parameters
@@ -216,8 +216,6 @@ def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *
         (n,) true stages, 0..3.
     patients
         (n,) patient of each row.
-    seed
-        Seed of the bootstrap.
 
     Raises
     ------
@@ -230,11 +228,11 @@ def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *
         raise InputError(f"{len(readers)} reader to compare; expected two or more on the same rows.")
     clusters = Clusters.of(patients)
     pairs = list(combinations(readers, 2))
-    found = with_holm([paired(stages, *two, clusters, seed=seed) for two in pairs])
+    found = with_holm([paired(stages, *two, clusters) for two in pairs])
     return Comparison(
         n_rows=len(stages),
         n_patients=clusters.number,
-        readers={one.name: reading_of(stages, one, clusters, seed=seed) for one in readers},
+        readers={one.name: reading_of(stages, one, clusters) for one in readers},
         pairs=tuple(
             Pair(a.name, b.name, crossing(stages, a, b), differences)
             for (a, b), differences in zip(pairs, found, strict=True)
@@ -242,10 +240,10 @@ def compare(stages: np.ndarray, readers: Sequence[Reader], patients: Patients, *
     )
 
 
-def reading_of(stages: np.ndarray, one: Reader, clusters: Clusters, *, seed: int) -> Reading:
+def reading_of(stages: np.ndarray, one: Reader, clusters: Clusters) -> Reading:
     """Measure the performance of a reader on the rows that it has read, at least one."""
     stages, clusters, one = stages[one.read], clusters.at(one.read), one.at(one.read)
-    found = measure(stages, one.predicted, clusters, seed=seed)
+    found = measure(stages, one.predicted, clusters)
     areas = _areas(stages, one)
     return Reading(
         name=one.name,
@@ -267,9 +265,7 @@ def crossing(stages: np.ndarray, first: Reader, second: Reader) -> Crossing:
     return _crossing(*((one.predicted == stages)[both] for one in (first, second)))
 
 
-def paired(
-    stages: np.ndarray, first: Reader, second: Reader, clusters: Clusters, *, of: str = "", seed: int = 0
-) -> list[Difference]:
+def paired(stages: np.ndarray, first: Reader, second: Reader, clusters: Clusters, *, of: str = "") -> list[Difference]:
     """Estimate and test every difference of two readers, first minus second, on the rows that both have read.
 
     Parameters
@@ -292,8 +288,6 @@ def paired(
             continue
         sides, among = ((first.name, hits[rows]), (second.name, other[name][1][rows])), clusters.at(rows)
         by_patient, *by_row = _of_accuracy(*sides, among, family)
-        if among.number < 2:
-            by_patient = replace(by_patient, p=None, test=by_patient.estimate.method)
         found += [replace(test, measure=name) for test in (by_patient, *(by_row if name == "accuracy" else ()))]
     kappas = _of_kappas(stages, first, second, clusters)
     found += [replace(test, family=family_of(test.measure) + apart) for test in kappas]
