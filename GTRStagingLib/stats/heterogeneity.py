@@ -15,7 +15,7 @@ from scipy.special import logit
 from scipy.stats import chi2
 
 from GTRStagingLib.stats import roc
-from GTRStagingLib.stats.estimates import RESAMPLES, Clusters, holm
+from GTRStagingLib.stats.estimates import RESAMPLES, Clusters, holm, no_interval
 from GTRStagingLib.stats.group_differences import FEWEST_EXPECTED
 
 
@@ -55,8 +55,9 @@ class Heterogeneity:
 def compare_shares(measure: str, cohorts: Mapping[str, tuple[np.ndarray, Clusters]], *, seed: int = 0) -> Heterogeneity:
     """Compare the share of hits between cohorts.
 
-    If an expected number of hits or misses is below `FEWEST_EXPECTED`, the p value is the share of random assignments
-    of the patients to the cohorts with a Q at least as large.
+    If an expected number of hits or misses is below `FEWEST_EXPECTED`, or a patient of several rows leaves no interval
+    (`estimates.no_interval`), the p value is the share of random assignments of the patients to the cohorts with a Q at
+    least as large.
 
     Parameters
     ----------
@@ -88,7 +89,8 @@ def compare_shares(measure: str, cohorts: Mapping[str, tuple[np.ndarray, Cluster
     df = len(used) - 1
     clustered = any(clusters.clustered for _, clusters in used.values())
     how = "Cochran's Q of shares" + (", with the design effect of several rows per patient" if clustered else "")
-    if expected >= FEWEST_EXPECTED:
+    uneven = any(one.clustered and no_interval(one.sizes) for _, one in used.values())
+    if expected >= FEWEST_EXPECTED and not uneven:
         p = float(chi2.sf(statistic, df))
     else:
         rng = np.random.default_rng(seed)
@@ -129,7 +131,8 @@ def _correlation(sums: np.ndarray, share: np.ndarray) -> float:
 def compare_areas(measure: str, cohorts: Mapping[str, tuple["roc.Area | None", Clusters]]) -> Heterogeneity:
     """Compare an area under the ROC curve between cohorts, on the logit scale with DeLong's standard errors.
 
-    A cohort without the area, or with a perfect one, whose standard error is unknown, is left out.
+    A cohort is left out without the area, with a perfect one, whose standard error is unknown, and if its patients
+    allow no interval.
 
     Parameters
     ----------
@@ -144,6 +147,9 @@ def compare_areas(measure: str, cohorts: Mapping[str, tuple["roc.Area | None", C
         error = roc.standard_error(area.influence, clusters)
         if not (error > 0 and 0 < area.value < 1):
             missing.append(f"{name} has no standard error")
+            continue
+        if reason := no_interval(clusters.sizes):
+            missing.append(f"{name} has no reliable standard error: {reason}")
             continue
         values.append(float(logit(area.value)))
         errors.append(error / (area.value * (1 - area.value)))

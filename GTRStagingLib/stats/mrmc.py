@@ -14,7 +14,7 @@ change the published examples; without it, tests of two readers without a differ
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -250,5 +250,17 @@ def analyse(
     return Mrmc(measure, tuple(readers), n_patients, found, effects)
 
 
+def without_intervals(found: Mrmc, reason: str) -> Mrmc:
+    """Return the analysis without intervals and tests, for patients that allow none (`estimates.no_interval`)."""
+
+    def bare(one: Effect) -> Effect:
+        if one.estimate.low is None:
+            return one
+        estimate = Estimate(one.estimate.value, None, None, f"{one.estimate.method}: no interval, {reason}")
+        return Effect(one.name, one.readers, estimate)
+
+    return replace(found, effects=tuple(bare(one) for one in found.effects))
+
+
 __all__ = ["FIXED", "RANDOM", "Components", "Effect", "Mrmc", "analyse", "components", "difference",
-           "jackknife_covariance", "mean"]  # fmt: skip
+           "jackknife_covariance", "mean", "without_intervals"]  # fmt: skip

@@ -20,6 +20,7 @@ from GTRStagingLib.stats.estimates import (
     Patients,
     Z,
     jackknifed,
+    no_interval,
     patient_counts,
     proportion,
     undefined,
@@ -366,7 +367,9 @@ def _analysed(
 
     counts = counted(lambda reader: reader)
     found = []
-    for measure, statistic in {"accuracy": _accuracy, AUC: late_area}.items():
+    early = TREATED * K  # of the cells by true and read stage, those of T1 and T2
+    whole, sides = (slice(None),), (slice(early), slice(early, None))
+    for measure, statistic, parts in (("accuracy", _accuracy, whole), (AUC, late_area, sides)):
         values, without = _figures(statistic, counts)
         one = mrmc.analyse(measure, list(pairs), values, without, PHASES)
         if model is not None and one.components is not None:
@@ -377,7 +380,9 @@ def _analysed(
                 name = f"{model.name} − {phase}"
                 tests = mrmc.mean(name, model_values[i] - values[i], covariance, tested=True)
                 one = replace(one, effects=(*one.effects, *tests))
-        found.append(one)
+        sizes = [cells[:, part].sum(axis=1) for part in parts for cells in counts.reshape(-1, *counts.shape[2:])]
+        reason = next((reason for size in sizes if (reason := no_interval(size[size > 0]))), None)
+        found.append(one if reason is None else mrmc.without_intervals(one, reason))
     return tuple(found)
 
 
