@@ -123,6 +123,18 @@ def _spread(influence: np.ndarray, clusters: Clusters) -> Spread:
     return Spread.of_influence(clusters.sums(influence) * (clusters.number / (clusters.number - 1)) ** 0.5)
 
 
+def no_interval_of(found: Area, patients: Patients) -> str | None:
+    """Return why the patients of a side allow no interval of an area (`estimates.no_interval`); None if they do."""
+    sides = _sizes_of_sides(found, Clusters.of(patients))
+    reason = next((reason for sizes in sides if (reason := no_interval(sizes))), None)
+    where = " on one side" if len(sides) == 2 else " of one stage" if len(sides) > 2 else ""
+    return None if reason is None else f"{reason}{where}"
+
+
+def _sizes_of_sides(found: Area, clusters: Clusters) -> list[np.ndarray]:
+    return [clusters.at(found.side == side).sizes for side in np.unique(found.side)]
+
+
 def estimate(found: Area | None, patients: Patients) -> Estimate:
     """Estimate an area with DeLong's variance and a t interval on the logit scale, which keeps it below 1.
 
@@ -133,13 +145,11 @@ def estimate(found: Area | None, patients: Patients) -> Estimate:
         return undefined("a stage is missing, or is the only one")
     clusters = Clusters.of(patients)
     method = "DeLong (Obuchowski)" if clusters.clustered else "DeLong"
-    sides = [clusters.at(found.side == side).sizes for side in np.unique(found.side)]
-    reason = next((reason for sizes in sides if (reason := no_interval(sizes))), None)
+    reason = no_interval_of(found, clusters)
     if reason is not None:
-        where = " on one side" if len(sides) == 2 else " of one stage" if len(sides) > 2 else ""
-        return Estimate(found.value, None, None, f"{method}: no interval, {reason}{where}")
+        return Estimate(found.value, None, None, f"{method}: no interval, {reason}")
     if found.value in (0.0, 1.0):
-        pairs = min([effective_patients(sizes) for sizes in sides] + [clusters.number / 2])
+        pairs = min([effective_patients(sizes) for sizes in _sizes_of_sides(found, clusters)] + [clusters.number / 2])
         low, high = (1 - at_most(pairs), 1.0) if found.value == 1 else (0.0, at_most(pairs))
         return Estimate(found.value, low, high, f"Wilson, one-sided, of no exception in {pairs:.4g} pairs, 95 %")
     return estimated(found.value, _spread(found.influence, clusters), clusters.sizes, method, (0.0, 1.0))
@@ -148,22 +158,27 @@ def estimate(found: Area | None, patients: Patients) -> Estimate:
 def difference(one: Area | None, other: Area | None, patients: Patients) -> tuple[Estimate, float | None]:
     """Estimate `one` minus `other` on the same rows, with the p-value of DeLong's paired test, by Student's t.
 
+    Without an interval or a test where the patients of a side allow none: with two positives, 13 % of the tests of
+    equal areas had p below 0.05.
+
     Examples
     --------
-    Scores with one pair in the wrong order, compared with the reversed scores: 24/25 - 1/25.
+    Scores with one pair in the wrong order, compared with the reversed scores: 63/64 - 1/64.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.roc import area, difference
-    >>> positive, scores = np.repeat([True, False], 5), np.array([9, 8, 7, 6, 4, 5, 3, 2, 1, 0])
-    >>> found, p = difference(area(positive, scores), area(positive, -scores), np.arange(10))
+    >>> positive, scores = np.repeat([True, False], 8), np.array([15, 14, 13, 12, 11, 10, 9, 7, 8, 6, 5, 4, 3, 2, 1, 0])
+    >>> found, p = difference(area(positive, scores), area(positive, -scores), np.arange(16))
     >>> round(found.value, 6), found.low < found.value < found.high
-    (0.92, True)
+    (0.96875, True)
     """
     if one is None or other is None:
         return undefined("a stage is missing, or is the only one"), None
-    clusters = Clusters.of(patients)
-    spread = _spread(one.influence - other.influence, clusters)
-    return compared(one.value - other.value, spread, clusters.sizes, "DeLong, paired")
+    clusters, value = Clusters.of(patients), one.value - other.value
+    reason = no_interval_of(one, clusters)  # the sides are those of both
+    if reason is not None:
+        return Estimate(value, None, None, f"DeLong, paired: no interval, {reason}"), None
+    return compared(value, _spread(one.influence - other.influence, clusters), clusters.sizes, "DeLong, paired")
 
 
 def curve(positive: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
@@ -184,4 +199,5 @@ def curve(positive: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
     return points[kept]
 
 
-__all__ = ["Area", "area", "curve", "difference", "estimate", "macro", "micro", "stage_areas", "standard_error"]
+__all__ = ["Area", "area", "curve", "difference", "estimate", "macro", "micro", "no_interval_of", "stage_areas",
+           "standard_error"]  # fmt: skip
