@@ -28,6 +28,7 @@ from GTRStagingLib.stats.proportional_odds_checks import (
 from GTRStagingLib.support.fields import MOST
 from GTRStagingLib.tables.cells import covariate_value
 from GTRStagingLib.tables.column_words import label_and_unit, label_of
+from GTRStagingLib.tables.headers import PATIENTS, folded
 from GTRStagingLib.tables.stage_cells import named_stage
 from GTRStagingLib.tables.table_files import Table
 
@@ -234,8 +235,9 @@ def _require_columns(
             f"{table.path.name} has no column {', '.join(absent)}; expected names among {', '.join(table.columns)}. "
             "Check the names."
         )
-    if taken := {STAGE, PATIENT, SPLIT} & set(predictors):
-        raise InputError(f"{', '.join(sorted(taken))} as a predictor; expected covariates. Leave it out.")
+    roles = {folded(name) for name in (STAGE, *PATIENTS, SPLIT)}  # also in another spelling, such as Split
+    if taken := [name for name in predictors if folded(name) in roles]:
+        raise InputError(f"{', '.join(taken)} as a predictor; expected covariates. Leave it out.")
     if strange := [column for column in wordings if column not in predictors]:
         raise InputError(
             f"A label, unit or reference is given for {', '.join(strange)}; expected predictors: "

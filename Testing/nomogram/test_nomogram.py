@@ -375,6 +375,8 @@ def test_rare_levels_and_collinear_predictors_give_warnings(tmp_path):
         ({}, ["tumour"], {}, "no column tumour"),
         ({}, ["radscore", "radscore"], {}, "each once"),
         ({}, ["stage"], {}, "stage as a predictor"),
+        ({"Split": "test"}, ["lauren", "Split"], {}, "Split as a predictor"),  # the test rows would be fitted on
+        ({"PatientID": "1"}, ["lauren", "PatientID"], {}, "PatientID as a predictor"),
         ({}, ["case_id"], {}, "300 different text"),
         (
             {},
