@@ -73,7 +73,9 @@ def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         form = text_format(path)
         with path.open(encoding=form.encoding, newline="") as file:
             header = [unguarded(name.strip()) for name in next(csv.reader(file, delimiter=form.separator), [])]
-        if len(set(header)) < len(header) or "" in header or not form.encoding.startswith("utf-8"):
+        unnamed = not header or "" in header or len(set(header)) < len(header)
+        # Arrow skips a line, not a row of several lines, as the header.
+        if unnamed or "\n" in "".join(header) or not form.encoding.startswith("utf-8") or _is_broken(path):
             return _by_row(path)
         table = arrow.read_csv(
             path,
@@ -100,6 +102,17 @@ def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         texts = [numbers.get(text, text) for text in columns[name].to_pylist()]
         columns[name] = pa.chunked_array([texts], type=pa.string())
     return columns, (*form.notes, *notes)
+
+
+def _is_broken(path: Path) -> bool:
+    """Return whether a file has NUL characters or a quote that is not closed, with which Arrow loses rows silently."""
+    quotes = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            if b"\0" in block:
+                return True
+            quotes += block.count(b'"')
+    return quotes % 2 == 1
 
 
 def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, list[str]]:

@@ -64,6 +64,29 @@ def test_tables_give_the_texts_back(tmp_path, suffix):
         assert "-0.5" in cells
 
 
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ('case_id,stage\na,"T1\nb,T2\n', "expected closed quotes"),  # row b would be a part of the cell above
+        ("case_id,stage\na,T1\nb\0c,T2\n", "row 3: a NUL character"),
+        ("\ncase_id,stage\na,T1\n", "is empty"),
+    ],
+)
+def test_a_damaged_table_is_refused_by_an_evaluation_as_by_every_command(tmp_path, cells, message):
+    path = tmp_path / "table.csv"
+    path.write_text(cells)
+    for read in (read_cells, read_table):
+        with pytest.raises(InputError, match=message):
+            read(path)
+
+
+def test_a_header_of_two_lines_is_no_row(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text('case_id,"true\nstage"\na,T1\nb,T2\n')
+    frame, _ = read_cells(path)
+    assert list(frame["true\nstage"]) == ["T1", "T2"]
+
+
 def test_the_tables_of_a_batch_have_no_formulas_and_the_same_texts(tmp_path):
     path = tmp_path / "cases.csv"
     head = ["case_id", "image", "note", "=head", "exclude"]
