@@ -24,7 +24,7 @@ from GTRStagingLib.evaluation.table_one import Described, describe_patients, gro
 from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
-from GTRStagingLib.stats.estimates import LEVEL, Clusters, no_interval
+from GTRStagingLib.stats.estimates import LEVEL, MOST_OF_ONE, Clusters, no_interval
 
 MODEL = "model"
 """Name of the evaluated predictions beside readers and other models."""
@@ -186,7 +186,7 @@ def evaluate(
         notes=(
             *found.notes,
             *(() if siblings is None else siblings.notes),
-            *_dominant_patient(found.clusters),
+            *_without_intervals(found.clusters),
             *notes,
             *left_out,
         ),
@@ -200,11 +200,13 @@ def evaluate(
     )
 
 
-def _dominant_patient(clusters: Clusters) -> list[str]:
-    """Return a note if one patient has so many rows that no interval holds."""
+def _without_intervals(clusters: Clusters) -> list[str]:
+    """Return a note if patients of several rows are so few, or one has so many rows, that no interval holds."""
     reason = no_interval(clusters.sizes) if clusters.clustered else None
     if reason is None:
         return []
+    if clusters.sizes.max() <= MOST_OF_ONE * len(clusters):
+        return [f"Numbers of all rows have no interval: {reason}."]
     return [
         f"{reason[0].upper()}{reason[1:]}: numbers that include it have no interval, and describe this patient more "
         "than the cohort. Keep fewer of its rows, such as one, or report it alone."

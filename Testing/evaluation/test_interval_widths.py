@@ -175,3 +175,9 @@ def test_a_patient_with_most_of_the_rows_is_noted_and_leaves_no_interval(tmp_pat
         assert "one patient has 201 of 231 rows" in numbers[path]["method"] or "one patient" in numbers[path]["method"]
     fine, _ = evaluated(tmp_path, perfect())
     assert not any("more than a fifth" in note for note in fine.notes)
+
+
+def test_few_patients_with_equally_many_rows_are_not_called_one_patient(tmp_path):
+    found, _ = evaluated(tmp_path, perfect(6, rows=2))
+    assert "Numbers of all rows have no interval: 6 patients, fewer than 8." in found.notes
+    assert not any("this patient" in note for note in found.notes)
