@@ -73,7 +73,7 @@ def fit_side(
     if splits is not None and TEST in splits:
         raise InputError(
             f"Split {', '.join(splits)}: the test split must not be used in a fit; expected train, validation or both. "
-            "Leave it out; to fit on all rows, remove the column `split` from the table."
+            "Leave it out; to fit on all rows, remove the column 'split' from the table."
         )
     if splits is not None and not found:
         raise InputError(

@@ -85,6 +85,13 @@ def test_sizes_that_could_be_thousands(tmp_path, capsys, golden):
     assert "column 'size_mm': '1,234' could be 1234 or 1.234" in capsys.readouterr().err
 
 
+def test_a_request_for_the_test_split_names_the_column_and_no_flag(tmp_path, capsys, golden):
+    path = save(tmp_path / "cohort.csv", [{**row, "split": "test"} for row in golden])
+    arguments = ["--on", "size_cm", "--split", "test", "--out", str(tmp_path / "n.json")]
+    assert main(["nomogram", "fit", str(path), *arguments]) == 1
+    assert "remove the column 'split' from the table" in capsys.readouterr().err
+
+
 def test_semicolons(tmp_path, capsys, golden, correct):
     numbers = ("size_cm", "radscore", "dice", "chance_dice", *PROBABILITIES, "q_T1", "q_T2", "q_T3", "q_T4")
     path = save(tmp_path / "cohort.csv", changed(golden, comma, *numbers), ";")
