@@ -282,9 +282,11 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
     if wording.unit:
         raise InputError(f"Unit {wording.unit!r} for {name}, which is a choice; expected a unit for numbers only.")
     if not 2 <= len(levels) <= MOST_LEVELS:
+        number = any(text[:1].isdecimal() for text in levels)
+        remedy = "If these are numbers, write them without units and signs. " if number else ""
         raise InputError(
             f"{name} has {len(levels)} different text(s), as in {levels[0]!r}; expected 2 to {MOST_LEVELS} levels. "
-            "Join levels, or leave the column out."
+            f"{remedy}Join levels, or leave the column out."
         )
     return _Predictor(
         name, wording, tuple(levels), np.array([[t == level for level in levels[1:]] for t in texts], float)

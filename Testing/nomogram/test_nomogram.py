@@ -393,6 +393,7 @@ def test_rare_levels_and_collinear_predictors_give_warnings(tmp_path):
         ({"stage": "T3?"}, ["lauren"], {}, r"Stage T3\?; expected T1 to T4"),
         ({"stage": "T3"}, ["lauren"], {}, "No row of T1, T2, T4"),
         ({"lauren": "mixed"}, ["lauren"], {}, "1 different text"),
+        ({"lauren": [f"{n} cm" for n in range(len(ROWS))]}, ["lauren"], {}, "numbers, write them without units"),
         ({"size_cm": 3.5}, ["size_cm"], {}, "size_cm is 3.5 in all rows"),
         ({"lauren": "reference"}, ["lauren"], {}, "rename it"),
     ],
