@@ -7,6 +7,7 @@ spreadsheet; the header is row 1.
 import csv
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,23 @@ SHOWN = 5
 def read_cells(path: Path) -> tuple[Any, tuple[str, ...]]:
     """Read all cells as stripped text in Arrow memory, missing cells empty, with notes on how they were read.
 
-    The rules are those of `read_table`; a large table of text in UTF-8 is read by column.
+    The rules are those of `read_table`; a large table of text in UTF-8 is read by column. The index of the frame has
+    the row numbers of a spreadsheet.
     """
     pandas = extras.import_extra("pandas", "Evaluation needs", "evaluate")
     extras.import_extra("pyarrow", "Evaluation needs", "evaluate")
-    columns, notes = _by_column(path) if path.suffix.lower() in TEXTS and path.is_file() else _by_row(path)
-    frame = pandas.DataFrame({n: pandas.Series(pandas.array(c, dtype="string[pyarrow]")) for n, c in columns.items()})
-    return frame, notes
+    by_column = path.suffix.lower() in TEXTS and path.is_file()
+    columns, numbers, notes = _by_column(path) if by_column else _by_row(path)
+    texts = {name: pandas.array(cells, dtype="string[pyarrow]") for name, cells in columns.items()}
+    return pandas.DataFrame(texts, index=numbers), notes
 
 
-def _by_row(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _by_row(path: Path) -> tuple[dict[str, Any], Sequence[int], tuple[str, ...]]:
     table = read_table(path)
-    return {name: [row[name] or "" for row in table.rows] for name in table.columns}, table.notes
+    return {name: [row[name] or "" for row in table.rows] for name in table.columns}, table.numbers, table.notes
 
 
-def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _by_column(path: Path) -> tuple[dict[str, Any], Sequence[int], tuple[str, ...]]:
     import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import csv as arrow
@@ -80,15 +83,16 @@ def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         table = arrow.read_csv(
             path,
             arrow.ReadOptions(skip_rows=1, column_names=header),
-            arrow.ParseOptions(newlines_in_values=True, delimiter=form.separator),
+            arrow.ParseOptions(newlines_in_values=True, delimiter=form.separator, ignore_empty_lines=False),
             arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
         )
         if not table.num_rows:
             raise pa.ArrowInvalid("no rows")
-    except (pa.ArrowInvalid, csv.Error) as error:
-        read_table(path)  # raises an error that names the row
-        raise InputError(f"{path.name} cannot be read as CSV ({error}); expected a table. Save it again.") from error
+    except (pa.ArrowInvalid, csv.Error):
+        return _by_row(path)  # which leaves out empty lines, and names the row of an error
     trimmed = {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
+    if pc.any(reduce(pc.and_, (pc.equal(column, "") for column in trimmed.values()))).as_py():
+        return _by_row(path)  # which leaves out empty rows
     columns = {
         name: pc.replace_substring_regex(column, f"^'({FORMULA.pattern})", r"\1") for name, column in trimmed.items()
     }
@@ -101,7 +105,7 @@ def _by_column(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     for name, numbers in altered.items():
         texts = [numbers.get(text, text) for text in columns[name].to_pylist()]
         columns[name] = pa.chunked_array([texts], type=pa.string())
-    return columns, (*form.notes, *notes)
+    return columns, range(2, table.num_rows + 2), (*form.notes, *notes)
 
 
 def _is_broken(path: Path) -> bool:
@@ -138,6 +142,7 @@ def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, list[str]]:
         raise InputError(
             f"No case_id of {path.name} has a stage in {truth.name}; expected the cohort table of these cases."
         )
+    joined.index = frame.index
     note = f"True stages are those of {truth.name} (sha256 {sha256_of(truth)}), joined by case_id."
     if before is not None:
         differ = int((joined["true_stage"].to_numpy() != before.to_numpy()).sum())
@@ -199,8 +204,8 @@ def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndar
             " If they are percentages, divide them by 100." if np.nanmax(four) <= 100 and np.nanmin(four) >= 0 else ""
         )
         raise InputError(
-            f"{path.name}, row {bad[0] + 2}: probabilities {_listed(four[bad[0]])} ({len(bad)} such rows); expected "
-            f"four numbers from 0 to 1.{percent} Convert logits to probabilities with softmax."
+            f"{path.name}, row {frame.index[bad[0]]}: probabilities {_listed(four[bad[0]])} ({len(bad)} such rows); "
+            f"expected four numbers from 0 to 1.{percent} Convert logits to probabilities with softmax."
         )
     return four
 
@@ -212,7 +217,7 @@ def _no_number(cells: Any, name: str, path: Path) -> str:
     row = int(np.flatnonzero(~np.isfinite(numbers) & ~cells.isin(MISSING).to_numpy())[0])
     text = cells.iloc[row]
     comma = " Write decimals with a point." if "," in text else ""
-    return f"{path.name}, row {row + 2}, {name} {text!r}; expected a finite number.{comma}"
+    return f"{path.name}, row {cells.index[row]}, {name} {text!r}; expected a finite number.{comma}"
 
 
 def _listed(values: np.ndarray) -> str:

@@ -303,7 +303,7 @@ def read_predictions(
             f"{path.name}: no row can be used ({counted(excluded)}); expected at least one row with a true stage and a "
             "prediction."
         )
-    kept, numbers = frame[used].reset_index(drop=True), np.flatnonzero(used) + 2
+    kept, numbers = frame[used].reset_index(drop=True), frame.index[used].to_numpy()
     labelled = [found.truth, *([found.predicted] if found.predicted else [])]
     coded = stages_of(kept, labelled, numbers, path, labels_from)
     probabilities = None

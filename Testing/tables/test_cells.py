@@ -46,6 +46,15 @@ def test_what_is_guarded_is_read_again(text):
     assert written[:1] not in tuple("=@\t\r") or not written
 
 
+@pytest.mark.parametrize("empty", ["", ",,", "  ,,"])
+def test_cells_keep_the_row_numbers_of_a_spreadsheet_beside_empty_rows(tmp_path, empty):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["a,b,c", "1,2,3", empty, "4,5,6", "7,,", empty, ""]), encoding="utf-8")
+    frame, _ = read_cells(path)
+    assert frame.index.tolist() == [2, 4, 5] == list(read_table(path).numbers)
+    assert frame["a"].tolist() == ["1", "4", "7"]
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_give_the_texts_back(tmp_path, suffix):
     path = tmp_path / f"table{suffix}"
