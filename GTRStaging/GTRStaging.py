@@ -237,14 +237,10 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
         if state.keySlice < 0:
-            if last == 0:
-                text = _("The only slice of the scan is its key slice.")
-            elif scene_staging.has_segment(state):
-                text = _(
-                    "No key slice is chosen (0, nearest the feet, to {last}): Apply uses the segment's largest section."
-                )
-            else:
-                text = _("No key slice is chosen (0, nearest the feet, to {last}).")
+            text = _("No key slice is chosen (0, nearest the feet, to {last}).")
+            if scene_staging.has_segment(state):
+                text = _("No key slice is chosen (0, at the feet, to {last}): Apply uses the largest section.")
+            text = text if last else _("The only slice of the scan is its key slice.")
             ui.keySliceLabel.text = text.format(last=last)
             if state.votingSlices is not None:
                 state.votingSlices.SetDisplayVisibility(False)
