@@ -70,7 +70,7 @@ def compare_choices(counts: np.ndarray, *, seed: int = 0) -> tuple[float | None,
 def difference_of_numbers(groups: Sequence[np.ndarray]) -> float | None:
     """Return the largest absolute standardised difference of means between two groups.
 
-    The difference of two groups is |mean1 - mean2| / sqrt((variance1 + variance2) / 2). None if there are not two
+    The difference of two groups is abs(mean1 - mean2) / sqrt((variance1 + variance2) / 2). None if there are not two
     groups with two values or more, or if the values do not vary within two groups with different means.
 
     Examples
@@ -95,7 +95,7 @@ def difference_of_choices(counts: np.ndarray) -> float | None:
     """Return the largest absolute standardised difference between two groups of a (groups, levels) table of counts.
 
     The difference of two groups is the Mahalanobis distance of their shares (Yang & Dalton 2012, SAS Global Forum,
-    paper 335): for two levels, |p1 - p2| / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2). None if there are not two groups, or
+    paper 335): for two levels, abs(p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2). None if there are not two groups, or
     if two groups have no level in common and do not vary.
 
     Examples
