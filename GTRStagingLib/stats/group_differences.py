@@ -95,8 +95,8 @@ def difference_of_choices(counts: np.ndarray) -> float | None:
     """Return the largest absolute standardised difference between two groups of a (groups, levels) table of counts.
 
     The difference of two groups is the Mahalanobis distance of their shares (Yang & Dalton 2012, SAS Global Forum,
-    paper 335): for two levels, abs(p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2). None if there are not two groups, or
-    if two groups have no level in common and do not vary.
+    paper 335): for two levels, abs(p1 - p2) / sqrt((p1 (1 - p1) + p2 (1 - p2)) / 2). None if there are not two
+    groups, or if two groups have no level in common and do not vary.
 
     Examples
     --------
