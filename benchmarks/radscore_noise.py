@@ -60,7 +60,7 @@ def one_fit(seed, patients, count, signal):
         "p of the likelihood ratio": test["p"] < ALPHA,
         # Without the factor of `stats.lasso.overlap`:
         "uncorrected p of Wald": 2 * norm.sf(abs(row["coefficient"]["value"]) / uncorrected(row, made)) < ALPHA,
-        "uncorrected p of the likelihood ratio": chi2.sf(test["statistic"] * factor(made), 1) < ALPHA,
+        "uncorrected p of the likelihood ratio": chi2.sf(test["chi2"] * factor(made), 1) < ALPHA,
     }
 
 
