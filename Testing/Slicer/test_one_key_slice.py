@@ -81,7 +81,7 @@ def of_staging(case, a_model):
 
 
 def of_a_batch(case, a_model, tmp_path):
-    row = CaseRow("case", image=case["image"], roi=case.get("roi"), key_slice=case.get("key_slice"))
+    row = CaseRow(case_id="case", image=case["image"], roi=case.get("roi"), key_slice=case.get("key_slice"))
     return local.stage_from_files(ready(a_model), StagingOptions())(row, tmp_path).key_slice.index
 
 
