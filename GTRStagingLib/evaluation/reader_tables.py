@@ -1,16 +1,15 @@
 """Make the tables of readers, comparators and other models: for the report, and as rows of files."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.stats.mrmc import FIXED, RANDOM, Effect
 from GTRStagingLib.stats.reader_study import ALL, PAIRED, Overlap, Phases, ReaderStudy
 from GTRStagingLib.stats.readers import Comparison, Difference, Reading
 
-Line = tuple[str, ...]
 Rows = list[dict[str, str | float | None]]
 
 AGREEMENT = {
@@ -28,16 +27,6 @@ TREATMENT = {
     "auc_macro": "macro AUC",
 }
 MEASURES = {"accuracy": "accuracy", "auc_T3-4": "AUC of T3–4 against T1–2"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """Table of the report; `label` names it for screen readers."""
-
-    label: str
-    caption: str
-    head: list[str]
-    lines: list[Line]
 
 
 def rows_of_files(study: ReaderStudy | None, comparison: Comparison | None) -> dict[str, Rows]:
@@ -85,85 +74,74 @@ def _measures(one: Reading) -> dict[str, Estimate]:
 # -- the report --------------------------------------------------------------------------------------------------------
 
 
-def shown(
-    study: ReaderStudy | None, comparison: Comparison | None, p_text: Callable[[float | None], str]
-) -> dict[str, Any]:
-    """Return the tables of the report's section on readers.
-
-    Parameters
-    ----------
-    p_text
-        How a p-value is written.
-    """
+def shown(study: ReaderStudy | None, comparison: Comparison | None) -> dict[str, Any]:
+    """Return the tables of the report's section on readers."""
     return {
-        "study": None if study is None else tuple(_of_study(study, p_text)),
+        "study": None if study is None else tuple(_of_study(study)),
         "study_words": None if study is None else _words_of(study),
-        "comparison": None if comparison is None else tuple(_of_comparison(comparison, p_text)),
+        "comparison": None if comparison is None else tuple(_of_comparison(comparison)),
         "comparison_words": "Each has the results of its own rows; the differences are of the rows that both have. "
         "Net benefit: of treating T3 or more at the threshold 0.5, the reciprocal of NNT.",
     }
 
 
-def _of_study(study: ReaderStudy, p_text: Callable[[float | None], str]) -> Iterator[Table]:
+def _of_study(study: ReaderStudy) -> Iterator[PrintedTable]:
     readings = [one for row in study.rows for one in (row.unaided, row.aided)]
     yield from _of_readings([*readings, *([] if study.model is None else [study.model])], "Readers by phase")
     if all(row.overlap.design == PAIRED for row in study.rows):
         changes = [(row.reader, [row.by_stage[str(stage)] for stage in TStage]) for row in study.rows]
-        yield Table(
+        yield PrintedTable(
             "Gains and losses",
             "Rows of each true stage: wrong without and correct with the model (+), correct without and wrong with the "
             "model (−).",
-            ["", *map(str, TStage)],
-            [(reader, *(f"+{c.only_second} −{c.only_first}" for c in each)) for reader, each in changes],
+            ("", *map(str, TStage)),
+            tuple((reader, *(f"+{c.only_second} −{c.only_first}" for c in each)) for reader, each in changes),
         )
     compared = [one for row in study.rows for one in _compared(row)]
-    yield from _of_differences(compared, "Reader study", (AGREEMENT, SENSITIVITY), p_text)
+    yield from _of_differences(compared, "Reader study", (AGREEMENT, SENSITIVITY))
     if study.mrmc:
-        yield Table(
+        yield PrintedTable(
             "Readers and patients as samples",
             "Obuchowski and Rockette, with the degrees of freedom of Hillis and covariances by the jackknife over "
             "patients. Random readers: the result applies to similar readers; fixed readers: to these. The score of "
             "the AUC is the stage that was read. p is not corrected for the number of tests.",
-            ["", "random readers (95 %)", "t", "df", "p", "fixed readers (95 %)", "p"],
-            [_effects(f"{MEASURES[one.measure]}: {random.name}", random, fixed, p_text)
-             for one in study.mrmc for random, fixed in _by_name(one.effects)],
+            ("", "random readers (95 %)", "t", "df", "p", "fixed readers (95 %)", "p"),
+            tuple(_effects(f"{MEASURES[one.measure]}: {random.name}", random, fixed)
+                  for one in study.mrmc for random, fixed in _by_name(one.effects)),
         )  # fmt: skip
 
 
-def _of_comparison(comparison: Comparison, p_text: Callable[[float | None], str]) -> Iterator[Table]:
+def _of_comparison(comparison: Comparison) -> Iterator[PrintedTable]:
     yield from _of_readings(list(comparison.readers.values()), "Side by side")
     pairs = [(f"{pair.first} − {pair.second} (n = {pair.crossing.n:,})", pair.differences)
              for pair in comparison.pairs if pair.differences]  # fmt: skip
     if pairs:
-        yield from _of_differences(pairs, "Side by side", (AGREEMENT, SENSITIVITY, TREATMENT), p_text)
+        yield from _of_differences(pairs, "Side by side", (AGREEMENT, SENSITIVITY, TREATMENT))
 
 
-def _of_readings(readings: Sequence[Reading], label: str) -> Iterator[Table]:
+def _of_readings(readings: Sequence[Reading], label: str) -> Iterator[PrintedTable]:
     """Yield agreement and sensitivity; the macro AUC beside the latter if there is one."""
     areas = {"auc_macro": "macro AUC"} if any(one.auc_macro for one in readings) else {}
     for measures, caption in ((AGREEMENT, "agreement with the true stage"), (SENSITIVITY | areas, "sensitivity")):
-        lines = [
+        lines = tuple(
             (one.name, f"{one.n_rows:,}", *(found[m].text() if m in found else "–" for m in measures))
             for one in readings
             for found in [_measures(one)]
-        ]
-        head = ["", "rows", *measures.values()]
-        yield Table(f"{label}: {caption}", f"{label}: {caption}, with 95 % intervals.", head, lines)
+        )
+        head = ("", "rows", *measures.values())
+        yield PrintedTable(f"{label}: {caption}", f"{label}: {caption}, with 95 % intervals.", head, lines)
 
 
 def _of_differences(
-    compared: Sequence[tuple[str, Sequence[Difference]]],
-    label: str,
-    groups: Sequence[dict[str, str]],
-    p_text: Callable[[float | None], str],
-) -> Iterator[Table]:
+    compared: Sequence[tuple[str, Sequence[Difference]]], label: str, groups: Sequence[dict[str, str]]
+) -> Iterator[PrintedTable]:
     for measures, what in zip(groups, ("agreement", "sensitivity", "treatment and AUC"), strict=False):
-        yield Table(
+        yield PrintedTable(
             f"{label}: differences of {what}",
             f"{label}: differences of {what}, first minus second, with 95 % interval; p, and p corrected by Holm "
             "within each family of tests.",
-            ["", *measures.values()],
-            [(name, *(_cell(tests, measure, p_text) for measure in measures)) for name, tests in compared],
+            ("", *measures.values()),
+            tuple((name, *(_cell(tests, measure) for measure in measures)) for name, tests in compared),
         )
 
 
@@ -174,7 +152,7 @@ def _compared(row: Phases) -> Iterator[tuple[str, Sequence[Difference]]]:
         yield f"{tests[0].first} − {second}", tests
 
 
-def _cell(tests: Sequence[Difference], measure: str, p_text: Callable[[float | None], str]) -> str:
+def _cell(tests: Sequence[Difference], measure: str) -> str:
     """Return a difference with the test by patient, which stands before one by row."""
     one = next((test for test in tests if test.measure == measure), None)
     if one is None:
@@ -191,7 +169,7 @@ def _by_name(effects: Sequence[Effect]) -> Iterator[tuple[Effect, Effect]]:
         yield kinds[name, RANDOM], kinds[name, FIXED]
 
 
-def _effects(name: str, random: Effect, fixed: Effect, p_text: Callable[[float | None], str]) -> Line:
+def _effects(name: str, random: Effect, fixed: Effect) -> Line:
     statistic = "–" if random.statistic is None else f"{random.statistic:.2f}"
     df = "–" if random.df is None or random.statistic is None else f"{random.df:,.1f}"
     return (name, random.estimate.text(), statistic, df, p_text(random.p), fixed.estimate.text(), p_text(fixed.p))
@@ -223,4 +201,4 @@ def overlap_text(reader: str, one: Overlap) -> str:
     )
 
 
-__all__ = ["Table", "overlap_text", "rows_of_files", "shown"]
+__all__ = ["overlap_text", "rows_of_files", "shown"]

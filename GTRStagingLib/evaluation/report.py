@@ -15,7 +15,7 @@ from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
 from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, misclassified
 from GTRStagingLib.evaluation.manuscript import MANUSCRIPT, manuscript_docx
-from GTRStagingLib.evaluation.report_tables import PrintedTable, p_text
+from GTRStagingLib.evaluation.report_tables import PrintedTable
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.nomogram import page
 from GTRStagingLib.nomogram.nomogram import Nomogram
@@ -185,7 +185,7 @@ def _html(
         undefined_tests=[] if found.calibration is None else report_tables.undefined_tests(found.calibration),
         hosmer_lemeshow=report_tables.HOSMER_LEMESHOW,
         definitions=found.decisions.definitions,
-        **_readers(found),
+        **reader_tables.shown(found.study, found.comparison),
     )
 
 
@@ -272,10 +272,6 @@ def _leak_sentence(found: Evaluation) -> str:
     if found.siblings is not None:
         return found.siblings.sentence
     return "No training table was given, so overlap with the training data was not checked."
-
-
-def _readers(found: Evaluation) -> dict[str, Any]:
-    return reader_tables.shown(found.study, found.comparison, p_text)
 
 
 def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterator[dict[str, Any]]:
