@@ -4,8 +4,9 @@ A reader is measured in each phase on the rows that it has read there. If these 
 compared as pairs, by the tests of `readers`. If not, their two intervals are combined, which needs no pairs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -248,35 +249,30 @@ def _apart(
 ) -> list[Difference]:
     """Estimate and test the differences of two readings that are not of the same rows."""
     (one, reading), (other, before) = first, second
-    found = []
+    overlap, found = design != UNPAIRED, []
 
-    def add(measure: str, here: Estimate, there: Estimate, influences: Callable[[Reader], np.ndarray]) -> None:
-        correlation = 0.0 if design == UNPAIRED else _correlation(influences(one), influences(other))
+    def add(measure: str, here: Estimate, there: Estimate, correlation: float) -> None:
         estimate, p = combined(here, there, correlation)
         test = estimate.method if p is None else f"{design} phases, by patient, from the two intervals (MOVER)"
         found.append(Difference(one.name, other.name, measure, estimate, test, p, f"{family_of(measure)}, {of}"))
 
-    for measure in shares_of(stages, one.predicted):
-
-        def share(reader: Reader, measure: str = measure) -> np.ndarray:
-            rows, hits = shares_of(stages, reader.predicted)[measure]
-            rows = rows & reader.read
-            return _influence(_ratio, np.column_stack([clusters.sums(1.0 * rows), clusters.sums(1.0 * (hits & rows))]))
-
-        estimates = []
-        for reader in (one, other):
-            rows, hits = shares_of(stages, reader.predicted)[measure]
-            rows = rows & reader.read
-            estimates.append(
-                proportion(hits[rows], clusters.at(rows)) if rows.any() else undefined("no row is of this stage")
-            )
-        add(measure, estimates[0], estimates[1], share)
-    for place, measure in ((AGREEMENT.index(name), name) for name in KAPPAS):
-
-        def kappa(reader: Reader, place: int = place) -> np.ndarray:
-            return _influence(lambda counts: agreement(counts)[..., place], _confusions(stages, reader, clusters))
-
-        add(measure, getattr(reading, measure), getattr(before, measure), kappa)
+    shares = [(shares_of(stages, reader.predicted), reader.read) for reader in (one, other)]
+    for measure in shares[0][0]:
+        sides = [(rows & read, hits) for of_reader, read in shares for rows, hits in [of_reader[measure]]]
+        here, there = (
+            proportion(hits[rows], clusters.at(rows)) if rows.any() else undefined("no row is of this stage")
+            for rows, hits in sides
+        )
+        correlation = 0.0
+        if overlap:
+            counts = [np.column_stack([clusters.sums(1.0 * rows), clusters.sums(1.0 * (hits & rows))])
+                      for rows, hits in sides]  # fmt: skip
+            correlation = _correlation(_ratio, counts)
+        add(measure, here, there, correlation)
+    confusions = [_confusions(stages, reader, clusters) for reader in (one, other)] if overlap else []
+    for measure in KAPPAS:
+        correlation = _correlation(partial(_agreement, AGREEMENT.index(measure)), confusions) if overlap else 0.0
+        add(measure, getattr(reading, measure), getattr(before, measure), correlation)
     return found
 
 
@@ -320,8 +316,9 @@ def _half(one: float, other: float, correlation: float) -> float:
     return float(max(one**2 + other**2 - 2 * correlation * one * other, 0.0) ** 0.5)
 
 
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlate two estimates by the influence of each patient on them."""
+def _correlation(statistic: Callable[[np.ndarray], np.ndarray], counts: Sequence[np.ndarray]) -> float:
+    """Correlate a statistic of two sets of (patients, k) counts by the influence of each patient on them."""
+    first, second = (_influence(statistic, one) for one in counts)
     size = float(((first**2).sum() * (second**2).sum()) ** 0.5)
     return float((first * second).sum()) / size if size > 0 else 0.0
 
@@ -346,6 +343,10 @@ def _ratio(counts: np.ndarray) -> np.ndarray:
         return np.asarray(counts[..., 1] / counts[..., 0])
 
 
+def _agreement(place: int, counts: np.ndarray) -> np.ndarray:
+    return np.asarray(agreement(counts)[..., place])
+
+
 def _confusions(stages: np.ndarray, reader: Reader, clusters: Clusters) -> np.ndarray:
     """Count each patient's rows that were read by true and read stage, (patients, 16)."""
     read = reader.read
@@ -366,6 +367,8 @@ def _analysed(
         return np.array(phases)
 
     counts = counted(lambda reader: reader)
+    if model is not None:
+        alone = counted(lambda reader: Reader(reader.name, np.where(reader.read, model.predicted, -1)))
     found = []
     early = TREATED * K  # of the cells by true and read stage, those of T1 and T2
     whole, sides = (slice(None),), (slice(early), slice(early, None))
@@ -373,7 +376,6 @@ def _analysed(
         values, without = _figures(statistic, counts)
         one = mrmc.analyse(measure, list(pairs), values, without, PHASES)
         if model is not None and one.components is not None:
-            alone = counted(lambda reader: Reader(reader.name, np.where(reader.read, model.predicted, -1)))
             model_values, model_without = _figures(statistic, alone)
             for i, phase in enumerate(PHASES):
                 covariance = mrmc.jackknife_covariance(model_without[i] - without[i])
