@@ -26,7 +26,7 @@ from GTRStagingLib.stats.proportional_odds_checks import (
     without_term,
 )
 from GTRStagingLib.support.fields import MOST
-from GTRStagingLib.tables.cells import covariate_value
+from GTRStagingLib.tables.cells import covariate_number
 from GTRStagingLib.tables.column_words import label_and_unit, label_of
 from GTRStagingLib.tables.headers import PATIENTS, folded
 from GTRStagingLib.tables.stage_cells import named_stage
@@ -259,7 +259,7 @@ def _stages(texts: Sequence[str]) -> np.ndarray:
 
 
 def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
-    numbers = [_number(text) for text in texts]
+    numbers = [covariate_number(text) for text in texts]
     if wording.reference is None and None not in numbers:
         _require_range(name, numbers)
         return _Predictor(name, wording, (), np.array(numbers, dtype=float)[:, None])
@@ -313,14 +313,6 @@ def _require_range(name: str, numbers: Sequence[Any]) -> None:
             f"{name} has values from {low!r} to {high!r}; expected numbers of at most {MOST:g} that differ by more "
             "than rounding. Correct the cells, or change the unit."
         )
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = covariate_value(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, float) else None
 
 
 # -- the record ----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from GTRStagingLib.nomogram.nomogram import RADSCORE
 from GTRStagingLib.stats.lasso import FOLDS, fewest_patients, fit_scores, overlap
 from GTRStagingLib.stats.proportional_odds import Design
 from GTRStagingLib.stats.proportional_odds_checks import Refit
-from GTRStagingLib.tables.cells import covariate_value
+from GTRStagingLib.tables.cells import covariate_number
 
 IN_SAMPLE = "radscore_in_sample"
 """Column of in-sample scores in the table that `radscore fit` writes."""
@@ -77,11 +77,11 @@ def origin_of(
     InputError
         If a predictor has in-sample scores.
     """
-    given = [_number(row.get(IN_SAMPLE)) for row in rows]
+    given = [covariate_number(row.get(IN_SAMPLE)) for row in rows]
     known = [i for i, score in enumerate(given) if score is not None]
     record = {} if radscore is None else radscore.get("record", {})
     for name in predictors:
-        values = [_number(row.get(name)) for row in rows]
+        values = [covariate_number(row.get(name)) for row in rows]
         equal = sum(values[i] == given[i] for i in known)
         if name == IN_SAMPLE or (known and equal > SAME * len(known)) or _are(values, record.get("in_sample")):
             raise InputError(
@@ -91,7 +91,7 @@ def origin_of(
             )
     if RADSCORE not in predictors:
         return None
-    scores = [_number(row.get(RADSCORE)) for row in rows]
+    scores = [covariate_number(row.get(RADSCORE)) for row in rows]
     if known or _are(scores, record.get("out_of_fold")):
         return Origin("out of fold", int(record.get("folds", {}).get("number", FOLDS)))
     return Origin("unknown") if not _scores(record.get("out_of_fold")) else Origin("of other patients")
@@ -106,14 +106,6 @@ def _are(values: Sequence[float | None], part: object) -> bool:
     """Return whether most values are among the scores that a Rad-score's record lists, in its rounding."""
     listed = {f"{score:.6g}" for score in _scores(part)}
     return bool(listed) and sum(v is not None and f"{v:.6g}" in listed for v in values) > SAME * len(values)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = None if text is None else covariate_value(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, float) else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 In: a table of text, an Excel workbook or a Parquet file. Out: rows of text with their spreadsheet row numbers, checked
 rows of cases, notes on what was not read as it stands, and a list of all errors.
 
-- `cells`: `plain_text`, `visible_text`, `unaltered_id`, `covariate_value`, `cell_text`, `guarded`
+- `cells`: `plain_text`, `visible_text`, `unaltered_id`, `covariate_value`, `covariate_number`, `cell_text`, `guarded`
 - `column_words`: `label_of`, `label_and_unit`
 - `headers`: `COLUMNS`, `CASES`, `PATIENTS`, `CENTRES`, `STAGES`, `find`
 - `patient_pattern`: `patients_in`, `last_part`

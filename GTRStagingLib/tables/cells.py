@@ -161,6 +161,15 @@ def covariate_value(text: str) -> str | float:
     return float(text) if _NUMBER.fullmatch(text) and abs(float(text)) < float("inf") else plain_text(text)
 
 
+def covariate_number(text: str | None) -> float | None:
+    """Return a cell's number, by the rule of `covariate_value`; None for texts, invalid and empty cells."""
+    try:
+        value = None if text is None else covariate_value(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, float) else None
+
+
 def cell_text(value: str | float | None) -> str:
     """Return the shortest text of a value: 61.0 is '61', None is empty."""
     if value is None:
