@@ -25,7 +25,7 @@ FEWEST_WITHOUT_LIMIT = 30
 Range = tuple[float, float]
 """Least and largest possible value of a statistic; the largest may be infinite."""
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 """Differences that count as rounding."""
 
 _LARGE = 500.0
@@ -207,7 +207,7 @@ class Spread:
         times = np.ones(len(influence)) if times is None else times
         k, squares = float(times.sum()), influence**2
         variance = float(times @ squares)
-        if not np.isfinite(variance) or variance < _ROUNDING**2:
+        if not np.isfinite(variance) or variance < ROUNDING**2:
             return cls(variance if np.isnan(variance) else 0.0, max(1.0, k - 1))
         excess = float(times @ squares**2) / variance**2 - 1 / k
         return cls(variance**0.5, min(k - 1, max(1.0, 2 / max(excess, 2 / k))))
@@ -279,7 +279,7 @@ def _end(value: float, within: Range | None) -> float | None:
     if within is None:
         return None
     least, most = within
-    near = _ROUNDING * (most - least if np.isfinite(most - least) else max(1.0, abs(least)))
+    near = ROUNDING * (most - least if np.isfinite(most - least) else max(1.0, abs(least)))
     return least if value <= least + near else most if value >= most - near else None
 
 
@@ -357,7 +357,7 @@ def mean(values: np.ndarray, patients: Patients, within: Range | None = None) ->
         return undefined("no row has a value")
     clusters, value = Clusters.of(patients), float(np.mean(values))
     apart = np.asarray(values, float) - value
-    if float(np.abs(apart).max()) < _ROUNDING:
+    if float(np.abs(apart).max()) < ROUNDING:
         apart, value = np.zeros(len(apart)), float(values[0])
     return estimated(value, _spread_of_mean(apart, clusters), clusters.sizes, "jackknife over patients", within)
 
@@ -490,7 +490,30 @@ def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) 
 
 
 __all__ = [
-    "FEWEST", "FEWEST_WITHOUT_LIMIT", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "Clusters", "Estimate", "Patients", "Range",
-    "Spread", "Z", "at_most", "compared", "effective_patients", "estimated", "holm", "interval", "jackknife",
-    "jackknifed", "mean", "no_interval", "patient_counts", "patient_draws", "proportion", "undefined",
+    "FEWEST",
+    "FEWEST_WITHOUT_LIMIT",
+    "LEVEL",
+    "MOST_OF_ONE",
+    "RESAMPLES",
+    "ROUNDING",
+    "Clusters",
+    "Estimate",
+    "Patients",
+    "Range",
+    "Spread",
+    "Z",
+    "at_most",
+    "compared",
+    "effective_patients",
+    "estimated",
+    "holm",
+    "interval",
+    "jackknife",
+    "jackknifed",
+    "mean",
+    "no_interval",
+    "patient_counts",
+    "patient_draws",
+    "proportion",
+    "undefined",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ def compare_numbers(groups: Sequence[np.ndarray]) -> tuple[float | None, str]:
     return float(kruskal(*given).pvalue), "Kruskal-Wallis"
 
 
-def compare_choices(counts: np.ndarray, *, seed: int = 0) -> tuple[float | None, str]:
+def compare_choices(counts: np.ndarray) -> tuple[float | None, str]:
     """Return the p-value and the name of the test of independence of a (groups, levels) table of counts.
 
     It is Pearson's chi-squared test. If an expected count is below `FEWEST_EXPECTED`, it is Fisher's exact test for two
@@ -61,7 +61,7 @@ def compare_choices(counts: np.ndarray, *, seed: int = 0) -> tuple[float | None,
         return float(chi2_contingency(table, correction=False).pvalue), "chi-squared"
     if table.shape == (2, 2):
         return float(fisher_exact(table).pvalue), "Fisher, exact"
-    drawn = random_table(table.sum(axis=1), table.sum(axis=0)).rvs(RESAMPLES, random_state=np.random.default_rng(seed))
+    drawn = random_table(table.sum(axis=1), table.sum(axis=0)).rvs(RESAMPLES, random_state=np.random.default_rng(0))
     found, others = (((one - expected) ** 2 / expected).sum(axis=(-2, -1)) for one in (table, drawn))
     p = (1 + int((others >= found * (1 - 1e-9)).sum())) / (1 + RESAMPLES)
     return p, f"chi-squared, {RESAMPLES:,} random tables with the same margins"

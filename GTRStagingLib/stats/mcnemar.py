@@ -3,9 +3,16 @@
 import numpy as np
 from scipy.stats import chi2
 
-from GTRStagingLib.stats.estimates import LEVEL, Clusters, Estimate, Patients, at_most, effective_patients, no_interval
-
-_ROUNDING = 1e-12
+from GTRStagingLib.stats.estimates import (
+    LEVEL,
+    ROUNDING,
+    Clusters,
+    Estimate,
+    Patients,
+    at_most,
+    effective_patients,
+    no_interval,
+)
 
 
 def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients) -> tuple[Estimate, float | None, str]:
@@ -44,8 +51,8 @@ def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients)
     method = f"McNemar's test{' clustered by patient (Obuchowski)' if clusters.clustered else ''}"
     net, sizes = clusters.sums(first.astype(float) - second), clusters.sizes
     reason = no_interval(sizes) or (None if net.any() else "both are right equally often in every patient")
-    same = bool(np.ptp(net / sizes) < _ROUNDING)
-    if reason is None and same and abs(value) < 1 - _ROUNDING:
+    same = bool(np.ptp(net / sizes) < ROUNDING)
+    if reason is None and same and abs(value) < 1 - ROUNDING:
         reason = "the difference is the same in every patient"
     if reason is not None:
         return Estimate(value, None, None, f"{method}: no interval, {reason}"), None, f"not defined: {reason}"
