@@ -145,7 +145,7 @@ def cohort_rows(found: Predictions, column: str) -> dict[str, np.ndarray]:
         raise InputError(
             f"`cohort_column` is {column!r}, but rows of other splits were left out; expected all. Set `split` to all."
         )
-    texts = np.array([NOT_GIVEN if text is None else text for text in found.texts(column)], dtype=object)
+    texts = cohort_names(found.texts(column))
     names = list(dict.fromkeys(texts.tolist()))
     if len(names) > MOST_COHORTS:
         raise InputError(
@@ -153,6 +153,11 @@ def cohort_rows(found: Predictions, column: str) -> dict[str, np.ndarray]:
             "Choose a column of cohorts."
         )
     return {name: texts == name for name in names}
+
+
+def cohort_names(texts: np.ndarray) -> np.ndarray:
+    """Return the (n,) cells of a cohort column as names of cohorts: 'not given' for empty cells."""
+    return np.array([NOT_GIVEN if text is None else text for text in texts], dtype=object)
 
 
 def evaluate_cohorts(
@@ -259,6 +264,7 @@ __all__ = [
     "CohortEvaluation",
     "Cohorts",
     "Decide",
+    "cohort_names",
     "cohort_rows",
     "evaluate_cohorts",
     "evaluate_part",

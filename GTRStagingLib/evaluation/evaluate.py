@@ -15,7 +15,7 @@ import numpy as np
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError, without_backticks
-from GTRStagingLib.evaluation.cohorts import NOT_GIVEN, Cohorts, cohort_rows, evaluate_cohorts, evaluate_part
+from GTRStagingLib.evaluation.cohorts import Cohorts, cohort_names, cohort_rows, evaluate_cohorts, evaluate_part
 from GTRStagingLib.evaluation.flow import PatientFlow, patient_flow
 from GTRStagingLib.evaluation.performance import Performance, performance
 from GTRStagingLib.evaluation.predictions import Predictions, texts_of
@@ -244,11 +244,10 @@ def _flow(found: Predictions, cohort_column: str | None) -> PatientFlow:
         gone = found.left_out
         step = np.concatenate([step, [reasons.index(reason) for reason in gone.reasons]]).astype(int)
         patients = np.concatenate([patients, gone.patients])
-        if cohort_column is not None:
-            cohorts = np.concatenate([found.texts(cohort_column), texts_of(gone.frame[cohort_column])])
-    if cohorts is not None:
-        cohorts = np.array([NOT_GIVEN if text is None else text for text in cohorts], dtype=object)
-    return patient_flow(reasons, step, None if found.patients_by is None else patients, cohorts)
+        if cohorts is not None:
+            cohorts = np.concatenate([cohorts, texts_of(gone.frame[cohort_column])])
+    names = None if cohorts is None else cohort_names(cohorts)
+    return patient_flow(reasons, step, None if found.patients_by is None else patients, names)
 
 
 def _lost_cohorts(flow: PatientFlow) -> list[str]:

@@ -110,7 +110,7 @@ class Predictions:
     frame: Any = field(repr=False)
     notes: tuple[str, ...] = ()
     left_out: LeftOut | None = field(default=None, repr=False)
-    opinions: StageColumns = StageColumns()  # noqa: RUF009 (frozen)
+    opinions: StageColumns = field(default_factory=StageColumns)
 
     def __len__(self) -> int:
         return len(self.stages)
