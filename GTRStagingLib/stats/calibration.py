@@ -258,18 +258,16 @@ def expected_calibration_error(events: Sequence[tuple[np.ndarray, np.ndarray]], 
     )
 
 
-def quantile_groups(values: np.ndarray, groups: int = BINS) -> np.ndarray:
-    """Return the (n,) group of each value, from 0 for the lowest; groups of equal count, equal values in one group."""
+def quantile_groups(values: np.ndarray) -> np.ndarray:
+    """Return the (n,) group of each value, from 0 for the lowest: ten of equal count, equal values in one group."""
     ordered = np.sort(values)
-    edges = ordered[[-(-len(values) * k // groups) - 1 for k in range(1, groups)]]
+    edges = ordered[[-(-len(values) * k // BINS) - 1 for k in range(1, BINS)]]
     return np.searchsorted(np.unique(edges), values)
 
 
-def reliability(
-    happened: np.ndarray, predicted: np.ndarray, patients: Patients, *, bins: int = BINS
-) -> tuple[ReliabilityBin, ...]:
+def reliability(happened: np.ndarray, predicted: np.ndarray, patients: Patients) -> tuple[ReliabilityBin, ...]:
     """Return the reliability curve of an event, (n,) bool, over its predictions, (n,)."""
-    group, clusters = quantile_groups(predicted, bins), Clusters.of(patients)
+    group, clusters = quantile_groups(predicted), Clusters.of(patients)
     inside = [group == one for one in range(int(group.max()) + 1)]
     return tuple(
         ReliabilityBin(float(predicted[rows].mean()), proportion(happened[rows], clusters.at(rows)), int(rows.sum()))
@@ -277,36 +275,25 @@ def reliability(
     )
 
 
-def hosmer_lemeshow(
-    happened: np.ndarray, predicted: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
-) -> HosmerLemeshow:
-    """Test the fit of an event (Hosmer and Lemeshow 1980), with g degrees of freedom, or g - 2 if `fitted`.
+def hosmer_lemeshow(happened: np.ndarray, predicted: np.ndarray, patients: Patients) -> HosmerLemeshow:
+    """Test the fit of an event, (n,) bool, of (n,) probabilities from a model that was not fitted to these rows.
 
-    Parameters
-    ----------
-    happened, predicted
-        (n,) bool, and (n,) probabilities.
-    fitted
-        Whether the model was fitted to these rows, which reduces the degrees of freedom.
+    The statistic of g groups has g degrees of freedom (Hosmer and Lemeshow 1980).
     """
     both = np.column_stack([1 - predicted, predicted])
-    return _grouped_test(happened.astype(int), both, predicted, "the prediction", patients, groups, fitted)
+    return _grouped_test(happened.astype(int), both, predicted, "the prediction", patients)
 
 
-def multinomial_hosmer_lemeshow(
-    stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
-) -> HosmerLemeshow:
+def multinomial_hosmer_lemeshow(stages: np.ndarray, probabilities: np.ndarray, patients: Patients) -> HosmerLemeshow:
     """Test four probabilities, grouped by the probability of not T1 (Fagerland, Hosmer and Bofin 2008, Stat Med)."""
     score = at_least(probabilities, TStage.T2)
-    return _grouped_test(stages, probabilities, score, "the probability of not T1", patients, groups, fitted)
+    return _grouped_test(stages, probabilities, score, "the probability of not T1", patients)
 
 
-def ordinal_hosmer_lemeshow(
-    stages: np.ndarray, probabilities: np.ndarray, patients: Patients, *, groups: int = BINS, fitted: bool = False
-) -> HosmerLemeshow:
+def ordinal_hosmer_lemeshow(stages: np.ndarray, probabilities: np.ndarray, patients: Patients) -> HosmerLemeshow:
     """Test four ordered probabilities, grouped by the expected stage (Fagerland and Hosmer 2013, Stat Med)."""
     score = np.round(probabilities @ np.arange(len(TStage)), 12)
-    return _grouped_test(stages, probabilities, score, "the expected stage", patients, groups, fitted, ordinal=True)
+    return _grouped_test(stages, probabilities, score, "the expected stage", patients)
 
 
 def _grouped_test(
@@ -315,13 +302,10 @@ def _grouped_test(
     score: np.ndarray,
     by: str,
     patients: Patients,
-    groups: int,
-    fitted: bool,
-    ordinal: bool = False,
 ) -> HosmerLemeshow:
     """Compute Pearson's statistic of groups by classes; the groups are quantiles of a score."""
     classes = probabilities.shape[1]
-    group = quantile_groups(score, groups)
+    group = quantile_groups(score)
     g = int(group.max()) + 1
     if g < 3:
         return HosmerLemeshow(None, None, None, g, f"not defined: {g} groups by {by}, at least 3 are required")
@@ -331,13 +315,11 @@ def _grouped_test(
     if least < CLIP:
         return HosmerLemeshow(None, None, None, g, f"not defined: no row of a class is expected in a group by {by}")
     statistic = float(((observed - expected) ** 2 / expected).sum())
-    method = f"{g} groups of equal count by {by}; {'model fitted to these rows' if fitted else 'external validation'}"
-    df, scale = float((g - 2) * (classes - 1) + (classes - 2 if ordinal else 0)), 1.0
-    if not fitted:
-        df = float(g)
-        if classes > 2:
-            df, scale = _moments(probabilities, group, expected)
-            method += f"; p from the statistic divided by {scale:.4g}, matched to its moments under the probabilities"
+    method = f"{g} groups of equal count by {by}; external validation"
+    df, scale = float(g), 1.0
+    if classes > 2:
+        df, scale = _moments(probabilities, group, expected)
+        method += f"; p from the statistic divided by {scale:.4g}, matched to its moments under the probabilities"
     if least < 1:
         method += f"; p is approximate, since the least expected count is {least:.2g} (it should be at least 1)"
     clusters = Clusters.of(patients)

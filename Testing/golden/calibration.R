@@ -2,12 +2,11 @@
 #
 #     cd Testing/golden && Rscript calibration.R
 #
-# stats::glm, sandwich::vcovCL (clustered by patient, HC1), rms::val.prob (slope, Brier), nnet::multinom and MASS::polr
-# (probabilities that are fitted to the rows). Written here from the papers, for want of a package: the Hosmer-Lemeshow
-# tests (Hosmer & Lemeshow 1980; Fagerland, Hosmer & Bofin 2008; Fagerland & Hosmer 2013), the ECE.
+# stats::glm, sandwich::vcovCL (clustered by patient, HC1), rms::val.prob (slope, Brier), nnet::multinom (probabilities
+# that are fitted to the rows). Written here from the papers, for want of a package: the Hosmer-Lemeshow tests (Hosmer &
+# Lemeshow 1980; Fagerland, Hosmer & Bofin 2008; Fagerland & Hosmer 2013), the ECE.
 
 suppressPackageStartupMessages({
-  library(MASS)
   library(nnet)
   library(rms)
   library(sandwich)
@@ -36,14 +35,14 @@ ece <- function(y, p) with(curve_of(y, p), sum(n / sum(n) * abs(predicted - obse
 
 # -- Hosmer-Lemeshow --------------------------------------------------------------------------------------------------
 
-hosmer_lemeshow <- function(y, p, score, df_of) {
+hosmer_lemeshow <- function(y, p, score) {
   bin <- tenths(score)
   observed <- unclass(table(bin, factor(y, seq_len(ncol(p)))))
   expected <- rowsum(p, bin)
   statistic <- sum((observed - expected)^2 / expected)
-  df <- df_of(nlevels(bin), ncol(p))
+  df <- nlevels(bin)
   scale <- 1
-  if (is.na(df)) {  # the weights of the chi-squares that it is the sum of, given the probabilities (Satterthwaite 1946)
+  if (ncol(p) > 2) {  # the weights of the chi-squares that it is the sum of, given the probabilities (Satterthwaite 1946)
     weights <- unlist(lapply(levels(bin), function(level) {
       covariance <- Reduce(`+`, lapply(which(bin == level), function(i) diag(p[i, ]) - tcrossprod(p[i, ])))
       eigen(covariance / sqrt(tcrossprod(expected[level, ])), symmetric = TRUE)$values
@@ -54,16 +53,11 @@ hosmer_lemeshow <- function(y, p, score, df_of) {
   list(statistic = statistic, df = df, p = pchisq(statistic / scale, df, lower.tail = FALSE), groups = nlevels(bin),
        least = min(expected))
 }
-given <- function(g, c) if (c == 2) g else NA
-fitted_multinomial <- function(g, c) (g - 2) * (c - 1)
-fitted_ordinal <- function(g, c) (g - 2) * (c - 1) + (c - 2)
-binary <- function(y, p, df_of) hosmer_lemeshow(y + 1, cbind(1 - p, p), p, df_of)
+binary <- function(y, p) hosmer_lemeshow(y + 1, cbind(1 - p, p), p)
 expected_stage <- function(p) round(as.numeric(p %*% 0:3), 12)
 
 first$size_c <- first$size_cm - 3.5
-logistic <- round(fitted(glm(number(first) >= 3 ~ radscore + size_c, binomial, first)), 9)
 multinomial <- round(fitted(multinom(factor(stage) ~ radscore + size_c, first, trace = FALSE)), 9)
-ordinal <- round(fitted(polr(factor(stage) ~ radscore + size_c, first)), 9)
 
 # -- recalibration ----------------------------------------------------------------------------------------------------
 
@@ -109,18 +103,15 @@ result <- list(
              classwise = mean(sapply(1:4, function(k) ece(number(first) == k, p[, k])))),
   brier = list(all = mean(rowSums((p - one_hot)^2)), T2 = mean((p[, 2] - one_hot[, 2])^2)),
   hosmer_lemeshow = list(
-    binary = binary(number(first) >= 3, at_least(q, 3), given),
-    binary_fitted = binary(number(first) >= 3, logistic, fitted_multinomial),
-    ordinal = hosmer_lemeshow(number(first), q, expected_stage(q), given),
-    multinomial = hosmer_lemeshow(number(first), multinomial, at_least(multinomial, 2), given),
-    multinomial_fitted = hosmer_lemeshow(number(first), multinomial, at_least(multinomial, 2), fitted_multinomial),
-    ordinal_fitted = hosmer_lemeshow(number(first), ordinal, expected_stage(ordinal), fitted_ordinal)
+    binary = binary(number(first) >= 3, at_least(q, 3)),
+    ordinal = hosmer_lemeshow(number(first), q, expected_stage(q)),
+    multinomial = hosmer_lemeshow(number(first), multinomial, at_least(multinomial, 2))
   ),
   recalibration = list(first = recalibrations(first, FALSE), all = recalibrations(rows, TRUE)),
   val_prob = sapply(c("p", "q"), function(m) setNames(lapply(2:4, function(k) val_prob(m, k)), stages[2:4]),
                     simplify = FALSE),
   temperature = list(p = temperature(rows, "p"), q = temperature(rows, "q")),
   log_loss = list(p = log_loss(1, rows, "p"), q = log_loss(1, rows, "q")),
-  fitted = list(logistic = unname(logistic), multinomial = unname(multinomial), ordinal = unname(ordinal))
+  fitted = list(multinomial = unname(multinomial))
 )
 writeLines(jsonlite::toJSON(result, auto_unbox = TRUE, digits = 10), "calibration.json")
