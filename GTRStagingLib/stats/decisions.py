@@ -203,14 +203,8 @@ def net_benefit_band(
     return result
 
 
-def treatment(
-    stages: np.ndarray,
-    predicted: np.ndarray,
-    patients: Patients,
-    *,
-    boundary: TStage = TStage.T3,
-) -> Treatment:
-    """Estimate over- and under-treatment and the number needed to treat, with treatment by predicted stage.
+def treatment(stages: np.ndarray, predicted: np.ndarray, patients: Patients) -> Treatment:
+    """Estimate over- and under-treatment and the number needed to treat, if T3 and T4 are treated, as predicted.
 
     Parameters
     ----------
@@ -230,10 +224,10 @@ def treatment(
     >>> found.over.value, found.under.value, found.nnt.value
     (0.1, 0.1, 5.0)
     """
-    positive, treated, clusters = stages >= boundary, predicted >= boundary, Clusters.of(patients)
+    positive, treated, clusters = stages >= TStage.T3, predicted >= TStage.T3, Clusters.of(patients)
     tn, fp, fn, tp = np.bincount(2 * positive.astype(int) + treated, minlength=4).tolist()
     return Treatment(
-        boundary=str(boundary),
+        boundary=str(TStage.T3),
         tp=tp,
         fp=fp,
         fn=fn,
