@@ -154,7 +154,6 @@ def path_of(
     fold: np.ndarray,
     penalties: np.ndarray,
     *,
-    tolerance: float = TOLERANCE,
     patience: int | None = PATIENCE,
 ) -> tuple[PenaltyPath, int]:
     """Fit the same penalties with all rows and without each fold, each standardised by its own rows.
@@ -173,8 +172,8 @@ def path_of(
     The path, and the number of fits that did not converge within the tolerance.
     """
     sizes = np.bincount(fold)
-    whole = _Lasso(features, targets, tolerance)
-    parts = [_Lasso(features[fold != k], targets[fold != k], tolerance) for k in range(len(sizes))]
+    whole = _Lasso(features, targets, TOLERANCE)
+    parts = [_Lasso(features[fold != k], targets[fold != k], TOLERANCE) for k in range(len(sizes))]
     coefficients, held_out = [], []
     errors = spreads = np.empty(0)
     for start in range(0, len(penalties), STEP):
