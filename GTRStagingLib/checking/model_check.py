@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib.checking.rules import LEAST_PATIENTS, counted, judge
+from GTRStagingLib.checking.rules import LEAST_PATIENTS, judge
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
@@ -112,7 +113,7 @@ def check_model(
     if (patients := len({case.patient_id for case in chosen})) < LEAST_PATIENTS:
         if not chosen:
             raise InputError("There is no case to check the model on; expected a cohort with cases.")
-        summary = f"{counted(patients)}, fewer than {LEAST_PATIENTS}"
+        summary = f"{counted(patients, 'patient')}, fewer than {LEAST_PATIENTS}"
         return Check({"verdict": "not checked", "summary": summary, **about, "cases": len(chosen),
                       "patients": patients, "cohort": None, "tests": {}})  # fmt: skip
 

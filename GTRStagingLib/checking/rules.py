@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.stats.estimates import Clusters, Estimate, mean, no_interval, undefined
+from GTRStagingLib.support.counts import counted
 
 LEAST_PATIENTS = 20
 """Fewest patients for a test: with fewer, the interval of a mean is as wide as the differences to detect."""
@@ -163,12 +164,7 @@ def _means(rows: Sequence[Numbers], patient_ids: np.ndarray, measures: Mapping[s
 
 def _too_few(sizes: np.ndarray, least: int, of: str) -> str | None:
     """Return why patients with these numbers of rows do not allow a test, or None."""
-    return f"{counted(len(sizes))} {of}, fewer than {least}" if len(sizes) < least else no_interval(sizes)
-
-
-def counted(patients: int) -> str:
-    """Return a number of patients in words, as in '1 patient'."""
-    return f"{patients} patient{'' if patients == 1 else 's'}"
+    return f"{counted(len(sizes), 'patient')} {of}, fewer than {least}" if len(sizes) < least else no_interval(sizes)
 
 
 def _above(one: Estimate, bound: float = 0.0) -> bool:
@@ -298,7 +294,7 @@ def _in_words(tests: Mapping[str, Mapping[str, Any]], cases: int) -> list[str]:
     location, other, deletion, random = (
         tests[name] for name in ("location", "other_stage", "deletion", "random_weights")
     )
-    parts = [f"{cases} cases"]
+    parts = [counted(cases, "case")]
     if empty := tests["empty_maps"]["empty"]:
         parts.append(f"{empty} of {cases} maps are empty")
     if location["passed"] is not None:
@@ -322,4 +318,4 @@ def _in_words(tests: Mapping[str, Mapping[str, Any]], cases: int) -> list[str]:
     return parts
 
 
-__all__ = ["BASELINES", "FURTHER", "LEAST_PATIENTS", "MOST_EMPTY", "Verdict", "counted", "judge", "mean_of"]
+__all__ = ["BASELINES", "FURTHER", "LEAST_PATIENTS", "MOST_EMPTY", "Verdict", "judge", "mean_of"]

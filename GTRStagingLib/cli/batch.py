@@ -27,6 +27,7 @@ from GTRStagingLib.cli.arguments import (
 )
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.shared_text import without_folders
 
@@ -171,8 +172,8 @@ def _evaluate(
               f"gtrstaging evaluate {place} --out {shown_place(out)}", file=sys.stderr)  # fmt: skip
         return
     accuracy = found.performance.metrics.accuracy
-    print(f"Accuracy {accuracy.text()} on {len(found.predictions)} cases with a stage. See {shown_place(out / REPORT)}",
-          file=sys.stderr if as_json else sys.stdout)  # fmt: skip
+    print(f"Accuracy {accuracy.text()} on {counted(len(found.predictions), 'case')} with a stage. See "
+          f"{shown_place(out / REPORT)}", file=sys.stderr if as_json else sys.stdout)  # fmt: skip
 
 
 # -- progress ------------------------------------------------------------------------------------------------------

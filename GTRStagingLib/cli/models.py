@@ -20,6 +20,7 @@ from GTRStagingLib.cli.arguments import (
 from GTRStagingLib.cli.train import RECIPES
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.checking.model_check import Check
@@ -201,14 +202,12 @@ def _check(options: argparse.Namespace) -> int:
 
 def check_lines(check: "Check") -> Iterator[str]:
     """Yield the lines of a check's table: one for each test, with its numbers."""
-    from GTRStagingLib.checking.rules import counted
-
     found = check.found
     for case_id, reason in list(check.left_out.items())[:3]:
         yield f"left out: {case_id}: {reason}"
     if len(check.left_out) > 3:
         yield f"left out: {len(check.left_out) - 3} more"
-    yield f"Maps by {found['method']!r}, {found['cases']} cases of {counted(found['patients'])}"
+    yield f"Maps by {found['method']!r}, {counted(found['cases'], 'case')} of {counted(found['patients'], 'patient')}"
     tests = found["tests"]
     if tests:
         row = "{:<16} {:<12} {}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from GTRStagingLib.cli.arguments import Commands, add_features, given_features, print_notes
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.nomogram.effects import Effect
@@ -357,9 +358,12 @@ def _predict_table(nomogram: "Nomogram", options: argparse.Namespace, fixed: Map
         print(f"row {number}: {reason}")
     if len(unread) > SHOWN:
         print(f"and {len(unread) - SHOWN} more")
-    print(f"{len(readings)} rows: {len(readings) - len(unread)} predicted, {len(unread)} not. Written: {target}")
+    print(
+        f"{counted(len(readings), 'row')}: {len(readings) - len(unread)} predicted, {len(unread)} not. "
+        f"Written: {target}"
+    )
     of_rows = Counter(w for r in readings if not isinstance(r, str) for w in r.warnings if w not in nomogram.warnings)
-    _print_warnings([*nomogram.warnings, *(f"{w} ({n} rows)" for w, n in of_rows.most_common(SHOWN))])
+    _print_warnings([*nomogram.warnings, *(f"{w} ({counted(n, 'row')})" for w, n in of_rows.most_common(SHOWN))])
     if len(of_rows) > SHOWN:
         print(f"WARNING  {len(of_rows) - SHOWN} more warnings about rows.")
     print(RESEARCH_USE_ONLY)

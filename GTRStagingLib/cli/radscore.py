@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from GTRStagingLib.cli.arguments import Commands, add_features, given_features, print_notes
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,8 +108,8 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
           f"{radscore.penalty:.4g} (rule {record['rule']}, {record['folds']['number']} folds by patient, seed "
           f"{record['folds']['seed']}).")  # fmt: skip
     side = "all rows, no split" if record["split"] is None else f"split {' and '.join(record['split'])}"
-    print(f"{rows} rows: {record['cases']} used for the fit ({record['patients']} patients), {record['only_applied']} "
-          f"only scored, {len(fitted.excluded)} excluded. Fitted on: {side}.")  # fmt: skip
+    print(f"{counted(rows, 'row')}: {record['cases']} used for the fit ({counted(record['patients'], 'patient')}), "
+          f"{record['only_applied']} only scored, {len(fitted.excluded)} excluded. Fitted on: {side}.")  # fmt: skip
     _print_excluded(fitted.excluded)
     print(f"Out of fold (nested), with the stage: Spearman {_estimate(outside['spearman'])}, R² "
           f"{_estimate(outside['r2'])}.")  # fmt: skip
@@ -159,8 +160,8 @@ def _apply(options: argparse.Namespace) -> int:
             "error": [*([None] * len(features.case_ids)), *(" ".join(str(why).split()) for why in missing.values())],
         },
     )
-    print(f"{len(features.case_ids) + len(missing)} cases: {len(features.case_ids)} scored by {radscore.name!r}, "
-          f"{len(missing)} without a score.")  # fmt: skip
+    print(f"{counted(len(features.case_ids) + len(missing), 'case')}: {len(features.case_ids)} scored by "
+          f"{radscore.name!r}, {len(missing)} without a score.")  # fmt: skip
     _print_excluded(missing)
     for warning in dict.fromkeys((*radscore.warnings, *_unknown_model(features))):
         print(f"WARNING: {warning}", file=sys.stderr)

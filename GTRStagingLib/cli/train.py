@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits, print_notes, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.card import ModelCard
@@ -165,8 +166,8 @@ def _print_summary(card: "ModelCard", folder: Path) -> None:
     for split, found in record["metrics"].items():
         right, auc = found["accuracy"], found["macro_auc"]
         print(
-            f"{split.capitalize():<10} accuracy of {found['cases']} cases {Estimate(**right).text()}, macro AUC "
-            f"{Estimate(**auc).text()}, slice loss {found['slice_loss']:.4f}"
+            f"{split.capitalize():<10} accuracy of {counted(found['cases'], 'case')} {Estimate(**right).text()}, "
+            f"macro AUC {Estimate(**auc).text()}, slice loss {found['slice_loss']:.4f}"
         )
     print(f"Maps       {card.check_in_words}")
     if card.warning:

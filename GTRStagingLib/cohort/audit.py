@@ -22,6 +22,7 @@ from GTRStagingLib.cohort.rules import (
 )
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.tables.case_texts import shared_text
@@ -130,7 +131,9 @@ def audit_partitions(
         If a table cannot be read, or has no column of patients.
     """
     if len(splits) < 2:
-        raise InputError(f"{len(splits)} split(s); expected two or more to compare. Give a table for each split.")
+        raise InputError(
+            f"{counted(len(splits), 'split')}; expected two or more to compare. Give a table for each split."
+        )
     entries, notes = read_partitions(splits, patient_pattern, id_column)
     findings = table_findings(entries)
     looked_at = ["ids, patients, stages and centres of the tables", "no images"]
@@ -138,13 +141,13 @@ def audit_partitions(
         described, others, more = read_covariates(covariates, entries)
         notes = (*notes, *more)
         findings += covariate_findings(described)
-        looked_at.append(f"{len(described)} rows of covariates in {covariates.name}")
+        looked_at.append(f"{counted(len(described), 'row')} of covariates in {covariates.name}")
         if others:
             findings.append(
                 Finding(
                     "covariates of nobody",
                     "note",
-                    f"{len(others)} row(s) of {covariates.name} match no row of the splits.",
+                    f"{counted(len(others), 'row')} of {covariates.name} without a row of the splits.",
                     tuple(others),
                     "This is correct if the table describes further patients.",
                 )
@@ -192,7 +195,7 @@ def _missing_files(cohort: Cohort) -> list[Finding]:
         Finding(
             "missing file",
             "fault",
-            f"{len(missing)} image(s) or ROI(s) do not exist.",
+            f"{counted(len(missing), 'image or ROI does', 'images or ROIs do')} not exist.",
             tuple(missing),
             "Correct the paths; relative paths start at the table's folder.",
         )
@@ -231,7 +234,7 @@ def _content(
             Finding(
                 "unusable case",
                 "fault",
-                f"The image, ROI or key slice of {len(unusable)} case(s) cannot be used.",
+                f"The image, ROI or key slice of {counted(len(unusable), 'case')} cannot be used.",
                 tuple(unusable),
                 "Correct the files (the reasons are listed), or omit the cases.",
             )
@@ -245,7 +248,7 @@ def _content(
         matches = [(shown[i][0], shown[j][0], f"agreement {value:.2f}") for i, j, value in pairs]
         findings += _pair_findings(matches, "slice", "matching key slices")
     unknown = sum(p.picture is None and p.problem is None for p in prints)
-    without = f" ({unknown} case(s) have neither key slice nor ROI)" if unknown else ""
+    without = f" ({counted(unknown, 'case has', 'cases have')} neither key slice nor ROI)" if unknown else ""
     return digests, findings, f"{len(digests)} images by content, {len(shown)} key slices by picture{without}"
 
 
@@ -264,7 +267,7 @@ def _pair_findings(pairs: Sequence[tuple[Case, Case, str]], what: str, plural: s
             Finding(
                 f"same {what} on two sides",
                 "leak",
-                f"{len(across)} pair(s) of {plural} are in two splits.",
+                f"{counted(len(across), 'pair')} of {plural} in two splits.",
                 tuple(across),
                 "Omit one case of each pair, or assign both to the same split.",
             )
@@ -274,7 +277,7 @@ def _pair_findings(pairs: Sequence[tuple[Case, Case, str]], what: str, plural: s
             Finding(
                 f"same {what} of two patients",
                 "note",
-                f"{len(within)} pair(s) of {plural} belong to two patients.",
+                f"{counted(len(within), 'pair')} of {plural} of two patients.",
                 tuple(within),
                 "Give both cases the same patient id if they are one patient; otherwise omit one.",
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.case_table import read_cases
 from GTRStagingLib.tables.cells import Split, folder_key, plain_text, unaltered_id
@@ -231,11 +232,11 @@ def folds(cohort: Cohort, k: int, *, seed: int = 0) -> Iterator[tuple[Cohort, Co
     """
     if len(cohort.of("test")):
         raise InputError(
-            f"{len(cohort.of('test'))} case(s) are in split test; expected none in a cross-validation. Give the cohort "
-            "without them."
+            f"{counted(len(cohort.of('test')), 'case is', 'cases are')} in split test; expected none in a "
+            "cross-validation. Give the cohort without them."
         )
     if k < 2:
-        raise InputError(f"{k} fold(s); expected at least 2.")
+        raise InputError(f"{counted(k, 'fold')}; expected at least 2.")
     patients = Counter(_stage_of_patients(cohort).values())
     _require_enough(patients, {f"fold {i + 1}": sum(patients.values()) // k for i in range(k)})
     ordered = sorted(cohort, key=lambda case: case.case_id)
@@ -260,8 +261,8 @@ def _stage_of_patients(cohort: Cohort) -> dict[str, TStage]:
             stages[case.patient_id] = max(case.stage, stages.get(case.patient_id, case.stage))
     if without:
         raise InputError(
-            f"{len(without)} case(s) have no stage ({', '.join(without[:5])}); expected a stage in every case, to "
-            "stratify the splits. Enter the stage, or omit these cases."
+            f"{counted(len(without), 'case has', 'cases have')} no stage ({', '.join(without[:5])}); expected a "
+            "stage in every case, to stratify the splits. Enter the stage, or omit these cases."
         )
     return stages
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from GTRStagingLib.errors import InputError, LeakageError
+from GTRStagingLib.support.counts import counted
 
 TRAIN, TEST = "train", "test"
 SHOWN = 20
@@ -107,7 +108,7 @@ def _leaks(
     beyond = {patient for split, patient in rows if split not in (None, *splits)}
     if not (both := sorted(within & beyond)):
         return ()
-    leak = f"{len(both)} patient(s) are in {', '.join(splits)} and also in another split"
+    leak = f"{counted(len(both), 'patient is', 'patients are')} in {', '.join(splits)} and also in another split"
     if not allowed:
         raise LeakageError(
             f"LEAK: {leak}; expected every patient in one split. Split the cohort by patient, or set `allow_leakage`, "

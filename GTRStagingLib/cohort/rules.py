@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.table_files import import_table_package
 
 Severity = Literal["leak", "fault", "note"]
@@ -139,7 +140,8 @@ def _spellings(entries: Sequence[Entry]) -> Iterator[Finding]:
             yield Finding(
                 "patient id in two spellings",
                 severity,  # type: ignore[arg-type]
-                f"{len(found)} group(s) of patient ids {where} differ only in case, zeros, blanks or punctuation.",
+                f"{counted(len(found), 'group')} of patient ids {where}: they differ only in case, zeros, blanks or "
+                "punctuation.",
                 tuple(" = ".join(ids) + "?" for ids in found),
                 "Use one spelling for each patient; if they are two patients, give them clearly different ids.",
             )
@@ -230,7 +232,7 @@ def _stages(entries: Sequence[Entry]) -> Iterator[Finding]:
         yield Finding(
             "uneven stages",
             "note",
-            f"{max(total, key=lambda s: total[s])} has {max(total.values())} patients, "
+            f"{max(total, key=lambda s: total[s])} has {counted(max(total.values()), 'patient')}, "
             f"{min(total, key=lambda s: total[s])} only {min(total.values())}.",
             tuple(f"{stage}: {count}" for stage, count in sorted(total.items())),
             "Weight the stages in training, and report each stage separately.",

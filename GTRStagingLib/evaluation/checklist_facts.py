@@ -9,6 +9,7 @@ from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats.metrics import BOUNDARIES
 from GTRStagingLib.stats.reader_study import PAIRED
+from GTRStagingLib.support.counts import counted
 
 WHERE: Mapping[str, str] = {
     "flow": "Flow of patients",
@@ -39,11 +40,11 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
     by_stage = ", ".join(f"{stage} {n}" for stage, n in zip(TStage, m.confusion.sum(axis=1).tolist(), strict=True))
     left_out = ", ".join(f"{reason}: {n}" for reason, n in flow.excluded.items()) or "none"
     known = {
-        "n_rows": f"The table has {flow.read} rows; {flow.used} were evaluated.",
-        "n_patients": f"{m.n_patients} patients; rows by true stage: {by_stage}.",
+        "n_rows": f"The table has {counted(flow.read, 'row')}, of which {flow.used} were evaluated.",
+        "n_patients": f"{counted(m.n_patients, 'patient')}; rows by true stage: {by_stage}.",
         "exclusions": f"Rows left out: {left_out}.",
-        "flow": f"{flow.read} rows read, {flow.read - flow.used} left out ({left_out}), {flow.used} evaluated, of "
-        f"{m.n_patients} patients.",
+        "flow": f"{counted(flow.read, 'row')} read, {flow.read - flow.used} left out ({left_out}), {flow.used} "
+        f"evaluated, of {counted(m.n_patients, 'patient')}.",
         "missing": "Rows without a true stage or a prediction were left out and counted; nothing was imputed.",
         "characteristics": "Covariates by stage, with the number of missing values.",
         "outcome_definition": f"T stage (T1 to T4), from column {predictions.columns.truth!r}.",
@@ -78,13 +79,15 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         if found.without_siblings is not None:
             apart = found.without_siblings.metrics
             known["robustness"] = (
-                f"Accuracy is {apart.accuracy.text()} on the {apart.n_patients} patients without other rows in "
-                "training."
+                f"Accuracy is {apart.accuracy.text()} on the {counted(apart.n_patients, 'patient')} without other rows "
+                "in training."
             )
     centre = predictions.columns.centre
     if centre is not None and centre in found.groups:
         levels = found.groups[centre]
-        known["centres"] = "; ".join(f"{name}: {one.metrics.n_patients} patients" for name, one in levels.items()) + "."
+        known["centres"] = (
+            "; ".join(f"{name}: {counted(one.metrics.n_patients, 'patient')}" for name, one in levels.items()) + "."
+        )
         known["heterogeneity"] = "Results by centre with intervals; differences between centres were not tested."
     if found.cohorts is not None:
         known["heterogeneity"] = _heterogeneity(found.cohorts)

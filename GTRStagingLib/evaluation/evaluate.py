@@ -25,6 +25,7 @@ from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
 from GTRStagingLib.stats.estimates import LEVEL, MOST_OF_ONE, Clusters, no_interval
+from GTRStagingLib.support.counts import counted
 
 MODEL = "model"
 """Name of the evaluated predictions beside readers and other models."""
@@ -254,7 +255,8 @@ def _lost_cohorts(flow: PatientFlow) -> list[str]:
     """Return a note for each cohort of which no row is evaluated."""
     last = flow.steps[-1].cohorts
     return [
-        f"Cohort {name} is not evaluated: all of its {flow.steps[0].cohorts[name].rows} rows are left out ("
+        f"Cohort {name} is not evaluated: all of its "
+        f"{counted(flow.steps[0].cohorts[name].rows, 'row is', 'rows are')} left out ("
         + ", ".join(f"{n} {step.text}" for step in flow.steps if step.excluded and (n := step.cohorts[name].rows))
         + "). Rows of another split are evaluated if it is named in `split`, or all are."
         for name, counts in last.items()

@@ -9,6 +9,7 @@ from GTRStagingLib.evaluation.figure_style import INK, LINE, SIZE, SOFT, wrapped
 from GTRStagingLib.evaluation.flow import Counts, FlowStep
 from GTRStagingLib.evaluation.performance import Performance
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.figures import COLUMN, new_figure
 
 if TYPE_CHECKING:
@@ -83,10 +84,10 @@ def flow_figure(found: Evaluation) -> "Drawn":
 
 
 def _count(counts: FlowStep | Counts) -> str:
-    rows = f"{counts.rows:,} {'row' if counts.rows == 1 else 'rows'}"
+    rows = counted(counts.rows, "row")
     if counts.patients is None:
         return rows
-    return f"{rows}, {counts.patients:,} {'patient' if counts.patients == 1 else 'patients'}"
+    return f"{rows}, {counted(counts.patients, 'patient')}"
 
 
 def _by_cohort(step: FlowStep) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.readers import phase_columns
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.cells import MISSING
 from GTRStagingLib.tables.headers import STAGES
 from GTRStagingLib.tables.stage_cells import (
@@ -234,9 +235,7 @@ class _Search:
             return None
         bad = np.flatnonzero(self.frame[column].isin(list(wrong)).to_numpy())
         cells = ", ".join(f"row {self.numbers[i]} {self.frame[column].iloc[i]!r}" for i in bad[:SHOWN].tolist())
-        return (
-            f"{cells} ({len(bad)} such {'row' if len(bad) == 1 else 'rows'}); {wrong[self.frame[column].iloc[bad[0]]]}"
-        )
+        return f"{cells} ({counted(len(bad), 'such row')}); {wrong[self.frame[column].iloc[bad[0]]]}"
 
     def detected(self, free: Sequence[str], taken: set[str]) -> tuple[StageColumns, list[str]]:
         """Find columns by their names and cells; return them, and notes on those that look like stages."""

@@ -10,6 +10,7 @@ import numpy as np
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.parsing import read_cells
 from GTRStagingLib.evaluation.predictions import Predictions
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.headers import CASES, PATIENTS, find
 from GTRStagingLib.tables.patient_pattern import last_part, patients_in
 
@@ -61,8 +62,9 @@ class Siblings:
         if not self.leaks:
             here, there = self.examples
             return (
-                f"None of the {rows} rows and {self.n_patients} patients is in {self.training}. Patient ids look like "
-                f"{here!r} here and {there!r} there; if these are two ways to write ids, the comparison is not valid."
+                f"None of the {counted(rows, 'row')} and {counted(self.n_patients, 'patient')} is in "
+                f"{self.training}. Patient ids look like {here!r} here and {there!r} there; if these are two ways to "
+                "write ids, the comparison is not valid."
             )
         if self.listed is None:
             overlap = (

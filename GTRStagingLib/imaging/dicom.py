@@ -30,6 +30,7 @@ from GTRStagingLib.imaging.dicom_headers import (
 )
 from GTRStagingLib.imaging.dicom_pixels import Rescale, decoded
 from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.shared_text import without_identifiers
 
 ACQUISITION = (
@@ -115,8 +116,8 @@ def _require_no_slice_left_out(found: Iterable[DicomSeries], chosen: DicomSeries
 
 def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
     counts = Counter(s.content for s in found for _ in s.headers if s.content != "CT")
-    others = (f"Left out: {n_others} file(s) that are not DICOM.",) if n_others else ()
-    return tuple(f"Left out: {n} file(s) of {content}." for content, n in sorted(counts.items())) + others
+    others = (f"Left out: {counted(n_others, 'file that is', 'files that are')} not DICOM.",) if n_others else ()
+    return tuple(f"Left out: {counted(n, 'file')} of {content}." for content, n in sorted(counts.items())) + others
 
 
 def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> DicomCT:
@@ -153,8 +154,8 @@ def _require_grey(header: Any, name: str) -> None:
     samples, photometric = header.get("SamplesPerPixel"), header.get("PhotometricInterpretation")
     if samples != 1 or photometric != "MONOCHROME2":
         raise InputError(
-            f"{name}: {samples} value(s) per pixel, {photometric}; expected 1, MONOCHROME2. This is a picture, not a "
-            "CT slice. Give the original series."
+            f"{name}: {counted(samples, 'value')} per pixel, {photometric}; expected 1, MONOCHROME2. This is a "
+            "picture, not a CT slice. Give the original series."
         )
 
 

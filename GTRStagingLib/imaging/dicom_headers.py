@@ -23,6 +23,7 @@ from GTRStagingLib.imaging.dicom_files import (
     unreadable_header,
 )
 from GTRStagingLib.imaging.dicom_layout import HeaderReader, numbers_of, text_of
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import require_utf8_path
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -151,7 +152,7 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
     """Return the only CT series, or the one with the UID, number or end of UID `wanted`."""
     scans = [s for s in found if s.content == "CT"]
     if not scans:
-        kinds = "; ".join(f"{s.content} ({len(s.headers)} file(s))" for s in found) or "no DICOM files"
+        kinds = "; ".join(f"{s.content} ({counted(len(s.headers), 'file')})" for s in found) or "no DICOM files"
         raise InputError(
             f"No CT images; found {kinds}; expected a CT. Give the slices of a CT series, or an enhanced CT file."
         )

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_files import PIXEL_DATA, UNDEFINED, PixelElement, open_dataset
 from GTRStagingLib.imaging.stored import require_finite
+from GTRStagingLib.support.counts import counted
 
 PADDING_HU = -1000
 """HU of voxels that the header declares as padding (outside of the reconstruction): air."""
@@ -285,7 +286,7 @@ def _native_frames(
     if element.length not in (expected, expected + expected % 2) or found < element.length:
         raise InputError(
             f"{name}: the pixels cannot be decoded: PixelData has {found} bytes, but {form.columns}×{form.rows} pixels "
-            f"of {form.allocated} bits in {form.frames} frame(s) need {expected}; expected the same. {_REMEDY}"
+            f"of {form.allocated} bits in {counted(form.frames, 'frame')} need {expected}; expected the same. {_REMEDY}"
         )
     _require_nothing_else(file, header, element.value_tell + element.length, name)
     little = header.original_encoding[1] is not False
@@ -324,9 +325,9 @@ def _encapsulated(
             f"{name}: the pixels cannot be decoded: PixelData has damaged fragments; expected complete ones. {_REMEDY}"
         ) from error
     if count != form.frames:
-        more = "more" if count > form.frames else str(count)
+        found = "more frames" if count > form.frames else counted(count, "frame")
         raise InputError(
-            f"{name}: the pixels cannot be decoded: PixelData has {more} frame(s), NumberOfFrames is {form.frames}; "
+            f"{name}: the pixels cannot be decoded: PixelData has {found}, NumberOfFrames is {form.frames}; "
             f"expected the same. {_REMEDY}"
         )
     yield from (kept[k] for k in numbers)
@@ -422,7 +423,7 @@ def _codestream(frame: bytes, form: PixelFormat, syntax: str, name: str) -> np.n
     if (rows, columns, components) != (form.rows, form.columns, 1) or bits > form.allocated:
         raise InputError(
             f"{name}: the pixels cannot be decoded: the compressed picture states {columns}×{rows} pixels, "
-            f"{components} value(s) of {bits} bits; expected {form.columns}×{form.rows}, 1 of at most "
+            f"{counted(components, 'value')} of {bits} bits; expected {form.columns}×{form.rows}, 1 of at most "
             f"{form.allocated}. {_REMEDY}"
         )
     if not re.search(rb"\xff\xd9\x00*\Z", frame[-64:]) or _NEXT_IMAGE.search(frame):

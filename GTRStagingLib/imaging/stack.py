@@ -16,6 +16,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import GeometryError
 from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, Grid, Window, without_rounding_noise
+from GTRStagingLib.support.counts import counted
 
 DUPLICATE_MM = 0.01
 """Slices closer than this are duplicates: less than the spacing of any scanner, more than rounding errors."""
@@ -221,8 +222,9 @@ def _even_spacing(planes: Sequence[Plane], along: np.ndarray) -> tuple[float, tu
             f"{skipped[i]} between {pairs[i]} ({along[i]:.2f} to {along[i + 1]:.2f} mm)" for i in skipped.nonzero()[0]
         ]
         raise GeometryError(
-            f"{skipped.sum()} slice(s) missing (usual step {usual:.3g} mm): {first_few(gaps)}; expected an even stack. "
-            "Transfer the complete series again (or, if it mixes two spacings, export an evenly spaced one)."
+            f"{counted(int(skipped.sum()), 'slice')} missing (usual step {usual:.3g} mm): {first_few(gaps)}; expected "
+            "an even stack. Transfer the complete series again (or, if it mixes two spacings, export an evenly spaced "
+            "one)."
         )
     spacing = float(along[-1] - along[0]) / len(steps)
     drift = np.abs(along - along[0] - spacing * np.arange(len(planes)))

@@ -39,6 +39,7 @@ from GTRStagingLib.errors import StagingError
 from GTRStagingLib.model.gradient_graph import STRIDE, NetworkWithMaps, layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.support.folders import cache_folder
@@ -251,7 +252,7 @@ def _gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[
             usual = layer_cam(a, g).detach().numpy()
             away = np.abs(found - usual) / max(float(usual.max()), 1e-30)
             if not all(np.quantile(away, share) <= most for share, most in MAP_TOLERANCES.items()):
-                yield f"the map of {name} for {len(pixels)} slice(s) by {away.max():.2g} of its maximum"
+                yield f"the map of {name} for {counted(len(pixels), 'slice')} by {away.max():.2g} of its maximum"
 
 
 def _trials(network: GTRNet, size: int) -> Iterator[np.ndarray]:
@@ -264,7 +265,7 @@ def _trials(network: GTRNet, size: int) -> Iterator[np.ndarray]:
 def _different(names: Sequence[str], found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> Iterator[str]:
     for name, ours, theirs in zip(names, found, expected, strict=True):
         if not np.allclose(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE):
-            yield f"{name} for {len(ours)} slice(s) by {np.abs(ours - theirs).max():.2g}"
+            yield f"{name} for {counted(len(ours), 'slice')} by {np.abs(ours - theirs).max():.2g}"
 
 
 # -- cache ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from GTRStagingLib.stats.proportional_odds_checks import (
     variance_inflation,
     without_term,
 )
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.fields import MOST
 from GTRStagingLib.tables.cells import covariate_number
 from GTRStagingLib.tables.column_words import label_and_unit, label_of
@@ -285,8 +286,8 @@ def _coded(name: str, texts: Sequence[str], wording: Wording) -> _Predictor:
         number = any(text[:1].isdecimal() for text in levels)
         remedy = "If these are numbers, write them without units and signs. " if number else ""
         raise InputError(
-            f"{name} has {len(levels)} different text(s), as in {levels[0]!r}; expected 2 to {MOST_LEVELS} levels. "
-            f"{remedy}Join levels, or leave the column out."
+            f"{name} has {counted(len(levels), 'different text')}, as in {levels[0]!r}; expected 2 to {MOST_LEVELS} "
+            f"levels. {remedy}Join levels, or leave the column out."
         )
     return _Predictor(
         name, wording, tuple(levels), np.array([[t == level for level in levels[1:]] for t in texts], float)
@@ -404,7 +405,9 @@ def _warnings(
     for one in coded:
         for level, count in zip(one.levels[1:], one.coded.sum(axis=0), strict=False):
             if count < RARE:
-                warnings.append(f"{one.label}, {level}: {count:.0f} row(s), too few to estimate its coefficient.")
+                warnings.append(
+                    f"{one.label}, {level}: {counted(round(count), 'row')}, too few to estimate its coefficient."
+                )
     labels = {one.name: one.label for one in coded}
     broken = [
         f"{labels[name]} (p = {test.p:.2g})" for name, test in each.items() if test.p is not None and test.p < ALPHA

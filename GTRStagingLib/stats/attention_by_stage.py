@@ -15,6 +15,7 @@ from scipy.stats import kendalltau, permutation_test, wilcoxon
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Range, mean, proportion
+from GTRStagingLib.support.counts import counted
 
 K = len(TStage)
 ALL = "all"
@@ -174,7 +175,7 @@ def trend(values: np.ndarray, stages: np.ndarray, patients: Patients, *, seed: i
     pairs = (len(levels) ** 2 - int((sizes**2).sum())) / 2
     reason = ""
     if len(levels) < 3:
-        reason = f"{len(levels)} patients have a value, fewer than three"
+        reason = f"{counted(len(levels), 'patient has', 'patients have')} a value, fewer than three"
     elif pairs == 0:
         reason = "fewer than two stages have values"
     if reason:

@@ -10,6 +10,7 @@ results from other processes, errors that name the package to install.
 - `folders`: `user_folder`, `cache_folder`
 - `extras`: `import_extra`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
+- `counts`: `counted`
 - `shared_text`: `without_folders`, `with_file_numbers`, `without_identifiers`, `shared_error`
 - `pools`: `parallel_map`
 - `isolation`: `IsolatedProcess`, `DiedError`, `Limits`, `error_text`

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.case_row import CHECKS, Cases, Row, checked, expected
 from GTRStagingLib.tables.cells import covariate_value, folder_key
 from GTRStagingLib.tables.headers import COLUMNS, columns_read, patient_note
@@ -159,7 +160,7 @@ def require_none(path: Path, faults: Sequence[str]) -> None:
     if faults:
         more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         listing = "".join(f"\n  {fault}" for fault in faults[:SHOWN]) + more
-        raise InputError(f"{path.name} has {len(faults)} error(s); expected none. Correct the table:{listing}")
+        raise InputError(f"{path.name} has {counted(len(faults), 'error')}; expected none. Correct the table:{listing}")
 
 
 __all__ = ["read_case_table", "read_cases", "require_none", "split_notes"]

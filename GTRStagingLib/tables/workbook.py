@@ -8,6 +8,7 @@ from typing import Any
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.support import extras
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.cells import cell_text
 from GTRStagingLib.tables.headers import PATIENTS, find
 
@@ -61,7 +62,7 @@ def _notes(path: Path, workbook: Any, sheet: Any) -> Iterator[str]:
     if len(workbook.sheetnames) > 1:
         yield f"{path.name} has {len(workbook.sheetnames)} sheets; {sheet.title!r}, the first one, is read."
     if hidden := sum(one.hidden for one in sheet.row_dimensions.values()):
-        yield f"{hidden} hidden rows of {path.name} are read, too. Delete them if they do not belong to the table."
+        yield f"{counted(hidden, 'hidden row')} of {path.name} read, too. Delete what does not belong to the table."
     if columns := [name for name, one in sheet.column_dimensions.items() if one.hidden]:
         yield f"Hidden columns of {path.name} are read, too (from column {columns[0]})."
 

@@ -28,6 +28,7 @@ from GTRStagingLib.model.pretrained import Pretrained, read_pretrained
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.stats.split_scores import fitted_temperature, scores
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import atomic_file, read_json
 from GTRStagingLib.support.isolation import Limits
@@ -188,8 +189,8 @@ def _finished(out: Path, run: Path, resume: bool) -> ModelCard | None:
 def _require_splits(cohort: Cohort) -> None:
     if unstaged := [case.case_id for case in cohort.cases if case.stage is None]:
         raise InputError(
-            f"{len(unstaged)} cases have no stage ({', '.join(unstaged[:5])}); expected one in every case. Add them, "
-            "or leave these cases out."
+            f"{counted(len(unstaged), 'case has', 'cases have')} no stage ({', '.join(unstaged[:5])}); expected "
+            "one in every case. Add them, or leave these cases out."
         )
     counts = Counter(case.split for case in cohort.cases)
     if not counts["train"] or not counts["validation"]:
@@ -201,8 +202,8 @@ def _require_splits(cohort: Cohort) -> None:
     if counts[None]:
         without = [case.case_id for case in cohort.cases if case.split is None]
         raise InputError(
-            f"{len(without)} case(s) without a split ({', '.join(without[:5])}); expected 'train', 'validation' or "
-            "'test'. Split the cohort by patient."
+            f"{counted(len(without), 'case')} without a split ({', '.join(without[:5])}); expected 'train', "
+            "'validation' or 'test'. Split the cohort by patient."
         )
 
 

@@ -370,7 +370,7 @@ def test_unusable_cases_are_named_and_the_others_compared(scans, tmp_path):
     assert set(by_kind) == {"unusable case", "missing file", "same image of two patients"}
     assert [text.split(":")[0] for text in by_kind["unusable case"].examples] == ["c0", "c1"]
     assert [text.split(":")[0] for text in by_kind["missing file"].examples] == ["c2", "c3"]
-    assert "6 images by content, 4 key slices by picture (1 case(s) have neither key slice nor ROI)" in found.looked_at
+    assert "6 images by content, 4 key slices by picture (1 case has neither key slice nor ROI)" in found.looked_at
 
 
 # -- partitions ----------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_all_errors_of_the_table_are_listed(tmp_path):
     text = HEADER + GOOD + "../up,,B,,,,,x,T5,val,#REF!,F\n007,P2,,b,,,,-1,4,test,1,2\n"
     message = fault(tmp_path, text)
     for part in (
-        "10 error(s)",
+        "10 errors",
         "row 3, case_id '../up': expected a valid folder name",
         "row 3, patient_id is empty",
         "row 3, image is empty",
@@ -162,7 +162,7 @@ def test_a_table_of_another_kind_or_place_is_refused(tmp_path):
 
 def test_long_lists_of_errors_are_shortened(tmp_path):
     message = fault(tmp_path, HEADER + "".join(f"{i},P,,,,,,,T1,,,\n" for i in range(1000)))
-    assert "1000 error(s)" in message
+    assert "1,000 errors" in message
     assert "and 980 more" in message
     assert len(message.splitlines()) == 22
 

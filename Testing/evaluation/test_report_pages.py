@@ -28,7 +28,7 @@ FOUR = [f"p_T{k}" for k in (1, 2, 3, 4)]
 PREDICTED = ROWS[FOUR].to_numpy().argmax(axis=1)
 TRUE = ROWS["stage"].str[1].astype(int).to_numpy() - 1
 DEMONSTRATION = "Model 'shown' is a DEMONSTRATION model, trained on synthetic phantoms, never for patients."
-LEAK = "Fitted on a LEAKING cohort: 2 patient(s) are in train and also in another split."
+LEAK = "Fitted on a LEAKING cohort: 2 patients are in train and also in another split."
 
 
 def a_batch(folder, ids, *, size=(40, 30)):

@@ -402,7 +402,7 @@ def test_a_damaged_end_of_a_scan_is_an_error(tmp_path: Path, end: str) -> None:
 def test_other_data_beside_slices_is_left_out(tmp_path: Path, name: str, content: bytes) -> None:
     folder = write(tmp_path, a_series())
     (folder / name).write_bytes(content)
-    assert read_scan(folder).warnings == ("Left out: 1 file(s) that are not DICOM.",)
+    assert read_scan(folder).warnings == ("Left out: 1 file that is not DICOM.",)
 
 
 def test_an_empty_file_among_slices_is_an_error(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_an_empty_file_among_slices_is_an_error(tmp_path: Path) -> None:
 def test_an_empty_file_elsewhere_is_counted(tmp_path: Path) -> None:
     write(tmp_path / "a", a_series())
     (tmp_path / "done").write_bytes(b"")
-    assert read_scan(tmp_path).warnings == ("Left out: 1 file(s) that are not DICOM.",)
+    assert read_scan(tmp_path).warnings == ("Left out: 1 file that is not DICOM.",)
 
 
 @pytest.mark.parametrize("name", ["DICOMDIR", ".DS_Store", "Thumbs.db", "readme.TXT", "viewer.exe", "._IM0.dcm"])
@@ -470,7 +470,7 @@ def test_localizers_are_left_out_and_reported(tmp_path: Path) -> None:
     scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     scan = read_scan(write(tmp_path, [*slices, scout]))
     assert scan.image.GetSize()[2] == 6
-    assert scan.warnings == ("Left out: 1 file(s) of CT localizer.",)
+    assert scan.warnings == ("Left out: 1 file of CT localizer.",)
 
 
 @pytest.fixture

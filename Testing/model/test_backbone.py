@@ -201,7 +201,7 @@ def test_without_onnx_runtime_the_extra_is_named(monkeypatch):
 
 def test_auto_goes_on_with_pytorch_and_says_so(monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(backbone.onnx_graph, "_differences", lambda *_: iter(["logits for 3 slice(s) by 1"]))
+    monkeypatch.setattr(backbone.onnx_graph, "_differences", lambda *_: iter(["logits for 3 slices by 1"]))
     monkeypatch.setattr(backbone.onnx_graph, "default_folder", lambda: None)
     seen = ready(planted_model(), "cpu").classify(PIXELS[:1])
     assert seen.backend.startswith("PyTorch")

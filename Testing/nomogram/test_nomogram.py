@@ -365,7 +365,7 @@ def test_rare_levels_and_collinear_predictors_give_warnings(tmp_path):
         return rows
 
     found = fit_nomogram(a_table(tmp_path / "t.csv", change), ["size_cm", "size_mm", "site"], name="n", resamples=1)
-    assert any("Site, pylorus: 4 row(s)" in w for w in found.warnings)
+    assert any("Site, pylorus: 4 rows" in w for w in found.warnings)
     assert any("Size (mm) is nearly collinear" in w for w in found.warnings)
 
 

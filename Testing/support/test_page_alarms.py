@@ -10,7 +10,7 @@ from GTRStagingLib.results import overlay
 from GTRStagingLib.results.report import html
 from GTRStagingLib.support.pages import Alarm, alarms
 
-LEAK = "Fitted on a LEAKING cohort: 3 patient(s) are in train and also in another split."
+LEAK = "Fitted on a LEAKING cohort: 3 patients are in train and also in another split."
 OF_MODEL = replace(results.with_roi().model, name="shown", status="demonstration").warning
 WITH_RADSCORE = replace(nomogram.load(nomogram.PUBLISHED), warnings=(LEAK,), radscore={"warnings": [OF_MODEL, LEAK]})
 

@@ -175,7 +175,7 @@ READ = {
     "Test": (a_text(text_of(*altered("split", "Test", "TEST", "test"))), None),
     "workbook": (workbook(), None),
     "sheets": (workbook(further=["Notes"]), "2 sheets; 'Sheet', the first one, is read"),
-    "hidden row": (workbook(hidden), "1 hidden rows"),
+    "hidden row": (workbook(hidden), "1 hidden row of"),
     "007 as a number": (workbook(zeros), None),
     "Parquet": ((".parquet", lambda path: pd.DataFrame(ROWS, columns=HEAD).to_parquet(path)), None),
 }  # fmt: skip

@@ -400,7 +400,7 @@ def test_cohorts_that_cannot_be_trained_on(tmp_path, cohort, cache):
             replace(c, split="train") for c in cohort.cases
         ],
         "1 case.s. without a split .case0.": [replace(cohort.cases[0], split=None), *cohort.cases[1:]],
-        "1 cases have no stage .case0.": [replace(cohort.cases[0], stage=None), *cohort.cases[1:]],
+        "1 case has no stage .case0.": [replace(cohort.cases[0], stage=None), *cohort.cases[1:]],
     }
     for message, cases in faults.items():
         with pytest.raises(InputError, match=message):
