@@ -14,7 +14,7 @@ The unit of every interval is the patient, not the row.
 - `mrmc`: `Mrmc`, `analyse`
 - `attention_by_stage`: `AttentionStudy`, `attention`
 - `group_differences`: `compare_numbers`, `compare_choices`
-- `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`
+- `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`, `compare_means`
 - `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
 - `lasso`: `path_of`, `patient_folds`
 - `proportional_odds`: `Design`, `OrdinalFit`, `fit`

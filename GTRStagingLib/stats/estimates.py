@@ -328,7 +328,7 @@ def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
         return Estimate(value, None, None, f"{method}: no interval, {reason}")
     # The effective number of rows: the number of independent rows with the same variance as between patients (Saha et
     # al. 2016, Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
-    patients_, spread = effective_patients(clusters.sizes), _spread_of_mean(np.asarray(hits, float) - value, clusters)
+    patients_, spread = effective_patients(clusters.sizes), spread_of_mean(np.asarray(hits, float) - value, clusters)
     # Without variation, only the number of patients is known.
     effective = patients_ if spread.error == 0 else max(1.0, value * (1 - value) / spread.error**2)
     return Estimate(value, *_wilson(value, effective, _quantile(min(spread.degrees, patients_ - 1))), method)
@@ -359,10 +359,10 @@ def mean(values: np.ndarray, patients: Patients, within: Range | None = None) ->
     apart = np.asarray(values, float) - value
     if float(np.abs(apart).max()) < ROUNDING:
         apart, value = np.zeros(len(apart)), float(values[0])
-    return estimated(value, _spread_of_mean(apart, clusters), clusters.sizes, "jackknife over patients", within)
+    return estimated(value, spread_of_mean(apart, clusters), clusters.sizes, "jackknife over patients", within)
 
 
-def _spread_of_mean(apart: np.ndarray, clusters: Clusters) -> Spread:
+def spread_of_mean(apart: np.ndarray, clusters: Clusters) -> Spread:
     """Return the spread of a mean from the (n,) distances of the rows from it."""
     n = len(apart)
     if clusters.number < 2:
@@ -515,5 +515,6 @@ __all__ = [
     "patient_counts",
     "patient_draws",
     "proportion",
+    "spread_of_mean",
     "undefined",
 ]  # fmt: skip

@@ -3,7 +3,8 @@
 Q is the sum of the squared distances of the cohorts' values from their weighted mean, each divided by its variance
 (Cochran 1954, Biometrics 10:101; Higgins & Thompson 2002, Stat Med 21:1539). Shares are compared with the variances of
 equal shares, so that Q is Pearson's chi-squared if each patient has one row; if patients have several, the number of
-rows is divided by the design effect (Rao & Scott 1992, Biometrics 48:577). Areas are compared on the logit scale.
+rows is divided by the design effect (Rao & Scott 1992, Biometrics 48:577). Areas and means are compared on the logit
+scale.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from scipy.special import logit
 from scipy.stats import chi2
 
 from GTRStagingLib.stats import roc
-from GTRStagingLib.stats.estimates import RESAMPLES, Clusters, holm, no_interval
+from GTRStagingLib.stats.estimates import RESAMPLES, ROUNDING, Clusters, holm, no_interval, spread_of_mean
 from GTRStagingLib.stats.group_differences import FEWEST_EXPECTED
 
 
@@ -139,26 +140,75 @@ def compare_areas(measure: str, cohorts: Mapping[str, tuple["roc.Area | None", C
     cohorts
         Name -> area, and the patients of its rows.
     """
-    values, errors, missing = [], [], []
-    for name, (area, clusters) in cohorts.items():
-        if area is None:
-            missing.append(f"{name} lacks a stage")
-            continue
-        error = roc.standard_error(area.influence, clusters)
-        if not (error > 0 and 0 < area.value < 1):
-            missing.append(f"{name} has no standard error")
-            continue
-        if reason := no_interval(clusters.sizes):
-            missing.append(f"{name} has no reliable standard error: {reason}")
-            continue
-        values.append(float(logit(area.value)))
-        errors.append(error / (area.value * (1 - area.value)))
-    if len(values) < 2:
+    found: dict[str, _OnLogits | str] = {
+        name: "lacks a stage"
+        if area is None
+        else _on_logits(area.value, roc.standard_error(area.influence, clusters), clusters)
+        for name, (area, clusters) in cohorts.items()
+    }
+    return _compare_logits(measure, found, "Cochran's Q of areas on the logit scale, DeLong's standard errors")
+
+
+def compare_means(measure: str, cohorts: Mapping[str, tuple[np.ndarray, Clusters]]) -> Heterogeneity:
+    """Compare the mean of a measure from 0 to 1 between cohorts, on the logit scale with the jackknife's errors.
+
+    A cohort is left out without a value, with a value outside 0 to 1, if its values are all the same, and if its
+    patients allow no interval.
+
+    Parameters
+    ----------
+    cohorts
+        Name -> (n,) finite values, and the patients of these rows.
+
+    Examples
+    --------
+    Means of 0.5 and 0.75 of 16 patients each; a value is 0.1 above or below. The squared standard error of a mean is
+    0.01 / 15, that of its logit is this over (0.5 * 0.5)**2 or (0.75 * 0.25)**2. Q is log(3)**2 = 1.20695 over their
+    sum, 0.0296296.
+
+    >>> import numpy as np
+    >>> from GTRStagingLib.stats.estimates import Clusters
+    >>> from GTRStagingLib.stats.heterogeneity import compare_means
+    >>> rows, apart = Clusters.of(np.arange(16)), np.tile([-0.1, 0.1], 8)
+    >>> found = compare_means("mean Dice", {"A": (0.5 + apart, rows), "B": (0.75 + apart, rows)})
+    >>> round(found.statistic, 3), found.df
+    (40.735, 1)
+    """
+    found: dict[str, _OnLogits | str] = {}
+    for name, (values, clusters) in cohorts.items():
+        if not len(values):
+            found[name] = "has no such rows"
+        elif values.min() < 0 or values.max() > 1:
+            found[name] = "has values outside 0 to 1"
+        else:
+            value = float(values.mean())
+            varies = np.ptp(values) > ROUNDING
+            found[name] = _on_logits(value, spread_of_mean(values - value, clusters).error if varies else 0.0, clusters)
+    return _compare_logits(measure, found, "Cochran's Q of means on the logit scale, jackknife over patients")
+
+
+_OnLogits = tuple[float, float]
+"""Value of a cohort on the logit scale, and its standard error there."""
+
+
+def _on_logits(value: float, error: float, clusters: Clusters) -> _OnLogits | str:
+    """Return a value between 0 and 1 and its standard error on the logit scale, or why they are not compared."""
+    if not (error > 0 and 0 < value < 1):
+        return "has no standard error"
+    if reason := no_interval(clusters.sizes):
+        return f"has no reliable standard error: {reason}"
+    return float(logit(value)), error / (value * (1 - value))
+
+
+def _compare_logits(measure: str, cohorts: Mapping[str, _OnLogits | str], how: str) -> Heterogeneity:
+    """Compare values on the logit scale between cohorts; those with a text are left out for this reason."""
+    missing = [f"{name} {one}" for name, one in cohorts.items() if isinstance(one, str)]
+    known = np.array([one for one in cohorts.values() if not isinstance(one, str)])
+    if len(known) < 2:
         return _undefined(measure, missing)
-    weights = np.array(errors) ** -2.0
+    values, weights = known[:, 0], known[:, 1] ** -2.0
     mean = float(np.average(values, weights=weights))
-    statistic, df = float((weights * (np.array(values) - mean) ** 2).sum()), len(values) - 1
-    how = "Cochran's Q of areas on the logit scale, DeLong's standard errors"
+    statistic, df = float((weights * (values - mean) ** 2).sum()), len(values) - 1
     return Heterogeneity(
         measure, statistic, df, float(chi2.sf(statistic, df)), _i2(statistic, df), "; ".join([how, *missing])
     )
@@ -180,4 +230,4 @@ def corrected(found: Sequence[Heterogeneity]) -> tuple[Heterogeneity, ...]:
     return tuple(replace(one, p_holm=p.get(k)) for k, one in enumerate(found))
 
 
-__all__ = ["Heterogeneity", "compare_areas", "compare_shares", "corrected"]
+__all__ = ["Heterogeneity", "compare_areas", "compare_means", "compare_shares", "corrected"]

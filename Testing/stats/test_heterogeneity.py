@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from helpers.golden_data import ROWS, patients, probabilities, stages
 from scipy.special import logit
-from scipy.stats import chi2_contingency, fisher_exact
+from scipy.stats import chi2, chi2_contingency, fisher_exact
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 
 from GTRStagingLib.stats import roc
 from GTRStagingLib.stats.estimates import Clusters
-from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_shares, corrected
+from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_means, compare_shares, corrected
 
 
 def hits(right, of, times=1):
@@ -77,6 +77,59 @@ def test_areas_are_compared_as_in_a_meta_analysis():
     test = expected.test_homogeneity()
     assert (found.statistic, found.p) == (pytest.approx(test.statistic), pytest.approx(test.pvalue))
     assert found.i2 == pytest.approx(max(0, expected.i2))
+
+
+def test_means_are_compared_as_in_a_meta_analysis_of_their_logits():
+    """The jackknife's standard error of a mean with a row a patient is the usual one."""
+    cohorts, effects, variances = {}, [], []
+    for name in ("North", "South", "West"):
+        rows = ROWS[ROWS["centre"] == name].drop_duplicates("patient_id")
+        dice = rows["dice"].dropna()
+        cohorts[name] = (dice.to_numpy(), Clusters(np.arange(len(dice)), len(dice)))
+        effects.append(logit(dice.mean()))
+        variances.append((dice.sem() / dice.mean() / (1 - dice.mean())) ** 2)
+    found = compare_means("mean Dice", cohorts)
+    weights = 1 / np.array(variances)
+    mean = np.sum(weights * effects) / weights.sum()
+    statistic = float(np.sum(weights * (np.array(effects) - mean) ** 2))
+    assert (found.statistic, found.p, found.df) == (
+        pytest.approx(statistic),
+        pytest.approx(chi2.sf(statistic, 2)),
+        2,
+    )
+
+
+def test_means_of_several_rows_a_patient_are_compared_by_their_patients():
+    """Copies of each row carry no information, so that Q stays about that of single rows."""
+    rng = np.random.default_rng(3)
+    once = {name: (rng.beta(a, 4, n), Clusters(np.arange(n), n)) for name, a, n in (("A", 4, 60), ("B", 6, 90))}
+    copied = {
+        name: (np.repeat(values, 4), Clusters(np.repeat(np.arange(one.number), 4), one.number))
+        for name, (values, one) in once.items()
+    }
+    assert compare_means("", copied).statistic == pytest.approx(compare_means("", once).statistic, rel=1e-9)
+
+
+def test_cohorts_whose_means_cannot_be_compared_are_named():
+    rng = np.random.default_rng(4)
+    many, few = Clusters(np.arange(30), 30), Clusters(np.repeat(np.arange(3), 10), 3)
+    found = compare_means(
+        "mean Dice",
+        {
+            "A": (rng.random(30), many),
+            "B": (rng.random(30), many),
+            "none": (np.empty(0), Clusters(np.empty(0, int), 0)),
+            "same": (np.full(30, 0.7), many),
+            "percent": (100 * rng.random(30), many),
+            "few": (rng.random(30), few),
+        },
+    )
+    assert found.df == 1
+    assert found.method == (
+        "Cochran's Q of means on the logit scale, jackknife over patients; none has no such rows; same has no standard "
+        "error; percent has values outside 0 to 1; few has no reliable standard error: one patient has 10 of 30 rows, "
+        "more than a fifth"
+    )
 
 
 def test_cohorts_without_the_measure_are_named():
