@@ -4,10 +4,8 @@ A table is a pandas DataFrame of text in Arrow memory, so that two million rows 
 spreadsheet; the header is row 1.
 """
 
-import csv
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,11 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.support import extras
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.distributions import wrong_shares, wrong_sums
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.tables.case_table import read_case_table
-from GTRStagingLib.tables.cells import FORMULA, MISSING, reason_of, unaltered_id, unguarded
+from GTRStagingLib.tables.cells import MISSING, reason_of, unaltered_id
 from GTRStagingLib.tables.headers import find
 from GTRStagingLib.tables.patient_pattern import patients_in
 from GTRStagingLib.tables.stage_cells import (
@@ -31,8 +30,7 @@ from GTRStagingLib.tables.stage_cells import (
     possible_codes,
     whole_number,
 )
-from GTRStagingLib.tables.table_files import TEXTS, altered_numbers, read_table
-from GTRStagingLib.tables.text_formats import text_format
+from GTRStagingLib.tables.table_files import read_table
 
 ROUNDING = 0.005
 """Largest difference from 1 in the sum of probabilities, which those in half precision reach; they are divided by their
@@ -49,74 +47,16 @@ SHOWN = 5
 
 
 def read_cells(path: Path) -> tuple[Any, tuple[str, ...]]:
-    """Read all cells as stripped text in Arrow memory, missing cells empty, with notes on how they were read.
+    """Read all cells by `read_table` as text in Arrow memory, missing cells empty, with notes on how they were read.
 
-    The rules are those of `read_table`; a large table of text in UTF-8 is read by column. The index of the frame has
-    the row numbers of a spreadsheet.
+    The index of the frame has the row numbers of a spreadsheet.
     """
     pandas = extras.import_extra("pandas", "Evaluation needs", "evaluate")
     extras.import_extra("pyarrow", "Evaluation needs", "evaluate")
-    by_column = path.suffix.lower() in TEXTS and path.is_file()
-    columns, numbers, notes = _by_column(path) if by_column else _by_row(path)
-    texts = {name: pandas.array(cells, dtype="string[pyarrow]") for name, cells in columns.items()}
-    return pandas.DataFrame(texts, index=numbers), notes
-
-
-def _by_row(path: Path) -> tuple[dict[str, Any], Sequence[int], tuple[str, ...]]:
     table = read_table(path)
-    return {name: [row[name] or "" for row in table.rows] for name in table.columns}, table.numbers, table.notes
-
-
-def _by_column(path: Path) -> tuple[dict[str, Any], Sequence[int], tuple[str, ...]]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    from pyarrow import csv as arrow
-
-    try:
-        form = text_format(path)
-        with path.open(encoding=form.encoding, newline="") as file:
-            header = [unguarded(name.strip()) for name in next(csv.reader(file, delimiter=form.separator), [])]
-        unnamed = not header or "" in header or len(set(header)) < len(header)
-        # Arrow skips a line, not a row of several lines, as the header.
-        if unnamed or "\n" in "".join(header) or not form.encoding.startswith("utf-8") or _is_broken(path):
-            return _by_row(path)
-        table = arrow.read_csv(
-            path,
-            arrow.ReadOptions(skip_rows=1, column_names=header),
-            arrow.ParseOptions(newlines_in_values=True, delimiter=form.separator, ignore_empty_lines=False),
-            arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False),
-        )
-        if not table.num_rows:
-            raise pa.ArrowInvalid("no rows")
-    except (pa.ArrowInvalid, csv.Error):
-        return _by_row(path)  # which leaves out empty lines, and names the row of an error
-    trimmed = {name: pc.utf8_trim_whitespace(table.column(name)) for name in header}
-    if pc.any(reduce(pc.and_, (pc.equal(column, "") for column in trimmed.values()))).as_py():
-        return _by_row(path)  # which leaves out empty rows
-    columns = {
-        name: pc.replace_substring_regex(column, f"^'({FORMULA.pattern})", r"\1") for name, column in trimmed.items()
-    }
-    marked = {
-        name: pc.unique(column).to_pylist()
-        for name, column in columns.items()
-        if pc.any(pc.match_substring_regex(column, "[,%\uff05]")).as_py()
-    }
-    altered, notes = altered_numbers(path, marked, form.separator)
-    for name, numbers in altered.items():
-        texts = [numbers.get(text, text) for text in columns[name].to_pylist()]
-        columns[name] = pa.chunked_array([texts], type=pa.string())
-    return columns, range(2, table.num_rows + 2), (*form.notes, *notes)
-
-
-def _is_broken(path: Path) -> bool:
-    """Return whether a file has NUL characters or a quote that is not closed, with which Arrow loses rows silently."""
-    quotes = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            if b"\0" in block:
-                return True
-            quotes += block.count(b'"')
-    return quotes % 2 == 1
+    texts = {name: pandas.array([row[name] or "" for row in table.rows], dtype="string[pyarrow]")
+             for name in table.columns}  # fmt: skip
+    return pandas.DataFrame(texts, index=table.numbers), table.notes
 
 
 def joined(frame: Any, path: Path, truth: Path) -> tuple[Any, list[str]]:
@@ -204,8 +144,9 @@ def probabilities_of(frame: Any, names: Sequence[str], path: Path, used: np.ndar
             " If they are percentages, divide them by 100." if np.nanmax(four) <= 100 and np.nanmin(four) >= 0 else ""
         )
         raise InputError(
-            f"{path.name}, row {frame.index[bad[0]]}: probabilities {_listed(four[bad[0]])} ({len(bad)} such rows); "
-            f"expected four numbers from 0 to 1.{percent} Convert logits to probabilities with softmax."
+            f"{path.name}, row {frame.index[bad[0]]}: probabilities {_listed(four[bad[0]])} "
+            f"({counted(len(bad), 'such row')}); expected four numbers from 0 to 1.{percent} Convert logits to "
+            "probabilities with softmax."
         )
     return four
 
@@ -246,8 +187,8 @@ def summing_to_one(
         rounding = f"{tolerance:g}, by rounding{' to two decimals' if two_decimals else ''}"
         raise InputError(
             f"{name}, row {numbers[bad[0]]}: probabilities {_listed(four[bad[0]])} add up to {total[bad[0]]:.4f} "
-            f"({len(bad)} such rows); expected 1, or off by at most {rounding}. Give the softmax of the four stages, "
-            "unrounded."
+            f"({counted(len(bad), 'such row')}); expected 1, or off by at most {rounding}. Give the softmax of "
+            "the four stages, unrounded."
         )
     notes = []
     if off.max(initial=0) > 1e-5:
@@ -319,8 +260,9 @@ def cases_of(frame: Any, columns: Columns, numbers: np.ndarray, path: Path) -> n
         first = names[again].iloc[0]
         rows = ", ".join(str(numbers[i]) for i in np.flatnonzero((names == first).to_numpy())[:SHOWN].tolist())
         raise InputError(
-            f"{path.name}, {columns.case} {first!r} in rows {rows} ({int(again.sum())} rows repeat an id); expected "
-            "each case once. Remove the repeated rows, or name another column in `columns` (case=NAME)."
+            f"{path.name}, {columns.case} {first!r} in rows {rows} "
+            f"({counted(int(again.sum()), 'row repeats', 'rows repeat')} an id); expected each case once. Remove the "
+            "repeated rows, or name another column in `columns` (case=NAME)."
         )
     _require_ids(names, columns.case, path)
     return names.to_numpy(dtype=object)
@@ -363,19 +305,19 @@ def patients_of(
     return Clusters(codes, len(unique)), np.asarray(unique, dtype=object), how
 
 
-def counted(excluded: Mapping[str, int]) -> str:
+def by_reason(excluded: Mapping[str, int]) -> str:
     """Return the reasons for exclusion with their numbers of rows, as text."""
     return ", ".join(f"{reason}: {n}" for reason, n in excluded.items()) or "no row was read"
 
 
 __all__ = [
     "cases_of",
-    "counted",
     "excluded_rows",
     "few_decimals",
     "joined",
     "numbers_of",
     "patients_of",
+    "by_reason",
     "probabilities_of",
     "read_cells",
     "stages_of",

@@ -17,8 +17,8 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.columns import Columns, columns_of
 from GTRStagingLib.evaluation.flow import LeftOut
 from GTRStagingLib.evaluation.parsing import (
+    by_reason,
     cases_of,
-    counted,
     excluded_rows,
     few_decimals,
     joined,
@@ -300,8 +300,8 @@ def read_predictions(
         leave_out(frame[found.predicted].isin(MISSING).to_numpy(), "no predicted stage")
     if not used.any():
         raise InputError(
-            f"{path.name}: no row can be used ({counted(excluded)}); expected at least one row with a true stage and a "
-            "prediction."
+            f"{path.name}: no row can be used ({by_reason(excluded)}); expected at least one row with a true stage and "
+            "a prediction."
         )
     kept, numbers = frame[used].reset_index(drop=True), frame.index[used].to_numpy()
     labelled = [found.truth, *([found.predicted] if found.predicted else [])]

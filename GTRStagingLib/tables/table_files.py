@@ -107,7 +107,7 @@ def _table(path: Path, cells: Sequence[Sequence[str]], separator: str, notes: tu
     if not rows:
         raise InputError(f"{path.name} has no rows below its header; expected at least one.")
     columns = {name: {text for row in rows if (text := row[name]) is not None} for name in header}
-    altered, more = altered_numbers(path, columns, separator)
+    altered, more = _altered_numbers(path, columns, separator)
     for name, texts_of in altered.items():
         for row in rows:
             row[name] = texts_of.get(row[name] or "", row[name])
@@ -122,7 +122,7 @@ def require_names(path: Path, header: Sequence[str]) -> None:
         raise InputError(f"{path.name}, row 1: {found}; expected a unique name for each column. Rename it.")
 
 
-def altered_numbers(
+def _altered_numbers(
     path: Path, columns: Mapping[str, Iterable[str]], separator: str
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Return the numbers of cells with decimal commas or percent signs, by column and text, and notes.
@@ -196,7 +196,8 @@ def _text(path: Path) -> tuple[list[list[str]], str, tuple[str, ...]]:
     try:
         form = text_format(path)
         with path.open(encoding=form.encoding, newline="") as file:
-            cells = list(csv.reader(file, strict=True, delimiter=form.separator))
+            reader = csv.reader(file, strict=True, delimiter=form.separator)
+            cells = [[unguarded(cell.strip()) for cell in row] for row in reader]
     except csv.Error as error:
         if "field limit" in str(error):
             raise InputError(
@@ -211,7 +212,7 @@ def _text(path: Path) -> tuple[list[list[str]], str, tuple[str, ...]]:
         raise InputError(f"{path.name} is empty; expected a header and rows.")
     if (row := next((i for i, row in enumerate(cells, start=1) if "\0" in "".join(row)), None)) is not None:
         raise InputError(f"{path.name}, row {row}: a NUL character; expected text. Save the table as 'CSV UTF-8'.")
-    return [[unguarded(cell.strip()) for cell in row] for row in cells], form.separator, form.notes
+    return cells, form.separator, form.notes
 
 
 def _parquet(path: Path) -> list[list[str]]:

@@ -149,6 +149,18 @@ def test_rows_without_a_value_are_left_out_and_counted(a_table):
     assert found.flow.to_json() == {"read": 6, "used": 3, "excluded": {"no true stage": 2, "no probabilities": 1}}
 
 
+@pytest.mark.parametrize("empty", ["", "NA", "N/A", "nan"])
+def test_every_spelling_of_a_missing_value_is_an_empty_cell(a_table, empty):
+    """So that probabilities with two decimals stay such beside a missing one, whose row another model leaves out."""
+    four = "0.33,0.33,0.33,0.00"
+    table = a_table(
+        f"id,label,p_T1,p_T2,p_T3,p_T4,q_T1,q_T2,q_T3,q_T4\na,T1,{four},{four}\nb,T4,{four},{empty}{',' * 3}\n"
+    )
+    found = read_predictions(table)
+    assert found.frame["q_T1"].tolist() == ["0.33", ""]
+    np.testing.assert_allclose(found.other_probabilities("q")[0], np.array([1, 1, 1, 0]) / 3)
+
+
 def test_rounded_probabilities_are_divided_by_their_sum_with_a_note(a_table):
     found = read_predictions(a_table(HEAD + GOOD + "0.333,0.333,0.333,0,0,c_1.png\n"))
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
