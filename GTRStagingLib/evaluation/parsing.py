@@ -211,27 +211,34 @@ def stages_of(
     texts = {name: set(frame[name].unique()) for name in names}
     every = set().union(*texts.values())
     # A cell that is a stage in no code is the fault to name, before columns whose code it leaves open.
-    _require_known(frame, names, {text for text in every if possible_codes({text})}, numbers, path)
+    _require_known(
+        frame, names, {text for text in every if possible_codes({text})}, numbers, path,
+        "expected one of T1 to T4, 0 to 3, or 1 to 4. Write one stage into the cell, or leave it empty to leave the "
+        "row out.",
+    )  # fmt: skip
     code = _code_of_numbers(texts, path) if labels_from is None else (FROM_ZERO, FROM_ONE)[labels_from]
     known: dict[str, int] = {}
     for text in every:
         for one in (NAMES, code):
             with suppress(ValueError):
                 known[text] = int(coded_stage(text, one))
-    _require_known(frame, names, known, numbers, path)
+    _require_known(
+        frame, names, known, numbers, path,
+        f"expected T1 to T4, or {code.replace('-', ' to ')} as in the other rows. Correct these rows, or set "
+        "`labels_from`.",
+    )  # fmt: skip
     return {name: frame[name].map(known).to_numpy(dtype=int) for name in names}
 
 
-def _require_known(frame: Any, names: Sequence[str], known: Collection[str], numbers: np.ndarray, path: Path) -> None:
-    """Raise `InputError` that lists the cells of columns which are not among the known stages."""
+def _require_known(
+    frame: Any, names: Sequence[str], known: Collection[str], numbers: np.ndarray, path: Path, expected: str
+) -> None:
+    """Raise `InputError` that lists the cells of columns which are not among the known stages, and what is expected."""
     for name in names:
         bad = np.flatnonzero(~frame[name].isin(list(known)).to_numpy())
         if len(bad):
             listing = ", ".join(f"row {numbers[i]} {frame[name].iloc[i]!r}" for i in bad[:SHOWN].tolist())
-            raise InputError(
-                f"{path.name}, {name}: {listing} ({len(bad)} such rows); expected T1 to T4, 0 to 3, or 1 to 4, the "
-                "same in the whole table. Correct or remove these rows, or set `labels_from`."
-            )
+            raise InputError(f"{path.name}, {name}: {listing} ({counted(len(bad), 'such row')}); {expected}")
 
 
 def _code_of_numbers(texts: Mapping[str, Collection[str]], path: Path) -> str:
@@ -311,13 +318,13 @@ def by_reason(excluded: Mapping[str, int]) -> str:
 
 
 __all__ = [
+    "by_reason",
     "cases_of",
     "excluded_rows",
     "few_decimals",
     "joined",
     "numbers_of",
     "patients_of",
-    "by_reason",
     "probabilities_of",
     "read_cells",
     "stages_of",

@@ -117,7 +117,7 @@ BAD = {
     "logits": (HEAD + GOOD + "-2,3,0.1,0.1,0,c_1.png\n", r"row 5: probabilities -2 3 0.1 0.1.*softmax"),
     "per cent": (HEAD + GOOD + "70,10,10,10,0,c_1.png\n", r"row 5.*divide them by 100"),
     "out of range": (HEAD + GOOD + "0.7,0.1,0.1,0.1,7,c_1.png\n", r"true_label: row 5 '7'"),
-    "two codes": (HEAD + GOOD + "0.7,0.1,0.1,0.1,4,c_1.png\n", r"true_label: row 5 '4' \(1 such rows\)"),
+    "two codes": (HEAD + GOOD + "0.7,0.1,0.1,0.1,4,c_1.png\n", r"true_label: row 5 '4' \(1 such row\)"),
     "Tis": (HEAD + GOOD + "0.7,0.1,0.1,0.1,Tis,c_1.png\n", r"row 5 'Tis'"),
     "doubled id": (HEAD + GOOD + "0.7,0.1,0.1,0.1,0,a_1.png\n", r"image_path 'a_1.png' in rows 2, 5"),
     "decimal comma": (
@@ -159,6 +159,15 @@ def test_every_spelling_of_a_missing_value_is_an_empty_cell(a_table, empty):
     found = read_predictions(table)
     assert found.frame["q_T1"].tolist() == ["0.33", ""]
     np.testing.assert_allclose(found.other_probabilities("q")[0], np.array([1, 1, 1, 0]) / 3)
+
+
+def test_an_uncertain_stage_is_named_with_its_row_and_what_to_write(a_table):
+    with pytest.raises(InputError) as error:
+        read_predictions(a_table("id,true_stage,predicted\na,T1,T1\nb,T3?,T3\n"))
+    assert str(error.value) == (
+        "table.csv, true_stage: row 3 'T3?' (1 such row); expected one of T1 to T4, 0 to 3, or 1 to 4. Write one stage "
+        "into the cell, or leave it empty to leave the row out."
+    )
 
 
 def test_rounded_probabilities_are_divided_by_their_sum_with_a_note(a_table):
