@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from GTRStagingLib.cli.arguments import PATIENT_PATTERN, Commands, regular_expression, shown_place, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.evaluation.cohorts import Cohorts
     from GTRStagingLib.evaluation.evaluate import Evaluation
+    from GTRStagingLib.stats.estimates import Estimate
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -118,7 +120,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         from GTRStagingLib.evaluation.report import write_evaluation
 
         _progress("report")
-        write_evaluation(
+        written = write_evaluation(
             found,
             options.out,
             nomogram=chart,
@@ -128,7 +130,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         )
     print_summary(found, options.parser)
     if options.out is not None:
-        print(f"Written       {shown_place(options.out / 'report.html')} with metrics.json, figures and tables")
+        named = ", ".join(name for name in ("metrics.json", "gallery.html", "manuscript.docx") if name in written)
+        print(f"Written       {shown_place(options.out / 'report.html')} with {named}, figures and tables")
     print(RESEARCH_USE_ONLY)
 
 
@@ -169,34 +172,56 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
     metrics, areas, flow = found.performance.metrics, found.performance.areas, found.predictions.flow
     left_out = "".join(f"; {n} {reason}" for reason, n in flow.excluded.items())
     right = int(metrics.confusion.trace())
-    print(f"Rows          {flow.used} of {flow.read} ({metrics.n_patients} patients){left_out}")
+    late = metrics.boundaries["T3-4 against T1-2"]
+    print(f"Rows          {flow.used} of {flow.read} ({counted(metrics.n_patients, 'patient')}){left_out}")
     print(f"Accuracy      {right}/{metrics.n_rows} = {metrics.accuracy.text(4)}")
     if areas is not None:
         print(f"AUC           macro {areas.macro.text(4)}, micro {areas.micro.text(4)}")
     print(f"Kappa         plain {metrics.kappa_plain.text(4)}, linear {metrics.kappa_linear.text(4)}, quadratic "
           f"{metrics.kappa_quadratic.text(4)}")  # fmt: skip
-    late = metrics.boundaries["T3-4 against T1-2"]
     print(f"T3-4 / T1-2   sensitivity {late.sensitivity.text()}, specificity {late.specificity.text()}")
+    printed = {"accuracy": metrics.accuracy, "kappa": metrics.kappa_plain, "linear kappa": metrics.kappa_linear,
+               "quadratic kappa": metrics.kappa_quadratic, "sensitivity for T3-4": late.sensitivity,
+               "specificity for T3-4": late.specificity}  # fmt: skip
+    if areas is not None:
+        printed |= {"macro AUC": areas.macro, "micro AUC": areas.micro}
     print("Confusion     " + "\n              ".join(
         f"{stage}  " + " ".join(f"{n:>6}" for n in row)
         for stage, row in zip(TStage, metrics.confusion.tolist(), strict=True)))  # fmt: skip
     if found.cohorts is not None:
         _print_cohorts(found.cohorts)
+        for part in found.cohorts.parts:
+            printed[f"accuracy of {part.name}"] = part.performance.metrics.accuracy
+            if part.performance.areas is not None:
+                printed[f"macro AUC of {part.name}"] = part.performance.areas.macro
     if found.attention is not None:
         measures = found.attention.measures
         known = [name for name in BASELINES if name in found.attention.against]
         baselines = [(name.replace("_", " "), BASELINES[name]) for name in known]
-        print("Dice          " + "; ".join(
-            f"{name} {measures[column]['all'].mean.text()}" for name, column in [("of the map", "dice"), *baselines]
-        ))  # fmt: skip
+        dice = {name: measures[column]["all"].mean for name, column in [("of the map", "dice"), *baselines]}
+        print("Dice          " + "; ".join(f"{name} {one.text()}" for name, one in dice.items()))
+        printed |= {f"Dice {name}": one for name, one in dice.items()}
     if found.siblings is not None:
         print(f"Leakage       {found.siblings.sentence}")
         if found.without_siblings is not None and found.siblings.leaks:
             apart = found.without_siblings.metrics
-            print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the {apart.n_patients} "
-                  f"patients without other rows in training are correct: {apart.accuracy.text(4)}")  # fmt: skip
+            print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the "
+                  f"{counted(apart.n_patients, 'patient')} without other rows in training are correct: "
+                  f"{apart.accuracy.text(4)}")  # fmt: skip
+    for reason, names in _reasons(printed).items():
+        print(f"NOTE          {', '.join(names)}: {reason}.")
     for note in found.notes:
         print(f"NOTE          {with_flags(note, parser)}")
+
+
+def _reasons(printed: "Mapping[str, Estimate]") -> dict[str, list[str]]:
+    """Map each reason why an estimate is not defined, or has no interval, to the names of these estimates."""
+    reasons: dict[str, list[str]] = {}
+    for name, one in printed.items():
+        if one.low is None:
+            kind = "not defined" if one.value is None else "no interval"
+            reasons.setdefault(kind + one.method.partition(kind)[2], []).append(name)
+    return reasons
 
 
 def _print_cohorts(cohorts: "Cohorts") -> None:
@@ -204,7 +229,8 @@ def _print_cohorts(cohorts: "Cohorts") -> None:
     for part in cohorts.parts:
         m, areas = part.performance.metrics, part.performance.areas
         area = "" if areas is None else f", macro AUC {areas.macro.text()}"
-        print(f"  {part.name}: {m.n_rows} rows of {m.n_patients} patients, accuracy {m.accuracy.text()}{area}")
+        print(f"  {part.name}: {counted(m.n_rows, 'row')} of {counted(m.n_patients, 'patient')}, accuracy "
+              f"{m.accuracy.text()}{area}")  # fmt: skip
     tested = [one for one in cohorts.heterogeneity if one.p_holm is not None]
     if tested:
         differ = [f"{one.measure} (p {one.p_holm:.3g})" for one in tested if (one.p_holm or 0) < 0.05]

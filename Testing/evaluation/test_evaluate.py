@@ -401,3 +401,26 @@ def test_readers_that_cannot_be_compared_are_noted(tmp_path):
     treated = record.decisions.treatment["eus"]
     assert treated.tp + treated.fp + treated.fn + treated.tn == 149
     assert "eus" not in record.decisions.curves[0].net_benefit
+
+
+def test_the_console_gives_each_reason_once(tmp_path, capsys):
+    """No row is T4; each of two patients has half of the rows."""
+    rows = ["case_id,patient_id,stage,p_T1,p_T2,p_T3,p_T4,cohort"]
+    rows += [f"c{i},p{i % 2},T{i % 3 + 1},{'0.7,0.1,0.1,0.1' if i % 2 else '0.1,0.1,0.7,0.1'},A" for i in range(12)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(rows) + "\n")
+    assert cli.main(["evaluate", str(table), "--cohort-column", "cohort", "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (undefined,) = [line for line in lines if line.startswith("NOTE") and "macro AUC" in line]
+    assert "macro AUC, macro AUC of A: not defined: " in undefined
+    (without,) = [line for line in lines if "no interval, one patient has 6 of 12 rows" in line]
+    assert without.startswith("NOTE          accuracy, kappa, ")
+    assert any(line.startswith("  A: 12 rows of 2 patients, ") for line in lines)
+
+
+def test_the_console_names_the_word_document(tmp_path, capsys):
+    pytest.importorskip("docx")
+    table = tmp_path / "t.csv"
+    table.write_text("case_id,patient_id,stage,predicted\na,1,T1,T1\nb,2,T4,T3\n")
+    assert cli.main(["evaluate", str(table), "--format", "docx", "--out", str(tmp_path / "out")]) == 0
+    assert "report.html with metrics.json, manuscript.docx, figures and tables" in capsys.readouterr().out

@@ -227,7 +227,7 @@ def test_the_gallery_is_found_beside_the_table_and_refused_where_there_is_none(a
     assert cli.main(["evaluate", str(few / "predictions.csv"), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / GALLERY).is_file()
     assert GALLERY in json.loads((tmp_path / "out" / "metrics.json").read_text())["files"]
-    capsys.readouterr()
+    assert f"with metrics.json, {GALLERY}, figures and tables" in capsys.readouterr().out
     wrong = ["evaluate", str(few / "predictions.csv"), "--out", str(tmp_path / "o"), "--gallery", str(tmp_path)]
     assert cli.main(wrong) == 1
     assert "--gallery" in capsys.readouterr().err
