@@ -156,7 +156,7 @@ def evaluate(
     progress("performance")
     whole = evaluate_part(found, "all", _decisions, seed=seed)
     progress("description")
-    description = describe_patients(found)
+    description = describe_patients(found, cohort_column)
     progress("cohorts")
     by_cohort = None
     if cohort_column is not None:

@@ -38,7 +38,7 @@ class Described:
         return asdict(self)
 
 
-def describe_patients(found: Predictions) -> tuple[Described, ...]:
+def describe_patients(found: Predictions, cohort_column: str | None = None) -> tuple[Described, ...]:
     """Describe the patients by their highest stage: their number, and each covariate from their first row.
 
     Numbers are described by mean and standard deviation, and by median and quartiles; texts by count and share of the
@@ -46,6 +46,11 @@ def describe_patients(found: Predictions) -> tuple[Described, ...]:
     """
     clusters = found.clusters
     first, highest = clusters.first, highest_stages(found)
+
+    Parameters
+    ----------
+    cohort_column
+        Column of the cohorts, which are texts in the order of their first rows, as in every other table.
     groups = [first, *(first[highest == stage] for stage in TStage)]
     total = len(first)
     lines = [Described("Patients", "n", tuple(_share(len(g), total, i) for i, g in enumerate(groups)))]
@@ -53,7 +58,9 @@ def describe_patients(found: Predictions) -> tuple[Described, ...]:
         rows = [len(found), *(int((found.stages == stage).sum()) for stage in TStage)]
         lines.append(Described("Rows", "n", tuple(f"{n:,}" for n in rows)))
     for name in described_columns(found):
-        lines += covariate(found, name).lines(groups)
+        own = name == cohort_column
+        one = Covariate(name, None, found.texts(name), by_appearance=True) if own else covariate(found, name)
+        lines += one.lines(groups)
         if contradicted := _contradicted(found.texts(name), clusters):
             lines.append(Described(name, "patients with contradictory rows", (f"{contradicted}", *[""] * 4)))
     return tuple(lines)
@@ -88,17 +95,20 @@ class Covariate:
     """
 
     name: str
+    by_appearance
+        Whether levels are in the order of their first rows; by default they are sorted.
     numbers: np.ndarray | None
     texts: np.ndarray
 
     def counts(self, groups: Sequence[np.ndarray]) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Return the texts of groups of rows in order, their counts (groups, texts), and missing ones (groups,)."""
+    by_appearance: bool = False
         import pandas as pd
 
         codes, names = pd.factorize(self.texts)  # -1 for None
         counts = np.array([np.bincount(codes[group] + 1, minlength=len(names) + 1) for group in groups])
         place = {name: k for k, name in enumerate(names.tolist(), start=1) if counts[:, k].any()}
-        levels = _sorted(place)
+        levels = list(place) if self.by_appearance else _sorted(place)
         return levels, counts[:, [place[level] for level in levels]], counts[:, 0]
 
     def given(self, group: np.ndarray) -> np.ndarray:

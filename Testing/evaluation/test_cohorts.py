@@ -183,6 +183,14 @@ def test_table_1_has_the_stage_of_each_patient(found):
     assert lines_of(found)["T stage", "T3"].cells[0].startswith(f"{(highest['stage'][first] == 'T3').sum()} (")
 
 
+def test_table_1_by_stage_lists_the_cohorts_in_the_order_of_all_tables(tmp_path):
+    rows = short(ROWS.iloc[::3]).assign(cohort=["2", "10", "1", "3"] * 25)
+    found = evaluate(read(rows, tmp_path), cohort_column="cohort")
+    assert [line.level for line in found.description if line.variable == "cohort" and "rows" not in line.level] == [
+        part.name for part in found.cohorts.parts
+    ]
+
+
 def test_missing_values_are_counted_and_not_part_of_shares(tmp_path):
     rows = short().drop_duplicates("patient_id")
     rows.loc[rows["cohort"] == "External 1", ["sex", "age"]] = None
