@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.errors import InputError, without_backticks
-from GTRStagingLib.evaluation.cohort_table import CohortLine, describe_cohorts
+from GTRStagingLib.evaluation.cohort_table import CohortLine, describe_cohorts, shared_patients
 from GTRStagingLib.evaluation.performance import Performance, curves, macro_area, performance
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
+from GTRStagingLib.evaluation.table_one import NOT_GIVEN
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import AttentionStudy, attention
 from GTRStagingLib.stats.calibration import Calibration, calibrate
 from GTRStagingLib.stats.decisions import Decisions
-from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_shares, corrected
+from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_means, compare_shares, corrected
+from GTRStagingLib.support.counts import counted
 
 MOST_COHORTS = 12
 """Largest number of cohorts; a column with more values is no column of cohorts."""
-
-NOT_GIVEN = "not given"
-"""Cohort of the rows without one."""
 
 Decide = Callable[[Predictions], Decisions]
 """Computes the decision curves of predictions."""
@@ -81,7 +80,7 @@ class Cohorts:
     description
         Patients by cohort (Table 1).
     heterogeneity
-        Tests of the differences between the cohorts.
+        Tests of the differences between the cohorts; empty if a note states why there is none.
     shared_patients
         Number of patients with rows in several cohorts.
     notes
@@ -115,8 +114,7 @@ class Cohorts:
 def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 0) -> CohortEvaluation:
     """Evaluate some rows: performance, curves, calibration, decisions and attention, as far as they allow."""
     four, clusters = found.probabilities, found.clusters
-    columns = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
-    measures = {n: values for n, values in columns.items() if values is not None and not np.isnan(values).all()}
+    measures = _measures(found)
     return CohortEvaluation(
         name=name,
         predictions=found,
@@ -128,6 +126,12 @@ def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 
         notes=tuple(_notes(found, name)),
         training=_is_training(found, name),
     )
+
+
+def _measures(found: Predictions) -> dict[str, np.ndarray]:
+    """Map each measure of attention with a number to its (n,) numbers, NaN for empty cells."""
+    columns = {n.casefold(): found.numbers(n) for n in found.frame.columns if n.casefold() in ATTENTION}
+    return {n: values for n, values in columns.items() if values is not None and not np.isnan(values).all()}
 
 
 def cohort_rows(found: Predictions, column: str) -> dict[str, np.ndarray]:
@@ -173,20 +177,28 @@ def evaluate_cohorts(
         Computes the decision curves.
     """
     parts = tuple(evaluate_part(found.of(own), name, decide, seed=seed) for name, own in rows.items())
-    cohorts = np.zeros(found.clusters.number, int)
-    for own in rows.values():
-        cohorts[np.unique(found.patients[own])] += 1
-    shared = int((cohorts > 1).sum())
-    tested = [part for part in parts if not part.training]
+    shared = shared_patients(found.clusters, rows.values())
+    tested = [part for part in parts if not part.training and part.name != NOT_GIVEN]
+    again = shared_patients(found.clusters, (rows[part.name] for part in tested))
     notes = []
     if shared:
         notes.append(
             f"LEAK: {shared} of {found.clusters.number} patients have rows in several cohorts of {column}. If the "
-            "model was fitted on one of these cohorts, the results of the others are too high; and the tests of "
-            "differences between cohorts require different patients."
+            "model was fitted on one of these cohorts, the results of the others are too high."
+        )
+    if again:
+        notes.append(
+            f"Differences between cohorts are not tested: {counted(again, 'patient')} of the compared cohorts "
+            f"{'has' if again == 1 else 'have'} rows in several of them, and the tests require different patients."
         )
     if len(parts) == 1:
-        notes.append(f"{column} has one value, {parts[0].name!r}, so there are no cohorts to compare.")
+        value = "is empty in all rows" if NOT_GIVEN in rows else f"has one value, {parts[0].name!r}"
+        notes.append(f"{column} {value}, so there are no cohorts to compare.")
+    elif NOT_GIVEN in rows:
+        notes.append(
+            f"{column} is empty in {int(rows[NOT_GIVEN].sum())} of {counted(len(found), 'row')}: the tables show them "
+            f"as the cohort {NOT_GIVEN!r}, and the differences between cohorts are tested without them."
+        )
     if len(tested) < len(parts):
         left = ", ".join(part.name for part in parts if part.training)
         notes.append(f"Differences between cohorts are tested without {left}, on whose rows the model was fitted.")
@@ -196,7 +208,7 @@ def evaluate_cohorts(
         column=column,
         parts=parts,
         description=describe_cohorts(found, column, rows),
-        heterogeneity=_heterogeneity(tested, seed) if len(parts) > 1 else (),
+        heterogeneity=_heterogeneity(tested, seed) if len(parts) > 1 and not again else (),
         shared_patients=shared,
         notes=tuple(notes),
     )
@@ -238,7 +250,7 @@ def _notes(found: Predictions, name: str) -> list[str]:
 
 
 def _heterogeneity(parts: Sequence[CohortEvaluation], seed: int) -> tuple[Heterogeneity, ...]:
-    """Test the accuracy, the macro AUC, and sensitivity and specificity of each stage, corrected for their number."""
+    """Test accuracy, macro AUC, sensitivity and specificity by stage, and mean Dice, corrected for their number."""
     by_name = {part.name: part.predictions for part in parts}
     tests = [
         compare_shares(
@@ -255,12 +267,16 @@ def _heterogeneity(parts: Sequence[CohortEvaluation], seed: int) -> tuple[Hetero
                 rows = (one.stages == stage) == positive
                 hits[name] = ((one.predicted[rows] == stage) == positive, one.clusters.at(rows))
             tests.append(compare_shares(f"{what} of {stage}", hits, seed=seed))
+    dice = {name: _measures(one).get("dice", np.full(len(one), np.nan)) for name, one in by_name.items()}
+    given = {name: ~np.isnan(values) for name, values in dice.items()}
+    if any(rows.any() for rows in given.values()):
+        means = {name: (dice[name][rows], by_name[name].clusters.at(rows)) for name, rows in given.items()}
+        tests.append(compare_means("mean Dice", means))
     return corrected(tests)
 
 
 __all__ = [
     "MOST_COHORTS",
-    "NOT_GIVEN",
     "CohortEvaluation",
     "Cohorts",
     "Decide",

@@ -16,6 +16,9 @@ from GTRStagingLib.tables.stage_cells import WHOLE
 MOST_LEVELS = 12
 """Largest number of levels of a text that is described; a text with more is an id or a comment."""
 
+NOT_GIVEN = "not given"
+"""Level of missing values, and cohort of the rows without one."""
+
 
 @dataclass(frozen=True)
 class Described:
@@ -43,14 +46,14 @@ def describe_patients(found: Predictions, cohort_column: str | None = None) -> t
 
     Numbers are described by mean and standard deviation, and by median and quartiles; texts by count and share of the
     given values. Missing values are counted, and so are patients with contradictory rows.
-    """
-    clusters = found.clusters
-    first, highest = clusters.first, highest_stages(found)
 
     Parameters
     ----------
     cohort_column
         Column of the cohorts, which are texts in the order of their first rows, as in every other table.
+    """
+    clusters = found.clusters
+    first, highest = clusters.first, highest_stages(found)
     groups = [first, *(first[highest == stage] for stage in TStage)]
     total = len(first)
     lines = [Described("Patients", "n", tuple(_share(len(g), total, i) for i, g in enumerate(groups)))]
@@ -92,17 +95,17 @@ class Covariate:
         (n,), NaN where missing; None for texts.
     texts
         (n,), None where missing.
+    by_appearance
+        Whether levels are in the order of their first rows; by default they are sorted.
     """
 
     name: str
-    by_appearance
-        Whether levels are in the order of their first rows; by default they are sorted.
     numbers: np.ndarray | None
     texts: np.ndarray
+    by_appearance: bool = False
 
     def counts(self, groups: Sequence[np.ndarray]) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Return the texts of groups of rows in order, their counts (groups, texts), and missing ones (groups,)."""
-    by_appearance: bool = False
         import pandas as pd
 
         codes, names = pd.factorize(self.texts)  # -1 for None
@@ -132,7 +135,7 @@ class Covariate:
                 for level, column in zip(levels, counts.T.tolist(), strict=True)
             ]
         if missing.any():
-            found.append(("not given", [f"{n:,}" for n in missing.tolist()]))
+            found.append((NOT_GIVEN, [f"{n:,}" for n in missing.tolist()]))
         return [Described(self.name, level, tuple(cells)) for level, cells in found]
 
 
@@ -205,12 +208,13 @@ def groups_by(found: Predictions, column: str) -> dict[str, np.ndarray]:
             )
         groups = {level: texts == level for level in levels}
     if not given.all():
-        groups["not given"] = ~given
+        groups[NOT_GIVEN] = ~given
     return {level: rows for level, rows in groups.items() if rows.any()}
 
 
 __all__ = [
     "MOST_LEVELS",
+    "NOT_GIVEN",
     "Covariate",
     "Described",
     "covariate",

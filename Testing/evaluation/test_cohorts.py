@@ -215,6 +215,7 @@ def test_differences_are_tested_without_the_cohort_of_training(found):
         "accuracy",
         "macro AUC",
         *(f"{m} of T{k}" for m in ("sensitivity", "specificity") for k in (1, 2, 3, 4)),
+        "mean Dice",
     ]
     assert list(tests) == expected
     assert {one.df for one in tests.values()} == {1}  # two cohorts
@@ -253,6 +254,23 @@ def test_patients_in_several_cohorts_are_an_alarm(tmp_path):
     several = int((rows.groupby("patient_id")["cohort"].nunique() > 1).sum())
     assert found.cohorts.shared_patients == several > 0
     assert any(note.startswith(f"LEAK: {several} of 240 patients have rows in several cohorts") for note in found.notes)
+    assert found.cohorts.heterogeneity == ()
+    reason = (
+        f"Differences between cohorts are not tested: {several} patients of the compared cohorts have rows in several"
+    )
+    assert any(note.startswith(reason) for note in found.notes)
+    tests = {line.test for line in found.cohorts.description if line.test}
+    assert tests == {f"not tested: {several} patients in several cohorts"}
+    assert {line.p for line in found.cohorts.description} == {None}
+
+
+def test_patients_of_training_that_are_in_a_test_cohort_leave_the_tests_of_the_others(tmp_path):
+    """Only the compared cohorts need different patients; the leak is an alarm all the same."""
+    rows = short().drop_duplicates("patient_id")
+    twice = rows[rows["cohort"] == "External 1"].head(3).assign(case_id=["x", "y", "z"], cohort="Training")
+    found = evaluate(read(pd.concat([rows, twice]), tmp_path), cohort_column="cohort")
+    assert found.cohorts.shared_patients == 3
+    assert any(one.p is not None for one in found.cohorts.heterogeneity)
 
 
 def test_a_cohort_that_the_split_removes_is_named(tmp_path):
@@ -312,12 +330,43 @@ def test_a_column_that_is_no_column_of_cohorts_is_an_error(tmp_path, capsys, col
     assert fragment in capsys.readouterr().err
 
 
-def test_empty_cells_are_a_cohort_and_one_value_is_noted(tmp_path):
-    rows = short(ROWS.iloc[::3])
-    rows.loc[rows["cohort"] == "Training", "cohort"] = None
+def test_a_cohort_with_another_mean_dice_is_found(tmp_path):
+    rows = short().drop_duplicates("patient_id")
+    rows.loc[rows["cohort"] == "External 2", "dice"] /= 2
+    tests = {one.measure: one for one in evaluate(read(rows, tmp_path), cohort_column="cohort").cohorts.heterogeneity}
+    dice = [rows.loc[rows["cohort"] == name, "dice"].dropna() for name in ("External 1", "External 2")]
+    odds = [np.log(one.mean() / (1 - one.mean())) for one in dice]
+    errors = [one.sem() / (one.mean() * (1 - one.mean())) for one in dice]
+    assert tests["mean Dice"].statistic == pytest.approx((odds[0] - odds[1]) ** 2 / (errors[0] ** 2 + errors[1] ** 2))
+    assert tests["mean Dice"].p_holm < 0.001
+
+
+def test_empty_cells_are_a_cohort_of_the_tables_and_of_no_test(tmp_path):
+    """The tests are those of the table without these rows."""
+    rows = short().drop_duplicates("patient_id")
+    rows["cohort"] = rows["cohort"].replace("Training", None)
     found = evaluate(read(rows, tmp_path), cohort_column="cohort")
-    assert "not given" in [part.name for part in found.cohorts.parts]
-    found = evaluate(read(rows.assign(cohort="all of them"), tmp_path), cohort_column="cohort")
+    without = evaluate(read(rows.dropna(subset="cohort"), tmp_path), cohort_column="cohort")
+    assert [part.name for part in found.cohorts.parts] == list(dict.fromkeys(rows["cohort"].fillna("not given")))
+    assert found.cohorts.heterogeneity == without.cohorts.heterogeneity
+    assert {(one.variable, one.p, one.difference) for one in found.cohorts.description if one.test} == {
+        (one.variable, one.p, one.difference) for one in without.cohorts.description if one.test
+    }
+    n = rows["cohort"].isna().sum()
+    assert any(note.startswith(f"cohort is empty in {n} of 240 rows: the tables show them") for note in found.notes)
+    assert not any("is empty in" in note for note in without.notes)
+
+
+def test_a_column_without_a_cohort_tests_nothing(tmp_path):
+    rows = short(ROWS.iloc[::6]).assign(cohort=None)
+    found = evaluate(read(rows, tmp_path), cohort_column="cohort")
+    assert found.cohorts.heterogeneity == ()
+    assert {line.p for line in found.cohorts.description} == {None}
+    assert any(note.startswith("cohort is empty in all rows, so there are no") for note in found.notes)
+
+
+def test_one_value_is_noted(tmp_path):
+    found = evaluate(read(short(ROWS.iloc[::6]).assign(cohort="all of them"), tmp_path), cohort_column="cohort")
     assert found.cohorts.heterogeneity == ()
     assert any("has one value, 'all of them'" in note for note in found.notes)
 
