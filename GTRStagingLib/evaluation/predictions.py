@@ -1,6 +1,6 @@
 """Read a table of predictions, of this software or another, as arrays; count excluded rows by reason.
 
-Requires the extra `evaluate` (pandas and pyarrow), which reads tables of millions of rows by column.
+Requires the extra `evaluate` (pandas and pyarrow), which keeps the cells of millions of rows in little memory.
 """
 
 from collections import Counter
