@@ -22,6 +22,7 @@ from GTRStagingLib.stats.estimates import (
     mean,
     no_interval,
     proportion,
+    spread_of_mean,
     undefined,
 )
 
@@ -196,8 +197,9 @@ def net_benefit_band(
         false += np.bincount(clusters.codes[rows[~happened[rows]]], minlength=number)
         harm = thresholds[place] / (1 - thresholds[place])  # of a false positive, in true positives
         gains = true - false * harm
-        value = float(gains.sum()) / n
-        spread = Spread.of(-(gains - value * sizes) / (n - sizes))
+        value, right, wrong = float(gains.sum()) / n, float(true.sum()), float(false.sum())
+        squares = right * (1 - value) ** 2 + wrong * (harm + value) ** 2 + (n - right - wrong) * value**2
+        spread = spread_of_mean(gains - value * sizes, squares, clusters)
         if spread.error > 0:
             result[place] = interval(value, Spread(spread.error, min(spread.degrees, most_degrees)), (-harm, 1.0))
     return result

@@ -328,7 +328,8 @@ def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
         return Estimate(value, None, None, f"{method}: no interval, {reason}")
     # The effective number of rows: the number of independent rows with the same variance as between patients (Saha et
     # al. 2016, Stat Methods Med Res 25:2021, the Wilson interval with the design effect).
-    patients_, spread = effective_patients(clusters.sizes), spread_of_mean(np.asarray(hits, float) - value, clusters)
+    apart, patients_ = np.asarray(hits, float) - value, effective_patients(clusters.sizes)
+    spread = spread_of_mean(clusters.sums(apart), float(apart @ apart), clusters)
     # Without variation, only the number of patients is known.
     effective = patients_ if spread.error == 0 else max(1.0, value * (1 - value) / spread.error**2)
     return Estimate(value, *_wilson(value, effective, _quantile(min(spread.degrees, patients_ - 1))), method)
@@ -359,19 +360,29 @@ def mean(values: np.ndarray, patients: Patients, within: Range | None = None) ->
     apart = np.asarray(values, float) - value
     if float(np.abs(apart).max()) < ROUNDING:
         apart, value = np.zeros(len(apart)), float(values[0])
-    return estimated(value, spread_of_mean(apart, clusters), clusters.sizes, "jackknife over patients", within)
+    spread = spread_of_mean(clusters.sums(apart), float(apart @ apart), clusters)
+    return estimated(value, spread, clusters.sizes, "jackknife over patients", within)
 
 
-def spread_of_mean(apart: np.ndarray, clusters: Clusters) -> Spread:
-    """Return the spread of a mean from the (n,) distances of the rows from it."""
-    n = len(apart)
+def spread_of_mean(sums: np.ndarray, squares: float, clusters: Clusters) -> Spread:
+    """Return the spread of a mean over rows, which is not below that of independent rows.
+
+    Rows of a patient that differ more than rows of two patients do not count as more rows than there are.
+
+    Parameters
+    ----------
+    sums
+        (patients,) sums over the rows of each patient of their distances from the mean.
+    squares
+        Sum of the squares of these distances over all rows.
+    """
     if clusters.number < 2:
         return Spread(float("nan"), 1.0)
-    found = Spread.of(-clusters.sums(apart) / (n - clusters.sizes))
-    if not clusters.clustered:
+    n = len(clusters)
+    found, independent = Spread.of(-sums / (n - clusters.sizes)), squares**0.5 / n
+    if not clusters.clustered or independent < ROUNDING:
         return found
-    # Rows of a patient that differ more than rows of two patients do not count as more rows than there are.
-    return Spread(max(found.error, float((apart**2).mean() / n) ** 0.5), found.degrees)
+    return Spread(max(found.error, independent), found.degrees)
 
 
 def _quantile(degrees: float) -> float:
@@ -489,32 +500,7 @@ def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) 
     return [drawn() for _ in range(resamples)]
 
 
-__all__ = [
-    "FEWEST",
-    "FEWEST_WITHOUT_LIMIT",
-    "LEVEL",
-    "MOST_OF_ONE",
-    "RESAMPLES",
-    "ROUNDING",
-    "Clusters",
-    "Estimate",
-    "Patients",
-    "Range",
-    "Spread",
-    "Z",
-    "at_most",
-    "compared",
-    "effective_patients",
-    "estimated",
-    "holm",
-    "interval",
-    "jackknife",
-    "jackknifed",
-    "mean",
-    "no_interval",
-    "patient_counts",
-    "patient_draws",
-    "proportion",
-    "spread_of_mean",
-    "undefined",
-]  # fmt: skip
+__all__ = ["FEWEST", "FEWEST_WITHOUT_LIMIT", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "ROUNDING",
+           "Clusters", "Estimate", "Patients", "Range", "Spread", "Z", "at_most", "compared", "effective_patients",
+           "estimated", "holm", "interval", "jackknife", "jackknifed", "mean", "no_interval", "patient_counts",
+           "patient_draws", "proportion", "spread_of_mean", "undefined"]  # fmt: skip

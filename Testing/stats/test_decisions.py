@@ -18,6 +18,7 @@ from GTRStagingLib.stats.decisions import (
     at_least,
     decide,
     net_benefit,
+    net_benefit_band,
     treatment,
 )
 
@@ -131,6 +132,21 @@ def test_bands_sum_within_patients_and_are_absent_without_treatment():
     assert plain[10] == nobody.bands["model"][10].tolist()
     one_patient = decide(truth, predicted, four, np.r_[np.zeros(100, int), ids[100:]]).curves[0]
     assert np.isnan(one_patient.bands["model"]).all()
+
+
+def test_a_band_is_not_narrower_than_that_of_independent_rows():
+    """In each of 20 patients one row is treated rightly and one is not treated: patients alone would not vary."""
+    happened, ids = np.tile([True, False], 20), np.repeat(np.arange(20), 2)
+    low, high = net_benefit_band(happened, happened.astype(float), np.array([0.4]), ids)[0]
+    value = 0.5
+    # On the logit scale between -harm and 1, from the standard error of 40 independent rows.
+    harm, error = 0.4 / 0.6, (0.25 / 40) ** 0.5
+    below, middle, above = (np.log((x + harm) / (1 - x)) for x in (low, value, high))
+    half = stats.t.ppf(0.975, 19) * error * (1 + harm) / ((1 - value) * (value + harm))
+    assert (middle - below, above - middle) == pytest.approx((half, half))
+    # Treating all rows of an event that all have, or none has, does not vary.
+    for all_of_them in (np.ones(40, bool), np.zeros(40, bool)):
+        assert np.isnan(net_benefit_band(all_of_them, np.ones(40), np.array([0.1, 0.7]), ids)).all()
 
 
 def test_identical_pairs_of_rows_count_as_one_each():
