@@ -1,27 +1,22 @@
-"""Compare two shares of the same rows by McNemar's test, clustered by patient."""
+"""Compare two shares of the same rows by McNemar's test and the score interval of their difference, by patient."""
 
 import numpy as np
+from scipy.optimize import bisect
 from scipy.stats import chi2
 
-from GTRStagingLib.stats.estimates import (
-    LEVEL,
-    ROUNDING,
-    Clusters,
-    Estimate,
-    Patients,
-    at_most,
-    effective_patients,
-    no_interval,
-)
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, no_interval
+
+_LEAST = float(np.finfo(float).tiny)
 
 
 def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients) -> tuple[Estimate, float | None, str]:
-    """Estimate the difference of two shares of rows by McNemar's test for clusters (Obuchowski 1998, Stat Med 17:1495).
+    """Estimate the difference of two shares of rows, and test it by McNemar's test for clusters.
 
-    Of the available tests, this one tests the reported difference, with equal weight for every row. The interval
-    contains the differences that the test does not reject. With one row per patient the test is McNemar's chi-square,
-    uncorrected, times (patients - 1) / patients. If every patient has the same difference, the test rejects all others,
-    however few the patients: then there is no interval, or a one-sided one if only one of the two is ever right.
+    The interval contains the differences d that the score test of d does not reject (Tango 1998, Stat Med 17:891); the
+    score test of 0 is McNemar's. Where rows of a patient differ alike, numbers of rows are divided by the design effect
+    under no difference, so that the test is that of Obuchowski (1998, Stat Med 17:1495); it never falls below that of
+    independent rows. With one row a patient the test is McNemar's chi-square, uncorrected, times
+    (patients - 1) / patients.
 
     Parameters
     ----------
@@ -49,29 +44,29 @@ def clustered_mcnemar(first: np.ndarray, second: np.ndarray, patients: Patients)
     clusters = Clusters.of(patients)
     value = float(np.mean(first)) - float(np.mean(second))
     method = f"McNemar's test{' clustered by patient (Obuchowski)' if clusters.clustered else ''}"
-    net, sizes = clusters.sums(first.astype(float) - second), clusters.sizes
-    reason = no_interval(sizes) or (None if net.any() else "both are right equally often in every patient")
-    same = bool(np.ptp(net / sizes) < ROUNDING)
-    if reason is None and same and abs(value) < 1 - ROUNDING:
-        reason = "the difference is the same in every patient"
+    net = clusters.sums(first.astype(float) - second)
+    reason = no_interval(clusters.sizes) or (None if net.any() else "both are right equally often in every patient")
     if reason is not None:
         return Estimate(value, None, None, f"{method}: no interval, {reason}"), None, f"not defined: {reason}"
-    k, n = len(net), len(clusters)
-    statistic = net.sum() ** 2 / (k / (k - 1) * (net**2).sum())
-    p = float(chi2.sf(statistic, 1))
-    if same:
-        patients_ = effective_patients(sizes)
-        reach, how = 2 * at_most(patients_), f"Wilson, one-sided, of no exception in {patients_:.4g} patients, 95 %"
-        low, high = (value, value + reach) if value < 0 else (value - reach, value)
-        return Estimate(value, low, high, how), p, method
-    # The test of a difference d has net - d * sizes in place of net; equal to the critical value, it is quadratic in d.
-    factor = float(chi2.ppf(LEVEL, 1)) * k / (k - 1)
-    squared = n**2 - factor * float((sizes.astype(float) ** 2).sum())
-    half = n * float(net.sum()) - factor * float((sizes * net).sum())
-    rest = float(net.sum()) ** 2 - factor * float((net**2).sum())
-    root = max(0.0, half**2 - squared * rest) ** 0.5
-    low, high = max(-1.0, (half - root) / squared), min(1.0, (half + root) / squared)
-    return Estimate(value, low, high, f"{method}, inverted, 95 %"), p, method
+    k, only_first, only_second = clusters.number, float((first & ~second).sum()), float((second & ~first).sum())
+    effect = k / (k - 1) * max(1.0, float((net**2).sum()) / (only_first + only_second))
+    counts = only_first / effect, only_second / effect, len(clusters) / effect
+    low = bisect(lambda d: _score(d, *counts) - Z, -1.0, value) if value > -1 else -1.0
+    high = bisect(lambda d: _score(d, *counts) + Z, value, 1.0) if value < 1 else 1.0
+    p = float(chi2.sf(_score(0.0, *counts) ** 2, 1))
+    return Estimate(value, low, high, f"{method}, score interval (Tango), 95 %"), p, method
+
+
+def _score(difference: float, only_first: float, only_second: float, rows: float) -> float:
+    """Return the score statistic of a difference of two shares of the same rows.
+
+    Its variance is that under the most likely share of rows that are `only_second` if the difference holds.
+    """
+    half = ((2 * rows - only_first + only_second) * difference - only_first - only_second) / (4 * rows)
+    share = max(0.0, half**2 + only_second * difference * (1 - difference) / (2 * rows)) ** 0.5 - half
+    variance = rows * (2 * share + difference * (1 - difference))
+    off = only_first - only_second - rows * difference
+    return float(off / max(variance, _LEAST) ** 0.5)  # the variance is 0 at differences of -1 and 1
 
 
 __all__ = ["clustered_mcnemar"]

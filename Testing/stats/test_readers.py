@@ -8,13 +8,13 @@ import pytest
 from helpers import golden_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import chi2, norm
+from scipy.optimize import minimize_scalar
+from scipy.stats import chi2, multinomial, norm
 from scipy.stats import t as student
 from sklearn.metrics import cohen_kappa_score
 
 from GTRStagingLib.errors import InputError, MissingDependencyError
 from GTRStagingLib.stats import readers
-from GTRStagingLib.stats.estimates import at_most
 from GTRStagingLib.stats.mcnemar import clustered_mcnemar
 from GTRStagingLib.stats.reader_study import reader_study
 from GTRStagingLib.stats.readers import (
@@ -93,34 +93,74 @@ def test_clustered_accuracy_is_tested_by_patient_with_mcnemar_in_addition(of_all
     assert by_patient.estimate.low < by_patient.estimate.value < by_patient.estimate.high
 
 
-def test_the_limits_of_a_difference_are_where_the_clustered_test_reaches_5_percent():
-    """At a limit d, the test of the patients' net sums less d times their rows has p = 0.05."""
-    stages, (model, weak, _), patients = of_cohort(ROWS)
+def squared_score(difference, only_first, only_second, rows):
+    """The score statistic, with the likelihood of the share of rows that only the second has maximised numerically."""
+
+    def unlikely(share):
+        parts = share + difference, share, 1 - 2 * share - difference
+        counts = only_first, only_second, rows - only_first - only_second
+        return -sum(count * np.log(part) for count, part in zip(counts, parts, strict=True) if count)
+
+    bounds = max(0.0, -difference), (1 - difference) / 2
+    share = minimize_scalar(unlikely, bounds=bounds, method="bounded", options={"xatol": 1e-12}).x
+    return (only_first - only_second - rows * difference) ** 2 / (rows * (2 * share + difference - difference**2))
+
+
+@pytest.mark.parametrize("table", [FIRST, ROWS], ids=["first", "all"])
+def test_the_limits_of_a_difference_are_where_the_score_test_reaches_5_percent(table):
+    """The statistic of the rows as if independent, divided by the design effect: clusters' squares over rows'."""
+    stages, (model, weak, _), patients = of_cohort(table)
     right, other = model.predicted == stages, weak.predicted == stages
     found, _, _ = clustered_mcnemar(right, other, patients)
+    crossed = (right & ~other).sum(), (other & ~right).sum()
+    net = [(right[patients == one].astype(int) - other[patients == one]).sum() for one in np.unique(patients)]
+    effect = max(1.0, np.sum(np.square(net)) / sum(crossed)) * len(net) / (len(net) - 1)
+    assert found.low < found.value < found.high
     for limit in (found.low, found.high):
-        net = np.bincount(patients, weights=right.astype(float) - other - limit)
-        k = len(net)
-        assert chi2.sf(net.sum() ** 2 / (k / (k - 1) * (net**2).sum()), 1) == pytest.approx(0.05)
+        assert squared_score(limit, *crossed, len(right)) / effect == pytest.approx(chi2.isf(0.05, 1), rel=1e-5)
 
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_difference_of_1_in_every_patient_has_a_one_sided_interval(times):
-    """The test rejects every other difference; an exception, of which none was seen, would be the opposite."""
+    """Of n rows all won by the first, the squared score of d is n (1 - d) / (1 + d)."""
     patients = np.repeat(np.arange(24), times)
     right = np.ones(len(patients), bool)
     found, p, _ = clustered_mcnemar(right, ~right, patients)
-    assert (found.value, found.low, found.high) == (1, pytest.approx(1 - 2 * at_most(24)), 1)
+    critical = chi2.isf(0.05, 1)
+    assert (found.value, found.low, found.high) == (1, pytest.approx((23 - critical) / (23 + critical)), 1)
     assert chi2.isf(p, 1) == pytest.approx(23)
     back, p_back, _ = clustered_mcnemar(~right, right, patients)
-    assert (back.value, back.low, back.high, p_back) == (-1, -1, pytest.approx(2 * at_most(24) - 1), p)
+    assert (back.value, back.low, back.high, p_back) == (-1, -1, pytest.approx(-found.low), p)
 
 
-def test_the_same_smaller_difference_in_every_patient_has_no_interval():
+def test_rows_of_a_patient_that_contradict_each_other_do_not_count_as_more_rows():
+    """Each patient has one row that the first alone has right: with the same difference in all, nothing varies."""
     patients, first = np.repeat(np.arange(24), 2), np.tile([True, False], 24)
-    found, p, test = clustered_mcnemar(first, np.zeros(48, bool), patients)
-    assert (found.value, found.low, found.high, p) == (0.5, None, None, None)
-    assert test == "not defined: the difference is the same in every patient"
+    found, p, _ = clustered_mcnemar(first, np.zeros(48, bool), patients)
+    alone, _, _ = clustered_mcnemar(first, np.zeros(48, bool), np.arange(48))
+    assert found.value == 0.5
+    assert found.low < alone.low < alone.value < alone.high < found.high
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=0.01)
+    assert chi2.isf(p, 1) == pytest.approx(24 * 23 / 24)
+    # Patients in each of which one row is gained and one lost say no more than the rows do.
+    mixed = np.tile([True, False, True, False], 12)
+    mixed[0] = False
+    assert clustered_mcnemar(mixed, ~mixed, patients)[1] > 0.5
+
+
+@pytest.mark.parametrize(("n", "shares"), [(60, (0.06, 0.003)), (60, (0.12, 0.01)), (240, (0.03, 0.001))])
+def test_intervals_of_differences_of_rare_shares_hold(n, shares):
+    """Every table of a first and a second that are right alone in these shares of rows, by its probability."""
+    rows, covered, total = np.arange(n), 0.0, 0.0
+    for one in range(20):
+        for other in range(5):
+            found, _, _ = clustered_mcnemar(rows < one, rows >= n - other, rows)
+            if found.low is not None:
+                chance = multinomial.pmf([one, other, n - one - other], n, [*shares, 1 - sum(shares)])
+                total += chance
+                covered += chance * (found.low <= shares[0] - shares[1] <= found.high)
+    assert total > 0.95  # without the tables in which nothing differs
+    assert 0.94 < covered / total < 0.98
 
 
 def test_copies_of_rows_within_patients_change_nothing():
