@@ -14,7 +14,16 @@ from scipy.stats import kendalltau, permutation_test, wilcoxon
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Range, mean, proportion
+from GTRStagingLib.stats.estimates import (
+    FEWEST_OF_AMOUNTS,
+    FEWEST_OF_LONG_TAILS,
+    Clusters,
+    Estimate,
+    Patients,
+    Range,
+    mean,
+    proportion,
+)
 from GTRStagingLib.support.counts import counted
 
 K = len(TStage)
@@ -235,7 +244,8 @@ def _against(above: np.ndarray, stages: np.ndarray, clusters: Clusters) -> dict[
         there = rows & ~np.isnan(above)
         of_rows = clusters.at(there)
         test, p = _signed_rank(_means_by(of_rows, above[there]))
-        found[name] = Difference(int(np.count_nonzero(there)), mean(above[there], of_rows, (-1.0, 1.0)), test, p)
+        difference = mean(above[there], of_rows, (-1.0, 1.0), FEWEST_OF_AMOUNTS)
+        found[name] = Difference(int(np.count_nonzero(there)), difference, test, p)
     return found
 
 
@@ -257,8 +267,12 @@ def _by_stage(name: str, values: np.ndarray, stages: np.ndarray, clusters: Clust
         rows = everyone & ~np.isnan(values)
         n, kept, of_rows = int(np.count_nonzero(rows)), values[rows], clusters.at(rows)
         q1, median, q3 = np.quantile(kept, [0.25, 0.5, 0.75]).tolist() if n else (None, None, None)
-        share = n and name in SHARES
-        average = proportion(kept > 0, of_rows) if share else mean(kept, of_rows, _range(name, values))
+        if n and name in SHARES:
+            average = proportion(kept > 0, of_rows)
+        else:
+            limits = _range(name, values)
+            few = FEWEST_OF_AMOUNTS if limits and np.isfinite(limits[1]) else FEWEST_OF_LONG_TAILS
+            average = mean(kept, of_rows, limits, few)
         found[group] = Distribution(n, int(np.count_nonzero(everyone)) - n, median, q1, q3, average)
     return found
 

@@ -16,6 +16,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.decisions import at_least
 from GTRStagingLib.stats.estimates import (
+    FEWEST_OF_LONG_TAILS,
     Clusters,
     Estimate,
     Patients,
@@ -203,7 +204,7 @@ def calibrate(stages: np.ndarray, probabilities: np.ndarray, patients: Patients,
                 event,
                 reliability(happened, predicted, clusters),
                 expected_calibration_error([(happened, predicted)], clusters),
-                mean((predicted - happened) ** 2, clusters, (0.0, 1.0)),
+                mean((predicted - happened) ** 2, clusters, (0.0, 1.0), FEWEST_OF_LONG_TAILS),
                 *recalibration(happened, predicted, clusters),
                 hosmer_lemeshow(happened, predicted, clusters),
             )
@@ -223,9 +224,9 @@ def _losses(stages: np.ndarray, probabilities: np.ndarray, clusters: Clusters) -
     squares = ((probabilities - (stages[:, None] == np.arange(len(TStage)))) ** 2).sum(axis=1)
     top = probabilities.argmax(axis=1) == stages, probabilities.max(axis=1)
     return Losses(
-        log_loss=mean(surprise, clusters, (0.0, np.inf)),
+        log_loss=mean(surprise, clusters, (0.0, np.inf), FEWEST_OF_LONG_TAILS),
         ece=expected_calibration_error([top], clusters),
-        brier=mean(squares, clusters, (0.0, 2.0)),
+        brier=mean(squares, clusters, (0.0, 2.0), FEWEST_OF_LONG_TAILS),
     )
 
 

@@ -19,8 +19,11 @@ MOST_OF_ONE = 0.2
 FEWEST = 8
 """Fewest effective patients for an interval; Wilson's interval with one row a patient has no such limit."""
 
-FEWEST_WITHOUT_LIMIT = 30
-"""Fewest effective patients for the interval of a mean of numbers without an upper limit, such as distances."""
+FEWEST_OF_AMOUNTS = 30
+"""Fewest effective patients for the interval of a mean of amounts between two limits, such as Dice coefficients."""
+
+FEWEST_OF_LONG_TAILS = 50
+"""The same of amounts of which a few make up most: distances and areas, Brier scores and log losses."""
 
 Range = tuple[float, float]
 """Least and largest possible value of a statistic; the largest may be infinite."""
@@ -128,11 +131,12 @@ def undefined(reason: str) -> Estimate:
     return Estimate(None, None, None, f"not defined: {reason}")
 
 
-def no_interval(sizes: np.ndarray) -> str | None:
+def no_interval(sizes: np.ndarray, fewest: int = FEWEST) -> str | None:
     """Return why patients with these numbers of rows, (patients,), allow no interval; None if they allow one.
 
-    Where one patient has more than a fifth of the rows, the spread between patients is mostly that of this patient, and
-    of few patients it is not known well enough; intervals then do not hold (`benchmarks/coverage.py`).
+    `fewest` is the least effective number of patients. Where one patient has more than a fifth of the rows, the spread
+    between patients is mostly that of this patient, and of few patients it is not known well enough; intervals then do
+    not hold (`benchmarks/coverage.py`).
     """
     if len(sizes) < 2:
         return "all rows are of one patient"
@@ -140,10 +144,10 @@ def no_interval(sizes: np.ndarray) -> str | None:
     if most > max(1, MOST_OF_ONE * rows):
         return f"one patient has {most} of {rows} rows, more than a fifth"
     patients = effective_patients(sizes)
-    if patients >= FEWEST:
+    if patients >= fewest:
         return None
     unequal = f" (effective number {patients:.1f})" if patients < len(sizes) - 0.05 else ""
-    return f"{len(sizes)} patients{unequal}, fewer than {FEWEST}"
+    return f"{len(sizes)} patients{unequal}, fewer than {fewest}"
 
 
 def effective_patients(sizes: np.ndarray) -> float:
@@ -239,7 +243,9 @@ def at_most(patients: float) -> float:
     return 1.0 if patients <= 1 else _wilson(0.0, patients, _quantile(patients - 1))[1]
 
 
-def estimated(value: float, spread: Spread, sizes: np.ndarray, method: str, within: Range | None = None) -> Estimate:
+def estimated(
+    value: float, spread: Spread, sizes: np.ndarray, method: str, within: Range | None = None, fewest: int = FEWEST
+) -> Estimate:
     """Return the estimate with its `interval`, or without one and with the reason.
 
     A value at a limit of its range that does not vary has a one-sided interval: as if as many yes-or-no observations as
@@ -250,12 +256,12 @@ def estimated(value: float, spread: Spread, sizes: np.ndarray, method: str, with
     ----------
     sizes
         (patients,) numbers of rows.
+    fewest
+        Least effective number of patients for an interval.
     """
     scale = "t" if within is None else f"t on the {'log' if np.isinf(within[1]) else 'logit'} scale"
     method = f"{method}, {scale}{', clustered by patient' if len(sizes) and sizes.max() > 1 else ''}, 95 %"
-    reason, patients = no_interval(sizes), effective_patients(sizes)
-    if reason is None and within is not None and np.isinf(within[1]) and patients < FEWEST_WITHOUT_LIMIT:
-        reason = f"{len(sizes)} patients are too few for numbers without an upper limit"
+    reason, patients = no_interval(sizes, fewest), effective_patients(sizes)
     at_end = _end(value, within)
     if reason is None and not np.isfinite(spread.error):
         reason = "it is not defined without one of the patients"
@@ -335,7 +341,7 @@ def proportion(hits: np.ndarray, patients: Patients) -> Estimate:
     return Estimate(value, *_wilson(value, effective, _quantile(min(spread.degrees, patients_ - 1))), method)
 
 
-def mean(values: np.ndarray, patients: Patients, within: Range | None = None) -> Estimate:
+def mean(values: np.ndarray, patients: Patients, within: Range | None = None, fewest: int = FEWEST) -> Estimate:
     """Estimate the mean of rows by the jackknife over patients.
 
     Parameters
@@ -344,6 +350,8 @@ def mean(values: np.ndarray, patients: Patients, within: Range | None = None) ->
         (n,), finite.
     within
         Least and largest possible value, which the interval then respects; the largest may be infinite.
+    fewest
+        Least effective number of patients for an interval: the more, the fewer rows make up most of the mean.
 
     Examples
     --------
@@ -361,7 +369,7 @@ def mean(values: np.ndarray, patients: Patients, within: Range | None = None) ->
     if float(np.abs(apart).max()) < ROUNDING:
         apart, value = np.zeros(len(apart)), float(values[0])
     spread = spread_of_mean(clusters.sums(apart), float(apart @ apart), clusters)
-    return estimated(value, spread, clusters.sizes, "jackknife over patients", within)
+    return estimated(value, spread, clusters.sizes, "jackknife over patients", within, fewest)
 
 
 def spread_of_mean(sums: np.ndarray, squares: float, clusters: Clusters) -> Spread:
@@ -500,7 +508,7 @@ def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) 
     return [drawn() for _ in range(resamples)]
 
 
-__all__ = ["FEWEST", "FEWEST_WITHOUT_LIMIT", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "ROUNDING",
+__all__ = ["FEWEST", "FEWEST_OF_AMOUNTS", "FEWEST_OF_LONG_TAILS", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "ROUNDING",
            "Clusters", "Estimate", "Patients", "Range", "Spread", "Z", "at_most", "compared", "effective_patients",
            "estimated", "holm", "interval", "jackknife", "jackknifed", "mean", "no_interval", "patient_counts",
            "patient_draws", "proportion", "spread_of_mean", "undefined"]  # fmt: skip

@@ -51,8 +51,10 @@ def test_quartiles_and_means_equal_those_of_r(cohort, stage):
 
 
 def test_intervals_are_near_those_of_a_bootstrap_that_draws_rows_in_r(cohort):
+    first = (ROWS["stage"] == "T1").to_numpy()
+    of_first = mean(MEASURES["dice"][first], PATIENTS[first], (0.0, 1.0))  # a cohort shows none of so few patients
     for found, expected in (
-        (cohort.measures["dice"]["T1"].mean, R["bootstrap"]["dice_T1"]),
+        (of_first, R["bootstrap"]["dice_T1"]),
         (cohort.against["chance"]["all"].difference, R["bootstrap"]["above"]),
     ):
         width = expected[1] - expected[0]
@@ -153,16 +155,30 @@ def test_no_trend_is_found_in_5_percent_of_cohorts_without_one():
     assert 0.033 < below / 1000 < 0.067
 
 
+def test_a_mean_of_few_patients_has_no_interval():
+    """A Dice needs 30 effective patients; a distance, whose largest values make up most of the mean, 50."""
+    rng = np.random.default_rng(1)
+    for n, some in ((29, ()), (30, ("dice",)), (49, ("dice",)), (50, ("dice", "hd95_mm"))):
+        measures = {"dice": rng.random(n), "chance_dice": rng.random(n) / 9, "hd95_mm": np.exp(rng.normal(size=n))}
+        found = attention(np.ones(n, int), measures, np.arange(n))
+        for name in ("dice", "hd95_mm"):
+            of_all, of_stage = (found.measures[name][group].mean for group in ("all", "T2"))
+            assert of_all == of_stage
+            assert (of_all.low is not None) == (name in some)
+            assert name in some or f"no interval, {n} patients, fewer than" in of_all.method
+        assert (found.against["chance"]["T2"].difference.low is not None) == ("dice" in some)
+
+
 def test_a_mean_is_that_of_its_measures_range_and_of_its_own_rows():
     """Between 0 and 1 for a Dice, above 0 for a distance; and rows of other stages do not matter."""
     rng = np.random.default_rng(1)
-    measures = {"dice": rng.random(80) ** 3, "hd95_mm": np.exp(2 + rng.normal(size=80))}
-    stages, ids = np.arange(80) % 4, np.arange(80)
+    measures = {"dice": rng.random(200) ** 3, "hd95_mm": np.exp(2 + rng.normal(size=200))}
+    stages, ids = np.arange(200) % 4, np.arange(200)
     found = attention(stages, measures, ids).measures
     for name, within in (("dice", (0.0, 1.0)), ("hd95_mm", (0.0, np.inf))):
-        assert found[name]["T2"].mean == mean(measures[name][stages == 1], np.arange(20), within)
+        assert found[name]["T2"].mean == mean(measures[name][stages == 1], np.arange(50), within)
         assert found[name]["all"].mean == mean(measures[name], ids, within)
-    against = attention(stages, {"dice": measures["dice"], "chance_dice": np.full(80, 0.2)}, ids).against["chance"]
+    against = attention(stages, {"dice": measures["dice"], "chance_dice": np.full(200, 0.2)}, ids).against["chance"]
     assert against["all"].difference == mean(measures["dice"] - 0.2, ids, (-1.0, 1.0))
 
 

@@ -268,13 +268,14 @@ def test_the_least_kappa_has_no_interval():
     assert found.kappa_linear.low < found.kappa_linear.value < found.kappa_linear.high
 
 
-def test_few_numbers_without_an_upper_limit_have_no_interval():
-    """A distance can be any: of 15 patients of a stage, the interval of its mean had 82 to 91 % coverage."""
-    values = np.exp(np.random.default_rng(0).normal(size=29))
-    few, enough = mean(values, np.arange(29), (0.0, np.inf)), mean(np.r_[values, 1.0], np.arange(30), (0.0, np.inf))
-    assert (few.low, few.high) == (None, None)
-    assert "29 patients are too few for numbers without an upper limit" in few.method
-    assert 0 < enough.low < enough.value < enough.high
+def test_a_mean_of_fewer_patients_than_its_kind_needs_has_no_interval():
+    values = np.exp(np.random.default_rng(0).normal(size=30))
+    for within in ((0.0, np.inf), (0.0, 99.0), None):
+        few, enough = (mean(values[:n], np.arange(n), within, 30) for n in (29, 30))
+        assert (few.low, few.high) == (None, None)
+        assert few.method.endswith("no interval, 29 patients, fewer than 30")
+        assert enough.low < enough.value < enough.high
+        assert mean(values[:8], np.arange(8), within).low is not None
 
 
 @settings(max_examples=60, deadline=None)
