@@ -6,7 +6,8 @@
 A cohort has a number of patients with one row each, or with one to five rows that resemble each other (60x5), and a
 moderate or a high accuracy. In 60x1+200 one patient has 200 further rows. The true value of a measure is that of a very
 large cohort drawn in the same way. The Dice is skewed, and 0 for one patient in ten, as of a map that misses the
-tumour. A second model and two readers without and with help give the differences.
+tumour; distances have a moderate tail (hd95_mm) or a heavy one (heavy_mm). A second model and two readers without and
+with help give the differences.
 
 Every number with an interval in the results of `GTRStagingLib.stats` is counted, under the path that it has in
 `metrics.json`; the table joins numbers of one kind, such as the sensitivities of the four stages, into the lowest and
@@ -68,6 +69,8 @@ def draw(rng, name, patients=None):
     shared = rng.normal(size=number)[ids]
     dice = expit(np.take(DICE, stages) + 0.8 * shared + 0.6 * rng.normal(size=len(ids)))
     missed = (rng.random(number) < MISSED)[ids]
+    chance = expit(-2 + 0.3 * rng.normal(size=len(ids)))
+    far, factor = -0.5 * shared + 0.35 * rng.normal(size=len(ids)), np.where(missed, 3, 1)
     return {
         "stages": stages,
         "patients": ids,
@@ -75,8 +78,9 @@ def draw(rng, name, patients=None):
         "other": softmax(1.4 * other, axis=1),
         "phases": {f"reader{k}": (unaided[k], aided[k]) for k in range(2)},
         "dice": np.where(missed, 0.0, dice),
-        "chance_dice": expit(-2 + 0.3 * rng.normal(size=len(ids))),
-        "hd95_mm": np.exp(2.5 - 0.5 * shared + 0.35 * rng.normal(size=len(ids))) * np.where(missed, 3, 1),
+        "chance_dice": chance,
+        "hd95_mm": np.exp(2.5 + far) * factor,
+        "heavy_mm": np.exp(2.5 + 1.8 * far) * factor,
     }
 
 
@@ -88,7 +92,7 @@ def results(cohort):
     auc = {"macro": roc.macro(areas), "micro": roc.micro(stages, p), **dict(zip(map(str, TStage), areas, strict=True))}
     auc |= {name: roc.area(stages >= first, decisions.at_least(p, first)) for name, first in BOUNDARIES.items()}
     model, second = readers.Reader("model", predicted, p), readers.Reader("other", other.argmax(axis=1), other)
-    names = ("dice", "chance_dice", "hd95_mm")
+    names = ("dice", "chance_dice", "hd95_mm", "heavy_mm")
     found = {
         "": measure(stages, predicted, ids),
         "auc": {name: roc.estimate(one, ids).to_json() for name, one in auc.items()},
@@ -152,8 +156,8 @@ KINDS = (
     (rf"{READINGS}/.*", "accuracy, sensitivity, over- and under-staging of readers"),
     (r"attention/against/.*/all/.*", "mean Dice minus chance"),
     (r"attention/against/.*", "mean Dice minus chance in a stage"),
-    (r"attention/measures/(?P<kind>dice|hd95_mm)/all/mean", "mean {kind}"),
-    (r"attention/measures/(?P<kind>dice|hd95_mm)/.*/mean", "mean {kind} of a stage"),
+    (r"attention/measures/(?P<kind>dice|hd95_mm|heavy_mm)/all/mean", "mean {kind}"),
+    (r"attention/measures/(?P<kind>dice|hd95_mm|heavy_mm)/.*/mean", "mean {kind} of a stage"),
     (r"attention/.*", None),
 )
 
