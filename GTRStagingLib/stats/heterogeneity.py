@@ -16,7 +16,16 @@ from scipy.special import logit
 from scipy.stats import chi2
 
 from GTRStagingLib.stats import roc
-from GTRStagingLib.stats.estimates import RESAMPLES, ROUNDING, Clusters, holm, no_interval, spread_of_mean
+from GTRStagingLib.stats.estimates import (
+    FEWEST,
+    FEWEST_OF_AMOUNTS,
+    RESAMPLES,
+    ROUNDING,
+    Clusters,
+    holm,
+    no_interval,
+    spread_of_mean,
+)
 from GTRStagingLib.stats.group_differences import FEWEST_EXPECTED
 
 
@@ -162,17 +171,17 @@ def compare_means(measure: str, cohorts: Mapping[str, tuple[np.ndarray, Clusters
 
     Examples
     --------
-    Means of 0.5 and 0.75 of 16 patients each; a value is 0.1 above or below. The squared standard error of a mean is
-    0.01 / 15, that of its logit is this over (0.5 * 0.5)**2 or (0.75 * 0.25)**2. Q is log(3)**2 = 1.20695 over their
-    sum, 0.0296296.
+    Means of 0.5 and 0.75 of 32 patients each; a value is 0.1 above or below. The squared standard error of a mean is
+    0.01 / 31, that of its logit is this over (0.5 * 0.5)**2 or (0.75 * 0.25)**2. Q is log(3)**2 = 1.20695 over their
+    sum, 0.0143369.
 
     >>> import numpy as np
     >>> from GTRStagingLib.stats.estimates import Clusters
     >>> from GTRStagingLib.stats.heterogeneity import compare_means
-    >>> rows, apart = Clusters.of(np.arange(16)), np.tile([-0.1, 0.1], 8)
+    >>> rows, apart = Clusters.of(np.arange(32)), np.tile([-0.1, 0.1], 16)
     >>> found = compare_means("mean Dice", {"A": (0.5 + apart, rows), "B": (0.75 + apart, rows)})
     >>> round(found.statistic, 3), found.df
-    (40.735, 1)
+    (84.185, 1)
     """
     found: dict[str, _OnLogits | str] = {}
     for name, (values, clusters) in cohorts.items():
@@ -181,9 +190,11 @@ def compare_means(measure: str, cohorts: Mapping[str, tuple[np.ndarray, Clusters
         elif values.min() < 0 or values.max() > 1:
             found[name] = "has values outside 0 to 1"
         else:
-            value = float(values.mean())
-            varies = np.ptp(values) > ROUNDING
-            found[name] = _on_logits(value, spread_of_mean(values - value, clusters).error if varies else 0.0, clusters)
+            value, error = float(values.mean()), 0.0
+            if np.ptp(values) > ROUNDING:
+                apart = values - value
+                error = spread_of_mean(clusters.sums(apart), float(apart @ apart), clusters).error
+            found[name] = _on_logits(value, error, clusters, FEWEST_OF_AMOUNTS)
     return _compare_logits(measure, found, "Cochran's Q of means on the logit scale, jackknife over patients")
 
 
@@ -191,11 +202,11 @@ _OnLogits = tuple[float, float]
 """Value of a cohort on the logit scale, and its standard error there."""
 
 
-def _on_logits(value: float, error: float, clusters: Clusters) -> _OnLogits | str:
+def _on_logits(value: float, error: float, clusters: Clusters, fewest: int = FEWEST) -> _OnLogits | str:
     """Return a value between 0 and 1 and its standard error on the logit scale, or why they are not compared."""
     if not (error > 0 and 0 < value < 1):
         return "has no standard error"
-    if reason := no_interval(clusters.sizes):
+    if reason := no_interval(clusters.sizes, fewest):
         return f"has no reliable standard error: {reason}"
     return float(logit(value)), error / (value * (1 - value))
 
