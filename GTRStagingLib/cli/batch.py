@@ -155,13 +155,13 @@ def _evaluate(
         for module in ("pandas", "pyarrow", "statsmodels", "sklearn", "matplotlib", "jinja2"):
             import_extra(module, "Evaluation needs", "evaluate")
         from GTRStagingLib.evaluation.evaluate import evaluate
+        from GTRStagingLib.evaluation.gallery import misclassified
         from GTRStagingLib.evaluation.predictions import read_predictions
         from GTRStagingLib.evaluation.report import REPORT, write_evaluation
 
         found = evaluate(read_predictions(predictions))
-        write_evaluation(
-            found, out, nomogram=scores.nomogram, radscore=scores.radscore, gallery=predictions.absolute().parent
-        )
+        gallery = misclassified(found.predictions, predictions.absolute().parent)
+        write_evaluation(found, out, nomogram=scores.nomogram, radscore=scores.radscore, gallery=gallery)
     except StagingError as error:
         reason = without_folders(with_flags(str(error), parser), {predictions: predictions.name, out: out.name})
         print(f"gtrstaging: predictions were not evaluated: {reason}", file=sys.stderr)

@@ -90,6 +90,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         require_docx()
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
         import_extra(module, "Evaluation needs", "evaluate")
+    from GTRStagingLib.evaluation import gallery
     from GTRStagingLib.evaluation.evaluate import evaluate
     from GTRStagingLib.evaluation.predictions import read_predictions
 
@@ -106,6 +107,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         comparators=comparators,
         phases=phases,
     )
+    batch = options.gallery or gallery.batch_folder_of(options.predictions, predictions)
+    errors = None if batch is None or options.out is None else gallery.misclassified(predictions, batch)
     found = evaluate(
         predictions,
         strata=options.strata,
@@ -116,7 +119,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         progress=_progress,
     )
     if options.out is not None:
-        from GTRStagingLib.evaluation.gallery import batch_folder_of
         from GTRStagingLib.evaluation.report import write_evaluation
 
         _progress("report")
@@ -125,10 +127,12 @@ def _evaluate(options: argparse.Namespace) -> None:
             options.out,
             nomogram=chart,
             radscore=score,
-            gallery=options.gallery or batch_folder_of(options.predictions),
+            gallery=errors,
             manuscript=options.format == "docx",
         )
     print_summary(found, options.parser)
+    if errors is not None and (note := gallery.missing_overlays(errors)) is not None:
+        print(f"WARNING       {with_flags(note, options.parser)}")
     if options.out is not None:
         named = ", ".join(name for name in ("metrics.json", "gallery.html", "manuscript.docx") if name in written)
         print(f"Written       {shown_place(options.out / 'report.html')} with {named}, figures and tables")

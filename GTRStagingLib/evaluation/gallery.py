@@ -32,6 +32,12 @@ WIDTH, LARGEST = 1000, 200_000
 
 QUALITIES = (85, 70, 50, 30, 10)
 
+PROBABILITIES = tuple(f"p_{stage}" for stage in TStage)
+"""Probabilities in the record of a case."""
+
+ROUNDED = 0.01
+"""Largest difference of a probability in the table and in the record of its batch: tables are rounded."""
+
 
 @dataclass(frozen=True)
 class Misclassified:
@@ -66,10 +72,15 @@ class Errors:
     shown: tuple[Misclassified, ...]
 
 
-def batch_folder_of(table: Path) -> Path | None:
-    """Return the folder of a table if it is that of a batch, with the folder `cases` beside the table."""
+def batch_folder_of(table: Path, found: Predictions) -> Path | None:
+    """Return the folder of a table that was read if it is that of its batch, with a case of the table in `cases`."""
     folder = table.absolute().parent
-    return folder if (folder / CASES).is_dir() else None
+    return folder if found.columns.case is not None and _has_a_case(folder, found) else None
+
+
+def _has_a_case(folder: Path, found: Predictions) -> bool:
+    cases = folder / CASES
+    return cases.is_dir() and not {one.name for one in cases.iterdir()}.isdisjoint(found.case_names.tolist())
 
 
 def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
@@ -85,7 +96,7 @@ def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
     Raises
     ------
     InputError
-        If the folder has no folder `cases`, or the table has no case ids.
+        If the folder has no folder `cases` or none of the table's cases, or the table has no case ids.
     """
     if not (folder / CASES).is_dir():
         raise InputError(
@@ -96,6 +107,12 @@ def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
         raise InputError(
             f"{found.source} has no column of case ids, so the overlays in {folder.name} belong to no row; expected a "
             "column such as case_id. Name it, or leave out `gallery`."
+        )
+    if not _has_a_case(folder, found):
+        raise InputError(
+            f"`gallery` {folder.name}: none of the {len(found):,} cases of {found.source} is in it, the first "
+            f"{found.case_names[0]!r}; expected the output folder of the batch that made the predictions. Choose that "
+            "folder, or leave out `gallery`."
         )
     dice = _dice(found)
     groups = []
@@ -109,6 +126,19 @@ def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
     return tuple(groups)
 
 
+def missing_overlays(groups: Sequence[Errors]) -> str | None:
+    """Return a note on the shown cases without an overlay; None if each has one."""
+    shown = [case for group in groups for case in group.shown]
+    missing = [case for case in shown if case.picture is None]
+    if not missing:
+        return None
+    return (
+        f"Cases without an overlay in {GALLERY}: {len(missing)} of {len(shown)}, the first {missing[0].case_id} "
+        f"({missing[0].missing}). Expected the complete folder of the batch that made the predictions; choose it in "
+        "`gallery`."
+    )
+
+
 def _descending(rows: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return rows[np.argsort(-probability[rows], kind="stable")]
 
@@ -120,17 +150,22 @@ def _dice(found: Predictions) -> np.ndarray | None:
 
 def _case(found: Predictions, row: int, dice: np.ndarray | None, folder: Path) -> Misclassified:
     case_id = str(found.case_names[row])
-    picture = missing = None
+    probabilities = None if found.probabilities is None else tuple(found.probabilities[row].tolist())
+    picture, missing = None, ""
     try:
-        picture = _picture(folder / CASES / folder_name(unaltered_id(case_id)), TStage(int(found.predicted[row])))
+        case = folder / CASES / folder_name(unaltered_id(case_id))
+        if not (case / OVERLAY).is_file():
+            raise _NoOverlayError("the batch folder has none of this case")
+        _require_same(case / DONE, TStage(int(found.predicted[row])), probabilities)
+        picture = _picture(case / OVERLAY)
     except (OSError, ValueError) as error:
-        missing = f"No overlay: {error if isinstance(error, _NoOverlayError) else 'it cannot be read'}."
+        missing = str(error) if isinstance(error, _NoOverlayError) else "it cannot be read"
     return Misclassified(
         case_id=case_id,
-        probabilities=None if found.probabilities is None else tuple(found.probabilities[row].tolist()),
+        probabilities=probabilities,
         dice=None if dice is None or np.isnan(dice[row]) else float(dice[row]),
         picture=picture,
-        missing=missing or "",
+        missing=missing,
     )
 
 
@@ -138,22 +173,36 @@ class _NoOverlayError(ValueError):
     """Reason why a case has no overlay, as text."""
 
 
-def _picture(case: Path, predicted: TStage) -> bytes:
-    """Return the overlay of a case folder as JPEG of at most `LARGEST` bytes.
+def _require_same(record: Path, predicted: TStage, probabilities: tuple[float, ...] | None) -> None:
+    """Raise `_NoOverlayError` if the record of a case states another prediction than the table."""
+    try:
+        row = parse_json(record.read_bytes())["row"]
+        stage = str(row["stage"])
+        four = [float(row[name]) for name in PROBABILITIES if row.get(name)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _NoOverlayError("the batch folder has no record of this case") from error
+    if stage != str(predicted):
+        raise _NoOverlayError(f"the batch folder has {stage} as predicted stage of this case, the table {predicted}")
+    if probabilities is None or len(four) != len(probabilities):
+        return
+    for name, recorded, own in zip(TStage, four, probabilities, strict=True):
+        if not abs(recorded - own) <= ROUNDED:
+            raise _NoOverlayError(
+                f"the batch folder has {recorded:.2f} as probability of {name} of this case, the table {own:.2f}"
+            )
+
+
+def _picture(overlay: Path) -> bytes:
+    """Return an overlay as JPEG of at most `LARGEST` bytes.
 
     Raises
     ------
     OSError, ValueError
-        If there is no readable overlay, or the record in the folder states another predicted stage.
+        If it is no readable image.
     """
     from PIL import Image
 
-    if not (case / OVERLAY).is_file():
-        raise _NoOverlayError("the batch folder has none of this case")
-    stage = _recorded_stage(case / DONE)
-    if stage != str(predicted):
-        raise _NoOverlayError(f"the batch folder has {stage} as predicted stage of this case, the table {predicted}")
-    with Image.open(case / OVERLAY, formats=("PNG",)) as stored:
+    with Image.open(overlay, formats=("PNG",)) as stored:
         try:
             image = stored.convert("RGB")
         except Image.DecompressionBombError as error:
@@ -167,14 +216,6 @@ def _picture(case: Path, predicted: TStage) -> bytes:
         if len(content) <= LARGEST:
             return content
     raise _NoOverlayError("it is too large")
-
-
-def _recorded_stage(record: Path) -> str:
-    try:
-        row = parse_json(record.read_bytes())["row"]
-        return str(row["stage"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _NoOverlayError("the batch folder has no record of this case") from error
 
 
 # -- the page ------------------------------------------------------------------------------------------------------
@@ -224,6 +265,7 @@ def _group(group: Errors) -> dict[str, Any]:
 def _shown(group: Errors, case: Misclassified) -> Iterator[tuple[str, Any]]:
     yield "id", case.case_id
     facts: Mapping[str, str] = {
+        "Stage": f"true {group.truth}, predicted {group.predicted}",
         "Probabilities": "not in the table"
         if case.probabilities is None
         else ", ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, case.probabilities, strict=True)),
@@ -239,4 +281,5 @@ def _shown(group: Errors, case: Misclassified) -> Iterator[tuple[str, Any]]:
     )
 
 
-__all__ = ["GALLERY", "MOST", "Errors", "Misclassified", "batch_folder_of", "gallery_page", "misclassified"]
+__all__ = ["GALLERY", "MOST", "Errors", "Misclassified", "batch_folder_of", "gallery_page", "misclassified",
+           "missing_overlays"]  # fmt: skip

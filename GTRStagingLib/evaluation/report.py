@@ -13,7 +13,7 @@ from GTRStagingLib.evaluation import checklists, nomogram_tables, reader_tables,
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
-from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, misclassified
+from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, missing_overlays
 from GTRStagingLib.evaluation.manuscript import MANUSCRIPT, manuscript_docx
 from GTRStagingLib.evaluation.report_tables import PrintedTable
 from GTRStagingLib.evaluation.tables import tables
@@ -42,7 +42,7 @@ def write_evaluation(
     *,
     nomogram: Nomogram | None = None,
     radscore: RadScore | None = None,
-    gallery: Path | None = None,
+    gallery: Sequence[Errors] | None = None,
     manuscript: bool = False,
 ) -> dict[str, Path]:
     """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
@@ -54,8 +54,7 @@ def write_evaluation(
     nomogram, radscore
         Shown in the report if given.
     gallery
-        Folder of the batch that made the predictions, for the gallery of misclassified cases; without it there is
-        none.
+        Misclassified cases with their overlays (`gallery.misclassified`); without them there is no gallery.
     manuscript
         Also write the numbered tables and the figures as a Word document.
 
@@ -66,7 +65,7 @@ def write_evaluation(
     Raises
     ------
     InputError
-        If matplotlib, jinja2 or python-docx is not installed, or the folder of the gallery is not that of a batch.
+        If matplotlib, jinja2 or python-docx is not installed.
     StagingError
         If the folder cannot be written to.
     """
@@ -85,14 +84,13 @@ def write_evaluation(
         named["table3"] = [dict(zip(("term", *terms.head[1:]), line, strict=True)) for line in terms.lines]
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
     alarms = _alarms(found, nomogram, radscore)
-    errors = None if gallery is None else misclassified(found.predictions, gallery)
-    if errors is not None:
-        contents[GALLERY] = gallery_page(found, errors, alarms).encode()
+    if gallery is not None:
+        contents[GALLERY] = gallery_page(found, gallery, alarms).encode()
     if manuscript:
         pictures = [(contents[f"{name}.png"], words) for name, (_, words) in drawn.items()]
         contents[MANUSCRIPT] = manuscript_docx(_numbered(shown), pictures, alarms)
     about_radscore = None if radscore is None else known["radscore"]
-    contents[REPORT] = _html(found, svgs, filled, alarms, errors, shown, nomogram, about_radscore).encode()
+    contents[REPORT] = _html(found, svgs, filled, alarms, gallery, shown, nomogram, about_radscore).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
@@ -148,7 +146,7 @@ def _html(
     svgs: Mapping[str, tuple[bytes, str, float]],
     filled: Mapping[str, tuple[checklists.Answered, ...]],
     alarms: Sequence[pages.Alarm],
-    errors: Sequence[Errors] | None,
+    gallery: Sequence[Errors] | None,
     shown: Mapping[str, PrintedTable | None],
     nomogram: Nomogram | None,
     radscore_words: str | None,
@@ -175,7 +173,8 @@ def _html(
             for name, (svg, words, width) in svgs.items()
         },
         checklists=list(_checklists(filled)),
-        errors=None if errors is None else sum(one.number for one in errors),
+        errors=None if gallery is None else sum(one.number for one in gallery),
+        no_overlay=None if gallery is None else missing_overlays(gallery),
         gallery=GALLERY,
         nomogram=nomogram,
         nomogram_style=None if nomogram is None else page.style(),

@@ -15,7 +15,7 @@ from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation import nomogram_tables, report_tables
 from GTRStagingLib.evaluation.evaluate import evaluate
-from GTRStagingLib.evaluation.gallery import GALLERY, LARGEST, MOST, batch_folder_of, misclassified
+from GTRStagingLib.evaluation.gallery import GALLERY, LARGEST, MOST, batch_folder_of, misclassified, missing_overlays
 from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.evaluation.report import write_evaluation
 from GTRStagingLib.evaluation.report_tables import HOSMER_LEMESHOW
@@ -66,7 +66,8 @@ def written(found, fitted, a_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("written")
     shown = replace(found, model_warning=DEMONSTRATION)
     leaking = replace(fitted, radscore={"warnings": [LEAK]})
-    write_evaluation(shown, out, nomogram=leaking, gallery=a_folder, manuscript=True)
+    gallery = misclassified(found.predictions, a_folder)
+    write_evaluation(shown, out, nomogram=leaking, gallery=gallery, manuscript=True)
     return out
 
 
@@ -179,6 +180,9 @@ def test_the_page_shows_every_case_with_its_numbers_and_states_how_many_are_left
     row = ROWS[ROWS["case_id"] == large.shown[0].case_id].iloc[0]
     assert ", ".join(f"{stage} {row[f'p_{stage}']:.2f}" for stage in TStage) in page.words
     assert f"{row['dice']:.3f}" in page.words
+    for group in groups:
+        stage = f"Stage: true {group.truth}, predicted {group.predicted} Probabilities:"
+        assert page.words.count(stage) == len(group.shown)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +192,12 @@ def test_the_page_shows_every_case_with_its_numbers_and_states_how_many_are_left
         (lambda case: (case / "overlay.png").write_bytes(b"\x89PNG not an image"), "it cannot be read"),
         (lambda case: (case / "done.json").unlink(), "the batch folder has no record of this case"),
         (lambda case: (case / "done.json").write_text('{"row": {"stage": "T9"}}'), "has T9 as predicted stage"),
+        (
+            lambda case: (case / "done.json").write_text(
+                json.dumps({"row": {"stage": "T2", "p_T1": "0.01", "p_T2": "0.97", "p_T3": "0.01", "p_T4": "0.01"}})
+            ),
+            "has 0.01 as probability of T1",
+        ),
     ],
 )
 def test_a_case_without_a_valid_overlay_is_shown_with_the_reason(tmp_path, harm, reason):
@@ -220,19 +230,50 @@ def test_pictures_are_small_whatever_the_overlays_are(tmp_path):
     assert 12 * MOST * LARGEST * 4 / 3 < 20e6  # as base64
 
 
-def test_the_gallery_is_found_beside_the_table_and_refused_where_there_is_none(a_folder, tmp_path, capsys):
-    assert batch_folder_of(a_folder / "predictions.csv") == a_folder
-    assert batch_folder_of(COHORT) is None
+def test_the_gallery_is_found_beside_the_table_and_refused_where_there_is_none(found, a_folder, tmp_path, capsys):
     few = a_batch(tmp_path / "few", ROWS["case_id"][:24])
-    assert cli.main(["evaluate", str(few / "predictions.csv"), "--out", str(tmp_path / "out")]) == 0
+    table = few / "predictions.csv"
+    assert batch_folder_of(table, read_predictions(table)) == few
+    assert batch_folder_of(COHORT, found.predictions) is None
+    assert cli.main(["evaluate", str(table), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / GALLERY).is_file()
     assert GALLERY in json.loads((tmp_path / "out" / "metrics.json").read_text())["files"]
-    assert f"with metrics.json, {GALLERY}, figures and tables" in capsys.readouterr().out
-    wrong = ["evaluate", str(few / "predictions.csv"), "--out", str(tmp_path / "o"), "--gallery", str(tmp_path)]
+    shown = capsys.readouterr().out
+    assert f"with metrics.json, {GALLERY}, figures and tables" in shown
+    assert "WARNING" not in shown
+    wrong = ["evaluate", str(table), "--out", str(tmp_path / "o"), "--gallery", str(tmp_path)]
     assert cli.main(wrong) == 1
     assert "--gallery" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        cli.main(["evaluate", str(few / "predictions.csv"), "--gallery", str(few)])
+        cli.main(["evaluate", str(table), "--gallery", str(few)])
+
+
+def test_the_folder_of_a_batch_without_a_case_of_the_table_is_refused(tmp_path, capsys):
+    mine = a_batch(tmp_path / "mine", ROWS["case_id"][:24])
+    other = a_batch(tmp_path / "other", ROWS["case_id"][24:48])
+    out = tmp_path / "out"
+    assert cli.main(["evaluate", str(mine / "predictions.csv"), "--out", str(out), "--gallery", str(other)]) == 1
+    said = capsys.readouterr().err
+    assert f"none of the 24 cases of predictions.csv is in it, the first {ROWS['case_id'][0]!r}" in said
+    assert "leave out --gallery" in said
+    assert not out.exists()
+    beside = other / "mine.csv"  # a table that merely lies in the folder of a batch
+    beside.write_bytes((mine / "predictions.csv").read_bytes())
+    assert batch_folder_of(beside, read_predictions(beside)) is None
+
+
+def test_cases_without_an_overlay_are_counted_on_the_console_and_in_the_report(tmp_path, capsys):
+    wrong = ROWS["case_id"][np.flatnonzero((TRUE == 0) & (PREDICTED == 1))[:3]].tolist()
+    folder = a_batch(tmp_path / "batch", [*wrong, *ROWS["case_id"][TRUE == PREDICTED][:8]])
+    (folder / "cases" / wrong[1] / "overlay.png").unlink()
+    table, out = folder / "predictions.csv", tmp_path / "out"
+    assert cli.main(["evaluate", str(table), "--out", str(out)]) == 0
+    note = (
+        f"Cases without an overlay in {GALLERY}: 1 of 3, the first {wrong[1]} (the batch folder has none of this case)."
+    )
+    assert f"WARNING       {note}" in capsys.readouterr().out
+    assert note in Page((out / "report.html").read_text(encoding="utf-8")).words
+    assert missing_overlays(misclassified(read_predictions(table), folder)[:0]) is None
 
 
 def test_a_table_without_case_ids_has_no_gallery(found, a_folder):
