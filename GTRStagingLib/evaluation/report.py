@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 METRICS, REPORT = "metrics.json", "report.html"
 REM_PER_INCH = 9.0
 """Width of a figure in the page, in units of its font: 1.5 times that in print for which it is drawn."""
+WIDE_REM = 40.0
+"""Width of a figure above which a phone scrolls it, since its text would be too small to read."""
 
 RADSCORE_WORDS = "The Rad-score's largest coefficients, per standard deviation of each feature."
 
@@ -169,7 +171,12 @@ def _html(
         groups=[(column, file_name(column), one) for column, one in report_tables.groups(found)],
         cohorts=found.cohorts,
         figures={
-            name: {"svg": base64.b64encode(svg).decode("ascii"), "words": words, "width": f"{width:.1f}"}
+            name: {
+                "svg": base64.b64encode(svg).decode("ascii"),
+                "words": words,
+                "width": f"{width:.1f}",
+                "wide": width > WIDE_REM,
+            }
             for name, (svg, words, width) in svgs.items()
         },
         checklists=list(_checklists(filled)),

@@ -291,6 +291,21 @@ def test_the_gallery_is_accessible_and_fits_a_phone_and_a_page(chromium, written
         assert view.complaints == []
 
 
+def test_captions_stay_in_a_phone_while_wide_tables_scroll(chromium, written):
+    with chromium.open(written / "report.html", size=browser.PHONE) as view:
+        scrolled = view.evaluate(
+            """() => [...document.querySelectorAll(".scroll:has(caption)")].map((one) => {
+                one.scrollLeft = 150;
+                const box = one.querySelector("caption").getBoundingClientRect();
+                return { by: one.scrollLeft, left: box.left, right: box.right };
+            })"""
+        )
+        drawing = view.evaluate("document.querySelector('.scroll img').getBoundingClientRect().width")
+    assert drawing > 2 * browser.PHONE[0]  # the nomogram, whose text would be too small
+    assert sum(one["by"] == 150 for one in scrolled) > 5
+    assert all(one["left"] >= 0 and one["right"] <= browser.PHONE[0] for one in scrolled)
+
+
 def test_the_report_by_cohort_is_accessible_and_fits_a_phone_and_a_page(chromium, written):
     with chromium.open(written / "report.html") as view:
         assert accessibility.violations(view) == []
