@@ -176,7 +176,8 @@ def legend_columns(labels: Sequence[str]) -> int:
 
 def legend_above(figure: "Figure", lines: Mapping[str, Any], columns: int) -> None:
     """Add a legend, label -> line, above all axes of a figure with a constrained layout."""
-    _plain(figure.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=columns, **LEGEND))
+    _plain(figure.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=columns,
+                         **LEGEND | {"borderaxespad": 0.4}))  # fmt: skip
 
 
 def _plain(legend: "Legend") -> None:

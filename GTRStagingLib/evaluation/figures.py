@@ -106,7 +106,8 @@ def _forest(found: Evaluation, column: str, levels: Mapping[str, Performance]) -
     first = np.ravel(axes)[0]
     first.set_yticks(range(len(rows)), ["\n".join(lines) for lines in labels], parse_math=False)
     low = min(0.9, math.floor(10 * least) / 10)
-    first.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low - 0.02, 1.02))
+    room = 0.07 * (1 - low)  # for the marks at the ends
+    first.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low - room, 1 + room))
     first.set_xticks([low, 1.0], [f"{low:g}", "1"])
     first.set_title(label_of(column), fontsize=SMALLEST, color=INK, loc="left", fontweight="bold")
     figure.supxlabel("Estimate with 95 % interval; ◆ and line: all rows", fontsize=SMALLEST, color=SOFT)

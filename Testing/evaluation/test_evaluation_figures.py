@@ -324,6 +324,16 @@ def test_the_flow_is_a_drawing_of_all_counts(found, drawn):
     assert len(arrows) == 1 + 2 + 3  # down, to the rows left out, and to the cohorts
 
 
+def test_a_forest_has_room_for_whole_marks_at_both_ends(tmp_path):
+    alike = TABLE[["case_id", "stage", "cohort"]].assign(predicted_stage=TABLE["stage"])
+    figure, _ = figures(evaluated(alike, tmp_path, strata=["cohort"]))["forest_cohort"]
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        half = 4.5 / 72 * figure.dpi / np.sqrt(2)  # of the diamond: a square of 4.5 points on its corner
+        at = axis.transData.transform((1.0, 0))[0]
+        assert at + half <= axis.get_window_extent().x1
+
+
 def test_a_flow_without_patients_or_cohorts_counts_rows(found):
     flow = PatientFlow((FlowStep("read", 1, None), FlowStep("evaluated", 1, None)))
     figure, words = figures(dataclasses.replace(found, cohorts=None, flow=flow))["flow"]
