@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from GTRStagingLib.evaluation.cohorts import Cohorts
 from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
+from GTRStagingLib.evaluation.readings import shown_name
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -110,8 +111,8 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         known["comparison"] = "No readers were compared."
         known["tests"] = "No readers or models were tested against each other."
     else:
-        names = list(found.comparison.readers) if found.comparison else []
-        phases = [row.reader for row in found.study.rows[:-1]] if found.study else []
+        names = [shown_name(name) for name in found.comparison.readers] if found.comparison else []
+        phases = [shown_name(row.reader) for row in found.study.rows[:-1]] if found.study else []
         known["comparison"] = "; ".join(
             [*([f"Side by side: {', '.join(names)}"] if names else []),
              *([f"with and without the model's help: {', '.join(phases)}"] if phases else [])]

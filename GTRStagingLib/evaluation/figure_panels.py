@@ -34,12 +34,12 @@ from GTRStagingLib.evaluation.figure_style import (
     share_ticks,
     text_on,
 )
+from GTRStagingLib.evaluation.readings import shown_name
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import BASELINES
 from GTRStagingLib.stats.calibration import EventCalibration
 from GTRStagingLib.stats.decisions import TREAT_ALL, TREAT_NONE, DecisionCurve
 from GTRStagingLib.stats.readers import phase_columns
-from GTRStagingLib.tables.column_words import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,7 +186,7 @@ def decision_curves(parts: Parts) -> "Drawn":
     """Draw the net benefit of the model, of others, of treating all and of treating none, with bands if there are."""
     names = list(dict.fromkeys(name for part in parts for name in _others(part)))
     looks = _looks(names)
-    events, columns = len(parts[0].decisions.curves), legend_columns([label_of(name) for name in looks])
+    events, columns = len(parts[0].decisions.curves), legend_columns([shown_name(name) for name in looks])
     head = 0.06 + LINE * math.ceil(len(looks) / columns)
     grid, titles = Grid(events, ratio=1.3, below=0.2, between=0.2, foot=0.18, head=head).titled(_titles(parts), lines=1)
     figure, axes = grid.draw(events * len(parts))
@@ -204,7 +204,7 @@ def decision_curves(parts: Parts) -> "Drawn":
         words[part.name] = "; ".join(_in_words(curve, names) for curve in part.decisions.curves) + "."
     name_all(figure, "Threshold probability", "Net benefit")
     legend_at(figure, labelled(axes), left=0.04, top=0.04, columns=columns)
-    beside = ", ".join(["the model", *map(label_of, names)])
+    beside = ", ".join(["the model", *map(shown_name, names)])
     bands = " Bands are 95 % intervals." if any(_bands(c) for part in parts for c in part.decisions.curves) else ""
     return figure, f"Net benefit of {beside}, of treating all and of treating none.{bands} {_each(parts, words)}"
 
@@ -246,7 +246,7 @@ def _net_benefit(axis: "Axes", curve: DecisionCurve, looks: Mapping[str, Mapping
     bands = _bands(curve)
     for name, look in looks.items():
         if name in curve.net_benefit:
-            axis.plot(curve.thresholds, curve.net_benefit[name], label=label_of(name), **look)
+            axis.plot(curve.thresholds, curve.net_benefit[name], label=shown_name(name), **look)
         if name in bands:
             axis.fill_between(curve.thresholds, *bands[name].T, color=look["color"], alpha=0.16, lw=0)
 
@@ -254,7 +254,7 @@ def _net_benefit(axis: "Axes", curve: DecisionCurve, looks: Mapping[str, Mapping
 def _in_words(curve: DecisionCurve, names: Sequence[str]) -> str:
     half = curve.thresholds.index(0.5)
     values = ", ".join(
-        f"{label_of(name) if name != MODEL else name} {curve.net_benefit[name][half]:.3f}"
+        f"{shown_name(name)} {curve.net_benefit[name][half]:.3f}"
         for name in (MODEL, *names)
         if name in curve.net_benefit
     )

@@ -25,6 +25,7 @@ from GTRStagingLib.evaluation.figure_style import (
 )
 from GTRStagingLib.evaluation.flow_figure import flow_figure
 from GTRStagingLib.evaluation.performance import Performance
+from GTRStagingLib.evaluation.readings import shown_name
 from GTRStagingLib.stats.estimates import Estimate, undefined
 from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.figures import COLUMN
@@ -118,7 +119,7 @@ def _reader_study(found: Evaluation) -> "Drawn":
     study = found.study
     assert study is not None  # noqa: S101 (checked by the caller)
     names = [row.reader for row in study.rows] + ([] if study.model is None else [study.model.name])
-    labels = [wrapped(label_of(name), 0.25 * COLUMN) for name in names]
+    labels = [wrapped(shown_name(name), 0.25 * COLUMN) for name in names]
     measures = {"accuracy": "Accuracy", "kappa_quadratic": "Quadratic kappa"}
     height = 0.75 + LINE * max(2, *map(len, labels)) * len(names)
     figure, axes = new_axes(1, len(measures), height, sharey=True)
@@ -132,10 +133,10 @@ def _reader_study(found: Evaluation) -> "Drawn":
                 if one.value is not None:
                     axis.plot(one.value, y + shift, "o", mfc=fill, mec=MODEL_COLOUR, ms=4, zorder=2)
             both = [getattr(phase, measure).text() for phase in (row.unaided, row.aided)]
-            values.append(f"{label_of(row.reader)}, {words.lower()}: unaided {both[0]}, aided {both[1]}")
+            values.append(f"{shown_name(row.reader)}, {words.lower()}: unaided {both[0]}, aided {both[1]}")
         if study.model is not None:
             whisker(axis, getattr(study.model, measure), len(study.rows), whole=True)
-            values.append(f"{label_of(study.model.name)}, {words.lower()}: {getattr(study.model, measure).text()}")
+            values.append(f"{shown_name(study.model.name)}, {words.lower()}: {getattr(study.model, measure).text()}")
         axis.locator_params(axis="x", nbins=4)
         name_axes(axis, words)
     phases = {"Unaided": axes[0].plot([], [], "o", mfc="white", mec=MODEL_COLOUR, ms=4)[0],

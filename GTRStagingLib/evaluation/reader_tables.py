@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from GTRStagingLib.evaluation.readings import shown_name
 from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Estimate
@@ -89,7 +90,7 @@ def _of_study(study: ReaderStudy) -> Iterator[PrintedTable]:
     readings = [one for row in study.rows for one in (row.unaided, row.aided)]
     yield from _of_readings([*readings, *([] if study.model is None else [study.model])], "Readers by phase")
     if all(row.overlap.design == PAIRED for row in study.rows):
-        changes = [(row.reader, [row.by_stage[str(stage)] for stage in TStage]) for row in study.rows]
+        changes = [(shown_name(row.reader), [row.by_stage[str(stage)] for stage in TStage]) for row in study.rows]
         yield PrintedTable(
             "Gains and losses",
             "Rows of each true stage: wrong without and correct with the model (+), correct without and wrong with the "
@@ -113,7 +114,7 @@ def _of_study(study: ReaderStudy) -> Iterator[PrintedTable]:
 
 def _of_comparison(comparison: Comparison) -> Iterator[PrintedTable]:
     yield from _of_readings(list(comparison.readers.values()), "Side by side")
-    pairs = [(f"{pair.first} − {pair.second} (n = {pair.crossing.n:,})", pair.differences)
+    pairs = [(f"{_minus(pair.first, pair.second)} (n = {pair.crossing.n:,})", pair.differences)
              for pair in comparison.pairs if pair.differences]  # fmt: skip
     if pairs:
         yield from _of_differences(pairs, "Side by side", (AGREEMENT, SENSITIVITY, TREATMENT))
@@ -124,7 +125,7 @@ def _of_readings(readings: Sequence[Reading], label: str) -> Iterator[PrintedTab
     areas = {"auc_macro": "macro AUC"} if any(one.auc_macro for one in readings) else {}
     for measures, caption in ((AGREEMENT, "agreement with the true stage"), (SENSITIVITY | areas, "sensitivity")):
         lines = tuple(
-            (one.name, f"{one.n_rows:,}", *(found[m].text() if m in found else "–" for m in measures))
+            (shown_name(one.name), f"{one.n_rows:,}", *(found[m].text() if m in found else "–" for m in measures))
             for one in readings
             for found in [_measures(one)]
         )
@@ -146,10 +147,14 @@ def _of_differences(
 
 
 def _compared(row: Phases) -> Iterator[tuple[str, Sequence[Difference]]]:
-    yield f"{row.reader}: aided − unaided", row.gains
+    yield f"{shown_name(row.reader)}: aided − unaided", row.gains
     for second in dict.fromkeys(one.second for one in row.against_model):
         tests = [one for one in row.against_model if one.second == second]
-        yield f"{tests[0].first} − {second}", tests
+        yield _minus(tests[0].first, second), tests
+
+
+def _minus(first: str, second: str) -> str:
+    return f"{shown_name(first)} − {shown_name(second)}"
 
 
 def _cell(tests: Sequence[Difference], measure: str) -> str:
@@ -196,8 +201,8 @@ def _words_of(study: ReaderStudy) -> str:
 def overlap_text(reader: str, one: Overlap) -> str:
     """Return the design of a reader's phases and the numbers of rows, as text."""
     return (
-        f"{reader}: {one.design} phases, {one.rows_unaided_only:,} rows unaided only, {one.rows_aided_only:,} aided "
-        f"only, {one.rows_both:,} in both"
+        f"{shown_name(reader)}: {one.design} phases, {one.rows_unaided_only:,} rows unaided only, "
+        f"{one.rows_aided_only:,} aided only, {one.rows_both:,} in both"
     )
 
 

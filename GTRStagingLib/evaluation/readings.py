@@ -16,6 +16,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.readers import phase_columns
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.cells import MISSING
+from GTRStagingLib.tables.column_words import label_of
 from GTRStagingLib.tables.headers import STAGES
 from GTRStagingLib.tables.stage_cells import (
     CODES,
@@ -179,6 +180,21 @@ def column_and_code(text: str) -> tuple[str, str | None]:
     return (column, code) if mark and code in CODES else (text, None)
 
 
+def shown_name(name: str) -> str:
+    """Return the name of a reader, comparator or model as tables and figures show it.
+
+    A name with a capital is one that somebody chose, and keeps its letters; another one is put into words.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.evaluation.readings import shown_name
+    >>> [shown_name(name) for name in ("reader1, unaided", "eus", "other_model", "Dr_Li, aided", "ResNet50")]
+    ['Reader 1, unaided', 'EUS', 'Other model', 'Dr Li, aided', 'ResNet50']
+    """
+    who, comma, phase = name.rpartition(", ") if name.endswith((", unaided", ", aided")) else (name, "", "")
+    return (label_of(who) if who == who.lower() else who.replace("_", " ")) + comma + phase
+
+
 class _Search:
     """Search of one table for columns of stages."""
 
@@ -319,4 +335,5 @@ def _joined(columns: Any) -> str:
     return " and ".join(columns)
 
 
-__all__ = ["COMPARATOR", "READER", "Named", "StageColumn", "StageColumns", "column_and_code", "find_stage_columns"]
+__all__ = ["COMPARATOR", "READER", "Named", "StageColumn", "StageColumns", "column_and_code", "find_stage_columns",
+           "shown_name"]  # fmt: skip

@@ -1,6 +1,6 @@
 """Make the tables of an evaluation's report as texts, for its page and for a manuscript."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -9,6 +9,7 @@ from GTRStagingLib.evaluation.cohorts import CohortEvaluation, Cohorts
 from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
 from GTRStagingLib.evaluation.flow import Counts, FlowStep
 from GTRStagingLib.evaluation.performance import Performance
+from GTRStagingLib.evaluation.readings import shown_name
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import AttentionStudy
 from GTRStagingLib.stats.calibration import Calibration
@@ -402,7 +403,7 @@ def treatment(found: Evaluation) -> PrintedTable:
         "Treating every patient with a predicted stage of T3 or more; with 95 % intervals. The NNT is net: the number "
         "of patients staged for one net correct treatment, TP − FP.",
         ("", "rows", "over-treatment", "under-treatment", "net NNT"),
-        tuple(_treatment(found.decisions, found.predictions.readers)),
+        tuple(_treatment(found.decisions)),
     )
 
 
@@ -410,7 +411,7 @@ def treatment_by_cohort(found: Evaluation) -> PrintedTable | None:
     """Make the same table for each cohort; None without cohorts."""
     if not (parts := _cohort_parts(found)):
         return None
-    lines = [(part.name, *line) for part in parts for line in _treatment(part.decisions, found.predictions.readers)]
+    lines = [(part.name, *line) for part in parts for line in _treatment(part.decisions)]
     return PrintedTable(
         "Treatment by cohort",
         "The same in each cohort.",
@@ -419,11 +420,10 @@ def treatment_by_cohort(found: Evaluation) -> PrintedTable | None:
     )
 
 
-def _treatment(decided: Decisions, readers: Container[str]) -> Iterator[Line]:
+def _treatment(decided: Decisions) -> Iterator[Line]:
     for name, one in decided.treatment.items():
-        counts = f"TP {one.tp}, FP {one.fp}, FN {one.fn}, TN {one.tn}"
-        shown = label_of(name) if name in readers else name
-        yield shown, counts, one.over.text(2, percent=True), one.under.text(2, percent=True), one.nnt.text(2)
+        counts = ", ".join(f"{kind.upper()}\u00a0{getattr(one, kind):,}" for kind in ("tp", "fp", "fn", "tn"))
+        yield shown_name(name), counts, one.over.text(2, percent=True), one.under.text(2, percent=True), one.nnt.text(2)
 
 
 # -- attention -----------------------------------------------------------------------------------------------------

@@ -349,7 +349,5 @@ def test_every_figure_has_a_text_alternative_without_names_of_columns(drawn):
         assert words[:1].isupper(), name
         assert words.endswith("."), name
         assert len(words) > 80, name
-        if name == "reader_study":  # readers are named as in the table
-            continue
         for text in (words, *(one.get_text() for one, _ in shown_texts(figure))):
             assert not re.search(r"[a-z]_[a-zA-Z]|\bp_T|\bnan\b", text), f"{name}: {text}"

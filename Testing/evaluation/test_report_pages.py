@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -94,6 +95,37 @@ def test_the_early_stages_are_a_table_of_their_own(found):
     early = TRUE < 2
     assert lines["staged as T3 or T4"] == f"{(PREDICTED[early] > 1).sum()} of {early.sum()}"
     assert lines["accuracy"].startswith(f"{(PREDICTED[early] == TRUE[early]).mean():.3f} (")
+
+
+def test_readers_and_models_have_one_name_in_tables_figures_and_checklists(written):
+    page = Page((written / "report.html").read_text(encoding="utf-8"))
+    cells = {cell for row in page.rows for cell in row}
+    assert {"Reader 1", "Reader 1, unaided", "Reader 1: aided − unaided", "Model − Reader 2, aided", "All readers",
+            "EUS", "Model", "Q"} <= cells  # fmt: skip
+    assert any("Side by side: Model, Q, EUS; with and without the model's help: Reader 1, Reader 2" in c for c in cells)
+    assert not [cell for cell in cells if re.search(r"\breader\d|\beus\b|^model$", cell)]
+    pictures = " ".join(picture["alt"] for picture in page.all("img"))
+    assert "Reader 1, accuracy: unaided" in pictures
+    assert not re.search(r"\breader\d|\beus\b", pictures)
+
+
+def test_undefined_numbers_are_aligned_with_the_others_of_their_column(found, tmp_path):
+    early = TRUE < 2
+    rows = ROWS[early & (PREDICTED < 2)]
+    rows[["case_id", "patient_id", "stage", *FOUR]].to_csv(tmp_path / "t.csv", index=False)
+    write_evaluation(evaluate(read_predictions(tmp_path / "t.csv")), tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    cells = re.findall(r"<td([^>]*)>not\s+defined</td>", text)
+    assert cells
+    assert all("number" in attributes for attributes in cells)
+    assert 'class="number">PPV</th>' in text
+
+
+def test_large_medians_are_printed_as_whole_numbers(found):
+    study = found.attention
+    level = replace(study.measures["dice"]["all"], median=1370.4, q1=999.4, q3=12345.6)
+    table = report_tables.attention(replace(study, measures={"dice": dict.fromkeys(("all", *map(str, TStage)), level)}))
+    assert "; 1,370 (999 to 12,346), n = " in table.lines[0][1]
 
 
 def test_the_caveats_stand_beside_the_p_value_of_hosmer_and_lemeshow(written):
