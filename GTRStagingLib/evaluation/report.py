@@ -287,7 +287,7 @@ def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterat
         yield {
             "title": list_.title,
             "citation": f"{list_.citation} doi:{list_.doi}.",
-            "counts": f"{counts.answered} items answered, {counts.in_part} in part, {counts.open} open.",
+            "counts": f"Items answered: {counts.answered}, in part: {counts.in_part}, open: {counts.open}.",
             "lines": answered,
         }
 

@@ -435,7 +435,8 @@ def attention(study: AttentionStudy) -> PrintedTable:
     def cell(one: Any) -> str:
         if one.median is None:
             return f"– (n = {one.n})"
-        return f"{one.mean.text()}; {one.median:.3g} ({one.q1:.3g} to {one.q3:.3g}), n = {one.n}"
+        median, q1, q3 = (f"{x:.3g}" if x < 1000 else f"{x:,.0f}" for x in (one.median, one.q1, one.q3))
+        return f"{one.mean.text()}; {median} ({q1} to {q3}), n = {one.n}"
 
     lines = tuple(
         (label_of(name), *(cell(levels[k]) for k in ("all", *STAGES)), p_text(study.trends[name].p))

@@ -4,8 +4,8 @@ import re
 
 ACRONYMS = {
     name.casefold(): name
-    for name in ("AFP", "AJCC", "ASA", "AUC", "BMI", "CA", "CEA", "CT", "ECE", "ECOG", "EGJ", "EUS", "HD95", "HER2",
-                 "HU", "ID", "IoU", "MRI", "MSI", "NNT", "PET", "ROI", "TNM", "UICC", "WHO")
+    for name in ("AFP", "AJCC", "ASA", "AUC", "BMI", "CA", "CEA", "CT", "Dice", "ECE", "ECOG", "EGJ", "EUS", "HD95",
+                 "HER2", "HU", "ID", "IoU", "MRI", "MSI", "NNT", "PET", "ROI", "TNM", "UICC", "WHO")
 }  # fmt: skip
 """Words that keep their capitals, in whatever case a column has them."""
 
