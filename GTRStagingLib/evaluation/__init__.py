@@ -3,7 +3,7 @@
 Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.html, figures and tables.
 
 - `columns`: `Columns`, `columns_of`
-- `readings`: `StageColumn`, `StageColumns`, `find_stage_columns`
+- `readings`: `StageColumn`, `StageColumns`, `find_stage_columns`, `shown_name`
 - `parsing`: `read_cells`, `stages_of`, `probabilities_of`, `patients_of`
 - `predictions`: `Predictions`, `Flow`, `read_predictions`
 - `flow`: `PatientFlow`, `patient_flow`
