@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
@@ -18,7 +18,7 @@ from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import POINTS, REFERENCE, Nomogram, Reading, Term
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import extras
-from GTRStagingLib.support.figures import DPI, Kind, new_figure, write_figure
+from GTRStagingLib.support.figures import DPI, PAGE, Kind, new_figure, write_figure
 from GTRStagingLib.support.files import atomic_file
 
 if TYPE_CHECKING:
@@ -29,21 +29,22 @@ KINDS: dict[str, Kind] = {".pdf": "pdf", ".png": "png", ".svg": "svg"}
 PROBABILITIES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Tick values of a scale of probabilities, as far as the scale reaches."""
 
-WIDTH = 11.3
-LEFT, RIGHT = 2.65, 10.95
-"""Width of an A4 page in landscape without the printer's margin, and ends of the scales, in inches."""
+MARGIN, LEFT, RIGHT = 0.15, 1.8, PAGE - 0.2
+"""Left edge of the texts, and ends of the scales, in inches."""
 
-TALL, LOW = 0.65, 0.53
+TALL, LOW = 0.53, 0.45
 """Distances between scales in inches: of probabilities, and of all others."""
 
-RIDGE = 0.38
+RIDGE = 0.3
 """Height of a probability of 1, in inches."""
 
 INK, SOFT, PALE, DARK, MARK = "#1a1a1a", "#5c5c5c", "#c3d4e8", "#5b84b1", "#b3400a"
-NAME, TICK, NOTE = 10.5, 8.5, 8.0
-_LINE = 0.155
-_HEADER = 1.05
-_TO_EDGE = 180
+TITLE, NAME, LONG_NAME, TICK, NOTE = 10.0, 8.0, 6.5, 6.5, 6.5
+"""Sizes of text in points, in print as well, since the drawing is as wide as a journal's page."""
+
+_LINE = 0.125
+_HEADER = 0.85
+_TO_EDGE = 132
 """Letters in a line of a note."""
 
 
@@ -84,9 +85,9 @@ def figure(nomogram: Nomogram, *, reading: Reading | None = None) -> "Figure":
     footer = _footer(nomogram, reading)
     scales = len(nomogram.terms) + 2
     height = _HEADER + scales * LOW + len(TStage) * TALL + 0.3 + _LINE * len(footer)
-    drawn = new_figure(WIDTH, height, what="Drawings need")
+    drawn = new_figure(PAGE, height, what="Drawings need")
     axes = drawn.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, WIDTH), ylim=(0, height))
+    axes.set(xlim=(0, PAGE), ylim=(0, height))
     axes.axis("off")
     _Sheet(nomogram, reading, axes, height).fill(footer)
     return drawn
@@ -172,18 +173,18 @@ class _Sheet:
             self._stage(stage)
         self.y -= 0.42
         for sentence, colour, weight in footer:
-            self.axes.text(0.35, self.y, sentence, size=NOTE, color=colour, weight=weight, va="top")
+            self.axes.text(MARGIN, self.y, sentence, size=NOTE, color=colour, weight=weight, va="top")
             self.y -= _LINE
 
     def _title(self) -> None:
         name = self.nomogram.name
         words = f"Nomogram {name if len(name) <= 50 else name[:49] + '…'}: T stage of gastric cancer"
-        self.axes.text(0.35, self.height - 0.35, words, size=14, weight="bold", color=INK, va="center")
+        self.axes.text(MARGIN, self.height - 0.2, words, size=TITLE, weight="bold", color=INK, va="center")
         how = (
             "Read the points straight above each value, add them, and read the four probabilities straight below the "
             "total."
         )
-        self.axes.text(0.35, self.height - 0.63, how, size=NOTE + 1, color=SOFT, va="center")
+        self.axes.text(MARGIN, self.height - 0.42, how, size=NOTE, color=SOFT, va="center")
 
     # -- scales ----------------------------------------------------------------------------------------------------
 
@@ -192,19 +193,19 @@ class _Sheet:
 
     def _name(self, name: str, unit: str = "", value: str | None = None) -> None:
         words = f"{name} ({unit})" if unit else name
-        size = NAME if len(wrap(words, 22)) <= 2 else NAME - 2
+        size = NAME if len(wrap(words, 22)) <= 2 else LONG_NAME
         lines = wrap(words, 22 if size == NAME else 28)[:2]
         shift = 0.5 * _LINE * (len(lines) - 1 + (value is not None))
         for i, line in enumerate(lines):
             self.axes.text(
-                0.35, self.y + shift - i * 1.1 * _LINE, line, size=size, color=INK, va="center", weight="bold"
+                MARGIN, self.y + shift - i * 1.1 * _LINE, line, size=size, color=INK, va="center", weight="bold"
             )
         if value is not None:
             at = self.y + shift - 1.1 * _LINE * len(lines)
-            self.axes.text(0.35, at, value, size=TICK + 0.5, color=MARK, va="center")
+            self.axes.text(MARGIN, at, value, size=TICK, color=MARK, va="center")
 
-    def _line(self, x0: float, x1: float, **how: Any) -> None:
-        self.axes.plot([x0, x1], [self.y, self.y], color=how.pop("color", INK), linewidth=1.1, **how)
+    def _line(self, x0: float, x1: float) -> None:
+        self.axes.plot([x0, x1], [self.y, self.y], color=INK, linewidth=1.1)
 
     def _tick(self, x: float, label: str | None = None, *, long: float = 0.07, above: bool = False) -> None:
         tip = self.y + (long if above else -long)
@@ -221,7 +222,7 @@ class _Sheet:
         x = min(max(self._at(points, end), LEFT - 0.12), RIGHT + 0.12)
         self.axes.plot([x, x], [self.y, stops[-1]], color=MARK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=4)
         for y in (self.y, *stops):
-            self.axes.plot(x, y, "o", color=MARK, markersize=6.5, zorder=7)
+            self.axes.plot(x, y, "o", color=MARK, markersize=5, zorder=7)
 
     def _points(self) -> None:
         self._name("Points")
@@ -284,7 +285,7 @@ class _Sheet:
             rows[row].append((x, level))
         for x, level in places:
             self._tick(x, above=(x, level) in rows["above"])
-        for drop, row in ((-0.1, "below"), (0.1, "above"), (-0.23, "lower")):
+        for drop, row in ((-0.1, "below"), (0.1, "above"), (-0.2, "lower")):
             for x, level in rows[row]:
                 self._label(x, self.y + drop, level, above=row == "above")
 

@@ -23,6 +23,9 @@ DPI = 300
 COLUMN = 88 / 25.4
 """Width of a column of a journal, 88 mm, in inches: text of a figure of this width is printed at its size."""
 
+PAGE = 180 / 25.4
+"""Width of two columns of a journal, 180 mm, in inches."""
+
 BLUE, ORANGE = "#0072B2", "#D55E00"
 """Two colours of Okabe and Ito, which readers with a colour vision deficiency tell apart."""
 
@@ -141,6 +144,7 @@ __all__ = [
     "COLUMN",
     "DPI",
     "ORANGE",
+    "PAGE",
     "Kind",
     "figure_bytes",
     "fonts_for",

@@ -122,6 +122,14 @@ def test_no_text_overlaps_another_or_the_edge(nomogram):
         assert box.y1 <= page.y1, text
 
 
+@pytest.mark.parametrize("nomogram", [MADE_UP, load(PUBLISHED)], ids=lambda n: n.name)
+def test_its_text_can_be_read_in_print(nomogram):
+    """At the width of two columns of a journal, 180 mm, no text is below 6 points."""
+    drawn = figure(nomogram)
+    assert drawn.get_figwidth() * 25.4 == pytest.approx(180)
+    assert min(text.get_size() for text in drawn.axes[0].texts) >= 6
+
+
 def test_many_levels_close_together_are_all_named(drawing):
     found = " ".join(texts(drawing))
     for level in MADE_UP.term("site").levels:
@@ -155,7 +163,7 @@ def test_files_are_of_their_kind_and_the_same_each_time(tmp_path, kind):
     assert paths[0].read_bytes().startswith(start)
     if kind == "png":
         with Image.open(paths[0]) as picture:
-            assert picture.width > 2000  # 200 dots an inch of an A4 page on its side
+            assert picture.width == pytest.approx(180 / 25.4 * 300, abs=1)  # 180 mm at 300 dots an inch
             assert picture.info["Description"] == RESEARCH_USE_ONLY
     if kind == "svg":
         assert RESEARCH_USE_ONLY in paths[0].read_text()
