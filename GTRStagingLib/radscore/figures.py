@@ -117,9 +117,9 @@ def paths_figure(fit: Fit) -> "Figure":
     return figure
 
 
-def coefficients_figure(radscore: RadScore, top: int = TOP) -> "Figure":
-    """Draw the coefficients of largest magnitude, the largest at the top."""
-    order = np.argsort(-np.abs(radscore.coefficients), kind="stable")[:top]
+def coefficients_figure(radscore: RadScore) -> "Figure":
+    """Draw the `TOP` coefficients of largest magnitude, the largest at the top."""
+    order = np.argsort(-np.abs(radscore.coefficients), kind="stable")[:TOP]
     values = np.array(radscore.coefficients)[order]
     figure = _figure(max(1.5, 0.85 + 0.12 * len(order)))
     axes = figure.add_subplot()

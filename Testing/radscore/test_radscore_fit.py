@@ -443,10 +443,11 @@ def test_the_command_spells_out_the_rules():
 # -- figures -------------------------------------------------------------------------------------------------------
 
 
-def test_the_bars_are_the_largest_coefficients(made):
+def test_the_bars_are_the_largest_coefficients(made, monkeypatch):
     found = made[3].radscore
     assert len(found.names) > 6
-    (axes,) = figures.coefficients_figure(found, top=6).axes
+    monkeypatch.setattr(figures, "TOP", 6)
+    (axes,) = figures.coefficients_figure(found).axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
     widths = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches}
     drawn = [(labels[row], widths[row]) for row in sorted(widths)]
