@@ -161,6 +161,8 @@ def _fit(options: argparse.Namespace) -> None:
     )
     save(fitted, options.out)
     _print_nomogram(fitted)
+    if score is None and fitted.record["scores_of_unknown_origin"]:
+        print("Give the file of the Rad-score, as in --radscore radscore.json, with its scores in the column radscore.")
     print(f"Written: {options.out}. Use it: gtrstaging nomogram predict {options.out} --set ...")
     print(RESEARCH_USE_ONLY)
 

@@ -12,7 +12,7 @@ import numpy as np
 from GTRStagingLib.cohort.fit_side import fit_side
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
-from GTRStagingLib.nomogram.radscores import Origin, RadScoreChain, origin_of, refitted
+from GTRStagingLib.nomogram.radscores import Origin, RadScoreChain, named_like_scores, origin_of, refitted
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.proportional_odds import FEW_EVENTS, ChiSquared, Design, OrdinalFit, fit
@@ -163,7 +163,8 @@ def fit_nomogram(
         refit = refitted(design, where[RADSCORE][0], features.of([row[CASE] for row in used]), features)
     count = resamples if resamples is not None else RESAMPLES if refit is None else REFITTED
     validation = validate(fitted, seed=seed, resamples=count, refit=refit)
-    warnings = [*side.warnings, *_radscore_warnings(radscore, origin)]
+    unknown = _unknown_scores(coded, origin)
+    warnings = [*side.warnings, *_radscore_warnings(radscore, unknown)]
     warnings += _warnings(design, coded, omnibus, each, inflation)
     record = {
         "table": table.path.name,
@@ -184,6 +185,7 @@ def fit_nomogram(
         },
         **_fit_record(fitted, coded, origin),
         **_radscore_record(fitted, where, origin, radscore, refitted=refit is not None),
+        "scores_of_unknown_origin": unknown,
         "proportional_odds": {
             "omnibus": omnibus.to_json(),
             "terms": {term: test.to_json() for term, test in each.items()},
@@ -373,13 +375,21 @@ def _radscore_record(
     }
 
 
-def _radscore_warnings(radscore: Mapping[str, Any] | None, origin: Origin | None) -> list[str]:
-    """Return the warnings of the Rad-score, which are valid for every nomogram with it."""
+def _unknown_scores(coded: Sequence[_Predictor], origin: Origin | None) -> list[str]:
+    """Return the names of the numbers that are, or may be, a Rad-score of unknown origin."""
+    own = [RADSCORE] if origin is not None and origin.kind == "unknown" else []
+    return own + named_like_scores(one.name for one in coded if not one.levels)
+
+
+def _radscore_warnings(radscore: Mapping[str, Any] | None, unknown: Sequence[str]) -> list[str]:
+    """Return the warnings of the Rad-score, and on scores of unknown origin."""
     warnings = [] if radscore is None else list(radscore.get("warnings", ()))
-    if origin is not None and origin.kind == "unknown":
+    for name in unknown:
+        column = "" if name == RADSCORE else f" in the column {RADSCORE}"
         warnings.append(
-            f"The origin of the column {RADSCORE} is not known; if it contains scores of the patients that the "
-            "Rad-score was fitted on, its p-value is too small. Give the fit the file of the Rad-score."
+            f"The origin of the column {name} is not known; if it contains scores that were fitted to the stages of "
+            "these patients, its p value is too small, and the performance too good. Give the fit the file of the "
+            f"Rad-score, and its scores{column} as its table has them, not rounded."
         )
     return warnings
 

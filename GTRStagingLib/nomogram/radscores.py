@@ -4,7 +4,8 @@ In-sample scores follow the stages without any signal, so that a nomogram must n
 are predictions, but not independent ones: see `stats.lasso.overlap`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,16 +13,33 @@ import numpy as np
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram.nomogram import RADSCORE
+from GTRStagingLib.stats.estimates import ROUNDING
 from GTRStagingLib.stats.lasso import FOLDS, fewest_patients, fit_scores, overlap
 from GTRStagingLib.stats.proportional_odds import Design
 from GTRStagingLib.stats.proportional_odds_checks import Refit
 from GTRStagingLib.tables.cells import covariate_number
+from GTRStagingLib.tables.headers import folded
 
 IN_SAMPLE = "radscore_in_sample"
 """Column of in-sample scores in the table that `radscore fit` writes."""
 
-SAME = 0.5
+DIGITS = 6
+"""Significant digits of the scores in a Rad-score's record."""
+
+ALIKE = 0.9999
+"""Correlation with the in-sample scores beside it above which a column is a copy of them, rounded or on another scale.
+
+Copies with two decimals exceed it; a covariate does not.
+"""
+
+SAME = 0.2
 """Share of equal scores from which a column is taken for the scores of a fit; others share single ones by chance."""
+
+DECIMALS = 4
+"""Fewest decimals by which scores are recognised; with so many, one in thirty is equal to one of 1,000 by chance."""
+
+_SCORE_NAME = re.compile(r"score|signature|radiomic|(?<![a-z])rad(?![a-z])")
+"""Part of the name of a column that may be a score fitted to the stages; `grade` and `radius` have none."""
 
 Kind = Literal["out of fold", "of other patients", "unknown"]
 
@@ -77,13 +95,14 @@ def origin_of(
     InputError
         If a predictor has in-sample scores.
     """
-    given = [covariate_number(row.get(IN_SAMPLE)) for row in rows]
-    known = [i for i, score in enumerate(given) if score is not None]
+    given, scores = _numbers(rows, IN_SAMPLE), _numbers(rows, RADSCORE)
     record = {} if radscore is None else radscore.get("record", {})
     for name in predictors:
-        values = [covariate_number(row.get(name)) for row in rows]
-        equal = sum(values[i] == given[i] for i in known)
-        if name == IN_SAMPLE or (known and equal > SAME * len(known)) or _are(values, record.get("in_sample")):
+        values = _numbers(rows, name)
+        alike = _correlation(values, given)
+        # The out-of-fold scores of a strong Rad-score are nearly its in-sample scores, too.
+        copies = alike > ALIKE and alike > _correlation(values, scores) - ROUNDING
+        if folded(name) == folded(IN_SAMPLE) or copies or _are(values, record.get("in_sample")):
             raise InputError(
                 f"{name} has the in-sample scores of a Rad-score; expected out-of-fold scores, since in-sample scores "
                 f"follow the stage without any signal. Use the column {RADSCORE} of the table that the Rad-score's fit "
@@ -91,10 +110,41 @@ def origin_of(
             )
     if RADSCORE not in predictors:
         return None
-    scores = [covariate_number(row.get(RADSCORE)) for row in rows]
-    if known or _are(scores, record.get("out_of_fold")):
+    if not np.isnan(given).all() or _are(scores, record.get("out_of_fold")):
         return Origin("out of fold", int(record.get("folds", {}).get("number", FOLDS)))
-    return Origin("unknown") if not _scores(record.get("out_of_fold")) else Origin("of other patients")
+    told = _scores(record.get("out_of_fold")) and _decimals(scores) >= DECIMALS
+    return Origin("of other patients" if told else "unknown")
+
+
+def named_like_scores(names: Iterable[str]) -> list[str]:
+    """Return the names of columns, other than `RADSCORE`, that may be scores fitted to the stages.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.nomogram.radscores import named_like_scores
+    >>> named_like_scores(["age", "size_cm", "grade", "radscore", "RadScore", "rad", "DL_signature"])
+    ['RadScore', 'rad', 'DL_signature']
+    """
+    return [name for name in names if name != RADSCORE and _SCORE_NAME.search(name.casefold())]
+
+
+def _numbers(rows: Sequence[Mapping[str, str | None]], column: str) -> np.ndarray:
+    """Return the (n,) numbers of a column; NaN for other cells."""
+    numbers = [covariate_number(row.get(column)) for row in rows]
+    return np.array([np.nan if number is None else number for number in numbers])
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the absolute correlation of the rows in which both are numbers; 0 if it is not defined."""
+    both = ~(np.isnan(one) | np.isnan(other))
+    one, other = one[both], other[both]
+    return abs(float(np.corrcoef(one, other)[0, 1])) if len(one) > 2 and np.ptp(one) and np.ptp(other) else 0.0
+
+
+def _decimals(scores: np.ndarray) -> int:
+    """Return the number of decimals to which scores are rounded, at most `DIGITS`."""
+    known = scores[~np.isnan(scores)]
+    return next((n for n in range(DIGITS) if (known.round(n) == known).all()), DIGITS)
 
 
 def _scores(part: object) -> Sequence[float]:
@@ -102,10 +152,17 @@ def _scores(part: object) -> Sequence[float]:
     return found
 
 
-def _are(values: Sequence[float | None], part: object) -> bool:
-    """Return whether most values are among the scores that a Rad-score's record lists, in its rounding."""
-    listed = {f"{score:.6g}" for score in _scores(part)}
-    return bool(listed) and sum(v is not None and f"{v:.6g}" in listed for v in values) > SAME * len(values)
+def _are(values: np.ndarray, part: object) -> bool:
+    """Return whether values are among the scores that a Rad-score's record lists, in the coarser rounding of both."""
+    decimals = _decimals(values)
+    if decimals < DECIMALS:
+        return False
+
+    def rounded(score: float) -> str:
+        return f"{float(f'{score:.{DIGITS}g}'):.{decimals}f}"
+
+    listed = {rounded(score) for score in _scores(part)}
+    return sum(rounded(value) in listed for value in values.tolist()) > SAME * len(values)
 
 
 @dataclass(frozen=True)
@@ -173,4 +230,4 @@ def refitted(design: Design, column: int, values: np.ndarray, chain: RadScoreCha
     return refit
 
 
-__all__ = ["IN_SAMPLE", "Origin", "RadScoreChain", "origin_of", "refitted"]
+__all__ = ["Origin", "RadScoreChain", "named_like_scores", "origin_of", "refitted"]

@@ -125,6 +125,81 @@ def test_in_sample_scores_are_refused(cohort, table):
             fitted(given, on, radscore=score)
 
 
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda score: f"{score:.2f}",  # as a spreadsheet shows it
+        lambda score: repr(2.5 + 0.31 * score),  # on the scale of the stages
+        lambda score: repr(-score),
+    ],
+)
+def test_a_copy_of_the_in_sample_scores_is_refused_under_every_name(table, copy):
+    copied = changed(table, size=lambda r: copy(float(r["radscore_in_sample"] or r["radscore"])))
+    with pytest.raises(InputError, match="size has the in-sample scores of a Rad-score"):
+        fitted(copied, ["radscore", "size"])
+
+
+def test_the_in_sample_column_is_refused_alone_and_in_another_spelling(table):
+    alone = changed(table, **{"Radscore-In-Sample": lambda r: r["radscore_in_sample"] or "0"}, radscore=None,
+                    radscore_in_sample=None)  # fmt: skip
+    with pytest.raises(InputError, match="Radscore-In-Sample has the in-sample scores"):
+        fitted(alone, ["size_cm", "Radscore-In-Sample"])
+
+
+def test_the_file_recognises_in_sample_scores_that_are_rounded_or_of_some_rows(cohort, table):
+    file = cohort[0].fit.radscore.to_json()
+
+    def some(row):  # three in ten; the others are of nobody
+        score = float(row["radscore_in_sample"] or row["radscore"])
+        return repr(score if int(row["case_id"][1:]) % 10 < 3 else score + 0.0123)
+
+    bare = {"radscore_in_sample": None}
+    rounded = changed(table, other=lambda r: f"{float(r['radscore_in_sample'] or r['radscore']):.4f}", **bare)
+    for given, on in ((rounded, ["radscore", "other"]), (changed(table, radscore=some, **bare), ["radscore"])):
+        with pytest.raises(InputError, match=f"{on[-1]} has the in-sample scores"):
+            fitted(given, on, radscore=file)
+
+
+def test_the_file_does_not_say_of_rounded_scores_whose_they_are(cohort, table):
+    """With three decimals or fewer, scores of other patients are equal to those of the fit by chance."""
+    rounded = changed(table, radscore_in_sample=None, radscore=lambda r: f"{float(r['radscore']):.3f}")
+    found = fitted(rounded, radscore=cohort[0].fit.radscore.to_json())
+    assert found.record["radscore"]["scores"].startswith("unknown")
+    assert any("not rounded" in warning for warning in found.warnings)
+
+
+def test_out_of_fold_scores_are_accepted_beside_in_sample_scores_that_hardly_differ(table):
+    """As of a Rad-score of few features in many patients: correlation 0.99999."""
+    near = changed(table, radscore_in_sample=lambda r: repr(float(r["radscore"]) + 1e-5 * (int(r["case_id"][1:]) % 3)))
+    assert fitted(near).record["radscore"]["scores"].startswith("out of 10 folds")
+    assert "score" in [term.name for term in fitted(changed(near, score=lambda r: r["radscore"]), ["score"]).terms]
+
+
+def test_a_score_of_unknown_origin_is_stated_in_every_output(table, tmp_path, capsys):
+    """In-sample scores joined by hand, without a trace of where they come from."""
+    joined = changed(table, RadScore=lambda r: r["radscore_in_sample"] or r["radscore"], radscore=None,
+                     radscore_in_sample=None)  # fmt: skip
+    found = fitted(joined, ["RadScore", "size_cm"])
+    assert found.record["scores_of_unknown_origin"] == ["RadScore"]
+    (warning,) = (one for one in found.warnings if "origin of the column RadScore is not known" in one)
+    assert "Give the fit the file of the Rad-score, and its scores in the column radscore" in warning
+    assert warning in found.record["warnings"]
+    assert warning in found.read({"RadScore": 0, "size_cm": 4}).warnings
+    write_table(tmp_path / "joined.csv", {name: [row[name] for row in joined.rows] for name in joined.columns})
+    options = make_parser().parse_args(["nomogram", "fit", str(tmp_path / "joined.csv"), "--on", "RadScore", "size_cm",
+                                        "--resamples", "1", "--out", str(tmp_path / "n.json")])  # fmt: skip
+    options.run(options)
+    output = capsys.readouterr().out
+    assert f"WARNING  {warning}" in output
+    assert "--radscore radscore.json" in output
+
+
+def test_other_numbers_are_no_scores(table):
+    plain = changed(table, age=lambda r: str(40 + int(r["case_id"][1:]) % 37), radius_mm=lambda r: r["size_cm"] + "1")
+    assert fitted(plain, ["age", "size_cm"]).record["scores_of_unknown_origin"] == []
+    assert not any("origin" in warning for warning in fitted(plain, ["age", "radius_mm"]).warnings)
+
+
 def test_the_origin_of_the_scores_is_recognised(cohort, table):
     file = cohort[0].fit.radscore.to_json()
     bare = changed(table, radscore_in_sample=None)
