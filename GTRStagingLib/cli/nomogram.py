@@ -108,7 +108,7 @@ def _add_fit(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name.strip() and equals and value.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r}; expected NAME=VALUE, as in size_cm=4")
+        raise argparse.ArgumentTypeError(f"{text!r}; expected NAME=VALUE, as in lauren=diffuse")
     return name.strip(), value.strip()
 
 
@@ -230,18 +230,23 @@ def _print_nomogram(nomogram: "Nomogram") -> None:
     thresholds = ", ".join(f"{theta:.4f}" for theta in nomogram.thresholds)
     print(f"\nThresholds    {thresholds} (log odds of T1, of T2 or lower, of T3 or lower, if the terms sum to 0)")
     if nomogram.record:
-        _print_record(nomogram.record, {term.name: term.label for term in nomogram.terms})
+        _print_record(nomogram)
     print()
     _print_warnings(nomogram.warnings)
 
 
 def _effect_line(words: str, one: "Effect") -> str:
-    interval = "" if one.interval is None else f"{one.interval[0]:.3f} to {one.interval[1]:.3f}"
+    interval = "" if one.is_reference else "none"
+    if one.interval is not None:
+        interval = f"{one.interval[0]:.3f} to {one.interval[1]:.3f}"
     return f"{words:<36}{one.coefficient:>12.4f}{one.odds_ratio:>12.3f}  {interval:<18}{one.p}".rstrip()
 
 
-def _print_record(record: Mapping[str, Any], labels: Mapping[str, str]) -> None:
-    """Print the record of the fit, with the terms' labels; a record of other software may lack each part."""
+def _print_record(nomogram: "Nomogram") -> None:
+    """Print the record of the fit; a record of other software may lack each part."""
+    from GTRStagingLib.nomogram.measures import measures
+
+    record, labels = nomogram.record, {term.name: term.label for term in nomogram.terms}
     if rows := record.get("rows"):
         print(f"Rows          {rows['in_table']} in {record['table']}: {rows['used']} used, {rows['incomplete']} "
               f"incomplete, {rows['of_another_split']} of another split")  # fmt: skip
@@ -252,13 +257,13 @@ def _print_record(record: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     if "covariance" in record:
         print(f"Covariance    {record['covariance']}")
     if ratio := record.get("likelihood_ratio"):
-        print(f"Fit           chi2 = {ratio['chi2']:.2f}, df {ratio['df']}, p = {ratio['p']:.3g}: {ratio['method']}")
+        print(f"Fit           all terms against none: {_test(ratio)}")
     if score := record.get("radscore"):
         print(f"Rad-score     scores {score['scores']}")
     if test := record.get("radscore_test"):
-        print(f"{'':<14}{_test(test)}")
+        print(f"{'':<14}with it against without: {_test(test)}")
     if odds := record.get("proportional_odds"):
-        print(f"Proportional  {_test(odds['omnibus'])}")
+        print(f"Proportional  odds, all terms: {_test(odds['omnibus'])}")
         for name, test in odds["terms"].items():
             print(f"{'':<14}{labels.get(name, name)}: {_test(test)}")
     if inflation := record.get("variance_inflation"):
@@ -266,16 +271,11 @@ def _print_record(record: Mapping[str, Any], labels: Mapping[str, str]) -> None:
         shown = ", ".join(
             f"{one} {'not defined' if value is None else f'{value:.2f}'}" for one, value in factors.items()
         )
-        print(f"Inflation     {shown} (generalised variance inflation factors, to the power of 1 / df)")
+        print(f"Inflation     of the variance: {shown} (1 is none; generalised factors, to the power of 1 / df)")
     if validation := record.get("validation"):
         print(f"Validation    {validation['method']}")
-        for name, index in validation.items():
-            if isinstance(index, dict):
-                corrected = "not defined" if index.get("corrected") is None else f"{index['corrected']:.3f}"
-                print(f"{'':<14}{name}: {index['apparent']:.3f}, corrected {corrected}")
-    for kind, index in (record.get("c_index") or {}).items():
-        if None not in (index.get("low"), index.get("high")):
-            print(f"{'':<14}{kind} C-index: {index['value']:.3f} ({index['low']:.3f} to {index['high']:.3f})")
+        for one in measures(nomogram):
+            print(f"{'':<14}{one.name}: {one.apparent} on the rows of the fit, {one.corrected} corrected for optimism")
     if (score := record.get("radscore")) and (optimism := score.get("optimism")):
         print(f"{'':<14}{optimism}")
 
@@ -283,7 +283,8 @@ def _print_record(record: Mapping[str, Any], labels: Mapping[str, str]) -> None:
 def _test(test: Mapping[str, Any]) -> str:
     if test.get("chi2") is None:
         return str(test["method"])
-    return f"{test['method']}, chi2 = {test['chi2']:.2f}, df {test['df']}, p = {test['p']:.3g}"
+    p = "p < 0.001" if test["p"] < 0.001 else f"p = {test['p']:.2g}"
+    return f"{p} (chi² {test['chi2']:.2f}, df {test['df']}; {test['method']})"
 
 
 def _print_warnings(warnings: Sequence[str]) -> None:

@@ -5,18 +5,9 @@ from collections.abc import Iterator
 
 from GTRStagingLib.evaluation.report_tables import Line, PrintedTable, p_text
 from GTRStagingLib.nomogram.effects import effects
+from GTRStagingLib.nomogram.measures import measures
 from GTRStagingLib.nomogram.nomogram import Nomogram
-from GTRStagingLib.stats.estimates import Estimate
 from GTRStagingLib.support.fields import Fields
-
-INDICES = {
-    "c_index": "C-index",
-    "dxy": "Somers' D",
-    "nagelkerke_r2": "Nagelkerke's R²",
-    "calibration_slope": "calibration slope",
-    **{f"calibration_error_T{k}": f"calibration error of T{k} or more" for k in (2, 3, 4)},
-}
-"""Measure in the record's validation -> name in the table."""
 
 
 def _number(one: Fields, name: str) -> float | None:
@@ -77,30 +68,14 @@ def validation(nomogram: Nomogram) -> PrintedTable | None:
     record = Fields(dict(nomogram.record), f"record of the nomogram {nomogram.name}")
     if not record.has("validation"):
         return None
-    found = record.fields("validation")
-    lines = []
-    for name, words in INDICES.items():
-        if found.has(name):
-            one = found.fields(name)
-            texts = {kind: _shown(_number(one, kind)) for kind in ("apparent", "optimism", "corrected")}
-            if name == "c_index" and record.has(name):
-                texts |= {kind: _estimate(record.fields(name).fields(kind)) for kind in ("apparent", "corrected")}
-            lines.append((words, *(texts[kind] for kind in ("apparent", "optimism", "corrected"))))
+    method = record.fields("validation").text("method")
     return PrintedTable(
         "Nomogram's validation",
-        f"Performance on the rows of the fit (apparent), and corrected for optimism: {found.text('method')}. The "
-        "corrected values are those to report.",
+        f"Performance on the rows of the fit (apparent), and corrected for optimism: {method}. The corrected values "
+        "are those to report.",
         ("", "apparent", "optimism", "corrected"),
-        tuple(lines),
+        tuple((one.name, one.apparent, one.optimism, one.corrected) for one in measures(nomogram)),
     )
-
-
-def _estimate(one: Fields) -> str:
-    return Estimate(_number(one, "value"), _number(one, "low"), _number(one, "high"), one.text("method")).text()
-
-
-def _shown(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 __all__ = ["terms", "tests", "validation"]

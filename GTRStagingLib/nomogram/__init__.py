@@ -6,8 +6,9 @@ a page.
 - `terms`: `Term`, `entered_number`
 - `nomogram`: `Nomogram`, `Reading`, `load`, `save`, `available`
 - `effects`: `Effect`, `effects`, `ratio_text`
+- `measures`: `Measure`, `measures`
 - `fit`: `fit_nomogram`, `Wording`
-- `radscores`: `RadScoreChain`, `Origin`, `origin_of`
+- `radscores`: `RadScoreChain`, `Origin`, `origin_of`, `named_like_scores`
 - `drawing`: `draw`, `figure`
 - `page`: `fragment`, `page`
 """

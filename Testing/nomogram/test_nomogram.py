@@ -469,6 +469,16 @@ def test_fit_show_and_predict_go_together(run, tmp_path):
     assert "Nomogram's stage  T4" in output
 
 
+def test_the_console_names_the_measures_in_words(run, tmp_path):
+    _, output, _ = run("fit", COHORT, "--on", "size_cm", "--out", tmp_path / "n.json", "--resamples", 5)
+    index = load(tmp_path / "n.json").record["c_index"]
+    shown = ["{value:.3f} ({low:.3f} to {high:.3f})".format(**index[kind]) for kind in ("apparent", "corrected")]
+    assert f"C-index: {shown[0]} on the rows of the fit, {shown[1]} corrected for optimism" in output
+    assert "Somers' D: " in output
+    for name in ("c_index", "dxy", "nagelkerke_r2", "calibration_", "gvif"):
+        assert name not in output
+
+
 def test_predict_and_show_print_the_warnings(run):
     for words in (
         ("show", PUBLISHED),
