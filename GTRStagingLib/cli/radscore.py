@@ -102,8 +102,11 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _print_fit(fitted: "CohortFit", rows: int) -> None:
+    from GTRStagingLib.stats.estimates import Estimate
+
     radscore, record = fitted.fit.radscore, fitted.fit.radscore.record
     outside, inside = record["out_of_fold"], record["in_sample"]
+    rho, r2 = (Estimate(**outside[name]).text(2) for name in ("spearman", "r2"))
     print(f"Rad-score {radscore.name!r}: {len(radscore.names)} of {radscore.n_features} features, penalty "
           f"{radscore.penalty:.4g} (rule {record['rule']}, {record['folds']['number']} folds by patient, seed "
           f"{record['folds']['seed']}).")  # fmt: skip
@@ -111,8 +114,7 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
     print(f"{counted(rows, 'row')}: {record['cases']} used for the fit ({counted(record['patients'], 'patient')}), "
           f"{record['only_applied']} only scored, {len(fitted.excluded)} excluded. Fitted on: {side}.")  # fmt: skip
     _print_excluded(fitted.excluded)
-    print(f"Out of fold (nested), with the stage: Spearman {_estimate(outside['spearman'])}, R² "
-          f"{_estimate(outside['r2'])}.")  # fmt: skip
+    print(f"Out of fold (nested cross-validation), with the stage: Spearman {rho}, R² {r2}; 95 % intervals.")
     if empty := outside["features_by_fold"].count(0):
         print(f"In {empty} of {record['folds']['number']} folds no feature was selected; their rows have the mean "
               "stage of the others as score.")  # fmt: skip
@@ -121,14 +123,6 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
     print("For a nomogram, use the column 'radscore' of the scores; in the rows of the fit, it is out of fold.")
     for warning in radscore.warnings:
         print(f"WARNING: {warning}")
-
-
-def _estimate(estimate: "Mapping[str, float | None]") -> str:
-    """Format a value with its interval."""
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None:
-        return "not defined"
-    return f"{value:.2f}" + ("" if low is None or high is None else f" ({low:.2f} to {high:.2f})")
 
 
 def _print_excluded(excluded: "Mapping[str, Excluded]") -> None:

@@ -27,9 +27,9 @@ class Effect:
         As in the record, which may be rounded in another way than the coefficient; without a record the exponential of
         the coefficient.
     interval
-        Lower and upper limit (95 %) of the odds ratio; None without a record, and for the reference level.
+        Lower and upper limit (95 %) of the odds ratio; None if the record has none, and for the reference level.
     p
-        P value as text, as in `0.26` or `< 0.001`; empty without a record, and for the reference level.
+        P value as text, as in `0.26` or `< 0.001`; empty if the record has none, and for the reference level.
     """
 
     term: str
@@ -43,11 +43,11 @@ class Effect:
 
     @property
     def odds_text(self) -> str:
-        """The odds ratio, with its interval if there is one."""
+        """The odds ratio with its interval, as in `2.39 (1.80 to 3.20)` or `2.39 (no interval)`."""
         if self.is_reference:
             return "1 (reference)"
-        text = _number_text(self.odds_ratio)
-        return text if self.interval is None else f"{text} ({' to '.join(map(_number_text, self.interval))})"
+        limits = "no interval" if self.interval is None else " to ".join(map(_number_text, self.interval))
+        return f"{_number_text(self.odds_ratio)} ({limits})"
 
     @property
     def sentence(self) -> str:
@@ -87,13 +87,17 @@ def _effect(term: Term, level: str | None, coefficient: float, row: Mapping[str,
     if row is None:
         return Effect(term.name, level, words, coefficient, ratio)
     given = row["odds_ratio"]
-    return Effect(term.name, level, words, coefficient, given["value"], (given["low"], given["high"]), _p_text(row))
+    low, high = given.get("low"), given.get("high")
+    interval = None if low is None or high is None else (low, high)
+    return Effect(term.name, level, words, coefficient, given["value"], interval, _p_text(row))
 
 
 def _p_text(row: Mapping[str, Any]) -> str:
-    """Return a p value with two significant digits; an article may only state a bound."""
-    if row.get("p") is None:
+    """Return a p value with two significant digits; an article may only state a bound, and a fit have none."""
+    if row.get("p_below") is not None:
         return f"< {row['p_below']:g}"
+    if row.get("p") is None:
+        return ""
     return f"{row['p']:.2g}" if row["p"] >= 0.001 else "< 0.001"
 
 

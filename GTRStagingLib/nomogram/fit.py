@@ -340,7 +340,9 @@ def _fit_record(fitted: OrdinalFit, coded: Sequence[_Predictor], origin: Origin 
                 }
             )
     names = ("T1 | T2", "T2 | T3", "T3 | T4")
-    triples = zip(names, fitted.threshold_estimates, fitted.threshold_errors.tolist(), strict=True)
+    unknown = fitted.design.no_interval is not None
+    errors = [None if unknown else error for error in fitted.threshold_errors.tolist()]
+    triples = zip(names, fitted.threshold_estimates, errors, strict=True)
     return {
         "coefficients": rows,
         "thresholds": [{"between": n, **e.to_json(), "standard_error": error} for n, e, error in triples],
@@ -407,6 +409,8 @@ def _warnings(
     inflation: Mapping[str, float | None],
 ) -> list[str]:
     warnings = []
+    if design.no_interval is not None:
+        warnings.append(f"The coefficients have no intervals, and there are no p values: {design.no_interval}.")
     if design.events_per_parameter < FEW_EVENTS:
         warnings.append(
             f"Fitted to few patients: {min(design.patients_by_stage)} of the rarest stage for {len(design.names)} "
@@ -422,9 +426,9 @@ def _warnings(
     broken = [
         f"{labels[name]} (p = {test.p:.2g})" for name, test in each.items() if test.p is not None and test.p < ALPHA
     ]
-    if omnibus.p is None:
+    if omnibus.p is None and design.no_interval is None:
         warnings.append(f"Brant's test of proportional odds is {omnibus.method}.")
-    elif omnibus.p < ALPHA:
+    elif omnibus.p is not None and omnibus.p < ALPHA:
         warnings.append(
             f"The odds are not proportional (Brant's test, p = {omnibus.p:.2g}"
             f"{', mainly ' + ', '.join(broken) if broken else ''}): the effect of a predictor differs between early "

@@ -294,9 +294,10 @@ def _require_record(record: Fields) -> None:
     any_number = {"least": -math.inf, "most": math.inf}
     for one in record.list_of_fields("coefficients") if record.has("coefficients") else []:
         one.name("term"), one.text("level", None)
-        one.number("p_below" if one.has("p_below") else "p", **any_number)
-        for end in ("value", "low", "high"):
-            one.fields("odds_ratio").number(end, **any_number)
+        one.number("p_below", None, **any_number), one.number("p", None, **any_number)
+        ratio = one.fields("odds_ratio")
+        ratio.number("value", **any_number)
+        ratio.number("low", None, **any_number), ratio.number("high", None, **any_number)
     if record.has("rows"):
         record.text("table"), record.text("patients_are"), record.whole("patients")
         for name in ("in_table", "used", "incomplete", "of_another_split"):
@@ -316,8 +317,6 @@ def _require_record(record: Fields) -> None:
         test.text("method")
         if test.has("chi2"):
             test.number("chi2", **any_number), test.number("p", **any_number), test.whole("df")
-    if record.has("likelihood_ratio"):
-        record.fields("likelihood_ratio").number("chi2", **any_number)
     kinds = record.fields("c_index") if record.has("c_index") else Fields({})
     for index in map(kinds.fields, kinds.data):
         index.text("method", None)

@@ -21,7 +21,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, counted, scores
 from GTRStagingLib.radscore.radscore import RadScore
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, patient_draws, undefined
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, no_interval, patient_draws, undefined
 from GTRStagingLib.stats.lasso import (
     FOLDS,
     INNER,
@@ -133,7 +133,7 @@ def fit(
         penalty=float(found.path.penalties[found.chosen]),
         score_mean=centre,
         score_sd=spread,
-        warnings=(*warnings, *_warnings(features, found, outside["spearman"])),
+        warnings=(*warnings, *_warnings(features, found, outside["spearman"], no_interval(clusters.sizes))),
         record={
             "method": "LASSO, T stage as a number 1 to 4, features standardised within the rows of each fit",
             "cases": len(stages),
@@ -162,12 +162,17 @@ def _rounded(scores: np.ndarray) -> list[float]:
     return sorted(float(f"{score:.{DIGITS}g}") for score in scores.tolist())
 
 
-def _warnings(features: CaseFeatures, found: LassoScores, correlation: Estimate) -> list[str]:
+def _warnings(features: CaseFeatures, found: LassoScores, correlation: Estimate, reason: str | None) -> list[str]:
     warnings = []
     if features.model_sha256 is None:
         warnings.append("This Rad-score was fitted on a table that does not name the model of its features, so it "
                         "cannot be checked that a case's features are of the same model.")  # fmt: skip
-    if correlation.low is None or correlation.low <= 0:
+    if correlation.value is not None and reason is not None:
+        warnings.append(
+            "It is not known whether the Rad-score is associated with the stage out of fold: its Spearman correlation "
+            f"of {correlation.value:.2f} has no interval, since {reason}."
+        )
+    elif correlation.low is None or correlation.low <= 0:
         warnings.append(
             "The Rad-score shows no association with the stage out of fold (Spearman "
             f"{correlation.text(2)}); scores of features without any signal look like this."
@@ -220,6 +225,7 @@ def _performance(
     The intervals have the standard error of the patient bootstrap, widened since the training parts of the folds
     overlap; that of the rank correlation is symmetric on Fisher's z scale.
     """
+    reason = no_interval(clusters.sizes)
     wider = overlap(folds) ** 0.5
     draws = patient_draws(clusters, seed=seed)
     method = f"patient bootstrap, standard error times {wider:.2f} for the overlap of the folds, 95 %"
@@ -228,6 +234,8 @@ def _performance(
         value = measure(score, targets)
         if not np.isfinite(value):
             return undefined("the score is the same in all rows")
+        if reason is not None:
+            return Estimate(value, None, None, f"{method}: no interval, {reason}")
         drawn = scale(np.array([measure(score[rows], targets[rows]) for rows in draws]))
         half = Z * wider * float(np.std(drawn[np.isfinite(drawn)], ddof=1))
         return Estimate(value, float(back(scale(value) - half)), float(back(scale(value) + half)), method)

@@ -19,7 +19,7 @@ from scipy.stats import chi2, norm
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Z
+from GTRStagingLib.stats.estimates import Clusters, Estimate, Z, no_interval
 from GTRStagingLib.support import extras
 
 CUTS = len(TStage) - 1
@@ -42,6 +42,11 @@ class ChiSquared:
     p: float | None
     method: str
 
+    @classmethod
+    def undefined(cls, df: int, reason: str) -> "ChiSquared":
+        """Return a test that is not defined, with the reason."""
+        return cls(None, df, None, f"not defined: {reason}")
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         return asdict(self)
@@ -53,21 +58,23 @@ class Effect:
 
     Attributes
     ----------
+    standard_error
+        None if the patients allow no interval (`Design.no_interval`).
     odds_ratio
         Odds ratio of a higher stage per unit of the column, with Wald's interval.
     p
-        Two-sided p-value of Wald's test.
+        Two-sided p-value of Wald's test; None without a standard error.
     """
 
     name: str
     coefficient: Estimate
-    standard_error: float
+    standard_error: float | None
     odds_ratio: Estimate
-    p: float
+    p: float | None
 
     def widened(self, factor: float) -> "Effect":
         """Return the effect with a larger standard error, as of a column that was itself fitted to the stages."""
-        if factor == 1:
+        if factor == 1 or self.standard_error is None:
             return self
         value, error = float(self.coefficient.value or 0), self.standard_error * factor
         method = f"{self.coefficient.method}, standard error times {factor:.2f}"
@@ -157,6 +164,11 @@ class Design:
         return self.clusters.clustered
 
     @property
+    def no_interval(self) -> str | None:
+        """Why the patients allow no interval and no test (`estimates.no_interval`); None if they allow them."""
+        return no_interval(self.clusters.sizes)
+
+    @property
     def patients_by_stage(self) -> tuple[int, ...]:
         """Numbers of patients with a row of each of T1..T4."""
         return tuple(self.clusters.at(self.stages == t).number for t in TStage)
@@ -194,14 +206,14 @@ class OrdinalFit:
     @property
     def effects(self) -> tuple[Effect, ...]:
         """Coefficient of each column with its tests."""
-        errors = self._errors[: len(self.coefficients)]
+        errors, unknown = self._errors[: len(self.coefficients)], self.design.no_interval is not None
         return tuple(
             Effect(
                 name=name,
                 coefficient=self._wald(value, error),
-                standard_error=error,
+                standard_error=None if unknown else error,
                 odds_ratio=self._wald(value, error, of=math.exp),
-                p=float(2 * norm.sf(abs(value / error))),
+                p=None if unknown else float(2 * norm.sf(abs(value / error))),
             )
             for name, value, error in zip(self.design.names, self.coefficients.tolist(), errors.tolist(), strict=True)
         )
@@ -226,6 +238,8 @@ class OrdinalFit:
     def likelihood_ratio(self) -> ChiSquared:
         """Likelihood-ratio test against the model with thresholds only."""
         ratio, df = 2 * (self.log_likelihood - self.null_log_likelihood), len(self.coefficients)
+        if (reason := self.design.no_interval) is not None:
+            return ChiSquared.undefined(df, reason)
         taken = ", rows taken as independent" if self.design.clustered else ""
         return ChiSquared(ratio, df, float(chi2.sf(ratio, df)), f"likelihood ratio against no predictor{taken}")
 
@@ -239,8 +253,11 @@ class OrdinalFit:
         return np.sqrt(np.diag(self.covariance))
 
     def _wald(self, value: float, error: float, of: Any = float) -> Estimate:
-        kind = "sandwich by patient" if self.design.clustered else "model-based"
-        return Estimate(of(value), of(value - Z * error), of(value + Z * error), f"Wald, {kind} standard error, 95 %")
+        kind, reason = "sandwich by patient" if self.design.clustered else "model-based", self.design.no_interval
+        method = f"Wald, {kind} standard error, 95 %"
+        if reason is not None:
+            return Estimate(of(value), None, None, f"{method}: no interval, {reason}")
+        return Estimate(of(value), of(value - Z * error), of(value + Z * error), method)
 
 
 def fit(design: Design) -> OrdinalFit:

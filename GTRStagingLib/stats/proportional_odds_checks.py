@@ -39,12 +39,13 @@ def brant(design: Design, terms: Mapping[str, Sequence[int]]) -> tuple[ChiSquare
     terms
         Name -> indices of its columns.
     """
-    reason = "not defined: a predictor separates stages perfectly in one of the three binary models"
     binary = [_binary(design, k) for k in range(CUTS)]
-    p = len(design.names)
-    if any(one is None for one in binary):
-        return ChiSquared(None, (CUTS - 1) * p, None, reason), {
-            name: ChiSquared(None, (CUTS - 1) * len(which), None, reason) for name, which in terms.items()
+    p, reason = len(design.names), design.no_interval
+    if reason is None and any(one is None for one in binary):
+        reason = "a predictor separates stages perfectly in one of the three binary models"
+    if reason is not None:
+        return ChiSquared.undefined((CUTS - 1) * p, reason), {
+            name: ChiSquared.undefined((CUTS - 1) * len(which), reason) for name, which in terms.items()
         }
     slopes = np.concatenate([one[0][1:] for one in binary if one is not None])
     fitted = np.stack([one[1] for one in binary if one is not None])
@@ -104,7 +105,7 @@ def _joint_covariance(design: Design, fitted: np.ndarray) -> np.ndarray:
 # -- one term ------------------------------------------------------------------------------------------------------
 
 
-def without_term(fitted: OrdinalFit, which: Sequence[int], *, variance: float = 1.0) -> ChiSquared:
+def without_term(fitted: OrdinalFit, which: Sequence[int], *, variance: float) -> ChiSquared:
     """Test a term by the models with and without it.
 
     The test is the likelihood-ratio test. If patients have several rows it would take these as independent, and Wald's
@@ -118,6 +119,8 @@ def without_term(fitted: OrdinalFit, which: Sequence[int], *, variance: float = 
         Factor by which the variance of the term's coefficients is larger than the model states; divides the statistic.
     """
     which, p = list(which), len(fitted.coefficients)
+    if (reason := fitted.design.no_interval) is not None:
+        return ChiSquared.undefined(len(which), reason)
     divided = "" if variance == 1 else f", divided by {variance:.2f} for the overlap of the folds"
     if fitted.design.clustered:
         some = fitted.coefficients[which]
@@ -127,7 +130,7 @@ def without_term(fitted: OrdinalFit, which: Sequence[int], *, variance: float = 
         rest = [i for i in range(p) if i not in which]
         without = maximum(fitted.design.columns[:, rest], fitted.design.stages) if rest else None
         if rest and without is None:
-            return ChiSquared(None, len(which), None, "not defined: the model without the term has no maximum")
+            return ChiSquared.undefined(len(which), "the model without the term has no maximum")
         smaller = fitted.null_log_likelihood if without is None else without[2]
         value = max(0.0, 2 * (fitted.log_likelihood - smaller)) / variance
         method = "likelihood ratio with and without the term"
@@ -275,8 +278,10 @@ def concordance_estimates(fitted: OrdinalFit, validation: Validation) -> dict[st
     """
     design, index = fitted.design, validation.indices["c_index"]
     apparent = roc.estimate(concordance(fitted.linear_predictor, design.stages), design.clusters)
-    if index.optimism is None or apparent.low is None or apparent.high is None:
+    if index.optimism is None:
         return {"apparent": apparent, "corrected": undefined(validation.method)}
+    if apparent.low is None or apparent.high is None:
+        return {"apparent": apparent, "corrected": Estimate(index.corrected, None, None, apparent.method)}
     low, high = (min(1.0, max(0.0, end - index.optimism)) for end in (apparent.low, apparent.high))
     corrected = Estimate(index.corrected, low, high, f"{apparent.method}, shifted by the optimism")
     return {"apparent": apparent, "corrected": corrected}

@@ -196,6 +196,29 @@ def test_a_rad_score_of_noise_has_a_warning():
     assert any("no association with the stage out of fold" in warning for warning in found.warnings)
 
 
+def test_patients_that_allow_no_interval_leave_the_correlation_without_one(capsys):
+    """One patient has 200 of 230 rows."""
+    rng = np.random.default_rng(0)
+    stages = np.arange(230) % 4
+    values = rng.normal(size=(230, 10))
+    values[:, 0] += stages
+    rows = tuple(row(f"c{i}", "p0" if i < 200 else f"p{i}", TStage(int(stage)), None) for i, stage in enumerate(stages))
+    found = fit_cohort(rows, features_of(values), folds=3)
+    reason = "one patient has 200 of 230 rows, more than a fifth"
+    outside = found.fit.radscore.record["out_of_fold"]
+    for name in ("spearman", "r2"):
+        assert outside[name]["value"] > 0.3
+        assert outside[name]["low"] is outside[name]["high"] is None
+        assert outside[name]["method"].endswith(f"no interval, {reason}")
+    (warning,) = (one for one in found.fit.radscore.warnings if reason in one)
+    assert "not known whether the Rad-score is associated" in warning
+    assert not any("no association" in one for one in found.fit.radscore.warnings)
+    cli_radscore._print_fit(found, len(rows))
+    output = capsys.readouterr().out
+    assert f"Spearman {outside['spearman']['value']:.2f} (no interval)" in output
+    assert f"WARNING: {warning}" in output
+
+
 def test_a_moderate_signal_remains_significant_out_of_fold():
     features, stages, patients = noise(0, n=150, count=200)
     features.values[:, :3] += 0.4 * stages[:, None]  # each has a correlation of 0.41 with the stage
