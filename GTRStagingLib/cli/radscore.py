@@ -157,11 +157,20 @@ def _apply(options: argparse.Namespace) -> int:
     print(f"{counted(len(features.case_ids) + len(missing), 'case')}: {len(features.case_ids)} scored by "
           f"{radscore.name!r}, {len(missing)} without a score.")  # fmt: skip
     _print_excluded(missing)
-    for warning in dict.fromkeys((*radscore.warnings, *_unknown_model(features))):
+    in_sample = _in_sample(radscore.in_sample(standardised))
+    for warning in dict.fromkeys((*radscore.warnings, *in_sample, *_unknown_model(features))):
         print(f"WARNING: {warning}", file=sys.stderr)
     print(f"Written: {options.out}")
     print(RESEARCH_USE_ONLY)
     return 1 if missing else 0
+
+
+def _in_sample(count: int) -> tuple[str, ...]:
+    """Return a warning for a number of in-sample scores."""
+    if not count:
+        return ()
+    return (f"{count} scores are of cases that the Rad-score was fitted on: in-sample scores follow the stage without "
+            "any signal. Fit a nomogram on the scores that the fit wrote instead.",)  # fmt: skip
 
 
 def _unknown_model(features: "CaseFeatures") -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import GTRStagingLib
 from GTRStagingLib.cohort.fit_side import fit_side
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.radscore.inputs import NO_STAGE, CaseFeatures, Excluded, counted, scores
-from GTRStagingLib.radscore.radscore import RadScore
+from GTRStagingLib.radscore.radscore import DIGITS, RadScore
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, Z, no_interval, patient_draws, undefined
 from GTRStagingLib.stats.lasso import (
@@ -40,9 +40,6 @@ NESTED = (
     "of a row does not depend on its stage"
 )
 
-
-DIGITS = 6
-"""Significant digits of the scores in the record."""
 
 LARGEST = 1 - 1e-9
 """Largest rank correlation with a finite value on Fisher's z scale."""

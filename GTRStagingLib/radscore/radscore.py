@@ -19,6 +19,12 @@ from GTRStagingLib.support.files import read_json, write_json
 SLICES = "mean over the slices that voted"
 """Reduction of a case's slices to one row of features, the same as for its probabilities."""
 
+DIGITS = 6
+"""Significant digits of the scores in the record."""
+
+CHANCE = 0.02
+"""Share of the scores of other cases that may be equal to listed ones: about 0.003 for a fit on 1,000 cases."""
+
 
 @dataclass(frozen=True)
 class RadScore:
@@ -150,6 +156,16 @@ class RadScore:
         """
         return np.asarray((self.score(features, model_sha256=model_sha256) - self.score_mean) / self.score_sd)
 
+    def in_sample(self, standardised: np.ndarray) -> int:
+        """Count the (n,) standardised scores that are in-sample scores; 0 if chance may explain their number.
+
+        The record lists the in-sample scores of the fit, if it has been made by `fit`.
+        """
+        scores = self.record.get("in_sample", {}).get("scores", ())
+        listed = {f"{score:.{DIGITS}g}" for score in scores}
+        found = sum(f"{score:.{DIGITS}g}" in listed for score in standardised.tolist())
+        return found if found > CHANCE * len(standardised) else 0
+
     def require_model(self, sha256: str | None) -> None:
         """Raise `InputError` if both networks are known and differ."""
         if sha256 is not None and self.model_sha256 is not None and sha256 != self.model_sha256:
@@ -200,6 +216,10 @@ def _radscore(fields: Fields) -> RadScore:
     fields.require_kind("radscore")
     kept, score = fields.list_of_fields("features"), fields.fields("score")
     model = fields.fields("model") if fields.has("model") else None
+    record = fields.fields("record") if fields.has("record") else Fields({})
+    for part in (record.fields(name) for name in ("in_sample", "out_of_fold") if record.has(name)):
+        if part.has("scores"):
+            part.numbers("scores", len(part.plain_list("scores")))
     return RadScore(
         name=fields.name("name"),
         model=None if model is None else model.text("name", None),
@@ -282,4 +302,4 @@ def of_features(radscore: RadScore, features: np.ndarray, model_sha256: str | No
     return float(radscore.standardised(of_case(features), model_sha256=model_sha256))
 
 
-__all__ = ["SLICES", "RadScore", "from_json", "of_case", "of_features", "read", "save"]
+__all__ = ["DIGITS", "SLICES", "RadScore", "from_json", "of_case", "of_features", "read", "save"]

@@ -86,7 +86,9 @@ def test_it_comes_back_from_its_file(tmp_path):
 def test_an_invalid_rad_score_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="none.json is not a file"):
         radscore.read(tmp_path / "none.json")
-    for change in ({"kind": "nomogram"}, {"schema": 2}, {"features": None}, {"score": {}}, {"n_features": "many"}):
+    scores = {"record": {"in_sample": {"scores": [0.1, "0.2"]}}}
+    for change in ({"kind": "nomogram"}, {"schema": 2}, {"features": None}, {"score": {}}, {"n_features": "many"},
+                   scores):  # fmt: skip
         path = tmp_path / "x.json"
         path.write_text(json.dumps(SCORE.to_json() | change))
         with pytest.raises(InputError, match=r"x\.json"):

@@ -451,6 +451,26 @@ def test_the_command_fits_and_writes_everything(tmp_path, capsys):
     assert radscore.read(out).name == "score"
 
 
+def test_scores_of_the_cases_of_the_fit_are_named_in_sample(tmp_path, capsys):
+    """The command scores the same cases, and other cases."""
+    rng = np.random.default_rng(3)
+    stages, values = np.arange(120) % 4, rng.normal(size=(120, 4))
+    values[:, 0] += stages
+    everyone = features_of(values, None)
+    fitted = fit(CaseFeatures(everyone.case_ids[:80], values[:80], everyone.names), stages[:80], np.arange(80), folds=3)
+    radscore.save(fitted.radscore, tmp_path / "r.json")
+    parser = argparse.ArgumentParser()
+    cli_radscore.add_to(parser.add_subparsers())
+    for which, count in ((range(120), 80), (range(80, 120), 0)):
+        lines = [f"c{i},{','.join(repr(float(x)) for x in values[i])}" for i in which]
+        (tmp_path / "f.csv").write_text("\n".join([",".join(["case_id", *everyone.names]), *lines]) + "\n")
+        options = parser.parse_args(["radscore", "apply", str(tmp_path / "r.json"), "--features",
+                                     str(tmp_path / "f.csv"), "--out", str(tmp_path / "s.csv")])  # fmt: skip
+        options.run(options)
+        error = capsys.readouterr().err
+        assert (f"WARNING: {count} scores are of cases that the Rad-score was fitted on" in error) == bool(count)
+
+
 def test_the_command_spells_out_the_rules():
     from typing import get_args
 
