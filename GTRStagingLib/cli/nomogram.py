@@ -271,7 +271,7 @@ def _print_record(nomogram: "Nomogram") -> None:
         shown = ", ".join(
             f"{one} {'not defined' if value is None else f'{value:.2f}'}" for one, value in factors.items()
         )
-        print(f"Inflation     of the variance: {shown} (1 is none; generalised factors, to the power of 1 / df)")
+        print(f"Inflation     of the variance: {shown} (from 1; generalised factors, to the power of 1 / df)")
     if validation := record.get("validation"):
         print(f"Validation    {validation['method']}")
         for one in measures(nomogram):

@@ -19,7 +19,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure of a nomogram as texts: on the rows of the fit, its optimism, and corrected for it; `–` if undefined."""
+    """Measure of a nomogram as texts, on the rows of the fit and corrected for its optimism; `–` if undefined."""
 
     name: str
     apparent: str
