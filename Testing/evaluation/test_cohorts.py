@@ -72,11 +72,13 @@ def test_a_cohort_is_evaluated_as_a_table_of_its_own(found, folder):
 
 
 def test_the_rows_of_all_cohorts_are_evaluated_as_without_the_column(found, folder):
-    """The column changes nothing but what it adds."""
+    """The column changes nothing but what it adds, and the order of its own levels in Table 1."""
     plain = evaluate(read_predictions(folder / "t.csv")).to_json()
     record = found.to_json()
-    added = {"cohorts", "notes", "patient_flow", "provenance"}
+    added = {"cohorts", "description", "notes", "patient_flow", "provenance"}
     assert {name for name in record if record[name] != plain[name]} <= added
+    lines = [sorted(json.dumps(line) for line in one["description"]) for one in (record, plain)]
+    assert lines[0] == lines[1]
     assert plain["cohorts"] is None
 
 
