@@ -16,7 +16,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import (
     FEWEST_OF_AMOUNTS,
-    FEWEST_OF_LONG_TAILS,
+    FEWEST_OF_DISTANCES,
     Clusters,
     Estimate,
     Patients,
@@ -271,7 +271,7 @@ def _by_stage(name: str, values: np.ndarray, stages: np.ndarray, clusters: Clust
             average = proportion(kept > 0, of_rows)
         else:
             limits = _range(name, values)
-            few = FEWEST_OF_AMOUNTS if limits and np.isfinite(limits[1]) else FEWEST_OF_LONG_TAILS
+            few = FEWEST_OF_AMOUNTS if limits and np.isfinite(limits[1]) else FEWEST_OF_DISTANCES
             average = mean(kept, of_rows, limits, few)
         found[group] = Distribution(n, int(np.count_nonzero(everyone)) - n, median, q1, q3, average)
     return found

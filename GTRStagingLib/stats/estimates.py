@@ -23,7 +23,10 @@ FEWEST_OF_AMOUNTS = 30
 """Fewest effective patients for the interval of a mean of amounts between two limits, such as Dice coefficients."""
 
 FEWEST_OF_LONG_TAILS = 50
-"""The same of amounts of which a few make up most: distances and areas, Brier scores and log losses."""
+"""The same of amounts of which a few make up most: Brier scores and log losses."""
+
+FEWEST_OF_DISTANCES = 100
+"""The same of distances and areas, whose largest values can be many times the others."""
 
 Range = tuple[float, float]
 """Least and largest possible value of a statistic; the largest may be infinite."""
@@ -508,7 +511,7 @@ def patient_draws(patients: Patients, *, seed: int, resamples: int = RESAMPLES) 
     return [drawn() for _ in range(resamples)]
 
 
-__all__ = ["FEWEST", "FEWEST_OF_AMOUNTS", "FEWEST_OF_LONG_TAILS", "LEVEL", "MOST_OF_ONE", "RESAMPLES", "ROUNDING",
-           "Clusters", "Estimate", "Patients", "Range", "Spread", "Z", "at_most", "compared", "effective_patients",
-           "estimated", "holm", "interval", "jackknife", "jackknifed", "mean", "no_interval", "patient_counts",
-           "patient_draws", "proportion", "spread_of_mean", "undefined"]  # fmt: skip
+__all__ = ["FEWEST", "FEWEST_OF_AMOUNTS", "FEWEST_OF_DISTANCES", "FEWEST_OF_LONG_TAILS", "LEVEL", "MOST_OF_ONE",
+           "RESAMPLES", "ROUNDING", "Clusters", "Estimate", "Patients", "Range", "Spread", "Z", "at_most", "compared",
+           "effective_patients", "estimated", "holm", "interval", "jackknife", "jackknifed", "mean", "no_interval",
+           "patient_counts", "patient_draws", "proportion", "spread_of_mean", "undefined"]  # fmt: skip

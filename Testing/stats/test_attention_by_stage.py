@@ -156,9 +156,9 @@ def test_no_trend_is_found_in_5_percent_of_cohorts_without_one():
 
 
 def test_a_mean_of_few_patients_has_no_interval():
-    """A Dice needs 30 effective patients; a distance, whose largest values make up most of the mean, 50."""
+    """A Dice needs 30 effective patients; a distance, whose largest values make up most of the mean, 100."""
     rng = np.random.default_rng(1)
-    for n, some in ((29, ()), (30, ("dice",)), (49, ("dice",)), (50, ("dice", "hd95_mm"))):
+    for n, some in ((29, ()), (30, ("dice",)), (99, ("dice",)), (100, ("dice", "hd95_mm"))):
         measures = {"dice": rng.random(n), "chance_dice": rng.random(n) / 9, "hd95_mm": np.exp(rng.normal(size=n))}
         found = attention(np.ones(n, int), measures, np.arange(n))
         for name in ("dice", "hd95_mm"):
@@ -172,13 +172,13 @@ def test_a_mean_of_few_patients_has_no_interval():
 def test_a_mean_is_that_of_its_measures_range_and_of_its_own_rows():
     """Between 0 and 1 for a Dice, above 0 for a distance; and rows of other stages do not matter."""
     rng = np.random.default_rng(1)
-    measures = {"dice": rng.random(200) ** 3, "hd95_mm": np.exp(2 + rng.normal(size=200))}
-    stages, ids = np.arange(200) % 4, np.arange(200)
+    measures = {"dice": rng.random(400) ** 3, "hd95_mm": np.exp(2 + rng.normal(size=400))}
+    stages, ids = np.arange(400) % 4, np.arange(400)
     found = attention(stages, measures, ids).measures
     for name, within in (("dice", (0.0, 1.0)), ("hd95_mm", (0.0, np.inf))):
-        assert found[name]["T2"].mean == mean(measures[name][stages == 1], np.arange(50), within)
+        assert found[name]["T2"].mean == mean(measures[name][stages == 1], np.arange(100), within)
         assert found[name]["all"].mean == mean(measures[name], ids, within)
-    against = attention(stages, {"dice": measures["dice"], "chance_dice": np.full(200, 0.2)}, ids).against["chance"]
+    against = attention(stages, {"dice": measures["dice"], "chance_dice": np.full(400, 0.2)}, ids).against["chance"]
     assert against["all"].difference == mean(measures["dice"] - 0.2, ids, (-1.0, 1.0))
 
 
