@@ -55,7 +55,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="resume in a folder with results: cases that were done with the same files, model and "
                        "options are kept, failed cases are tried again")  # fmt: skip
     batch.add_argument("--split", nargs="+", choices=SPLITS, default=[], metavar="SPLIT",
-                       help="only the cases of these splits (train, validation, test)")  # fmt: skip
+                       help="only the cases of these splits (train, validation, test, calibration)")  # fmt: skip
     add_model(batch)
     batch.add_argument("--neighbour-maps", action="store_true", help="also compute a fine map for the neighbouring "
                        "slices, which takes longer")  # fmt: skip

@@ -39,9 +39,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     split = actions.add_parser(
         "split",
-        help="split patients into train, validation and test, stratified by stage",
-        description="Split the patients of a cohort into train, validation and test, stratified by stage, and write "
-        "the cohort table with the column split.",
+        help="split patients into train, validation, test and calibration, stratified by stage",
+        description="Split the patients of a cohort into train, validation, test and, if asked for, calibration, "
+        "stratified by stage, and write the cohort table with the column split.",
     )
     split.set_defaults(run=_split)
     split.add_argument("cohort", type=Path, help="CSV, XLSX or Parquet, one row per case")
@@ -51,10 +51,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     split.add_argument(
         "--fractions",
         type=float,
-        nargs=3,
+        nargs="+",
         default=(0.7, 0.15, 0.15),
-        metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="shares of the patients (default: 0.7 0.15 0.15)",
+        metavar="SHARE",
+        help="shares of the patients in train, validation and test, and in calibration, for the stage sets, if a "
+        "fourth one is given (default: 0.7 0.15 0.15)",
     )
     split.add_argument(
         "--seed", type=int, default=0, help="seed; equal seeds give the same split (default: %(default)s)"

@@ -5,7 +5,7 @@ is imported when a table is written or split, or is not text.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def _written(target: Path, folder: Path) -> str:
 
 def split_cohort(
     cohort: Cohort,
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
     *,
     seed: int = 0,
     test_centres: Collection[str] = (),
@@ -152,10 +152,11 @@ def split_cohort(
     Parameters
     ----------
     fractions
-        Fractions of the patients in train, validation and test, with sum 1. A split of 0 is empty.
+        Fractions of the patients in train, validation and test, and in calibration if there is a fourth one, with sum
+        1. A split of 0 is empty.
     test_centres
-        Split `test` consists of all patients of these centres; the others are divided between train and validation in
-        the proportion of their fractions.
+        Split `test` consists of all patients of these centres; the others are divided between the other splits in the
+        proportion of their fractions.
 
     Raises
     ------
@@ -181,19 +182,21 @@ def split_cohort(
     >>> sorted(Counter(str(case.stage) for case in test).items())
     [('T2', 10), ('T3', 10)]
     """
-    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+    if len(fractions) not in (3, 4) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
         raise InputError(
-            f"Fractions {' '.join(f'{f:g}' for f in fractions)}; expected three numbers (train, validation, test) from "
-            "0 to 1 with sum 1, and train above 0."
+            f"Fractions {' '.join(f'{f:g}' for f in fractions)}; expected three or four numbers (train, validation, "
+            "test, calibration) from 0 to 1 with sum 1, and train above 0."
         )
     stages = _stage_of_patients(cohort)
     held_out = _patients_of(cohort, test_centres)
     split_of: dict[str, Split] = dict.fromkeys(held_out, "test")
     rest = sorted(set(stages) - held_out)
-    train, validation, test = fractions
+    train, validation, test, calibration = (*fractions, 0.0)[:4]
     if test_centres:
-        train, validation, test = train / (train + validation), validation / (train + validation), 0.0
-    shares: list[tuple[Split, float]] = [("test", test), ("validation", validation)]
+        of_rest = train + validation + calibration
+        validation, test, calibration = validation / of_rest, 0.0, calibration / of_rest
+    # A fourth split leaves the draw of the test patients as it is.
+    shares: list[tuple[Split, float]] = [("test", test), ("validation", validation), ("calibration", calibration)]
     counts: dict[Split, int] = {name: round(share * len(rest)) for name, share in shares if share}
     _require_enough(
         Counter(stages[p] for p in rest),
@@ -228,13 +231,15 @@ def folds(cohort: Cohort, k: int, *, seed: int = 0) -> Iterator[tuple[Cohort, Co
     Raises
     ------
     InputError
-        If a case belongs to split `test`, or a stage has fewer than k patients.
+        If a case belongs to split `test` or `calibration`, or a stage has fewer than k patients.
     """
-    if len(cohort.of("test")):
-        raise InputError(
-            f"{counted(len(cohort.of('test')), 'case is', 'cases are')} in split test; expected none in a "
-            "cross-validation. Give the cohort without them."
-        )
+    kept: list[Split] = ["test", "calibration"]
+    for split in kept:
+        if len(cohort.of(split)):
+            raise InputError(
+                f"{counted(len(cohort.of(split)), 'case is', 'cases are')} in split {split}; expected none in a "
+                "cross-validation. Give the cohort without them."
+            )
     if k < 2:
         raise InputError(f"{counted(k, 'fold')}; expected at least 2.")
     patients = Counter(_stage_of_patients(cohort).values())

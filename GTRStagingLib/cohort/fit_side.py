@@ -8,7 +8,9 @@ import numpy as np
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.support.counts import counted
 
-TRAIN, TEST = "train", "test"
+TRAIN = "train"
+NEVER_FITTED = ("test", "calibration")
+"""Splits that no fit uses: the rows that measure a model, and those of its promise."""
 SHOWN = 20
 """Number of patients that the details of a leak list."""
 
@@ -51,7 +53,7 @@ def fit_side(
     split_of, patients
         Split and patient of each row; `patients` is None if the table does not identify them.
     splits
-        Splits to fit on instead of `train`; never 'test'.
+        Splits to fit on instead of `train`; none of `NEVER_FITTED`.
     allow_leakage
         Fit although a patient is in a split of the fit and in another, with a warning.
 
@@ -60,7 +62,7 @@ def fit_side(
     LeakageError
         If patients are in a split of the fit and in another.
     InputError
-        If the splits include 'test', or are not in the table.
+        If the splits include one of `NEVER_FITTED`, or are not in the table.
 
     Examples
     --------
@@ -71,10 +73,10 @@ def fit_side(
     [True, True]
     """
     found = dict.fromkeys(split for split in split_of if split is not None)
-    if splits is not None and TEST in splits:
+    if splits is not None and (kept := [split for split in NEVER_FITTED if split in splits]):
         raise InputError(
-            f"Split {', '.join(splits)}: the test split must not be used in a fit; expected train, validation or both. "
-            "Leave it out; to fit on all rows, remove the column 'split' from the table."
+            f"Split {', '.join(splits)}: the {kept[0]} split must not be used in a fit; expected train, validation or "
+            "both. Leave it out; to fit on all rows, remove the column 'split' from the table."
         )
     if splits is not None and not found:
         raise InputError(

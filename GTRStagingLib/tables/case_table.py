@@ -149,10 +149,10 @@ def split_notes(empty: int, rows: int) -> list[str]:
     if not empty:
         return []
     if empty == rows:
-        return ["Column 'split' is empty in all rows, so that no row is kept for testing. Write train, validation or "
-                "test into it, or leave the column out."]  # fmt: skip
+        return ["Column 'split' is empty in all rows, so that no row is kept for testing. Write train, validation, "
+                "test or calibration into it, or leave the column out."]  # fmt: skip
     return [f"Column 'split' is empty in {empty} of {rows} rows. They are in no split: neither training nor testing "
-            "uses them. Write train, validation or test into each."]  # fmt: skip
+            "uses them. Write train, validation, test or calibration into each."]  # fmt: skip
 
 
 def require_none(path: Path, faults: Sequence[str]) -> None:

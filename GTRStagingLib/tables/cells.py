@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Literal, get_args
 
-Split = Literal["train", "validation", "test"]
+Split = Literal["train", "validation", "test", "calibration"]
 
 SWITCHES = frozenset({"0", "1", "true", "false", "yes", "no", "y", "n"})
 """Values of `exclude` that are ambiguous, because a reason is expected."""
@@ -109,7 +109,7 @@ def split_of(text: str) -> Split:
     for split in get_args(Split):
         if text.casefold() == split:
             return split
-    raise ValueError("expected train, validation or test, or nothing")
+    raise ValueError("expected train, validation, test or calibration, or nothing")
 
 
 def slice_index(text: str) -> int:

@@ -144,4 +144,4 @@ def test_empty_splits(tmp_path, capsys, golden, empty):
     assert f"300 rows: {used} used for the fit" in printed.out
     where = "in all rows" if empty == "all" else f"in {300 - used} of 300 rows"
     assert f"NOTE: Column 'split' is empty {where}" in printed.err
-    assert "Write train, validation or test into" in printed.err
+    assert "Write train, validation, test or calibration into" in printed.err

@@ -90,7 +90,7 @@ def test_all_errors_of_the_table_are_listed(tmp_path):
         "row 3, image is empty",
         "row 3, key_slice 'x': expected a whole number",
         "row 3, stage 'T5': expected T1 to T4",
-        "row 3, split 'val': expected train, validation or test",
+        "row 3, split 'val': expected train, validation, test or calibration",
         "row 3, age '#REF!': expected a value",
         "row 4, stage '4'",
         "row 4, key_slice '-1'",
@@ -352,6 +352,26 @@ def test_splits_keep_patients_fractions_and_proportions_of_stages(counts, fracti
             assert abs(per_stage[stage] / cases - fraction * n) <= 2
 
 
+def test_a_fourth_fraction_is_calibration_and_leaves_the_test_patients():
+    cohort = staged((20, 20, 20, 20), 2)
+    four = split_cohort(cohort, (0.5, 0.2, 0.2, 0.1), seed=3)
+    assert {name: len(four.of(name).patients) for name in ("train", "validation", "test", "calibration")} == {
+        "train": 40, "validation": 16, "test": 16, "calibration": 8
+    }  # fmt: skip
+    assert set(Counter(case.stage for case in four.of("calibration")).values()) == {4}  # two patients, two cases each
+    three = split_cohort(cohort, (0.6, 0.2, 0.2), seed=3)
+    assert four.of("test") == three.of("test")
+    assert four.of("validation") == three.of("validation")
+
+
+def test_a_calibration_is_drawn_from_the_patients_of_the_other_centres():
+    cohort = staged((20, 20, 20, 20))
+    cases = [replace(c, centre="B" if i % 4 == 0 else "A") for i, c in enumerate(cohort)]
+    split = split_cohort(Cohort(tuple(cases)), (0.4, 0.2, 0.2, 0.2), test_centres=["B"])
+    assert {case.centre for case in split.of("test")} == {"B"}
+    assert len(split.of("calibration").patients) == len(split.of("validation").patients) == 15  # a quarter of 60
+
+
 def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_table():
     cohort = staged((20, 20, 20, 20))
     there = {c.case_id: c.split for c in split_cohort(cohort, seed=5)}
@@ -393,6 +413,8 @@ def test_a_centre_can_be_held_out_for_testing():
         ((20, 20, 20, 20), (0.7, 0.2, 0.2), "with sum 1"),
         ((20, 20, 20, 20), (1.2, -0.1, -0.1), "with sum 1"),
         ((20, 20, 20, 20), (0, 0.5, 0.5), "train above 0"),
+        ((20, 20, 20, 20), (0.5, 0.5), "expected three or four numbers"),
+        ((20, 20, 20, 20), (0.5, 0.1, 0.1, 0.1, 0.2), "expected three or four numbers"),
     ],
 )
 def test_too_few_patients_and_odd_fractions_are_errors(counts, fractions, message):

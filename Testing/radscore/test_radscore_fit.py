@@ -401,6 +401,8 @@ def test_the_test_split_is_not_used_in_the_fit():
     assert np.abs(found.radscore - found.in_sample)[~test].max() > 0.05
     with pytest.raises(InputError, match="the test split must not be used in a fit"):
         fit_cohort(rows, features, splits=["test"])
+    with pytest.raises(InputError, match="the calibration split must not be used in a fit"):
+        fit_cohort(rows, features, splits=["train", "calibration"])
 
 
 def test_excluded_cases_are_counted_by_reason():
