@@ -1,8 +1,11 @@
 """Model cards: architecture, training data, licence and warnings of a model."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from GTRStagingLib.errors import InputError, WeightsError
@@ -17,10 +20,15 @@ VERDICTS = ("passed", "failed", "not checked")
 GATE_STRIDE = 4
 """Pixels of the input between the cells of a gated head."""
 
+SET_FIELDS = ("level", "scores", "patients", "digest", "source", "warning")
+
 NOT_CHECKED = "This map has not been checked for this model."
 
 TEMPERATURES = (0.01, 100.0)
 """Plausible temperatures. A fitted one is within 0.05 to 20; far outside, any slice gets 0 and 1, or four quarters."""
+
+SET_LEVELS = (0.5, 0.99)
+"""Least and largest level of stage sets."""
 
 MOST_MASKS = 10**9
 
@@ -67,6 +75,10 @@ class ModelCard:
     training
         Record of the training run: data, options, seeds, metrics, versions, leak audit. None for models that this
         software did not train.
+    stage_sets
+        Calibration of the stage sets: `level`; `scores`, those of the true stage (`staging.stage_set.scores`) in the
+        patients of each stage, ascending; `patients`, their numbers; `digest` of the cases; `source`, in words;
+        `warning`, in words, or null. None without a calibration.
     """
 
     name: str
@@ -90,6 +102,7 @@ class ModelCard:
     masks: int = 0
     mean_mask_sha256: str | None = None
     check: Mapping[str, Any] | None = None
+    stage_sets: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
@@ -143,6 +156,22 @@ class ModelCard:
                 f"Model card {self.name!r}: check {self.check!r}; expected null, or an object with a verdict of "
                 f"{', '.join(VERDICTS)} and a summary. Check the model again."
             )
+        if self.stage_sets is not None:
+            self._require_stage_sets(self.stage_sets)
+
+    def _require_stage_sets(self, found: Mapping[str, Any]) -> None:
+        """Raise `WeightsError` unless the calibration of the stage sets is complete."""
+        try:
+            of = Fields(found, "stage_sets").only(SET_FIELDS, SET_FIELDS)
+            of.number("level", least=SET_LEVELS[0], most=SET_LEVELS[1])
+            of.sha256("digest"), of.text("source"), of.text("warning", None)
+            scores, patients = of.fields("scores"), of.fields("patients")
+            for stage in TStage:
+                n, own = patients.whole(stage.name), scores.plain_list(stage.name)
+                if len(own) != n or not all(is_number(one) and 0 <= one <= 1 for one in own):
+                    raise scores.error(stage.name, f"{n} numbers from 0 to 1, one for each patient")
+        except InputError as error:
+            raise WeightsError(f"Model card {self.name!r}: {error} Calibrate the model again.") from error
 
     @property
     def head_in_words(self) -> str:
@@ -206,6 +235,15 @@ class ModelCard:
     def to_json(self) -> dict[str, Any]:
         """Return the card as plain data."""
         return {**asdict(self), "stages": list(self.stages)}
+
+    def to_text(self) -> str:
+        """Return the content of the card's file."""
+        return json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n"
+
+    @cached_property
+    def card_sha256(self) -> str:
+        """sha256 of the card's file as this version writes it; two calibrations of the same weights differ in it."""
+        return hashlib.sha256(self.to_text().encode()).hexdigest()
 
     @classmethod
     def from_json(cls, data: object) -> "ModelCard":

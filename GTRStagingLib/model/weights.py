@@ -5,7 +5,6 @@ known ROIs `mean_mask.safetensors`; `checkpoints` makes model folders of publish
 """
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -354,7 +353,7 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
             if model.mean_mask is not None:
                 write_mean_mask(model.mean_mask, work / MEAN_MASK_FILE)
                 card = replace(card, mean_mask_sha256=sha256_of(work / MEAN_MASK_FILE))
-            (work / CARD_FILE).write_text(json.dumps(card.to_json(), indent=2) + "\n", encoding="utf-8")
+            (work / CARD_FILE).write_text(card.to_text(), encoding="utf-8")
             # safetensors keeps its files to their owner; the card has the mode that the umask allows.
             for path in work.iterdir():
                 path.chmod((work / CARD_FILE).stat().st_mode & 0o777)

@@ -24,6 +24,7 @@ from GTRStagingLib.staging.cam import comparison_map, compute_attention
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
+from GTRStagingLib.staging.stage_set import stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.shared_text import without_identifiers
 from GTRStagingLib.tables.cells import visible_text
@@ -166,6 +167,7 @@ def stage_case(
     provenance = Provenance(
         versions=versions(seen.backend),
         weights_sha256=card.sha256,
+        card_sha256=card.card_sha256,
         recipe=card.recipe.to_json(),
         device=seen.device,
         backend=seen.backend,
@@ -178,6 +180,8 @@ def stage_case(
         model=card,
         key_slice=key,
         prediction=prediction,
+        # Nothing judges here whether the case is like the training: no reason to withhold the set.
+        stage_set=stage_set(card, prediction, withheld=None),
         attention=attention,
         comparison=comparison,
         agreement=agreement,
@@ -258,6 +262,8 @@ def _run_warnings(
         )
     if attention.alignment == "half_pixel":
         yield "The map is placed by the half-pixel convention, half a cell too far right and down."
+    if card.stage_sets is not None and card.stage_sets["warning"]:
+        yield card.stage_sets["warning"]
     if card.fusion == "concat":
         yield "Fusion 'concat': a cell of the map covers two places in the image; the overlay shows one of them."
     if not scan.spacing_known:

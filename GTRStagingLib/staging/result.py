@@ -17,6 +17,7 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.preprocess import PreparedSlices
+from GTRStagingLib.staging.stage_set import StageSet
 from GTRStagingLib.staging.voting import Prediction
 
 
@@ -30,6 +31,8 @@ class Provenance:
         Package -> version; includes ONNX Runtime if the network ran on it.
     weights_sha256
         Of the model's weights.
+    card_sha256
+        Of the model's card, which also has the temperature and the calibration of the stage sets.
     recipe
         The preprocessing, as plain data.
     device, backend
@@ -42,6 +45,7 @@ class Provenance:
 
     versions: Mapping[str, str]
     weights_sha256: str
+    card_sha256: str
     recipe: Mapping[str, Any]
     device: str
     backend: str
@@ -59,6 +63,8 @@ class StagingResult:
         Contains no identifiers unless the caller gave one.
     model
         Card of the model.
+    stage_set
+        Neighbouring stages that contain the true one with the promised frequency; None if the model has no calibration.
     comparison
         A second map of the same pass, to show beside the first: see `cam.comparison_map`.
     slices
@@ -86,6 +92,7 @@ class StagingResult:
     model: ModelCard
     key_slice: KeySlice
     prediction: Prediction
+    stage_set: StageSet | None
     attention: Attention
     comparison: Attention | None
     agreement: Agreement | None

@@ -16,6 +16,8 @@ The unit of every interval is the patient, not the row.
 - `group_differences`: `compare_numbers`, `compare_choices`
 - `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`, `compare_means`
 - `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
+- `set_calibration`: `calibrate_sets`, `first_cases`
+- `set_coverage`: `SetCoverage`, `set_coverage`
 - `lasso`: `path_of`, `patient_folds`
 - `proportional_odds`: `Design`, `OrdinalFit`, `fit`
 - `proportional_odds_checks`: `Validation`, `brant`, `validate`

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.staging.voting import vote
+from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.stats import roc
 from GTRStagingLib.stats.estimates import Clusters, Estimate, proportion
 from GTRStagingLib.support.distributions import softmax
@@ -93,13 +93,18 @@ def slice_loss(seen: SplitLogits, temperature: float = 1.0) -> float:
     return float(-logs[np.arange(len(logs)), seen.slice_stages].mean())
 
 
-def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return (cases,) stages by vote, and (cases, 4) mean probabilities."""
+def case_predictions(seen: SplitLogits, temperature: float = 1.0) -> list[Prediction]:
+    """Return the vote of each case's slices."""
     probabilities = softmax(seen.logits, temperature)
-    votes = [
+    return [
         vote(seen.offsets[seen.case == case].tolist(), probabilities[seen.case == case])
         for case in range(len(seen.stages))
     ]
+
+
+def case_votes(seen: SplitLogits, temperature: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return (cases,) stages by vote, and (cases, 4) mean probabilities."""
+    votes = case_predictions(seen, temperature)
     return np.array([one.stage for one in votes]), np.array([one.probabilities for one in votes])
 
 
@@ -124,4 +129,12 @@ def fitted_temperature(seen: SplitLogits) -> float:
     return float(np.exp(found.x))
 
 
-__all__ = ["SplitLogits", "SplitScores", "case_votes", "fitted_temperature", "scores", "slice_loss"]
+__all__ = [
+    "SplitLogits",
+    "SplitScores",
+    "case_predictions",
+    "case_votes",
+    "fitted_temperature",
+    "scores",
+    "slice_loss",
+]  # fmt: skip
