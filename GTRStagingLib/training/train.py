@@ -27,7 +27,9 @@ from GTRStagingLib.model.network import GTRNet
 from GTRStagingLib.model.pretrained import Pretrained, read_pretrained
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.result import versions
-from GTRStagingLib.stats.split_scores import fitted_temperature, scores
+from GTRStagingLib.staging.stage_set import LEVEL, least_patients
+from GTRStagingLib.stats.set_calibration import CHOSE_THE_MODEL, calibrate_sets
+from GTRStagingLib.stats.split_scores import SplitLogits, fitted_temperature, scores
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import atomic_file, read_json
@@ -39,7 +41,7 @@ from GTRStagingLib.training.dataset import SliceSet
 from GTRStagingLib.training.plan import Hardware, Plan
 from GTRStagingLib.training.slice_cache import CachedCase, Progress, cache_slices, default_folder
 
-SPLITS = ("training", "validation", "test")
+SPLITS = ("training", "validation", "test", "calibration")
 RECORD = "run.json"
 """File of the run folder with the plan, the data and their audit at the start of the run."""
 
@@ -88,7 +90,8 @@ def train(
     ----------
     cohort
         The model is trained on its 'train' cases. Its 'validation' cases determine the last epoch and the temperature.
-        Its 'test' cases, if any, are scored at the end.
+        Its 'calibration' cases calibrate the stage sets; without any, the validation cases do, with a warning. Its
+        'test' cases, if any, are scored at the end.
     out
         The model's folder; `OUT-run` beside it contains checkpoints, metrics and the record of the run.
     backbone
@@ -167,6 +170,13 @@ def train(
     model = weights.Model(card, network, _mean_mask(parts["training"]))
     model = replace(model, card=weights.save(model, out, half=plan.half, features=features))
     loop.clear(run)
+    if card.stage_sets is None:
+        progress.report(
+            f"The model has no stage sets: no stage has {least_patients(LEVEL)} patients or more to calibrate them. "
+            "Calibrate it on further patients."
+        )
+    elif card.stage_sets["warning"]:
+        progress.report(card.stage_sets["warning"])
     # The model is already saved: an error in the check does not lose the training.
     return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, progress)
 
@@ -203,7 +213,7 @@ def _require_splits(cohort: Cohort) -> None:
         without = [case.case_id for case in cohort.cases if case.split is None]
         raise InputError(
             f"{counted(len(without), 'case')} without a split ({', '.join(without[:5])}); expected 'train', "
-            "'validation' or 'test'. Split the cohort by patient."
+            "'validation', 'test' or 'calibration'. Split the cohort by patient."
         )
 
 
@@ -246,8 +256,9 @@ def _prepared(
             f"With recipe {plan.recipe.name!r} the slices have {len(sizes)} sizes ({', '.join(map(str, sizes))}); "
             "expected one. Choose a recipe with a square field (gtr), or pictures of one shape."
         )
-    split = {"training": "train", "validation": "validation", "test": "test"}
-    return {name: tuple(one for one in every if one.case.split == split[name]) for name in SPLITS}
+    return {
+        name: tuple(one for one in every if one.case.split == {"training": "train"}.get(name, name)) for name in SPLITS
+    }
 
 
 def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
@@ -266,6 +277,7 @@ def _data(parts: Mapping[str, Sequence[CachedCase]]) -> dict[str, Any]:
                 "stages": {str(stage): sum(one.stage == stage for one in part) for stage in TStage},
             }
             for name, part in parts.items()
+            if part or name != "calibration"  # a run without it began before there was one
         },
     }
 
@@ -412,7 +424,8 @@ def _described(
     network.to("cpu", memory_format=torch.contiguous_format)
     temperature = fitted_temperature(seen["validation"])
     best = loop.best_epoch(history)
-    # The validation split determined epoch and temperature; only the test split measures the model independently.
+    # The validation split determined epoch and temperature: patients of another split calibrate the sets, and only the
+    # test split measures the model independently.
     metrics = {name: scores(seen[name], temperature).to_json() for name in seen if name != "training"}
     leaking = record["audit"]["leaks"] > 0 or start.leaking
     training = {
@@ -448,6 +461,7 @@ def _described(
         training=training,
         head=plan.head,
         masks=max(data["masks"], start.masks) if plan.head == "gated" else 0,
+        stage_sets=_stage_sets(seen, temperature, record["data"]["digest"]),
     )
     learned = features["training"].astype(np.float64)
     statistics_ = weights.FeatureStatistics(
@@ -456,6 +470,18 @@ def _described(
         n=len(learned),
     )
     return card, statistics_
+
+
+def _stage_sets(seen: Mapping[str, SplitLogits], temperature: float, digest: str) -> dict[str, Any] | None:
+    """Calibrate the stage sets on the split of calibration, else of validation; None if its patients are too few."""
+    split = "calibration" if "calibration" in seen else "validation"
+    n = len(set(seen[split].patients))
+    source = f"one case of each of {n} patients of the split {split!r}; temperature fitted on the split 'validation'"
+    warning = None if split == "calibration" else CHOSE_THE_MODEL.format(n=n, of=n)
+    try:
+        return calibrate_sets(seen[split], temperature, LEVEL, digest=digest, source=source, warning=warning)
+    except InputError:
+        return None
 
 
 def _device(hardware: Hardware) -> str:

@@ -22,6 +22,7 @@ from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.cohort.rules import Finding
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.model import registry, weights
+from GTRStagingLib.stats.split_scores import SplitLogits
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.training import loop, slice_cache, train
 from GTRStagingLib.training.cross_validation import train_folds
@@ -273,6 +274,34 @@ def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, c
             assert float(metrics(folder)[card.training["best_epoch"]]["val_loss"]) == pytest.approx(
                 found["slice_loss"], abs=1e-5
             )
+
+
+def test_calibration_patients_calibrate_the_sets_and_nothing_else(tmp_path, cache):
+    """36 patients of calibration, 9 of each stage; without them, 2 of each stage in validation are too few."""
+    cases = a_cohort(tmp_path / "c", 52, validation=8).cases
+    four = Cohort((*cases[:16], *(replace(case, split="calibration") for case in cases[16:])))
+    said = []
+    progress = train.TrainingProgress(report=said.append)
+    plan = replace(PLAN, max_epochs=1)
+    card = train.train(four, tmp_path / "four", plan, HERE, cache=cache, progress=progress)
+    found = card.stage_sets
+    assert (found["level"], found["warning"], found["patients"]) == (0.9, None, dict.fromkeys(found["scores"], 9))
+    assert found["source"].startswith("one case of each of 36 patients of the split 'calibration'")
+    assert card.training["data"]["calibration"]["patients"] == 36
+    assert set(card.training["metrics"]) == {"validation", "calibration"}
+    three = train.train(Cohort(four.cases[:16]), tmp_path / "three", plan, HERE, cache=cache, progress=progress)
+    assert three.stage_sets is None
+    assert any("no stage sets: no stage has 9 patients" in sentence for sentence in said)
+    assert (three.sha256, three.temperature) == (card.sha256, card.temperature)
+
+
+def test_without_calibration_patients_validation_calibrates_with_a_warning():
+    eye = np.log(np.full((36, 4), 0.1) + 0.6 * np.eye(4)[np.arange(36) % 4])
+    places = np.arange(36)
+    seen = SplitLogits(eye, places, np.zeros(36, int), places % 4, [str(i) for i in range(36)])
+    found = train._stage_sets({"validation": seen}, 1.0, "ab" * 32)
+    assert "patients of the split 'validation'" in found["source"]
+    assert found["warning"].startswith("Stage sets: 36 of the 36 patients")
 
 
 def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cache):
