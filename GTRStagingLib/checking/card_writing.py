@@ -1,15 +1,16 @@
-"""Write the result of a check into a model's folder: its card, and the mean mask of the ROIs."""
+"""Write the result of a check into a model's folder, and a calibrated model into a new folder."""
 
-import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from GTRStagingLib.checking.calibrate import Calibration
 from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
-from GTRStagingLib.model.registry import CARD_FILE, read_card
-from GTRStagingLib.support.files import atomic_file, give_usual_mode, sha256_of
+from GTRStagingLib.model.registry import CARD_FILE, locate, read_card
+from GTRStagingLib.support.files import atomic_file, give_usual_mode, new_folder, sha256_of
 
 LOCK = ".check.lock"
 
@@ -92,9 +93,51 @@ def nothing_measured(check: Check) -> InputError:
     )
 
 
+def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
+    """Write a calibrated model into a new folder, completely or not at all; return its card.
+
+    The weights and the other files are copied byte by byte; the card has the name of the folder, the new temperature
+    and the new stage sets.
+
+    Raises
+    ------
+    WeightsError
+        If the folder exists or cannot be written, the model is built in, or its folder contains other weights now.
+    """
+    folder = locate(calibration.model)
+    if folder is None:
+        raise WeightsError(f"Model {calibration.model!r} is built in and has no folder; expected a trained model.")
+    require_new(out)
+    card = replace(
+        read_card(folder), name=out.name, temperature=calibration.temperature, stage_sets=calibration.stage_sets
+    )
+    if card.sha256 != calibration.weights_sha256:
+        raise WeightsError(
+            f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the calibrated weights, "
+            f"{calibration.weights_sha256[:12]}. The model was replaced during the calibration: calibrate it again."
+        )
+    try:
+        with new_folder(out) as work:
+            for path in sorted(folder.glob("*.safetensors")):
+                shutil.copyfile(path, work / path.name)
+            (work / CARD_FILE).write_text(card.to_text(), encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(
+            f"{out} cannot be written: {error.strerror or error}; expected a writable place with room for the model. "
+            "Free some space, or choose another `out`. Nothing was written."
+        ) from error
+    return card
+
+
+def require_new(out: Path) -> None:
+    """Raise `WeightsError` if a new model's folder exists; called before a long calibration."""
+    if out.exists():
+        raise WeightsError(f"{out} exists; expected a new folder. Choose another `out`, or remove it.")
+
+
 def _write_card(card: ModelCard, folder: Path) -> None:
     with atomic_file(folder / CARD_FILE) as stream:
-        stream.write((json.dumps(card.to_json(), indent=2, allow_nan=False) + "\n").encode())
+        stream.write(card.to_text().encode())
 
 
-__all__ = ["LOCK", "nothing_measured", "require_writable", "write_check"]
+__all__ = ["LOCK", "nothing_measured", "require_new", "require_writable", "write_calibrated", "write_check"]

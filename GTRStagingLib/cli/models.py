@@ -1,4 +1,4 @@
-"""Add the commands `gtrstaging models list | show | verify | check | import`."""
+"""Add the commands `gtrstaging models list | show | verify | check | calibrate | import`."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from GTRStagingLib.cli import calibrate
 from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
@@ -25,15 +26,15 @@ from GTRStagingLib.support.counts import counted
 if TYPE_CHECKING:
     from GTRStagingLib.checking.model_check import Check
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "calibration")
 """Repeated here, so that `--help` imports no large package."""
 
 
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
-    models = commands.add_parser("models", help="list, show, verify, check and import models").add_subparsers(
-        required=True, metavar="ACTION"
-    )
+    models = commands.add_parser(
+        "models", help="list, show, verify, check, calibrate and import models"
+    ).add_subparsers(required=True, metavar="ACTION")
     models.add_parser(
         "list",
         help="list the available models",
@@ -70,6 +71,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
     checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
+    calibrate.add_to(models)
     importer = models.add_parser(
         "import",
         help="convert a checkpoint (.pth) to a model folder",
