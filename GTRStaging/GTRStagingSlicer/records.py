@@ -13,12 +13,13 @@ OLDER = "of an older version"
 
 
 def read(text: str) -> Mapping[str, Any]:
-    """Parse a record of any version; fields that schema 1 lacks are added as unknown."""
+    """Parse a record of any version; fields that earlier schemas lack are added as unknown."""
     record: dict[str, Any] = json.loads(text)
     attention, model, agreement = record["attention"], record["model"], record["agreement"]
     if "layers" not in attention:
         attention["layers"] = [attention.pop("layer")]
     attention.setdefault("mapped", [True] * len(attention["empty"]))
+    record["prediction"].setdefault("set", None)
     model.setdefault("check", None)
     model.setdefault("check_in_words", NOT_CHECKED)
     if agreement is not None and "blob_dice" not in agreement:

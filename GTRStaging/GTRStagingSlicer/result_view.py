@@ -46,7 +46,8 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     prediction, key = record["prediction"], record["key_slice"]
     ui.stageLabel.text = prediction["stage"]
     meaning = meaning_of(prediction["stage"])
-    ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}"
+    within = _("Stage set {words}").format(words=html.escape(tables.stage_set_in_words(prediction), quote=False))
+    ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}<br>{within}"
     ui.staleLabel.visible = stale
     # An outdated result must not be mistaken for a current one.
     ui.staleLabel.styleSheet = ALARM

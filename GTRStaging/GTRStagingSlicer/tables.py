@@ -10,6 +10,7 @@ import vtk
 from GTRStagingLib.nomogram.effects import effects, ratio_text
 from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.staging.stage_set import least_patients
 from GTRStagingSlicer import records
 from GTRStagingSlicer.layers import place_beside, reuse_or_add
 from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
@@ -23,6 +24,7 @@ def show_result(scene: Scene, previous: TableNode | None, record: Mapping[str, A
     """Fill the table of a result: stage, probabilities, votes and provenance, one row each."""
     prediction, key, model = record["prediction"], record["key_slice"], record["model"]
     rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
+    rows.append((_("Stage set"), stage_set_in_words(prediction)))
     rows += [
         (_("Mean probability of {stage}").format(stage=stage), f"{p:.4f}")
         for stage, p in zip(STAGES, prediction["probabilities"], strict=True)
@@ -55,6 +57,24 @@ def vote_in_words(prediction: Mapping[str, Any]) -> str:
     if prediction["tied"]:
         return _("not unanimous: {won} of {n} slices, tied; the mean probability decided").format(won=won, n=n)
     return _("not unanimous: {won} of {n} slices").format(won=won, n=n)
+
+
+def stage_set_in_words(prediction: Mapping[str, Any]) -> str:
+    """Describe the stage set and its promise, why it is withheld, or that there is none."""
+    found = prediction["set"]
+    if found is None:
+        return _("none: the model has no calibration")
+    if found["withheld"] is not None:
+        return _("withheld: {reason}").format(reason=plain(found["withheld"]))
+    patients = ", ".join(f"{stage} {n}" for stage, n in found["patients"].items())
+    words = _(
+        "{text}: contains the true stage in {percent:g} % or more of the patients of each stage, if they are like "
+        "those of the calibration ({patients})"
+    ).format(text=found["text"], percent=100 * found["level"], patients=patients)
+    few = [stage for stage, n in found["patients"].items() if n < least_patients(found["level"])]
+    if few:
+        words += _("; in every set, for too few patients: {stages}").format(stages=", ".join(few))
+    return words
 
 
 DICES = ("dice", "chance_dice", "blob_dice", "mean_mask_dice")

@@ -40,11 +40,12 @@ DELAY = "ct_scan_delay_s"
 
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
-        "pointing_hit", "warnings", "model", "model_warning", *HEADER, MATRIX)  # fmt: skip
+        "pointing_hit", "stage_set", "stage_set_note", "warnings", "model", "model_warning", "card_sha256", *HEADER,
+        MATRIX)  # fmt: skip
 """Columns of the tables, filled by `records.row_of`; the case table's columns, the scores and the timings follow.
 Add a column of numbers to `NUMBER_COLUMNS` too, and raise `ROWS_VERSION`."""
 
-ROWS_VERSION = 4
+ROWS_VERSION = 5
 """Version of a row's columns and their meaning. A resumed batch keeps the rows of finished cases if this number, the
 software's version, the model and the options are unchanged."""
 

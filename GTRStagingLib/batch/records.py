@@ -32,6 +32,7 @@ from GTRStagingLib.tables.cells import guarded, unguarded
 if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
     from GTRStagingLib.staging.result import StagingResult
+    from GTRStagingLib.staging.stage_set import StageSet
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}
@@ -255,14 +256,24 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "key_slice_by": key.chosen_by,
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
         **({} if agreement is None else _agreement(agreement)),
+        "stage_set": "" if result.stage_set is None else result.stage_set.text,
+        "stage_set_note": _set_note(result.stage_set),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,
         "model_warning": result.model.warning or "",
+        "card_sha256": result.provenance.card_sha256,
         **{name: printable(result.scan.acquisition.get(keyword, "")) for name, keyword in HEADER.items()},
         MATRIX: "{} x {}".format(*result.slices.native.GetSize()),
         **{name: f"{s:.4f}" for name, s in seconds.items()},
         "seconds": f"{sum(seconds.values()):.4f}",
     }
+
+
+def _set_note(found: "StageSet | None") -> str:
+    """Return the level of a stage set, as in '90 %', or why there is none."""
+    if found is None:
+        return "the model has no calibration"
+    return found.withheld or f"{100 * found.level:g} %"
 
 
 def _agreement(agreement: "Agreement") -> Mapping[str, str]:

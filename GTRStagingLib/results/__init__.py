@@ -3,7 +3,7 @@
 In: a `StagingResult`. Out: result.json, attention.nrrd, overlay.png, report.html.
 
 - `record`: `to_json`, `schema`
-- `words`: `vote_in_words`, `map_in_words`, `region_in_words`, `baselines_in_words`
+- `words`: `vote_in_words`, `stage_set_in_words`, `map_in_words`, `region_in_words`, `baselines_in_words`
 - `canvas`: `Canvas`, a page of pixels
 - `overlay`: `render`, `png`
 - `report`: `html`

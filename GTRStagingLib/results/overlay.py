@@ -329,7 +329,9 @@ def _header(page: Canvas, result: StagingResult) -> int:
     """Write the stage, the vote and the model; return their lower end."""
     prediction, card = result.prediction, result.model
     page.text(_MARGIN, 112, str(prediction.stage), 96, bold=True)
-    page.text(210, 70, vote_in_words(result), 34, bold=True)
+    found = result.stage_set
+    shown = "" if found is None else f"   stage set {found.text or 'withheld'} ({100 * found.level:g} %)"
+    page.text(210, 70, vote_in_words(result) + shown, 34, bold=True)
     means = "   ".join(f"{stage} {share:.2f}" for stage, share in zip(TStage, prediction.probabilities, strict=True))
     contradiction = "" if prediction.mean_probability_stage == prediction.stage else "   (differs from the vote)"
     page.text(210, 112, f"Mean probability   {means}{contradiction}", _BODY)

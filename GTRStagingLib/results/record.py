@@ -15,8 +15,9 @@ from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.staging.stage_set import StageSet
 
-SCHEMA_VERSION = "2.1"
+SCHEMA_VERSION = "2.2"
 """Version of the schema: the first number changes with an incompatible change, the second with an addition."""
 
 
@@ -92,6 +93,17 @@ def _prediction(result: StagingResult) -> dict[str, Any]:
             }
             for one in prediction.slices
         ],
+        "set": None if result.stage_set is None else _set(result.stage_set),
+    }
+
+
+def _set(found: StageSet) -> dict[str, Any]:
+    return {
+        "stages": [str(stage) for stage in found.stages],
+        "level": found.level,
+        "text": found.text,
+        "patients": {str(stage): n for stage, n in found.patients.items()},
+        "withheld": found.withheld,
     }
 
 

@@ -73,6 +73,7 @@ def html(
         alarms=pages.alarms(result.model.warning, *([] if nomogram is None else nomogram_page.warnings_of(nomogram))),
         nomogram=None if nomogram is None else _nomogram(nomogram, values, result),
         vote=words.vote_in_words(result),
+        stage_set=words.stage_set_in_words(result),
         labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],
         overlay=_embedded(overlay_png),
         overlay_words=_picture_in_words(result),

@@ -7,6 +7,7 @@ from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.options import is_stage_specific
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.staging.stage_set import StageSet
 
 METHOD_NAMES = {
     "fine": "fine map",
@@ -46,6 +47,29 @@ def vote_in_words(result: StagingResult) -> str:
     if prediction.unanimous:
         return f"unanimous ({count})"
     return f"{count}, tied; decided by mean probability" if prediction.tied else count
+
+
+def stage_set_in_words(result: StagingResult) -> str:
+    """Describe the stage set and what it promises, why it is withheld, or that the model has none."""
+    found = result.stage_set
+    if found is None:
+        return "no stage set: the model has no calibration"
+    if found.withheld is not None:
+        return f"withheld: {found.withheld}"
+    return f"{found.text}: {stage_set_promise(found)}"
+
+
+def stage_set_promise(found: StageSet) -> str:
+    """Describe what a stage set promises, by how many patients, and which stages it cannot exclude."""
+    patients = ", ".join(f"{stage} {n}" for stage, n in found.patients.items())
+    promise = (
+        f"contains the true stage in {100 * found.level:g} % or more of the patients of each stage, if they are like "
+        f"those of the calibration ({patients})"
+    )
+    if not found.always:
+        return promise
+    few = " and ".join(map(str, found.always))
+    return f"{promise}; {few} {'is' if len(found.always) == 1 else 'are'} in every set, for too few patients"
 
 
 def slice_label(result: StagingResult, position: int) -> str:
@@ -198,5 +222,7 @@ __all__ = [
     "section_in_words",
     "signed",
     "slice_label",
+    "stage_set_in_words",
+    "stage_set_promise",
     "vote_in_words",
 ]

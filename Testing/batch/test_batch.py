@@ -147,6 +147,17 @@ def test_results_of_an_earlier_run_are_neither_lost_nor_mixed_in(tmp_path, a_mod
     assert [p.name for p in (out / "cases" / "a").iterdir()] == [records.FAILED]
 
 
+def test_a_resumed_batch_does_not_mix_two_calibrations_of_a_model(tmp_path, a_model):
+    table, out = a_table(tmp_path, ROWS), tmp_path / "out"
+    other = replace(a_model, card=replace(a_model.card, temperature=2.0))
+    for model, resume in ((a_model, False), (other, True), (other, True)):
+        about = batch.software_and_model(model.card)
+        found = staged_here(table, out, model, depends_on=about, resume=resume)
+        shown = {row["card_sha256"] for row in rows_of(out).values() if row["status"] == "done"}
+        assert shown == {model.card.card_sha256}
+    assert [one.reused for one in found if one.status == "done"] == [True] * 2
+
+
 class Counting:
     """Stage cases, and list them."""
 
