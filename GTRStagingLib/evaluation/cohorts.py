@@ -10,12 +10,14 @@ from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.evaluation.cohort_table import CohortLine, describe_cohorts, shared_patients
 from GTRStagingLib.evaluation.performance import Performance, curves, macro_area, performance
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
+from GTRStagingLib.evaluation.stage_sets import stage_sets
 from GTRStagingLib.evaluation.table_one import NOT_GIVEN
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import AttentionStudy, attention
 from GTRStagingLib.stats.calibration import Calibration, calibrate
 from GTRStagingLib.stats.decisions import Decisions
 from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_means, compare_shares, corrected
+from GTRStagingLib.stats.set_coverage import SetCoverage
 from GTRStagingLib.support.counts import counted
 
 MOST_COHORTS = 12
@@ -41,6 +43,8 @@ class CohortEvaluation:
         None without a column of Dice coefficients.
     notes
         Why something of this cohort is missing, or must be read with care.
+    stage_sets
+        None without a column of stage sets, or without any set.
     training
         Whether the model was fitted on rows of this cohort, by the split of its rows or by its name.
     """
@@ -54,6 +58,7 @@ class CohortEvaluation:
     attention: AttentionStudy | None
     notes: tuple[str, ...]
     training: bool = False
+    stage_sets: SetCoverage | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data, with the keys of `metrics.json`."""
@@ -62,6 +67,7 @@ class CohortEvaluation:
             "calibration": None if self.calibration is None else self.calibration.to_json(),
             "decisions": self.decisions.to_json(),
             "attention": None if self.attention is None else self.attention.to_json(),
+            "stage_sets": None if self.stage_sets is None else self.stage_sets.to_json(),
             "training": self.training,
             "notes": [without_backticks(note) for note in self.notes],
         }
@@ -125,6 +131,7 @@ def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 
         attention=attention(found.stages, measures, clusters, seed=seed) if "dice" in measures else None,
         notes=tuple(_notes(found, name)),
         training=_is_training(found, name),
+        stage_sets=stage_sets(found),
     )
 
 
@@ -243,6 +250,10 @@ def _notes(found: Predictions, name: str) -> list[str]:
         notes.append(f"{which}: the model was fitted on them, so these results are not of new patients.")
     if n := _of_split(found, "valid"):
         notes.append(f"{n} of {len(found)} rows are of the split of validation, by which the model was chosen.")
+    if n := _of_split(found, "calibration"):
+        notes.append(
+            f"{n} of {len(found)} rows are of the split of calibration: their coverage says nothing of others."
+        )
     missing = [str(stage) for stage in TStage if not (found.stages == stage).any()]
     if missing:
         notes.append(f"No row is {' or '.join(missing)}, so measures that require such rows are not defined.")

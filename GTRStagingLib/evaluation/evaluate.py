@@ -25,6 +25,7 @@ from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
 from GTRStagingLib.stats.estimates import LEVEL, MOST_OF_ONE, Clusters, no_interval
+from GTRStagingLib.stats.set_coverage import SetCoverage
 from GTRStagingLib.support.counts import counted
 
 MODEL = "model"
@@ -59,6 +60,8 @@ class Evaluation:
         Rows and patients read, left out and evaluated.
     models
         Names of the models that made the predictions, if the table states them.
+    stage_sets
+        Coverage and size of the stage sets; None if the table has none.
     model_warning
         What a reader must know of the model, as that it is the demonstration model.
     """
@@ -85,6 +88,7 @@ class Evaluation:
     flow: PatientFlow = field(default_factory=PatientFlow)
     models: tuple[str, ...] = ()
     model_warning: str | None = None
+    stage_sets: SetCoverage | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `metrics.json` as plain data."""
@@ -116,6 +120,7 @@ class Evaluation:
             "patient_flow": self.flow.to_json(),
             "models": list(self.models),
             "model_warning": self.model_warning,
+            "stage_sets": plain(self.stage_sets),
             "provenance": dict(self.provenance),
         }
 
@@ -198,6 +203,7 @@ def evaluate(
         flow=flow,
         models=models,
         model_warning=model_warning,
+        stage_sets=whole.stage_sets,
     )
 
 

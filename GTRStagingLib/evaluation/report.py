@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.errors import StagingError, without_backticks
-from GTRStagingLib.evaluation import checklists, nomogram_tables, reader_tables, report_tables
+from GTRStagingLib.evaluation import checklists, nomogram_tables, reader_tables, report_tables, set_tables
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
@@ -209,6 +209,7 @@ def _tables(found: Evaluation, nomogram: Nomogram | None) -> dict[str, PrintedTa
         "overall": report_tables.overall(found.performance),
         "by_stage": report_tables.by_stage(found.performance),
         "early": report_tables.early(found),
+        "stage_sets": set_tables.stage_sets(found),
         "calibration": None if calibrated is None else report_tables.calibration(calibrated),
         "calibration_by_cohort": report_tables.calibration_by_cohort(found),
         "joint_tests": None if calibrated is None else report_tables.joint_tests(calibrated),

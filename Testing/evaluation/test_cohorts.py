@@ -17,6 +17,7 @@ from GTRStagingLib.evaluation.checklist_facts import facts
 from GTRStagingLib.evaluation.evaluate import UNKNOWN_MODEL, evaluate
 from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.evaluation.scanner_table import ABSENT
+from GTRStagingLib.evaluation.set_tables import stage_sets
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.stages import TStage
 
@@ -48,6 +49,51 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folder):
     return evaluate(read_predictions(written(ROWS.assign(cohort=COHORTS), folder / "t.csv")), cohort_column="cohort")
+
+
+# -- stage sets --------------------------------------------------------------------------------------------------
+
+
+def with_sets(rows):
+    """Give each row a set of the predicted stage and the one above, and none to every tenth."""
+    voted = rows[[f"p_T{k}" for k in (1, 2, 3, 4)]].to_numpy().argmax(axis=1)
+    texts = [f"T{v + 1}–T{v + 2}" if v < 3 else "T4" for v in voted.tolist()]
+    return rows.assign(stage_set=["" if i % 10 == 0 else text for i, text in enumerate(texts)], voted=voted)
+
+
+def test_coverage_and_size_of_stage_sets_by_cohort_and_stage(tmp_path):
+    rows = with_sets(short())
+    found = evaluate(read(rows.drop(columns="voted"), tmp_path), cohort_column="cohort")
+    true = rows["stage"].str[1].astype(int).to_numpy() - 1
+    given = np.arange(len(rows)) % 10 > 0
+    hits = (rows["voted"] <= true) & (true <= rows["voted"] + 1)
+    assert found.stage_sets.coverage["all"].value == pytest.approx(hits[given].mean())
+    assert (found.stage_sets.rows, found.stage_sets.without) == (given.sum(), (~given).sum())
+    for part in found.cohorts.parts:
+        own = given & (COHORTS[rows.index] == part.name) & (true == 2)
+        assert part.stage_sets.coverage["T3"].value == pytest.approx(hits[own].mean())
+        assert part.stage_sets.size["T3"].value == pytest.approx(np.where(rows["voted"][own] < 3, 2, 1).mean())
+    record = found.to_json()
+    assert record["stage_sets"]["coverage"]["T3"]["method"].startswith("Wilson")
+    assert record["cohorts"]["parts"]["External 1"]["stage_sets"]["rows"] < record["stage_sets"]["rows"]
+    table = stage_sets(found)
+    assert [line[:2] for line in table.lines][:3] == [
+        ("all rows", "coverage"), ("all rows", "mean size"), (found.cohorts.parts[0].name, "coverage")
+    ]  # fmt: skip
+    assert any("stage_sets.coverage.T3" in row["name"] for row in tables(found)["estimates"])
+
+
+def test_a_table_without_sets_has_no_part_on_them(found):
+    assert found.stage_sets is None
+    assert stage_sets(found) is None
+
+
+@pytest.mark.parametrize("wrong", ["T5", "T3–T2", "T1, T2"])
+def test_a_cell_that_is_no_set_is_an_error(tmp_path, wrong):
+    rows = with_sets(short()).drop(columns="voted")
+    rows.loc[rows.index[1], "stage_set"] = wrong
+    with pytest.raises(InputError, match="expected a set such as T2"):
+        evaluate(read(rows, tmp_path))
 
 
 # -- parts ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""Make the table of the stage sets for the report of an evaluation."""
+
+from GTRStagingLib.evaluation.evaluate import Evaluation
+from GTRStagingLib.evaluation.report_tables import STAGES, PrintedTable
+
+
+def stage_sets(found: Evaluation) -> PrintedTable | None:
+    """Make the table of coverage and size of the stage sets by cohort and true stage; None without sets."""
+    if found.stage_sets is None:
+        return None
+    parts = () if found.cohorts is None else found.cohorts.parts
+    named = [("all rows", found.stage_sets), *((part.name, part.stage_sets) for part in parts)]
+    lines = [
+        (name, what, f"{one.rows:,}", f"{one.without:,}", *(estimates[group].text(2) for group in ("all", *STAGES)))
+        for name, one in named
+        if one is not None
+        for what, estimates in (("coverage", one.coverage), ("mean size", one.size))
+    ]
+    return PrintedTable(
+        "Stage sets",
+        "Share of the rows whose stage set contains the true stage, and mean number of stages in the set, by the true "
+        "stage. Rows without a set are not counted.",
+        ("", "", "rows with a set", "without", "all", *STAGES),
+        tuple(lines),
+    )
+
+
+__all__ = ["stage_sets"]
