@@ -1,5 +1,6 @@
 """Sentences on a record; records of older versions, in the panel and outside it."""
 
+import html
 import json
 import math
 import re
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import ct_like
-from GTRStagingSlicer import models, records, scene_staging
+from GTRStagingSlicer import models, records, scene_staging, tables
 from GTRStagingSlicer.state import Method
 from helpers.results import a_small_model, box_on, scan_of, with_roi, without_roi
 from scenes import as_version_1_2, node_ids
@@ -186,6 +187,37 @@ def test_apply_reports_that_a_model_has_no_map_of_the_method(gated_card, desk, l
     assert [one.text for one in desk.shown if one.kind == "error"] == [ui.applyHint.text]
     ui.methodSelector.currentIndex = list(Method).index(Method.GATED)
     assert ui.applyButton.enabled
+
+
+# -- the stage set -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown_text"),
+    [
+        ({}, "T2–T3: contains the true stage in 90 % or more of the patients of each stage, if they are like those of "
+             "the calibration (T1 8, T2 60, T3 60, T4 60); in every set, for too few patients: T1"),
+        ({"text": "", "stages": [], "withheld": "the case is <unlike> the training"},
+         "withheld: the case is <unlike> the training"),
+    ],
+)  # fmt: skip
+def test_the_stage_set_stands_beside_the_vote(staged, changes, shown_text):
+    from GTRStagingSlicer import result_view
+
+    patients = {"T1": 8, "T2": 60, "T3": 60, "T4": 60}
+    within = {"stages": ["T2", "T3"], "level": 0.9, "text": "T2–T3", "patients": patients, "withheld": None, **changes}
+    record = to_json(with_roi())
+    record["prediction"]["set"] = within
+    assert tables.stage_set_in_words(record["prediction"]) == shown_text
+    result_view.show_stage(staged.ui, record, False)
+    assert html.escape(shown_text, quote=False) in staged.ui.voteLabel.text
+
+
+def test_a_record_of_schema_2_1_has_no_stage_set():
+    record = to_json(with_roi())
+    del record["prediction"]["set"]
+    again = records.read(json.dumps(record))
+    assert tables.stage_set_in_words(again["prediction"]) == "none: the model has no calibration"
 
 
 # -- older versions ------------------------------------------------------------------------------------------------
