@@ -59,6 +59,14 @@ def test_the_map_is_the_decision_s_decomposition_and_was_checked():
     assert card.check_in_words.startswith("The map of this model passed its check")
 
 
+def test_its_stage_sets_are_of_other_phantoms_and_the_weights_those_of_the_training():
+    card = registry.read_card(FOLDER)
+    assert card.sha256 == "7947168a257c47acaa16ba94d249d0885ee0bbdc47f4303ee31f78d9a8f1f77e"
+    assert card.stage_sets["patients"] == {"T1": 60, "T2": 60, "T3": 60, "T4": 60}
+    assert (card.stage_sets["level"], card.stage_sets["warning"]) == (0.9, None)
+    assert card.stage_sets["digest"] != card.training["data"]["digest"]
+
+
 def test_the_package_carries_it():
     with (ROOT / "pyproject.toml").open("rb") as stream:
         patterns = tomllib.load(stream)["tool"]["setuptools"]["package-data"]["GTRStagingLib"]
