@@ -21,7 +21,7 @@ evaluation                    a table of predictions -> its evaluation
 batch                         a table of cases -> results, and an outcome for each case
 results                       a result -> its record, overlay and report
 nomogram, radscore, training  models fitted on cohorts
-checking                      checks of a model's attention maps
+checking                      checks of a model's attention maps, and its calibration
 phantoms, stats               synthetic CTs with ground truth; estimates with intervals
 cohort, staging               many cases as a table; one case from its CT to its result
 imaging, model, tables        CTs and ROIs with their geometry; networks and weights; tables as text
