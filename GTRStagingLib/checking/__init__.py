@@ -1,9 +1,11 @@
-"""Check on a cohort whether a model's attention maps are reliable, calibrate it, and write its card.
+"""Check on a cohort whether a model's maps are reliable, record what it learned from, calibrate it; write its card.
 
-In: a `Model` or its name, and cases. Out: a `Check` or a `Calibration`, and the card of a model folder with it.
+In: a `Model` or its name, and cases. Out: a `Check`, a `Fitted` reference or a `Calibration`, and the card of a model
+folder with it.
 
 - `rules`: `judge`, `Verdict`
 - `model_check`: `Check`, `check_model`
+- `familiarity_fit`: `Fitted`, `fit_familiarity`
 - `calibrate`: `Calibration`, `calibrate_model`
-- `card_writing`: `write_check`, `write_calibrated`, `require_writable`
+- `card_writing`: `write_check`, `write_familiarity`, `write_calibrated`, `require_writable`
 """

@@ -1,11 +1,14 @@
-"""Write the result of a check into a model's folder, and a calibrated model into a new folder."""
+"""Write a check, or what a model learned from, into the model's folder, and a calibrated model into a new folder."""
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from GTRStagingLib.checking.calibrate import Calibration
+from GTRStagingLib.checking.familiarity_fit import Fitted
 from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
@@ -15,17 +18,22 @@ from GTRStagingLib.support.files import atomic_file, give_usual_mode, new_folder
 LOCK = ".check.lock"
 
 
-def require_writable(name: str, folder: Path | None) -> None:
-    """Raise `WeightsError` unless a verdict can be written to a model's folder; called before a long check.
+def require_writable(name: str, folder: Path | None, *, dry_run: bool = True) -> None:
+    """Raise `WeightsError` unless a model's card can be written; called before a long measurement.
 
-    `folder` is None for the built-in model.
+    Parameters
+    ----------
+    folder
+        None for the built-in model.
+    dry_run
+        Whether the caller can also print the result without writing it.
     """
-    remedy = "Print the result without writing it (`dry_run`)"
+    remedy = "Print the result without writing it (`dry_run`)" if dry_run else "Give a model with a folder"
     if folder is None:
         raise WeightsError(f"Model {name!r} is built in and has no card to write to; expected a folder. {remedy}.")
     if not os.access(folder, os.W_OK):
         raise WeightsError(
-            f"{folder} cannot be written to; expected a writable folder for the verdict. {remedy}, or check a copy of "
+            f"{folder} cannot be written to; expected a writable folder for the result. {remedy}, or use a copy of "
             "the model in a folder of your own."
         )
 
@@ -56,11 +64,7 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
     try:
         with FileLock(folder / LOCK):
             card = read_card(folder)
-            if weights_sha256 not in (None, card.sha256):
-                raise WeightsError(
-                    f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the checked weights, "
-                    f"{str(weights_sha256)[:12]}. The model was replaced during the check: check it again."
-                )
+            _require_weights(card, weights_sha256, folder)
             if card.check is not None and not check.found["tests"]:
                 raise nothing_measured(check)
             of_a_check = card.check is not None and card.check.get("mean_mask") == WRITTEN
@@ -70,11 +74,8 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
             checked = replace(card, check={**check.found, "mean_mask": source})
             if writes and check.mean_mask is not None:
                 _write_card(replace(checked, mean_mask_sha256=None), folder)
-                work = folder / f".{MEAN_MASK_FILE}"
-                write_mean_mask(check.mean_mask, work)
-                give_usual_mode(work)  # safetensors makes its files readable by their owner only
-                checked = replace(checked, mean_mask_sha256=sha256_of(work))
-                work.replace(folder / MEAN_MASK_FILE)
+                sha256 = _write_arrays(partial(write_mean_mask, check.mean_mask), folder / MEAN_MASK_FILE)
+                checked = replace(checked, mean_mask_sha256=sha256)
             _write_card(checked, folder)
     except OSError as error:
         raise WeightsError(
@@ -83,6 +84,60 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
             "(`dry_run`)."
         ) from error
     return checked
+
+
+def write_familiarity(fitted: Fitted, folder: Path, *, weights_sha256: str | None = None) -> ModelCard:
+    """Write what a model learned from into its folder, completely or not at all; it replaces an earlier record.
+
+    The weights stay as they are. Writers wait for each other. If the process ends at any time, the card names no
+    missing file.
+
+    Parameters
+    ----------
+    weights_sha256
+        Of the weights that measured the cases; the folder must still contain them.
+
+    Raises
+    ------
+    WeightsError
+        If the folder cannot be written to, or contains other weights now.
+    """
+    from filelock import FileLock
+
+    from GTRStagingLib.model.weights import FEATURES_FILE, write_reference
+
+    try:
+        with FileLock(folder / LOCK):
+            card = read_card(folder)
+            _require_weights(card, weights_sha256, folder)
+            _write_card(replace(card, familiarity=None, features_sha256=None), folder)
+            sha256 = _write_arrays(partial(write_reference, fitted.reference), folder / FEATURES_FILE)
+            card = replace(card, familiarity=fitted.found, features_sha256=sha256)
+            _write_card(card, folder)
+    except OSError as error:
+        raise WeightsError(
+            f"What the model learned from cannot be written to {folder} ({error.strerror or error}); expected a "
+            "writable folder. Use a copy of the model in a folder of your own."
+        ) from error
+    return card
+
+
+def _require_weights(card: ModelCard, weights_sha256: str | None, folder: Path) -> None:
+    if weights_sha256 not in (None, card.sha256):
+        raise WeightsError(
+            f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the checked weights, "
+            f"{str(weights_sha256)[:12]}. The model was replaced during the check: check it again."
+        )
+
+
+def _write_arrays(write: Callable[[Path], None], path: Path) -> str:
+    """Write a file of arrays, which appears when it is complete; return its sha256."""
+    work = path.with_name(f".{path.name}")
+    write(work)
+    give_usual_mode(work)  # safetensors makes its files readable by their owner only
+    sha256 = sha256_of(work)
+    work.replace(path)
+    return sha256
 
 
 def nothing_measured(check: Check) -> InputError:
@@ -140,4 +195,5 @@ def _write_card(card: ModelCard, folder: Path) -> None:
         stream.write(card.to_text().encode())
 
 
-__all__ = ["LOCK", "nothing_measured", "require_new", "require_writable", "write_calibrated", "write_check"]
+__all__ = ["LOCK", "nothing_measured", "require_new", "require_writable", "write_calibrated", "write_check",
+           "write_familiarity"]  # fmt: skip

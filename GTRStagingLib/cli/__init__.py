@@ -8,6 +8,7 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `stage`: `add_to`
 - `models`: `add_to`
 - `calibrate`: `add_to`
+- `familiarity`: `add_to`
 - `phantom`: `add_to`
 - `batch`: `add_to`
 - `cohort`: `add_to`

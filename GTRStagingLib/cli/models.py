@@ -1,4 +1,4 @@
-"""Add the commands `gtrstaging models list | show | verify | check | calibrate | import`."""
+"""Add the commands `gtrstaging models list | show | verify | check | familiarity | calibrate | import`."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli import calibrate
+from GTRStagingLib.cli import calibrate, familiarity
 from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
@@ -33,7 +33,7 @@ SPLITS = ("train", "validation", "test", "calibration")
 def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the commands to those of `gtrstaging`."""
     models = commands.add_parser(
-        "models", help="list, show, verify, check, calibrate and import models"
+        "models", help="list, show, verify, check, compare, calibrate and import models"
     ).add_subparsers(required=True, metavar="ACTION")
     models.add_parser(
         "list",
@@ -71,6 +71,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
     checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
+    familiarity.add_to(models)
     calibrate.add_to(models)
     importer = models.add_parser(
         "import",
@@ -142,6 +143,7 @@ def _show(options: argparse.Namespace) -> None:
     print(json.dumps(card.to_json(), indent=2))
     print(f"Head: {card.head_in_words}", file=sys.stderr)
     print(card.check_in_words, file=sys.stderr)
+    print(card.familiarity_in_words, file=sys.stderr)
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)
 

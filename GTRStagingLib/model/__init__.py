@@ -1,13 +1,14 @@
 """Load models: card, recipe, weights and network, and run the network by a backend.
 
 In: a model's name or folder. Out: `ModelCard` (no torch), `Model`, and a `Backbone` that classifies slices on a
-device by a backend. `card`, `registry` and `recipe` import no torch.
+device by a backend. `card`, `registry`, `recipe` and `reference` import no torch.
 
 - `card`: `ModelCard`
 - `registry`: `available`, `locate`, `read_card`
 - `recipe`: `Recipe`, `find_recipe`
 - `cells`: `CellGrid`, `half_pixel_centres`
 - `network`: `GTRNet`, `GatedHead`, `Head`
+- `reference`: `Reference`, `Cloud`
 - `weights`: `Model`, `load`, `verify`, `save`
 - `randomised`: `randomised`, `parts_of`
 - `checkpoints`: `import_checkpoint`, `import_imagenet`

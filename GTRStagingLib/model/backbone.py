@@ -21,6 +21,7 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.cells import CellGrid
 from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, Head, all_centres, folded
+from GTRStagingLib.model.reference import Reference
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
@@ -128,6 +129,10 @@ class Backbone(Protocol):
     def mean_mask(self) -> np.ndarray | None:
         """Mean mask of the model (see `weights.Model`)."""
 
+    @property
+    def reference(self) -> Reference | None:
+        """What the model learned from; None if nobody recorded it."""
+
     def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         """Run (S, 3, H, W) float32 slices, of one or several cases, through the network once.
 
@@ -209,7 +214,7 @@ class TorchBackbone:
         self, model: Model, place: torch.device, *, compiled: bool = False, warning: str | None = None
     ) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
-        self.mean_mask = model.mean_mask
+        self.mean_mask, self.reference = model.mean_mask, model.reference
         self._network, self._place, self._warning = folded(model.network), place, warning
         self._layers, self._stem = self._network.layers, self._network.stem
         self._lower = partial(self._network.between, "stem", "layer2")
@@ -336,7 +341,7 @@ class OnnxBackbone:
 
     def __init__(self, model: Model) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
-        self.mean_mask = model.mean_mask
+        self.mean_mask, self.reference = model.mean_mask, model.reference
         self._network, self._size = model.network, model.card.recipe.input_size
         self._session = onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder())
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"

@@ -65,13 +65,17 @@ class ModelCard:
     leaking
         Whether patients were in two splits during the training of this model or of the model it started from.
     features_sha256
-        Of `features.safetensors`; None without feature statistics.
+        Of `features.safetensors`, the arrays of `familiarity`; models of version 0.1.0 have other ones there, which
+        nothing reads.
     mean_mask_sha256
         Of `mean_mask.safetensors`; None without a mean mask.
     check
         Result of the check of the model's maps (`checking.model_check`): `verdict` ('passed', 'failed' or 'not
         checked'), `summary` (the numbers, in words), `method`, `cases`, and the numbers of each test. None if not
         checked.
+    familiarity
+        What the model learned from (`model.reference`): ranges and categories of the training cases, and the numbers of
+        patients; the arrays are in `features.safetensors`. None if nobody recorded it.
     training
         Record of the training run: data, options, seeds, metrics, versions, leak audit. None for models that this
         software did not train.
@@ -103,6 +107,7 @@ class ModelCard:
     mean_mask_sha256: str | None = None
     check: Mapping[str, Any] | None = None
     stage_sets: Mapping[str, Any] | None = None
+    familiarity: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
@@ -156,6 +161,12 @@ class ModelCard:
                 f"Model card {self.name!r}: check {self.check!r}; expected null, or an object with a verdict of "
                 f"{', '.join(VERDICTS)} and a summary. Check the model again."
             )
+        if not isinstance(self.familiarity, Mapping | None) or (self.familiarity and self.features_sha256 is None):
+            raise WeightsError(
+                f"Model card {self.name!r}: familiarity {type(self.familiarity).__name__}, features_sha256 "
+                f"{self.features_sha256!r}; expected an object and the hash of its arrays, or null. Import the model "
+                "again."
+            )
         if self.stage_sets is not None:
             self._require_stage_sets(self.stage_sets)
 
@@ -184,6 +195,17 @@ class ModelCard:
     def check_in_words(self) -> str:
         """Result of the check for the method that it checked, in a sentence; see `map_check`."""
         return self.map_check(None if self.check is None else self.check.get("method"))
+
+    @property
+    def familiarity_in_words(self) -> str:
+        """Whether results of the model tell how like the training a case is, in a sentence."""
+        if self.familiarity is None:
+            return "What this model learned from was not recorded: its results cannot tell unfamiliar cases."
+        return (
+            f"What this model learned from: {self.familiarity.get('training_cases')} of "
+            f"{self.familiarity.get('cohort_training_cases')} training cases, compared with "
+            f"{self.familiarity.get('held_out_patients')} held-out patients ({self.familiarity.get('side')})."
+        )
 
     def map_check(self, method: str | None) -> str:
         """Return the sentence about the check that is shown beside this model's maps by a method.

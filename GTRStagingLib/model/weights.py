@@ -1,7 +1,8 @@
 """Load and save model folders: weights and card. Loading runs no code of a file.
 
-A model folder contains `model.safetensors` and `card.json`, after a training also `features.safetensors`, and with
-known ROIs `mean_mask.safetensors`; `checkpoints` makes model folders of published files.
+A model folder contains `model.safetensors` and `card.json`; `features.safetensors`, the arrays of what the model
+learned from (`reference`); and with known ROIs `mean_mask.safetensors`. `checkpoints` makes model folders of published
+files.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import Fusion, HeadKind, ModelCard
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.recipe import GTR
+from GTRStagingLib.model.reference import Reference
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
@@ -54,11 +56,14 @@ class Model:
         Mean of the ROIs of the training or checked cases: (h, w) float32 in 0..1, the mean share of each cell of
         `card.GATE_STRIDE` pixels of the network's input; None without ROIs. It is a baseline of attention maps that
         uses location alone.
+    reference
+        What the model learned from; None if nobody recorded it.
     """
 
     card: ModelCard
     network: GTRNet
     mean_mask: np.ndarray | None = None
+    reference: Reference | None = None
 
 
 # -- finding and loading ------------------------------------------------------------------------------------------
@@ -77,48 +82,8 @@ def load(name_or_folder: str) -> Model:
         return untrained()
     card = read_card(folder)
     state = _tensors(folder / WEIGHTS_FILE, card.sha256)
-    return Model(card, network_with(state, card.depth, card.fusion, card.head), _mean_mask(folder, card))
-
-
-@dataclass(frozen=True)
-class FeatureStatistics:
-    """Distribution of the penultimate features of the training slices, to compare new cases with.
-
-    Attributes
-    ----------
-    mean, covariance
-        (features,) and (features, features) float32; the sample covariance, singular if there are fewer slices.
-    n
-        Number of slices.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    n: int
-
-
-def load_features(name_or_folder: str) -> FeatureStatistics | None:
-    """Load the feature statistics of a model after checking their hash; None if it has none."""
-    folder = locate(name_or_folder)
-    card = None if folder is None else read_card(folder)
-    if folder is None or card is None or card.features_sha256 is None:
-        return None
-    stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
-    try:
-        mean, covariance, n = (stored[name] for name in ("mean", "covariance", "n"))
-    except KeyError as error:
-        raise WeightsError(f"{folder / FEATURES_FILE} lacks {error}. Train or import the model again.") from error
-    if (
-        (mean.ndim, covariance.shape, n.numel()) != (1, (len(mean), len(mean)), 1)
-        or not all(torch.isfinite(one).all() for one in (mean, covariance, n))
-        or n < 1
-    ):
-        raise WeightsError(
-            f"{folder / FEATURES_FILE} contains a mean {tuple(mean.shape)}, a covariance {tuple(covariance.shape)} and "
-            f"n {n.tolist()}; expected finite numbers (features,), (features, features), and a number of slices. Train "
-            "or import the model again."
-        )
-    return FeatureStatistics(mean.numpy(), covariance.numpy(), int(n))
+    network = network_with(state, card.depth, card.fusion, card.head)
+    return Model(card, network, _mean_mask(folder, card), _reference(folder, card))
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
@@ -141,6 +106,13 @@ def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
             "dimensions. Check the model again."
         )
     return mean_mask
+
+
+def _reference(folder: Path, card: ModelCard) -> Reference | None:
+    if card.familiarity is None or card.features_sha256 is None:
+        return None
+    stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
+    return Reference.from_stored(card.familiarity, {name: one.float().numpy() for name, one in stored.items()})
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -323,15 +295,13 @@ def scale_residuals(network: GTRNet) -> GTRNet:
     return network
 
 
-def save(model: Model, folder: Path, *, half: bool = False, features: FeatureStatistics | None = None) -> ModelCard:
+def save(model: Model, folder: Path, *, half: bool = False) -> ModelCard:
     """Write a model's folder with its mean mask, completely or not at all; return its card with the files' hashes.
 
     Parameters
     ----------
     half
         Store the weights as float16, in half the space, with a relative error of up to 1/2048.
-    features
-        Stored beside the weights.
 
     Raises
     ------
@@ -347,9 +317,6 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
         with new_folder(folder) as work:
             safetensors.torch.save_file(state, work / WEIGHTS_FILE)
             card = replace(model.card, sha256=sha256_of(work / WEIGHTS_FILE))
-            if features is not None:
-                _write_features(features, work / FEATURES_FILE)
-                card = replace(card, features_sha256=sha256_of(work / FEATURES_FILE))
             if model.mean_mask is not None:
                 write_mean_mask(model.mean_mask, work / MEAN_MASK_FILE)
                 card = replace(card, mean_mask_sha256=sha256_of(work / MEAN_MASK_FILE))
@@ -368,10 +335,9 @@ def save(model: Model, folder: Path, *, half: bool = False, features: FeatureSta
     return card
 
 
-def _write_features(features: FeatureStatistics, path: Path) -> None:
-    arrays = {"mean": features.mean, "covariance": features.covariance, "n": np.array(features.n)}
-    stored = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
-    safetensors.torch.save_file(stored, path)
+def write_reference(reference: Reference, path: Path) -> None:
+    """Write the arrays of what a model learned from."""
+    safetensors.torch.save_file({name: torch.from_numpy(one) for name, one in reference.arrays().items()}, path)
 
 
 def write_mean_mask(mean_mask: np.ndarray, path: Path) -> None:

@@ -5,6 +5,7 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 - `preprocess`: `prepare`, `PreparedSlices`, `body_mask`
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
 - `stage_set`: `stage_set`, `StageSet`
+- `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
 - `attention`: `Attention`
 - `cam`: `compute_attention`, `raw_maps`
 - `agreement`: `compute_agreement`, `Agreement`, `Overlap`

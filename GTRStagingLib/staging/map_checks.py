@@ -88,7 +88,7 @@ def measure(result: StagingResult, backbone: Backbone) -> Measured:
     """Measure the map of a case staged with `OPTIONS` (or another method) by the same backbone."""
     key, slices = result.slices.key, result.slices
     native = slices.native[:, :, key : key + 1]
-    body = slices.body[key] if result.scan.intensity == "HU" else np.ones(native.GetSize()[1::-1], bool)
+    body = slices.key_body if result.scan.intensity == "HU" else np.ones(native.GetSize()[1::-1], bool)
     roi = None if result.roi is None else result.roi[:, :, key : key + 1]
     inside = None if roi is None else sitk.GetArrayFromImage(roi)[0].astype(bool)
     place = slices.grid[:, :, key : key + 1]

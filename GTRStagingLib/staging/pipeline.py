@@ -21,6 +21,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import comparison_map, compute_attention
+from GTRStagingLib.staging.familiarity import Familiarity, judge, measure
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
@@ -128,6 +129,8 @@ def stage_case(
         wanted = _wanted(slices, method, options)
         seen = backbone.classify(slices.pixels, wanted)
         prediction = vote(slices.offsets, probabilities(seen.logits, card))
+        measures = None if backbone.reference is None else measure(scan, slices, seen.features)
+        familiarity = judge(measures, backbone.reference)
         target = prediction.stage if options.target is None else options.target
         if wanted and seen.targets is not None and not (seen.targets == target).any():
             # The vote and the mean probability differ: the gradients are for the latter's stage.
@@ -143,7 +146,7 @@ def stage_case(
     with watch.step("agreement"):
         agreement = None
         if roi is not None:
-            body = slices.body[slices.key] if scan.intensity == "HU" else None
+            body = slices.key_body if scan.intensity == "HU" else None
             agreement = compute_agreement(
                 heat[:, :, slices.key : slices.key + 1],
                 roi[:, :, slices.key : slices.key + 1],
@@ -162,6 +165,8 @@ def stage_case(
     named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
     if len(named) > 1:
         warnings.append("The ROI and the CT name different frames of reference; the ROI was placed by its coordinates.")
+    if familiarity.verdict in ("unusual", "unlike"):
+        warnings.append(_unfamiliar(familiarity))
     warnings += _run_warnings(scan, slices, prediction, attention, card, step, options.target)
     warnings += _padding_warnings({key.index + offset: scan.padding(key.index + offset) for offset in slices.offsets})
     provenance = Provenance(
@@ -183,6 +188,7 @@ def stage_case(
         # Nothing judges here whether the case is like the training: no reason to withhold the set.
         stage_set=stage_set(card, prediction, withheld=None),
         attention=attention,
+        familiarity=familiarity,
         comparison=comparison,
         agreement=agreement,
         features=seen.features,
@@ -214,6 +220,14 @@ def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
         return None
     placed = Attention(mean[None], "mean mask", (), TStage.T1, "receptive_field", grid, cells, cells)
     return sitk.GetArrayFromImage(placed.on(slices.native[:, :, slices.key : slices.key + 1]))[0]
+
+
+def _unfamiliar(familiarity: Familiarity) -> str:
+    """Return the warning about a case that is rare among those of the training, or unlike them."""
+    reasons = "; ".join(familiarity.reasons)
+    if familiarity.verdict == "unlike":
+        return f"This case is UNLIKE those that the model learned from: its stage means nothing. Found: {reasons}."
+    return f"This case is unusual among those that the model learned from. Found: {reasons}."
 
 
 def _padding_warnings(shares: Mapping[int, float]) -> Iterator[str]:

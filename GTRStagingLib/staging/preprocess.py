@@ -75,9 +75,15 @@ class PreparedSlices:
         return self.offsets.index(0)
 
     @cached_property
+    def key_body(self) -> np.ndarray:
+        """Body's section in the key slice, (H, W) bool on `native`; requires HU. Computed once per case."""
+        return body_mask(sitk.GetArrayViewFromImage(self.native)[self.key])
+
+    @cached_property
     def body(self) -> np.ndarray:
         """Body's section in each slice, (S, H, W) bool on `native`; requires HU. Computed once per case."""
-        return np.stack([body_mask(one) for one in sitk.GetArrayViewFromImage(self.native)])
+        native = enumerate(sitk.GetArrayViewFromImage(self.native))
+        return np.stack([self.key_body if i == self.key else body_mask(one) for i, one in native])
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.familiarity import Familiarity
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.stage_set import StageSet
 from GTRStagingLib.staging.voting import Prediction
@@ -65,6 +66,8 @@ class StagingResult:
         Card of the model.
     stage_set
         Neighbouring stages that contain the true one with the promised frequency; None if the model has no calibration.
+    familiarity
+        Whether the case is like those that the model learned from.
     comparison
         A second map of the same pass, to show beside the first: see `cam.comparison_map`.
     slices
@@ -94,6 +97,7 @@ class StagingResult:
     prediction: Prediction
     stage_set: StageSet | None
     attention: Attention
+    familiarity: Familiarity
     comparison: Attention | None
     agreement: Agreement | None
     features: np.ndarray

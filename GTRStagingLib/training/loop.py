@@ -377,16 +377,15 @@ def _best(run: Path, epoch: int) -> Path:
 # -- prediction ----------------------------------------------------------------------------------------------------
 
 
-def predict(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute a network's logits (slices, 4) and features (slices, features) of a set, float32."""
+def predict(network: GTRNet, samples: SliceSet, device: torch.device, batch_size: int) -> np.ndarray:
+    """Compute a network's logits of a set, (slices, 4) float32."""
     network = network.to(device).eval()
-    logits, features = [], []
+    logits = []
     with torch.no_grad():
         for pixels, *_ in plain_loader(samples, batch_size=batch_size):
             outcome = network.decide(network.layers(_channels_last(pixels.to(device))))
             logits.append(outcome[0].cpu())
-            features.append(outcome[1].cpu())
-    return torch.cat(logits).numpy(), torch.cat(features).numpy()
+    return torch.cat(logits).numpy()
 
 
 def split_logits(samples: SliceSet, logits: np.ndarray) -> SplitLogits:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from GTRStagingLib.checking.card_writing import write_check
+from GTRStagingLib.checking.card_writing import write_check, write_familiarity
+from GTRStagingLib.checking.familiarity_fit import fit_familiarity
 from GTRStagingLib.checking.model_check import check_model
 from GTRStagingLib.cohort.audit import Audit, audit
 from GTRStagingLib.cohort.cohort import Case, Cohort
@@ -125,7 +126,8 @@ def train(
     main = loop.is_main_process()
     if main and (done := _finished(out, run, resume)):
         unchecked = "" if done.check is not None else " Its maps have not been checked."
-        progress.report(f"{out} is already complete; nothing to do.{unchecked}")
+        unrecorded = "" if done.familiarity is not None else " What it learned from has not been recorded."
+        progress.report(f"{out} is already complete; nothing to do.{unchecked}{unrecorded}")
         return done
     _require_splits(cohort)
     pretrained = None
@@ -166,9 +168,9 @@ def train(
     network = weights.network_with(loop.best_weights(history, run), plan.depth, plan.fusion, plan.head)
     if plan.half:  # measure the weights that are stored
         network.load_state_dict(weights.halved(network))
-    card, features = _described(network, sets, plan, hardware, start, record, history, out.name)
+    card = _described(network, sets, plan, hardware, start, record, history, out.name)
     model = weights.Model(card, network, _mean_mask(parts["training"]))
-    model = replace(model, card=weights.save(model, out, half=plan.half, features=features))
+    model = replace(model, card=weights.save(model, out, half=plan.half))
     loop.clear(run)
     if card.stage_sets is None:
         progress.report(
@@ -177,7 +179,8 @@ def train(
         )
     elif card.stage_sets["warning"]:
         progress.report(card.stage_sets["warning"])
-    # The model is already saved: an error in the check does not lose the training.
+    # The model is already saved: an error in what follows does not lose the training.
+    model = replace(model, card=_familiar(model, out, cohort.cases, plan, hardware, progress))
     return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, progress)
 
 
@@ -413,13 +416,13 @@ def _described(
     record: Mapping[str, Any],
     history: loop.History,
     name: str,
-) -> tuple[ModelCard, weights.FeatureStatistics]:
-    """Return the card of the best epoch's network and its feature statistics; the network is moved to the CPU."""
+) -> ModelCard:
+    """Return the card of the best epoch's network; the network is moved to the CPU."""
     where = devices.choose(_device(hardware))
-    seen, features = {}, {}
+    seen = {}
     for split, samples in sets.items():
         if len(samples):
-            logits, features[split] = loop.predict(network, samples, where, plan.batch_size)
+            logits = loop.predict(network, samples, where, plan.batch_size)
             seen[split] = loop.split_logits(samples, logits)
     network.to("cpu", memory_format=torch.contiguous_format)
     temperature = fitted_temperature(seen["validation"])
@@ -445,7 +448,7 @@ def _described(
     data = record["data"]["training"]
     subjects = "synthetic phantoms" if plan.demonstration else "patients"
     never = "Trained on synthetic phantoms, never for patients. " if plan.demonstration else ""
-    card = ModelCard(
+    return ModelCard(
         name=name,
         status="demonstration" if plan.demonstration else "trained",
         depth=plan.depth,
@@ -463,13 +466,6 @@ def _described(
         masks=max(data["masks"], start.masks) if plan.head == "gated" else 0,
         stage_sets=_stage_sets(seen, temperature, record["data"]["digest"]),
     )
-    learned = features["training"].astype(np.float64)
-    statistics_ = weights.FeatureStatistics(
-        mean=learned.mean(axis=0).astype(np.float32),
-        covariance=np.cov(learned, rowvar=False).astype(np.float32),
-        n=len(learned),
-    )
-    return card, statistics_
 
 
 def _stage_sets(seen: Mapping[str, SplitLogits], temperature: float, digest: str) -> dict[str, Any] | None:
@@ -487,6 +483,19 @@ def _stage_sets(seen: Mapping[str, SplitLogits], temperature: float, digest: str
 def _device(hardware: Hardware) -> str:
     """Convert Lightning's name of the accelerator to one of `device.choose`."""
     return {"gpu": "auto"}.get(hardware.accelerator, hardware.accelerator)
+
+
+def _familiar(
+    model: weights.Model, out: Path, cases: Sequence[Case], plan: Plan, hardware: Hardware, progress: TrainingProgress
+) -> ModelCard:
+    """Record what the model learned from, and return its card with it, or unchanged after an error."""
+    progress.report("Recording what the model learned from.")
+    try:
+        fitted = fit_familiarity(model, cases, device=_device(hardware), seed=plan.seed)
+        return write_familiarity(fitted, out, weights_sha256=model.card.sha256)
+    except StagingError as error:
+        progress.report(f"What the model learned from was not recorded. {error}")
+        return model.card
 
 
 def _checked(

@@ -21,6 +21,7 @@ class InProcessGroup:
             head=ready.head,
             cells=ready.cells,
             mean_mask=ready.mean_mask,
+            reference=ready.reference,
             classify=ready.classify,
             close=lambda: None,
         )

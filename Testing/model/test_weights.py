@@ -244,21 +244,14 @@ def test_weights_beyond_float16_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_feature_statistics_come_back_by_their_hash(tmp_path, a_model):
-    rng = np.random.default_rng(0)
-    kept = weights.FeatureStatistics(rng.normal(size=4).astype("f4"), rng.normal(size=(4, 4)).astype("f4"), 17)
-    card = weights.save(a_model, tmp_path / "m", features=kept)
-    assert weights.load(str(tmp_path / "m")).card == card
-    back = weights.load_features(str(tmp_path / "m"))
-    assert (back.mean == kept.mean).all()
-    assert (back.covariance == kept.covariance).all()
-    assert back.n == 17
-    path = tmp_path / "m" / "features.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(WeightsError, match="its card gives"):
-        weights.load_features(str(tmp_path / "m"))
-    weights.save(a_model, tmp_path / "without")
-    assert weights.load_features(str(tmp_path / "without")) is weights.load_features("untrained") is None
+def test_the_feature_statistics_of_version_0_1_0_are_not_read(tmp_path, a_model):
+    """Its models have a file of this name without a reference on the card."""
+    weights.save(a_model, tmp_path / "m")
+    (tmp_path / "m" / "features.safetensors").write_bytes(b"mean and covariance")
+    path = tmp_path / "m" / "card.json"
+    old = {k: v for k, v in json.loads(path.read_text()).items() if k != "familiarity"}
+    path.write_text(json.dumps({**old, "features_sha256": "a" * 64}))
+    assert weights.load(str(tmp_path / "m")).reference is None
 
 
 def test_a_card_of_before_training_existed_still_loads(tmp_path, a_model):

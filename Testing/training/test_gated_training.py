@@ -226,7 +226,6 @@ def test_the_card_contains_the_head_and_the_number_of_masks(gated, plain):
     assert card.training["plan"]["freeze_backbone"] is True
     rows = metrics(folder)
     assert all(0 <= float(row["val_gate_dice"]) <= 1 for row in rows)
-    assert weights.load_features(str(folder)).mean.shape == (weights.load(str(folder)).network.features,)
 
 
 def sha(folder):

@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from helpers.spots import a_spot_model, a_spotted_cohort
 from helpers.trainings import HERE, SMALL, a_cohort
 
 from GTRStagingLib.checking.card_writing import LOCK
@@ -131,7 +132,7 @@ def a_training(where, cohort, cache, folder, plan, resume, audited=None, hardwar
     elif where == "describing":
         die_at(train, "fitted_temperature", 1)
     elif where == "writing":
-        die_at(weights.safetensors.torch, "save_file", 2)  # the features, after the weights
+        die_at(weights.safetensors.torch, "save_file", 2)  # the mean mask, after the weights
     elif where == "clearing":
         die_at(loop, "clear", 1)
     train.train(cohort, folder, plan, hardware, cache=cache, resume=resume, audited=audited)
@@ -163,7 +164,7 @@ KILLED = ("preparing", "learning", "validating", "keeping", "recording", "descri
 def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_result(
     tmp_path, processes, cases, batch_size, audit_first
 ):
-    """One epoch of five batches, on one device: metrics, temperature, weights and features are the same to the bit."""
+    """One epoch of five batches, on one device: metrics, temperature and weights are the same to the bit."""
     cohort = a_cohort(tmp_path / "c", cases, validation=8)
     audited = audit(cohort, content=True) if audit_first else None
     plan = replace(PLAN, max_epochs=1, batch_size=batch_size)
@@ -177,11 +178,7 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_result(
     assert len(metrics(straight)) == 1
     assert metrics(broken) == metrics(straight)
     one, other = (registry.read_card(folder) for folder in (straight, broken))
-    assert (one.sha256, one.features_sha256, one.temperature) == (
-        other.sha256,
-        other.features_sha256,
-        other.temperature,
-    )
+    assert (one.sha256, one.temperature) == (other.sha256, other.temperature)
     assert one.training["metrics"] == other.training["metrics"]
     assert one.training["data"] == other.training["data"]
     assert sorted(p.name for p in (tmp_path / "broken" / "m-run").iterdir()) == ["metrics.csv", "run.json"]
@@ -236,7 +233,7 @@ def test_a_run_is_resumed_with_the_same_options_only(tmp_path, processes, cohort
 @pytest.mark.smoke
 def test_the_card_describes_the_training(made, cohort):
     folder, card, _ = made
-    files = ["card.json", "features.safetensors", "mean_mask.safetensors", "model.safetensors"]
+    files = ["card.json", "mean_mask.safetensors", "model.safetensors"]
     assert sorted(p.name for p in folder.iterdir() if p.name != LOCK) == files
     model = weights.load(str(folder))
     assert model.card == card == weights.ModelCard.from_json(json.loads(json.dumps(card.to_json())))
@@ -264,7 +261,7 @@ def test_metrics_and_temperature_are_those_of_the_stored_weights(made, cohort, c
     for split, name in (("validation", "validation"), ("test", "test")):
         of = [case for case in cohort.cases if case.split == split]
         samples = SliceSet(slice_cache.cache_slices(of, SMALL, cache), SMALL)
-        logits, _ = loop.predict(network, samples, torch.device("cpu"), 16)
+        logits = loop.predict(network, samples, torch.device("cpu"), 16)
         seen = loop.split_logits(samples, logits)
         found = scores(seen, card.temperature).to_json()
         assert found["slice_loss"] == pytest.approx(card.training["metrics"][name]["slice_loss"], abs=1e-5)
@@ -304,15 +301,23 @@ def test_without_calibration_patients_validation_calibrates_with_a_warning():
     assert found["warning"].startswith("Stage sets: 36 of the 36 patients")
 
 
-def test_features_are_those_of_the_unaugmented_training_slices(made, cohort, cache):
-    folder, _, _ = made
-    learned = [case for case in cohort.cases if case.split == "train"]
-    samples = SliceSet(slice_cache.cache_slices(learned, SMALL, cache), SMALL)
-    _, features = loop.predict(weights.load(str(folder)).network, samples, torch.device("cpu"), 7)
-    kept = weights.load_features(str(folder))
-    assert kept.n == 24
-    np.testing.assert_allclose(kept.mean, features.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(kept.covariance, np.cov(features, rowvar=False), atol=1e-5)
+def test_too_few_patients_to_record_what_was_learned_from_are_reported(made):
+    _, card, reported = made
+    assert card.familiarity is None
+    (found,) = [text for text in reported if text.startswith("What the model learned from was not recorded.")]
+    assert "8 cases of the split 'train' and 8 patients of the split 'validation'" in found
+
+
+def test_what_the_model_learned_from_is_written_at_the_end(tmp_path):
+    """Measured in the cohort of the training, by the weights that were just written."""
+    model = a_spot_model()
+    saved = replace(model, card=weights.save(model, tmp_path / "m"))
+    cases = [replace(case, split="train" if i < 20 else "validation")
+             for i, case in enumerate(a_spotted_cohort(tmp_path / "spots", 40))]  # fmt: skip
+    card = train._familiar(saved, tmp_path / "m", cases, PLAN, HERE, train.TrainingProgress())
+    assert card == registry.read_card(tmp_path / "m")
+    assert (card.familiarity["training_cases"], card.familiarity["held_out_patients"]) == (20, 20)
+    assert weights.load(str(tmp_path / "m")).reference is not None
 
 
 def test_the_cosine_schedule_goes_up_and_down_once(tmp_path, trained, monkeypatch):
