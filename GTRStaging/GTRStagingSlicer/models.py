@@ -57,6 +57,7 @@ def card_in_words(name: str) -> tuple[str, str]:
         (_("Network"), f"ResNet-{card.depth}, fusion {card.fusion}"),
         (_("Head"), card.head_in_words),
         (_("Map"), card.check_in_words),
+        (_("Familiarity"), card.familiarity_in_words),
         (_("Recipe"), card.recipe.name),
         (_("Trained on"), card.trained_on),
         (_("Provenance"), card.provenance),

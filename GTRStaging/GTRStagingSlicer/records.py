@@ -11,6 +11,8 @@ from GTRStagingSlicer.words import tr as _
 OLDER = "of an older version"
 """Reason in `agreement.reasons` for a measure that is missing from records of an older version."""
 
+UNJUDGED = "This result of an older version does not tell whether the case is like the training."
+
 
 def read(text: str) -> Mapping[str, Any]:
     """Parse a record of any version; fields that earlier schemas lack are added as unknown."""
@@ -20,6 +22,10 @@ def read(text: str) -> Mapping[str, Any]:
         attention["layers"] = [attention.pop("layer")]
     attention.setdefault("mapped", [True] * len(attention["empty"]))
     record["prediction"].setdefault("set", None)
+    record.setdefault(
+        "familiarity",
+        {"verdict": "not known", "distance": None, "percentile": None, "reasons": [], "promise": UNJUDGED},
+    )
     model.setdefault("check", None)
     model.setdefault("check_in_words", NOT_CHECKED)
     if agreement is not None and "blob_dice" not in agreement:
@@ -35,6 +41,23 @@ def cut_at(agreement: Mapping[str, Any], threshold: float) -> Mapping[str, Any]:
 
 
 # -- in words ------------------------------------------------------------------------------------------------------
+
+
+def likeness_name(familiarity: Mapping[str, Any]) -> str:
+    """Name whether the case is like the training."""
+    return {
+        "usual": _("usual for the training"),
+        "unusual": _("unusual for the training"),
+        "unlike": _("UNLIKE THE TRAINING"),
+    }.get(familiarity["verdict"], _("likeness to the training not known"))
+
+
+def likeness_in_words(familiarity: Mapping[str, Any]) -> str:
+    """Describe whether the case is like the training: percentile, reasons, and rates of false alarms."""
+    if familiarity["percentile"] is None:
+        return str(familiarity["promise"])
+    rank = _("Farther from the training than {percentile:.0f} % of the held-out patients.").format(**familiarity)
+    return " ".join((rank, "; ".join(familiarity["reasons"]), familiarity["promise"])).replace("  ", " ")
 
 
 def heat_in_words(attention: Mapping[str, Any]) -> str:

@@ -48,6 +48,12 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     meaning = meaning_of(prediction["stage"])
     within = _("Stage set {words}").format(words=html.escape(tables.stage_set_in_words(prediction), quote=False))
     ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}<br>{within}"
+    familiarity = record["familiarity"]
+    name, unlike = records.likeness_name(familiarity), familiarity["verdict"] == "unlike"
+    words = html.escape(records.likeness_in_words(familiarity), quote=False)
+    size = 44 if unlike else 13
+    ui.likenessLabel.text = f'<span style="font-size: {size}px"><b>{name}</b></span><br>{words}'
+    ui.likenessLabel.styleSheet = ALARM if unlike else ""
     ui.staleLabel.visible = stale
     # An outdated result must not be mistaken for a current one.
     ui.staleLabel.styleSheet = ALARM

@@ -37,6 +37,7 @@ def show_result(scene: Scene, previous: TableNode | None, record: Mapping[str, A
         (_("Model"), f"{model['name']} ({model['status']}), sha256 {model['sha256']}"),
         (_("Attention"), records.map_in_words(record)),
         (_("Check of the map"), model["check_in_words"]),
+        (_("Likeness"), records.likeness_name(record["familiarity"])),
         (_("Device"), record["provenance"]["device"]),
         (_("Duration"), f"{sum(record['timings_s'].values()):.1f} s"),
         (_("Created"), record["provenance"]["utc"]),

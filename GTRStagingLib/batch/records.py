@@ -31,6 +31,7 @@ from GTRStagingLib.tables.cells import guarded, unguarded
 
 if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
+    from GTRStagingLib.staging.familiarity import Familiarity
     from GTRStagingLib.staging.result import StagingResult
     from GTRStagingLib.staging.stage_set import StageSet
 
@@ -256,6 +257,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "key_slice_by": key.chosen_by,
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
         **({} if agreement is None else _agreement(agreement)),
+        **_familiarity(result.familiarity),
         "stage_set": "" if result.stage_set is None else result.stage_set.text,
         "stage_set_note": _set_note(result.stage_set),
         "warnings": printable(" | ".join(result.warnings)),
@@ -266,6 +268,15 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         MATRIX: "{} x {}".format(*result.slices.native.GetSize()),
         **{name: f"{s:.4f}" for name, s in seconds.items()},
         "seconds": f"{sum(seconds.values()):.4f}",
+    }
+
+
+def _familiarity(familiarity: "Familiarity") -> Mapping[str, str]:
+    percentile = familiarity.percentile
+    return {
+        "familiarity": familiarity.verdict,
+        "familiarity_percentile": "" if percentile is None else repr(float(percentile)),
+        "familiarity_reasons": printable("; ".join(familiarity.reasons)),
     }
 
 

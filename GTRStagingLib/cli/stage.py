@@ -136,6 +136,7 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     shares = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, prediction.probabilities, strict=True))
     print(f"Stage      {prediction.stage}   {'unanimous' if prediction.unanimous else 'not unanimous'} ({votes})")
     print(f"Mean       {shares}")
+    print(f"Likeness   {words.likeness(result.familiarity)}: {words.likeness_in_words(result.familiarity)}")
     print(f"Set        {words.stage_set_in_words(result)}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
     print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")

@@ -15,7 +15,15 @@ from matplotlib import colormaps
 from GTRStagingLib.imaging.geometry import empty_grid, grid_of
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.results.canvas import GREY, INK, Box, Canvas, Panel, View, contours, fitted, is_drawable
-from GTRStagingLib.results.words import METHOD_NAMES, empty_in_words, map_name, slice_label, vote_in_words
+from GTRStagingLib.results.words import (
+    METHOD_NAMES,
+    empty_in_words,
+    likeness,
+    likeness_in_words,
+    map_name,
+    slice_label,
+    vote_in_words,
+)
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
@@ -52,7 +60,7 @@ def png(result: StagingResult) -> bytes:
 def render(result: StagingResult) -> Canvas:
     """Draw the picture on a canvas."""
     page = Canvas(WIDTH, _TALL)
-    y = _header(page, result)
+    y = _likeness(page, _header(page, result), result)
     if result.model.warning:
         # Only the model's name may be shortened, not the warning.
         y = _warning_strip(page, y, str(replace(result.model, name=_short(result.model.name)).warning))
@@ -339,6 +347,23 @@ def _header(page: Canvas, result: StagingResult) -> int:
     page.text(right, 70, "GTR Staging", _BODY, side="right", colour=GREY)
     page.text(right, 112, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", _BODY, side="right")
     return 138
+
+
+def _likeness(page: Canvas, y: int, result: StagingResult) -> int:
+    """Write whether the case is like the training, 'unlike' as large as the stage; return the lower end."""
+    familiarity = result.familiarity
+    name, sentence = likeness(familiarity), likeness_in_words(familiarity)
+    inner = WIDTH - 2 * _MARGIN
+    if familiarity.verdict != "unlike":
+        colour = "#8a5a00" if familiarity.verdict == "unusual" else GREY
+        text = name[0].upper() + name[1:]
+        page.text(_MARGIN, y + 26, text, _BODY, bold=True, colour=colour)
+        if familiarity.verdict != "unusual":
+            return y + 40
+        return round(page.paragraph(_MARGIN, y + 60, sentence, _SMALL, inner))
+    page.rectangle((_MARGIN, y, WIDTH - _MARGIN, y + 116), "#b3001b")
+    page.text(WIDTH / 2, y + 92, name, 96, bold=True, colour="white", side="middle")
+    return round(page.paragraph(_MARGIN, y + 152, sentence, _BODY, inner, bold=True))
 
 
 def _warning_strip(page: Canvas, y: int, warning: str) -> int:

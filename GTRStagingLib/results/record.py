@@ -53,6 +53,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "research_use_only": RESEARCH_USE_ONLY,
         "case_id": result.case_id,
         "prediction": _prediction(result),
+        "familiarity": asdict(result.familiarity),
         "key_slice": _key_slice(result),
         "agreement": None if result.agreement is None else _agreement(result.agreement, result.segment),
         "attention": _attention(result.attention),

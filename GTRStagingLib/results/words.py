@@ -5,6 +5,7 @@ import math
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.familiarity import Familiarity
 from GTRStagingLib.staging.options import is_stage_specific
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.staging.stage_set import StageSet
@@ -96,6 +97,33 @@ def choice_in_words(result: StagingResult) -> str:
 def signed(value: float) -> str:
     """Format a number with one decimal and the Unicode minus sign."""
     return f"{value:.1f}".replace("-", "−")
+
+
+# -- likeness to the training --------------------------------------------------------------------------------------
+
+
+def likeness(familiarity: Familiarity) -> str:
+    """Name the verdict, as in 'UNLIKE THE TRAINING' or 'likeness to the training not known'."""
+    return {
+        "usual": "usual for the training",
+        "unusual": "unusual for the training",
+        "unlike": "UNLIKE THE TRAINING",
+        "not known": "likeness to the training not known",
+    }[familiarity.verdict]
+
+
+def likeness_in_words(familiarity: Familiarity) -> str:
+    """Describe the verdict with its percentile and its reasons, in one or two sentences."""
+    if familiarity.percentile is None:
+        return familiarity.promise
+    meaning = {
+        "usual": "This case is like those that the model learned from",
+        "unusual": "This case is rare among those that the model learned from",
+        "unlike": "This case is unlike those that the model learned from, and its stage means nothing",
+    }[familiarity.verdict]
+    rank = f"farther from them than {familiarity.percentile:.0f} % of the held-out patients"
+    reasons = f" Found: {'; '.join(familiarity.reasons)}." if familiarity.reasons else ""
+    return f"{meaning}: {rank}.{reasons}"
 
 
 # -- the map -------------------------------------------------------------------------------------------------------
@@ -214,6 +242,8 @@ __all__ = [
     "baselines_in_words",
     "choice_in_words",
     "empty_in_words",
+    "likeness",
+    "likeness_in_words",
     "map_in_a_sentence",
     "map_in_words",
     "map_name",

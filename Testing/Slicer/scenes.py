@@ -92,8 +92,9 @@ def as_version_1_2(record):
     old.update(schema="urn:gtrstaging:result:1.2", schema_version="1.2", crop={"centre": "image", "shift": [0, 0]})
     (old["attention"]["layer"],) = old["attention"].pop("layers")
     del old["attention"]["mapped"], old["prediction"]["set"]
-    for name in ("head", "masks", "mean_mask_sha256", "check", "check_in_words"):
+    for name in ("head", "masks", "mean_mask_sha256", "check", "check_in_words", "familiarity"):
         del old["model"][name]
+    del old["familiarity"]
     if (agreement := old["agreement"]) is not None:
         for cut in (agreement, agreement["otsu"], *agreement["sweep"]):
             del cut["blob_dice"], cut["mean_mask_dice"]

@@ -143,6 +143,21 @@ def test_a_failed_check_stands_out_beside_the_map(staged):
     assert "#b3001b" in ui.mapLabel.styleSheet
 
 
+def test_a_case_unlike_the_training_stands_out_as_large_as_the_stage(staged):
+    ui, state = staged.ui, staged._parameterNode
+    record = dict(scene_staging.record_of(state))
+    assert "unusual for the training" in ui.likenessLabel.text  # this small phantom has large pixels
+    assert "#b3001b" not in ui.likenessLabel.styleSheet
+    record["familiarity"] = {"verdict": "unlike", "distance": 4.2, "percentile": 100.0, "promise": "At most 1 %.",
+                             "reasons": ["noise of 34 HU; training 8 to 17"]}  # fmt: skip
+    state.resultText.SetText(json.dumps(record))
+    staged.enter()
+    stage_size = re.search(r"font-size: (\d+)px", ui.stageLabel.styleSheet)[1]
+    assert f'font-size: {stage_size}px"><b>UNLIKE THE TRAINING</b>' in ui.likenessLabel.text
+    assert "noise of 34 HU; training 8 to 17" in ui.likenessLabel.text
+    assert "#b3001b" in ui.likenessLabel.styleSheet
+
+
 def test_the_map_is_named_by_the_method_that_automatic_chose():
     record = to_json(with_roi())
     assert records.map_in_words(record) == f"Fine map for {record['attention']['target']}."
@@ -237,6 +252,7 @@ def test_a_record_of_version_1_2_is_read_with_unknown_fields(with_tumour):
     assert read["attention"] == new["attention"]
     assert read["model"]["check_in_words"] == new["model"]["check_in_words"] == UNCHECKED
     assert read["model"]["check"] is None
+    assert (read["familiarity"]["verdict"], read["familiarity"]["percentile"]) == ("not known", None)
     assert read["prediction"] == new["prediction"]
     if with_tumour:
         for one, other in zip(read["agreement"]["sweep"], new["agreement"]["sweep"], strict=True):

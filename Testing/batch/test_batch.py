@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like, shared
-from helpers.results import box_on, with_roi
+from helpers.results import box_on, unlike, with_roi
 from helpers.worker_groups import no_processes
 
 from GTRStagingLib.batch import batch, columns, local, local_log, records
@@ -598,8 +598,15 @@ def test_every_value_of_a_row_has_its_column():
     row = records.row_of(with_roi())
     assert {*row, "case_id", "status", "reason"} == {*columns.RESULT_COLUMNS, *columns.SECONDS} - {"seconds_writing"}
     assert row["mean_mask_dice"] == ""  # the model of this result has no mean mask
-    for name in columns.NUMBER_COLUMNS & set(row) - {"mean_mask_dice"}:
+    assert (row["familiarity"], row["familiarity_percentile"], row["familiarity_reasons"]) == ("not known", "", "")
+    for name in columns.NUMBER_COLUMNS & set(row) - {"mean_mask_dice", "familiarity_percentile"}:
         float(row[name])
+
+
+def test_a_row_states_whether_the_case_is_like_the_training():
+    row = records.row_of(unlike())
+    assert (row["familiarity"], float(row["familiarity_percentile"])) == ("unlike", 99.75)
+    assert row["familiarity_reasons"].startswith("noise of 34 HU; training 8.1 to 16.7; a tube voltage of 80 kV;")
 
 
 def test_a_row_states_model_and_scanner():

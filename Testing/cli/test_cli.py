@@ -73,6 +73,8 @@ def test_one_command_from_a_ct_to_a_stage(a_case, capsys):
     assert "UNTRAINED" in out
     assert "Map        attention for" in out
     assert data["model"]["check_in_words"] in out
+    assert data["familiarity"]["verdict"] == "not known"
+    assert f"Likeness   likeness to the training not known: {data['familiarity']['promise']}" in out
     agreement = data["agreement"]
     assert "Agreement  The highlighted region (at least 0.5 of" in out
     assert f"the ROI's {agreement['roi_area_mm2']:,.0f} mm²" in out

@@ -465,6 +465,22 @@ def test_no_words_leave_the_page_or_lie_on_others(case):
             assert apart, (one.words, other.words)
 
 
+def test_unlike_is_as_large_as_the_stage_and_nothing_else_is():
+    stage = str(results.with_roi().prediction.stage)
+    page = overlay.render(results.unlike())
+    size = {text.words: text.size for text in page.texts}
+    assert size["UNLIKE THE TRAINING"] == size[stage]
+    assert "noise of 34 HU; training 8.1 to 16.7" in " ".join(words_of(page))
+    for result, name in (
+        (results.judged("usual"), "Usual for the training"),
+        (results.judged("unusual"), "Unusual for the training"),
+        (results.with_roi(), "Likeness to the training not known"),
+    ):
+        shown_text = words_of(overlay.render(result))
+        assert "UNLIKE THE TRAINING" not in shown_text
+        assert name in shown_text
+
+
 def test_letters_are_as_high_as_the_pages_own():
     """A report shows the picture 920 pixels wide."""
     for text in overlay.render(results.with_roi()).texts:

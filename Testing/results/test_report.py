@@ -72,6 +72,20 @@ def test_it_reads_in_the_order_of_a_clinician():
     assert places == sorted(places)
 
 
+def test_unlike_stands_beside_the_stage_in_its_size():
+    source = html(results.unlike(), A_PICTURE)
+    assert '<p class="stage unlike">UNLIKE THE TRAINING</p>' in source
+    words_ = Page(source).words
+    assert "farther from them than 100 % of the held-out patients" in words_
+    assert "noise of 34 HU; training 8.1 to 16.7" in words_
+    assert "at most 5 % are called unusual or unlike" in words_
+    for verdict in ("usual", "unusual"):
+        other = html(results.judged(verdict), A_PICTURE)
+        assert "stage unlike" not in other
+        assert f"{verdict} for the training" in other
+    assert "likeness to the training not known" in page_of(results.with_roi()).words
+
+
 def test_the_vote_can_be_read_slice_by_slice():
     page = page_of(results.split_vote())
     assert ["one below (−1)", "T2", "0.100", "0.500", "0.300", "0.100"] in page.rows
