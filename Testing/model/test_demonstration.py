@@ -5,11 +5,12 @@ import tomllib
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from helpers import ROOT
 from safetensors import safe_open
 
 from GTRStagingLib.imaging.rois import read_roi
-from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.imaging.scans import read_scan, scan_of
 from GTRStagingLib.model import registry, weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.phantoms.export import write_nifti
@@ -25,9 +26,9 @@ FOLDER = registry.SHIPPED / "demonstration"
 def test_the_demonstration_is_found_by_name_and_complete():
     assert registry.available()["demonstration"] == FOLDER
     assert weights.verify("demonstration").name == "demonstration"
-    statistics = weights.load_features("demonstration")
-    assert statistics.mean.shape == (64,)
-    assert np.isfinite(statistics.covariance).all()
+    reference = weights.load("demonstration").reference
+    assert sorted(reference.clouds) == ["acquisition", "features", "picture", "tissue"]
+    assert len(reference.held_out) == 400
 
 
 def test_the_demonstration_fits_the_extensions_index():
@@ -65,6 +66,20 @@ def test_its_stage_sets_are_of_other_phantoms_and_the_weights_those_of_the_train
     assert card.stage_sets["patients"] == {"T1": 60, "T2": 60, "T3": 60, "T4": 60}
     assert (card.stage_sets["level"], card.stage_sets["warning"]) == (0.9, None)
     assert card.stage_sets["digest"] != card.training["data"]["digest"]
+
+
+def test_it_tells_a_mirrored_slice_and_another_scanner():
+    """Seed 3 is a patient of no training."""
+    model = ready(weights.load("demonstration"))
+    made, other = (make_phantom(TStage.T3, seed=3, scanner=scanner) for scanner in ("B", HELD_OUT))
+    mirrored = sitk.GetImageFromArray(sitk.GetArrayFromImage(made.ct)[:, :, ::-1])
+    mirrored.CopyInformation(made.ct)
+    key = int(sitk.GetArrayFromImage(made.tumour).sum(axis=(1, 2)).argmax())
+    assert stage_case(scan_of(mirrored, "mirrored"), model, key_slice=key).familiarity.verdict == "unlike"
+    assert stage_case(scan_of(made.ct, "B"), model, key_slice=key).familiarity.verdict in ("usual", "unusual")
+    found = stage_case(scan_of(other.ct, "C"), model, key_slice=2 * key).familiarity
+    assert found.verdict in ("unusual", "unlike")
+    assert "slices 1.5 mm apart; training 3 to 5" in found.reasons
 
 
 def test_the_package_carries_it():
