@@ -25,7 +25,7 @@ from GTRStagingLib.staging.familiarity import Familiarity, judge, measure
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
-from GTRStagingLib.staging.stage_set import stage_set
+from GTRStagingLib.staging.stage_set import UNLIKE, stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.shared_text import without_identifiers
 from GTRStagingLib.tables.cells import visible_text
@@ -185,8 +185,7 @@ def stage_case(
         model=card,
         key_slice=key,
         prediction=prediction,
-        # Nothing judges here whether the case is like the training: no reason to withhold the set.
-        stage_set=stage_set(card, prediction, withheld=None),
+        stage_set=stage_set(card, prediction, withheld=UNLIKE if familiarity.verdict == "unlike" else None),
         attention=attention,
         familiarity=familiarity,
         comparison=comparison,

@@ -19,6 +19,9 @@ from GTRStagingLib.staging.voting import Prediction
 LEVEL = 0.9
 """Default share of the patients of each stage whose set contains the stage."""
 
+UNLIKE = "the case is unlike those that the model learned from, and the promise is for patients like these"
+"""Reason to withhold the set of a case that its familiarity calls unlike."""
+
 DECIMALS = 6
 """Decimals of a score, so that a card stores it as it is compared, and a rounding error of the network is no
 difference."""
@@ -153,4 +156,4 @@ def stage_set(card: ModelCard, prediction: Prediction, withheld: str | None = No
     return StageSet(tuple(stage for stage in TStage if inside[0] <= stage <= inside[-1]), level, patients)
 
 
-__all__ = ["DECIMALS", "LEVEL", "StageSet", "least_patients", "limit", "scores", "stage_set"]
+__all__ = ["DECIMALS", "LEVEL", "UNLIKE", "StageSet", "least_patients", "limit", "scores", "stage_set"]

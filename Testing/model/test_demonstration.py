@@ -75,8 +75,12 @@ def test_it_tells_a_mirrored_slice_and_another_scanner():
     mirrored = sitk.GetImageFromArray(sitk.GetArrayFromImage(made.ct)[:, :, ::-1])
     mirrored.CopyInformation(made.ct)
     key = int(sitk.GetArrayFromImage(made.tumour).sum(axis=(1, 2)).argmax())
-    assert stage_case(scan_of(mirrored, "mirrored"), model, key_slice=key).familiarity.verdict == "unlike"
-    assert stage_case(scan_of(made.ct, "B"), model, key_slice=key).familiarity.verdict in ("usual", "unusual")
+    unlike = stage_case(scan_of(mirrored, "mirrored"), model, key_slice=key)
+    assert (unlike.familiarity.verdict, unlike.stage_set.stages) == ("unlike", ())
+    assert "unlike those that the model learned from" in unlike.stage_set.withheld
+    own = stage_case(scan_of(made.ct, "B"), model, key_slice=key)
+    assert own.familiarity.verdict in ("usual", "unusual")
+    assert own.prediction.stage in own.stage_set.stages
     found = stage_case(scan_of(other.ct, "C"), model, key_slice=2 * key).familiarity
     assert found.verdict in ("unusual", "unlike")
     assert "slices 1.5 mm apart; training 3 to 5" in found.reasons
