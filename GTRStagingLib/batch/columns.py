@@ -54,6 +54,10 @@ NUMBER_COLUMNS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "k
 """Columns that are numbers in Parquet; all others are text."""
 
 
+NO_CALIBRATION = "the model has no calibration"
+"""Content of `stage_set_note` for a model without stage sets; otherwise the level of the set, or why it is withheld."""
+
+
 def seconds_of(step: str) -> str:
     """Return the column name for the seconds of a step."""
     return f"seconds_{step.replace(' ', '_')}"
@@ -85,6 +89,7 @@ __all__ = [
     "DELAY",
     "HEADER",
     "MATRIX",
+    "NO_CALIBRATION",
     "NUMBER_COLUMNS",
     "PARQUET",
     "PREDICTIONS",

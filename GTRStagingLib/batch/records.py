@@ -19,7 +19,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.batch.columns import AGREEMENT, HEADER, MATRIX, NUMBER_COLUMNS, PARQUET, PREDICTIONS, seconds_of
+from GTRStagingLib.batch.columns import (
+    AGREEMENT,
+    HEADER,
+    MATRIX,
+    NO_CALIBRATION,
+    NUMBER_COLUMNS,
+    PARQUET,
+    PREDICTIONS,
+    seconds_of,
+)
 from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
 from GTRStagingLib.errors import Cancelled, InputError, OutputError, printable, without_backticks
 from GTRStagingLib.stages import TStage
@@ -283,7 +292,7 @@ def _familiarity(familiarity: "Familiarity") -> Mapping[str, str]:
 def _set_note(found: "StageSet | None") -> str:
     """Return the level of a stage set, as in '90 %', or why there is none."""
     if found is None:
-        return "the model has no calibration"
+        return NO_CALIBRATION
     return found.withheld or f"{100 * found.level:g} %"
 
 

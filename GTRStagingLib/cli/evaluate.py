@@ -205,6 +205,12 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         dice = {name: measures[column]["all"].mean for name, column in [("of the map", "dice"), *baselines]}
         print("Dice          " + "; ".join(f"{name} {one.text()}" for name, one in dice.items()))
         printed |= {f"Dice {name}": one for name, one in dice.items()}
+    if (sets := found.stage_sets) is not None:
+        coverage, size = sets.coverage["all"], sets.size["all"]
+        promised = ", ".join(f"{100 * level:g} %" for level in sets.levels) or "not stated"
+        print(f"Stage sets    coverage {coverage.text()}, promised {promised}; mean size {size.text(2)}; withheld "
+              f"{sets.withheld}, without {sets.without}")  # fmt: skip
+        printed |= {"coverage of the stage sets": coverage, "mean size of the stage sets": size}
     if found.siblings is not None:
         print(f"Leakage       {found.siblings.sentence}")
         if found.without_siblings is not None and found.siblings.leaks:
@@ -212,6 +218,7 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
             print(f"  without     {int(apart.confusion.trace())}/{apart.n_rows} rows of the "
                   f"{counted(apart.n_patients, 'patient')} without other rows in training are correct: "
                   f"{apart.accuracy.text(4)}")  # fmt: skip
+            printed["accuracy without other rows in training"] = apart.accuracy
     for reason, names in _reasons(printed).items():
         print(f"NOTE          {', '.join(names)}: {reason}.")
     for note in found.notes:

@@ -10,7 +10,7 @@ from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.evaluation.cohort_table import CohortLine, describe_cohorts, shared_patients
 from GTRStagingLib.evaluation.performance import Performance, curves, macro_area, performance
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
-from GTRStagingLib.evaluation.stage_sets import stage_sets
+from GTRStagingLib.evaluation.stage_sets import mixed_sets, stage_sets
 from GTRStagingLib.evaluation.table_one import NOT_GIVEN
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.attention_by_stage import AttentionStudy, attention
@@ -203,12 +203,11 @@ def evaluate_cohorts(
         notes.append(f"{column} {value}, so there are no cohorts to compare.")
     elif NOT_GIVEN in rows:
         notes.append(
-            f"{column} is empty in {int(rows[NOT_GIVEN].sum())} of {counted(len(found), 'row')}: the tables show them "
-            f"as the cohort {NOT_GIVEN!r}, and the differences between cohorts are tested without them."
+            f"{column} is empty, or {NOT_GIVEN!r}, in {int(rows[NOT_GIVEN].sum())} of {counted(len(found), 'row')}: "
+            f"the tables show them as the cohort {NOT_GIVEN!r}, which is in no test of differences between cohorts."
         )
-    if len(tested) < len(parts):
-        left = ", ".join(part.name for part in parts if part.training)
-        notes.append(f"Differences between cohorts are tested without {left}, on whose rows the model was fitted.")
+    if left := ", ".join(part.name for part in parts if part.training):
+        notes.append(f"In no test of differences between cohorts: {left}, on whose rows the model was fitted.")
     if alike := _alike(part.name for part in parts):
         notes.append(f"{column} has values that differ in case only ({alike}): they are cohorts of their own.")
     return Cohorts(
@@ -248,12 +247,14 @@ def _notes(found: Predictions, name: str) -> list[str]:
         n = _of_split(found, "train")
         which = f"{n} of {len(found)} rows are of the split of training" if n else "By its name, it is of training"
         notes.append(f"{which}: the model was fitted on them, so these results are not of new patients.")
-    if n := _of_split(found, "valid"):
-        notes.append(f"{n} of {len(found)} rows are of the split of validation, by which the model was chosen.")
-    if n := _of_split(found, "calibration"):
-        notes.append(
-            f"{n} of {len(found)} rows are of the split of calibration: their coverage says nothing of others."
-        )
+    sets = stage_sets(found)
+    for split, use in (("validation", "chosen"), ("calibration", "calibrated")):
+        if n := _of_split(found, split[:5]):
+            note = f"{n} of {len(found)} rows are of the split of {split}, by which the model was {use}."
+            circular = " Its stage sets may be calibrated on them, and their coverage then says nothing of others."
+            notes.append(note if sets is None else note + circular)
+    if sets is not None:
+        notes += mixed_sets(found, sets)
     missing = [str(stage) for stage in TStage if not (found.stages == stage).any()]
     if missing:
         notes.append(f"No row is {' or '.join(missing)}, so measures that require such rows are not defined.")

@@ -222,10 +222,11 @@ def stages_of(
         for one in (NAMES, code):
             with suppress(ValueError):
                 known[text] = int(coded_stage(text, one))
+    wanted = f"expected T1 to T4, or {code.replace('-', ' to ')}"
     _require_known(
         frame, names, known, numbers, path,
-        f"expected T1 to T4, or {code.replace('-', ' to ')} as in the other rows. Correct these rows, or set "
-        "`labels_from`.",
+        f"{wanted} as in the other rows. Correct these rows, or set `labels_from`." if labels_from is None
+        else f"{wanted}, since `labels_from` is {labels_from}. Correct these rows.",
     )  # fmt: skip
     return {name: frame[name].map(known).to_numpy(dtype=int) for name in names}
 

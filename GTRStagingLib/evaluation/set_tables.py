@@ -11,16 +11,23 @@ def stage_sets(found: Evaluation) -> PrintedTable | None:
     parts = () if found.cohorts is None else found.cohorts.parts
     named = [("all rows", found.stage_sets), *((part.name, part.stage_sets) for part in parts)]
     lines = [
-        (name, what, f"{one.rows:,}", f"{one.without:,}", *(estimates[group].text(2) for group in ("all", *STAGES)))
+        (
+            name,
+            what,
+            ", ".join(f"{100 * level:g} %" for level in one.levels) or "not stated",
+            *(f"{n:,}" for n in (one.rows, one.withheld, one.without)),
+            *(estimates[group].text(2) for group in ("all", *STAGES)),
+        )
         for name, one in named
         if one is not None
         for what, estimates in (("coverage", one.coverage), ("mean size", one.size))
     ]
     return PrintedTable(
         "Stage sets",
-        "Share of the rows whose stage set contains the true stage, and mean number of stages in the set, by the true "
-        "stage. Rows without a set are not counted.",
-        ("", "", "rows with a set", "without", "all", *STAGES),
+        "Share of the rows whose stage set contains the true stage, beside the share that was promised, and mean "
+        "number of stages in the set, by the true stage. Rows whose set was withheld, or that have none, are not "
+        "counted.",
+        ("", "", "promised", "rows with a set", "withheld", "without", "all", *STAGES),
         tuple(lines),
     )
 

@@ -90,7 +90,7 @@ def _by_cohort(cohorts: Cohorts) -> dict[str, Rows]:
             for line in cohorts.description
         ],
         "table2": [_table_2(part.name, part.performance) for part in cohorts.parts],
-        "heterogeneity": [one.to_json() for one in cohorts.heterogeneity],
+        **({"heterogeneity": [one.to_json() for one in cohorts.heterogeneity]} if cohorts.heterogeneity else {}),
     }  # fmt: skip
 
 

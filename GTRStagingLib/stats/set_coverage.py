@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.stats.estimates import Clusters, Estimate, Patients, mean, proportion
+from GTRStagingLib.stats.estimates import FEWEST_OF_AMOUNTS, Clusters, Estimate, Patients, mean, proportion
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,12 @@ class SetCoverage:
     ----------
     rows
         Number of rows with a set.
+    withheld
+        Number of rows whose set was withheld.
     without
-        Number of rows without a set: withheld, or by a model without a calibration.
+        Number of rows by a model without a calibration, or without a reason.
+    levels
+        Promised shares of the rows with a set; empty if the table does not state them.
     coverage
         'all' and each true stage -> share of the rows whose set contains the true stage.
     size
@@ -27,7 +31,9 @@ class SetCoverage:
     """
 
     rows: int
+    withheld: int
     without: int
+    levels: tuple[float, ...]
     coverage: Mapping[str, Estimate]
     size: Mapping[str, Estimate]
 
@@ -35,13 +41,23 @@ class SetCoverage:
         """Return the fields as plain data."""
         return {
             "rows": self.rows,
+            "withheld": self.withheld,
             "without": self.without,
+            "levels": list(self.levels),
             "coverage": {name: one.to_json() for name, one in self.coverage.items()},
             "size": {name: one.to_json() for name, one in self.size.items()},
         }
 
 
-def set_coverage(stages: np.ndarray, sets: np.ndarray, patients: Patients, *, without: int = 0) -> SetCoverage:
+def set_coverage(
+    stages: np.ndarray,
+    sets: np.ndarray,
+    patients: Patients,
+    *,
+    withheld: int = 0,
+    without: int = 0,
+    levels: tuple[float, ...] = (),
+) -> SetCoverage:
     """Measure stage sets.
 
     Parameters
@@ -52,8 +68,8 @@ def set_coverage(stages: np.ndarray, sets: np.ndarray, patients: Patients, *, wi
         (n, 2) first and last stage of each set.
     patients
         (n,) patient of each row.
-    without
-        Number of further rows without a set.
+    withheld, without, levels
+        As in `SetCoverage`.
 
     Examples
     --------
@@ -68,12 +84,15 @@ def set_coverage(stages: np.ndarray, sets: np.ndarray, patients: Patients, *, wi
     clusters = Clusters.of(patients)
     hits = (sets[:, 0] <= stages) & (stages <= sets[:, 1])
     sizes = sets[:, 1] - sets[:, 0] + 1.0
-    groups = {"all": np.ones(len(stages), bool), **{str(stage): stages == stage for stage in TStage}}
+    rows_of = {"all": np.ones(len(stages), bool), **{str(stage): stages == stage for stage in TStage}}
+    groups = {name: (rows, clusters.at(rows)) for name, rows in rows_of.items()}
     return SetCoverage(
         rows=len(stages),
+        withheld=withheld,
         without=without,
-        coverage={name: proportion(hits[rows], clusters.at(rows)) for name, rows in groups.items()},
-        size={name: mean(sizes[rows], clusters.at(rows), (1.0, 4.0)) for name, rows in groups.items()},
+        levels=levels,
+        coverage={name: proportion(hits[rows], own) for name, (rows, own) in groups.items()},
+        size={name: mean(sizes[rows], own, (1.0, 4.0), FEWEST_OF_AMOUNTS) for name, (rows, own) in groups.items()},
     )
 
 

@@ -10,7 +10,7 @@ from helpers.golden_data import ROWS
 from scipy.stats import kruskal
 from sklearn.metrics import precision_score, recall_score
 
-from GTRStagingLib.batch.columns import HEADER, RESULT_COLUMNS
+from GTRStagingLib.batch.columns import HEADER, NO_CALIBRATION, RESULT_COLUMNS
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.checklist_facts import facts
@@ -81,6 +81,64 @@ def test_coverage_and_size_of_stage_sets_by_cohort_and_stage(tmp_path):
         ("all rows", "coverage"), ("all rows", "mean size"), (found.cohorts.parts[0].name, "coverage")
     ]  # fmt: skip
     assert any("stage_sets.coverage.T3" in row["name"] for row in tables(found)["estimates"])
+
+
+def test_withheld_sets_are_counted_and_a_cohort_of_them_is_shown(tmp_path):
+    """A cohort of a new scanner, all of whose sets are withheld, must not vanish."""
+    rows = with_sets(short()).drop(columns="voted")
+    new = COHORTS[rows.index] == "External 1"
+    rows["stage_set"] = np.where(new, "", rows["stage_set"])
+    rows["stage_set_note"] = np.where(
+        new, "the case is unlike", np.where(rows["stage_set"] == "", NO_CALIBRATION, "90 %")
+    )
+    found = evaluate(read(rows, tmp_path), cohort_column="cohort")
+    (part,) = [one.stage_sets for one in found.cohorts.parts if one.name == "External 1"]
+    assert (part.rows, part.withheld, part.without, part.levels) == (0, new.sum(), 0, ())
+    assert part.coverage["all"].value is None
+    whole = found.stage_sets
+    assert (whole.withheld, whole.rows + whole.without, whole.levels) == (new.sum(), (~new).sum(), (0.9,))
+    lines = {line[0]: line for line in stage_sets(found).lines}
+    assert lines["External 1"][2:6] == ("not stated", "0", str(new.sum()), "0")
+    assert lines["all rows"][2] == "90 %"
+
+
+def test_sets_of_two_levels_or_calibrations_are_said_to_be_counted_together(tmp_path):
+    rows = with_sets(short()).drop(columns="voted")
+    odd = np.arange(len(rows)) % 2 == 1
+    plain = evaluate(read(rows.assign(stage_set_note="90 %", card_sha256="a" * 64), tmp_path))
+    mixed = rows.assign(stage_set_note=np.where(odd, "95 %", "90 %"), card_sha256=np.where(odd, "b" * 64, "a" * 64))
+    (tmp_path / "m").mkdir()
+    found = evaluate(read(mixed, tmp_path / "m"))
+    assert found.stage_sets.levels == (0.9, 0.95)
+    for part in ("several levels (90 %, 95 %)", "2 model cards"):
+        assert any(part in note for note in found.notes)
+        assert not any(part in note for note in plain.notes)
+
+
+@pytest.mark.parametrize("split", ["validation", "calibration"])
+def test_the_coverage_on_patients_of_the_model_is_said_to_be_circular(tmp_path, split):
+    rows = with_sets(short()).drop(columns="voted").assign(split=split)
+    found = evaluate(read(rows, tmp_path, split=split))
+    assert any("coverage then says nothing of others" in note for note in found.notes)
+    (tmp_path / "w").mkdir()
+    without = evaluate(read(rows.drop(columns="stage_set"), tmp_path / "w", split=split))
+    assert not any("coverage" in note for note in without.notes)
+
+
+def test_rows_without_a_cohort_are_said_to_be_in_no_test_and_no_training_is_made_up(tmp_path):
+    rows = short()
+    rows = rows[COHORTS[rows.index] != "Training"].reset_index(drop=True)
+    rows.loc[rows.index[::9], "cohort"] = ""
+    found = evaluate(read(rows, tmp_path), cohort_column="cohort")
+    (note,) = [one for one in found.notes if "is in no test" in one]
+    assert note.startswith("cohort is empty")
+    assert not any("In no test of differences" in one for one in found.notes)
+
+
+def test_a_column_of_sets_is_found_in_any_case(tmp_path):
+    rows = with_sets(short()).drop(columns="voted")
+    named = evaluate(read(rows.rename(columns={"stage_set": "Stage_Set"}), tmp_path))
+    assert named.stage_sets.rows == (rows["stage_set"] != "").sum()
 
 
 def test_a_table_without_sets_has_no_part_on_them(found):
@@ -269,7 +327,7 @@ def test_differences_are_tested_without_the_cohort_of_training(found):
     assert {one.df for one in tests.values()} == {1}  # two cohorts
     assert all(one.p_holm >= one.p for one in tests.values())
     assert [part.training for part in found.cohorts.parts] == [part.name == "Training" for part in found.cohorts.parts]
-    assert any(note.startswith("Differences between cohorts are tested without Training") for note in found.notes)
+    assert any(note.startswith("In no test of differences between cohorts: Training, on") for note in found.notes)
     assert any(note.startswith("Cohort Training: By its name") for note in found.notes)
 
 
