@@ -5,6 +5,7 @@ The gallery is a page of its own, because it contains images of patients and the
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from GTRStagingLib.evaluation.predictions import Predictions
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support import pages
 from GTRStagingLib.support.files import parse_json
-from GTRStagingLib.tables.cells import folder_name, unaltered_id
+from GTRStagingLib.tables.cells import folder_key
 
 GALLERY = "gallery.html"
 CASES, OVERLAY = "cases", "overlay.png"
@@ -75,12 +76,21 @@ class Errors:
 def batch_folder_of(table: Path, found: Predictions) -> Path | None:
     """Return the folder of a table that was read if it is that of its batch, with a case of the table in `cases`."""
     folder = table.absolute().parent
-    return folder if found.columns.case is not None and _has_a_case(folder, found) else None
+    return folder if found.columns.case is not None and _has_a_case(_case_folders(folder), found) else None
 
 
-def _has_a_case(folder: Path, found: Predictions) -> bool:
-    cases = folder / CASES
-    return cases.is_dir() and not {one.name for one in cases.iterdir()}.isdisjoint(found.case_names.tolist())
+def _case_folders(folder: Path) -> dict[str, Path]:
+    """Return the folders of a batch's cases by `folder_key`.
+
+    Where the names of two have the same key, neither is returned: no batch writes both.
+    """
+    found = [] if not (folder / CASES).is_dir() else list((folder / CASES).iterdir())
+    count = Counter(folder_key(one.name) for one in found)
+    return {key: one for one in found if count[key := folder_key(one.name)] == 1}
+
+
+def _has_a_case(folders: Mapping[str, Path], found: Predictions) -> bool:
+    return not folders.keys().isdisjoint(folder_key(str(name)) for name in found.case_names)
 
 
 def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
@@ -108,7 +118,8 @@ def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
             f"{found.source} has no column of case ids, so the overlays in {folder.name} belong to no row; expected a "
             "column such as case_id. Name it, or leave out `gallery`."
         )
-    if not _has_a_case(folder, found):
+    folders = _case_folders(folder)
+    if not _has_a_case(folders, found):
         raise InputError(
             f"`gallery` {folder.name}: none of the {len(found):,} cases of {found.source} is in it, the first "
             f"{found.case_names[0]!r}; expected the output folder of the batch that made the predictions. Choose that "
@@ -121,7 +132,7 @@ def misclassified(found: Predictions, folder: Path) -> tuple[Errors, ...]:
             rows = np.flatnonzero((found.stages == truth) & (found.predicted == predicted))
             if truth != predicted and len(rows):
                 order = rows if found.probabilities is None else _descending(rows, found.probabilities[:, predicted])
-                shown = tuple(_case(found, int(row), dice, folder) for row in order[:MOST])
+                shown = tuple(_case(found, int(row), dice, folders) for row in order[:MOST])
                 groups.append(Errors(truth, predicted, len(rows), shown))
     return tuple(groups)
 
@@ -148,13 +159,13 @@ def _dice(found: Predictions) -> np.ndarray | None:
     return found.numbers(names[0]) if names else None
 
 
-def _case(found: Predictions, row: int, dice: np.ndarray | None, folder: Path) -> Misclassified:
+def _case(found: Predictions, row: int, dice: np.ndarray | None, folders: Mapping[str, Path]) -> Misclassified:
     case_id = str(found.case_names[row])
     probabilities = None if found.probabilities is None else tuple(found.probabilities[row].tolist())
     picture, missing = None, ""
     try:
-        case = folder / CASES / folder_name(unaltered_id(case_id))
-        if not (case / OVERLAY).is_file():
+        case = folders.get(folder_key(case_id))
+        if case is None or not (case / OVERLAY).is_file():
             raise _NoOverlayError("the batch folder has none of this case")
         _require_same(case / DONE, TStage(int(found.predicted[row])), probabilities)
         picture = _picture(case / OVERLAY)

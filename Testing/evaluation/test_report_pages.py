@@ -252,6 +252,38 @@ def test_an_id_that_leads_out_of_the_folder_has_no_overlay(tmp_path):
     assert (group.shown[0].case_id, group.shown[0].picture) == ("../../outside", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "case_id"), [("F\u00e4ll", "Fa\u0308ll"), ("Fa\u0308ll", "F\u00e4ll"), ("case", "CASE")]
+)
+def test_a_case_is_found_under_another_spelling_of_its_folder(tmp_path, name, case_id):
+    """As macOS writes a letter with its accent, and where case is ignored."""
+    wrong = ROWS["case_id"][np.flatnonzero(TRUE != PREDICTED)[:1]].tolist()
+    folder = a_batch(tmp_path / "out", wrong)
+    (folder / "cases" / wrong[0]).rename(folder / "cases" / name)
+    table = folder / "predictions.csv"
+    table.write_text(table.read_text().replace(wrong[0], case_id), encoding="utf-8")
+    predictions = read_predictions(table)
+    assert batch_folder_of(table, predictions) == folder
+    (group,) = misclassified(predictions, folder)
+    assert group.shown[0].case_id == case_id
+    assert group.shown[0].picture
+
+
+def test_of_two_folders_whose_names_differ_in_case_none_is_taken(tmp_path):
+    wrong = ROWS["case_id"][np.flatnonzero((TRUE == 0) & (PREDICTED == 1))[:2]].tolist()
+    folder = a_batch(tmp_path / "out", wrong)
+    other = folder / "cases" / wrong[0].upper()
+    if other.exists():
+        pytest.skip("this file system ignores case")
+    (folder / "cases" / wrong[0]).rename(other)
+    a_batch(tmp_path / "again", wrong[:1])
+    (tmp_path / "again" / "cases" / wrong[0]).rename(folder / "cases" / wrong[0])
+    (group,) = misclassified(read_predictions(folder / "predictions.csv"), folder)
+    pictures = {case.case_id: case.picture for case in group.shown}
+    assert pictures[wrong[0]] is None
+    assert pictures[wrong[1]]
+
+
 def test_pictures_are_small_whatever_the_overlays_are(tmp_path):
     wrong = ROWS["case_id"][np.flatnonzero(TRUE != PREDICTED)[:1]].tolist()
     folder = a_batch(tmp_path / "out", wrong, size=(2000, 1300))
