@@ -95,13 +95,14 @@ def origin_of(
     InputError
         If a predictor has in-sample scores.
     """
-    given, scores = _numbers(rows, IN_SAMPLE), _numbers(rows, RADSCORE)
+    given, scores = _spelt(rows, IN_SAMPLE), _spelt(rows, RADSCORE)
+    # A Rad-score that is itself a copy does not show that another column is out of fold.
+    others = [one for one in scores if not any(_equal(one, inside) for inside in given)]
     record = {} if radscore is None else radscore.get("record", {})
     for name in predictors:
         values = _numbers(rows, name)
-        alike = _correlation(values, given)
-        # The out-of-fold scores of a strong Rad-score are nearly its in-sample scores, too.
-        copies = alike > ALIKE and alike > _correlation(values, scores) - ROUNDING
+        own = folded(name) == folded(RADSCORE)
+        copies = any(_equal(values, one) if own else _follows(values, one, others) for one in given)
         if folded(name) == folded(IN_SAMPLE) or copies or _are(values, record.get("in_sample")):
             raise InputError(
                 f"{name} has the in-sample scores of a Rad-score; expected out-of-fold scores, since in-sample scores "
@@ -110,10 +111,12 @@ def origin_of(
             )
     if RADSCORE not in predictors:
         return None
-    if not np.isnan(given).all() or _are(scores, record.get("out_of_fold")):
+    values = _numbers(rows, RADSCORE)
+    if _decimals(values) < DECIMALS:  # equal to scores by chance
+        return Origin("unknown")
+    if any(not np.isnan(one).all() for one in given) or _are(values, record.get("out_of_fold")):
         return Origin("out of fold", int(record.get("folds", {}).get("number", FOLDS)))
-    told = _scores(record.get("out_of_fold")) and _decimals(scores) >= DECIMALS
-    return Origin("of other patients" if told else "unknown")
+    return Origin("of other patients" if _scores(record.get("out_of_fold")) else "unknown")
 
 
 def named_like_scores(names: Iterable[str]) -> list[str]:
@@ -132,6 +135,28 @@ def _numbers(rows: Sequence[Mapping[str, str | None]], column: str) -> np.ndarra
     """Return the (n,) numbers of a column; NaN for other cells."""
     numbers = [covariate_number(row.get(column)) for row in rows]
     return np.array([np.nan if number is None else number for number in numbers])
+
+
+def _spelt(rows: Sequence[Mapping[str, str | None]], name: str) -> list[np.ndarray]:
+    """Return the (n,) numbers of each column that has a spelling of the name."""
+    return [_numbers(rows, column) for column in rows[0] if folded(column) == folded(name)]
+
+
+def _equal(values: np.ndarray, given: np.ndarray) -> bool:
+    """Return whether more than half of the rows with both numbers have the same, in the coarser rounding of both."""
+    decimals = min(_decimals(values), _decimals(given))
+    both = ~(np.isnan(values) | np.isnan(given))
+    same = np.abs(values - given)[both] <= 0.5 * 10**-decimals + ROUNDING
+    return bool(same.sum() > both.sum() / 2)
+
+
+def _follows(values: np.ndarray, given: np.ndarray, others: Sequence[np.ndarray]) -> bool:
+    """Return whether values are the given scores, on any scale, rather than other scores that are nearly the same.
+
+    The out-of-fold scores of a strong Rad-score are nearly its in-sample scores, too.
+    """
+    alike = _correlation(values, given)
+    return alike > ALIKE and alike > max((_correlation(values, one) for one in others), default=0.0) - ROUNDING
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:

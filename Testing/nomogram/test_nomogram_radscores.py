@@ -139,11 +139,44 @@ def test_a_copy_of_the_in_sample_scores_is_refused_under_every_name(table, copy)
         fitted(copied, ["radscore", "size"])
 
 
+@pytest.mark.parametrize("decimals", [1, 2, 3, 6])
+@pytest.mark.parametrize("rounded", ["radscore", "radscore_in_sample"])
+def test_a_rounded_copy_in_the_column_radscore_is_refused(table, decimals, rounded):
+    copied = changed(table, radscore=lambda r: r["radscore_in_sample"] or r["radscore"])
+    copied = changed(copied, **{rounded: lambda r: r[rounded] and f"{float(r[rounded]):.{decimals}f}"})
+    with pytest.raises(InputError, match="radscore has the in-sample scores"):
+        fitted(copied)
+
+
+def test_a_rounded_copy_in_the_column_radscore_does_not_excuse_another_column(table):
+    copied = changed(table, radscore=lambda r: f"{float(r['radscore_in_sample'] or r['radscore']):.2f}")
+    with pytest.raises(InputError, match="score has the in-sample scores"):
+        fitted(changed(copied, score=lambda r: r["radscore"]), ["score"])
+
+
+def test_rounded_scores_beside_in_sample_scores_are_of_unknown_origin(table):
+    """With two decimals, in-sample scores of another fit are equal to those beside them by chance."""
+    for decimals, words in ((2, "unknown"), (3, "unknown"), (4, "out of 10 folds")):
+        rounded = changed(table, radscore=lambda r, n=decimals: f"{float(r['radscore']):.{n}f}")
+        assert fitted(rounded).record["radscore"]["scores"].startswith(words)
+
+
 def test_the_in_sample_column_is_refused_alone_and_in_another_spelling(table):
     alone = changed(table, **{"Radscore-In-Sample": lambda r: r["radscore_in_sample"] or "0"}, radscore=None,
                     radscore_in_sample=None)  # fmt: skip
     with pytest.raises(InputError, match="Radscore-In-Sample has the in-sample scores"):
         fitted(alone, ["size_cm", "Radscore-In-Sample"])
+
+
+def test_a_copy_is_refused_whatever_the_spelling_of_the_in_sample_column(table):
+    spelt = changed(table, **{"Radscore in sample": lambda r: r["radscore_in_sample"]}, radscore_in_sample=None)
+    copied = changed(spelt, lp=lambda r: r["Radscore in sample"] or "0")
+    with pytest.raises(InputError, match="lp has the in-sample scores"):
+        fitted(copied, ["lp"])
+    renamed = changed(copied, **{"Rad-Score": lambda r: r["lp"]}, radscore=None)
+    with pytest.raises(InputError, match="Rad-Score has the in-sample scores"):
+        fitted(renamed, ["Rad-Score"])
+    assert fitted(spelt).record["radscore"]["scores"].startswith("out of 10 folds")
 
 
 def test_the_file_recognises_in_sample_scores_that_are_rounded_or_of_some_rows(cohort, table):
