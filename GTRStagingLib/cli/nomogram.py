@@ -162,7 +162,7 @@ def _fit(options: argparse.Namespace) -> None:
     save(fitted, options.out)
     _print_nomogram(fitted)
     if score is None and fitted.record["scores_of_unknown_origin"]:
-        print("Give the file of the Rad-score, as in --radscore radscore.json, with its scores in the column radscore.")
+        print("Give the file of a Rad-score, as in --radscore radscore.json, with its scores in the column radscore.")
     print(f"Written: {options.out}. Use it: gtrstaging nomogram predict {options.out} --set ...")
     print(RESEARCH_USE_ONLY)
 
@@ -239,7 +239,7 @@ def _effect_line(words: str, one: "Effect") -> str:
     interval = "" if one.is_reference else "none"
     if one.interval is not None:
         interval = f"{one.interval[0]:.3f} to {one.interval[1]:.3f}"
-    return f"{words:<36}{one.coefficient:>12.4f}{one.odds_ratio:>12.3f}  {interval:<18}{one.p}".rstrip()
+    return f"{words:<36}{one.coefficient:>12.4f}{one.odds_ratio:>12.3f}  {interval:<17} {one.p}".rstrip()
 
 
 def _print_record(nomogram: "Nomogram") -> None:

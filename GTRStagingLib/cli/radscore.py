@@ -106,7 +106,9 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
 
     radscore, record = fitted.fit.radscore, fitted.fit.radscore.record
     outside, inside = record["out_of_fold"], record["in_sample"]
-    rho, r2 = (Estimate(**outside[name]).text(2) for name in ("spearman", "r2"))
+    estimates = [Estimate(**outside[name]) for name in ("spearman", "r2")]
+    rho, r2 = (one.text(2) for one in estimates)
+    intervals = "; 95 % intervals" * any(one.low is not None for one in estimates)
     print(f"Rad-score {radscore.name!r}: {len(radscore.names)} of {radscore.n_features} features, penalty "
           f"{radscore.penalty:.4g} (rule {record['rule']}, {record['folds']['number']} folds by patient, seed "
           f"{record['folds']['seed']}).")  # fmt: skip
@@ -114,7 +116,7 @@ def _print_fit(fitted: "CohortFit", rows: int) -> None:
     print(f"{counted(rows, 'row')}: {record['cases']} used for the fit ({counted(record['patients'], 'patient')}), "
           f"{record['only_applied']} only scored, {len(fitted.excluded)} excluded. Fitted on: {side}.")  # fmt: skip
     _print_excluded(fitted.excluded)
-    print(f"Out of fold (nested cross-validation), with the stage: Spearman {rho}, R² {r2}; 95 % intervals.")
+    print(f"Out of fold (nested cross-validation), with the stage: Spearman {rho}, R² {r2}{intervals}.")
     if empty := outside["features_by_fold"].count(0):
         print(f"In {empty} of {record['folds']['number']} folds no feature was selected; their rows have the mean "
               "stage of the others as score.")  # fmt: skip

@@ -6,9 +6,10 @@ import pytest
 from helpers.golden_data import ROWS
 
 from GTRStagingLib.cli.main import make_parser
+from GTRStagingLib.cli.nomogram import _effect_line
 from GTRStagingLib.evaluation import nomogram_tables
 from GTRStagingLib.nomogram.drawing import figure
-from GTRStagingLib.nomogram.effects import effects
+from GTRStagingLib.nomogram.effects import Effect, effects
 from GTRStagingLib.nomogram.fit import fit_nomogram
 from GTRStagingLib.nomogram.nomogram import load, save
 from GTRStagingLib.nomogram.page import page
@@ -92,6 +93,11 @@ def test_the_command_prints_the_reason(dominated, tmp_path, capsys):
     assert f"WARNING  The coefficients have no intervals, and there are no p values: {REASON}." in output
     (line,) = (line for line in output.splitlines() if line.startswith("radscore (Rad-score)"))
     assert line.endswith("none")
+
+
+def test_the_command_separates_the_p_value_from_a_long_interval():
+    line = _effect_line("size", Effect("size", None, "Size", 20.0, 4.9e8, (123456.789, 2345678901.25), "0.020"))
+    assert line.split()[-4:] == ["123456.789", "to", "2345678901.250", "0.020"]
 
 
 def test_few_patients_leave_no_interval_either(tmp_path):
