@@ -380,18 +380,20 @@ def _radscore_record(
 def _unknown_scores(coded: Sequence[_Predictor], origin: Origin | None) -> list[str]:
     """Return the names of the numbers that are, or may be, a Rad-score of unknown origin."""
     own = [RADSCORE] if origin is not None and origin.kind == "unknown" else []
-    return own + named_like_scores(one.name for one in coded if not one.levels)
+    return own + named_like_scores({one.name: one.coded for one in coded if not one.levels})
 
 
 def _radscore_warnings(radscore: Mapping[str, Any] | None, unknown: Sequence[str]) -> list[str]:
     """Return the warnings of the Rad-score, and on scores of unknown origin."""
     warnings = [] if radscore is None else list(radscore.get("warnings", ()))
     for name in unknown:
-        column = "" if name == RADSCORE else f" in the column {RADSCORE}"
+        other = name != RADSCORE
         warnings.append(
             f"The origin of the column {name} is not known; if it contains scores that were fitted to the stages of "
-            "these patients, its p value is too small, and the performance too good. Give the fit the file of the "
-            f"Rad-score, and its scores{column} as its table has them, not rounded."
+            "these patients, its p value is too small, and the performance too good. "
+            f"{'If it is a clinical score, nothing is wrong; if it is a Rad-score, give' if other else 'Give'} the fit "
+            f"the file of the Rad-score, and its scores{f' in the column {RADSCORE}' * other} as its table has them, "
+            "not rounded."
         )
     return warnings
 

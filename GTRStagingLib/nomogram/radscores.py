@@ -5,7 +5,7 @@ are predictions, but not independent ones: see `stats.lasso.overlap`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,10 +33,10 @@ Copies with two decimals exceed it; a covariate does not.
 """
 
 SAME = 0.2
-"""Share of equal scores from which a column is taken for the scores of a fit; others share single ones by chance."""
+"""Share of equal scores, beyond those by chance, above which a column is taken for the scores of a fit."""
 
 DECIMALS = 4
-"""Fewest decimals by which scores are recognised; with so many, one in thirty is equal to one of 1,000 by chance."""
+"""Fewest decimals by which scores are recognised; with three, one in four is equal to one of 1,000 by chance."""
 
 _SCORE_NAME = re.compile(r"score|signature|radiomic|(?<![a-z])rad(?![a-z])")
 """Part of the name of a column that may be a score fitted to the stages; `grade` and `radius` have none."""
@@ -119,16 +119,24 @@ def origin_of(
     return Origin("of other patients" if _scores(record.get("out_of_fold")) else "unknown")
 
 
-def named_like_scores(names: Iterable[str]) -> list[str]:
-    """Return the names of columns, other than `RADSCORE`, that may be scores fitted to the stages.
+def named_like_scores(columns: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of columns of numbers, other than `RADSCORE`, that may be scores fitted to the stages.
+
+    Whole numbers are points of a clinical score, as of ECOG.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from GTRStagingLib.nomogram.radscores import named_like_scores
-    >>> named_like_scores(["age", "size_cm", "grade", "radscore", "RadScore", "rad", "DL_signature"])
-    ['RadScore', 'rad', 'DL_signature']
+    >>> numbers = np.array([0.5, 1.25])
+    >>> named_like_scores({"grade": numbers, "RadScore": numbers, "rad": numbers, "ecog_score": np.array([0, 2])})
+    ['RadScore', 'rad']
     """
-    return [name for name in names if name != RADSCORE and _SCORE_NAME.search(name.casefold())]
+    return [
+        name
+        for name, values in columns.items()
+        if name != RADSCORE and _SCORE_NAME.search(name.casefold()) and (values % 1).any()
+    ]
 
 
 def _numbers(rows: Sequence[Mapping[str, str | None]], column: str) -> np.ndarray:
@@ -178,7 +186,11 @@ def _scores(part: object) -> Sequence[float]:
 
 
 def _are(values: np.ndarray, part: object) -> bool:
-    """Return whether values are among the scores that a Rad-score's record lists, in the coarser rounding of both."""
+    """Return whether values are among the scores that a Rad-score's record lists, in the coarser rounding of both.
+
+    Chance makes one in thirty equal to one of 1,000 scores with four decimals, and one in four to one of 10,000. Values
+    next to the given ones tell how many, and the share of the others is compared with `SAME`.
+    """
     decimals = _decimals(values)
     if decimals < DECIMALS:
         return False
@@ -187,7 +199,12 @@ def _are(values: np.ndarray, part: object) -> bool:
         return f"{float(f'{score:.{DIGITS}g}'):.{decimals}f}"
 
     listed = {rounded(score) for score in _scores(part)}
-    return sum(rounded(value) in listed for value in values.tolist()) > SAME * len(values)
+
+    def hits(of: np.ndarray) -> int:
+        return sum(rounded(value) in listed for value in of.tolist())
+
+    by_chance = hits(values + 3 * 10.0**-decimals)
+    return hits(values) - by_chance > SAME * (len(values) - by_chance)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from statsmodels.miscmodels.ordinal_model import OrderedModel
 from GTRStagingLib.cli.main import make_parser
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.nomogram.fit import fit_nomogram
-from GTRStagingLib.nomogram.radscores import RadScoreChain, refitted
+from GTRStagingLib.nomogram.radscores import RadScoreChain, origin_of, refitted
 from GTRStagingLib.radscore import radscore as radscores
 from GTRStagingLib.radscore.fit import fit, fit_cohort
 from GTRStagingLib.radscore.inputs import CaseFeatures
@@ -215,7 +215,8 @@ def test_a_score_of_unknown_origin_is_stated_in_every_output(table, tmp_path, ca
     found = fitted(joined, ["RadScore", "size_cm"])
     assert found.record["scores_of_unknown_origin"] == ["RadScore"]
     (warning,) = (one for one in found.warnings if "origin of the column RadScore is not known" in one)
-    assert "Give the fit the file of the Rad-score, and its scores in the column radscore" in warning
+    assert "If it is a clinical score, nothing is wrong; if it is a Rad-score, give the fit the file" in warning
+    assert "and its scores in the column radscore" in warning
     assert warning in found.record["warnings"]
     assert warning in found.read({"RadScore": 0, "size_cm": 4}).warnings
     write_table(tmp_path / "joined.csv", {name: [row[name] for row in joined.rows] for name in joined.columns})
@@ -231,6 +232,29 @@ def test_other_numbers_are_no_scores(table):
     plain = changed(table, age=lambda r: str(40 + int(r["case_id"][1:]) % 37), radius_mm=lambda r: r["size_cm"] + "1")
     assert fitted(plain, ["age", "size_cm"]).record["scores_of_unknown_origin"] == []
     assert not any("origin" in warning for warning in fitted(plain, ["age", "radius_mm"]).warnings)
+
+
+def test_points_of_a_clinical_score_are_no_fitted_scores(table):
+    plain = changed(table, ecog_score=lambda r: str(int(r["case_id"][1:]) % 5), cea_score=lambda r: r["size_cm"])
+    found = fitted(plain, ["ecog_score", "cea_score"])
+    assert found.record["scores_of_unknown_origin"] == ["cea_score"]
+
+
+@pytest.mark.parametrize("count", [1_000, 10_000])
+def test_scores_of_a_large_fit_are_told_from_chance(count):
+    """With four decimals, a quarter of 10,000 normal scores is equal to one of 10,000 others."""
+    inside, outside, others = np.random.default_rng(0).normal(size=(3, count))
+    part = np.where(np.arange(count) % 10 < 3, inside, others)  # three in ten are of the fit
+    record = {"in_sample": {"scores": inside.tolist()}, "out_of_fold": {"scores": outside.tolist()}}
+
+    def origin(scores):
+        found = origin_of([{"radscore": f"{one:.4f}"} for one in scores], ["radscore"], {"record": record})
+        return found.kind
+
+    assert (origin(outside), origin(others)) == ("out of fold", "of other patients")
+    for scores in (inside, part):
+        with pytest.raises(InputError, match="radscore has the in-sample scores"):
+            origin(scores)
 
 
 def test_the_origin_of_the_scores_is_recognised(cohort, table):
