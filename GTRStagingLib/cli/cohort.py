@@ -51,12 +51,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     split.add_argument(
         "--fractions",
         type=float,
-        nargs="+",
+        nargs=3,
         default=(0.7, 0.15, 0.15),
-        metavar="SHARE",
-        help="shares of the patients in train, validation and test, and in calibration, for the stage sets, if a "
-        "fourth one is given (default: 0.7 0.15 0.15)",
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="shares of the patients in train, validation and test (default: 0.7 0.15 0.15)",
     )
+    split.add_argument("--calibration", type=float, metavar="SHARE", help="share of the patients in calibration, for "
+                       "the stage sets; the four shares have sum 1 (default: no such split)")  # fmt: skip
     split.add_argument(
         "--seed", type=int, default=0, help="seed; equal seeds give the same split (default: %(default)s)"
     )
@@ -95,7 +96,8 @@ def _split(options: argparse.Namespace) -> None:
 
     read = read_cohort(options.cohort)
     print_notes(read.notes, options)
-    cohort = split_cohort(read, tuple(options.fractions), seed=options.seed, test_centres=options.test_centres)
+    fourth = () if options.calibration is None else (options.calibration,)
+    cohort = split_cohort(read, (*options.fractions, *fourth), seed=options.seed, test_centres=options.test_centres)
     write_cohort(cohort, options.out)
     _print_sides(audit(cohort, content=False).splits)
     print(f"Written: {options.out}, seed {options.seed}. Check it: gtrstaging cohort audit {options.out}")

@@ -182,7 +182,8 @@ def split_cohort(
     >>> sorted(Counter(str(case.stage) for case in test).items())
     [('T2', 10), ('T3', 10)]
     """
-    if len(fractions) not in (3, 4) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6 or fractions[0] == 0:
+    shares_add_up = all(0 <= f <= 1 for f in fractions) and abs(sum(fractions) - 1) <= 1e-6  # false for NaN
+    if len(fractions) not in (3, 4) or not shares_add_up or fractions[0] == 0:
         raise InputError(
             f"Fractions {' '.join(f'{f:g}' for f in fractions)}; expected three or four numbers (train, validation, "
             "test, calibration) from 0 to 1 with sum 1, and train above 0."

@@ -482,6 +482,25 @@ def test_split_then_audit(tmp_path, capsys):
     assert {c.centre for c in read_cohort(tmp_path / "b.csv").of("test")} == {"B"}
 
 
+@pytest.mark.parametrize(("calibration", "sizes"), [((), [40, 20, 20, 0]), (("--calibration", 0.25), [40, 20, 0, 20])])
+def test_the_shares_may_stand_before_the_table(calibration, sizes, tmp_path, capsys):
+    cohort = cohorts.clean(tmp_path, 80)
+    write_cohort(Cohort(tuple(replace(c, split=None) for c in cohort)), tmp_path / "cohort.csv")
+    shares = (0.5, 0.25, 0 if calibration else 0.25)
+    code, _, err = run(capsys, "cohort", "split", "--fractions", *shares, *calibration, tmp_path / "cohort.csv",
+                       "--out", tmp_path / "split.csv")  # fmt: skip
+    assert (code, err) == (0, "")
+    split = read_cohort(tmp_path / "split.csv")
+    assert [len(split.of(s).patients) for s in ("train", "validation", "test", "calibration")] == sizes
+
+
+def test_shares_that_do_not_add_up_with_the_calibration_are_refused(tmp_path, capsys):
+    write_cohort(cohorts.clean(tmp_path, 80), tmp_path / "cohort.csv")
+    code, _, err = run(capsys, "cohort", "split", tmp_path / "cohort.csv", "--out", tmp_path / "split.csv",
+                       "--calibration", 0.1)  # fmt: skip
+    assert (code, "Fractions 0.7 0.15 0.15 0.1; expected" in err) == (1, True)
+
+
 def test_json_lists_everything(clean, tmp_path, capsys):
     cases = {case.case_id: case for case in clean}
     for plant in PLANTS:

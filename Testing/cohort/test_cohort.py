@@ -1,5 +1,6 @@
 """Read, write and split cohort tables: errors name row and column, and patients stay in one split."""
 
+import math
 import string
 import sys
 import time
@@ -412,6 +413,9 @@ def test_a_centre_can_be_held_out_for_testing():
         ((3, 40, 40, 40), (0.9, 0.05, 0.05), "does not contain every stage"),
         ((20, 20, 20, 20), (0.7, 0.2, 0.2), "with sum 1"),
         ((20, 20, 20, 20), (1.2, -0.1, -0.1), "with sum 1"),
+        ((20, 20, 20, 20), (math.nan, 0.5, 0.5), "with sum 1"),
+        ((20, 20, 20, 20), (0.5, math.nan, 0.5), "with sum 1"),
+        ((20, 20, 20, 20), (math.inf, 0.5, 0.5), "with sum 1"),
         ((20, 20, 20, 20), (0, 0.5, 0.5), "train above 0"),
         ((20, 20, 20, 20), (0.5, 0.5), "expected three or four numbers"),
         ((20, 20, 20, 20), (0.5, 0.1, 0.1, 0.1, 0.2), "expected three or four numbers"),
