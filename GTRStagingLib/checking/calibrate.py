@@ -125,7 +125,7 @@ def calibrate_model(
             level,
             digest=sha256_of_data(sorted([one.digest, case.stage] for case, one in pairs)),
             source=f"one case of each of {len(calibrating)} patients, by models calibrate; {how}",
-            warning=_warning(calibrating),
+            warning=_warning(pairs, cohort),
         ),
         left_out,
     )
@@ -192,8 +192,10 @@ def split_logits(pairs: Sequence[tuple[Case, Seen]]) -> SplitLogits:
     )
 
 
-def _warning(pairs: Sequence[tuple[Case, Seen]]) -> str | None:
-    chosen = sum(case.split == "validation" for case, _ in pairs)
+def _warning(pairs: Sequence[tuple[Case, Seen]], cohort: Cohort) -> str | None:
+    """Return the warning if patients of the calibration, of the temperature too, have a case in 'validation'."""
+    validation = {case.patient_id for case in cohort if case.split == "validation"}
+    chosen = sum(case.patient_id in validation for case, _ in pairs)
     return CHOSE_THE_MODEL.format(n=chosen, of=len(pairs)) if chosen else None
 
 

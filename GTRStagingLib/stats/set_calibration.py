@@ -10,7 +10,7 @@ from GTRStagingLib.staging.stage_set import least_patients, scores
 from GTRStagingLib.stats.split_scores import SplitLogits, case_predictions
 
 CHOSE_THE_MODEL = (
-    "Stage sets: {n} of the {of} patients that calibrated them are of the split 'validation', by which the model was "
+    "Stage sets: {n} of the {of} patients of the calibration are of the split 'validation', by which the model was "
     "chosen. The sets may contain the true stage less often than stated."
 )
 """Warning of a calibration on validation patients."""

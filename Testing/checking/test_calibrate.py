@@ -1,6 +1,8 @@
 """Calibration of a model on a cohort of one's own: temperature, stage sets, and the new folder."""
 
 import json
+import shlex
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +110,20 @@ def test_the_new_folder_has_the_same_files_and_another_card(found, folder, tmp_p
     assert weights.verify(str(tmp_path / "own")) == card
 
 
+def test_only_files_of_the_card_are_copied_and_their_hashes_are_verified(found, folder, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(folder, source)
+    (source / ".features.safetensors").write_bytes(b"left by a process that ended")
+    of_source = replace(found, model=str(source))
+    write_calibrated(of_source, tmp_path / "own")
+    assert {path.name for path in (tmp_path / "own").iterdir()} == {registry.CARD_FILE, weights.WEIGHTS_FILE}
+    with (source / weights.WEIGHTS_FILE).open("ab") as stream:
+        stream.write(b"damage")
+    with pytest.raises(WeightsError, match=r"model\.safetensors has sha256 .* Nothing was written"):
+        write_calibrated(of_source, tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_a_model_that_was_replaced_meanwhile_is_not_written(found, folder, tmp_path):
     with pytest.raises(WeightsError, match="was replaced during the calibration"):
         write_calibrated(replace(found, weights_sha256="0" * 64), tmp_path / "own")
@@ -136,10 +152,18 @@ def test_a_patient_of_the_training_is_a_leak(folder, cohort):
 
 def test_validation_patients_calibrate_with_a_warning_in_every_result(folder, cohort, seen_once, tmp_path):
     chosen = calibrate_model(str(folder), of_splits(cohort, "validation"), level=LEVEL)
-    assert "28 of the 28 patients that calibrated them are of the split 'validation'" in chosen.stage_sets["warning"]
+    assert "42 of the 42 patients of the calibration are of the split 'validation'" in chosen.stage_sets["warning"]
     write_calibrated(chosen, tmp_path / "own")
     result = stage_case(read_scan(cohort.cases[0].image), load_model(str(tmp_path / "own"), "cpu"), key_slice=1)
     assert chosen.stage_sets["warning"] in result.warnings
+
+
+def test_another_case_of_a_patient_in_the_validation_is_warned_of(folder, cohort, seen_once):
+    """The first patient fits the temperature or calibrates the sets; either way the model was chosen by them."""
+    others = [replace(case, case_id=f"{case.case_id}-2", split="validation") for case in cohort.cases[:3]]
+    mixed = Cohort((*others, *of_splits(cohort, "calibration").cases))
+    found = calibrate_model(str(folder), mixed, split="calibration", level=LEVEL)
+    assert "3 of the 42 patients of the calibration are of the split 'validation'" in found.stage_sets["warning"]
 
 
 def test_too_few_patients_are_refused_with_their_numbers_before_any_case_is_read(cohort):
@@ -192,6 +216,25 @@ def test_the_command_makes_a_model_of_ones_own(folder, cohort, seen_once, tmp_pa
     code, out, err = run(capsys, *calibrate_)
     assert (code, out) == (1, "")
     assert "exists; expected a new folder. Choose another --out" in err
+
+
+def test_the_printed_command_can_be_pasted(folder, cohort, seen_once, tmp_path, capsys):
+    write_cohort(cohort, tmp_path / "cohort.csv")
+    out = tmp_path / "my model"
+    code, printed, _ = run(capsys, "models", "calibrate", folder, tmp_path / "cohort.csv", "--device", "cpu",
+                           "--workers", "0", "--level", LEVEL, "--out", out)  # fmt: skip
+    assert code == 0
+    (line,) = [line for line in printed.splitlines() if "Use it: " in line]
+    assert shlex.split(line.partition("Use it: ")[2]) == ["gtrstaging", "stage", "CT", "--model", str(out)]
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("a file/own", "is not a writable folder"), ("two\nlines", "a text of one line")]
+)
+def test_a_place_that_cannot_be_written_is_refused_before_any_case_is_read(out, message, folder, tmp_path, capsys):
+    (tmp_path / "a file").touch()
+    code, _, err = run(capsys, "models", "calibrate", folder, tmp_path / "none.csv", "--out", tmp_path / out)
+    assert (code, message in err) == (1, True)
 
 
 def test_the_built_in_model_cannot_be_calibrated(cohort, tmp_path, capsys):
