@@ -13,6 +13,7 @@ from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.registry import CARD_FILE, locate, read_card
+from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import atomic_file, give_usual_mode, new_folder, sha256_of
 
 LOCK = ".check.lock"
@@ -151,14 +152,17 @@ def nothing_measured(check: Check) -> InputError:
 def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
     """Write a calibrated model into a new folder, completely or not at all; return its card.
 
-    The weights and the other files are copied byte by byte; the card has the name of the folder, the new temperature
-    and the new stage sets.
+    The files whose hashes the card gives (weights, features, mean mask) are copied byte by byte, and no others; the
+    card has the name of the folder, the new temperature and the new stage sets.
 
     Raises
     ------
     WeightsError
-        If the folder exists or cannot be written, the model is built in, or its folder contains other weights now.
+        If the folder exists or cannot be written, the model is built in, its folder contains other weights now, or a
+        copied file has another hash than the card gives.
     """
+    from GTRStagingLib.model.weights import FEATURES_FILE, MEAN_MASK_FILE, WEIGHTS_FILE
+
     folder = locate(calibration.model)
     if folder is None:
         raise WeightsError(f"Model {calibration.model!r} is built in and has no folder; expected a trained model.")
@@ -173,8 +177,15 @@ def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
         )
     try:
         with new_folder(out) as work:
-            for path in sorted(folder.glob("*.safetensors")):
-                shutil.copyfile(path, work / path.name)
+            hashes = {
+                WEIGHTS_FILE: card.sha256,
+                FEATURES_FILE: card.features_sha256,
+                MEAN_MASK_FILE: card.mean_mask_sha256,
+            }
+            for name, sha256 in hashes.items():
+                if sha256 is not None:
+                    shutil.copyfile(folder / name, work / name)
+                    _require_hash(work / name, sha256, folder / name)
             (work / CARD_FILE).write_text(card.to_text(), encoding="utf-8")
     except OSError as error:
         raise WeightsError(
@@ -184,10 +195,31 @@ def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
     return card
 
 
+def _require_hash(copy: Path, sha256: str, original: Path) -> None:
+    if (found := sha256_of(copy)) != sha256:
+        raise WeightsError(
+            f"{original} has sha256 {found[:12]}; its card gives {sha256[:12]}. The file was changed or damaged: "
+            "import the model again. Nothing was written."
+        )
+
+
 def require_new(out: Path) -> None:
-    """Raise `WeightsError` if a new model's folder exists; called before a long calibration."""
+    """Raise `WeightsError` if a new model's folder cannot be written; called before a long calibration.
+
+    The folder must not exist, its name must do as a model's name, and its place must be writable.
+    """
     if out.exists():
         raise WeightsError(f"{out} exists; expected a new folder. Choose another `out`, or remove it.")
+    try:
+        Fields({"name": out.name}).name("name")
+    except InputError as error:
+        raise WeightsError(f"The new folder names the model: {error} Choose another `out`.") from error
+    nearest = next(folder for folder in out.absolute().parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise WeightsError(
+            f"{out} cannot be written: {nearest} is not a writable folder; expected a writable place. Choose another "
+            "`out`."
+        )
 
 
 def _write_card(card: ModelCard, folder: Path) -> None:

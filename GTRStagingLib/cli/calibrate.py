@@ -1,6 +1,7 @@
 """Add the command `gtrstaging models calibrate`."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -81,9 +82,10 @@ def _calibrate(options: argparse.Namespace) -> None:
             options.model, cohort, split=options.split, level=options.level, device=options.device,
             workers=options.workers, limits=given_limits(options), progress=progress,
         )  # fmt: skip
+    _print(found)  # before the write, which a full disk can stop
     card = write_calibrated(found, out)
-    _print(found)
-    print(f"Written: {out}, card sha256 {card.card_sha256}. Use it: gtrstaging stage CT --model {out}")
+    use = shlex.join(["gtrstaging", "stage", "CT", "--model", str(out)])
+    print(f"Written: {out}, card sha256 {card.card_sha256}. Use it: {use}")
     print(RESEARCH_USE_ONLY)
 
 
