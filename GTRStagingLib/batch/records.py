@@ -267,7 +267,8 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
         **({} if agreement is None else _agreement(agreement)),
         **_familiarity(result.familiarity),
-        "stage_set": "" if result.stage_set is None else result.stage_set.text,
+        # The CSV has no byte order mark, so that Excel would show the dash as other letters.
+        "stage_set": "" if result.stage_set is None else result.stage_set.text.replace("–", "-"),
         "stage_set_note": _set_note(result.stage_set),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,

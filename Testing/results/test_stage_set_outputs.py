@@ -79,7 +79,7 @@ def test_the_overlay_shows_the_set_beside_the_vote(found, text):
 @pytest.mark.parametrize(
     ("found", "text", "note"),
     [
-        (PAIR, "T2–T3", "90 %"),
+        (PAIR, "T2-T3", "90 %"),  # a plain hyphen, which Excel reads in a CSV
         (WITHHELD, "", "the case is unlike the training"),
         (None, "", "the model has no calibration"),
     ],
