@@ -68,10 +68,18 @@ def stage_set_in_words(prediction: Mapping[str, Any]) -> str:
     if found["withheld"] is not None:
         return _("withheld: {reason}").format(reason=plain(found["withheld"]))
     patients = ", ".join(f"{stage} {n}" for stage, n in found["patients"].items())
-    words = _(
-        "{text}: contains the true stage in {percent:g} % or more of the patients of each stage, if they are like "
-        "those of the calibration ({patients})"
-    ).format(text=found["text"], percent=100 * found["level"], patients=patients)
+    promise = (
+        _(
+            "{text}: contains the true stage in {percent:g} % or more of the patients of each stage, on average over "
+            "calibrations, if they are like those of the calibration ({patients})"
+        )
+        if found["warning"] is None
+        else _(
+            "{text}: meant to contain the true stage in {percent:g} % of the patients of each stage, but may do so "
+            "less often: see the warnings (calibration: {patients})"
+        )
+    )
+    words = promise.format(text=found["text"], percent=100 * found["level"], patients=patients)
     few = [stage for stage, n in found["patients"].items() if n < least_patients(found["level"])]
     if few:
         words += _("; in every set, for too few patients: {stages}").format(stages=", ".join(few))

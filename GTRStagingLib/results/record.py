@@ -105,6 +105,7 @@ def _set(found: StageSet) -> dict[str, Any]:
         "text": found.text,
         "patients": {str(stage): n for stage, n in found.patients.items()},
         "withheld": found.withheld,
+        "warning": found.warning,
     }
 
 

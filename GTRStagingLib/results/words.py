@@ -63,10 +63,16 @@ def stage_set_in_words(result: StagingResult) -> str:
 def stage_set_promise(found: StageSet) -> str:
     """Describe what a stage set promises, by how many patients, and which stages it cannot exclude."""
     patients = ", ".join(f"{stage} {n}" for stage, n in found.patients.items())
-    promise = (
-        f"contains the true stage in {100 * found.level:g} % or more of the patients of each stage, if they are like "
-        f"those of the calibration ({patients})"
-    )
+    if found.warning is None:
+        promise = (
+            f"contains the true stage in {100 * found.level:g} % or more of the patients of each stage, on average "
+            f"over calibrations, if they are like those of the calibration ({patients})"
+        )
+    else:
+        promise = (
+            f"meant to contain the true stage in {100 * found.level:g} % of the patients of each stage, but may do so "
+            f"less often: see the warnings (calibration: {patients})"
+        )
     if not found.always:
         return promise
     few = " and ".join(map(str, found.always))

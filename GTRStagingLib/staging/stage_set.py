@@ -41,12 +41,15 @@ class StageSet:
         Number of patients of each stage in the calibration.
     withheld
         Reason why no set is given; None for a set.
+    warning
+        The card's warning that the promise is weaker; None without one.
     """
 
     stages: tuple[TStage, ...]
     level: float
     patients: Mapping[TStage, int]
     withheld: str | None = None
+    warning: str | None = None
 
     def __post_init__(self) -> None:
         steps = [int(stage) for stage in self.stages]
@@ -150,10 +153,11 @@ def stage_set(card: ModelCard, prediction: Prediction, withheld: str | None = No
     level = found["level"]
     patients = {stage: found["patients"][stage.name] for stage in TStage}
     if withheld is not None:
-        return StageSet((), level, patients, withheld)
+        return StageSet((), level, patients, withheld, found["warning"])
     own = scores(prediction)
     inside = [stage for stage in TStage if own[stage] <= limit(found["scores"][stage.name], level)]
-    return StageSet(tuple(stage for stage in TStage if inside[0] <= stage <= inside[-1]), level, patients)
+    stages = tuple(stage for stage in TStage if inside[0] <= stage <= inside[-1])
+    return StageSet(stages, level, patients, warning=found["warning"])
 
 
 __all__ = ["DECIMALS", "LEVEL", "UNLIKE", "StageSet", "least_patients", "limit", "scores", "stage_set"]

@@ -210,8 +210,12 @@ def test_apply_reports_that_a_model_has_no_map_of_the_method(gated_card, desk, l
 @pytest.mark.parametrize(
     ("changes", "shown_text"),
     [
-        ({}, "T2–T3: contains the true stage in 90 % or more of the patients of each stage, if they are like those of "
-             "the calibration (T1 8, T2 60, T3 60, T4 60); in every set, for too few patients: T1"),
+        ({}, "T2–T3: contains the true stage in 90 % or more of the patients of each stage, on average over "
+             "calibrations, if they are like those of the calibration (T1 8, T2 60, T3 60, T4 60); in every set, for "
+             "too few patients: T1"),
+        ({"warning": "Chosen by them."},
+         "T2–T3: meant to contain the true stage in 90 % of the patients of each stage, but may do so less often: see "
+         "the warnings (calibration: T1 8, T2 60, T3 60, T4 60); in every set, for too few patients: T1"),
         ({"text": "", "stages": [], "withheld": "the case is <unlike> the training"},
          "withheld: the case is <unlike> the training"),
     ],
@@ -220,7 +224,8 @@ def test_the_stage_set_stands_beside_the_vote(staged, changes, shown_text):
     from GTRStagingSlicer import result_view
 
     patients = {"T1": 8, "T2": 60, "T3": 60, "T4": 60}
-    within = {"stages": ["T2", "T3"], "level": 0.9, "text": "T2–T3", "patients": patients, "withheld": None, **changes}
+    within = {"stages": ["T2", "T3"], "level": 0.9, "text": "T2–T3", "patients": patients, "withheld": None,
+              "warning": None, **changes}  # fmt: skip
     record = to_json(with_roi())
     record["prediction"]["set"] = within
     assert tables.stage_set_in_words(record["prediction"]) == shown_text

@@ -16,6 +16,7 @@ from GTRStagingLib.staging.stage_set import StageSet
 PATIENTS = dict.fromkeys(TStage, 60)
 PAIR = StageSet((TStage.T2, TStage.T3), 0.9, PATIENTS)
 WITHHELD = StageSet((), 0.9, PATIENTS, "the case is unlike the training")
+WEAKER = replace(PAIR, warning="The model was chosen by these patients.")
 FEW = replace(PAIR, patients={**PATIENTS, TStage.T1: 8})
 
 
@@ -28,8 +29,11 @@ def test_the_record_contains_the_set():
     jsonschema.Draft202012Validator(schema()).validate(record)
     assert record["prediction"]["set"] == {
         "stages": ["T2", "T3"], "level": 0.9, "text": "T2–T3", "patients": {"T1": 60, "T2": 60, "T3": 60, "T4": 60},
-        "withheld": None,
+        "withheld": None, "warning": None,
     }  # fmt: skip
+    weaker = to_json(shown(WEAKER))
+    jsonschema.Draft202012Validator(schema()).validate(weaker)
+    assert weaker["prediction"]["set"]["warning"] == "The model was chosen by these patients."
     assert record["provenance"]["card_sha256"] == shown(PAIR).provenance.card_sha256
     withheld = to_json(shown(WITHHELD))
     jsonschema.Draft202012Validator(schema()).validate(withheld)
@@ -50,8 +54,10 @@ def test_the_schema_refuses_contradictory_sets(stages, withheld):
     [
         (None, "no stage set: the model has no calibration"),
         (WITHHELD, "withheld: the case is unlike the training"),
-        (PAIR, "T2–T3: contains the true stage in 90 % or more of the patients of each stage, if they are like those "
-               "of the calibration (T1 60, T2 60, T3 60, T4 60)"),
+        (PAIR, "T2–T3: contains the true stage in 90 % or more of the patients of each stage, on average over "
+               "calibrations, if they are like those of the calibration (T1 60, T2 60, T3 60, T4 60)"),
+        (WEAKER, "T2–T3: meant to contain the true stage in 90 % of the patients of each stage, but may do so less "
+                 "often: see the warnings (calibration: T1 60, T2 60, T3 60, T4 60)"),
     ],
 )  # fmt: skip
 def test_the_set_in_words_on_the_report(found, sentence):

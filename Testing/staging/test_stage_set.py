@@ -111,6 +111,12 @@ def test_a_stage_with_too_few_patients_is_in_every_set_and_so_are_those_on_the_w
     assert (found.text, found.always) == ("T1–T4", (T1,))
 
 
+def test_a_set_has_the_warning_of_its_card():
+    card = replace(a_card(), stage_sets={**calibrated(), "warning": "chosen by them"})
+    assert stage_set(card, one_slice(0.1, 0.7, 0.1, 0.1)).warning == "chosen by them"
+    assert stage_set(a_card(), one_slice(0.1, 0.7, 0.1, 0.1)).warning is None
+
+
 def test_a_withheld_set_is_empty_and_says_why():
     found = stage_set(a_card(), one_slice(0.01, 0.97, 0.01, 0.01), withheld="the case is unlike the training")
     assert (found.stages, found.text, found.withheld) == ((), "", "the case is unlike the training")
