@@ -22,6 +22,7 @@ from GTRStagingLib.results.words import (
     likeness_in_words,
     map_name,
     slice_label,
+    stage_set_in_short,
     vote_in_words,
 )
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
@@ -334,19 +335,18 @@ def _close_ups(page: Canvas, y: int, slices: _Slices, near: View) -> int:
 
 
 def _header(page: Canvas, result: StagingResult) -> int:
-    """Write the stage, the vote and the model; return their lower end."""
+    """Write the stage, the vote, the stage set and the model; return their lower end."""
     prediction, card = result.prediction, result.model
     page.text(_MARGIN, 112, str(prediction.stage), 96, bold=True)
-    found = result.stage_set
-    shown = "" if found is None else f"   stage set {found.text or 'withheld'} ({100 * found.level:g} %)"
-    page.text(210, 70, vote_in_words(result) + shown, 34, bold=True)
+    page.text(210, 70, vote_in_words(result), 34, bold=True)
     means = "   ".join(f"{stage} {share:.2f}" for stage, share in zip(TStage, prediction.probabilities, strict=True))
     contradiction = "" if prediction.mean_probability_stage == prediction.stage else "   (differs from the vote)"
     page.text(210, 112, f"Mean probability   {means}{contradiction}", _BODY)
     right = WIDTH - _MARGIN
     page.text(right, 70, "GTR Staging", _BODY, side="right", colour=GREY)
     page.text(right, 112, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", _BODY, side="right")
-    return 138
+    page.text(210, 152, stage_set_in_short(result), _BODY, bold=True)
+    return 172
 
 
 def _likeness(page: Canvas, y: int, result: StagingResult) -> int:

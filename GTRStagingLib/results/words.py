@@ -60,6 +60,17 @@ def stage_set_in_words(result: StagingResult) -> str:
     return f"{found.text}: {stage_set_promise(found)}"
 
 
+def stage_set_in_short(result: StagingResult) -> str:
+    """Name the stage set, as in 'Stage set T2–T3 (90 %)', or tell that there is none."""
+    found = result.stage_set
+    if found is None:
+        return "No stage set"
+    if found.withheld is not None:
+        return "Stage set withheld"
+    weaker = "" if found.warning is None else ", weaker promise"
+    return f"Stage set {found.text} ({100 * found.level:g} %{weaker})"
+
+
 def stage_set_promise(found: StageSet) -> str:
     """Describe what a stage set promises, by how many patients, and which stages it cannot exclude."""
     patients = ", ".join(f"{stage} {n}" for stage, n in found.patients.items())
@@ -258,6 +269,7 @@ __all__ = [
     "section_in_words",
     "signed",
     "slice_label",
+    "stage_set_in_short",
     "stage_set_in_words",
     "stage_set_promise",
     "vote_in_words",

@@ -15,8 +15,10 @@ from scipy.ndimage import map_coordinates
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.results import canvas, overlay, report, words
-from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.pipeline import stage_case
+from GTRStagingLib.staging.stage_set import StageSet
+from GTRStagingLib.staging.voting import vote
 
 CYAN, WHITE = "#00e5ff", "#ffffff"
 
@@ -451,7 +453,15 @@ def long_names():
     return replace(result, model=card, segment="$\\frac{1}{ a tumour with a very long name of its own")
 
 
-@pytest.mark.parametrize("case", [*results.ALL.values(), long_names])
+def tied_with_a_set():
+    """The longest words of the vote beside the widest set."""
+    result = results.split_vote()
+    widest = StageSet(tuple(TStage), 0.975, dict.fromkeys(TStage, 60), warning="chosen by them")
+    means = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.5, 0.3, 0.1], [0.1, 0.2, 0.6, 0.1]])
+    return replace(result, prediction=vote([-1, 0, 1], means), stage_set=widest)
+
+
+@pytest.mark.parametrize("case", [*results.ALL.values(), long_names, tied_with_a_set])
 def test_no_words_leave_the_page_or_lie_on_others(case):
     page = overlay.render(case())
     for text in page.texts:

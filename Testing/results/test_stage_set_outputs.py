@@ -73,13 +73,14 @@ def test_the_words_name_stages_that_no_set_can_exclude():
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (PAIR, "2 of 3 slices   stage set T2–T3 (90 %)"),
-        (WITHHELD, "2 of 3 slices   stage set withheld (90 %)"),
-        (None, "2 of 3 slices"),
+        (PAIR, "Stage set T2–T3 (90 %)"),
+        (WEAKER, "Stage set T2–T3 (90 %, weaker promise)"),
+        (WITHHELD, "Stage set withheld"),
+        (None, "No stage set"),
     ],
 )
-def test_the_overlay_shows_the_set_beside_the_vote(found, text):
-    assert text in [one.words for one in overlay.render(shown(found)).texts]
+def test_the_overlay_shows_the_set_on_a_line_of_its_own(found, text):
+    assert {text, "2 of 3 slices"} <= {one.words for one in overlay.render(shown(found)).texts}
 
 
 @pytest.mark.parametrize(
