@@ -234,6 +234,8 @@ def judge(measures: Measures | None, reference: Reference | None) -> Familiarity
         verdict = "unlike"
     elif distance > reference.limit("unusual"):
         verdict = "unusual"
+    if outside and verdict == "usual":  # with few patients, or many alike, the limits can be the same number
+        verdict = "unusual"
     reasons = _not_compared(reference, apart)
     if verdict != "usual":
         limit = reference.limit("unusual")
@@ -306,7 +308,8 @@ def promise(reference: Reference) -> str:
     return (
         f"Of patients like the {len(reference.held_out)} held-out ones ({reference.side}), at most "
         f"{100 * reference.rate('unusual'):.2g} % are called unusual or unlike, and at most "
-        f"{100 * reference.rate('unlike'):.2g} % unlike.{few}"
+        f"{100 * reference.rate('unlike'):.2g} % unlike. An acquisition outside the training's range is always "
+        f"called unusual, whatever these rates.{few}"
     )
 
 

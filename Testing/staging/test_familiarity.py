@@ -219,13 +219,22 @@ def test_a_rounded_header_is_within_the_range(reference):
     assert judge(replace(usual, numbers={**usual.numbers, "slice_mm": 5.1}), reference).verdict == "usual"
 
 
-def test_a_scanner_that_many_held_out_patients_share_is_usual():
-    """The rate of false alarms includes the acquisition: what a tenth of the held-out patients have is no alarm."""
+def test_a_scanner_outside_the_training_is_unusual_although_many_held_out_patients_share_it():
+    """The limits of 'unlike' and 'unusual' are then the same number, which no such scanner exceeds."""
     rng = np.random.default_rng(8)
     held_out = [*drawn(rng, 180), *drawn(rng, 20, slice_mm=1.0)]
     found = fit_reference(drawn(rng, 100), held_out, "calibration")
-    verdicts = [judge(one, found).verdict for one in drawn(rng, 100, slice_mm=1.0)]
-    assert verdicts.count("usual") > 90
+    assert found.limit("unusual") == found.limit("unlike")
+    judged = [judge(one, found) for one in drawn(rng, 100, slice_mm=1.0)]
+    assert "usual" not in [one.verdict for one in judged]
+    assert all(any(reason.startswith("slices 1 mm apart") for reason in one.reasons) for one in judged)
+    assert "outside the training's range is always called unusual, whatever these rates" in judged[0].promise
+
+
+def test_another_scanner_is_unusual_with_the_fewest_held_out_patients():
+    rng = np.random.default_rng(13)
+    found = fit_reference(drawn(rng, 100), drawn(rng, 19), "validation")
+    assert "usual" not in [judge(one, found).verdict for one in drawn(rng, 30, slice_mm=1.0)]
 
 
 def test_the_acquisition_alone_never_exceeds_the_limit_of_unlike():
@@ -246,7 +255,7 @@ def test_what_a_case_lacks_is_said():
 def test_few_patients_are_said(reference):
     rng = np.random.default_rng(10)
     found = fit_reference(drawn(rng, 40), drawn(rng, 49), "validation")
-    assert familiarity.promise(found).endswith("at most 2 % unlike. So few patients do not allow 1%.")
+    assert familiarity.promise(found).endswith("these rates. So few patients do not allow 1%.")
 
 
 # -- in a result ---------------------------------------------------------------------------------------------------
