@@ -12,8 +12,9 @@ import numpy as np
 import GTRStagingLib
 from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, without_backticks
+from GTRStagingLib.errors import InputError, LeakageError, without_backticks
 from GTRStagingLib.model.reference import IMAGE_PARTS, LEAST_PATIENTS, PARTS, Cloud, Reference
+from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
@@ -88,7 +89,10 @@ def fit_familiarity(
     Raises
     ------
     InputError
-        If there are too few training cases or held-out patients, or too many could not be measured.
+        If there are too few training cases or held-out patients, too many could not be measured, or the training cases
+        or patients are not as many as on the model's card.
+    LeakageError
+        If a held-out patient is also a patient of the training.
     WeightsError
         If the model is unknown.
     """
@@ -101,10 +105,16 @@ def fit_familiarity(
     if devices.choose(device).type != "cpu":
         limits = replace(limits, memory_limit=None)  # the driver of a GPU reserves more than it uses
     learned = [case for case in cases if case.split == "train"]
+    _require_as_on_card(model, learned)
     training = draw_cases(learned, most, seed)
     side = "calibration" if any(case.split == "calibration" for case in cases) else "validation"
     first = {case.patient_id: case for case in reversed(cases) if case.split == side}
     held_out = list(reversed(first.values()))
+    if both := {case.patient_id for case in learned} & set(first):
+        raise LeakageError(
+            f"LEAK: {len(both)} patient(s) of the split {side!r} are also in the split 'train'; expected patients outside "
+            "the training of the model. Split the cohort by patient."
+        )
     _require_enough(len(training), len(held_out), side)
     jobs = [(model, device, case) for case in (*training, *held_out)]
     outcomes: list[tuple[Measures, str] | str] = []
@@ -140,6 +150,22 @@ def fit_familiarity(
         reference=reference,
         left_out=left_out,
     )
+
+
+def _require_as_on_card(model: "Model | str", learned: Sequence[Case]) -> None:
+    """Raise `InputError` unless as many cases and patients train as on the card; an imported model's card has none."""
+    card = _loaded(model).card if isinstance(model, str) else model.card
+    if card.training is None:
+        return
+    on_card = Fields(card.training, "training").fields("data").fields("training")
+    expected = on_card.whole("cases"), on_card.whole("patients")
+    given = len(learned), len({case.patient_id for case in learned})
+    if given != expected:
+        raise InputError(
+            f"{given[0]} cases of {given[1]} patients in the split 'train'; expected {expected[0]} cases of "
+            f"{expected[1]} patients, those that trained {card.name!r} by its card. Give the cohort that the model was "
+            "trained on."
+        )
 
 
 def _require_enough(training: int, held_out: int, side: str) -> None:

@@ -11,7 +11,7 @@ from GTRStagingLib.checking.card_writing import write_familiarity
 from GTRStagingLib.checking.familiarity_fit import fit_familiarity
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.cohort import Cohort, write_cohort
-from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.errors import InputError, LeakageError, WeightsError
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import registry, weights
 from GTRStagingLib.model.backbone import ready
@@ -69,6 +69,30 @@ def test_at_most_some_training_cases_are_used(cases):
 def test_too_few_patients_are_refused(cases):
     with pytest.raises(InputError, match=r"24 cases of the split 'train' and 5 patients of the split 'validation'"):
         fit_familiarity(a_spot_model(), cases[: TRAINING + 5], device="cpu")
+
+
+def test_held_out_patients_that_trained_are_refused(cases):
+    own = [replace(case, case_id=f"again{i}", split="validation") for i, case in enumerate(cases[:3])]
+    with pytest.raises(LeakageError, match=r"3 patient\(s\) of the split 'validation' are also in the split 'train'"):
+        fit_familiarity(a_spot_model(), [*cases, *own], device="cpu")
+
+
+def trained_on(cases, patients):
+    model = a_spot_model()
+    training = {"data": {"training": {"cases": cases, "patients": patients}}}
+    return replace(model, card=replace(model.card, training=training))
+
+
+@pytest.mark.parametrize("on_card", [(TRAINING + 1, TRAINING), (TRAINING, TRAINING - 1)])
+def test_another_cohort_than_that_of_the_training_is_refused(cases, on_card):
+    """The table of a hospital, which the model never saw, would make its patients familiar."""
+    with pytest.raises(InputError, match=rf"24 cases of 24 patients.*expected {on_card[0]} cases of {on_card[1]} pat"):
+        fit_familiarity(trained_on(*on_card), cases, device="cpu")
+
+
+def test_the_cohort_is_compared_before_cases_are_drawn(cases):
+    found = fit_familiarity(trained_on(TRAINING, TRAINING), cases, device="cpu", most=20).found
+    assert found["training_cases"] == 20
 
 
 def test_a_case_that_cannot_be_read_is_left_out(cases, tmp_path):
