@@ -1,6 +1,7 @@
 """Read the record of a scene's result, also of older versions, and describe it in words; needs no package."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +57,11 @@ def likeness_in_words(familiarity: Mapping[str, Any]) -> str:
     """Describe whether the case is like the training: percentile, reasons, and rates of false alarms."""
     if familiarity["percentile"] is None:
         return str(familiarity["promise"])
-    rank = _("Farther from the training than {percentile:.0f} % of the held-out patients.").format(**familiarity)
+    rank = _("Farther from the training than all held-out patients.")
+    if familiarity["percentile"] < 100:
+        rank = _("Farther from the training than {percentile} % of the held-out patients.").format(
+            percentile=math.floor(familiarity["percentile"])
+        )
     return " ".join((rank, "; ".join(familiarity["reasons"]), familiarity["promise"])).replace("  ", " ")
 
 

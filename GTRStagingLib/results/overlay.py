@@ -355,10 +355,11 @@ def _likeness(page: Canvas, y: int, result: StagingResult) -> int:
     name, sentence = likeness(familiarity), likeness_in_words(familiarity)
     inner = WIDTH - 2 * _MARGIN
     if familiarity.verdict != "unlike":
-        colour = "#8a5a00" if familiarity.verdict == "unusual" else GREY
+        open_ = familiarity.verdict == "unusual" or bool(familiarity.reasons)
+        colour = "#8a5a00" if open_ else GREY
         text = name[0].upper() + name[1:]
         page.text(_MARGIN, y + 26, text, _BODY, bold=True, colour=colour)
-        if familiarity.verdict != "unusual":
+        if not open_:
             return y + 40
         return round(page.paragraph(_MARGIN, y + 60, sentence, _SMALL, inner))
     page.rectangle((_MARGIN, y, WIDTH - _MARGIN, y + 116), "#b3001b")

@@ -138,7 +138,8 @@ def likeness_in_words(familiarity: Familiarity) -> str:
         "unusual": "This case is rare among those that the model learned from",
         "unlike": "This case is unlike those that the model learned from, and its stage means nothing",
     }[familiarity.verdict]
-    rank = f"farther from them than {familiarity.percentile:.0f} % of the held-out patients"
+    share = "all" if familiarity.percentile == 100 else f"{math.floor(familiarity.percentile)} % of the"
+    rank = f"farther from them than {share} held-out patients"
     reasons = f" Found: {'; '.join(familiarity.reasons)}." if familiarity.reasons else ""
     return f"{meaning}: {rank}.{reasons}"
 

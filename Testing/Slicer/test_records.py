@@ -149,13 +149,20 @@ def test_a_case_unlike_the_training_stands_out_as_large_as_the_stage(staged):
     assert "unusual for the training" in ui.likenessLabel.text  # this small phantom has large pixels
     assert "#b3001b" not in ui.likenessLabel.styleSheet
     record["familiarity"] = {"verdict": "unlike", "distance": 4.2, "percentile": 100.0, "promise": "At most 1 %.",
-                             "reasons": ["noise of 34 HU; training 8 to 17"]}  # fmt: skip
+                             "reasons": ["noise of 34 HU; training 8 to 17 HU"]}  # fmt: skip
     state.resultText.SetText(json.dumps(record))
     staged.enter()
     stage_size = re.search(r"font-size: (\d+)px", ui.stageLabel.styleSheet)[1]
     assert f'font-size: {stage_size}px"><b>UNLIKE THE TRAINING</b>' in ui.likenessLabel.text
-    assert "noise of 34 HU; training 8 to 17" in ui.likenessLabel.text
+    assert "noise of 34 HU; training 8 to 17 HU" in ui.likenessLabel.text
     assert "#b3001b" in ui.likenessLabel.styleSheet
+
+
+@pytest.mark.parametrize(("percentile", "share"), [(99.75, "99 % of the"), (100.0, "all")])
+def test_a_rank_is_rounded_down(percentile, share):
+    found = {"verdict": "unlike", "percentile": percentile, "reasons": [], "promise": "At most 1 %."}
+    expected = f"Farther from the training than {share} held-out patients. At most 1 %."
+    assert records.likeness_in_words(found) == expected
 
 
 def test_the_map_is_named_by_the_method_that_automatic_chose():

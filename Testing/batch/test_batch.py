@@ -606,7 +606,7 @@ def test_every_value_of_a_row_has_its_column():
 def test_a_row_states_whether_the_case_is_like_the_training():
     row = records.row_of(unlike())
     assert (row["familiarity"], float(row["familiarity_percentile"])) == ("unlike", 99.75)
-    assert row["familiarity_reasons"].startswith("noise of 34 HU; training 8.1 to 16.7; a tube voltage of 80 kV;")
+    assert row["familiarity_reasons"].startswith("noise of 34 HU; training 8.1 to 16.7 HU; a tube voltage of 80 kV;")
 
 
 def test_a_row_states_model_and_scanner():

@@ -92,12 +92,12 @@ def split_vote(result=None):
     return replace(result, prediction=vote((-1, 0, 1), rows), model=card, attention=attention, warnings=())
 
 
-def judged(verdict):
-    """Return the result with a verdict on its likeness to the training, and reasons that need several lines."""
-    reasons = ("noise of 34 HU; training 8.1 to 16.7", "a tube voltage of 80 kV; training 100 to 120",
+def judged(verdict, *usual):
+    """Return the result with a verdict on its likeness, and reasons of several lines; of 'usual', those given."""
+    reasons = ("noise of 34 HU; training 8.1 to 16.7 HU", "a tube voltage of 80 kV; training 100 to 120 kV",
                "kernel DETAIL; training SOFT", "the slice as a whole looks unlike those of training")  # fmt: skip
     promise = "Of patients like the 400 held-out ones (calibration), at most 5 % are called unusual or unlike."
-    likeness = Familiarity(verdict, 2.4, 99.75, () if verdict == "usual" else reasons, promise)
+    likeness = Familiarity(verdict, 2.4, 99.75, usual if verdict == "usual" else reasons, promise)
     return replace(with_roi(), familiarity=likeness)
 
 

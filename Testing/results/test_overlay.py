@@ -480,7 +480,7 @@ def test_unlike_is_as_large_as_the_stage_and_nothing_else_is():
     page = overlay.render(results.unlike())
     size = {text.words: text.size for text in page.texts}
     assert size["UNLIKE THE TRAINING"] == size[stage]
-    assert "noise of 34 HU; training 8.1 to 16.7" in " ".join(words_of(page))
+    assert "noise of 34 HU; training 8.1 to 16.7 HU" in " ".join(words_of(page))
     for result, name in (
         (results.judged("usual"), "Usual for the training"),
         (results.judged("unusual"), "Unusual for the training"),
@@ -489,6 +489,11 @@ def test_unlike_is_as_large_as_the_stage_and_nothing_else_is():
         shown_text = words_of(overlay.render(result))
         assert "UNLIKE THE TRAINING" not in shown_text
         assert name in shown_text
+
+
+def test_what_was_not_compared_is_shown():
+    reason = "without HU and millimetres, only the picture and the features were compared"
+    assert reason in " ".join(words_of(overlay.render(results.judged("usual", reason))))
 
 
 def test_letters_are_as_high_as_the_pages_own():

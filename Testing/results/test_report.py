@@ -76,14 +76,29 @@ def test_unlike_stands_beside_the_stage_in_its_size():
     source = html(results.unlike(), A_PICTURE)
     assert '<p class="stage unlike">UNLIKE THE TRAINING</p>' in source
     words_ = Page(source).words
-    assert "farther from them than 100 % of the held-out patients" in words_
-    assert "noise of 34 HU; training 8.1 to 16.7" in words_
+    assert "farther from them than 99 % of the held-out patients" in words_  # 99.75
+    assert "noise of 34 HU; training 8.1 to 16.7 HU" in words_
     assert "at most 5 % are called unusual or unlike" in words_
     for verdict in ("usual", "unusual"):
         other = html(results.judged(verdict), A_PICTURE)
         assert "stage unlike" not in other
         assert f"{verdict} for the training" in other
     assert "likeness to the training not known" in page_of(results.with_roi()).words
+
+
+def test_usual_by_some_parts_only_is_not_shown_as_good():
+    partly = results.judged("usual", "without HU and millimetres, only the picture and the features were compared")
+    assert '<p class="notice good" role="note">This case is like' in html(results.judged("usual"), A_PICTURE)
+    assert '<p class="notice open" role="note">This case is like' in html(partly, A_PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("percentile", "words_"),
+    [(99.75, "than 99 % of the"), (99.9999, "than 99 % of the"), (100.0, "than all"), (0.0, "than 0 % of the")],
+)
+def test_a_rank_is_rounded_down(percentile, words_):
+    likeness = replace(results.judged("unusual").familiarity, percentile=percentile)
+    assert f"farther from them {words_} held-out patients" in words.likeness_in_words(likeness)
 
 
 def test_the_vote_can_be_read_slice_by_slice():
