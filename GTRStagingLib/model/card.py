@@ -161,14 +161,28 @@ class ModelCard:
                 f"Model card {self.name!r}: check {self.check!r}; expected null, or an object with a verdict of "
                 f"{', '.join(VERDICTS)} and a summary. Check the model again."
             )
-        if not isinstance(self.familiarity, Mapping | None) or (self.familiarity and self.features_sha256 is None):
+        if not isinstance(self.familiarity, Mapping | None) or (
+            self.familiarity is not None and self.features_sha256 is None
+        ):
             raise WeightsError(
                 f"Model card {self.name!r}: familiarity {type(self.familiarity).__name__}, features_sha256 "
                 f"{self.features_sha256!r}; expected an object and the hash of its arrays, or null. Import the model "
                 "again."
             )
+        if self.familiarity is not None:
+            self._require_counts(self.familiarity)
         if self.stage_sets is not None:
             self._require_stage_sets(self.stage_sets)
+
+    def _require_counts(self, found: Mapping[str, Any]) -> None:
+        """Raise `WeightsError` unless the record of what the model learned from counts its cases and patients."""
+        try:
+            for name in ("cohort_training_cases", "training_cases", "held_out_patients"):
+                Fields(found, "familiarity").whole(name, least=1)
+        except InputError as error:
+            raise WeightsError(
+                f"Model card {self.name!r}: {error} Record again what the model learned from, or import it again."
+            ) from error
 
     def _require_stage_sets(self, found: Mapping[str, Any]) -> None:
         """Raise `WeightsError` unless the calibration of the stage sets is complete."""
@@ -201,8 +215,9 @@ class ModelCard:
         """Whether results of the model tell how like the training a case is, in a sentence."""
         if self.familiarity is None:
             return "What this model learned from was not recorded: its results cannot tell unfamiliar cases."
+        source = "" if self.training else ", by the table given"
         return (
-            f"What this model learned from: {self.familiarity.get('training_cases')} of "
+            f"What this model learned from{source}: {self.familiarity.get('training_cases')} of "
             f"{self.familiarity.get('cohort_training_cases')} training cases, compared with "
             f"{self.familiarity.get('held_out_patients')} held-out patients ({self.familiarity.get('side')})."
         )
