@@ -13,7 +13,7 @@ import GTRStagingLib
 from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, LeakageError, without_backticks
-from GTRStagingLib.model.reference import IMAGE_PARTS, LEAST_PATIENTS, PARTS, Cloud, Reference
+from GTRStagingLib.model.reference import IMAGE_PARTS, LEAST_PATIENTS, PARTS, VECTORS, Cloud, Reference
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
@@ -112,8 +112,8 @@ def fit_familiarity(
     held_out = list(reversed(first.values()))
     if both := {case.patient_id for case in learned} & set(first):
         raise LeakageError(
-            f"LEAK: {len(both)} patient(s) of the split {side!r} are also in the split 'train'; expected patients outside "
-            "the training of the model. Split the cohort by patient."
+            f"LEAK: {len(both)} patient(s) of the split {side!r} are also in the split 'train'; expected patients "
+            "outside the training of the model. Split the cohort by patient."
         )
     _require_enough(len(training), len(held_out), side)
     jobs = [(model, device, case) for case in (*training, *held_out)]
@@ -247,8 +247,6 @@ def _cloud(part: str, training: "Sequence[Measures]", held_out: "Sequence[Measur
     Numbers of different units are first divided by their standard deviations; then all axes are kept. Of features and
     pictures, which have one unit, the leading axes are kept, and what they leave is a distance of its own.
     """
-    from GTRStagingLib.staging.familiarity import VECTORS
-
     shrinkage = import_table_package("sklearn.covariance").ledoit_wolf_shrinkage
     vectors = np.array([one.vectors[part] for one in training])
     scale = np.ones(vectors.shape[1])
@@ -287,12 +285,16 @@ def _ranges(training: "Sequence[Measures]") -> dict[str, tuple[float, float]]:
 
 
 def _categories(training: "Sequence[Measures]") -> dict[str, tuple[str, ...]]:
-    """Return the values of each category, the most frequent first."""
+    """Return the values of each category that enough training cases have, the most frequent first."""
     counts: dict[str, Counter[str]] = {}
     for one in training:
         for keyword, value in one.categories.items():
             counts.setdefault(keyword, Counter())[value] += 1
-    return {keyword: tuple(value for value, _ in count.most_common()) for keyword, count in counts.items()}
+    return {
+        keyword: tuple(value for value, _ in count.most_common())
+        for keyword, count in counts.items()
+        if count.total() >= LEAST_TRAINING
+    }
 
 
 __all__ = ["Fitted", "fit_familiarity", "fit_reference"]

@@ -19,6 +19,24 @@ PARTS = ("features", "picture", "tissue", "acquisition")
 IMAGE_PARTS = ("features", "picture", "tissue")
 """Parts that can make a case unlike the training; another scanner alone cannot."""
 
+PICTURE = 24
+"""Rows and columns of the small picture of the key slice."""
+
+VECTORS: Mapping[str, Mapping[str, tuple[str, float]]] = {
+    "tissue": {
+        "area_cm2": ("log", 0.02), "air_percent": ("root", 0.1), "fat_percent": ("root", 0.1),
+        "bright_percent": ("root", 0.1), "bone_percent": ("root", 0.1), "soft_hu": ("plain", 1.0),
+        "dense_hu": ("plain", 1.0), "border_percent": ("root", 0.1),
+        "right_mm": ("plain", 1.0), "back_mm": ("plain", 1.0),
+    },
+    "acquisition": {
+        "slice_mm": ("log", 0.02), "pixel_mm": ("log", 0.02), "field_mm": ("log", 0.02), "noise_hu": ("log", 0.02),
+    },
+}  # fmt: skip
+"""Part -> its numbers, each with its scale and the least standard deviation on it, since a number that is the same in
+all training cases may differ by rounding. Noise and its grain are of the scanner, its kernel and its pixels, and not of
+the anatomy: they can make a case unusual, not unlike."""
+
 RATES = {"unlike": 0.01, "unusual": 0.05}
 """Verdict -> largest share of patients like those of the training that may get it or a stronger one."""
 
@@ -120,8 +138,15 @@ class Reference:
         return {name: np.ascontiguousarray(one, dtype=np.float32) for name, one in stored.items()}
 
     @classmethod
-    def from_stored(cls, card: Mapping[str, Any], stored: Mapping[str, np.ndarray]) -> "Reference":
+    def from_stored(
+        cls, card: Mapping[str, Any], stored: Mapping[str, np.ndarray], lengths: Mapping[str, int]
+    ) -> "Reference":
         """Make the reference of the card's `familiarity` and the stored arrays.
+
+        Parameters
+        ----------
+        lengths
+            Part -> number of its numbers.
 
         Raises
         ------
@@ -131,49 +156,55 @@ class Reference:
         try:
             if not all(np.isfinite(one).all() for one in stored.values()):
                 raise InputError("The arrays contain NaN or infinite values; expected finite numbers.")
+            fields = Fields(card, "familiarity")
+            parts = fields.texts("parts")
+            if not {"features", "picture"} <= set(parts) <= set(PARTS):
+                raise fields.error("parts", f"features and picture, and otherwise only {', '.join(PARTS)}")
             held_out = stored["held_out"].astype(np.float64)
             if held_out.ndim != 1 or len(held_out) < LEAST_PATIENTS or (np.diff(held_out) < 0).any():
                 raise InputError(
                     f"held_out has shape {held_out.shape}; expected the distances of {LEAST_PATIENTS} or more "
                     "patients, ascending."
                 )
-            fields = Fields(card, "familiarity")
             ranges = fields.fields("ranges")
             categories = fields.fields("categories")
             return cls(
-                {part: _cloud(part, stored) for part in PARTS if f"{part}.mean" in stored},
+                {part: _cloud(part, stored, lengths[part]) for part in PARTS if part in parts},
                 held_out,
-                {name: _pair(ranges.numbers(name, 2)) for name in ranges.data},
+                {name: _pair(ranges, name) for name in ranges.data},
                 {name: categories.texts(name) for name in categories.data},
                 fields.name("side"),
             )
         except (InputError, KeyError) as error:
+            why = f"it lacks the array {error}." if isinstance(error, KeyError) else str(error)
             raise WeightsError(
-                f"The record of what the model learned from is not valid: {error} Make it again from the training "
+                f"The record of what the model learned from is not valid: {why} Make it again from the training "
                 "cohort, or import the model again."
             ) from error
 
 
-def _pair(numbers: tuple[float, ...]) -> tuple[float, float]:
-    low, high = numbers
+def _pair(ranges: Fields, name: str) -> tuple[float, float]:
+    low, high = ranges.numbers(name, 2)
+    if low > high:
+        raise ranges.error(name, "a lower limit and an upper one, which is not below it")
     return low, high
 
 
-def _cloud(part: str, stored: Mapping[str, np.ndarray]) -> Cloud:
+def _cloud(part: str, stored: Mapping[str, np.ndarray], length: int) -> Cloud:
     """Return the cloud of a part; raise `InputError` unless its arrays fit each other."""
     names = ("mean", "axes", "variances", "rest", "centre", "spread")
     mean, axes, variances, rest, centre, spread = (stored[f"{part}.{name}"].astype(np.float64) for name in names)
     parts = 2 if rest.any() else 1
-    shapes = (mean.ndim, axes.shape, variances.ndim, rest.shape, centre.shape, spread.shape)
-    if shapes != (1, (len(variances), len(mean)), 1, (1,), (parts,), (parts,)):
+    shapes = (mean.shape, axes.shape, variances.ndim, rest.shape, centre.shape, spread.shape)
+    if shapes != ((length,), (variances.size, length), 1, (1,), (parts,), (parts,)):
         raise InputError(
             f"The arrays {', '.join(names)} of {part} have the shapes "
             f"{', '.join(str(stored[f'{part}.{name}'].shape) for name in names)}; expected (d,), (k, d), (k,), (1,) "
-            "and twice (1,), or (2,) if something is left."
+            f"with d {length}, and twice (1,), or (2,) if something is left."
         )
     if not ((variances > 0).all() and (spread > 0).all() and rest[0] >= 0):
         raise InputError(f"The variances and spreads of {part} are not all above 0; expected positive numbers.")
     return Cloud(mean, axes, variances, float(rest[0]), centre, spread)
 
 
-__all__ = ["IMAGE_PARTS", "LEAST_PATIENTS", "PARTS", "RATES", "Cloud", "Reference"]
+__all__ = ["IMAGE_PARTS", "LEAST_PATIENTS", "PARTS", "PICTURE", "RATES", "VECTORS", "Cloud", "Reference"]

@@ -24,7 +24,7 @@ from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import Fusion, HeadKind, ModelCard
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.model.reference import Reference
+from GTRStagingLib.model.reference import PICTURE, VECTORS, Reference
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
@@ -83,7 +83,7 @@ def load(name_or_folder: str) -> Model:
     card = read_card(folder)
     state = _tensors(folder / WEIGHTS_FILE, card.sha256)
     network = network_with(state, card.depth, card.fusion, card.head)
-    return Model(card, network, _mean_mask(folder, card), _reference(folder, card))
+    return Model(card, network, _mean_mask(folder, card), _reference(folder, card, network.features))
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
@@ -108,11 +108,12 @@ def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
     return mean_mask
 
 
-def _reference(folder: Path, card: ModelCard) -> Reference | None:
+def _reference(folder: Path, card: ModelCard, features: int) -> Reference | None:
     if card.familiarity is None or card.features_sha256 is None:
         return None
     stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
-    return Reference.from_stored(card.familiarity, {name: one.float().numpy() for name, one in stored.items()})
+    lengths = {"features": features, "picture": PICTURE**2, **{part: len(names) for part, names in VECTORS.items()}}
+    return Reference.from_stored(card.familiarity, {name: one.float().numpy() for name, one in stored.items()}, lengths)
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:

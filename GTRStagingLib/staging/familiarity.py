@@ -15,17 +15,15 @@ import numpy as np
 import SimpleITK as sitk
 from PIL import Image
 
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.reference import IMAGE_PARTS, RATES, Cloud, Reference
+from GTRStagingLib.model.reference import IMAGE_PARTS, PICTURE, RATES, VECTORS, Cloud, Reference
 from GTRStagingLib.staging.preprocess import PreparedSlices
 
 Verdict = Literal["usual", "unusual", "unlike", "not known"]
 
 NO_REFERENCE = "The model has no record of what it learned from, so nothing is known about the likeness of this case."
-
-PICTURE = 24
-"""Rows and columns of the small picture of the key slice."""
 
 AIR, FAT, SOFT, BRIGHT, BONE = -400.0, (-150.0, -30.0), (-20.0, 200.0), (200.0, 350.0), 350.0
 """Limits of tissues, HU."""
@@ -55,28 +53,13 @@ NUMBERS: Mapping[str, str] = {
     "right_mm": "the body's centre {} mm left of the field's centre",
     "back_mm": "the body's centre {} mm behind the field's centre",
 }
-"""Name of a measured number -> its words."""
+"""Name of a measured number -> its words; the unit follows the number."""
 
 OF_THE_ACQUISITION = ("slice_mm", "thickness_mm", "pixel_mm", "field_mm", "tube_kv")
 """Numbers that make a case unusual if they lie outside the training's range."""
 
 CATEGORIES: Mapping[str, str] = {"ConvolutionKernel": "kernel", "Manufacturer": "manufacturer"}
 """Keyword of a header's element -> its name. No header states the contrast phase in a form that can be compared."""
-
-VECTORS: Mapping[str, Mapping[str, tuple[str, float]]] = {
-    "tissue": {
-        "area_cm2": ("log", 0.02), "air_percent": ("root", 0.1), "fat_percent": ("root", 0.1),
-        "bright_percent": ("root", 0.1), "bone_percent": ("root", 0.1), "soft_hu": ("plain", 1.0),
-        "dense_hu": ("plain", 1.0), "border_percent": ("root", 0.1),
-        "right_mm": ("plain", 1.0), "back_mm": ("plain", 1.0),
-    },
-    "acquisition": {
-        "slice_mm": ("log", 0.02), "pixel_mm": ("log", 0.02), "field_mm": ("log", 0.02), "noise_hu": ("log", 0.02),
-    },
-}  # fmt: skip
-"""Part -> its numbers, each with its scale and the least standard deviation on it, since a number that is the same in
-all training cases may differ by rounding. Noise and its grain are of the scanner, its kernel and its pixels, and not of
-the anatomy: they can make a case unusual, not unlike."""
 
 SENTENCES: Mapping[str, str] = {
     "features": "the features of the network are unlike those of training",
@@ -223,9 +206,21 @@ def _inside(mask: np.ndarray) -> np.ndarray:
 
 
 def judge(measures: Measures | None, reference: Reference | None) -> Familiarity:
-    """Judge a case by its model's reference; without one, the verdict is 'not known' and no measures are needed."""
+    """Judge a case by its model's reference; without one, the verdict is 'not known' and no measures are needed.
+
+    Raises
+    ------
+    InputError
+        If the features or the picture are not finite.
+    """
     if measures is None or reference is None:
         return Familiarity("not known", None, None, (), NO_REFERENCE)
+    for part in ("features", "picture"):
+        if part in measures.vectors and not np.isfinite(measures.vectors[part]).all():
+            raise InputError(
+                f"The {part} of the case contain NaN or infinite values; expected finite numbers. Check the values of "
+                "the image, and import the model again if they are finite."
+            )
     apart = distances(measures, reference.clouds)
     outside = tuple(outside_training(measures, reference))
     distance = combined(apart, outside=bool(outside), most=reference.limit("unlike"))
@@ -236,7 +231,7 @@ def judge(measures: Measures | None, reference: Reference | None) -> Familiarity
         verdict = "unusual"
     if outside and verdict == "usual":  # with few patients, or many alike, the limits can be the same number
         verdict = "unusual"
-    reasons = _not_compared(reference, apart)
+    reasons = _not_compared(measures, reference)
     if verdict != "usual":
         limit = reference.limit("unusual")
         far = tuple(SENTENCES[part] for part, one in apart.items() if one > limit)
@@ -274,7 +269,7 @@ def outside_training(measures: Measures, reference: Reference) -> Iterator[str]:
                 yield _compared(name, measures, reference)
     for keyword, name in CATEGORIES.items():
         known, found = reference.categories.get(keyword), measures.categories.get(keyword)
-        if known and found is not None and found not in known:
+        if known and found is not None and found.casefold() not in map(str.casefold, known):
             yield f"{name} {found}; training {', '.join(known)}"
 
 
@@ -290,14 +285,20 @@ def _numbers_outside(measures: Measures, reference: Reference) -> Iterator[str]:
 def _compared(name: str, measures: Measures, reference: Reference) -> str:
     low, high = (f"{limit:.3g}" for limit in reference.ranges[name])
     training = low if low == high else f"{low} to {high}"
-    return f"{NUMBERS[name].format(f'{measures.numbers[name]:.3g}')}; training {training}"
+    unit = NUMBERS[name].split("{} ")[1].split()[0]
+    return f"{NUMBERS[name].format(f'{measures.numbers[name]:.3g}')}; training {training} {unit}"
 
 
-def _not_compared(reference: Reference, apart: Mapping[str, float]) -> tuple[str, ...]:
-    """Return, in words, which parts of the training the case does not have."""
-    if set(reference.clouds) <= set(apart):
-        return ()
-    return ("without HU and millimetres, only the picture and the features were compared",)
+def _not_compared(measures: Measures, reference: Reference) -> tuple[str, ...]:
+    """Return, in words, which parts the case or the training does not have."""
+    found = []
+    if not set(reference.clouds) <= set(measures.vectors):
+        found.append("without HU and millimetres, only the picture and the features were compared")
+    if lacking := [part for part in measures.vectors if part not in reference.clouds]:
+        found.append(
+            f"the model has no record of {' and '.join(lacking)}: only {' and '.join(reference.clouds)} were compared"
+        )
+    return tuple(found)
 
 
 def promise(reference: Reference) -> str:
@@ -317,9 +318,7 @@ __all__ = [
     "CATEGORIES",
     "NUMBERS",
     "OF_THE_ACQUISITION",
-    "PICTURE",
     "SENTENCES",
-    "VECTORS",
     "Familiarity",
     "Measures",
     "Verdict",

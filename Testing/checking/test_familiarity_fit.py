@@ -134,6 +134,10 @@ def test_a_card_with_a_reference_and_no_arrays_is_refused(folder, fitted):
     card = write_familiarity(fitted, folder)
     with pytest.raises(WeightsError, match="the hash of its arrays"):
         replace(card, features_sha256=None)
+    with pytest.raises(WeightsError, match="the hash of its arrays"):
+        replace(card, familiarity={}, features_sha256=None)
+    with pytest.raises(WeightsError, match="training_cases"):
+        replace(card, familiarity={})
 
 
 def test_the_command_writes_what_the_model_learned_from(folder, cases, tmp_path, capsys):
@@ -148,7 +152,7 @@ def test_the_command_writes_what_the_model_learned_from(folder, cases, tmp_path,
     assert registry.read_card(folder).familiarity["training_cases"] == TRAINING
     assert cli.main(["models", "show", str(folder)]) == 0
     assert (
-        f"{TRAINING} of {TRAINING} training cases, compared with {HELD_OUT} held-out patients"
+        f"by the table given: {TRAINING} of {TRAINING} training cases, compared with {HELD_OUT} held-out patients"
         in capsys.readouterr().err
     )
 

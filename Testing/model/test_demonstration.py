@@ -83,7 +83,7 @@ def test_it_tells_a_mirrored_slice_and_another_scanner():
     assert own.prediction.stage in own.stage_set.stages
     found = stage_case(scan_of(other.ct, "C"), model, key_slice=2 * key).familiarity
     assert found.verdict in ("unusual", "unlike")
-    assert "slices 1.5 mm apart; training 3 to 5" in found.reasons
+    assert "slices 1.5 mm apart; training 3 to 5 mm" in found.reasons
 
 
 def test_the_package_carries_it():

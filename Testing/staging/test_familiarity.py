@@ -10,7 +10,7 @@ from helpers.results import a_picture, a_small_model, scan_of, with_roi
 from sklearn.covariance import LedoitWolf
 
 from GTRStagingLib.checking.familiarity_fit import fit_reference
-from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import Recipe
@@ -193,6 +193,7 @@ def test_a_far_case_is_unlike_and_says_why(reference):
     assert (found.verdict, found.percentile) == ("unlike", 100)
     assert found.distance > reference.limit("unlike")
     assert found.reasons[0].startswith("noise of 34 HU; training 8.")
+    assert found.reasons[0].endswith(" HU")
     assert "the features of the network are unlike those of training" in found.reasons
     assert "199 held-out ones (calibration)" in found.promise
     assert "at most 5 % are called unusual or unlike, and at most 1 % unlike" in found.promise
@@ -201,7 +202,7 @@ def test_a_far_case_is_unlike_and_says_why(reference):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"slice_mm": 1.5}, "slices 1.5 mm apart; training 3 to 5"),
+        ({"slice_mm": 1.5}, "slices 1.5 mm apart; training 3 to 5 mm"),
         ({"kernel": "DETAIL"}, "kernel DETAIL; training SOFT, STANDARD"),
     ],
 )
@@ -252,6 +253,31 @@ def test_what_a_case_lacks_is_said():
     assert judged.reasons[-1] == "without HU and millimetres, only the picture and the features were compared"
 
 
+def test_what_the_training_lacks_is_said(reference):
+    (one,) = drawn(np.random.default_rng(9), 1)
+    more = {**one.vectors, "tissue": np.zeros(10), "acquisition": np.zeros(4)}
+    assert judge(replace(one, vectors=more), reference).reasons[-1] == (
+        "the model has no record of tissue and acquisition: only features and picture were compared"
+    )
+
+
+def test_a_kernel_is_compared_without_its_case_and_only_if_many_training_cases_state_it(reference):
+    usual = next(one for one in drawn(np.random.default_rng(2), 50) if judge(one, reference).verdict == "usual")
+    assert judge(replace(usual, categories={"ConvolutionKernel": "Soft"}), reference).verdict == "usual"
+    rng = np.random.default_rng(14)
+    training = [one if i < 19 else replace(one, categories={}) for i, one in enumerate(drawn(rng, 60))]
+    assert fit_reference(training, drawn(rng, 40), "validation").categories == {}
+
+
+@pytest.mark.parametrize(("part", "wrong"), [("features", np.nan), ("features", np.inf), ("picture", np.nan)])
+def test_what_is_not_finite_is_not_usual(reference, part, wrong):
+    (one,) = drawn(np.random.default_rng(2), 1)
+    damaged = one.vectors[part].copy()
+    damaged[0] = wrong
+    with pytest.raises(InputError, match=f"The {part} of the case contain NaN or infinite"):
+        judge(replace(one, vectors={**one.vectors, part: damaged}), reference)
+
+
 def test_few_patients_are_said(reference):
     rng = np.random.default_rng(10)
     found = fit_reference(drawn(rng, 40), drawn(rng, 49), "validation")
@@ -288,13 +314,17 @@ def test_an_unlike_case_is_warned_of():
 # -- stored --------------------------------------------------------------------------------------------------------
 
 
+LENGTHS = {"features": 6, "picture": 9, "tissue": 10, "acquisition": 4}
+
+
 def a_card(reference):
-    return {"side": reference.side, "ranges": {k: list(v) for k, v in reference.ranges.items()},
+    return {"parts": list(reference.clouds),
+            "side": reference.side, "ranges": {k: list(v) for k, v in reference.ranges.items()},
             "categories": {k: list(v) for k, v in reference.categories.items()}}  # fmt: skip
 
 
 def test_a_reference_comes_back_from_its_arrays(reference):
-    back = Reference.from_stored(a_card(reference), reference.arrays())
+    back = Reference.from_stored(a_card(reference), reference.arrays(), LENGTHS)
     assert (back.ranges, back.categories, back.side) == (reference.ranges, reference.categories, "calibration")
     for one in drawn(np.random.default_rng(4), 30):
         before, after = judge(one, reference), judge(one, back)
@@ -310,7 +340,10 @@ def test_a_reference_comes_back_from_its_arrays(reference):
         ("features.variances", np.zeros(6), "not all above 0"),
         ("held_out", np.arange(199.0)[::-1], "ascending"),
         ("held_out", np.arange(5.0), "19 or more"),
-        ("features.spread", None, "features.spread"),
+        ("features.spread", None, "lacks the array 'features.spread'"),
+        ("picture.mean", None, "lacks the array 'picture.mean'"),
+        ("picture.mean", np.zeros(8), "with d 9"),
+        ("features.variances", np.float32(1), "have the shapes"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(reference, name, wrong, text):
@@ -318,10 +351,13 @@ def test_arrays_that_do_not_fit_are_refused(reference, name, wrong, text):
     if wrong is None:
         del stored[name]
     with pytest.raises(WeightsError, match=text):
-        Reference.from_stored(a_card(reference), stored)
+        Reference.from_stored(a_card(reference), stored, LENGTHS)
 
 
-@pytest.mark.parametrize("wrong", [{"ranges": {"slice_mm": [1]}}, {"side": 3}, {"categories": {"Manufacturer": "A"}}])
+@pytest.mark.parametrize("wrong", [
+    {"ranges": {"slice_mm": [1]}}, {"ranges": {"slice_mm": [5, 1]}}, {"side": 3}, {"categories": {"Manufacturer": "A"}},
+    {"parts": ["features"]}, {"parts": ["features", "picture", "tissue"]}, {"parts": ["features", "picture", "noise"]},
+])  # fmt: skip
 def test_a_card_that_does_not_fit_is_refused(reference, wrong):
     with pytest.raises(WeightsError, match="is not valid"):
-        Reference.from_stored({**a_card(reference), **wrong}, reference.arrays())
+        Reference.from_stored({**a_card(reference), **wrong}, reference.arrays(), LENGTHS)
