@@ -429,7 +429,7 @@ def test_too_few_patients_and_odd_fractions_are_errors(counts, fractions, messag
 def test_cases_without_a_stage_cannot_be_split():
     cohort = staged((9, 9, 9, 9))
     cases = (replace(cohort.cases[0], stage=None), *cohort.cases[1:])
-    with pytest.raises(InputError, match=r"1 case\(s\) have no stage \(0-0\)"):
+    with pytest.raises(InputError, match=r"1 case has no stage \(0-0\)"):
         split_cohort(Cohort(cases))
 
 
@@ -454,5 +454,5 @@ def test_folds_refuse_split_test_and_too_few_patients():
     with pytest.raises(InputError, match="at least 2"):
         next(folds(cohort, 1))
     held = (replace(cohort.cases[0], split="test"), *cohort.cases[1:])
-    with pytest.raises(InputError, match=r"1 case\(s\) are in split test"):
+    with pytest.raises(InputError, match="1 case is in split test"):
         next(folds(Cohort(held), 2))

@@ -174,7 +174,7 @@ def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken
         "_through": lambda convolution, gradient: 1.01 * usual(convolution, gradient),
     }
     monkeypatch.setattr(gradient_graph, broken, wrong[broken])
-    with pytest.raises(GraphError, match=r"the map of stem for 3 slice.s. by .*of its maximum"):
+    with pytest.raises(GraphError, match=r"the map of stem for 3 slices by .*of its maximum"):
         verified_session(a_network(), SIZE, own_cache, gradients=True)
     assert not own_cache.exists()
     by = ready(weights.untrained(10, "none"), "cpu", "onnx")
@@ -382,7 +382,7 @@ def test_a_graph_that_differs_is_refused_and_not_kept(own_cache, monkeypatch):
     monkeypatch.setattr(onnx_graph, "folded", wrong)
     with pytest.raises(
         GraphError,
-        match=r"logits for 3 slice.s. by 0\.0003, logits for 1 slice.s. by 0\.0003; expected at most 0\.0001",
+        match=r"logits for 3 slices by 0\.0003, logits for 1 slice by 0\.0003; expected at most 0\.0001",
     ):
         verified_session(a_network(), SIZE, own_cache)
     assert not own_cache.exists()
