@@ -145,8 +145,8 @@ def _usable(cohort: Cohort, split: Split | None) -> list[Case]:
     fitted = {case.patient_id for case in cohort if case.split == "train"}
     if both := fitted & {case.patient_id for case in every}:
         raise LeakageError(
-            f"LEAK: {len(both)} patient(s) of the calibration are also in the split 'train'; expected patients outside "
-            "the training of the model. Split the cohort by patient."
+            f"LEAK: patients of the calibration that are also in the split 'train': {len(both)}; expected patients "
+            "outside the training of the model. Split the cohort by patient."
         )
     if unstaged := [case.case_id for case in every if case.stage is None]:
         raise InputError(

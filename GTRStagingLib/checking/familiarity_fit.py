@@ -112,7 +112,7 @@ def fit_familiarity(
     held_out = list(reversed(first.values()))
     if both := {case.patient_id for case in learned} & set(first):
         raise LeakageError(
-            f"LEAK: {len(both)} patient(s) of the split {side!r} are also in the split 'train'; expected patients "
+            f"LEAK: patients of the split {side!r} that are also in the split 'train': {len(both)}; expected patients "
             "outside the training of the model. Split the cohort by patient."
         )
     _require_enough(len(training), len(held_out), side)

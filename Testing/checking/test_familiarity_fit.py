@@ -73,7 +73,7 @@ def test_too_few_patients_are_refused(cases):
 
 def test_held_out_patients_that_trained_are_refused(cases):
     own = [replace(case, case_id=f"again{i}", split="validation") for i, case in enumerate(cases[:3])]
-    with pytest.raises(LeakageError, match=r"3 patient\(s\) of the split 'validation' are also in the split 'train'"):
+    with pytest.raises(LeakageError, match="patients of the split 'validation' that are also in the split 'train': 3;"):
         fit_familiarity(a_spot_model(), [*cases, *own], device="cpu")
 
 
