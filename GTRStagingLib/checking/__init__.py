@@ -3,6 +3,7 @@
 In: a `Model` or its name, and cases. Out: a `Check`, a `Fitted` reference or a `Calibration`, and the card of a model
 folder with it.
 
+- `case_runs`: `run_cases`, `prepared`
 - `rules`: `judge`, `Verdict`
 - `model_check`: `Check`, `check_model`
 - `familiarity_fit`: `Fitted`, `fit_familiarity`

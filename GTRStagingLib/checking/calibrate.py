@@ -2,22 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from GTRStagingLib.checking.case_runs import no_case, prepared, reasons, run_cases
 from GTRStagingLib.cohort.cohort import Case, Cohort
-from GTRStagingLib.errors import InputError, LeakageError, without_backticks
+from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.stage_set import LEVEL, least_patients
 from GTRStagingLib.stats.set_calibration import CHOSE_THE_MODEL, calibrate_sets, first_cases, in_words
 from GTRStagingLib.stats.split_scores import TEMPERATURES, SplitLogits, fitted_temperature
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
-from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
-from GTRStagingLib.tables.case_texts import shared_text
+from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.tables.cells import Split
 
 if TYPE_CHECKING:
@@ -223,25 +223,13 @@ def run_network(
     WeightsError
         If the model is unknown.
     """
-    from GTRStagingLib.model import device as devices
-
     _loaded.cache_clear()  # the folder may contain another model now
     _loaded(model, device)
-    if devices.choose(device).type != "cpu":
-        limits = replace(limits, memory_limit=None)  # the driver of a GPU reserves more than it uses
-    jobs = [(model, device, case) for case in cases]
-    seen: dict[str, Seen] = {}
-    left_out: dict[str, str] = {}
-    outcomes = parallel_map(_seen, jobs, workers, limits=limits, failed=_left_out, threads=None if workers == 1 else 1)
-    for done, (case, outcome) in enumerate(zip(cases, outcomes, strict=True), 1):
-        if isinstance(outcome, str):
-            left_out[case.case_id] = outcome
-        else:
-            seen[case.case_id] = outcome
-        progress(done, len(jobs))
+    outcomes = run_cases(_seen, model, cases, device=device, workers=workers, limits=limits, progress=progress)
+    left_out = reasons(cases, outcomes)
+    seen = {case.case_id: one for case, one in zip(cases, outcomes, strict=True) if not isinstance(one, str)}
     if not seen:
-        first, why = next(iter(left_out.items()))
-        raise InputError(f"No case could be staged. First case, {first}: {why}")
+        raise no_case(left_out, "staged")
     return seen, left_out
 
 
@@ -255,23 +243,11 @@ def _loaded(model: str, device: str) -> "Backbone":
     return backbone.load_model(model, device)
 
 
-def _left_out(job: tuple[str, str, Case], reason: str) -> str:
-    """Return the reason why a case could not be used."""
-    _, _, case = job
-    return shared_text(without_backticks(reason), (case.image, case.roi))
-
-
 def _seen(job: tuple[str, str, Case]) -> Seen | str:
     """Run the network on the voting slices of a case, as staging does."""
-    from GTRStagingLib.imaging import keyslice, rois, scans
-    from GTRStagingLib.staging.preprocess import prepare
-
     model, device, case = job
     ready = _loaded(model, device)
-    scan = scans.read_scan(case.image, series=case.series)
-    mask = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment).onto(scan.grid)
-    key = keyslice.choose(scan, mask=mask, key_slice=case.key_slice)
-    slices = prepare(scan, key, ready.card.recipe, intensity=scan.intensity)
+    scan, slices = prepared(case, ready.card.recipe)
     return Seen(ready.classify(slices.pixels).logits, slices.offsets, scan.digest_with(slices.native, slices.offsets))
 
 

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,32 +59,22 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
     WeightsError
         If the folder cannot be written to, or contains other weights now.
     """
-    from filelock import FileLock
-
     from GTRStagingLib.model.weights import MEAN_MASK_FILE, write_mean_mask
 
-    try:
-        with FileLock(folder / LOCK):
-            card = read_card(folder)
-            _require_weights(card, weights_sha256, folder)
-            if card.check is not None and not check.found["tests"]:
-                raise nothing_measured(check)
-            of_a_check = card.check is not None and card.check.get("mean_mask") == WRITTEN
-            own = card.mean_mask_sha256 is not None and not of_a_check
-            writes = check.mean_mask is not None and not own
-            source = WRITTEN if writes or of_a_check else OWN if own else None
-            checked = replace(card, check={**check.found, "mean_mask": source})
-            if writes and check.mean_mask is not None:
-                _write_card(replace(checked, mean_mask_sha256=None), folder)
-                sha256 = _write_arrays(partial(write_mean_mask, check.mean_mask), folder / MEAN_MASK_FILE)
-                checked = replace(checked, mean_mask_sha256=sha256)
-            _write_card(checked, folder)
-    except OSError as error:
-        raise WeightsError(
-            f"The verdict cannot be written to {folder} ({error.strerror or error}); expected a writable "
-            "folder. Check a copy of the model in a folder of your own, or print the result without writing it "
-            "(`dry_run`)."
-        ) from error
+    remedy = "Check a copy of the model in a folder of your own, or print the result without writing it (`dry_run`)."
+    with _locked_card(folder, weights_sha256, "The verdict", remedy) as card:
+        if card.check is not None and not check.found["tests"]:
+            raise nothing_measured(check)
+        of_a_check = card.check is not None and card.check.get("mean_mask") == WRITTEN
+        own = card.mean_mask_sha256 is not None and not of_a_check
+        writes = check.mean_mask is not None and not own
+        source = WRITTEN if writes or of_a_check else OWN if own else None
+        checked = replace(card, check={**check.found, "mean_mask": source})
+        if writes and check.mean_mask is not None:
+            _write_card(replace(checked, mean_mask_sha256=None), folder)
+            sha256 = _write_arrays(partial(write_mean_mask, check.mean_mask), folder / MEAN_MASK_FILE)
+            checked = replace(checked, mean_mask_sha256=sha256)
+        _write_card(checked, folder)
     return checked
 
 
@@ -103,32 +94,35 @@ def write_familiarity(fitted: Fitted, folder: Path, *, weights_sha256: str | Non
     WeightsError
         If the folder cannot be written to, or contains other weights now.
     """
-    from filelock import FileLock
-
     from GTRStagingLib.model.weights import FEATURES_FILE, write_reference
+
+    remedy = "Use a copy of the model in a folder of your own."
+    with _locked_card(folder, weights_sha256, "What the model learned from", remedy) as card:
+        _write_card(replace(card, familiarity=None, features_sha256=None), folder)
+        sha256 = _write_arrays(partial(write_reference, fitted.reference), folder / FEATURES_FILE)
+        card = replace(card, familiarity=fitted.found, features_sha256=sha256)
+        _write_card(card, folder)
+    return card
+
+
+@contextmanager
+def _locked_card(folder: Path, weights_sha256: str | None, what: str, remedy: str) -> Iterator[ModelCard]:
+    """Lock a model's folder and yield its card; raise `WeightsError` for other weights, or if writing fails."""
+    from filelock import FileLock
 
     try:
         with FileLock(folder / LOCK):
             card = read_card(folder)
-            _require_weights(card, weights_sha256, folder)
-            _write_card(replace(card, familiarity=None, features_sha256=None), folder)
-            sha256 = _write_arrays(partial(write_reference, fitted.reference), folder / FEATURES_FILE)
-            card = replace(card, familiarity=fitted.found, features_sha256=sha256)
-            _write_card(card, folder)
+            if weights_sha256 not in (None, card.sha256):
+                raise WeightsError(
+                    f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the checked weights, "
+                    f"{str(weights_sha256)[:12]}. The model was replaced during the check: check it again."
+                )
+            yield card
     except OSError as error:
         raise WeightsError(
-            f"What the model learned from cannot be written to {folder} ({error.strerror or error}); expected a "
-            "writable folder. Use a copy of the model in a folder of your own."
+            f"{what} cannot be written to {folder} ({error.strerror or error}); expected a writable folder. {remedy}"
         ) from error
-    return card
-
-
-def _require_weights(card: ModelCard, weights_sha256: str | None, folder: Path) -> None:
-    if weights_sha256 not in (None, card.sha256):
-        raise WeightsError(
-            f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the checked weights, "
-            f"{str(weights_sha256)[:12]}. The model was replaced during the check: check it again."
-        )
 
 
 def _write_arrays(write: Callable[[Path], None], path: Path) -> str:

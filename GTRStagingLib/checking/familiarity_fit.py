@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import GTRStagingLib
+from GTRStagingLib.checking.case_runs import no_case, prepared, reasons, run_cases
 from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, LeakageError, without_backticks
+from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.model.reference import IMAGE_PARTS, LEAST_PATIENTS, PARTS, VECTORS, Cloud, Reference
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
-from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
-from GTRStagingLib.tables.case_texts import shared_text
+from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.tables.table_files import import_table_package
 
 if TYPE_CHECKING:
@@ -96,14 +96,10 @@ def fit_familiarity(
     WeightsError
         If the model is unknown.
     """
-    from GTRStagingLib.model import device as devices
-
     if isinstance(model, str):
         _loaded.cache_clear()  # the folder may contain another model now
     else:
         workers = 0
-    if devices.choose(device).type != "cpu":
-        limits = replace(limits, memory_limit=None)  # the driver of a GPU reserves more than it uses
     learned = [case for case in cases if case.split == "train"]
     _require_as_on_card(model, learned)
     training = draw_cases(learned, most, seed)
@@ -116,18 +112,15 @@ def fit_familiarity(
             "outside the training of the model. Split the cohort by patient."
         )
     _require_enough(len(training), len(held_out), side)
-    jobs = [(model, device, case) for case in (*training, *held_out)]
-    outcomes: list[tuple[Measures, str] | str] = []
-    threads = None if workers == 1 else 1
-    for outcome in parallel_map(_measured, jobs, workers, limits=limits, failed=_left_out, threads=threads):
-        outcomes.append(outcome)
-        progress(len(outcomes), len(jobs))
-    left_out = {case.case_id: one for (_, _, case), one in zip(jobs, outcomes, strict=True) if isinstance(one, str)}
+    every = (*training, *held_out)
+    outcomes = run_cases(
+        _measured, model, every, device=device, workers=workers, limits=limits, progress=progress
+    )  # fmt: skip
+    left_out = reasons(every, outcomes)
     known = [[one for one in part if not isinstance(one, str)]
              for part in (outcomes[: len(training)], outcomes[len(training) :])]  # fmt: skip
     if left_out and not all(known):
-        name, why = next(iter(left_out.items()))
-        raise InputError(f"No case could be measured. First case, {name}: {why}")
+        raise no_case(left_out, "measured")
     _require_enough(len(known[0]), len(known[1]), side)
     reference = fit_reference([one for one, _ in known[0]], [one for one, _ in known[1]], side)
     patients = {case.patient_id for case in training if case.case_id not in left_out}
@@ -187,24 +180,14 @@ def _loaded(name: str) -> "Model":
     return weights.load(name)
 
 
-def _left_out(job: "tuple[Model | str, str, Case]", reason: str) -> str:
-    """Return the reason why a case could not be measured."""
-    _, _, case = job
-    return shared_text(without_backticks(reason), (case.image, case.roi))
-
-
 def _measured(job: "tuple[Model | str, str, Case]") -> "tuple[Measures, str] | str":
     """Return the measures of a case, and the digest of its voting slices."""
-    from GTRStagingLib.imaging import keyslice, rois, scans
     from GTRStagingLib.model import backbone
-    from GTRStagingLib.staging import familiarity, preprocess
+    from GTRStagingLib.staging import familiarity
 
     source, device, case = job
     model = _loaded(source) if isinstance(source, str) else source
-    scan = scans.read_scan(case.image, series=case.series)
-    mask = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment).onto(scan.grid)
-    key = keyslice.choose(scan, mask=mask, key_slice=case.key_slice)
-    slices = preprocess.prepare(scan, key, model.card.recipe, intensity=scan.intensity)
+    scan, slices = prepared(case, model.card.recipe)
     seen = backbone.ready(model, device).classify(slices.pixels)
     return familiarity.measure(scan, slices, seen.features), scan.digest_with(slices.native, slices.offsets)
 

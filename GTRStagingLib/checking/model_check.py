@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import GTRStagingLib
+from GTRStagingLib.checking.case_runs import no_case, reasons, run_cases
 from GTRStagingLib.checking.rules import LEAST_PATIENTS, judge
 from GTRStagingLib.cohort.cohort import Case
-from GTRStagingLib.errors import InputError, without_backticks
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
-from GTRStagingLib.tables.case_texts import shared_text
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
@@ -90,7 +90,6 @@ def check_model(
     WeightsError
         If the model is unknown.
     """
-    from GTRStagingLib.model import device as devices
     from GTRStagingLib.model import randomised
 
     if not 0 <= seed < 2**32:
@@ -100,9 +99,6 @@ def check_model(
     else:
         model, workers = _without_a_checks_mask(model), 0
     card = _model(model).card
-    if devices.choose(device).type != "cpu":
-        limits = replace(limits, memory_limit=None)  # the driver of a GPU reserves more than it uses
-    threads = None if workers == 1 else 1
     chosen = draw_cases(cases, most, seed)
     about = {
         "method": "gated" if card.head == "gated" else "fine",
@@ -120,22 +116,21 @@ def check_model(
     parts = randomised.parts_of(card.head)
     steps = [*(parts[: i + 1] for i in range(len(parts))), *LATE]
     total = len(chosen) + len(steps)
-    outcomes = []
-    staged = [(model, device, case) for case in chosen]
-    for outcome in parallel_map(_measured, staged, workers, limits=limits, failed=_left_out, threads=threads):
-        outcomes.append(outcome)
-        progress(len(outcomes), total)
-    left_out = {case.case_id: one for case, one in zip(chosen, outcomes, strict=True) if isinstance(one, str)}
+    outcomes = run_cases(
+        _measured, model, chosen, device=device, workers=workers, limits=limits,
+        progress=lambda done, _: progress(done, total),
+    )  # fmt: skip
+    left_out = reasons(chosen, outcomes)
     pairs = [(case, one) for case, one in zip(chosen, outcomes, strict=True) if not isinstance(one, str)]
     if not pairs:
-        first, why = next(iter(left_out.items()))
-        raise InputError(f"No case could be staged. First case, {first}: {why}")
+        raise no_case(left_out, "staged")
     measured = [one for _, one in pairs]
     patient_ids = [case.patient_id for case, _ in pairs]
     with_map = [i for i, one in enumerate(measured) if not one.numbers["empty"]][:RANDOMISED]
     slices = [measured[i].seen for i in with_map]
     compared = []
     passes = [(model, device, step, seed, slices) for step in steps if slices]
+    threads = None if workers == 1 else 1
     for rows in parallel_map(_compared, passes, workers, limits=Limits(None, None), threads=threads):
         compared.append(rows)
         progress(len(chosen) + len(compared), total)
@@ -200,12 +195,6 @@ def _ready(model: "Model", device: str) -> "Backbone":
     from GTRStagingLib.model import backbone
 
     return backbone.ready(model, device, "torch")
-
-
-def _left_out(job: "tuple[Model | str, str, Case]", reason: str) -> str:
-    """Return the reason why a case could not be measured."""
-    _, _, case = job
-    return shared_text(without_backticks(reason), (case.image, case.roi))
 
 
 def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
