@@ -207,8 +207,7 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         printed |= {f"Dice {name}": one for name, one in dice.items()}
     if (sets := found.stage_sets) is not None:
         coverage, size = sets.coverage["all"], sets.size["all"]
-        promised = ", ".join(f"{100 * level:g} %" for level in sets.levels) or "not stated"
-        print(f"Stage sets    coverage {coverage.text()}, promised {promised}; mean size {size.text(2)}; withheld "
+        print(f"Stage sets    coverage {coverage.text()}, promised {sets.promised}; mean size {size.text(2)}; withheld "
               f"{sets.withheld}, without {sets.without}")  # fmt: skip
         printed |= {"coverage of the stage sets": coverage, "mean size of the stage sets": size}
     if found.siblings is not None:

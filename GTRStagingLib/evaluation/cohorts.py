@@ -120,7 +120,7 @@ class Cohorts:
 def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 0) -> CohortEvaluation:
     """Evaluate some rows: performance, curves, calibration, decisions and attention, as far as they allow."""
     four, clusters = found.probabilities, found.clusters
-    measures = _measures(found)
+    measures, sets = _measures(found), stage_sets(found)
     return CohortEvaluation(
         name=name,
         predictions=found,
@@ -129,9 +129,9 @@ def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 
         calibration=None if four is None else calibrate(found.stages, four, clusters, seed=seed),
         decisions=decide(found),
         attention=attention(found.stages, measures, clusters, seed=seed) if "dice" in measures else None,
-        notes=tuple(_notes(found, name)),
+        notes=tuple(_notes(found, name, sets)),
         training=_is_training(found, name),
-        stage_sets=stage_sets(found),
+        stage_sets=sets,
     )
 
 
@@ -240,14 +240,13 @@ def _of_split(found: Predictions, split: str) -> int:
     return sum(int(n) for text, n in counts if text.casefold().startswith(split))
 
 
-def _notes(found: Predictions, name: str) -> list[str]:
+def _notes(found: Predictions, name: str, sets: SetCoverage | None) -> list[str]:
     """Return what a reader of the numbers of these rows must know."""
     notes = []
     if _is_training(found, name):
         n = _of_split(found, "train")
         which = f"{n} of {len(found)} rows are of the split of training" if n else "By its name, it is of training"
         notes.append(f"{which}: the model was fitted on them, so these results are not of new patients.")
-    sets = stage_sets(found)
     for split, use in (("validation", "chosen"), ("calibration", "calibrated")):
         if n := _of_split(found, split[:5]):
             note = f"{n} of {len(found)} rows are of the split of {split}, by which the model was {use}."

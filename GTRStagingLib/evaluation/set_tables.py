@@ -14,7 +14,7 @@ def stage_sets(found: Evaluation) -> PrintedTable | None:
         (
             name,
             what,
-            ", ".join(f"{100 * level:g} %" for level in one.levels) or "not stated",
+            one.promised,
             *(f"{n:,}" for n in (one.rows, one.withheld, one.without)),
             *(estimates[group].text(2) for group in ("all", *STAGES)),
         )

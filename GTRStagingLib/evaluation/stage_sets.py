@@ -55,10 +55,7 @@ def _level(note: str | None) -> float | None:
 def mixed_sets(found: Predictions, sets: SetCoverage) -> Iterator[str]:
     """Yield a note if stage sets of several levels or calibrations are counted together."""
     if len(sets.levels) > 1:
-        yield (
-            f"The stage sets have several levels ({', '.join(f'{100 * level:g} %' for level in sets.levels)}); their "
-            "coverage is that of none of them."
-        )
+        yield f"The stage sets have several levels ({sets.promised}); their coverage is that of none of them."
     if len(cards := {card for card in _cells(found, CARD) if card is not None}) > 1:
         yield f"The rows are of {len(cards)} model cards (card_sha256), whose stage sets are counted together."
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.card import SET_LEVELS, ModelCard
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.voting import Prediction
 
@@ -79,7 +79,7 @@ def least_patients(level: float) -> int:
     Raises
     ------
     InputError
-        If the level is not a share from 0.5 to 0.99.
+        If the level is not within `SET_LEVELS`.
 
     Examples
     --------
@@ -89,9 +89,11 @@ def least_patients(level: float) -> int:
     >>> least_patients(0.9), least_patients(0.95), least_patients(0.8)
     (9, 19, 4)
     """
-    if not 0.5 <= level <= 0.99:
+    lowest, highest = SET_LEVELS
+    if not lowest <= level <= highest:
         raise InputError(
-            f"The level of the stage sets is {level:g}; expected a share from 0.5 to 0.99. Change `level`."
+            f"The level of the stage sets is {level:g}; expected a share from {lowest:g} to {highest:g}. Change "
+            "`level`."
         )
     return math.ceil(1 / (1 - Fraction(str(level)))) - 1
 

@@ -37,6 +37,11 @@ class SetCoverage:
     coverage: Mapping[str, Estimate]
     size: Mapping[str, Estimate]
 
+    @property
+    def promised(self) -> str:
+        """Promised shares as text, as in '90 %'."""
+        return ", ".join(f"{100 * level:g} %" for level in self.levels) or "not stated"
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data."""
         return {
