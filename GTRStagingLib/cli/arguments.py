@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,37 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
                         help="time limit of a case in seconds; 0 for no limit (default: %(default)g)")  # fmt: skip
     parser.add_argument("--memory-limit", type=limit, default=usual.memory_limit, metavar="MB",
                         help="memory limit of a case, on Linux; 0 for no limit (default: %(default)s)")  # fmt: skip
+
+
+def add_draw(parser: argparse.ArgumentParser, cases: str) -> None:
+    """Add --cases, of cases as named in its help, and --seed."""
+    parser.add_argument("--cases", type=int, metavar="N", help=f"use at most N {cases}, drawn evenly from the true "
+                        "stages (default: all)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: %(default)s)")
+
+
+def add_workers(parser: argparse.ArgumentParser, does: str) -> None:
+    """Add --workers, whose 0 `does` its work in this process, the limits of a case, and --device."""
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help=f"number of worker processes; 0 {does} in "
+                        "this process, without limits (default: %(default)s)")  # fmt: skip
+    add_limits(parser)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+
+
+def workers_contradiction(options: argparse.Namespace) -> str | None:
+    """Return why the options of `add_workers` cannot be, or None."""
+    return f"--workers {options.workers}; expected 0 or more" if options.workers < 0 else None
+
+
+def draw_contradiction(options: argparse.Namespace) -> str | None:
+    """Return why the options of `add_draw` and `add_workers` cannot be, or None."""
+    if options.cases is not None and options.cases < 1:
+        return f"--cases {options.cases}; expected 1 or more"
+    if (workers := workers_contradiction(options)) is not None:
+        return workers
+    if not 0 <= options.seed < 2**32:
+        return f"--seed {options.seed}; expected 0 or more, below 2**32"
+    return None
 
 
 def given_limits(options: argparse.Namespace) -> Limits:
@@ -277,3 +308,25 @@ def progress_bar(total: int) -> Iterator[Callable[[str], None]]:
             bar.update()
 
         yield begin
+
+
+@contextmanager
+def counting_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar whose total the first step states; yield a function of the steps done and of all."""
+    with ExitStack() as opened:
+        steps: list[Callable[[str], None]] = []
+
+        def progress(done: int, total: int) -> None:
+            if not steps:
+                steps.append(opened.enter_context(progress_bar(total)))
+            steps[0](f"{done} of {total}")
+
+        yield progress
+
+
+def left_out_lines(left_out: Mapping[str, str], shown: int = 3) -> Iterator[str]:
+    """Yield a line for each of the first cases that were left out, with its reason, and the number of the others."""
+    for case_id, reason in list(left_out.items())[:shown]:
+        yield f"left out: {case_id}: {reason}"
+    if len(left_out) > shown:
+        yield f"left out: {len(left_out) - shown} more"

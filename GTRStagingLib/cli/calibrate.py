@@ -2,19 +2,19 @@
 
 import argparse
 import shlex
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
-    add_limits,
+    add_workers,
+    counting_bar,
     folder_path,
     given_limits,
+    left_out_lines,
     print_notes,
-    progress_bar,
+    workers_contradiction,
 )
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
@@ -42,17 +42,17 @@ def add_to(actions: "Commands[argparse.ArgumentParser]") -> None:
     command.add_argument("--level", type=float, default=0.9, help="share of the patients of each stage whose set is to "
                          "contain the stage (default: %(default)s)")  # fmt: skip
     command.add_argument("--split", choices=SPLITS, help="use only the cases of this split")
-    command.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes; 0 stages in "
-                         "this process, without limits (default: %(default)s)")  # fmt: skip
-    add_limits(command)
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add_workers(command, "stages")
 
 
 def _contradiction(options: argparse.Namespace) -> str | None:
-    if options.workers < 0:
-        return f"--workers {options.workers}; expected 0 or more"
-    if not 0.5 <= options.level <= 0.99:
-        return f"--level {options.level:g}; expected a share from 0.5 to 0.99"
+    from GTRStagingLib.model.card import SET_LEVELS
+
+    if (workers := workers_contradiction(options)) is not None:
+        return workers
+    least, most = SET_LEVELS
+    if not least <= options.level <= most:
+        return f"--level {options.level:g}; expected a share from {least:g} to {most:g}"
     return None
 
 
@@ -70,14 +70,7 @@ def _calibrate(options: argparse.Namespace) -> None:
     require_new(out)
     cohort = read_cohort(options.cohort)
     print_notes(cohort.notes, options)
-    with ExitStack() as opened:
-        steps: list[Callable[[str], None]] = []
-
-        def progress(done: int, total: int) -> None:
-            if not steps:  # the total is known only now
-                steps.append(opened.enter_context(progress_bar(total)))
-            steps[0](f"{done} of {total}")
-
+    with counting_bar() as progress:
         found = calibrate_model(
             options.model, cohort, split=options.split, level=options.level, device=options.device,
             workers=options.workers, limits=given_limits(options), progress=progress,
@@ -101,10 +94,8 @@ def _print(found: "Calibration") -> None:
     from GTRStagingLib.stages import TStage
     from GTRStagingLib.staging.stage_set import least_patients, limit
 
-    for case_id, reason in list(found.left_out.items())[:3]:
-        print(f"left out: {case_id}: {reason}")
-    if len(found.left_out) > 3:
-        print(f"left out: {len(found.left_out) - 3} more")
+    for line in left_out_lines(found.left_out):
+        print(line)
     sets = found.stage_sets
     level, least = sets["level"], least_patients(sets["level"])
     print(f"Stage sets at {100 * level:g} %: {sets['source']}")

@@ -3,8 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,14 @@ from GTRStagingLib.cli import calibrate, familiarity
 from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
-    add_limits,
+    add_draw,
+    add_workers,
+    counting_bar,
+    draw_contradiction,
     folder_path,
     given_limits,
+    left_out_lines,
     print_notes,
-    progress_bar,
 )
 from GTRStagingLib.cli.train import RECIPES
 from GTRStagingLib.errors import StagingError
@@ -57,18 +59,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "ROIs. The verdict and its numbers are written into the model card, and shown with each result. Exit code 0: "
         "passed; 1: failed, or not checked.",
     )
-    checker.set_defaults(run=_check, contradiction=_check_contradiction, supervised=True, columns=COLUMNS)
+    checker.set_defaults(run=_check, contradiction=draw_contradiction, supervised=True, columns=COLUMNS)
     checker.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     checker.add_argument("cohort", type=Path, help="table of cases outside the training of the model, if possible "
                          "with ROIs")  # fmt: skip
     checker.add_argument("--split", choices=SPLITS, help="use only the cases of this split")
-    checker.add_argument("--cases", type=int, metavar="N", help="use at most N cases, drawn evenly from the true "
-                         "stages (default: all)")  # fmt: skip
-    checker.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: %(default)s)")
-    checker.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes; 0 stages in "
-                         "this process, without limits (default: %(default)s)")  # fmt: skip
-    add_limits(checker)
-    checker.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    add_draw(checker, "cases")
+    add_workers(checker, "stages")
     checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
     checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
     familiarity.add_to(models)
@@ -102,16 +99,6 @@ def _contradiction(options: argparse.Namespace) -> str | None:
         return "--sha256 requires a file; torchvision verifies the weights of --pretrained"
     if options.depth is not None and not options.pretrained:
         return "--depth requires --pretrained; for a file it is detected"
-    return None
-
-
-def _check_contradiction(options: argparse.Namespace) -> str | None:
-    if options.cases is not None and options.cases < 1:
-        return f"--cases {options.cases}; expected 1 or more"
-    if options.workers < 0:
-        return f"--workers {options.workers}; expected 0 or more"
-    if not 0 <= options.seed < 2**32:
-        return f"--seed {options.seed}; expected 0 or more, below 2**32"
     return None
 
 
@@ -181,14 +168,7 @@ def _check(options: argparse.Namespace) -> int:
         )
     # Read before the check, so that weights that are replaced meanwhile do not get its verdict.
     sha256 = None if folder is None else registry.read_card(folder).sha256
-    with ExitStack() as opened:
-        steps: list[Callable[[str], None]] = []
-
-        def progress(done: int, total: int) -> None:
-            if not steps:  # the total is known only now
-                steps.append(opened.enter_context(progress_bar(total)))
-            steps[0](f"{done} of {total}")
-
+    with counting_bar() as progress:
         check = check_model(
             options.model, cases, most=options.cases, seed=options.seed, device=options.device,
             workers=options.workers, limits=given_limits(options), progress=progress,
@@ -207,10 +187,7 @@ def _check(options: argparse.Namespace) -> int:
 def check_lines(check: "Check") -> Iterator[str]:
     """Yield the lines of a check's table: one for each test, with its numbers."""
     found = check.found
-    for case_id, reason in list(check.left_out.items())[:3]:
-        yield f"left out: {case_id}: {reason}"
-    if len(check.left_out) > 3:
-        yield f"left out: {len(check.left_out) - 3} more"
+    yield from left_out_lines(check.left_out)
     yield f"Maps by {found['method']!r}, {counted(found['cases'], 'case')} of {counted(found['patients'], 'patient')}"
     tests = found["tests"]
     if tests:
