@@ -127,7 +127,9 @@ def _estimates(node, path=""):
                 yield from _estimates(one, f"{path}/{name}".strip("/"))
     elif isinstance(node, list | tuple):
         for place, one in enumerate(node):
-            label = one.get("event") or one.get("measure") or one.get("reader") if isinstance(one, dict) else None
+            label = one.get("event") or one.get("reader") if isinstance(one, dict) else None
+            if isinstance(one, dict) and "measure" in one:  # of two readers; in a list those of both phases
+                label = f"{one['measure']}/{one['second']}"
             yield from _estimates(one, f"{path}/{label or place}")
 
 
