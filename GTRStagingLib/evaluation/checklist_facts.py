@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from GTRStagingLib.evaluation.cohorts import Cohorts
-from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, Evaluation
+from GTRStagingLib.evaluation.evaluate import BASELINE_NAMES, FAMILIARITY, Evaluation
 from GTRStagingLib.evaluation.readings import shown_name
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.radscore.radscore import RadScore
@@ -23,6 +23,8 @@ WHERE: Mapping[str, str] = {
     "calibration": "Calibration",
     "recalibration": "Calibration",
     "decision_curves": "Decisions",
+    "stage_sets": "Table 2",
+    "familiarity": "Table 2",
     "comparison": "Readers and other models",
     "tests": "Readers and other models",
     "attention": "Attention",
@@ -71,6 +73,7 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         "provenance": f"{found.provenance['software']}; sha256 of the table {predictions.digest}.",
         "seed": f"Seed {found.provenance['seed']} for random permutations and the draw of rows for a temperature; no "
         "interval is drawn at random.",
+        "guidelines": "The report fills in CLAIM 2024, TRIPOD+AI, PROBAST+AI and METRICS as far as the software can.",
         "research_use_only": RESEARCH_USE_ONLY,
         "radscore": "No Rad-score is reported." if radscore is None else _radscore(radscore),
         "nomogram": "No nomogram is reported." if nomogram is None else _nomogram(nomogram),
@@ -92,7 +95,23 @@ def facts(found: Evaluation, nomogram: Nomogram | None = None, radscore: RadScor
         known["heterogeneity"] = "Results by centre with intervals; differences between centres were not tested."
     if found.cohorts is not None:
         known["heterogeneity"] = _heterogeneity(found.cohorts)
-    strata = [column for column in found.groups if column != centre]
+    if FAMILIARITY in found.groups:
+        known["familiarity"] = (
+            "By the model's own measure of familiarity: "
+            + "; ".join(
+                f"{level}, {counted(one.metrics.n_rows, 'row')}, accuracy {one.metrics.accuracy.text()}"
+                for level, one in found.groups[FAMILIARITY].items()
+            )
+            + "."
+        )
+    if found.stage_sets is not None and found.stage_sets.rows:
+        sets = found.stage_sets
+        known["stage_sets"] = (
+            f"{counted(sets.rows, 'row')} with a stage set (promised {sets.promised}): it contains the true stage in "
+            f"{sets.coverage['all'].text()}, with {sets.size['all'].text(2)} stages on average; withheld in "
+            f"{counted(sets.withheld, 'row')}."
+        )
+    strata = [column for column in found.groups if column not in (centre, FAMILIARITY)]
     if strata:
         known["subgroups"] = f"Results by {', '.join(strata)}, with intervals."
     if found.calibration is not None:

@@ -1,4 +1,4 @@
-"""Fill in the reporting checklists CLAIM 2024 and TRIPOD+AI with the facts of an evaluation.
+"""Fill in the checklists CLAIM 2024, TRIPOD+AI, PROBAST+AI and METRICS with the facts of an evaluation.
 
 The items are data (`resources/checklists`); each names the facts that answer it. Items without a known fact stay open
 for the authors. Requires the standard library only.
@@ -14,8 +14,9 @@ from types import MappingProxyType
 
 from GTRStagingLib.errors import InputError
 
-CHECKLISTS = ("claim-2024", "tripod-ai")
-"""Tejani et al. 2024, doi:10.1148/ryai.240300; Collins et al. 2024, doi:10.1136/bmj-2023-078378."""
+CHECKLISTS = ("claim-2024", "tripod-ai", "probast-ai", "metrics-2024")
+"""Tejani et al. 2024, doi:10.1148/ryai.240300; Collins et al. 2024, doi:10.1136/bmj-2023-078378; Moons et al. 2025,
+doi:10.1136/bmj-2024-082505; Kocak et al. 2024, doi:10.1186/s13244-023-01572-w."""
 
 IN_PART = "In part: "
 """Prefix of an answer that covers only part of its item."""
@@ -50,6 +51,8 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "calibration": "calibration curves and measures",
         "decision_curves": "net benefit, its decisions, and the strategies compared",
         "errors": "the confusion matrix, over- and under-staging",
+        "stage_sets": "coverage and size of the stage sets, beside the promised share",
+        "familiarity": "the number of cases that resemble those of the training, and results on the others",
         "robustness": "results under other assumptions, such as patients without other rows in training only",
         "recalibration": "whether the probabilities were recalibrated, how, and results before and after",
         "predictions": "the source of the probabilities: computed here, or read from a table of another program",
@@ -68,6 +71,7 @@ FACTS: Mapping[str, str] = MappingProxyType(
         "attention": "method, layer and threshold of the attention maps, and their agreement with the tumour's outline",
         "intended_use": "the intended use in the model card",
         "research_use_only": "that this is not a medical device",
+        "guidelines": "the checklists that the report fills in",
         "availability": "the source of software and model, and their licences",
     }
 )
@@ -89,8 +93,8 @@ class Item:
     number
         As published: '6a'.
     applies
-        'D' for studies that develop a model, 'E' for studies that evaluate one, 'D;E' for both; None if the checklist
-        does not distinguish them.
+        'D' for the development of a model, 'E' for the evaluation of one, 'D;E' for both; None if the checklist does
+        not distinguish them.
     keys
         Keys of the `FACTS` that answer the item; empty if only the authors can answer it.
     in_part
@@ -165,7 +169,7 @@ class Counts:
 def checklist(name: str) -> Checklist:
     """Read a checklist of `CHECKLISTS`; raise `InputError` for an unknown name."""
     if name not in CHECKLISTS:
-        raise InputError(f"Checklist {name!r}; expected {' or '.join(CHECKLISTS)}.")
+        raise InputError(f"Checklist {name!r}; expected one of {', '.join(CHECKLISTS)}.")
     text = files("GTRStagingLib").joinpath(f"resources/checklists/{name}.json").read_text(encoding="utf-8")
     data = json.loads(text)
     items = tuple(

@@ -223,10 +223,11 @@ def _without_intervals(clusters: Clusters) -> list[str]:
 def _groups(
     found: Predictions, strata: Sequence[str], cohorts: Cohorts | None
 ) -> tuple[dict[str, dict[str, Performance]], list[str]]:
-    """Measure performance by centre, if there is one, and by the given columns; return it with notes."""
+    """Measure performance by centre and familiarity, where the table has them, and by the given columns, with notes."""
     groups: dict[str, dict[str, Performance]] = {}
     notes = []
-    for column in dict.fromkeys([*([found.columns.centre] if found.columns.centre else []), *strata]):
+    centre = [found.columns.centre] if found.columns.centre else []
+    for column in dict.fromkeys([*centre, *_familiarity(found), *strata]):
         if cohorts is not None and column == cohorts.column:
             groups[column] = {part.name: part.performance for part in cohorts.parts}
             continue
@@ -235,10 +236,15 @@ def _groups(
         except InputError as error:
             if column in strata:
                 raise
-            notes.append(f"No results by centre: {error}")
+            notes.append(f"No results by {'centre' if column in centre else column}: {error}")
             continue
         groups[column] = {level: performance(found.of(rows)) for level, rows in levels.items()}
     return groups, notes
+
+
+def _familiarity(found: Predictions) -> list[str]:
+    """Return the batch's column of familiarity, if rows differ in it."""
+    return [name for name in found.frame.columns if name == FAMILIARITY and len(set(found.texts(name)) - {None}) > 1]
 
 
 def _flow(found: Predictions, cohort_column: str | None) -> PatientFlow:
@@ -288,6 +294,9 @@ UNKNOWN_MODEL = (
     "The table does not state its model, as tables of version 0.1.0: see in the report of a case whether it is a "
     "demonstration model, whose stages mean nothing for patients."
 )
+
+FAMILIARITY = "familiarity"
+"""Column of a batch: 'usual', 'unusual', 'unlike' or 'not known'."""
 
 BASELINE_NAMES = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of the model's cases"}
 
@@ -411,4 +420,4 @@ def _version(package: str) -> str | None:
         return None
 
 
-__all__ = ["BASELINE_NAMES", "MODEL", "Evaluation", "evaluate"]
+__all__ = ["BASELINE_NAMES", "FAMILIARITY", "MODEL", "Evaluation", "evaluate"]

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.resources import files
 
 import pytest
@@ -23,7 +24,7 @@ from GTRStagingLib.evaluation.checklists import (
     rows,
 )
 
-CLAIM, TRIPOD = CHECKLISTS
+CLAIM, TRIPOD, PROBAST, METRICS = CHECKLISTS
 EVERYTHING = {key: f"What is known of {key}." for key in FACTS}
 
 
@@ -39,7 +40,8 @@ def by_number(name, facts, where=None):
     return {one.number: one for one in fill(name, facts, where)}
 
 
-# What was published: the table of Tejani et al. 2024, and Table 2 of Collins et al. 2024.
+# What was published: the table of Tejani et al. 2024, Table 2 of Collins et al. 2024, the signalling questions of Moons
+# et al. 2025 by domain, and Table 1 of Kocak et al. 2024.
 
 CLAIM_SECTIONS = [
     ("Title or abstract", "Title or abstract", 1, 1),
@@ -68,6 +70,25 @@ TRIPOD_SECTIONS = {
     "Results": "20a 20b 20c 21 22 23a 23b 24",
     "Discussion": "25 26 27a 27b 27c",
 }
+PROBAST_DOMAINS = ("Participants and data sources", "Predictors", "Outcome", "Analysis")
+PROBAST_QUESTIONS = {"D": (3, 4, 4, 5), "E": (3, 4, 4, 7)}
+METRICS_CATEGORIES = {
+    "Study design": 3,
+    "Imaging data": 4,
+    "Segmentation": 3,
+    "Image processing and feature extraction": 3,
+    "Feature processing": 4,
+    "Preparation for modelling": 2,
+    "Metrics and comparison": 6,
+    "Testing": 2,
+    "Open science": 3,
+}
+DOIS = {
+    CLAIM: "10.1148/ryai.240300",
+    TRIPOD: "10.1136/bmj-2023-078378",
+    PROBAST: "10.1136/bmj-2024-082505",
+    METRICS: "10.1186/s13244-023-01572-w",
+}
 DEVELOPMENT_ALONE = {"9a", "12a", "12b", "12c", "15", "22", "27a", "27b"}
 EVALUATION_ALONE = {"12f", "12g", "20c", "24"}
 
@@ -85,6 +106,27 @@ def test_tripod_has_its_27_items_and_52_with_their_parts():
     assert len(expected) == 52
     assert [(item.number, item.section) for item in items] == expected
     assert len({re.match(r"\d+", item.number)[0] for item in items}) == 27
+
+
+def test_probast_has_16_questions_on_development_and_18_on_evaluation():
+    expected = [
+        (f"{part}{domain}.{k}", topic)
+        for part, counts_ in PROBAST_QUESTIONS.items()
+        for domain, (topic, n) in enumerate(zip(PROBAST_DOMAINS, counts_, strict=True), start=1)
+        for k in range(1, n + 1)
+    ]
+    items = checklist(PROBAST).items
+    assert [(item.number, item.topic) for item in items] == expected
+    assert Counter(item.applies for item in items) == {"D": 16, "E": 18}
+    assert {item.applies: item.section for item in items} == {"D": "Model development", "E": "Model evaluation"}
+
+
+def test_metrics_has_its_30_items_in_nine_categories():
+    expected = [category for category, n in METRICS_CATEGORIES.items() for _ in range(n)]
+    assert len(expected) == 30
+    items = checklist(METRICS).items
+    assert [(item.number, item.section) for item in items] == [(str(k + 1), one) for k, one in enumerate(expected)]
+    assert {item.applies for item in items} == {None}
 
 
 def test_tripod_distinguishes_development_and_evaluation():
@@ -106,19 +148,19 @@ def test_the_parts_of_an_item_share_its_topic_but_in_open_science():
 def test_the_data_are_whole(name):
     data = raw(name)
     assert set(data) == {"title", "citation", "doi", "licence", "items"}
-    fields = {"number", "section", "topic", "text", "answer"} | ({"applies"} if name == TRIPOD else set())
+    fields = {"number", "section", "topic", "text", "answer"} | ({"applies"} if name in (TRIPOD, PROBAST) else set())
     for item in data["items"]:
         assert set(item) == fields | ({"in_part"} if item["answer"] else set()), item["number"]
         assert set((item["answer"] or "").split()) <= set(FACTS), item["number"]
         assert len(set((item["answer"] or "").split())) == len((item["answer"] or "").split()), item["number"]
-    assert data["doi"] in {"10.1148/ryai.240300", "10.1136/bmj-2023-078378"}
+    assert data["doi"] == DOIS[name]
 
 
 @pytest.mark.parametrize("name", CHECKLISTS)
 def test_each_text_is_one_short_sentence_of_its_own(name):
-    texts = [item.text for item in checklist(name).items]
+    texts = [(item.applies, item.text) for item in checklist(name).items]
     assert len(set(texts)) == len(texts)
-    for text in texts:
+    for _, text in texts:
         assert re.fullmatch(r"[A-Z][^.]*\.", text), text
         assert len(text) < 220, text
 
@@ -140,6 +182,8 @@ def test_without_facts_every_item_is_open(name):
 AUTHORS_ALONE = {
     CLAIM: "1 2 4 5 7 8 11 14 15 16 17 18 34 40 42 44",
     TRIPOD: "1 2 3a 3c 4 5a 5b 6b 6c 8b 8c 9a 9c 10 14 16 17 18a 18b 18c 18d 18e 19 25 26 27a 27c",
+    PROBAST: "D1.1 D1.2 D1.3 D2.3 D3.1 D3.2 D3.3 D3.4 D4.3 E1.2 E2.3 E3.2 E3.3 E3.4",
+    METRICS: "7 8 9 10 14 23 28",
 }
 
 
@@ -199,7 +243,7 @@ def test_a_blank_fact_is_refused(blank):
 
 @pytest.mark.parametrize("name", ["CLAIM", "../result.schema", ""])
 def test_an_unknown_checklist_is_refused(name):
-    with pytest.raises(InputError, match="claim-2024 or tripod-ai"):
+    with pytest.raises(InputError, match="claim-2024, tripod-ai, probast-ai, metrics-2024"):
         fill(name, {})
 
 

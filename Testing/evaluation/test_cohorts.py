@@ -102,6 +102,24 @@ def test_withheld_sets_are_counted_and_a_cohort_of_them_is_shown(tmp_path):
     assert lines["all rows"][2] == "90 %"
 
 
+def test_results_by_familiarity_stand_beside_those_of_all_rows(tmp_path):
+    """The accuracy among cases that are unlike those of the training is what a reader asks first."""
+    rows = with_sets(short()).drop(columns="voted")
+    verdicts = np.where(np.arange(len(rows)) % 3 == 0, "unlike", "usual")
+    found = evaluate(read(rows.assign(familiarity=verdicts, stage_set_note="90 %"), tmp_path))
+    predicted = rows[[f"p_T{k}" for k in (1, 2, 3, 4)]].to_numpy().argmax(axis=1)
+    right = predicted == rows["stage"].str[1].astype(int).to_numpy() - 1
+    groups = found.groups["familiarity"]
+    assert list(groups) == ["unlike", "usual"]
+    for verdict, one in groups.items():
+        assert one.metrics.accuracy.value == pytest.approx(right[verdicts == verdict].mean())
+    known = facts(found)
+    assert f"unlike, {(verdicts == 'unlike').sum()} rows, accuracy" in known["familiarity"]
+    assert "(promised 90 %)" in known["stage_sets"]
+    assert "familiarity" not in known.get("subgroups", "")
+    assert "familiarity" not in facts(evaluate(read(rows.assign(familiarity="usual"), tmp_path)))
+
+
 def test_sets_of_two_levels_or_calibrations_are_said_to_be_counted_together(tmp_path):
     rows = with_sets(short()).drop(columns="voted")
     odd = np.arange(len(rows)) % 2 == 1

@@ -16,6 +16,7 @@ from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation import report
 from GTRStagingLib.evaluation.checklist_facts import facts
+from GTRStagingLib.evaluation.checklists import CHECKLISTS
 from GTRStagingLib.evaluation.evaluate import evaluate
 from GTRStagingLib.evaluation.predictions import read_predictions
 from GTRStagingLib.evaluation.table_one import describe_patients
@@ -257,7 +258,7 @@ def test_the_record_lists_the_files_and_older_files_are_removed(written, plain, 
 def test_figures_are_the_same_files_each_time(written, with_own_scores):
     """All figures but those of the nomogram, which differs here and has a test of its own."""
     again, _ = with_own_scores
-    of_nomogram = ("nomogram", "table3", "claim-2024", "tripod-ai")
+    of_nomogram = ("nomogram", "table3", *CHECKLISTS)
     compared = [p for p in (*written.glob("*.svg"), *written.glob("*.csv")) if not p.name.startswith(of_nomogram)]
     assert len(compared) > 10
     for path in compared:
