@@ -59,6 +59,8 @@ PICTURES = {
         f"attention/gated_T{stage}.png": Picture("attention", f"The overlay of a T{stage} phantom, gated decision")
         for stage in (1, 2, 3, 4)
     },
+    "believe/usual.png": Picture("believe", "The overlay of a phantom like those of the training, with its stage set"),
+    "believe/unlike.png": Picture("believe", "The overlay of the same phantom mirrored: unlike the training, no set"),
     "rooms.svg": Picture("drawings", "The rooms of the library, floor by floor"),
     "data-flow.svg": Picture("drawings", "The flow of data from CT and ROI to the result files"),
 }
@@ -211,6 +213,32 @@ def draw_attention(work: Path, out: Path) -> None:
     subprocess.run([sys.executable, ROOT / "benchmarks/attention_pictures.py", "--out", out / "attention"], check=True)
 
 
+def draw_believe(work: Path, out: Path) -> None:
+    """Stage a phantom like those of the training, and its mirror image."""
+    from GTRStagingLib import Roi, TStage, load_model, make_phantom, scan_of, stage_case
+    from GTRStagingLib.results import overlay
+
+    phantom, model = make_phantom(TStage.T3, seed=SEED, scanner="A"), load_model("demonstration", device="cpu")
+    (out / "believe").mkdir(parents=True, exist_ok=True)
+    for name, change in (("usual", lambda image: image), ("unlike", mirrored)):
+        ct, tumour = change(phantom.ct), change(phantom.tumour)
+        result = stage_case(scan_of(ct, "phantom"), model, tumour=Roi(tumour, "tumour"))
+        assert result.familiarity.verdict == name, result.familiarity
+        drawn = work / f"{name}.png"
+        drawn.write_bytes(overlay.png(result))
+        with Image.open(drawn) as picture:
+            save(picture, out / "believe" / f"{name}.png")
+
+
+def mirrored(image):
+    """Return a SimpleITK image with left and right exchanged, in the same place."""
+    import SimpleITK as sitk
+
+    turned = sitk.GetImageFromArray(sitk.GetArrayViewFromImage(image)[:, :, ::-1])
+    turned.CopyInformation(image)
+    return turned
+
+
 def draw_drawings(work: Path, out: Path) -> None:
     """Draw the rooms and the flow of data."""
     import drawings
@@ -225,6 +253,7 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
     "case": draw_case,
     "panel": draw_panel,
     "attention": draw_attention,
+    "believe": draw_believe,
     "evaluation": draw_evaluation,
 }
 """From the cheapest to the dearest."""
