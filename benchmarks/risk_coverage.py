@@ -123,7 +123,8 @@ def show(seen: list[Seen], models: int) -> None:
         print("|---|---|---|---|---|---|")
         for score in result.scores:
             minus = "-" if score.minus_first is None else score.minus_first.text()
-            print(f"| {score.name} | {score.rows} | {score.area.text()} | {score.random:.3f} | {score.best:.3f} | {minus} |")
+            ends = f"{score.random:.3f} | {score.best:.3f}"
+            print(f"| {score.name} | {score.rows} | {score.area.text()} | {ends} | {minus} |")
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 
     Question = tuple[np.ndarray, Sequence[PassRequest]]
-    """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`). A worker sends it with
-    the position of the model."""
+    """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`). A worker sends it
+    with the position of the model."""
 
 SLICES = 3
 """Number of slices of most cases: the key slice and two neighbouring slices."""

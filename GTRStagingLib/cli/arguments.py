@@ -40,8 +40,8 @@ def is_command(parser: argparse.ArgumentParser) -> bool:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add --model, --tta, --cam, --target and --threshold."""
     parser.add_argument("--model", action="append", metavar="NAME|FOLDER",
-                        help="repeat for several models, whose mean is the result; folds by the --out of their training, "
-                        f"or by the folder that contains them (default: {DEFAULT})")  # fmt: skip
+                        help="repeat for several models, whose mean is the result; folds by the --out of their "
+                        f"training or the folder that contains them (default: {DEFAULT})")  # fmt: skip
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: look at the slices as acquired, "
                         "mirrored and shifted, and take the mean; six times the network's time")  # fmt: skip
     parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: gated "

@@ -348,7 +348,9 @@ def _header(page: Canvas, result: StagingResult) -> int:
     page.text(210, 112, f"Mean probability   {means}{contradiction}", _BODY)
     right = WIDTH - _MARGIN
     page.text(right, 70, "GTR Staging", _BODY, side="right", colour=GREY)
-    page.text(right, 112, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", _BODY, side="right")
+    models = len(members_of(card))
+    model = f"model {_short(card.name)}" if models == 1 else f"{models} models"
+    page.text(right, 112, f"{model}, recipe {_short(card.recipe.name)}", _BODY, side="right")
     page.text(210, 152, stage_set_in_short(result), _BODY, bold=True)
     if (looks := looks_in_words(result)) is None:
         return 172
@@ -418,7 +420,10 @@ def _colour_bar(page: Canvas, x: int, y: int, slices: _Slices) -> int:
         value = f"{share * slices.peak:.3g}"
         page.text(x + share * _CLOSE, y + 56, value, _SMALL, side=side)
     scale = "raw units" if slices.result.looks is None else scale_in_words(slices.result)
-    page.text(x, y + 90, f"{scale}; not drawn below {SHOWN_FROM:.0%} of the maximum", _SMALL, colour=GREY)
+    note = f"{scale}; not drawn below {SHOWN_FROM:.0%} of the maximum"
+    if slices.result.looks is not None:
+        return round(page.paragraph(x, y + 90, note, _SMALL, _CLOSE))
+    page.text(x, y + 90, note, _SMALL, colour=GREY)
     return y + 96
 
 

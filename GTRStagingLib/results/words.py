@@ -19,7 +19,7 @@ METHOD_NAMES = {
     "gradcam++": "Grad-CAM++",
     "layercam": "LayerCAM",
     "eigencam": "EigenCAM",
-    MIXED: "gated and fine map",
+    MIXED: "mean of gated and fine maps",
 }
 
 _MEANINGS = {
@@ -33,7 +33,7 @@ _MEANINGS = {
     "eigencam": "The strongest pattern in the network's features.",
     MIXED: "The mean of the gated maps, which decompose the decision for {stage}, and of the fine maps, which show the "
     "small places that the network reads.",
-    DISAGREEMENT: "The standard deviation of the maps of all looks, each divided by its maximum: high where they differ.",
+    DISAGREEMENT: "The standard deviation of the looks' maps, each divided by its maximum: high where they differ.",
 }
 
 _WALL_MM = 10.0
@@ -96,17 +96,15 @@ def stage_set_promise(found: StageSet) -> str:
 
 
 def looks_in_words(result: StagingResult) -> str | None:
-    """Describe the looks, their vote and their spread, as in '6 looks: 5 give T3, 1 T2; spread 0.031 of 2 bits'."""
+    """Describe the looks, their votes and their spread, as in '6 looks: 5 T3, 1 T2; spread 0.031 of 2 bits'."""
     looks = result.looks
     if looks is None:
         return None
-    n, models = len(looks.each), len(looks.models)
-    given = sorted(((count, stage) for stage, count in looks.votes.items() if count), key=lambda one: (-one[0], one[1]))
-    votes = ", ".join(f"{count} {'give ' if i == 0 else ''}{stage}" for i, (count, stage) in enumerate(given))
+    models = len(looks.models)
     by = "" if models == 1 else f" by {models} models"
-    return (
-        f"{n} looks{by}: {f'all give {given[0][1]}' if len(given) == 1 else votes}; spread {looks.spread:.3f} of 2 bits"
-    )
+    votes = sorted(((count, stage) for stage, count in looks.votes.items() if count), key=lambda one: (-one[0], one[1]))
+    given = f"all {votes[0][1]}" if len(votes) == 1 else ", ".join(f"{count} {stage}" for count, stage in votes)
+    return f"{len(looks.each)} looks{by}: {given}; spread {looks.spread:.3f} of 2 bits"
 
 
 def scale_in_words(result: StagingResult) -> str:
