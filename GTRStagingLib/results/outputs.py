@@ -68,22 +68,23 @@ def write_outputs(
         "report.html": page.encode(),
         "result.json": _json(result, include_phi=include_phi),
     }
+    looks = result.looks
+    volumes = {} if looks is None else {DISAGREEMENT: (looks.disagreement, looks.volume)}
+    volumes["attention.nrrd"] = (result.attention, result.attention_volume)
+    names, volume = [*volumes, *contents], ""
     try:
-        names = [*([] if result.looks is None else [DISAGREEMENT]), *OUTPUTS]
         with replace_files(out, names, older=[DISAGREEMENT]) as work:
-            if result.looks is not None:
-                progress(DISAGREEMENT)
-                _write_volume(result, result.looks.disagreement, result.looks.volume, work / DISAGREEMENT)
-            progress("attention.nrrd")
-            _write_volume(result, result.attention, result.attention_volume, work / "attention.nrrd")
+            for volume, (attention, image) in volumes.items():
+                progress(volume)
+                _write_volume(result, attention, image, work / volume)
             for name, content in contents.items():
                 progress(name)
                 (work / name).write_bytes(content)
     except OSError as error:
-        raise OutputError(_not_written(out, error)) from error
+        raise OutputError(_not_written(out, error, volume)) from error
     except RuntimeError as error:  # of ITK, which does not distinguish a full disk from an invalid image
         full = shutil.disk_usage(out if out.is_dir() else out.absolute().parent).free < 16e6
-        raise (OutputError if full else StagingError)(_not_written(out, error)) from error
+        raise (OutputError if full else StagingError)(_not_written(out, error, volume)) from error
     return {name: out / name for name in names}
 
 
@@ -122,11 +123,11 @@ def _write_volume(result: StagingResult, attention: Attention, volume: sitk.Imag
         raise RuntimeError(f"{path.name} differs from the written image when it is read back")
 
 
-def _not_written(out: Path, error: Exception) -> str:
+def _not_written(out: Path, error: Exception, volume: str) -> str:
     """Return the message for results that could not be written."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    reason = (error.strerror or error) if isinstance(error, OSError) else "a volume cannot be written or read back"
+    reason = (error.strerror or error) if isinstance(error, OSError) else f"{volume} cannot be written or read back"
     return (
         f"The results cannot be written to {out}: {reason} ({free / 1e6:,.1f} MB free); expected a writable folder "
         "with about 10 MB free. Free some space, or choose another folder. No half-written file was left."

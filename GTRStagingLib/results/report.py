@@ -86,7 +86,7 @@ def html(
         labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],
         overlay=_embedded(overlay_png),
         overlay_words=_picture_in_words(result),
-        map_meaning=words.map_in_words(result.attention, spacing_known=result.scan.spacing_known),
+        map_meaning=words.result_map_in_words(result),
         compared=_compared(result),
         key_position=f"S {words.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
         key_choice=words.choice_in_words(result),
@@ -174,7 +174,9 @@ def _compared(result: StagingResult) -> list[dict[str, str]]:
     return [
         {
             "name": words.map_name(one),
-            "meaning": words.map_in_words(one, spacing_known=result.scan.spacing_known),
+            "meaning": words.result_map_in_words(result)
+            if one is result.attention
+            else words.map_in_words(one, spacing_known=result.scan.spacing_known),
             "picture": _embedded(overlay_module().small_png(result, one)),
         }
         for one in (result.attention, result.comparison)

@@ -208,6 +208,15 @@ def map_in_words(attention: Attention, *, spacing_known: bool) -> str:
     return f"{meaning} {wide}{', so the map cannot show a wall' if cell > _WALL_MM else ''}.".strip()
 
 
+def result_map_in_words(result: StagingResult) -> str:
+    """Describe the meaning of the result's map: for several looks, of their mean."""
+    meaning = map_in_words(result.attention, spacing_known=result.scan.spacing_known)
+    if result.looks is None:
+        return meaning
+    n = len(result.looks.each)
+    return f"The mean of the maps of {n} looks, each divided by its maximum. Of the map of one look: {meaning}"
+
+
 def empty_in_words(attention: Attention, position: int) -> str | None:
     """Return why a slice shows no map; None if it has one."""
     if not attention.mapped[position]:
@@ -292,6 +301,7 @@ __all__ = [
     "map_name",
     "method_in_words",
     "region_in_words",
+    "result_map_in_words",
     "scale_in_words",
     "section_in_words",
     "signed",
