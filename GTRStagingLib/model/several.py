@@ -130,7 +130,7 @@ def with_folds(models: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _folds(name: str) -> tuple[str, ...]:
-    """Return the folders of a set of folds in their order; the name alone if it is none."""
+    """Return the folders of a set of folds in their order; the name alone if it names no folds."""
     folder = Path(name)
     if name in available() or (folder / CARD_FILE).is_file():
         return (name,)

@@ -96,7 +96,10 @@ def stage_set_promise(found: StageSet) -> str:
 
 
 def looks_in_words(result: StagingResult) -> str | None:
-    """Describe the looks, their votes and their spread, as in '6 looks: 5 T3, 1 T2; spread 0.031 of 2 bits'."""
+    """Describe the looks, their votes and their spread; None for one look.
+
+    As in '6 looks: 5 T3, 1 T2; spread 0.031 of 2 bits'.
+    """
     looks = result.looks
     if looks is None:
         return None
