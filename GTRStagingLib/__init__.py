@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # for type checkers; `_WHERE` below is the same list at run t
     from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.rois import Roi, read_roi
     from GTRStagingLib.imaging.scans import Scan, read_scan, scan_of
-    from GTRStagingLib.model.backbone import load_model
+    from GTRStagingLib.model.backbone import load_model, load_models
     from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.phantoms.phantom import make_phantom
     from GTRStagingLib.results.outputs import write_outputs
@@ -95,6 +95,7 @@ _WHERE = {
     "audit": "cohort.audit",
     "evaluate": "evaluation.evaluate",
     "load_model": "model.backbone",
+    "load_models": "model.backbone",
     "make_phantom": "phantoms.phantom",
     "read_cohort": "cohort.cohort",
     "read_predictions": "evaluation.predictions",
@@ -137,6 +138,7 @@ __all__ = [
     "audit",
     "evaluate",
     "load_model",
+    "load_models",
     "make_phantom",
     "read_cohort",
     "read_predictions",

@@ -41,16 +41,16 @@ DELAY = "ct_scan_delay_s"
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
         "pointing_hit", "familiarity", "familiarity_percentile", "familiarity_reasons", "stage_set", "stage_set_note",
-        "warnings", "model", "model_warning", "card_sha256", *HEADER, MATRIX)  # fmt: skip
+        "looks", "spread", "warnings", "model", "model_warning", "card_sha256", *HEADER, MATRIX)  # fmt: skip
 """Columns of the tables, filled by `records.row_of`; the case table's columns, the scores and the timings follow.
 Add a column of numbers to `NUMBER_COLUMNS` too, and raise `ROWS_VERSION`."""
 
-ROWS_VERSION = 5
+ROWS_VERSION = 6
 """Version of a row's columns and their meaning. A resumed batch keeps the rows of finished cases if this number, the
 software's version, the model and the options are unchanged."""
 
 NUMBER_COLUMNS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "key_position_mm", *AGREEMENT,
-                            "familiarity_percentile", *SECONDS})  # fmt: skip
+                            "familiarity_percentile", "looks", "spread", *SECONDS})  # fmt: skip
 """Columns that are numbers in Parquet; all others are text."""
 
 

@@ -270,6 +270,8 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         # The CSV has no byte order mark, so that Excel would show the dash as other letters.
         "stage_set": "" if result.stage_set is None else result.stage_set.text.replace("–", "-"),
         "stage_set_note": _set_note(result.stage_set),
+        "looks": "1" if result.looks is None else str(len(result.looks.each)),
+        "spread": "" if result.looks is None else repr(result.looks.spread),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,
         "model_warning": result.model.warning or "",

@@ -38,8 +38,12 @@ def is_command(parser: argparse.ArgumentParser) -> bool:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --cam, --target and --threshold."""
-    parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
+    """Add --model, --tta, --cam, --target and --threshold."""
+    parser.add_argument("--model", action="append", metavar="NAME|FOLDER",
+                        help="repeat for several models, whose mean is the result; folds by the --out of their "
+                        f"training or the folder that contains them (default: {DEFAULT})")  # fmt: skip
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation: look at the slices as acquired, "
+                        "mirrored and shifted, and take the mean; six times the network's time")  # fmt: skip
     parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: gated "
                         "for a model with a gated head, else fine (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
@@ -47,6 +51,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=share, default=0.5,
                         help="threshold of the attention, a share of the key slice's maximum (default: "
                         "%(default)s)")  # fmt: skip
+
+
+def given_models(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the models of a command's --model, with folds as their folders; the default model without one."""
+    from GTRStagingLib.model.several import with_folds
+
+    return with_folds(options.model or DEFAULT)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +125,7 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
         neighbour_mm=given.get("neighbour_mm", defaults.neighbour_mm),
         neighbour_maps=given.get("neighbour_maps", defaults.neighbour_maps),
         resample_roi=given.get("resample_roi", defaults.resample_roi),
+        tta=given.get("tta", defaults.tta),
     )
 
 

@@ -20,6 +20,7 @@ from GTRStagingLib.cli.arguments import (
     add_limits,
     add_model,
     given_limits,
+    given_models,
     print_notes,
     shown_place,
     staging_options,
@@ -102,7 +103,7 @@ def _batch(options: argparse.Namespace) -> int:
     require_free_folder(options.out, options.resume)  # before anything else is read
     limits = given_limits(options)
     settings = BatchSettings(
-        model=options.model,
+        model=given_models(options),
         device=options.device,
         backend=options.backend,
         options=staging_options(options),

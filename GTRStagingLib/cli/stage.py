@@ -11,6 +11,7 @@ from GTRStagingLib.cli.arguments import (
     add_device,
     add_model,
     folder_path,
+    given_models,
     progress_bar,
     staging_options,
     timed,
@@ -75,7 +76,7 @@ def _contradiction(options: argparse.Namespace) -> str | None:
 def _stage(options: argparse.Namespace) -> None:
     """Stage the case, write the results and print a summary."""
     from GTRStagingLib.imaging import rois, scans
-    from GTRStagingLib.model.backbone import load_model
+    from GTRStagingLib.model.backbone import load_models
     from GTRStagingLib.staging.pipeline import STEPS, stage_case
 
     with progress_bar(len(STEPS) + 3) as step:
@@ -87,7 +88,7 @@ def _stage(options: argparse.Namespace) -> None:
                 tumour = rois.read_roi(options.segmentation, segment=options.segment)
             key = _key_slice(options, scan)
         with timed(timings, "loading the model", step):
-            model = load_model(options.model, options.device, options.backend)
+            model = load_models(given_models(options), options.device, options.backend)
         result = stage_case(
             scan,
             model,
@@ -136,11 +137,13 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     shares = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, prediction.probabilities, strict=True))
     print(f"Stage      {prediction.stage}   {'unanimous' if prediction.unanimous else 'not unanimous'} ({votes})")
     print(f"Mean       {shares}")
+    if (looks := words.looks_in_words(result)) is not None:
+        print(f"Looks      {looks}")
     print(f"Likeness   {words.likeness(result.familiarity)}: {words.likeness_in_words(result.familiarity)}")
     print(f"Set        {words.stage_set_in_words(result)}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
     print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
-    print(f"Map        {words.map_name(result.attention)}: {result.model.map_check(result.attention.method)}")
+    print(f"Map        {words.map_name(result.attention)}: {result.map_check}")
     if result.agreement is not None:
         agreement = result.agreement
         if (region := words.region_in_words(agreement)) is None:
@@ -150,7 +153,8 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
             print(f"           {words.baselines_in_words(agreement, words.section_in_words(result))}")
     print(f"Device     {result.provenance.device}, {result.provenance.backend}, {sum(result.timings_s.values()):.1f} s")
     if out is not None:
-        print(f"Written    {out / 'report.html'} with result.json, overlay.png and attention.nrrd")
+        volumes = "attention.nrrd" if result.looks is None else "attention.nrrd, disagreement.nrrd"
+        print(f"Written    {out / 'report.html'} with result.json, overlay.png and {volumes}")
     for warning in result.warnings:
         print(f"WARNING    {warning}")
     print(RESEARCH_USE_ONLY)

@@ -25,6 +25,7 @@ from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
 from GTRStagingLib.stats.estimates import LEVEL, MOST_OF_ONE, Clusters, no_interval
+from GTRStagingLib.stats.risk_coverage import RiskCoverage
 from GTRStagingLib.stats.set_coverage import SetCoverage
 from GTRStagingLib.support.counts import counted
 
@@ -62,6 +63,8 @@ class Evaluation:
         Names of the models that made the predictions, if the table states them.
     stage_sets
         Coverage and size of the stage sets; None if the table has none.
+    risk_coverage
+        Whether scores of uncertainty tell of errors; None if the table has none beside the probabilities.
     model_warning
         What a reader must know of the model, as that it is the demonstration model.
     """
@@ -89,6 +92,7 @@ class Evaluation:
     models: tuple[str, ...] = ()
     model_warning: str | None = None
     stage_sets: SetCoverage | None = None
+    risk_coverage: RiskCoverage | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `metrics.json` as plain data."""
@@ -121,6 +125,7 @@ class Evaluation:
             "models": list(self.models),
             "model_warning": self.model_warning,
             "stage_sets": plain(self.stage_sets),
+            "risk_coverage": plain(self.risk_coverage),
             "provenance": dict(self.provenance),
         }
 
@@ -204,6 +209,7 @@ def evaluate(
         models=models,
         model_warning=model_warning,
         stage_sets=whole.stage_sets,
+        risk_coverage=whole.risk_coverage,
     )
 
 

@@ -22,6 +22,7 @@ from GTRStagingLib.model.cells import CellGrid
 from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, Head, all_centres, folded
 from GTRStagingLib.model.reference import Reference
+from GTRStagingLib.model.several import joined, with_folds
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
@@ -194,6 +195,32 @@ def load_model(model: str, device: str = "auto", backend: str = "auto") -> Backb
         With the value, the expectation and the remedy.
     """
     return ready(weights.load(model), device, backend)
+
+
+def load_models(models: str | Sequence[str], device: str = "auto", backend: str = "auto") -> tuple[Backbone, ...]:
+    """Load one or several models on a device, to look at a case together; folds by the name of their training.
+
+    Parameters
+    ----------
+    models
+        Names or folders as for `load_model`, or sets of folds as in `several.with_folds`.
+    device, backend
+        As in `ready`.
+
+    Raises
+    ------
+    InputError, WeightsError, GraphError
+        As `load_model`; also if two models have the same weights, or models have different recipes.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.model.backbone import load_models
+    >>> [one.card.name for one in load_models(["demonstration"], device="cpu")]
+    ['demonstration']
+    """
+    loaded = [weights.load(name) for name in with_folds(models)]
+    joined([one.card for one in loaded])
+    return tuple(ready(one, device, backend) for one in loaded)
 
 
 def _made_ready(model: Model, place: torch.device, backend: str) -> Backbone:
@@ -452,5 +479,6 @@ __all__ = [
     "PassRequest",
     "TorchBackbone",
     "load_model",
+    "load_models",
     "ready",
 ]  # fmt: skip

@@ -13,11 +13,12 @@ from GTRStagingLib.imaging.geometry import ImageOrGrid
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.looks import Looks
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.staging.stage_set import StageSet
 
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 """Version of the schema: the first number changes with an incompatible change, the second with an addition."""
 
 
@@ -55,6 +56,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "prediction": _prediction(result),
         "familiarity": asdict(result.familiarity),
         "key_slice": _key_slice(result),
+        "looks": None if result.looks is None else _looks(result.looks),
         "agreement": None if result.agreement is None else _agreement(result.agreement, result.segment),
         "attention": _attention(result.attention),
         "warnings": list(result.warnings),
@@ -63,7 +65,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "model": {
             **result.model.to_json(),
             "warning": result.model.warning,
-            "check_in_words": result.model.map_check(result.attention.method),
+            "check_in_words": result.map_check,
         },
         "provenance": asdict(result.provenance),
         "timings_s": dict(result.timings_s),
@@ -106,6 +108,34 @@ def _set(found: StageSet) -> dict[str, Any]:
         "patients": {str(stage): n for stage, n in found.patients.items()},
         "withheld": found.withheld,
         "warning": found.warning,
+    }
+
+
+def _looks(looks: Looks) -> dict[str, Any]:
+    return {
+        "spread": looks.spread,
+        "votes": {str(stage): count for stage, count in looks.votes.items()},
+        "models": [
+            {
+                "name": card.name,
+                "weights_sha256": card.sha256,
+                "card_sha256": card.card_sha256,
+                "temperature": card.temperature,
+                "warning": card.warning,
+                "familiarity": asdict(familiarity),
+            }
+            for card, familiarity in zip(looks.models, looks.familiarity, strict=True)
+        ],
+        "each": [
+            {
+                "model": one.model,
+                "view": one.view,
+                "stage": str(one.prediction.stage),
+                "probabilities": one.prediction.probabilities,
+            }
+            for one in looks.each
+        ],
+        "disagreement": _shortest(looks.disagreement.maps),
     }
 
 

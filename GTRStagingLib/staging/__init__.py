@@ -1,12 +1,13 @@
 """Stage one case: prepare the voting slices, vote, compute the attention maps, compare them with the ROI.
 
-In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingResult`.
+In: a `Scan`, one or several `Backbone`s, an optional `Roi` and `KeySlice`. Out: a `StagingResult`.
 
 - `preprocess`: `prepare`, `PreparedSlices`, `body_mask`
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
 - `stage_set`: `stage_set`, `StageSet`
 - `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
 - `attention`: `Attention`
+- `looks`: `View`, `VIEWS`, `Looks`, `spread`, `mean_map`
 - `cam`: `compute_attention`, `raw_maps`
 - `agreement`: `compute_agreement`, `Agreement`, `Overlap`
 - `options`: `StagingOptions`, `METHODS`

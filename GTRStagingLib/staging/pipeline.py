@@ -1,7 +1,7 @@
 """Stage one case: from the CT to the stage, the attention and its agreement, in the order of the data flow."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,18 +14,20 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.backbone import Backbone, PassRequest
+from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.several import joined, members_of
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import comparison_map, compute_attention
 from GTRStagingLib.staging.familiarity import Familiarity, judge, measure
+from GTRStagingLib.staging.looks import AS_PREPARED, SEVERAL_LOOKS, VIEWS, Look, Looks, mean_map, mean_vote, worst
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
-from GTRStagingLib.staging.stage_set import UNLIKE, stage_set
+from GTRStagingLib.staging.stage_set import UNLIKE, StageSet, stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.shared_text import without_identifiers
 from GTRStagingLib.tables.cells import visible_text
@@ -59,7 +61,7 @@ STEPS = ("key slice", "preparation", "network", "attention", "agreement")
 
 def stage_case(
     scan: Scan,
-    backbone: Backbone,
+    backbone: Backbone | Sequence[Backbone],
     options: StagingOptions = DEFAULTS,
     *,
     tumour: Roi | None = None,
@@ -74,7 +76,7 @@ def stage_case(
     scan
         The CT as read, of any axis order and obliquity. Only the voting slices are read.
     backbone
-        A loaded model (`load_model`).
+        A loaded model (`load_model`), or several, of which the result is the mean (`load_models`, `staging.looks`).
     tumour
         ROI to compare the attention with, on the CT's grid (or any grid, with `StagingOptions.resample_roi`).
     key_slice
@@ -99,20 +101,16 @@ def stage_case(
     >>> result.key_slice.chosen_by, len(result.prediction.slices)
     ('tumour area', 3)
     """
-    if not isinstance(backbone, Backbone):
-        raise InputError(
-            f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
-            "model.backbone.ready(model)."
-        )
+    backbones = _backbones(backbone)
     if case_id is not None:
         try:
             visible_text(case_id)
         except ValueError as error:
             raise InputError(f"`case_id` {case_id!r}: {error}.") from error
     watch = _Stopwatch(progress)
-    card = backbone.card
-    method = resolve_method(card, options.method)
-    warnings = [text for text in (card.warning,) if text] + [
+    card = joined([one.card for one in backbones])
+    methods = [resolve_method(one.card, options.method) for one in backbones]
+    warnings = [text for one in members_of(card) if (text := one.warning)] + [
         without_identifiers(text, scan.identifiers) for text in scan.warnings
     ]
 
@@ -126,21 +124,52 @@ def stage_case(
         roi = None if mask is None else geometry.embedded(mask, slices.native)
 
     with watch.step("network"):
-        wanted = _wanted(slices, method, options)
-        seen = backbone.classify(slices.pixels, wanted)
-        prediction = vote(slices.offsets, probabilities(seen.logits, card))
-        measures = None if backbone.reference is None else measure(scan, slices, seen.features)
-        familiarity = judge(measures, backbone.reference)
+        views = VIEWS if options.tta else (AS_PREPARED,)
+        at = [(model, view) for model in range(len(backbones)) for view in views]
+        wanted = [_wanted(slices, method, options) for method in methods]
+        passes = [backbones[model].classify(view.of(slices.pixels), wanted[model]) for model, view in at]
+        predictions = [
+            vote(slices.offsets, probabilities(seen.logits, backbones[model].card))
+            for (model, _), seen in zip(at, passes, strict=True)
+        ]
+        prediction = mean_vote(predictions)
+        each_familiarity = [
+            _familiarity(scan, slices, one, seen)
+            for one, seen in zip(backbones, passes[:: len(views)], strict=True)  # of the unchanged looks
+        ]
+        familiarity = worst(each_familiarity)
         target = prediction.stage if options.target is None else options.target
-        if wanted and seen.targets is not None and not (seen.targets == target).any():
-            # The vote and the mean probability differ: the gradients are for the latter's stage.
-            seen = backbone.classify(slices.pixels, [replace(one, target=target) for one in wanted])
+        for i, (model, view) in enumerate(at):
+            targets = passes[i].targets
+            if wanted[model] and targets is not None and not (targets == target).any():
+                # The vote and the look's mean probability differ: the gradients are for the latter's stage.
+                again = [replace(one, target=target) for one in wanted[model]]
+                passes[i] = backbones[model].classify(view.of(slices.pixels), again)
+        seen = passes[0]
 
     with watch.step("attention"):
-        attention = compute_attention(
-            backbone, seen, slices.grid, target=target, method=method, alignment=options.alignment
-        )
-        comparison = comparison_map(backbone, seen, attention)
+        maps = [
+            view.undone(
+                compute_attention(
+                    backbones[model], each, slices.grid, target=target, method=methods[model],
+                    alignment=options.alignment,
+                )
+            )
+            for (model, view), each in zip(at, passes, strict=True)
+        ]  # fmt: skip
+        looks = None
+        if len(maps) == 1:
+            attention = maps[0]
+            comparison = comparison_map(backbones[0], seen, attention)
+        else:
+            attention, comparison = mean_map(maps)
+            looks = Looks(
+                models=members_of(card),
+                familiarity=tuple(each_familiarity),
+                each=tuple(Look(n, view.name, one) for (n, view), one in zip(at, predictions, strict=True)),
+                disagreement=comparison,
+                volume=geometry.in_axis_order_of(comparison.on(slices.native), scan.grid),
+            )
         heat = attention.on(slices.native)
 
     with watch.step("agreement"):
@@ -152,12 +181,11 @@ def stage_case(
                 roi[:, :, slices.key : slices.key + 1],
                 threshold=options.threshold,
                 body=body,
-                mean_mask=_mean_mask(backbone, slices),
+                mean_mask=_mean_mask(backbones[0], slices),
                 spacing_known=scan.spacing_known,
             )
 
-    if seen.warning:
-        warnings.append(seen.warning)
+    warnings += dict.fromkeys(one.warning for one in passes if one.warning)
     if tumour is not None:
         warnings += tumour.warnings
     if tumour is not None and options.resample_roi:
@@ -167,15 +195,17 @@ def stage_case(
         warnings.append("The ROI and the CT name different frames of reference; the ROI was placed by its coordinates.")
     if familiarity.verdict in ("unusual", "unlike"):
         warnings.append(_unfamiliar(familiarity))
+    if looks is not None and len(given := [f"{n} {stage}" for stage, n in looks.votes.items() if n]) > 1:
+        warnings.append(f"The {len(looks.each)} looks disagree: {', '.join(given)}.")
     warnings += _run_warnings(scan, slices, prediction, attention, card, step, options.target)
     warnings += _padding_warnings({key.index + offset: scan.padding(key.index + offset) for offset in slices.offsets})
     provenance = Provenance(
-        versions=versions(seen.backend),
+        versions=versions(*(one.backend for one in passes)),
         weights_sha256=card.sha256,
         card_sha256=card.card_sha256,
         recipe=card.recipe.to_json(),
-        device=seen.device,
-        backend=seen.backend,
+        device="; ".join(dict.fromkeys(one.device for one in passes)),
+        backend="; ".join(dict.fromkeys(one.backend for one in passes)),
         input_digest=scan.digest_with(slices.native, slices.offsets),
         utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -185,12 +215,13 @@ def stage_case(
         model=card,
         key_slice=key,
         prediction=prediction,
-        stage_set=stage_set(card, prediction, withheld=UNLIKE if familiarity.verdict == "unlike" else None),
+        stage_set=_stage_set(card, prediction, familiarity, looks),
         attention=attention,
         familiarity=familiarity,
         comparison=comparison,
         agreement=agreement,
         features=seen.features,
+        looks=looks,
         provenance=provenance,
         slices=slices,
         roi=roi,
@@ -201,6 +232,33 @@ def stage_case(
         timings_s=watch.seconds,
         warnings=tuple(warnings),
     )
+
+
+def _backbones(given: Backbone | Sequence[Backbone]) -> tuple[Backbone, ...]:
+    """Return one or several loaded models as a tuple; raise `InputError` for anything else."""
+    backbones = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for one in backbones:
+        if not isinstance(one, Backbone):
+            raise InputError(
+                f"`backbone` is a {type(one).__name__}; expected a backbone. Call load_model(name), or "
+                "model.backbone.ready(model)."
+            )
+    return backbones
+
+
+def _familiarity(scan: Scan, slices: PreparedSlices, backbone: Backbone, seen: Pass) -> Familiarity:
+    """Compare a case with those that one model learned from."""
+    measures = None if backbone.reference is None else measure(scan, slices, seen.features)
+    return judge(measures, backbone.reference)
+
+
+def _stage_set(
+    card: ModelCard, prediction: Prediction, familiarity: Familiarity, looks: Looks | None
+) -> StageSet | None:
+    """Return the stage set of a case, withheld for an unlike case and for several looks; None without a calibration."""
+    withheld = UNLIKE if familiarity.verdict == "unlike" else None if looks is None else SEVERAL_LOOKS
+    calibrated = [one for one in members_of(card) if one.stage_sets is not None]
+    return stage_set(calibrated[0], prediction, withheld) if calibrated else None
 
 
 def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> list[PassRequest]:
@@ -277,7 +335,7 @@ def _run_warnings(
         yield "The map is placed by the half-pixel convention, half a cell too far right and down."
     if card.stage_sets is not None and card.stage_sets["warning"]:
         yield card.stage_sets["warning"]
-    if card.fusion == "concat":
+    if any(one.fusion == "concat" for one in members_of(card)):
         yield "Fusion 'concat': a cell of the map covers two places in the image; the overlay shows one of them."
     if not scan.spacing_known:
         yield "The input has no physical pixel size: distances in millimetres are not defined."

@@ -4,6 +4,7 @@ Input: stages, probabilities and patients as arrays; patients may be given as `C
 The unit of every interval is the patient, not the row.
 
 - `estimates`: `Clusters`, `Estimate`, `mean`, `jackknifed`, `proportion`
+- `risk_coverage`: `risk_coverage`, `RiskCoverage`
 - `roc`: `Area`, `area`, `stage_areas`, `difference`
 - `metrics`: `Metrics`, `measure`
 - `calibration`: `Calibration`, `calibrate`
