@@ -22,13 +22,13 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "monitor",
         help="watch finished batches over time, and raise an alarm if something changed",
         description="Compare the cases of finished batches, in the order of time, with a reference, by control "
-        "charts of familiarity, stages, probabilities, acquisition, image statistics and, with outcomes, accuracy. Exit code "
-        f"0: no alarm; 1: alarm; 2: no answer, as with too few cases. {RESEARCH_USE_ONLY}",
+        "charts of familiarity, stages, probabilities, acquisition, image statistics and, with outcomes, accuracy. "
+        f"Exit code 0: no alarm; 1: alarm; 2: no answer, as with too few cases. {RESEARCH_USE_ONLY}",
     )
     one.set_defaults(run=_monitor, contradiction=_contradiction, failure=NO_ANSWER, shared=True)
     one.add_argument("batches", type=folder_path, nargs="+", metavar="BATCH", help="output folder of a batch")
-    one.add_argument("--reference", required=True, metavar="MODEL|BATCH", help="what to expect: the output folder of an "
-                     "earlier batch, or the name or folder of the model, whose record knows fewer "
+    one.add_argument("--reference", required=True, metavar="MODEL|BATCH", help="what to expect: the output folder of "
+                     "an earlier batch, or the name or folder of the model, whose record knows fewer "
                      "measures")  # fmt: skip
     one.add_argument("--by", default="week", metavar="week|month|N", help="windows of the table and the figures: "
                      "calendar weeks or months, UTC, or N cases (default: %(default)s)")  # fmt: skip

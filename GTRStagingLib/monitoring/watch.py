@@ -335,7 +335,7 @@ def _numbers_changed(measure: Measure, expected: Expected, values: Sequence[Any]
 
 
 def _shares_changed(expected: Expected, values: Sequence[Any]) -> str:
-    """Say which categories differ most from the reference, as in 'T4 in 12 of 20 cases; reference 25 %'."""
+    """Say which category became more frequent, as in 'T4 in 12 of 20 cases; reference 25 %'."""
     total = sum(expected.counts.values())
     found = Counter(expected.category(value) for value in values)
     rarer = Counter(str(value) for value in values if expected.category(value) not in expected.counts or
@@ -351,10 +351,10 @@ def _shares_changed(expected: Expected, values: Sequence[Any]) -> str:
             f"{100 * expected.counts[level] / total:.3g} %{known}"
         )
 
-    def apart(level: str) -> float:
-        return abs(math.sqrt(found[level] / len(values)) - math.sqrt(expected.counts[level] / total))
+    def more(level: str) -> float:
+        return math.sqrt(found[level] / len(values)) - math.sqrt(expected.counts[level] / total)
 
-    return text(max(expected.counts, key=apart))
+    return text(max(expected.counts, key=more))
 
 
 def _windows(stream: Stream, by: By) -> Iterator[Window]:

@@ -43,7 +43,8 @@ class Chart:
     first
         Index of the first case beyond the limit; None without an alarm.
     since
-        Index of the case after which the statistic stayed on the alarm's side: about where the change began.
+        Index of the case at which the change most likely began: the likelihood of a change from there to the alarm is
+        largest. None without an alarm.
     """
 
     statistic: np.ndarray
@@ -86,14 +87,16 @@ def number_chart(
     (True, 0)
     """
     _require(len(reference), len(values), horizon, probability)
-    statistic = smoothed(normal_scores(np.sort(reference), values))
+    scores = normal_scores(np.sort(reference), values)
+    statistic = smoothed(scores)
     limit = _rank_limit(len(reference), horizon, probability, seed)
     beyond = np.flatnonzero(np.abs(statistic) > limit)
     if not len(beyond):
         return Chart(statistic, limit, None, None)
     first = int(beyond[0])
-    calm = np.flatnonzero(statistic[: first + 1] * np.sign(statistic[first]) <= 0)
-    return Chart(statistic, limit, first, int(calm[-1]) + 1 if len(calm) else 0)
+    sums = np.cumsum(scores[first::-1])  # of the last 1, 2, ... cases before the alarm
+    back = int(np.argmax(np.sign(statistic[first]) * sums * np.abs(sums) / np.arange(1, first + 2)))
+    return Chart(statistic, limit, first, first - back)
 
 
 def share_chart(
@@ -136,8 +139,9 @@ def share_chart(
     if not len(beyond):
         return Chart(statistic, limit, None, None)
     first = int(beyond[0])
-    calm = np.flatnonzero(statistic[: first + 1] <= len(expected) - 1)  # about the mean of an undisturbed chart
-    return Chart(statistic, limit, first, int(calm[-1]) + 1 if len(calm) else 0)
+    found = np.cumsum([codes[first::-1] == k for k in range(len(expected))], axis=1)  # in the last 1, 2, ... cases
+    ratio = special.xlogy(found, found / (found.sum(axis=0) * expected[:, None])).sum(axis=0)
+    return Chart(statistic, limit, first, first - int(np.argmax(ratio)))
 
 
 def normal_scores(reference: np.ndarray, values: np.ndarray) -> np.ndarray:
