@@ -57,8 +57,7 @@ def main() -> None:
         print("|---|---|---|---|---|")
         false_by, true_by = Counter[str](), dict[float, Counter[str]]()
         for share in (0.0, *SHARES):
-            rng = np.random.default_rng([given.seed, round(100 * share)])
-            found = [one_stream(usual, other, share, fixed, given, rng) for _ in range(given.streams)]
+            found = [one_stream(usual, other, share, fixed, given, number) for number in range(given.streams)]
             alarms = sum(one.first is not None for one in found)
             rate = proportion(np.array([one.first is not None for one in found]), np.arange(len(found))).text(2)
             if share == 0:
@@ -83,9 +82,9 @@ def shown(counts: Counter[str]) -> str:
 
 
 def one_stream(
-    usual: Stream, other: Stream, share: float, fixed: Baseline | None, given: argparse.Namespace,
-    rng: np.random.Generator,
-) -> Drawn:  # fmt: skip
+    usual: Stream, other: Stream, share: float, fixed: Baseline | None, given: argparse.Namespace, number: int
+) -> Drawn:
+    rng = np.random.default_rng([given.seed, number])  # the same reference and order for each share
     order = rng.permutation(len(usual.cases))
     known, fresh = order[: given.reference_cases], order[given.reference_cases :]
     if fixed is None:
