@@ -218,8 +218,8 @@ def expected_of_model(card: ModelCard, reference: Reference | None) -> Baseline:
     """
     if reference is None or card.familiarity is None:
         raise InputError(
-            f"The model {card.name!r} has no record of what it learned from; expected one. Record it by `models "
-            "familiarity`, or use an earlier batch as `reference`."
+            f"The model {card.name!r} has no record of what it learned from; expected one. Record it from the cohort "
+            "of its training, or use an earlier batch as `reference`."
         )
     expected = {"familiarity": _of_sample(reference.held_out)}
     without = dict[str, str]()

@@ -7,10 +7,24 @@ from functools import cache
 
 import numpy as np
 
+from GTRStagingLib.batch import batch, local
+from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.columns import PREDICTIONS
+from GTRStagingLib.model.backbone import load_model
+from GTRStagingLib.phantoms.phantom_cohort import make_phantom_cohort
+from GTRStagingLib.staging.options import StagingOptions
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 """A Monday."""
+
+
+def staged(folder):
+    """Stage three small phantoms by the demonstration model, in this process; return the output folder."""
+    table = make_phantom_cohort(folder / "phantoms", cases=3, seed=5100, size=96)
+    work = batch.one_by_one(local.stage_from_files(load_model("demonstration", device="cpu"), StagingOptions()))
+    outcomes = list(batch.Batch(read_cases(table), folder / "batch", {"model": "demonstration"}).run(work))
+    assert [one.status for one in outcomes] == ["done"] * 3
+    return folder / "batch"
 
 
 @cache
@@ -18,7 +32,9 @@ def _record(path):
     return path.read_text(encoding="utf-8")
 
 
-def many(batch, out, cases, *, seed=0, begin=BEGIN, column=None, change=lambda record, index: None, prefix="case"):
+def many(
+    source_batch, out, cases, *, seed=0, begin=BEGIN, column=None, change=lambda record, index: None, prefix="case"
+):
     """Write a batch of so many cases: records of a real batch with other ids, times, and scattered numbers.
 
     Parameters
@@ -29,7 +45,7 @@ def many(batch, out, cases, *, seed=0, begin=BEGIN, column=None, change=lambda r
         Called with each record and its index, and may alter it.
     """
     rng = np.random.default_rng(seed)
-    real = sorted((batch / "cases").iterdir())
+    real = sorted((source_batch / "cases").iterdir())
     rows = []
     for index in range(cases):
         source = real[index % len(real)]

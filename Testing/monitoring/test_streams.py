@@ -2,11 +2,14 @@
 
 import json
 
+import jsonschema
 import pytest
 from helpers import streams
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.monitoring.stream import read_outcomes, read_stream
+from GTRStagingLib.results.record import schema
+from GTRStagingLib.staging.familiarity import NUMBERS
 
 
 def test_a_real_batch_is_read_as_its_records_have_it(real_batch):
@@ -25,6 +28,15 @@ def test_a_real_batch_is_read_as_its_records_have_it(real_batch):
         assert {"noise_hu", "soft_hu", "pixel_mm"} <= set(case.numbers)
     truths = {row["case_id"]: row["true_stage"] for row in streams.rows_of(real_batch)}
     assert {case.case_id: case.truth for case in stream.cases} == truths
+
+
+def test_records_with_compared_numbers_follow_the_schema(real_batch):
+    for path in (real_batch / "cases").glob("*/result.json"):
+        record = json.loads(path.read_text())
+        jsonschema.validate(record, schema())
+        assert set(record["familiarity"]["numbers"]) <= set(NUMBERS)
+    names = schema()["$defs"]["familiarity"]["properties"]["numbers"]["propertyNames"]["enum"]
+    assert sorted(names) == sorted(NUMBERS)
 
 
 def utc_of(batch, name):
