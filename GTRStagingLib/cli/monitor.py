@@ -30,7 +30,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     one.add_argument("--reference", required=True, metavar="MODEL|BATCH", help="what to expect: the output folder of "
                      "an earlier batch, or the name or folder of the model, whose record knows fewer "
                      "measures")  # fmt: skip
-    one.add_argument("--by", default="week", metavar="week|month|N", help="windows of the table and the figures: "
+    one.add_argument("--by", default="week", metavar="week|month|N", help="periods of the table and the figures: "
                      "calendar weeks or months, UTC, or N cases (default: %(default)s)")  # fmt: skip
     one.add_argument("--out", type=folder_path, metavar="DIR", help="folder for monitor.html, monitor.csv and "
                      "monitor.json; without it, only the summary is printed")  # fmt: skip

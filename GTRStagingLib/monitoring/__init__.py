@@ -5,7 +5,7 @@ monitor.json.
 
 - `stream`: `Stream`, `ObservedCase`, `read_stream`, `read_outcomes`
 - `measures`: `Measure`, `Baseline`, `expected_of_batch`, `expected_of_model`
-- `watch`: `Watch`, `WatchedMeasure`, `Window`, `watch`
+- `watch`: `Watch`, `WatchedMeasure`, `Period`, `watch`
 - `charts`: `chart_figure`
 - `page`: `write_watch`
 """

@@ -1,10 +1,10 @@
-"""Draw the chart of a watched measure: its values or shares by window, and the statistic with its limits."""
+"""Draw the chart of a watched measure: its values or shares by period, and the statistic with its limits."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from GTRStagingLib.monitoring.watch import Watch, WatchedMeasure, Window, shares
+from GTRStagingLib.monitoring.watch import Period, Watch, WatchedMeasure, shares
 from GTRStagingLib.support.figures import BLUE, ORANGE, PAGE, new_figure, without_spines
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def words(found: Watch, one: WatchedMeasure) -> str:
     """Describe the figure of a measure for who cannot see it."""
     unit = f" ({one.measure.unit})" if one.measure.unit else ""
     known = "" if len(one.where) == len(found.stream.cases) else f", known in {len(one.where)} cases"
-    text = f"{one.measure.label}{unit} by window{known}, and the statistic of its chart."
+    text = f"{one.measure.label}{unit} by period{known}, and the statistic of its chart."
     return f"{text} Limit: {one.chart.limit:.3g}. " + (
         "No alarm." if one.first is None else f"Alarm at {found.place(one.first)}: {one.changed}."
     )
 
 
 def _draw_numbers(axes: "Axes", found: Watch, one: WatchedMeasure) -> None:
-    """Draw the value of each case, the median of each window, and the reference's range."""
+    """Draw the value of each case, the median of each period, and the reference's range."""
     values = np.array(one.values, float)
     sample = one.expected.sample
     if one.expected.limits is not None:
@@ -61,20 +61,20 @@ def _draw_numbers(axes: "Axes", found: Watch, one: WatchedMeasure) -> None:
     if sample is not None:
         axes.axhline(float(np.median(sample)), color=GREY, linewidth=0.8, zorder=1)
     axes.plot(one.where + 1, values, ".", color=BLUE, markersize=2.5, alpha=0.45, zorder=2)
-    for window in found.windows:
-        if part := one.inside(window):
-            axes.plot([window.first + 1, window.end], [np.median(values[part.start : part.stop])] * 2,
+    for period in found.periods:
+        if part := one.inside(period):
+            axes.plot([period.first + 1, period.end], [np.median(values[part.start : part.stop])] * 2,
                       color="black", linewidth=1.6, solid_capstyle="butt", zorder=3)  # fmt: skip
     axes.set_ylabel(one.measure.unit or "value", fontsize=SMALL)
     _ticks(axes, found)
 
 
 def _draw_shares(axes: "Axes", found: Watch, one: WatchedMeasure) -> None:
-    """Draw the shares of the categories in the reference and in each window, as stacked bars."""
+    """Draw the shares of the categories in the reference and in each period, as stacked bars."""
     total = sum(one.expected.counts.values())
     columns: list[tuple[str, dict[str, float]]] = [
         ("ref.", {level: count / total for level, count in one.expected.counts.items()}),
-        *((window.name, found_here) for window in found.windows if (found_here := shares(one, one.inside(window)))),
+        *((period.name, found_here) for period in found.periods if (found_here := shares(one, one.inside(period)))),
     ]
     bottom = np.zeros(len(columns))
     for level, colour in zip(one.expected.counts, LEVELS, strict=False):
@@ -103,21 +103,21 @@ def _draw_statistic(axes: "Axes", found: Watch, one: WatchedMeasure) -> None:
     if chart.first is not None:
         axes.plot([where[chart.first]], [chart.statistic[chart.first]], "v", color=ORANGE, markersize=5, zorder=4)
         axes.annotate(f"case {where[chart.first]}", (where[chart.first], chart.statistic[chart.first]),
-                      xytext=(4, 4), textcoords="offset points", fontsize=SMALL)  # fmt: skip
+                      xytext=(-5, 3), textcoords="offset points", ha="right", fontsize=SMALL)  # fmt: skip
     axes.margins(y=0.18)
     axes.set_ylabel("statistic", fontsize=SMALL)
     _ticks(axes, found)
 
 
 def _ticks(axes: "Axes", found: Watch) -> None:
-    """Name the beginnings of windows on the axis of the cases; few of them, if there are many windows."""
-    many = len(found.windows)
-    shown: list[Window] = list(found.windows[:: max(1, -(-many // MOST_TICKS))])
+    """Name the beginnings of periods on the axis of the cases; few of them, if there are many periods."""
+    many = len(found.periods)
+    shown: list[Period] = list(found.periods[:: max(1, -(-many // MOST_TICKS))])
     if isinstance(found.by, int):
         axes.set_xlabel("case", fontsize=SMALL)
     axes.set_xticks(
-        [window.first + 1 for window in shown],
-        [str(window.first + 1) if isinstance(found.by, int) else window.name for window in shown],
+        [period.first + 1 for period in shown],
+        [str(period.first + 1) if isinstance(found.by, int) else period.name for period in shown],
     )
     axes.set_xlim(0.5, len(found.stream.cases) + 0.5)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from GTRStagingLib.errors import OutputError
 from GTRStagingLib.monitoring.charts import chart_figure, words
-from GTRStagingLib.monitoring.watch import LEAST_WINDOW, Watch, WatchedMeasure
+from GTRStagingLib.monitoring.watch import LEAST_PERIOD, Watch, WatchedMeasure
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.stats.control_charts import WEIGHT
 from GTRStagingLib.support import pages
@@ -20,7 +20,7 @@ from GTRStagingLib.tables.cells import guarded
 
 PAGE, TABLE, RECORD = "monitor.html", "monitor.csv", "monitor.json"
 
-COLUMNS = ("window", "from", "to", "cases", "measure", "label", "unit", "known", "median", "shares", "stability_index",
+COLUMNS = ("period", "from", "to", "cases", "measure", "label", "unit", "known", "median", "shares", "stability_index",
            "statistic", "limit", "alarm", "changed")  # fmt: skip
 """Columns of `TABLE`."""
 
@@ -77,11 +77,11 @@ def page(found: Watch) -> str:
         ],
         groups=[(title, [_figure(found, one) for one in part]) for title, part in
                 (("Measures with an alarm", alarms), ("Measures without an alarm", others)) if part],
-        windows=found.windows,
+        periods=found.periods,
         memory=round(2 / WEIGHT),
         weight=WEIGHT,
-        least_window=LEAST_WINDOW,
-        small=sum(window.cases < LEAST_WINDOW for window in found.windows),
+        least_period=LEAST_PERIOD,
+        small=sum(period.cases < LEAST_PERIOD for period in found.periods),
         table=TABLE,
         record=RECORD,
         time=found.utc.replace("T", " ").replace("+00:00", " UTC"),

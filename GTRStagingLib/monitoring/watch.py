@@ -19,13 +19,13 @@ from GTRStagingLib.stats.control_charts import DRAWS, WEIGHT, Chart, number_char
 from GTRStagingLib.support.counts import counted
 
 By = Literal["week", "month"] | int
-"""Windows of a table: calendar weeks (ISO 8601) or months, UTC, or so many cases."""
+"""Periods of a table: calendar weeks (ISO 8601) or months, UTC, or so many cases."""
 
 LEAST_CASES = 20
 """Least number of cases of a chart, half the memory of its average: with fewer it says nothing, and is not made."""
 
-LEAST_WINDOW = 20
-"""Least number of cases of a window that has a stability index."""
+LEAST_PERIOD = 20
+"""Least number of cases of a period that has a stability index."""
 
 HORIZON = 1000
 """Number of cases within which the rate of false alarms holds, unless another one is chosen."""
@@ -37,7 +37,7 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Window:
+class Period:
     """Consecutive cases of a stream, from `first` up to but without `end`, by a name such as '2026-W49'."""
 
     name: str
@@ -83,9 +83,9 @@ class WatchedMeasure:
         """Index of the stream's case at which the change began, as estimated; None without an alarm."""
         return None if self.chart.since is None else int(self.where[self.chart.since])
 
-    def inside(self, window: Window) -> range:
-        """Return which of the n cases lie in a window."""
-        low, high = np.searchsorted(self.where, [window.first, window.end]).tolist()
+    def inside(self, period: Period) -> range:
+        """Return which of the n cases lie in a period."""
+        low, high = np.searchsorted(self.where, [period.first, period.end]).tolist()
         return range(low, high)
 
 
@@ -111,7 +111,7 @@ class Watch:
     baseline: Baseline
     measures: tuple[WatchedMeasure, ...]
     without: Mapping[str, str]
-    windows: tuple[Window, ...]
+    periods: tuple[Period, ...]
     by: By
     false_alarms: float
     horizon: int
@@ -183,13 +183,13 @@ class Watch:
         }
 
     def rows(self) -> Iterator[dict[str, str | float | None]]:
-        """Yield a row for each window and measure, see [Tables](docs/reference/tables.md)."""
-        for window in self.windows:
-            cases = self.stream.cases[window.first : window.end]
+        """Yield a row for each period and measure, see [Tables](docs/reference/tables.md)."""
+        for period in self.periods:
+            cases = self.stream.cases[period.first : period.end]
             for one in self.measures:
-                yield {"window": window.name, "from": f"{cases[0].time:%Y-%m-%d}", "to": f"{cases[-1].time:%Y-%m-%d}",
-                       "cases": window.cases, "measure": one.measure.name, "label": one.measure.label,
-                       "unit": one.measure.unit, **_row(one, one.inside(window))}  # fmt: skip
+                yield {"period": period.name, "from": f"{cases[0].time:%Y-%m-%d}", "to": f"{cases[-1].time:%Y-%m-%d}",
+                       "cases": period.cases, "measure": one.measure.name, "label": one.measure.label,
+                       "unit": one.measure.unit, **_row(one, one.inside(period))}  # fmt: skip
 
 
 def watch(
@@ -209,7 +209,7 @@ def watch(
     Parameters
     ----------
     by
-        Windows of the table and of the figures; the charts do not depend on them.
+        Periods of the table and of the figures; the charts do not depend on them.
     false_alarms
         Largest probability of any false alarm within the horizon.
     horizon
@@ -221,6 +221,26 @@ def watch(
     InputError
         If the stream has too few cases or more than the horizon, is of another model than the reference, or has cases
         of the reference.
+
+    Examples
+    --------
+    After twenty cases like those of an earlier batch, thin slices.
+
+    >>> from datetime import UTC, datetime
+    >>> from GTRStagingLib.monitoring.measures import expected_of_batch
+    >>> from GTRStagingLib.monitoring.stream import ObservedCase, Stream
+    >>> from GTRStagingLib.monitoring.watch import watch
+    >>> def stream(name, slices_mm):
+    ...     day = datetime(2026, 1, 5, tzinfo=UTC)
+    ...     cases = [ObservedCase(f"{name}-{i}", day, "T2", 0.7, None, "usual", None, {"slice_mm": mm}, {}, None,
+    ...                           f"digest {name} {i}") for i, mm in enumerate(slices_mm)]
+    ...     return Stream(name, tuple(cases), "my-model", "0" * 64, "the time of staging", {})
+    >>> earlier = expected_of_batch(stream("earlier", [3.0, 5.0] * 30))
+    >>> found = watch(stream("new", [3.0, 5.0] * 10 + [1.5] * 10), earlier, horizon=30)
+    >>> [(one.measure.label, one.since) for one in found.alarms]
+    [('Slice distance', 20)]
+    >>> found.alarms[0].changed.startswith("1.5 mm in ")
+    True
     """
     cases = stream.cases
     if len(cases) < LEAST_CASES:
@@ -268,7 +288,7 @@ def watch(
             for measure, (where, values) in known.items()
         ),
         without,
-        tuple(_windows(stream, by)),
+        tuple(_periods(stream, by)),
         by,
         false_alarms,
         horizon,
@@ -357,13 +377,13 @@ def _shares_changed(expected: Expected, values: Sequence[Any]) -> str:
     return text(max(expected.counts, key=more))
 
 
-def _windows(stream: Stream, by: By) -> Iterator[Window]:
-    """Yield the windows that have cases."""
+def _periods(stream: Stream, by: By) -> Iterator[Period]:
+    """Yield the periods that have cases."""
     cases = stream.cases
     if isinstance(by, int):
         for first in range(0, len(cases), by):
             end = min(first + by, len(cases))
-            yield Window(f"{first + 1}-{end}", first, end)
+            yield Period(f"{first + 1}-{end}", first, end)
         return
     names = [
         f"{case.time.isocalendar().year}-W{case.time.isocalendar().week:02d}" if by == "week" else f"{case.time:%Y-%m}"
@@ -371,11 +391,11 @@ def _windows(stream: Stream, by: By) -> Iterator[Window]:
     ]
     starts = [i for i in range(len(cases)) if i == 0 or names[i] != names[i - 1]]
     for first, end in zip(starts, [*starts[1:], len(cases)], strict=True):
-        yield Window(names[first], first, end)
+        yield Period(names[first], first, end)
 
 
 def _row(one: WatchedMeasure, part: range) -> dict[str, str | float | None]:
-    """Return the columns of a measure in a window."""
+    """Return the columns of a measure in a period."""
     values = one.values[part.start : part.stop]
     median = float(np.median(np.array(values, float))) if one.measure.is_number and values else None
     statistic = float(one.chart.statistic[part.stop - 1]) if values else None
@@ -399,8 +419,8 @@ def shares(one: WatchedMeasure, part: range) -> dict[str, float]:
 
 
 def stability(one: WatchedMeasure, part: range) -> float | None:
-    """Return the stability index (PSI) of a part of the cases; None if it has fewer than `LEAST_WINDOW`."""
-    if len(part) < LEAST_WINDOW:
+    """Return the stability index (PSI) of a part of the cases; None if it has fewer than `LEAST_PERIOD`."""
+    if len(part) < LEAST_PERIOD:
         return None
     values = one.values[part.start : part.stop]
     if one.expected.sample is None:
@@ -419,9 +439,9 @@ __all__ = [
     "HORIZON",
     "LEAST_CASES",
     "By",
+    "Period",
     "Watch",
     "WatchedMeasure",
-    "Window",
     "parse_by",
     "shares",
     "stability",

@@ -115,15 +115,15 @@ def test_outcomes_are_joined_to_both(batches, tmp_path, capsys):
     assert f"NOTE: True stages of {len(rows)} cases are those of truth.csv" in caught.err
 
 
-def test_the_table_has_a_row_for_each_window_and_measure(changed):
+def test_the_table_has_a_row_for_each_period_and_measure(changed):
     with (changed / "monitor.csv").open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         rows = list(table)
     assert tuple(table.fieldnames) == COLUMNS
     record = json.loads((changed / "monitor.json").read_text())
-    windows = list(dict.fromkeys(row["window"] for row in rows))
-    assert windows == ["2026-W02", "2026-W03", "2026-W04", "2026-W05"]  # three cases a day, 70 in all
-    assert len(rows) == len(windows) * len(record["measures"])
+    periods = list(dict.fromkeys(row["period"] for row in rows))
+    assert periods == ["2026-W02", "2026-W03", "2026-W04", "2026-W05"]  # three cases a day, 70 in all
+    assert len(rows) == len(periods) * len(record["measures"])
     alarmed = {row["measure"]: row for row in rows if row["alarm"] == "yes"}
     assert alarmed["slice_mm"]["changed"].startswith("1.5 mm in ")
     assert set(alarmed) == {one["measure"] for one in record["measures"] if one["alarm"]}

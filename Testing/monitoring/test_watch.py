@@ -1,4 +1,4 @@
-"""Comparing a stream with a reference: alarms, what changed, windows, and refusals."""
+"""Comparing a stream with a reference: alarms, what changed, periods, and refusals."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -99,18 +99,18 @@ def test_outcomes_of_too_few_cases_are_not_charted_and_the_reason_is_given(earli
     assert found.without["Predicted stage, by outcome"] == "known in 19 cases of the stream; 20 are needed"
 
 
-def test_windows_are_iso_weeks_months_or_numbers_of_cases(earlier):
+def test_periods_are_iso_weeks_months_or_numbers_of_cases(earlier):
     """Case i is on day i after Monday, 2026-01-05."""
     stream = a_stream(60, 6)
     weeks, months, fifties = (watch(stream, earlier, by=by, horizon=150) for by in ("week", "month", 50))
-    assert [(one.name, one.first, one.end) for one in weeks.windows[:2]] == [("2026-W02", 0, 7), ("2026-W03", 7, 14)]
-    assert [(one.name, one.cases) for one in months.windows] == [("2026-01", 27), ("2026-02", 28), ("2026-03", 5)]
-    assert [(one.name, one.cases) for one in fifties.windows] == [("1-50", 50), ("51-60", 10)]
+    assert [(one.name, one.first, one.end) for one in weeks.periods[:2]] == [("2026-W02", 0, 7), ("2026-W03", 7, 14)]
+    assert [(one.name, one.cases) for one in months.periods] == [("2026-01", 27), ("2026-02", 28), ("2026-03", 5)]
+    assert [(one.name, one.cases) for one in fifties.periods] == [("1-50", 50), ("51-60", 10)]
     for one, other in zip(weeks.measures, fifties.measures, strict=True):
         assert one.chart.statistic.tolist() == other.chart.statistic.tolist()
 
 
-def test_a_row_is_of_one_window_and_measure(earlier):
+def test_a_row_is_of_one_period_and_measure(earlier):
     found = watch(a_stream(60, 7), earlier, by=25, horizon=150)
     rows = list(found.rows())
     assert len(rows) == 3 * len(found.measures)
@@ -121,11 +121,11 @@ def test_a_row_is_of_one_window_and_measure(earlier):
     assert first["statistic"] == of(found, "noise_hu").chart.statistic[24]
     stages = next(row for row in rows if row["measure"] == "stage")
     assert stages["shares"].startswith(f"T1 {sum(case.stage == 'T1' for case in cases) / 25:.3f}; T2 ")
-    last = next(row for row in rows if row["window"] == "51-60" and row["measure"] == "stage")
+    last = next(row for row in rows if row["period"] == "51-60" and row["measure"] == "stage")
     assert (last["stability_index"], last["alarm"]) == (None, "no")  # 10 cases are too few
 
 
-def test_shares_and_stability_are_of_the_cases_of_a_window(earlier):
+def test_shares_and_stability_are_of_the_cases_of_a_period(earlier):
     one = of(watch(a_stream(60, 8), earlier, horizon=150), "stage")
     assert sum(shares(one, range(60)).values()) == pytest.approx(1)
     assert stability(one, range(19)) is None
@@ -208,6 +208,6 @@ def test_a_stream_without_a_common_measure_is_refused(earlier):
 
 
 @pytest.mark.parametrize("text", ["day", "0", "-5", "", "٥"])
-def test_a_window_that_is_none_is_refused(text):
+def test_a_period_that_is_none_is_refused(text):
     with pytest.raises(InputError, match="expected week, month, or a number of cases"):
         parse_by(text)
