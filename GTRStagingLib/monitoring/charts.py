@@ -102,8 +102,11 @@ def _draw_statistic(axes: "Axes", found: Watch, one: WatchedMeasure) -> None:
     axes.plot(where, beyond, color=ORANGE, linewidth=1.6)
     if chart.first is not None:
         axes.plot([where[chart.first]], [chart.statistic[chart.first]], "v", color=ORANGE, markersize=5, zorder=4)
-        axes.annotate(f"case {where[chart.first]}", (where[chart.first], chart.statistic[chart.first]),
-                      xytext=(-5, 3), textcoords="offset points", ha="right", fontsize=SMALL)  # fmt: skip
+        case, height = int(where[chart.first]), float(chart.statistic[chart.first])
+        early = case < len(found.stream.cases) / 4  # no room on the left
+        place = (6, -8 if height > 0 else 3) if early else (-5, 3)
+        axes.annotate(f"case {case}", (case, height), xytext=place, textcoords="offset points",
+                      ha="left" if early else "right", fontsize=SMALL)  # fmt: skip
     axes.margins(y=0.18)
     axes.set_ylabel("statistic", fontsize=SMALL)
     _ticks(axes, found)

@@ -346,7 +346,7 @@ def _numbers_changed(measure: Measure, expected: Expected, values: Sequence[Any]
     reference = f"reference {low:.3g} to {high:.3g}{unit}"
     text, times = Counter(f"{value:.3g}" for value in outside).most_common(1)[0] if outside else ("", 0)
     number = counted(len(values), "case")
-    if 2 * times > len(outside):
+    if 2 * times > len(outside) and times >= max(3, len(values) / 10):  # one value, as of another protocol
         return f"{text}{unit} in {times} of {number}; {reference}"
     moved = f"median {np.median(values):.3g}{unit}"
     if sample is not None:

@@ -86,6 +86,18 @@ def test_each_measure_finds_its_change_and_says_what_changed(name, change, words
     assert found.alarms[0].first == min(alarm.first for alarm in found.alarms)
 
 
+def test_a_single_value_outside_the_range_does_not_stand_for_a_shift(earlier):
+    """All numbers rise by a fifth, and one case is far outside."""
+    rng = np.random.default_rng(12)
+    noise = [float(rng.lognormal(2.25, 0.15)) for _ in range(90)]
+    noise[30] = 80.0
+    found = watch(a_stream(90, 4, change=lambda i: {"numbers": {"noise_hu": noise[i]}}), earlier, horizon=150)
+    one = of(found, "noise_hu")
+    shown = np.median(noise[one.since : one.first + 1])
+    assert one.changed.startswith(f"median {shown:.3g} HU, reference ")
+    assert "80 HU in" not in one.changed
+
+
 def test_a_case_without_a_measure_is_left_out_of_its_chart_alone(earlier):
     found = watch(a_stream(90, 4, change=lambda i: {"truth": None} if i % 3 else {}), earlier, horizon=150)
     one = of(found, "accuracy")
