@@ -17,7 +17,7 @@ The library has a room (sub-package) for each part; a room imports from the room
 
 ============================  ======================================================
 cli                           the command line
-evaluation                    a table of predictions -> its evaluation
+evaluation, monitoring        a table of predictions -> its evaluation; batches over time -> alarms
 batch                         a table of cases -> results, and an outcome for each case
 results                       a result -> its record, overlay and report
 nomogram, radscore, training  models fitted on cohorts

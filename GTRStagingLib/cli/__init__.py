@@ -13,6 +13,7 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `batch`: `add_to`
 - `cohort`: `add_to`
 - `evaluate`: `add_to`
+- `monitor`: `add_to`
 - `nomogram`: `add_to`
 - `radscore`: `add_to`
 - `train`: `add_to`

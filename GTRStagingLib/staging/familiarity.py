@@ -8,7 +8,7 @@ holds for every new patient like them, whatever the distribution of the distance
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -106,6 +106,8 @@ class Familiarity:
         What is unusual, in words; empty for 'usual' and 'not known'.
     promise
         Rates of false alarms and number of patients, or why nothing is known.
+    numbers
+        Name in `NUMBERS` -> value, of those that were measured; empty if not known, or without HU and millimetres.
     """
 
     verdict: Verdict
@@ -113,6 +115,7 @@ class Familiarity:
     percentile: float | None
     reasons: tuple[str, ...]
     promise: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------
@@ -237,7 +240,8 @@ def judge(measures: Measures | None, reference: Reference | None) -> Familiarity
         far = tuple(SENTENCES[part] for part, one in apart.items() if one > limit)
         reasons = (*outside, *_numbers_outside(measures, reference), *far, *reasons)
     nearer = int(np.searchsorted(reference.held_out, distance))
-    return Familiarity(verdict, distance, 100 * nearer / len(reference.held_out), reasons, promise(reference))
+    percentile = 100 * nearer / len(reference.held_out)
+    return Familiarity(verdict, distance, percentile, reasons, promise(reference), dict(measures.numbers))
 
 
 def distances(measures: Measures, clouds: Mapping[str, Cloud]) -> dict[str, float]:

@@ -16,6 +16,7 @@ The unit of every interval is the patient, not the row.
 - `attention_by_stage`: `AttentionStudy`, `attention`
 - `group_differences`: `compare_numbers`, `compare_choices`
 - `heterogeneity`: `Heterogeneity`, `compare_shares`, `compare_areas`, `compare_means`
+- `control_charts`: `Chart`, `number_chart`, `share_chart`, `stability_index`
 - `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
 - `set_calibration`: `calibrate_sets`, `first_cases`
 - `set_coverage`: `SetCoverage`, `set_coverage`
