@@ -74,6 +74,7 @@ def html(
         nomogram=None if nomogram is None else _nomogram(nomogram, values, result),
         vote=words.vote_in_words(result),
         stage_set=words.stage_set_in_words(result),
+        stability=words.stability_in_words(result.stability, result.prediction),
         likeness=words.likeness(result.familiarity),
         likeness_words=words.likeness_in_words(result.familiarity),
         labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],

@@ -4,6 +4,7 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 
 - `preprocess`: `prepare`, `PreparedSlices`, `body_mask`
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
+- `stability`: `stability`, `stability_of`, `Stability`
 - `stage_set`: `stage_set`, `StageSet`
 - `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
 - `attention`: `Attention`
