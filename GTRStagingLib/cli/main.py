@@ -1,4 +1,4 @@
-"""Run the command line: `gtrstaging stage | batch | evaluate | radscore | nomogram | train | models | …`.
+"""Run the command line: `gtrstaging stage | profile | batch | evaluate | radscore | nomogram | train | models | …`.
 
 Exit codes: 0 done, 1 failed (stderr contains the reason) or errors found, 2 wrong arguments.
 """
@@ -14,7 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import GTRStagingLib
-from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, supervise, train
+from GTRStagingLib.cli import (
+    batch,
+    cohort,
+    evaluate,
+    models,
+    nomogram,
+    phantom,
+    profile,
+    radscore,
+    stage,
+    supervise,
+    train,
+)
 from GTRStagingLib.cli.arguments import every_parser, shown_error
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -97,6 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     stage.add_to(commands)
+    profile.add_to(commands)
     batch.add_to(commands)
     evaluate.add_to(commands)
     radscore.add_to(commands)

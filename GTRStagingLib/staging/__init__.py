@@ -13,6 +13,8 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 - `options`: `StagingOptions`, `METHODS`
 - `result`: `StagingResult`, `Provenance`, `versions`
 - `pipeline`: `stage_case`
+- `profile`: `Profile`, `ProfileSlice`, `slices_between`, `slices_near`
+- `scanning`: `profile_scan`
 - `covering`: `fill_region`, `find_controls`
 - `map_checks`: `measure`, `Measured`, `compare_maps`
 """
