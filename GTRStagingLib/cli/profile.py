@@ -131,7 +131,7 @@ def _print_summary(found: "Profile", out: Path) -> None:
     if found.key_slice is not None:
         key = found.key_slice
         print(f"Key slice  {key.index} at S {key.position_mm:.1f} mm, chosen by {key.chosen_by}")
-        print(f"Stage      {found.stage or 'none: the key slice was refused'}")
+        print(f"Stage      {'none: the key slice was refused' if found.stage is None else found.stage}")
     print(f"Stable     {in_words(found)}")
     print(f"Device     {found.provenance.device}, {found.provenance.backend}")
     print(f"Written    {out / 'profile.html'} with profile.csv and profile.json")

@@ -73,8 +73,9 @@ def _stages(axis: "Axes", found: Profile) -> None:
         hatch = "////" if stage is None else None
         axis.add_patch(Rectangle((left, 0), width, 1, facecolor=colour, edgecolor="white", hatch=hatch, lw=0.8))
         if width / (len(found.slices) * found.slice_mm) > 0.03:
-            axis.text(left + width / 2, 0.47, "refused" if stage is None else str(stage), ha="center", va="center",
-                      color="white" if stage else SOFT, fontsize=9, fontweight="bold", clip_on=True)  # fmt: skip
+            name, ink = ("refused", SOFT) if stage is None else (str(stage), "white")
+            axis.text(left + width / 2, 0.47, name, ha="center", va="center", color=ink, fontsize=9, fontweight="bold",
+                      clip_on=True)  # fmt: skip
     axis.set(ylim=(0, 1), yticks=[])
     without_spines(axis, "left", "bottom")
     axis.tick_params(bottom=False)

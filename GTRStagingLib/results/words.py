@@ -119,6 +119,8 @@ def stability_in_words(found: Stability | None, prediction: Prediction) -> str:
     own = next(one.stage for one in prediction.slices if one.offset == 0)
     if own != stage:
         return f"none: the key slice alone gives {own}, only its neighbours give {stage}"
+    if found.ways[0] == found.ways[1]:
+        return _way_in_words(*found.ways[0], found.step_mm, "towards the head and the feet").format(stage=stage)
     ways = [
         _way_in_words(stays, asked, found.step_mm, f"towards the {end}")
         for (stays, asked), end in zip(found.ways, ("head", "feet"), strict=True)

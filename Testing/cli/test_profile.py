@@ -46,6 +46,15 @@ def test_the_roi_gives_slices_and_key_slice(folder, capsys):
     assert str(folder) not in (folder / "out" / "profile.html").read_text(encoding="utf-8")
 
 
+def test_the_summary_names_the_stage_of_the_key_slice(folder, capsys):
+    """Also the lowest one, which counts as 0; without tumour in the slice the model gives it."""
+    assert run(folder, "--around", "14", "--mm", "0", out="lowest") == 0
+    record = json.loads((folder / "lowest" / "profile.json").read_text(encoding="utf-8"))
+    assert record["stage"] == "T1"
+    assert "Stage      T1\n" in capsys.readouterr().out
+    assert record["stability"] is None
+
+
 def test_around_a_slice_and_a_range_of_positions(folder, capsys):
     assert run(folder, "--around", "8", "--mm", "10", out="near") == 0
     assert [row["slice"] for row in rows(folder, "near")] == ["6", "7", "8", "9", "10"]

@@ -58,8 +58,8 @@ def test_the_schema_refuses_other_contents(change):
 @pytest.mark.parametrize(
     ("prediction", "sentence"),
     [
-        (voted(T3, T3, T3), "T3 holds for at least 4.0 mm towards the head; it holds for at least 4.0 mm towards the "
-                            "feet"),
+        (voted(T3, T3, T3), "T3 holds for at least 4.0 mm towards the head and the feet"),
+        (voted(T4, T3, T4), "none: the key slice alone gives T3, only its neighbours give T4"),
         (voted(T3, T3, T4), "towards the head T3 changes within 4.0 mm; it holds for at least 4.0 mm towards the feet"),
         (voted(T2, T3, T2), "none: the key slice alone gives T3, only its neighbours give T2"),
         (voted(T3, T3, offsets=(0, 1)), "T3 holds for at least 4.0 mm towards the head; no slice towards the feet was "
