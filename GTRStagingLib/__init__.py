@@ -63,7 +63,9 @@ if TYPE_CHECKING:  # for type checkers; `_WHERE` below is the same list at run t
     from GTRStagingLib.stages import TStage
     from GTRStagingLib.staging.options import StagingOptions
     from GTRStagingLib.staging.pipeline import stage_case
+    from GTRStagingLib.staging.profile import Profile
     from GTRStagingLib.staging.result import StagingResult
+    from GTRStagingLib.staging.scanning import profile_scan
     from GTRStagingLib.training.plan import Hardware, Plan
     from GTRStagingLib.training.train import train
 
@@ -85,6 +87,7 @@ _WHERE = {
     "ModelCard": "model.card",
     "Plan": "training.plan",
     "Predictions": "evaluation.predictions",
+    "Profile": "staging.profile",
     "Roi": "imaging.rois",
     "Scan": "imaging.scans",
     "StagingError": "errors",
@@ -97,6 +100,7 @@ _WHERE = {
     "load_model": "model.backbone",
     "load_models": "model.backbone",
     "make_phantom": "phantoms.phantom",
+    "profile_scan": "staging.scanning",
     "read_cohort": "cohort.cohort",
     "read_predictions": "evaluation.predictions",
     "read_roi": "imaging.rois",
@@ -127,6 +131,7 @@ __all__ = [
     "ModelCard",
     "Plan",
     "Predictions",
+    "Profile",
     "Roi",
     "Scan",
     "StagingError",
@@ -140,6 +145,7 @@ __all__ = [
     "load_model",
     "load_models",
     "make_phantom",
+    "profile_scan",
     "read_cohort",
     "read_predictions",
     "read_roi",

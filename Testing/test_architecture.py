@@ -25,7 +25,7 @@ NAMES = {name_of(path) for path in MODULES}
 
 def rooms_without_torch():
     """Every module that must work where torch is not installed: all but those that run or train a network."""
-    engine = {"staging.cam", "staging.map_checks", "staging.pipeline", "batch.cluster", "__main__"}
+    engine = {"staging.cam", "staging.map_checks", "staging.pipeline", "staging.scanning", "batch.cluster", "__main__"}
     return sorted(name for name in NAMES - engine if name.split(".")[0] not in ("model", "training"))
 
 

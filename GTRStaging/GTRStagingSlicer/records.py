@@ -23,6 +23,7 @@ def read(text: str) -> Mapping[str, Any]:
         attention["layers"] = [attention.pop("layer")]
     attention.setdefault("mapped", [True] * len(attention["empty"]))
     record["prediction"].setdefault("set", None)
+    record["prediction"].setdefault("stability", None)
     record.setdefault(
         "familiarity",
         {"verdict": "not known", "distance": None, "percentile": None, "reasons": [], "promise": UNJUDGED},

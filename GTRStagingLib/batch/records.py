@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from GTRStagingLib.batch.columns import (
     NUMBER_COLUMNS,
     PARQUET,
     PREDICTIONS,
+    STABILITY,
     seconds_of,
 )
 from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
     from GTRStagingLib.staging.familiarity import Familiarity
     from GTRStagingLib.staging.result import StagingResult
+    from GTRStagingLib.staging.stability import Stability
     from GTRStagingLib.staging.stage_set import StageSet
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
@@ -272,6 +274,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "stage_set_note": _set_note(result.stage_set),
         "looks": "1" if result.looks is None else str(len(result.looks.each)),
         "spread": "" if result.looks is None else repr(result.looks.spread),
+        **_stability(result.stability),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,
         "model_warning": result.model.warning or "",
@@ -290,6 +293,12 @@ def _familiarity(familiarity: "Familiarity") -> Mapping[str, str]:
         "familiarity_percentile": "" if percentile is None else repr(float(percentile)),
         "familiarity_reasons": printable("; ".join(familiarity.reasons)),
     }
+
+
+def _stability(found: "Stability | None") -> Mapping[str, str]:
+    return (
+        dict.fromkeys(STABILITY, "") if found is None else dict(zip(STABILITY, map(repr, astuple(found)), strict=True))
+    )
 
 
 def _set_note(found: "StageSet | None") -> str:

@@ -6,6 +6,7 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `supervise`: `run_child`
 - `arguments`: `staging_options`, `with_flags`
 - `stage`: `add_to`
+- `profile`: `add_to`
 - `models`: `add_to`
 - `calibrate`: `add_to`
 - `familiarity`: `add_to`

@@ -1,4 +1,4 @@
-"""Run the command line: `gtrstaging stage | batch | evaluate | radscore | nomogram | train | models | …`.
+"""Run the command line: `gtrstaging stage | profile | batch | evaluate | radscore | nomogram | train | models | …`.
 
 Exit codes: 0 done, 1 failed (stderr contains the reason) or errors found, 2 wrong arguments. Of `monitor`, 1 is an
 alarm, and 2 also a failure.
@@ -23,6 +23,7 @@ from GTRStagingLib.cli import (
     monitor,
     nomogram,
     phantom,
+    profile,
     radscore,
     stage,
     supervise,
@@ -111,6 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     stage.add_to(commands)
+    profile.add_to(commands)
     batch.add_to(commands)
     evaluate.add_to(commands)
     radscore.add_to(commands)

@@ -141,6 +141,7 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
         print(f"Looks      {looks}")
     print(f"Likeness   {words.likeness(result.familiarity)}: {words.likeness_in_words(result.familiarity)}")
     print(f"Set        {words.stage_set_in_words(result)}")
+    print(f"Stable     {words.stability_in_words(result.stability, prediction)}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
     print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
     print(f"Map        {words.map_name(result.attention)}: {result.map_check}")

@@ -13,6 +13,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `scanner_table`: `ScannerLine`, `scanner_table`
 - `stage_sets`: `stage_sets`, `set_sizes`
 - `risk_scores`: `risk_by_scores`
+- `slice_stability`: `slice_stability`
 - `cohorts`: `Cohorts`, `CohortEvaluation`, `evaluate_cohorts`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`
@@ -26,7 +27,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `tables`: `tables`
 - `gallery`: `misclassified`, `gallery_page`
 - `report_tables`: `PrintedTable`, and a function for each table of the report
-- `set_tables`: `stage_sets`, `risk_coverage`
+- `set_tables`: `stage_sets`, `risk_coverage`, `slice_stability`
 - `nomogram_tables`: `terms`, `tests`, `validation`
 - `manuscript`: `manuscript_docx`
 - `report`: `write_evaluation`

@@ -27,6 +27,7 @@ from GTRStagingLib.stats import attention_by_stage, calibration, decisions, read
 from GTRStagingLib.stats.estimates import LEVEL, MOST_OF_ONE, Clusters, no_interval
 from GTRStagingLib.stats.risk_coverage import RiskCoverage
 from GTRStagingLib.stats.set_coverage import SetCoverage
+from GTRStagingLib.stats.stage_stability import StageStability
 from GTRStagingLib.support.counts import counted
 
 MODEL = "model"
@@ -65,6 +66,8 @@ class Evaluation:
         Coverage and size of the stage sets; None if the table has none.
     risk_coverage
         Whether scores of uncertainty tell of errors; None if the table has none beside the probabilities.
+    slice_stability
+        How far the stage holds along the scan; None if the table does not tell.
     model_warning
         What a reader must know of the model, as that it is the demonstration model.
     """
@@ -93,6 +96,7 @@ class Evaluation:
     model_warning: str | None = None
     stage_sets: SetCoverage | None = None
     risk_coverage: RiskCoverage | None = None
+    slice_stability: StageStability | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `metrics.json` as plain data."""
@@ -126,6 +130,7 @@ class Evaluation:
             "model_warning": self.model_warning,
             "stage_sets": plain(self.stage_sets),
             "risk_coverage": plain(self.risk_coverage),
+            "slice_stability": plain(self.slice_stability),
             "provenance": dict(self.provenance),
         }
 
@@ -210,6 +215,7 @@ def evaluate(
         model_warning=model_warning,
         stage_sets=whole.stage_sets,
         risk_coverage=whole.risk_coverage,
+        slice_stability=whole.slice_stability,
     )
 
 

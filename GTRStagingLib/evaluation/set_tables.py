@@ -1,4 +1,4 @@
-"""Make the tables of the stage sets and of the scores of uncertainty for the report of an evaluation."""
+"""Make the tables of stage sets, of scores of uncertainty and of the stability along the scan for the report."""
 
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.report_tables import STAGES, PrintedTable, p_text
@@ -64,4 +64,32 @@ def risk_coverage(found: Evaluation) -> PrintedTable | None:
     )
 
 
-__all__ = ["risk_coverage", "stage_sets"]
+def slice_stability(found: Evaluation) -> PrintedTable | None:
+    """Make the table of the share of cases whose stage holds when the key slice moves; None without any."""
+    if found.slice_stability is None:
+        return None
+    parts = () if found.cohorts is None else found.cohorts.parts
+    named = [("all rows", found.slice_stability), *((part.name, part.slice_stability) for part in parts)]
+    lines = [
+        (
+            name,
+            f"± {mm:g} mm",
+            f"{one.known[mm]:,}",
+            f"{one.rows + one.without - one.known[mm]:,}",
+            *(groups[group].text(2) for group in ("all", *STAGES)),
+        )
+        for name, one in named
+        if one is not None
+        for mm, groups in one.stable.items()
+    ]
+    return PrintedTable(
+        "If the key slice moves",
+        "Share of the rows in which every slice within the distance of the key slice has the stage of the case by its "
+        "own probabilities, by the true stage. Only rows whose slices were asked so far up and down are counted. The "
+        "voting slices answer for the distance of the slices alone; profiles ask farther.",
+        ("", "distance", "rows asked so far", "not asked", "all", *STAGES),
+        tuple(lines),
+    )
+
+
+__all__ = ["risk_coverage", "slice_stability", "stage_sets"]

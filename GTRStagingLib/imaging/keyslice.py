@@ -189,6 +189,11 @@ def with_area(key: KeySlice, ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
     return KeySlice(key.index, key.position_mm, key.chosen_by, float(areas_mm2(ct, tumour)[key.index]))
 
 
+def slice_distance_mm(ct: ImageOrGrid) -> float:
+    """Return the distance of the acquired slices along their normal."""
+    return float(ct.GetSpacing()[axial_order(ct).axes[2]])
+
+
 def areas_mm2(ct: ImageOrGrid, tumour: sitk.Image) -> np.ndarray:
     """Return (slices,) mm²: the area of the ROI, on the CT's voxels or a block of them, in each axial slice."""
     covered = slices_of_block(tumour, ct, "ROI and CT")

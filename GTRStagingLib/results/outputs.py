@@ -81,10 +81,10 @@ def write_outputs(
                 progress(name)
                 (work / name).write_bytes(content)
     except OSError as error:
-        raise OutputError(_not_written(out, error, volume)) from error
+        raise OutputError(not_written(out, error, volume)) from error
     except RuntimeError as error:  # of ITK, which does not distinguish a full disk from an invalid image
         full = shutil.disk_usage(out if out.is_dir() else out.absolute().parent).free < 16e6
-        raise (OutputError if full else StagingError)(_not_written(out, error, volume)) from error
+        raise (OutputError if full else StagingError)(not_written(out, error, volume)) from error
     return {name: out / name for name in names}
 
 
@@ -123,7 +123,7 @@ def _write_volume(result: StagingResult, attention: Attention, volume: sitk.Imag
         raise RuntimeError(f"{path.name} differs from the written image when it is read back")
 
 
-def _not_written(out: Path, error: Exception, volume: str) -> str:
+def not_written(out: Path, error: Exception, volume: str = "attention.nrrd") -> str:
     """Return the message for results that could not be written."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
@@ -134,4 +134,4 @@ def _not_written(out: Path, error: Exception, volume: str) -> str:
     )
 
 
-__all__ = ["OUTPUTS", "write_outputs"]
+__all__ = ["OUTPUTS", "not_written", "write_outputs"]

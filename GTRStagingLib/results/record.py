@@ -97,6 +97,7 @@ def _prediction(result: StagingResult) -> dict[str, Any]:
             for one in prediction.slices
         ],
         "set": None if result.stage_set is None else _set(result.stage_set),
+        "stability": None if result.stability is None else result.stability.to_json(),
     }
 
 

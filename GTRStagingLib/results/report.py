@@ -81,6 +81,7 @@ def html(
         scale="raw units" if result.looks is None else words.scale_in_words(result),
         models=members_of(result.model),
         stage_set=words.stage_set_in_words(result),
+        stability=words.stability_in_words(result.stability, result.prediction),
         likeness=words.likeness(result.familiarity),
         likeness_words=words.likeness_in_words(result.familiarity),
         labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],

@@ -9,7 +9,9 @@ from GTRStagingLib.staging.familiarity import Familiarity
 from GTRStagingLib.staging.looks import DISAGREEMENT, MIXED
 from GTRStagingLib.staging.options import is_stage_specific
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.staging.stability import Stability
 from GTRStagingLib.staging.stage_set import StageSet
+from GTRStagingLib.staging.voting import Prediction
 
 METHOD_NAMES = {
     "fine": "fine map",
@@ -113,6 +115,53 @@ def looks_in_words(result: StagingResult) -> str | None:
 def scale_in_words(result: StagingResult) -> str:
     """Describe the scale of the result's map: raw, or the mean of scaled maps."""
     return "raw" if result.looks is None else f"mean of {len(result.looks.each)} looks, each with a maximum of 1"
+
+
+def stability_in_words(found: Stability | None, prediction: Prediction) -> str:
+    """Describe how far the stage holds when the key slice moves, as far as slices were asked.
+
+    Parameters
+    ----------
+    found
+        Stability of the stage of `prediction`.
+    prediction
+        Vote at the key slice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from GTRStagingLib.results.words import stability_in_words
+    >>> from GTRStagingLib.staging.stability import stability_of
+    >>> from GTRStagingLib.staging.voting import vote
+    >>> voted = vote([-1, 0, 1], np.array([[0, 0.6, 0.4, 0], [0, 0.2, 0.8, 0], [0, 0.1, 0.9, 0]]))
+    >>> stability_in_words(stability_of(voted, 2.5), voted)
+    'T3 holds for at least 2.5 mm towards the head; towards the feet it changes within 2.5 mm'
+    """
+    stage = prediction.stage
+    if found is None:
+        alone = len(prediction.slices) == 1
+        return f"not known: {'no neighbouring slice was asked' if alone else 'the input has no spacing in millimetres'}"
+    own = next(one.stage for one in prediction.slices if one.offset == 0)
+    if own != stage:
+        return f"none: the key slice alone gives {own}, only its neighbours give {stage}"
+    if found.ways[0] == found.ways[1]:
+        return _way_in_words(*found.ways[0], found.step_mm, "towards the head and the feet").format(stage=stage)
+    ways = [
+        _way_in_words(stays, asked, found.step_mm, f"towards the {end}")
+        for (stays, asked), end in zip(found.ways, ("head", "feet"), strict=True)
+    ]
+    return f"{ways[0].format(stage=stage)}; {ways[1].format(stage='it')}"
+
+
+def _way_in_words(stays: float, asked: float, step: float, way: str) -> str:
+    """Describe one direction, with '{stage}' for the stage."""
+    if asked == 0:
+        return f"no slice {way} was asked"
+    if stays >= asked:
+        return f"{{stage}} holds for at least {stays:.1f} mm {way}"
+    if stays == 0:
+        return f"{way} {{stage}} changes within {step:.1f} mm"
+    return f"{{stage}} holds for {stays:.1f} mm {way} and changes within {stays + step:.1f} mm"
 
 
 def slice_label(result: StagingResult, position: int) -> str:
@@ -309,6 +358,7 @@ __all__ = [
     "section_in_words",
     "signed",
     "slice_label",
+    "stability_in_words",
     "stage_set_in_short",
     "stage_set_in_words",
     "stage_set_promise",

@@ -4,6 +4,7 @@ In: a `Scan`, one or several `Backbone`s, an optional `Roi` and `KeySlice`. Out:
 
 - `preprocess`: `prepare`, `PreparedSlices`, `body_mask`
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
+- `stability`: `stability`, `stability_of`, `Stability`
 - `stage_set`: `stage_set`, `StageSet`
 - `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
 - `attention`: `Attention`
@@ -13,6 +14,8 @@ In: a `Scan`, one or several `Backbone`s, an optional `Roi` and `KeySlice`. Out:
 - `options`: `StagingOptions`, `METHODS`
 - `result`: `StagingResult`, `Provenance`, `versions`
 - `pipeline`: `stage_case`
+- `profile`: `Profile`, `ProfileSlice`, `slices_between`, `slices_near`
+- `scanning`: `profile_scan`
 - `covering`: `fill_region`, `find_controls`
 - `map_checks`: `measure`, `Measured`, `compare_maps`
 """

@@ -17,6 +17,7 @@ from PIL import Image
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.keyslice import slice_distance_mm
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.reference import IMAGE_PARTS, PICTURE, RATES, VECTORS, Cloud, Reference
 from GTRStagingLib.staging.preprocess import PreparedSlices
@@ -147,10 +148,9 @@ def _acquisition(scan: Scan, slices: PreparedSlices) -> dict[str, float]:
     """Return the numbers of the acquisition that grid and header state."""
     sx, sy, _ = slices.native.GetSpacing()
     nx, ny, _ = slices.native.GetSize()
-    stack = geometry.axial_order(scan.grid).axes[2]
     found = {"pixel_mm": math.sqrt(sx * sy), "field_mm": max(nx * sx, ny * sy)}
-    if scan.grid.GetSize()[stack] > 1:
-        found["slice_mm"] = float(scan.grid.GetSpacing()[stack])
+    if geometry.axial_size(scan.grid)[2] > 1:
+        found["slice_mm"] = slice_distance_mm(scan.grid)
     for name, keyword in (("thickness_mm", "SliceThickness"), ("tube_kv", "KVP")):
         try:
             value = float(scan.acquisition.get(keyword, "nan"))

@@ -103,16 +103,11 @@ def stage_case(
     """
     backbones = _backbones(backbone)
     if case_id is not None:
-        try:
-            visible_text(case_id)
-        except ValueError as error:
-            raise InputError(f"`case_id` {case_id!r}: {error}.") from error
+        require_case_id(case_id)
     watch = _Stopwatch(progress)
     card = joined([one.card for one in backbones])
     methods = [resolve_method(one.card, options.method) for one in backbones]
-    warnings = [text for one in members_of(card) if (text := one.warning)] + [
-        without_identifiers(text, scan.identifiers) for text in scan.warnings
-    ]
+    warnings = first_warnings(scan, card)
 
     with watch.step("key slice"):
         mask = None if tumour is None else tumour.onto(scan.grid, resample=options.resample_roi)
@@ -186,29 +181,14 @@ def stage_case(
             )
 
     warnings += dict.fromkeys(one.warning for one in passes if one.warning)
-    if tumour is not None:
-        warnings += tumour.warnings
-    if tumour is not None and options.resample_roi:
-        warnings.append("The ROI was resampled to the CT's grid by nearest neighbour, where the grids differ.")
-    named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
-    if len(named) > 1:
-        warnings.append("The ROI and the CT name different frames of reference; the ROI was placed by its coordinates.")
+    warnings += roi_warnings(scan, tumour, options)
     if familiarity.verdict in ("unusual", "unlike"):
         warnings.append(_unfamiliar(familiarity))
     if looks is not None and len(given := [f"{n} {stage}" for stage, n in looks.votes.items() if n]) > 1:
         warnings.append(f"The {len(looks.each)} looks disagree: {', '.join(given)}.")
     warnings += _run_warnings(scan, slices, prediction, attention, card, step, options.target)
     warnings += _padding_warnings({key.index + offset: scan.padding(key.index + offset) for offset in slices.offsets})
-    provenance = Provenance(
-        versions=versions(*(one.backend for one in passes)),
-        weights_sha256=card.sha256,
-        card_sha256=card.card_sha256,
-        recipe=card.recipe.to_json(),
-        device="; ".join(dict.fromkeys(one.device for one in passes)),
-        backend="; ".join(dict.fromkeys(one.backend for one in passes)),
-        input_digest=scan.digest_with(slices.native, slices.offsets),
-        utc=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    provenance = provenance_of(card, passes, scan.digest_with(slices.native, slices.offsets))
     return StagingResult(
         case_id=case_id or f"case-{scan.digest[:8]}",
         scan=scan,
@@ -238,11 +218,7 @@ def _backbones(given: Backbone | Sequence[Backbone]) -> tuple[Backbone, ...]:
     """Return one or several loaded models as a tuple; raise `InputError` for anything else."""
     backbones = tuple(given) if isinstance(given, list | tuple) else (given,)
     for one in backbones:
-        if not isinstance(one, Backbone):
-            raise InputError(
-                f"`backbone` is a {type(one).__name__}; expected a backbone. Call load_model(name), or "
-                "model.backbone.ready(model)."
-            )
+        require_backbone(one)
     return backbones
 
 
@@ -261,6 +237,37 @@ def _stage_set(
     return stage_set(calibrated[0], prediction, withheld) if calibrated else None
 
 
+def require_backbone(backbone: object) -> None:
+    """Raise `InputError` unless a model is loaded."""
+    if not isinstance(backbone, Backbone):
+        raise InputError(
+            f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
+            "model.backbone.ready(model)."
+        )
+
+
+def require_case_id(case_id: str) -> None:
+    """Raise `InputError` unless the name of a case is a visible text."""
+    try:
+        visible_text(case_id)
+    except ValueError as error:
+        raise InputError(f"`case_id` {case_id!r}: {error}.") from error
+
+
+def provenance_of(card: ModelCard, passes: Sequence[Pass], input_digest: str) -> Provenance:
+    """Return the provenance of a result that was made now, with the model's card and its passes."""
+    return Provenance(
+        versions=versions(*(one.backend for one in passes)),
+        weights_sha256=card.sha256,
+        card_sha256=card.card_sha256,
+        recipe=card.recipe.to_json(),
+        device="; ".join(dict.fromkeys(one.device for one in passes)),
+        backend="; ".join(dict.fromkeys(one.backend for one in passes)),
+        input_digest=input_digest,
+        utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
 def _wanted(slices: PreparedSlices, method: Method, options: StagingOptions) -> list[PassRequest]:
     """Return the request for the gradients of a fine map; empty for other methods."""
     if method != "fine":
@@ -277,6 +284,23 @@ def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
         return None
     placed = Attention(mean[None], "mean mask", (), TStage.T1, "receptive_field", grid, cells, cells)
     return sitk.GetArrayFromImage(placed.on(slices.native[:, :, slices.key : slices.key + 1]))[0]
+
+
+def first_warnings(scan: Scan, card: ModelCard) -> list[str]:
+    """Return the warnings about the model, then those about the scan, without identifiers."""
+    about_scan = [without_identifiers(text, scan.identifiers) for text in scan.warnings]
+    return [*(text for one in members_of(card) if (text := one.warning)), *about_scan]
+
+
+def roi_warnings(scan: Scan, tumour: Roi | None, options: StagingOptions) -> Iterator[str]:
+    """Yield the warnings about the ROI and its place on the scan."""
+    if tumour is None:
+        return
+    yield from tumour.warnings
+    if options.resample_roi:
+        yield "The ROI was resampled to the CT's grid by nearest neighbour, where the grids differ."
+    if len({tumour.frame_of_reference, scan.frame_of_reference} - {None}) > 1:
+        yield "The ROI and the CT name different frames of reference; the ROI was placed by its coordinates."
 
 
 def _unfamiliar(familiarity: Familiarity) -> str:
@@ -339,8 +363,24 @@ def _run_warnings(
         yield "Fusion 'concat': a cell of the map covers two places in the image; the overlay shows one of them."
     if not scan.spacing_known:
         yield "The input has no physical pixel size: distances in millimetres are not defined."
+    yield from tilt_warning(scan)
+
+
+def tilt_warning(scan: Scan) -> Iterator[str]:
+    """Yield a warning if the slices are not axial."""
     if (tilt := geometry.tilt_degrees(scan.grid)) > TILT_TO_REPORT:
         yield f"The slices are tilted by {tilt:.0f}° from axial; they are used as acquired."
 
 
-__all__ = ["DEFAULTS", "STEPS", "Progress", "stage_case"]
+__all__ = [
+    "DEFAULTS",
+    "STEPS",
+    "Progress",
+    "first_warnings",
+    "provenance_of",
+    "require_backbone",
+    "require_case_id",
+    "roi_warnings",
+    "stage_case",
+    "tilt_warning",
+]

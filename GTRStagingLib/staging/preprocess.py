@@ -13,7 +13,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.geometry import Grid, ImageOrGrid
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
-from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.keyslice import KeySlice, slice_distance_mm
 from GTRStagingLib.imaging.stored import require_finite
 from GTRStagingLib.model.recipe import Recipe
 
@@ -113,14 +113,14 @@ def neighbour_step(ct: ImageOrGrid, neighbour_mm: float | None) -> int:
     """Return the step between voting slices: 1, or the number of slices nearest to `neighbour_mm` (at least 1)."""
     if neighbour_mm is None:
         return 1
-    stack = geometry.axial_order(ct).axes[2]
-    length = ct.GetSize()[stack] * ct.GetSpacing()[stack]
+    distance = slice_distance_mm(ct)
+    length = geometry.axial_size(ct)[2] * distance
     if not 0 < neighbour_mm <= length:
         raise InputError(
             f"Neighbouring slices at {neighbour_mm:g} mm; expected a distance above 0 and within the scan's "
             f"{length:.0f} mm."
         )
-    return max(1, round(neighbour_mm / ct.GetSpacing()[stack]))
+    return max(1, round(neighbour_mm / distance))
 
 
 def prepare(

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 import GTRStagingLib
-from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.keyslice import KeySlice, slice_distance_mm
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.staging.agreement import Agreement
@@ -19,6 +19,7 @@ from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.familiarity import Familiarity
 from GTRStagingLib.staging.looks import UNCHECKED, Looks
 from GTRStagingLib.staging.preprocess import PreparedSlices
+from GTRStagingLib.staging.stability import Stability, stability_of
 from GTRStagingLib.staging.stage_set import StageSet
 from GTRStagingLib.staging.voting import Prediction
 
@@ -116,6 +117,14 @@ class StagingResult:
     attention_volume: sitk.Image
     timings_s: Mapping[str, float]
     warnings: tuple[str, ...]
+
+    @property
+    def stability(self) -> Stability | None:
+        """How far the key slice may move before the stage changes, as far as the voting slices show; None if unknown.
+
+        It is not known without a neighbouring slice, or without a spacing in millimetres.
+        """
+        return stability_of(self.prediction, slice_distance_mm(self.scan.grid) if self.scan.spacing_known else None)
 
     @property
     def map_check(self) -> str:

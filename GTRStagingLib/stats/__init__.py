@@ -20,6 +20,7 @@ The unit of every interval is the patient, not the row.
 - `split_scores`: `SplitScores`, `scores`, `fitted_temperature`
 - `set_calibration`: `calibrate_sets`, `first_cases`
 - `set_coverage`: `SetCoverage`, `set_coverage`
+- `stage_stability`: `StageStability`, `stage_stability`
 - `lasso`: `path_of`, `patient_folds`
 - `proportional_odds`: `Design`, `OrdinalFit`, `fit`
 - `proportional_odds_checks`: `Validation`, `brant`, `validate`

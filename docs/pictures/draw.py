@@ -45,6 +45,7 @@ PICTURES = {
     "overlay.png": Picture("case", "The overlay of one case: voting slices, attention map, ROI, stage"),
     "report.png": Picture("case", "The report of one case from its top: stage, vote and probabilities"),
     "report-agreement.png": Picture("case", "The report's comparison of the attention map with the ROI"),
+    "profile.png": Picture("case", "The stage along the scan: how far it holds, and the plot over the position"),
     "evaluation.png": Picture("evaluation", "The evaluation's report: summary, metrics by stage, calibration"),
     "monitor.png": Picture(
         "monitor", "The page of a watch over time: an alarm after a change of scanner, what changed"
@@ -156,7 +157,7 @@ def framed(picture: Image.Image) -> Image.Image:
 
 
 def draw_case(work: Path, out: Path) -> None:
-    """Stage the phantom of `make demo`; keep its overlay and two parts of its report."""
+    """Stage the phantom of `make demo`; keep its overlay, two parts of its report, and the top of its profile."""
     gtrstaging("phantom", "--stage", "T3", "--seed", 3, "--scanner", SCANNER, "--out", work / "phantom")
     roi = work / "phantom" / "tumour_seg.dcm"
     gtrstaging("stage", work / "phantom/ct", "--segmentation", roi, "--segment", "tumour", "--out", work / "result")
@@ -167,6 +168,10 @@ def draw_case(work: Path, out: Path) -> None:
         agreement = clip(page, work, "#agreement", "section[aria-labelledby=agreement]")
     save(framed(top), out / "report.png")
     save(framed(agreement), out / "report-agreement.png")
+    asked = ("--segmentation", roi, "--segment", "tumour", "--mm", 15)
+    gtrstaging("profile", work / "phantom/ct", *asked, "--out", work / "profile")
+    with window(work / "profile" / "profile.html") as page:
+        save(framed(clip(page, work, "section[aria-labelledby=holds]", "figure.plot")), out / "profile.png")
 
 
 def draw_evaluation(work: Path, out: Path) -> None:
