@@ -49,8 +49,8 @@ class Address:
     place, key
         Address and authentication key of its socket.
     layers
-        The network's head, the positions of its cells, its mean mask and its reference, pickled, so that passing an
-        address on does not require torch.
+        The network's head, the positions of its cells, its mean mask, its reference and the head that proposes key
+        slices, pickled, so that passing an address on does not require torch.
     """
 
     place: Any
@@ -74,9 +74,8 @@ def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
     listener = Listener(place, authkey=key, backlog=64)
     cases = 1 if backend == "onnx" or devices.choose(device).type == "cpu" else GPU_CASES
     threading.Thread(target=_serve, args=(ready, listener, cases), daemon=True).start()
-    address = Address(
-        listener.address, key, ready.card, pickle.dumps((ready.head, ready.cells, ready.mean_mask, ready.reference))
-    )
+    layers = ready.head, ready.cells, ready.mean_mask, ready.reference, ready.proposal_head
+    address = Address(listener.address, key, ready.card, pickle.dumps(layers))
     return lambda job: address
 
 
@@ -165,7 +164,7 @@ class RemoteBackbone:
     def __init__(self, address: Address) -> None:
         self.card = address.card
         layers = pickle.loads(address.layers)  # noqa: S301 (of our own process)
-        self.head, self.cells, self.mean_mask, self.reference = layers
+        self.head, self.cells, self.mean_mask, self.reference, self.proposal_head = layers
         try:
             self._connection = Client(address.place, authkey=address.key)
         except (OSError, EOFError) as error:

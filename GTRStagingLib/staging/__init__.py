@@ -6,6 +6,7 @@ In: a `Scan`, a `Backbone`, an optional `Roi` and `KeySlice`. Out: a `StagingRes
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
 - `stage_set`: `stage_set`, `StageSet`
 - `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
+- `proposal`: `Proposal`, `propose`
 - `attention`: `Attention`
 - `cam`: `compute_attention`, `raw_maps`
 - `agreement`: `compute_agreement`, `Agreement`, `Overlap`

@@ -48,6 +48,8 @@ class StagingOptions:
         slice alone. All other methods map every voting slice.
     resample_roi
         Accept an ROI on another grid than the CT's, and resample it to the CT by nearest neighbour.
+    propose_key_slice
+        Let the model propose the key slice of a case that has none (`staging.proposal`); the result says so.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class StagingOptions:
     neighbour_mm: float | None = None
     neighbour_maps: bool = True
     resample_roi: bool = False
+    propose_key_slice: bool = False
 
     def __post_init__(self) -> None:
         require_method(self.method)

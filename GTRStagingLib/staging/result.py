@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -20,6 +20,9 @@ from GTRStagingLib.staging.familiarity import Familiarity
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.stage_set import StageSet
 from GTRStagingLib.staging.voting import Prediction
+
+if TYPE_CHECKING:
+    from GTRStagingLib.staging.proposal import Proposal
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class StagingResult:
         Whether the case is like those that the model learned from.
     comparison
         A second map of the same pass, to show beside the first: see `cam.comparison_map`.
+    proposal
+        How the model proposed the key slice; None if it did not.
     slices
         Input of the network, and the acquired slices that it was made from.
     roi
@@ -110,6 +115,7 @@ class StagingResult:
     attention_volume: sitk.Image
     timings_s: Mapping[str, float]
     warnings: tuple[str, ...]
+    proposal: "Proposal | None" = None
 
 
 def versions(backend: str = "") -> dict[str, str]:
