@@ -139,7 +139,7 @@ def required_head(backbone: "Backbone") -> ProposalHead:
     if backbone.proposal_head is None:
         raise WeightsError(
             f"Model {backbone.card.name!r} has no head that proposes key slices; expected one. Fit it to the training "
-            "cohort of the model (`gtrstaging models proposal`), or choose the `key_slice`."
+            "cohort of the model (models proposal), or choose the `key_slice`."
         )
     return backbone.proposal_head
 
