@@ -28,7 +28,7 @@ LEAST_PATIENTS = 20
 FOLDS = 5
 """Folds of the cross-validation; all cases of a patient are in one fold."""
 
-PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0)
+PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 """Inverse strengths of the penalty among which the cross-validation chooses, by the log loss of its held-out slices."""
 
 SMOOTHINGS_MM = (0.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0)

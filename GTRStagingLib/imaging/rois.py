@@ -1,7 +1,7 @@
 """Read an ROI: one segment of a DICOM SEG, an RTSTRUCT, a Slicer segmentation or a label map."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -137,10 +137,17 @@ def read_stomach(path: Path, *, segment: str | int | None = None) -> Roi:
     Parameters
     ----------
     segment
-        Number or label of the segment; by default the only one, or the one of several that is called 'stomach'.
+        Number or label of the segment; by default the only one, with a warning if it has another name, or the one of
+        several that is called 'stomach'.
     """
     try:
-        return read_roi(path, segment=segment)
+        roi = read_roi(path, segment=segment)
+        if segment is None and not roi.segment.isdecimal() and STOMACH not in roi.segment.casefold():
+            warning = (
+                f"The only segment of the mask of the stomach is called '{roi.segment}'; it was taken as the stomach."
+            )
+            return replace(roi, warnings=(*roi.warnings, warning))
+        return roi
     except SeveralSegmentsError as several:
         try:
             return read_roi(path, segment=STOMACH)

@@ -54,8 +54,10 @@ def test_the_card_counts_slices_and_has_no_identifiers(fitted, cases):
 
 
 def test_patients_outside_the_training_are_not_even_read(cases, fitted, tmp_path):
-    others = [replace(case, case_id=f"other{i}", patient_id=f"other{i}", split=split, image=tmp_path / "none.nii.gz")
-              for i, (case, split) in enumerate(zip(cases, ("validation", "test", "calibration"), strict=False))]  # fmt: skip
+    others = [
+        replace(cases[0], case_id=split, patient_id=split, split=split, image=tmp_path / "none.nii.gz")
+        for split in ("validation", "test", "calibration")
+    ]
     again = fit_proposal(a_spot_model(), [*cases, *others], device="cpu")
     assert again.left_out == {}
     np.testing.assert_array_equal(again.head.weights, fitted.head.weights)
