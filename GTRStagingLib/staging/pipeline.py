@@ -83,8 +83,7 @@ def stage_case(
         Mask of the stomach, on the same grids: a key slice without stomach is warned of, and none is proposed there.
     key_slice
         The slice that shows the tumour best, or its index, 0 nearest the feet; if not given, the one that
-        `keyslice.find` finds; and if that is none, the one that the model proposes, with
-        `StagingOptions.propose_key_slice`.
+        `keyslice.find` finds; without one, that which the model proposes, with `StagingOptions.propose_key_slice`.
     case_id
         Name of the case in the result; if not given, made from the input's digest.
     progress

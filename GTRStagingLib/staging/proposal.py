@@ -234,7 +234,7 @@ def slice_positions(grid: geometry.ImageOrGrid) -> np.ndarray:
 def best_apart(scores: np.ndarray, position_mm: np.ndarray, *, most: int = SHOWN, apart: float = APART_MM) -> list[int]:
     """Return the indices of the highest scores, the best first, each at least `apart` mm from the better ones.
 
-    Of equal scores the one nearest the feet is taken; NaN is none.
+    Of equal scores the one nearest the feet is taken; NaN is no score.
 
     Examples
     --------
