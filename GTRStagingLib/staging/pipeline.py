@@ -165,7 +165,7 @@ def stage_case(
             )
 
     if key.chosen_by == "proposed":
-        warnings += to_confirm(proposal, key)
+        warnings += to_confirm(proposal, key, stage_sets=card.stage_sets is not None)
     if stomach is not None:
         with_stomach = stomach_slices(scan, stomach, resample=options.resample_roi)
         warnings += [*outside_stomach(key, with_stomach, scan.grid), *stomach.warnings]

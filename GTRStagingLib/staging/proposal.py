@@ -263,12 +263,14 @@ def _picture(scan: Scan, index: int, backbone: "Backbone") -> np.ndarray:
 # -- words ---------------------------------------------------------------------------------------------------------
 
 
-def to_confirm(proposal: Proposal | None, key: KeySlice) -> Iterator[str]:
-    """Yield the warnings about a key slice that the model proposed."""
+def to_confirm(proposal: Proposal | None, key: KeySlice, *, stage_sets: bool) -> Iterator[str]:
+    """Yield the warnings about a key slice that the model proposed; `stage_sets` if its model has a calibration."""
     yield (
         f"The key slice {key.index} was PROPOSED BY THE MODEL and not chosen by a reader: confirm that it shows the "
         "tumour best, or choose another one."
     )
+    if stage_sets:
+        yield "The promise of the stage set is for slices chosen as in its calibration, not for proposed ones."
     if proposal is None:
         return
     best, *others = proposal.candidates

@@ -16,7 +16,7 @@ from GTRStagingLib.errors import Cancelled, InputError, WeightsError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import scan_of
-from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.backbone import load_model, ready
 from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.results.record import schema, to_json
 from GTRStagingLib.results.words import choice_in_words
@@ -167,6 +167,14 @@ def test_the_result_asks_to_confirm_the_slice(backbone, scan):
     by_hand = stage_case(scan, backbone, key_slice=KEY)
     np.testing.assert_array_equal(by_hand.features, result.features)
     assert to_json(by_hand)["key_slice"]["proposal"] is None
+
+
+def test_the_promise_of_a_stage_set_does_not_cover_a_proposed_slice(a_small_phantom):
+    demonstration, phantom = load_model("demonstration", "cpu"), scan_of(a_small_phantom.ct, "phantom")
+    text = "The promise of the stage set is for slices chosen as in its calibration, not for proposed ones."
+    proposed = stage_case(phantom, demonstration, PROPOSE)
+    assert text in proposed.warnings
+    assert text not in stage_case(phantom, demonstration, key_slice=proposed.key_slice.index).warnings
 
 
 def test_what_the_user_gives_comes_before_the_proposal(backbone, scan):
