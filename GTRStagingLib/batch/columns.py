@@ -44,7 +44,8 @@ DELAY = "ct_scan_delay_s"
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
         "pointing_hit", "familiarity", "familiarity_percentile", "familiarity_reasons", "stage_set", "stage_set_note",
-        *STABILITY, "looks", "spread", "warnings", "model", "model_warning", "card_sha256", *HEADER, MATRIX)  # fmt: skip
+        *STABILITY, "looks", "spread", "warnings", "model", "model_warning", "card_sha256", *HEADER,
+        MATRIX)  # fmt: skip
 """Columns of the tables, filled by `records.row_of`; the case table's columns, the scores and the timings follow.
 Add a column of numbers to `NUMBER_COLUMNS` too, and raise `ROWS_VERSION`."""
 

@@ -242,12 +242,14 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
     return work
 
 
-def _read(case: CaseRow) -> "tuple[Scan, Roi | None]":
-    """Read the CT and the ROI of a case."""
+def _read(case: CaseRow) -> "tuple[Scan, Roi | None, Roi | None]":
+    """Read the CT, the ROI and the mask of the stomach of a case."""
     from GTRStagingLib.imaging import rois, scans
 
     scan = scans.read_scan(case.ct, series=case.series)
-    return scan, None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    stomach = None if case.stomach is None else rois.read_stomach(case.stomach, segment=case.stomach_segment)
+    return scan, roi, stomach
 
 
 def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
@@ -256,7 +258,7 @@ def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
     from GTRStagingLib.staging import preprocess
 
     try:
-        scan, roi = _read(case)
+        scan, roi, _ = _read(case)
         mask = None if roi is None else roi.onto(scan.grid, resample=options.resample_roi)
         key = keyslice.choose(scan, mask=mask, key_slice=case.key_slice)
         step = preprocess.neighbour_step(scan.grid, options.neighbour_mm)
@@ -274,9 +276,11 @@ def stage_from_files(backbone: "Backbone | Sequence[Backbone]", options: Staging
 
     def stage_one(case: CaseRow, folder: Path) -> "StagingResult":
         start = time.perf_counter()
-        scan, tumour = _read(case)
+        scan, tumour, stomach = _read(case)
         read = time.perf_counter() - start
-        result = stage_case(scan, backbone, options, tumour=tumour, key_slice=case.key_slice, case_id=case.case_id)
+        result = stage_case(
+            scan, backbone, options, tumour=tumour, stomach=stomach, key_slice=case.key_slice, case_id=case.case_id
+        )
         result = replace(result, timings_s={"reading": read, **result.timings_s})
         start = time.perf_counter()
         write_outputs(result, folder)

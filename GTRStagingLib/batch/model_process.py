@@ -53,8 +53,8 @@ class Address:
     card
         Card of the model, or of several together (`model.several`).
     layers
-        For each model the network's head, the positions of its cells, its mean mask and its reference, pickled, so
-        that passing an address on does not require torch.
+        For each model the network's head, the positions of its cells, its mean mask, its reference and the head that
+        proposes key slices, pickled, so that passing an address on does not require torch.
     """
 
     place: Any
@@ -82,7 +82,7 @@ def start(models: Sequence[str], device: str, backend: str) -> Callable[[Any], A
         listener.address,
         key,
         joined([one.card for one in ready]),
-        pickle.dumps([(one.head, one.cells, one.mean_mask, one.reference) for one in ready]),
+        pickle.dumps([(one.head, one.cells, one.mean_mask, one.reference, one.proposal_head) for one in ready]),
     )
     return lambda job: address
 
@@ -173,7 +173,7 @@ class RemoteBackbone:
         self._model = model
         self.card = members_of(address.card)[model]
         layers = pickle.loads(address.layers)[model]  # noqa: S301 (of our own process)
-        self.head, self.cells, self.mean_mask, self.reference = layers
+        self.head, self.cells, self.mean_mask, self.reference, self.proposal_head = layers
         try:
             self._connection = Client(address.place, authkey=address.key)
         except (OSError, EOFError) as error:

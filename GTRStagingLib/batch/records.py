@@ -240,14 +240,19 @@ def file_states(case: CaseRow) -> str:
 
     The states contain the files' names, which a record must not have.
     """
-    states = file_stats([case.ct, *([] if case.roi is None else [case.roi])], strict=True)
+    states = file_stats([case.ct, *masks_of(case)], strict=True)
     return sha256_of_data(states) if states else ""
 
 
 def content_digest(case: CaseRow, input_digest: str, warnings: Sequence[str]) -> str:
-    """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of the ROI."""
-    roi = [] if case.roi is None else input_files(case.roi)
-    return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in roi])
+    """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of its masks."""
+    masks = [path for mask in masks_of(case) for path in input_files(mask)]
+    return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in masks])
+
+
+def masks_of(case: CaseRow) -> list[Path]:
+    """Return the paths of a case's masks: of the ROI and of the stomach, of those that it has."""
+    return [mask for mask in (case.roi, case.stomach) if mask is not None]
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------

@@ -68,6 +68,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
                         "PyTorch; compile is for long batches (default: %(default)s)")  # fmt: skip
 
 
+def add_proposal(parser: "argparse._ActionsContainer", group: "argparse._ActionsContainer | None" = None) -> None:
+    """Add --propose-key-slice, to a group of options that exclude each other if it is given."""
+    (group or parser).add_argument(
+        "--propose-key-slice", action="store_true", help="let the model propose the key slice of a case that has "
+        "none; the result asks to confirm it")  # fmt: skip
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add --time-limit and --memory-limit."""
     usual = Limits()
@@ -126,6 +133,7 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
         neighbour_maps=given.get("neighbour_maps", defaults.neighbour_maps),
         resample_roi=given.get("resample_roi", defaults.resample_roi),
         tta=given.get("tta", defaults.tta),
+        propose_key_slice=given.get("propose_key_slice", defaults.propose_key_slice),
     )
 
 
@@ -164,7 +172,8 @@ def given_features(options: argparse.Namespace, case_ids: Iterable[str] | None =
 # -- messages of the library ---------------------------------------------------------------------------------------
 
 
-COLUMNS = {"series": "series", "segmentation": "roi", "segment": "segment", "key_slice": "key_slice"}
+COLUMNS = {"series": "series", "segmentation": "roi", "segment": "segment", "key_slice": "key_slice",
+           "stomach_segment": "stomach_segment"}  # fmt: skip
 """Parameters of one case -> columns of a case table, for commands that read one; see `with_flags`."""
 
 _PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")

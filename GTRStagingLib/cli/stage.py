@@ -10,6 +10,7 @@ from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
     add_model,
+    add_proposal,
     folder_path,
     given_models,
     progress_bar,
@@ -48,6 +49,12 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     key.add_argument(
         "--key-position-mm", type=float, metavar="S", help="position of the key slice towards the head, as in Slicer"
     )
+    add_proposal(stage, key)
+    stage.add_argument("--stomach", type=Path, metavar="FILE", help="mask of the stomach, in the forms of "
+                       "--segmentation, as by TotalSegmentator: a key slice without stomach is warned of, and none is "
+                       "proposed there")  # fmt: skip
+    stage.add_argument("--stomach-segment", metavar="SEGMENT", help="name or number of the stomach's segment "
+                       "(default: 'stomach', if there are several)")  # fmt: skip
     stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the neighbouring slices "
                        "(default: the adjacent acquired slices)")  # fmt: skip
     add_model(stage)
@@ -66,10 +73,14 @@ def _contradiction(options: argparse.Namespace) -> str | None:
         return f"--mrb {options.mrb}: expected a name that ends in .mrb"
     if options.case_id is not None and not options.case_id.strip():
         return "--case-id: expected a name"
-    dependent = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
-    for name, given in dependent:
-        if given and options.segmentation is None:
-            return f"{name} requires --segmentation"
+    if options.segment is not None and options.segmentation is None:
+        return "--segment requires --segmentation"
+    if options.stomach_segment is not None and options.stomach is None:
+        return "--stomach-segment requires --stomach"
+    if options.resample_roi and options.segmentation is None and options.stomach is None:
+        return "--resample-roi requires --segmentation or --stomach"
+    if options.propose_key_slice and options.segmentation is not None:
+        return "--propose-key-slice and --segmentation: the ROI determines the key slice; leave one of them out"
     return None
 
 
@@ -86,6 +97,9 @@ def _stage(options: argparse.Namespace) -> None:
             tumour = None
             if options.segmentation is not None:
                 tumour = rois.read_roi(options.segmentation, segment=options.segment)
+            stomach = None
+            if options.stomach is not None:
+                stomach = rois.read_stomach(options.stomach, segment=options.stomach_segment)
             key = _key_slice(options, scan)
         with timed(timings, "loading the model", step):
             model = load_models(given_models(options), options.device, options.backend)
@@ -94,6 +108,7 @@ def _stage(options: argparse.Namespace) -> None:
             model,
             staging_options(options),
             tumour=tumour,
+            stomach=stomach,
             key_slice=key,
             case_id=options.case_id,
             progress=step,
@@ -143,7 +158,10 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     print(f"Set        {words.stage_set_in_words(result)}")
     print(f"Stable     {words.stability_in_words(result.stability, prediction)}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
-    print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
+    how = "proposed by the model" if key.chosen_by == "proposed" else f"chosen by {key.chosen_by}"
+    print(f"Key slice  {key.index}{place}, {how}")
+    for one in () if result.proposal is None else result.proposal.candidates:
+        print(f"           proposed: {one.index} at S {one.position_mm:.1f} mm, score {one.score:.2f}")
     print(f"Map        {words.map_name(result.attention)}: {result.map_check}")
     if result.agreement is not None:
         agreement = result.agreement

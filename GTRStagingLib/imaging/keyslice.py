@@ -17,13 +17,15 @@ from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size,
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
 
-ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
+ChosenBy = Literal["hand", "position", "tumour area", "only slice", "proposed", "confirmed"]
 
 CHOICE_IN_WORDS: Mapping[ChosenBy, str] = {
     "hand": "chosen by hand",
     "position": "chosen by its position",
     "tumour area": "the slice with the largest area of the ROI",
     "only slice": "the only slice of the scan",
+    "proposed": "proposed by the model: confirm it",
+    "confirmed": "proposed by the model, confirmed by hand",
 }
 
 
@@ -109,7 +111,8 @@ def choose(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice 
     if found is None:
         raise InputError(
             f"No key slice is chosen among {axial_size(scan.grid)[2]} slices; expected the slice that shows the tumour "
-            "best. Give the `key_slice`, or an ROI of the tumour (`segmentation`)."
+            "best. Give the `key_slice`, or an ROI of the tumour (`segmentation`), or let the model propose one "
+            "(`propose_key_slice`)."
         )
     return found
 

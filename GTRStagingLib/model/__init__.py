@@ -1,8 +1,7 @@
 """Load models: card, recipe, weights and network, and run the network by a backend.
 
 In: a model's name or folder. Out: `ModelCard` (no torch), `Model`, and a `Backbone` that classifies slices on a
-device by a backend. `card`, `registry`, `several`, `recipe` and `reference` import no
-torch.
+device by a backend. `card`, `registry`, `several`, `recipe`, `reference` and `proposal` import no torch.
 
 - `card`: `ModelCard`
 - `registry`: `available`, `locate`, `read_card`
@@ -11,6 +10,7 @@ torch.
 - `cells`: `CellGrid`, `half_pixel_centres`
 - `network`: `GTRNet`, `GatedHead`, `Head`
 - `reference`: `Reference`, `Cloud`
+- `proposal`: `ProposalHead`
 - `weights`: `Model`, `load`, `verify`, `save`
 - `randomised`: `randomised`, `parts_of`
 - `checkpoints`: `import_checkpoint`, `import_imagenet`

@@ -21,6 +21,7 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.cells import CellGrid
 from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, Head, all_centres, folded
+from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.model.reference import Reference
 from GTRStagingLib.model.several import joined, with_folds
 from GTRStagingLib.model.weights import Model
@@ -134,6 +135,10 @@ class Backbone(Protocol):
     def reference(self) -> Reference | None:
         """What the model learned from; None if nobody recorded it."""
 
+    @property
+    def proposal_head(self) -> ProposalHead | None:
+        """Head that proposes key slices; None if none was fitted."""
+
     def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         """Run (S, 3, H, W) float32 slices, of one or several cases, through the network once.
 
@@ -242,6 +247,7 @@ class TorchBackbone:
     ) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
         self.mean_mask, self.reference = model.mean_mask, model.reference
+        self.proposal_head = model.proposal_head
         self._network, self._place, self._warning = folded(model.network), place, warning
         self._layers, self._stem = self._network.layers, self._network.stem
         self._lower = partial(self._network.between, "stem", "layer2")
@@ -369,6 +375,7 @@ class OnnxBackbone:
     def __init__(self, model: Model) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
         self.mean_mask, self.reference = model.mean_mask, model.reference
+        self.proposal_head = model.proposal_head
         self._network, self._size = model.network, model.card.recipe.input_size
         self._session = onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder())
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"

@@ -141,8 +141,20 @@ def _looks(looks: Looks) -> dict[str, Any]:
 
 
 def _key_slice(result: StagingResult) -> dict[str, Any]:
-    key = asdict(result.key_slice)
+    key = {**asdict(result.key_slice), "proposal": _proposal(result)}
     return key if result.scan.spacing_known else {**key, "position_mm": None, "tumour_area_mm2": None}
+
+
+def _proposal(result: StagingResult) -> dict[str, Any] | None:
+    found = result.proposal
+    if found is None:
+        return None
+    return {
+        "candidates": [asdict(one) for one in found.candidates],
+        "smoothing_mm": found.smoothing_mm,
+        "in_stomach": found.in_stomach,
+        "left_out": len(found.left_out),
+    }
 
 
 def _agreement(agreement: Agreement, segment: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ In: a `Scan`, one or several `Backbone`s, an optional `Roi` and `KeySlice`. Out:
 - `stability`: `stability`, `stability_of`, `Stability`
 - `stage_set`: `stage_set`, `StageSet`
 - `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
+- `proposal`: `Proposal`, `propose`
 - `attention`: `Attention`
 - `looks`: `View`, `VIEWS`, `Looks`, `spread`, `mean_map`
 - `cam`: `compute_attention`, `raw_maps`

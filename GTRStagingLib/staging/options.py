@@ -51,6 +51,8 @@ class StagingOptions:
     tta
         Test-time augmentation: look at the slices as they are, mirrored, and shifted (`staging.looks.VIEWS`), at six
         times the cost of the network; the result is the mean.
+    propose_key_slice
+        Let the model propose the key slice of a case that has none (`staging.proposal`); the result says so.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class StagingOptions:
     neighbour_maps: bool = True
     resample_roi: bool = False
     tta: bool = False
+    propose_key_slice: bool = False
 
     def __post_init__(self) -> None:
         require_method(self.method)

@@ -26,6 +26,7 @@ from GTRStagingLib.staging.familiarity import Familiarity, judge, measure
 from GTRStagingLib.staging.looks import AS_PREPARED, SEVERAL_LOOKS, VIEWS, Look, Looks, mean_map, mean_vote, worst
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
+from GTRStagingLib.staging.proposal import outside_stomach, propose, stomach_slices, to_confirm
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.stage_set import UNLIKE, StageSet, stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -65,6 +66,7 @@ def stage_case(
     options: StagingOptions = DEFAULTS,
     *,
     tumour: Roi | None = None,
+    stomach: Roi | None = None,
     key_slice: KeySlice | int | None = None,
     case_id: str | None = None,
     progress: Progress = lambda step: None,
@@ -79,9 +81,11 @@ def stage_case(
         A loaded model (`load_model`), or several, of which the result is the mean (`load_models`, `staging.looks`).
     tumour
         ROI to compare the attention with, on the CT's grid (or any grid, with `StagingOptions.resample_roi`).
+    stomach
+        Mask of the stomach, on the same grids: a key slice without stomach is warned of, and none is proposed there.
     key_slice
         The slice that shows the tumour best, or its index, 0 nearest the feet; if not given, the one that
-        `keyslice.find` finds.
+        `keyslice.find` finds; without one, that which the first model proposes, with `propose_key_slice`.
     case_id
         Name of the case in the result; if not given, made from the input's digest.
     progress
@@ -111,10 +115,14 @@ def stage_case(
 
     with watch.step("key slice"):
         mask = None if tumour is None else tumour.onto(scan.grid, resample=options.resample_roi)
+        step = neighbour_step(scan.grid, options.neighbour_mm)
+        proposal = None
+        if options.propose_key_slice and keyslice.find(scan, mask=mask, key_slice=key_slice) is None:
+            proposal = propose(scan, backbones[0], stomach=stomach, resample=options.resample_roi, step=step)
+            key_slice = proposal.key_slice
         key = keyslice.choose(scan, mask=mask, key_slice=key_slice)
 
     with watch.step("preparation"):
-        step = neighbour_step(scan.grid, options.neighbour_mm)
         slices = prepare(scan, key, card.recipe, intensity=scan.intensity, step=step)
         roi = None if mask is None else geometry.embedded(mask, slices.native)
 
@@ -180,6 +188,11 @@ def stage_case(
                 spacing_known=scan.spacing_known,
             )
 
+    if key.chosen_by == "proposed":
+        warnings += to_confirm(proposal, key, stage_sets=card.stage_sets is not None)
+    if stomach is not None:
+        with_stomach = stomach_slices(scan, stomach, resample=options.resample_roi)
+        warnings += [*outside_stomach(key, with_stomach, scan.grid), *stomach.warnings]
     warnings += dict.fromkeys(one.warning for one in passes if one.warning)
     warnings += roi_warnings(scan, tumour, options)
     if familiarity.verdict in ("unusual", "unlike"):
@@ -211,6 +224,7 @@ def stage_case(
         attention_volume=geometry.in_axis_order_of(heat, scan.grid),
         timings_s=watch.seconds,
         warnings=tuple(warnings),
+        proposal=proposal,
     )
 
 

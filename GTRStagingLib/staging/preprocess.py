@@ -131,6 +131,17 @@ def prepare(
     return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
 
 
+def prepare_alone(
+    ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU"
+) -> PreparedSlices:
+    """Prepare a slice without its neighbours; its pixels are those that `prepare` gives it among them.
+
+    Parameters and errors are those of `resize`.
+    """
+    slices = _resize_slices(ct, key, recipe, intensity, 1, (0,))
+    return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
+
+
 def resize(
     ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU", step: int = 1
 ) -> ResizedSlices:
@@ -150,13 +161,26 @@ def resize(
     InputError
         If the voxels are not finite, not HU or constant after windowing, or the recipe does not take their intensity.
     """
+    whole = ct if isinstance(ct, sitk.Image) else ct.grid
+    offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
+    return _resize_slices(ct, key, recipe, intensity, step, offsets)
+
+
+def _resize_slices(
+    ct: sitk.Image | Sliceable,
+    key: KeySlice,
+    recipe: Recipe,
+    intensity: Intensity,
+    step: int,
+    offsets: tuple[int, ...],
+) -> ResizedSlices:
+    """Extract, resample, window and resize the slices at these offsets from the key slice, `step` slices apart."""
     if intensity == "windowed" and not recipe.takes_windowed:
         raise InputError(
             f"The input is an 8-bit windowed picture, but recipe {recipe.name!r} requires HU; expected a CT in HU. Use "
             "the CT itself, or a model with recipe 'released'."
         )
-    whole, cut = (ct, partial(geometry.axial_slices, ct)) if isinstance(ct, sitk.Image) else (ct.grid, ct.slices)
-    offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
+    cut = partial(geometry.axial_slices, ct) if isinstance(ct, sitk.Image) else ct.slices
     native = cut(key.index + offsets[0], key.index + offsets[-1], step)
     if intensity == "HU":
         _check_field(native, step)

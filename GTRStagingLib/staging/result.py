@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -22,6 +22,9 @@ from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.stability import Stability, stability_of
 from GTRStagingLib.staging.stage_set import StageSet
 from GTRStagingLib.staging.voting import Prediction
+
+if TYPE_CHECKING:
+    from GTRStagingLib.staging.proposal import Proposal
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class StagingResult:
     comparison
         A second map to show beside the first: of the same pass, see `cam.comparison_map`; for several looks, their
         disagreement.
+    proposal
+        How the model proposed the key slice; None if it did not.
     slices
         Input of the network, and the acquired slices that it was made from.
     roi
@@ -117,6 +122,7 @@ class StagingResult:
     attention_volume: sitk.Image
     timings_s: Mapping[str, float]
     warnings: tuple[str, ...]
+    proposal: "Proposal | None" = None
 
     @property
     def stability(self) -> Stability | None:
