@@ -29,7 +29,7 @@ from GTRStagingLib.phantoms.export import TRUTH_FILE
 from GTRStagingLib.phantoms.phantom import stomach_of
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import voting_slices
-from GTRStagingLib.staging.proposal import proposal_of, required_head, slice_passes, slice_positions
+from GTRStagingLib.staging.proposal import proposal_of, required_head, slice_passes
 from GTRStagingLib.staging.voting import vote
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json
@@ -66,7 +66,7 @@ def _seen(job: tuple[str, Case]) -> Seen:
     model, case = job
     backbone = _loaded(model)
     head, scan = required_head(backbone), read_scan(case.image)
-    positions, n = slice_positions(scan.grid), geometry.axial_size(scan.grid)[2]
+    positions, n = keyslice.positions_mm(scan.grid), geometry.axial_size(scan.grid)[2]
     areas = keyslice.areas_mm2(scan.grid, read_roi(case.roi, segment=case.segment).onto(scan.grid))
     stomach = keyslice.areas_mm2(scan.grid, _stomach(case).onto(scan.grid))
     log_odds, shares = np.full(n, np.nan), np.full((n, len(TStage)), np.nan)

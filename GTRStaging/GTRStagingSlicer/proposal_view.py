@@ -130,6 +130,7 @@ def key_slice_in_words(state: State, grid: geometry.ImageOrGrid) -> str:
     how = {
         scene_staging.TUMOUR_AREA: _("largest section of the segment"),
         scene_staging.CONFIRMED: _("proposed by the model, confirmed by hand"),
+        scene_staging.PROPOSED: _("proposed by the model: confirm it"),
     }.get(state.keySliceChosenBy, _("by hand"))
     return _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
         index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)

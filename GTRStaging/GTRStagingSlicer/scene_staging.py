@@ -33,6 +33,9 @@ TUMOUR_AREA = "tumour area"
 CONFIRMED = "confirmed"
 """The same for a slice that the model proposed and the user chose."""
 
+PROPOSED = "proposed"
+"""The same for a slice that the model proposed and nobody confirmed, as in a scene of `gtrstaging stage --mrb`."""
+
 SEGMENTATION = "vtkMRMLSegmentationNode"
 
 STOMACH = "stomach"
@@ -167,7 +170,8 @@ def compute(
 
 
 def _given_key_slice(grid: geometry.ImageOrGrid, state: State) -> KeySlice:
-    chosen_by: keyslice.ChosenBy = "confirmed" if state.keySliceChosenBy == CONFIRMED else "hand"
+    known: Mapping[str, keyslice.ChosenBy] = {CONFIRMED: "confirmed", PROPOSED: "proposed"}
+    chosen_by = known.get(state.keySliceChosenBy, "hand")
     return keyslice.by_index(grid, state.keySlice, chosen_by=chosen_by)
 
 
@@ -255,7 +259,7 @@ def show(
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
     state.keySlice = result.key_slice.index
     by = result.key_slice.chosen_by
-    state.keySliceChosenBy = by if by in (TUMOUR_AREA, CONFIRMED) else "hand"
+    state.keySliceChosenBy = by if by in (TUMOUR_AREA, CONFIRMED, PROPOSED) else "hand"
     state.attentionVolume = layers.show_attention(
         scene,
         state.attentionVolume,

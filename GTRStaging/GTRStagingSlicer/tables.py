@@ -26,6 +26,10 @@ def show_result(scene: Scene, previous: TableNode | None, record: Mapping[str, A
     rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
     rows.append((_("Stage set"), stage_set_in_words(prediction)))
     rows.append((_("If the key slice moves"), stability_in_words(prediction)))
+    if (looks := record.get("looks")) is not None:
+        votes = ", ".join(f"{n} {stage}" for stage, n in looks["votes"].items() if n)
+        words = _("{count} looks: {votes}; spread {spread:.3f} of 2 bits")
+        rows.append((_("Looks"), words.format(count=len(looks["each"]), votes=votes, spread=looks["spread"])))
     rows += [
         (_("Mean probability of {stage}").format(stage=stage), f"{p:.4f}")
         for stage, p in zip(STAGES, prediction["probabilities"], strict=True)

@@ -168,7 +168,7 @@ def _seen(job: "tuple[Model | str, str, Case]") -> SeenSlices | str:
     """Run the network on every slice of a case; return the reason for a case without an ROI or a slice."""
     from GTRStagingLib.imaging import geometry, keyslice, rois, scans
     from GTRStagingLib.model import backbone
-    from GTRStagingLib.staging.proposal import slice_passes, slice_positions
+    from GTRStagingLib.staging.proposal import slice_passes
 
     source, device, case = job
     if case.roi is None:
@@ -184,7 +184,7 @@ def _seen(job: "tuple[Model | str, str, Case]") -> SeenSlices | str:
             features.append(seen.features)
     if not areas[indices].any():
         raise InputError("No slice with tumour can be prepared; expected one. Check the CT and the ROI.")
-    return SeenSlices(np.concatenate(features), areas[indices], slice_positions(scan.grid)[indices], scan.digest)
+    return SeenSlices(np.concatenate(features), areas[indices], keyslice.positions_mm(scan.grid)[indices], scan.digest)
 
 
 # -- the fit -------------------------------------------------------------------------------------------------------

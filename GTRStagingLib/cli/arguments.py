@@ -37,13 +37,17 @@ def is_command(parser: argparse.ArgumentParser) -> bool:
     return not any(isinstance(action, Commands) for action in parser._actions)
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --tta, --cam, --target and --threshold."""
-    parser.add_argument("--model", action="append", metavar="NAME|FOLDER",
-                        help="repeat for several models, whose mean is the result; folds by the --out of their "
-                        f"training or the folder that contains them (default: {DEFAULT})")  # fmt: skip
-    parser.add_argument("--tta", action="store_true", help="test-time augmentation: look at the slices as acquired, "
-                        "mirrored and shifted, and take the mean; six times the network's time")  # fmt: skip
+def add_model(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+    """Add --model, --cam, --target and --threshold; with `several`, --model may be repeated, and --tta is there."""
+    if several:
+        parser.add_argument("--model", action="append", metavar="NAME|FOLDER",
+                            help="repeat for several models, whose mean is the result; folds by the --out of their "
+                            f"training or the folder that contains them (default: {DEFAULT})")  # fmt: skip
+        parser.add_argument("--tta", action="store_true", help="test-time augmentation: look at the slices as "
+                            "acquired, mirrored and shifted, and take the mean; six times the network's "
+                            "time")  # fmt: skip
+    else:
+        parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
     parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: gated "
                         "for a model with a gated head, else fine (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,

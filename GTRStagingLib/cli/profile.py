@@ -53,7 +53,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     one.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the neighbours that vote with a "
                      "slice (default: the adjacent acquired slices)")  # fmt: skip
-    add_model(one)
+    add_model(one, several=False)  # a profile is of one look of one model
     add_device(one)
     one.add_argument("--case-id", help="name of the case in the results (default: from the input's hash)")
 

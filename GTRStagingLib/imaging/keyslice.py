@@ -197,6 +197,11 @@ def slice_distance_mm(ct: ImageOrGrid) -> float:
     return float(ct.GetSpacing()[axial_order(ct).axes[2]])
 
 
+def positions_mm(ct: ImageOrGrid) -> np.ndarray:
+    """Return (slices,) mm: the positions of the axial slices' centres along the body axis, positive to the head."""
+    return np.array([slice_position_mm(ct, index) for index in range(axial_size(ct)[2])])
+
+
 def areas_mm2(ct: ImageOrGrid, tumour: sitk.Image) -> np.ndarray:
     """Return (slices,) mm²: the area of the ROI, on the CT's voxels or a block of them, in each axial slice."""
     covered = slices_of_block(tumour, ct, "ROI and CT")

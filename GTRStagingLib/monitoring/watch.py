@@ -183,7 +183,7 @@ class Watch:
         }
 
     def rows(self) -> Iterator[dict[str, str | float | None]]:
-        """Yield a row for each period and measure, see [Tables](docs/reference/tables.md)."""
+        """Yield a row for each period and measure; docs/reference/files.md lists the columns."""
         for period in self.periods:
             cases = self.stream.cases[period.first : period.end]
             for one in self.measures:

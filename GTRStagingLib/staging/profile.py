@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_size, slice_position_mm
-from GTRStagingLib.imaging.keyslice import KeySlice, slice_distance_mm
+from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_size
+from GTRStagingLib.imaging.keyslice import KeySlice, positions_mm, slice_distance_mm
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.stages import TStage
@@ -154,7 +154,7 @@ def slices_between(ct: ImageOrGrid, low_mm: float | None = None, high_mm: float 
     >>> slices_between(ct, -96.0, -85.0), slices_between(ct, high_mm=-90.0)
     (range(1, 4), range(0, 3))
     """
-    positions = np.array([slice_position_mm(ct, index) for index in range(axial_size(ct)[2])])
+    positions = positions_mm(ct)
     low, high = (-math.inf if low_mm is None else low_mm), (math.inf if high_mm is None else high_mm)
     inside = np.flatnonzero((positions >= low - 1e-6) & (positions <= high + 1e-6))
     if not len(inside):

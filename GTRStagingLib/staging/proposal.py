@@ -206,7 +206,7 @@ def proposal_of(
     InputError
         If no slice can be proposed.
     """
-    positions = slice_positions(scan.grid)
+    positions = keyslice.positions_mm(scan.grid)
     smoothed = head.smoothed(log_odds, positions)
     allowed = smoothed.copy()
     for index in range(len(allowed)):
@@ -224,11 +224,6 @@ def proposal_of(
     chosen = [Candidate(index, float(positions[index]), float(scores[index])) for index in best]
     pictures = [_picture(scan, one.index, backbone) for one in chosen]
     return Proposal(tuple(chosen), scores, head.smoothing_mm, in_stomach, dict(left_out), tuple(pictures))
-
-
-def slice_positions(grid: geometry.ImageOrGrid) -> np.ndarray:
-    """Return the (slices,) positions of the slices' centres along the body axis, in mm."""
-    return np.array([geometry.slice_position_mm(grid, index) for index in range(geometry.axial_size(grid)[2])])
 
 
 def best_apart(scores: np.ndarray, position_mm: np.ndarray, *, most: int = SHOWN, apart: float = APART_MM) -> list[int]:
@@ -309,7 +304,6 @@ __all__ = [
     "propose",
     "required_head",
     "slice_passes",
-    "slice_positions",
     "stomach_slices",
     "to_confirm",
 ]  # fmt: skip

@@ -58,9 +58,9 @@ def profile_scan(
     scan
         The CT as read. Only the asked slices and their neighbours are read.
     backbone
-        A loaded model (`load_model`).
+        A loaded model (`load_model`); a profile is of one look of one model.
     options
-        Options of staging; `threshold` and `neighbour_maps` change nothing here.
+        Options of staging without `tta` and `propose_key_slice`; `threshold` and `neighbour_maps` change nothing here.
     indices
         Slices to ask, ascending and without gaps (`slices_between`, `slices_near`); all if not given.
     tumour
@@ -88,6 +88,12 @@ def profile_scan(
     ([9, 10, 11], None)
     """
     require_backbone(backbone)
+    for name in ("tta", "propose_key_slice"):
+        if getattr(options, name):
+            raise InputError(
+                f"`{name}` is set; expected options without it, since a profile is of one look at each slice, and "
+                "proposes none. Leave it out, or stage the case with `stage_case`."
+            )
     if case_id is not None:
         require_case_id(case_id)
     if not scan.spacing_known:

@@ -80,6 +80,7 @@ def test_around_a_slice_and_a_range_of_positions(folder, capsys):
         (["--segment", "1"], "--segment requires --segmentation"),
         (["--resample-roi"], "--resample-roi requires --segmentation"),
         (["--case-id", " "], "--case-id: expected a name"),
+        (["--tta"], "unrecognized arguments: --tta"),
     ],
 )
 def test_contradicting_options_are_refused(tmp_path, capsys, options, message):

@@ -149,6 +149,22 @@ def test_a_picture_has_no_positions():
         profile_scan(a_picture().scan, ready(a_small_model()))
 
 
+@pytest.mark.parametrize("option", ["tta", "propose_key_slice"])
+def test_options_that_a_profile_does_not_follow_are_refused(phantom, demonstration, option):
+    """Else a profile would look like one of several looks, or of a proposed slice."""
+    from GTRStagingLib.imaging.scans import scan_of as read
+
+    with pytest.raises(InputError, match=f"`{option}` is set; expected options without it"):
+        profile_scan(read(phantom.ct, "phantom"), demonstration, StagingOptions(**{option: True}), indices=range(9, 11))
+
+
+def test_several_models_make_no_profile(phantom, demonstration):
+    from GTRStagingLib.imaging.scans import scan_of as read
+
+    with pytest.raises(InputError, match="`backbone` is a list; expected a backbone"):
+        profile_scan(read(phantom.ct, "phantom"), [demonstration])
+
+
 def test_it_can_be_cancelled_between_slices():
     seen = []
 
