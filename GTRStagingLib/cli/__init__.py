@@ -10,6 +10,7 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `models`: `add_to`
 - `calibrate`: `add_to`
 - `familiarity`: `add_to`
+- `proposal`: `add_to`
 - `phantom`: `add_to`
 - `batch`: `add_to`
 - `cohort`: `add_to`

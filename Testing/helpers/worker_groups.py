@@ -27,6 +27,7 @@ class InProcessGroup:
             cells=ready.cells,
             mean_mask=ready.mean_mask,
             reference=ready.reference,
+            proposal_head=ready.proposal_head,
             classify=ready.classify,
             close=lambda: None,
         )
