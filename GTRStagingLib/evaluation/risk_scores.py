@@ -35,8 +35,8 @@ def risk_by_scores(found: Predictions) -> RiskCoverage | None:
 
 def _numbers(found: Predictions, column: str, *, beside: str | None = None) -> np.ndarray:
     """Return the (n,) numbers of a column in any case, NaN without it, or without the column beside it."""
-    names = {name.casefold(): name for name in reversed(list(found.frame.columns))}
-    numbers = found.numbers(names[column]) if column in names and (beside is None or beside in names) else None
+    named = None if beside is not None and found.spelt(beside) is None else found.spelt(column)
+    numbers = None if named is None else found.numbers(named)
     return np.full(len(found), np.nan) if numbers is None else numbers
 
 

@@ -19,8 +19,7 @@ def slice_stability(found: Predictions) -> StageStability | None:
     InputError
         If some of the columns are missing or empty in a row where others are not, or the distances are impossible.
     """
-    named = {name.casefold(): name for name in reversed(list(found.frame.columns))}
-    columns = [found.numbers(named[name]) if name in named else None for name in STABILITY]
+    columns = [None if (named := found.spelt(name)) is None else found.numbers(named) for name in STABILITY]
     if all(column is None or np.isnan(column).all() for column in columns):
         return None
     if missing := [name for name, column in zip(STABILITY, columns, strict=True) if column is None]:

@@ -77,7 +77,7 @@ def mixed_sets(found: Predictions, sets: SetCoverage) -> Iterator[str]:
 
 def _cells(found: Predictions, column: str) -> np.ndarray:
     """Return the (n,) texts of a column in any case, None for empty cells and without such a column."""
-    named = next((name for name in found.frame.columns if name.casefold() == column), None)
+    named = found.spelt(column)
     return np.full(len(found), None, object) if named is None else found.texts(named)
 
 

@@ -1,5 +1,6 @@
 """Describe several models that stage one case together, and find the folds of a cross-validation. Needs no torch."""
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -113,20 +114,32 @@ def _require_different(cards: Sequence[ModelCard]) -> None:
 def with_folds(models: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names or folders of models, each set of folds replaced by its folders.
 
-    Folds are given as the `out` of their training, beside which it made OUT-fold1, OUT-fold2, …, or as a folder that
-    contains such folders.
+    Folds are given as the `out` of their training, beside which it made OUT-fold1, OUT-fold2, … and OUT-folds.csv, or
+    as a folder that contains these. Of the table, only the number of folds is used: it tells whether one is missing.
 
     Raises
     ------
     InputError
         If no model is given.
     WeightsError
-        If folds are missing, or a folder contains models that are not folds of one training.
+        If folds are missing or left over from another training, or a folder contains models that are not folds of one
+        training.
     """
     names = (models,) if isinstance(models, str) else tuple(models)
     if not names:
         raise InputError("No model; expected one or several. Give `model`.")
     return tuple(one for name in names for one in _folds(name))
+
+
+def folds_table(out: Path) -> Path:
+    """Return the path of the table that a cross-validation with this `out` writes at its end."""
+    return out.with_name(f"{out.name}-folds.csv")
+
+
+def _folds_in(table: Path) -> int:
+    """Return the number of folds in such a table, which ends with their mean and standard deviation."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return sum(row[0] not in ("fold", "mean", "sd") for row in csv.reader(file) if row)
 
 
 def _folds(name: str) -> tuple[str, ...]:
@@ -153,14 +166,20 @@ def _folds(name: str) -> tuple[str, ...]:
             "folds of one training alone. Give each `model` alone."
         )
     numbered = {int(found["number"]): one for one, found in matches.items() if found is not None}
-    missing = sorted(set(range(1, max(2, *numbered) + 1)) - set(numbered))
-    if missing:
+    table = folds_table(next(iter(numbered.values())).with_name(trainings[0]))
+    if not table.is_file():
         raise WeightsError(
-            f"Of the folds {trainings[0]}-fold… of {name}, {', '.join(map(str, missing))} of {max(2, *numbered)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing; expected all. Complete the training, or give each "
-            "`model` alone."
+            f"Beside the folds {trainings[0]}-fold… of {name} there is no {table.name}, which a training writes when "
+            "all of its folds are done; expected it. Complete the training, or give each `model` alone."
+        )
+    number = _folds_in(table)
+    if set(numbered) != set(range(1, number + 1)):
+        raise WeightsError(
+            f"By {table.name}, the training has the folds 1 to {number}; there are "
+            f"{', '.join(map(str, sorted(numbered)))}. Expected all of them and no others. Complete the training, "
+            "remove those of an earlier one, or give each `model` alone."
         )
     return tuple(str(numbered[number]) for number in sorted(numbered))
 
 
-__all__ = ["SeveralCards", "joined", "members_of", "with_folds"]
+__all__ = ["SeveralCards", "folds_table", "joined", "members_of", "with_folds"]

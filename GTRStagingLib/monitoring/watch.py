@@ -12,7 +12,7 @@ import numpy as np
 
 import GTRStagingLib
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.monitoring.measures import MEASURES, OTHER, Baseline, Expected, Measure
+from GTRStagingLib.monitoring.measures import MEASURES, OTHER, OUTSIDE, Baseline, Expected, Measure
 from GTRStagingLib.monitoring.stream import Stream
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.stats.control_charts import DRAWS, WEIGHT, Chart, number_chart, share_chart, stability_index
@@ -359,11 +359,11 @@ def _shares_changed(expected: Expected, values: Sequence[Any]) -> str:
     total = sum(expected.counts.values())
     found = Counter(expected.category(value) for value in values)
     rarer = Counter(str(value) for value in values if expected.category(value) not in expected.counts or
-                    expected.category(value) in (OTHER, "outside"))  # fmt: skip
+                    expected.category(value) in (OTHER, OUTSIDE))  # fmt: skip
 
     def text(level: str) -> str:
         named = level
-        if level in (OTHER, "outside") and rarer:
+        if level in (OTHER, OUTSIDE) and rarer:
             named = ", ".join(one for one, _ in rarer.most_common(2))
         known = f", which has {', '.join(expected.known)}" if expected.known else ""
         return (

@@ -92,7 +92,7 @@ def profile_scan(
         if getattr(options, name):
             raise InputError(
                 f"`{name}` is set; expected options without it, since a profile is of one look at each slice, and "
-                "proposes none. Leave it out, or stage the case with `stage_case`."
+                "proposes none. Leave it out, or stage a single key slice."
             )
     if case_id is not None:
         require_case_id(case_id)

@@ -340,6 +340,7 @@ def two_models(tmp_path_factory):
         model = weights.untrained(10, "none", number)
         card = replace(model.card, name=f"small-fold{number}")
         weights.save(weights.Model(card, model.network), folder / f"small-fold{number}")
+    (folder / "small-folds.csv").write_text("fold\nsmall-fold1\nsmall-fold2\nmean\nsd\n")
     return folder / "small"
 
 

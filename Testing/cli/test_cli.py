@@ -94,6 +94,7 @@ def folds(tmp_path):
         model = weights.untrained(10, "none", number)
         card = replace(model.card, name=f"mine-fold{number}")
         weights.save(weights.Model(card, model.network), tmp_path / f"mine-fold{number}")
+    (tmp_path / "mine-folds.csv").write_text("fold\nmine-fold1\nmine-fold2\nmean\nsd\n")
     return tmp_path / "mine"
 
 

@@ -18,7 +18,7 @@ from GTRStagingLib.model.backbone import TorchBackbone, load_models, ready
 from GTRStagingLib.model.cells import CellGrid, half_pixel_centres
 from GTRStagingLib.model.recipe import RELEASED
 from GTRStagingLib.model.registry import CARD_FILE
-from GTRStagingLib.model.several import SeveralCards, joined, members_of, with_folds
+from GTRStagingLib.model.several import SeveralCards, folds_table, joined, members_of, with_folds
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.results.outputs import write_outputs
 from GTRStagingLib.results.record import schema, to_json
@@ -253,12 +253,20 @@ def folds(folder, *names):
         (folder / name / CARD_FILE).write_text("{}")
 
 
+def table(folder, training, number):
+    """The table of a complete training, of which only the number of rows counts."""
+    rows = ["fold,accuracy", *(f"{training}-fold{n},0.9" for n in range(1, number + 1)), "mean,0.9", "sd,0.0"]
+    folds_table(folder / training).write_text("\n".join(rows) + "\n")
+
+
 def test_folds_are_found_by_their_training_or_their_folder(tmp_path):
     folds(tmp_path, *(f"mine-fold{n}" for n in (10, 2, 1, 9, 8, 7, 6, 5, 4, 3)), "another")
+    table(tmp_path, "mine", 10)
     expected = [f"mine-fold{n}" for n in range(1, 11)]
     found = with_folds([str(tmp_path / "mine"), "untrained"])
     assert [path.rsplit("/", 1)[-1] for path in found] == [*expected, "untrained"]
     folds(tmp_path / "inside", "mine-fold1", "mine-fold2")
+    table(tmp_path / "inside", "mine", 2)
     assert len(with_folds(str(tmp_path / "inside"))) == 2
     assert with_folds("nowhere") == ("nowhere",)  # loading it names the models that exist
 
@@ -266,16 +274,24 @@ def test_folds_are_found_by_their_training_or_their_folder(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["mine-fold1", "mine-fold3"], "2 of 3 is missing"),
-        (["mine-fold1"], "2 of 2 is missing"),
+        (["mine-fold1", "mine-fold3"], "the folds 1 to 3; there are 1, 3"),
+        (["mine-fold1", "mine-fold2"], "the folds 1 to 3; there are 1, 2"),  # the last one is missing
+        (["mine-fold1", "mine-fold2", "mine-fold3", "mine-fold4"], "the folds 1 to 3; there are 1, 2, 3, 4"),
         (["mine-fold1", "mine-fold2", "another"], "contains the models another, mine-fold…"),
         (["mine-fold1", "yours-fold2"], "contains the models mine-fold…, yours-fold…"),
     ],
 )
 def test_folds_that_are_not_one_complete_training_are_refused(tmp_path, names, words):
     folds(tmp_path, *names)
+    table(tmp_path, "mine", 3)
     with pytest.raises(WeightsError, match=words):
         with_folds(str(tmp_path))
+
+
+def test_folds_of_a_training_that_has_not_ended_are_refused(tmp_path):
+    folds(tmp_path, "mine-fold1", "mine-fold2")
+    with pytest.raises(WeightsError, match=r"there is no mine-folds\.csv, which a training writes when all"):
+        with_folds(str(tmp_path / "mine"))
 
 
 def test_a_backbone_of_another_process_is_a_backbone_too(demonstration):
