@@ -37,7 +37,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     one.add_argument("--outcomes", type=Path, metavar="TABLE", help="true stages that came in later (case_id, stage), "
                      "for cases of the batches and of the reference")  # fmt: skip
     one.add_argument("--time", metavar="COLUMN", help="column of the case table with the day of the scan (default: "
-                     "acquisition_date, scan_date, study_date or examination_date, or else the time of "
+                     "acquisition_date, scan_date, study_date, examination_date or exam_date, or else the time of "
                      "staging)")  # fmt: skip
     one.add_argument("--false-alarms", type=number, default=0.05, metavar="P", help="largest probability of any false "
                      "alarm within the horizon (default: %(default)s)")  # fmt: skip

@@ -231,6 +231,11 @@ def _observed(
     record: Fields, case_id: str, time: datetime, truth: str | None
 ) -> tuple[ObservedCase, tuple[str, str, str | None]]:
     """Return a case, and the name, hash and warning of its model."""
+    if record.has("looks"):  # means of several looks are spread less, which would look like a change
+        raise InputError(
+            f"{case_id} was staged with several looks; expected one look of one model, as in a reference. Stage the "
+            "cases with one model, and without `tta`."
+        )
     prediction, familiarity = record.fields("prediction"), record.fields("familiarity")
     model, provenance = record.fields("model"), record.fields("provenance")
     stage = prediction.text("stage")

@@ -104,6 +104,17 @@ def test_cases_of_two_models_are_no_stream(real_batch, tmp_path):
         read_stream([streams.many(real_batch, tmp_path / "b", 4, change=other)])
 
 
+def test_cases_of_several_looks_are_no_stream(real_batch, tmp_path):
+    """Their means are spread less than single looks, although the model's card is the same."""
+
+    def change(record, index):
+        if index == 2:
+            record["looks"] = {"spread": 0.1}
+
+    with pytest.raises(InputError, match="case-0002 was staged with several looks; expected one look"):
+        read_stream([streams.many(real_batch, tmp_path / "batch", 3, change=change)])
+
+
 def test_a_folder_without_a_table_is_no_batch(tmp_path):
     with pytest.raises(InputError, match=r"has no predictions.csv; expected the output folder of a finished batch"):
         read_stream([tmp_path])
