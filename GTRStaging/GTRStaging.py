@@ -6,7 +6,7 @@ GTRStagingLib computes the results, GTRStagingSlicer shows them in a scene; this
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, s
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
+from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -80,6 +81,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = GTRStagingLogic()
         self.batch = BatchProcess(self.ui, self._error)
         self.nomogram = NomogramView(self.ui, self._reportingErrors)
+        self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -236,23 +238,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             state.keySlice = -1  # it was chosen in another scan, or for another segment
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
+        ui.keySliceLabel.text = key_slice_in_words(state, grid)
         if state.keySlice < 0:
-            text = _("No key slice is chosen (0, nearest the feet, to {last}).")
-            if scene_staging.has_segment(state):
-                text = _("No key slice is chosen (0, at the feet, to {last}): Apply uses the largest section.")
-            text = text if last else _("The only slice of the scan is its key slice.")
-            ui.keySliceLabel.text = text.format(last=last)
             if state.votingSlices is not None:
                 state.votingSlices.SetDisplayVisibility(False)
             return
         if ui.keySliceSlider.value != state.keySlice:
             ui.keySliceSlider.value = state.keySlice
         key = keyslice.by_index(grid, state.keySlice)
-        voting = [str(i) for i in range(key.index - 1, key.index + 2) if 0 <= i <= last]
-        how = _("largest section of the segment") if by_area else _("by hand")
-        ui.keySliceLabel.text = _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
-            index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)
-        )
         if self._changed("key slice", (volume.GetID(), nodes.geometry_key(volume), key.index)):
             state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
             self.logic.showSlice(grid, key.index)
@@ -315,6 +308,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.exportButton.enabled = idle and obstacle is None
         ui.exportButton.toolTip = obstacle or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
         ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
+        self.proposal.refresh(state, idle)
         self.batch.refresh(state is not None)
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
@@ -417,7 +411,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._chooseKeySlice(key.index, scene_staging.TUMOUR_AREA)
 
     def onApply(self) -> None:
-        """Stage the case. The panel shows each step; Cancel takes effect between two steps."""
+        """Stage the case."""
+        self._run(lambda: self.logic.stage(self._state, self._onStep))
+
+    def _run(self, work: Callable[[], object]) -> None:
+        """Run work on the case. The panel shows each step; Cancel takes effect between two steps."""
         if self._running:
             return
         with self._reportingErrors():
@@ -428,7 +426,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.progressBar.visible = self.ui.applyHint.visible = True
             self._refresh()
             try:
-                self.logic.stage(self._state, self._onStep)
+                work()
             finally:
                 self._running = False
                 self.ui.progressBar.visible = False

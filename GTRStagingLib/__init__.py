@@ -17,7 +17,7 @@ The library has a room (sub-package) for each part; a room imports from the room
 
 ============================  ======================================================
 cli                           the command line
-evaluation                    a table of predictions -> its evaluation
+evaluation, monitoring        a table of predictions -> its evaluation; batches over time -> alarms
 batch                         a table of cases -> results, and an outcome for each case
 results                       a result -> its record, overlay and report
 nomogram, radscore, training  models fitted on cohorts
@@ -56,14 +56,16 @@ if TYPE_CHECKING:  # for type checkers; `_WHERE` below is the same list at run t
     from GTRStagingLib.imaging.keyslice import KeySlice
     from GTRStagingLib.imaging.rois import Roi, read_roi
     from GTRStagingLib.imaging.scans import Scan, read_scan, scan_of
-    from GTRStagingLib.model.backbone import load_model
+    from GTRStagingLib.model.backbone import load_model, load_models
     from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.phantoms.phantom import make_phantom
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.stages import TStage
     from GTRStagingLib.staging.options import StagingOptions
     from GTRStagingLib.staging.pipeline import stage_case
+    from GTRStagingLib.staging.profile import Profile
     from GTRStagingLib.staging.result import StagingResult
+    from GTRStagingLib.staging.scanning import profile_scan
     from GTRStagingLib.training.plan import Hardware, Plan
     from GTRStagingLib.training.train import train
 
@@ -85,6 +87,7 @@ _WHERE = {
     "ModelCard": "model.card",
     "Plan": "training.plan",
     "Predictions": "evaluation.predictions",
+    "Profile": "staging.profile",
     "Roi": "imaging.rois",
     "Scan": "imaging.scans",
     "StagingError": "errors",
@@ -95,7 +98,9 @@ _WHERE = {
     "audit": "cohort.audit",
     "evaluate": "evaluation.evaluate",
     "load_model": "model.backbone",
+    "load_models": "model.backbone",
     "make_phantom": "phantoms.phantom",
+    "profile_scan": "staging.scanning",
     "read_cohort": "cohort.cohort",
     "read_predictions": "evaluation.predictions",
     "read_roi": "imaging.rois",
@@ -126,6 +131,7 @@ __all__ = [
     "ModelCard",
     "Plan",
     "Predictions",
+    "Profile",
     "Roi",
     "Scan",
     "StagingError",
@@ -137,7 +143,9 @@ __all__ = [
     "audit",
     "evaluate",
     "load_model",
+    "load_models",
     "make_phantom",
+    "profile_scan",
     "read_cohort",
     "read_predictions",
     "read_roi",

@@ -119,6 +119,14 @@ def a_phantom():
     return make_phantom(TStage.T3, seed=3)
 
 
+@pytest.fixture(scope="session")
+def real_batch(tmp_path_factory):
+    """Return the output folder of a batch of three small phantoms, staged by the demonstration model."""
+    from helpers.streams import staged
+
+    return staged(tmp_path_factory.mktemp("real"))
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread: the small networks of the tests are slower on two threads, above all on a busy machine."""

@@ -16,6 +16,9 @@ is not a backend of this software.
 
 Case. A phantom's DICOM series and its SEG, from reading to the four files of a result, with the network above.
 
+Looks. `stage_case` on the same phantom with the demonstration model: one look, six views (`--tta`), and together with
+the network above and with another of its kind; the medians of the ratios to one look, in turn in the same rounds.
+
 `--rounding` prints only the difference of PyTorch's gradient maps in float32 from those in float64, as a reference for
 the tolerance of other implementations.
 
@@ -23,6 +26,7 @@ GPU, if available: cases per second in passes of 16, and the share of the time d
 """
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -30,6 +34,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +45,8 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.rois import read_roi
-from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.imaging.rois import Roi, read_roi
+from GTRStagingLib.imaging.scans import read_scan, scan_of
 from GTRStagingLib.model import weights
 from GTRStagingLib.model.backbone import (
     EXPLAINED,
@@ -60,6 +65,7 @@ from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.results.outputs import write_outputs
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import compute_attention
+from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import STEPS, stage_case
 from GTRStagingLib.staging.result import versions
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -96,6 +102,7 @@ def main() -> None:
             "network": network(plain, backbones, options.rounds),
             "ready_s": starts,
             "case": case(next(iter(backbones.values())), Path(folder), options.rounds),
+            "looks": looks(model, options.rounds),
             "gpu": on_gpu(model, plain) if torch.cuda.is_available() else "no GPU on this machine",
             "rounds": options.rounds,
             "threads": options.threads,
@@ -288,6 +295,44 @@ def case(by: Backbone, folder: Path, rounds: int) -> dict[str, object]:
     }
 
 
+# -- several looks -------------------------------------------------------------------------------------------------
+
+
+def looks(model: weights.Model, rounds: int) -> dict[str, float]:
+    """Return the time of several looks at a case relative to one look of the demonstration model."""
+    phantom = make_phantom(TStage.T3, seed=3)
+    scan, tumour = scan_of(phantom.ct, "phantom"), Roi(phantom.tumour, "tumour")
+    first = ready(weights.load("demonstration"), "cpu")
+    second = ready(other_weights("demonstration"), "cpu")
+    runs = {
+        "one look": (first, StagingOptions()),
+        "6 views": (first, StagingOptions(tta=True)),
+        "2 models": ((first, second), StagingOptions()),
+        "2 models, 6 views": ((first, second), StagingOptions(tta=True)),
+        "with the network above": ((first, ready(model, "cpu")), StagingOptions()),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(rounds + 1):
+        for name, (by, how) in runs.items():
+            start = time.perf_counter()
+            stage_case(scan, by, how, tumour=tumour)
+            if round_:
+                seconds[name].append(time.perf_counter() - start)
+    return {
+        name: statistics.median(a / b for a, b in zip(taken, seconds["one look"], strict=True))
+        for name, taken in seconds.items()
+    }
+
+
+def other_weights(name: str) -> weights.Model:
+    """Return a model whose weights differ by a thousandth, at the same cost."""
+    found = weights.load(name)
+    network = copy.deepcopy(found.network)
+    with torch.no_grad():
+        network.conv1.weight.mul_(1.001)
+    return weights.Model(replace(found.card, name="second", sha256="ab" * 32), network, None, found.reference)
+
+
 # -- the GPU -------------------------------------------------------------------------------------------------------
 
 
@@ -353,6 +398,9 @@ def show(result: dict) -> None:
     print(f"\nA case of {one['slices']} slices of {one['pixels']}², DICOM and SEG, by {one['backend']}:\n")
     for name, taken in one["seconds"].items():
         print(f"{name:<14} {taken:>7.3f} s")
+    print("\nA case from memory, relative to one look of the demonstration model:\n")
+    for name, ratio in result["looks"].items():
+        print(f"{name:<24} {ratio:>6.2f}")
     gpu = result["gpu"]
     if isinstance(gpu, str):
         print(f"\nGPU: {gpu}")

@@ -10,6 +10,7 @@
 - `dependencies`: find and install packages in Slicer's Python;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these and `nomogram_view`
-  need the application.
+- `proposal_view`: the key slice in words, and the slices that the model proposes;
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `nomogram_view` and
+  `proposal_view` need the application.
 """

@@ -23,6 +23,7 @@ from GTRStagingSlicer.words import tr as _
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.model.weights import Model
+    from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
 
 
@@ -78,6 +79,10 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         self._keep(result, state)
         return result
 
+    def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
+        """Let the model propose the key slice of the parameters' CT; see `scene_staging.propose`."""
+        return scene_staging.propose(state, self.backbone(state), slicer.mrmlScene, progress=progress)
+
     def reasonNotReady(self, state: State) -> str | None:
         """Return why the case cannot be staged yet, for the Apply button; None if it can."""
         return scene_staging.reason_not_ready(state) or models.reason_no_map(state.model, state.method)
@@ -87,7 +92,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         from GTRStagingLib.model import registry, weights
 
         folder = registry.locate(name)
-        sha256 = None if folder is None else registry.read_card(folder).sha256
+        sha256 = None if folder is None else registry.read_card(folder).card_sha256
         if self._model is None or self._model[0] != (name, sha256):
             self._model = (name, sha256), weights.load(name)
         return self._model[1]

@@ -23,6 +23,7 @@ def read(text: str) -> Mapping[str, Any]:
         attention["layers"] = [attention.pop("layer")]
     attention.setdefault("mapped", [True] * len(attention["empty"]))
     record["prediction"].setdefault("set", None)
+    record["prediction"].setdefault("stability", None)
     record.setdefault(
         "familiarity",
         {"verdict": "not known", "distance": None, "percentile": None, "reasons": [], "promise": UNJUDGED},
@@ -62,7 +63,8 @@ def likeness_in_words(familiarity: Mapping[str, Any]) -> str:
         rank = _("Farther from the training than {percentile} % of the held-out patients.").format(
             percentile=math.floor(familiarity["percentile"])
         )
-    return " ".join((rank, "; ".join(familiarity["reasons"]), familiarity["promise"])).replace("  ", " ")
+    found = [_("Found: {reasons}.").format(reasons="; ".join(familiarity["reasons"]))] if familiarity["reasons"] else []
+    return " ".join((rank, *found, familiarity["promise"]))
 
 
 def heat_in_words(attention: Mapping[str, Any]) -> str:

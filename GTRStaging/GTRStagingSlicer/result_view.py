@@ -47,7 +47,8 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     ui.stageLabel.text = prediction["stage"]
     meaning = meaning_of(prediction["stage"])
     within = _("Stage set {words}").format(words=html.escape(tables.stage_set_in_words(prediction), quote=False))
-    ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}<br>{within}"
+    moved = _("If the key slice moves: {words}").format(words=tables.stability_in_words(prediction))
+    ui.voteLabel.text = f"<b>{tables.vote_in_words(prediction)}</b><br>{meaning}<br>{within}<br>{moved}"
     familiarity = record["familiarity"]
     name, unlike = records.likeness_name(familiarity), familiarity["verdict"] == "unlike"
     words = html.escape(records.likeness_in_words(familiarity), quote=False)

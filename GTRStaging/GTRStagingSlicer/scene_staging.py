@@ -24,10 +24,22 @@ from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
 
 TUMOUR_AREA = "tumour area"
 """Value of `State.keySliceChosenBy` and `KeySlice.chosen_by` for the segment's largest section."""
+
+CONFIRMED = "confirmed"
+"""The same for a slice that the model proposed and the user chose."""
+
+PROPOSED = "proposed"
+"""The same for a slice that the model proposed and nobody confirmed, as in a scene of `gtrstaging stage --mrb`."""
+
+SEGMENTATION = "vtkMRMLSegmentationNode"
+
+STOMACH = "stomach"
+"""Name of a segment of the stomach, as of TotalSegmentator."""
 
 
 # -- before --------------------------------------------------------------------------------------------------------
@@ -151,10 +163,61 @@ def compute(
         backbone,
         replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=elsewhere),
         tumour=roi,
-        key_slice=state.keySlice if by_hand else None,
+        key_slice=_given_key_slice(scan.grid, state) if by_hand else None,
         progress=progress,
     )
     return result, placed_ct
+
+
+def _given_key_slice(grid: geometry.ImageOrGrid, state: State) -> KeySlice:
+    known: Mapping[str, keyslice.ChosenBy] = {CONFIRMED: "confirmed", PROPOSED: "proposed"}
+    chosen_by = known.get(state.keySliceChosenBy, "hand")
+    return keyslice.by_index(grid, state.keySlice, chosen_by=chosen_by)
+
+
+def propose(
+    state: State,
+    backbone: "Backbone",
+    scene: Scene,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> "Proposal":
+    """Let the model propose the key slice of the CT of a state, without changing the scene.
+
+    If the scene has one segment that is called 'stomach', only slices with stomach are proposed.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of scored slices and of all; an exception that it raises (`Cancelled`) stops the run.
+
+    Raises
+    ------
+    StagingError
+        If nothing can be proposed, or the scene has several segments of this name.
+    """
+    from GTRStagingLib.staging import proposal
+
+    if state.inputVolume is None:
+        raise InputError(_("Choose the CT volume first."))
+    placed_ct = nodes.placed(state.inputVolume)
+    scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
+    found = [
+        (node, one)
+        for node in (
+            scene.GetNthNodeByClass(i, SEGMENTATION) for i in range(scene.GetNumberOfNodesByClass(SEGMENTATION))
+        )
+        for one, name in nodes.segments_of(node).items()
+        if name.strip().casefold() == STOMACH
+    ]
+    if len(found) > 1:
+        raise InputError(
+            _("The scene has {count} segments called “stomach”; expected at most one. Rename or remove those that are "
+              "not of this CT.").format(count=len(found))
+        )  # fmt: skip
+    stomach = None if not found else nodes.roi_of(*found[0], state.inputVolume, placed_ct)
+    elsewhere = stomach is not None and not _on_lattice(stomach, scan.grid)
+    return proposal.propose(scan, backbone, stomach=stomach, resample=elsewhere, progress=progress)
 
 
 def stage(
@@ -195,7 +258,8 @@ def show(
     ct, record = state.inputVolume, to_json(result)
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
     state.keySlice = result.key_slice.index
-    state.keySliceChosenBy = TUMOUR_AREA if result.key_slice.chosen_by == TUMOUR_AREA else "hand"
+    by = result.key_slice.chosen_by
+    state.keySliceChosenBy = by if by in (TUMOUR_AREA, CONFIRMED, PROPOSED) else "hand"
     state.attentionVolume = layers.show_attention(
         scene,
         state.attentionVolume,

@@ -85,7 +85,8 @@ class State:
     tumourSegment
         Id of the tumour's segment in `tumourSegmentation`.
     keySlice, keySliceChosenBy
-        Axial index, 0 nearest the feet, -1 before one is chosen; "hand" or "tumour area".
+        Axial index, 0 nearest the feet, -1 before one is chosen; "hand", "tumour area", or "proposed" or "confirmed"
+        for a proposal of the model.
     threshold
         Share of the key slice's maximum above which attention counts as highlighted.
     shownFrom

@@ -25,6 +25,11 @@ def show_result(scene: Scene, previous: TableNode | None, record: Mapping[str, A
     prediction, key, model = record["prediction"], record["key_slice"], record["model"]
     rows = [(_("Stage"), prediction["stage"]), (_("Vote"), vote_in_words(prediction))]
     rows.append((_("Stage set"), stage_set_in_words(prediction)))
+    rows.append((_("If the key slice moves"), stability_in_words(prediction)))
+    if (looks := record.get("looks")) is not None:
+        votes = ", ".join(f"{n} {stage}" for stage, n in looks["votes"].items() if n)
+        words = _("{count} looks: {votes}; spread {spread:.3f} of 2 bits")
+        rows.append((_("Looks"), words.format(count=len(looks["each"]), votes=votes, spread=looks["spread"])))
     rows += [
         (_("Mean probability of {stage}").format(stage=stage), f"{p:.4f}")
         for stage, p in zip(STAGES, prediction["probabilities"], strict=True)
@@ -84,6 +89,33 @@ def stage_set_in_words(prediction: Mapping[str, Any]) -> str:
     if few:
         words += _("; in every set, for too few patients: {stages}").format(stages=", ".join(few))
     return words
+
+
+def stability_in_words(prediction: Mapping[str, Any]) -> str:
+    """Describe how far the stage holds when the key slice moves, as far as the voting slices show."""
+    found = prediction["stability"]
+    if found is None:
+        return _("not known: no neighbouring slice voted, the CT has no spacing, or the result is of an older version")
+    own = next(one["stage"] for one in prediction["slices"] if one["offset"] == 0)
+    if own != prediction["stage"]:
+        return _("{stage} comes from the neighbours: the key slice alone gives {own}").format(
+            stage=prediction["stage"], own=own
+        )
+    ways = ((found["up"], _("towards the head")), (found["down"], _("towards the feet")))
+    return "; ".join(_way_in_words(way, found["step_mm"], name, prediction["stage"]) for way, name in ways)
+
+
+def _way_in_words(way: Mapping[str, Any], step: float, name: str, stage: str) -> str:
+    """Describe how far the stage holds in one direction, as `name` names it."""
+    if way["asked_mm"] == 0:
+        text = _("{way}: no slice was asked")
+    elif way["at_least"]:
+        text = _("{way}: {stage} for at least {stays:.1f} mm")
+    elif way["stays_mm"] == 0:
+        text = _("{way}: changes within {step:.1f} mm")
+    else:
+        text = _("{way}: {stage} for {stays:.1f} mm, then it changes")
+    return text.format(way=name, stage=stage, stays=way["stays_mm"], step=step)
 
 
 DICES = ("dice", "chance_dice", "blob_dice", "mean_mask_dice")

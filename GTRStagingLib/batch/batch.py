@@ -23,7 +23,7 @@ from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputErro
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import TRIES, error_text
 from GTRStagingLib.support.shared_text import shared_error
-from GTRStagingLib.tables.case_files import OUTPUTS
+from GTRStagingLib.tables.case_files import DISAGREEMENT, OUTPUTS
 from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.case_texts import shared_text
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LOCK, SCENE = ".batch.lock", "scene.mrb"
 
-RESULTS = (*OUTPUTS, SCENE)
+RESULTS = (*OUTPUTS, DISAGREEMENT, SCENE)
 """Files that a case folder may contain beside its record."""
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
@@ -122,8 +122,9 @@ class Batch:
             read = {} if self.scores.nomogram is None else {t.name: case.given.get(t.name)
                                                             for t in self.scores.nomogram.terms}  # fmt: skip
             digest = sha256_of_data(
-                self.depends_on, case.series, case.segment, case.key_slice, case.roi is None, case.skip, read
-            )
+                self.depends_on, case.series, case.segment, case.key_slice, case.roi is None, case.skip, read,
+                *([] if case.stomach is None else ["stomach", case.stomach_segment]),
+            )  # fmt: skip
             yield Job(case, self.out / "cases" / case.case_id, digest, self.token)
 
     def run(self, work: Work, *, resume: bool = False) -> Iterator[Outcome]:
@@ -294,7 +295,9 @@ def record_failure(job: Job, error: str, *local: str) -> Outcome:
             return finished
         records.clear_case_folder(job.folder, RESULTS)
         out = {job.folder.parent.parent: "the output folder"}
-        return records.record_failed(job, shared_text(error, (job.case.image, job.case.roi), out), local)
+        return records.record_failed(
+            job, shared_text(error, (job.case.image, job.case.roi, job.case.stomach), out), local
+        )
     except OSError as problem:
         raise _not_writable(job.folder, problem) from problem
 

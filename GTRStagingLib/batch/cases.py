@@ -12,7 +12,7 @@ from GTRStagingLib.tables.cells import Split
 
 NEEDED = ("case_id", "image")
 
-NOT_COPIED = ("image", "series", "roi", "segment", "key_slice", "exclude")
+NOT_COPIED = ("image", "series", "roi", "segment", "key_slice", "stomach", "stomach_segment", "exclude")
 """Columns that say what to read; those beside them are copied to the results."""
 
 SPLITS: tuple[str, ...] = get_args(Split)

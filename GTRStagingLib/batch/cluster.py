@@ -25,6 +25,7 @@ from GTRStagingLib.batch.records import Job, Outcome, remove_partial_files
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.several import joined, with_folds
 from GTRStagingLib.support.files import parse_json
 from GTRStagingLib.support.isolation import error_text
 
@@ -58,10 +59,11 @@ class Cluster:
     """
 
     def __init__(self, address: str, settings: BatchSettings, out: Path) -> None:
+        models = with_folds(settings.model)
         self._run = secrets.token_hex(8)
         self._name = f"gtrstaging {out.absolute()}"
-        self._settings = replace(settings, model=_absolute_model(settings.model))
-        self.card = _card(settings.model)
+        self._settings = replace(settings, model=tuple(_absolute_model(one) for one in models))
+        self.card = joined([_card(one) for one in models])
         try:
             self._client = distributed.Client(_scheduler_address(address), timeout=CONNECT_S, set_as_default=False)
         except Exception as error:

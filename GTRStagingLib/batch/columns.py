@@ -16,6 +16,9 @@ SECONDS = ("seconds_reading", "seconds_key_slice", "seconds_preparation", "secon
 
 AGREEMENT = ("dice", "chance_dice", "blob_dice", "mean_mask_dice", "iou", "area_mm2", "roi_area_mm2", "hd95_mm",
              "centroid_distance_mm", "energy_inside")  # fmt: skip
+STABILITY = ("stability_step_mm", "stays_up_mm", "asked_up_mm", "stays_down_mm", "asked_down_mm")
+"""Columns of the fields of `staging.stability.Stability`, in their order."""
+
 HEADER = {
     "ct_manufacturer": "Manufacturer",
     "ct_model": "ManufacturerModelName",
@@ -41,16 +44,17 @@ DELAY = "ct_scan_delay_s"
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
         *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
         "pointing_hit", "familiarity", "familiarity_percentile", "familiarity_reasons", "stage_set", "stage_set_note",
-        "warnings", "model", "model_warning", "card_sha256", *HEADER, MATRIX)  # fmt: skip
+        *STABILITY, "looks", "spread", "warnings", "model", "model_warning", "card_sha256", *HEADER,
+        MATRIX)  # fmt: skip
 """Columns of the tables, filled by `records.row_of`; the case table's columns, the scores and the timings follow.
 Add a column of numbers to `NUMBER_COLUMNS` too, and raise `ROWS_VERSION`."""
 
-ROWS_VERSION = 5
+ROWS_VERSION = 6
 """Version of a row's columns and their meaning. A resumed batch keeps the rows of finished cases if this number, the
 software's version, the model and the options are unchanged."""
 
 NUMBER_COLUMNS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "key_position_mm", *AGREEMENT,
-                            "familiarity_percentile", *SECONDS})  # fmt: skip
+                            "familiarity_percentile", *STABILITY, "looks", "spread", *SECONDS})  # fmt: skip
 """Columns that are numbers in Parquet; all others are text."""
 
 
@@ -96,6 +100,7 @@ __all__ = [
     "RESULT_COLUMNS",
     "ROWS_VERSION",
     "SECONDS",
+    "STABILITY",
     "TRUE_STAGE",
     "given_names",
     "seconds_of",

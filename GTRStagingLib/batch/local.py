@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +24,7 @@ from GTRStagingLib.batch.records import Job, Outcome, content_digest, remove_par
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, StagingError
 from GTRStagingLib.model.registry import DEFAULT
+from GTRStagingLib.model.several import with_folds
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
 from GTRStagingLib.tables.case_row import CaseRow
@@ -42,7 +43,7 @@ class BatchSettings:
     Attributes
     ----------
     model, device, backend
-        As `load_model` takes them.
+        As `load_models` takes them: one or several models.
     options
         Options of staging. By default a fine map is computed for the key slice only, since each neighbouring slice
         takes as long again. Use `StagingOptions()` to include the neighbouring slices.
@@ -54,7 +55,7 @@ class BatchSettings:
         Megabytes that a case may take, see `support.isolation.IsolatedProcess`; None: no limit.
     """
 
-    model: str = DEFAULT
+    model: str | tuple[str, ...] = DEFAULT
     device: str = "auto"
     backend: str = "auto"
     options: StagingOptions = field(default_factory=lambda: StagingOptions(neighbour_maps=False))
@@ -67,7 +68,9 @@ class WorkerGroup:
     """Processes of one machine: workers and a model process. Call `stage` from one thread per worker."""
 
     def __init__(self, settings: BatchSettings, workers: int) -> None:
-        self._model = IsolatedProcess(model_process.start, settings.model, settings.device, settings.backend)
+        self._model = IsolatedProcess(
+            model_process.start, with_folds(settings.model), settings.device, settings.backend
+        )
         self._address_lock, self._gate = threading.Lock(), Gate()
         self._closed = False
         self._all = [
@@ -218,33 +221,35 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
     for heavy in ("staging.pipeline", "results.overlay", "imaging.dicom"):
         with suppress(ModuleNotFoundError):  # an optional package is missing: the first case reports it
             import_module(f"GTRStagingLib.{heavy}")
-    known: dict[bytes, model_process.RemoteBackbone] = {}
+    known: dict[bytes, tuple[model_process.RemoteBackbone, ...]] = {}
 
     def work(task: tuple[Job, Address]) -> Outcome:
         job, address = task
         if address.key not in known:
             for old in known.values():
-                old.close()
+                model_process.close(old)
             known.clear()
-            known[address.key] = model_process.RemoteBackbone(address)
+            known[address.key] = model_process.connect(address)
         if job.known_content is not None and _content_digest(job.case, settings.options) == job.known_content:
             with suppress(OSError):  # a full disk, for example: staging reports it
                 if (again := renew_record(job)) is not None:
                     return again
         outcome = stage_and_record(job, stage_from_files(known[address.key], settings.options), settings.scores)
         if outcome.error is not None:
-            known.pop(address.key).close()  # an answer may be half read, if memory ran out
+            model_process.close(known.pop(address.key))  # an answer may be half read, if memory ran out
         return outcome
 
     return work
 
 
-def _read(case: CaseRow) -> "tuple[Scan, Roi | None]":
-    """Read the CT and the ROI of a case."""
+def _read(case: CaseRow) -> "tuple[Scan, Roi | None, Roi | None]":
+    """Read the CT, the ROI and the mask of the stomach of a case."""
     from GTRStagingLib.imaging import rois, scans
 
     scan = scans.read_scan(case.ct, series=case.series)
-    return scan, None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    stomach = None if case.stomach is None else rois.read_stomach(case.stomach, segment=case.stomach_segment)
+    return scan, roi, stomach
 
 
 def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
@@ -253,7 +258,7 @@ def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
     from GTRStagingLib.staging import preprocess
 
     try:
-        scan, roi = _read(case)
+        scan, roi, _ = _read(case)
         mask = None if roi is None else roi.onto(scan.grid, resample=options.resample_roi)
         key = keyslice.choose(scan, mask=mask, key_slice=case.key_slice)
         step = preprocess.neighbour_step(scan.grid, options.neighbour_mm)
@@ -264,16 +269,18 @@ def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
         return None
 
 
-def stage_from_files(backbone: "Backbone", options: StagingOptions) -> StageOne:
+def stage_from_files(backbone: "Backbone | Sequence[Backbone]", options: StagingOptions) -> StageOne:
     """Return a function that stages a case from its files and writes its results."""
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
     def stage_one(case: CaseRow, folder: Path) -> "StagingResult":
         start = time.perf_counter()
-        scan, tumour = _read(case)
+        scan, tumour, stomach = _read(case)
         read = time.perf_counter() - start
-        result = stage_case(scan, backbone, options, tumour=tumour, key_slice=case.key_slice, case_id=case.case_id)
+        result = stage_case(
+            scan, backbone, options, tumour=tumour, stomach=stomach, key_slice=case.key_slice, case_id=case.case_id
+        )
         result = replace(result, timings_s={"reading": read, **result.timings_s})
         start = time.perf_counter()
         write_outputs(result, folder)

@@ -22,12 +22,14 @@ import numpy as np
 
 from GTRStagingLib.errors import MachineError, StagingError
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.several import joined, members_of
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 
     Question = tuple[np.ndarray, Sequence[PassRequest]]
-    """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`)."""
+    """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`). A worker sends it
+    with the position of the model."""
 
 SLICES = 3
 """Number of slices of most cases: the key slice and two neighbouring slices."""
@@ -48,9 +50,11 @@ class Address:
     ----------
     place, key
         Address and authentication key of its socket.
+    card
+        Card of the model, or of several together (`model.several`).
     layers
-        The network's head, the positions of its cells, its mean mask and its reference, pickled, so that passing an
-        address on does not require torch.
+        For each model the network's head, the positions of its cells, its mean mask, its reference and the head that
+        proposes key slices, pickled, so that passing an address on does not require torch.
     """
 
     place: Any
@@ -62,12 +66,12 @@ class Address:
 # -- the process ---------------------------------------------------------------------------------------------------
 
 
-def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
-    """Load the model, start to answer questions, and return the address; the setup of an `IsolatedProcess`."""
-    from GTRStagingLib.model import backbone, weights
+def start(models: Sequence[str], device: str, backend: str) -> Callable[[Any], Address]:
+    """Load the models, start to answer questions, and return the address; the setup of an `IsolatedProcess`."""
     from GTRStagingLib.model import device as devices
+    from GTRStagingLib.model.backbone import load_models
 
-    ready = backbone.ready(weights.load(model), device=device, backend=backend)
+    ready = load_models(models, device, backend)
     key = secrets.token_bytes(32)
     # An abstract socket leaves no file when the process is killed.
     place = f"\0gtrstaging-{secrets.token_hex(8)}" if sys.platform.startswith("linux") else None
@@ -75,12 +79,15 @@ def start(model: str, device: str, backend: str) -> Callable[[Any], Address]:
     cases = 1 if backend == "onnx" or devices.choose(device).type == "cpu" else GPU_CASES
     threading.Thread(target=_serve, args=(ready, listener, cases), daemon=True).start()
     address = Address(
-        listener.address, key, ready.card, pickle.dumps((ready.head, ready.cells, ready.mean_mask, ready.reference))
+        listener.address,
+        key,
+        joined([one.card for one in ready]),
+        pickle.dumps([(one.head, one.cells, one.mean_mask, one.reference, one.proposal_head) for one in ready]),
     )
     return lambda job: address
 
 
-def _serve(ready: "Backbone", listener: Listener, cases: int) -> None:
+def _serve(ready: "Sequence[Backbone]", listener: Listener, cases: int) -> None:
     """Answer questions, and end the process on any error, since the workers would wait for a silent one."""
     try:
         _answer(ready, listener, cases)
@@ -89,7 +96,7 @@ def _serve(ready: "Backbone", listener: Listener, cases: int) -> None:
         os._exit(1)
 
 
-def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
+def _answer(ready: "Sequence[Backbone]", listener: Listener, cases: int) -> None:
     """Answer the questions of all workers, up to `cases` in one pass."""
     callers: list[Connection] = []
     threading.Thread(target=_accept, args=(listener, callers), daemon=True).start()
@@ -98,15 +105,15 @@ def _answer(ready: "Backbone", listener: Listener, cases: int) -> None:
         asked: dict[Any, list[tuple[Connection, Question]]] = defaultdict(list)
         for caller in cast(list["Connection[Any, Any]"], wait(list(callers), timeout=0.1)):
             try:
-                question = caller.recv()
+                model, *question = caller.recv()
             except (EOFError, OSError):
                 callers.remove(caller)
                 continue
-            asked[question[0].shape[1:]].append((caller, question))
-        for questions in asked.values():
+            asked[model, question[0].shape[1:]].append((caller, (question[0], question[1])))
+        for (model, _), questions in asked.items():
             for first in range(0, len(questions), cases):
                 batch = questions[first : first + cases]
-                answers = list(classify_together(ready, [question for _, question in batch], cases))
+                answers = list(classify_together(ready[model], [question for _, question in batch], cases))
                 for (caller, _), answer in zip(batch, answers, strict=True):
                     try:
                         caller.send(answer)
@@ -160,12 +167,13 @@ def classify_together(ready: "Backbone", questions: "Sequence[Question]", cases:
 
 
 class RemoteBackbone:
-    """Model in the model process, with the interface of `model.backbone.Backbone`."""
+    """One of the models in the model process, with the interface of `model.backbone.Backbone`."""
 
-    def __init__(self, address: Address) -> None:
-        self.card = address.card
-        layers = pickle.loads(address.layers)  # noqa: S301 (of our own process)
-        self.head, self.cells, self.mean_mask, self.reference = layers
+    def __init__(self, address: Address, model: int = 0) -> None:
+        self._model = model
+        self.card = members_of(address.card)[model]
+        layers = pickle.loads(address.layers)[model]  # noqa: S301 (of our own process)
+        self.head, self.cells, self.mean_mask, self.reference, self.proposal_head = layers
         try:
             self._connection = Client(address.place, authkey=address.key)
         except (OSError, EOFError) as error:
@@ -174,7 +182,7 @@ class RemoteBackbone:
     def classify(self, pixels: np.ndarray, wanted: "Sequence[PassRequest]" = ()) -> "Pass":
         """Run one pass in the model process."""
         try:
-            self._connection.send((pixels, wanted))
+            self._connection.send((self._model, pixels, wanted))
             answer: Pass | Exception = self._connection.recv()
         except (OSError, EOFError) as error:
             raise _no_answer() from error
@@ -187,6 +195,17 @@ class RemoteBackbone:
         self._connection.close()
 
 
+def connect(address: Address) -> tuple[RemoteBackbone, ...]:
+    """Connect to each of the models in a model process."""
+    return tuple(RemoteBackbone(address, model) for model in range(len(members_of(address.card))))
+
+
+def close(backbones: Sequence[RemoteBackbone]) -> None:
+    """Close the connections to a model process."""
+    for one in backbones:
+        one.close()
+
+
 def _no_answer() -> ModelGoneError:
     return ModelGoneError(
         "The model process ended without an answer. Check the size of the case if this concerns one case only; "
@@ -194,4 +213,4 @@ def _no_answer() -> ModelGoneError:
     )
 
 
-__all__ = ["Address", "ModelGoneError", "RemoteBackbone", "classify_together", "start"]
+__all__ = ["Address", "ModelGoneError", "RemoteBackbone", "classify_together", "close", "connect", "start"]

@@ -14,7 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from GTRStagingLib.batch.columns import (
     NUMBER_COLUMNS,
     PARQUET,
     PREDICTIONS,
+    STABILITY,
     seconds_of,
 )
 from GTRStagingLib.batch.local_log import LOCAL, log_file, remove_log, write_log
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.agreement import Agreement
     from GTRStagingLib.staging.familiarity import Familiarity
     from GTRStagingLib.staging.result import StagingResult
+    from GTRStagingLib.staging.stability import Stability
     from GTRStagingLib.staging.stage_set import StageSet
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
@@ -238,14 +240,19 @@ def file_states(case: CaseRow) -> str:
 
     The states contain the files' names, which a record must not have.
     """
-    states = file_stats([case.ct, *([] if case.roi is None else [case.roi])], strict=True)
+    states = file_stats([case.ct, *masks_of(case)], strict=True)
     return sha256_of_data(states) if states else ""
 
 
 def content_digest(case: CaseRow, input_digest: str, warnings: Sequence[str]) -> str:
-    """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of the ROI."""
-    roi = [] if case.roi is None else input_files(case.roi)
-    return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in roi])
+    """Return the digest of a case's input: the result's `input_digest`, its warnings and the files of its masks."""
+    masks = [path for mask in masks_of(case) for path in input_files(mask)]
+    return sha256_of_data(input_digest, list(warnings), [sha256_of(path) for path in masks])
+
+
+def masks_of(case: CaseRow) -> list[Path]:
+    """Return the paths of a case's masks: of the ROI and of the stomach, of those that it has."""
+    return [mask for mask in (case.roi, case.stomach) if mask is not None]
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
@@ -270,6 +277,9 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         # The CSV has no byte order mark, so that Excel would show the dash as other letters.
         "stage_set": "" if result.stage_set is None else result.stage_set.text.replace("–", "-"),
         "stage_set_note": _set_note(result.stage_set),
+        "looks": "1" if result.looks is None else str(len(result.looks.each)),
+        "spread": "" if result.looks is None else repr(result.looks.spread),
+        **_stability(result.stability),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,
         "model_warning": result.model.warning or "",
@@ -288,6 +298,12 @@ def _familiarity(familiarity: "Familiarity") -> Mapping[str, str]:
         "familiarity_percentile": "" if percentile is None else repr(float(percentile)),
         "familiarity_reasons": printable("; ".join(familiarity.reasons)),
     }
+
+
+def _stability(found: "Stability | None") -> Mapping[str, str]:
+    return (
+        dict.fromkeys(STABILITY, "") if found is None else dict(zip(STABILITY, map(repr, astuple(found)), strict=True))
+    )
 
 
 def _set_note(found: "StageSet | None") -> str:

@@ -12,6 +12,7 @@ from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, default_worker
 from GTRStagingLib.batch.records import Outcome
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.several import members_of
 from GTRStagingLib.staging.options import resolve_method
 from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.tables.case_row import CaseRow
@@ -69,7 +70,8 @@ def run_batch(
     require_free_folder(out, resume)  # before the model is loaded
     counts = Counts(len(cases))
     with _work(settings, out, workers, scheduler) as (card, work):
-        resolve_method(card, settings.options.method)  # else every case would fail
+        for one in members_of(card):
+            resolve_method(one, settings.options.method)  # else every case would fail
         if settings.scores.radscore is not None:
             settings.scores.radscore.require_model(card.sha256)
         progress(counts, None)

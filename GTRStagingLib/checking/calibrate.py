@@ -3,12 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from GTRStagingLib.checking.case_runs import no_case, prepared, reasons, run_cases
+from GTRStagingLib.checking.case_runs import loaded_backbone, no_case, prepared, reasons, run_cases
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.stages import TStage
@@ -19,9 +18,6 @@ from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
 from GTRStagingLib.tables.cells import Split
-
-if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
 
 TEMPERATURE_SHARE = 0.4
 """Share of the patients of each stage that fit the temperature. They calibrate no set: scores at a temperature fitted
@@ -110,7 +106,7 @@ def calibrate_model(
             "`level`."
         )
     seen, left_out = run_network(model, cases, device=device, workers=workers, limits=limits, progress=progress)
-    card = _loaded(model, device).card
+    card = loaded_backbone(model, device).card
     pairs = [(case, seen[case.case_id]) for case in cases if case.case_id in seen]
     fitting = [pair for pair in pairs if pair[0].case_id in for_temperature]
     calibrating = [pair for pair in pairs if pair[0].case_id not in for_temperature]
@@ -223,8 +219,8 @@ def run_network(
     WeightsError
         If the model is unknown.
     """
-    _loaded.cache_clear()  # the folder may contain another model now
-    _loaded(model, device)
+    loaded_backbone.cache_clear()  # the folder may contain another model now
+    loaded_backbone(model, device)
     outcomes = run_cases(_seen, model, cases, device=device, workers=workers, limits=limits, progress=progress)
     left_out = reasons(cases, outcomes)
     seen = {case.case_id: one for case, one in zip(cases, outcomes, strict=True) if not isinstance(one, str)}
@@ -236,17 +232,10 @@ def run_network(
 # -- in this process or a worker -----------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _loaded(model: str, device: str) -> "Backbone":
-    from GTRStagingLib.model import backbone
-
-    return backbone.load_model(model, device)
-
-
 def _seen(job: tuple[str, str, Case]) -> Seen | str:
     """Run the network on the voting slices of a case, as staging does."""
     model, device, case = job
-    ready = _loaded(model, device)
+    ready = loaded_backbone(model, device)
     scan, slices = prepared(case, ready.card.recipe)
     return Seen(ready.classify(slices.pixels).logits, slices.offsets, scan.digest_with(slices.native, slices.offsets))
 

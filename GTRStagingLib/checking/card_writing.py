@@ -1,4 +1,4 @@
-"""Write a check, or what a model learned from, into the model's folder, and a calibrated model into a new folder."""
+"""Write a check, what a model learned from, or a head into a model's folder; and a calibrated model into a new one."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from pathlib import Path
 from GTRStagingLib.checking.calibrate import Calibration
 from GTRStagingLib.checking.familiarity_fit import Fitted
 from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
+from GTRStagingLib.checking.proposal_fit import FittedHead
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.registry import CARD_FILE, locate, read_card
@@ -105,6 +106,38 @@ def write_familiarity(fitted: Fitted, folder: Path, *, weights_sha256: str | Non
     return card
 
 
+def write_proposal(
+    fitted: FittedHead, folder: Path, *, out: Path | None = None, weights_sha256: str | None = None
+) -> ModelCard:
+    """Write the head that proposes key slices into a model's folder, or a new one; it replaces an earlier head.
+
+    It is written completely or not at all. The weights stay as they are; errors are those of `write_familiarity`.
+
+    Parameters
+    ----------
+    out
+        New folder for a copy of the model with the head, as for `write_calibrated`; None for the model's own folder.
+    """
+    from GTRStagingLib.model.weights import PROPOSAL_FILE, write_proposal_head
+
+    if out is not None:
+        require_new(out)
+        card = replace(read_card(folder), name=out.name, proposal=None, proposal_sha256=None)
+        _require_same(card, weights_sha256, folder, "fit of the head")
+        with _copied(folder, card, out) as work:
+            sha256 = _write_arrays(partial(write_proposal_head, fitted.head), work / PROPOSAL_FILE)
+            card = replace(card, proposal=fitted.found, proposal_sha256=sha256)
+            _write_card(card, work)
+        return card
+    remedy = "Use a copy of the model in a folder of your own."
+    with _locked_card(folder, weights_sha256, "The head that proposes key slices", remedy) as card:
+        _write_card(replace(card, proposal=None, proposal_sha256=None), folder)
+        sha256 = _write_arrays(partial(write_proposal_head, fitted.head), folder / PROPOSAL_FILE)
+        card = replace(card, proposal=fitted.found, proposal_sha256=sha256)
+        _write_card(card, folder)
+    return card
+
+
 @contextmanager
 def _locked_card(folder: Path, weights_sha256: str | None, what: str, remedy: str) -> Iterator[ModelCard]:
     """Lock a model's folder and yield its card; raise `WeightsError` for other weights, or if writing fails."""
@@ -146,8 +179,8 @@ def nothing_measured(check: Check) -> InputError:
 def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
     """Write a calibrated model into a new folder, completely or not at all; return its card.
 
-    The files whose hashes the card gives (weights, features, mean mask) are copied byte by byte, and no others; the
-    card has the name of the folder, the new temperature and the new stage sets.
+    The files whose hashes the card gives (weights, features, mean mask, head of proposals) are copied byte by byte, and
+    no others; the card has the name of the folder, the new temperature and the new stage sets.
 
     Raises
     ------
@@ -155,8 +188,6 @@ def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
         If the folder exists or cannot be written, the model is built in, its folder contains other weights now, or a
         copied file has another hash than the card gives.
     """
-    from GTRStagingLib.model.weights import FEATURES_FILE, MEAN_MASK_FILE, WEIGHTS_FILE
-
     folder = locate(calibration.model)
     if folder is None:
         raise WeightsError(f"Model {calibration.model!r} is built in and has no folder; expected a trained model.")
@@ -164,29 +195,50 @@ def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
     card = replace(
         read_card(folder), name=out.name, temperature=calibration.temperature, stage_sets=calibration.stage_sets
     )
-    if card.sha256 != calibration.weights_sha256:
+    _require_same(card, calibration.weights_sha256, folder, "calibration")
+    with _copied(folder, card, out):
+        pass
+    return card
+
+
+def _require_same(card: ModelCard, weights_sha256: str | None, folder: Path, what: str) -> None:
+    """Raise `WeightsError` if a folder contains other weights than before; `what` was going on."""
+    if weights_sha256 not in (None, card.sha256):
         raise WeightsError(
-            f"{folder} contains weights with sha256 {card.sha256[:12]}; expected the calibrated weights, "
-            f"{calibration.weights_sha256[:12]}. The model was replaced during the calibration: calibrate it again."
+            f"{folder} contains weights with sha256 {card.sha256[:12]}; expected {str(weights_sha256)[:12]}. The model "
+            f"was replaced during the {what}: repeat it."
         )
+
+
+@contextmanager
+def _copied(folder: Path, card: ModelCard, out: Path) -> Iterator[Path]:
+    """Copy the files whose hashes the card gives, and the card, into a new folder, which appears when it is complete.
+
+    Yields
+    ------
+    The folder while it is made.
+    """
+    from GTRStagingLib.model.weights import FEATURES_FILE, MEAN_MASK_FILE, PROPOSAL_FILE, WEIGHTS_FILE
+
     try:
         with new_folder(out) as work:
             hashes = {
                 WEIGHTS_FILE: card.sha256,
                 FEATURES_FILE: card.features_sha256,
                 MEAN_MASK_FILE: card.mean_mask_sha256,
+                PROPOSAL_FILE: card.proposal_sha256,
             }
             for name, sha256 in hashes.items():
                 if sha256 is not None:
                     shutil.copyfile(folder / name, work / name)
                     _require_hash(work / name, sha256, folder / name)
-            (work / CARD_FILE).write_text(card.to_text(), encoding="utf-8")
+            _write_card(card, work)
+            yield work
     except OSError as error:
         raise WeightsError(
             f"{out} cannot be written: {error.strerror or error}; expected a writable place with room for the model. "
             "Free some space, or choose another `out`. Nothing was written."
         ) from error
-    return card
 
 
 def _require_hash(copy: Path, sha256: str, original: Path) -> None:
@@ -222,4 +274,4 @@ def _write_card(card: ModelCard, folder: Path) -> None:
 
 
 __all__ = ["LOCK", "nothing_measured", "require_new", "require_writable", "write_calibrated", "write_check",
-           "write_familiarity"]  # fmt: skip
+           "write_familiarity", "write_proposal"]  # fmt: skip

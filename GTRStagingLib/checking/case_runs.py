@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, without_backticks
+from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import parallel_map
 from GTRStagingLib.tables.case_texts import shared_text
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
+    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.card import ModelCard
     from GTRStagingLib.model.recipe import Recipe
     from GTRStagingLib.staging.preprocess import PreparedSlices
 
@@ -53,6 +57,29 @@ def run_cases(
     return outcomes
 
 
+@lru_cache(maxsize=1)
+def loaded_backbone(model: str, device: str) -> "Backbone":
+    """Load a model on a device, and keep it for the next case; `cache_clear` if its folder may have changed."""
+    from GTRStagingLib.model import backbone
+
+    return backbone.load_model(model, device)
+
+
+def require_training_cohort(card: "ModelCard", learned: Sequence[Case]) -> None:
+    """Raise `InputError` unless as many cases and patients train as on the card; an imported model's card has none."""
+    if card.training is None:
+        return
+    on_card = Fields(card.training, "training").fields("data").fields("training")
+    expected = on_card.whole("cases"), on_card.whole("patients")
+    given = len(learned), len({case.patient_id for case in learned})
+    if given != expected:
+        raise InputError(
+            f"{given[0]} cases of {given[1]} patients in the split 'train'; expected {expected[0]} cases of "
+            f"{expected[1]} patients, those that trained {card.name!r} by its card. Give the cohort that the model was "
+            "trained on."
+        )
+
+
 def reasons(cases: Sequence[Case], outcomes: Sequence[Any]) -> dict[str, str]:
     """Return the case ids of the outcomes that are reasons, with these reasons."""
     return {case.case_id: one for case, one in zip(cases, outcomes, strict=True) if isinstance(one, str)}
@@ -80,4 +107,4 @@ def _left_out(job: tuple[Any, str, Case], reason: str) -> str:
     return shared_text(without_backticks(reason), (case.image, case.roi))
 
 
-__all__ = ["no_case", "prepared", "reasons", "run_cases"]
+__all__ = ["loaded_backbone", "no_case", "prepared", "reasons", "require_training_cohort", "run_cases"]

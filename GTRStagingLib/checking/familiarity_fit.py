@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import GTRStagingLib
-from GTRStagingLib.checking.case_runs import no_case, prepared, reasons, run_cases
+from GTRStagingLib.checking.case_runs import no_case, prepared, reasons, require_training_cohort, run_cases
 from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, LeakageError
 from GTRStagingLib.model.reference import IMAGE_PARTS, LEAST_PATIENTS, PARTS, VECTORS, Cloud, Reference
-from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
@@ -101,7 +100,7 @@ def fit_familiarity(
     else:
         workers = 0
     learned = [case for case in cases if case.split == "train"]
-    _require_as_on_card(model, learned)
+    require_training_cohort(_loaded(model).card if isinstance(model, str) else model.card, learned)
     training = draw_cases(learned, most, seed)
     side = "calibration" if any(case.split == "calibration" for case in cases) else "validation"
     first = {case.patient_id: case for case in reversed(cases) if case.split == side}
@@ -143,22 +142,6 @@ def fit_familiarity(
         reference=reference,
         left_out=left_out,
     )
-
-
-def _require_as_on_card(model: "Model | str", learned: Sequence[Case]) -> None:
-    """Raise `InputError` unless as many cases and patients train as on the card; an imported model's card has none."""
-    card = _loaded(model).card if isinstance(model, str) else model.card
-    if card.training is None:
-        return
-    on_card = Fields(card.training, "training").fields("data").fields("training")
-    expected = on_card.whole("cases"), on_card.whole("patients")
-    given = len(learned), len({case.patient_id for case in learned})
-    if given != expected:
-        raise InputError(
-            f"{given[0]} cases of {given[1]} patients in the split 'train'; expected {expected[0]} cases of "
-            f"{expected[1]} patients, those that trained {card.name!r} by its card. Give the cohort that the model was "
-            "trained on."
-        )
 
 
 def _require_enough(training: int, held_out: int, side: str) -> None:

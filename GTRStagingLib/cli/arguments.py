@@ -37,9 +37,17 @@ def is_command(parser: argparse.ArgumentParser) -> bool:
     return not any(isinstance(action, Commands) for action in parser._actions)
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --cam, --target and --threshold."""
-    parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
+def add_model(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
+    """Add --model, --cam, --target and --threshold; with `several`, --model may be repeated, and --tta is there."""
+    if several:
+        parser.add_argument("--model", action="append", metavar="NAME|FOLDER",
+                            help="repeat for several models, whose mean is the result; folds by the --out of their "
+                            f"training or the folder that contains them (default: {DEFAULT})")  # fmt: skip
+        parser.add_argument("--tta", action="store_true", help="test-time augmentation: look at the slices as "
+                            "acquired, mirrored and shifted, and take the mean; six times the network's "
+                            "time")  # fmt: skip
+    else:
+        parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
     parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: gated "
                         "for a model with a gated head, else fine (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,
@@ -49,12 +57,26 @@ def add_model(parser: argparse.ArgumentParser) -> None:
                         "%(default)s)")  # fmt: skip
 
 
+def given_models(options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the models of a command's --model, with folds as their folders; the default model without one."""
+    from GTRStagingLib.model.several import with_folds
+
+    return with_folds(options.model or DEFAULT)
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device and --backend."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--backend", choices=BACKENDS, default="auto",
                         help="software that runs the network; auto: ONNX Runtime on a CPU if it is installed, else "
                         "PyTorch; compile is for long batches (default: %(default)s)")  # fmt: skip
+
+
+def add_proposal(parser: "argparse._ActionsContainer", group: "argparse._ActionsContainer | None" = None) -> None:
+    """Add --propose-key-slice, to a group of options that exclude each other if it is given."""
+    (group or parser).add_argument(
+        "--propose-key-slice", action="store_true", help="let the model propose the key slice of a case that has "
+        "none; the result asks to confirm it")  # fmt: skip
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +136,8 @@ def staging_options(options: argparse.Namespace) -> StagingOptions:
         neighbour_mm=given.get("neighbour_mm", defaults.neighbour_mm),
         neighbour_maps=given.get("neighbour_maps", defaults.neighbour_maps),
         resample_roi=given.get("resample_roi", defaults.resample_roi),
+        tta=given.get("tta", defaults.tta),
+        propose_key_slice=given.get("propose_key_slice", defaults.propose_key_slice),
     )
 
 
@@ -152,7 +176,8 @@ def given_features(options: argparse.Namespace, case_ids: Iterable[str] | None =
 # -- messages of the library ---------------------------------------------------------------------------------------
 
 
-COLUMNS = {"series": "series", "segmentation": "roi", "segment": "segment", "key_slice": "key_slice"}
+COLUMNS = {"series": "series", "segmentation": "roi", "segment": "segment", "key_slice": "key_slice",
+           "stomach_segment": "stomach_segment"}  # fmt: skip
 """Parameters of one case -> columns of a case table, for commands that read one; see `with_flags`."""
 
 _PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")

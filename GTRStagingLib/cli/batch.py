@@ -19,7 +19,9 @@ from GTRStagingLib.cli.arguments import (
     add_device,
     add_limits,
     add_model,
+    add_proposal,
     given_limits,
+    given_models,
     print_notes,
     shown_place,
     staging_options,
@@ -47,8 +49,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch.set_defaults(run=_batch, columns=COLUMNS, shared=True)
     batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV, XLSX or Parquet with case_id and image, and optionally series, roi, segment, "
-                       "key_slice, exclude (a reason to leave the case out); other columns are copied; with a column "
-                       "stage the predictions are evaluated")  # fmt: skip
+                       "key_slice, stomach (a mask), exclude (a reason to leave the case out); other columns are "
+                       "copied; with a column stage the predictions are evaluated")  # fmt: skip
     batch.add_argument("--out", type=Path, required=True, metavar="DIR",
                        help="output folder for cases/CASE/, predictions.csv and predictions.parquet")  # fmt: skip
     batch.add_argument("--resume", action="store_true",
@@ -61,6 +63,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        "slices, which takes longer")  # fmt: skip
     batch.add_argument("--resample-roi", action="store_true",
                        help="resample ROIs that have another grid than their CT")  # fmt: skip
+    add_proposal(batch)
     add_device(batch)
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",
@@ -102,7 +105,7 @@ def _batch(options: argparse.Namespace) -> int:
     require_free_folder(options.out, options.resume)  # before anything else is read
     limits = given_limits(options)
     settings = BatchSettings(
-        model=options.model,
+        model=given_models(options),
         device=options.device,
         backend=options.backend,
         options=staging_options(options),

@@ -210,6 +210,12 @@ def print_summary(found: "Evaluation", parser: argparse.ArgumentParser) -> None:
         print(f"Stage sets    coverage {coverage.text()}, promised {sets.promised}; mean size {size.text(2)}; withheld "
               f"{sets.withheld}, without {sets.without}")  # fmt: skip
         printed |= {"coverage of the stage sets": coverage, "mean size of the stage sets": size}
+    if (moved := found.slice_stability) is not None:
+        shares = [(mm, groups["all"], moved.known[mm]) for mm, groups in moved.stable.items() if moved.known[mm]]
+        asked = "; ".join(f"± {mm:g} mm in {one.text()} of {counted(n, 'row')} asked so far" for mm, one, n in shares)
+        none = "not known: no row's slices were asked up and down as far as one of the reported distances"
+        print(f"Key slice     {f'the stage holds within {asked}' if asked else none}")
+        printed |= {f"stage within ± {mm:g} mm": one for mm, one, _ in shares}
     if found.siblings is not None:
         print(f"Leakage       {found.siblings.sentence}")
         if found.without_siblings is not None and found.siblings.leaks:

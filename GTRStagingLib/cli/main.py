@@ -1,6 +1,7 @@
-"""Run the command line: `gtrstaging stage | batch | evaluate | radscore | nomogram | train | models | …`.
+"""Run the command line: `gtrstaging stage | profile | batch | evaluate | radscore | nomogram | train | models | …`.
 
-Exit codes: 0 done, 1 failed (stderr contains the reason) or errors found, 2 wrong arguments.
+Exit codes: 0 done, 1 failed (stderr contains the reason) or errors found, 2 wrong arguments. Of `monitor`, 1 is an
+alarm, and 2 also a failure.
 """
 
 import argparse
@@ -14,7 +15,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import GTRStagingLib
-from GTRStagingLib.cli import batch, cohort, evaluate, models, nomogram, phantom, radscore, stage, supervise, train
+from GTRStagingLib.cli import (
+    batch,
+    cohort,
+    evaluate,
+    models,
+    monitor,
+    nomogram,
+    phantom,
+    profile,
+    radscore,
+    stage,
+    supervise,
+    train,
+)
 from GTRStagingLib.cli.arguments import every_parser, shown_error
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -31,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if contradiction_of is not None and (contradiction := contradiction_of(options)):
         options.parser.error(contradiction)
     run: Callable[[argparse.Namespace], int | None] = options.run
+    failure: int = getattr(options, "failure", 1)  # exit code of a command that gives no answer
     if arguments is None and getattr(options, "supervised", False) and not supervise.is_child():
         with suppress(OSError):  # the machine starts no process: the command runs in this one
             return supervise.run_child(sys.argv[1:])
@@ -42,21 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has closed the pipe; without this, Python would report an error when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return failure
     except StagingError as error:
         print(f"gtrstaging: {shown_error(error, options)}", file=sys.stderr)
-        return 1
+        return failure
     except MemoryError:
         print("gtrstaging: The memory of this machine does not suffice. Free memory, or check the size of the files.",
               file=sys.stderr)  # fmt: skip
-        return 1
+        return failure
     except OSError as error:
         shown = shown_error(error, options)
         print(f"gtrstaging: {shown}. Check the path, its permissions and the free space.", file=sys.stderr)
-        return 1
+        return failure
     except KeyboardInterrupt:
         print("gtrstaging: interrupted; no half-written file was left.", file=sys.stderr)
-        return 1
+        return failure
 
 
 @contextmanager
@@ -97,6 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gtrstaging {GTRStagingLib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     stage.add_to(commands)
+    profile.add_to(commands)
     batch.add_to(commands)
     evaluate.add_to(commands)
     radscore.add_to(commands)
@@ -105,6 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     models.add_to(commands)
     phantom.add_to(commands)
     cohort.add_to(commands)
+    monitor.add_to(commands)
     for command in every_parser(parser):
         command.set_defaults(parser=command)  # `options.parser` reports wrong arguments and has the flags
     return parser

@@ -1,4 +1,4 @@
-"""Add the commands `gtrstaging models list | show | verify | check | familiarity | calibrate | import`."""
+"""Add the commands `gtrstaging models list | show | verify | check | familiarity | proposal | calibrate | import`."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli import calibrate, familiarity
+from GTRStagingLib.cli import calibrate, familiarity, proposal
 from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
@@ -69,6 +69,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     checker.add_argument("--dry-run", action="store_true", help="print the result without writing the model card")
     checker.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to this file")
     familiarity.add_to(models)
+    proposal.add_to(models)
     calibrate.add_to(models)
     importer = models.add_parser(
         "import",
@@ -131,6 +132,7 @@ def _show(options: argparse.Namespace) -> None:
     print(f"Head: {card.head_in_words}", file=sys.stderr)
     print(card.check_in_words, file=sys.stderr)
     print(card.familiarity_in_words, file=sys.stderr)
+    print(card.proposal_in_words, file=sys.stderr)
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)
 

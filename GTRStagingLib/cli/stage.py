@@ -10,7 +10,9 @@ from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
     add_model,
+    add_proposal,
     folder_path,
+    given_models,
     progress_bar,
     staging_options,
     timed,
@@ -47,6 +49,12 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     key.add_argument(
         "--key-position-mm", type=float, metavar="S", help="position of the key slice towards the head, as in Slicer"
     )
+    add_proposal(stage, key)
+    stage.add_argument("--stomach", type=Path, metavar="FILE", help="mask of the stomach, in the forms of "
+                       "--segmentation, as by TotalSegmentator: a key slice without stomach is warned of, and none is "
+                       "proposed there")  # fmt: skip
+    stage.add_argument("--stomach-segment", metavar="SEGMENT", help="name or number of the stomach's segment "
+                       "(default: 'stomach', if there are several)")  # fmt: skip
     stage.add_argument("--neighbour-mm", type=float, metavar="MM", help="distance of the neighbouring slices "
                        "(default: the adjacent acquired slices)")  # fmt: skip
     add_model(stage)
@@ -65,17 +73,21 @@ def _contradiction(options: argparse.Namespace) -> str | None:
         return f"--mrb {options.mrb}: expected a name that ends in .mrb"
     if options.case_id is not None and not options.case_id.strip():
         return "--case-id: expected a name"
-    dependent = (("--segment", options.segment is not None), ("--resample-roi", options.resample_roi))
-    for name, given in dependent:
-        if given and options.segmentation is None:
-            return f"{name} requires --segmentation"
+    if options.segment is not None and options.segmentation is None:
+        return "--segment requires --segmentation"
+    if options.stomach_segment is not None and options.stomach is None:
+        return "--stomach-segment requires --stomach"
+    if options.resample_roi and options.segmentation is None and options.stomach is None:
+        return "--resample-roi requires --segmentation or --stomach"
+    if options.propose_key_slice and options.segmentation is not None:
+        return "--propose-key-slice and --segmentation: the ROI determines the key slice; leave one of them out"
     return None
 
 
 def _stage(options: argparse.Namespace) -> None:
     """Stage the case, write the results and print a summary."""
     from GTRStagingLib.imaging import rois, scans
-    from GTRStagingLib.model.backbone import load_model
+    from GTRStagingLib.model.backbone import load_models
     from GTRStagingLib.staging.pipeline import STEPS, stage_case
 
     with progress_bar(len(STEPS) + 3) as step:
@@ -85,14 +97,18 @@ def _stage(options: argparse.Namespace) -> None:
             tumour = None
             if options.segmentation is not None:
                 tumour = rois.read_roi(options.segmentation, segment=options.segment)
+            stomach = None
+            if options.stomach is not None:
+                stomach = rois.read_stomach(options.stomach, segment=options.stomach_segment)
             key = _key_slice(options, scan)
         with timed(timings, "loading the model", step):
-            model = load_model(options.model, options.device, options.backend)
+            model = load_models(given_models(options), options.device, options.backend)
         result = stage_case(
             scan,
             model,
             staging_options(options),
             tumour=tumour,
+            stomach=stomach,
             key_slice=key,
             case_id=options.case_id,
             progress=step,
@@ -136,11 +152,17 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     shares = "  ".join(f"{stage} {p:.2f}" for stage, p in zip(TStage, prediction.probabilities, strict=True))
     print(f"Stage      {prediction.stage}   {'unanimous' if prediction.unanimous else 'not unanimous'} ({votes})")
     print(f"Mean       {shares}")
+    if (looks := words.looks_in_words(result)) is not None:
+        print(f"Looks      {looks}")
     print(f"Likeness   {words.likeness(result.familiarity)}: {words.likeness_in_words(result.familiarity)}")
     print(f"Set        {words.stage_set_in_words(result)}")
+    print(f"Stable     {words.stability_in_words(result.stability, prediction)}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
-    print(f"Key slice  {key.index}{place}, chosen by {key.chosen_by}")
-    print(f"Map        {words.map_name(result.attention)}: {result.model.map_check(result.attention.method)}")
+    how = "proposed by the model" if key.chosen_by == "proposed" else f"chosen by {key.chosen_by}"
+    print(f"Key slice  {key.index}{place}, {how}")
+    for one in () if result.proposal is None else result.proposal.candidates:
+        print(f"           proposed: {one.index} at S {one.position_mm:.1f} mm, score {one.score:.2f}")
+    print(f"Map        {words.map_name(result.attention)}: {result.map_check}")
     if result.agreement is not None:
         agreement = result.agreement
         if (region := words.region_in_words(agreement)) is None:
@@ -150,7 +172,8 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
             print(f"           {words.baselines_in_words(agreement, words.section_in_words(result))}")
     print(f"Device     {result.provenance.device}, {result.provenance.backend}, {sum(result.timings_s.values()):.1f} s")
     if out is not None:
-        print(f"Written    {out / 'report.html'} with result.json, overlay.png and attention.nrrd")
+        volumes = "attention.nrrd" if result.looks is None else "attention.nrrd, disagreement.nrrd"
+        print(f"Written    {out / 'report.html'} with result.json, overlay.png and {volumes}")
     for warning in result.warnings:
         print(f"WARNING    {warning}")
     print(RESEARCH_USE_ONLY)

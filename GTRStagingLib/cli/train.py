@@ -85,6 +85,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from GTRStagingLib.cohort.cohort import read_cohort
+    from GTRStagingLib.model.several import folds_table
     from GTRStagingLib.support.extras import import_extra
     from GTRStagingLib.tables.case_table import split_notes
 
@@ -134,7 +135,7 @@ def _train(options: argparse.Namespace) -> None:
     for card in cards:
         _print_summary(card, options.out.with_name(card.name))
     if cards and options.folds is not None:
-        print(f"Folds      {options.out.with_name(options.out.name + '-folds.csv')}")
+        print(f"Folds      {folds_table(options.out)}")
     if cards:
         print(RESEARCH_USE_ONLY)
 

@@ -186,7 +186,7 @@ def _missing_files(cohort: Cohort) -> list[Finding]:
     missing = [
         f"{case.case_id}: {column} {path.name}"
         for case in cohort
-        for column, path in (("image", case.image), ("roi", case.roi))
+        for column, path in (("image", case.image), ("roi", case.roi), ("stomach", case.stomach))
         if path is not None and not path.exists()
     ]
     if not missing:

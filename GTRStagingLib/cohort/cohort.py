@@ -18,6 +18,8 @@ from GTRStagingLib.tables.cells import Split, folder_key, plain_text, unaltered_
 from GTRStagingLib.tables.table_files import import_table_package, write_table
 
 COLUMNS = ("case_id", "patient_id", "centre", "image", "series", "roi", "segment", "key_slice", "stage", "split")
+OPTIONAL = ("stomach", "stomach_segment")
+"""Columns that are written only if a case has them."""
 NEEDED = ("case_id", "patient_id", "image")
 
 
@@ -119,6 +121,12 @@ def write_cohort(cohort: Cohort, path: Path) -> None:
         "stage": [None if case.stage is None else case.stage.name for case in cohort],
         "split": [case.split for case in cohort],
     }
+    for name, values in (
+        ("stomach", [None if case.stomach is None else _written(case.stomach, folder) for case in cohort]),
+        ("stomach_segment", [case.stomach_segment for case in cohort]),
+    ):
+        if any(value is not None for value in values):
+            columns[name] = list(values)
     covariates = {name: [case.covariates.get(name) for case in cohort] for name in cohort.covariates}
     write_table(path, columns | covariates)
 

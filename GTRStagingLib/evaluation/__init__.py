@@ -11,21 +11,23 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `table_one`: `describe_patients`
 - `cohort_table`: `CohortLine`, `describe_cohorts`
 - `scanner_table`: `ScannerLine`, `scanner_table`
-- `stage_sets`: `stage_sets`
+- `stage_sets`: `stage_sets`, `set_sizes`
+- `risk_scores`: `risk_by_scores`
+- `slice_stability`: `slice_stability`
 - `cohorts`: `Cohorts`, `CohortEvaluation`, `evaluate_cohorts`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`
 - `checklist_facts`: `facts`
 - `checklists`: `Checklist`, `checklist`, `fill`
 - `figure_style`: `Grid`, `wrapped`
-- `figure_panels`: `roc`, `confusion`, `calibration`, `decision_curves`, `attention`
+- `figure_panels`: `roc`, `confusion`, `calibration`, `risk_coverage`, `decision_curves`, `attention`
 - `flow_figure`: `flow_figure`
 - `figures`: `figures`
 - `reader_tables`: `shown`, `rows_of_files`
 - `tables`: `tables`
 - `gallery`: `misclassified`, `gallery_page`
 - `report_tables`: `PrintedTable`, and a function for each table of the report
-- `set_tables`: `stage_sets`
+- `set_tables`: `stage_sets`, `risk_coverage`, `slice_stability`
 - `nomogram_tables`: `terms`, `tests`, `validation`
 - `manuscript`: `manuscript_docx`
 - `report`: `write_evaluation`

@@ -10,6 +10,8 @@ from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.evaluation.cohort_table import CohortLine, describe_cohorts, shared_patients
 from GTRStagingLib.evaluation.performance import Performance, curves, macro_area, performance
 from GTRStagingLib.evaluation.predictions import ATTENTION, Predictions
+from GTRStagingLib.evaluation.risk_scores import risk_by_scores
+from GTRStagingLib.evaluation.slice_stability import slice_stability
 from GTRStagingLib.evaluation.stage_sets import mixed_sets, stage_sets
 from GTRStagingLib.evaluation.table_one import NOT_GIVEN
 from GTRStagingLib.stages import TStage
@@ -17,7 +19,9 @@ from GTRStagingLib.stats.attention_by_stage import AttentionStudy, attention
 from GTRStagingLib.stats.calibration import Calibration, calibrate
 from GTRStagingLib.stats.decisions import Decisions
 from GTRStagingLib.stats.heterogeneity import Heterogeneity, compare_areas, compare_means, compare_shares, corrected
+from GTRStagingLib.stats.risk_coverage import RiskCoverage
 from GTRStagingLib.stats.set_coverage import SetCoverage
+from GTRStagingLib.stats.stage_stability import StageStability
 from GTRStagingLib.support.counts import counted
 
 MOST_COHORTS = 12
@@ -45,6 +49,10 @@ class CohortEvaluation:
         Why something of this cohort is missing, or must be read with care.
     stage_sets
         None without a column of stage sets, or without any set.
+    risk_coverage
+        None without scores of uncertainty beside the probabilities.
+    slice_stability
+        How far the stage holds along the scan; None if the table does not tell.
     training
         Whether the model was fitted on rows of this cohort, by the split of its rows or by its name.
     """
@@ -59,6 +67,8 @@ class CohortEvaluation:
     notes: tuple[str, ...]
     training: bool = False
     stage_sets: SetCoverage | None = None
+    risk_coverage: RiskCoverage | None = None
+    slice_stability: StageStability | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain data, with the keys of `metrics.json`."""
@@ -68,6 +78,8 @@ class CohortEvaluation:
             "decisions": self.decisions.to_json(),
             "attention": None if self.attention is None else self.attention.to_json(),
             "stage_sets": None if self.stage_sets is None else self.stage_sets.to_json(),
+            "risk_coverage": None if self.risk_coverage is None else self.risk_coverage.to_json(),
+            "slice_stability": None if self.slice_stability is None else self.slice_stability.to_json(),
             "training": self.training,
             "notes": [without_backticks(note) for note in self.notes],
         }
@@ -132,6 +144,8 @@ def evaluate_part(found: Predictions, name: str, decide: Decide, *, seed: int = 
         notes=tuple(_notes(found, name, sets)),
         training=_is_training(found, name),
         stage_sets=sets,
+        risk_coverage=risk_by_scores(found),
+        slice_stability=slice_stability(found),
     )
 
 

@@ -25,7 +25,9 @@ from GTRStagingLib.evaluation.training_overlap import Siblings, find_siblings
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.stats import attention_by_stage, calibration, decisions, reader_study, readers
 from GTRStagingLib.stats.estimates import LEVEL, MOST_OF_ONE, Clusters, no_interval
+from GTRStagingLib.stats.risk_coverage import RiskCoverage
 from GTRStagingLib.stats.set_coverage import SetCoverage
+from GTRStagingLib.stats.stage_stability import StageStability
 from GTRStagingLib.support.counts import counted
 
 MODEL = "model"
@@ -62,6 +64,10 @@ class Evaluation:
         Names of the models that made the predictions, if the table states them.
     stage_sets
         Coverage and size of the stage sets; None if the table has none.
+    risk_coverage
+        Whether scores of uncertainty tell of errors; None if the table has none beside the probabilities.
+    slice_stability
+        How far the stage holds along the scan; None if the table does not tell.
     model_warning
         What a reader must know of the model, as that it is the demonstration model.
     """
@@ -89,6 +95,8 @@ class Evaluation:
     models: tuple[str, ...] = ()
     model_warning: str | None = None
     stage_sets: SetCoverage | None = None
+    risk_coverage: RiskCoverage | None = None
+    slice_stability: StageStability | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `metrics.json` as plain data."""
@@ -121,6 +129,8 @@ class Evaluation:
             "models": list(self.models),
             "model_warning": self.model_warning,
             "stage_sets": plain(self.stage_sets),
+            "risk_coverage": plain(self.risk_coverage),
+            "slice_stability": plain(self.slice_stability),
             "provenance": dict(self.provenance),
         }
 
@@ -204,6 +214,8 @@ def evaluate(
         models=models,
         model_warning=model_warning,
         stage_sets=whole.stage_sets,
+        risk_coverage=whole.risk_coverage,
+        slice_stability=whole.slice_stability,
     )
 
 

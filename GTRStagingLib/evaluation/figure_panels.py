@@ -55,6 +55,9 @@ HIGHEST_THRESHOLD = 0.8
 MOST_BANDS = 3
 """Largest number of bands of one panel; with more strategies, the model's alone is drawn."""
 
+RISK_SCORES = ("softmax", "spread", "familiarity", "set size")
+"""Scores of `risk_scores`, in the order of their colours."""
+
 BASELINE_MARKS = {"chance": "_", "blob": "o", "mean_mask": "D"}
 
 
@@ -129,6 +132,38 @@ def confusion(parts: Parts) -> "Drawn":
     return figure, (
         "Confusion matrix: counts, and shares of each true stage, darker for a larger share. Predicted T1, T2, T3, T4 "
         f"of {_each(parts, words)}"
+    )
+
+
+def risk_coverage(parts: Parts) -> "Drawn":
+    """Draw the risk-coverage curve of each score of uncertainty, and the error rate; parts have such scores."""
+    alone = len(parts) == 1
+    grid = Grid(1, left=0.62, right=0.62, below=1.15) if alone else Grid(2, left=0.5, between=0.6, below=1.15)
+    grid, titles = grid.titled(_titles(parts))
+    figure, axes = grid.draw(len(parts))
+    colours = dict(zip(RISK_SCORES, (MODEL_COLOUR, *(COLOURS[stage] for stage in ("T3", "T1", "T4"))), strict=True))
+    dashes = dict(zip(RISK_SCORES, DASHES.values(), strict=True))
+    words = {}
+    for axis, part, title in zip(axes, parts, titles, strict=True):
+        assert part.risk_coverage is not None  # noqa: S101 (checked by the caller)
+        scores = part.risk_coverage.scores
+        highest = max([0.05, *(float(one.curve[:, 1].max()) for one in scores if one.rows)])
+        axis.axhline(scores[0].random, color=GUIDE, lw=0.8, zorder=BEHIND)
+        for one in scores:
+            area = "not defined" if one.area.value is None else f"{one.area.value:.3f}"  # two panels have no more room
+            label = f"{one.name[0].upper()}{one.name[1:]}  {one.area.text() if alone else area}"
+            axis.plot(*one.curve.T, color=colours[one.name], ls=dashes[one.name], lw=1.3, label=label)
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02 * highest, 1.05 * highest))
+        share_ticks(axis, sides="x")
+        name_axes(axis, "Coverage", "Share of errors", title)
+        left, top = corner_below(figure, axis)
+        legend_at(figure, labelled([axis]), left=left, top=top + 0.42, columns=1,
+                  title="Area (95 % interval)" if alone else "Area")  # fmt: skip
+        areas = "; ".join(f"{one.name} {one.area.text()}" for one in scores)
+        words[part.name] = f"{areas}; at random {scores[0].random:.3f}."
+    return figure, (
+        "Risk-coverage curves: share of errors among the most certain rows, by each score. Area with 95 % interval: "
+        f"{_each(parts, words)}"
     )
 
 

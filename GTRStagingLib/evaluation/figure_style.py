@@ -12,19 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from GTRStagingLib.stats.estimates import Estimate
-from GTRStagingLib.support.figures import BLUE, COLUMN, fonts_for, new_figure, without_spines
+from GTRStagingLib.support.figures import BLUE, COLOURS, COLUMN, DASHES, MARKS, fonts_for, new_figure, without_spines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-COLOURS = {"T1": "#AE9208", "T2": "#0980B5", "T3": "#912D1A", "T4": "#282A68"}
-"""Colours of the stages, darker for higher ones: they differ in grey print and for all kinds of colour vision, and have
-a contrast of 3:1 or more with white. The tests measure this by the simulation of Machado et al. 2009."""
-
-DASHES: dict[str, Any] = {"T1": "-", "T2": (0, (6, 2)), "T3": (0, (3, 1.5)), "T4": (0, (6, 1.5, 1.5, 1.5))}
-MARKS = {"T1": "o", "T2": "s", "T3": "^", "T4": "D"}
 MODEL_COLOUR = BLUE
 INK, SOFT, GUIDE = "#16202a", "#4a5560", "#c3ccd5"
 

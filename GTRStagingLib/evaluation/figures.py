@@ -68,7 +68,7 @@ def file_name(column: str) -> str:
 
 def _whole(found: Evaluation) -> CohortEvaluation:
     return CohortEvaluation("all", found.predictions, found.performance, found.curves, found.calibration,
-                            found.decisions, found.attention, ())  # fmt: skip
+                            found.decisions, found.attention, (), risk_coverage=found.risk_coverage)  # fmt: skip
 
 
 def _of_parts(parts: Sequence[CohortEvaluation]) -> "dict[str, Drawn]":
@@ -78,6 +78,7 @@ def _of_parts(parts: Sequence[CohortEvaluation]) -> "dict[str, Drawn]":
         "confusion": (figure_panels.confusion, list(parts)),
         "calibration": (figure_panels.calibration, [one for one in parts if one.calibration is not None]),
         "decision_curves": (figure_panels.decision_curves, list(parts)),
+        "risk_coverage": (figure_panels.risk_coverage, [one for one in parts if one.risk_coverage is not None]),
         "attention": (figure_panels.attention, [one for one in parts if one.attention is not None]),
     }
     return {name: draw(some) for name, (draw, some) in shown.items() if some}

@@ -133,6 +133,10 @@ class Predictions:
         """Return a column as (n,) numbers, NaN for empty cells; None if a cell is not a number."""
         return numbers_of(self.frame[column])
 
+    def spelt(self, name: str) -> str | None:
+        """Return the column with a name in lower case, as the table spells it; None without one."""
+        return next((column for column in self.frame.columns if column.casefold() == name), None)
+
     def stages_of(self, name: str) -> np.ndarray:
         """Return the (n,) stages 0..3 of a reader or comparator, -1 for empty cells."""
         return next(one for one in self.opinions if one.name == name).stages(self.frame)

@@ -210,6 +210,8 @@ def _tables(found: Evaluation, nomogram: Nomogram | None) -> dict[str, PrintedTa
         "by_stage": report_tables.by_stage(found.performance),
         "early": report_tables.early(found),
         "stage_sets": set_tables.stage_sets(found),
+        "risk_coverage": set_tables.risk_coverage(found),
+        "slice_stability": set_tables.slice_stability(found),
         "calibration": None if calibrated is None else report_tables.calibration(calibrated),
         "calibration_by_cohort": report_tables.calibration_by_cohort(found),
         "joint_tests": None if calibrated is None else report_tables.joint_tests(calibrated),

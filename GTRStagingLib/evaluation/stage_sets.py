@@ -43,6 +43,21 @@ def stage_sets(found: Predictions) -> SetCoverage | None:
     )
 
 
+def set_sizes(found: Predictions) -> np.ndarray:
+    """Return the number of stages in the set of each row, (n,), NaN without a set.
+
+    Raises
+    ------
+    InputError
+        If a cell is no stage set.
+    """
+    texts, sizes = _cells(found, COLUMN), np.full(len(found), np.nan)
+    given = np.array([text is not None for text in texts])
+    ends = _ends(found, texts, given)
+    sizes[given] = ends[:, 1] - ends[:, 0] + 1
+    return sizes
+
+
 def _level(note: str | None) -> float | None:
     """Return the level in a note, as in '90 %', or as a share, to which a column of percentages is converted."""
     try:
@@ -62,7 +77,7 @@ def mixed_sets(found: Predictions, sets: SetCoverage) -> Iterator[str]:
 
 def _cells(found: Predictions, column: str) -> np.ndarray:
     """Return the (n,) texts of a column in any case, None for empty cells and without such a column."""
-    named = next((name for name in found.frame.columns if name.casefold() == column), None)
+    named = found.spelt(column)
     return np.full(len(found), None, object) if named is None else found.texts(named)
 
 
@@ -83,4 +98,4 @@ def _ends(found: Predictions, texts: np.ndarray, given: np.ndarray) -> np.ndarra
     return np.array(ends, dtype=int).reshape(-1, 2)
 
 
-__all__ = ["COLUMN", "mixed_sets", "stage_sets"]
+__all__ = ["COLUMN", "mixed_sets", "set_sizes", "stage_sets"]

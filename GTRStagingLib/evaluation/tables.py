@@ -61,6 +61,10 @@ def _figures(found: "Evaluation | CohortEvaluation") -> dict[str, Rows]:
              "low": point.observed.low, "high": point.observed.high, "n": point.n}
             for event in calibrated.events for point in event.curve
         ],
+        "risk_coverage": [] if found.risk_coverage is None else [
+            {"score": one.name, "coverage": x, "risk": y}
+            for one in found.risk_coverage.scores for x, y in one.curve.tolist()
+        ],
         "decision_curves": [
             {"event": curve.event, "threshold": at, **{name: values[k] for name, values in curve.net_benefit.items()}}
             for curve in found.decisions.curves for k, at in enumerate(curve.thresholds)

@@ -6,7 +6,7 @@ are resampled only on request.
 - `geometry`: `Grid`, `ImageOrGrid`, `axial_lps`, `axial_slices`, `same_grid`, `onto_grid`
 - `scans`: `Scan`, `read_scan`, `scan_of`
 - `volumes`: `read_volume`, `format_of`
-- `rois`: `Roi`, `read_roi`
+- `rois`: `Roi`, `read_roi`, `read_stomach`
 - `hounsfield`: `require_hounsfield`
 - `segments`: `Segment`, `choose_segment`
 - `dicom_seg`: `DrawnPlanes`, `read_seg`

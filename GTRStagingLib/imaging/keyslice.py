@@ -17,13 +17,15 @@ from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size,
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
 
-ChosenBy = Literal["hand", "position", "tumour area", "only slice"]
+ChosenBy = Literal["hand", "position", "tumour area", "only slice", "proposed", "confirmed"]
 
 CHOICE_IN_WORDS: Mapping[ChosenBy, str] = {
     "hand": "chosen by hand",
     "position": "chosen by its position",
     "tumour area": "the slice with the largest area of the ROI",
     "only slice": "the only slice of the scan",
+    "proposed": "proposed by the model: confirm it",
+    "confirmed": "proposed by the model, confirmed by hand",
 }
 
 
@@ -109,7 +111,8 @@ def choose(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice 
     if found is None:
         raise InputError(
             f"No key slice is chosen among {axial_size(scan.grid)[2]} slices; expected the slice that shows the tumour "
-            "best. Give the `key_slice`, or an ROI of the tumour (`segmentation`)."
+            "best. Give the `key_slice`, or an ROI of the tumour (`segmentation`), or let the model propose one "
+            "(`propose_key_slice`)."
         )
     return found
 
@@ -187,6 +190,16 @@ def by_area(ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
 def with_area(key: KeySlice, ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:
     """Return the key slice with the area of the ROI."""
     return KeySlice(key.index, key.position_mm, key.chosen_by, float(areas_mm2(ct, tumour)[key.index]))
+
+
+def slice_distance_mm(ct: ImageOrGrid) -> float:
+    """Return the distance of the acquired slices along their normal."""
+    return float(ct.GetSpacing()[axial_order(ct).axes[2]])
+
+
+def positions_mm(ct: ImageOrGrid) -> np.ndarray:
+    """Return (slices,) mm: the positions of the axial slices' centres along the body axis, positive to the head."""
+    return np.array([slice_position_mm(ct, index) for index in range(axial_size(ct)[2])])
 
 
 def areas_mm2(ct: ImageOrGrid, tumour: sitk.Image) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Read an ROI: one segment of a DICOM SEG, an RTSTRUCT, a Slicer segmentation or a label map."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,11 +15,14 @@ from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_head
 from GTRStagingLib.imaging.dicom_seg import SEG_CLASSES, read_seg
 from GTRStagingLib.imaging.geometry import ImageOrGrid, onto_block
 from GTRStagingLib.imaging.rtstruct import RTSTRUCT, read_contours
-from GTRStagingLib.imaging.segments import Segment, choose_segment, empty_segment_error
+from GTRStagingLib.imaging.segments import Segment, SeveralSegmentsError, choose_segment, empty_segment_error
 from GTRStagingLib.imaging.volumes import format_of, read_volume
 
 LABELS = range(1, 2**31)
 """Valid labels of a segment in a label map; 0 is the background."""
+
+STOMACH = "stomach"
+"""Name of the stomach's segment in the output of TotalSegmentator."""
 
 LABEL_TOLERANCE = 1e-3
 """Largest distance of a value from a whole number that is a label: maps in floating point may be rounded."""
@@ -126,6 +129,33 @@ def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
         )
     ):
         return _read_dicom(_only_segmentation(path) if path.is_dir() else path, segment)
+
+
+def read_stomach(path: Path, *, segment: str | int | None = None) -> Roi:
+    """Read a mask of the stomach, as of TotalSegmentator, in the forms and with the errors of `read_roi`.
+
+    Parameters
+    ----------
+    segment
+        Number or label of the segment; by default the only one, with a warning if it has another name, or the one of
+        several that is called 'stomach'.
+    """
+    try:
+        roi = read_roi(path, segment=segment)
+        if segment is None and not roi.segment.isdecimal() and STOMACH not in roi.segment.casefold():
+            warning = (
+                f"The only segment of the mask of the stomach is called '{roi.segment}'; it was taken as the stomach."
+            )
+            return replace(roi, warnings=(*roi.warnings, warning))
+        return roi
+    except SeveralSegmentsError as several:
+        try:
+            return read_roi(path, segment=STOMACH)
+        except InputError:
+            raise InputError(
+                f"{several.found} None or several of them are called '{STOMACH}': choose the stomach's with "
+                f"`stomach_segment`: {several.listing}."
+            ) from several
 
 
 def _only_segmentation(folder: Path) -> Path:

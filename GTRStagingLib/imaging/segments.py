@@ -19,6 +19,20 @@ class Segment(NamedTuple):
         return f"{self.number}{label}" + ("" if self.voxels is None else f" ({self.voxels} voxels)")
 
 
+class SeveralSegmentsError(InputError):
+    """Error of a file with several segments, of which none was named.
+
+    Attributes
+    ----------
+    found, listing
+        What was met, and the segments, for a message.
+    """
+
+    def __init__(self, found: str, listing: str) -> None:
+        super().__init__(f"{found} Choose the tumour's with `segment`: {listing}.")
+        self.found, self.listing = found, listing
+
+
 def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: str) -> Segment:
     """Return the segment with a number or label; without one, the only segment that is not empty.
 
@@ -34,9 +48,7 @@ def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: s
             raise empty_error(name)
         if len(filled) == 1:
             return filled[0]
-        raise InputError(
-            f"{name} has {len(filled)} segments; expected one. Choose the tumour's with `segment`: {listing}."
-        )
+        raise SeveralSegmentsError(f"{name} has {len(filled)} segments; expected one.", listing)
     text = str(wanted).strip().casefold()
     for matches in (
         [s for s in offered if str(s.number) == text],
@@ -67,4 +79,4 @@ def in_mm(point: Iterable[float]) -> str:
     return f"({', '.join(f'{v:.2f}' for v in point)}) mm"
 
 
-__all__ = ["Segment", "choose_segment", "empty_error", "empty_segment_error", "in_mm"]
+__all__ = ["Segment", "SeveralSegmentsError", "choose_segment", "empty_error", "empty_segment_error", "in_mm"]

@@ -21,7 +21,9 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.cells import CellGrid
 from GTRStagingLib.model.gradient_graph import layer_cam
 from GTRStagingLib.model.network import GTRNet, Head, all_centres, folded
+from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.model.reference import Reference
+from GTRStagingLib.model.several import joined, with_folds
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
@@ -133,6 +135,10 @@ class Backbone(Protocol):
     def reference(self) -> Reference | None:
         """What the model learned from; None if nobody recorded it."""
 
+    @property
+    def proposal_head(self) -> ProposalHead | None:
+        """Head that proposes key slices; None if none was fitted."""
+
     def classify(self, pixels: np.ndarray, wanted: Sequence[PassRequest] = ()) -> Pass:
         """Run (S, 3, H, W) float32 slices, of one or several cases, through the network once.
 
@@ -196,6 +202,32 @@ def load_model(model: str, device: str = "auto", backend: str = "auto") -> Backb
     return ready(weights.load(model), device, backend)
 
 
+def load_models(models: str | Sequence[str], device: str = "auto", backend: str = "auto") -> tuple[Backbone, ...]:
+    """Load one or several models on a device, to look at a case together; folds by the name of their training.
+
+    Parameters
+    ----------
+    models
+        Names or folders as for `load_model`, or sets of folds as in `several.with_folds`.
+    device, backend
+        As in `ready`.
+
+    Raises
+    ------
+    InputError, WeightsError, GraphError
+        As `load_model`; also if two models have the same weights, or models have different recipes.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.model.backbone import load_models
+    >>> [one.card.name for one in load_models(["demonstration"], device="cpu")]
+    ['demonstration']
+    """
+    loaded = [weights.load(name) for name in with_folds(models)]
+    joined([one.card for one in loaded])
+    return tuple(ready(one, device, backend) for one in loaded)
+
+
 def _made_ready(model: Model, place: torch.device, backend: str) -> Backbone:
     if backend == "onnx":
         return OnnxBackbone(model)
@@ -215,6 +247,7 @@ class TorchBackbone:
     ) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
         self.mean_mask, self.reference = model.mean_mask, model.reference
+        self.proposal_head = model.proposal_head
         self._network, self._place, self._warning = folded(model.network), place, warning
         self._layers, self._stem = self._network.layers, self._network.stem
         self._lower = partial(self._network.between, "stem", "layer2")
@@ -342,6 +375,7 @@ class OnnxBackbone:
     def __init__(self, model: Model) -> None:
         self.card, self.head, self.cells = model.card, Head.of(model.network), all_centres(model.network)
         self.mean_mask, self.reference = model.mean_mask, model.reference
+        self.proposal_head = model.proposal_head
         self._network, self._size = model.network, model.card.recipe.input_size
         self._session = onnx_graph.verified_session(self._network, self._size, onnx_graph.default_folder())
         self._name = f"ONNX Runtime {onnx_graph.runtime().__version__}"
@@ -452,5 +486,6 @@ __all__ = [
     "PassRequest",
     "TorchBackbone",
     "load_model",
+    "load_models",
     "ready",
 ]  # fmt: skip

@@ -20,6 +20,9 @@ VERDICTS = ("passed", "failed", "not checked")
 GATE_STRIDE = 4
 """Pixels of the input between the cells of a gated head."""
 
+PROPOSAL_COUNTS = ("cohort_training_cases", "training_cases", "training_patients", "slices", "tumour_slices")
+"""Counts on the card of the head that proposes key slices."""
+
 SET_FIELDS = ("level", "scores", "patients", "digest", "source", "warning")
 
 NOT_CHECKED = "This map has not been checked for this model."
@@ -76,6 +79,12 @@ class ModelCard:
     familiarity
         What the model learned from (`model.reference`): ranges and categories of the training cases, and the numbers of
         patients; the arrays are in `features.safetensors`. None if nobody recorded it.
+    proposal
+        Fit of the head that proposes key slices (`model.proposal`): `smoothing_mm`, the numbers of cases, patients and
+        slices, and how near its proposals were in cross-validation; the head is in `proposal.safetensors`. None if none
+        was fitted.
+    proposal_sha256
+        Of `proposal.safetensors`.
     training
         Record of the training run: data, options, seeds, metrics, versions, leak audit. None for models that this
         software did not train.
@@ -108,6 +117,8 @@ class ModelCard:
     check: Mapping[str, Any] | None = None
     stage_sets: Mapping[str, Any] | None = None
     familiarity: Mapping[str, Any] | None = None
+    proposal: Mapping[str, Any] | None = None
+    proposal_sha256: str | None = None
 
     def __post_init__(self) -> None:
         texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
@@ -134,7 +145,7 @@ class ModelCard:
                 f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
                 f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
             )
-        for hash_ in (self.sha256, self.features_sha256, self.mean_mask_sha256):
+        for hash_ in (self.sha256, self.features_sha256, self.mean_mask_sha256, self.proposal_sha256):
             if hash_ is not None and not (isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_)):
                 raise WeightsError(
                     f"Model card {self.name!r}: sha256 {hash_!r}; expected 64 lower-case hexadecimal digits. Import or "
@@ -171,6 +182,8 @@ class ModelCard:
             )
         if self.familiarity is not None:
             self._require_counts(self.familiarity)
+        if self.proposal is not None or self.proposal_sha256 is not None:
+            self._require_proposal(self.proposal)
         if self.stage_sets is not None:
             self._require_stage_sets(self.stage_sets)
 
@@ -182,6 +195,20 @@ class ModelCard:
         except InputError as error:
             raise WeightsError(
                 f"Model card {self.name!r}: {error} Record again what the model learned from, or import it again."
+            ) from error
+
+    def _require_proposal(self, found: object) -> None:
+        """Raise `WeightsError` unless the fit of the head that proposes key slices has its counts and its hash."""
+        try:
+            of = Fields(found, "proposal")
+            for name in PROPOSAL_COUNTS:
+                of.whole(name, least=1)
+            of.number("smoothing_mm", least=0.0), of.number("median_mm", least=0.0), of.number("p90_mm", least=0.0)
+            Fields({"proposal_sha256": self.proposal_sha256}).sha256("proposal_sha256")
+        except InputError as error:
+            raise WeightsError(
+                f"Model card {self.name!r}: {error} Fit the head again to the training cohort, or import the model "
+                "again."
             ) from error
 
     def _require_stage_sets(self, found: Mapping[str, Any]) -> None:
@@ -220,6 +247,20 @@ class ModelCard:
             f"What this model learned from{source}: {self.familiarity.get('training_cases')} of "
             f"{self.familiarity.get('cohort_training_cases')} training cases, compared with "
             f"{self.familiarity.get('held_out_patients')} held-out patients ({self.familiarity.get('side')})."
+        )
+
+    @property
+    def proposal_in_words(self) -> str:
+        """Whether the model can propose a key slice, in a sentence."""
+        if self.proposal is None:
+            return "This model has no head that proposes key slices."
+        found = self.proposal
+        smooth = f"smoothed over {found['smoothing_mm']:g} mm" if found["smoothing_mm"] else "not smoothed"
+        return (
+            f"This model can propose a key slice: its head was fitted to {found['slices']} slices of "
+            f"{found['training_patients']} training patients, {smooth}. In cross-validation on them, half of its "
+            f"proposals were within {found['median_mm']:.1f} mm of the slice of the largest tumour area, and 90 % "
+            f"within {found['p90_mm']:.1f} mm."
         )
 
     def map_check(self, method: str | None) -> str:

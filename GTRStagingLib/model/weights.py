@@ -1,8 +1,8 @@
 """Load and save model folders: weights and card. Loading runs no code of a file.
 
 A model folder contains `model.safetensors` and `card.json`; `features.safetensors`, the arrays of what the model
-learned from (`reference`); and with known ROIs `mean_mask.safetensors`. `checkpoints` makes model folders of published
-files.
+learned from (`reference`); and with known ROIs `mean_mask.safetensors` and `proposal.safetensors`, the head that
+proposes key slices (`proposal`). `checkpoints` makes model folders of published files.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from torchvision.models.resnet import BasicBlock
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import Fusion, HeadKind, ModelCard
 from GTRStagingLib.model.network import BLOCKS, GTRNet
+from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.model.reference import PICTURE, VECTORS, Reference
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
@@ -31,6 +32,7 @@ from GTRStagingLib.support.distributions import softmax
 from GTRStagingLib.support.files import new_folder, sha256_of
 
 WEIGHTS_FILE, FEATURES_FILE, MEAN_MASK_FILE = "model.safetensors", "features.safetensors", "mean_mask.safetensors"
+PROPOSAL_FILE = "proposal.safetensors"
 UNTRAINED_SEED = 20251
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
@@ -58,12 +60,15 @@ class Model:
         uses location alone.
     reference
         What the model learned from; None if nobody recorded it.
+    proposal_head
+        Head that proposes key slices; None if none was fitted.
     """
 
     card: ModelCard
     network: GTRNet
     mean_mask: np.ndarray | None = None
     reference: Reference | None = None
+    proposal_head: ProposalHead | None = None
 
 
 # -- finding and loading ------------------------------------------------------------------------------------------
@@ -83,7 +88,8 @@ def load(name_or_folder: str) -> Model:
     card = read_card(folder)
     state = _tensors(folder / WEIGHTS_FILE, card.sha256)
     network = network_with(state, card.depth, card.fusion, card.head)
-    return Model(card, network, _mean_mask(folder, card), _reference(folder, card, network.features))
+    of_features = _reference(folder, card, network.features), _proposal_head(folder, card, network.features)
+    return Model(card, network, _mean_mask(folder, card), *of_features)
 
 
 def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
@@ -114,6 +120,15 @@ def _reference(folder: Path, card: ModelCard, features: int) -> Reference | None
     stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
     lengths = {"features": features, "picture": PICTURE**2, **{part: len(names) for part, names in VECTORS.items()}}
     return Reference.from_stored(card.familiarity, {name: one.float().numpy() for name, one in stored.items()}, lengths)
+
+
+def _proposal_head(folder: Path, card: ModelCard, features: int) -> ProposalHead | None:
+    if card.proposal is None or card.proposal_sha256 is None:
+        return None
+    stored = _tensors(folder / PROPOSAL_FILE, card.proposal_sha256)
+    return ProposalHead.from_stored(
+        card.proposal, {name: one.float().numpy() for name, one in stored.items()}, features
+    )
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
@@ -339,6 +354,11 @@ def save(model: Model, folder: Path, *, half: bool = False) -> ModelCard:
 def write_reference(reference: Reference, path: Path) -> None:
     """Write the arrays of what a model learned from."""
     safetensors.torch.save_file({name: torch.from_numpy(one) for name, one in reference.arrays().items()}, path)
+
+
+def write_proposal_head(head: ProposalHead, path: Path) -> None:
+    """Write the arrays of the head that proposes key slices."""
+    safetensors.torch.save_file({name: torch.from_numpy(one) for name, one in head.arrays().items()}, path)
 
 
 def write_mean_mask(mean_mask: np.ndarray, path: Path) -> None:

@@ -22,13 +22,17 @@ WHEN = datetime(2020, 1, 1, 12)
 """Fixed date of all phantoms, so that the same phantom gives the same files."""
 
 TRUTH_FILE = "truth.json"
+STOMACH_FILE = "stomach.nii.gz"
+"""Mask of the stomach, in the form that TotalSegmentator writes, also beside a DICOM series."""
 
 AIR_STORED = 1024
 """Stored value of 0 HU, as on most scanners: -1024 HU is stored as 0."""
 
 
 def write_dicom(phantom: Phantom, folder: Path) -> None:
-    """Write `ct/0001.dcm`, ..., `tumour_seg.dcm` (one segment, 'tumour') and `truth.json`, all or nothing.
+    """Write `ct/0001.dcm`, ..., `tumour_seg.dcm` (one segment, 'tumour'), `stomach.nii.gz` and `truth.json`.
+
+    All or nothing is written.
 
     Raises
     ------
@@ -46,11 +50,12 @@ def write_dicom(phantom: Phantom, folder: Path) -> None:
         for k, slice_ in enumerate(slices):
             slice_.save_as(work / "ct" / f"{k + 1:04d}.dcm", enforce_file_format=True)
         _segmentation(phantom, slices).save_as(work / "tumour_seg.dcm")
+        _write_volume(phantom.stomach, work / STOMACH_FILE)
         _write_truth(phantom, work)
 
 
 def write_nifti(phantom: Phantom, folder: Path) -> None:
-    """Write `ct.nii.gz`, `tumour.nii.gz` and `truth.json`, all or nothing.
+    """Write `ct.nii.gz`, `tumour.nii.gz`, `stomach.nii.gz` and `truth.json`, all or nothing.
 
     Raises
     ------
@@ -59,14 +64,19 @@ def write_nifti(phantom: Phantom, folder: Path) -> None:
     """
     _require_free(folder)
     with new_folder(folder) as work:
-        for name, image in (("ct", phantom.ct), ("tumour", phantom.tumour)):
-            path = str(work / f"{name}.nii.gz")
-            sitk.WriteImage(image, path)
-            # ITK does not report a full disk.
-            written = sitk.GetArrayFromImage(sitk.ReadImage(path))
-            if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
-                raise OSError(f"{name}.nii.gz is incomplete; the disk may be full")
+        for name, image in (
+            ("ct.nii.gz", phantom.ct), ("tumour.nii.gz", phantom.tumour), (STOMACH_FILE, phantom.stomach)
+        ):  # fmt: skip
+            _write_volume(image, work / name)
         _write_truth(phantom, work)
+
+
+def _write_volume(image: sitk.Image, path: Path) -> None:
+    """Write a NIfTI file, and read it again, since ITK does not report a full disk."""
+    sitk.WriteImage(image, str(path))
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
+        raise OSError(f"{path.name} is incomplete; the disk may be full")
 
 
 def _require_free(folder: Path) -> None:

@@ -67,12 +67,15 @@ class Phantom:
         int16 HU, axial LPS.
     tumour
         uint8 0/1 on the same grid.
+    stomach
+        Lumen and wall of the stomach, with a tumour inside them: uint8 0/1 on the same grid.
     depth_mm
         Largest depth of the tumour, outwards from the inner surface of the wall.
     """
 
     ct: sitk.Image
     tumour: sitk.Image
+    stomach: sitk.Image
     stage: TStage
     seed: int
     depth_mm: float
@@ -108,16 +111,9 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     >>> t2.depth_mm < t2.body.wall_mm < t3.depth_mm
     True
     """
-    if not 64 <= size <= 1024 or seed < 0:
-        raise InputError(
-            f"Phantom with {size} pixels, seed {seed}; expected 64 to 1024 pixels and a seed of at least 0."
-        )
-    rng = np.random.default_rng(seed)
-    body = draw_body(rng)
-    scan = draw_acquisition(profile(scanner), rng)
-    shape = (round(COVERAGE_MM / scan.profile.slice_mm), size, size)
+    rng, body, scan, abdomen = _patient(seed, scanner, size)
+    shape = abdomen.hu.shape
     pixel_mm, slice_mm = scan.field_mm / size, scan.profile.slice_mm
-    abdomen = build_abdomen(body, shape, (slice_mm, pixel_mm), scan.enhancement, rng)
     lesion = _lesion(abdomen, body, pixel_mm, slice_mm, rng)
     bumps = _bumps(shape, pixel_mm, slice_mm, rng)
     outer, along = _extent(stage, abdomen, body, lesion, bumps)
@@ -128,6 +124,7 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
     return Phantom(
         as_image(simulate_scan(hu, scan, pixel_mm, rng), pixel_mm, slice_mm),
         as_image(tumour.astype(np.uint8), pixel_mm, slice_mm),
+        as_image(abdomen.gut.astype(np.uint8), pixel_mm, slice_mm),
         stage,
         seed,
         float(abdomen.depth[tumour].max()),
@@ -135,6 +132,38 @@ def make_phantom(stage: TStage, *, seed: int = 0, scanner: str = "A", size: int 
         lesion,
         scan,
     )
+
+
+def stomach_of(seed: int, *, scanner: str = "A", size: int = 256) -> sitk.Image:
+    """Return the mask of a phantom's stomach, as `Phantom.stomach`, without making the phantom.
+
+    It does not depend on the stage; parameters and errors are those of `make_phantom`.
+
+    Examples
+    --------
+    >>> import SimpleITK as sitk
+    >>> from GTRStagingLib.phantoms.phantom import make_phantom, stomach_of
+    >>> from GTRStagingLib.stages import TStage
+    >>> whole = sitk.GetArrayFromImage(make_phantom(TStage.T3, seed=1, size=64).stomach)
+    >>> bool((sitk.GetArrayFromImage(stomach_of(1, size=64)) == whole).all())
+    True
+    """
+    _, _, scan, abdomen = _patient(seed, scanner, size)
+    return as_image(abdomen.gut.astype(np.uint8), scan.field_mm / size, scan.profile.slice_mm)
+
+
+def _patient(seed: int, scanner: str, size: int) -> tuple[np.random.Generator, Body, Acquisition, Abdomen]:
+    """Return the patient of a seed without a tumour, and the generator, from which the tumour is drawn."""
+    if not 64 <= size <= 1024 or seed < 0:
+        raise InputError(
+            f"Phantom with {size} pixels, seed {seed}; expected 64 to 1024 pixels and a seed of at least 0."
+        )
+    rng = np.random.default_rng(seed)
+    body = draw_body(rng)
+    scan = draw_acquisition(profile(scanner), rng)
+    shape = (round(COVERAGE_MM / scan.profile.slice_mm), size, size)
+    spacing = scan.profile.slice_mm, scan.field_mm / size
+    return rng, body, scan, build_abdomen(body, shape, spacing, scan.enhancement, rng)
 
 
 def _lesion(abdomen: Abdomen, body: Body, pixel_mm: float, slice_mm: float, rng: np.random.Generator) -> Lesion:

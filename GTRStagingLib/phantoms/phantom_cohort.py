@@ -5,7 +5,7 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.cohort import Case, Cohort, write_cohort
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.phantoms.export import TRUTH_FILE, write_dicom, write_nifti
+from GTRStagingLib.phantoms.export import STOMACH_FILE, TRUTH_FILE, write_dicom, write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import profile
 from GTRStagingLib.stages import TStage
@@ -97,6 +97,7 @@ def _make_case(job: tuple[Path, str, TStage, int, str, int]) -> Case:
         centre=scanner,
         image=target / ct,
         roi=target / mask,
+        stomach=stomach if (stomach := target / STOMACH_FILE).exists() else None,  # older phantoms have none
         stage=stage,
         covariates={
             "depth_mm": truth.number("depth_mm"),

@@ -14,11 +14,12 @@ from GTRStagingLib.imaging.geometry import Grid, same_grid
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.results import report
 from GTRStagingLib.results.record import to_json
-from GTRStagingLib.results.words import choice_in_words, map_name
+from GTRStagingLib.results.words import choice_in_words, map_name, scale_in_words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support.files import replace_files, require_utf8_path
-from GTRStagingLib.tables.case_files import OUTPUTS
+from GTRStagingLib.tables.case_files import DISAGREEMENT, OUTPUTS
 
 
 def write_outputs(
@@ -31,6 +32,8 @@ def write_outputs(
     progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Path]:
     """Write attention.nrrd, overlay.png, report.html and result.json into a folder; no file is left half written.
+
+    For several looks also disagreement.nrrd; one of an earlier result is removed.
 
     Parameters
     ----------
@@ -65,19 +68,24 @@ def write_outputs(
         "report.html": page.encode(),
         "result.json": _json(result, include_phi=include_phi),
     }
+    looks = result.looks
+    volumes = {} if looks is None else {DISAGREEMENT: (looks.disagreement, looks.volume)}
+    volumes["attention.nrrd"] = (result.attention, result.attention_volume)
+    names, volume = [*volumes, *contents], ""
     try:
-        with replace_files(out, list(OUTPUTS)) as work:
-            progress("attention.nrrd")
-            _write_attention(result, work / "attention.nrrd")
+        with replace_files(out, names, older=[DISAGREEMENT]) as work:
+            for volume, (attention, image) in volumes.items():
+                progress(volume)
+                _write_volume(result, attention, image, work / volume)
             for name, content in contents.items():
                 progress(name)
                 (work / name).write_bytes(content)
     except OSError as error:
-        raise OutputError(_not_written(out, error)) from error
+        raise OutputError(not_written(out, error, volume)) from error
     except RuntimeError as error:  # of ITK, which does not distinguish a full disk from an invalid image
         full = shutil.disk_usage(out if out.is_dir() else out.absolute().parent).free < 16e6
-        raise (OutputError if full else StagingError)(_not_written(out, error)) from error
-    return {name: out / name for name in OUTPUTS}
+        raise (OutputError if full else StagingError)(not_written(out, error, volume)) from error
+    return {name: out / name for name in names}
 
 
 def _json(result: StagingResult, *, include_phi: bool) -> bytes:
@@ -86,15 +94,14 @@ def _json(result: StagingResult, *, include_phi: bool) -> bytes:
     return (json.dumps(record, allow_nan=False, separators=(",", ":")) + "\n").encode()
 
 
-def _write_attention(result: StagingResult, path: Path) -> None:
-    """Write the map with its geometry and a description, and read it back: ITK reports no error on a full disk."""
-    image = sitk.Image(result.attention_volume)
-    attention = result.attention
+def _write_volume(result: StagingResult, attention: Attention, volume: sitk.Image, path: Path) -> None:
+    """Write a map with its geometry and a description, and read it back: ITK reports no error on a full disk."""
+    image = sitk.Image(volume)
     metadata = {
         "research_use_only": RESEARCH_USE_ONLY,
         "warning": result.model.warning or "",
-        "content": f"{map_name(attention)}, raw, placed by {attention.alignment}",
-        "check": result.model.map_check(attention.method),
+        "content": f"{map_name(attention)}, {scale_in_words(result)}, placed by {attention.alignment}",
+        "check": result.map_check,
         "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {choice_in_words(result)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
     }
@@ -116,17 +123,15 @@ def _write_attention(result: StagingResult, path: Path) -> None:
         raise RuntimeError(f"{path.name} differs from the written image when it is read back")
 
 
-def _not_written(out: Path, error: Exception) -> str:
+def not_written(out: Path, error: Exception, volume: str = "attention.nrrd") -> str:
     """Return the message for results that could not be written."""
     existing = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    reason = (
-        (error.strerror or error) if isinstance(error, OSError) else "attention.nrrd cannot be written or read back"
-    )
+    reason = (error.strerror or error) if isinstance(error, OSError) else f"{volume} cannot be written or read back"
     return (
         f"The results cannot be written to {out}: {reason} ({free / 1e6:,.1f} MB free); expected a writable folder "
         "with about 10 MB free. Free some space, or choose another folder. No half-written file was left."
     )
 
 
-__all__ = ["OUTPUTS", "write_outputs"]
+__all__ = ["OUTPUTS", "not_written", "write_outputs"]

@@ -14,13 +14,16 @@ from matplotlib import colormaps
 
 from GTRStagingLib.imaging.geometry import empty_grid, grid_of
 from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.model.several import members_of
 from GTRStagingLib.results.canvas import GREY, INK, Box, Canvas, Panel, View, contours, fitted, is_drawable
 from GTRStagingLib.results.words import (
     METHOD_NAMES,
     empty_in_words,
     likeness,
     likeness_in_words,
+    looks_in_words,
     map_name,
+    scale_in_words,
     slice_label,
     stage_set_in_short,
     vote_in_words,
@@ -62,9 +65,10 @@ def render(result: StagingResult) -> Canvas:
     """Draw the picture on a canvas."""
     page = Canvas(WIDTH, _TALL)
     y = _likeness(page, _header(page, result), result)
-    if result.model.warning:
-        # Only the model's name may be shortened, not the warning.
-        y = _warning_strip(page, y, str(replace(result.model, name=_short(result.model.name)).warning))
+    for card in members_of(result.model):
+        if card.warning:
+            # Only the model's name may be shortened, not the warning.
+            y = _warning_strip(page, y, str(replace(card, name=_short(card.name)).warning))
     slices = _Slices(result, result.attention, sitk.GetArrayViewFromImage(result.heat))
     near = close_up_of(result)
     left = _whole_and_neighbours(page, y, slices, near)
@@ -344,9 +348,14 @@ def _header(page: Canvas, result: StagingResult) -> int:
     page.text(210, 112, f"Mean probability   {means}{contradiction}", _BODY)
     right = WIDTH - _MARGIN
     page.text(right, 70, "GTR Staging", _BODY, side="right", colour=GREY)
-    page.text(right, 112, f"model {_short(card.name)}, recipe {_short(card.recipe.name)}", _BODY, side="right")
+    models = len(members_of(card))
+    model = f"model {_short(card.name)}" if models == 1 else f"{models} models"
+    page.text(right, 112, f"{model}, recipe {_short(card.recipe.name)}", _BODY, side="right")
     page.text(210, 152, stage_set_in_short(result), _BODY, bold=True)
-    return 172
+    if (looks := looks_in_words(result)) is None:
+        return 172
+    page.text(210, 192, looks, _BODY, bold=True)
+    return 212
 
 
 def _likeness(page: Canvas, y: int, result: StagingResult) -> int:
@@ -410,15 +419,18 @@ def _colour_bar(page: Canvas, x: int, y: int, slices: _Slices) -> int:
     for share, side in zip((0.0, 0.5, 1.0), sides, strict=True):
         value = f"{share * slices.peak:.3g}"
         page.text(x + share * _CLOSE, y + 56, value, _SMALL, side=side)
-    page.text(x, y + 90, f"raw units; not drawn below {SHOWN_FROM:.0%} of the maximum", _SMALL, colour=GREY)
+    scale = "raw units" if slices.result.looks is None else scale_in_words(slices.result)
+    note = f"{scale}; not drawn below {SHOWN_FROM:.0%} of the maximum"
+    if slices.result.looks is not None:
+        return round(page.paragraph(x, y + 90, note, _SMALL, _CLOSE))
+    page.text(x, y + 90, note, _SMALL, colour=GREY)
     return y + 96
 
 
 def _map_check(page: Canvas, y: int, result: StagingResult) -> int:
     """Write the check of the model's map; return its lower end."""
-    method, card = result.attention.method, result.model
-    colour = {"passed": "#1a6b3c", "failed": "#b3001b", "not checked": "#8a5a00"}[card.map_verdict(method)]
-    end = page.paragraph(_MARGIN + 24, y + 24, card.map_check(method), _BODY, WIDTH - 2 * _MARGIN - 24, bold=True)
+    colour = {"passed": "#1a6b3c", "failed": "#b3001b", "not checked": "#8a5a00"}[result.map_verdict]
+    end = page.paragraph(_MARGIN + 24, y + 24, result.map_check, _BODY, WIDTH - 2 * _MARGIN - 24, bold=True)
     page.rectangle((_MARGIN, y - 2, _MARGIN + 8, end - 20), colour)
     return round(end)
 

@@ -13,11 +13,12 @@ from GTRStagingLib.imaging.geometry import ImageOrGrid
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
+from GTRStagingLib.staging.looks import Looks
 from GTRStagingLib.staging.preprocess import PreparedSlices
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.staging.stage_set import StageSet
 
-SCHEMA_VERSION = "2.2"
+SCHEMA_VERSION = "2.3"
 """Version of the schema: the first number changes with an incompatible change, the second with an addition."""
 
 
@@ -55,6 +56,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "prediction": _prediction(result),
         "familiarity": asdict(result.familiarity),
         "key_slice": _key_slice(result),
+        "looks": None if result.looks is None else _looks(result.looks),
         "agreement": None if result.agreement is None else _agreement(result.agreement, result.segment),
         "attention": _attention(result.attention),
         "warnings": list(result.warnings),
@@ -63,7 +65,7 @@ def to_json(result: StagingResult, *, include_phi: bool = False) -> dict[str, An
         "model": {
             **result.model.to_json(),
             "warning": result.model.warning,
-            "check_in_words": result.model.map_check(result.attention.method),
+            "check_in_words": result.map_check,
         },
         "provenance": asdict(result.provenance),
         "timings_s": dict(result.timings_s),
@@ -95,6 +97,7 @@ def _prediction(result: StagingResult) -> dict[str, Any]:
             for one in prediction.slices
         ],
         "set": None if result.stage_set is None else _set(result.stage_set),
+        "stability": None if result.stability is None else result.stability.to_json(),
     }
 
 
@@ -109,9 +112,49 @@ def _set(found: StageSet) -> dict[str, Any]:
     }
 
 
+def _looks(looks: Looks) -> dict[str, Any]:
+    return {
+        "spread": looks.spread,
+        "votes": {str(stage): count for stage, count in looks.votes.items()},
+        "models": [
+            {
+                "name": card.name,
+                "weights_sha256": card.sha256,
+                "card_sha256": card.card_sha256,
+                "temperature": card.temperature,
+                "warning": card.warning,
+                "familiarity": asdict(familiarity),
+            }
+            for card, familiarity in zip(looks.models, looks.familiarity, strict=True)
+        ],
+        "each": [
+            {
+                "model": one.model,
+                "view": one.view,
+                "stage": str(one.prediction.stage),
+                "probabilities": one.prediction.probabilities,
+            }
+            for one in looks.each
+        ],
+        "disagreement": _shortest(looks.disagreement.maps),
+    }
+
+
 def _key_slice(result: StagingResult) -> dict[str, Any]:
-    key = asdict(result.key_slice)
+    key = {**asdict(result.key_slice), "proposal": _proposal(result)}
     return key if result.scan.spacing_known else {**key, "position_mm": None, "tumour_area_mm2": None}
+
+
+def _proposal(result: StagingResult) -> dict[str, Any] | None:
+    found = result.proposal
+    if found is None:
+        return None
+    return {
+        "candidates": [asdict(one) for one in found.candidates],
+        "smoothing_mm": found.smoothing_mm,
+        "in_stomach": found.in_stomach,
+        "left_out": len(found.left_out),
+    }
 
 
 def _agreement(agreement: Agreement, segment: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.recipe import Recipe
+from GTRStagingLib.model.several import members_of
 from GTRStagingLib.nomogram import page as nomogram_page
 from GTRStagingLib.nomogram.nomogram import Nomogram
 from GTRStagingLib.results import words
@@ -70,16 +71,23 @@ def html(
         research_use_only=RESEARCH_USE_ONLY,
         policy=pages.policy(*scripts),
         scripts=scripts,
-        alarms=pages.alarms(result.model.warning, *([] if nomogram is None else nomogram_page.warnings_of(nomogram))),
+        alarms=pages.alarms(
+            *(one.warning for one in members_of(result.model)),
+            *([] if nomogram is None else nomogram_page.warnings_of(nomogram)),
+        ),
         nomogram=None if nomogram is None else _nomogram(nomogram, values, result),
         vote=words.vote_in_words(result),
+        looks=words.looks_in_words(result),
+        scale="raw units" if result.looks is None else words.scale_in_words(result),
+        models=members_of(result.model),
         stage_set=words.stage_set_in_words(result),
+        stability=words.stability_in_words(result.stability, result.prediction),
         likeness=words.likeness(result.familiarity),
         likeness_words=words.likeness_in_words(result.familiarity),
         labels=[words.slice_label(result, i) for i in range(len(result.slices.offsets))],
         overlay=_embedded(overlay_png),
         overlay_words=_picture_in_words(result),
-        map_meaning=words.map_in_words(result.attention, spacing_known=result.scan.spacing_known),
+        map_meaning=words.result_map_in_words(result),
         compared=_compared(result),
         key_position=f"S {words.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
         key_choice=words.choice_in_words(result),
@@ -167,7 +175,9 @@ def _compared(result: StagingResult) -> list[dict[str, str]]:
     return [
         {
             "name": words.map_name(one),
-            "meaning": words.map_in_words(one, spacing_known=result.scan.spacing_known),
+            "meaning": words.result_map_in_words(result)
+            if one is result.attention
+            else words.map_in_words(one, spacing_known=result.scan.spacing_known),
             "picture": _embedded(overlay_module().small_png(result, one)),
         }
         for one in (result.attention, result.comparison)
@@ -185,7 +195,10 @@ def _placement_in_words(attention: Attention) -> str:
 
 
 def _crop_in_words(result: StagingResult) -> str:
-    return "none: the network has no centre crop" if result.model.fusion == "none" else "at the image's centre"
+    crops = {one.fusion != "none" for one in members_of(result.model)}
+    if len(crops) > 1:
+        return "of some of the models, at the image's centre"
+    return "at the image's centre" if crops == {True} else "none: the network has no centre crop"
 
 
 # -- agreement -----------------------------------------------------------------------------------------------------

@@ -6,9 +6,12 @@ from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.familiarity import Familiarity
+from GTRStagingLib.staging.looks import DISAGREEMENT, MIXED
 from GTRStagingLib.staging.options import is_stage_specific
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.staging.stability import Stability
 from GTRStagingLib.staging.stage_set import StageSet
+from GTRStagingLib.staging.voting import Prediction
 
 METHOD_NAMES = {
     "fine": "fine map",
@@ -18,6 +21,7 @@ METHOD_NAMES = {
     "gradcam++": "Grad-CAM++",
     "layercam": "LayerCAM",
     "eigencam": "EigenCAM",
+    MIXED: "mean of gated and fine maps",
 }
 
 _MEANINGS = {
@@ -29,6 +33,9 @@ _MEANINGS = {
     "gradcam++": "The coarse region that supports {stage}, each cell weighted on its own.",
     "layercam": "The cells that the network reads, weighted for {stage}.",
     "eigencam": "The strongest pattern in the network's features.",
+    MIXED: "The mean of the gated maps, which decompose the decision for {stage}, and of the fine maps, which show the "
+    "small places that the network reads.",
+    DISAGREEMENT: "The standard deviation of the looks' maps, each divided by its maximum: high where they differ.",
 }
 
 _WALL_MM = 10.0
@@ -90,6 +97,73 @@ def stage_set_promise(found: StageSet) -> str:
     return f"{promise}; {few} {'is' if len(found.always) == 1 else 'are'} in every set, for too few patients"
 
 
+def looks_in_words(result: StagingResult) -> str | None:
+    """Describe the looks, their votes and their spread; None for one look.
+
+    As in '6 looks: 5 T3, 1 T2; spread 0.031 of 2 bits'.
+    """
+    looks = result.looks
+    if looks is None:
+        return None
+    models = len(looks.models)
+    by = "" if models == 1 else f" by {models} models"
+    votes = sorted(((count, stage) for stage, count in looks.votes.items() if count), key=lambda one: (-one[0], one[1]))
+    given = f"all {votes[0][1]}" if len(votes) == 1 else ", ".join(f"{count} {stage}" for count, stage in votes)
+    return f"{len(looks.each)} looks{by}: {given}; spread {looks.spread:.3f} of 2 bits"
+
+
+def scale_in_words(result: StagingResult) -> str:
+    """Describe the scale of the result's map: raw, or the mean of scaled maps."""
+    return "raw" if result.looks is None else f"mean of {len(result.looks.each)} looks, each with a maximum of 1"
+
+
+def stability_in_words(found: Stability | None, prediction: Prediction) -> str:
+    """Describe how far the stage holds when the key slice moves, as far as slices were asked.
+
+    Parameters
+    ----------
+    found
+        Stability of the stage of `prediction`.
+    prediction
+        Vote at the key slice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from GTRStagingLib.results.words import stability_in_words
+    >>> from GTRStagingLib.staging.stability import stability_of
+    >>> from GTRStagingLib.staging.voting import vote
+    >>> voted = vote([-1, 0, 1], np.array([[0, 0.6, 0.4, 0], [0, 0.2, 0.8, 0], [0, 0.1, 0.9, 0]]))
+    >>> stability_in_words(stability_of(voted, 2.5), voted)
+    'T3 holds for at least 2.5 mm towards the head; towards the feet it changes within 2.5 mm'
+    """
+    stage = prediction.stage
+    if found is None:
+        alone = len(prediction.slices) == 1
+        return f"not known: {'no neighbouring slice was asked' if alone else 'the input has no spacing in millimetres'}"
+    own = next(one.stage for one in prediction.slices if one.offset == 0)
+    if own != stage:
+        return f"none: the key slice alone gives {own}, only its neighbours give {stage}"
+    if found.ways[0] == found.ways[1]:
+        return _way_in_words(*found.ways[0], found.step_mm, "towards the head and the feet").format(stage=stage)
+    ways = [
+        _way_in_words(stays, asked, found.step_mm, f"towards the {end}")
+        for (stays, asked), end in zip(found.ways, ("head", "feet"), strict=True)
+    ]
+    return f"{ways[0].format(stage=stage)}; {ways[1].format(stage='it')}"
+
+
+def _way_in_words(stays: float, asked: float, step: float, way: str) -> str:
+    """Describe one direction, with '{stage}' for the stage."""
+    if asked == 0:
+        return f"no slice {way} was asked"
+    if stays >= asked:
+        return f"{{stage}} holds for at least {stays:.1f} mm {way}"
+    if stays == 0:
+        return f"{way} {{stage}} changes within {step:.1f} mm"
+    return f"{{stage}} holds for {stays:.1f} mm {way} and changes within {stays + step:.1f} mm"
+
+
 def slice_label(result: StagingResult, position: int) -> str:
     """Name a slice by its position, as in 'key slice 57 (S −123.4 mm)' or 'one below (−1)'."""
     offset, key = result.slices.offsets[position], result.key_slice
@@ -149,6 +223,8 @@ def likeness_in_words(familiarity: Familiarity) -> str:
 
 def map_name(attention: Attention) -> str:
     """Name the map by stage and method, as in 'attention for T3 (Grad-CAM)' or 'LayerCAM (similar for every stage)'."""
+    if attention.method == DISAGREEMENT:
+        return f"disagreement of the looks on the attention for {attention.target}"
     name = METHOD_NAMES.get(attention.method, attention.method)
     if is_stage_specific(attention.method):
         return f"attention for {attention.target} ({name})"
@@ -182,6 +258,15 @@ def map_in_words(attention: Attention, *, spacing_known: bool) -> str:
     cell = attention.columns.step * attention.grid.GetSpacing()[0]
     wide = f"One cell is about {cell:.0f} mm wide" if cell >= _WALL_MM else f"One cell is about {cell:.1f} mm wide"
     return f"{meaning} {wide}{', so the map cannot show a wall' if cell > _WALL_MM else ''}.".strip()
+
+
+def result_map_in_words(result: StagingResult) -> str:
+    """Describe the meaning of the result's map: for several looks, of their mean."""
+    meaning = map_in_words(result.attention, spacing_known=result.scan.spacing_known)
+    if result.looks is None:
+        return meaning
+    n = len(result.looks.each)
+    return f"The mean of the maps of {n} looks, each divided by its maximum. Of the map of one look: {meaning}"
 
 
 def empty_in_words(attention: Attention, position: int) -> str | None:
@@ -262,14 +347,18 @@ __all__ = [
     "empty_in_words",
     "likeness",
     "likeness_in_words",
+    "looks_in_words",
     "map_in_a_sentence",
     "map_in_words",
     "map_name",
     "method_in_words",
     "region_in_words",
+    "result_map_in_words",
+    "scale_in_words",
     "section_in_words",
     "signed",
     "slice_label",
+    "stability_in_words",
     "stage_set_in_short",
     "stage_set_in_words",
     "stage_set_promise",

@@ -183,10 +183,16 @@ def compute_agreement(
         at_otsu=cut(otsu),
         sweep=tuple(cut(share) for share in SWEEP),
         pointing_hit=_pointing_hit(values, inside) if defined else None,
-        energy_inside=float(values[inside].sum() / values.sum()) if defined else nan,
+        energy_inside=share_inside(values, inside) if defined else nan,
         roi_area_mm2=float(inside.sum() * np.prod(spacing)) if spacing_known else nan,
         reasons=reasons,
     )
+
+
+def share_inside(values: np.ndarray, inside: np.ndarray) -> float:
+    """Return the share of a map's sum, (H, W) >= 0, in a region, (H, W) bool; NaN if map or region is empty."""
+    total = values.sum()
+    return float(values[inside].sum() / total) if total > 0 and inside.any() else math.nan
 
 
 @dataclass(frozen=True)

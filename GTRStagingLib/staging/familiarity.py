@@ -8,7 +8,7 @@ holds for every new patient like them, whatever the distribution of the distance
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
+from GTRStagingLib.imaging.keyslice import slice_distance_mm
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.reference import IMAGE_PARTS, PICTURE, RATES, VECTORS, Cloud, Reference
 from GTRStagingLib.staging.preprocess import PreparedSlices
@@ -106,6 +107,8 @@ class Familiarity:
         What is unusual, in words; empty for 'usual' and 'not known'.
     promise
         Rates of false alarms and number of patients, or why nothing is known.
+    numbers
+        Name in `NUMBERS` -> value, of those that were measured; empty if not known, or without HU and millimetres.
     """
 
     verdict: Verdict
@@ -113,6 +116,7 @@ class Familiarity:
     percentile: float | None
     reasons: tuple[str, ...]
     promise: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 # -- measuring -----------------------------------------------------------------------------------------------------
@@ -144,10 +148,9 @@ def _acquisition(scan: Scan, slices: PreparedSlices) -> dict[str, float]:
     """Return the numbers of the acquisition that grid and header state."""
     sx, sy, _ = slices.native.GetSpacing()
     nx, ny, _ = slices.native.GetSize()
-    stack = geometry.axial_order(scan.grid).axes[2]
     found = {"pixel_mm": math.sqrt(sx * sy), "field_mm": max(nx * sx, ny * sy)}
-    if scan.grid.GetSize()[stack] > 1:
-        found["slice_mm"] = float(scan.grid.GetSpacing()[stack])
+    if geometry.axial_size(scan.grid)[2] > 1:
+        found["slice_mm"] = slice_distance_mm(scan.grid)
     for name, keyword in (("thickness_mm", "SliceThickness"), ("tube_kv", "KVP")):
         try:
             value = float(scan.acquisition.get(keyword, "nan"))
@@ -237,7 +240,8 @@ def judge(measures: Measures | None, reference: Reference | None) -> Familiarity
         far = tuple(SENTENCES[part] for part, one in apart.items() if one > limit)
         reasons = (*outside, *_numbers_outside(measures, reference), *far, *reasons)
     nearer = int(np.searchsorted(reference.held_out, distance))
-    return Familiarity(verdict, distance, 100 * nearer / len(reference.held_out), reasons, promise(reference))
+    percentile = 100 * nearer / len(reference.held_out)
+    return Familiarity(verdict, distance, percentile, reasons, promise(reference), dict(measures.numbers))
 
 
 def distances(measures: Measures, clouds: Mapping[str, Cloud]) -> dict[str, float]:

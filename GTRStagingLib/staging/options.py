@@ -48,6 +48,11 @@ class StagingOptions:
         slice alone. All other methods map every voting slice.
     resample_roi
         Accept an ROI on another grid than the CT's, and resample it to the CT by nearest neighbour.
+    tta
+        Test-time augmentation: look at the slices as they are, mirrored, and shifted (`staging.looks.VIEWS`), at six
+        times the cost of the network; the result is the mean.
+    propose_key_slice
+        Let the model propose the key slice of a case that has none (`staging.proposal`); the result says so.
 
     Raises
     ------
@@ -72,6 +77,8 @@ class StagingOptions:
     neighbour_mm: float | None = None
     neighbour_maps: bool = True
     resample_roi: bool = False
+    tta: bool = False
+    propose_key_slice: bool = False
 
     def __post_init__(self) -> None:
         require_method(self.method)

@@ -1,7 +1,7 @@
 """Stage one case: from the CT to the stage, the attention and its agreement, in the order of the data flow."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,18 +14,21 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.backbone import Backbone, PassRequest
+from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.several import joined, members_of
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import comparison_map, compute_attention
 from GTRStagingLib.staging.familiarity import Familiarity, judge, measure
+from GTRStagingLib.staging.looks import AS_PREPARED, SEVERAL_LOOKS, VIEWS, Look, Looks, mean_map, mean_vote, worst
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
+from GTRStagingLib.staging.proposal import outside_stomach, propose, stomach_slices, to_confirm
 from GTRStagingLib.staging.result import Provenance, StagingResult, versions
-from GTRStagingLib.staging.stage_set import UNLIKE, stage_set
+from GTRStagingLib.staging.stage_set import UNLIKE, StageSet, stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.shared_text import without_identifiers
 from GTRStagingLib.tables.cells import visible_text
@@ -59,10 +62,11 @@ STEPS = ("key slice", "preparation", "network", "attention", "agreement")
 
 def stage_case(
     scan: Scan,
-    backbone: Backbone,
+    backbone: Backbone | Sequence[Backbone],
     options: StagingOptions = DEFAULTS,
     *,
     tumour: Roi | None = None,
+    stomach: Roi | None = None,
     key_slice: KeySlice | int | None = None,
     case_id: str | None = None,
     progress: Progress = lambda step: None,
@@ -74,12 +78,14 @@ def stage_case(
     scan
         The CT as read, of any axis order and obliquity. Only the voting slices are read.
     backbone
-        A loaded model (`load_model`).
+        A loaded model (`load_model`), or several, of which the result is the mean (`load_models`, `staging.looks`).
     tumour
         ROI to compare the attention with, on the CT's grid (or any grid, with `StagingOptions.resample_roi`).
+    stomach
+        Mask of the stomach, on the same grids: a key slice without stomach is warned of, and none is proposed there.
     key_slice
         The slice that shows the tumour best, or its index, 0 nearest the feet; if not given, the one that
-        `keyslice.find` finds.
+        `keyslice.find` finds; without one, that which the first model proposes, with `propose_key_slice`.
     case_id
         Name of the case in the result; if not given, made from the input's digest.
     progress
@@ -99,48 +105,74 @@ def stage_case(
     >>> result.key_slice.chosen_by, len(result.prediction.slices)
     ('tumour area', 3)
     """
-    if not isinstance(backbone, Backbone):
-        raise InputError(
-            f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
-            "model.backbone.ready(model)."
-        )
+    backbones = _backbones(backbone)
     if case_id is not None:
-        try:
-            visible_text(case_id)
-        except ValueError as error:
-            raise InputError(f"`case_id` {case_id!r}: {error}.") from error
+        require_case_id(case_id)
     watch = _Stopwatch(progress)
-    card = backbone.card
-    method = resolve_method(card, options.method)
-    warnings = [text for text in (card.warning,) if text] + [
-        without_identifiers(text, scan.identifiers) for text in scan.warnings
-    ]
+    card = joined([one.card for one in backbones])
+    methods = [resolve_method(one.card, options.method) for one in backbones]
+    warnings = first_warnings(scan, card)
 
     with watch.step("key slice"):
         mask = None if tumour is None else tumour.onto(scan.grid, resample=options.resample_roi)
+        step = neighbour_step(scan.grid, options.neighbour_mm)
+        proposal = None
+        if options.propose_key_slice and keyslice.find(scan, mask=mask, key_slice=key_slice) is None:
+            proposal = propose(scan, backbones[0], stomach=stomach, resample=options.resample_roi, step=step)
+            key_slice = proposal.key_slice
         key = keyslice.choose(scan, mask=mask, key_slice=key_slice)
 
     with watch.step("preparation"):
-        step = neighbour_step(scan.grid, options.neighbour_mm)
         slices = prepare(scan, key, card.recipe, intensity=scan.intensity, step=step)
         roi = None if mask is None else geometry.embedded(mask, slices.native)
 
     with watch.step("network"):
-        wanted = _wanted(slices, method, options)
-        seen = backbone.classify(slices.pixels, wanted)
-        prediction = vote(slices.offsets, probabilities(seen.logits, card))
-        measures = None if backbone.reference is None else measure(scan, slices, seen.features)
-        familiarity = judge(measures, backbone.reference)
+        views = VIEWS if options.tta else (AS_PREPARED,)
+        at = [(model, view) for model in range(len(backbones)) for view in views]
+        wanted = [_wanted(slices, method, options) for method in methods]
+        passes = [backbones[model].classify(view.of(slices.pixels), wanted[model]) for model, view in at]
+        predictions = [
+            vote(slices.offsets, probabilities(seen.logits, backbones[model].card))
+            for (model, _), seen in zip(at, passes, strict=True)
+        ]
+        prediction = mean_vote(predictions)
+        each_familiarity = [
+            _familiarity(scan, slices, one, seen)
+            for one, seen in zip(backbones, passes[:: len(views)], strict=True)  # of the unchanged looks
+        ]
+        familiarity = worst(each_familiarity)
         target = prediction.stage if options.target is None else options.target
-        if wanted and seen.targets is not None and not (seen.targets == target).any():
-            # The vote and the mean probability differ: the gradients are for the latter's stage.
-            seen = backbone.classify(slices.pixels, [replace(one, target=target) for one in wanted])
+        for i, (model, view) in enumerate(at):
+            targets = passes[i].targets
+            if wanted[model] and targets is not None and not (targets == target).any():
+                # The vote and the look's mean probability differ: the gradients are for the latter's stage.
+                again = [replace(one, target=target) for one in wanted[model]]
+                passes[i] = backbones[model].classify(view.of(slices.pixels), again)
+        seen = passes[0]
 
     with watch.step("attention"):
-        attention = compute_attention(
-            backbone, seen, slices.grid, target=target, method=method, alignment=options.alignment
-        )
-        comparison = comparison_map(backbone, seen, attention)
+        maps = [
+            view.undone(
+                compute_attention(
+                    backbones[model], each, slices.grid, target=target, method=methods[model],
+                    alignment=options.alignment,
+                )
+            )
+            for (model, view), each in zip(at, passes, strict=True)
+        ]  # fmt: skip
+        looks = None
+        if len(maps) == 1:
+            attention = maps[0]
+            comparison = comparison_map(backbones[0], seen, attention)
+        else:
+            attention, comparison = mean_map(maps)
+            looks = Looks(
+                models=members_of(card),
+                familiarity=tuple(each_familiarity),
+                each=tuple(Look(n, view.name, one) for (n, view), one in zip(at, predictions, strict=True)),
+                disagreement=comparison,
+                volume=geometry.in_axis_order_of(comparison.on(slices.native), scan.grid),
+            )
         heat = attention.on(slices.native)
 
     with watch.step("agreement"):
@@ -152,45 +184,37 @@ def stage_case(
                 roi[:, :, slices.key : slices.key + 1],
                 threshold=options.threshold,
                 body=body,
-                mean_mask=_mean_mask(backbone, slices),
+                mean_mask=_mean_mask(backbones[0], slices),
                 spacing_known=scan.spacing_known,
             )
 
-    if seen.warning:
-        warnings.append(seen.warning)
-    if tumour is not None:
-        warnings += tumour.warnings
-    if tumour is not None and options.resample_roi:
-        warnings.append("The ROI was resampled to the CT's grid by nearest neighbour, where the grids differ.")
-    named = set() if tumour is None else {tumour.frame_of_reference, scan.frame_of_reference} - {None}
-    if len(named) > 1:
-        warnings.append("The ROI and the CT name different frames of reference; the ROI was placed by its coordinates.")
+    if key.chosen_by == "proposed":
+        warnings += to_confirm(proposal, key, stage_sets=card.stage_sets is not None)
+    if stomach is not None:
+        with_stomach = stomach_slices(scan, stomach, resample=options.resample_roi)
+        warnings += [*outside_stomach(key, with_stomach, scan.grid), *stomach.warnings]
+    warnings += dict.fromkeys(one.warning for one in passes if one.warning)
+    warnings += roi_warnings(scan, tumour, options)
     if familiarity.verdict in ("unusual", "unlike"):
         warnings.append(_unfamiliar(familiarity))
+    if looks is not None and len(given := [f"{n} {stage}" for stage, n in looks.votes.items() if n]) > 1:
+        warnings.append(f"The {len(looks.each)} looks disagree: {', '.join(given)}.")
     warnings += _run_warnings(scan, slices, prediction, attention, card, step, options.target)
     warnings += _padding_warnings({key.index + offset: scan.padding(key.index + offset) for offset in slices.offsets})
-    provenance = Provenance(
-        versions=versions(seen.backend),
-        weights_sha256=card.sha256,
-        card_sha256=card.card_sha256,
-        recipe=card.recipe.to_json(),
-        device=seen.device,
-        backend=seen.backend,
-        input_digest=scan.digest_with(slices.native, slices.offsets),
-        utc=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    provenance = provenance_of(card, passes, scan.digest_with(slices.native, slices.offsets))
     return StagingResult(
         case_id=case_id or f"case-{scan.digest[:8]}",
         scan=scan,
         model=card,
         key_slice=key,
         prediction=prediction,
-        stage_set=stage_set(card, prediction, withheld=UNLIKE if familiarity.verdict == "unlike" else None),
+        stage_set=_stage_set(card, prediction, familiarity, looks),
         attention=attention,
         familiarity=familiarity,
         comparison=comparison,
         agreement=agreement,
         features=seen.features,
+        looks=looks,
         provenance=provenance,
         slices=slices,
         roi=roi,
@@ -200,6 +224,61 @@ def stage_case(
         attention_volume=geometry.in_axis_order_of(heat, scan.grid),
         timings_s=watch.seconds,
         warnings=tuple(warnings),
+        proposal=proposal,
+    )
+
+
+def _backbones(given: Backbone | Sequence[Backbone]) -> tuple[Backbone, ...]:
+    """Return one or several loaded models as a tuple; raise `InputError` for anything else."""
+    backbones = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for one in backbones:
+        require_backbone(one)
+    return backbones
+
+
+def _familiarity(scan: Scan, slices: PreparedSlices, backbone: Backbone, seen: Pass) -> Familiarity:
+    """Compare a case with those that one model learned from."""
+    measures = None if backbone.reference is None else measure(scan, slices, seen.features)
+    return judge(measures, backbone.reference)
+
+
+def _stage_set(
+    card: ModelCard, prediction: Prediction, familiarity: Familiarity, looks: Looks | None
+) -> StageSet | None:
+    """Return the stage set of a case, withheld for an unlike case and for several looks; None without a calibration."""
+    withheld = UNLIKE if familiarity.verdict == "unlike" else None if looks is None else SEVERAL_LOOKS
+    calibrated = [one for one in members_of(card) if one.stage_sets is not None]
+    return stage_set(calibrated[0], prediction, withheld) if calibrated else None
+
+
+def require_backbone(backbone: object) -> None:
+    """Raise `InputError` unless a model is loaded."""
+    if not isinstance(backbone, Backbone):
+        raise InputError(
+            f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
+            "model.backbone.ready(model)."
+        )
+
+
+def require_case_id(case_id: str) -> None:
+    """Raise `InputError` unless the name of a case is a visible text."""
+    try:
+        visible_text(case_id)
+    except ValueError as error:
+        raise InputError(f"`case_id` {case_id!r}: {error}.") from error
+
+
+def provenance_of(card: ModelCard, passes: Sequence[Pass], input_digest: str) -> Provenance:
+    """Return the provenance of a result that was made now, with the model's card and its passes."""
+    return Provenance(
+        versions=versions(*(one.backend for one in passes)),
+        weights_sha256=card.sha256,
+        card_sha256=card.card_sha256,
+        recipe=card.recipe.to_json(),
+        device="; ".join(dict.fromkeys(one.device for one in passes)),
+        backend="; ".join(dict.fromkeys(one.backend for one in passes)),
+        input_digest=input_digest,
+        utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
@@ -219,6 +298,23 @@ def _mean_mask(backbone: Backbone, slices: PreparedSlices) -> np.ndarray | None:
         return None
     placed = Attention(mean[None], "mean mask", (), TStage.T1, "receptive_field", grid, cells, cells)
     return sitk.GetArrayFromImage(placed.on(slices.native[:, :, slices.key : slices.key + 1]))[0]
+
+
+def first_warnings(scan: Scan, card: ModelCard) -> list[str]:
+    """Return the warnings about the model, then those about the scan, without identifiers."""
+    about_scan = [without_identifiers(text, scan.identifiers) for text in scan.warnings]
+    return [*(text for one in members_of(card) if (text := one.warning)), *about_scan]
+
+
+def roi_warnings(scan: Scan, tumour: Roi | None, options: StagingOptions) -> Iterator[str]:
+    """Yield the warnings about the ROI and its place on the scan."""
+    if tumour is None:
+        return
+    yield from tumour.warnings
+    if options.resample_roi:
+        yield "The ROI was resampled to the CT's grid by nearest neighbour, where the grids differ."
+    if len({tumour.frame_of_reference, scan.frame_of_reference} - {None}) > 1:
+        yield "The ROI and the CT name different frames of reference; the ROI was placed by its coordinates."
 
 
 def _unfamiliar(familiarity: Familiarity) -> str:
@@ -277,12 +373,28 @@ def _run_warnings(
         yield "The map is placed by the half-pixel convention, half a cell too far right and down."
     if card.stage_sets is not None and card.stage_sets["warning"]:
         yield card.stage_sets["warning"]
-    if card.fusion == "concat":
+    if any(one.fusion == "concat" for one in members_of(card)):
         yield "Fusion 'concat': a cell of the map covers two places in the image; the overlay shows one of them."
     if not scan.spacing_known:
         yield "The input has no physical pixel size: distances in millimetres are not defined."
+    yield from tilt_warning(scan)
+
+
+def tilt_warning(scan: Scan) -> Iterator[str]:
+    """Yield a warning if the slices are not axial."""
     if (tilt := geometry.tilt_degrees(scan.grid)) > TILT_TO_REPORT:
         yield f"The slices are tilted by {tilt:.0f}° from axial; they are used as acquired."
 
 
-__all__ = ["DEFAULTS", "STEPS", "Progress", "stage_case"]
+__all__ = [
+    "DEFAULTS",
+    "STEPS",
+    "Progress",
+    "first_warnings",
+    "provenance_of",
+    "require_backbone",
+    "require_case_id",
+    "roi_warnings",
+    "stage_case",
+    "tilt_warning",
+]

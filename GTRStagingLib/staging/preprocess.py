@@ -13,7 +13,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.geometry import Grid, ImageOrGrid
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
-from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.keyslice import KeySlice, slice_distance_mm
 from GTRStagingLib.imaging.stored import require_finite
 from GTRStagingLib.model.recipe import Recipe
 
@@ -113,14 +113,14 @@ def neighbour_step(ct: ImageOrGrid, neighbour_mm: float | None) -> int:
     """Return the step between voting slices: 1, or the number of slices nearest to `neighbour_mm` (at least 1)."""
     if neighbour_mm is None:
         return 1
-    stack = geometry.axial_order(ct).axes[2]
-    length = ct.GetSize()[stack] * ct.GetSpacing()[stack]
+    distance = slice_distance_mm(ct)
+    length = geometry.axial_size(ct)[2] * distance
     if not 0 < neighbour_mm <= length:
         raise InputError(
             f"Neighbouring slices at {neighbour_mm:g} mm; expected a distance above 0 and within the scan's "
             f"{length:.0f} mm."
         )
-    return max(1, round(neighbour_mm / ct.GetSpacing()[stack]))
+    return max(1, round(neighbour_mm / distance))
 
 
 def prepare(
@@ -128,6 +128,17 @@ def prepare(
 ) -> PreparedSlices:
     """Extract, window, resize and normalise the voting slices; parameters and errors are those of `resize`."""
     slices = resize(ct, key, recipe, intensity=intensity, step=step)
+    return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
+
+
+def prepare_alone(
+    ct: sitk.Image | Sliceable, key: KeySlice, recipe: Recipe, *, intensity: Intensity = "HU"
+) -> PreparedSlices:
+    """Prepare a slice without its neighbours; its pixels are those that `prepare` gives it among them.
+
+    Parameters and errors are those of `resize`.
+    """
+    slices = _resize_slices(ct, key, recipe, intensity, 1, (0,))
     return PreparedSlices(normalised(slices.pixels, recipe), slices.offsets, slices.grid, slices.native)
 
 
@@ -150,13 +161,26 @@ def resize(
     InputError
         If the voxels are not finite, not HU or constant after windowing, or the recipe does not take their intensity.
     """
+    whole = ct if isinstance(ct, sitk.Image) else ct.grid
+    offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
+    return _resize_slices(ct, key, recipe, intensity, step, offsets)
+
+
+def _resize_slices(
+    ct: sitk.Image | Sliceable,
+    key: KeySlice,
+    recipe: Recipe,
+    intensity: Intensity,
+    step: int,
+    offsets: tuple[int, ...],
+) -> ResizedSlices:
+    """Extract, resample, window and resize the slices at these offsets from the key slice, `step` slices apart."""
     if intensity == "windowed" and not recipe.takes_windowed:
         raise InputError(
             f"The input is an 8-bit windowed picture, but recipe {recipe.name!r} requires HU; expected a CT in HU. Use "
             "the CT itself, or a model with recipe 'released'."
         )
-    whole, cut = (ct, partial(geometry.axial_slices, ct)) if isinstance(ct, sitk.Image) else (ct.grid, ct.slices)
-    offsets = voting_slices(geometry.axial_size(whole)[2], key.index, step)
+    cut = partial(geometry.axial_slices, ct) if isinstance(ct, sitk.Image) else ct.slices
     native = cut(key.index + offsets[0], key.index + offsets[-1], step)
     if intensity == "HU":
         _check_field(native, step)

@@ -5,21 +5,26 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 
 import GTRStagingLib
-from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.keyslice import KeySlice, slice_distance_mm
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.familiarity import Familiarity
+from GTRStagingLib.staging.looks import UNCHECKED, Looks
 from GTRStagingLib.staging.preprocess import PreparedSlices
+from GTRStagingLib.staging.stability import Stability, stability_of
 from GTRStagingLib.staging.stage_set import StageSet
 from GTRStagingLib.staging.voting import Prediction
+
+if TYPE_CHECKING:
+    from GTRStagingLib.staging.proposal import Proposal
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,10 @@ class Provenance:
     versions
         Package -> version; includes ONNX Runtime if the network ran on it.
     weights_sha256
-        Of the model's weights.
+        Of the model's weights; for several models, of the list of their hashes.
     card_sha256
-        Of the model's card, which also has the temperature and the calibration of the stage sets.
+        Of the model's card, which also has the temperature and the calibration of the stage sets; for several models,
+        of their common card, which contains theirs.
     recipe
         The preprocessing, as plain data.
     device, backend
@@ -63,13 +69,16 @@ class StagingResult:
     case_id
         Contains no identifiers unless the caller gave one.
     model
-        Card of the model.
+        Card of the model, or of several together (`model.several`).
     stage_set
         Neighbouring stages that contain the true one with the promised frequency; None if the model has no calibration.
     familiarity
         Whether the case is like those that the model learned from.
     comparison
-        A second map of the same pass, to show beside the first: see `cam.comparison_map`.
+        A second map to show beside the first: of the same pass, see `cam.comparison_map`; for several looks, their
+        disagreement.
+    proposal
+        How the model proposed the key slice; None if it did not.
     slices
         Input of the network, and the acquired slices that it was made from.
     roi
@@ -83,7 +92,9 @@ class StagingResult:
     attention_volume
         Raw attention in the axis order of the input: each voxel is a voxel of the CT.
     features
-        (S, 2048) penultimate features (512 for depth 10 and 18, 64 for a gated head).
+        (S, 2048) penultimate features (512 for depth 10 and 18, 64 for a gated head); for several looks, of the first.
+    looks
+        The looks that the result is the mean of; None for one look of one model.
     timings_s
         Step -> seconds.
     warnings
@@ -101,6 +112,7 @@ class StagingResult:
     comparison: Attention | None
     agreement: Agreement | None
     features: np.ndarray
+    looks: Looks | None
     provenance: Provenance
     slices: PreparedSlices
     roi: sitk.Image | None
@@ -110,14 +122,35 @@ class StagingResult:
     attention_volume: sitk.Image
     timings_s: Mapping[str, float]
     warnings: tuple[str, ...]
+    proposal: "Proposal | None" = None
+
+    @property
+    def stability(self) -> Stability | None:
+        """How far the key slice may move before the stage changes, as far as the voting slices show; None if unknown.
+
+        It is not known without a neighbouring slice, or without a spacing in millimetres.
+        """
+        return stability_of(self.prediction, slice_distance_mm(self.scan.grid) if self.scan.spacing_known else None)
+
+    @property
+    def map_check(self) -> str:
+        """Sentence about the check of the model's maps, to show beside the result's map."""
+        if self.looks is not None:
+            return UNCHECKED.format(len(self.looks.each))
+        return self.model.map_check(self.attention.method)
+
+    @property
+    def map_verdict(self) -> str:
+        """Verdict of that check, one of `card.VERDICTS`."""
+        return "not checked" if self.looks is not None else self.model.map_verdict(self.attention.method)
 
 
-def versions(backend: str = "") -> dict[str, str]:
-    """Return the versions of all packages that influence a result; `backend` as in `Pass`."""
+def versions(*backends: str) -> dict[str, str]:
+    """Return the versions of all packages that influence a result; `backends` as in `Pass`."""
     packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
     found = {name: version(name) for name in packages}
     optional = ["pydicom", "nibabel", "pynrrd"]  # they read headers
-    if backend.startswith("ONNX Runtime"):
+    if any(backend.startswith("ONNX Runtime") for backend in backends):
         optional.append("onnxruntime")
     for name in optional:
         with suppress(PackageNotFoundError):

@@ -57,10 +57,23 @@ def brant(design: Design, terms: Mapping[str, Sequence[int]]) -> tuple[ChiSquare
         contrast = np.vstack([np.hstack([picks, *(-picks * (k == other) for other in range(1, CUTS))])
                               for k in range(1, CUTS)])  # fmt: skip
         apart = contrast @ slopes
-        value = float(apart @ np.linalg.solve(contrast @ covariance @ contrast.T, apart))
+        value = _wald(apart, contrast @ covariance @ contrast.T)
+        if value is None:
+            reason = f"{len(apart)} differences of coefficients are too many for {design.clusters.number} patients"
+            return ChiSquared.undefined(len(apart), reason)
         return ChiSquared(value, len(apart), float(chi2.sf(value, len(apart))), kind)
 
     return wald(range(p)), {name: wald(which) for name, which in terms.items()}
+
+
+def _wald(estimates: np.ndarray, covariance: np.ndarray) -> float | None:
+    """Return Wald's statistic of k estimates; None if their (k, k) covariance has no inverse.
+
+    The rank of a sandwich estimator is at most the number of patients; beyond it, rounding errors decide the statistic.
+    """
+    if np.linalg.matrix_rank(covariance, hermitian=True) < len(estimates):
+        return None
+    return float(estimates @ np.linalg.solve(covariance, estimates))
 
 
 def _with_constant(design: Design) -> np.ndarray:
@@ -123,8 +136,11 @@ def without_term(fitted: OrdinalFit, which: Sequence[int], *, variance: float) -
         return ChiSquared.undefined(len(which), reason)
     divided = "" if variance == 1 else f", divided by {variance:.2f} for the overlap of the folds"
     if fitted.design.clustered:
-        some = fitted.coefficients[which]
-        value = float(some @ np.linalg.solve(fitted.covariance[np.ix_(which, which)], some)) / variance
+        wald = _wald(fitted.coefficients[which], fitted.covariance[np.ix_(which, which)])
+        if wald is None:
+            reason = f"{len(which)} coefficients are too many for {fitted.design.clusters.number} patients"
+            return ChiSquared.undefined(len(which), reason)
+        value = wald / variance
         method = "Wald, sandwich by patient, since the likelihood ratio takes rows as independent"
     else:
         rest = [i for i in range(p) if i not in which]

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -62,13 +62,18 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
+def replace_files(folder: Path, names: list[str], older: Sequence[str] = ()) -> Iterator[Path]:
     """Yield a temporary folder to write `names` into, then move these files into `folder` in this order.
 
     The last name must be the file that marks the others as complete: its old version is removed before the first move,
     so that it is never beside files of another version. On any error before the moves, an interruption included,
     `folder` is unchanged, or removed if it was created here. If a move fails, or the process dies between two moves,
     the last file is absent, and the others are partly new and partly old.
+
+    Parameters
+    ----------
+    older
+        Further files to remove with the old version of the last name, since they belong to it.
 
     Raises
     ------
@@ -91,6 +96,8 @@ def replace_files(folder: Path, names: list[str]) -> Iterator[Path]:
             for name in names:
                 _flush(work / name)
             (folder / names[-1]).unlink(missing_ok=True)
+            for name in older:
+                (folder / name).unlink(missing_ok=True)
             for name in names:
                 (work / name).replace(folder / name)
         finally:

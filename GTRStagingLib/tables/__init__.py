@@ -13,7 +13,7 @@ rows of cases, notes on what was not read as it stands, and a list of all errors
 - `table_files`: `Table`, `read_table`, `write_table`
 - `case_row`: `CaseRow`, `Cases`
 - `case_table`: `read_case_table`, `read_cases`
-- `case_files`: `input_files`, `file_stats`, `OUTPUTS`
+- `case_files`: `input_files`, `file_stats`, `OUTPUTS`, `DISAGREEMENT`
 - `case_texts`: `shared_text`
 - `stage_cells`: `named_stage`, `coded_stage`, `code_of`
 """

@@ -8,6 +8,9 @@ from GTRStagingLib.support.detached import data_files
 OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
 """Output files of a case, in the order in which they are written: where result.json exists, all exist."""
 
+DISAGREEMENT = "disagreement.nrrd"
+"""Further output file of a case that was looked at several times."""
+
 FileStats = list[list[str | int]]
 """[name, size, times of change in ns] of each file: equal for unchanged files, without reading them."""
 
@@ -38,4 +41,4 @@ def file_stats(paths: Iterable[Path], *, strict: bool = False) -> FileStats:
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-__all__ = ["OUTPUTS", "FileStats", "file_stats", "input_files"]
+__all__ = ["DISAGREEMENT", "OUTPUTS", "FileStats", "file_stats", "input_files"]

@@ -31,6 +31,8 @@ CHECKS: Mapping[str, tuple[Callable[[str], Any], ...]] = {
     "roi": (plain_text,),
     "segment": (plain_text,),
     "key_slice": (slice_index,),
+    "stomach": (plain_text,),
+    "stomach_segment": (plain_text,),
     "stage": (partial(coded_stage, code=NAMES),),
     "split": (split_of,),
     "exclude": (reason_of,),
@@ -71,6 +73,8 @@ class CaseRow:
         Label or number of the segment, if the ROI has several.
     key_slice
         Axial index, 0 nearest the feet.
+    stomach, stomach_segment
+        Path of a mask of the stomach, and its segment, for `imaging.rois.read_stomach`.
     exclude
         Reason to leave the case out.
     skip
@@ -89,6 +93,8 @@ class CaseRow:
     roi: Path | None = None
     segment: str | None = None
     key_slice: int | None = None
+    stomach: Path | None = None
+    stomach_segment: str | None = None
     stage: TStage | None = None
     split: Split | None = None
     covariates: Mapping[str, str | float | None] = field(default_factory=dict, hash=False)
@@ -116,7 +122,7 @@ class CaseRow:
         values: dict[str, Any] = {
             name: None if (text := cells.get(name)) is None else checked(name, text) for name in CHECKS
         }
-        for name in ("image", "roi"):
+        for name in ("image", "roi", "stomach"):
             values[name] = None if values[name] is None else folder / values[name]
         return cls(
             **values | {"patient_id": values["patient_id"] or ""},

@@ -26,6 +26,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "roi": ("roi",),
     "segment": ("segment",),
     "key_slice": ("key_slice",),
+    "stomach": ("stomach",),
+    "stomach_segment": ("stomach_segment",),
     "stage": ("stage",),
     "split": ("split",),
     "exclude": ("exclude",),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from GTRStagingLib.cohort.cohort import Cohort, folds
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.several import folds_table
 from GTRStagingLib.support.files import atomic_file
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS
@@ -49,7 +50,7 @@ def train_folds(
         if card is not None:
             cards.append(card)
     if cards:
-        _write_table(cards, out.with_name(f"{out.name}-folds.csv"))
+        _write_table(cards, folds_table(out))
     return cards
 
 

@@ -91,7 +91,7 @@ def as_version_1_2(record):
     old = copy.deepcopy(record)
     old.update(schema="urn:gtrstaging:result:1.2", schema_version="1.2", crop={"centre": "image", "shift": [0, 0]})
     (old["attention"]["layer"],) = old["attention"].pop("layers")
-    del old["attention"]["mapped"], old["prediction"]["set"]
+    del old["attention"]["mapped"], old["prediction"]["set"], old["prediction"]["stability"]
     for name in ("head", "masks", "mean_mask_sha256", "check", "check_in_words", "familiarity"):
         del old["model"][name]
     del old["familiarity"]

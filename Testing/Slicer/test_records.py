@@ -247,6 +247,33 @@ def test_a_record_of_schema_2_1_has_no_stage_set():
     assert tables.stage_set_in_words(again["prediction"]) == "none: the model has no calibration"
 
 
+WAY = {"stays_mm": 5.0, "asked_mm": 5.0, "at_least": True}
+
+
+@pytest.mark.parametrize(
+    ("found", "key_stage", "shown_text"),
+    [
+        ({"step_mm": 5.0, "up": WAY, "down": {**WAY, "stays_mm": 0.0, "at_least": False}}, "T3",
+         "towards the head: T3 for at least 5.0 mm; towards the feet: changes within 5.0 mm"),
+        ({"step_mm": 5.0, "up": {"stays_mm": 0.0, "asked_mm": 0.0, "at_least": False}, "down": {**WAY, "asked_mm": 20.0,
+         "at_least": False}}, "T3", "towards the head: no slice was asked; towards the feet: T3 for 5.0 mm, then it "
+         "changes"),
+        ({"step_mm": 5.0, "up": WAY, "down": WAY}, "T2", "T3 comes from the neighbours: the key slice alone gives T2"),
+        (None, "T3", "not known: no neighbouring slice voted, the CT has no spacing, or the result is of an older "
+         "version"),
+    ],
+)  # fmt: skip
+def test_the_panel_states_how_far_the_key_slice_may_move(staged, found, key_stage, shown_text):
+    from GTRStagingSlicer import result_view
+
+    record = to_json(with_roi())
+    record["prediction"].update(stage="T3", stability=found)
+    next(one for one in record["prediction"]["slices"] if one["offset"] == 0)["stage"] = key_stage
+    assert tables.stability_in_words(record["prediction"]) == shown_text
+    result_view.show_stage(staged.ui, record, False)
+    assert f"If the key slice moves: {shown_text}" in staged.ui.voteLabel.text
+
+
 # -- older versions ------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +292,7 @@ def test_a_record_of_version_1_2_is_read_with_unknown_fields(with_tumour):
     assert read["model"]["check_in_words"] == new["model"]["check_in_words"] == UNCHECKED
     assert read["model"]["check"] is None
     assert (read["familiarity"]["verdict"], read["familiarity"]["percentile"]) == ("not known", None)
-    assert read["prediction"] == new["prediction"]
+    assert read["prediction"] == {**new["prediction"], "stability": None}
     if with_tumour:
         for one, other in zip(read["agreement"]["sweep"], new["agreement"]["sweep"], strict=True):
             assert one == {**other, "blob_dice": None, "mean_mask_dice": None}

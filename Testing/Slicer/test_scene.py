@@ -17,6 +17,8 @@ from GTRStagingLib.errors import Cancelled, GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice, scans
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.results.record import to_json
+from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.staging.pipeline import stage_case
 
 KEY = 4
@@ -392,6 +394,23 @@ def test_without_a_key_slice_the_segments_largest_section_is_taken(bare):
     assert state.keySliceChosenBy == scene_staging.TUMOUR_AREA
     assert not scene_staging.out_of_date(state)
     assert scene_staging.largest_section(state, nodes.placed(state.inputVolume)).index == 6
+
+
+def test_a_proposed_key_slice_stays_proposed_until_somebody_chooses(bare):
+    """A scene of `gtrstaging stage --propose-key-slice --mrb` must not tell that somebody chose the slice by hand."""
+    state = a_state(bare.scene, planted()[0])
+    state.keySliceChosenBy = scene_staging.PROPOSED
+    result = scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
+    assert result.key_slice.chosen_by == state.keySliceChosenBy == scene_staging.PROPOSED
+    assert any("PROPOSED BY THE MODEL" in text for text in scene_staging.record_of(state)["warnings"])
+
+
+def test_the_table_of_a_result_of_several_looks_tells_their_votes_and_spread(bare):
+    state, result = staged(bare, planted()[0])
+    record = to_json(stage_case(result.scan, ready(a_planted_model()), StagingOptions(tta=True), key_slice=KEY))
+    table = tables.show_result(bare.scene, None, record, state.inputVolume)
+    cells = [table.GetTable().GetValue(row, 1).ToString() for row in range(table.GetNumberOfRows())]
+    assert [text for text in cells if text.startswith("6 looks: ") and "of 2 bits" in text]
 
 
 def test_a_result_is_out_of_date_once_a_setting_changes(bare):

@@ -327,3 +327,53 @@ def test_files_that_only_look_different_are_not_staged_again(tmp_path, where, mo
     sitk.WriteImage(sitk.BinaryDilate(roi, [1, 1, 0]), tmp_path / "roi.nrrd")
     again = staged(table, out, resume=True)
     assert {name: o.reused for name, o in again.items()} == {"a": False, "b": True}
+
+
+# -- several looks -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """Folders of two small networks, as of two folds of one training."""
+    folder = tmp_path_factory.mktemp("folds")
+    for number in (1, 2):
+        model = weights.untrained(10, "none", number)
+        card = replace(model.card, name=f"small-fold{number}")
+        weights.save(weights.Model(card, model.network), folder / f"small-fold{number}")
+    (folder / "small-folds.csv").write_text("fold\nsmall-fold1\nsmall-fold2\nmean\nsd\n")
+    return folder / "small"
+
+
+def test_several_models_look_at_each_case_of_a_batch(tmp_path, two_models):
+    """Two real processes; then the same batch with other looks is staged again, and with the same is kept."""
+    table, out = many(tmp_path, 2), tmp_path / "out"
+    settings = BatchSettings(str(two_models), options=StagingOptions(neighbour_maps=False, tta=True))
+    assert run_batch(table, out, settings, workers=1).done == 2
+    rows = rows_of(out)
+    assert {row["looks"] for row in rows.values()} == {"12"}
+    assert {row["model"] for row in rows.values()} == {"small-fold1 + small-fold2"}
+    record = json.loads((out / "cases" / "c000" / "result.json").read_text())
+    assert float(rows["c000"]["spread"]) == record["looks"]["spread"]
+    here = backbone.load_models(str(two_models), "cpu")
+    there = local.stage_from_files(here, settings.options)(read_cases(table)[0], tmp_path / "here")
+    given = [float(rows["c000"][f"p_T{i}"]) for i in (1, 2, 3, 4)]
+    assert given == pytest.approx(there.prediction.probabilities, abs=1e-4)
+    assert run_batch(table, out, settings, workers=1, resume=True).reused == 2
+    other = replace(settings, options=StagingOptions(neighbour_maps=False))
+    assert run_batch(table, out, other, workers=1, resume=True).reused == 0
+    assert {row["looks"] for row in rows_of(out).values()} == {"2"}
+    alone = replace(other, model=f"{two_models}-fold1")
+    assert run_batch(table, out, alone, workers=1, resume=True).reused == 0
+    assert {(row["looks"], row["spread"]) for row in rows_of(out).values()} == {("1", "")}
+
+
+def test_models_that_do_not_go_together_are_refused_before_the_first_case(tmp_path):
+    with pytest.raises(InputError, match="would count twice"):
+        run_batch(many(tmp_path, 1), tmp_path / "out", BatchSettings((MODEL, MODEL)), workers=1)
+    assert not (tmp_path / "out" / "cases").exists()
+
+
+def test_a_method_that_one_of_the_models_lacks_is_refused(tmp_path, two_models):
+    settings = BatchSettings((MODEL, f"{two_models}-fold1"), options=StagingOptions(method="gated"))
+    with pytest.raises(InputError, match="'gated' for model 'small-fold1'"):
+        run_batch(many(tmp_path, 1), tmp_path / "out", settings, workers=1)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -84,6 +85,59 @@ def test_one_command_from_a_ct_to_a_stage(a_case, capsys):
     heat = sitk.ReadImage(str(a_case / "result" / "attention.nrrd"))
     assert heat.GetSize() == (70, 60, 3)
     assert heat.GetOrigin()[2] == pytest.approx(-400 + 3 * 4.0)
+
+
+@pytest.fixture
+def folds(tmp_path):
+    """Two models beside each other, as of a training with folds."""
+    for number in (1, 2):
+        model = weights.untrained(10, "none", number)
+        card = replace(model.card, name=f"mine-fold{number}")
+        weights.save(weights.Model(card, model.network), tmp_path / f"mine-fold{number}")
+    (tmp_path / "mine-folds.csv").write_text("fold\nmine-fold1\nmine-fold2\nmean\nsd\n")
+    return tmp_path / "mine"
+
+
+def test_several_models_and_views_look_at_one_case(a_case, folds, capsys):
+    code, out, err = run(capsys, "stage", a_case / "ct.nii.gz", "--segmentation", a_case / "roi.nii.gz", "--model",
+                         folds, "--model", "small", "--tta", "--out", a_case / "result")  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "Looks      18 looks by 3 models: " in out
+    assert "disagreement.nrrd" in out
+    assert sorted(path.name for path in (a_case / "result").iterdir()) == sorted([*FILES, "disagreement.nrrd"])
+    record = json.loads((a_case / "result" / "result.json").read_text())
+    assert len(record["looks"]["each"]) == 18
+    assert record["model"]["name"].startswith("mine-fold1 + mine-fold2 + ")
+    for name in ("mine-fold1", "mine-fold2"):
+        assert f"WARNING    Model '{name}' is UNTRAINED" in out
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["small", "small"], "have the same weights"),
+        (["small", "nowhere"], "'nowhere' is neither one of"),
+        (["mine", "mine-fold1"], "have the same weights"),
+    ],
+)
+def test_models_that_do_not_go_together_are_refused(a_case, folds, monkeypatch, capsys, models, message):
+    monkeypatch.chdir(folds.parent)
+    given = [word for name in models for word in ("--model", name)]
+    code, out, err = run(capsys, "stage", a_case / "ct.nii.gz", "--key-slice", "4", "--json", *given)
+    assert (code, out) == (1, "")
+    assert message in err
+    if "same weights" in message:
+        assert "Leave out one --model." in err
+
+
+@pytest.mark.parametrize("command", ["check", "calibrate", "familiarity"])
+def test_folds_are_no_model_to_check_or_calibrate(folds, capsys, command):
+    """These commands write to the folder of one model."""
+    (folds.parent / "t.csv").write_text("case_id,image,stage,split\na,a.nii.gz,T1,train\n")
+    more = ["--out", folds.parent / "new"] if command == "calibrate" else []
+    code, _, err = run(capsys, "models", command, folds, folds.parent / "t.csv", *more)
+    assert code == 1
+    assert "neither one of" in err or "expected" in err
 
 
 def test_an_agreement_that_is_not_defined_says_why(a_case, capsys):

@@ -14,7 +14,7 @@ from helpers import cohorts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from GTRStagingLib.cohort.cohort import COLUMNS, Case, Cohort, folds, read_cohort, split_cohort, write_cohort
+from GTRStagingLib.cohort.cohort import COLUMNS, OPTIONAL, Case, Cohort, folds, read_cohort, split_cohort, write_cohort
 from GTRStagingLib.errors import InputError, MissingDependencyError
 from GTRStagingLib.stages import TStage
 
@@ -323,7 +323,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch
 def test_the_columns_are_those_of_the_row():
     from GTRStagingLib.tables import case_row, headers
 
-    assert set(case_row.CHECKS) == set(headers.COLUMNS) == {*COLUMNS, "exclude"}
+    assert set(case_row.CHECKS) == set(headers.COLUMNS) == {*COLUMNS, *OPTIONAL, "exclude"}
     assert set(headers.COLUMNS) <= {field.name for field in fields(case_row.CaseRow)}
 
 

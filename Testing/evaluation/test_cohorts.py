@@ -15,9 +15,11 @@ from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.checklist_facts import facts
 from GTRStagingLib.evaluation.evaluate import UNKNOWN_MODEL, evaluate
+from GTRStagingLib.evaluation.figures import figures
 from GTRStagingLib.evaluation.predictions import read_predictions
+from GTRStagingLib.evaluation.risk_scores import risk_by_scores
 from GTRStagingLib.evaluation.scanner_table import ABSENT
-from GTRStagingLib.evaluation.set_tables import stage_sets
+from GTRStagingLib.evaluation.set_tables import risk_coverage, stage_sets
 from GTRStagingLib.evaluation.tables import tables
 from GTRStagingLib.stages import TStage
 
@@ -49,6 +51,54 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folder):
     return evaluate(read_predictions(written(ROWS.assign(cohort=COHORTS), folder / "t.csv")), cohort_column="cohort")
+
+
+# -- scores of uncertainty ---------------------------------------------------------------------------------------
+
+
+def with_scores(rows):
+    """Give each row the columns of a batch with several looks; a fifth is not like the training as far as known."""
+    four = rows[[f"p_T{k}" for k in (1, 2, 3, 4)]].to_numpy()
+    noise = np.random.default_rng(0).random(len(rows))
+    percentile = np.where(np.arange(len(rows)) % 5 == 0, "", np.round(100 * noise, 1).astype(str))
+    return with_sets(rows).drop(columns="voted").assign(
+        looks=6, spread=1 - four.max(axis=1), familiarity_percentile=percentile
+    )  # fmt: skip
+
+
+def test_risk_and_coverage_by_score_and_cohort(tmp_path):
+    rows = with_scores(short())
+    found = evaluate(read(rows, tmp_path), cohort_column="cohort")
+    scores = {one.name: one for one in found.risk_coverage.scores}
+    assert list(scores) == ["softmax", "spread", "familiarity", "set size"]
+    true = rows["stage"].str[1].astype(int).to_numpy() - 1
+    four = rows[[f"p_T{k}" for k in (1, 2, 3, 4)]].to_numpy()
+    wrong = four.argmax(axis=1) != true
+    order = np.argsort(1 - four.max(axis=1), kind="stable")
+    by_hand = np.mean(np.cumsum(wrong[order]) / np.arange(1, len(rows) + 1))
+    assert scores["softmax"].area.value == pytest.approx(by_hand, abs=1e-3)  # but for equal probabilities
+    assert scores["spread"].minus_first.value == 0
+    assert scores["familiarity"].rows == (np.arange(len(rows)) % 5 > 0).sum()
+    assert scores["familiarity"].area.low < scores["familiarity"].random < scores["familiarity"].area.high
+    for part in found.cohorts.parts:
+        assert part.risk_coverage.scores[0].rows == (COHORTS[rows.index] == part.name).sum()
+    table = risk_coverage(found)
+    assert [line[:2] for line in table.lines[:4]] == [("all rows", name) for name in scores]
+    assert len(table.lines) == 4 * (1 + len(found.cohorts.parts))
+    assert "risk_coverage.softmax.area" in {row["name"] for row in tables(found)["estimates"]}
+    drawn = figures(found)
+    assert {"risk_coverage", "risk_coverage_by_cohort"} <= set(drawn)
+    assert scores["softmax"].area.text() in drawn["risk_coverage"][1]
+
+
+def test_a_table_without_scores_of_this_software_has_no_risk_and_coverage(tmp_path):
+    """Probabilities alone are no such score; nor is a column with the name of one, as of the spread of a tumour."""
+    for rows in (short(), short().assign(spread=1.0)):
+        assert risk_by_scores(read(rows, tmp_path)) is None
+    found = evaluate(read(short(), tmp_path))
+    assert found.risk_coverage is None
+    assert risk_coverage(found) is None
+    assert "risk_coverage" not in figures(found)
 
 
 # -- stage sets --------------------------------------------------------------------------------------------------

@@ -7,25 +7,30 @@ import SimpleITK as sitk
 
 from GTRStagingLib.batch import local, model_process, run
 from GTRStagingLib.batch.records import Outcome
-from GTRStagingLib.model import backbone, weights
+from GTRStagingLib.model import backbone, several
 
 
 class InProcessGroup:
     """Replacement of `local.WorkerGroup`."""
 
     def __init__(self, settings, workers):
-        ready = backbone.ready(weights.load(settings.model), device=settings.device, backend=settings.backend)
+        self.ready = backbone.load_models(settings.model, settings.device, settings.backend)
         # The attributes of a `model_process.RemoteBackbone`.
-        self.remote = SimpleNamespace(
+        self.remotes = [self._remote(ready) for ready in self.ready]
+        self.stage = local._worker(settings)
+
+    @staticmethod
+    def _remote(ready):
+        return SimpleNamespace(
             card=ready.card,
             head=ready.head,
             cells=ready.cells,
             mean_mask=ready.mean_mask,
             reference=ready.reference,
+            proposal_head=ready.proposal_head,
             classify=ready.classify,
             close=lambda: None,
         )
-        self.stage = local._worker(settings)
 
     def __enter__(self):
         return self
@@ -34,7 +39,7 @@ class InProcessGroup:
         pass
 
     def address(self):
-        return model_process.Address(None, b"", self.remote.card, b"")
+        return model_process.Address(None, b"", several.joined([one.card for one in self.ready]), b"")
 
 
 def work_in_process(group, workers):
@@ -61,6 +66,6 @@ def no_processes(monkeypatch):
         for module in (local, run):
             patched.setattr(module, "WorkerGroup", group)
             patched.setattr(module, "with_workers", work_in_process)
-        patched.setattr(model_process, "RemoteBackbone", lambda address: made[-1].remote)
+        patched.setattr(model_process, "RemoteBackbone", lambda address, model: made[-1].remotes[model])
         yield
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -26,7 +26,7 @@ from pydicom.uid import (
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.geometry import Grid, axial_lps, embedded
-from GTRStagingLib.imaging.rois import read_roi
+from GTRStagingLib.imaging.rois import read_roi, read_stomach
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.imaging.stack import plane_of, stack_planes
 
@@ -583,6 +583,23 @@ def test_a_slicer_segmentation_is_chosen_from_by_name(tmp_path: Path) -> None:
         assert roi.mask.GetOrigin() == pytest.approx((-1, 2, 3))
     with pytest.raises(InputError, match=r"3: Tumour \(31 voxels\); 5: lymph node \(12 voxels\)"):
         read_roi(path)
+
+
+def test_the_stomach_is_found_among_other_organs_by_its_name(tmp_path: Path) -> None:
+    values = 3 * TUMOUR + 5 * (NODE & ~TUMOUR)
+    organs = {**NAMED, "Segment0_Name": "liver", "Segment1_Name": "Stomach"}
+    found = read_stomach(seg_nrrd(tmp_path / "organs.seg.nrrd", values, organs))
+    assert (found.segment, found.number) == ("Stomach", 5)
+    assert (voxels(found.mask) == NODE).all()
+    assert read_stomach(tmp_path / "organs.seg.nrrd", segment="liver").number == 3
+    unnamed = seg_nrrd(tmp_path / "unnamed.seg.nrrd", values, NAMED)
+    with pytest.raises(InputError, match=r"2 segments.*called 'stomach'.*`stomach_segment`: 3: Tumour"):
+        read_stomach(unnamed)
+    only = seg_nrrd(tmp_path / "only.seg.nrrd", 5 * NODE, NAMED)
+    assert read_stomach(only).warnings == (
+        "The only segment of the mask of the stomach is called 'lymph node'; it was taken as the stomach.",
+    )
+    assert read_stomach(only, segment="lymph node").warnings == ()
 
 
 def test_overlapping_segments_are_in_layers(tmp_path: Path) -> None:

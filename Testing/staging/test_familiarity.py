@@ -192,6 +192,7 @@ def test_a_far_case_is_unlike_and_says_why(reference):
     found = judge(far, reference)
     assert (found.verdict, found.percentile) == ("unlike", 100)
     assert found.distance > reference.limit("unlike")
+    assert found.numbers == far.numbers
     assert found.reasons[0].startswith("noise of 34 HU; training 8.")
     assert found.reasons[0].endswith(" HU")
     assert "the features of the network are unlike those of training" in found.reasons
@@ -291,6 +292,7 @@ def test_a_model_without_a_reference_says_not_known():
     found = with_roi().familiarity
     assert (found.verdict, found.distance, found.percentile, found.reasons) == ("not known", None, None, ())
     assert "no record of what it learned from" in found.promise
+    assert found.numbers == {}
 
 
 def test_an_unlike_case_is_warned_of():

@@ -34,7 +34,7 @@ def test_options_are_plain_data_for_all_number_types():
     options = StagingOptions("layercam", TStage.T2, np.float32(0.25), "half_pixel", np.float64(6), False, True)
     assert json.loads(json.dumps(options.to_json())) == {
         "method": "layercam", "target": "T2", "threshold": 0.25, "alignment": "half_pixel", "neighbour_mm": 6.0,
-        "neighbour_maps": False, "resample_roi": True,
+        "neighbour_maps": False, "resample_roi": True, "tta": False, "propose_key_slice": False,
     }  # fmt: skip
     assert StagingOptions().to_json()["target"] is None
 

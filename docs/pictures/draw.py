@@ -45,7 +45,11 @@ PICTURES = {
     "overlay.png": Picture("case", "The overlay of one case: voting slices, attention map, ROI, stage"),
     "report.png": Picture("case", "The report of one case from its top: stage, vote and probabilities"),
     "report-agreement.png": Picture("case", "The report's comparison of the attention map with the ROI"),
+    "profile.png": Picture("case", "The stage along the scan: how far it holds, and the plot over the position"),
     "evaluation.png": Picture("evaluation", "The evaluation's report: summary, metrics by stage, calibration"),
+    "monitor.png": Picture(
+        "monitor", "The page of a watch over time: an alarm after a change of scanner, what changed"
+    ),
     "nomogram.png": Picture("nomogram", "The nomogram published-2025"),
     "panel.png": Picture("panel", "The panel of the 3D Slicer module after a run"),
     "panel-dark.png": Picture("panel", "The same panel in dark colours"),
@@ -153,7 +157,7 @@ def framed(picture: Image.Image) -> Image.Image:
 
 
 def draw_case(work: Path, out: Path) -> None:
-    """Stage the phantom of `make demo`; keep its overlay and two parts of its report."""
+    """Stage the phantom of `make demo`; keep its overlay, two parts of its report, and the top of its profile."""
     gtrstaging("phantom", "--stage", "T3", "--seed", 3, "--scanner", SCANNER, "--out", work / "phantom")
     roi = work / "phantom" / "tumour_seg.dcm"
     gtrstaging("stage", work / "phantom/ct", "--segmentation", roi, "--segment", "tumour", "--out", work / "result")
@@ -164,6 +168,10 @@ def draw_case(work: Path, out: Path) -> None:
         agreement = clip(page, work, "#agreement", "section[aria-labelledby=agreement]")
     save(framed(top), out / "report.png")
     save(framed(agreement), out / "report-agreement.png")
+    asked = ("--segmentation", roi, "--segment", "tumour", "--mm", 15)
+    gtrstaging("profile", work / "phantom/ct", *asked, "--out", work / "profile")
+    with window(work / "profile" / "profile.html") as page:
+        save(framed(clip(page, work, "section[aria-labelledby=holds]", "figure.plot")), out / "profile.png")
 
 
 def draw_evaluation(work: Path, out: Path) -> None:
@@ -189,6 +197,24 @@ def draw_evaluation(work: Path, out: Path) -> None:
             clip(page, work, "#sure", "section[aria-labelledby=sure] figure >> nth=0"),
         ]
     save(framed(joined(parts)), out / "evaluation.png")
+
+
+def draw_monitor(work: Path, out: Path) -> None:
+    """Watch a batch that is followed by one of another scanner, and photograph what changed with the first charts."""
+    for name, cases, scanners, seed in (("earlier", 60, "AB", 520000), ("weeks-1-2", 40, "AB", 521000),
+                                        ("week-3", 20, "C", 522000)):  # fmt: skip
+        gtrstaging("phantom", "--cases", cases, "--scanner", *scanners, "--format", "nifti", "--size", 96,
+                   "--seed", seed, "--out", work / "phantoms" / name)  # fmt: skip
+        gtrstaging("batch", work / "phantoms" / name / "cohort.csv", "--out", work / name, "--workers", 1,
+                   "--no-evaluation")  # fmt: skip
+    command = [sys.executable, "-m", "GTRStagingLib", "monitor", work / "weeks-1-2", work / "week-3", "--reference",
+               work / "earlier", "--by", "20", "--horizon", "100", "--out", work / "watch"]  # fmt: skip
+    if (code := subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode) != 1:
+        raise SystemExit(f"monitor ended with exit code {code}; expected 1, an alarm after the change of scanner.")
+    with window(work / "watch" / "monitor.html") as page:
+        parts = [clip(page, work, "", "section[aria-labelledby=answer]"),
+                 clip(page, work, "#group-1", "section[aria-labelledby=group-1] figure >> nth=1")]  # fmt: skip
+    save(framed(joined(parts)), out / "monitor.png")
 
 
 def draw_nomogram(work: Path, out: Path) -> None:
@@ -255,6 +281,7 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
     "attention": draw_attention,
     "believe": draw_believe,
     "evaluation": draw_evaluation,
+    "monitor": draw_monitor,
 }
 """From the cheapest to the dearest."""
 

@@ -1,0 +1,277 @@
+"""Read the finished cases of batches, in the order of time."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from GTRStagingLib.batch.columns import PREDICTIONS, TRUE_STAGE
+from GTRStagingLib.errors import InputError, StagingError
+from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.counts import counted
+from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.files import read_json, sha256_of
+from GTRStagingLib.tables.case_table import read_case_table
+from GTRStagingLib.tables.headers import find
+from GTRStagingLib.tables.stage_cells import named_stage
+from GTRStagingLib.tables.table_files import Table, read_table
+
+TIMES = ("acquisition_date", "scan_date", "study_date", "examination_date", "exam_date")
+"""Names of the case table's column with the day of the scan, which a batch copies into its table. Records have no such
+day, since it would identify a patient."""
+
+RECORD = "result.json"
+
+_COMPACT = re.compile(r"\d{8}")
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedCase:
+    """What one staged case shows of the stream that it belongs to.
+
+    Attributes
+    ----------
+    time
+        Day of the scan, or time of the staging, UTC.
+    stage
+        Voted stage.
+    confidence
+        Probability of the voted stage, mean of the voting slices.
+    set_size
+        Number of stages in the stage set, as text, or 'withheld'; None if the model has no calibration.
+    verdict, distance
+        Of the familiarity.
+    numbers
+        Numbers of the image and its acquisition, see `staging.familiarity.NUMBERS`.
+    header
+        Keyword of a DICOM element -> its value.
+    truth
+        True stage; None if it is not known.
+    digest
+        Of the images, which tells whether two cases are one.
+    """
+
+    case_id: str
+    time: datetime
+    stage: str
+    confidence: float
+    set_size: str | None
+    verdict: str
+    distance: float | None
+    numbers: Mapping[str, float]
+    header: Mapping[str, str]
+    truth: str | None
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Cases of one model in the order of time.
+
+    Attributes
+    ----------
+    name
+        Names of the batches' folders.
+    cases
+        Those that are finished, have a record and a time, each once.
+    model, card_sha256
+        Name of the model, and hash of its card.
+    ordered_by
+        What the order is, in words.
+    left_out
+        Reason -> number of rows of the batches' tables that are not among the cases.
+    warning
+        Warning of the model, such as that it is a demonstration; None without one.
+    notes
+        Sentences on how the tables were read.
+    """
+
+    name: str
+    cases: tuple[ObservedCase, ...]
+    model: str
+    card_sha256: str
+    ordered_by: str
+    left_out: Mapping[str, int]
+    warning: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_stream(
+    batches: Sequence[Path], *, time: str | None = None, outcomes: Mapping[str, str] | None = None
+) -> Stream:
+    """Read the cases of one or several output folders of `run_batch`, in the order of time.
+
+    Parameters
+    ----------
+    batches
+        Output folders. A case that occurs twice, by its id or its images, counts once, at its first time.
+    time
+        Column of the case table with the day of the scan (2026-12-31, 20261231 or an ISO 8601 time); None: the first of
+        `TIMES` that every batch has, or else the time at which a case was staged.
+    outcomes
+        Case id -> true stage, see `read_outcomes`; it replaces the true stages of the batches' tables.
+
+    Raises
+    ------
+    InputError
+        If a folder is not one of a batch, a time cannot be read, no case is left, or the cases are of several models.
+    """
+    tables = [_table_of(folder) for folder in batches]
+    columns = [_time_column(table, time) for table in tables]
+    by_column = all(column is not None for column in columns)
+    left_out: Counter[str] = Counter()
+    found: list[tuple[ObservedCase, tuple[str, str, str | None]]] = []
+    for folder, table, column in zip(batches, tables, columns, strict=True):
+        for row, number in zip(table.rows, table.numbers, strict=True):
+            if row.get("status") != "done":
+                left_out[str(row.get("status") or "no status")] += 1
+                continue
+            case_id = str(row.get("case_id"))
+            record = _record_of(folder / "cases" / case_id / RECORD)
+            if record is None:
+                left_out["no record"] += 1
+                continue
+            fields = Fields(record, f"{case_id}, {RECORD}")
+            text = row[column] if by_column and column is not None else fields.fields("provenance").text("utc")
+            if text is None:
+                left_out["no time"] += 1
+                continue
+            moment = _time_of(text, f"{folder.name}/{PREDICTIONS}, row {number}")
+            truth = (outcomes or {}).get(case_id) or _stage_or_none(row.get(TRUE_STAGE))
+            found.append(_observed(fields, case_id, moment, truth))
+    name = ", ".join(folder.name for folder in batches)
+    cases = tuple(_each_once(sorted(found, key=lambda one: one[0].time), left_out))
+    if not cases:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items()) or "no row"
+        raise InputError(f"{name}: no case can be used ({reasons}); expected finished cases with their records.")
+    models = {model for _, model in found}
+    if len({sha256 for _, sha256, _ in models}) > 1:
+        shown = ", ".join(sorted(f"{called} (card {sha256[:8]})" for called, sha256, _ in models))
+        raise InputError(
+            f"{name}: the cases are of {len(models)} models or calibrations: {shown}; expected one, since their "
+            "results cannot be compared. Watch the batches of each apart, or stage the cases again with one."
+        )
+    ((model, sha256, warning),) = models
+    used = sorted({column for column in columns if column is not None})
+    ordered_by = f"the column {', '.join(used)} of the case table" if by_column else "the time of staging"
+    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    return Stream(name, cases, model, sha256, ordered_by, dict(left_out), warning, notes)
+
+
+def read_outcomes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Read true stages that came in later: case id -> stage, of the cases that have one, and notes on the reading.
+
+    Parameters
+    ----------
+    path
+        Table with `case_id` and `stage`; a cell of `stage` may be empty.
+    """
+    table = read_case_table(path, ("case_id", "stage"), may_be_empty=("stage",))
+    known = {str(row["case_id"]): str(row["stage"]) for row in table.rows if row["stage"] is not None}
+    note = f"True stages of {counted(len(known), 'case')} are those of {path.name} (sha256 {sha256_of(path)})."
+    return known, (*table.notes, note)
+
+
+# -- parts ---------------------------------------------------------------------------------------------------------
+
+
+def _table_of(folder: Path) -> Table:
+    if not (folder / PREDICTIONS).is_file():
+        raise InputError(
+            f"{folder.name} has no {PREDICTIONS}; expected the output folder of a finished batch. Finish the batch "
+            "with `resume`, or correct the path."
+        )
+    return read_table(folder / PREDICTIONS)
+
+
+def _time_column(table: Table, time: str | None) -> str | None:
+    try:
+        found = find(table.columns, TIMES if time is None else (time,))
+    except ValueError as error:
+        raise InputError(f"{table.path.parent.name}/{PREDICTIONS}: {error}.") from error
+    if found is None and time is not None:
+        raise InputError(
+            f"{table.path.parent.name}/{PREDICTIONS} has no column {time!r}; expected the day of each scan there. Add "
+            "it to the case table of the batch, or leave out `time` to use the time of staging."
+        )
+    return found
+
+
+def _time_of(text: str, where: str) -> datetime:
+    plain = text.strip()
+    if _COMPACT.fullmatch(plain):  # as in DICOM
+        plain = f"{plain[:4]}-{plain[4:6]}-{plain[6:]}"
+    try:
+        found = datetime.fromisoformat(plain)
+    except ValueError as error:
+        raise InputError(
+            f"{where}: the time is {text!r}; expected a day such as 2026-12-31, or an ISO 8601 time. Correct the case "
+            "table and run the batch again, or leave out `time` to use the time of staging."
+        ) from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _record_of(path: Path) -> Any:
+    """Return the record of a case; None if it was removed or is damaged."""
+    try:
+        return read_json(path, "the record of a case") if path.is_file() else None
+    except StagingError:
+        return None
+
+
+def _stage_or_none(text: str | None) -> str | None:
+    stage = None if text is None else named_stage(text)
+    return None if stage is None else str(stage)
+
+
+def _observed(
+    record: Fields, case_id: str, time: datetime, truth: str | None
+) -> tuple[ObservedCase, tuple[str, str, str | None]]:
+    """Return a case, and the name, hash and warning of its model."""
+    if record.has("looks"):  # means of several looks are spread less, which would look like a change
+        raise InputError(
+            f"{case_id} was staged with several looks; expected one look of one model, as in a reference. Stage the "
+            "cases with one model, and without `tta`."
+        )
+    prediction, familiarity = record.fields("prediction"), record.fields("familiarity")
+    model, provenance = record.fields("model"), record.fields("provenance")
+    stage = prediction.text("stage")
+    four = prediction.numbers("probabilities", len(TStage))
+    numbers = familiarity.fields("numbers") if familiarity.has("numbers") else Fields({})
+    acquisition = record.fields("input").fields("acquisition")
+    case = ObservedCase(
+        case_id=case_id,
+        time=time,
+        stage=stage,
+        confidence=four[[str(one) for one in TStage].index(stage)],
+        set_size=_set_size(prediction.fields("set")) if prediction.has("set") else None,
+        verdict=familiarity.text("verdict"),
+        distance=familiarity.number("distance") if familiarity.has("distance") else None,
+        numbers={name: numbers.number(name) for name in numbers.data},
+        header={str(key): str(value) for key, value in acquisition.data.items()},
+        truth=truth,
+        digest=provenance.text("input_digest"),
+    )
+    return case, (model.text("name"), provenance.text("card_sha256"), model.text("warning", None))
+
+
+def _set_size(found: Fields) -> str:
+    return "withheld" if found.has("withheld") else str(len(found.texts("stages")))
+
+
+def _each_once(ordered: Sequence[tuple[ObservedCase, object]], left_out: Counter[str]) -> Iterator[ObservedCase]:
+    """Yield cases without those whose id or images came before."""
+    ids, digests = set[str](), set[str]()
+    for case, _ in ordered:
+        if case.case_id in ids or case.digest in digests:
+            left_out["twice"] += 1
+            continue
+        ids.add(case.case_id)
+        digests.add(case.digest)
+        yield case
+
+
+__all__ = ["RECORD", "TIMES", "ObservedCase", "Stream", "read_outcomes", "read_stream"]

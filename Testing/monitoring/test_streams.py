@@ -1,0 +1,131 @@
+"""Reading the cases of batches in the order of time."""
+
+import json
+
+import jsonschema
+import pytest
+from helpers import streams
+
+from GTRStagingLib.errors import InputError
+from GTRStagingLib.monitoring.stream import read_outcomes, read_stream
+from GTRStagingLib.results.record import schema
+from GTRStagingLib.staging.familiarity import NUMBERS
+
+
+def test_a_real_batch_is_read_as_its_records_have_it(real_batch):
+    stream = read_stream([real_batch])
+    assert [case.case_id for case in stream.cases] == sorted(
+        (path.name for path in (real_batch / "cases").iterdir()), key=lambda name: utc_of(real_batch, name)
+    )
+    assert stream.ordered_by == "the time of staging"
+    assert stream.left_out == {}
+    for case in stream.cases:
+        record = json.loads((real_batch / "cases" / case.case_id / "result.json").read_text())
+        assert case.stage == record["prediction"]["stage"]
+        assert case.confidence == record["prediction"]["probabilities"][["T1", "T2", "T3", "T4"].index(case.stage)]
+        assert case.distance == record["familiarity"]["distance"]
+        assert case.numbers["slice_mm"] == record["input"]["spacing_mm"][2]
+        assert {"noise_hu", "soft_hu", "pixel_mm"} <= set(case.numbers)
+    truths = {row["case_id"]: row["true_stage"] for row in streams.rows_of(real_batch)}
+    assert {case.case_id: case.truth for case in stream.cases} == truths
+
+
+def test_records_with_compared_numbers_follow_the_schema(real_batch):
+    for path in (real_batch / "cases").glob("*/result.json"):
+        record = json.loads(path.read_text())
+        jsonschema.validate(record, schema())
+        assert set(record["familiarity"]["numbers"]) <= set(NUMBERS)
+    names = schema()["$defs"]["familiarity"]["properties"]["numbers"]["propertyNames"]["enum"]
+    assert sorted(names) == sorted(NUMBERS)
+
+
+def utc_of(batch, name):
+    return json.loads((batch / "cases" / name / "result.json").read_text())["provenance"]["utc"]
+
+
+def test_several_batches_are_one_stream_in_the_order_of_the_day_of_the_scan(real_batch, tmp_path):
+    late = streams.many(real_batch, tmp_path / "late", 6, column="scan_date", prefix="late")
+    early = streams.many(real_batch, tmp_path / "early", 6, column="scan_date", prefix="early",
+                         begin=streams.BEGIN.replace(year=2025))  # fmt: skip
+    stream = read_stream([late, early])
+    assert [case.case_id[:5] for case in stream.cases] == ["early"] * 6 + ["late-"] * 6
+    assert stream.ordered_by == "the column scan_date of the case table"
+    assert stream.cases[0].time.year == 2025
+
+
+def test_a_day_that_one_batch_lacks_gives_way_to_the_time_of_staging(real_batch, tmp_path):
+    one = streams.many(real_batch, tmp_path / "one", 3, column="scan_date", prefix="a")
+    two = streams.many(real_batch, tmp_path / "two", 3, prefix="b")
+    assert read_stream([one, two]).ordered_by == "the time of staging"
+    with pytest.raises(InputError, match=r"two/predictions.csv has no column 'scan_date'.*`time`"):
+        read_stream([one, two], time="scan_date")
+
+
+def test_cases_that_cannot_be_used_are_counted_by_their_reason(real_batch, tmp_path):
+    batch = streams.many(real_batch, tmp_path / "b", 9, column="scan_date")
+    rows = streams.rows_of(batch)
+    rows[0]["status"], rows[1]["status"] = "failed", "skipped"
+    rows[2]["scan_date"] = ""
+    (batch / "cases" / "case-0003" / "result.json").unlink()
+    (batch / "cases" / "case-0004" / "result.json").write_text("{")
+    streams.write_rows(batch, rows)
+    stream = read_stream([batch, batch])
+    assert [case.case_id for case in stream.cases] == [f"case-000{i}" for i in range(5, 9)]
+    assert stream.left_out == {"failed": 2, "skipped": 2, "no time": 2, "no record": 4, "twice": 4}
+
+
+def test_images_under_another_id_count_once(real_batch, tmp_path):
+    def same(record, index):
+        record["provenance"]["input_digest"] = "ab"
+
+    stream = read_stream([streams.many(real_batch, tmp_path / "b", 5, change=same)])
+    assert (len(stream.cases), stream.left_out) == (1, {"twice": 4})
+
+
+@pytest.mark.parametrize(("text", "day"), [("20261231", "2026-12-31"), ("2026-12-31T23:30:00+02:00", "2026-12-31")])
+def test_days_are_read_as_dicom_and_iso_write_them(text, day, real_batch, tmp_path):
+    batch = streams.many(real_batch, tmp_path / "b", 2, column="scan_date")
+    streams.write_rows(batch, [{**row, "scan_date": text} for row in streams.rows_of(batch)])
+    assert f"{read_stream([batch]).cases[0].time:%Y-%m-%d}" == day
+
+
+def test_a_time_that_cannot_be_read_is_an_error(real_batch, tmp_path):
+    batch = streams.many(real_batch, tmp_path / "b", 2, column="scan_date")
+    streams.write_rows(batch, [{**row, "scan_date": "31/12/26"} for row in streams.rows_of(batch)])
+    with pytest.raises(InputError, match=r"row 2: the time is '31/12/26'; expected a day such as 2026-12-31"):
+        read_stream([batch])
+
+
+def test_cases_of_two_models_are_no_stream(real_batch, tmp_path):
+    def other(record, index):
+        record["provenance"]["card_sha256"] = f"{index % 2}" * 64
+
+    with pytest.raises(InputError, match=r"of 2 models or calibrations: demonstration \(card 00000000\)"):
+        read_stream([streams.many(real_batch, tmp_path / "b", 4, change=other)])
+
+
+def test_cases_of_several_looks_are_no_stream(real_batch, tmp_path):
+    """Their means are spread less than single looks, although the model's card is the same."""
+
+    def change(record, index):
+        if index == 2:
+            record["looks"] = {"spread": 0.1}
+
+    with pytest.raises(InputError, match="case-0002 was staged with several looks; expected one look"):
+        read_stream([streams.many(real_batch, tmp_path / "batch", 3, change=change)])
+
+
+def test_a_folder_without_a_table_is_no_batch(tmp_path):
+    with pytest.raises(InputError, match=r"has no predictions.csv; expected the output folder of a finished batch"):
+        read_stream([tmp_path])
+
+
+def test_outcomes_replace_the_stages_of_the_table(real_batch, tmp_path):
+    names = [row["case_id"] for row in streams.rows_of(real_batch)]
+    (tmp_path / "outcomes.csv").write_text(f"case_id,stage\n{names[0]},T4a\n{names[1]},\n")
+    outcomes, notes = read_outcomes(tmp_path / "outcomes.csv")
+    assert outcomes == {names[0]: "T4"}
+    assert notes[-1].startswith("True stages of 1 case are those of outcomes.csv (sha256 ")
+    found = {case.case_id: case.truth for case in read_stream([real_batch], outcomes=outcomes).cases}
+    own = {row["case_id"]: row["true_stage"] for row in streams.rows_of(real_batch)}
+    assert found == {**own, names[0]: "T4"}
