@@ -88,12 +88,11 @@ def profile_scan(
     ([9, 10, 11], None)
     """
     require_backbone(backbone)
-    for name in ("tta", "propose_key_slice"):
-        if getattr(options, name):
-            raise InputError(
-                f"`{name}` is set; expected options without it, since a profile is of one look at each slice, and "
-                "proposes none. Leave it out, or stage a single key slice."
-            )
+    if options.tta or options.propose_key_slice:
+        raise InputError(
+            "The options have `tta` or `propose_key_slice`; expected neither, since a profile is of one look at each "
+            "slice, and proposes none. Leave them out, or stage a single key slice."
+        )
     if case_id is not None:
         require_case_id(case_id)
     if not scan.spacing_known:
