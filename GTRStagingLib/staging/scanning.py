@@ -254,8 +254,8 @@ def _warnings(scan: Scan, found: Sequence[ProfileSlice], step: int) -> Iterator[
     verdicts = [one.familiarity.verdict for one in found if one.familiarity is not None]
     if unlike := verdicts.count("unlike"):
         yield (
-            f"{unlike} of {counted(n, 'slice')} are UNLIKE those that the model learned from: their stage means "
-            "nothing."
+            f"{unlike} of {counted(n, 'slice')} {'is' if unlike == 1 else 'are'} UNLIKE those that the model learned "
+            f"from: {'its' if unlike == 1 else 'their'} stage means nothing."
         )
     if step > 1:
         yield f"The neighbours that vote with a slice are {step} acquired slices from it, as requested."
