@@ -122,10 +122,10 @@ def read_stream(
         several models.
     """
     if isinstance(batches, str | Path):
-        raise InputError(f"`batches` is {str(batches)!r}; expected a list of folders. Give [folder].")
+        raise InputError(f"The batches are {str(batches)!r}; expected a list of folders. Give [folder].")
     batches = [Path(folder) for folder in batches]
     if not batches:
-        raise InputError("No batch; expected the output folder of one or several. Give `batches`.")
+        raise InputError("No batch; expected the output folder of one or several.")
     true_stages = _true_stages(outcomes or {})
     tables = [_table_of(folder) for folder in batches]
     columns = [_time_column(table, time) for table in tables]

@@ -94,7 +94,7 @@ class StagingOptions:
             )
         for name in _SWITCHES:
             if (value := getattr(self, name)) not in (True, False):  # also of numpy; a text such as 'no' would be true
-                raise InputError(f"`{name}` is {value!r}; expected True or False.")
+                raise InputError(f"Option {name} is {value!r}; expected True or False.")
             object.__setattr__(self, name, bool(value))
         object.__setattr__(self, "threshold", float(self.threshold))  # JSON cannot store numpy numbers
         object.__setattr__(self, "neighbour_mm", None if self.neighbour_mm is None else float(self.neighbour_mm))
