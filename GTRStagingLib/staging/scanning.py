@@ -91,7 +91,7 @@ def profile_scan(
     for name in ("tta", "propose_key_slice"):
         if getattr(options, name):
             raise InputError(
-                f"`{name}` is set; expected options without it, since a profile is of one look at each slice, and "
+                f"Option {name} is set; expected options without it, since a profile is of one look at each slice, and "
                 "proposes none. Leave it out, or stage a single key slice."
             )
     if case_id is not None:
