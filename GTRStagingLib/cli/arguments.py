@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
@@ -37,6 +37,18 @@ def is_command(parser: argparse.ArgumentParser) -> bool:
     return not any(isinstance(action, Commands) for action in parser._actions)
 
 
+class _Once(argparse.Action):
+    """Option that is refused when it is repeated, where another command takes several."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if self.dest in (given := namespace.__dict__.setdefault("given_once", set[str]())):
+            raise argparse.ArgumentError(self, "expected once; this command takes one")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 def add_model(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     """Add --model, --cam, --target and --threshold; with `several`, --model may be repeated, and --tta is there."""
     if several:
@@ -47,7 +59,8 @@ def add_model(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
                             "acquired, mirrored and shifted, and take the mean; six times the network's "
                             "time")  # fmt: skip
     else:
-        parser.add_argument("--model", default=DEFAULT, metavar="NAME|FOLDER", help="default: %(default)s")
+        parser.add_argument("--model", action=_Once, default=DEFAULT, metavar="NAME|FOLDER",
+                            help="default: %(default)s")  # fmt: skip
     parser.add_argument("--cam", dest="method", choices=METHODS, default="auto", help="attention method; auto: gated "
                         "for a model with a gated head, else fine (default: %(default)s)")  # fmt: skip
     parser.add_argument("--target", choices=TARGETS, default=PREDICTED,

@@ -89,12 +89,19 @@ def _monitor(options: argparse.Namespace) -> int:
 def _baseline(options: argparse.Namespace, outcomes: dict[str, str]) -> "Baseline":
     """Return what to expect of a batch, if the reference is a folder with its table, or else of a model."""
     from GTRStagingLib.batch.columns import PREDICTIONS
+    from GTRStagingLib.errors import InputError
+    from GTRStagingLib.model.registry import CARD_FILE, available
     from GTRStagingLib.monitoring.measures import expected_of_batch, expected_of_model
     from GTRStagingLib.monitoring.stream import read_stream
 
     folder = Path(options.reference)
     if (folder / PREDICTIONS).is_file():
         return expected_of_batch(read_stream([folder], outcomes=outcomes))
+    if options.reference not in available() and not (folder / CARD_FILE).is_file():
+        raise InputError(
+            f"`reference` {shown_place(folder)} is neither the output folder of a finished batch (with {PREDICTIONS}) "
+            f"nor a model: {', '.join(available())}, or a folder with {CARD_FILE}. Correct the path."
+        )
     if sys.stderr.isatty():
         print("model …", file=sys.stderr)
     from GTRStagingLib.model.backbone import load_model

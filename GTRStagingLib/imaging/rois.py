@@ -1,6 +1,8 @@
 """Read an ROI: one segment of a DICOM SEG, an RTSTRUCT, a Slicer segmentation or a label map."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom import frame_of_reference
 from GTRStagingLib.imaging.dicom_files import damage_refused
 from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header
@@ -140,6 +142,11 @@ def read_stomach(path: Path, *, segment: str | int | None = None) -> Roi:
         Number or label of the segment; by default the only one, with a warning if it has another name, or the one of
         several that is called 'stomach'.
     """
+    with stomach_named():
+        return _read_stomach(path, segment)
+
+
+def _read_stomach(path: Path, segment: str | int | None) -> Roi:
     try:
         roi = read_roi(path, segment=segment)
         if segment is None and not roi.segment.isdecimal() and STOMACH not in roi.segment.casefold():
@@ -156,6 +163,16 @@ def read_stomach(path: Path, *, segment: str | int | None = None) -> Roi:
                 f"{several.found} None or several of them are called '{STOMACH}': choose the stomach's with "
                 f"`stomach_segment`: {several.listing}."
             ) from several
+
+
+@contextmanager
+def stomach_named() -> Iterator[None]:
+    """Name the mask of the stomach in errors about an ROI: a case may have both."""
+    try:
+        yield
+    except (InputError, GeometryError) as error:
+        kind = GeometryError if isinstance(error, GeometryError) else InputError
+        raise kind(f"Mask of the stomach: {error}", details=error.details) from error
 
 
 def _only_segmentation(folder: Path) -> Path:

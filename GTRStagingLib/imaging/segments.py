@@ -66,7 +66,7 @@ def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: s
 
 def empty_error(name: str) -> InputError:
     """Return the error for an ROI without voxels; `name` is the file, or the segment in the file."""
-    return InputError(f"The ROI ({name}) is empty; expected at least one voxel. Draw the tumour, or omit the ROI.")
+    return InputError(f"The ROI ({name}) is empty; expected at least one voxel. Draw it, or leave it out.")
 
 
 def empty_segment_error(segment: Segment, name: str) -> InputError:

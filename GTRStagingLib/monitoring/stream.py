@@ -100,7 +100,7 @@ class Stream:
 
 
 def read_stream(
-    batches: Sequence[Path], *, time: str | None = None, outcomes: Mapping[str, str] | None = None
+    batches: Sequence[Path], *, time: str | None = None, outcomes: Mapping[str, str | TStage] | None = None
 ) -> Stream:
     """Read the cases of one or several output folders of `run_batch`, in the order of time.
 
@@ -112,13 +112,21 @@ def read_stream(
         Column of the case table with the day of the scan (2026-12-31, 20261231 or an ISO 8601 time); None: the first of
         `TIMES` that every batch has, or else the time at which a case was staged.
     outcomes
-        Case id -> true stage, see `read_outcomes`; it replaces the true stages of the batches' tables.
+        Case id -> true stage, see `read_outcomes`; it replaces the true stages of the batches' tables. A note counts
+        those of cases of the stream.
 
     Raises
     ------
     InputError
-        If a folder is not one of a batch, a time cannot be read, no case is left, or the cases are of several models.
+        If a folder is not one of a batch, a time or an outcome cannot be read, no case is left, or the cases are of
+        several models.
     """
+    if isinstance(batches, str | Path):
+        raise InputError(f"The batches are {str(batches)!r}; expected a list of folders. Give [folder].")
+    batches = [Path(folder) for folder in batches]
+    if not batches:
+        raise InputError("No batch; expected the output folder of one or several.")
+    true_stages = _true_stages(outcomes or {})
     tables = [_table_of(folder) for folder in batches]
     columns = [_time_column(table, time) for table in tables]
     by_column = all(column is not None for column in columns)
@@ -139,8 +147,14 @@ def read_stream(
             if text is None:
                 left_out["no time"] += 1
                 continue
-            moment = _time_of(text, f"{folder.name}/{PREDICTIONS}, row {number}")
-            truth = (outcomes or {}).get(case_id) or _stage_or_none(row.get(TRUE_STAGE))
+            where = f"{folder.name}/{PREDICTIONS}, row {number}" if by_column else f"{folder.name}, {case_id}, {RECORD}"
+            remedy = (
+                "Correct the case table and run the batch again, or leave out `time` to use the time of staging."
+                if by_column
+                else "Stage the case again."
+            )
+            moment = _time_of(text, where, remedy)
+            truth = true_stages.get(case_id) or _stage_or_none(row.get(TRUE_STAGE))
             found.append(_observed(fields, case_id, moment, truth))
     name = ", ".join(folder.name for folder in batches)
     cases = tuple(_each_once(sorted(found, key=lambda one: one[0].time), left_out))
@@ -157,8 +171,14 @@ def read_stream(
     ((model, sha256, warning),) = models
     used = sorted({column for column in columns if column is not None})
     ordered_by = f"the column {', '.join(used)} of the case table" if by_column else "the time of staging"
-    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
-    return Stream(name, cases, model, sha256, ordered_by, dict(left_out), warning, notes)
+    notes = list(dict.fromkeys(note for table in tables for note in table.notes))
+    if used and not by_column:
+        without = ", ".join(folder.name for folder, column in zip(batches, columns, strict=True) if column is None)
+        notes.append(f"The column {', '.join(used)} was not used, since {without} has none.")
+    if true_stages:
+        known = sum(case.case_id in true_stages for case in cases)
+        notes.append(f"Outcomes: {known} of {len(true_stages)} are of cases of {name}.")
+    return Stream(name, cases, model, sha256, ordered_by, dict(left_out), warning, tuple(notes))
 
 
 def read_outcomes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -169,9 +189,10 @@ def read_outcomes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     path
         Table with `case_id` and `stage`; a cell of `stage` may be empty.
     """
+    path = Path(path)
     table = read_case_table(path, ("case_id", "stage"), may_be_empty=("stage",))
     known = {str(row["case_id"]): str(row["stage"]) for row in table.rows if row["stage"] is not None}
-    note = f"True stages of {counted(len(known), 'case')} are those of {path.name} (sha256 {sha256_of(path)})."
+    note = f"{path.name} (sha256 {sha256_of(path)}) has the true stages of {counted(len(known), 'case')}."
     return known, (*table.notes, note)
 
 
@@ -200,18 +221,27 @@ def _time_column(table: Table, time: str | None) -> str | None:
     return found
 
 
-def _time_of(text: str, where: str) -> datetime:
+def _true_stages(outcomes: Mapping[str, str | TStage]) -> dict[str, str]:
+    """Return outcomes as texts, T1 to T4; raise `InputError` if one is no stage, which would count as wrong."""
+    found: dict[str, str] = {}
+    for case_id, given in outcomes.items():
+        if (stage := _stage_or_none(str(given))) is None:
+            raise InputError(f"The outcome of {case_id} is {str(given)!r}; expected T1 to T4. Correct it.")
+        found[case_id] = stage
+    return found
+
+
+def _time_of(text: str, where: str, remedy: str) -> datetime:
     plain = text.strip()
     if _COMPACT.fullmatch(plain):  # as in DICOM
         plain = f"{plain[:4]}-{plain[4:6]}-{plain[6:]}"
     try:
         found = datetime.fromisoformat(plain)
-    except ValueError as error:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the latter of a zone that leads out of the years 1 to 9999
         raise InputError(
-            f"{where}: the time is {text!r}; expected a day such as 2026-12-31, or an ISO 8601 time. Correct the case "
-            "table and run the batch again, or leave out `time` to use the time of staging."
+            f"{where}: the time is {text!r}; expected a day such as 2026-12-31, or an ISO 8601 time. {remedy}"
         ) from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _record_of(path: Path) -> Any:
@@ -238,7 +268,9 @@ def _observed(
         )
     prediction, familiarity = record.fields("prediction"), record.fields("familiarity")
     model, provenance = record.fields("model"), record.fields("provenance")
-    stage = prediction.text("stage")
+    if (stage := _stage_or_none(prediction.text("stage"))) is None:
+        given = prediction.text("stage")
+        raise InputError(f"{case_id}, {RECORD}: the stage is {given!r}; expected T1 to T4. Stage the case again.")
     four = prediction.numbers("probabilities", len(TStage))
     numbers = familiarity.fields("numbers") if familiarity.has("numbers") else Fields({})
     acquisition = record.fields("input").fields("acquisition")

@@ -219,8 +219,8 @@ def watch(
     Raises
     ------
     InputError
-        If the stream has too few cases or more than the horizon, is of another model than the reference, or has cases
-        of the reference.
+        If an option is out of range; or if the stream has too few cases or more than the horizon, is of another model
+        than the reference, or has cases of the reference.
 
     Examples
     --------
@@ -242,6 +242,11 @@ def watch(
     >>> found.alarms[0].changed.startswith("1.5 mm in ")
     True
     """
+    by = parse_by(str(by))
+    if not 0 < false_alarms < 1:
+        raise InputError(f"`false_alarms` is {false_alarms:g}; expected a probability above 0 and below 1.")
+    if horizon < 1 or horizon != int(horizon):
+        raise InputError(f"`horizon` is {horizon}; expected a whole number of cases of 1 or more.")
     cases = stream.cases
     if len(cases) < LEAST_CASES:
         raise InputError(

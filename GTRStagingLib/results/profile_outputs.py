@@ -142,6 +142,9 @@ def in_words(found: Profile) -> str:
         return "no key slice was given, or it is not among the asked slices: how far a stage holds is not known"
     if found.key.prediction is None:
         return f"not known: the key slice cannot be staged. {found.key.refused}"
+    if found.stability is None:
+        alone = len(found.slices) == 1
+        return f"not known: {'no neighbouring slice was asked' if alone else 'no neighbouring slice can be staged'}"
     return stability_in_words(found.stability, found.key.prediction)
 
 

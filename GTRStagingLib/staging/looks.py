@@ -194,26 +194,30 @@ def mean_map(maps: Sequence[Attention]) -> tuple[Attention, Attention]:
     """Return the mean of the maps of several looks and their standard deviation, on the cells of the first.
 
     Each look's maps are divided by their maximum over its slices, so that the mean is at most 1 and no look outweighs
-    the others; empty maps stay 0. Between the cells, maps are interpolated as on the acquired slices.
+    the others; empty maps stay 0. Between the cells, maps are interpolated as on the acquired slices. Only slices that
+    every look mapped are: without maps of the neighbours, a gated map has them and a fine one does not.
 
     Raises
     ------
     InputError
-        If the maps are for several stages, or map different slices.
+        If the maps are for several stages, or have no slice in common.
     """
     first = maps[0]
-    if len({(one.target, one.mapped) for one in maps}) > 1:
+    mapped = np.all([one.mapped for one in maps], axis=0)
+    if len({one.target for one in maps}) > 1 or not mapped.any():
         raise InputError("The maps of the looks are for several stages or slices; expected maps of the same.")
     height, width = first.maps.shape[1:]
     shares = []
     for one in maps:
         rows = interpolation(one.rows, one.maps.shape[1], first.rows, height)
         columns = interpolation(one.columns, one.maps.shape[2], first.columns, width)
-        shares.append(np.asarray(rows @ (one.maps / (one.maps.max() or 1.0)) @ columns.T))
+        common = np.where(mapped[:, np.newaxis, np.newaxis], one.maps, np.float32(0))
+        shares.append(np.asarray(rows @ (common / (common.max() or 1.0)) @ columns.T))
     mean, deviation = (np.asarray(f(shares, axis=0), np.float32) for f in (np.mean, np.std))
     methods = {one.method for one in maps}
     layers = tuple(dict.fromkeys(layer for one in maps for layer in one.layers))
-    whole = replace(first, maps=mean, method=first.method if len(methods) == 1 else MIXED, layers=layers)
+    method = first.method if len(methods) == 1 else MIXED
+    whole = replace(first, maps=mean, method=method, layers=layers, mapped=tuple(mapped.tolist()))
     return whole, replace(whole, maps=deviation, method=DISAGREEMENT)
 
 

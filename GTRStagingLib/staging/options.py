@@ -92,12 +92,19 @@ class StagingOptions:
                 f"Neighbouring slices at {self.neighbour_mm} mm; expected a distance above 0. Without one, the "
                 "adjacent slices are used."
             )
+        for name in _SWITCHES:
+            if (value := getattr(self, name)) not in (True, False):  # also of numpy; a text such as 'no' would be true
+                raise InputError(f"Option {name} is {value!r}; expected True or False.")
+            object.__setattr__(self, name, bool(value))
         object.__setattr__(self, "threshold", float(self.threshold))  # JSON cannot store numpy numbers
         object.__setattr__(self, "neighbour_mm", None if self.neighbour_mm is None else float(self.neighbour_mm))
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain data, the target by its name (None: predicted)."""
         return {**asdict(self), "target": None if self.target is None else self.target.name}
+
+
+_SWITCHES = ("neighbour_maps", "resample_roi", "tta", "propose_key_slice")
 
 
 def parse_target(name: str) -> TStage | None:

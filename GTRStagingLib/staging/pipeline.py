@@ -188,11 +188,16 @@ def stage_case(
                 spacing_known=scan.spacing_known,
             )
 
+    found_set = _stage_set(card, prediction, familiarity, looks)
     if key.chosen_by == "proposed":
-        warnings += to_confirm(proposal, key, stage_sets=card.stage_sets is not None)
+        warnings += to_confirm(proposal, key, stage_sets=found_set is not None and not found_set.withheld)
     if stomach is not None:
         with_stomach = stomach_slices(scan, stomach, resample=options.resample_roi)
         warnings += [*outside_stomach(key, with_stomach, scan.grid), *stomach.warnings]
+        if options.resample_roi:
+            warnings.append(
+                "The mask of the stomach was resampled to the CT's grid by nearest neighbour, where the grids differ."
+            )
     warnings += dict.fromkeys(one.warning for one in passes if one.warning)
     warnings += roi_warnings(scan, tumour, options)
     if familiarity.verdict in ("unusual", "unlike"):
@@ -208,7 +213,7 @@ def stage_case(
         model=card,
         key_slice=key,
         prediction=prediction,
-        stage_set=_stage_set(card, prediction, familiarity, looks),
+        stage_set=found_set,
         attention=attention,
         familiarity=familiarity,
         comparison=comparison,

@@ -12,10 +12,11 @@ import numpy as np
 from GTRStagingLib.errors import GeometryError, InputError, WeightsError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
-from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.rois import Roi, stomach_named
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.staging.preprocess import prepare_alone, resize, voting_slices
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone, Pass
@@ -146,7 +147,8 @@ def required_head(backbone: "Backbone") -> ProposalHead:
 
 def stomach_slices(scan: Scan, stomach: Roi, *, resample: bool = False) -> Sequence[int]:
     """Return the indices of the slices of a scan with stomach, ascending; parameters and errors as for `Roi.onto`."""
-    areas = keyslice.areas_mm2(scan.grid, stomach.onto(scan.grid, resample=resample))
+    with stomach_named():
+        areas = keyslice.areas_mm2(scan.grid, stomach.onto(scan.grid, resample=resample))
     found: list[int] = np.flatnonzero(areas).tolist()
     return found
 
@@ -217,7 +219,11 @@ def proposal_of(
         first, why = next(iter(left_out.items()), (None, ""))
         raise InputError(
             "No slice can be proposed; expected one that can be staged with its neighbours."
-            + (f" {len(left_out)} were refused, slice {first}: {why}" if why else " Choose the `key_slice`.")
+            + (
+                f" {counted(len(left_out), 'was', 'were')} refused, slice {first}: {why}"
+                if why
+                else " Choose the `key_slice`."
+            )
         )
     with np.errstate(over="ignore"):
         scores = 1 / (1 + np.exp(-smoothed))
@@ -259,7 +265,7 @@ def _picture(scan: Scan, index: int, backbone: "Backbone") -> np.ndarray:
 
 
 def to_confirm(proposal: Proposal | None, key: KeySlice, *, stage_sets: bool) -> Iterator[str]:
-    """Yield the warnings about a key slice that the model proposed; `stage_sets` if its model has a calibration."""
+    """Yield the warnings about a key slice that the model proposed; `stage_sets` if the result has a stage set."""
     yield (
         f"The key slice {key.index} was PROPOSED BY THE MODEL and not chosen by a reader: confirm that it shows the "
         "tumour best, or choose another one."
@@ -276,10 +282,11 @@ def to_confirm(proposal: Proposal | None, key: KeySlice, *, stage_sets: bool) ->
         )
     if others:
         listed = ", ".join(f"{one.index} (S {one.position_mm:.1f} mm, score {one.score:.2f})" for one in others)
-        yield f"Proposed with a score of {best.score:.2f}; the next best slices are {listed}."
+        next_best = "slice is" if len(others) == 1 else "slices are"
+        yield f"Proposed with a score of {best.score:.2f}; the next best {next_best} {listed}."
     if proposal.left_out:
         index, why = next(iter(proposal.left_out.items()))
-        yield f"{len(proposal.left_out)} slices could not be scored for the proposal; slice {index}: {why}"
+        yield f"{counted(len(proposal.left_out), 'slice')} could not be scored for the proposal; slice {index}: {why}"
 
 
 def outside_stomach(key: KeySlice, with_stomach: Sequence[int], grid: geometry.ImageOrGrid) -> Iterator[str]:

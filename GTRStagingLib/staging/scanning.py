@@ -88,11 +88,12 @@ def profile_scan(
     ([9, 10, 11], None)
     """
     require_backbone(backbone)
-    if options.tta or options.propose_key_slice:
-        raise InputError(
-            "The options have `tta` or `propose_key_slice`; expected neither, since a profile is of one look at each "
-            "slice, and proposes none. Leave them out, or stage a single key slice."
-        )
+    for name in ("tta", "propose_key_slice"):
+        if getattr(options, name):
+            raise InputError(
+                f"Option {name} is set; expected options without it, since a profile is of one look at each slice, and "
+                "proposes none. Leave it out, or stage a single key slice."
+            )
     if case_id is not None:
         require_case_id(case_id)
     if not scan.spacing_known:
@@ -253,8 +254,8 @@ def _warnings(scan: Scan, found: Sequence[ProfileSlice], step: int) -> Iterator[
     verdicts = [one.familiarity.verdict for one in found if one.familiarity is not None]
     if unlike := verdicts.count("unlike"):
         yield (
-            f"{unlike} of {counted(n, 'slice')} are UNLIKE those that the model learned from: their stage means "
-            "nothing."
+            f"{unlike} of {counted(n, 'slice')} {'is' if unlike == 1 else 'are'} UNLIKE those that the model learned "
+            f"from: {'its' if unlike == 1 else 'their'} stage means nothing."
         )
     if step > 1:
         yield f"The neighbours that vote with a slice are {step} acquired slices from it, as requested."

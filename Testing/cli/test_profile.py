@@ -53,6 +53,8 @@ def test_the_summary_names_the_stage_of_the_key_slice(folder, capsys):
     assert record["stage"] == "T1"
     assert "Stage      T1\n" in capsys.readouterr().out
     assert record["stability"] is None
+    assert record["in_words"] == "not known: no neighbouring slice was asked"
+    assert "1 of 1 slice is UNLIKE those that the model learned from: its stage means nothing." in record["warnings"]
 
 
 def test_around_a_slice_and_a_range_of_positions(folder, capsys):
@@ -81,6 +83,7 @@ def test_around_a_slice_and_a_range_of_positions(folder, capsys):
         (["--resample-roi"], "--resample-roi requires --segmentation"),
         (["--case-id", " "], "--case-id: expected a name"),
         (["--tta"], "unrecognized arguments: --tta"),
+        (["--model", "demonstration", "--model", "other"], "argument --model: expected once"),
     ],
 )
 def test_contradicting_options_are_refused(tmp_path, capsys, options, message):

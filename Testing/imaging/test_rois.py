@@ -602,6 +602,12 @@ def test_the_stomach_is_found_among_other_organs_by_its_name(tmp_path: Path) -> 
     assert read_stomach(only, segment="lymph node").warnings == ()
 
 
+def test_an_empty_stomach_is_named_so(tmp_path: Path) -> None:
+    empty = seg_nrrd(tmp_path / "empty.seg.nrrd", 0 * NODE, NAMED)
+    with pytest.raises(InputError, match=r"^Mask of the stomach: .*empty.seg.nrrd\) is empty"):
+        read_stomach(empty)
+
+
 def test_overlapping_segments_are_in_layers(tmp_path: Path) -> None:
     wide = np.clip(TUMOUR + NODE, 0, 1)
     fields = {**NAMED, "Segment0_LabelValue": "1", "Segment1_LabelValue": "1", "Segment1_Layer": "1"}

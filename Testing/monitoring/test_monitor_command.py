@@ -112,7 +112,16 @@ def test_outcomes_are_joined_to_both(batches, tmp_path, capsys):
     assert re.search(
         r"ALARM +Predicted stage, by outcome, case \d+ .*: wrong in \d+ of \d+ cases; reference", caught.out
     )
-    assert f"NOTE: True stages of {len(rows)} cases are those of truth.csv" in caught.err
+    assert re.search(rf"NOTE: truth.csv \(sha256 .*\) has the true stages of {len(rows)} cases\.", caught.err)
+    assert f"NOTE: Outcomes: 50 of {len(rows)} are of cases of changed." in caught.err
+
+
+def test_a_reference_that_is_neither_batch_nor_model_is_told_what_was_expected(batches, capsys):
+    for wrong in ("nothing", "earlier/predictions.csv"):
+        assert monitor(batches / "calm", "--reference", batches / wrong) == 2
+        assert "is neither the output folder of a finished batch (with predictions.csv) nor a model: " in (
+            capsys.readouterr().err
+        )
 
 
 def test_the_table_has_a_row_for_each_period_and_measure(changed):

@@ -9,6 +9,7 @@ from helpers import streams
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.monitoring.stream import read_outcomes, read_stream
 from GTRStagingLib.results.record import schema
+from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.familiarity import NUMBERS
 
 
@@ -57,6 +58,7 @@ def test_a_day_that_one_batch_lacks_gives_way_to_the_time_of_staging(real_batch,
     one = streams.many(real_batch, tmp_path / "one", 3, column="scan_date", prefix="a")
     two = streams.many(real_batch, tmp_path / "two", 3, prefix="b")
     assert read_stream([one, two]).ordered_by == "the time of staging"
+    assert read_stream([one, two]).notes == ("The column scan_date was not used, since two has none.",)
     with pytest.raises(InputError, match=r"two/predictions.csv has no column 'scan_date'.*`time`"):
         read_stream([one, two], time="scan_date")
 
@@ -96,6 +98,45 @@ def test_a_time_that_cannot_be_read_is_an_error(real_batch, tmp_path):
         read_stream([batch])
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:00:00-05:00"])
+def test_a_zone_that_leads_out_of_the_calendar_is_no_traceback(text, real_batch, tmp_path):
+    batch = streams.many(real_batch, tmp_path / "b", 2, column="scan_date")
+    streams.write_rows(batch, [{**row, "scan_date": text} for row in streams.rows_of(batch)])
+    with pytest.raises(InputError, match="row 2: the time is"):
+        read_stream([batch])
+
+
+def test_a_damaged_record_is_named_in_place_of_the_case_table(real_batch, tmp_path):
+    def no_time(record, index):
+        record["provenance"]["utc"] = "yesterday"
+
+    def no_stage(record, index):
+        record["prediction"]["stage"] = "T9"
+
+    with pytest.raises(InputError, match=r"a, case-0000, result.json: the time is 'yesterday'.* Stage the case again"):
+        read_stream([streams.many(real_batch, tmp_path / "a", 2, change=no_time)])
+    with pytest.raises(InputError, match=r"case-0000, result.json: the stage is 'T9'; expected T1 to T4"):
+        read_stream([streams.many(real_batch, tmp_path / "b", 2, change=no_stage)])
+
+
+def test_a_folder_alone_and_no_folder_are_refused(real_batch):
+    for wrong in (real_batch, str(real_batch)):
+        with pytest.raises(InputError, match="expected a list of folders"):
+            read_stream(wrong)
+    with pytest.raises(InputError, match="No batch; expected"):
+        read_stream([])
+    assert len(read_stream([str(real_batch)]).cases) == 3
+
+
+def test_outcomes_are_stages_and_those_of_unknown_cases_are_counted(real_batch):
+    case_id = read_stream([real_batch]).cases[0].case_id
+    found = read_stream([real_batch], outcomes={case_id: TStage.T4, "nobody": "T1"})
+    assert found.cases[0].truth == "T4"
+    assert found.notes == ("Outcomes: 1 of 2 are of cases of batch.",)
+    with pytest.raises(InputError, match=f"The outcome of {case_id} is 'cancer'; expected T1 to T4"):
+        read_stream([real_batch], outcomes={case_id: "cancer"})
+
+
 def test_cases_of_two_models_are_no_stream(real_batch, tmp_path):
     def other(record, index):
         record["provenance"]["card_sha256"] = f"{index % 2}" * 64
@@ -125,7 +166,8 @@ def test_outcomes_replace_the_stages_of_the_table(real_batch, tmp_path):
     (tmp_path / "outcomes.csv").write_text(f"case_id,stage\n{names[0]},T4a\n{names[1]},\n")
     outcomes, notes = read_outcomes(tmp_path / "outcomes.csv")
     assert outcomes == {names[0]: "T4"}
-    assert notes[-1].startswith("True stages of 1 case are those of outcomes.csv (sha256 ")
+    assert notes[-1].startswith("outcomes.csv (sha256 ")
+    assert notes[-1].endswith(") has the true stages of 1 case.")
     found = {case.case_id: case.truth for case in read_stream([real_batch], outcomes=outcomes).cases}
     own = {row["case_id"]: row["true_stage"] for row in streams.rows_of(real_batch)}
     assert found == {**own, names[0]: "T4"}

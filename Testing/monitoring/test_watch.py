@@ -219,6 +219,17 @@ def test_a_stream_without_a_common_measure_is_refused(earlier):
         watch(a_stream(30), bare)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"by": "day"}, "`by` is 'day'"), ({"by": 0}, "`by` is '0'"), ({"by": None}, "`by` is 'None'"),
+     ({"false_alarms": 2}, "`false_alarms` is 2; expected"), ({"horizon": 0}, "`horizon` is 0; expected"),
+     ({"horizon": 100.5}, "`horizon` is 100.5; expected")],
+)  # fmt: skip
+def test_options_out_of_range_are_refused_from_python_too(wrong, message, earlier):
+    with pytest.raises(InputError, match=message):
+        watch(a_stream(30), earlier, **wrong)
+
+
 @pytest.mark.parametrize("text", ["day", "0", "-5", "", "٥"])
 def test_a_period_that_is_none_is_refused(text):
     with pytest.raises(InputError, match="expected week, month, or a number of cases"):

@@ -214,6 +214,18 @@ def test_fine_maps_of_several_models_are_for_the_common_stage(scan):
     assert order.attention.maps == pytest.approx(found.attention.maps, abs=1e-6)
 
 
+def test_a_gated_and_a_fine_map_have_the_key_slice_in_common(scan, demonstration):
+    """As in a batch: a gated head maps all three slices at once, a fine map is made of the key slice alone."""
+    options = StagingOptions(neighbour_maps=False)
+    pair = [demonstration, small(1, "second")]
+    found = stage_case(scan, pair, options, key_slice=10).attention
+    assert found.mapped == (False, True, False)
+    assert found.maps[[0, 2]].max() == 0
+    assert found.maps[1].max() > 0
+    order = stage_case(scan, pair[::-1], options, key_slice=10).attention
+    assert order.mapped == found.mapped
+
+
 # -- which models go together --------------------------------------------------------------------------------------
 
 

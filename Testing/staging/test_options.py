@@ -21,6 +21,10 @@ from GTRStagingLib.staging.options import METHODS, TARGETS, StagingOptions, pars
         ),
         ({"threshold": None}, "Threshold None; expected a share"),
         *(({"target": value}, f"Target {value!r}; expected a TStage") for value in ("T4", 3, 7)),
+        *(
+            ({name: "no"}, f"Option {name} is 'no'; expected True or False")
+            for name in ("tta", "propose_key_slice", "neighbour_maps", "resample_roi")
+        ),
         *(({"neighbour_mm": value}, f"Neighbouring slices at {value} mm") for value in (0, -1, np.nan, np.inf, "5")),
     ],
 )

@@ -12,7 +12,7 @@ from helpers.spots import a_spot_model
 
 from GTRStagingLib.batch.local import stage_from_files
 from GTRStagingLib.batch.records import row_of
-from GTRStagingLib.errors import Cancelled, InputError, WeightsError
+from GTRStagingLib.errors import Cancelled, GeometryError, InputError, WeightsError
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import scan_of
@@ -126,7 +126,7 @@ def test_a_slice_whose_neighbour_cannot_be_staged_is_not_proposed(backbone):
     assert "constant" in found.left_out[KEY + 1]
     assert found.key_slice.index == KEY - 1
     result = stage_case(with_empty(KEY + 1), backbone, PROPOSE)
-    assert any("1 slices could not be scored" in text and "slice 7" in text for text in result.warnings)
+    assert any("1 slice could not be scored" in text and "slice 7" in text for text in result.warnings)
 
 
 def test_a_scan_without_a_slice_to_stage_is_refused_with_the_reason(backbone):
@@ -160,6 +160,9 @@ def test_the_result_asks_to_confirm_the_slice(backbone, scan):
     assert result.warnings[0].startswith(f"The key slice {KEY} was PROPOSED BY THE MODEL and not chosen by a reader")
     assert f"next best slices are {result.proposal.candidates[1].index} (S " in result.warnings[1]
     assert choice_in_words(result) == "proposed by the model: confirm it"
+    only = replace(result.proposal, candidates=result.proposal.candidates[:2])
+    texts = list(proposals.to_confirm(only, result.key_slice, stage_sets=False))
+    assert any(f"next best slice is {only.candidates[1].index} (S " in text for text in texts)
     record = json.loads(json.dumps(to_json(result), allow_nan=False))
     jsonschema.Draft202012Validator(schema()).validate(record)
     assert record["key_slice"]["proposal"]["candidates"][0]["index"] == KEY
@@ -195,6 +198,35 @@ def test_a_proposal_without_a_likely_tumour_says_so(scan):
     result = stage_case(scan, doubtful, PROPOSE)
     assert any("no slice in which a tumour is more likely than not: the best score is 0.00" in text
                for text in result.warnings)  # fmt: skip
+
+
+def test_an_error_about_the_stomach_does_not_speak_of_the_tumour(backbone, scan):
+    far = slices_mask(KEY)
+    far.SetOrigin((1000.0, 0.0, 0.0))
+    with pytest.raises(GeometryError, match=r"^Mask of the stomach: .* has no voxel inside the CT"):
+        propose(scan, backbone, stomach=Roi(far, "stomach"))
+
+
+def test_a_resampled_stomach_is_stated(backbone, scan):
+    texts = {
+        resample: stage_case(
+            scan, backbone, StagingOptions(resample_roi=resample), stomach=stomach(KEY), key_slice=KEY
+        ).warnings
+        for resample in (False, True)
+    }
+    new = set(texts[True]) - set(texts[False])
+    assert new == {
+        "The mask of the stomach was resampled to the CT's grid by nearest neighbour, where the grids differ."
+    }
+
+
+def test_nothing_is_said_of_the_promise_of_a_withheld_set(a_phantom):
+    """Six looks have no stage set, hence no promise that a proposed slice could break."""
+    model, scan = load_model("demonstration", device="cpu"), scan_of(a_phantom.ct, "phantom")
+    for tta in (False, True):
+        found = stage_case(scan, model, StagingOptions(propose_key_slice=True, tta=tta))
+        promised = any("promise of the stage set" in text for text in found.warnings)
+        assert promised == (not found.stage_set.withheld) == (not tta)
 
 
 def test_a_key_slice_without_stomach_is_warned_of(backbone, scan):
