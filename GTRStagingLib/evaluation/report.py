@@ -161,7 +161,7 @@ def _html(
         areas=found.performance.areas,
         wrong=metrics.n_rows - int(metrics.confusion.trace()),
         research_use_only=RESEARCH_USE_ONLY,
-        time=found.provenance["utc"].replace("T", " ").replace("+00:00", " UTC"),
+        time=pages.moment(found.provenance["utc"]),
         policy=pages.policy(*([] if script is None else [script])),
         script=script,
         alarms=alarms,

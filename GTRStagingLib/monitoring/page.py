@@ -84,7 +84,7 @@ def page(found: Watch) -> str:
         small=sum(period.cases < LEAST_PERIOD for period in found.periods),
         table=TABLE,
         record=RECORD,
-        time=found.utc.replace("T", " ").replace("+00:00", " UTC"),
+        time=pages.moment(found.utc),
     )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def html(found: Profile) -> str:
         signed=signed,
         method=METHOD_NAMES.get(found.method, found.method),
         with_roi=any(one.roi_area_mm2 is not None for one in found.slices),
-        time=found.provenance.utc.replace("T", " ").replace("+00:00", " UTC"),
+        time=pages.moment(found.provenance.utc),
     )
 
 

@@ -102,7 +102,7 @@ def html(
         recipe=recipe_in_words(result.model.recipe),
         size="×".join(map(str, result.scan.grid.GetSize())),
         spacing="×".join(f"{s:.3g}" for s in result.scan.grid.GetSpacing()) if result.scan.spacing_known else None,
-        time=result.provenance.utc.replace("T", " ").replace("+00:00", " UTC"),
+        time=pages.moment(result.provenance.utc),
         include_phi=include_phi,
     )
 

@@ -15,5 +15,5 @@ results from other processes, errors that name the package to install.
 - `pools`: `parallel_map`
 - `isolation`: `IsolatedProcess`, `DiedError`, `Limits`, `error_text`
 - `figures`: `new_figure`, `write_figure`, `figure_bytes`, `fonts_for`
-- `pages`: `template`, `alarms`, `policy`, `resource`
+- `pages`: `template`, `alarms`, `moment`, `policy`, `resource`
 """

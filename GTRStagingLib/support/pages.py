@@ -46,6 +46,18 @@ def alarms(*warnings: str | None) -> tuple[Alarm, ...]:
     return tuple(Alarm(", ".join(titles), text) for text, titles in named if titles)
 
 
+def moment(utc: str) -> str:
+    """Return an ISO 8601 time in UTC as a page shows it.
+
+    Examples
+    --------
+    >>> from GTRStagingLib.support.pages import moment
+    >>> moment("2026-12-02T08:05:00+00:00")
+    '2026-12-02 08:05:00 UTC'
+    """
+    return utc.replace("T", " ").replace("+00:00", " UTC")
+
+
 def resource(name: str) -> str:
     """Return the text of a file in `resources`."""
     return files("GTRStagingLib").joinpath("resources", name).read_text(encoding="utf-8")
@@ -87,4 +99,4 @@ def policy(*scripts: str) -> str:
     return f"{base}; script-src {hashes}" if scripts else base
 
 
-__all__ = ["Alarm", "alarms", "policy", "resource", "source_hash", "template"]
+__all__ = ["Alarm", "alarms", "moment", "policy", "resource", "source_hash", "template"]
