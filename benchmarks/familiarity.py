@@ -42,7 +42,7 @@ from GTRStagingLib.phantoms.anatomy import build_abdomen, draw_body
 from GTRStagingLib.phantoms.phantom import Phantom, make_phantom
 from GTRStagingLib.phantoms.scanner import as_image, draw_acquisition, profile, simulate_scan
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.staging.familiarity import judge, measure
+from GTRStagingLib.staging.familiarity import compare
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.staging.preprocess import prepare
 from GTRStagingLib.staging.voting import vote
@@ -83,7 +83,7 @@ def _seen(group: str, scan: Scan, key: KeySlice, backbone: Backbone, stage: TSta
     except StagingError:
         return Seen(group, "refused")
     found = backbone.classify(slices.pixels)
-    familiarity = judge(measure(scan, slices, found.features), backbone.reference)
+    familiarity = compare(scan, slices, found.features, backbone.reference)
     voted = vote(slices.offsets, probabilities(found.logits, backbone.card)).stage
     by_acquisition = any(reason.startswith("slices ") for reason in familiarity.reasons)
     return Seen(group, familiarity.verdict, None if stage is None else voted == stage, by_acquisition)

@@ -24,7 +24,7 @@ from GTRStagingLib.checking.case_runs import prepared
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.model.backbone import Backbone, load_models
 from GTRStagingLib.model.weights import probabilities
-from GTRStagingLib.staging.familiarity import judge, measure
+from GTRStagingLib.staging.familiarity import compare
 from GTRStagingLib.staging.looks import VIEWS, mean_vote, spread, worst
 from GTRStagingLib.staging.stage_set import stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
@@ -77,8 +77,7 @@ def _look(job: tuple[tuple[str, ...], Case]) -> Seen:
     for one in backbones:
         passes = [one.classify(view.of(slices.pixels)) for view in VIEWS]
         looks.append([probabilities(seen.logits, one.card).tolist() for seen in passes])
-        measures = None if one.reference is None else measure(scan, slices, passes[0].features)
-        familiarities.append(judge(measures, one.reference))
+        familiarities.append(compare(scan, slices, passes[0].features, one.reference))
     familiarity = worst(familiarities)
     first = vote(slices.offsets, np.array(looks[0][0]))
     found = None if familiarity.verdict == "unlike" else stage_set(backbones[0].card, first)

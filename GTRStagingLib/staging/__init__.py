@@ -6,7 +6,7 @@ In: a `Scan`, one or several `Backbone`s, an optional `Roi` and `KeySlice`. Out:
 - `voting`: `vote`, `Prediction`, `SlicePrediction`, `VOTE_RULE`
 - `stability`: `stability`, `stability_of`, `Stability`
 - `stage_set`: `stage_set`, `StageSet`
-- `familiarity`: `Familiarity`, `Measures`, `measure`, `judge`
+- `familiarity`: `Familiarity`, `Measures`, `compare`, `measure`, `judge`
 - `proposal`: `Proposal`, `propose`
 - `attention`: `Attention`
 - `looks`: `View`, `VIEWS`, `Looks`, `spread`, `mean_map`

@@ -208,6 +208,11 @@ def _inside(mask: np.ndarray) -> np.ndarray:
 # -- judging -------------------------------------------------------------------------------------------------------
 
 
+def compare(scan: Scan, slices: PreparedSlices, features: np.ndarray, reference: Reference | None) -> Familiarity:
+    """Measure and judge a case, as `measure` and `judge`; without a reference nothing is measured."""
+    return judge(None if reference is None else measure(scan, slices, features), reference)
+
+
 def judge(measures: Measures | None, reference: Reference | None) -> Familiarity:
     """Judge a case by its model's reference; without one, the verdict is 'not known' and no measures are needed.
 
@@ -327,6 +332,7 @@ __all__ = [
     "Measures",
     "Verdict",
     "combined",
+    "compare",
     "distances",
     "judge",
     "measure",

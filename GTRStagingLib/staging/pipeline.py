@@ -22,7 +22,7 @@ from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import comparison_map, compute_attention
-from GTRStagingLib.staging.familiarity import Familiarity, judge, measure
+from GTRStagingLib.staging.familiarity import Familiarity, compare
 from GTRStagingLib.staging.looks import AS_PREPARED, SEVERAL_LOOKS, VIEWS, Look, Looks, mean_map, mean_vote, worst
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
@@ -137,7 +137,7 @@ def stage_case(
         ]
         prediction = mean_vote(predictions)
         each_familiarity = [
-            _familiarity(scan, slices, one, seen)
+            compare(scan, slices, seen.features, one.reference)
             for one, seen in zip(backbones, passes[:: len(views)], strict=True)  # of the unchanged looks
         ]
         familiarity = worst(each_familiarity)
@@ -239,12 +239,6 @@ def _backbones(given: Backbone | Sequence[Backbone]) -> tuple[Backbone, ...]:
     for one in backbones:
         require_backbone(one)
     return backbones
-
-
-def _familiarity(scan: Scan, slices: PreparedSlices, backbone: Backbone, seen: Pass) -> Familiarity:
-    """Compare a case with those that one model learned from."""
-    measures = None if backbone.reference is None else measure(scan, slices, seen.features)
-    return judge(measures, backbone.reference)
 
 
 def _stage_set(

@@ -15,7 +15,7 @@ from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.staging.agreement import share_inside
 from GTRStagingLib.staging.cam import compute_attention
-from GTRStagingLib.staging.familiarity import judge, measure
+from GTRStagingLib.staging.familiarity import compare
 from GTRStagingLib.staging.options import Method, StagingOptions, resolve_method
 from GTRStagingLib.staging.pipeline import (
     DEFAULTS,
@@ -132,8 +132,7 @@ def profile_scan(
             else:
                 window = windows[index]
                 features = np.stack([known[index + offset][1] for offset in window.offsets])
-                measures = None if backbone.reference is None else measure(scan, window, features)
-                likeness = judge(measures, backbone.reference)
+                likeness = compare(scan, window, features, backbone.reference)
                 found.append(ProfileSlice(index, position, votes[index], likeness, area, inside.get(index)))
             progress(len(found), len(asked))
     if last is None:
