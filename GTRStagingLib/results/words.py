@@ -145,23 +145,21 @@ def stability_in_words(found: Stability | None, prediction: Prediction) -> str:
     if own != stage:
         return f"none: the key slice alone gives {own}, only its neighbours give {stage}"
     if found.ways[0] == found.ways[1]:
-        return _way_in_words(*found.ways[0], found.step_mm, "towards the head and the feet").format(stage=stage)
-    ways = [
-        _way_in_words(stays, asked, found.step_mm, f"towards the {end}")
-        for (stays, asked), end in zip(found.ways, ("head", "feet"), strict=True)
-    ]
+        return _way_in_words(found, 0, "towards the head and the feet").format(stage=stage)
+    ways = [_way_in_words(found, i, f"towards the {end}") for i, end in enumerate(("head", "feet"))]
     return f"{ways[0].format(stage=stage)}; {ways[1].format(stage='it')}"
 
 
-def _way_in_words(stays: float, asked: float, step: float, way: str) -> str:
-    """Describe one direction, with '{stage}' for the stage."""
+def _way_in_words(found: Stability, direction: int, way: str) -> str:
+    """Describe one direction, 0 up or 1 down, with '{stage}' for the stage."""
+    stays, asked = found.ways[direction]
     if asked == 0:
         return f"no slice {way} was asked"
-    if stays >= asked:
+    if found.at_least[direction]:
         return f"{{stage}} holds for at least {stays:.1f} mm {way}"
     if stays == 0:
-        return f"{way} {{stage}} changes within {step:.1f} mm"
-    return f"{{stage}} holds for {stays:.1f} mm {way} and changes within {stays + step:.1f} mm"
+        return f"{way} {{stage}} changes within {found.step_mm:.1f} mm"
+    return f"{{stage}} holds for {stays:.1f} mm {way} and changes within {stays + found.step_mm:.1f} mm"
 
 
 def slice_label(result: StagingResult, position: int) -> str:
