@@ -120,22 +120,22 @@ def write_proposal(
     """
     from GTRStagingLib.model.weights import PROPOSAL_FILE, write_proposal_head
 
+    def write(card: ModelCard, folder: Path) -> ModelCard:
+        sha256 = _write_arrays(partial(write_proposal_head, fitted.head), folder / PROPOSAL_FILE)
+        card = replace(card, proposal=fitted.found, proposal_sha256=sha256)
+        _write_card(card, folder)
+        return card
+
     if out is not None:
         require_new(out)
         card = replace(read_card(folder), name=out.name, proposal=None, proposal_sha256=None)
         _require_same(card, weights_sha256, folder, "fit of the head")
         with _copied(folder, card, out) as work:
-            sha256 = _write_arrays(partial(write_proposal_head, fitted.head), work / PROPOSAL_FILE)
-            card = replace(card, proposal=fitted.found, proposal_sha256=sha256)
-            _write_card(card, work)
-        return card
+            return write(card, work)
     remedy = "Use a copy of the model in a folder of your own."
     with _locked_card(folder, weights_sha256, "The head that proposes key slices", remedy) as card:
         _write_card(replace(card, proposal=None, proposal_sha256=None), folder)
-        sha256 = _write_arrays(partial(write_proposal_head, fitted.head), folder / PROPOSAL_FILE)
-        card = replace(card, proposal=fitted.found, proposal_sha256=sha256)
-        _write_card(card, folder)
-    return card
+        return write(card, folder)
 
 
 @contextmanager
