@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
@@ -15,10 +15,13 @@ from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.shared_text import without_folders
 
 if TYPE_CHECKING:
+    from GTRStagingLib.cohort.cohort import Case
     from GTRStagingLib.radscore.inputs import CaseFeatures
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
+
+Result = TypeVar("Result")
 
 Commands = argparse._SubParsersAction  # type of `add_subparsers`, which has no public name
 
@@ -360,6 +363,15 @@ def counting_bar() -> Iterator[Callable[[int, int], None]]:
             steps[0](f"{done} of {total}")
 
         yield progress
+
+
+def on_drawn_cases(function: Callable[..., Result], options: argparse.Namespace, cases: Collection["Case"]) -> Result:
+    """Call a function of a model and cases by the options of `add_draw` and `add_workers`, with a progress bar."""
+    with counting_bar() as progress:
+        return function(
+            options.model, cases, most=options.cases, seed=options.seed, device=options.device,
+            workers=options.workers, limits=given_limits(options), progress=progress,
+        )  # fmt: skip
 
 
 def left_out_lines(left_out: Mapping[str, str], shown: int = 3) -> Iterator[str]:

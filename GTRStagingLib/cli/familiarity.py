@@ -8,10 +8,9 @@ from GTRStagingLib.cli.arguments import (
     Commands,
     add_draw,
     add_workers,
-    counting_bar,
     draw_contradiction,
-    given_limits,
     left_out_lines,
+    on_drawn_cases,
     print_notes,
 )
 
@@ -46,11 +45,7 @@ def _familiarity(options: argparse.Namespace) -> None:
     print_notes(cohort.notes, options)
     # Read before the fit, so that weights that are replaced meanwhile do not get its reference.
     sha256 = None if folder is None else registry.read_card(folder).sha256
-    with counting_bar() as progress:
-        fitted = fit_familiarity(
-            options.model, cohort.cases, most=options.cases, device=options.device, workers=options.workers,
-            limits=given_limits(options), seed=options.seed, progress=progress,
-        )  # fmt: skip
+    fitted = on_drawn_cases(fit_familiarity, options, cohort.cases)
     for line in left_out_lines(fitted.left_out):
         print(line)
     print(f"Fitted to {fitted.found['training_cases']} training cases, compared by {', '.join(fitted.found['parts'])}.")

@@ -13,11 +13,10 @@ from GTRStagingLib.cli.arguments import (
     Commands,
     add_draw,
     add_workers,
-    counting_bar,
     draw_contradiction,
     folder_path,
-    given_limits,
     left_out_lines,
+    on_drawn_cases,
     print_notes,
 )
 from GTRStagingLib.cli.train import RECIPES
@@ -170,11 +169,7 @@ def _check(options: argparse.Namespace) -> int:
         )
     # Read before the check, so that weights that are replaced meanwhile do not get its verdict.
     sha256 = None if folder is None else registry.read_card(folder).sha256
-    with counting_bar() as progress:
-        check = check_model(
-            options.model, cases, most=options.cases, seed=options.seed, device=options.device,
-            workers=options.workers, limits=given_limits(options), progress=progress,
-        )  # fmt: skip
+    check = on_drawn_cases(check_model, options, cases)
     print("\n".join(check_lines(check)))
     if not options.dry_run and folder is not None:
         if not check.found["tests"]:

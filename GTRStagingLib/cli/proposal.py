@@ -8,11 +8,10 @@ from GTRStagingLib.cli.arguments import (
     Commands,
     add_draw,
     add_workers,
-    counting_bar,
     draw_contradiction,
     folder_path,
-    given_limits,
     left_out_lines,
+    on_drawn_cases,
     print_notes,
 )
 
@@ -51,11 +50,7 @@ def _proposal(options: argparse.Namespace) -> None:
     print_notes(cohort.notes, options)
     # Read before the fit, so that weights that are replaced meanwhile do not get its head.
     sha256 = None if folder is None else registry.read_card(folder).sha256
-    with counting_bar() as progress:
-        fitted = fit_proposal(
-            options.model, cohort.cases, most=options.cases, device=options.device, workers=options.workers,
-            limits=given_limits(options), seed=options.seed, progress=progress,
-        )  # fmt: skip
+    fitted = on_drawn_cases(fit_proposal, options, cohort.cases)
     for line in left_out_lines(fitted.left_out):
         print(line)
     if folder is not None:
