@@ -14,6 +14,7 @@ are resampled only on request.
 - `keyslice`: `KeySlice`, `find`, `choose`, `by_index`, `by_position`, `by_area`
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`
+- `dicom_source`: `DicomSource`
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
 - `dicom_acquisitions`: `Part`, `split`
 - `dicom_pixels`: `decoded`, `pixel_format`, `compact`

@@ -29,6 +29,7 @@ from GTRStagingLib.imaging.dicom_headers import (
     whole_header,
 )
 from GTRStagingLib.imaging.dicom_pixels import Rescale, decoded
+from GTRStagingLib.imaging.dicom_source import DicomSource
 from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.shared_text import without_identifiers
@@ -58,6 +59,7 @@ class DicomCT:
     identifiers: Mapping[str, str] = field(repr=False)
     warnings: tuple[str, ...]
     frame_of_reference: str | None = field(repr=False)
+    source: DicomSource = field(repr=False)
 
 
 def read_ct(path: Path, series: str | None) -> DicomCT:
@@ -147,6 +149,7 @@ def _read_single_frames(series: DicomSeries, warnings: tuple[str, ...]) -> Dicom
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
         frame_of_reference=frame_of_reference(first),
+        source=DicomSource(len(slices), partial(_headers_of_files, [one.path for one in slices])),
     )
 
 
@@ -197,6 +200,14 @@ def _decoded_files(files: Sequence[tuple[Path, Rescale]], numbers: Sequence[int]
         yield from decoded(path, [rescale], [0])
 
 
+def _headers_of_files(files: Sequence[Path], numbers: Sequence[int], keywords: Sequence[str] | None) -> list[Any]:
+    return [whole_header(files[k], keywords) for k in numbers]
+
+
+def _headers_of_frames(path: Path, numbers: Sequence[int], keywords: Sequence[str] | None) -> list[Any]:
+    return [whole_header(path, keywords)] * len(numbers)
+
+
 def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
     path, count = listed.path, frames_of(listed)
     header = whole_header(path)
@@ -234,6 +245,9 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
         identifiers=identifiers,
         warnings=warnings + stack.warnings,
         frame_of_reference=frame_of_reference(header),
+        source=DicomSource(
+            len(stack.order), partial(_headers_of_frames, path), tuple(frame + 1 for frame in stack.order)
+        ),
     )
 
 

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import read_ct
+from GTRStagingLib.imaging.dicom_source import DicomSource
 from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, direction_matrix, grid_of
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
 from GTRStagingLib.imaging.png import read_grey
@@ -96,6 +97,8 @@ class Scan:
         Index of a PNG among its neighbouring slices; None for volumes.
     frame_of_reference
         UID of the DICOM frame of reference, to compare with that of an ROI; None if it is missing.
+    source
+        Images of the acquired slices, for results that refer to them; None unless the scan was read from DICOM.
     """
 
     voxels: Voxels = field(repr=False)
@@ -108,6 +111,7 @@ class Scan:
     warnings: tuple[str, ...] = ()
     key_index: int | None = None
     frame_of_reference: str | None = field(default=None, repr=False)
+    source: DicomSource | None = field(default=None, repr=False, compare=False)
 
     @property
     def grid(self) -> Grid:
@@ -208,6 +212,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
             identifiers={**ct.identifiers, **identifiers},
             warnings=ct.warnings,
             frame_of_reference=ct.frame_of_reference,
+            source=ct.source,
         )
     image, warnings = read_volume(path)
     return Scan(
