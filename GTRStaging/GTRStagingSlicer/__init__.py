@@ -4,7 +4,7 @@
 - `state`: the fields that are saved with a scene;
 - `scene_staging`: stage the case of a state and show the result in the scene, without Qt;
 - `records`: read the record of a scene's result, also of older versions, and describe it in words;
-- `layers`, `tables`: show a result in a scene;
+- `layers`, `tables`, `charts`: show a result in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `dependencies`: find and install packages in Slicer's Python;

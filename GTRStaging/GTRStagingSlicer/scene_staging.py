@@ -16,7 +16,7 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
-from GTRStagingSlicer import layers, nodes, records, tables
+from GTRStagingSlicer import charts, layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.state import State
@@ -291,7 +291,7 @@ def _show_agreement(state: State, record: Mapping[str, Any], scene: Scene) -> No
         state.sweepTable, state.sweepPlot = tables.show_sweep(scene, state.sweepTable, state.sweepPlot, agreement, ct)
         return
     plot = state.sweepPlot
-    series = [] if plot is None else [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
+    series = [] if plot is None else charts.series_of(plot)
     stale = [state.agreementTable, state.sweepTable, plot, *series]
     state.agreementTable = state.sweepTable = state.sweepPlot = None
     for node in stale:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import slicer
 import vtk
 
 from GTRStagingLib.nomogram.effects import effects, ratio_text
@@ -12,6 +11,7 @@ from GTRStagingLib.nomogram.nomogram import REFERENCE, Nomogram, Reading
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.stage_set import least_patients
 from GTRStagingSlicer import records
+from GTRStagingSlicer.charts import CIRCLE, DASHED, SOLID, Line, draw, set_axes
 from GTRStagingSlicer.layers import place_beside, reuse_or_add
 from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
 from GTRStagingSlicer.words import plain
@@ -200,34 +200,17 @@ def show_sweep(
         scene, previous_plot, "vtkMRMLPlotChartNode", _("{ct} Dice by threshold").format(ct=ct.GetName())
     )
     drawn = [key for key in DICES if key in _ALWAYS_DRAWN or any(cut[key] is not None for cut in cuts)]
-    previous_series = [plot.GetNthPlotSeriesNode(i) for i in range(plot.GetNumberOfPlotSeriesNodes())]
-    for series in previous_series[len(drawn) :]:  # of an earlier result with more baselines
-        plot.RemovePlotSeriesNodeID(series.GetID())
-        scene.RemoveNode(series)
-    for i, key in enumerate(drawn):
-        series = reuse_or_add(
-            scene, previous_series[i] if i < len(previous_series) else None, "vtkMRMLPlotSeriesNode", heads[key]
-        )
-        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
-        series.SetAndObserveTableNodeID(table.GetID())
-        series.SetXColumnName(heads["threshold"])
-        series.SetYColumnName(heads[key])
-        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle if key == "dice" else 0)
-        series.SetMarkerSize(6)
-        series.SetLineStyle(1 if key == "dice" else slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
-        series.SetLineWidth(2)
-        series.SetColor(*_COLOURS[key])
-        if not plot.HasPlotSeriesNodeID(series.GetID()):
-            plot.AddAndObservePlotSeriesNodeID(series.GetID())
+    lines = [
+        Line(table, heads["threshold"], heads[key], _COLOURS[key], *((CIRCLE, SOLID) if key == "dice" else (0, DASHED)))
+        for key in drawn
+    ]
+    draw(scene, plot, lines)
     plot.SetTitle(_("Agreement with {segment}").format(segment=agreement["segment"]))
     plot.SetXAxisTitle(_("Threshold (share of the key slice's maximum)"))
     plot.SetYAxisTitle(_("Dice"))
     defined = [cut[key] for cut in cuts for key in DICES if cut[key] is not None]
-    plot.SetYAxisRangeAuto(False)
-    plot.SetYAxisRange(0.0, min(1.0, 1.4 * max(defined, default=1.0)))  # with room for the legend above the lines
-    plot.SetXAxisRangeAuto(False)
-    plot.SetXAxisRange(0.0, 1.0)
-    plot.SetLegendVisibility(True)
+    top = min(1.0, 1.4 * max(defined, default=1.0))  # with room for the legend above the lines
+    set_axes(plot, (0.0, 1.0), (0.0, top))
     place_beside(scene, plot, ct)
     return table, plot
 
