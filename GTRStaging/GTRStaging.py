@@ -29,6 +29,7 @@ from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, s
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
+from GTRStagingSlicer.profile_view import ProfileView
 from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRStagingSlicer.state import State
@@ -82,6 +83,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.batch = BatchProcess(self.ui, self._error)
         self.nomogram = NomogramView(self.ui, self._reportingErrors)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
+        self.profile = ProfileView(self.ui, self.logic, self._run, lambda: self._stop, self._reportingErrors)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -296,19 +298,12 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.plotButton.enabled = staged and shown.sweepPlot is not None
         ui.tableButton.enabled = staged and shown.agreementTable is not None
         folder = ui.reportFolderSelector.currentPath
-        obstacle = (
-            _("Stage a case first.")
-            if not staged
-            else _("Choose a folder for the report.")
-            if not folder
-            else _("The settings, the CT or the segment have changed: press Apply first.")
-            if stale
-            else None
-        )
+        obstacle = result_view.reason_no_report(staged, folder, stale)
         ui.exportButton.enabled = idle and obstacle is None
         ui.exportButton.toolTip = obstacle or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
         ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
         self.proposal.refresh(state, idle)
+        self.profile.refresh(state, idle, reason)
         self.batch.refresh(state is not None)
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):

@@ -7,10 +7,12 @@
 - `layers`, `tables`, `charts`: show a result in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
+- `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
 - `dependencies`: find and install packages in Slicer's Python;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `nomogram_view` and
-  `proposal_view` need the application.
+- `slice_progress`: how many slices are done, and Cancel;
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `slice_progress` and
+  the views of nomogram, profile and proposal need the application.
 """

@@ -10,6 +10,8 @@ from GTRStagingSlicer.mrml import Node, PlotNode, Scene, TableNode
 
 SOLID = slicer.vtkMRMLPlotSeriesNode.LineStyleSolid
 DASHED = slicer.vtkMRMLPlotSeriesNode.LineStyleDash
+DOTTED = slicer.vtkMRMLPlotSeriesNode.LineStyleDot
+DASH_DOTTED = slicer.vtkMRMLPlotSeriesNode.LineStyleDashDot
 CIRCLE = slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle
 CROSS = slicer.vtkMRMLPlotSeriesNode.MarkerStyleCross
 SQUARE = slicer.vtkMRMLPlotSeriesNode.MarkerStyleSquare
@@ -65,5 +67,5 @@ def set_axes(plot: PlotNode, x: tuple[float, float], y: tuple[float, float]) -> 
     plot.SetLegendVisibility(True)
 
 
-__all__ = ["CIRCLE", "CROSS", "DASHED", "DIAMOND", "NONE", "PLUS", "SOLID", "SQUARE", "Line", "draw", "series_of",
-           "set_axes"]  # fmt: skip
+__all__ = ["CIRCLE", "CROSS", "DASHED", "DASH_DOTTED", "DIAMOND", "DOTTED", "NONE", "PLUS", "SOLID", "SQUARE", "Line",
+           "draw", "series_of", "set_axes"]  # fmt: skip

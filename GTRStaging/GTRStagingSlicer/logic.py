@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import models, nodes, nomograms, scene_staging
+from GTRStagingSlicer import models, nodes, nomograms, profiles, scene_staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -23,6 +23,7 @@ from GTRStagingSlicer.words import tr as _
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.model.weights import Model
+    from GTRStagingLib.staging.profile import Profile
     from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
 
@@ -56,9 +57,10 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         self.forget()
 
     def forget(self) -> None:
-        """Forget the last result, since its scene is closed."""
+        """Forget the last result and profile, since their scene is closed."""
         self._result: StagingResult | None = None
         self._content: tuple[int | None, ...] | None = None
+        self._profiled: tuple[int | None, ...] | None = None
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
     def getParameterNode(self) -> GTRStagingParameterNode:
@@ -82,6 +84,20 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
     def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
         """Let the model propose the key slice of the parameters' CT; see `scene_staging.propose`."""
         return scene_staging.propose(state, self.backbone(state), slicer.mrmlScene, progress=progress)
+
+    def profile(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Profile":
+        """Stage the parameters' CT along its slices, and show the profile in the scene; see `profiles.compute`."""
+        found = profiles.compute(state, self.backbone(state), progress=progress)
+        profiles.show(found, state, slicer.mrmlScene)
+        self._profiled = scene_staging.content_of(state)
+        return found
+
+    def profileOutOfDate(self, state: State) -> bool:
+        """Return whether settings, or (in this session) voxels of CT or segment, have changed since the profile."""
+        if profiles.record_of(state) is None:
+            return False
+        changed = self._profiled is not None and self._profiled != scene_staging.content_of(state)
+        return changed or profiles.out_of_date(state)
 
     def reasonNotReady(self, state: State) -> str | None:
         """Return why the case cannot be staged yet, for the Apply button; None if it can."""

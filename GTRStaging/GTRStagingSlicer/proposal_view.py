@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
-import slicer
 
-from GTRStagingLib.errors import Cancelled
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingSlicer import nodes, scene_staging
 from GTRStagingSlicer.logic import GTRStagingLogic
+from GTRStagingSlicer.slice_progress import slice_progress
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -76,7 +75,8 @@ class ProposalView:
         """Let the model propose, and show the slices with their pictures; none of them is chosen yet."""
         if self._state is None:
             return
-        found = self._logic.propose(self._state, self._on_slices)
+        words = _("Scored {done} of {total} slices …")
+        found = self._logic.propose(self._state, slice_progress(self._ui, words, self._cancelled))
         from PIL import Image
 
         with tempfile.TemporaryDirectory() as folder:
@@ -98,13 +98,6 @@ class ProposalView:
                      "no tumour.")  # fmt: skip
         self._ui.proposalLabel.text = text.format(where=_(" among the slices with stomach") if found.in_stomach else "")
         self._shown, self._of = found, _source(self._state)
-
-    def _on_slices(self, done: int, total: int) -> None:
-        self._ui.progressBar.value = self._ui.progressBar.maximum * done // total
-        self._ui.applyHint.text = _("Scored {done} of {total} slices …").format(done=done, total=total)
-        slicer.app.processEvents()
-        if self._cancelled():
-            raise Cancelled("The proposal was cancelled")
 
     def _on_chosen(self, rank: int) -> None:
         if self._shown is not None and rank < len(self._shown.candidates):

@@ -115,6 +115,15 @@ def number(value: float, unit: str) -> str:
     return f"{value:,.1f} {short}" if short else f"{value:.3f}"
 
 
+def reason_no_report(staged: bool, folder: str, stale: bool) -> str | None:
+    """Return why the report cannot be written yet; None if it can."""
+    if not staged:
+        return _("Stage a case first.")
+    if not folder:
+        return _("Choose a folder for the report.")
+    return _("The settings, the CT or the segment have changed: press Apply first.") if stale else None
+
+
 def fill(table: "qt.QTableWidget", heads: list[str], rows: list[list[str]]) -> None:
     """Fill a table widget, and set its height to that of its rows."""
     table.setColumnCount(len(heads))

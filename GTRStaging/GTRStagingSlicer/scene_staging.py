@@ -7,7 +7,7 @@ This module needs neither Qt nor the application. The panel, the self-test, head
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import SimpleITK as sitk
 
@@ -15,6 +15,7 @@ from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingSlicer import charts, layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode
@@ -150,23 +151,52 @@ def compute(
     """
     from GTRStagingLib.staging.pipeline import stage_case
 
+    progress("reading")
+    case = case_of(state)
+    result = stage_case(
+        case.scan,
+        backbone,
+        replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=case.resample),
+        tumour=case.tumour,
+        key_slice=case.key_slice,
+        progress=progress,
+    )
+    return result, case.placed_ct
+
+
+class Case(NamedTuple):
+    """Case of a state, read from its nodes.
+
+    Attributes
+    ----------
+    key_slice
+        The slice that was chosen; None if it is that of the largest area of `tumour`, or the only one.
+    resample
+        Whether the segment lies on other voxels than the CT's.
+    """
+
+    placed_ct: Placed
+    scan: Scan
+    tumour: Roi | None
+    key_slice: KeySlice | None
+    resample: bool
+
+
+def case_of(state: State) -> Case:
+    """Read the case of a state from its nodes; raise `StagingError` if it cannot be staged."""
     if (reason := reason_not_ready(state)) is not None:
         raise InputError(reason)
-    progress("reading")
     placed_ct = nodes.placed(state.inputVolume)
     scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
     roi = roi_of(state, placed_ct)
     by_hand = state.keySlice >= 0 and (roi is None or state.keySliceChosenBy != TUMOUR_AREA)
-    elsewhere = roi is not None and not _on_lattice(roi, scan.grid)
-    result = stage_case(
-        scan,
-        backbone,
-        replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=elsewhere),
+    return Case(
+        placed_ct=placed_ct,
+        scan=scan,
         tumour=roi,
         key_slice=_given_key_slice(scan.grid, state) if by_hand else None,
-        progress=progress,
+        resample=roi is not None and not _on_lattice(roi, scan.grid),
     )
-    return result, placed_ct
 
 
 def _given_key_slice(grid: geometry.ImageOrGrid, state: State) -> KeySlice:
@@ -257,9 +287,7 @@ def show(
 
     ct, record = state.inputVolume, to_json(result)
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
-    state.keySlice = result.key_slice.index
-    by = result.key_slice.chosen_by
-    state.keySliceChosenBy = by if by in (TUMOUR_AREA, CONFIRMED, PROPOSED) else "hand"
+    keep_key_slice(state, result.key_slice)
     state.attentionVolume = layers.show_attention(
         scene,
         state.attentionVolume,
@@ -280,7 +308,13 @@ def show(
     _show_agreement(state, record, scene)
     _draw_outline(state, scene)
     restyle(state, scene, application)
-    state.resultOf = _settings_of(state)
+    state.resultOf = settings_of(state)
+
+
+def keep_key_slice(state: State, key: KeySlice) -> None:
+    """Store the key slice of a result in the state."""
+    state.keySlice = key.index
+    state.keySliceChosenBy = key.chosen_by if key.chosen_by in (TUMOUR_AREA, CONFIRMED, PROPOSED) else "hand"
 
 
 def _show_agreement(state: State, record: Mapping[str, Any], scene: Scene) -> None:
@@ -354,10 +388,10 @@ def out_of_date(state: State) -> bool:
     if state.resultText is None or not state.resultText.GetText():
         return False
     same = state.resultVolume is state.inputVolume and state.resultSegmentation is state.tumourSegmentation
-    return not same or state.resultOf != _settings_of(state)
+    return not same or state.resultOf != settings_of(state)
 
 
-def _settings_of(state: State) -> str:
+def settings_of(state: State) -> str:
     """Return settings and the CT's geometry as a text to compare; a moved CT counts as another scan."""
     segment = state.tumourSegment if state.tumourSegmentation is not None else ""
     choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]

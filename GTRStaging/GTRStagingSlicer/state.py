@@ -95,6 +95,10 @@ class State:
         Nodes of a result; the next run fills them again.
     resultVolume, resultSegmentation, resultOf
         CT, segmentation and settings of the result, to detect when it is out of date.
+    profileText, profileTable, profilePlot
+        Record of a staging along the scan as JSON, its table and its chart.
+    profileVolume, profileOf
+        CT and settings of the profile, to detect when it is out of date.
     nomogramText, nomogramTable
         The chosen nomogram as JSON; the table of its result.
     nomogramVolume, nomogramValues
@@ -127,6 +131,11 @@ class State:
     resultVolume: VolumeNode = None
     resultSegmentation: SegmentationNode = None
     resultOf: str = ""
+    profileText: TextNode = None
+    profileTable: TableNode = None
+    profilePlot: PlotNode = None
+    profileVolume: VolumeNode = None
+    profileOf: str = ""
     nomogramText: TextNode = None
     nomogramTable: TableNode = None
     nomogramVolume: VolumeNode = None

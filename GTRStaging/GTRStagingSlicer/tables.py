@@ -146,17 +146,17 @@ POINTING_ROW = 1 + len(MEASURES)
 def agreement_rows(agreement: Mapping[str, Any], threshold: float) -> list[tuple[str, float, str]]:
     """Return rows (measure, value at the threshold, unit); undefined values are NaN."""
     cut = records.cut_at(agreement, threshold)
-    rows = [(_("Threshold"), _number(cut["threshold"]), _("share of the maximum"))]
+    rows = [(_("Threshold"), number_or_nan(cut["threshold"]), _("share of the maximum"))]
     for key in MEASURES:
         name, unit = measure_in_words(key)
-        rows.append((name, _number(cut[key]), unit))
+        rows.append((name, number_or_nan(cut[key]), unit))
     hit = agreement["pointing_hit"]
     whole_map = (
         (_("Maximum lies in the ROI (1 yes, 0 no)"), None if hit is None else float(hit), ""),
         (_("Share of the attention inside the ROI"), agreement["energy_inside"], ""),
         (_("Area of the ROI"), agreement["roi_area_mm2"], "mm²"),
     )
-    return rows + [(name, _number(value), unit) for name, value, unit in whole_map]
+    return rows + [(name, number_or_nan(value), unit) for name, value, unit in whole_map]
 
 
 def show_agreement(
@@ -194,7 +194,7 @@ def show_sweep(
     """
     cuts = agreement["sweep"]
     heads = {"threshold": _("Threshold"), **{key: measure_in_words(key)[0] for key in (*DICES, "iou")}}
-    columns = {head: [_number(cut[key]) for cut in cuts] for key, head in heads.items()}
+    columns = {head: [number_or_nan(cut[key]) for cut in cuts] for key, head in heads.items()}
     table = fill_table(scene, previous_table, _("{ct} threshold sweep").format(ct=ct.GetName()), columns, ct)
     plot = reuse_or_add(
         scene, previous_plot, "vtkMRMLPlotChartNode", _("{ct} Dice by threshold").format(ct=ct.GetName())
@@ -312,5 +312,6 @@ def fill_table(
     return node
 
 
-def _number(value: float | None) -> float:
+def number_or_nan(value: float | None) -> float:
+    """Return a value as a number of a table node; NaN if it is not known."""
     return math.nan if value is None else float(value)

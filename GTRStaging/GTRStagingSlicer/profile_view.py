@@ -1,0 +1,93 @@
+"""Show the staging along the scan in the panel's section of the stage: button, words, chart and table."""
+
+import html
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from GTRStagingSlicer import profiles
+from GTRStagingSlicer.logic import GTRStagingLogic
+from GTRStagingSlicer.result_view import ALARM
+from GTRStagingSlicer.slice_progress import slice_progress
+from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import tr as _
+
+
+class ProfileView:
+    """Buttons and words of the profile; the profile itself is in the scene.
+
+    Parameters
+    ----------
+    run
+        Runs a function with the panel's progress bar, and shows errors.
+    cancelled
+        Whether the user has pressed Cancel.
+    reporting_errors
+        Context manager of the panel that shows errors.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        logic: GTRStagingLogic,
+        run: Callable[[Callable[[], object]], None],
+        cancelled: Callable[[], bool],
+        reporting_errors: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._ui, self._logic, self._cancelled, self._reporting_errors = ui, logic, cancelled, reporting_errors
+        self._state: State | None = None
+        self._shown: object = None
+        ui.profileButton.connect("clicked(bool)", lambda checked=False: run(self._make))
+        ui.profilePlotButton.connect("clicked(bool)", lambda checked=False: self._on_show(False))
+        ui.profileTableButton.connect("clicked(bool)", lambda checked=False: self._on_show(True))
+
+    def refresh(self, state: State | None, idle: bool, reason: str | None) -> None:
+        """Enable the buttons and describe the profile; `reason` is why the case cannot be staged, or None."""
+        self._state, ui = state, self._ui
+        ui.profileButton.enabled = idle and reason is None
+        ui.profileButton.toolTip = reason or _(
+            "Stages each slice of the segment as the key slice, or without a segment each slice up to 30 mm from the "
+            "key slice, and plots the probabilities over the position."
+        )
+        shown = State() if state is None else state  # empty for a closed scene
+        ui.profilePlotButton.enabled = idle and shown.profilePlot is not None
+        ui.profileTableButton.enabled = idle and shown.profileTable is not None
+        text = shown.profileText
+        stale = state is not None and self._logic.profileOutOfDate(state)
+        now = None if text is None else (text.GetID(), text.GetMTime(), stale)
+        if now != self._shown:
+            self._shown = now
+            self._describe(shown, stale)
+
+    def _describe(self, state: State, stale: bool) -> None:
+        """Fill the label with the profile in words, or hide it without one."""
+        label, record = self._ui.profileLabel, profiles.record_of(state)
+        label.visible = record is not None
+        if record is None:
+            return
+        head, *sentences = (html.escape(text, quote=False) for text in profiles.in_words(record))
+        if stale:  # an outdated profile must not be mistaken for a current one
+            again = _("Settings, CT or segment have changed since. Press “Stage along the scan” to renew this profile.")
+            sentences = [again, *sentences]
+        label.text = "<br>".join((f"<b>{head}</b>", *sentences))
+        key = profiles.key_of(record)
+        label.styleSheet = ALARM if stale or key is None or key["familiarity"] in ("unlike", None) else ""
+
+    def _make(self) -> None:
+        """Stage along the scan, and show the chart."""
+        if self._state is None:
+            return
+        words = _("Staged {done} of {total} slices …")
+        self._logic.profile(self._state, slice_progress(self._ui, words, self._cancelled))
+        self._logic.showPlot(self._state.profilePlot)
+
+    def _on_show(self, table: bool) -> None:
+        """Show the table or the chart in the layout."""
+        with self._reporting_errors():
+            if self._state is not None and table:
+                self._logic.showTable(self._state.profileTable)
+            elif self._state is not None:
+                self._logic.showPlot(self._state.profilePlot)
+
+
+__all__ = ["ProfileView"]
