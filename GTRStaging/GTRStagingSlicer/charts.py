@@ -10,7 +10,6 @@ from GTRStagingSlicer.mrml import Node, PlotNode, Scene, TableNode
 
 SOLID = slicer.vtkMRMLPlotSeriesNode.LineStyleSolid
 DASHED = slicer.vtkMRMLPlotSeriesNode.LineStyleDash
-DOTTED = slicer.vtkMRMLPlotSeriesNode.LineStyleDot
 DASH_DOTTED = slicer.vtkMRMLPlotSeriesNode.LineStyleDashDot
 CIRCLE = slicer.vtkMRMLPlotSeriesNode.MarkerStyleCircle
 CROSS = slicer.vtkMRMLPlotSeriesNode.MarkerStyleCross
@@ -67,5 +66,5 @@ def set_axes(plot: PlotNode, x: tuple[float, float], y: tuple[float, float]) -> 
     plot.SetLegendVisibility(True)
 
 
-__all__ = ["CIRCLE", "CROSS", "DASHED", "DASH_DOTTED", "DIAMOND", "DOTTED", "NONE", "PLUS", "SOLID", "SQUARE", "Line",
+__all__ = ["CIRCLE", "CROSS", "DASHED", "DASH_DOTTED", "DIAMOND", "NONE", "PLUS", "SOLID", "SQUARE", "Line",
            "draw", "series_of", "set_axes"]  # fmt: skip

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 STYLES = {
     "T1": (charts.CIRCLE, charts.SOLID),
     "T2": (charts.SQUARE, charts.DASHED),
-    "T3": (charts.PLUS, charts.DOTTED),
+    "T3": (charts.PLUS, charts.SOLID),
     "T4": (charts.DIAMOND, charts.DASH_DOTTED),
 }
 """Marker and dashes of each stage, which tell the lines apart without colour."""
 
 RED, INK = (0.64, 0.0, 0.1), (0.09, 0.13, 0.16)
 
-TOP, UNLIKE_AT = 1.12, 1.05
-"""Upper end of the chart, and the height of the crosses of slices that are unlike the training."""
+TOP, UNLIKE_AT = 1.5, 1.06
+"""Upper end of the chart, with room for the legend above the lines; height of the crosses of unlike slices."""
 
 
 def compute(
