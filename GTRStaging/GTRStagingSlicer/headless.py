@@ -51,6 +51,13 @@ def main(arguments: Sequence[str]) -> int:
         for given, name in ((options.resume, "--resume"), (options.neighbour_maps, "--neighbour-maps")):
             if given and options.cases is None:
                 parser.error(f"{name}: not allowed without --cases")
+        of_one_case = {"--segmentation": options.segmentation, "--segment": options.segment,
+                       "--key-slice": options.key_slice, "--stomach": options.stomach}  # fmt: skip
+        for name, value in of_one_case.items():
+            if value is not None and options.cases is not None:
+                parser.error(f"{name}: not allowed with --cases; give it as a column of the table")
+        if options.stomach_segment is not None and options.stomach is None:
+            parser.error("--stomach-segment: not allowed without --stomach")
         if options.set and options.nomogram is None:
             parser.error("--set: not allowed without --nomogram")
     except SystemExit as error:
@@ -87,6 +94,8 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             roi=options.segmentation,
             segment=options.segment,
             key_slice=options.key_slice,
+            stomach=options.stomach,
+            stomach_segment=options.stomach_segment,
             series=options.series,
         )
         result = stage_one(case, options.out)
@@ -169,6 +178,8 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
                 state.tumourSegmentation = samples.add_tumour(scene, ct, drawn, roi.segment, roi.segment)
                 state.tumourSegment = samples.TUMOUR
                 warnings += roi.warnings
+            if case.stomach is not None:
+                warnings += _add_stomach(scene, ct, case.stomach, case.stomach_segment)
             every = options.neighbour_maps or options.input is not None
             result = scene_staging.stage(state, backbone, scene, application, neighbour_maps=every)
             result = replace(result, warnings=(*warnings, *result.warnings))  # of the files, which nodes do not have
@@ -183,6 +194,19 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
             close()
 
     return stage_one
+
+
+def _add_stomach(scene: Scene, ct: VolumeNode, path: Path, segment: str | None) -> tuple[str, ...]:
+    """Add a mask of the stomach to the scene, with which the key slice is compared; return its warnings."""
+    from GTRStagingLib.imaging import rois
+
+    stomach, grid = rois.read_stomach(path, segment=segment), nodes.placed(ct).image
+    with rois.stomach_named():
+        stomach.onto(grid, resample=True)  # refused here: a scene's stomach that cannot be compared is but warned of
+        drawn = stomach.image(grid, resample=True)
+    name = scene_staging.STOMACH
+    samples.add_segmentation(scene, ct, drawn, name, name, samples.YELLOW, name)
+    return stomach.warnings
 
 
 def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, Any]:
@@ -295,11 +319,16 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", type=Path, help="DICOM folder, NIfTI, NRRD or MetaImage")
     what.add_argument("--cases", type=Path, metavar="TABLE",
-                      help="CSV with case_id, image, series, roi, segment, key_slice")  # fmt: skip
+                      help="CSV with case_id, image, series, roi, segment, key_slice, stomach, "
+                      "stomach_segment")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--series", help="UID, or its end, or number of the CT series in a DICOM folder")
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
     parser.add_argument("--segment", help="label or number of the ROI's segment")
+    parser.add_argument("--stomach", type=Path, metavar="FILE", help="mask of the stomach: a key slice without stomach "
+                        "is warned of")  # fmt: skip
+    parser.add_argument("--stomach-segment", metavar="SEGMENT", help="name or number of the stomach's segment "
+                        "(default: 'stomach', if there are several)")  # fmt: skip
     parser.add_argument("--key-slice", type=int, help="index of the axial slice, 0 nearest the feet")
     parser.add_argument("--model", default=State.model, metavar="NAME|FOLDER", help="default: %(default)s")
     parser.add_argument("--cam", dest="method", choices=[m.value for m in Method], default=State.method.value,

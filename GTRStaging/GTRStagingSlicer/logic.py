@@ -83,7 +83,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
         """Let the model propose the key slice of the parameters' CT; see `scene_staging.propose`."""
-        return scene_staging.propose(state, self.backbone(state), slicer.mrmlScene, progress=progress)
+        return scene_staging.propose(state, self.backbone(state), progress=progress)
 
     def profile(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Profile":
         """Stage the parameters' CT along its slices, and show the profile in the scene; see `profiles.compute`."""
@@ -123,7 +123,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""
         if scene_staging.out_of_date(state):
             return True
-        return self._result is not None and self._content != scene_staging.content_of(state)
+        return self._result is not None and self._content != scene_staging.content_of(state, stomach=True)
 
     def export(self, state: State, folder: Path) -> tuple[str, ...]:
         """Write the report's files. A reloaded scene is staged again first, and its result must be the same.
@@ -154,7 +154,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return tuple(write_outputs(scene_staging.at_threshold(result, state.threshold), folder, **extra))
 
     def _keep(self, result: "StagingResult", state: State) -> None:
-        self._result, self._content = result, scene_staging.content_of(state)
+        self._result, self._content = result, scene_staging.content_of(state, stomach=True)
 
     # -- views -----------------------------------------------------------------------------------------------------
 

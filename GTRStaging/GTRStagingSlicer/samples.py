@@ -14,7 +14,8 @@ ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
 SEEDS = {"T1": 11, "T2": 12, "T3": 3, "T4": 14}
 """Stage -> seed of its phantom; all are of scanner profile C, on which the demonstration model was not trained."""
 TUMOUR = "tumour"
-RED = (0.9, 0.25, 0.2)
+RED, YELLOW = (0.9, 0.25, 0.2), (0.95, 0.8, 0.3)
+"""Colours of the outlines of tumour and stomach."""
 
 
 def name_of(stage: str) -> str:
@@ -86,10 +87,23 @@ def add_ct(scene: Scene, image: sitk.Image, name: str) -> VolumeNode:
 
 
 def add_tumour(scene: Scene, ct: VolumeNode, mask: sitk.Image, name: str, segment: str = TUMOUR) -> SegmentationNode:
+    """Add a 0/1 image to a scene as a segmentation node with the tumour's segment, drawn as an outline."""
+    return add_segmentation(scene, ct, mask, name, segment, RED, TUMOUR)
+
+
+def add_segmentation(
+    scene: Scene,
+    ct: VolumeNode,
+    mask: sitk.Image,
+    name: str,
+    segment: str,
+    colour: tuple[float, float, float],
+    segment_id: str,
+) -> SegmentationNode:
     """Add a 0/1 image to a scene as a segmentation node with one segment, drawn as an outline."""
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ct)
-    nodes.add_segment(segmentation, mask, segment, RED, TUMOUR)
+    nodes.add_segment(segmentation, mask, segment, colour, segment_id)
     segmentation.GetDisplayNode().SetVisibility2DFill(False)
     return segmentation

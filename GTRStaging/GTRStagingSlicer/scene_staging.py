@@ -18,7 +18,7 @@ from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingSlicer import charts, layers, nodes, records, tables
-from GTRStagingSlicer.mrml import Application, Scene, VolumeNode
+from GTRStagingSlicer.mrml import Application, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -107,6 +107,57 @@ def _on_lattice(roi: Roi, ct: geometry.ImageOrGrid) -> bool:
     return geometry.on_lattice(roi.image(ct, resample=True), ct)
 
 
+# -- the stomach ---------------------------------------------------------------------------------------------------
+
+
+def stomach_of(state: State, placed_ct: Placed) -> Roi | None:
+    """Return the scene's segment that is called 'stomach', ignoring case, as an ROI; None without one.
+
+    Raises
+    ------
+    InputError
+        If several segments have this name, or the one is empty.
+    """
+    found = _called_stomach(state)
+    if len(found) > 1:
+        raise InputError(
+            _("The scene has {count} segments called “stomach”; expected at most one. Rename or remove those that are "
+              "not of this CT.").format(count=len(found))
+        )  # fmt: skip
+    return None if not found else nodes.roi_of(*found[0], state.inputVolume, placed_ct)
+
+
+def _called_stomach(state: State) -> list[tuple[SegmentationNode, str]]:
+    """Return the segments called 'stomach' with their segmentations: rather another than the one that is chosen."""
+    scene = state.inputVolume.GetScene()
+    found = [
+        (node, one)
+        for node in (
+            scene.GetNthNodeByClass(i, SEGMENTATION) for i in range(scene.GetNumberOfNodesByClass(SEGMENTATION))
+        )
+        for one, name in nodes.segments_of(node).items()
+        if name.strip().casefold() == STOMACH
+    ]
+    others = [(node, one) for node, one in found if (node, one) != (state.tumourSegmentation, state.tumourSegment)]
+    return others or found
+
+
+def _stomach_to_compare(state: State, case: "Case") -> tuple[Roi | None, tuple[str, ...]]:
+    """Return the stomach to compare the key slice with, and a warning if that of the scene cannot be.
+
+    A scene may have a stomach of another CT, or one that is not drawn yet: that must not keep a case from being staged.
+    """
+    from GTRStagingLib.staging.proposal import stomach_slices
+
+    try:
+        stomach = stomach_of(state, case.placed_ct)
+        if stomach is not None:
+            stomach_slices(case.scan, stomach, resample=True)
+    except StagingError as error:
+        return None, (_("The key slice was not compared with the stomach. {reason}").format(reason=error),)
+    return stomach, ()
+
+
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
@@ -128,6 +179,9 @@ def compute(
     progress: Callable[[str], None] = lambda step: None,
 ) -> tuple["StagingResult", Placed]:
     """Stage the case of a state, without changing the scene.
+
+    If the scene has a segment that is called 'stomach', a key slice without stomach is warned of. One that cannot be
+    compared, as one outside the CT, is warned of, too.
 
     Parameters
     ----------
@@ -153,15 +207,18 @@ def compute(
 
     progress("reading")
     case = case_of(state)
+    stomach, notes = _stomach_to_compare(state, case)
+    elsewhere = stomach is not None and not _on_lattice(stomach, case.scan.grid)
     result = stage_case(
         case.scan,
         backbone,
-        replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=case.resample),
+        replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=case.resample or elsewhere),
         tumour=case.tumour,
+        stomach=stomach,
         key_slice=case.key_slice,
         progress=progress,
     )
-    return result, case.placed_ct
+    return replace(result, warnings=(*notes, *result.warnings)), case.placed_ct
 
 
 class Case(NamedTuple):
@@ -208,7 +265,6 @@ def _given_key_slice(grid: geometry.ImageOrGrid, state: State) -> KeySlice:
 def propose(
     state: State,
     backbone: "Backbone",
-    scene: Scene,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> "Proposal":
@@ -232,20 +288,7 @@ def propose(
         raise InputError(_("Choose the CT volume first."))
     placed_ct = nodes.placed(state.inputVolume)
     scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
-    found = [
-        (node, one)
-        for node in (
-            scene.GetNthNodeByClass(i, SEGMENTATION) for i in range(scene.GetNumberOfNodesByClass(SEGMENTATION))
-        )
-        for one, name in nodes.segments_of(node).items()
-        if name.strip().casefold() == STOMACH
-    ]
-    if len(found) > 1:
-        raise InputError(
-            _("The scene has {count} segments called “stomach”; expected at most one. Rename or remove those that are "
-              "not of this CT.").format(count=len(found))
-        )  # fmt: skip
-    stomach = None if not found else nodes.roi_of(*found[0], state.inputVolume, placed_ct)
+    stomach = stomach_of(state, placed_ct)
     elsewhere = stomach is not None and not _on_lattice(stomach, scan.grid)
     return proposal.propose(scan, backbone, stomach=stomach, resample=elsewhere, progress=progress)
 
@@ -398,14 +441,17 @@ def settings_of(state: State) -> str:
     return "|".join([segment, *choices, nodes.geometry_key(state.inputVolume)])
 
 
-def content_of(state: State) -> tuple[int | None, ...]:
-    """Return when the voxels of CT and segment last changed; comparable only within a session."""
+def content_of(state: State, *, stomach: bool = False) -> tuple[int | None, ...]:
+    """Return when the voxels of CT and segment, and of the stomach, last changed; comparable only within a session."""
     image = None if state.inputVolume is None else state.inputVolume.GetImageData()
     times: list[int | None] = [] if image is None else [image.GetMTime(), image.GetPointData().GetMTime()]
-    if has_segment(state):
-        segment = state.tumourSegmentation.GetSegmentation().GetSegment(state.tumourSegment)
-        drawn = segment.GetRepresentation(state.tumourSegmentation.GetSegmentation().GetSourceRepresentationName())
-        times.append(None if drawn is None else drawn.GetMTime())
+    drawn = [(state.tumourSegmentation, state.tumourSegment)] if has_segment(state) else []
+    if stomach and state.inputVolume is not None:
+        drawn += _called_stomach(state)
+    for node, one in drawn:
+        segmentation = node.GetSegmentation()
+        voxels = segmentation.GetSegment(one).GetRepresentation(segmentation.GetSourceRepresentationName())
+        times.append(None if voxels is None else voxels.GetMTime())
     return tuple(times)
 
 

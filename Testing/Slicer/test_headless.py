@@ -17,6 +17,7 @@ from GTRStagingSlicer.bare import bare_scene
 from helpers.results import a_picture, box_on, with_roi
 
 from GTRStagingLib.batch import batch, records
+from GTRStagingLib.batch.columns import PREDICTIONS
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, rois, scans
@@ -277,3 +278,47 @@ def test_warnings_of_the_files_reach_the_result(tmp_path, phantom_files):
 
 def warnings_in(folder):
     return json.loads((folder / "result.json").read_text(encoding="utf-8"))["warnings"]
+
+
+def test_the_column_of_the_stomach_is_read_as_by_the_command_line(phantom_files, tmp_path, a_small_phantom):
+    """The third case has a mask that lies elsewhere, which is refused."""
+    mask = sitk.GetArrayFromImage(a_small_phantom.stomach)
+    first = int(np.flatnonzero(mask.any(axis=(1, 2)))[0])
+    mask[first + 3 :] = 0
+    part = sitk.GetImageFromArray(mask * np.uint8(6))
+    part.CopyInformation(a_small_phantom.stomach)
+    sitk.WriteImage(part, tmp_path / "part.nii.gz")
+    part.SetOrigin((5000.0, 0.0, 0.0))
+    sitk.WriteImage(part, tmp_path / "elsewhere.nii.gz")
+    ct, out = str(phantom_files / "ct"), tmp_path / "out"
+    rows = [["inside", first + 1, "part"], ["outside", first + 5, "part"], ["wrong", first, "elsewhere"]]
+    with (tmp_path / "cases.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["case_id", "image", "key_slice", "stomach", "stomach_segment"])
+        writer.writerows([name, ct, index, tmp_path / f"{mask}.nii.gz", 6] for name, index, mask in rows)
+    assert headless.main(["--cases", str(tmp_path / "cases.csv"), "--out", str(out)]) == 1
+
+    def about_the_stomach(folder):
+        return [text for text in json.loads((folder / "result.json").read_text())["warnings"] if "STOMACH" in text]
+
+    cases = {name: next(out.rglob(name)) for name, _index, _mask in rows}
+    assert about_the_stomach(cases["inside"]) == []
+    (warning,) = about_the_stomach(cases["outside"])
+    assert cli.main(["stage", ct, "--key-slice", str(first + 5), "--stomach", str(tmp_path / "part.nii.gz"),
+                     "--stomach-segment", "6", "--out", str(tmp_path / "cli")]) == 0  # fmt: skip
+    assert about_the_stomach(tmp_path / "cli") == [warning]
+    (failed,) = [row for row in csv.DictReader((out / PREDICTIONS).open()) if row["case_id"] == "wrong"]
+    assert "Mask of the stomach" in str(failed)
+    bare, _node = opened(cases["inside"] / batch.SCENE)
+    try:
+        drawn = bare.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        assert nodes.segments_of(drawn) == {"stomach": "stomach"}
+    finally:
+        bare.close()
+
+
+def test_an_option_of_one_case_is_refused_beside_a_table(tmp_path, capfd):
+    for option, value in (("--stomach", "x.nii.gz"), ("--segmentation", "x.nii.gz"), ("--key-slice", "3")):
+        assert headless.main(["--cases", "a.csv", "--out", str(tmp_path / "o"), option, value]) == 2
+        assert f"{option}: not allowed with --cases" in capfd.readouterr().err
+    assert headless.main(["--input", "a", "--out", "o", "--stomach-segment", "stomach"]) == 2
