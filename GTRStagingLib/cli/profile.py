@@ -123,6 +123,7 @@ def _indices(options: argparse.Namespace, scan: "Scan", areas: "np.ndarray | Non
 
 
 def _print_summary(found: "Profile", out: Path) -> None:
+    from GTRStagingLib.results import words
     from GTRStagingLib.results.profile_outputs import in_words
 
     first, last = found.slices[0], found.slices[-1]
@@ -130,7 +131,7 @@ def _print_summary(found: "Profile", out: Path) -> None:
     print(f"Asked      {counted(len(found.slices), 'slice')}, {ends}")
     if found.key_slice is not None:
         key = found.key_slice
-        print(f"Key slice  {key.index} at S {key.position_mm:.1f} mm, chosen by {key.chosen_by}")
+        print(f"Key slice  {key.index} at S {key.position_mm:.1f} mm, {words.choice_in_words(key)}")
         print(f"Stage      {'none: the key slice was refused' if found.stage is None else found.stage}")
     print(f"Stable     {in_words(found)}")
     print(f"Device     {found.provenance.device}, {found.provenance.backend}")

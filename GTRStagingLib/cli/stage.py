@@ -158,8 +158,7 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     print(f"Set        {words.stage_set_in_words(result)}")
     print(f"Stable     {words.stability_in_words(result.stability, prediction)}")
     place = f" at S {key.position_mm:.1f} mm" if result.scan.spacing_known else ""
-    how = "proposed by the model" if key.chosen_by == "proposed" else f"chosen by {key.chosen_by}"
-    print(f"Key slice  {key.index}{place}, {how}")
+    print(f"Key slice  {key.index}{place}, {words.choice_in_words(key, spacing_known=result.scan.spacing_known)}")
     for one in () if result.proposal is None else result.proposal.candidates:
         print(f"           proposed: {one.index} at S {one.position_mm:.1f} mm, score {one.score:.2f}")
     print(f"Map        {words.map_name(result.attention)}: {result.map_check}")

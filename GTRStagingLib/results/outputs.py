@@ -102,7 +102,8 @@ def _write_volume(result: StagingResult, attention: Attention, volume: sitk.Imag
         "warning": result.model.warning or "",
         "content": f"{map_name(attention)}, {scale_in_words(result)}, placed by {attention.alignment}",
         "check": result.map_check,
-        "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: {choice_in_words(result)}",
+        "key_slice": f"{result.key_slice.index} of the CT, 0 nearest the feet: "
+        f"{choice_in_words(result.key_slice, spacing_known=result.scan.spacing_known)}",
         "model": f"{result.model.name}, weights sha256 {result.model.sha256}",
     }
     for key, text in metadata.items():

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib.errors import OutputError
-from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
 from GTRStagingLib.results.outputs import not_written
 from GTRStagingLib.results.profile_plot import svg
-from GTRStagingLib.results.words import METHOD_NAMES, signed, stability_in_words
+from GTRStagingLib.results.words import METHOD_NAMES, choice_in_words, signed, stability_in_words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.profile import Profile, ProfileSlice
 from GTRStagingLib.support import pages
@@ -159,7 +158,7 @@ def html(found: Profile) -> str:
     key = found.key_slice
     choice = None
     if key is not None:
-        choice = f"slice {key.index} at S {signed(key.position_mm)} mm, {CHOICE_IN_WORDS[key.chosen_by]}"
+        choice = f"slice {key.index} at S {signed(key.position_mm)} mm, {choice_in_words(key)}"
     return pages.template("profile.html.j2").render(
         found=found,
         stages=list(TStage),

@@ -90,7 +90,7 @@ def html(
         map_meaning=words.result_map_in_words(result),
         compared=_compared(result),
         key_position=f"S {words.signed(result.key_slice.position_mm)} mm" if result.scan.spacing_known else None,
-        key_choice=words.choice_in_words(result),
+        key_choice=words.choice_in_words(result.key_slice, spacing_known=result.scan.spacing_known),
         agreement=None
         if result.agreement is None
         else _agreement_table(result.agreement, words.section_in_words(result)),

@@ -2,7 +2,7 @@
 
 import math
 
-from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS
+from GTRStagingLib.imaging.keyslice import CHOICE_IN_WORDS, KeySlice
 from GTRStagingLib.staging.agreement import Agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.familiarity import Familiarity
@@ -174,11 +174,10 @@ def slice_label(result: StagingResult, position: int) -> str:
     return f"{count} {'above' if offset > 0 else 'below'} ({'+' if offset > 0 else '−'}{abs(offset)})"
 
 
-def choice_in_words(result: StagingResult) -> str:
-    """Describe how the key slice was chosen, with the ROI's area in it if there is an ROI."""
-    key = result.key_slice
+def choice_in_words(key: KeySlice, *, spacing_known: bool = True) -> str:
+    """Describe how a key slice was chosen, with the ROI's area in it if there is an ROI, and a spacing."""
     how = CHOICE_IN_WORDS[key.chosen_by]
-    if key.tumour_area_mm2 is None or not result.scan.spacing_known:
+    if key.tumour_area_mm2 is None or not spacing_known:
         return how
     return f"{how}; the ROI measures {key.tumour_area_mm2:,.0f} mm² there"
 

@@ -19,6 +19,9 @@ from GTRStagingLib.model.recipe import Recipe
 
 Intensity = Literal["HU", "windowed"]
 
+AT_ONCE = 16
+"""Slices of a scan in one pass of the network, where many are asked, so that memory does not grow with the scan."""
+
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 """torchvision's constants for its ImageNet weights."""

@@ -15,14 +15,11 @@ from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi, stomach_named
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.proposal import ProposalHead
-from GTRStagingLib.staging.preprocess import prepare_alone, resize, voting_slices
+from GTRStagingLib.staging.preprocess import AT_ONCE, prepare_alone, resize, voting_slices
 from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.model.backbone import Backbone, Pass
-
-AT_ONCE = 8
-"""Slices in one pass of the network, so that memory does not grow with the scan."""
 
 SHOWN = 3
 """Number of slices that are proposed, if the scan has as many that are far enough apart."""
@@ -301,7 +298,6 @@ def outside_stomach(key: KeySlice, with_stomach: Sequence[int], grid: geometry.I
 
 __all__ = [
     "APART_MM",
-    "AT_ONCE",
     "SHOWN",
     "Candidate",
     "Proposal",

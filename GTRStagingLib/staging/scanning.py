@@ -26,13 +26,10 @@ from GTRStagingLib.staging.pipeline import (
     roi_warnings,
     tilt_warning,
 )
-from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
+from GTRStagingLib.staging.preprocess import AT_ONCE, PreparedSlices, neighbour_step, prepare
 from GTRStagingLib.staging.profile import Profile, ProfileSlice
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.counts import counted
-
-BATCH = 16
-"""Number of slices in a pass; so many prepared slices, with their neighbours, are in memory at a time."""
 
 Seen = tuple[np.ndarray, np.ndarray]
 """Logits (4,) and penultimate features (features,) of a slice."""
@@ -118,13 +115,13 @@ def profile_scan(
     found: list[ProfileSlice] = []
     last: Pass | None = None
     progress(0, len(asked))
-    for start in range(0, len(asked), BATCH):
-        windows, refused = _windows(scan, asked[start : start + BATCH], backbone, step)
+    for start in range(0, len(asked), AT_ONCE):
+        windows, refused = _windows(scan, asked[start : start + AT_ONCE], backbone, step)
         for seen in _run(windows, backbone, known):
             last = seen
         votes = {index: _vote(window, index, backbone, known) for index, window in windows.items()}
         inside = _inside(windows, votes, backbone, mask, method, options)
-        for index in asked[start : start + BATCH]:
+        for index in asked[start : start + AT_ONCE]:
             area = None if areas is None else float(areas[index])
             position = geometry.slice_position_mm(scan.grid, index)
             if index in refused:
@@ -196,8 +193,8 @@ def _run(windows: Mapping[int, PreparedSlices], backbone: Backbone, known: dict[
 
 
 def _batches(indices: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(indices), BATCH):
-        yield indices[start : start + BATCH]
+    for start in range(0, len(indices), AT_ONCE):
+        yield indices[start : start + AT_ONCE]
 
 
 def _vote(window: PreparedSlices, index: int, backbone: Backbone, known: Mapping[int, Seen]) -> Prediction:
@@ -266,4 +263,4 @@ def _warnings(scan: Scan, found: Sequence[ProfileSlice], step: int) -> Iterator[
     yield from tilt_warning(scan)
 
 
-__all__ = ["BATCH", "profile_scan"]
+__all__ = ["profile_scan"]

@@ -40,7 +40,7 @@ def test_the_roi_gives_slices_and_key_slice(folder, capsys):
     record = json.loads((folder / "out" / "profile.json").read_text(encoding="utf-8"))
     assert record["case_id"] == "one"
     assert f"Stable     {record['in_words']}" in printed
-    assert "chosen by tumour area" in printed
+    assert "the slice with the largest area of the ROI" in printed
     assert "DEMONSTRATION" in printed
     assert printed.endswith(f"{RESEARCH_USE_ONLY}\n")
     assert str(folder) not in (folder / "out" / "profile.html").read_text(encoding="utf-8")

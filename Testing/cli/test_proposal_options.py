@@ -42,7 +42,7 @@ def test_a_proposed_slice_is_printed_with_the_others(files, tmp_path, capsys):
     assert cli.main(["stage", str(files / "ct.nrrd"), "--propose-key-slice", "--stomach", str(files / "stomach.nrrd"),
                      "--device", "cpu", "--out", str(out)]) == 0  # fmt: skip
     printed = capsys.readouterr().out
-    assert "proposed by the model\n" in printed
+    assert "proposed by the model: confirm it\n" in printed
     assert printed.count("           proposed: ") == 3
     assert "WARNING    The key slice" in printed
     record = json.loads((out / "result.json").read_text())

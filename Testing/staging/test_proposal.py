@@ -86,8 +86,9 @@ def test_the_scores_do_not_depend_on_the_passes(backbone, scan, monkeypatch):
     np.testing.assert_allclose(propose(scan, backbone).scores, before, atol=1e-4)
 
 
-def test_a_pass_has_few_slices_whatever_the_length_of_the_scan(backbone, scan):
+def test_a_pass_has_few_slices_whatever_the_length_of_the_scan(backbone, scan, monkeypatch):
     passes = []
+    monkeypatch.setattr(proposals, "AT_ONCE", 5)
 
     class Counting:
         card, proposal_head = backbone.card, backbone.proposal_head
@@ -97,7 +98,7 @@ def test_a_pass_has_few_slices_whatever_the_length_of_the_scan(backbone, scan):
             return backbone.classify(pixels)
 
     propose(scan, Counting())
-    assert (max(passes), sum(passes)) == (proposals.AT_ONCE, SLICES)
+    assert (max(passes), sum(passes)) == (5, SLICES)
 
 
 def test_a_slice_alone_is_prepared_as_among_its_neighbours(a_phantom, backbone):
@@ -139,7 +140,8 @@ def test_a_model_without_a_head_is_refused(scan):
         stage_case(scan, ready(a_spot_model(), "cpu", "torch"), PROPOSE)
 
 
-def test_a_run_can_be_stopped(backbone, scan):
+def test_a_run_can_be_stopped(backbone, scan, monkeypatch):
+    monkeypatch.setattr(proposals, "AT_ONCE", 5)
     seen = []
 
     def progress(done, total):
@@ -148,7 +150,7 @@ def test_a_run_can_be_stopped(backbone, scan):
 
     with pytest.raises(Cancelled):
         propose(scan, backbone, progress=progress)
-    assert seen == [(proposals.AT_ONCE, SLICES)]
+    assert seen == [(5, SLICES)]
 
 
 # -- the result ----------------------------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ def test_the_result_asks_to_confirm_the_slice(backbone, scan):
     assert (result.key_slice.index, result.key_slice.chosen_by) == (KEY, "proposed")
     assert result.warnings[0].startswith(f"The key slice {KEY} was PROPOSED BY THE MODEL and not chosen by a reader")
     assert f"next best slices are {result.proposal.candidates[1].index} (S " in result.warnings[1]
-    assert choice_in_words(result) == "proposed by the model: confirm it"
+    assert choice_in_words(result.key_slice) == "proposed by the model: confirm it"
     only = replace(result.proposal, candidates=result.proposal.candidates[:2])
     texts = list(proposals.to_confirm(only, result.key_slice, stage_sets=False))
     assert any(f"next best slice is {only.candidates[1].index} (S " in text for text in texts)
@@ -243,7 +245,7 @@ def test_a_key_slice_without_stomach_is_warned_of(backbone, scan):
 def test_a_confirmed_slice_is_no_warning(backbone, scan):
     key = replace(propose(scan, backbone).key_slice, chosen_by="confirmed")
     result = stage_case(scan, backbone, key_slice=key)
-    assert choice_in_words(result) == "proposed by the model, confirmed by hand"
+    assert choice_in_words(result.key_slice) == "proposed by the model, confirmed by hand"
     assert not any("PROPOSED" in text for text in result.warnings)
 
 

@@ -78,7 +78,7 @@ def test_maps_of_the_usual_head_are_those_of_staging(method):
 
 def test_the_network_sees_each_slice_once_and_few_at_a_time(monkeypatch):
     """Besides the passes for the attention; slices beside the asked ones are seen for their votes."""
-    monkeypatch.setattr(scanning, "BATCH", 4)
+    monkeypatch.setattr(scanning, "AT_ONCE", 4)
     backbone, shapes = ready(a_small_model()), []
     run = type(backbone).classify
 
