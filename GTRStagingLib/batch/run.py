@@ -57,7 +57,7 @@ def run_batch(
     ------
     InputError
         If the table has errors, `out` contains results and `resume` is not set, or another run is writing there; or if
-        the model has no map of the chosen method.
+        the model has no map of the chosen method, or has no head to propose the key slices that are asked for.
     StagingError
         If every case would fail: the model cannot be loaded, or the folder cannot be written to. An error of one case
         is in its record.
@@ -72,6 +72,8 @@ def run_batch(
     with _work(settings, out, workers, scheduler) as (card, work):
         for one in members_of(card):
             resolve_method(one, settings.options.method)  # else every case would fail
+        if settings.options.propose_key_slice:
+            _require_proposals(cases, members_of(card)[0])
         if settings.scores.radscore is not None:
             settings.scores.radscore.require_model(card.sha256)
         progress(counts, None)
@@ -79,6 +81,15 @@ def run_batch(
             counts = counts.with_outcome(outcome)
             progress(counts, outcome)
     return counts
+
+
+def _require_proposals(cases: Sequence[CaseRow], card: ModelCard) -> None:
+    """Raise `WeightsError` if a case needs a proposal, which the first model cannot make: it would fail by itself."""
+    from GTRStagingLib.staging.proposal import no_head
+
+    to_propose = [case for case in cases if case.skip is None and case.roi is None and case.key_slice is None]
+    if to_propose and card.proposal is None:
+        raise no_head(card)
 
 
 def depends_on(settings: BatchSettings, card: ModelCard) -> dict[str, Any]:

@@ -17,7 +17,13 @@ from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_head
 from GTRStagingLib.imaging.dicom_seg import SEG_CLASSES, read_seg
 from GTRStagingLib.imaging.geometry import ImageOrGrid, onto_block
 from GTRStagingLib.imaging.rtstruct import RTSTRUCT, read_contours
-from GTRStagingLib.imaging.segments import Segment, SeveralSegmentsError, choose_segment, empty_segment_error
+from GTRStagingLib.imaging.segments import (
+    EmptyRoiError,
+    Segment,
+    SeveralSegmentsError,
+    choose_segment,
+    empty_segment_error,
+)
 from GTRStagingLib.imaging.volumes import format_of, read_volume
 
 LABELS = range(1, 2**31)
@@ -150,6 +156,7 @@ def _read_stomach(path: Path, segment: str | int | None) -> Roi:
     try:
         roi = read_roi(path, segment=segment)
         if segment is None and not roi.segment.isdecimal() and STOMACH not in roi.segment.casefold():
+            _refuse_empty_stomach(path)
             warning = (
                 f"The only segment of the mask of the stomach is called '{roi.segment}'; it was taken as the stomach."
             )
@@ -158,11 +165,23 @@ def _read_stomach(path: Path, segment: str | int | None) -> Roi:
     except SeveralSegmentsError as several:
         try:
             return read_roi(path, segment=STOMACH)
+        except EmptyRoiError:
+            raise
         except InputError:
             raise InputError(
                 f"{several.found} None or several of them are called '{STOMACH}': choose the stomach's with "
                 f"`stomach_segment`: {several.listing}."
             ) from several
+
+
+def _refuse_empty_stomach(path: Path) -> None:
+    """Raise `InputError` if a file has a segment called 'stomach' without voxels: another one is not meant."""
+    try:
+        read_roi(path, segment=STOMACH)
+    except EmptyRoiError:
+        raise
+    except InputError:  # it has no segment of this name
+        return
 
 
 @contextmanager

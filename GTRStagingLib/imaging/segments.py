@@ -33,6 +33,10 @@ class SeveralSegmentsError(InputError):
         self.found, self.listing = found, listing
 
 
+class EmptyRoiError(InputError):
+    """Error of an ROI or a segment without voxels."""
+
+
 def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: str) -> Segment:
     """Return the segment with a number or label; without one, the only segment that is not empty.
 
@@ -64,12 +68,12 @@ def choose_segment(offered: Sequence[Segment], wanted: str | int | None, name: s
     raise InputError(f"Segment '{wanted}' is not in {name}; expected one of: {listing or 'none, the file is empty'}.")
 
 
-def empty_error(name: str) -> InputError:
+def empty_error(name: str) -> EmptyRoiError:
     """Return the error for an ROI without voxels; `name` is the file, or the segment in the file."""
-    return InputError(f"The ROI ({name}) is empty; expected at least one voxel. Draw it, or leave it out.")
+    return EmptyRoiError(f"The ROI ({name}) is empty; expected at least one voxel. Draw it, or leave it out.")
 
 
-def empty_segment_error(segment: Segment, name: str) -> InputError:
+def empty_segment_error(segment: Segment, name: str) -> EmptyRoiError:
     """Return the error for a chosen segment without voxels; `name` is the file's."""
     return empty_error(f"segment '{segment.label}' in {name}")
 
@@ -79,4 +83,12 @@ def in_mm(point: Iterable[float]) -> str:
     return f"({', '.join(f'{v:.2f}' for v in point)}) mm"
 
 
-__all__ = ["Segment", "SeveralSegmentsError", "choose_segment", "empty_error", "empty_segment_error", "in_mm"]
+__all__ = [
+    "EmptyRoiError",
+    "Segment",
+    "SeveralSegmentsError",
+    "choose_segment",
+    "empty_error",
+    "empty_segment_error",
+    "in_mm",
+]

@@ -14,6 +14,7 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi, stomach_named
 from GTRStagingLib.imaging.scans import Scan
+from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.staging.preprocess import AT_ONCE, prepare_alone, resize, voting_slices
 from GTRStagingLib.support.counts import counted
@@ -135,11 +136,16 @@ def propose(
 def required_head(backbone: "Backbone") -> ProposalHead:
     """Return the head of a model that proposes key slices; raise `WeightsError` if it has none."""
     if backbone.proposal_head is None:
-        raise WeightsError(
-            f"Model {backbone.card.name!r} has no head that proposes key slices; expected one. Fit it to the training "
-            "cohort of the model (models proposal), or choose the `key_slice`."
-        )
+        raise no_head(backbone.card)
     return backbone.proposal_head
+
+
+def no_head(card: ModelCard) -> WeightsError:
+    """Return the error for a model without a head that proposes key slices."""
+    return WeightsError(
+        f"Model {card.name!r} has no head that proposes key slices; expected one. Fit it to the training cohort of the "
+        "model (models proposal), or choose the `key_slice`."
+    )
 
 
 def stomach_slices(scan: Scan, stomach: Roi, *, resample: bool = False) -> Sequence[int]:
@@ -302,6 +308,7 @@ __all__ = [
     "Candidate",
     "Proposal",
     "best_apart",
+    "no_head",
     "outside_stomach",
     "proposal_of",
     "propose",

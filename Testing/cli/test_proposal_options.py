@@ -1,11 +1,17 @@
 """The options of proposals and of the stomach: what they print, and what contradicts them."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
 
+from GTRStagingLib.batch.run import _require_proposals
 from GTRStagingLib.cli import main as cli
+from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.model import registry
+from GTRStagingLib.tables.case_row import CaseRow
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +70,30 @@ def test_a_model_without_a_head_is_refused(files, capsys):
     err = capsys.readouterr().err
     assert "'untrained' has no head that proposes key slices" in err
     assert "choose the --key-slice" in err
+
+
+def test_a_batch_with_a_model_without_a_head_is_refused_before_its_cases(files, tmp_path, capsys):
+    table = tmp_path / "cases.csv"
+    ct, roi = files / "ct.nrrd", files / "tumour.nrrd"
+    table.write_text(f"case_id,image,roi,key_slice\na,{ct},,\nb,{ct},{roi},\nc,{ct},,\n")
+    command = ["batch", str(table), "--out", str(tmp_path / "out"), "--propose-key-slice", "--device", "cpu"]
+    assert cli.main([*command, "--model", "untrained", "--workers", "1"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.count("'untrained' has no head that proposes key slices") == 1
+    assert "choose the column key_slice" in printed.err
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_only_cases_that_need_a_proposal_require_a_head():
+    card = registry.read_card(registry.locate("demonstration"))
+    headless = replace(card, proposal=None, proposal_sha256=None)
+    known = [CaseRow(case_id="a", image=Path("a"), key_slice=3), CaseRow(case_id="b", image=Path("b"), roi=Path("r")),
+             CaseRow(case_id="c", image=Path("c"), skip="left out")]  # fmt: skip
+    _require_proposals(known, headless)
+    unknown = [*known, CaseRow(case_id="d", image=Path("d"))]
+    _require_proposals(unknown, card)
+    with pytest.raises(WeightsError, match="has no head"):
+        _require_proposals(unknown, headless)
 
 
 def test_the_stomach_among_other_organs_has_to_be_named(files, capsys):

@@ -608,6 +608,17 @@ def test_an_empty_stomach_is_named_so(tmp_path: Path) -> None:
         read_stomach(empty)
 
 
+@pytest.mark.parametrize("others", [NODE, TUMOUR + 3 * (NODE & ~TUMOUR)], ids=["one other", "two others"])
+def test_an_empty_segment_of_the_stomach_is_not_called_missing(tmp_path: Path, others: np.ndarray) -> None:
+    """Nor is another segment taken in its place, although that is the only one with voxels."""
+    organs = {"Segment0_Name": "liver", "Segment0_LabelValue": "1", "Segment1_Name": "Stomach",
+              "Segment1_LabelValue": "2", "Segment2_Name": "spleen", "Segment2_LabelValue": "3"}  # fmt: skip
+    path = seg_nrrd(tmp_path / "organs.seg.nrrd", others, organs)
+    with pytest.raises(InputError, match=r"^Mask of the stomach: The ROI \(segment 'Stomach' in .*\) is empty"):
+        read_stomach(path)
+    assert read_stomach(path, segment="liver").segment == "liver"
+
+
 def test_overlapping_segments_are_in_layers(tmp_path: Path) -> None:
     wide = np.clip(TUMOUR + NODE, 0, 1)
     fields = {**NAMED, "Segment0_LabelValue": "1", "Segment1_LabelValue": "1", "Segment1_Layer": "1"}
