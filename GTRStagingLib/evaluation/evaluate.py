@@ -180,7 +180,7 @@ def evaluate(
     progress("readers")
     compared, study, left_out = _readers(found)
     if whole.attention is not None:
-        notes += _missing_baselines(whole.attention)
+        notes += _missing_baselines(found, whole.attention)
     flow = _flow(found, cohort_column)
     models, model_warning, unknown_model = _models(found)
     notes += [*unknown_model, *(whole.notes if by_cohort is None else by_cohort.all_notes), *_lost_cohorts(flow)]
@@ -313,16 +313,32 @@ FAMILIARITY = "familiarity"
 BASELINE_NAMES = {"chance": "chance", "blob": "a centred blob", "mean_mask": "the mean mask of the model's cases"}
 
 
-def _missing_baselines(found: "attention_by_stage.AttentionStudy") -> list[str]:
-    """Return a note on the baselines that Dice is not compared with."""
-    missing = [words for name, words in BASELINE_NAMES.items() if name not in found.against]
-    if not missing:
-        return []
-    return [
-        f"Dice is not compared with {' and '.join(missing)}: the table has no such column. Tables of version 0.1.0 "
-        "have chance Dice only. The Dice of the mean mask requires a model with a mean mask, which a check of the "
-        "model's maps adds."
-    ]
+def _missing_baselines(found: Predictions, study: "attention_by_stage.AttentionStudy") -> list[str]:
+    """Return notes on the baselines that Dice is not compared with: without a column, or with an empty one."""
+    missing = [name for name in BASELINE_NAMES if name not in study.against]
+    empty = [name for name in missing if found.spelt(attention_by_stage.BASELINES[name]) is not None]
+    absent = [name for name in missing if name not in empty]
+    notes = []
+    if absent:
+        notes.append(
+            f"Dice is not compared with {_baselines_in_words(absent)}: the table has no such column. Tables of version "
+            "0.1.0 have chance Dice only."
+        )
+    if empty:
+        columns = ", ".join(attention_by_stage.BASELINES[name] for name in empty)
+        notes.append(
+            f"Dice is not compared with {_baselines_in_words(empty)}: no row has both Dice and a number in {columns}."
+        )
+    if "mean_mask" in missing:
+        notes.append(
+            "The Dice of the mean mask requires a model with a mean mask, of several models the first one; a check of "
+            "the model's maps adds it."
+        )
+    return notes
+
+
+def _baselines_in_words(names: Sequence[str]) -> str:
+    return " and ".join(BASELINE_NAMES[name] for name in names)
 
 
 def _on(found: Predictions, rows: np.ndarray) -> Performance | None:

@@ -159,6 +159,15 @@ def test_dice_of_an_old_table_is_compared_with_chance_and_missing_baselines_are_
     assert "not comparable with the 0.56 to 0.63 that the article reports" in page.words
 
 
+def test_a_baseline_without_a_number_is_not_called_a_missing_column(tmp_path):
+    """As the mean mask of several models, of which the first has none."""
+    ROWS.assign(blob_dice=(ROWS["dice"] - 0.2).round(3), mean_mask_dice="").to_csv(tmp_path / "rows.csv", index=False)
+    notes = evaluate(read_predictions(tmp_path / "rows.csv")).notes
+    (note,) = [one for one in notes if "Dice is not compared" in one]
+    assert note.endswith("the mean mask of the model's cases: no row has both Dice and a number in mean_mask_dice.")
+    assert any("requires a model with a mean mask, of several models the first one" in one for one in notes)
+
+
 def test_dice_is_compared_with_every_baseline_in_the_table(tmp_path):
     rows = ROWS.assign(blob_dice=(ROWS["dice"] - 0.2).round(3), mean_mask_dice=(ROWS["dice"] - 0.1).round(3))
     rows.to_csv(tmp_path / "predictions.csv", index=False)

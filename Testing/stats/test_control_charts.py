@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stats import control_charts
@@ -15,6 +16,12 @@ from GTRStagingLib.stats.control_charts import (
     smoothed,
     stability_index,
 )
+
+STREAMS = 400
+"""Each has a reference of its own, so that the number of alarms is binomial."""
+
+LEAST, MOST = (int(one) for one in binom.ppf([0.0005, 0.9995], STREAMS, 0.1))
+"""Central 99.9 % of that distribution if 10 % of the streams raise an alarm: 22 and 61."""
 
 
 def test_an_average_starts_at_its_start_and_forgets_by_its_weight():
@@ -41,26 +48,34 @@ def test_the_limit_of_a_large_reference_is_that_of_the_published_table():
 
 @pytest.mark.parametrize("size", [30, 300])
 def test_undisturbed_numbers_cross_the_limit_as_often_as_stated(size):
-    """Whatever their distribution, and with a small reference: 400 skewed streams, 10 % of which may alarm."""
+    """Whatever their distribution, and with a small reference: skewed streams, 10 % of which may alarm."""
     rng = np.random.default_rng(7)
     alarms = 0
-    for _ in range(400):
+    for _ in range(STREAMS):
         reference, values = rng.lognormal(size=size), rng.lognormal(size=80)
         alarms += number_chart(reference, values, horizon=80, probability=0.1).first is not None
-    assert 22 <= alarms <= 60  # central 99.9 % of the binomial distribution of 400 and 0.1
+    assert LEAST <= alarms <= MOST
+
+
+def alarms_of_shares(truths, rng, monkeypatch):
+    """Number of streams with an alarm, one of 60 cases against 200 reference cases for each of the true shares."""
+    monkeypatch.setattr(control_charts, "DRAWS", 1000)  # an error of 10 % of a limit's rate: new for each reference
+    streams = ((rng.multinomial(200, shares), rng.choice(len(shares), 60, p=shares)) for shares in truths)
+    found = (share_chart(counts, codes, horizon=60, probability=0.1, seed=987) for counts, codes in streams)
+    return sum(chart.first is not None for chart in found)
 
 
 @pytest.mark.parametrize("truth", [(0.5, 0.5), (0.95, 0.05), (0.25, 0.25, 0.25, 0.25)])
-def test_undisturbed_shares_cross_the_limit_at_most_as_often_as_stated(truth):
-    """One stream for each of 40 references of 200 cases, ten times: 10 % of 400 may alarm."""
+def test_undisturbed_shares_cross_the_limit_at_most_as_often_as_stated(truth, monkeypatch):
+    assert alarms_of_shares([truth] * STREAMS, np.random.default_rng(8), monkeypatch) <= MOST
+
+
+@pytest.mark.parametrize("categories", [2, 4])
+def test_shares_from_the_prior_cross_the_limit_as_often_as_stated(categories, monkeypatch):
+    """Over true shares from Jeffreys' prior the rate is exact, but for steps of the statistic."""
     rng = np.random.default_rng(8)
-    alarms = 0
-    for _ in range(40):
-        counts = rng.multinomial(200, truth)
-        for _ in range(10):
-            codes = rng.choice(len(truth), 60, p=truth)
-            alarms += share_chart(counts, codes, horizon=60, probability=0.1).first is not None
-    assert 5 <= alarms <= 80  # streams of one reference depend on each other, so that the number varies more
+    truths = rng.dirichlet([0.5] * categories, STREAMS)
+    assert LEAST <= alarms_of_shares(truths, rng, monkeypatch) <= MOST
 
 
 def test_ties_do_not_raise_more_alarms():
