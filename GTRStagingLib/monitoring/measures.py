@@ -1,5 +1,6 @@
 """List what is watched in a stream, and take from a reference what to expect."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -110,6 +111,8 @@ class Baseline:
         Hash of the model's card, which the stream has to share.
     digests
         Of the reference's images; empty for a model.
+    neighbour_mm
+        As in `Stream`; any for a model.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Baseline:
     without: Mapping[str, str]
     card_sha256: str
     digests: frozenset[str] = frozenset()
+    neighbour_mm: tuple[float, float] = (0.0, math.inf)
 
 
 def _number(name: str) -> Measure:
@@ -184,7 +188,7 @@ def expected_of_batch(reference: Stream) -> Baseline:
             expected[measure.name] = Expected(counts=_counts(measure, Counter(map(str, known))))
     return Baseline(
         f"{reference.name}, {counted(len(reference.cases), 'case')}", expected, without, reference.card_sha256,
-        frozenset(case.digest for case in reference.cases),
+        frozenset(case.digest for case in reference.cases), reference.neighbour_mm,
     )  # fmt: skip
 
 

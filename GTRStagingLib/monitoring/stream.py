@@ -1,10 +1,11 @@
 """Read the finished cases of batches, in the order of time."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,9 @@ class ObservedCase:
         True stage; None if it is not known.
     digest
         Of the images, which tells whether two cases are one.
+    neighbours
+        Acquired slices from the key slice to the neighbours that voted with it, and distance of these slices in mm;
+        None if no neighbour voted or the distance is not known.
     """
 
     case_id: str
@@ -65,6 +69,7 @@ class ObservedCase:
     header: Mapping[str, str]
     truth: str | None
     digest: str
+    neighbours: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +103,16 @@ class Stream:
     warning: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def neighbour_mm(self) -> tuple[float, float]:
+        """Between which distances in mm the option `neighbour_mm` of the cases lies; (0, inf) if it can be any or none.
+
+        The neighbours are the acquired slices nearest to that distance, at least the adjacent ones.
+        """
+        known = [case.neighbours for case in self.cases if case.neighbours is not None]
+        low = max(((step - 0.5) * mm for step, mm in known if step > 1), default=0.0)
+        return low, min(((step + 0.5) * mm for step, mm in known), default=math.inf)
+
 
 def read_stream(
     batches: Sequence[Path], *, time: str | None = None, outcomes: Mapping[str, str | TStage] | None = None
@@ -118,8 +133,8 @@ def read_stream(
     Raises
     ------
     InputError
-        If a folder is not one of a batch, a time or an outcome cannot be read, no case is left, or the cases are of
-        several models.
+        If a folder is not one of a batch, a time or an outcome cannot be read, a scan is of the future, no case is
+        left, or the cases are of several models or were staged with neighbours at several distances.
     """
     if isinstance(batches, str | Path):
         raise InputError(f"The batches are {str(batches)!r}; expected a list of folders. Give [folder].")
@@ -154,6 +169,10 @@ def read_stream(
                 else "Stage the case again."
             )
             moment = _time_of(text, where, remedy)
+            if by_column and moment > datetime.now(UTC) + timedelta(days=1):  # a day begins earlier in the east
+                raise InputError(
+                    f"{where}: the day of the scan is {text!r}, in the future; expected a past day. {remedy}"
+                )
             truth = true_stages.get(case_id) or _stage_or_none(row.get(TRUE_STAGE))
             found.append(_observed(fields, case_id, moment, truth))
     name = ", ".join(folder.name for folder in batches)
@@ -178,7 +197,20 @@ def read_stream(
     if true_stages:
         known = sum(case.case_id in true_stages for case in cases)
         notes.append(f"Outcomes: {known} of {len(true_stages)} are of cases of {name}.")
-    return Stream(name, cases, model, sha256, ordered_by, dict(left_out), warning, tuple(notes))
+    stream = Stream(name, cases, model, sha256, ordered_by, dict(left_out), warning, tuple(notes))
+    require_one_distance(name, stream.neighbour_mm)
+    return stream
+
+
+def require_one_distance(name: str, *ranges: tuple[float, float]) -> None:
+    """Raise `InputError` unless one `neighbour_mm` lies in all `Stream.neighbour_mm`; `name` is that of the cases."""
+    low, high = max(one for one, _ in ranges), min(one for _, one in ranges)
+    if low > high * (1 + 1e-6):
+        raise InputError(
+            f"{name}: some cases were staged with neighbouring slices at {low:.3g} mm or more, others at {high:.3g} mm "
+            "or less; expected one `neighbour_mm`, since their results cannot be compared. Watch the batches of each "
+            "apart, or stage the cases again with one."
+        )
 
 
 def read_outcomes(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -286,8 +318,17 @@ def _observed(
         header={str(key): str(value) for key, value in acquisition.data.items()},
         truth=truth,
         digest=provenance.text("input_digest"),
+        neighbours=_neighbours(prediction),
     )
     return case, (model.text("name"), provenance.text("card_sha256"), model.text("warning", None))
+
+
+def _neighbours(prediction: Fields) -> tuple[int, float] | None:
+    if not prediction.has("stability"):
+        return None
+    steps = [abs(one.whole("offset", least=-(2**53))) for one in prediction.list_of_fields("slices")]
+    mm = prediction.fields("stability").number("step_mm")
+    return None if not any(steps) else (max(steps), mm / max(steps))
 
 
 def _set_size(found: Fields) -> str:
@@ -306,4 +347,4 @@ def _each_once(ordered: Sequence[tuple[ObservedCase, object]], left_out: Counter
         yield case
 
 
-__all__ = ["RECORD", "TIMES", "ObservedCase", "Stream", "read_outcomes", "read_stream"]
+__all__ = ["RECORD", "TIMES", "ObservedCase", "Stream", "read_outcomes", "read_stream", "require_one_distance"]

@@ -13,7 +13,7 @@ import numpy as np
 import GTRStagingLib
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.monitoring.measures import MEASURES, OTHER, OUTSIDE, Baseline, Expected, Measure
-from GTRStagingLib.monitoring.stream import Stream
+from GTRStagingLib.monitoring.stream import Stream, require_one_distance
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.stats.control_charts import DRAWS, WEIGHT, Chart, number_chart, share_chart, stability_index
 from GTRStagingLib.support.counts import counted
@@ -220,7 +220,7 @@ def watch(
     ------
     InputError
         If an option is out of range; or if the stream has too few cases or more than the horizon, is of another model
-        than the reference, or has cases of the reference.
+        than the reference or was staged with neighbours at another distance, or has cases of the reference.
 
     Examples
     --------
@@ -264,6 +264,7 @@ def watch(
             f"calibration (card {baseline.card_sha256[:8]}); expected one, since their results cannot be compared. "
             "Give the model of the stream, or an earlier batch of it, as `reference`."
         )
+    require_one_distance(f"{stream.name} and the reference", stream.neighbour_mm, baseline.neighbour_mm)
     if both := sum(case.digest in baseline.digests for case in cases):
         raise InputError(
             f"{counted(both, 'case')} of {stream.name} {'is' if both == 1 else 'are'} in the reference, too; expected "

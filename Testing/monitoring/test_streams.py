@@ -1,6 +1,7 @@
 """Reading the cases of batches in the order of time."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import jsonschema
 import pytest
@@ -84,7 +85,7 @@ def test_images_under_another_id_count_once(real_batch, tmp_path):
     assert (len(stream.cases), stream.left_out) == (1, {"twice": 4})
 
 
-@pytest.mark.parametrize(("text", "day"), [("20261231", "2026-12-31"), ("2026-12-31T23:30:00+02:00", "2026-12-31")])
+@pytest.mark.parametrize(("text", "day"), [("20251231", "2025-12-31"), ("2025-12-31T23:30:00+02:00", "2025-12-31")])
 def test_days_are_read_as_dicom_and_iso_write_them(text, day, real_batch, tmp_path):
     batch = streams.many(real_batch, tmp_path / "b", 2, column="scan_date")
     streams.write_rows(batch, [{**row, "scan_date": text} for row in streams.rows_of(batch)])
@@ -104,6 +105,48 @@ def test_a_zone_that_leads_out_of_the_calendar_is_no_traceback(text, real_batch,
     streams.write_rows(batch, [{**row, "scan_date": text} for row in streams.rows_of(batch)])
     with pytest.raises(InputError, match="row 2: the time is"):
         read_stream([batch])
+
+
+@pytest.mark.parametrize(("days", "refused"), [(1, False), (3, True), (2_900_000, True)])
+def test_a_scan_of_the_future_is_refused(days, refused, real_batch, tmp_path):
+    """By more than a day, since a day begins earlier in the east."""
+    day = f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}"
+    batch = streams.many(real_batch, tmp_path / "b", 2, column="scan_date")
+    streams.write_rows(batch, [{**row, "scan_date": day} for row in streams.rows_of(batch)])
+    if not refused:
+        assert len(read_stream([batch]).cases) == 2
+        return
+    with pytest.raises(InputError, match=rf"row 2: the day of the scan is '{day}', in the future.*Correct the case"):
+        read_stream([batch])
+
+
+def at(step, slice_mm):
+    """A change of records to neighbours so many slices away, of slices so far apart."""
+
+    def change(record, index):
+        for one in record["prediction"]["slices"]:
+            one["offset"] *= step
+        record["prediction"]["stability"]["step_mm"] = step * slice_mm
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "refused"),
+    [((1, 1.5), (3, 1.5), True),  # adjacent slices, and those nearest 5 mm
+     ((2, 1.5), (3, 1.5), False),  # 3.75 mm rounds to both
+     ((1, 5.0), (3, 1.5), False),  # both are nearest to 5 mm
+     ((1, 5.0), (1, 1.5), False),
+     ((2, 5.0), (2, 1.5), True)],
+)  # fmt: skip
+def test_neighbours_at_different_distances_are_no_stream(one, other, refused, real_batch, tmp_path):
+    batches = [streams.many(real_batch, tmp_path / name, 3, change=at(*how), prefix=name)
+               for name, how in (("one", one), ("other", other))]  # fmt: skip
+    if not refused:
+        assert len(read_stream(batches).cases) == 6
+        return
+    with pytest.raises(InputError, match="one, other: some cases were staged with neighbouring slices at"):
+        read_stream(batches)
 
 
 def test_a_damaged_record_is_named_in_place_of_the_case_table(real_batch, tmp_path):

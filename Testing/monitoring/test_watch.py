@@ -46,6 +46,15 @@ def of(found, name):
     return next(one for one in found.measures if one.measure.name == name)
 
 
+def test_neighbours_at_another_distance_than_the_references_are_refused():
+    """The features are means of the voting slices: such a stream would look changed."""
+    earlier = expected_of_batch(a_stream(60, 1, "earlier", lambda index: {"neighbours": (1, 1.5)}))
+    same = watch(a_stream(30, 2, change=lambda index: {"neighbours": (1, 5.0)}), earlier, horizon=40)
+    assert same.stream.neighbour_mm == (0, 7.5)
+    with pytest.raises(InputError, match=r"case and the reference: .* at 3.75 mm or more, others at 2.25 mm or less"):
+        watch(a_stream(30, 2, change=lambda index: {"neighbours": (3, 1.5)}), earlier, horizon=40)
+
+
 def test_an_undisturbed_stream_raises_no_alarm_and_states_its_promise(earlier):
     found = watch(a_stream(120, 2), earlier, horizon=150)
     assert found.alarms == ()
