@@ -23,7 +23,7 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
 from GTRStagingLib.batch import batch  # noqa: E402
 from GTRStagingLib.batch.cases import read_cases  # noqa: E402
 from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
-from GTRStagingLib.cli.arguments import share, with_flags  # noqa: E402
+from GTRStagingLib.cli.arguments import out_folder, share, with_flags  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
 from GTRStagingLib.imaging.dicom_headers import DicomSeries  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
@@ -321,7 +321,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--cases", type=Path, metavar="TABLE",
                       help="CSV with case_id, image, series, roi, segment, key_slice, stomach, "
                       "stomach_segment")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--out", type=out_folder, required=True, help="folder for the results")
     parser.add_argument("--series", help="UID, or its end, or number of the CT series in a DICOM folder")
     parser.add_argument("--segmentation", type=Path, help="ROI of the tumour")
     parser.add_argument("--segment", help="label or number of the ROI's segment")

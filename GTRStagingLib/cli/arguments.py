@@ -297,6 +297,21 @@ def folder_path(text: str) -> Path:
     return Path(text)
 
 
+def out_folder(text: str) -> Path:
+    """Parse the name of a folder for results, new or existing; a file of this name is an error, before any work."""
+    path = folder_path(text)
+    try:
+        nearest = next((one for one in (path, *path.parents) if one.exists()), None)
+        is_file = nearest is not None and not nearest.is_dir()
+    except OSError:  # such as a folder that must not be looked into: reported when it is written to
+        return path
+    if nearest is not None and is_file:
+        raise argparse.ArgumentTypeError(
+            f"{shown_place(nearest)} is a file; expected a folder, new or existing. Choose another name"
+        )
+    return path
+
+
 def share(text: str) -> float:
     """Parse a share of the maximum."""
     if not 0 < (value := number(text)) <= 1:

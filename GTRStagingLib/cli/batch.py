@@ -22,6 +22,7 @@ from GTRStagingLib.cli.arguments import (
     add_proposal,
     given_limits,
     given_models,
+    out_folder,
     print_notes,
     shown_place,
     staging_options,
@@ -51,7 +52,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="CSV, XLSX or Parquet with case_id and image, and optionally series, roi, segment, "
                        "key_slice, stomach (a mask), exclude (a reason to leave the case out); other columns are "
                        "copied; with a column stage the predictions are evaluated")  # fmt: skip
-    batch.add_argument("--out", type=Path, required=True, metavar="DIR",
+    batch.add_argument("--out", type=out_folder, required=True, metavar="DIR",
                        help="output folder for cases/CASE/, predictions.csv and predictions.parquet")  # fmt: skip
     batch.add_argument("--resume", action="store_true",
                        help="resume in a folder with results: cases that were done with the same files, model and "

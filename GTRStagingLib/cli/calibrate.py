@@ -10,9 +10,9 @@ from GTRStagingLib.cli.arguments import (
     Commands,
     add_workers,
     counting_bar,
-    folder_path,
     given_limits,
     left_out_lines,
+    out_folder,
     print_notes,
     workers_contradiction,
 )
@@ -37,7 +37,7 @@ def add_to(actions: "Commands[argparse.ArgumentParser]") -> None:
     command.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     command.add_argument("cohort", type=Path, help="table of cases with stages, outside the training of the model; the "
                          "first case of each patient counts")  # fmt: skip
-    command.add_argument("--out", type=folder_path, metavar="FOLDER", help="new model folder, which also names the "
+    command.add_argument("--out", type=out_folder, metavar="FOLDER", help="new model folder, which also names the "
                          "model (default: NAME-calibrated in the folder of your models)")  # fmt: skip
     command.add_argument("--level", type=float, default=0.9, help="share of the patients of each stage whose set is to "
                          "contain the stage (default: %(default)s)")  # fmt: skip

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import PATIENT_PATTERN, Commands, regular_expression, shown_place, with_flags
+from GTRStagingLib.cli.arguments import (
+    PATIENT_PATTERN,
+    Commands,
+    out_folder,
+    regular_expression,
+    shown_place,
+    with_flags,
+)
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.counts import counted
 
@@ -30,7 +37,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         type=Path,
         help="CSV, XLSX or Parquet: predictions.csv of a batch, or the table of other software",
     )
-    one.add_argument("--out", type=Path, metavar="DIR", help="folder for metrics.json, report.html, figures and "
+    one.add_argument("--out", type=out_folder, metavar="DIR", help="folder for metrics.json, report.html, figures and "
                      "tables; without it, only the summary is printed")  # fmt: skip
     table = one.add_argument_group("table")
     table.add_argument(

@@ -14,9 +14,9 @@ from GTRStagingLib.cli.arguments import (
     add_draw,
     add_workers,
     draw_contradiction,
-    folder_path,
     left_out_lines,
     on_drawn_cases,
+    out_folder,
     print_notes,
 )
 from GTRStagingLib.cli.train import RECIPES
@@ -85,7 +85,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     importer.add_argument("--name", required=True, help="name of the new model")
     importer.add_argument(
-        "--out", type=folder_path, help="folder for the new model folder (default: the folder of your models)"
+        "--out", type=out_folder, help="folder for the new model folder (default: the folder of your models)"
     )
     importer.add_argument("--sha256", metavar="HEX", help="expected hash of the file")
     importer.add_argument(

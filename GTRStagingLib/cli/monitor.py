@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands, folder_path, number, print_notes, shown_place
+from GTRStagingLib.cli.arguments import Commands, folder_path, number, out_folder, print_notes, shown_place
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                      "measures")  # fmt: skip
     one.add_argument("--by", default="week", metavar="week|month|N", help="periods of the table and the figures: "
                      "calendar weeks or months, UTC, or N cases (default: %(default)s)")  # fmt: skip
-    one.add_argument("--out", type=folder_path, metavar="DIR", help="folder for monitor.html, monitor.csv and "
+    one.add_argument("--out", type=out_folder, metavar="DIR", help="folder for monitor.html, monitor.csv and "
                      "monitor.json; without it, only the summary is printed")  # fmt: skip
     one.add_argument("--outcomes", type=Path, metavar="TABLE", help="true stages that came in later (case_id, stage), "
                      "for cases of the batches and of the reference")  # fmt: skip

@@ -2,7 +2,7 @@
 
 import argparse
 
-from GTRStagingLib.cli.arguments import Commands, folder_path, progress_bar
+from GTRStagingLib.cli.arguments import Commands, out_folder, progress_bar
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 
 SCANNERS = ("A", "B", "C")
@@ -13,7 +13,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     phantom = commands.add_parser("phantom", help="write synthetic CTs with a tumour of known stage, and its mask")
     phantom.set_defaults(run=_phantom)
-    phantom.add_argument("--out", type=folder_path, required=True)
+    phantom.add_argument("--out", type=out_folder, required=True)
     how_many = phantom.add_mutually_exclusive_group()
     how_many.add_argument("--stage", choices=[s.name for s in TStage], default="T3", help="default: %(default)s")
     how_many.add_argument(

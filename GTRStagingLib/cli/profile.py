@@ -9,8 +9,8 @@ from GTRStagingLib.cli.arguments import (
     add_device,
     add_model,
     counting_bar,
-    folder_path,
     number,
+    out_folder,
     staging_options,
 )
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -33,9 +33,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     one.set_defaults(run=_profile, contradiction=_contradiction, supervised=True)
     one.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA")
-    one.add_argument(
-        "--out", type=folder_path, required=True, help="folder for profile.html, profile.csv, profile.json"
-    )
+    one.add_argument("--out", type=out_folder, required=True, help="folder for profile.html, profile.csv, profile.json")
     one.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
     which = one.add_argument_group("slices", "without an option, all slices of the scan")
     which.add_argument("--from", dest="low_mm", type=number, metavar="MM", help="lowest position S (towards the feet)")

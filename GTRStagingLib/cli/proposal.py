@@ -9,9 +9,9 @@ from GTRStagingLib.cli.arguments import (
     add_draw,
     add_workers,
     draw_contradiction,
-    folder_path,
     left_out_lines,
     on_drawn_cases,
+    out_folder,
     print_notes,
 )
 
@@ -29,7 +29,7 @@ def add_to(models: "Commands[argparse.ArgumentParser]") -> None:
     command.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     command.add_argument("cohort", type=Path, help="table of the cohort that the model was trained on, with ROIs; only "
                          "the split train is used")  # fmt: skip
-    command.add_argument("--out", type=folder_path, metavar="DIR", help="new folder for a copy of the model with the "
+    command.add_argument("--out", type=out_folder, metavar="DIR", help="new folder for a copy of the model with the "
                          "head (default: the model's own folder)")  # fmt: skip
     add_draw(command, "training cases")
     add_workers(command, "runs the network")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from GTRStagingLib.cli.arguments import Commands, add_features, given_features, print_notes
+from GTRStagingLib.cli.arguments import Commands, add_features, given_features, out_folder, print_notes
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.counts import counted
 
@@ -51,7 +51,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     fit.add_argument("--seed", type=int, default=0, help="seed; equal seeds give the same folds (default: %(default)s)")
     fit.add_argument("--name", help="name of the Rad-score (default: the name of the file)")
     fit.add_argument(
-        "--figures", type=Path, metavar="DIR", help="folder for the figures (default: beside the Rad-score)"
+        "--figures", type=out_folder, metavar="DIR", help="folder for the figures (default: beside the Rad-score)"
     )
     fit.add_argument("--allow-leakage", action="store_true", help="fit although a patient is in two splits; the "
                      "Rad-score then contains a warning")  # fmt: skip

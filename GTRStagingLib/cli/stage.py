@@ -11,8 +11,8 @@ from GTRStagingLib.cli.arguments import (
     add_device,
     add_model,
     add_proposal,
-    folder_path,
     given_models,
+    out_folder,
     progress_bar,
     staging_options,
     timed,
@@ -32,7 +32,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     stage.set_defaults(run=_stage, contradiction=_contradiction, supervised=True)
     stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
     stage.add_argument(
-        "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"
+        "--out", type=out_folder, help="folder for result.json, attention.nrrd, overlay.png, report.html"
     )
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits, print_notes, with_flags
+from GTRStagingLib.cli.arguments import COLUMNS, Commands, add_limits, given_limits, out_folder, print_notes, with_flags
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.counts import counted
 
@@ -29,8 +29,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     train.set_defaults(run=_train, columns=COLUMNS)
     train.add_argument("cohort", type=Path, help="cohort table with splits")
-    train.add_argument("--out", type=Path, required=True, metavar="MODEL_DIR", help="new model folder; checkpoints "
-                       "and metrics.csv are written to MODEL_DIR-run")  # fmt: skip
+    train.add_argument("--out", type=out_folder, required=True, metavar="MODEL_DIR", help="new model folder; "
+                       "checkpoints and metrics.csv are written to MODEL_DIR-run")  # fmt: skip
     train.add_argument("--resume", action="store_true", help="resume the run in MODEL_DIR-run, if it exists")
     train.add_argument(
         "--depth", type=int, choices=DEPTHS, help="depth of the ResNet (default: that of --init MODEL, or 152)"

@@ -1,5 +1,6 @@
 """Messages of the library name parameters; the command line names its flags in their place."""
 
+import argparse
 import ast
 import re
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 from helpers import ROOT
 
-from GTRStagingLib.cli.arguments import every_parser, is_command, with_flags
+from GTRStagingLib.cli.arguments import every_parser, is_command, out_folder, with_flags
 from GTRStagingLib.cli.main import main, make_parser
 
 
@@ -33,6 +34,31 @@ def test_an_error_of_the_library_names_the_flag_of_the_command(monkeypatch, caps
     monkeypatch.setattr("GTRStagingLib.imaging.scans.read_scan", fail)
     assert main(["stage", "ct", "--key-slice", "1", "--json"]) == 1
     assert capsys.readouterr().err.endswith("gtrstaging: 2 CT series; expected one. Give --series.\n")
+
+
+FILES = {"FILE", "FILE.json", "JSON", "TABLE"}
+"""Words of the help for an output that is a file."""
+
+
+def test_an_output_folder_that_is_a_file_is_refused_by_every_command(tmp_path, capsys):
+    """Before the work: the commands are called with inputs that do not exist, which they do not notice."""
+    file = tmp_path / "results"
+    file.write_text("an earlier result")
+    outputs = [one for parser in every_parser(make_parser()) for one in parser._actions if one.dest == "out"]
+    folders = [one for one in outputs if one.metavar not in FILES]
+    assert len(folders) >= 10
+    assert {one.type for one in folders} == {out_folder}
+    for out in (file, file / "below"):
+        for command in (["stage", "nowhere"], ["batch", "nowhere.csv"], ["evaluate", "nowhere.csv"]):
+            with pytest.raises(SystemExit) as left:
+                main([*command, "--out", str(out)])
+            assert left.value.code == 2
+            assert re.search(r"--out: \S+results is a file; expected a folder", capsys.readouterr().err)
+    assert file.read_text() == "an earlier result"
+    assert out_folder(str(tmp_path)) == tmp_path
+    assert out_folder(str(tmp_path / "new" / "folder")) == tmp_path / "new" / "folder"
+    with pytest.raises(argparse.ArgumentTypeError, match="name of a folder"):
+        out_folder("")
 
 
 WITHOUT_LIGHTNING = """
