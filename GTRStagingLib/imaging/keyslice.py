@@ -6,6 +6,7 @@ them look at the same slice of a case.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size, slice_position_mm, slices_of_block
+from GTRStagingLib.support.given import require_type
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
@@ -123,7 +125,7 @@ def by_index(ct: ImageOrGrid, index: int, *, chosen_by: ChosenBy = "hand") -> Ke
     Raises
     ------
     InputError
-        If the scan has no such slice.
+        If the scan has no such slice, or the index is no whole number.
 
     Examples
     --------
@@ -134,6 +136,8 @@ def by_index(ct: ImageOrGrid, index: int, *, chosen_by: ChosenBy = "hand") -> Ke
     KeySlice(index=1, position_mm=-95.0, chosen_by='hand', tumour_area_mm2=None)
     """
     slices = axial_size(ct)[2]
+    require_type("key_slice", index, Integral, "the index of a slice, or a KeySlice", "Give a whole number.")
+    index = int(index)  # SimpleITK takes no numbers of numpy
     if not 0 <= index < slices:
         raise InputError(
             f"Key slice {index} does not exist; expected an index from 0 (nearest the feet) to {slices - 1}. Choose a "

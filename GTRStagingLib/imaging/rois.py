@@ -25,6 +25,7 @@ from GTRStagingLib.imaging.segments import (
     empty_segment_error,
 )
 from GTRStagingLib.imaging.volumes import format_of, read_volume
+from GTRStagingLib.support.given import given_path, require_type
 
 LABELS = range(1, 2**31)
 """Valid labels of a segment in a label map; 0 is the background."""
@@ -67,6 +68,11 @@ class Roi:
     frame_of_reference: str | None = field(default=None, repr=False)
     number: int | None = None
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.mask, "placed"):
+            remedy = "Call SimpleITK.ReadImage(path), or read_roi(path)."
+            require_type("mask", self.mask, sitk.Image, "an image of SimpleITK", remedy)
 
     def onto(self, ct: ImageOrGrid, *, resample: bool = False) -> sitk.Image:
         """Return the ROI as a block of the CT's voxels.
@@ -125,6 +131,7 @@ def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
     GeometryError
         If the geometry of the file is missing or invalid.
     """
+    path = given_path("path", path)
     kind = format_of(path)
     if kind == "PNG":
         raise InputError(f"{path.name} is a picture; expected a mask with a geometry. Give a DICOM SEG, NRRD or NIfTI.")

@@ -25,6 +25,7 @@ from GTRStagingLib.imaging.stored import require_finite, require_grid
 from GTRStagingLib.imaging.volumes import format_of, read_volume
 from GTRStagingLib.support.detached import HEADERS, read_text_header
 from GTRStagingLib.support.files import sha256_of
+from GTRStagingLib.support.given import given_path, require_type
 
 
 class Voxels(Protocol):
@@ -194,6 +195,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     >>> scan.slices(10, 12).GetSize()
     (64, 64, 3)
     """
+    path = given_path("path", path)
     kind = format_of(path)
     if series is not None and kind != "DICOM":
         raise InputError(f"{path.name} is {kind}; `series` requires DICOM. Omit `series`.")
@@ -257,6 +259,9 @@ def scan_of(
     >>> scan.format, scan.grid == place
     ('volume in memory', True)
     """
+    require_type(
+        "image", image, sitk.Image, "an image of SimpleITK", "Call SimpleITK.ReadImage(path), or read_scan(path)."
+    )
     if image.GetDimension() != 3 or 0 in image.GetSize():
         raise InputError(f"{name} has size {image.GetSize()}; expected a 3-D volume.")
     require_grid(image.GetSize(), direction_matrix(image) * image.GetSpacing(), np.array(image.GetOrigin()), name)

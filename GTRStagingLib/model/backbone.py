@@ -27,6 +27,7 @@ from GTRStagingLib.model.several import joined, with_folds
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.distributions import softmax
+from GTRStagingLib.support.given import require_type
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """'auto': ONNX Runtime on a CPU where the extra `onnx` is installed, else PyTorch. 'compile': PyTorch's compiler, for
@@ -172,6 +173,7 @@ def ready(model: Model, device: str = "auto", backend: str = "auto") -> Backbone
     GraphError
         If the backend is 'onnx' and the graph's outputs differ from PyTorch's; 'auto' then runs PyTorch and warns.
     """
+    require_type("device", device, str, "a device", 'Give device="auto".')
     if backend not in BACKENDS:
         raise InputError(f"Backend {backend!r}; expected one of {', '.join(BACKENDS)}.")
     place = devices.choose("cpu" if (device, backend) == ("auto", "onnx") else device)

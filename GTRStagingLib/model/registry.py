@@ -7,6 +7,7 @@ from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.support.files import read_json
 from GTRStagingLib.support.folders import user_folder
+from GTRStagingLib.support.given import require_type
 
 CARD_FILE = "card.json"
 UNTRAINED = "untrained"
@@ -47,6 +48,7 @@ def available() -> dict[str, Path | None]:
 
 def locate(name_or_folder: str) -> Path | None:
     """Return the folder of a model by its name or folder; None for the built-in untrained model."""
+    require_type("model", name_or_folder, (str, os.PathLike), "a name or a folder", 'Give model="demonstration".')
     models = available()
     if name_or_folder in models:
         return models[name_or_folder]

@@ -1,6 +1,7 @@
 """Describe several models that stage one case together, and find the folds of a cross-validation. Needs no torch."""
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model.card import ModelCard, Status
 from GTRStagingLib.model.registry import CARD_FILE, available
 from GTRStagingLib.support.files import sha256_of_data
+from GTRStagingLib.support.given import given_path, require_type
 
 WORST_FIRST: tuple[Status, ...] = ("untrained", "demonstration", "trained")
 
@@ -125,7 +127,12 @@ def with_folds(models: str | Sequence[str]) -> tuple[str, ...]:
         If folds are missing or left over from another training, or a folder contains models that are not folds of one
         training.
     """
-    names = (models,) if isinstance(models, str) else tuple(models)
+    one = isinstance(models, str | os.PathLike)
+    if not one:
+        remedy = 'Give model="demonstration".'
+        require_type("model", models, (list, tuple), "a name, a folder, or a list of these", remedy)
+    names = [os.fspath(given_path("model", name)) if not isinstance(name, str) else name
+             for name in ((models,) if one else models)]  # fmt: skip
     if not names:
         raise InputError("No model; expected one or several. Give `model`.")
     return tuple(one for name in names for one in _folds(name))

@@ -19,6 +19,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support.files import replace_files, require_utf8_path
+from GTRStagingLib.support.given import given_path
 from GTRStagingLib.tables.case_files import DISAGREEMENT, OUTPUTS
 
 
@@ -60,6 +61,7 @@ def write_outputs(
         unchanged, unless a finished file could not be moved into it: then result.json is missing, and the other files
         are partly new and partly old, as after the end of the process during these moves.
     """
+    out = given_path("out", out)
     require_utf8_path(out.absolute())  # Python 3.12 and later name the temporary folder by it
     picture = report.overlay_module().png(result)
     page = report.html(result, picture, include_phi=include_phi, nomogram=nomogram, values=values)

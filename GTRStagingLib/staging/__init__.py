@@ -13,6 +13,7 @@ In: a `Scan`, one or several `Backbone`s, an optional `Roi` and `KeySlice`. Out:
 - `cam`: `compute_attention`, `raw_maps`
 - `agreement`: `compute_agreement`, `Agreement`, `Overlap`
 - `options`: `StagingOptions`, `METHODS`
+- `inputs`: `require_case`
 - `result`: `StagingResult`, `Provenance`, `versions`
 - `pipeline`: `stage_case`
 - `profile`: `Profile`, `ProfileSlice`, `slices_between`, `slices_near`

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import numpy as np
 import SimpleITK as sitk
 
-from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
@@ -23,6 +22,7 @@ from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.cam import comparison_map, compute_attention
 from GTRStagingLib.staging.familiarity import Familiarity, compare
+from GTRStagingLib.staging.inputs import DEFAULTS, require_backbone, require_case
 from GTRStagingLib.staging.looks import AS_PREPARED, SEVERAL_LOOKS, VIEWS, Look, Looks, mean_map, mean_vote, worst
 from GTRStagingLib.staging.options import Method, StagingOptions, is_stage_specific, resolve_method
 from GTRStagingLib.staging.preprocess import PreparedSlices, neighbour_step, prepare
@@ -31,11 +31,8 @@ from GTRStagingLib.staging.result import Provenance, StagingResult, versions
 from GTRStagingLib.staging.stage_set import UNLIKE, StageSet, stage_set
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.shared_text import without_identifiers
-from GTRStagingLib.tables.cells import visible_text
 
 Progress = Callable[[str], None]
-
-DEFAULTS = StagingOptions()
 
 TILT_TO_REPORT = 5.0
 """Degrees between the slices' normal and the body axis above which a warning reports the tilt."""
@@ -106,8 +103,7 @@ def stage_case(
     ('tumour area', 3)
     """
     backbones = _backbones(backbone)
-    if case_id is not None:
-        require_case_id(case_id)
+    require_case(scan, options, tumour=tumour, stomach=stomach, case_id=case_id)
     watch = _Stopwatch(progress)
     card = joined([one.card for one in backbones])
     methods = [resolve_method(one.card, options.method) for one in backbones]
@@ -250,23 +246,6 @@ def _stage_set(
     return stage_set(calibrated[0], prediction, withheld) if calibrated else None
 
 
-def require_backbone(backbone: object) -> None:
-    """Raise `InputError` unless a model is loaded."""
-    if not isinstance(backbone, Backbone):
-        raise InputError(
-            f"`backbone` is a {type(backbone).__name__}; expected a backbone. Call load_model(name), or "
-            "model.backbone.ready(model)."
-        )
-
-
-def require_case_id(case_id: str) -> None:
-    """Raise `InputError` unless the name of a case is a visible text."""
-    try:
-        visible_text(case_id)
-    except ValueError as error:
-        raise InputError(f"`case_id` {case_id!r}: {error}.") from error
-
-
 def provenance_of(card: ModelCard, passes: Sequence[Pass], input_digest: str) -> Provenance:
     """Return the provenance of a result that was made now, with the model's card and its passes."""
     return Provenance(
@@ -391,8 +370,6 @@ __all__ = [
     "Progress",
     "first_warnings",
     "provenance_of",
-    "require_backbone",
-    "require_case_id",
     "roi_warnings",
     "stage_case",
     "tilt_warning",

@@ -16,6 +16,7 @@ from GTRStagingLib.imaging.rois import Roi, stomach_named
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.proposal import ProposalHead
+from GTRStagingLib.staging.inputs import require_backbone, require_case
 from GTRStagingLib.staging.preprocess import AT_ONCE, prepare_alone, resize, voting_slices
 from GTRStagingLib.support.counts import counted
 
@@ -120,6 +121,8 @@ def propose(
     >>> proposal.key_slice.chosen_by, len(proposal.scores)
     ('proposed', 24)
     """
+    require_backbone(backbone)
+    require_case(scan, stomach=stomach)
     head = required_head(backbone)
     if not scan.spacing_known:
         raise InputError(

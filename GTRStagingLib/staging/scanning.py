@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,13 +17,11 @@ from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.staging.agreement import share_inside
 from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.familiarity import compare
+from GTRStagingLib.staging.inputs import DEFAULTS, require_backbone, require_case
 from GTRStagingLib.staging.options import Method, StagingOptions, resolve_method
 from GTRStagingLib.staging.pipeline import (
-    DEFAULTS,
     first_warnings,
     provenance_of,
-    require_backbone,
-    require_case_id,
     roi_warnings,
     tilt_warning,
 )
@@ -30,6 +29,7 @@ from GTRStagingLib.staging.preprocess import AT_ONCE, PreparedSlices, neighbour_
 from GTRStagingLib.staging.profile import Profile, ProfileSlice
 from GTRStagingLib.staging.voting import Prediction, vote
 from GTRStagingLib.support.counts import counted
+from GTRStagingLib.support.given import require_type
 
 Seen = tuple[np.ndarray, np.ndarray]
 """Logits (4,) and penultimate features (features,) of a slice."""
@@ -91,8 +91,7 @@ def profile_scan(
                 f"Option {name} is set; expected options without it, since a profile is of one look at each slice, and "
                 "proposes none. Leave it out, or stage a single key slice."
             )
-    if case_id is not None:
-        require_case_id(case_id)
+    require_case(scan, options, tumour=tumour, case_id=case_id)
     if not scan.spacing_known:
         raise InputError(
             "The input has no physical pixel size, so that its slices have no positions in mm; expected a CT volume. "
@@ -155,7 +154,11 @@ def profile_scan(
 def _asked(scan: Scan, indices: Sequence[int] | None) -> range:
     """Return the slices to ask; raise `InputError` unless they are slices of the scan without gaps."""
     n = geometry.axial_size(scan.grid)[2]
+    remedy = "Give a range, as by slices_near."
+    require_type("indices", () if indices is None else indices, (Sequence, np.ndarray), "indices of slices", remedy)
     given = list(range(n) if indices is None else indices)
+    for one in given:
+        require_type("indices", one, Integral, "whole numbers", remedy)
     if not given or given != list(range(given[0], given[-1] + 1)) or not 0 <= given[0] <= given[-1] < n:
         raise InputError(
             f"Slices {given[:3]}{' …' if len(given) > 3 else ''} to ask; expected ascending indices without gaps, from "

@@ -9,6 +9,7 @@ results from other processes, errors that name the package to install.
 - `fields`: `Fields`, `is_number`, `shown`
 - `folders`: `user_folder`, `cache_folder`
 - `extras`: `import_extra`
+- `given`: `require_type`, `given_path`
 - `distributions`: `softmax`, `wrong_shares`, `wrong_sums`
 - `counts`: `counted`
 - `shared_text`: `without_folders`, `with_file_numbers`, `without_identifiers`, `shared_error`

@@ -161,7 +161,7 @@ def test_options_that_a_profile_does_not_follow_are_refused(phantom, demonstrati
 def test_several_models_make_no_profile(phantom, demonstration):
     from GTRStagingLib.imaging.scans import scan_of as read
 
-    with pytest.raises(InputError, match="`backbone` is a list; expected a backbone"):
+    with pytest.raises(InputError, match="`backbone` is of the type list; expected a backbone"):
         profile_scan(read(phantom.ct, "phantom"), [demonstration])
 
 
