@@ -17,6 +17,7 @@ from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
+from GTRStagingLib.support.shared_text import without_identifiers
 from GTRStagingSlicer import charts, layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
@@ -154,7 +155,11 @@ def _stomach_to_compare(state: State, case: "Case") -> tuple[Roi | None, tuple[s
         if stomach is not None:
             stomach_slices(case.scan, stomach, resample=True)
     except StagingError as error:
-        return None, (_("The key slice was not compared with the stomach. {reason}").format(reason=error),)
+        # Nodes are often named after patients, and the warning is part of the report.
+        segmentation, _segment = _called_stomach(state)[0]
+        names = {"VolumeName": state.inputVolume.GetName(), "SegmentationName": segmentation.GetName()}
+        reason = without_identifiers(str(error), {key: name or "" for key, name in names.items()})
+        return None, (_("The key slice was not compared with the stomach. {reason}").format(reason=reason),)
     return stomach, ()
 
 

@@ -7,6 +7,8 @@ from conftest import on_grid_of
 from GTRStagingSlicer import nodes, samples, scene_staging
 from scenes import add_transform, rigid
 
+from GTRStagingLib.errors import InputError
+
 
 def messages(desk):
     return [one.text for one in desk.shown if one.kind == "error"]
@@ -76,6 +78,25 @@ def test_a_stomach_that_cannot_be_compared_is_said_to_be_so(desk, loaded, scene,
     assert warning.startswith("The key slice was not compared with the stomach.")
     expected = {"two": "2 segments called", "empty": "is empty", "of another CT": "has no voxel inside the CT"}[kind]
     assert expected in warning
+
+
+def test_names_of_nodes_do_not_reach_the_report(loaded, scene, a_small_phantom, monkeypatch):
+    """They are often those of patients: the reason is part of the record."""
+    ct = loaded._parameterNode.inputVolume
+    ct.SetName("Doe_Jane CT")
+    add_stomach(scene, ct, a_small_phantom.stomach).SetName("Doe_Jane organs")
+    roi_of = nodes.roi_of
+
+    def refused(segmentation, segment, volume, placed_ct):
+        if segmentation.GetName().endswith("organs"):
+            raise InputError(f"“{segmentation.GetName()}” does not fit “{volume.GetName()}”; expected one that does.")
+        return roi_of(segmentation, segment, volume, placed_ct)
+
+    monkeypatch.setattr(nodes, "roi_of", refused)
+    loaded.ui.applyButton.click()
+    (warning,) = stomach_warnings(loaded)
+    assert "“(SegmentationName)” does not fit “(VolumeName)”" in warning
+    assert "Doe" not in warning
 
 
 def test_a_chosen_segment_called_stomach_is_not_counted_twice(desk, panel, scene, a_small_phantom):
