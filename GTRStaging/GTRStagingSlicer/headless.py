@@ -160,7 +160,7 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
         try:
             ct, warnings = load_ct(scene, case.ct, case.series or options.series)
             state = _state_of(options)
-            state.inputVolume, state.keySlice = ct, -1 if case.key_slice is None else case.key_slice
+            state.inputVolume, state.keySlice = ct, _index_of(case)
             if case.roi is not None:
                 from GTRStagingLib.imaging import rois
 
@@ -183,6 +183,16 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
             close()
 
     return stage_one
+
+
+def _index_of(case: CaseRow) -> int:
+    """Return the index of the key slice that a case names; -1 without one."""
+    if case.key_slice == "ko":
+        raise InputError(
+            "The key slice is 'ko', that of a key object selection, which is not read in 3D Slicer; expected an index. "
+            "Give the index, or stage the case with gtrstaging."
+        )
+    return -1 if case.key_slice is None else case.key_slice
 
 
 def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, Any]:

@@ -30,8 +30,7 @@ from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
 from GTRStagingLib.tables.case_row import CaseRow
 
 if TYPE_CHECKING:
-    from GTRStagingLib.imaging.rois import Roi
-    from GTRStagingLib.imaging.scans import Scan
+    from GTRStagingLib.imaging.inputs import Inputs
     from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.staging.result import StagingResult
 
@@ -242,14 +241,14 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
     return work
 
 
-def _read(case: CaseRow) -> "tuple[Scan, Roi | None, Roi | None]":
+def _read(case: CaseRow) -> "Inputs":
     """Read the CT, the ROI and the mask of the stomach of a case."""
-    from GTRStagingLib.imaging import rois, scans
+    from GTRStagingLib.imaging.inputs import read_inputs
 
-    scan = scans.read_scan(case.ct, series=case.series)
-    roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-    stomach = None if case.stomach is None else rois.read_stomach(case.stomach, segment=case.stomach_segment)
-    return scan, roi, stomach
+    return read_inputs(
+        case.ct, series=case.series, roi=case.roi, segment=case.segment, stomach=case.stomach,
+        stomach_segment=case.stomach_segment, key_slice=case.key_slice,
+    )  # fmt: skip
 
 
 def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:

@@ -17,6 +17,7 @@ from GTRStagingLib.support.shared_text import without_folders
 if TYPE_CHECKING:
     from GTRStagingLib.cohort.cohort import Case
     from GTRStagingLib.radscore.inputs import CaseFeatures
+    from GTRStagingLib.tables.cells import KeySliceCell
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
@@ -295,6 +296,19 @@ def folder_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected the name of a folder")
     return Path(text)
+
+
+def key_slice(text: str) -> "KeySliceCell":
+    """Parse the index of a key slice, or 'ko', as a cell of a table."""
+    from GTRStagingLib.tables.cells import key_slice_of
+
+    try:
+        return key_slice_of(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a whole number from 0 (the slice nearest the feet), or ko (the slice of a key object "
+            "selection)"
+        ) from None
 
 
 def share(text: str) -> float:

@@ -13,6 +13,7 @@ from GTRStagingLib.cli.arguments import (
     add_proposal,
     folder_path,
     given_models,
+    key_slice,
     progress_bar,
     staging_options,
     timed,
@@ -21,7 +22,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
-    from GTRStagingLib.imaging.keyslice import KeySlice
+    from GTRStagingLib.imaging.keyslice import KeyChoice
     from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.staging.result import StagingResult
 
@@ -36,7 +37,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
-    stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
+    stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder (default: the only one, or "
+                       "the one that the ROI was drawn on)")  # fmt: skip
     stage.add_argument(
         "--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, RTSTRUCT, .seg.nrrd, NRRD, NIfTI, MHA"
     )
@@ -45,7 +47,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--resample-roi", action="store_true", help="accept an ROI on another grid; resample it by nearest neighbour"
     )
     key = stage.add_mutually_exclusive_group()
-    key.add_argument("--key-slice", type=int, metavar="INDEX", help="index of the key slice, from 0 nearest the feet")
+    key.add_argument("--key-slice", type=key_slice, metavar="INDEX|ko", help="index of the key slice, from 0 nearest "
+                     "the feet; or ko, for the slice that a key object selection in the folder of the CT or beside it "
+                     "marks")  # fmt: skip
     key.add_argument(
         "--key-position-mm", type=float, metavar="S", help="position of the key slice towards the head, as in Slicer"
     )
@@ -86,20 +90,22 @@ def _contradiction(options: argparse.Namespace) -> str | None:
 
 def _stage(options: argparse.Namespace) -> None:
     """Stage the case, write the results and print a summary."""
-    from GTRStagingLib.imaging import rois, scans
+    from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.model.backbone import load_models
     from GTRStagingLib.staging.pipeline import STEPS, stage_case
 
     with progress_bar(len(STEPS) + 3) as step:
         timings: dict[str, float] = {}
         with timed(timings, "reading", step):
-            scan = scans.read_scan(options.input, series=options.series)
-            tumour = None
-            if options.segmentation is not None:
-                tumour = rois.read_roi(options.segmentation, segment=options.segment)
-            stomach = None
-            if options.stomach is not None:
-                stomach = rois.read_stomach(options.stomach, segment=options.stomach_segment)
+            scan, tumour, stomach = read_inputs(
+                options.input,
+                series=options.series,
+                roi=options.segmentation,
+                segment=options.segment,
+                stomach=options.stomach,
+                stomach_segment=options.stomach_segment,
+                key_slice=options.key_slice,
+            )
             key = _key_slice(options, scan)
         with timed(timings, "loading the model", step):
             model = load_models(given_models(options), options.device, options.backend)
@@ -131,14 +137,14 @@ def _stage(options: argparse.Namespace) -> None:
         _print_summary(result, options.out)
 
 
-def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | int | None":
-    """Return the key slice that the options name, or its index; None without one."""
+def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeyChoice | None":
+    """Return the key slice that the options name, its index or 'ko'; None without one."""
     from GTRStagingLib.imaging import keyslice
 
     if options.key_position_mm is not None:
         return keyslice.by_position(scan.grid, options.key_position_mm)
-    index: int | None = options.key_slice
-    return index
+    choice: KeyChoice | None = options.key_slice
+    return choice
 
 
 def _print_summary(result: "StagingResult", out: Path | None) -> None:

@@ -11,13 +11,16 @@ are resampled only on request.
 - `segments`: `Segment`, `choose_segment`
 - `dicom_seg`: `DrawnPlanes`, `read_seg`
 - `rtstruct`: `Contours`, `read_contours`
-- `keyslice`: `KeySlice`, `find`, `choose`, `by_index`, `by_position`, `by_area`
+- `keyslice`: `KeySlice`, `find`, `choose`, `by_index`, `by_position`, `by_key_object`, `by_area`
 - `coverage`: `coverage`, `pooled`
 - `dicom`: `DicomCT`, `read_ct`
 - `dicom_source`: `DicomSource`
 - `dicom_headers`: `Header`, `DicomSeries`, `list_series`, `choose_series`
 - `dicom_acquisitions`: `Part`, `split`
 - `dicom_pixels`: `decoded`, `pixel_format`, `compact`
+- `dicom_references`: `References`, `choose_referred`, `of_seg`, `of_rtstruct`
+- `key_objects`: `KeyObject`, `KeyObjects`, `read_key_objects`, `rejected_slices`
+- `inputs`: `Inputs`, `read_inputs`
 - `dicom_files`: `open_dataset`, `begins_as_dicom`
 - `dicom_layout`: `HeaderReader`
 - `stack`: `Plane`, `Stack`, `stack_planes`

@@ -6,8 +6,8 @@ file (`stack.LazyVoxels`). No slice is guessed, dropped or interpolated.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from GTRStagingLib.imaging.dicom_headers import (
     CT_IMAGE,
     DicomSeries,
     Header,
-    choose_series,
     frames_of,
     group_series,
     headers_below,
@@ -29,7 +28,9 @@ from GTRStagingLib.imaging.dicom_headers import (
     whole_header,
 )
 from GTRStagingLib.imaging.dicom_pixels import Rescale, decoded
+from GTRStagingLib.imaging.dicom_references import References, choose_referred, elsewhere_warnings
 from GTRStagingLib.imaging.dicom_source import DicomSource
+from GTRStagingLib.imaging.key_objects import KEY_OBJECT, KeyObjects, rejected_slices, rejection_warnings
 from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.shared_text import without_identifiers
@@ -60,10 +61,21 @@ class DicomCT:
     warnings: tuple[str, ...]
     frame_of_reference: str | None = field(repr=False)
     source: DicomSource = field(repr=False)
+    key_objects: KeyObjects | None = field(default=None, repr=False)
+    rejected: Mapping[int, str] = field(default_factory=dict, repr=False)
 
 
-def read_ct(path: Path, series: str | None) -> DicomCT:
+def read_ct(
+    path: Path, series: str | None, referring: Sequence[References] = (), *, by_key_objects: bool = False
+) -> DicomCT:
     """Read the CT of a DICOM file, or the series chosen by `series` from a folder and its sub-folders.
+
+    Parameters
+    ----------
+    referring
+        References of ROIs: among several series, the one that they refer to is read.
+    by_key_objects
+        Let a key object selection choose among several series, if no ROI does.
 
     Raises
     ------
@@ -76,18 +88,37 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
             "expected a CT. The file is damaged: transfer it again."
         )
     ):
-        return _read_ct(path, series)
+        return _read_ct(path, series, referring, by_key_objects)
 
 
-def _read_ct(path: Path, series: str | None) -> DicomCT:
+def _read_ct(path: Path, series: str | None, referring: Sequence[References], by_key_objects: bool) -> DicomCT:
     headers, n_others = headers_below(path) if path.is_dir() else ([read_header(path)], 0)
     found = group_series(headers)
+    key = KeyObjects(path, tuple(one.path for one in headers if one.get("SOPClassUID") == KEY_OBJECT))
     if not path.is_dir() and found[0].modality == "CT" and found[0].n_slices > 1:
         chosen = found[0]  # of any SOP class; missing positions are reported below
+        notes = tuple(elsewhere_warnings(chosen, referring))
     else:
-        chosen = choose_series(found, series)
+        marked = key.references if by_key_objects else None
+        chosen, notes = choose_referred(found, series, referring, marked)
     _require_no_slice_left_out(found, chosen)
-    warnings = _left_out(found, n_others)
+    read = {file.resolve() for one in referring for file in one.files}
+    if by_key_objects or any(one.rejects for one in key.inside.found):
+        read |= {file.resolve() for file in key.files}
+    ct = _read_series(path, chosen, notes + _left_out(found, n_others, read))
+    rejected = rejected_slices(key.inside.found, ct.source)
+    patient, study, one = (
+        ct.identifiers.get(keyword, "") for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+    )
+    return replace(
+        ct,
+        key_objects=replace(key, patient=patient, study=study, series=one),
+        rejected=rejected,
+        warnings=ct.warnings + tuple(rejection_warnings(rejected, len(key.inside.errors))),
+    )
+
+
+def _read_series(path: Path, chosen: DicomSeries, warnings: tuple[str, ...]) -> DicomCT:
     if all(h.get("SOPClassUID") == CT_IMAGE and frames_of(h) == 1 for h in chosen.headers):
         if not path.is_dir():
             warnings += ("A single slice was read. Give the folder of the series to include its neighbouring slices.",)
@@ -116,8 +147,10 @@ def _require_no_slice_left_out(found: Iterable[DicomSeries], chosen: DicomSeries
                 )
 
 
-def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
-    counts = Counter(s.content for s in found for _ in s.headers if s.content != "CT")
+def _left_out(found: Iterable[DicomSeries], n_others: int, read: Collection[Path]) -> tuple[str, ...]:
+    """Return warnings about the files that are not CT slices, apart from those that are `read` otherwise."""
+    apart = ((s.content, h.path) for s in found for h in s.headers if s.content != "CT")
+    counts = Counter(content for content, path in apart if not read or path.resolve() not in read)
     others = (f"Left out: {counted(n_others, 'file that is', 'files that are')} not DICOM.",) if n_others else ()
     return tuple(f"Left out: {counted(n, 'file')} of {content}." for content, n in sorted(counts.items())) + others
 

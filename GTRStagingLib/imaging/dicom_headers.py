@@ -118,9 +118,13 @@ class DicomSeries:
         ends = bool(uid) and self.uid.endswith(uid) and not (len(uid) < END and re.fullmatch(r"\d+(\.\d+)?", uid))
         return of_part and self.uid == uid, wanted in numbers, of_part and ends
 
+    @property
+    def label(self) -> str:
+        """Number and part for messages, without a UID: '3', '3.2', or '-' if it has no number."""
+        return f"-{(self.part and f'#{self.part}') or ''}" if self.number is None else self.name
+
     def __str__(self) -> str:
-        number = f"-{(self.part and f'#{self.part}') or ''}" if self.number is None else self.name
-        return ", ".join([f"number {number}: {self.n_slices} {self.content} slices", *self._facts()])
+        return ", ".join([f"number {self.label}: {self.n_slices} {self.content} slices", *self._facts()])
 
     def _facts(self) -> Iterable[str]:
         """Yield what tells acquisitions apart, without free text and UIDs."""
@@ -143,6 +147,24 @@ class DicomSeries:
                 yield f"{abs(self.later_s):g} s {'before' if self.later_s < 0 else 'after'} the first"
 
 
+class SeveralSeriesError(InputError):
+    """Error of a folder with several CT series, or parts of one, of which none was chosen.
+
+    Attributes
+    ----------
+    scans
+        The series, and parts of series, that are offered.
+    """
+
+    def __init__(self, scans: Sequence[DicomSeries], remark: str = "", details: str = "") -> None:
+        self.scans = tuple(scans)
+        super().__init__(
+            f"{_counted(scans)}; expected one{remark and f', and {remark}'}. Give the folder of the portal-venous one, "
+            f"or its `series` (number, UID or end of the UID):{_listing(scans)}",
+            details=_details(scans) + details,
+        )
+
+
 def list_series(folder: Path) -> tuple[DicomSeries, ...]:
     """Return all DICOM series in a folder and its sub-folders, CT or not; other files are ignored."""
     return group_series(headers_below(folder)[0])
@@ -158,14 +180,8 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         )
     if wanted is None and len(scans) == 1:
         return scans[0]
-    listing = "".join(f"\n  {s}" for s in scans)
-    details = "".join(f"\n  {s.name}: '{s.description}', UID {s.uid}{(s.part and f'#{s.part}') or ''}" for s in scans)
     if wanted is None:
-        raise InputError(
-            f"{_counted(scans)}; expected one. Give the folder of the portal-venous one, or its `series` (number, UID "
-            f"or end of the UID):{listing}",
-            details=details,
-        )
+        raise SeveralSeriesError(scans)
     fitting = [(s, s.fits(wanted.strip())) for s in scans]
     shown = wanted if wanted.count(".") < 2 else "(UID)"
     for way in range(3):
@@ -173,13 +189,20 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         if len(matches) == 1:
             return matches[0]
         if matches:
-            some = "".join(f"\n  {s}" for s in matches)
             raise InputError(
                 f"`series` {shown} fits {len(matches)} CT series or acquisitions; expected one. Give the number with "
-                f"its part, or a UID:{some}",
-                details=details,
+                f"its part, or a UID:{_listing(matches)}",
+                details=_details(scans),
             )
-    raise InputError(f"`series` {shown} fits no CT series; expected one of:{listing}", details=details)
+    raise InputError(f"`series` {shown} fits no CT series; expected one of:{_listing(scans)}", details=_details(scans))
+
+
+def _listing(scans: Iterable[DicomSeries]) -> str:
+    return "".join(f"\n  {s}" for s in scans)
+
+
+def _details(scans: Iterable[DicomSeries]) -> str:
+    return "".join(f"\n  {s.name}: '{s.description}', UID {s.uid}{(s.part and f'#{s.part}') or ''}" for s in scans)
 
 
 def _counted(scans: Sequence[DicomSeries]) -> str:

@@ -5,7 +5,7 @@ The geometry is read first; voxels are read on demand, so that staging three sli
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -17,12 +17,15 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import read_ct
+from GTRStagingLib.imaging.dicom_references import References
 from GTRStagingLib.imaging.dicom_source import DicomSource
 from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, direction_matrix, grid_of
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
+from GTRStagingLib.imaging.key_objects import KeyObjects
 from GTRStagingLib.imaging.png import read_grey
 from GTRStagingLib.imaging.stored import require_finite, require_grid
 from GTRStagingLib.imaging.volumes import format_of, read_volume
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.detached import HEADERS, read_text_header
 from GTRStagingLib.support.files import sha256_of
 
@@ -99,6 +102,11 @@ class Scan:
         UID of the DICOM frame of reference, to compare with that of an ROI; None if it is missing.
     source
         Images of the acquired slices, for results that refer to them; None unless the scan was read from DICOM.
+    key_objects
+        Key object selections that may mark its key slice; None unless the scan was read from DICOM.
+    rejected
+        Acquired slices, by their index, that a key object selection in the folder rejects, with its title: they are
+        not given out by `slices`.
     """
 
     voxels: Voxels = field(repr=False)
@@ -112,6 +120,8 @@ class Scan:
     key_index: int | None = None
     frame_of_reference: str | None = field(default=None, repr=False)
     source: DicomSource | None = field(default=None, repr=False, compare=False)
+    key_objects: KeyObjects | None = field(default=None, repr=False, compare=False)
+    rejected: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def grid(self) -> Grid:
@@ -137,9 +147,21 @@ class Scan:
         GeometryError
             If the scan has no such slices.
         InputError
-            If a slice cannot be decoded.
+            If a slice cannot be decoded, or was rejected in the archive.
         """
-        return axial_lps(self.voxels.cut(axial_window(self.grid, first, last, step)))
+        window = axial_window(self.grid, first, last, step)
+        if self.rejected:
+            self._require_not_rejected(window, f"slice {first}" if first == last else f"slices {first} to {last}")
+        return axial_lps(self.voxels.cut(window))
+
+    def _require_not_rejected(self, window: Window, wanted: str) -> None:
+        titles = [self.rejected[k] for k in self.grid.indices(window)[2] if k in self.rejected]
+        if titles:
+            raise InputError(
+                f"Of {wanted}, {counted(len(titles), 'is', 'are')} marked '{titles[0]}' by a key object selection; "
+                "expected slices that may be used. Choose another key slice or `neighbour_mm`; if the rejection was "
+                "withdrawn, take its file out of the folder of the CT."
+            )
 
     def padding(self, index: int) -> float:
         """Return the share of declared padding (0 to 1) in an axial slice that was read; 0 if its file declares none.
@@ -160,7 +182,9 @@ class Scan:
         return digest.hexdigest()
 
 
-def read_scan(path: Path, *, series: str | None = None) -> Scan:
+def read_scan(
+    path: Path, *, series: str | None = None, referring: Sequence[References] = (), by_key_objects: bool = False
+) -> Scan:
     """Read a CT.
 
     Parameters
@@ -171,6 +195,10 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     series
         UID, end of the UID, or number of the series to read, if a DICOM folder has several CT series; with a part
         (`3.2`, `UID#2`) if a series joins several acquisitions.
+    referring
+        What ROIs refer to (`Roi.refers_to`): without `series`, this chooses among several series; see `inputs`.
+    by_key_objects
+        Let a key object selection choose among several series, if no ROI does.
 
     Raises
     ------
@@ -201,7 +229,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     if kind == "PNG":
         return _read_png(path, identifiers)
     if kind == "DICOM":
-        ct = read_ct(path, series)
+        ct = read_ct(path, series, referring, by_key_objects=by_key_objects)
         return Scan(
             voxels=ct.voxels,
             intensity="HU",
@@ -213,6 +241,8 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
             warnings=ct.warnings,
             frame_of_reference=ct.frame_of_reference,
             source=ct.source,
+            key_objects=ct.key_objects,
+            rejected=ct.rejected,
         )
     image, warnings = read_volume(path)
     return Scan(

@@ -9,13 +9,14 @@ from typing import Any, Self, TypeVar, overload
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.cells import (
+    KeySliceCell,
     Split,
     cell_text,
     covariate_value,
     folder_name,
+    key_slice_of,
     plain_text,
     reason_of,
-    slice_index,
     split_of,
     unaltered_id,
     visible_text,
@@ -30,7 +31,7 @@ CHECKS: Mapping[str, tuple[Callable[[str], Any], ...]] = {
     "series": (unaltered_id,),
     "roi": (plain_text,),
     "segment": (plain_text,),
-    "key_slice": (slice_index,),
+    "key_slice": (key_slice_of,),
     "stomach": (plain_text,),
     "stomach_segment": (plain_text,),
     "stage": (partial(coded_stage, code=NAMES),),
@@ -65,14 +66,13 @@ class CaseRow:
     patient_id
         Empty if the table does not name patients.
     image, roi
-        Paths of the CT for `imaging.scans.read_scan`, and of the tumour for `imaging.rois.read_roi`; their existence is
-        not checked.
+        Paths of the CT and of the tumour for `imaging.inputs.read_inputs`; their existence is not checked.
     series
         UID, end of the UID, or number of the CT series, if a DICOM folder has several.
     segment
         Label or number of the segment, if the ROI has several.
     key_slice
-        Axial index, 0 nearest the feet.
+        Axial index, 0 nearest the feet; or 'ko', for the slice that a key object selection marks.
     stomach, stomach_segment
         Path of a mask of the stomach, and its segment, for `imaging.rois.read_stomach`.
     exclude
@@ -92,7 +92,7 @@ class CaseRow:
     centre: str | None = None
     roi: Path | None = None
     segment: str | None = None
-    key_slice: int | None = None
+    key_slice: KeySliceCell | None = None
     stomach: Path | None = None
     stomach_segment: str | None = None
     stage: TStage | None = None
