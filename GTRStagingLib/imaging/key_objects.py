@@ -324,7 +324,7 @@ def _entries(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
 
 
 def _is_key_object(path: Path) -> bool:
-    """Return whether a file is a key object selection; a file that cannot be read is none."""
+    """Return whether a file is a key object selection; a file that cannot be read does not count."""
     try:
         return is_dicom(path) and str(read_header(path).get("SOPClassUID")) == KEY_OBJECT
     except InputError:
