@@ -49,8 +49,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch.set_defaults(run=_batch, columns=COLUMNS, shared=True)
     batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV, XLSX or Parquet with case_id and image, and optionally series, roi, segment, "
-                       "key_slice (an index, or ko), stomach (a mask), exclude (a reason to leave the case out); other columns are "
-                       "copied; with a column stage the predictions are evaluated")  # fmt: skip
+                       "key_slice (an index, or ko), stomach (a mask), exclude (a reason to leave the case out); "
+                       "other columns are copied; with a column stage the predictions are evaluated")  # fmt: skip
     batch.add_argument("--out", type=Path, required=True, metavar="DIR",
                        help="output folder for cases/CASE/, predictions.csv and predictions.parquet")  # fmt: skip
     batch.add_argument("--resume", action="store_true",

@@ -7,9 +7,10 @@ series of a study with several need not be named.
 from pathlib import Path
 from typing import NamedTuple
 
+from GTRStagingLib.imaging import rois, scans
 from GTRStagingLib.imaging.keyslice import KO, KeyChoice
-from GTRStagingLib.imaging.rois import Roi, read_roi, read_stomach
-from GTRStagingLib.imaging.scans import Scan, read_scan
+from GTRStagingLib.imaging.rois import Roi
+from GTRStagingLib.imaging.scans import Scan
 
 
 class Inputs(NamedTuple):
@@ -52,10 +53,11 @@ def read_inputs(
     InputError, GeometryError
         As the functions above.
     """
-    drawn = None if roi is None else read_roi(roi, segment=segment)
-    organ = None if stomach is None else read_stomach(stomach, segment=stomach_segment)
+    drawn = None if roi is None else rois.read_roi(roi, segment=segment)
+    organ = None if stomach is None else rois.read_stomach(stomach, segment=stomach_segment)
     referring = [one.refers_to for one in (drawn, organ) if one is not None and one.refers_to is not None]
-    return Inputs(read_scan(ct, series=series, referring=referring, by_key_objects=key_slice == KO), drawn, organ)
+    scan = scans.read_scan(ct, series=series, referring=referring, by_key_objects=key_slice == KO)
+    return Inputs(scan, drawn, organ)
 
 
 __all__ = ["Inputs", "read_inputs"]

@@ -344,7 +344,7 @@ def rejection_warnings(rejected: Mapping[int, str], unread: int) -> Iterator[str
     """Yield warnings about the rejected slices of a scan, by title, and about selections that could not be read."""
     for title in sorted(set(rejected.values())):
         number = counted(list(rejected.values()).count(title), "slice of the CT is", "slices of the CT are")
-        yield f"{number} marked '{title}' by a key object selection: a vote with such a slice is refused."
+        yield f"{number} marked '{title}' by a key object selection: images that must not be used."
     if unread:
         yield (
             f"{counted(unread, 'key object selection')} could not be read: whether slices of the CT are rejected by it "

@@ -12,7 +12,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size, slice_position_mm, slices_of_block
+from GTRStagingLib.imaging.geometry import (
+    ImageOrGrid,
+    axial_order,
+    axial_size,
+    slice_position_mm,
+    slices_of_block,
+)
 from GTRStagingLib.imaging.key_objects import rejected_slices
 from GTRStagingLib.support.counts import counted
 
@@ -203,21 +209,20 @@ def by_key_object(scan: "Scan") -> KeySlice:
             f"`key_slice` is '{KO}', a key object selection of DICOM, but the scan is {scan.format}; expected DICOM. "
             "Give the index of the `key_slice`, or the DICOM folder."
         )
-    if axial_order(scan.grid).axes[2] != 2:
+    if scan.axial_index(0) is None:
         raise InputError(
             f"`key_slice` is '{KO}', but the slices of the scan are not axial, so that a marked image is no axial "
             "slice; expected axial slices. Give the index of the `key_slice`."
         )
     marking, instances = scan.key_objects.marking(), scan.source.instances()
-    last = scan.source.count - 1
-    turned = axial_order(scan.grid).flipped[2]
-    marked: dict[int, str] = {}
+    titles: dict[int, str] = {}
     for one in marking:
         for k in one.slices_of(scan.source, instances):
-            marked.setdefault(last - k if turned else k, one.title)
+            titles.setdefault(k, one.title)
             scan.key_objects.require_patient(one)
-    if not marked:
+    if not titles:
         raise scan.key_objects.elsewhere_error()
+    marked = {scan.axial_index(k) or 0: title for k, title in titles.items()}
     if len(marked) > 1:
         listed = [f"{index} ('{marked[index]}')" for index in sorted(marked)]
         raise InputError(
@@ -225,9 +230,8 @@ def by_key_object(scan: "Scan") -> KeySlice:
             f"slices of the CT: {', '.join(listed[:LISTED])}{', ...' if len(listed) > LISTED else ''}; expected one. "
             "Give one of them as `key_slice`."
         )
-    ((index, _),) = marked.items()
-    rejected = rejected_slices(scan.key_objects.every, scan.source)
-    if (title := rejected.get(last - index if turned else index)) is not None:
+    (index,), (k,) = marked, titles
+    if (title := rejected_slices(scan.key_objects.every, scan.source).get(k)) is not None:
         raise InputError(
             f"Slice {index} is marked as the key slice, and '{title}', by key object selections; expected a slice that "
             "may be used. Give another `key_slice`."

@@ -19,13 +19,12 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import read_ct
 from GTRStagingLib.imaging.dicom_references import References
 from GTRStagingLib.imaging.dicom_source import DicomSource
-from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, direction_matrix, grid_of
+from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_order, axial_window, direction_matrix, grid_of
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
 from GTRStagingLib.imaging.key_objects import KeyObjects
 from GTRStagingLib.imaging.png import read_grey
 from GTRStagingLib.imaging.stored import require_finite, require_grid
 from GTRStagingLib.imaging.volumes import format_of, read_volume
-from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.detached import HEADERS, read_text_header
 from GTRStagingLib.support.files import sha256_of
 
@@ -151,17 +150,26 @@ class Scan:
         """
         window = axial_window(self.grid, first, last, step)
         if self.rejected:
-            self._require_not_rejected(window, f"slice {first}" if first == last else f"slices {first} to {last}")
+            self._require_not_rejected(window)
         return axial_lps(self.voxels.cut(window))
 
-    def _require_not_rejected(self, window: Window, wanted: str) -> None:
-        titles = [self.rejected[k] for k in self.grid.indices(window)[2] if k in self.rejected]
-        if titles:
-            raise InputError(
-                f"Of {wanted}, {counted(len(titles), 'is', 'are')} marked '{titles[0]}' by a key object selection; "
-                "expected slices that may be used. Choose another key slice or `neighbour_mm`; if the rejection was "
-                "withdrawn, take its file out of the folder of the CT."
-            )
+    def _require_not_rejected(self, window: Window) -> None:
+        for k in self.grid.indices(window)[2]:
+            if k in self.rejected:
+                index = self.axial_index(k)
+                which = f"Acquired slice {k}" if index is None else f"Slice {index}"
+                raise InputError(
+                    f"{which} is marked '{self.rejected[k]}' by a key object selection; expected slices that may be "
+                    "used, as key slice and as neighbours. Choose another key slice; if the rejection was withdrawn, "
+                    "take its file out of the folder of the CT."
+                )
+
+    def axial_index(self, k: int) -> int | None:
+        """Return the axial index of an acquired slice, at index k of the third axis; None if these are not axial."""
+        order = axial_order(self.grid)
+        if order.axes[2] != 2:
+            return None
+        return self.grid.size[2] - 1 - k if order.flipped[2] else k
 
     def padding(self, index: int) -> float:
         """Return the share of declared padding (0 to 1) in an axial slice that was read; 0 if its file declares none.

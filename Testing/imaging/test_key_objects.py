@@ -268,13 +268,12 @@ def test_a_rejected_slice_is_not_given_out(tmp_path: Path, title: str) -> None:
     save(tmp_path / "no.dcm", a_key_object([slices[1]], title))  # the fifth slice from the feet
     scan = read_scan(tmp_path)
     assert scan.warnings == (
-        f"1 slice of the CT is marked '{REJECTIONS[title]}' by a key object selection: a vote with such a slice is "
-        "refused.",
+        f"1 slice of the CT is marked '{REJECTIONS[title]}' by a key object selection: images that must not be used.",
     )
     assert scan.slices(0, 3).GetSize()[2] == 4
     assert scan.slices(3, 5, 2).GetSize()[2] == 2  # a step over it
     for first, last in ((4, 4), (3, 5)):
-        with pytest.raises(InputError, match=f"1 is marked '{REJECTIONS[title]}'"):
+        with pytest.raises(InputError, match=f"Slice 4 is marked '{REJECTIONS[title]}'"):
             scan.slices(first, last)
 
 
