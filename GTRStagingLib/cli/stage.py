@@ -40,7 +40,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder (default: the only one, or "
                        "the one that the ROI was drawn on)")  # fmt: skip
     stage.add_argument(
-        "--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, RTSTRUCT, .seg.nrrd, NRRD, NIfTI, MHA"
+        "--segmentation",
+        type=Path,
+        help="ROI of the tumour: DICOM SEG or RTSTRUCT (or the folder of a study that has "
+        "one), .seg.nrrd, NRRD, NIfTI, MHA",
     )
     stage.add_argument("--segment", help="name or number of the tumour's segment or ROI, if there are several")
     stage.add_argument(
