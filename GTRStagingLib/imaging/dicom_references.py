@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from GTRStagingLib.imaging.dicom_files import DicomFile
 from GTRStagingLib.imaging.dicom_headers import DicomSeries, SeveralSeriesError, choose_series, whole_header
 from GTRStagingLib.support.counts import counted
 
@@ -35,7 +36,7 @@ class References:
     """
 
     what: str
-    files: tuple[Path, ...] = field(repr=False)
+    files: tuple[DicomFile, ...] = field(repr=False)
     series: frozenset[str] = field(default=frozenset(), repr=False)
     images: frozenset[str] = field(default=frozenset(), repr=False)
     drawn: frozenset[str] = field(default=frozenset(), repr=False)

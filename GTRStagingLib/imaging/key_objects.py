@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from GTRStagingLib.errors import InputError, printable
-from GTRStagingLib.imaging.dicom_files import damage_refused
+from GTRStagingLib.imaging.dicom_files import DicomFile, damage_refused
 from GTRStagingLib.imaging.dicom_headers import is_dicom, read_header, whole_header
 from GTRStagingLib.imaging.dicom_references import References, is_own, items_of, uid_of, value_of
 from GTRStagingLib.imaging.dicom_source import DicomSource
@@ -69,7 +69,7 @@ class KeyObject:
         Images that it refers to.
     """
 
-    file: Path = field(repr=False)
+    file: DicomFile = field(repr=False)
     title: str
     code: str
     uid: str = field(repr=False)
@@ -110,15 +110,15 @@ class KeyObjects:
     Attributes
     ----------
     path
-        The DICOM folder or file of the CT.
+        The DICOM folder or file of the CT; None if it is in an archive, where nothing lies beside it.
     files
-        Files of key object selections in the folder.
+        Files of key object selections in the folder, or of the study in the archive.
     patient, study, series
         Patient ID, Study Instance UID and Series Instance UID of the CT; empty if they are missing.
     """
 
-    path: Path = field(repr=False)
-    files: tuple[Path, ...] = field(repr=False)
+    path: Path | None = field(repr=False)
+    files: tuple[DicomFile, ...] = field(repr=False)
     patient: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
     series: str = field(default="", repr=False)
@@ -139,7 +139,7 @@ class KeyObjects:
         """
         if self.inside.errors:
             raise self.inside.errors[0]
-        if any(one.marks for one in self.inside.found):
+        if self.path is None or any(one.marks for one in self.inside.found):
             return self.inside.found
         beside = [one for one in files_beside(self.path)[:MOST_BESIDE] if _is_key_object(one)]
         same = [one for one in read_key_objects(beside).found if self._of_study(one)]
@@ -163,6 +163,11 @@ class KeyObjects:
             raise InputError(
                 f"{counted(len(self.every), 'key object selection')} ({titles_of(self.every)}) marked no key image; "
                 f"expected one that marks the key slice. {remedy}"
+            )
+        if self.path is None:
+            raise InputError(
+                "The study in the archive has no key object selection; expected one that marks the key slice. Mark it "
+                "there, or give the index of the `key_slice`."
             )
         files = len(files_beside(self.path))
         beside = "beside it" if files <= MOST_BESIDE else f"among {MOST_BESIDE:,} of {files:,} files beside it"
@@ -216,7 +221,7 @@ class ReadObjects(NamedTuple):
     errors: tuple[InputError, ...]
 
 
-def read_key_objects(files: Iterable[Path]) -> ReadObjects:
+def read_key_objects(files: Iterable[DicomFile]) -> ReadObjects:
     """Read key object selections, copies once, without those that this software wrote: these are results."""
     read, errors = dict[str, KeyObject](), list[InputError]()
     for path in files:
@@ -239,7 +244,7 @@ def titles_of(found: Iterable[KeyObject]) -> str:
     return ", ".join(dict.fromkeys(f"'{one.title}'" for one in found))
 
 
-def read_key_object(path: Path) -> KeyObject | None:
+def read_key_object(path: DicomFile) -> KeyObject | None:
     """Read a key object selection; return None for one that this software wrote, which is a result.
 
     Raises
@@ -259,7 +264,7 @@ def read_key_object(path: Path) -> KeyObject | None:
         return _key_object(path, header)
 
 
-def _key_object(path: Path, header: Any) -> KeyObject:
+def _key_object(path: DicomFile, header: Any) -> KeyObject:
     titles = items_of(header, "ConceptNameCodeSequence")
     code = str(value_of(titles[0], "CodeValue") or "").strip() if titles else ""
     if not code:

@@ -16,7 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.dicom import read_ct
+from GTRStagingLib.imaging.dicom import DicomCT, read_ct, read_remote_ct
+from GTRStagingLib.imaging.dicom_headers import Header
 from GTRStagingLib.imaging.dicom_references import References
 from GTRStagingLib.imaging.dicom_source import DicomSource
 from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_order, axial_window, direction_matrix, grid_of
@@ -237,21 +238,7 @@ def read_scan(
     if kind == "PNG":
         return _read_png(path, identifiers)
     if kind == "DICOM":
-        ct = read_ct(path, series, referring, by_key_objects=by_key_objects)
-        return Scan(
-            voxels=ct.voxels,
-            intensity="HU",
-            spacing_known=True,
-            digest=ct.digest,
-            format=ct.format,
-            acquisition=ct.acquisition,
-            identifiers={**ct.identifiers, **identifiers},
-            warnings=ct.warnings,
-            frame_of_reference=ct.frame_of_reference,
-            source=ct.source,
-            key_objects=ct.key_objects,
-            rejected=ct.rejected,
-        )
+        return _scan_of_dicom(read_ct(path, series, referring, by_key_objects=by_key_objects), identifiers)
     image, warnings = read_volume(path)
     return Scan(
         voxels=_hounsfield(image, path.name),
@@ -261,6 +248,51 @@ def read_scan(
         format=kind,
         identifiers=identifiers,
         warnings=warnings,
+    )
+
+
+def remote_scan(
+    headers: Sequence[Header],
+    *,
+    place: str,
+    series: str | None = None,
+    referring: Sequence[References] = (),
+    by_key_objects: bool = False,
+) -> Scan:
+    """Return a scan of a CT in an archive, of which a slice is fetched when it is decoded first.
+
+    Parameters
+    ----------
+    headers
+        Headers of all files of one or more series (see `dicom_remote`), and of key object selections.
+    place
+        Address of the study, in the place of a path; written only on request.
+    series, referring, by_key_objects
+        As in `read_scan`.
+
+    Raises
+    ------
+    InputError, GeometryError
+        As `read_scan`.
+    """
+    ct = read_remote_ct(headers, series, referring, by_key_objects=by_key_objects)
+    return _scan_of_dicom(ct, {"InputPath": place})
+
+
+def _scan_of_dicom(ct: DicomCT, identifiers: Mapping[str, str]) -> Scan:
+    return Scan(
+        voxels=ct.voxels,
+        intensity="HU",
+        spacing_known=True,
+        digest=ct.digest,
+        format=ct.format,
+        acquisition=ct.acquisition,
+        identifiers={**ct.identifiers, **identifiers},
+        warnings=ct.warnings,
+        frame_of_reference=ct.frame_of_reference,
+        source=ct.source,
+        key_objects=ct.key_objects,
+        rejected=ct.rejected,
     )
 
 
