@@ -190,7 +190,7 @@ def _outcome_or_job(job: Job) -> Job | Outcome:
     if known is None or known[0].status != "done":
         return job
     outcome, record = known
-    with suppress(OSError):  # a missing file, for example: staging the case reports it
+    with suppress(OSError, StagingError):  # a missing file or archive, for example: staging the case reports it
         if record["files"] and record["files"] == records.file_states(job.case):
             return outcome
     return replace(job, known_content=record.get("content"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -243,10 +244,12 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
 
 def _read(case: CaseRow) -> "Inputs":
     """Read the CT, the ROI and the mask of the stomach of a case."""
+    from GTRStagingLib.archive.remote_series import read_remote
     from GTRStagingLib.imaging.inputs import read_inputs
 
+    ct = case.ct if case.archive is None else partial(read_remote, case.archive)
     return read_inputs(
-        case.ct, series=case.series, roi=case.roi, segment=case.segment, stomach=case.stomach,
+        ct, series=case.series, roi=case.roi, segment=case.segment, stomach=case.stomach,
         stomach_segment=case.stomach_segment, key_slice=case.key_slice,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from GTRStagingLib.archive.remote_series import states_of
 from GTRStagingLib.batch.columns import (
     AGREEMENT,
     HEADER,
@@ -238,8 +239,17 @@ def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
 def file_states(case: CaseRow) -> str:
     """Return a hash of the current state of a case's files (see `file_stats`), empty without files.
 
-    The states contain the files' names, which a record must not have.
+    The states contain the files' names, which a record must not have. Of a CT in an archive the state is the list of
+    its images there.
+
+    Raises
+    ------
+    StagingError
+        If the archive does not answer.
     """
+    if case.archive is not None:
+        remote = states_of(case.archive, series=case.series)
+        return sha256_of_data(remote, file_stats(masks_of(case), strict=True))
     beside: list[Path] = []
     if case.key_slice == "ko":  # the key object selection may be there
         from GTRStagingLib.imaging.key_objects import files_beside

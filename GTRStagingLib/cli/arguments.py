@@ -6,16 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from GTRStagingLib.errors import StagingError, without_backticks
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
+from GTRStagingLib.support.addresses import WebAddress, is_web_address, parse_web_address
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.shared_text import without_folders
 
 if TYPE_CHECKING:
     from GTRStagingLib.cohort.cohort import Case
+    from GTRStagingLib.imaging.inputs import ScanReader
     from GTRStagingLib.radscore.inputs import CaseFeatures
     from GTRStagingLib.tables.cells import KeySliceCell
 
@@ -51,6 +55,39 @@ class _Once(argparse.Action):
             raise argparse.ArgumentError(self, "expected once; this command takes one")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
+
+
+INPUT = "DICOM folder or file, NIfTI, NRRD, MHA, or dicomweb:https://HOST/PATH with --study"
+
+
+def add_input(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add the input of one CT, --study and --series; `also` is a further form of the input, for its help."""
+    parser.add_argument("input", type=ct_place, help=f"{INPUT}{also}")
+    parser.add_argument("--study", metavar="UID", help="UID of the study in an archive, if the address does not name "
+                        "it")  # fmt: skip
+    parser.add_argument("--series", help="UID or number of the CT series in a DICOM folder or a study (default: the "
+                        "only one, or the one that the ROI was drawn on)")  # fmt: skip
+
+
+def input_contradiction(options: argparse.Namespace) -> str | None:
+    """Return why the options of `add_input` cannot be, or None."""
+    if isinstance(options.input, Path):
+        return None if options.study is None else "--study requires an archive, as in dicomweb:https://HOST/PATH"
+    if options.study is None and options.input.study is None:
+        return "expected --study UID: the address of the archive names no study"
+    return None
+
+
+def given_ct(options: argparse.Namespace) -> "Path | ScanReader":
+    """Return the CT of the options of `add_input` for `imaging.inputs.read_inputs`: a path, or how it is fetched."""
+    if isinstance(options.input, Path):
+        return options.input
+    from GTRStagingLib.archive.remote_series import read_remote
+
+    address = options.input
+    if options.study is not None:
+        address = parse_web_address(address.whole, study=options.study)
+    return partial(read_remote, address)
 
 
 def add_model(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
@@ -289,6 +326,16 @@ def shown_place(file: Path) -> Path:
 
 
 # -- types of single arguments -------------------------------------------------------------------------------------
+
+
+def ct_place(text: str) -> Path | WebAddress:
+    """Parse a path, or the address of a DICOMweb service."""
+    if not is_web_address(text):
+        return Path(text)
+    try:
+        return parse_web_address(text)
+    except StagingError as error:
+        raise argparse.ArgumentTypeError(without_backticks(error)) from error
 
 
 def folder_path(text: str) -> Path:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
+    add_input,
     add_model,
     counting_bar,
     folder_path,
+    given_ct,
+    input_contradiction,
     key_slice,
     number,
     staging_options,
@@ -33,12 +36,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         f"how far the key slice may move before the stage changes. {RESEARCH_USE_ONLY}",
     )
     one.set_defaults(run=_profile, contradiction=_contradiction, supervised=True)
-    one.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA")
+    add_input(one)
     one.add_argument(
         "--out", type=folder_path, required=True, help="folder for profile.html, profile.csv, profile.json"
     )
-    one.add_argument("--series", help="UID or number of the CT series in a DICOM folder (default: the only one, or "
-                     "the one that the ROI was drawn on)")  # fmt: skip
     which = one.add_argument_group("slices", "without an option, all slices of the scan")
     which.add_argument("--from", dest="low_mm", type=number, metavar="MM", help="lowest position S (towards the feet)")
     which.add_argument("--to", dest="high_mm", type=number, metavar="MM", help="highest position S (towards the head)")
@@ -63,6 +64,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _contradiction(options: argparse.Namespace) -> str | None:
     """Return why the options contradict each other, or None."""
+    if (wrong := input_contradiction(options)) is not None:
+        return wrong
     range_given = options.low_mm is not None or options.high_mm is not None
     for name, value in (("--from", options.low_mm), ("--to", options.high_mm), ("--mm", options.mm)):
         if value is not None and not abs(value) < float("inf"):
@@ -92,7 +95,7 @@ def _profile(options: argparse.Namespace) -> None:
     from GTRStagingLib.staging.scanning import profile_scan
 
     scan, tumour, _ = read_inputs(
-        options.input,
+        given_ct(options),
         series=options.series,
         roi=options.segmentation,
         segment=options.segment,

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
+    add_input,
     add_model,
     add_proposal,
     folder_path,
+    given_ct,
     given_models,
+    input_contradiction,
     key_slice,
     progress_bar,
     staging_options,
@@ -31,14 +34,12 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     stage = commands.add_parser("stage", help="stage one CT", description=f"Stage one CT. {RESEARCH_USE_ONLY}")
     stage.set_defaults(run=_stage, contradiction=_contradiction, supervised=True)
-    stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
+    add_input(stage, "; or a windowed 8-bit PNG")
     stage.add_argument(
         "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"
     )
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
-    stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder (default: the only one, or "
-                       "the one that the ROI was drawn on)")  # fmt: skip
     stage.add_argument(
         "--segmentation",
         type=Path,
@@ -74,6 +75,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _contradiction(options: argparse.Namespace) -> str | None:
     """Return why the options contradict each other, or None."""
+    if (wrong := input_contradiction(options)) is not None:
+        return wrong
     if options.out is None and options.mrb is None and not options.json:
         return "expected --out DIR, --mrb FILE or --json"
     if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
@@ -101,7 +104,7 @@ def _stage(options: argparse.Namespace) -> None:
         timings: dict[str, float] = {}
         with timed(timings, "reading", step):
             scan, tumour, stomach = read_inputs(
-                options.input,
+                given_ct(options),
                 series=options.series,
                 roi=options.segmentation,
                 segment=options.segment,

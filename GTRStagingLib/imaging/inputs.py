@@ -4,10 +4,13 @@ A DICOM SEG or RTSTRUCT says on which CT it was drawn, and a key object selectio
 series of a study with several need not be named.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from GTRStagingLib.imaging import rois, scans
+from GTRStagingLib.imaging.dicom_references import References
 from GTRStagingLib.imaging.keyslice import KO, KeyChoice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
@@ -21,8 +24,17 @@ class Inputs(NamedTuple):
     stomach: Roi | None
 
 
+class ScanReader(Protocol):
+    """Function that reads a CT from another place than a path, as `archive.remote_series.read_remote` does."""
+
+    def __call__(
+        self, *, series: str | None = None, referring: Sequence[References] = (), by_key_objects: bool = False
+    ) -> Scan:
+        """Read the CT, as `read_scan` does."""
+
+
 def read_inputs(
-    ct: Path,
+    ct: Path | ScanReader,
     *,
     series: str | None = None,
     roi: Path | None = None,
@@ -40,7 +52,7 @@ def read_inputs(
     Parameters
     ----------
     ct, series
-        As in `read_scan`.
+        As in `read_scan`; or a function in the place of the path.
     roi, segment
         As in `read_roi`; the folder of the study is taken as well, if it has one DICOM SEG or RTSTRUCT.
     stomach, stomach_segment
@@ -56,8 +68,8 @@ def read_inputs(
     drawn = None if roi is None else rois.read_roi(roi, segment=segment)
     organ = None if stomach is None else rois.read_stomach(stomach, segment=stomach_segment)
     referring = [one.refers_to for one in (drawn, organ) if one is not None and one.refers_to is not None]
-    scan = scans.read_scan(ct, series=series, referring=referring, by_key_objects=key_slice == KO)
-    return Inputs(scan, drawn, organ)
+    read: ScanReader = partial(scans.read_scan, ct) if isinstance(ct, Path) else ct
+    return Inputs(read(series=series, referring=referring, by_key_objects=key_slice == KO), drawn, organ)
 
 
-__all__ = ["Inputs", "read_inputs"]
+__all__ = ["Inputs", "ScanReader", "read_inputs"]

@@ -1,0 +1,10 @@
+"""Read CTs from archives, and send results to them: DICOMweb and the DICOM network.
+
+Messages contain no UIDs, no credentials and no patient data.
+
+- `web`: `WebArchive`
+- `web_errors`: `RefusedError`, `explained`
+- `remote_series`: `read_remote`, `states_of`
+- `outbox`: `Outbox`, `Entry`
+- `sending`: `send_folder`, `Sent`
+"""
