@@ -5,6 +5,7 @@ Messages contain no UIDs, no credentials and no patient data.
 - `web`: `WebArchive`
 - `web_errors`: `RefusedError`, `explained`
 - `remote_series`: `read_remote`, `states_of`
-- `outbox`: `Outbox`, `Entry`
+- `outbox`: `Outbox`, `Entry`, `read_outbox`
+- `dimse`: `DimseSender`
 - `sending`: `send_folder`, `Sent`
 """

@@ -5,6 +5,7 @@ of the address only, since redirects are refused. A request that may succeed lat
 """
 
 import io
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -187,6 +188,7 @@ class WebArchive:
 
     @cached_property
     def _client(self) -> Any:
+        logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its messages contain UIDs
         api = import_extra("dicomweb_client.api", "Reading from an archive needs", "archive")
         client = api.DICOMwebClient(
             self.address.base, session=self._session(), timeout=self.timeout_s, chunk_size=1 << 30

@@ -390,9 +390,9 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
 def whole_header(path: DicomFile, keywords: Sequence[str] | None = None) -> Any:
     """Read a file's header with pydicom: all elements, or those of the keywords.
 
-    Of a file in an archive this is its metadata, with all elements that these have.
+    Of a file in an archive that is not fetched, this is its metadata, with all elements that these have.
     """
-    if isinstance(path, RemoteFile):
+    if isinstance(path, RemoteFile) and not path.is_fetched:
         return path.header
     dcmread = import_dicom_package("pydicom").dcmread
     try:

@@ -56,6 +56,11 @@ class RemoteFile:
                     element.value = texts
         return dataset
 
+    @property
+    def is_fetched(self) -> bool:
+        """Whether the file is in memory."""
+        return "content" in self.__dict__
+
     @cached_property
     def content(self) -> bytes:
         """Bytes of the file, fetched on first use, and kept.

@@ -87,7 +87,7 @@ def parse_web_address(text: str, *, study: str | None = None) -> WebAddress:
     Raises
     ------
     InputError
-        If it is no such address, or contains credentials; if it is not encrypted and leads to another machine; or if a
+        If it is another text, or contains credentials; if it is not encrypted and leads to another machine; or if a
         UID is not one.
 
     Examples
@@ -142,8 +142,8 @@ def parse_dimse_address(text: str) -> DimseAddress:
     Examples
     --------
     >>> from GTRStagingLib.support.addresses import parse_dimse_address
-    >>> parse_dimse_address("dicom://ARCHIVE@pacs.example:104")
-    DimseAddress(title='ARCHIVE', host='pacs.example', port=104)
+    >>> parse_dimse_address("dicom://ARCHIVE@10.0.0.7:104")
+    DimseAddress(title='ARCHIVE', host='10.0.0.7', port=104)
     """
     form = "expected dicom://TITLE@HOST:PORT, an application entity"
     body = text.strip().removeprefix("dicom://")
@@ -159,7 +159,7 @@ def parse_dimse_address(text: str) -> DimseAddress:
 
 
 def parse_store_address(text: str) -> WebAddress | DimseAddress:
-    """Parse an address that results are sent to; raise `InputError` if it is none."""
+    """Parse an address that results are sent to; raise `InputError` for others."""
     if text.strip().lower().startswith("dicom://"):
         return parse_dimse_address(text)
     found = parse_web_address(text)
@@ -172,7 +172,7 @@ def parse_store_address(text: str) -> WebAddress | DimseAddress:
 
 
 def require_ae_title(text: str) -> str:
-    """Return an AE title: 1 to 16 printable ASCII characters, no backslash; raise `InputError` if it is not one."""
+    """Return an AE title of 1 to 16 printable ASCII characters without a backslash; raise `InputError` for others."""
     if not _AE_TITLE.match(text):
         raise InputError(
             f"The AE title is {text!r}; expected 1 to 16 letters, digits or signs, without a backslash. Correct it."
@@ -181,7 +181,7 @@ def require_ae_title(text: str) -> str:
 
 
 def require_uid(text: str, name: str) -> str:
-    """Return a UID; raise `InputError` with the name of the parameter, but without the value, if it is not one."""
+    """Return a UID; raise `InputError`, with the name of the parameter but not the value, for others."""
     if not _UID.match(text):
         raise InputError(
             f"`{name}` is not a UID; expected numbers with dots between them, at most 64 characters. Correct it.",
