@@ -372,6 +372,13 @@ def limit(text: str) -> float:
     return value
 
 
+def whole(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
+    return int(text)
+
+
 def number(text: str) -> float:
     """Parse a number; return NaN, which lies in no range, for other text."""
     try:

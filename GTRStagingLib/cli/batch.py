@@ -25,6 +25,7 @@ from GTRStagingLib.cli.arguments import (
     print_notes,
     shown_place,
     staging_options,
+    whole,
     with_flags,
 )
 from GTRStagingLib.errors import StagingError
@@ -66,7 +67,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     add_proposal(batch)
     add_device(batch)
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=_whole, metavar="N",
+    where.add_argument("--workers", type=whole, metavar="N",
                        help="number of workers, processes that read, prepare and write (default: one per "
                        "processor)")  # fmt: skip
     add_limits(batch)
@@ -81,12 +82,6 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     batch.add_argument("--progress", choices=["text", "json"], default="text",
                        help="text: progress bar on stderr, if it is a terminal; json: a line of JSON for each case "
                        "on stdout (default: text)")  # fmt: skip
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
-    return int(text)
 
 
 def _batch(options: argparse.Namespace) -> int:

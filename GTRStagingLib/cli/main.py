@@ -19,6 +19,7 @@ from GTRStagingLib.cli import (
     batch,
     cohort,
     evaluate,
+    listen,
     models,
     monitor,
     nomogram,
@@ -116,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     profile.add_to(commands)
     batch.add_to(commands)
     send.add_to(commands)
+    listen.add_to(commands)
     evaluate.add_to(commands)
     radscore.add_to(commands)
     nomogram.add_to(commands)
