@@ -68,9 +68,10 @@ class ListenSettings:
             require_ae_title(one)
         if not self.known:
             raise InputError("`known` is empty; expected the AE titles that may send. Name them.")
-        for name, value in (("quiet_s", self.quiet_s), ("again_s", self.again_s)):
-            if not 0 < value < float("inf"):
-                raise InputError(f"`{name}` is {value}; expected seconds above 0.")
+        if not 0 < self.quiet_s < float("inf"):
+            raise InputError(f"`quiet_s` is {self.quiet_s:g}; expected seconds above 0.")
+        if not 0 < self.again_s < float("inf"):
+            raise InputError(f"`again_s` is {self.again_s:g}; expected seconds above 0.")
         if not 0 <= self.port < 65536:
             raise InputError(f"`port` is {self.port}; expected 0 to 65535.")
 

@@ -70,7 +70,7 @@ class WebSender:
         self.archive.store(dataset)
 
     def committed(self, datasets: Sequence[Any]) -> Mapping[str, bool]:
-        """Return nothing: DICOMweb has no such promise; storing has asked whether the object is there."""
+        """Return nothing, since DICOMweb has no such promise; storing has asked whether the object is there."""
         return {}
 
 
@@ -102,12 +102,16 @@ class Sent:
 
     def summary(self) -> str:
         """Return the counts as a sentence without a full stop."""
+        before = f" ({self.earlier} by an earlier run)" if self.earlier else ""
+        return f"{self.in_words(Counter(self.states.values()))}{before}"
+
+    @staticmethod
+    def in_words(counts: Mapping[str, int]) -> str:
+        """Return numbers of objects by state in words."""
         words = {"sent": "sent", "committed": "sent and committed", "there": "already there", "refused": "refused",
                  "waiting": "waiting"}  # fmt: skip
-        counts = Counter(self.states.values())
-        parts = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
-        before = f" ({self.earlier} by an earlier run)" if self.earlier else ""
-        return f"{counted(len(self.states), 'object')}: {', '.join(parts) or 'nothing to send'}{before}"
+        parts = [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)]
+        return f"{counted(sum(counts.values()), 'object')}: {', '.join(parts) or 'nothing to send'}"
 
 
 def sender_to(address: WebAddress | DimseAddress) -> Sender:

@@ -1,6 +1,6 @@
 """Keep received studies on disk until their results are sent, so that nothing that was accepted is lost.
 
-An object is written under another name, flushed to the disk, and renamed before its sender is told that it was stored.
+An object is written under another name, flushed to the disk, and renamed before its sender gets an answer.
 A study has a folder with a random name, which logs may show: `objects/`, `results/` and `study.json` with its state.
 """
 
@@ -142,7 +142,7 @@ class Spool:
 
     def _take_up(self, log: Callable[[str], None]) -> None:
         for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
-            for left in folder.rglob(".writing-*"):  # of a process that was killed: its sender was not told "stored"
+            for left in folder.rglob(".writing-*"):  # of a process that was killed before it answered
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
             study = _read_study(folder)
             if study is None:

@@ -56,7 +56,7 @@ class WebArchive:
     """
 
     address: WebAddress
-    pauses_s: Sequence[float] = PAUSES_S
+    pauses_s: Sequence[float] = field(default_factory=lambda: PAUSES_S)
     timeout_s: tuple[float, float] = (CONNECT_S, READ_S)
     traffic: Traffic = field(default_factory=Traffic, compare=False)
 

@@ -8,6 +8,7 @@ Input: a case table and `BatchSettings`. Output: a case folder for each case, pr
 - `records`: `Job`, `Outcome`, `write_tables`
 - `batch`: `Batch`, `Counts`
 - `scoring`: `ScoreColumns`
+- `storing`: `Storing`
 - `run`: `run_batch`
 - `local`: `BatchSettings`, `WorkerGroup`, `with_workers`
 - `model_process`: `RemoteBackbone`

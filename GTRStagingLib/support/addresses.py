@@ -184,7 +184,7 @@ def require_uid(text: str, name: str) -> str:
     """Return a UID; raise `InputError`, with the name of the parameter but not the value, for others."""
     if not _UID.match(text):
         raise InputError(
-            f"`{name}` is not a UID; expected numbers with dots between them, at most 64 characters. Correct it.",
+            f"The UID of the {name} is not one; expected numbers and dots, at most 64 characters. Correct it.",
             details=text,
         )
     return text

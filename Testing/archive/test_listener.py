@@ -1,6 +1,7 @@
 """A listener keeps what it accepts, stages a study when it is complete, and sends the results to a real archive."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import threading
 import time
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, orthanc
 from pydicom import dcmread
 
 from GTRStagingLib.archive.contents import contents_of
@@ -35,6 +36,7 @@ def copies(objects, found, results):
     one = dcmread(found.rois[0])
     one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"{one.SOPInstanceUID[:-4]}1"
     one.SeriesInstanceUID = f"{one.SeriesInstanceUID[:-4]}1"
+    one.Manufacturer = "GTR Staging developers"
     one.save_as(results / "dicom" / "region.dcm")
     return ""
 
@@ -242,6 +244,24 @@ def test_a_case_that_ends_its_process_is_tried_twice_and_does_not_end_the_listen
         assert send(sent_study, listener).complete
         listener.wait_for("failed, 25 objects: The process of the case was ended by SIGSEGV.")
     assert len(tries) == 2
+
+
+def test_orthanc_sends_a_marked_study_by_the_script_of_the_documents_and_once(a_study, tmp_path):
+    page = (ROOT / "docs" / "archive.md").read_text(encoding="utf-8")
+    script = tmp_path / "to-gtrstaging.lua"
+    script.write_text(re.search(r"```lua\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    port = orthanc.free_port()
+    known = {"gtrstaging": ["GTRSTAGING", "127.0.0.1", port]}
+    with orthanc.running(
+        tmp_path / "orthanc", DicomModalities=known, LuaScripts=[str(script)], StableAge=1, OverwriteInstances=True
+    ) as archive, heard(
+        tmp_path / "spool", archive.address, title="GTRSTAGING", known=["ARCHIVE"], port=port
+    ) as listener:  # fmt: skip
+        archive.add(*a_study.slices, a_study.seg)
+        listener.wait_for("1 object: 1 sent")
+        time.sleep(3)  # the study is stable again, with its result
+        assert len(archive.instances()) == 26
+    assert sum("staged" in line for line in listener.lines) == 1
 
 
 KILLED = """

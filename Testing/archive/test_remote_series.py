@@ -53,7 +53,6 @@ def test_only_the_slices_that_are_decoded_are_fetched(filled_archive, a_study):
     assert headers + fetched < whole / 4
 
 
-@pytest.mark.smoke
 def test_the_command_gives_the_same_record_as_for_a_folder(filled_archive, a_study, tmp_path):
     roi = ["--segmentation", str(a_study.seg)]
     assert main(["stage", str(a_study.folder / "ct"), *roi, "--out", str(tmp_path / "local")]) == 0

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,11 @@ PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def executable() -> str:
-    """Return the path of Orthanc; without it the test is skipped, and fails under CI."""
+    """Return the path of Orthanc; without it the test is skipped, and fails under CI on Linux."""
     found = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if found is None or not PLUGIN.exists():
         message = "Orthanc with its plug-in for DICOMweb was not found; on Debian: make .venv/.archive"
-        if os.environ.get("CI"):
+        if os.environ.get("CI") and sys.platform == "linux":
             pytest.fail(message)
         pytest.skip(message)
     return found
