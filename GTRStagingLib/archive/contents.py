@@ -6,6 +6,8 @@ from typing import Any
 
 from GTRStagingLib.imaging.dicom_files import damage_refused, import_dicom_package
 from GTRStagingLib.imaging.dicom_headers import files_below
+from GTRStagingLib.imaging.dicom_references import is_own
+from GTRStagingLib.imaging.key_objects import KEY_OBJECT, read_key_objects
 
 ROIS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
@@ -13,11 +15,6 @@ ROIS = {
     "1.2.840.10008.5.1.4.1.1.481.3": "RTSTRUCT",
 }
 """Classes of ROIs: Segmentation, Label Map Segmentation, RT Structure Set."""
-
-KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
-
-OWN_MODEL = "GTR Staging"
-"""Manufacturer's model name of objects that this software wrote: results, by which no study is staged."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Contents:
     rois
         Files of ROIs.
     key_objects
-        Number of key object selections.
+        Number of key object selections that mark key images.
     images
         Number of CT objects.
     """
@@ -51,26 +48,26 @@ class Contents:
 
 
 def contents_of(folder: Path) -> Contents:
-    """Read what a study contains; objects of this software are not counted.
+    """Read what a study contains; objects of this software are results, and are not counted.
 
     Raises
     ------
     InputError
         If an object cannot be read.
     """
-    rois, key_objects, images = [], 0, 0
+    rois, marks, images = [], [], 0
     for path in files_below(folder):
         header = _header(path)
-        if str(header.get("ManufacturerModelName") or "") == OWN_MODEL:
+        if is_own(header):
             continue
         kind = str(header.get("SOPClassUID") or "")
         if kind in ROIS:
             rois.append(path)
-        elif kind == KEY_OBJECTS:
-            key_objects += 1
+        elif kind == KEY_OBJECT:
+            marks.append(path)
         else:
             images += str(header.get("Modality") or "") == "CT"
-    return Contents(tuple(rois), key_objects, images)
+    return Contents(tuple(rois), sum(one.marks for one in read_key_objects(marks).found), images)
 
 
 def _header(path: Path) -> Any:
@@ -83,4 +80,4 @@ def _header(path: Path) -> Any:
         )
 
 
-__all__ = ["KEY_OBJECTS", "OWN_MODEL", "ROIS", "Contents", "contents_of"]
+__all__ = ["ROIS", "Contents", "contents_of"]

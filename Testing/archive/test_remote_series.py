@@ -1,10 +1,12 @@
 """A CT in a real archive is the same as in a folder, and only its voting slices travel."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from helpers.key_objects import a_key_object
 from pydicom import dcmread, dcmwrite
 from pydicom.uid import generate_uid
 
@@ -12,6 +14,8 @@ from GTRStagingLib.archive.remote_series import read_remote, states_of
 from GTRStagingLib.archive.web import WebArchive
 from GTRStagingLib.cli.main import main
 from GTRStagingLib.errors import GeometryError, InputError, MachineError
+from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.inputs import read_inputs
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.support.addresses import parse_web_address
 
@@ -72,13 +76,9 @@ def test_the_command_gives_the_same_record_as_for_a_folder(filled_archive, a_stu
 
 
 def test_a_series_is_chosen_by_its_number_or_the_end_of_its_uid(empty_archive, a_study, tmp_path):
-    other = generate_uid()
-    for path in a_study.slices[:3]:
-        ds = dcmread(path)
-        ds.SeriesInstanceUID, ds.SeriesNumber = other, 9
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        dcmwrite(tmp_path / path.name, ds)
-    empty_archive.add(*a_study.slices, *sorted(tmp_path.glob("*.dcm")))
+    others = other_series(a_study, tmp_path / "other")
+    empty_archive.add(*a_study.slices, *others)
+    other = dcmread(others[0]).SeriesInstanceUID
     address = address_of(empty_archive, a_study)
     with pytest.raises(InputError, match="2 CT series; expected one") as refused:
         read_remote(address)
@@ -134,3 +134,64 @@ def test_no_connection_is_an_error_of_the_machine_after_bounded_attempts(a_study
     archive = WebArchive(address, pauses_s=(0.01, 0.01))
     with pytest.raises(MachineError, match="after 3 attempts for the study's series"):
         read_remote(address, archive=archive)
+
+
+# -- what the study marks --------------------------------------------------------------------------------------------
+
+
+def other_series(study, folder):
+    """Write three slices of the CT as another series of the study."""
+    folder.mkdir()
+    other = generate_uid()
+    for path in study.slices[:3]:
+        ds = dcmread(path)
+        ds.SeriesInstanceUID, ds.SeriesNumber = other, 9
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        dcmwrite(folder / path.name, ds)
+    return sorted(folder.iterdir())
+
+
+def test_the_roi_chooses_among_the_series_of_a_study(empty_archive, a_study, tmp_path):
+    empty_archive.add(*a_study.slices, *other_series(a_study, tmp_path / "other"))
+    read = partial(read_remote, address_of(empty_archive, a_study))
+    found = read_inputs(read, roi=a_study.seg)
+    assert found.scan.grid.size[2] == len(a_study.slices)
+    assert found.scan.warnings == ("CT series 1 chosen: the ROI refers to it.",)
+    assert found.roi is not None
+
+
+def test_a_key_object_selection_of_the_study_marks_the_key_slice(empty_archive, a_study, tmp_path):
+    marked = dcmread(a_study.slices[9])
+    key_object = a_key_object([marked])
+    key_object.save_as(tmp_path / "ko.dcm", enforce_file_format=True)
+    result = a_key_object([dcmread(a_study.slices[3])])  # of this software: a result, which marks nothing
+    result.ManufacturerModelName = "GTR Staging"
+    result.save_as(tmp_path / "own.dcm", enforce_file_format=True)
+    empty_archive.add(*a_study.slices, *other_series(a_study, tmp_path / "other"), tmp_path / "ko.dcm",
+                      tmp_path / "own.dcm")  # fmt: skip
+    address = address_of(empty_archive, a_study)
+    scan = read_remote(address, by_key_objects=True)
+    key = keyslice.choose(scan, key_slice="ko")
+    assert key.position_mm == float(marked.ImagePositionPatient[2])
+    assert key.chosen_by == "key object"
+    assert scan.warnings == ("CT series 1 chosen: the key object selection refers to it.",)
+    assert main(["stage", empty_archive.address, "--study", a_study.uid, "--key-slice", "ko", "--out",
+                 str(tmp_path / "out")]) == 0  # fmt: skip
+    record = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert (record["key_slice"]["index"], record["key_slice"]["chosen_by"]) == (key.index, "key object")
+
+
+def test_without_a_mark_in_the_study_the_key_slice_is_not_guessed(filled_archive, a_study):
+    scan = read_remote(address_of(filled_archive, a_study))
+    with pytest.raises(InputError, match="study in the archive has no key object selection"):
+        keyslice.choose(scan, key_slice="ko")
+
+
+def test_a_slice_that_was_rejected_in_the_archive_is_not_given_out(empty_archive, a_study, tmp_path):
+    rejecting = a_key_object([dcmread(a_study.slices[9])], "RejectedForQualityReasons")
+    rejecting.save_as(tmp_path / "ko.dcm", enforce_file_format=True)
+    empty_archive.add(*a_study.slices, tmp_path / "ko.dcm")
+    scan = read_remote(address_of(empty_archive, a_study))
+    assert list(scan.rejected.values()) == ["Rejected for Quality Reasons"]
+    with pytest.raises(InputError, match="Rejected for Quality Reasons"):
+        scan.slices(8, 10)
