@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from GTRStagingLib.cli.arguments import Commands, counting_bar
 from GTRStagingLib.errors import StagingError, without_backticks
@@ -33,6 +33,13 @@ def add_store(parser: argparse.ArgumentParser, *, required: bool = False) -> Non
                         help="archive: dicomweb:https://HOST/PATH, or dicom://TITLE@HOST:PORT")  # fmt: skip
 
 
+def store_contradiction(options: argparse.Namespace) -> str | None:
+    """Return why --store cannot be, or None: it sends what --dicom writes."""
+    if options.store is None or getattr(options, "dicom", None):
+        return None
+    return "--store requires --dicom: it sends the DICOM objects that this writes"
+
+
 def store_address(text: str) -> WebAddress | DimseAddress:
     """Parse the address of an archive that results are sent to."""
     try:
@@ -50,12 +57,13 @@ def _send(options: argparse.Namespace) -> int:
     return 0 if sent.complete else 1
 
 
-def print_sent(sent: "Sent", folder: Path) -> None:
-    """Print what was sent, and on stderr what was not, with the remedy."""
-    print(f"{sent.summary()}.")
+def print_sent(sent: "Sent", folder: Path, *, file: "TextIO | None" = None) -> None:
+    """Print what was sent, to `file` or stdout, and on stderr what was not, with the remedy."""
+    print(f"{sent.summary()}.", file=file)
     for reason in sent.reasons:
         print(f"gtrstaging: {reason}", file=sys.stderr)
     if sent.problem:
         print(f"gtrstaging: {sent.problem}", file=sys.stderr)
     if not sent.complete:
-        print(f"gtrstaging: what is missing is kept in {folder}; send again by the same command.", file=sys.stderr)
+        print(f"gtrstaging: what is missing is kept in {folder}; send it: gtrstaging send {folder} --store ADDRESS",
+              file=sys.stderr)  # fmt: skip

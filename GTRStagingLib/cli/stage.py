@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from GTRStagingLib.cli.arguments import (
     staging_options,
     timed,
 )
+from GTRStagingLib.cli.send import add_store, print_sent, store_contradiction
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import import_extra
 
@@ -39,6 +41,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"
     )
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
+    add_store(stage)
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
     stage.add_argument(
         "--segmentation",
@@ -77,6 +80,8 @@ def _contradiction(options: argparse.Namespace) -> str | None:
     """Return why the options contradict each other, or None."""
     if (wrong := input_contradiction(options)) is not None:
         return wrong
+    if (wrong := store_contradiction(options)) is not None:
+        return wrong
     if options.out is None and options.mrb is None and not options.json:
         return "expected --out DIR, --mrb FILE or --json"
     if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
@@ -94,8 +99,8 @@ def _contradiction(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _stage(options: argparse.Namespace) -> None:
-    """Stage the case, write the results and print a summary."""
+def _stage(options: argparse.Namespace) -> int:
+    """Stage the case, write the results, send them and print a summary; return 1 if not all could be sent."""
     from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.model.backbone import load_models
     from GTRStagingLib.staging.pipeline import STEPS, stage_case
@@ -141,6 +146,16 @@ def _stage(options: argparse.Namespace) -> None:
         print(json.dumps(to_json(result, include_phi=options.include_phi), allow_nan=False))
     else:
         _print_summary(result, options.out)
+    return 0 if options.store is None else _send(options)
+
+
+def _send(options: argparse.Namespace) -> int:
+    """Send the DICOM objects; return 1 if not all could be sent, after saying so."""
+    from GTRStagingLib.archive.sending import send_folder
+
+    sent = send_folder(options.dicom, options.store)
+    print_sent(sent, options.dicom, file=sys.stderr if options.json else sys.stdout)
+    return 0 if sent.complete else 1
 
 
 def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeyChoice | None":

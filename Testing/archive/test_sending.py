@@ -112,7 +112,7 @@ def test_a_full_archive_refuses_some_and_takes_them_later(empty_archive, objects
     assert re.fullmatch(r"24 objects: \d+ sent, \d+ refused\.\n", shown.out)
     assert 0 < len(empty_archive.instances()) < 24
     assert "It may be full" in shown.err
-    assert "send again by the same command" in shown.err
+    assert "send it: gtrstaging send" in shown.err
     assert str(big.SOPInstanceUID) not in shown.err
     empty_archive.empty()
     assert main(["send", str(objects), "--store", empty_archive.address]) == 0
