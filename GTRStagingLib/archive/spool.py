@@ -157,7 +157,15 @@ class Spool:
                 continue
             self._studies[study.uid] = study
             log(f"study {study.name}: taken up, {study.stage}, {len(list(study.objects.glob('*.dcm')))} objects")
-        self._bytes = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        self._measure()
+
+    def _measure(self) -> None:
+        """Measure what the spool holds: results are written by others."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # a file that was just removed
+                total += path.stat().st_size if path.is_file() else 0
+        self._bytes = total
 
     def add(self, study_uid: str, instance_uid: str, content: bytes) -> Study:
         """Keep an object; it is on the disk when this returns.
@@ -224,6 +232,7 @@ class Spool:
             if study.changed and study.stage == "receiving":
                 return False
             study.note(stage, tries=tries, reason=reason)
+            self._measure()
             return True
 
     def finish(self, study: Study) -> bool:
@@ -233,9 +242,8 @@ class Spool:
                 return False
             self._studies.pop(study.uid, None)
             if not self.keep:
-                size = sum(path.stat().st_size for path in study.folder.rglob("*") if path.is_file())
                 shutil.rmtree(study.folder, ignore_errors=True)
-                self._bytes -= size
+                self._measure()
             return True
 
 

@@ -241,8 +241,10 @@ def _direct(requests: Any) -> Any:
 
 def text_in(item: Mapping[str, Any], tag: str) -> str | None:
     """Return the first value of an element of DICOM JSON as text; None if there is none."""
-    values = (item.get(tag) or {}).get("Value") or []
-    return str(values[0]) if values and values[0] not in (None, "") else None
+    element = item.get(tag)
+    values = element.get("Value") if isinstance(element, Mapping) else None
+    first = values[0] if isinstance(values, list) and values else None
+    return str(first) if isinstance(first, str | int | float) and first != "" else None
 
 
 __all__ = ["PASSWORD", "TOKEN", "USER", "Traffic", "WebArchive", "text_in"]

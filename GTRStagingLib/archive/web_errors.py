@@ -84,7 +84,9 @@ def explained(place: str, what: str, tries: int = 1) -> Iterator[None]:
         ) from error
     except exceptions.HTTPError as error:
         raise _of_status(place, what, error) from error
-    except (exceptions.RequestException, ValueError) as error:  # ValueError: the client cannot read the answer
+    except (StagingError, MemoryError):
+        raise
+    except Exception as error:  # an answer that is not DICOMweb can raise any kind in the client
         raise InputError(
             f"{place}: the answer for {what} cannot be read ({type(error).__name__}); expected DICOMweb. Check the "
             "address: it is that of the service, as in https://HOST/dicom-web.",

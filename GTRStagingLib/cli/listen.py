@@ -77,7 +77,11 @@ def _listen(options: argparse.Namespace) -> None:
         return with_flags(reason, options.parser)
 
     listener = Listener(
-        settings, spool, stage_study, lambda results: send_folder(results / DICOM, options.store), log=_log
+        settings,
+        spool,
+        stage_study,
+        lambda results: send_folder(results / DICOM, options.store),
+        log=lambda line: print(with_flags(line, options.parser), file=sys.stderr, flush=True),
     )
 
     def end() -> None:
@@ -103,10 +107,6 @@ def _arguments(options: argparse.Namespace, objects: Path, found: "Contents", re
     device = ["--device", options.device, "--backend", options.backend]
     looks = ["--tta"] if options.tta else []
     return [str(objects), *by, *models, *shown, *device, *looks, "--out", str(results), "--dicom", str(results / DICOM)]
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -180,7 +180,10 @@ def test_a_folder_of_results_is_no_list_of_another_archive(empty_archive, a_batc
 
 
 def test_results_are_sent_only_where_they_are_written_as_dicom(a_batch, capsys):
-    for command in (["batch", str(a_batch[0]), "--out", str(a_batch[1])], ["stage", "ct", "--json", "--key-slice", "1"]):
+    for command in (
+        ["batch", str(a_batch[0]), "--out", str(a_batch[1])],
+        ["stage", "ct", "--json", "--key-slice", "1"],
+    ):
         with pytest.raises(SystemExit, match="2"):
             main([*command, "--store", "dicom://ARCHIVE@127.0.0.1:104"])
         assert "--store requires --dicom" in capsys.readouterr().err

@@ -307,6 +307,41 @@ def test_a_listener_that_is_killed_loses_no_study(empty_archive, sent_study, tmp
     assert list((tmp_path / "spool").rglob(".writing-*")) == []
 
 
+def listening(folder, store, *more):
+    """Start the command; return its process and its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "GTRStagingLib", "listen", "--spool", str(folder), "--store", store, "--known",
+         "GTRSTAGING", "--title", "LISTENER", "--port", "0", "--quiet-s", "0.5", *more],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return process, int(re.fullmatch(r"listening at 127.0.0.1:(\d+) as LISTENER\n", process.stderr.readline())[1])
+
+
+def test_the_command_ends_cleanly_by_sigterm_and_keeps_what_waits(empty_archive, sent_study, tmp_path):
+    process, port = listening(tmp_path / "spool", empty_archive.address, "--quiet-s", "100")
+    assert send_folder(sent_study, parse_dimse_address(f"dicom://LISTENER@127.0.0.1:{port}")).complete
+    process.terminate()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == "stopped; what waits is taken up by the next start\n"
+    process.stderr.close()
+    assert len(list((tmp_path / "spool").glob("*/objects/*.dcm"))) == 25
+    assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_spool_counts_what_is_removed_and_what_others_write(tmp_path):
+    spool = a_spool(tmp_path / "spool", most_bytes=3000)
+    with spool.opened():
+        study = spool.add("1.1", "1.1.1", bytes(1000))
+        spool.begin_staging(study)
+        study.results.mkdir()
+        (study.results / "report.html").write_bytes(bytes(1500))
+        assert spool.end(study, "sending")
+        with pytest.raises(FullError, match="of at most"):
+            spool.add("1.2", "1.2.1", bytes(1000))
+        assert spool.finish(study)
+        spool.add("1.2", "1.2.1", bytes(2000))
+
+
 @pytest.mark.parametrize("change", ["missing", "text", "other"])
 def test_a_study_whose_record_is_damaged_is_left_as_it_is(tmp_path, change):
     with (spool := a_spool(tmp_path / "spool")).opened():

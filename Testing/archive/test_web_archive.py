@@ -1,11 +1,10 @@
 """Requests to a real archive: credentials, trust, repeated attempts, storing, and what its failures say."""
 
-import http.server
 import json
-import threading
 
 import pytest
 from helpers import orthanc, tls_front
+from helpers.web_answers import answering
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -99,45 +98,6 @@ def a_small_object():
     found.SOPClassUID, found.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
     found.StudyInstanceUID, found.SeriesInstanceUID = "1.2", "1.3"
     return found
-
-
-class _Answers(http.server.BaseHTTPRequestHandler):
-    """Answers from a list; the last one remains."""
-
-    def do_GET(self):
-        self.server.seen.append(dict(self.headers))
-        status, body = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
-        content = body.encode()
-        self.send_response(status)
-        if status == 302:
-            self.send_header("Location", body)
-        self.send_header("Content-Type", "application/dicom+json")
-        self.send_header("Content-Length", str(len(content) + (9 if status == 206 else 0)))  # 206: breaks off
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.do_GET()
-
-    def log_message(self, *_):
-        pass
-
-
-class answering:  # noqa: N801
-    """A service of this machine that gives these answers; what Orthanc cannot be made to do."""
-
-    def __init__(self, answers):
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-        self._server.answers, self._server.seen = list(answers), []
-
-    def __enter__(self):
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return parse_web_address(f"dicomweb:http://127.0.0.1:{self._server.server_port}"), self._server.seen
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 206])
