@@ -195,3 +195,26 @@ def test_a_slice_that_was_rejected_in_the_archive_is_not_given_out(empty_archive
     assert list(scan.rejected.values()) == ["Rejected for Quality Reasons"]
     with pytest.raises(InputError, match="Rejected for Quality Reasons"):
         scan.slices(8, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["ct", "--study", "1.2"], "--study requires an archive"),
+        (["dicomweb:https://pacs.example/x"], "expected --study UID: the address of the archive names no study"),
+        (["dicomweb:https://a:b@127.0.0.1/x", "--study", "1.2"], "contains a user or a password"),
+        (["dicomweb:http://pacs.example/x", "--study", "1.2"], "is not encrypted"),
+    ],
+)
+@pytest.mark.parametrize("command", ["stage", "profile"])
+def test_wrong_uses_of_the_command_are_refused(command, arguments, expected, capsys, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *arguments, "--out", str(tmp_path / "out")])
+    assert expected in capsys.readouterr().err
+
+
+def test_a_profile_fetches_its_slices_only(filled_archive, a_study, tmp_path):
+    assert main(["profile", filled_archive.address, "--study", a_study.uid, "--around", "8", "--mm", "5",
+                 "--out", str(tmp_path / "out")]) == 0  # fmt: skip
+    lines = (tmp_path / "out" / "profile.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 4  # a header, and the key slice with one slice on each side
