@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -209,3 +210,50 @@ def test_an_unknown_title_a_closed_port_and_a_killed_archive_are_clear(empty_arc
     empty_archive.start()
     assert send_folder(objects, address, sender=DimseSender(address, commitment_s=0)).complete
     assert empty_archive.instances().keys() == contents(objects).keys()
+
+
+def test_an_object_that_the_archive_does_not_commit_to_keep_is_sent_again(objects, monkeypatch):
+    """By a small SCP: Orthanc commits to all that it stores."""
+    from pydicom import Dataset
+    from pydicom.uid import ExplicitVRLittleEndian
+    from pynetdicom import AE, build_role, evt
+
+    for path in sorted(objects.glob("*.dcm"))[2:]:
+        path.unlink()
+    kept, lost = (dcmread(path) for path in sorted(objects.glob("*.dcm")))
+    port, reports = orthanc.free_port(), []
+    monkeypatch.setenv("GTRSTAGING_COMMIT_PORT", str(port))
+    model, instance = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
+
+    def report(asked):
+        answer = Dataset()
+        answer.TransactionUID = asked.TransactionUID
+        answer.ReferencedSOPSequence = [one for one in asked.ReferencedSOPSequence
+                                        if one.ReferencedSOPInstanceUID == kept.SOPInstanceUID]  # fmt: skip
+        failed = [one for one in asked.ReferencedSOPSequence if one.ReferencedSOPInstanceUID == lost.SOPInstanceUID]
+        for one in failed:
+            one.FailureReason = 0x0112
+        answer.FailedSOPSequence = failed
+        entity = AE(ae_title="ARCHIVE")
+        entity.add_requested_context(model)
+        made = entity.associate("127.0.0.1", port, ext_neg=[build_role(model, scp_role=True)])
+        reports.append(made.send_n_event_report(answer, 2, model, instance)[0].Status)
+        made.release()
+
+    def act(event):
+        threading.Timer(0.2, report, [event.action_information]).start()
+        return 0x0000, None
+
+    scp = AE(ae_title="ARCHIVE")
+    scp.add_supported_context(kept.SOPClassUID, ExplicitVRLittleEndian)
+    scp.add_supported_context(model)
+    server = scp.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0x0000), (evt.EVT_N_ACTION, act)]
+    )
+    try:
+        sent = send_folder(objects, parse_dimse_address(f"dicom://ARCHIVE@127.0.0.1:{server.server_address[1]}"))
+    finally:
+        server.shutdown()
+    assert reports == [0x0000]
+    assert sent.summary() == "2 objects: 1 sent and committed, 1 refused"
+    assert sent.reasons[0].startswith("The archive took the object, but does not commit to keep it")
