@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.cli import stage
-from GTRStagingLib.cli.arguments import Commands, add_device, add_limits, add_model, given_limits, whole, with_flags
+from GTRStagingLib.cli.arguments import (
+    Commands,
+    add_device,
+    add_limits,
+    add_model,
+    given_limits,
+    given_models,
+    whole,
+    with_flags,
+)
 from GTRStagingLib.cli.send import add_store
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -59,7 +68,10 @@ def _listen(options: argparse.Namespace) -> None:
     from GTRStagingLib.support.isolation import IsolatedProcess
 
     limits = given_limits(options)
-    child = IsolatedProcess(_stager, seconds=limits.time_limit, memory_mb=limits.memory_limit)
+    child = IsolatedProcess(
+        _stager, given_models(options), options.device, options.backend, seconds=limits.time_limit,
+        memory_mb=limits.memory_limit,
+    )  # fmt: skip
     settings = ListenSettings(
         title=options.title or own_title(),
         known=options.known,
@@ -89,6 +101,7 @@ def _listen(options: argparse.Namespace) -> None:
         child.close()  # its study is staged by the next start
 
     try:
+        child.run(None)  # a model that cannot be loaded ends the command, before a study is accepted
         with _ended_by_signals(end):
             listener.run()
     finally:
@@ -123,13 +136,24 @@ def _ended_by_signals(end: Callable[[], None]) -> Iterator[None]:
 # -- in the child --------------------------------------------------------------------------------------------------
 
 
-def _stager() -> Callable[[list[str]], str]:
-    """Return the function that runs `gtrstaging stage` and returns why it failed, or an empty text."""
+def _stager(models: tuple[str, ...], device: str, backend: str) -> Callable[[list[str] | None], str]:
+    """Return the function that runs `gtrstaging stage` and returns why it failed, or an empty text.
+
+    Raises
+    ------
+    StagingError
+        If the models cannot be loaded.
+    """
+    from GTRStagingLib.model.backbone import load_models
+
+    load_models(models, device, backend)
     parser = argparse.ArgumentParser(prog="gtrstaging", exit_on_error=False)
     commands: Any = parser.add_subparsers()
     stage.add_to(commands)
 
-    def work(arguments: list[str]) -> str:
+    def work(arguments: list[str] | None) -> str:
+        if arguments is None:
+            return ""
         with redirect_stdout(sys.stderr), redirect_stderr(sys.stderr):
             options = parser.parse_args(["stage", *arguments])
             options.parser = commands.choices["stage"]

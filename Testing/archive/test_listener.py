@@ -328,6 +328,18 @@ def test_the_command_ends_cleanly_by_sigterm_and_keeps_what_waits(empty_archive,
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_model_that_cannot_be_loaded_ends_the_command_at_once(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-m", "GTRStagingLib", "listen", "--spool", str(tmp_path / "spool"), "--store",
+         "dicom://A@127.0.0.1:1", "--known", "A", "--port", "0", "--model", str(tmp_path / "no-model")],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert found.returncode == 1
+    assert found.stderr.startswith("gtrstaging: ")
+    assert "no-model" in found.stderr
+    assert not (tmp_path / "spool").exists()
+
+
 def test_the_spool_counts_what_is_removed_and_what_others_write(tmp_path):
     spool = a_spool(tmp_path / "spool", most_bytes=3000)
     with spool.opened():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -111,11 +110,16 @@ class Orthanc:
 
     def fill(self, largest_file: int) -> None:
         """Let the writing of longer files fail from now on, as on a full disk."""
-        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+        self._allow(largest_file)
 
     def empty(self) -> None:
         """Let files of any length be written again."""
-        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        self._allow(-1)
+
+    def _allow(self, largest_file: int) -> None:
+        import resource  # POSIX only
+
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
