@@ -16,10 +16,11 @@ from GTRStagingLib.archive.contents import Contents, contents_of
 from GTRStagingLib.archive.dimse import network
 from GTRStagingLib.archive.sending import Sent
 from GTRStagingLib.archive.spool import FullError, Spool, Study
-from GTRStagingLib.errors import Cancelled, InputError, MachineError, StagingError
+from GTRStagingLib.errors import InputError, MachineError
 from GTRStagingLib.imaging.dicom_pixels import JPEG_FAMILY, NATIVE, RLE
 from GTRStagingLib.support.addresses import require_ae_title
 from GTRStagingLib.support.isolation import TRIES, DiedError
+from GTRStagingLib.support.shared_text import shared_error
 
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 """Status of a store request (DICOM PS3.4 B.2.3)."""
@@ -183,8 +184,6 @@ class Listener:
                 self._stage(study)
             if study.stage == "sending" and time.monotonic() >= self._later.get(study.name, 0.0):
                 self._send(study)
-        except Cancelled:
-            return
         except OSError as error:  # a full disk, for example
             self._later[study.name] = time.monotonic() + self.settings.again_s
             study.last = time.monotonic()
@@ -210,8 +209,8 @@ class Listener:
                 self.log(f"study {study.name}: {reason} It is tried again")
                 study.note("receiving", tries=tries)
                 return
-        except StagingError as error:
-            reason = str(error)
+        except Exception as error:  # a fault of one study must not end the listener
+            reason = shared_error(error)
         if reason:
             if self.spool.end(study, "failed", reason=_first_line(reason)):
                 self.log(f"study {study.name}: failed, {count} objects: {_first_line(reason)}")
@@ -221,12 +220,12 @@ class Listener:
     def _send(self, study: Study) -> None:
         try:
             sent = self.send(study.results)
-        except MachineError as error:
-            sent = Sent({}, problem=str(error))
-        except StagingError as error:
-            if self.spool.end(study, "failed", reason=_first_line(str(error))):
-                self.log(f"study {study.name}: failed: {_first_line(str(error))}")
+        except InputError as error:
+            if self.spool.end(study, "failed", reason=shared_error(error)):
+                self.log(f"study {study.name}: failed: {shared_error(error)}")
             return
+        except Exception as error:
+            sent = Sent({}, problem=shared_error(error))
         if sent.complete and not sent.problem:
             self.log(f"study {study.name}: {sent.summary()}")
             self._later.pop(study.name, None)

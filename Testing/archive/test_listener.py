@@ -233,6 +233,19 @@ def test_a_case_that_fails_is_kept_with_its_reason_and_another_is_staged(empty_a
         again.wait_for("1 object: 1 sent")
 
 
+def test_an_unexpected_error_of_one_study_does_not_end_the_listener(empty_archive, sent_study, tmp_path):
+    def wrong(objects, found, results):
+        raise ValueError("Doe^Jane")
+
+    with heard(tmp_path / "spool", empty_archive.address, stage=wrong) as listener:
+        assert send(sent_study, listener).complete
+        listener.wait_for("failed, 25 objects: ValueError; expected a result")
+        (sent_study / "outbox.json").unlink()
+        assert send(sent_study, listener).complete
+    assert "Doe" not in str(listener.lines)
+    assert "Doe" not in "".join(path.read_text() for path in (tmp_path / "spool").glob("*/study.json"))
+
+
 def test_a_case_that_ends_its_process_is_tried_twice_and_does_not_end_the_listener(empty_archive, sent_study, tmp_path):
     tries = []
 

@@ -136,6 +136,18 @@ def test_no_connection_is_an_error_of_the_machine_after_bounded_attempts(a_study
         read_remote(address, archive=archive)
 
 
+def test_an_archive_that_is_killed_between_headers_and_slices_is_named_and_continues(empty_archive, a_study):
+    empty_archive.add(*a_study.slices)
+    archive = WebArchive(address_of(empty_archive, a_study), pauses_s=(0.01,))
+    scan = read_remote(archive.address, archive=archive)
+    kept = scan.slices(9, 9)
+    empty_archive.kill()
+    with pytest.raises(MachineError, match="no connection, or one that broke, after 2 attempts for an image"):
+        scan.slices(9, 10)
+    empty_archive.start()
+    np.testing.assert_array_equal(voxels(scan.slices(9, 10))[0], voxels(kept)[0])
+
+
 # -- what the study marks --------------------------------------------------------------------------------------------
 
 
