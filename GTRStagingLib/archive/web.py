@@ -13,10 +13,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from GTRStagingLib.archive.web_errors import RefusedError, explained, failure_reason, is_passing, refused
+from GTRStagingLib.archive.web_errors import (
+    RefusedError,
+    explained,
+    failure_reason,
+    import_web_package,
+    is_passing,
+    refused,
+)
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.support.addresses import WebAddress
-from GTRStagingLib.support.extras import import_extra
 
 USER, PASSWORD, TOKEN = "GTRSTAGING_DICOMWEB_USER", "GTRSTAGING_DICOMWEB_PASSWORD", "GTRSTAGING_DICOMWEB_TOKEN"
 """Environment variables with the credentials: user and password, or a bearer token."""
@@ -102,7 +108,7 @@ class WebArchive:
         def retrieve() -> bytes:
             content = io.BytesIO()
             dataset = self._client.retrieve_instance(study, series, instance)
-            import_extra("pydicom", "Reading from an archive needs", "archive").dcmwrite(content, dataset)
+            import_web_package("pydicom").dcmwrite(content, dataset)
             return content.getvalue()
 
         return self._asked(retrieve, "an image")
@@ -131,7 +137,7 @@ class WebArchive:
         MachineError
             As `series_of`.
         """
-        from requests import HTTPError
+        HTTPError = import_web_package("requests").HTTPError  # noqa: N806
 
         def post() -> Any:
             try:
@@ -189,7 +195,7 @@ class WebArchive:
     @cached_property
     def _client(self) -> Any:
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its messages contain UIDs
-        api = import_extra("dicomweb_client.api", "Reading from an archive needs", "archive")
+        api = import_web_package("dicomweb_client.api")
         client = api.DICOMwebClient(
             self.address.base, session=self._session(), timeout=self.timeout_s, chunk_size=1 << 30
         )  # one body of known length: not every archive takes chunks
@@ -197,7 +203,7 @@ class WebArchive:
         return client
 
     def _session(self) -> Any:
-        requests = import_extra("requests", "Reading from an archive needs", "archive")
+        requests = import_web_package("requests")
         session = requests.Session()
         session.max_redirects = 0  # a redirect would lead images and credentials elsewhere
         session.hooks["response"].append(self._count)

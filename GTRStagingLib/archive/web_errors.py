@@ -7,8 +7,10 @@ is an `InputError`, or a `RefusedError` if the archive does not take an object.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from GTRStagingLib.errors import InputError, MachineError, StagingError
+from GTRStagingLib.support.extras import import_extra
 
 BUSY = frozenset({408, 429, 502, 503, 504})
 """Status codes after which a request is repeated: the archive, or a proxy before it, is busy or starting."""
@@ -21,14 +23,18 @@ CREDENTIALS = (
 )
 
 
+def import_web_package(module: str) -> Any:
+    """Import a module of the extra `archive`."""
+    return import_extra(module, "Reading from an archive needs", "archive")
+
+
 class RefusedError(StagingError):
     """Object that an archive did not take; another one, or a later attempt, may succeed."""
 
 
 def is_passing(error: Exception) -> bool:
     """Return whether a failure may pass, so that the request is repeated."""
-    from requests import exceptions
-
+    exceptions = import_web_package("requests.exceptions")
     if isinstance(error, exceptions.HTTPError):
         return error.response is not None and error.response.status_code in BUSY
     lasting = (exceptions.SSLError, exceptions.ProxyError, exceptions.InvalidURL)
@@ -49,8 +55,7 @@ def explained(place: str, what: str, tries: int = 1) -> Iterator[None]:
     tries
         Number of attempts that were made at a failure that may pass.
     """
-    from requests import exceptions
-
+    exceptions = import_web_package("requests.exceptions")
     try:
         yield
     except exceptions.SSLError as error:
@@ -191,5 +196,14 @@ def _json_of(response: object) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-__all__ = ["BUSY", "CREDENTIALS", "RefusedError", "explained", "failure_reason", "is_passing", "refused",
-           "status_in_words"]  # fmt: skip
+__all__ = [
+    "BUSY",
+    "CREDENTIALS",
+    "RefusedError",
+    "explained",
+    "failure_reason",
+    "import_web_package",
+    "is_passing",
+    "refused",
+    "status_in_words",
+]

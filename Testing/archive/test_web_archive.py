@@ -1,6 +1,7 @@
 """Requests to a real archive: credentials, trust, repeated attempts, storing, and what its failures say."""
 
 import json
+import sys
 
 import pytest
 from helpers import orthanc, tls_front
@@ -9,10 +10,11 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from GTRStagingLib.archive.dimse import DimseSender
 from GTRStagingLib.archive.web import WebArchive
 from GTRStagingLib.archive.web_errors import RefusedError, failure_reason, status_in_words
-from GTRStagingLib.errors import InputError, MachineError
-from GTRStagingLib.support.addresses import parse_web_address
+from GTRStagingLib.errors import InputError, MachineError, MissingDependencyError
+from GTRStagingLib.support.addresses import parse_dimse_address, parse_web_address
 
 pytestmark = pytest.mark.usefixtures("no_credentials")
 
@@ -189,3 +191,16 @@ def test_reasons_of_refusals_are_words():
     assert status_in_words(0x0124) == "not authorised (0x0124)"
     assert failure_reason({}) == ""
     assert failure_reason({"00081198": {"vr": "SQ", "Value": [{}]}}) == ""
+
+
+@pytest.mark.parametrize("package", ["requests", "requests.exceptions", "dicomweb_client.api"])
+def test_a_missing_package_is_named_with_its_extra(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'gtrstaging\[archive\]'"):
+        WebArchive(parse_web_address("https://127.0.0.1:1/web")).series_of("1.2")
+
+
+def test_a_missing_package_of_the_dicom_network_is_named_with_its_extra(monkeypatch, a_study):
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'gtrstaging\[archive\]'"):
+        DimseSender(parse_dimse_address("dicom://A@127.0.0.1:1")).store(dcmread(a_study.seg))
