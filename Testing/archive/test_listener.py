@@ -216,6 +216,22 @@ def test_results_wait_for_an_archive_that_is_down(empty_archive, sent_study, tmp
     assert len(empty_archive.instances()) == 1
 
 
+def test_results_that_wait_are_sent_by_the_next_start_without_staging_again(empty_archive, sent_study, tmp_path):
+    empty_archive.kill()
+    with heard(tmp_path / "spool", empty_archive.address, pauses_s=(0.01,), again_s=100) as listener:
+        assert send(sent_study, listener).complete
+        listener.wait_for("1 waiting; tried again in 100 s: ")
+    empty_archive.start()
+
+    def not_again(objects, found, results):
+        pytest.fail("staged again")
+
+    with heard(tmp_path / "spool", empty_archive.address, stage=not_again) as again:
+        again.wait_for("1 object: 1 sent")
+    assert any(line.endswith("taken up, sending, 25 objects") for line in again.lines)
+    assert len(empty_archive.instances()) == 1
+
+
 def test_a_case_that_fails_is_kept_with_its_reason_and_another_is_staged(empty_archive, sent_study, tmp_path):
     def fails(objects, found, results):
         return "2 CT series; expected one.\n  number 1: of a person"
