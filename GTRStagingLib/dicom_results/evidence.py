@@ -3,13 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import SimpleITK as sitk
+
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_source import DicomSource
-from GTRStagingLib.imaging.geometry import axial_order, axial_window
+from GTRStagingLib.imaging.geometry import axial_order, axial_window, in_axis_order_of
 from GTRStagingLib.staging.result import StagingResult
 
 REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
 """Keywords without which an image cannot be referred to."""
+
+CLASSES = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+"""SOP classes of CT images: single-frame, enhanced, and converted to enhanced."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,11 @@ class Evidence:
         Whole header of the image of each voting slice, without pixels; of a multi-frame CT, the same for all.
     frames
         Number of each slice's frame, from 1; None for single-frame images.
-    flipped
-        Whether axial LPS pixels (x, y) run against those of the image's columns and rows.
     """
 
     result: StagingResult
     headers: tuple[Any, ...] = field(repr=False)
     frames: tuple[int, ...] | None
-    flipped: tuple[bool, bool]
 
     @property
     def key(self) -> Any:
@@ -43,6 +46,22 @@ class Evidence:
         """Headers of the images, each once."""
         return list({str(one.SOPInstanceUID): one for one in self.headers}.values())
 
+    def pixels(self, axial: sitk.Image) -> np.ndarray:
+        """Return an image on the voting slices in the pixels of the CT's images.
+
+        Parameters
+        ----------
+        axial
+            On the grid of `result.slices.native`, axial LPS, such as `result.heat`.
+
+        Returns
+        -------
+        (S, rows, columns), slices in the order of `headers`.
+        """
+        grid = self.result.scan.grid
+        stored = sitk.GetArrayFromImage(in_axis_order_of(axial, grid))
+        return stored[::-1] if axial_order(grid).flipped[2] else stored
+
 
 def require_source(result: StagingResult) -> DicomSource:
     """Return the images of a result's CT; raise `InputError` unless DICOM results can refer to them."""
@@ -52,7 +71,7 @@ def require_source(result: StagingResult) -> DicomSource:
             f"The CT was read from {scan.format}; expected DICOM, since results as DICOM belong to the study of their "
             "CT. Give the DICOM series, or leave out `dicom`."
         )
-    if axial_order(scan.grid).axes != (0, 1, 2):
+    if axial_order(scan.grid).axes[2] != 2:
         raise InputError(
             "The CT's images are not axial, so that no image of the study shows a voting slice; expected axial images. "
             "Stage the axial reconstruction, or leave out `dicom`."
@@ -66,7 +85,8 @@ def evidence_of(result: StagingResult) -> Evidence:
     Raises
     ------
     InputError
-        If the CT is not DICOM, its images are not axial, an image lacks a value of `REQUIRED`, or cannot be read.
+        If the CT is not DICOM, its images are not axial, or an image lacks a value of `REQUIRED`, is of another class
+        than `CLASSES`, or cannot be read.
     """
     source, scan = require_source(result), result.scan
     axial = [result.key_slice.index + offset for offset in result.slices.offsets]
@@ -79,13 +99,16 @@ def evidence_of(result: StagingResult) -> Evidence:
                 f"The image of slice {index} has no {' and no '.join(missing)}; expected them, since DICOM results "
                 "refer to their images. Export the series again from the archive, or leave out `dicom`."
             )
-    flipped = axial_order(scan.grid).flipped
+        if header.SOPClassUID not in CLASSES:
+            raise InputError(
+                f"The image of slice {index} is of class {header.SOPClassUID}; expected a CT image (one of "
+                f"{', '.join(CLASSES)}). Stage the original series, or leave out `dicom`."
+            )
     return Evidence(
         result,
         tuple(headers),
         None if source.frames is None else tuple(source.frames[k] for k in indices),
-        (flipped[0], flipped[1]),
     )
 
 
-__all__ = ["REQUIRED", "Evidence", "evidence_of", "require_source"]
+__all__ = ["CLASSES", "REQUIRED", "Evidence", "evidence_of", "require_source"]

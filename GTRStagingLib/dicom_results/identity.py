@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 import GTRStagingLib
 from GTRStagingLib.dicom_results.evidence import Evidence
+from GTRStagingLib.staging.result import StagingResult
 
 Kind = Literal["report", "map", "region", "key objects", "picture"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -65,6 +66,19 @@ class Identity:
         }
 
 
+def equipment_of(result: StagingResult) -> dict[str, str]:
+    """Return the arguments of highdicom's constructors that name the maker: this software with the model's weights.
+
+    The serial number is the weights' sha256, since software has none: it tells two models apart.
+    """
+    return {
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": MODEL_NAME,
+        "software_versions": GTRStagingLib.__version__,
+        "device_serial_number": result.provenance.weights_sha256,
+    }
+
+
 def identity_of(evidence: Evidence, *, threshold: float, codes: Codes) -> Identity:
     """Return the identity of a result's objects."""
     result, key = evidence.result, evidence.key
@@ -112,4 +126,4 @@ def _zone(header: Any) -> timezone | None:
     return timezone(-offset if text[0] == "-" else offset) if offset < timedelta(hours=24) else None
 
 
-__all__ = ["KINDS", "LAYOUT", "MANUFACTURER", "MODEL_NAME", "Codes", "Identity", "Kind", "identity_of"]
+__all__ = ["KINDS", "LAYOUT", "MANUFACTURER", "MODEL_NAME", "Codes", "Identity", "Kind", "equipment_of", "identity_of"]

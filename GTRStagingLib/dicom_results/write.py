@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of
 from GTRStagingLib.dicom_results.identity import Codes, Identity, Kind, identity_of
+from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.imaging.dicom_files import import_dicom_package
 from GTRStagingLib.results.outputs import not_written
@@ -62,7 +63,7 @@ def write_dicom_results(
     if (found := _already_there(folder, identity)) is not None:
         return found
     made = {kind: make(evidence, identity, threshold, codes) for kind, make in _makers().items()}
-    objects = {kind: ds for kind, ds in made.items() if ds is not None}
+    objects = {kind: in_study(ds, evidence, identity) for kind, ds in made.items() if ds is not None}
     names = [name for kind, name in FILES.items() if kind in objects]
     older = [name for name in FILES.values() if name not in names]
     try:
@@ -77,7 +78,11 @@ def write_dicom_results(
 def _makers() -> Mapping[Kind, Maker]:
     """Return the function of each object, in the order of `FILES`; their modules import highdicom."""
     import_dicom_package("highdicom")
-    return {}
+    from GTRStagingLib.dicom_results.parametric_map import make_map
+    from GTRStagingLib.dicom_results.picture import make_picture
+    from GTRStagingLib.dicom_results.region import make_region
+
+    return {"map": make_map, "region": make_region, "picture": make_picture}
 
 
 def _already_there(folder: Path, identity: Identity) -> dict[Kind, Path] | None:

@@ -1,0 +1,206 @@
+"""Give DICOM objects the patient and the study of their CT, as the CT's headers state them.
+
+highdicom reads both from the images that it is given, and refuses values that are common in real headers, such as the
+sex 'Female', a date with dots, or no study ID. It is therefore given headers without them (`plain`), and the finished
+object gets them as they are (`in_study`). What a header leaves out stays empty; nothing is invented.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from datetime import datetime
+from typing import Any
+
+from GTRStagingLib.dicom_results.evidence import Evidence
+from GTRStagingLib.dicom_results.identity import Identity
+from GTRStagingLib.imaging.dicom import functional_group
+from GTRStagingLib.results.words import result_map_in_words
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.staging.result import StagingResult
+
+_EMPTY_IF_MISSING = (
+    "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber "
+    "ReferringPhysicianName"
+)
+"""Attributes of patient and study that every object must contain, if need be without a value (type 2)."""
+
+_SHARED = (
+    "PatientIdentityRemoved DeidentificationMethod DeidentificationMethodCodeSequence "
+    "LongitudinalTemporalInformationModified TimezoneOffsetFromUTC"
+)
+"""Further attributes that objects share with the CT: what was removed from its headers, and the zone of its times."""
+
+_KEPT = (
+    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID PositionReferenceIndicator "
+    "Modality Rows Columns NumberOfFrames ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness "
+    "SpacingBetweenSlices SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence LossyImageCompression "
+    "LossyImageCompressionRatio LossyImageCompressionMethod Manufacturer ManufacturerModelName SoftwareVersions "
+    "DeviceSerialNumber InstitutionName InstitutionalDepartmentName StationName"
+)
+"""Attributes of an image that highdicom needs, and those of its scanner, which objects name as contributing."""
+
+_DATES = ("Content", "Series", "InstanceCreation")
+"""Dates and times of the object itself; highdicom writes the time at which the file is made."""
+
+
+def plain(header: Any) -> Any:
+    """Return the header of an image as highdicom needs it: a pydicom dataset with an empty patient and study."""
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for keyword in _KEPT.split():
+        if keyword in header:
+            made.add(deepcopy(header[keyword]))
+    for keyword in _EMPTY_IF_MISSING.split():
+        setattr(made, keyword, "")
+    made.file_meta = deepcopy(header.file_meta)
+    return made
+
+
+def sources_of(evidence: Evidence, positions: Sequence[int]) -> dict[str, Any]:
+    """Return the arguments of highdicom's image constructors that place frames on the images of voting slices.
+
+    Parameters
+    ----------
+    positions
+        Of the slices among the voting slices; each gets one frame.
+    """
+    import highdicom as hd
+
+    key = evidence.result.slices.key
+    distance = str(abs(float(evidence.result.slices.native.GetSpacing()[2])))[:16]
+    if evidence.frames is None:
+        sources = [plain(evidence.headers[k]) for k in positions]
+        for one in sources:
+            # highdicom compares these digit by digit; the CT's reader has compared them with a tolerance.
+            one.ImageOrientationPatient = evidence.headers[key].ImageOrientationPatient
+            one.PixelSpacing = evidence.headers[key].PixelSpacing
+            _set_distance(one, distance)
+        return {"source_images": sources}
+    source = plain(evidence.key)
+    if not source.get("SharedFunctionalGroupsSequence"):
+        source.SharedFunctionalGroupsSequence = [type(source)()]
+    shared = source.SharedFunctionalGroupsSequence[0]
+    for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        setattr(shared, name, deepcopy([functional_group(source, evidence.frames[key] - 1, name)]))
+        for frame in source.PerFrameFunctionalGroupsSequence:
+            frame.pop(name, None)
+    _set_distance(shared.PixelMeasuresSequence[0], distance)
+    places = [functional_group(source, evidence.frames[k] - 1, "PlanePositionSequence") for k in positions]
+    return {
+        "source_images": [source],
+        "plane_positions": [hd.PlanePositionSequence("PATIENT", one.ImagePositionPatient) for one in places],
+    }
+
+
+def _set_distance(measures: Any, distance: str) -> None:
+    """State the distance of the voting slices, which is that of the object's frames."""
+    measures.SpacingBetweenSlices = distance
+    if not measures.get("SliceThickness"):
+        measures.SliceThickness = distance
+
+
+def description_of(result: StagingResult) -> str:
+    """Describe a result's map for a header, in ASCII, so that it can be written in any character set."""
+    sentences = (RESEARCH_USE_ONLY, result.model.warning, result_map_in_words(result), result.map_check)
+    text = " ".join(filter(None, sentences)).replace("\N{MULTIPLICATION SIGN}", "x")
+    return text.encode("ascii", "replace").decode()[:1024]
+
+
+def in_study(ds: Any, evidence: Evidence, identity: Identity) -> Any:
+    """Give an object the patient, the study, the character set and the times of its result; return it.
+
+    Parameters
+    ----------
+    ds
+        pydicom dataset of a finished object; changed in place.
+
+    Returns
+    -------
+    The same dataset. Its texts are written in the CT's character set, or in UTF-8 if that lacks one of their letters.
+    """
+    header = evidence.key
+    for keyword in _EMPTY_IF_MISSING.split():
+        if keyword in ds:
+            delattr(ds, keyword)
+    ds.copy_patient_and_study_information(header)
+    for keyword in _EMPTY_IF_MISSING.split():
+        if keyword not in ds:
+            setattr(ds, keyword, None)
+    for keyword in _SHARED.split():
+        if keyword in header:
+            ds.add(deepcopy(header[keyword]))
+    if "ContentLabel" in ds and "ContentCreatorName" not in ds:
+        ds.ContentCreatorName = None
+    if "Rows" in ds:
+        _set_compression(ds, evidence)
+        part = str(header.get("BodyPartExamined") or "")
+        # Without a part of the body, a side (left or right) would have to be stated.
+        ds.BodyPartExamined = part if re.fullmatch("[A-Z0-9_ ]{1,16}", part) else "ABDOMEN"
+    _set_times(ds, identity.made)
+    _set_character_set(ds, header)
+    return ds
+
+
+def _set_compression(ds: Any, evidence: Evidence) -> None:
+    """State that an image was made from lossily compressed ones, if any of them was."""
+    lossy = [one for one in evidence.headers if one.get("LossyImageCompression") == "01"]
+    ds.LossyImageCompression = "01" if lossy else "00"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if lossy and keyword in lossy[0]:
+            ds.add(deepcopy(lossy[0][keyword]))
+
+
+def _set_times(ds: Any, made: datetime) -> None:
+    """Set all dates and times of an object to those of its result."""
+    date, time = made.strftime("%Y%m%d"), made.strftime("%H%M%S")
+    for name in _DATES:
+        if name == "Series" or f"{name}Date" in ds:
+            setattr(ds, f"{name}Date", date)
+            setattr(ds, f"{name}Time", time)
+    for item in ds.get("ContributingEquipmentSequence") or ():
+        if item.get("ManufacturerModelName") == "highdicom":
+            item.ContributionDateTime = f"{date}{time}"
+
+
+def _set_character_set(ds: Any, header: Any) -> None:
+    """Set the CT's character set, or UTF-8 if one of the object's texts has a letter that it lacks."""
+    stated = header.get("SpecificCharacterSet")
+    for value in (stated, "ISO_IR 192"):
+        if value:
+            ds.SpecificCharacterSet = value
+        elif "SpecificCharacterSet" in ds:
+            del ds.SpecificCharacterSet
+        if all(_is_written_in(text, value) for text in _texts(ds)):
+            return
+
+
+def _texts(ds: Any) -> Iterable[str]:
+    from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
+
+    for element in ds:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _texts(item)
+        elif element.VR in CUSTOMIZABLE_CHARSET_VR and element.value is not None:
+            several = [element.value] if isinstance(element.value, (str, bytes, PersonName)) else element.value
+            yield from (str(one) for one in several)
+
+
+def _is_written_in(text: str, character_set: Any) -> bool:
+    """Return whether a text can be written in a DICOM character set, and is the same when it is read."""
+    from pydicom.charset import convert_encodings, decode_bytes, encode_string
+    from pydicom.valuerep import TEXT_VR_DELIMS
+
+    if text.isascii():
+        return True
+    encodings = convert_encodings(character_set)
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            return decode_bytes(encode_string(text, encodings), encodings, TEXT_VR_DELIMS) == text
+        except UnicodeError:
+            return False
+
+
+__all__ = ["description_of", "in_study", "plain", "sources_of"]
