@@ -33,8 +33,7 @@ def quantity_of(method: str) -> Code:
 def make_map(evidence: Evidence, identity: Identity, threshold: float, codes: Codes) -> Any:
     """Return the raw attention of the voting slices as a parametric map of float32.
 
-    A slice without a map has no frame: a map that was not computed is not 0. Frames are in the order that highdicom
-    gives them, along the normal of the CT's images.
+    A slice without a map has no frame: a map that was not computed is not 0.
 
     Returns
     -------
@@ -75,6 +74,7 @@ def make_map(evidence: Evidence, identity: Identity, threshold: float, codes: Co
         derivation=coded(VISUAL_EXPLANATION, codes),
         series_description=f"Attention map, {result.attention.target} (RESEARCH)",
     )
+    _order_frames(made, values)
     for frame in made.PerFrameFunctionalGroupsSequence:
         for item in frame.DerivationImageSequence:
             item.DerivationDescription = description_of(result)
@@ -82,6 +82,24 @@ def make_map(evidence: Evidence, identity: Identity, threshold: float, codes: Co
     anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = "U", [coded(ABDOMEN, codes)]
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
     return made
+
+
+def _order_frames(made: Any, values: np.ndarray) -> None:
+    """Order the frames of a map along the normal of its images (row times column direction).
+
+    highdicom orders them against it. Readers that build on dcmqi, such as 3D Slicer, take the frames in their order as
+    slices from the first position, whatever position each states: they would exchange the first and the last slice.
+    """
+    frames = list(made.PerFrameFunctionalGroupsSequence)
+    orientation = np.array(made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient)
+    normal = np.cross(orientation[:3], orientation[3:])
+    along = [float(normal @ np.array(one.PlanePositionSequence[0].ImagePositionPatient)) for one in frames]
+    order = np.argsort(along)
+    stored = np.frombuffer(made.FloatPixelData, "<f4").reshape(values.shape)
+    made.FloatPixelData = stored[order].tobytes()
+    made.PerFrameFunctionalGroupsSequence = [frames[k] for k in order]
+    for number, frame in enumerate(made.PerFrameFunctionalGroupsSequence, start=1):
+        frame.FrameContentSequence[0].DimensionIndexValues = [number]
 
 
 __all__ = ["LABEL", "make_map", "quantity_of"]

@@ -42,7 +42,7 @@ def make_picture(evidence: Evidence, identity: Identity, threshold: float, codes
     )
     made.ConversionType = "WSD"
     made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = f"{identity.made:%Y%m%d}", f"{identity.made:%H%M%S}"
-    made.BurnedInAnnotation, made.RecognizableVisualFeatures = "NO", "NO"
+    made.RecognizableVisualFeatures = "NO"
     made.DerivationDescription = description_of(result)
     source = Dataset()
     source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = (

@@ -136,8 +136,11 @@ def in_study(ds: Any, evidence: Evidence, identity: Identity) -> Any:
     if "Rows" in ds:
         _set_compression(ds, evidence)
         part = str(header.get("BodyPartExamined") or "")
+        ds.BurnedInAnnotation = "NO"  # nothing in the pixels identifies the patient
         # Without a part of the body, a side (left or right) would have to be stated.
         ds.BodyPartExamined = part if re.fullmatch("[A-Z0-9_ ]{1,16}", part) else "ABDOMEN"
+    for item in (*(ds.get("DimensionOrganizationSequence") or ()), *(ds.get("DimensionIndexSequence") or ())):
+        item.DimensionOrganizationUID = identity.uid(f"dimensions of {ds.SOPInstanceUID}")  # highdicom draws one
     _set_times(ds, identity.made)
     _set_character_set(ds, header)
     return ds
