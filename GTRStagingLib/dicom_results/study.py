@@ -14,6 +14,7 @@ from typing import Any
 
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import Identity
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import functional_group
 from GTRStagingLib.results.words import result_map_in_words
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -119,6 +120,11 @@ def in_study(ds: Any, evidence: Evidence, identity: Identity) -> Any:
     Returns
     -------
     The same dataset. Its texts are written in the CT's character set, or in UTF-8 if that lacks one of their letters.
+
+    Raises
+    ------
+    InputError
+        If a text of the CT's headers cannot be decoded: it would be written with other letters.
     """
     header = evidence.key
     for keyword in _EMPTY_IF_MISSING.split():
@@ -170,6 +176,13 @@ def _set_times(ds: Any, made: datetime) -> None:
 def _set_character_set(ds: Any, header: Any) -> None:
     """Set the CT's character set, or UTF-8 if one of the object's texts has a letter that it lacks."""
     stated = header.get("SpecificCharacterSet")
+    name = stated or "none stated"
+    if any("\N{REPLACEMENT CHARACTER}" in text for text in _texts(ds)):
+        raise InputError(
+            f"A text on patient or study in the CT's headers is not in their character set ({name}); "
+            "expected one that can be read, since results carry it over. Correct the headers in the archive, or leave "
+            "out `dicom`."
+        )
     for value in (stated, "ISO_IR 192"):
         if value:
             ds.SpecificCharacterSet = value

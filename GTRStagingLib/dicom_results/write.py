@@ -1,5 +1,6 @@
 """Write the DICOM objects of a result into a folder, all of them or none."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -58,6 +59,11 @@ def write_dicom_results(
     if codes not in get_args(Codes):
         raise InputError(f"Codes {codes!r}; expected one of {', '.join(get_args(Codes))}.")
     require_utf8_path(folder.absolute())
+    with warnings.catch_warnings(action="ignore"):  # those of pydicom contain values of the CT's headers
+        return _write(result, folder, threshold=threshold, codes=codes)
+
+
+def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Codes) -> dict[Kind, Path]:
     evidence = evidence_of(result)
     identity = identity_of(evidence, threshold=threshold, codes=codes)
     if (found := _already_there(folder, identity)) is not None:

@@ -1,7 +1,9 @@
 """Map, region and picture lie in the CT's study and at their place, and independent readers give them back."""
 
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,17 +11,15 @@ import pytest
 import SimpleITK as sitk
 from helpers import oriented_cts
 from helpers.dicom_validation import no_errors
+from helpers.staged_dicom import staged
 from pydicom import dcmread
 
 from GTRStagingLib import load_model
 from GTRStagingLib.dicom_results import identity, write
 from GTRStagingLib.dicom_results.evidence import evidence_of
-from GTRStagingLib.imaging.rois import Roi
-from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.staging.options import StagingOptions
-from GTRStagingLib.staging.pipeline import stage_case
 
 IMAGES = ("map", "region", "picture")
 NEOPLASM = "108369006"
@@ -39,15 +39,6 @@ def phantom():
 def case(model, phantom, tmp_path_factory):
     """A staged CT with its objects."""
     return staged(model, phantom, tmp_path_factory.mktemp("case"))
-
-
-def staged(model, phantom, folder, *, slices=None, options=None, threshold=0.5, codes="standard", key_slice=None):
-    ct = oriented_cts.write_slices(folder / "ct", oriented_cts.slices_of(phantom) if slices is None else slices)
-    scan = read_scan(ct)
-    roi = None if key_slice is not None else Roi(phantom.tumour, "tumour")
-    result = stage_case(scan, model, options or StagingOptions(), tumour=roi, key_slice=key_slice)
-    files = write.write_dicom_results(result, folder / "dicom", threshold=threshold, codes=codes)
-    return SimpleNamespace(ct=ct, result=result, files=files, of={kind: dcmread(path) for kind, path in files.items()})
 
 
 def frames_of(ds):
@@ -189,23 +180,16 @@ def test_the_same_result_has_the_same_objects(case, tmp_path):
 # -- the map -------------------------------------------------------------------------------------------------------
 
 
-def test_a_slice_without_a_map_has_no_frame(model, phantom, tmp_path):
-    options = StagingOptions(neighbour_maps=False)
-    result_of_fine = staged_with_fine(model, phantom, tmp_path, options)
-    assert sum(result_of_fine.result.attention.mapped) == result_of_fine.of["map"].NumberOfFrames
-    assert_at_its_place(result_of_fine)
-
-
-def staged_with_fine(model, phantom, folder, options):
-    """Return a case of which only the key slice is mapped; the demonstration model maps every slice."""
-    case = staged(model, phantom, folder / "first", options=options)
-    attention = case.result.attention
-    key = case.result.slices.key
+def test_a_slice_without_a_map_has_no_frame(case, tmp_path):
+    attention, key = case.result.attention, case.result.slices.key
     mapped = tuple(k == key for k in range(len(attention.mapped)))
     alone = replace(attention, mapped=mapped, maps=attention.maps * np.array(mapped)[:, None, None])
     result = replace(case.result, attention=alone, heat=alone.on(case.result.slices.native))
-    files = write.write_dicom_results(result, folder / "second")
-    return SimpleNamespace(result=result, files=files, of={kind: dcmread(path) for kind, path in files.items()})
+    files = write.write_dicom_results(result, tmp_path)
+    of = {kind: dcmread(path) for kind, path in files.items()}
+    assert of["map"].NumberOfFrames == 1
+    assert_at_its_place(SimpleNamespace(result=result, of=of))
+    no_errors(files["map"])
 
 
 def mapping_of(ds):
@@ -313,9 +297,6 @@ def test_the_picture_is_the_overlay_without_free_text(case, tmp_path):
 
 def by_dcmqi(program, path, folder):
     """Convert an object by a program of dcmqi; return the volume and what the program printed."""
-    import sys
-    from pathlib import Path
-
     folder.mkdir()
     command = [Path(sys.executable).parent / program, "--inputDICOM", path, "--outputDirectory", folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -16,6 +16,6 @@ def no_errors(path: Path) -> None:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, "-new", str(path)], capture_output=True, text=True, errors="replace", check=False)
     found = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error")]
     assert not found, "\n".join(found)

@@ -52,7 +52,7 @@ def write_slices(folder: Path, slices: list[Dataset]) -> Path:
     """Write slices into a folder, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, one in enumerate(slices):
-        one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+        one.file_meta.MediaStorageSOPInstanceUID = one.get("SOPInstanceUID", "2.25.4713")
         one.file_meta.MediaStorageSOPClassUID = one.SOPClassUID
         one.save_as(folder / f"{k:03}.dcm", enforce_file_format=True)
     return folder
