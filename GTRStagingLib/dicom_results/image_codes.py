@@ -3,18 +3,9 @@
 Sources: DICOM PS3.16 Annex D for DCM; its context groups, as named here, for SCT.
 """
 
-from typing import Any
-
-from GTRStagingLib.dicom_results.identity import Codes
-
-SCHEME = "99GTRSTAGING"
-"""Designator of the private coding scheme."""
-
-Code = tuple[str, str, str]
-"""Value, scheme and meaning."""
+from GTRStagingLib.dicom_results.codes import SCHEME, VISUAL_EXPLANATION, Code, coded
 
 GRAD_CAM: Code = ("130403", "DCM", "Gradient-weighted class activation")
-VISUAL_EXPLANATION: Code = ("130401", "DCM", "Visual explanation")
 """CID 217 lists the kinds of a visual explanation, among them Grad-CAM."""
 
 QUANTITY: Code = ("246205007", "SCT", "Quantity")
@@ -25,16 +16,5 @@ SPATIAL: Code = ("309825002", "SCT", "Spatial and Relational Concept")
 
 ABDOMEN: Code = ("818981001", "SCT", "Abdomen")
 """CID 4031."""
-
-
-def coded(code: Code, codes: Codes) -> Any:
-    """Return a code as highdicom's `CodedConcept`; with private codes, one of SNOMED CT in the private scheme."""
-    import highdicom as hd
-
-    value, scheme, meaning = code
-    if scheme == "SCT" and codes == "private":
-        value, scheme = meaning.upper().replace(" ", "_")[:16], SCHEME
-    return hd.sr.CodedConcept(value, scheme, meaning)
-
 
 __all__ = ["ABDOMEN", "GRAD_CAM", "QUANTITY", "SCHEME", "SPATIAL", "VISUAL_EXPLANATION", "Code", "coded"]

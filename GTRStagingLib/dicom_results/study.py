@@ -211,6 +211,8 @@ def _is_written_in(text: str, character_set: Any) -> bool:
 
     if text.isascii():
         return True
+    if not character_set or character_set in ("ISO_IR 6", "ISO 2022 IR 6"):  # pydicom would write Latin-1
+        return False
     encodings = convert_encodings(character_set)
     with warnings.catch_warnings(action="ignore"):
         try:
