@@ -1,5 +1,6 @@
 """Read structured reports of this software back, from files or folders."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from GTRStagingLib.dicom_results import codes as c
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, MODEL_NAME
 from GTRStagingLib.dicom_results.report_content import ReportContent
 from GTRStagingLib.dicom_results.structured_report import CASE, SLICE
+from GTRStagingLib.dicom_results.write import read_object, references_of
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_files import begins_as_dicom, import_dicom_package
 from GTRStagingLib.imaging.keyslice import ChosenBy
@@ -149,13 +151,16 @@ def _read(path: Path) -> Any:
     try:
         head = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
         kind = str(head.get("SOPClassUID") or "")
-        if not kind.startswith(REPORT_CLASSES) or kind == KEY_OBJECTS_CLASS:
-            return None
-        if (size := path.stat().st_size) > LARGEST_REPORT:
-            raise InputError(f"{path.name} has {size:,} bytes; expected a report of at most {LARGEST_REPORT:,}.")
-        return dcmread(path)
     except (InvalidDicomError, OSError, EOFError, ValueError, AttributeError, NotImplementedError) as error:
         raise _changed(path.name, f"it cannot be read ({type(error).__name__})") from error
+    if not kind.startswith(REPORT_CLASSES) or kind == KEY_OBJECTS_CLASS:
+        return None
+    if (size := path.stat().st_size) > LARGEST_REPORT:
+        raise InputError(f"{path.name} has {size:,} bytes; expected a report of at most {LARGEST_REPORT:,}.")
+    ds = read_object(path)
+    if ds is None:
+        raise _changed(path.name, "it is damaged or cut off")
+    return ds
 
 
 def _is_ours(ds: Any) -> bool:
@@ -191,6 +196,13 @@ def _content(ds: Any) -> tuple[ReportContent, str]:
         voted = next(each for each in prediction.slices if each.offset == one.number(c.SLICE_OFFSET))
         if one.one_of(c.QUESTION, c.STAGES) != voted.stage:
             raise ValueError(f"a slice's stage is not that of its probabilities, {voted.stage}")
+    means = list(map(case.number, c.PROBABILITIES.values()))
+    if not all(math.isclose(*both, abs_tol=1e-9) for both in zip(means, prediction.probabilities, strict=True)):
+        raise ValueError("the probabilities of the case are not the mean of its slices'")
+    listed = {uid for _, uid in references_of(ds)}
+    for group in (case, *slices, *regions):
+        if not group.images or not listed.issuperset(group.images):
+            raise ValueError(f"the images of {group.tracking!r} are not in the list of evidence")
     region = regions[0] if regions else None
     algorithm = dict(text.split(": ", 1) for text in case.texts("111002"))  # Algorithm Parameters
     chosen_by = case.text(c.KEY_CHOSEN_BY[0])
@@ -231,6 +243,8 @@ class _Group:
 
     def __init__(self, item: Any) -> None:
         self._items: dict[str, list[Any]] = {}
+        images = [one for one in item.ContentSequence if one.ValueType == "IMAGE"]
+        self.images = [str(one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for one in images]
         for one in item.ContentSequence:
             self._items.setdefault(str(one.ConceptNameCodeSequence[0].CodeValue), []).append(one)
         self.tracking = self.text("112039")  # Tracking Identifier
@@ -248,8 +262,11 @@ class _Group:
     def number(self, code: c.Code) -> float:
         (one,) = self._items[code[0]]
         (measured,) = one.MeasuredValueSequence
-        exact = measured.get("FloatingPointValue")
-        return float(measured.NumericValue if exact is None else exact)
+        text = float(measured.NumericValue)
+        exact = float(measured.get("FloatingPointValue", text))
+        if not math.isclose(exact, text, rel_tol=1e-9):
+            raise ValueError(f"{code[2]} is {text!r} and {exact!r}")
+        return exact
 
     def maybe(self, code: c.Code) -> float | None:
         return self.number(code) if code[0] in self._items else None

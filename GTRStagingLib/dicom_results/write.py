@@ -11,7 +11,7 @@ from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, Codes, Identity, Kind, identity_of
 from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
-from GTRStagingLib.imaging.dicom_files import import_dicom_package
+from GTRStagingLib.imaging.dicom_files import UNDEFINED, import_dicom_package
 from GTRStagingLib.results.outputs import not_written
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support.files import replace_files, require_utf8_path
@@ -113,27 +113,31 @@ def _already_there(folder: Path, evidence: Evidence, identity: Identity) -> dict
         If a file in the folder is not an object about the same CT.
     """
     there = {kind: folder / name for kind, name in FILES.items() if (folder / name).is_file()}
-    objects = {kind: _read(path) for kind, path in there.items()}
+    objects = {kind: read_object(path) for kind, path in there.items()}
     for kind, ds in objects.items():
         if not _about_this_ct(ds, evidence.key):
             raise InputError(
                 f"{there[kind]} is not a DICOM result on this CT; expected a folder for its results alone, so that "
                 "those of another CT are not lost. Choose another folder, or move the files in it away."
             )
-    if "report" not in there or not all(_is_whole(ds, identity.uid(kind)) for kind, ds in objects.items()):
+    if "report" not in there or any(ds.SOPInstanceUID != identity.uid(kind) for kind, ds in objects.items()):
         return None
     listed = {uid for _, uid in references_of(objects["report"])}
     expected = {kind for kind in FILES if kind == "report" or identity.uid(kind) in listed}
     return there if there.keys() == expected else None
 
 
-def _read(path: Path) -> Any:
-    """Return the dataset of a file; None if it cannot be read."""
+def read_object(path: Path) -> Any:
+    """Return the dataset of a file; None if it is not DICOM, is damaged, or is cut off, which pydicom passes over."""
     from pydicom import dcmread
+    from pydicom.dataelem import RawDataElement
     from pydicom.errors import InvalidDicomError
 
     with suppress(InvalidDicomError, OSError, EOFError, ValueError, AttributeError, NotImplementedError):
-        return dcmread(path)
+        ds = dcmread(path)
+        raw = [element for tag in ds.keys() if isinstance(element := ds.get_item(tag), RawDataElement)]  # noqa: SIM118
+        if not any(one.length != UNDEFINED and len(one.value or b"") < one.length for one in raw):
+            return ds
     return None
 
 
@@ -156,15 +160,4 @@ def references_of(ds: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _is_whole(ds: Any, uid: str) -> bool:
-    """Return whether a dataset has a UID and all of its pixels or its content."""
-    if str(ds.get("SOPInstanceUID")) != uid:
-        return False
-    if "Rows" not in ds:
-        return "ContentSequence" in ds
-    bits = int(ds.NumberOfFrames if "NumberOfFrames" in ds else 1) * ds.Rows * ds.Columns * ds.SamplesPerPixel
-    bits *= ds.BitsAllocated
-    return len(ds.get("PixelData") or ds.get("FloatPixelData") or b"") >= bits // 8
-
-
-__all__ = ["FILES", "references_of", "write_dicom_results"]
+__all__ = ["FILES", "read_object", "references_of", "write_dicom_results"]
