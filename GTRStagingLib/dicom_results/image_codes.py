@@ -17,6 +17,12 @@ GRAD_CAM: Code = ("130403", "DCM", "Gradient-weighted class activation")
 VISUAL_EXPLANATION: Code = ("130401", "DCM", "Visual explanation")
 """CID 217 lists the kinds of a visual explanation, among them Grad-CAM."""
 
+SEGMENTATION: Code = ("113076", "DCM", "Segmentation")
+"""CID 7203."""
+
+SOURCE_IMAGE: Code = ("121322", "DCM", "Source image for image processing operation")
+"""CID 7202 and CID 7222."""
+
 QUANTITY: Code = ("246205007", "SCT", "Quantity")
 """Name of the quantity in a real world value mapping (PS3.3 C.7.6.16.2.11)."""
 
@@ -37,4 +43,15 @@ def coded(code: Code, codes: Codes) -> Any:
     return hd.sr.CodedConcept(value, scheme, meaning)
 
 
-__all__ = ["ABDOMEN", "GRAD_CAM", "QUANTITY", "SCHEME", "SPATIAL", "VISUAL_EXPLANATION", "Code", "coded"]
+__all__ = [
+    "ABDOMEN",
+    "GRAD_CAM",
+    "QUANTITY",
+    "SCHEME",
+    "SEGMENTATION",
+    "SOURCE_IMAGE",
+    "SPATIAL",
+    "VISUAL_EXPLANATION",
+    "Code",
+    "coded",
+]

@@ -9,9 +9,9 @@ from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of
 from GTRStagingLib.dicom_results.identity import Codes, Identity, Kind, identity_of
 from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
-from GTRStagingLib.imaging.dicom_files import import_dicom_package
 from GTRStagingLib.results.outputs import not_written
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.files import replace_files, require_utf8_path
 
 FILES: Mapping[Kind, str] = {
@@ -83,7 +83,7 @@ def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Code
 
 def _makers() -> Mapping[Kind, Maker]:
     """Return the function of each object, in the order of `FILES`; their modules import highdicom."""
-    import_dicom_package("highdicom")
+    import_extra("highdicom", "Writing DICOM results needs", "dicom")
     from GTRStagingLib.dicom_results.parametric_map import make_map
     from GTRStagingLib.dicom_results.picture import make_picture
     from GTRStagingLib.dicom_results.region import make_region
