@@ -1,7 +1,7 @@
 """Codes of the segments that the module makes, in the text form of Slicer's Terminologies module.
 
 The text is context~category~type~modifier~anatomic context~region~modifier; a code is scheme^value^meaning, and empty
-parts are ^^. The codes of the attention's region are those of its DICOM segmentation (`dicom_results.image_codes`),
+parts are ^^. The codes of the attention's region are those of its DICOM segmentation (`dicom_results.codes`),
 repeated here, since its package is not always installed.
 """
 

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_source import DicomSource
 from GTRStagingLib.imaging.geometry import axial_order, axial_window, in_axis_order_of
+from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.result import StagingResult
 
 REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
@@ -63,9 +64,8 @@ class Evidence:
         return stored[::-1] if axial_order(grid).flipped[2] else stored
 
 
-def require_source(result: StagingResult) -> DicomSource:
-    """Return the images of a result's CT; raise `InputError` unless DICOM results can refer to them."""
-    scan = result.scan
+def require_source(scan: Scan) -> DicomSource:
+    """Return the images of a CT; raise `InputError` unless DICOM results can refer to them."""
     if scan.source is None:
         raise InputError(
             f"The CT was read from {scan.format}; expected DICOM, since results as DICOM belong to the study of their "
@@ -88,7 +88,7 @@ def evidence_of(result: StagingResult) -> Evidence:
         If the CT is not DICOM, its images are not axial, or an image lacks a value of `REQUIRED`, is of another class
         than `CLASSES`, or cannot be read.
     """
-    source, scan = require_source(result), result.scan
+    source, scan = require_source(result.scan), result.scan
     axial = [result.key_slice.index + offset for offset in result.slices.offsets]
     indices = [scan.grid.indices(axial_window(scan.grid, k, k))[2][0] for k in axial]
     headers = source.headers(indices)

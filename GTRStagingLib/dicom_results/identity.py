@@ -46,15 +46,23 @@ class Identity:
         Time of staging, in the time zone of the CT's times.
     first_number
         Number of the first series.
+    weights_sha256
+        Of the model's weights, which with this software are the device that made the objects.
     """
 
     digest: str
     made: datetime
     first_number: int
+    weights_sha256: str
+
+    @property
+    def device_uid(self) -> str:
+        """UID of this software with the model's weights, the same for all cases."""
+        return _uid(f"device {GTRStagingLib.__version__} {self.weights_sha256}")
 
     def uid(self, what: str) -> str:
         """Return the UID of a part of the result, such as 'report' or 'series of report', from a UUID of its name."""
-        return f"2.25.{uuid.uuid5(_NAMESPACE, f'{self.digest} {what}').int}"
+        return _uid(f"{self.digest} {what}")
 
     def of(self, kind: Kind) -> dict[str, Any]:
         """Return the arguments of highdicom's constructors that identify an object."""
@@ -110,7 +118,12 @@ def identity_of(evidence: Evidence, *, threshold: float, codes: Codes) -> Identi
         hashlib.sha256(text.encode()).hexdigest(),
         datetime.fromisoformat(result.provenance.utc).astimezone(_zone(key)),
         number if 0 < number <= _LARGEST_NUMBER - len(KINDS) else 1,
+        result.provenance.weights_sha256,
     )
+
+
+def _uid(name: str) -> str:
+    return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
 
 
 def _digest(image: sitk.Image) -> str:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.dicom_results.codes import ABDOMEN, GRAD_CAM, QUANTITY, VISUAL_EXPLANATION, Code, concept
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import Codes, Identity, equipment_of
-from GTRStagingLib.dicom_results.image_codes import ABDOMEN, GRAD_CAM, QUANTITY, VISUAL_EXPLANATION, Code, coded
 from GTRStagingLib.dicom_results.study import refer, sources_of
 from GTRStagingLib.results.words import map_name, scale_in_words
 
@@ -54,9 +54,9 @@ def make_map(evidence: Evidence, identity: Identity, threshold: float, codes: Co
         value_range=(0.0, peak),
         slope=1,
         intercept=0,
-        quantity_definition=coded(quantity_of(result.attention.method), codes),
+        quantity_definition=concept(quantity_of(result.attention.method)),
     )
-    mapping.QuantityDefinitionSequence[0].ConceptNameCodeSequence = [coded(QUANTITY, codes)]
+    mapping.QuantityDefinitionSequence[0].ConceptNameCodeSequence = [concept(QUANTITY)]
     made = hd.pm.ParametricMap(
         source_images=sources_of(evidence, mapped),
         pixel_array=values,
@@ -74,9 +74,9 @@ def make_map(evidence: Evidence, identity: Identity, threshold: float, codes: Co
     (window,) = made.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence
     window.VOILUTFunction = "LINEAR_EXACT"  # 'LINEAR' allows no width below 1
     _order_frames(made, values)
-    refer(made, evidence, mapped, coded(VISUAL_EXPLANATION, codes))
+    refer(made, evidence, mapped, concept(VISUAL_EXPLANATION))
     anatomy = Dataset()  # readers that build on dcmqi, such as 3D Slicer, crash without it
-    anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = "U", [coded(ABDOMEN, codes)]
+    anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = "U", [concept(ABDOMEN)]
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
     return made
 

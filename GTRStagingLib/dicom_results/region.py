@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 import GTRStagingLib
+from GTRStagingLib.dicom_results.codes import SEGMENTATION, SPATIAL, VISUAL_EXPLANATION, concept
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import MODEL_NAME, Codes, Identity, equipment_of
-from GTRStagingLib.dicom_results.image_codes import SEGMENTATION, SPATIAL, VISUAL_EXPLANATION, coded
 from GTRStagingLib.dicom_results.study import description_of, refer, sources_of
 
 ORANGE = [51074, 37304, 53698]
@@ -34,8 +34,8 @@ def make_region(evidence: Evidence, identity: Identity, threshold: float, codes:
     segment = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label=label_of(threshold),
-        segmented_property_category=coded(SPATIAL, codes),
-        segmented_property_type=coded(VISUAL_EXPLANATION, codes),
+        segmented_property_category=concept(SPATIAL),
+        segmented_property_type=concept(VISUAL_EXPLANATION),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=MODEL_NAME,
@@ -58,7 +58,7 @@ def make_region(evidence: Evidence, identity: Identity, threshold: float, codes:
         content_label="ATTENTION_REGION",
         series_description=f"Attention region, {result.attention.target} (RESEARCH, not a tumour)",
     )
-    refer(made, evidence, [key], coded(SEGMENTATION, codes))
+    refer(made, evidence, [key], concept(SEGMENTATION))
     return made
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.dicom_results.codes import PROCESSED_IMAGE, concept
 from GTRStagingLib.dicom_results.evidence import CLASSES, Evidence
 from GTRStagingLib.dicom_results.identity import Identity
-from GTRStagingLib.dicom_results.image_codes import SOURCE_IMAGE
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import functional_group
 from GTRStagingLib.results.words import result_map_in_words
@@ -144,7 +144,6 @@ def refer(ds: Any, evidence: Evidence, positions: Sequence[int], derivation: Any
 
 def reference(evidence: Evidence, positions: Sequence[int]) -> Any:
     """Return a reference to the image of voting slices, with its frames if it has several; all are of one image."""
-    from highdicom.sr import CodedConcept
     from pydicom.dataset import Dataset
 
     made, header = Dataset(), evidence.headers[positions[0]]
@@ -152,7 +151,7 @@ def reference(evidence: Evidence, positions: Sequence[int]) -> Any:
     if evidence.frames is not None:
         frames = [evidence.frames[k] for k in positions]
         made.ReferencedFrameNumber = frames[0] if len(frames) == 1 else frames
-    made.PurposeOfReferenceCodeSequence = [CodedConcept(*SOURCE_IMAGE)]
+    made.PurposeOfReferenceCodeSequence = [concept(PROCESSED_IMAGE)]
     return made
 
 
@@ -265,6 +264,8 @@ def _is_written_in(text: str, character_set: Any) -> bool:
 
     if text.isascii():
         return True
+    if not character_set or character_set in ("ISO_IR 6", "ISO 2022 IR 6"):  # pydicom would write Latin-1
+        return False
     encodings = convert_encodings(character_set)
     with warnings.catch_warnings(action="ignore"):
         try:

@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
+from GTRStagingLib.dicom_results.codes import finish_codes
 from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of
-from GTRStagingLib.dicom_results.identity import Codes, Identity, Kind, identity_of
+from GTRStagingLib.dicom_results.identity import MANUFACTURER, Codes, Identity, Kind, identity_of
 from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.results.outputs import not_written
@@ -37,7 +39,7 @@ def write_dicom_results(
     Parameters
     ----------
     folder
-        Made if it does not exist; files of `FILES` of another result in it are replaced.
+        Made if it does not exist; objects of an earlier result on the same CT in it are replaced.
     threshold
         Threshold of the region, as a share of the key slice's maximum.
     codes
@@ -50,7 +52,8 @@ def write_dicom_results(
     Raises
     ------
     InputError
-        If the CT is not DICOM, its images are not axial, or the objects cannot refer to them.
+        If the CT is not DICOM, its images are not axial, the objects cannot refer to them, or the folder contains
+        objects about another CT, or other files with the names of `FILES`.
     MissingDependencyError
         If highdicom is not installed.
     OutputError
@@ -66,10 +69,10 @@ def write_dicom_results(
 def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Codes) -> dict[Kind, Path]:
     evidence = evidence_of(result)
     identity = identity_of(evidence, threshold=threshold, codes=codes)
-    if (found := _already_there(folder, identity)) is not None:
+    import_extra("highdicom", "Writing DICOM results needs", "dicom")
+    if (found := _already_there(folder, evidence, identity)) is not None:
         return found
-    made = {kind: make(evidence, identity, threshold, codes) for kind, make in _makers().items()}
-    objects = {kind: in_study(ds, evidence, identity) for kind, ds in made.items() if ds is not None}
+    objects = _objects(evidence, identity, threshold, codes)
     names = [name for kind, name in FILES.items() if kind in objects]
     older = [name for name in FILES.values() if name not in names]
     try:
@@ -81,19 +84,88 @@ def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Code
     return {kind: folder / FILES[kind] for kind in objects}
 
 
-def _makers() -> Mapping[Kind, Maker]:
-    """Return the function of each object, in the order of `FILES`; their modules import highdicom."""
-    import_extra("highdicom", "Writing DICOM results needs", "dicom")
+def _objects(evidence: Evidence, identity: Identity, threshold: float, codes: Codes) -> dict[Kind, Any]:
+    """Make the objects, in the order of `FILES`; a kind that the result has nothing for is absent."""
+    from GTRStagingLib.dicom_results.key_objects import make_key_objects
     from GTRStagingLib.dicom_results.parametric_map import make_map
     from GTRStagingLib.dicom_results.picture import make_picture
     from GTRStagingLib.dicom_results.region import make_region
+    from GTRStagingLib.dicom_results.structured_report import make_report
 
-    return {"map": make_map, "region": make_region, "picture": make_picture}
+    makers: Mapping[Kind, Maker] = {
+        "map": make_map,
+        "region": make_region,
+        "key objects": make_key_objects,
+        "picture": make_picture,
+    }
+    made = {kind: make(evidence, identity, threshold, codes) for kind, make in makers.items()}
+    objects = {kind: ds for kind, ds in made.items() if ds is not None}
+    objects["report"] = make_report(evidence, identity, threshold, objects)
+    # Codes that the CT's headers state about patient and study stay as they are.
+    return {kind: in_study(finish_codes(ds, codes), evidence, identity) for kind, ds in objects.items()}
 
 
-def _already_there(folder: Path, identity: Identity) -> dict[Kind, Path] | None:
-    """Return the files of the same result in a folder; None unless all of them are there."""
+def _already_there(folder: Path, evidence: Evidence, identity: Identity) -> dict[Kind, Path] | None:
+    """Return the files of the same result in a folder; None unless all of them are there, whole.
+
+    Raises
+    ------
+    InputError
+        If a file in the folder is not an object about the same CT.
+    """
+    there = {kind: folder / name for kind, name in FILES.items() if (folder / name).is_file()}
+    objects = {kind: _read(path) for kind, path in there.items()}
+    for kind, ds in objects.items():
+        if not _about_this_ct(ds, evidence.key):
+            raise InputError(
+                f"{there[kind]} is not a DICOM result on this CT; expected a folder for its results alone, so that "
+                "those of another CT are not lost. Choose another folder, or move the files in it away."
+            )
+    if "report" not in there or not all(_is_whole(ds, identity.uid(kind)) for kind, ds in objects.items()):
+        return None
+    listed = {uid for _, uid in references_of(objects["report"])}
+    expected = {kind for kind in FILES if kind == "report" or identity.uid(kind) in listed}
+    return there if there.keys() == expected else None
+
+
+def _read(path: Path) -> Any:
+    """Return the dataset of a file; None if it cannot be read."""
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    with suppress(InvalidDicomError, OSError, EOFError, ValueError, AttributeError, NotImplementedError):
+        return dcmread(path)
     return None
 
 
-__all__ = ["FILES", "write_dicom_results"]
+def _about_this_ct(ds: Any, key: Any) -> bool:
+    """Return whether an object was made by this software from the series of the key slice's image."""
+    if ds is None or ds.get("Manufacturer") != MANUFACTURER or ds.get("StudyInstanceUID") != key.StudyInstanceUID:
+        return False
+    series = {series for series, _ in references_of(ds)}
+    return not series or str(key.SeriesInstanceUID) in series  # a picture names no series
+
+
+def references_of(ds: Any) -> list[tuple[str, str]]:
+    """Return the objects that an object lists as its evidence or its sources: UIDs of series and instance."""
+    studies = ds.get("CurrentRequestedProcedureEvidenceSequence") or [ds]
+    return [
+        (str(series.SeriesInstanceUID), str(one.ReferencedSOPInstanceUID))
+        for study in studies
+        for series in study.get("ReferencedSeriesSequence") or ()
+        for one in series.get("ReferencedSOPSequence") or series.get("ReferencedInstanceSequence") or ()
+    ]
+
+
+def _is_whole(ds: Any, uid: str) -> bool:
+    """Return whether a dataset has a UID and all of its pixels or its content."""
+    if str(ds.get("SOPInstanceUID")) != uid:
+        return False
+    if "Rows" not in ds:
+        return "ContentSequence" in ds
+    bits = int(ds.NumberOfFrames if "NumberOfFrames" in ds else 1) * ds.Rows * ds.Columns * ds.SamplesPerPixel
+    bits *= ds.BitsAllocated
+    return len(ds.get("PixelData") or ds.get("FloatPixelData") or b"") >= bits // 8
+
+
+__all__ = ["FILES", "references_of", "write_dicom_results"]

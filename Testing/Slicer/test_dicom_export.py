@@ -15,7 +15,7 @@ from helpers.dicom_validation import no_errors
 from pydicom import dcmread
 
 from GTRStagingLib import Roi, load_model, stage_case
-from GTRStagingLib.dicom_results import image_codes
+from GTRStagingLib.dicom_results import codes
 from GTRStagingLib.dicom_results.write import write_dicom_results
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.phantoms.export import write_dicom
@@ -232,7 +232,7 @@ def test_segments_have_codes(opened, scene):
 
 def test_the_attention_has_the_codes_of_its_dicom_segmentation():
     _, category, kind, *_ = terminology.ATTENTION.split("~")
-    for text, (value, scheme, meaning) in ((category, image_codes.SPATIAL), (kind, image_codes.VISUAL_EXPLANATION)):
+    for text, (value, scheme, meaning) in ((category, codes.SPATIAL), (kind, codes.VISUAL_EXPLANATION)):
         assert text == f"{scheme}^{value}^{meaning}"
     assert "Neoplasm" not in terminology.ATTENTION
     for entry in (terminology.ATTENTION, terminology.TUMOUR):
