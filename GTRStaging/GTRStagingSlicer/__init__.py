@@ -8,9 +8,11 @@
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `dependencies`: find and install packages in Slicer's Python;
+- `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;
+- `terminology`: codes of the segments that the module makes;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `nomogram_view` and
-  `proposal_view` need the application.
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `dicom_view`,
+  `nomogram_view` and `proposal_view` need the application.
 """

@@ -5,7 +5,7 @@ from pathlib import Path
 import SimpleITK as sitk
 import slicer
 
-from GTRStagingSlicer import nodes
+from GTRStagingSlicer import nodes, terminology
 from GTRStagingSlicer.mrml import Node, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
@@ -90,6 +90,6 @@ def add_tumour(scene: Scene, ct: VolumeNode, mask: sitk.Image, name: str, segmen
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ct)
-    nodes.add_segment(segmentation, mask, segment, RED, TUMOUR)
+    nodes.add_segment(segmentation, mask, segment, RED, TUMOUR, terminology=terminology.TUMOUR)
     segmentation.GetDisplayNode().SetVisibility2DFill(False)
     return segmentation

@@ -5,7 +5,6 @@ In: a `StagingResult` of a CT that was read from DICOM. Out: files of DICOM obje
 - `evidence`: `Evidence`, `evidence_of`
 - `identity`: `Identity`, `identity_of`, `equipment_of`
 - `codes`: `coded`, `finish_codes`, and the coded concepts
-- `image_codes`: the codes of map and region
 - `study`: `plain`, `in_study`
 - `parametric_map`: `make_map`
 - `region`: `make_region`

@@ -1,4 +1,4 @@
-"""Coded concepts of the structured report, and the private scheme for what no other scheme codes.
+"""Coded concepts of the objects, and the private scheme for what no other scheme codes.
 
 Sources, looked up one by one:
 
@@ -42,6 +42,9 @@ IMAGE_LIBRARY: Code = ("111028", "DCM", "Image Library")  # TID 1600
 LIBRARY_GROUP: Code = ("126200", "DCM", "Image Library Group")  # TID 1600
 SOURCE_IMAGE: Code = ("121112", "DCM", "Source of Measurement")  # CID 7551
 VISUAL_EXPLANATION: Code = ("130401", "DCM", "Visual explanation")  # CID 217 lists its kinds
+GRAD_CAM: Code = ("130403", "DCM", "Gradient-weighted class activation")  # CID 217
+SEGMENTATION: Code = ("113076", "DCM", "Segmentation")  # CID 7203
+PROCESSED_IMAGE: Code = ("121322", "DCM", "Source image for image processing operation")  # CID 7202 and 7222
 ILLUSTRATION: Code = ("121080", "DCM", "Best illustration of finding")
 THRESHOLD: Code = ("122411", "DCM", "Threshold Value")
 KEY_OBJECTS_TITLE: Code = ("113000", "DCM", "Of Interest")  # CID 7010
@@ -58,6 +61,9 @@ STAGES: Mapping[TStage, Code] = {  # mCODE, value set of the T categories
 }
 NEOPLASM: Code = ("108369006", "SCT", "Neoplasm")  # CID 7159
 STOMACH: Code = ("69695003", "SCT", "Stomach")  # CID 4031
+ABDOMEN: Code = ("818981001", "SCT", "Abdomen")  # CID 4031
+SPATIAL: Code = ("309825002", "SCT", "Spatial and Relational Concept")  # CID 7150: no anatomy, tissue or abnormality
+QUANTITY: Code = ("246205007", "SCT", "Quantity")  # PS3.3 C.7.6.16.2.11, real world value mapping
 MEAN: Code = ("373098007", "SCT", "Mean")  # CID 7464
 
 _PRIVATE: Mapping[str, Code] = {
@@ -134,11 +140,6 @@ def concept(code: Code) -> Any:
     return hd.sr.CodedConcept(*code)
 
 
-def coded(code: Code, codes: Codes) -> Any:
-    """Return a code as highdicom's `CodedConcept`; with private codes, one of SNOMED CT in the private scheme."""
-    return concept(in_private(code) if codes == "private" else code)
-
-
 def in_private(code: Code) -> Code:
     """Return the private code for one of SNOMED CT; others are returned as they are."""
     value, scheme, meaning = code
@@ -190,6 +191,7 @@ def _coded_items(ds: Any) -> Iterator[Any]:
 
 
 __all__ = [
+    "ABDOMEN",
     "AGREEMENT",
     "BIT",
     "CT_IMAGE",
@@ -197,6 +199,7 @@ __all__ = [
     "FAMILIARITY",
     "FAMILIARITY_RANK",
     "FAMILIARITY_REASON",
+    "GRAD_CAM",
     "ILLUSTRATION",
     "IMAGE_LIBRARY",
     "INTENDED_USE",
@@ -224,12 +227,15 @@ __all__ = [
     "POINTING_MISS",
     "PROBABILITIES",
     "PROCEDURE",
+    "PROCESSED_IMAGE",
+    "QUANTITY",
     "QUESTION",
     "REPORT_TITLE",
     "RESEARCH_ONLY",
     "SCHEME",
     "SCHEME_NAME",
     "SCHEME_UID",
+    "SEGMENTATION",
     "SET_LEVEL",
     "SET_STAGE",
     "SET_WITHHELD",
@@ -237,6 +243,7 @@ __all__ = [
     "SLICE_DISTANCE",
     "SLICE_OFFSET",
     "SOURCE_IMAGE",
+    "SPATIAL",
     "SPREAD",
     "STAGES",
     "STOMACH",
@@ -245,7 +252,6 @@ __all__ = [
     "VISUAL_EXPLANATION",
     "WARNING",
     "Code",
-    "coded",
     "concept",
     "finish_codes",
     "in_private",

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.dicom_results.codes import ABDOMEN, GRAD_CAM, QUANTITY, VISUAL_EXPLANATION, Code, concept
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import Codes, Identity, equipment_of
-from GTRStagingLib.dicom_results.image_codes import ABDOMEN, GRAD_CAM, QUANTITY, VISUAL_EXPLANATION, Code, coded
-from GTRStagingLib.dicom_results.study import description_of, sources_of
+from GTRStagingLib.dicom_results.study import refer, sources_of
 from GTRStagingLib.results.words import map_name, scale_in_words
 
 LABEL = "ATTENTION"
@@ -54,32 +54,29 @@ def make_map(evidence: Evidence, identity: Identity, threshold: float, codes: Co
         value_range=(0.0, peak),
         slope=1,
         intercept=0,
-        quantity_definition=coded(quantity_of(result.attention.method), codes),
+        quantity_definition=concept(quantity_of(result.attention.method)),
     )
-    mapping.QuantityDefinitionSequence[0].ConceptNameCodeSequence = [coded(QUANTITY, codes)]
-    window = hd.VOILUTTransformation(
-        window_center=peak / 2 or 0.5, window_width=peak or 1.0, voi_lut_function="LINEAR_EXACT"
-    )  # 'LINEAR' allows no width below 1
+    mapping.QuantityDefinitionSequence[0].ConceptNameCodeSequence = [concept(QUANTITY)]
     made = hd.pm.ParametricMap(
-        **sources_of(evidence, mapped),
+        source_images=sources_of(evidence, mapped),
         pixel_array=values,
         **identity.of("map"),
         **equipment_of(result),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[window],
+        window_center=peak / 2 or 0.5,  # highdicom 0.27, which 3D Slicer contains, has no newer argument for these
+        window_width=peak or 1.0,
         content_description="Attention map. RESEARCH USE ONLY",
         content_label=LABEL,
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        derivation=coded(VISUAL_EXPLANATION, codes),
         series_description=f"Attention map, {result.attention.target} (RESEARCH)",
     )
+    (window,) = made.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence
+    window.VOILUTFunction = "LINEAR_EXACT"  # 'LINEAR' allows no width below 1
     _order_frames(made, values)
-    for frame in made.PerFrameFunctionalGroupsSequence:
-        for item in frame.DerivationImageSequence:
-            item.DerivationDescription = description_of(result)
+    refer(made, evidence, mapped, concept(VISUAL_EXPLANATION))
     anatomy = Dataset()  # readers that build on dcmqi, such as 3D Slicer, crash without it
-    anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = "U", [coded(ABDOMEN, codes)]
+    anatomy.FrameLaterality, anatomy.AnatomicRegionSequence = "U", [concept(ABDOMEN)]
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
     return made
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import Codes, Identity, equipment_of
-from GTRStagingLib.dicom_results.study import description_of, plain
+from GTRStagingLib.dicom_results.study import description_of, plain, reference
 from GTRStagingLib.results import report
 
 
@@ -22,7 +22,6 @@ def make_picture(evidence: Evidence, identity: Identity, threshold: float, codes
     highdicom `SCImage`.
     """
     import highdicom as hd
-    from pydicom.dataset import Dataset
     from pydicom.uid import ExplicitVRLittleEndian
 
     result = evidence.result
@@ -44,14 +43,7 @@ def make_picture(evidence: Evidence, identity: Identity, threshold: float, codes
     made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = f"{identity.made:%Y%m%d}", f"{identity.made:%H%M%S}"
     made.RecognizableVisualFeatures = "NO"
     made.DerivationDescription = description_of(result)
-    source = Dataset()
-    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = (
-        evidence.key.SOPClassUID,
-        evidence.key.SOPInstanceUID,
-    )
-    if evidence.frames is not None:
-        source.ReferencedFrameNumber = evidence.frames[result.slices.key]
-    made.SourceImageSequence = [source]
+    made.SourceImageSequence = [reference(evidence, [result.slices.key])]
     return made
 
 

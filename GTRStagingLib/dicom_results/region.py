@@ -5,10 +5,13 @@ from typing import Any
 import numpy as np
 
 import GTRStagingLib
+from GTRStagingLib.dicom_results.codes import SEGMENTATION, SPATIAL, VISUAL_EXPLANATION, concept
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import MODEL_NAME, Codes, Identity, equipment_of
-from GTRStagingLib.dicom_results.image_codes import SPATIAL, VISUAL_EXPLANATION, coded
-from GTRStagingLib.dicom_results.study import description_of, sources_of
+from GTRStagingLib.dicom_results.study import description_of, refer, sources_of
+
+ORANGE = [51074, 37304, 53698]
+"""Colour of the segment as scaled CIELab, sRGB (255, 178, 0)."""
 
 
 def make_region(evidence: Evidence, identity: Identity, threshold: float, codes: Codes) -> Any:
@@ -31,8 +34,8 @@ def make_region(evidence: Evidence, identity: Identity, threshold: float, codes:
     segment = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label=label_of(threshold),
-        segmented_property_category=coded(SPATIAL, codes),
-        segmented_property_type=coded(VISUAL_EXPLANATION, codes),
+        segmented_property_category=concept(SPATIAL),
+        segmented_property_type=concept(VISUAL_EXPLANATION),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=MODEL_NAME,
@@ -41,11 +44,11 @@ def make_region(evidence: Evidence, identity: Identity, threshold: float, codes:
         ),
         tracking_uid=identity.uid("region of attention"),
         tracking_id="Attention region",
-        display_color=hd.color.CIELabColor.from_rgb(255, 178, 0),
     )
+    segment.RecommendedDisplayCIELabValue = ORANGE
     segment.SegmentDescription = description_of(result)
-    return hd.seg.Segmentation(
-        **sources_of(evidence, [key]),
+    made = hd.seg.Segmentation(
+        source_images=sources_of(evidence, [key]),
         pixel_array=(heat >= threshold * heat.max())[np.newaxis],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[segment],
@@ -55,6 +58,8 @@ def make_region(evidence: Evidence, identity: Identity, threshold: float, codes:
         content_label="ATTENTION_REGION",
         series_description=f"Attention region, {result.attention.target} (RESEARCH, not a tumour)",
     )
+    refer(made, evidence, [key], concept(SEGMENTATION))
+    return made
 
 
 def label_of(threshold: float) -> str:

@@ -12,7 +12,10 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
-from GTRStagingLib.dicom_results.evidence import Evidence
+import numpy as np
+
+from GTRStagingLib.dicom_results.codes import PROCESSED_IMAGE, concept
+from GTRStagingLib.dicom_results.evidence import CLASSES, Evidence
 from GTRStagingLib.dicom_results.identity import Identity
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom import functional_group
@@ -31,6 +34,16 @@ _SHARED = (
     "LongitudinalTemporalInformationModified TimezoneOffsetFromUTC"
 )
 """Further attributes that objects share with the CT: what was removed from its headers, and the zone of its times."""
+
+_PLACES = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+}
+"""Attributes of an image's place, with the functional groups that contain them in multi-frame images."""
+
+_OF_FRAMES = ("NumberOfFrames", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 _KEPT = (
     "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID PositionReferenceIndicator "
@@ -59,47 +72,87 @@ def plain(header: Any) -> Any:
     return made
 
 
-def sources_of(evidence: Evidence, positions: Sequence[int]) -> dict[str, Any]:
-    """Return the arguments of highdicom's image constructors that place frames on the images of voting slices.
+def sources_of(evidence: Evidence, positions: Sequence[int]) -> list[Any]:
+    """Return headers from which highdicom takes the place of frames: single-frame images, one for each frame.
+
+    The slices of a multi-frame CT get stand-ins, since highdicom's handling of multi-frame sources differs between its
+    versions; `refer` then names the true images.
 
     Parameters
     ----------
     positions
         Of the slices among the voting slices; each gets one frame.
     """
-    import highdicom as hd
-
-    key = evidence.result.slices.key
-    distance = str(abs(float(evidence.result.slices.native.GetSpacing()[2])))[:16]
-    if evidence.frames is None:
-        sources = [plain(evidence.headers[k]) for k in positions]
-        for one in sources:
-            # highdicom compares these digit by digit; the CT's reader has compared them with a tolerance.
-            one.ImageOrientationPatient = evidence.headers[key].ImageOrientationPatient
-            one.PixelSpacing = evidence.headers[key].PixelSpacing
-            _set_distance(one, distance)
-        return {"source_images": sources}
-    source = plain(evidence.key)
-    if not source.get("SharedFunctionalGroupsSequence"):
-        source.SharedFunctionalGroupsSequence = [type(source)()]
-    shared = source.SharedFunctionalGroupsSequence[0]
-    for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-        setattr(shared, name, deepcopy([functional_group(source, evidence.frames[key] - 1, name)]))
-        for frame in source.PerFrameFunctionalGroupsSequence:
-            frame.pop(name, None)
-    _set_distance(shared.PixelMeasuresSequence[0], distance)
-    places = [functional_group(source, evidence.frames[k] - 1, "PlanePositionSequence") for k in positions]
-    return {
-        "source_images": [source],
-        "plane_positions": [hd.PlanePositionSequence("PATIENT", one.ImagePositionPatient) for one in places],
-    }
+    first = _place_of(evidence, evidence.result.slices.key)
+    sources = []
+    for k in positions:
+        header, place = plain(evidence.headers[k]), _place_of(evidence, k)
+        if evidence.frames is not None:
+            for keyword in _OF_FRAMES:
+                header.pop(keyword, None)
+            header.SOPClassUID, header.SOPInstanceUID = CLASSES[0], f"{header.SOPInstanceUID}"[:56] + f".{k + 1}"
+        header.ImagePositionPatient = place["ImagePositionPatient"]
+        # highdicom compares these digit by digit; the CT's reader has compared them with a tolerance.
+        header.ImageOrientationPatient, header.PixelSpacing = first["ImageOrientationPatient"], first["PixelSpacing"]
+        # The distance of the object's frames is that of the voting slices.
+        header.SpacingBetweenSlices = str(abs(float(evidence.result.slices.native.GetSpacing()[2])))[:16]
+        header.SliceThickness = first["SliceThickness"] or header.SpacingBetweenSlices
+        sources.append(header)
+    return sources
 
 
-def _set_distance(measures: Any, distance: str) -> None:
-    """State the distance of the voting slices, which is that of the object's frames."""
-    measures.SpacingBetweenSlices = distance
-    if not measures.get("SliceThickness"):
-        measures.SliceThickness = distance
+def _place_of(evidence: Evidence, k: int) -> dict[str, Any]:
+    """Return the place of a voting slice's image, as its header states it."""
+    header, groups = evidence.headers[k], dict.fromkeys(_PLACES, evidence.headers[k])
+    if evidence.frames is not None:
+        groups = {
+            keyword: functional_group(header, evidence.frames[k] - 1, group) for keyword, group in _PLACES.items()
+        }
+    return {keyword: groups[keyword].get(keyword) for keyword in _PLACES}
+
+
+def refer(ds: Any, evidence: Evidence, positions: Sequence[int], derivation: Any) -> None:
+    """State for each frame of a map or segmentation which image of the CT it lies on, and for the object which images.
+
+    Parameters
+    ----------
+    positions
+        As for `sources_of`.
+    derivation
+        Code of how frames were derived, as highdicom's `CodedConcept`.
+    """
+    from pydicom.dataset import Dataset
+
+    places = np.array([_place_of(evidence, k)["ImagePositionPatient"] for k in positions], dtype=float)
+    for frame in ds.PerFrameFunctionalGroupsSequence:
+        here = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        k = positions[int(np.argmin(np.linalg.norm(places - here, axis=1)))]
+        item = Dataset()
+        item.DerivationCodeSequence, item.DerivationDescription = [derivation], description_of(evidence.result)
+        item.SourceImageSequence = [reference(evidence, [k])]
+        item.SourceImageSequence[0].SpatialLocationsPreserved = "YES"
+        frame.DerivationImageSequence = [item]
+    single = [[k] for k in positions]
+    references = [reference(evidence, one) for one in (single if evidence.frames is None else [list(positions)])]
+    ds.SourceImageSequence = references
+    series = Dataset()
+    series.SeriesInstanceUID, series.ReferencedInstanceSequence = evidence.key.SeriesInstanceUID, deepcopy(references)
+    for one in series.ReferencedInstanceSequence:
+        del one.PurposeOfReferenceCodeSequence
+    ds.ReferencedSeriesSequence = [series]
+
+
+def reference(evidence: Evidence, positions: Sequence[int]) -> Any:
+    """Return a reference to the image of voting slices, with its frames if it has several; all are of one image."""
+    from pydicom.dataset import Dataset
+
+    made, header = Dataset(), evidence.headers[positions[0]]
+    made.ReferencedSOPClassUID, made.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    if evidence.frames is not None:
+        frames = [evidence.frames[k] for k in positions]
+        made.ReferencedFrameNumber = frames[0] if len(frames) == 1 else frames
+    made.PurposeOfReferenceCodeSequence = [concept(PROCESSED_IMAGE)]
+    return made
 
 
 def description_of(result: StagingResult) -> str:
@@ -221,4 +274,4 @@ def _is_written_in(text: str, character_set: Any) -> bool:
             return False
 
 
-__all__ = ["description_of", "in_study", "plain", "sources_of"]
+__all__ = ["description_of", "in_study", "plain", "refer", "reference", "sources_of"]

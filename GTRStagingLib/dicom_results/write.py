@@ -11,9 +11,10 @@ from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, Codes, Identity, Kind, identity_of
 from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
-from GTRStagingLib.imaging.dicom_files import UNDEFINED, import_dicom_package
+from GTRStagingLib.imaging.dicom_files import UNDEFINED
 from GTRStagingLib.results.outputs import not_written
 from GTRStagingLib.staging.result import StagingResult
+from GTRStagingLib.support.extras import import_extra
 from GTRStagingLib.support.files import replace_files, require_utf8_path
 
 FILES: Mapping[Kind, str] = {
@@ -69,7 +70,7 @@ def write_dicom_results(
 def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Codes) -> dict[Kind, Path]:
     evidence = evidence_of(result)
     identity = identity_of(evidence, threshold=threshold, codes=codes)
-    import_dicom_package("highdicom")
+    import_extra("highdicom", "Writing DICOM results needs", "dicom")
     if (found := _already_there(folder, evidence, identity)) is not None:
         return found
     objects = _objects(evidence, identity, threshold, codes)
@@ -101,7 +102,8 @@ def _objects(evidence: Evidence, identity: Identity, threshold: float, codes: Co
     made = {kind: make(evidence, identity, threshold, codes) for kind, make in makers.items()}
     objects = {kind: ds for kind, ds in made.items() if ds is not None}
     objects["report"] = make_report(evidence, identity, threshold, objects)
-    return {kind: finish_codes(in_study(ds, evidence, identity), codes) for kind, ds in objects.items()}
+    # Codes that the CT's headers state about patient and study stay as they are.
+    return {kind: in_study(finish_codes(ds, codes), evidence, identity) for kind, ds in objects.items()}
 
 
 def _already_there(folder: Path, evidence: Evidence, identity: Identity) -> dict[Kind, Path] | None:

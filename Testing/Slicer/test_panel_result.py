@@ -57,7 +57,7 @@ def test_moved_or_edited_the_case_is_no_longer_that_of_the_result(staged, scene,
     staged.enter()
     assert ui.exportButton.enabled
     smaller = sitk.BinaryErode(a_small_phantom.tumour, (1, 1, 0))
-    nodes.add_segment(state.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR)
+    nodes.add_segment(state.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR, terminology="")
     staged.enter()  # from the Segment Editor
     assert not ui.exportButton.enabled
     assert "segment have changed" in ui.exportButton.toolTip
@@ -71,7 +71,9 @@ def test_a_reloaded_case_with_another_result_is_not_exported(desk, staged, scene
     assert scene.ReadFromMRB(str(tmp_path / "a.mrb"))
     staged.enter()
     smaller = sitk.BinaryErode(a_small_phantom.tumour, (1, 1, 0))
-    nodes.add_segment(staged._parameterNode.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR)
+    nodes.add_segment(
+        staged._parameterNode.tumourSegmentation, smaller, "tumour", (1, 0, 0), samples.TUMOUR, terminology=""
+    )
     staged.ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     staged.ui.exportButton.click()
     (text,) = messages(desk)

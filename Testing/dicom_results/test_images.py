@@ -323,7 +323,7 @@ def test_highdicom_reads_map_and_region(case):
     import highdicom as hd
 
     heat = sitk.GetArrayFromImage(case.result.heat)
-    read = hd.pm.ParametricMap.from_file(case.files["map"])
+    read = hd.imread(case.files["map"])
     volume = read.get_volume(apply_real_world_transform=True)
     heights = [(volume.affine @ (k, 0, 0, 1))[2] for k in range(len(heat))]
     np.testing.assert_array_equal(volume.array[np.argsort(heights)], heat)
