@@ -27,9 +27,11 @@ from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.model.several import with_folds
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
+from GTRStagingLib.tables.case_files import DICOM
 from GTRStagingLib.tables.case_row import CaseRow
 
 if TYPE_CHECKING:
+    from GTRStagingLib.dicom_results.identity import Codes
     from GTRStagingLib.imaging.rois import Roi
     from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.model.backbone import Backbone
@@ -53,6 +55,8 @@ class BatchSettings:
         Seconds that a case may take; None: no limit.
     memory_limit
         Megabytes that a case may take, see `support.isolation.IsolatedProcess`; None: no limit.
+    dicom
+        Coding of the results as DICOM objects, see `dicom_results.identity.Codes`; None: no such objects.
     """
 
     model: str | tuple[str, ...] = DEFAULT
@@ -62,6 +66,7 @@ class BatchSettings:
     scores: ScoreColumns = field(default_factory=ScoreColumns)
     time_limit: float | None = None
     memory_limit: int | None = None
+    dicom: "Codes | None" = None
 
 
 class WorkerGroup:
@@ -234,7 +239,8 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
             with suppress(OSError):  # a full disk, for example: staging reports it
                 if (again := renew_record(job)) is not None:
                     return again
-        outcome = stage_and_record(job, stage_from_files(known[address.key], settings.options), settings.scores)
+        stage_one = stage_from_files(known[address.key], settings.options, settings.dicom)
+        outcome = stage_and_record(job, stage_one, settings.scores)
         if outcome.error is not None:
             model_process.close(known.pop(address.key))  # an answer may be half read, if memory ran out
         return outcome
@@ -269,8 +275,10 @@ def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
         return None
 
 
-def stage_from_files(backbone: "Backbone | Sequence[Backbone]", options: StagingOptions) -> StageOne:
-    """Return a function that stages a case from its files and writes its results."""
+def stage_from_files(
+    backbone: "Backbone | Sequence[Backbone]", options: StagingOptions, dicom: "Codes | None" = None
+) -> StageOne:
+    """Return a function that stages a case from its files and writes its results, with `dicom` as DICOM objects too."""
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
@@ -278,12 +286,18 @@ def stage_from_files(backbone: "Backbone | Sequence[Backbone]", options: Staging
         start = time.perf_counter()
         scan, tumour, stomach = _read(case)
         read = time.perf_counter() - start
+        if dicom is not None:
+            from GTRStagingLib.dicom_results.write import require_dicom_results, write_dicom_results
+
+            require_dicom_results(scan)
         result = stage_case(
             scan, backbone, options, tumour=tumour, stomach=stomach, key_slice=case.key_slice, case_id=case.case_id
         )
         result = replace(result, timings_s={"reading": read, **result.timings_s})
         start = time.perf_counter()
         write_outputs(result, folder)
+        if dicom is not None:
+            write_dicom_results(result, folder / DICOM, threshold=options.threshold, codes=dicom)
         return replace(result, timings_s={**result.timings_s, "writing": time.perf_counter() - start})
 
     return stage_one

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.result import StagingResult
     from GTRStagingLib.staging.stability import Stability
     from GTRStagingLib.staging.stage_set import StageSet
+    from GTRStagingLib.staging.voting import Prediction
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}
@@ -263,12 +264,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
     prediction, key, agreement = result.prediction, result.key_slice, result.agreement
     seconds = {seconds_of(step): s for step, s in result.timings_s.items()}
     return {
-        "stage": str(prediction.stage),
-        "unanimous": "yes" if prediction.unanimous else "no",
-        "tied": "yes" if prediction.tied else "no",
-        "votes": " ".join(str(one.stage) for one in prediction.slices),
-        "mean_probability_stage": str(prediction.mean_probability_stage),
-        **{f"p_{stage}": repr(float(p)) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
+        **vote_columns(prediction),
         "key_slice": str(key.index),
         "key_slice_by": key.chosen_by,
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
@@ -279,7 +275,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "stage_set_note": _set_note(result.stage_set),
         "looks": "1" if result.looks is None else str(len(result.looks.each)),
         "spread": "" if result.looks is None else repr(result.looks.spread),
-        **_stability(result.stability),
+        **stability_columns(result.stability),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,
         "model_warning": result.model.warning or "",
@@ -288,6 +284,18 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         MATRIX: "{} x {}".format(*result.slices.native.GetSize()),
         **{name: f"{s:.4f}" for name, s in seconds.items()},
         "seconds": f"{sum(seconds.values()):.4f}",
+    }
+
+
+def vote_columns(prediction: "Prediction") -> Mapping[str, str]:
+    """Return the columns of a vote."""
+    return {
+        "stage": str(prediction.stage),
+        "unanimous": "yes" if prediction.unanimous else "no",
+        "tied": "yes" if prediction.tied else "no",
+        "votes": " ".join(str(one.stage) for one in prediction.slices),
+        "mean_probability_stage": str(prediction.mean_probability_stage),
+        **{f"p_{stage}": repr(float(p)) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
     }
 
 
@@ -300,7 +308,8 @@ def _familiarity(familiarity: "Familiarity") -> Mapping[str, str]:
     }
 
 
-def _stability(found: "Stability | None") -> Mapping[str, str]:
+def stability_columns(found: "Stability | None") -> Mapping[str, str]:
+    """Return the columns of a stability; empty cells if it is not known."""
     return (
         dict.fromkeys(STABILITY, "") if found is None else dict(zip(STABILITY, map(repr, astuple(found)), strict=True))
     )
@@ -411,5 +420,7 @@ __all__ = [
     "renew_record",
     "row_of",
     "rows_by_status",
+    "stability_columns",
+    "vote_columns",
     "write_tables",
 ]

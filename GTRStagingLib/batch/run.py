@@ -91,6 +91,7 @@ def depends_on(settings: BatchSettings, card: ModelCard) -> dict[str, Any]:
         "backend": settings.backend,
         "radscore": None if radscore is None else radscore.to_json(),
         "nomogram": None if nomogram is None else nomogram.to_json(),
+        **({} if settings.dicom is None else {"dicom": settings.dicom}),
     }
 
 

@@ -140,6 +140,13 @@ def given_limits(options: argparse.Namespace) -> Limits:
     return Limits(options.time_limit or None, int(options.memory_limit) or None)
 
 
+def add_dicom_codes(command: argparse.ArgumentParser) -> None:
+    """Add the coding of DICOM results."""
+    command.add_argument("--dicom-codes", choices=["standard", "private"], help="coding of stages, site and method in "
+                         "the DICOM results: SNOMED CT, or a private scheme for sites without its licence (default: "
+                         "standard)")  # fmt: skip
+
+
 def staging_options(options: argparse.Namespace) -> StagingOptions:
     """Convert a command's options to staging options; those that the command lacks keep their defaults."""
     given = vars(options)

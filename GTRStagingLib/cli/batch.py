@@ -17,6 +17,7 @@ from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
     add_device,
+    add_dicom_codes,
     add_limits,
     add_model,
     add_proposal,
@@ -46,7 +47,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
-    batch.set_defaults(run=_batch, columns=COLUMNS, shared=True)
+    batch.set_defaults(run=_batch, contradiction=_contradiction, columns=COLUMNS, shared=True)
     batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV, XLSX or Parquet with case_id and image, and optionally series, roi, segment, "
                        "key_slice, stomach (a mask), exclude (a reason to leave the case out); other columns are "
@@ -65,6 +66,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="resample ROIs that have another grid than their CT")  # fmt: skip
     add_proposal(batch)
     add_device(batch)
+    batch.add_argument("--dicom", action="store_true", help="also write each result as DICOM objects of its CT's "
+                       "study, into cases/CASE/dicom; a case whose CT is not DICOM fails")  # fmt: skip
+    add_dicom_codes(batch)
     where = batch.add_mutually_exclusive_group()
     where.add_argument("--workers", type=_whole, metavar="N",
                        help="number of workers, processes that read, prepare and write (default: one per "
@@ -87,6 +91,11 @@ def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
     return int(text)
+
+
+def _contradiction(options: argparse.Namespace) -> str | None:
+    """Return why the options contradict each other, or None."""
+    return "--dicom-codes requires --dicom" if options.dicom_codes is not None and not options.dicom else None
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -115,6 +124,7 @@ def _batch(options: argparse.Namespace) -> int:
         ),
         time_limit=limits.time_limit,
         memory_limit=limits.memory_limit,
+        dicom=(options.dicom_codes or "standard") if options.dicom else None,
     )
     progress = _Progress(len(cases), options.parser, as_json=options.progress == "json")
     try:

@@ -25,6 +25,7 @@ from GTRStagingLib.cli import (
     phantom,
     profile,
     radscore,
+    read_sr,
     stage,
     supervise,
     train,
@@ -114,6 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
     stage.add_to(commands)
     profile.add_to(commands)
     batch.add_to(commands)
+    read_sr.add_to(commands)
     evaluate.add_to(commands)
     radscore.add_to(commands)
     nomogram.add_to(commands)

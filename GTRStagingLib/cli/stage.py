@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
+    add_dicom_codes,
     add_model,
     add_proposal,
     folder_path,
@@ -35,6 +36,9 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--out", type=folder_path, help="folder for result.json, attention.nrrd, overlay.png, report.html"
     )
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
+    stage.add_argument("--dicom", type=folder_path, metavar="DIR", help="folder for the result as DICOM objects of the "
+                       "CT's study: structured report, map, region, key objects, picture")  # fmt: skip
+    add_dicom_codes(stage)
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
     stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
     stage.add_argument(
@@ -67,8 +71,10 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _contradiction(options: argparse.Namespace) -> str | None:
     """Return why the options contradict each other, or None."""
-    if options.out is None and options.mrb is None and not options.json:
-        return "expected --out DIR, --mrb FILE or --json"
+    if options.out is None and options.mrb is None and options.dicom is None and not options.json:
+        return "expected --out DIR, --dicom DIR, --mrb FILE or --json"
+    if options.dicom_codes is not None and options.dicom is None:
+        return "--dicom-codes requires --dicom"
     if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
         return f"--mrb {options.mrb}: expected a name that ends in .mrb"
     if options.case_id is not None and not options.case_id.strip():
@@ -94,6 +100,10 @@ def _stage(options: argparse.Namespace) -> None:
         timings: dict[str, float] = {}
         with timed(timings, "reading", step):
             scan = scans.read_scan(options.input, series=options.series)
+            if options.dicom is not None:
+                from GTRStagingLib.dicom_results.write import require_dicom_results, write_dicom_results
+
+                require_dicom_results(scan)
             tumour = None
             if options.segmentation is not None:
                 tumour = rois.read_roi(options.segmentation, segment=options.segment)
@@ -119,6 +129,11 @@ def _stage(options: argparse.Namespace) -> None:
             from GTRStagingLib.results.outputs import write_outputs
 
             write_outputs(result, options.out, include_phi=options.include_phi)
+        objects = {}
+        if options.dicom is not None:
+            objects = write_dicom_results(
+                result, options.dicom, threshold=options.threshold, codes=options.dicom_codes or "standard"
+            )
         if options.mrb is not None:
             import_extra("GTRStagingSlicer.mrb", "A scene file needs", "slicer").write_mrb(
                 result, options.mrb, tumour=tumour
@@ -129,6 +144,11 @@ def _stage(options: argparse.Namespace) -> None:
         print(json.dumps(to_json(result, include_phi=options.include_phi), allow_nan=False))
     else:
         _print_summary(result, options.out)
+        if objects:
+            print(f"DICOM      {options.dicom}: {', '.join(path.name for path in objects.values())}")
+        for warning in result.warnings:
+            print(f"WARNING    {warning}")
+        print(RESEARCH_USE_ONLY)
 
 
 def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | int | None":
@@ -174,6 +194,3 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     if out is not None:
         volumes = "attention.nrrd" if result.looks is None else "attention.nrrd, disagreement.nrrd"
         print(f"Written    {out / 'report.html'} with result.json, overlay.png and {volumes}")
-    for warning in result.warnings:
-        print(f"WARNING    {warning}")
-    print(RESEARCH_USE_ONLY)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from GTRStagingLib.dicom_results.codes import finish_codes
-from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of
+from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of, require_source
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, Codes, Identity, Kind, identity_of
 from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.imaging.dicom_files import UNDEFINED
+from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.results.outputs import not_written
 from GTRStagingLib.staging.result import StagingResult
 from GTRStagingLib.support.extras import import_extra
@@ -67,10 +68,24 @@ def write_dicom_results(
         return _write(result, folder, threshold=threshold, codes=codes)
 
 
+def require_dicom_results(scan: Scan) -> None:
+    """Raise an error unless results on a CT can be written as DICOM; call it before the staging.
+
+    Raises
+    ------
+    InputError
+        If the CT is not DICOM, or its images are not axial.
+    MissingDependencyError
+        If highdicom is not installed.
+    """
+    require_source(scan)
+    import_extra("highdicom", "Writing DICOM results needs", "dicom")
+
+
 def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Codes) -> dict[Kind, Path]:
+    require_dicom_results(result.scan)
     evidence = evidence_of(result)
     identity = identity_of(evidence, threshold=threshold, codes=codes)
-    import_extra("highdicom", "Writing DICOM results needs", "dicom")
     if (found := _already_there(folder, evidence, identity)) is not None:
         return found
     objects = _objects(evidence, identity, threshold, codes)
@@ -162,4 +177,4 @@ def references_of(ds: Any) -> list[tuple[str, str]]:
     ]
 
 
-__all__ = ["FILES", "read_object", "references_of", "write_dicom_results"]
+__all__ = ["FILES", "read_object", "references_of", "require_dicom_results", "write_dicom_results"]
