@@ -24,15 +24,15 @@ smoke: $(VENV)/.dev $(VENV)/.qt
 	$(PYTEST) -m "smoke and not slow" $$(grep -rl --include="test_*.py" "mark\.smoke" Testing)
 
 # For every save: five minutes of processor time, shared by JOBS processes.
-test: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+test: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser $(VENV)/.archive
 	$(PYTEST) -m "not slow"
 
 # Slow tests share little: each goes to the process that is free.
-test-slow: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+test-slow: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser $(VENV)/.archive
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 # What the continuous integration runs: the slow tests as well.
-test-all: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+test-all: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser $(VENV)/.archive
 	$(PYTEST)
 
 # Altered files by the thousand, read by the library and by independent readers; prints a table. About twenty minutes.
@@ -40,7 +40,7 @@ fuzz: $(VENV)/.dev
 	cd Testing && ../$(BIN)/python -m fuzz --jobs $(JOBS)
 
 # The quick tests again, with the share of the code that they run; it must not fall below the floor in pyproject.toml.
-coverage: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser
+coverage: $(VENV)/.dev $(VENV)/.qt $(VENV)/.browser $(VENV)/.archive
 	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 check: $(VENV)/.dev
@@ -104,6 +104,15 @@ $(VENV)/.browser: $(VENV)/.dev
 		apt-get update -qq && apt-get install -y -qq chromium || { \
 		echo "Tests of the pages need a browser. On Debian: sudo apt-get install chromium, or set CHROME."; \
 		[ -z "$$CI" ] || exit 1; echo "Without one they are skipped."; }
+	touch $@
+
+# A real archive for the tests of the room archive: Orthanc with its plug-in for DICOMweb.
+$(VENV)/.archive: $(VENV)/.dev
+	@ls /usr/share/orthanc/plugins/libOrthancDicomWeb.so >/dev/null 2>&1 && exit 0; \
+		echo "Orthanc was not found; installing orthanc and orthanc-dicomweb (needs root)."; \
+		apt-get update -qq && apt-get install -y -qq orthanc orthanc-dicomweb || { \
+		echo "Tests of archives need Orthanc. On Debian: sudo apt-get install orthanc orthanc-dicomweb"; \
+		[ -z "$$CI" ] || exit 1; echo "Without it they are skipped."; }
 	touch $@
 
 $(VENV)/.made:

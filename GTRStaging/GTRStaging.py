@@ -25,7 +25,7 @@ try:
 except ModuleNotFoundError:  # run from the source tree: only this folder is on Slicer's path
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from GTRStagingSlicer import dependencies, layers, models, nodes, result_view, samples, scene_staging
+from GTRStagingSlicer import dependencies, dicom_view, layers, models, nodes, result_view, samples, scene_staging
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
@@ -90,6 +90,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         ui = self.ui
+        self.dicom = dicom_view.Buttons(ui, self.logic, self._reportingErrors, self._waiting, self._ensureDependencies)
         ui.tumourSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onTumourChanged)
         ui.tumourSelector.connect("currentSegmentChanged(QString)", self.onTumourChanged)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
@@ -298,7 +299,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.plotButton.enabled = staged and shown.sweepPlot is not None
         ui.tableButton.enabled = staged and shown.agreementTable is not None
         folder = ui.reportFolderSelector.currentPath
-        obstacle = result_view.reason_no_report(staged, folder, stale)
+        obstacle = result_view.reason_not_current(staged, stale)
+        self.dicom.refresh(state, idle, obstacle)
+        obstacle = obstacle or (None if folder else _("Choose a folder for the report."))
         ui.exportButton.enabled = idle and obstacle is None
         ui.exportButton.toolTip = obstacle or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
         ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()

@@ -268,3 +268,38 @@ def chromium():
 
     with browser.running() as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def a_study(tmp_path_factory):
+    """A phantom's study as DICOM files: the CT, and a SEG of the tumour."""
+    from helpers import orthanc
+
+    return orthanc.a_study(tmp_path_factory.mktemp("study") / "phantom")
+
+
+@pytest.fixture(scope="session")
+def filled_archive(a_study, tmp_path_factory):
+    """An Orthanc with the phantom's study; tests leave it as it is."""
+    from helpers import orthanc
+
+    with orthanc.running(tmp_path_factory.mktemp("orthanc")) as made:
+        made.add(*a_study.slices, a_study.seg)
+        yield made
+
+
+@pytest.fixture
+def empty_archive(tmp_path):
+    """An Orthanc of one test."""
+    from helpers import orthanc
+
+    with orthanc.running(tmp_path / "orthanc") as made:
+        yield made
+
+
+@pytest.fixture
+def no_credentials(monkeypatch, tmp_path):
+    """No credentials for archives, of whoever runs the tests."""
+    for name in ("USER", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"GTRSTAGING_DICOMWEB_{name}", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))

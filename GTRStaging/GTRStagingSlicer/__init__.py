@@ -9,10 +9,12 @@
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
 - `dependencies`: find and install packages in Slicer's Python;
+- `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;
+- `terminology`: codes of the segments that the module makes;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `slice_progress` and
-  the views of nomogram, profile and proposal need the application.
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `dicom_view`,
+  `slice_progress` and the views of nomogram, profile and proposal need the application.
 """

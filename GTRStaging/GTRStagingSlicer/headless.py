@@ -31,7 +31,7 @@ from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingLib.staging.options import resolve_method  # noqa: E402
 from GTRStagingLib.tables.case_row import CaseRow  # noqa: E402
-from GTRStagingSlicer import bare, dependencies, mrb, nodes, nomograms, samples, scene_staging  # noqa: E402
+from GTRStagingSlicer import bare, dependencies, mrb, nodes, nomograms, samples, scene_staging, terminology  # noqa: E402
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
@@ -169,7 +169,7 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
         try:
             ct, warnings = load_ct(scene, case.ct, case.series or options.series)
             state = _state_of(options)
-            state.inputVolume, state.keySlice = ct, -1 if case.key_slice is None else case.key_slice
+            state.inputVolume, state.keySlice = ct, _index_of(case)
             if case.roi is not None:
                 from GTRStagingLib.imaging import rois
 
@@ -205,8 +205,18 @@ def _add_stomach(scene: Scene, ct: VolumeNode, path: Path, segment: str | None) 
         stomach.onto(grid, resample=True)  # refused here: a scene's stomach that cannot be compared is but warned of
         drawn = stomach.image(grid, resample=True)
     name = scene_staging.STOMACH
-    samples.add_segmentation(scene, ct, drawn, name, name, samples.YELLOW, name)
+    samples.add_segmentation(scene, ct, drawn, name, name, samples.YELLOW, name, terminology.STOMACH)
     return stomach.warnings
+
+
+def _index_of(case: CaseRow) -> int:
+    """Return the index of the key slice that a case names; -1 without one."""
+    if case.key_slice == "ko":
+        raise InputError(
+            "The key slice is 'ko', that of a key object selection, which is not read in 3D Slicer; expected an index. "
+            "Give the index, or stage the case with gtrstaging."
+        )
+    return -1 if case.key_slice is None else case.key_slice
 
 
 def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[str, str | float]) -> dict[str, Any]:

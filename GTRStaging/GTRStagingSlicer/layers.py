@@ -9,7 +9,7 @@ import vtk
 
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.imaging.keyslice import KeySlice
-from GTRStagingSlicer import nodes
+from GTRStagingSlicer import nodes, terminology
 from GTRStagingSlicer.mrml import Application, ModelNode, Node, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.words import tr as _
@@ -214,7 +214,7 @@ def show_outline(
     region = above(attention, threshold)
     image = sitk.GetImageFromArray(region.astype(np.uint8))
     label = _("attention at {share:.0%} of the key slice's maximum").format(share=threshold)
-    nodes.add_segment(node, image, label, (1.0, 1.0, 1.0), OUTLINE, place)
+    nodes.add_segment(node, image, label, (1.0, 1.0, 1.0), OUTLINE, place, terminology=terminology.ATTENTION)
     display = node.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetVisibility3D(False)

@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import models, nodes, nomograms, profiles, scene_staging
+from GTRStagingSlicer import dicom_export, models, nodes, nomograms, profiles, scene_staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -139,6 +139,28 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """
         from GTRStagingLib.results.outputs import write_outputs
 
+        result = self._current(state)
+        read = nomograms.status(state, stale=False)
+        extra: dict[str, Any] = {} if read is None else {"nomogram": read.nomogram, "values": read.values}
+        return tuple(write_outputs(scene_staging.at_threshold(result, state.threshold), folder, **extra))
+
+    def exportDicom(self, state: State) -> dicom_export.Exported:
+        """Write the result as DICOM objects into Slicer's DICOM database, and mark its map in the subject hierarchy.
+
+        A reloaded scene is staged again first, as for `export`.
+
+        Raises
+        ------
+        GTRStagingLib.errors.StagingError
+            If the result differs, or the CT is not that of its DICOM images (`dicom_export.export`).
+        """
+        result = scene_staging.at_threshold(self._current(state), state.threshold)
+        exported = dicom_export.export(result, state.resultVolume, threshold=state.threshold)
+        dicom_export.mark(slicer.mrmlScene, state.attentionVolume, exported)
+        return exported
+
+    def _current(self, state: State) -> "StagingResult":
+        """Return the result of the scene; that of a reloaded scene is staged again, and compared."""
         result = self._result
         if result is None:
             record = scene_staging.record_of(state)
@@ -149,9 +171,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
                       "same. The CT, the segment or the model has changed. Press Apply, then export.")
                 )  # fmt: skip
             self._keep(result, state)
-        read = nomograms.status(state, stale=False)
-        extra: dict[str, Any] = {} if read is None else {"nomogram": read.nomogram, "values": read.values}
-        return tuple(write_outputs(scene_staging.at_threshold(result, state.threshold), folder, **extra))
+        return result
 
     def _keep(self, result: "StagingResult", state: State) -> None:
         self._result, self._content = result, scene_staging.content_of(state, stomach=True)

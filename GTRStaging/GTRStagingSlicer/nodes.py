@@ -436,8 +436,12 @@ def add_segment(
     colour: tuple[float, float, float],
     segment: str,
     ijk_to_ras: np.ndarray | None = None,
+    terminology: str | None = None,
 ) -> None:
-    """Add a 0/1 image as a segment with the given id; replace an earlier segment with this id."""
+    """Add a 0/1 image as a segment with the given id; replace an earlier segment with this id.
+
+    `terminology` is Slicer's text of its codes (see the module of that name), which Slicer's own exports write.
+    """
     inner = segmentation.GetSegmentation()
     if inner.GetSegment(segment) is not None:
         inner.RemoveSegment(segment)
@@ -445,3 +449,5 @@ def add_segment(
     _set_voxels(drawn, sitk.GetArrayViewFromImage(mask).astype(np.uint8))
     drawn.SetImageToWorldMatrix(vtk_matrix(ijk_to_ras_of(mask) if ijk_to_ras is None else ijk_to_ras))
     segmentation.AddSegmentFromBinaryLabelmapRepresentation(drawn, name, colour, segment)
+    if terminology is not None:
+        inner.GetSegment(segment).SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology)

@@ -115,12 +115,10 @@ def number(value: float, unit: str) -> str:
     return f"{value:,.1f} {short}" if short else f"{value:.3f}"
 
 
-def reason_no_report(staged: bool, folder: str, stale: bool) -> str | None:
-    """Return why the report cannot be written yet; None if it can."""
+def reason_not_current(staged: bool, stale: bool) -> str | None:
+    """Return why there is no result of the current settings to write; None if there is one."""
     if not staged:
         return _("Stage a case first.")
-    if not folder:
-        return _("Choose a folder for the report.")
     return _("The settings, the CT or the segment have changed: press Apply first.") if stale else None
 
 

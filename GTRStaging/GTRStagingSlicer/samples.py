@@ -5,7 +5,7 @@ from pathlib import Path
 import SimpleITK as sitk
 import slicer
 
-from GTRStagingSlicer import nodes
+from GTRStagingSlicer import nodes, terminology
 from GTRStagingSlicer.mrml import Node, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
@@ -88,7 +88,7 @@ def add_ct(scene: Scene, image: sitk.Image, name: str) -> VolumeNode:
 
 def add_tumour(scene: Scene, ct: VolumeNode, mask: sitk.Image, name: str, segment: str = TUMOUR) -> SegmentationNode:
     """Add a 0/1 image to a scene as a segmentation node with the tumour's segment, drawn as an outline."""
-    return add_segmentation(scene, ct, mask, name, segment, RED, TUMOUR)
+    return add_segmentation(scene, ct, mask, name, segment, RED, TUMOUR, terminology.TUMOUR)
 
 
 def add_segmentation(
@@ -99,11 +99,15 @@ def add_segmentation(
     segment: str,
     colour: tuple[float, float, float],
     segment_id: str,
+    codes: str | None = None,
 ) -> SegmentationNode:
-    """Add a 0/1 image to a scene as a segmentation node with one segment, drawn as an outline."""
+    """Add a 0/1 image to a scene as a segmentation node with one segment, drawn as an outline.
+
+    `codes` is Slicer's text of the segment's terminology.
+    """
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     segmentation.CreateDefaultDisplayNodes()
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(ct)
-    nodes.add_segment(segmentation, mask, segment, colour, segment_id)
+    nodes.add_segment(segmentation, mask, segment, colour, segment_id, terminology=codes)
     segmentation.GetDisplayNode().SetVisibility2DFill(False)
     return segmentation

@@ -7,7 +7,9 @@ Input: a case table and `BatchSettings`. Output: a case folder for each case, pr
 - `local_log`: `write_log`, `log_file`
 - `records`: `Job`, `Outcome`, `write_tables`
 - `batch`: `Batch`, `Counts`
+- `report_rows`: `row_of_report`, `write_report_table`
 - `scoring`: `ScoreColumns`
+- `storing`: `Storing`
 - `run`: `run_batch`
 - `local`: `BatchSettings`, `WorkerGroup`, `with_workers`
 - `model_process`: `RemoteBackbone`

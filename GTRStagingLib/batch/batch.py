@@ -23,7 +23,7 @@ from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputErro
 from GTRStagingLib.support.files import sha256_of_data
 from GTRStagingLib.support.isolation import TRIES, error_text
 from GTRStagingLib.support.shared_text import shared_error
-from GTRStagingLib.tables.case_files import DISAGREEMENT, OUTPUTS
+from GTRStagingLib.tables.case_files import DICOM_OUTPUTS, DISAGREEMENT, OUTPUTS
 from GTRStagingLib.tables.case_row import CaseRow
 from GTRStagingLib.tables.case_texts import shared_text
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LOCK, SCENE = ".batch.lock", "scene.mrb"
 
-RESULTS = (*OUTPUTS, DISAGREEMENT, SCENE)
+RESULTS = (*OUTPUTS, DISAGREEMENT, SCENE, *DICOM_OUTPUTS)
 """Files that a case folder may contain beside its record."""
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
@@ -190,7 +190,7 @@ def _outcome_or_job(job: Job) -> Job | Outcome:
     if known is None or known[0].status != "done":
         return job
     outcome, record = known
-    with suppress(OSError):  # a missing file, for example: staging the case reports it
+    with suppress(OSError, StagingError):  # a missing file or archive, for example: staging the case reports it
         if record["files"] and record["files"] == records.file_states(job.case):
             return outcome
     return replace(job, known_content=record.get("content"))

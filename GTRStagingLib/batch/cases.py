@@ -51,7 +51,7 @@ def read_cases(path: Path, split: Collection[str] = ()) -> Cases[CaseRow]:
 def _reason_to_skip(case: CaseRow, split: Collection[str]) -> str | None:
     if case.skip is not None:
         return case.skip
-    if case.image is None:
+    if case.image is None and case.archive is None:
         return "no image in the table"
     if split and case.split not in split:
         return "in no split" if case.split is None else f"in split {case.split}"

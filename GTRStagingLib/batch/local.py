@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -27,11 +28,12 @@ from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.model.several import with_folds
 from GTRStagingLib.staging.options import StagingOptions
 from GTRStagingLib.support.isolation import TRIES, DiedError, IsolatedProcess
+from GTRStagingLib.tables.case_files import DICOM
 from GTRStagingLib.tables.case_row import CaseRow
 
 if TYPE_CHECKING:
-    from GTRStagingLib.imaging.rois import Roi
-    from GTRStagingLib.imaging.scans import Scan
+    from GTRStagingLib.dicom_results.identity import Codes
+    from GTRStagingLib.imaging.inputs import Inputs
     from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.staging.result import StagingResult
 
@@ -53,6 +55,8 @@ class BatchSettings:
         Seconds that a case may take; None: no limit.
     memory_limit
         Megabytes that a case may take, see `support.isolation.IsolatedProcess`; None: no limit.
+    dicom
+        Coding of the results as DICOM objects, see `dicom_results.identity.Codes`; None: no such objects.
     """
 
     model: str | tuple[str, ...] = DEFAULT
@@ -62,6 +66,7 @@ class BatchSettings:
     scores: ScoreColumns = field(default_factory=ScoreColumns)
     time_limit: float | None = None
     memory_limit: int | None = None
+    dicom: "Codes | None" = None
 
 
 class WorkerGroup:
@@ -234,7 +239,8 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
             with suppress(OSError):  # a full disk, for example: staging reports it
                 if (again := renew_record(job)) is not None:
                     return again
-        outcome = stage_and_record(job, stage_from_files(known[address.key], settings.options), settings.scores)
+        stage_one = stage_from_files(known[address.key], settings.options, settings.dicom)
+        outcome = stage_and_record(job, stage_one, settings.scores)
         if outcome.error is not None:
             model_process.close(known.pop(address.key))  # an answer may be half read, if memory ran out
         return outcome
@@ -242,14 +248,16 @@ def _worker(settings: BatchSettings) -> Callable[[tuple[Job, Address]], Outcome]
     return work
 
 
-def _read(case: CaseRow) -> "tuple[Scan, Roi | None, Roi | None]":
+def _read(case: CaseRow) -> "Inputs":
     """Read the CT, the ROI and the mask of the stomach of a case."""
-    from GTRStagingLib.imaging import rois, scans
+    from GTRStagingLib.archive.remote_series import read_remote
+    from GTRStagingLib.imaging.inputs import read_inputs
 
-    scan = scans.read_scan(case.ct, series=case.series)
-    roi = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
-    stomach = None if case.stomach is None else rois.read_stomach(case.stomach, segment=case.stomach_segment)
-    return scan, roi, stomach
+    ct = case.ct if case.archive is None else partial(read_remote, case.archive)
+    return read_inputs(
+        ct, series=case.series, roi=case.roi, segment=case.segment, stomach=case.stomach,
+        stomach_segment=case.stomach_segment, key_slice=case.key_slice,
+    )  # fmt: skip
 
 
 def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
@@ -269,8 +277,10 @@ def _content_digest(case: CaseRow, options: StagingOptions) -> str | None:
         return None
 
 
-def stage_from_files(backbone: "Backbone | Sequence[Backbone]", options: StagingOptions) -> StageOne:
-    """Return a function that stages a case from its files and writes its results."""
+def stage_from_files(
+    backbone: "Backbone | Sequence[Backbone]", options: StagingOptions, dicom: "Codes | None" = None
+) -> StageOne:
+    """Return a function that stages a case from its files and writes its results, with `dicom` as DICOM objects too."""
     from GTRStagingLib.results.outputs import write_outputs
     from GTRStagingLib.staging.pipeline import stage_case
 
@@ -278,12 +288,18 @@ def stage_from_files(backbone: "Backbone | Sequence[Backbone]", options: Staging
         start = time.perf_counter()
         scan, tumour, stomach = _read(case)
         read = time.perf_counter() - start
+        if dicom is not None:
+            from GTRStagingLib.dicom_results.write import require_dicom_results, write_dicom_results
+
+            require_dicom_results(scan)
         result = stage_case(
             scan, backbone, options, tumour=tumour, stomach=stomach, key_slice=case.key_slice, case_id=case.case_id
         )
         result = replace(result, timings_s={"reading": read, **result.timings_s})
         start = time.perf_counter()
         write_outputs(result, folder)
+        if dicom is not None:
+            write_dicom_results(result, folder / DICOM, threshold=options.threshold, codes=dicom)
         return replace(result, timings_s={**result.timings_s, "writing": time.perf_counter() - start})
 
     return stage_one

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from GTRStagingLib.archive.remote_series import states_of
 from GTRStagingLib.batch.columns import (
     AGREEMENT,
     HEADER,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.result import StagingResult
     from GTRStagingLib.staging.stability import Stability
     from GTRStagingLib.staging.stage_set import StageSet
+    from GTRStagingLib.staging.voting import Prediction
 
 DONE, FAILED, SKIPPED = "done.json", "failed.json", "skipped.json"
 RECORDS = {"done": DONE, "failed": FAILED, "skipped": SKIPPED}
@@ -238,9 +240,23 @@ def read_record(job: Job) -> tuple[Outcome, Mapping[str, Any]] | None:
 def file_states(case: CaseRow) -> str:
     """Return a hash of the current state of a case's files (see `file_stats`), empty without files.
 
-    The states contain the files' names, which a record must not have.
+    The states contain the files' names, which a record must not have. Of a CT in an archive the state is the list of
+    its images there.
+
+    Raises
+    ------
+    StagingError
+        If the archive does not answer.
     """
-    states = file_stats([case.ct, *masks_of(case)], strict=True)
+    if case.archive is not None:
+        remote = states_of(case.archive, series=case.series)
+        return sha256_of_data(remote, file_stats(masks_of(case), strict=True))
+    beside: list[Path] = []
+    if case.key_slice == "ko":  # the key object selection may be there
+        from GTRStagingLib.imaging.key_objects import files_beside
+
+        beside = files_beside(case.ct)
+    states = file_stats([case.ct, *masks_of(case), *beside], strict=True)
     return sha256_of_data(states) if states else ""
 
 
@@ -263,12 +279,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
     prediction, key, agreement = result.prediction, result.key_slice, result.agreement
     seconds = {seconds_of(step): s for step, s in result.timings_s.items()}
     return {
-        "stage": str(prediction.stage),
-        "unanimous": "yes" if prediction.unanimous else "no",
-        "tied": "yes" if prediction.tied else "no",
-        "votes": " ".join(str(one.stage) for one in prediction.slices),
-        "mean_probability_stage": str(prediction.mean_probability_stage),
-        **{f"p_{stage}": repr(float(p)) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
+        **vote_columns(prediction),
         "key_slice": str(key.index),
         "key_slice_by": key.chosen_by,
         "key_position_mm": repr(float(key.position_mm)) if result.scan.spacing_known else "",
@@ -279,7 +290,7 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         "stage_set_note": _set_note(result.stage_set),
         "looks": "1" if result.looks is None else str(len(result.looks.each)),
         "spread": "" if result.looks is None else repr(result.looks.spread),
-        **_stability(result.stability),
+        **stability_columns(result.stability),
         "warnings": printable(" | ".join(result.warnings)),
         "model": result.model.name,
         "model_warning": result.model.warning or "",
@@ -288,6 +299,18 @@ def row_of(result: "StagingResult") -> Mapping[str, str]:
         MATRIX: "{} x {}".format(*result.slices.native.GetSize()),
         **{name: f"{s:.4f}" for name, s in seconds.items()},
         "seconds": f"{sum(seconds.values()):.4f}",
+    }
+
+
+def vote_columns(prediction: "Prediction") -> Mapping[str, str]:
+    """Return the columns of a vote."""
+    return {
+        "stage": str(prediction.stage),
+        "unanimous": "yes" if prediction.unanimous else "no",
+        "tied": "yes" if prediction.tied else "no",
+        "votes": " ".join(str(one.stage) for one in prediction.slices),
+        "mean_probability_stage": str(prediction.mean_probability_stage),
+        **{f"p_{stage}": repr(float(p)) for stage, p in zip(TStage, prediction.probabilities, strict=True)},
     }
 
 
@@ -300,7 +323,8 @@ def _familiarity(familiarity: "Familiarity") -> Mapping[str, str]:
     }
 
 
-def _stability(found: "Stability | None") -> Mapping[str, str]:
+def stability_columns(found: "Stability | None") -> Mapping[str, str]:
+    """Return the columns of a stability; empty cells if it is not known."""
     return (
         dict.fromkeys(STABILITY, "") if found is None else dict(zip(STABILITY, map(repr, astuple(found)), strict=True))
     )
@@ -411,5 +435,7 @@ __all__ = [
     "renew_record",
     "row_of",
     "rows_by_status",
+    "stability_columns",
+    "vote_columns",
     "write_tables",
 ]

@@ -10,6 +10,7 @@ from GTRStagingLib.batch.batch import Batch, Counts, Work, require_free_folder, 
 from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.local import BatchSettings, WorkerGroup, default_workers, with_workers
 from GTRStagingLib.batch.records import Outcome
+from GTRStagingLib.batch.storing import Storing
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.several import members_of
@@ -31,6 +32,7 @@ def run_batch(
     workers: int | None = None,
     scheduler: str | None = None,
     resume: bool = False,
+    storing: Storing | None = None,
     progress: Progress = lambda counts, outcome: None,
 ) -> Counts:
     """Stage the cases of a table; each ends as done, failed or skipped.
@@ -49,6 +51,9 @@ def run_batch(
         Address of a Dask scheduler; its workers then replace the processes of this machine.
     resume
         Continue in a folder with results: finished cases are kept if files, model and options are unchanged.
+    storing
+        Where the DICOM results of the cases are sent, those of an earlier run included; its attributes say what the
+        archive has.
     progress
         Called once the model is loaded, and after each case. An exception that it raises stops the run; the tables of
         the cases so far are written.
@@ -79,7 +84,11 @@ def run_batch(
         progress(counts, None)
         for outcome in Batch(cases, out, depends_on(settings, card), settings.scores).run(work, resume=resume):
             counts = counts.with_outcome(outcome)
+            if storing is not None and outcome.status == "done":
+                storing.send(out / "cases" / outcome.case_id)
             progress(counts, outcome)
+    if storing is not None:
+        storing.finish()
     return counts
 
 
@@ -102,6 +111,7 @@ def depends_on(settings: BatchSettings, card: ModelCard) -> dict[str, Any]:
         "backend": settings.backend,
         "radscore": None if radscore is None else radscore.to_json(),
         "nomogram": None if nomogram is None else nomogram.to_json(),
+        **({} if settings.dicom is None else {"dicom": settings.dicom}),
     }
 
 

@@ -93,11 +93,14 @@ def no_case(left_out: Mapping[str, str], done: str) -> InputError:
 
 def prepared(case: Case, recipe: "Recipe") -> "tuple[Scan, PreparedSlices]":
     """Read a case and prepare its voting slices, as staging does."""
-    from GTRStagingLib.imaging import keyslice, rois, scans
+    from GTRStagingLib.imaging import keyslice
+    from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.staging.preprocess import prepare
 
-    scan = scans.read_scan(case.image, series=case.series)
-    mask = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment).onto(scan.grid)
+    scan, roi, _ = read_inputs(
+        case.image, series=case.series, roi=case.roi, segment=case.segment, key_slice=case.key_slice
+    )
+    mask = None if roi is None else roi.onto(scan.grid)
     key = keyslice.choose(scan, mask=mask, key_slice=case.key_slice)
     return scan, prepare(scan, key, recipe, intensity=scan.intensity)
 

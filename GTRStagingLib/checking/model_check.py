@@ -199,14 +199,15 @@ def _ready(model: "Model", device: str) -> "Backbone":
 
 def _measured(job: "tuple[Model | str, str, Case]") -> "Measured | str":
     """Return the measures of a case."""
-    from GTRStagingLib.imaging import rois, scans
+    from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.staging import map_checks, pipeline
 
     source, device, case = job
     model = _model(source)
     ready = _ready(model, device)
-    scan = scans.read_scan(case.image, series=case.series)
-    tumour = None if case.roi is None else rois.read_roi(case.roi, segment=case.segment)
+    scan, tumour, _ = read_inputs(
+        case.image, series=case.series, roi=case.roi, segment=case.segment, key_slice=case.key_slice
+    )
     result = pipeline.stage_case(
         scan, ready, map_checks.OPTIONS, tumour=tumour, key_slice=case.key_slice, case_id="case"
     )

@@ -166,16 +166,17 @@ def _require_enough(patients: set[str]) -> None:
 
 def _seen(job: "tuple[Model | str, str, Case]") -> SeenSlices | str:
     """Run the network on every slice of a case; return the reason for a case without an ROI or a slice."""
-    from GTRStagingLib.imaging import geometry, keyslice, rois, scans
+    from GTRStagingLib.imaging import geometry, keyslice
+    from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.model import backbone
     from GTRStagingLib.staging.proposal import slice_passes
 
     source, device, case = job
-    if case.roi is None:
+    scan, roi, _ = read_inputs(case.ct, series=case.series, roi=case.roi, segment=case.segment)
+    if roi is None:
         return "It has no ROI; expected the tumour's."
     ready = loaded_backbone(source, device) if isinstance(source, str) else backbone.ready(source, device)
-    scan = scans.read_scan(case.ct, series=case.series)
-    areas = keyslice.areas_mm2(scan.grid, rois.read_roi(case.roi, segment=case.segment).onto(scan.grid))
+    areas = keyslice.areas_mm2(scan.grid, roi.onto(scan.grid))
     indices: list[int] = []
     features = []
     for done, seen, _ in slice_passes(scan, ready, range(geometry.axial_size(scan.grid)[2])):

@@ -14,6 +14,7 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `phantom`: `add_to`
 - `batch`: `add_to`
 - `cohort`: `add_to`
+- `read_sr`: `add_to`
 - `evaluate`: `add_to`
 - `monitor`: `add_to`
 - `nomogram`: `add_to`

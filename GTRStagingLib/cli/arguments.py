@@ -6,17 +6,22 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from GTRStagingLib.errors import StagingError, without_backticks
 from GTRStagingLib.model.registry import DEFAULT
 from GTRStagingLib.staging.options import METHODS, PREDICTED, TARGETS, StagingOptions, parse_target
+from GTRStagingLib.support.addresses import WebAddress, is_web_address, parse_web_address
 from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.shared_text import without_folders
 
 if TYPE_CHECKING:
     from GTRStagingLib.cohort.cohort import Case
+    from GTRStagingLib.imaging.inputs import ScanReader
     from GTRStagingLib.radscore.inputs import CaseFeatures
+    from GTRStagingLib.tables.cells import KeySliceCell
 
 BACKENDS = ("auto", "torch", "onnx", "compile")
 """Repeated here, so that `--help` imports no large package; a test compares them with the library's."""
@@ -50,6 +55,39 @@ class _Once(argparse.Action):
             raise argparse.ArgumentError(self, "expected once; this command takes one")
         given.add(self.dest)
         setattr(namespace, self.dest, values)
+
+
+INPUT = "DICOM folder or file, NIfTI, NRRD, MHA, or dicomweb:https://HOST/PATH with --study"
+
+
+def add_input(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add the input of one CT, --study and --series; `also` is a further form of the input, for its help."""
+    parser.add_argument("input", type=ct_place, help=f"{INPUT}{also}")
+    parser.add_argument("--study", metavar="UID", help="UID of the study in an archive, if the address does not name "
+                        "it")  # fmt: skip
+    parser.add_argument("--series", help="UID or number of the CT series in a DICOM folder or a study (default: the "
+                        "only one, or the one that the ROI was drawn on)")  # fmt: skip
+
+
+def input_contradiction(options: argparse.Namespace) -> str | None:
+    """Return why the options of `add_input` cannot be, or None."""
+    if isinstance(options.input, Path):
+        return None if options.study is None else "--study requires an archive, as in dicomweb:https://HOST/PATH"
+    if options.study is None and options.input.study is None:
+        return "expected --study UID: the address of the archive names no study"
+    return None
+
+
+def given_ct(options: argparse.Namespace) -> "Path | ScanReader":
+    """Return the CT of the options of `add_input` for `imaging.inputs.read_inputs`: a path, or how it is fetched."""
+    if isinstance(options.input, Path):
+        return options.input
+    from GTRStagingLib.archive.remote_series import read_remote
+
+    address = options.input
+    if options.study is not None:
+        address = parse_web_address(address.whole, study=options.study)
+    return partial(read_remote, address)
 
 
 def add_model(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
@@ -138,6 +176,13 @@ def draw_contradiction(options: argparse.Namespace) -> str | None:
 def given_limits(options: argparse.Namespace) -> Limits:
     """Convert a command's options to limits."""
     return Limits(options.time_limit or None, int(options.memory_limit) or None)
+
+
+def add_dicom_codes(command: argparse.ArgumentParser) -> None:
+    """Add the coding of DICOM results."""
+    command.add_argument("--dicom-codes", choices=["standard", "private"], help="coding of stages, site and method in "
+                         "the DICOM results: SNOMED CT, or a private scheme for sites without its licence (default: "
+                         "standard)")  # fmt: skip
 
 
 def staging_options(options: argparse.Namespace) -> StagingOptions:
@@ -290,6 +335,16 @@ def shown_place(file: Path) -> Path:
 # -- types of single arguments -------------------------------------------------------------------------------------
 
 
+def ct_place(text: str) -> Path | WebAddress:
+    """Parse a path, or the address of a DICOMweb service."""
+    if not is_web_address(text):
+        return Path(text)
+    try:
+        return parse_web_address(text)
+    except StagingError as error:
+        raise argparse.ArgumentTypeError(without_backticks(error)) from error
+
+
 def folder_path(text: str) -> Path:
     """Parse the name of a folder; an empty name, as of an unset shell variable, is an error."""
     if not text:
@@ -312,6 +367,19 @@ def out_folder(text: str) -> Path:
     return path
 
 
+def key_slice(text: str) -> "KeySliceCell":
+    """Parse the index of a key slice, or 'ko', as a cell of a table."""
+    from GTRStagingLib.tables.cells import key_slice_of
+
+    try:
+        return key_slice_of(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected a whole number from 0 (the slice nearest the feet), or ko (the slice of a key object "
+            "selection)"
+        ) from None
+
+
 def share(text: str) -> float:
     """Parse a share of the maximum."""
     if not 0 < (value := number(text)) <= 1:
@@ -324,6 +392,13 @@ def limit(text: str) -> float:
     if not 0 <= (value := number(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, or 0 for no limit")
     return value
+
+
+def whole(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
+    return int(text)
 
 
 def number(text: str) -> float:

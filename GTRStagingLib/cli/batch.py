@@ -1,6 +1,6 @@
 """Add the command `gtrstaging batch`: stage the cases of a table, and evaluate them if their stages are known.
 
-Exit code: 0 all cases done or skipped, 1 some failed or the run was stopped.
+Exit code: 0 all cases done or skipped, 1 some failed, the run was stopped, or results could not be sent.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from GTRStagingLib.cli.arguments import (
     COLUMNS,
     Commands,
     add_device,
+    add_dicom_codes,
     add_limits,
     add_model,
     add_proposal,
@@ -26,8 +27,10 @@ from GTRStagingLib.cli.arguments import (
     print_notes,
     shown_place,
     staging_options,
+    whole,
     with_flags,
 )
+from GTRStagingLib.cli.send import add_store, store_contradiction
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.counts import counted
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from GTRStagingLib.batch.batch import Counts
     from GTRStagingLib.batch.records import Outcome
     from GTRStagingLib.batch.scoring import ScoreColumns
+    from GTRStagingLib.batch.storing import Storing
 
 EVALUATION = "evaluation"
 """Name of the folder for the evaluation, beside the tables."""
@@ -47,11 +51,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     batch = commands.add_parser("batch", help="stage the cases of a table",
                                 description=f"Stage the cases of a table. {RESEARCH_USE_ONLY}")  # fmt: skip
-    batch.set_defaults(run=_batch, columns=COLUMNS, shared=True)
+    batch.set_defaults(run=_batch, contradiction=_contradiction, columns=COLUMNS, shared=True)
     batch.add_argument("cases", type=Path, metavar="TABLE",
                        help="CSV, XLSX or Parquet with case_id and image, and optionally series, roi, segment, "
-                       "key_slice, stomach (a mask), exclude (a reason to leave the case out); other columns are "
-                       "copied; with a column stage the predictions are evaluated")  # fmt: skip
+                       "key_slice (an index, or ko), stomach (a mask), exclude (a reason to leave the case out); "
+                       "other columns are copied; with a column stage the predictions are evaluated")  # fmt: skip
     batch.add_argument("--out", type=out_folder, required=True, metavar="DIR",
                        help="output folder for cases/CASE/, predictions.csv and predictions.parquet")  # fmt: skip
     batch.add_argument("--resume", action="store_true",
@@ -66,8 +70,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="resample ROIs that have another grid than their CT")  # fmt: skip
     add_proposal(batch)
     add_device(batch)
+    batch.add_argument("--dicom", action="store_true", help="also write each result as DICOM objects of its CT's "
+                       "study, into cases/CASE/dicom; a case whose CT is not DICOM fails")  # fmt: skip
+    add_dicom_codes(batch)
     where = batch.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=_whole, metavar="N",
+    where.add_argument("--workers", type=whole, metavar="N",
                        help="number of workers, processes that read, prepare and write (default: one per "
                        "processor)")  # fmt: skip
     add_limits(batch)
@@ -75,6 +82,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        help="run on the workers of this Dask scheduler (tcp://HOST:8786, or its file) instead of this "
                        "machine; they require this package and the same paths; the number of cases at once is set by "
                        "their --nthreads")  # fmt: skip
+    add_store(batch)
     batch.add_argument("--radscore", type=Path, metavar="FILE", help="add this Rad-score (standardised) as a column")
     batch.add_argument("--nomogram", metavar="NAME|FILE", help="add the probabilities of this nomogram, from the "
                        "table's columns and the Rad-score")  # fmt: skip
@@ -84,10 +92,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                        "on stdout (default: text)")  # fmt: skip
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a whole number of 1 or more")
-    return int(text)
+def _contradiction(options: argparse.Namespace) -> str | None:
+    """Return why the options contradict each other, or None."""
+    if options.dicom_codes is not None and not options.dicom:
+        return "--dicom-codes requires --dicom"
+    return store_contradiction(options)
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -98,6 +107,7 @@ def _batch(options: argparse.Namespace) -> int:
     from GTRStagingLib.batch.local_log import LOCAL, write_log
     from GTRStagingLib.batch.run import run_batch
     from GTRStagingLib.batch.scoring import ScoreColumns
+    from GTRStagingLib.batch.storing import Storing
     from GTRStagingLib.nomogram import nomogram
     from GTRStagingLib.radscore import radscore
 
@@ -116,7 +126,9 @@ def _batch(options: argparse.Namespace) -> int:
         ),
         time_limit=limits.time_limit,
         memory_limit=limits.memory_limit,
+        dicom=(options.dicom_codes or "standard") if options.dicom else None,
     )
+    storing = None if options.store is None else Storing(options.store)
     progress = _Progress(len(cases), options.parser, as_json=options.progress == "json")
     try:
         counts = run_batch(
@@ -126,6 +138,7 @@ def _batch(options: argparse.Namespace) -> int:
             workers=options.workers,
             scheduler=options.scheduler,
             resume=options.resume,
+            storing=storing,
             progress=progress,
         )
     except StagingError as error:
@@ -135,11 +148,14 @@ def _batch(options: argparse.Namespace) -> int:
     finally:
         if options.progress == "text" and progress.counts.finished:
             _print_summary(progress.counts, options.out / PREDICTIONS)
+    if storing is not None:
+        _print_storing(storing, options.parser, as_json=options.progress == "json")
     known = any(case.given.get("stage") for case in cases)
     if known and counts.done and not options.no_evaluation:
         as_json = options.progress == "json"
         _evaluate(options.out / PREDICTIONS, options.out / EVALUATION, settings.scores, options.parser, as_json=as_json)
-    return 1 if counts.failed else 0  # used by GTRStagingSlicer/batch_process.py and by job queues
+    # The exit code is used by GTRStagingSlicer/batch_process.py and by job queues.
+    return 1 if counts.failed or (storing is not None and not storing.complete) else 0
 
 
 def _print_summary(counts: "Counts", table: Path) -> None:
@@ -149,6 +165,13 @@ def _print_summary(counts: "Counts", table: Path) -> None:
     fewer = f", WHICH HAS ONLY {rows} ROWS" if rows < counts.finished else ""
     print(f"{counts.summary()}. See {shown_place(table)}{fewer}")
     print(RESEARCH_USE_ONLY)
+
+
+def _print_storing(storing: "Storing", parser: argparse.ArgumentParser, *, as_json: bool) -> None:
+    """Print what the archive has, and on stderr why it does not have all."""
+    print(f"{with_flags(storing.summary(), parser)}.", file=sys.stderr if as_json else sys.stdout)
+    for reason in dict.fromkeys(storing.reasons.values()):
+        print(f"gtrstaging: {with_flags(reason, parser)}", file=sys.stderr)
 
 
 def _evaluate(

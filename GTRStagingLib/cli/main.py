@@ -19,12 +19,15 @@ from GTRStagingLib.cli import (
     batch,
     cohort,
     evaluate,
+    listen,
     models,
     monitor,
     nomogram,
     phantom,
     profile,
     radscore,
+    read_sr,
+    send,
     stage,
     supervise,
     train,
@@ -114,6 +117,9 @@ def make_parser() -> argparse.ArgumentParser:
     stage.add_to(commands)
     profile.add_to(commands)
     batch.add_to(commands)
+    read_sr.add_to(commands)
+    send.add_to(commands)
+    listen.add_to(commands)
     evaluate.add_to(commands)
     radscore.add_to(commands)
     nomogram.add_to(commands)

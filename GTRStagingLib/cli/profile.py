@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
+    add_input,
     add_model,
     counting_bar,
+    given_ct,
+    input_contradiction,
+    key_slice,
     number,
     out_folder,
     staging_options,
@@ -32,14 +36,14 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
         f"how far the key slice may move before the stage changes. {RESEARCH_USE_ONLY}",
     )
     one.set_defaults(run=_profile, contradiction=_contradiction, supervised=True)
-    one.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA")
+    add_input(one)
     one.add_argument("--out", type=out_folder, required=True, help="folder for profile.html, profile.csv, profile.json")
-    one.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
     which = one.add_argument_group("slices", "without an option, all slices of the scan")
     which.add_argument("--from", dest="low_mm", type=number, metavar="MM", help="lowest position S (towards the feet)")
     which.add_argument("--to", dest="high_mm", type=number, metavar="MM", help="highest position S (towards the head)")
-    which.add_argument("--around", dest="around", type=int, metavar="INDEX",
-                       help="the key slice, by its index from 0 nearest the feet, and those around it")  # fmt: skip
+    which.add_argument("--around", dest="around", type=key_slice, metavar="INDEX|ko",
+                       help="the key slice, by its index from 0 nearest the feet or as marked by a key object "
+                       "selection (ko), and those around it")  # fmt: skip
     which.add_argument("--segmentation", type=Path, help="ROI of the tumour or the stomach, as in stage; its slices, "
                        "if no other range is given. Without --around, the key slice is that of its largest "
                        "area")  # fmt: skip
@@ -58,6 +62,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _contradiction(options: argparse.Namespace) -> str | None:
     """Return why the options contradict each other, or None."""
+    if (wrong := input_contradiction(options)) is not None:
+        return wrong
     range_given = options.low_mm is not None or options.high_mm is not None
     for name, value in (("--from", options.low_mm), ("--to", options.high_mm), ("--mm", options.mm)):
         if value is not None and not abs(value) < float("inf"):
@@ -80,15 +86,21 @@ def _contradiction(options: argparse.Namespace) -> str | None:
 
 def _profile(options: argparse.Namespace) -> None:
     """Make the profile, write it and print a summary."""
-    from GTRStagingLib.imaging import keyslice, rois, scans
+    from GTRStagingLib.imaging import keyslice
+    from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.model.backbone import load_model
     from GTRStagingLib.results.profile_outputs import write_profile
     from GTRStagingLib.staging.scanning import profile_scan
 
-    scan = scans.read_scan(options.input, series=options.series)
-    tumour, areas = None, None
-    if options.segmentation is not None:
-        tumour = rois.read_roi(options.segmentation, segment=options.segment)
+    scan, tumour, _ = read_inputs(
+        given_ct(options),
+        series=options.series,
+        roi=options.segmentation,
+        segment=options.segment,
+        key_slice=options.around,
+    )
+    areas = None
+    if tumour is not None:
         areas = keyslice.areas_mm2(scan.grid, tumour.onto(scan.grid, resample=options.resample_roi))
     indices = _indices(options, scan, areas)
     model = load_model(options.model, options.device, options.backend)
@@ -113,7 +125,7 @@ def _indices(options: argparse.Namespace, scan: "Scan", areas: "np.ndarray | Non
     from GTRStagingLib.staging.profile import NEAR_MM, slices_between, slices_near
 
     if options.around is not None:
-        key = keyslice.by_index(scan.grid, options.around)
+        key = keyslice.choose(scan, key_slice=options.around)
         return slices_near(scan.grid, [key.index], NEAR_MM if options.mm is None else options.mm)
     if options.low_mm is None and options.high_mm is None and areas is not None and areas.any():
         return slices_near(scan.grid, areas.nonzero()[0].tolist(), options.mm or 0.0)

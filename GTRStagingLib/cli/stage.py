@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,19 +10,25 @@ from typing import TYPE_CHECKING
 from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
+    add_dicom_codes,
+    add_input,
     add_model,
     add_proposal,
+    given_ct,
     given_models,
+    input_contradiction,
+    key_slice,
     out_folder,
     progress_bar,
     staging_options,
     timed,
 )
+from GTRStagingLib.cli.send import add_store, print_sent, store_contradiction
 from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
-    from GTRStagingLib.imaging.keyslice import KeySlice
+    from GTRStagingLib.imaging.keyslice import KeyChoice
     from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.staging.result import StagingResult
 
@@ -30,22 +37,30 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add the command to those of `gtrstaging`."""
     stage = commands.add_parser("stage", help="stage one CT", description=f"Stage one CT. {RESEARCH_USE_ONLY}")
     stage.set_defaults(run=_stage, contradiction=_contradiction, supervised=True)
-    stage.add_argument("input", type=Path, help="DICOM folder or file, NIfTI, NRRD, MHA; or a windowed 8-bit PNG")
+    add_input(stage, "; or a windowed 8-bit PNG")
     stage.add_argument(
         "--out", type=out_folder, help="folder for result.json, attention.nrrd, overlay.png, report.html"
     )
     stage.add_argument("--mrb", type=Path, metavar="FILE", help="scene of the result for 3D Slicer, with the CT")
+    stage.add_argument("--dicom", type=out_folder, metavar="DIR", help="folder for the result as DICOM objects of the "
+                       "CT's study: structured report, map, region, key objects, picture")  # fmt: skip
+    add_dicom_codes(stage)
+    add_store(stage)
     stage.add_argument("--json", action="store_true", help="print only the result, as JSON")
-    stage.add_argument("--series", help="UID or number of the CT series in a DICOM folder")
     stage.add_argument(
-        "--segmentation", type=Path, help="ROI of the tumour: DICOM SEG, RTSTRUCT, .seg.nrrd, NRRD, NIfTI, MHA"
+        "--segmentation",
+        type=Path,
+        help="ROI of the tumour: DICOM SEG or RTSTRUCT (or the folder of a study that has "
+        "one), .seg.nrrd, NRRD, NIfTI, MHA",
     )
     stage.add_argument("--segment", help="name or number of the tumour's segment or ROI, if there are several")
     stage.add_argument(
         "--resample-roi", action="store_true", help="accept an ROI on another grid; resample it by nearest neighbour"
     )
     key = stage.add_mutually_exclusive_group()
-    key.add_argument("--key-slice", type=int, metavar="INDEX", help="index of the key slice, from 0 nearest the feet")
+    key.add_argument("--key-slice", type=key_slice, metavar="INDEX|ko", help="index of the key slice, from 0 nearest "
+                     "the feet; or ko, for the slice that a key object selection in the folder of the CT or beside it "
+                     "marks")  # fmt: skip
     key.add_argument(
         "--key-position-mm", type=float, metavar="S", help="position of the key slice towards the head, as in Slicer"
     )
@@ -67,8 +82,14 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _contradiction(options: argparse.Namespace) -> str | None:
     """Return why the options contradict each other, or None."""
-    if options.out is None and options.mrb is None and not options.json:
-        return "expected --out DIR, --mrb FILE or --json"
+    if (wrong := input_contradiction(options)) is not None:
+        return wrong
+    if (wrong := store_contradiction(options)) is not None:
+        return wrong
+    if options.out is None and options.mrb is None and options.dicom is None and not options.json:
+        return "expected --out DIR, --dicom DIR, --mrb FILE or --json"
+    if options.dicom_codes is not None and options.dicom is None:
+        return "--dicom-codes requires --dicom"
     if options.mrb is not None and options.mrb.suffix.lower() != ".mrb":
         return f"--mrb {options.mrb}: expected a name that ends in .mrb"
     if options.case_id is not None and not options.case_id.strip():
@@ -84,22 +105,28 @@ def _contradiction(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _stage(options: argparse.Namespace) -> None:
-    """Stage the case, write the results and print a summary."""
-    from GTRStagingLib.imaging import rois, scans
+def _stage(options: argparse.Namespace) -> int:
+    """Stage the case, write the results, send them and print a summary; return 1 if not all could be sent."""
+    from GTRStagingLib.imaging.inputs import read_inputs
     from GTRStagingLib.model.backbone import load_models
     from GTRStagingLib.staging.pipeline import STEPS, stage_case
 
     with progress_bar(len(STEPS) + 3) as step:
         timings: dict[str, float] = {}
         with timed(timings, "reading", step):
-            scan = scans.read_scan(options.input, series=options.series)
-            tumour = None
-            if options.segmentation is not None:
-                tumour = rois.read_roi(options.segmentation, segment=options.segment)
-            stomach = None
-            if options.stomach is not None:
-                stomach = rois.read_stomach(options.stomach, segment=options.stomach_segment)
+            scan, tumour, stomach = read_inputs(
+                given_ct(options),
+                series=options.series,
+                roi=options.segmentation,
+                segment=options.segment,
+                stomach=options.stomach,
+                stomach_segment=options.stomach_segment,
+                key_slice=options.key_slice,
+            )
+            if options.dicom is not None:
+                from GTRStagingLib.dicom_results.write import require_dicom_results, write_dicom_results
+
+                require_dicom_results(scan)
             key = _key_slice(options, scan)
         with timed(timings, "loading the model", step):
             model = load_models(given_models(options), options.device, options.backend)
@@ -119,6 +146,11 @@ def _stage(options: argparse.Namespace) -> None:
             from GTRStagingLib.results.outputs import write_outputs
 
             write_outputs(result, options.out, include_phi=options.include_phi)
+        objects = {}
+        if options.dicom is not None:
+            objects = write_dicom_results(
+                result, options.dicom, threshold=options.threshold, codes=options.dicom_codes or "standard"
+            )
         if options.mrb is not None:
             import_extra("GTRStagingSlicer.mrb", "A scene file needs", "slicer").write_mrb(
                 result, options.mrb, tumour=tumour
@@ -129,16 +161,31 @@ def _stage(options: argparse.Namespace) -> None:
         print(json.dumps(to_json(result, include_phi=options.include_phi), allow_nan=False))
     else:
         _print_summary(result, options.out)
+        if objects:
+            print(f"DICOM      {options.dicom}: {', '.join(path.name for path in objects.values())}")
+        for warning in result.warnings:
+            print(f"WARNING    {warning}")
+        print(RESEARCH_USE_ONLY)
+    return 0 if options.store is None else _send(options)
 
 
-def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeySlice | int | None":
-    """Return the key slice that the options name, or its index; None without one."""
+def _send(options: argparse.Namespace) -> int:
+    """Send the DICOM objects; return 1 if not all could be sent, after saying so."""
+    from GTRStagingLib.archive.sending import send_folder
+
+    sent = send_folder(options.dicom, options.store)
+    print_sent(sent, options.dicom, file=sys.stderr if options.json else sys.stdout)
+    return 0 if sent.complete else 1
+
+
+def _key_slice(options: argparse.Namespace, scan: "Scan") -> "KeyChoice | None":
+    """Return the key slice that the options name, its index or 'ko'; None without one."""
     from GTRStagingLib.imaging import keyslice
 
     if options.key_position_mm is not None:
         return keyslice.by_position(scan.grid, options.key_position_mm)
-    index: int | None = options.key_slice
-    return index
+    choice: KeyChoice | None = options.key_slice
+    return choice
 
 
 def _print_summary(result: "StagingResult", out: Path | None) -> None:
@@ -173,6 +220,3 @@ def _print_summary(result: "StagingResult", out: Path | None) -> None:
     if out is not None:
         volumes = "attention.nrrd" if result.looks is None else "attention.nrrd, disagreement.nrrd"
         print(f"Written    {out / 'report.html'} with result.json, overlay.png and {volumes}")
-    for warning in result.warnings:
-        print(f"WARNING    {warning}")
-    print(RESEARCH_USE_ONLY)

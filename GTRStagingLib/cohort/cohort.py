@@ -32,6 +32,8 @@ class Case(CaseRow):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.archive is not None:
+            _ = self.ct  # raises: what reads cohorts reads files
         try:
             unaltered_id(self.patient_id)
         except ValueError as error:

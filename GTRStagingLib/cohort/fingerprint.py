@@ -17,8 +17,10 @@ import SimpleITK as sitk
 from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, MissingDependencyError, without_backticks
 from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging.dicom_headers import SeveralSeriesError
 from GTRStagingLib.imaging.dicom_pixels import compact
 from GTRStagingLib.imaging.geometry import axial_lps
+from GTRStagingLib.imaging.inputs import read_inputs
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan
 from GTRStagingLib.model.recipe import GTR
@@ -106,9 +108,20 @@ def fingerprints(
 def _of_image(job: tuple[Path, tuple[Case, ...]]) -> list[Fingerprint]:
     """Return the fingerprints of the cases of one image."""
     path, cases = job
-    scan = read_scan(path, series=cases[0].series)
+    try:
+        scan = read_scan(path, series=cases[0].series)
+    except SeveralSeriesError:  # the ROI of each case may refer to another one
+        return [_of_chosen(case) for case in cases]
     digest = _digest(scan)
     return [_of_case(scan, digest, case) for case in cases]
+
+
+def _of_chosen(case: Case) -> Fingerprint:
+    try:
+        scan = read_inputs(case.image, roi=case.roi, segment=case.segment, key_slice=case.key_slice).scan
+        return _of_case(scan, _digest(scan), case)
+    except (InputError, MissingDependencyError) as error:
+        return Fingerprint(None, problem=without_backticks(shared_error(error)))
 
 
 def _unreadable(job: tuple[Path, tuple[Case, ...]], reason: str) -> list[Fingerprint]:

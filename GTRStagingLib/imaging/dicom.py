@@ -6,8 +6,8 @@ file (`stack.LazyVoxels`). No slice is guessed, dropped or interpolated.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ import numpy as np
 
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import dicom_acquisitions
-from GTRStagingLib.imaging.dicom_files import damage_refused
+from GTRStagingLib.imaging.dicom_files import DicomFile, damage_refused
 from GTRStagingLib.imaging.dicom_headers import (
     CT_IMAGE,
     DicomSeries,
     Header,
-    choose_series,
     frames_of,
     group_series,
     headers_below,
@@ -29,7 +28,9 @@ from GTRStagingLib.imaging.dicom_headers import (
     whole_header,
 )
 from GTRStagingLib.imaging.dicom_pixels import Rescale, decoded
+from GTRStagingLib.imaging.dicom_references import References, choose_referred, elsewhere_warnings
 from GTRStagingLib.imaging.dicom_source import DicomSource
+from GTRStagingLib.imaging.key_objects import KEY_OBJECT, KeyObjects, rejected_slices, rejection_warnings
 from GTRStagingLib.imaging.stack import LazyVoxels, Plane, first_few, plane_of, stack_planes
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.shared_text import without_identifiers
@@ -60,10 +61,21 @@ class DicomCT:
     warnings: tuple[str, ...]
     frame_of_reference: str | None = field(repr=False)
     source: DicomSource = field(repr=False)
+    key_objects: KeyObjects | None = field(default=None, repr=False)
+    rejected: Mapping[int, str] = field(default_factory=dict, repr=False)
 
 
-def read_ct(path: Path, series: str | None) -> DicomCT:
+def read_ct(
+    path: Path, series: str | None, referring: Sequence[References] = (), *, by_key_objects: bool = False
+) -> DicomCT:
     """Read the CT of a DICOM file, or the series chosen by `series` from a folder and its sub-folders.
+
+    Parameters
+    ----------
+    referring
+        References of ROIs: among several series, the one that they refer to is read.
+    by_key_objects
+        Let a key object selection choose among several series, if no ROI does.
 
     Raises
     ------
@@ -76,28 +88,97 @@ def read_ct(path: Path, series: str | None) -> DicomCT:
             "expected a CT. The file is damaged: transfer it again."
         )
     ):
-        return _read_ct(path, series)
+        return _read_ct(path, series, referring, by_key_objects)
 
 
-def _read_ct(path: Path, series: str | None) -> DicomCT:
+def _read_ct(path: Path, series: str | None, referring: Sequence[References], by_key_objects: bool) -> DicomCT:
     headers, n_others = headers_below(path) if path.is_dir() else ([read_header(path)], 0)
     found = group_series(headers)
-    if not path.is_dir() and found[0].modality == "CT" and found[0].n_slices > 1:
-        chosen = found[0]  # of any SOP class; missing positions are reported below
+    key = KeyObjects(path, _key_object_files(headers))
+    if path.is_dir():
+        chosen, notes = choose_referred(found, series, referring, key.references if by_key_objects else None)
+        return _read_found(found, chosen, notes, n_others, referring, key, by_key_objects)
+    alone = ("A single slice was read. Give the folder of the series to include its neighbouring slices.",)
+    if found[0].modality == "CT" and found[0].n_slices > 1:
+        chosen, notes = found[0], tuple(elsewhere_warnings(found[0], referring))  # of any class; positions are checked
     else:
-        chosen = choose_series(found, series)
+        chosen, notes = choose_referred(found, series, referring, key.references if by_key_objects else None)
+    return _read_found(found, chosen, notes, n_others, referring, key, by_key_objects, alone)
+
+
+def _key_object_files(headers: Iterable[Header]) -> tuple[DicomFile, ...]:
+    return tuple(one.path for one in headers if one.get("SOPClassUID") == KEY_OBJECT)
+
+
+def _read_found(
+    found: Sequence[DicomSeries],
+    chosen: DicomSeries,
+    notes: tuple[str, ...],
+    n_others: int,
+    referring: Sequence[References],
+    key: KeyObjects,
+    by_key_objects: bool,
+    alone: tuple[str, ...] = (),
+) -> DicomCT:
+    """Read the chosen one of the found series; `alone` are warnings if it has single-frame files."""
     _require_no_slice_left_out(found, chosen)
-    warnings = _left_out(found, n_others)
+    read = {_same_file(file) for one in referring for file in one.files}
+    if by_key_objects or any(one.rejects for one in key.inside.found):
+        read |= {_same_file(file) for file in key.files}
+    ct = _read_series(chosen, notes + _left_out(found, n_others, read), alone)
+    rejected = rejected_slices(key.inside.found, ct.source)
+    patient, study, one = (
+        ct.identifiers.get(keyword, "") for keyword in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+    )
+    return replace(
+        ct,
+        key_objects=replace(key, patient=patient, study=study, series=one),
+        rejected=rejected,
+        warnings=ct.warnings + tuple(rejection_warnings(rejected, len(key.inside.errors))),
+    )
+
+
+def _same_file(file: DicomFile) -> DicomFile:
+    """Return what is equal for the same file."""
+    return file.resolve() if isinstance(file, Path) else file
+
+
+def _read_series(chosen: DicomSeries, warnings: tuple[str, ...], alone: tuple[str, ...]) -> DicomCT:
     if all(h.get("SOPClassUID") == CT_IMAGE and frames_of(h) == 1 for h in chosen.headers):
-        if not path.is_dir():
-            warnings += ("A single slice was read. Give the folder of the series to include its neighbouring slices.",)
-        return _read_single_frames(chosen, warnings)
+        return _read_single_frames(chosen, warnings + alone)
     if len(chosen.headers) > 1:
         names = first_few(f.name for f in chosen.files)
         raise InputError(
             f"The series has {len(chosen.headers)} multi-frame files ({names}); expected one. Choose the file."
         )
     return _read_multiframe(chosen.headers[0], warnings)
+
+
+def read_remote_ct(
+    headers: Sequence[Header],
+    series: str | None,
+    referring: Sequence[References] = (),
+    *,
+    by_key_objects: bool = False,
+) -> DicomCT:
+    """Read the CT of headers whose files are in an archive (see `dicom_remote`), with the checks of `read_ct`.
+
+    A file is fetched when its slice is decoded first. The headers may include those of key object selections.
+
+    Raises
+    ------
+    InputError, GeometryError
+        As `read_ct`.
+    """
+    with damage_refused(
+        lambda error: (
+            f"A value of the archive's metadata has an unexpected form ({type(error).__name__}); expected a CT. Export "
+            "the series from the archive, and give its folder."
+        )
+    ):
+        found, key = group_series(headers), KeyObjects(None, _key_object_files(headers))
+        chosen, notes = choose_referred(found, series, referring, key.references if by_key_objects else None)
+        return _read_found(found, chosen, notes, 0, referring, key, by_key_objects)
 
 
 def _require_no_slice_left_out(found: Iterable[DicomSeries], chosen: DicomSeries) -> None:
@@ -116,8 +197,10 @@ def _require_no_slice_left_out(found: Iterable[DicomSeries], chosen: DicomSeries
                 )
 
 
-def _left_out(found: Iterable[DicomSeries], n_others: int) -> tuple[str, ...]:
-    counts = Counter(s.content for s in found for _ in s.headers if s.content != "CT")
+def _left_out(found: Iterable[DicomSeries], n_others: int, read: Collection[DicomFile]) -> tuple[str, ...]:
+    """Return warnings about the files that are not CT slices, apart from those that are `read` otherwise."""
+    apart = ((s.content, h.path) for s in found for h in s.headers if s.content != "CT")
+    counts = Counter(content for content, path in apart if not read or _same_file(path) not in read)
     others = (f"Left out: {counted(n_others, 'file that is', 'files that are')} not DICOM.",) if n_others else ()
     return tuple(f"Left out: {counted(n, 'file')} of {content}." for content, n in sorted(counts.items())) + others
 
@@ -193,18 +276,20 @@ def frame_plane(header: Any, frame: int) -> Plane:
     return plane_of(header, position, orientation, measures, f"frame {frame + 1}")
 
 
-def _decoded_files(files: Sequence[tuple[Path, Rescale]], numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, float]]:
+def _decoded_files(
+    files: Sequence[tuple[DicomFile, Rescale]], numbers: Sequence[int]
+) -> Iterator[tuple[np.ndarray, float]]:
     """Yield the (y, x) HU of single-frame files, each with its own rescale slope and intercept."""
     for k in numbers:
         path, rescale = files[k]
         yield from decoded(path, [rescale], [0])
 
 
-def _headers_of_files(files: Sequence[Path], numbers: Sequence[int], keywords: Sequence[str] | None) -> list[Any]:
+def _headers_of_files(files: Sequence[DicomFile], numbers: Sequence[int], keywords: Sequence[str] | None) -> list[Any]:
     return [whole_header(files[k], keywords) for k in numbers]
 
 
-def _headers_of_frames(path: Path, numbers: Sequence[int], keywords: Sequence[str] | None) -> list[Any]:
+def _headers_of_frames(path: DicomFile, numbers: Sequence[int], keywords: Sequence[str] | None) -> list[Any]:
     return [whole_header(path, keywords)] * len(numbers)
 
 
@@ -252,7 +337,7 @@ def _read_multiframe(listed: Header, warnings: tuple[str, ...]) -> DicomCT:
 
 
 def _decoded_frames(
-    path: Path, rescales: Sequence[Rescale], order: Sequence[int], numbers: Sequence[int]
+    path: DicomFile, rescales: Sequence[Rescale], order: Sequence[int], numbers: Sequence[int]
 ) -> Iterator[tuple[np.ndarray, float]]:
     return decoded(path, rescales, [order[k] for k in numbers], len(rescales))
 

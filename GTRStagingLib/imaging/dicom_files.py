@@ -9,8 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, cast
 
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.support import extras
@@ -44,12 +43,23 @@ _VRS = _LONG_VRS | {
 }  # fmt: skip
 
 
+class DicomFile(Protocol):
+    """DICOM file, as `Path` has it, or one in an archive (`dicom_remote.RemoteFile`)."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """Return the file's bytes."""
+
+
 def import_dicom_package(module: str) -> Any:
     """Import a module of the extra `dicom`."""
     return extras.import_extra(module, "Reading this DICOM needs", "dicom")
 
 
-def begins_as_dicom(start: bytes, path: Path) -> bool:
+def begins_as_dicom(start: bytes, path: DicomFile) -> bool:
     """Return whether the first bytes of a file (132 or more) are those of DICOM, and it is not the index DICOMDIR."""
     return path.name.upper() != "DICOMDIR" and (start[128:132] == b"DICM" or begins_with_elements(start))
 
@@ -166,7 +176,7 @@ class PixelElement(NamedTuple):
 
 
 @contextmanager
-def open_dataset(path: Path) -> Iterator[tuple[BinaryIO, Any, PixelElement | None]]:
+def open_dataset(path: DicomFile) -> Iterator[tuple[BinaryIO, Any, PixelElement | None]]:
     """Open a DICOM file: its bytes (inflated if they are deflated), its header by pydicom, and where its pixels are.
 
     Raises
@@ -219,12 +229,12 @@ def damage_refused(message: Callable[[Exception], str]) -> Iterator[None]:
         raise InputError(message(error), details=str(error)) from error
 
 
-def unreadable(path: Path, error: OSError) -> InputError:
+def unreadable(path: DicomFile, error: OSError) -> InputError:
     """Return the error for a file that the system cannot read."""
     return InputError(f"{path.name}: {error.strerror}; expected a readable file. Check its permissions.")
 
 
-def unreadable_header(path: Path, error: Exception) -> InputError:
+def unreadable_header(path: DicomFile, error: Exception) -> InputError:
     """Return the error for a header that pydicom cannot read."""
     return InputError(
         f"{path.name}: the DICOM header cannot be read ({type(error).__name__}); expected a complete DICOM header. "

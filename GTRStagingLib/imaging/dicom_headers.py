@@ -4,10 +4,11 @@ Only the required elements are read by pydicom: for a series of hundreds of file
 """
 
 import hashlib
+import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +16,9 @@ from typing import Any, BinaryIO
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import dicom_acquisitions
 from GTRStagingLib.imaging.dicom_files import (
+    DicomFile,
     begins_as_dicom,
+    damage_refused,
     import_dicom_package,
     inflated_header,
     is_deflated,
@@ -23,6 +26,7 @@ from GTRStagingLib.imaging.dicom_files import (
     unreadable_header,
 )
 from GTRStagingLib.imaging.dicom_layout import HeaderReader, numbers_of, text_of
+from GTRStagingLib.imaging.dicom_remote import RemoteFile, plain_metadata, values_of
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import require_utf8_path
 
@@ -58,10 +62,11 @@ END = 8
 class Header:
     """Header of a DICOM file: the values of `EVERY_FILE`, by keyword.
 
-    `digest` is the sha256 of all bytes before the pixels and of the file size; None if the file is not a CT.
+    `digest` is the sha256 of all bytes before the pixels and of the file size, or of the metadata if the file is in an
+    archive; None if the file is not a CT.
     """
 
-    path: Path
+    path: DicomFile
     values: Mapping[str, Any] = field(repr=False)
     digest: bytes | None = field(repr=False)
 
@@ -90,7 +95,7 @@ class DicomSeries:
     one_sweep: bool = True
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[DicomFile, ...]:
         """Files in the order of their names, which is not the order of their positions."""
         return tuple(h.path for h in self.headers)
 
@@ -118,9 +123,13 @@ class DicomSeries:
         ends = bool(uid) and self.uid.endswith(uid) and not (len(uid) < END and re.fullmatch(r"\d+(\.\d+)?", uid))
         return of_part and self.uid == uid, wanted in numbers, of_part and ends
 
+    @property
+    def label(self) -> str:
+        """Number and part for messages, without a UID: '3', '3.2', or '-' if it has no number."""
+        return f"-{(self.part and f'#{self.part}') or ''}" if self.number is None else self.name
+
     def __str__(self) -> str:
-        number = f"-{(self.part and f'#{self.part}') or ''}" if self.number is None else self.name
-        return ", ".join([f"number {number}: {self.n_slices} {self.content} slices", *self._facts()])
+        return ", ".join([f"number {self.label}: {self.n_slices} {self.content} slices", *self._facts()])
 
     def _facts(self) -> Iterable[str]:
         """Yield what tells acquisitions apart, without free text and UIDs."""
@@ -143,6 +152,24 @@ class DicomSeries:
                 yield f"{abs(self.later_s):g} s {'before' if self.later_s < 0 else 'after'} the first"
 
 
+class SeveralSeriesError(InputError):
+    """Error of a folder with several CT series, or parts of one, of which none was chosen.
+
+    Attributes
+    ----------
+    scans
+        The series, and parts of series, that are offered.
+    """
+
+    def __init__(self, scans: Sequence[DicomSeries], remark: str = "", details: str = "") -> None:
+        self.scans = tuple(scans)
+        super().__init__(
+            f"{_counted(scans)}; expected one{remark and f', and {remark}'}. Give the folder of the portal-venous one, "
+            f"or its `series` (number, UID or end of the UID):{_listing(scans)}",
+            details=_details(scans) + details,
+        )
+
+
 def list_series(folder: Path) -> tuple[DicomSeries, ...]:
     """Return all DICOM series in a folder and its sub-folders, CT or not; other files are ignored."""
     return group_series(headers_below(folder)[0])
@@ -158,14 +185,8 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         )
     if wanted is None and len(scans) == 1:
         return scans[0]
-    listing = "".join(f"\n  {s}" for s in scans)
-    details = "".join(f"\n  {s.name}: '{s.description}', UID {s.uid}{(s.part and f'#{s.part}') or ''}" for s in scans)
     if wanted is None:
-        raise InputError(
-            f"{_counted(scans)}; expected one. Give the folder of the portal-venous one, or its `series` (number, UID "
-            f"or end of the UID):{listing}",
-            details=details,
-        )
+        raise SeveralSeriesError(scans)
     fitting = [(s, s.fits(wanted.strip())) for s in scans]
     shown = wanted if wanted.count(".") < 2 else "(UID)"
     for way in range(3):
@@ -173,13 +194,20 @@ def choose_series(found: Sequence[DicomSeries], wanted: str | None) -> DicomSeri
         if len(matches) == 1:
             return matches[0]
         if matches:
-            some = "".join(f"\n  {s}" for s in matches)
             raise InputError(
                 f"`series` {shown} fits {len(matches)} CT series or acquisitions; expected one. Give the number with "
-                f"its part, or a UID:{some}",
-                details=details,
+                f"its part, or a UID:{_listing(matches)}",
+                details=_details(scans),
             )
-    raise InputError(f"`series` {shown} fits no CT series; expected one of:{listing}", details=details)
+    raise InputError(f"`series` {shown} fits no CT series; expected one of:{_listing(scans)}", details=_details(scans))
+
+
+def _listing(scans: Iterable[DicomSeries]) -> str:
+    return "".join(f"\n  {s}" for s in scans)
+
+
+def _details(scans: Iterable[DicomSeries]) -> str:
+    return "".join(f"\n  {s.name}: '{s.description}', UID {s.uid}{(s.part and f'#{s.part}') or ''}" for s in scans)
 
 
 def _counted(scans: Sequence[DicomSeries]) -> str:
@@ -191,15 +219,15 @@ def _counted(scans: Sequence[DicomSeries]) -> str:
 
 def headers_below(folder: Path) -> tuple[list[Header], int]:
     """Return the headers in a folder and its sub-folders, and the number of possible slices that are not DICOM."""
-    headers, others, reader = list[Header](), [], _header_reader()
+    headers, others, folders, reader = list[Header](), [], set[Path](), _header_reader()
     for path in files_below(folder):
         if (header := _header(path, reader)) is not None:
             headers.append(header)
+            folders.add(path.parent)
         elif path.suffix.lower() in (".dcm", ".ima"):
             raise _not_dicom(path, "expected DICOM by its name")
         elif not _is_sidecar(path):
             others.append(path)
-    folders = {h.path.parent for h in headers}
     for path in others:
         if path.parent in folders and _could_be_slice(path):
             raise _not_dicom(path, "expected DICOM like the files beside it")
@@ -270,6 +298,49 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def remote_header(metadata: Mapping[str, Any], name: str, fetch: Callable[[], bytes]) -> Header:
+    """Return the header of a file in an archive; its digest is that of the metadata.
+
+    Parameters
+    ----------
+    metadata
+        DICOM JSON model of the header, as an archive's metadata.
+    name
+        Name for messages, without identifiers.
+    fetch
+        Function that returns the bytes of the file.
+
+    Raises
+    ------
+    InputError
+        If the metadata have no class or series, or cannot be read.
+    """
+    import_dicom_package("pydicom")
+    from pydicom import Dataset
+    from pydicom.datadict import tag_for_keyword
+
+    plain = plain_metadata(metadata)
+    keywords = {*EVERY_FILE.split(), *dicom_acquisitions.TEXTS}
+    tags = {f"{tag_for_keyword(keyword):08X}" for keyword in keywords}
+    with damage_refused(
+        lambda error: (
+            f"{name}: the archive's metadata cannot be read ({type(error).__name__}); expected the header of an image. "
+            "Export the series from the archive, and give its folder."
+        )
+    ):
+        some = Dataset.from_json({tag: element for tag, element in plain.items() if tag.upper() in tags})
+        values = values_of(some, sorted(keywords), dicom_acquisitions.TEXTS)
+    for keyword in ("SOPClassUID", "SeriesInstanceUID"):
+        if not isinstance(values.get(keyword), str):
+            raise InputError(
+                f"{name}: the archive's metadata have no {keyword}; expected one, as in every image. Export the series "
+                "from the archive, and give its folder."
+            )
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).digest()
+    file = RemoteFile(name, plain, fetch)
+    return Header(file, values, digest if values["SOPClassUID"] in CT_CLASSES else None)
+
+
 def _header_reader() -> HeaderReader:
     own = dict.fromkeys(dicom_acquisitions.TEXTS, text_of) | {"ImagePositionPatient": numbers_of}
     return HeaderReader((keyword for keyword in EVERY_FILE.split() if keyword not in own), own)
@@ -316,8 +387,13 @@ def _header(path: Path, reader: HeaderReader) -> Header | None:
         raise unreadable(path, error) from error
 
 
-def whole_header(path: Path, keywords: Sequence[str] | None = None) -> Any:
-    """Read a file's header with pydicom: all elements, or those of the keywords."""
+def whole_header(path: DicomFile, keywords: Sequence[str] | None = None) -> Any:
+    """Read a file's header with pydicom: all elements, or those of the keywords.
+
+    Of a file in an archive that is not fetched, this is its metadata, with all elements that these have.
+    """
+    if isinstance(path, RemoteFile) and not path.is_fetched:
+        return path.header
     dcmread = import_dicom_package("pydicom").dcmread
     try:
         with path.open("rb") as file:

@@ -18,7 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.dicom_files import PIXEL_DATA, UNDEFINED, PixelElement, open_dataset
+from GTRStagingLib.imaging.dicom_files import PIXEL_DATA, UNDEFINED, DicomFile, PixelElement, open_dataset
 from GTRStagingLib.imaging.stored import require_finite
 from GTRStagingLib.support.counts import counted
 
@@ -94,7 +94,7 @@ class PixelFormat:
 
 
 def decoded(
-    path: Path, rescales: Sequence[Rescale], numbers: Sequence[int], frames: int = 1
+    path: DicomFile, rescales: Sequence[Rescale], numbers: Sequence[int], frames: int = 1
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield the (y, x) HU of frames of a file, each with the share of its voxels that are padding.
 
@@ -103,7 +103,7 @@ def decoded(
     Parameters
     ----------
     path
-        A DICOM file.
+        A DICOM file, here or in an archive.
     rescales
         Conversion of each of the `frames` frames.
     numbers

@@ -22,6 +22,7 @@ from GTRStagingLib.imaging.dicom_files import (
     inflated_whole,
     is_deflated,
 )
+from GTRStagingLib.imaging.dicom_references import References, of_seg
 from GTRStagingLib.imaging.geometry import (
     Grid,
     ImageOrGrid,
@@ -183,7 +184,7 @@ class DrawnPlanes:
         return Grid(size, (x_mm, y_mm, float(step)), tuple(corner.tolist()), direction).image(voxels)
 
 
-def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment]:
+def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment, References]:
     """Read the planes of the segment `wanted` of a DICOM SEG: BINARY, FRACTIONAL (from `FRACTION` on) or LABELMAP.
 
     Raises
@@ -214,7 +215,7 @@ def read_seg(path: Path, wanted: str | int | None) -> tuple[DrawnPlanes, Segment
         planes, masks = _decoded(seg, chosen.number, name)
         if not planes:
             raise empty_segment_error(chosen, name)
-        return _ordered(name, planes, np.stack(masks)), chosen
+        return _ordered(name, planes, np.stack(masks)), chosen, of_seg(seg, chosen.number, "the ROI", path)
 
 
 def _segment(described: Any) -> Segment:

@@ -1,4 +1,4 @@
-"""Choose the key slice, the axial slice that shows the tumour best: by index, position, or area of the ROI.
+"""Choose the key slice, the axial slice that shows the tumour best: by index, position, mark, or area of the ROI.
 
 `find` is the only rule. Staging, the cache of slices, batches, the audit of images and 3D Slicer use it, so that all of
 them look at the same slice of a case.
@@ -13,17 +13,34 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.geometry import ImageOrGrid, axial_order, axial_size, slice_position_mm, slices_of_block
+from GTRStagingLib.imaging.geometry import (
+    ImageOrGrid,
+    axial_order,
+    axial_size,
+    slice_position_mm,
+    slices_of_block,
+)
+from GTRStagingLib.imaging.key_objects import rejected_slices
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.given import require_type
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
 
-ChosenBy = Literal["hand", "position", "tumour area", "only slice", "proposed", "confirmed"]
+LISTED = 20
+"""Largest number of slices that a message lists."""
+
+ChosenBy = Literal["hand", "position", "key object", "tumour area", "only slice", "proposed", "confirmed"]
+
+ByKeyObject = Literal["ko"]
+"""Key slice that a key object selection marks."""
+
+KO: ByKeyObject = "ko"
 
 CHOICE_IN_WORDS: Mapping[ChosenBy, str] = {
     "hand": "chosen by hand",
     "position": "chosen by its position",
+    "key object": "marked by a key object selection",
     "tumour area": "the slice with the largest area of the ROI",
     "only slice": "the only slice of the scan",
     "proposed": "proposed by the model: confirm it",
@@ -51,7 +68,11 @@ class KeySlice:
     tumour_area_mm2: float | None = None
 
 
-def find(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice | int | None = None) -> KeySlice | None:
+KeyChoice = KeySlice | int | ByKeyObject
+"""Key slice, its index, or 'ko'."""
+
+
+def find(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeyChoice | None = None) -> KeySlice | None:
     """Return the key slice of a case, by the first of these that it has; None if it has none.
 
     1. the given `key_slice`;
@@ -64,7 +85,8 @@ def find(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice | 
     mask
         The ROI on the CT's voxels, whole or a block of them; the result contains its area in the slice.
     key_slice
-        Slice chosen by hand or position, or its index, 0 nearest the feet.
+        Slice chosen by hand or position, or its index, 0 nearest the feet, or 'ko' for the slice that a key object
+        selection marks (`by_key_object`).
 
     Raises
     ------
@@ -94,14 +116,16 @@ def find(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice | 
         return by_area(ct, mask)
     if key_slice is None:
         key_slice = scan.key_index
-    if key_slice is not None and not isinstance(key_slice, KeySlice):
+    if key_slice == KO:
+        key_slice = by_key_object(scan)
+    elif key_slice is not None and not isinstance(key_slice, KeySlice):
         key_slice = by_index(ct, key_slice)
     if key_slice is None and axial_size(ct)[2] == 1:
         key_slice = by_index(ct, 0, chosen_by="only slice")
     return key_slice if key_slice is None or mask is None else with_area(key_slice, ct, mask)
 
 
-def choose(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeySlice | int | None = None) -> KeySlice:
+def choose(scan: "Scan", *, mask: sitk.Image | None = None, key_slice: KeyChoice | None = None) -> KeySlice:
     """Return the key slice of a case as `find` does, with the same parameters; a case must have one.
 
     Raises
@@ -174,6 +198,49 @@ def by_position(ct: ImageOrGrid, position_mm: float) -> KeySlice:
             "head), the range of the slices' centres. Give a position in that range."
         )
     return KeySlice(index, slice_position_mm(ct, index), "position")
+
+
+def by_key_object(scan: "Scan") -> KeySlice:
+    """Return the axial slice that a key object selection marks, in the folder of the CT or in its study beside it.
+
+    Raises
+    ------
+    InputError
+        Unless exactly one slice of the scan is marked, and is not rejected.
+    """
+    if scan.key_objects is None or scan.source is None:
+        raise InputError(
+            f"`key_slice` is '{KO}', a key object selection of DICOM, but the scan is {scan.format}; expected DICOM. "
+            "Give the index of the `key_slice`, or the DICOM folder."
+        )
+    if scan.axial_index(0) is None:
+        raise InputError(
+            f"`key_slice` is '{KO}', but the slices of the scan are not axial, so that a marked image is no axial "
+            "slice; expected axial slices. Give the index of the `key_slice`."
+        )
+    marking, instances = scan.key_objects.marking(), scan.source.instances()
+    titles: dict[int, str] = {}
+    for one in marking:
+        for k in one.slices_of(scan.source, instances):
+            titles.setdefault(k, one.title)
+            scan.key_objects.require_patient(one)
+    if not titles:
+        raise scan.key_objects.elsewhere_error()
+    marked = {scan.axial_index(k) or 0: title for k, title in titles.items()}
+    if len(marked) > 1:
+        listed = [f"{index} ('{marked[index]}')" for index in sorted(marked)]
+        raise InputError(
+            f"{counted(len(marking), 'key object selection')} mark{'s' if len(marking) == 1 else ''} {len(marked)} "
+            f"slices of the CT: {', '.join(listed[:LISTED])}{', ...' if len(listed) > LISTED else ''}; expected one. "
+            "Give one of them as `key_slice`."
+        )
+    (index,), (k,) = marked, titles
+    if (title := rejected_slices(scan.key_objects.every, scan.source).get(k)) is not None:
+        raise InputError(
+            f"Slice {index} is marked as the key slice, and '{title}', by key object selections; expected a slice that "
+            "may be used. Give another `key_slice`."
+        )
+    return by_index(scan.grid, index, chosen_by="key object")
 
 
 def by_area(ct: ImageOrGrid, tumour: sitk.Image) -> KeySlice:

@@ -13,7 +13,8 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom import frame_of_reference
 from GTRStagingLib.imaging.dicom_files import damage_refused
-from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header
+from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header, whole_header
+from GTRStagingLib.imaging.dicom_references import References, is_own
 from GTRStagingLib.imaging.dicom_seg import SEG_CLASSES, read_seg
 from GTRStagingLib.imaging.geometry import ImageOrGrid, onto_block
 from GTRStagingLib.imaging.rtstruct import RTSTRUCT, read_contours
@@ -61,6 +62,8 @@ class Roi:
         Number of the segment in the file, or its place in the list of 3D Slicer; None if it has none.
     warnings
         What was assumed of the file, without identifiers and paths.
+    refers_to
+        CT series and images that a DICOM SEG or RTSTRUCT refers to; None for other files.
     """
 
     mask: sitk.Image | Unplaced
@@ -68,6 +71,7 @@ class Roi:
     frame_of_reference: str | None = field(default=None, repr=False)
     number: int | None = None
     warnings: tuple[str, ...] = ()
+    refers_to: References | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not hasattr(self.mask, "placed"):
@@ -119,8 +123,8 @@ def read_roi(path: Path, *, segment: str | int | None = None) -> Roi:
     Parameters
     ----------
     path
-        A DICOM SEG or RTSTRUCT file (or a folder with exactly one), `.seg.nrrd`, or a NIfTI, NRRD or MetaImage label
-        map.
+        A DICOM SEG or RTSTRUCT file (or a folder with exactly one beside any other files, such as the CT's),
+        `.seg.nrrd`, or a NIfTI, NRRD or MetaImage label map.
     segment
         Number or label (ignoring case) of the segment; required only if there are several.
 
@@ -156,7 +160,9 @@ def read_stomach(path: Path, *, segment: str | int | None = None) -> Roi:
         several that is called 'stomach'.
     """
     with stomach_named():
-        return _read_stomach(path, segment)
+        roi = _read_stomach(path, segment)
+    refers_to = None if roi.refers_to is None else replace(roi.refers_to, what="the mask of the stomach")
+    return replace(roi, refers_to=refers_to)
 
 
 def _read_stomach(path: Path, segment: str | int | None) -> Roi:
@@ -203,6 +209,7 @@ def stomach_named() -> Iterator[None]:
 
 def _only_segmentation(folder: Path) -> Path:
     found = [f for f in files_below(folder) if is_dicom(f) and _class_of(f) in {*SEG_CLASSES, RTSTRUCT}]
+    found = [f for f in found if not is_own(whole_header(f, ["ManufacturerModelName"]))]  # results of an earlier run
     if len(found) != 1:
         names = f" ({', '.join(f.name for f in found[:5])})" if found else ""
         raise InputError(
@@ -219,11 +226,11 @@ def _read_dicom(path: Path, wanted: str | int | None) -> Roi:
     header = read_header(path)
     kind = header.get("SOPClassUID")
     if str(kind) in SEG_CLASSES:
-        planes, chosen = read_seg(path, wanted)
-        return Roi(planes, chosen.label, frame_of_reference(header), chosen.number)
+        planes, chosen, references = read_seg(path, wanted)
+        return Roi(planes, chosen.label, frame_of_reference(header), chosen.number, refers_to=references)
     if str(kind) == RTSTRUCT:
-        contours, frame = read_contours(path, wanted)
-        return Roi(contours, contours.segment.label, frame, contours.segment.number)
+        contours, frame, references = read_contours(path, wanted)
+        return Roi(contours, contours.segment.label, frame, contours.segment.number, refers_to=references)
     raise InputError(
         f"{path.name} is {getattr(kind, 'name', kind)} ({header.get('Modality')}); expected a DICOM SEG or an "
         "RTSTRUCT. Export the ROI as DICOM SEG, RTSTRUCT, NRRD or NIfTI."

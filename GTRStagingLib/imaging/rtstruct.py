@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging.dicom_files import damage_refused
 from GTRStagingLib.imaging.dicom_headers import whole_header
+from GTRStagingLib.imaging.dicom_references import References, of_rtstruct
 from GTRStagingLib.imaging.geometry import LATTICE_TOLERANCE, Grid, ImageOrGrid, describe, grid_of
 from GTRStagingLib.imaging.segments import Segment, choose_segment, empty_segment_error, in_mm
 from GTRStagingLib.imaging.stack import NEAREST, off_slice_tolerance
@@ -205,7 +206,7 @@ def _overlap_in_part(one: tuple[Window, np.ndarray], other: tuple[Window, np.nda
     return all(binary_erosion(part).any() for part in (a & b, a & ~b, b & ~a))
 
 
-def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str | None]:
+def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str | None, References]:
     """Read the contours of an ROI of an RTSTRUCT.
 
     Parameters
@@ -215,7 +216,7 @@ def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str |
 
     Returns
     -------
-    The contours, and the UID of the ROI's frame of reference, or None.
+    The contours, the UID of the ROI's frame of reference, or None, and what the ROI refers to.
 
     Raises
     ------
@@ -229,7 +230,8 @@ def read_contours(path: Path, wanted: str | int | None) -> tuple[Contours, str |
             f"{path.name} cannot be read as an RTSTRUCT; expected a complete, valid file. Export or copy it again."
         )
     ):
-        return _read(header, wanted, path.name)
+        contours, frame = _read(header, wanted, path.name)
+    return contours, frame, of_rtstruct(header, contours.segment.number, "the ROI", path)
 
 
 def _read(header: Any, wanted: str | int | None, name: str) -> tuple[Contours, str | None]:

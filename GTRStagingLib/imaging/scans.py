@@ -5,7 +5,7 @@ The geometry is read first; voxels are read on demand, so that staging three sli
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -16,10 +16,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging.dicom import read_ct
+from GTRStagingLib.imaging.dicom import DicomCT, read_ct, read_remote_ct
+from GTRStagingLib.imaging.dicom_headers import Header
+from GTRStagingLib.imaging.dicom_references import References
 from GTRStagingLib.imaging.dicom_source import DicomSource
-from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_window, direction_matrix, grid_of
+from GTRStagingLib.imaging.geometry import Grid, Window, axial_lps, axial_order, axial_window, direction_matrix, grid_of
 from GTRStagingLib.imaging.hounsfield import require_hounsfield
+from GTRStagingLib.imaging.key_objects import KeyObjects
 from GTRStagingLib.imaging.png import read_grey
 from GTRStagingLib.imaging.stored import require_finite, require_grid
 from GTRStagingLib.imaging.volumes import format_of, read_volume
@@ -100,6 +103,11 @@ class Scan:
         UID of the DICOM frame of reference, to compare with that of an ROI; None if it is missing.
     source
         Images of the acquired slices, for results that refer to them; None unless the scan was read from DICOM.
+    key_objects
+        Key object selections that may mark its key slice; None unless the scan was read from DICOM.
+    rejected
+        Acquired slices, by their index, that a key object selection in the folder rejects, with its title: they are
+        not given out by `slices`.
     """
 
     voxels: Voxels = field(repr=False)
@@ -113,6 +121,8 @@ class Scan:
     key_index: int | None = None
     frame_of_reference: str | None = field(default=None, repr=False)
     source: DicomSource | None = field(default=None, repr=False, compare=False)
+    key_objects: KeyObjects | None = field(default=None, repr=False, compare=False)
+    rejected: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     @property
     def grid(self) -> Grid:
@@ -138,9 +148,30 @@ class Scan:
         GeometryError
             If the scan has no such slices.
         InputError
-            If a slice cannot be decoded.
+            If a slice cannot be decoded, or was rejected in the archive.
         """
-        return axial_lps(self.voxels.cut(axial_window(self.grid, first, last, step)))
+        window = axial_window(self.grid, first, last, step)
+        if self.rejected:
+            self._require_not_rejected(window)
+        return axial_lps(self.voxels.cut(window))
+
+    def _require_not_rejected(self, window: Window) -> None:
+        for k in self.grid.indices(window)[2]:
+            if k in self.rejected:
+                index = self.axial_index(k)
+                which = f"Acquired slice {k}" if index is None else f"Slice {index}"
+                raise InputError(
+                    f"{which} is marked '{self.rejected[k]}' by a key object selection; expected slices that may be "
+                    "used, as key slice and as neighbours. Choose another key slice; if the rejection was withdrawn, "
+                    "take its file out of the folder of the CT."
+                )
+
+    def axial_index(self, k: int) -> int | None:
+        """Return the axial index of an acquired slice, at index k of the third axis; None if these are not axial."""
+        order = axial_order(self.grid)
+        if order.axes[2] != 2:
+            return None
+        return self.grid.size[2] - 1 - k if order.flipped[2] else k
 
     def padding(self, index: int) -> float:
         """Return the share of declared padding (0 to 1) in an axial slice that was read; 0 if its file declares none.
@@ -161,7 +192,9 @@ class Scan:
         return digest.hexdigest()
 
 
-def read_scan(path: Path, *, series: str | None = None) -> Scan:
+def read_scan(
+    path: Path, *, series: str | None = None, referring: Sequence[References] = (), by_key_objects: bool = False
+) -> Scan:
     """Read a CT.
 
     Parameters
@@ -172,6 +205,10 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     series
         UID, end of the UID, or number of the series to read, if a DICOM folder has several CT series; with a part
         (`3.2`, `UID#2`) if a series joins several acquisitions.
+    referring
+        What ROIs refer to (`Roi.refers_to`): without `series`, this chooses among several series; see `inputs`.
+    by_key_objects
+        Let a key object selection choose among several series, if no ROI does.
 
     Raises
     ------
@@ -203,19 +240,7 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
     if kind == "PNG":
         return _read_png(path, identifiers)
     if kind == "DICOM":
-        ct = read_ct(path, series)
-        return Scan(
-            voxels=ct.voxels,
-            intensity="HU",
-            spacing_known=True,
-            digest=ct.digest,
-            format=ct.format,
-            acquisition=ct.acquisition,
-            identifiers={**ct.identifiers, **identifiers},
-            warnings=ct.warnings,
-            frame_of_reference=ct.frame_of_reference,
-            source=ct.source,
-        )
+        return _scan_of_dicom(read_ct(path, series, referring, by_key_objects=by_key_objects), identifiers)
     image, warnings = read_volume(path)
     return Scan(
         voxels=_hounsfield(image, path.name),
@@ -225,6 +250,51 @@ def read_scan(path: Path, *, series: str | None = None) -> Scan:
         format=kind,
         identifiers=identifiers,
         warnings=warnings,
+    )
+
+
+def remote_scan(
+    headers: Sequence[Header],
+    *,
+    place: str,
+    series: str | None = None,
+    referring: Sequence[References] = (),
+    by_key_objects: bool = False,
+) -> Scan:
+    """Return a scan of a CT in an archive, of which a slice is fetched when it is decoded first.
+
+    Parameters
+    ----------
+    headers
+        Headers of all files of one or more series (see `dicom_remote`), and of key object selections.
+    place
+        Address of the study, in the place of a path; written only on request.
+    series, referring, by_key_objects
+        As in `read_scan`.
+
+    Raises
+    ------
+    InputError, GeometryError
+        As `read_scan`.
+    """
+    ct = read_remote_ct(headers, series, referring, by_key_objects=by_key_objects)
+    return _scan_of_dicom(ct, {"InputPath": place})
+
+
+def _scan_of_dicom(ct: DicomCT, identifiers: Mapping[str, str]) -> Scan:
+    return Scan(
+        voxels=ct.voxels,
+        intensity="HU",
+        spacing_known=True,
+        digest=ct.digest,
+        format=ct.format,
+        acquisition=ct.acquisition,
+        identifiers={**ct.identifiers, **identifiers},
+        warnings=ct.warnings,
+        frame_of_reference=ct.frame_of_reference,
+        source=ct.source,
+        key_objects=ct.key_objects,
+        rejected=ct.rejected,
     )
 
 

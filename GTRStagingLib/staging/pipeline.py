@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from GTRStagingLib.imaging import geometry, keyslice
-from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.keyslice import KeyChoice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
@@ -64,7 +64,7 @@ def stage_case(
     *,
     tumour: Roi | None = None,
     stomach: Roi | None = None,
-    key_slice: KeySlice | int | None = None,
+    key_slice: KeyChoice | None = None,
     case_id: str | None = None,
     progress: Progress = lambda step: None,
 ) -> StagingResult:
@@ -81,7 +81,7 @@ def stage_case(
     stomach
         Mask of the stomach, on the same grids: a key slice without stomach is warned of, and none is proposed there.
     key_slice
-        The slice that shows the tumour best, or its index, 0 nearest the feet; if not given, the one that
+        The slice that shows the tumour best, or its index, 0 nearest the feet, or 'ko'; if not given, the one that
         `keyslice.find` finds; without one, that which the first model proposes, with `propose_key_slice`.
     case_id
         Name of the case in the result; if not given, made from the input's digest.

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.imaging import geometry, keyslice
-from GTRStagingLib.imaging.keyslice import KeySlice
+from GTRStagingLib.imaging.keyslice import KeyChoice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
@@ -42,7 +42,7 @@ def profile_scan(
     *,
     indices: Sequence[int] | None = None,
     tumour: Roi | None = None,
-    key_slice: KeySlice | int | None = None,
+    key_slice: KeyChoice | None = None,
     case_id: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Profile:

@@ -5,6 +5,7 @@ results from other processes, errors that name the package to install.
 
 - `files`: `new_folder`, `replace_files`, `atomic_file`, `give_usual_mode`, `read_json`, `parse_json`,
   `write_json`, `sha256_of`
+- `addresses`: `WebAddress`, `DimseAddress`, `parse_web_address`, `parse_store_address`
 - `detached`: `read_text_header`, `data_files`, `file_within`
 - `fields`: `Fields`, `is_number`, `shown`
 - `folders`: `user_folder`, `cache_folder`

@@ -11,6 +11,12 @@ OUTPUTS = ("attention.nrrd", "overlay.png", "report.html", "result.json")
 DISAGREEMENT = "disagreement.nrrd"
 """Further output file of a case that was looked at several times."""
 
+DICOM = "dicom"
+"""Sub-folder of a case for its results as DICOM objects."""
+
+DICOM_OUTPUTS = tuple(f"{DICOM}/{name}.dcm" for name in ("map", "region", "key-objects", "picture", "report"))
+"""Files in that folder, those of `dicom_results.write.FILES`."""
+
 FileStats = list[list[str | int]]
 """[name, size, times of change in ns] of each file: equal for unchanged files, without reading them."""
 
@@ -41,4 +47,4 @@ def file_stats(paths: Iterable[Path], *, strict: bool = False) -> FileStats:
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
-__all__ = ["DISAGREEMENT", "OUTPUTS", "FileStats", "file_stats", "input_files"]
+__all__ = ["DICOM", "DICOM_OUTPUTS", "DISAGREEMENT", "OUTPUTS", "FileStats", "file_stats", "input_files"]

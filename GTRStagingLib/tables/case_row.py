@@ -6,31 +6,42 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
-from GTRStagingLib.errors import InputError
+from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.support.addresses import WebAddress, is_web_address, parse_web_address
 from GTRStagingLib.tables.cells import (
+    KeySliceCell,
     Split,
     cell_text,
     covariate_value,
     folder_name,
+    key_slice_of,
     plain_text,
     reason_of,
-    slice_index,
     split_of,
     unaltered_id,
     visible_text,
 )
 from GTRStagingLib.tables.stage_cells import NAMES, coded_stage
 
+
+def _place(text: str) -> str:
+    """Check the address of an archive; a path passes."""
+    try:
+        return parse_web_address(text).whole if is_web_address(text) else text
+    except InputError as error:
+        raise ValueError(without_backticks(error)) from error
+
+
 CHECKS: Mapping[str, tuple[Callable[[str], Any], ...]] = {
     "case_id": (unaltered_id, folder_name),
     "patient_id": (unaltered_id,),
     "centre": (plain_text, visible_text),
-    "image": (plain_text,),
+    "image": (plain_text, _place),
     "series": (unaltered_id,),
     "roi": (plain_text,),
     "segment": (plain_text,),
-    "key_slice": (slice_index,),
+    "key_slice": (key_slice_of,),
     "stomach": (plain_text,),
     "stomach_segment": (plain_text,),
     "stage": (partial(coded_stage, code=NAMES),),
@@ -65,14 +76,15 @@ class CaseRow:
     patient_id
         Empty if the table does not name patients.
     image, roi
-        Paths of the CT for `imaging.scans.read_scan`, and of the tumour for `imaging.rois.read_roi`; their existence is
-        not checked.
+        Paths of the CT and of the tumour for `imaging.inputs.read_inputs`; their existence is not checked.
+    archive
+        Address of the CT, for `archive.remote_series.read_remote`, where the table names no path.
     series
         UID, end of the UID, or number of the CT series, if a DICOM folder has several.
     segment
         Label or number of the segment, if the ROI has several.
     key_slice
-        Axial index, 0 nearest the feet.
+        Axial index, 0 nearest the feet; or 'ko', for the slice that a key object selection marks.
     stomach, stomach_segment
         Path of a mask of the stomach, and its segment, for `imaging.rois.read_stomach`.
     exclude
@@ -89,10 +101,11 @@ class CaseRow:
     case_id: str
     patient_id: str = ""
     image: Path | None = None
+    archive: WebAddress | None = None
     centre: str | None = None
     roi: Path | None = None
     segment: str | None = None
-    key_slice: int | None = None
+    key_slice: KeySliceCell | None = None
     stomach: Path | None = None
     stomach_segment: str | None = None
     stage: TStage | None = None
@@ -122,6 +135,8 @@ class CaseRow:
         values: dict[str, Any] = {
             name: None if (text := cells.get(name)) is None else checked(name, text) for name in CHECKS
         }
+        if is_web_address(values["image"]):
+            values |= {"archive": parse_web_address(values["image"]), "image": None}
         for name in ("image", "roi", "stomach"):
             values[name] = None if values[name] is None else folder / values[name]
         return cls(
@@ -138,6 +153,11 @@ class CaseRow:
     @property
     def ct(self) -> Path:
         """Path of the CT; raises `InputError` if the row names none."""
+        if self.archive is not None:
+            raise InputError(
+                f"Case {self.case_id}: the image is in an archive; expected a path here. Export the series from the "
+                "archive, and give its folder."
+            )
         if self.image is None:
             raise InputError(f"Case {self.case_id} has no image; expected the path of a CT. Fill it in.")
         return self.image

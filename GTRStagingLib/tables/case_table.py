@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from GTRStagingLib.errors import InputError
+from GTRStagingLib.support.addresses import WEB, is_web_address
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.tables.case_row import CHECKS, Cases, Row, checked, expected
 from GTRStagingLib.tables.cells import covariate_value, folder_key
@@ -128,7 +129,8 @@ def _canonical(name: str, text: str | None, filled: Collection[str]) -> str | No
             return text
         value = checked(name, text)
     except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from error
+        # An address may contain a UID or, against the rules, a password.
+        raise ValueError(f"{WEB if is_web_address(text) else repr(text)}: {error}") from error
     return str(value) if name in WORDED else text
 
 

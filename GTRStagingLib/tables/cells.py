@@ -112,10 +112,19 @@ def split_of(text: str) -> Split:
     raise ValueError("expected train, validation, test or calibration, or nothing")
 
 
-def slice_index(text: str) -> int:
-    """Return the index of an axial slice; raise ValueError unless it is a whole number from 0."""
+KeySliceCell = int | Literal["ko"]
+"""Index of an axial slice, or 'ko' for the slice that a key object selection marks (`imaging.keyslice.find`)."""
+
+
+def key_slice_of(text: str) -> KeySliceCell:
+    """Return the index of an axial slice, or 'ko'; raise ValueError unless it is a whole number from 0 or 'ko'."""
+    if text.strip().casefold() == "ko":
+        return "ko"
     if not (match := _INDEX.fullmatch(text)):
-        raise ValueError("expected a whole number from 0 (the slice nearest the feet), or nothing")
+        raise ValueError(
+            "expected a whole number from 0 (the slice nearest the feet), 'ko' (the slice of a key object selection), "
+            "or nothing"
+        )
     return int(match[1])
 
 

@@ -28,8 +28,8 @@ from GTRStagingLib.cohort.cohort import Case
 from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.coverage import coverage
-from GTRStagingLib.imaging.rois import read_roi
-from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.imaging.inputs import read_inputs
+from GTRStagingLib.imaging.key_objects import files_beside
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
@@ -159,8 +159,10 @@ def _read(task: Task) -> CachedCase | str:
     """Read the volumes, prepare the slices as inference does, and store them."""
     case, recipe, folder = task
     seen = _look(case)  # before reading: a file that changes during reading is read again next time
-    scan = read_scan(case.image, series=case.series)
-    roi = None if case.roi is None else read_roi(case.roi, segment=case.segment).onto(scan.grid)
+    scan, drawn, _ = read_inputs(
+        case.image, series=case.series, roi=case.roi, segment=case.segment, key_slice=case.key_slice
+    )
+    roi = None if drawn is None else drawn.onto(scan.grid)
     key_slice = keyslice.choose(scan, mask=roi, key_slice=case.key_slice)
     slices = resize(scan, key_slice, recipe, intensity=scan.intensity)
     used = scan.digest_with(slices.native, slices.offsets)
@@ -223,7 +225,8 @@ def _look(case: Case) -> str:
 
     Change times, which differ in a copy, are left out.
     """
-    return sha256_of_data(file_stats([case.image, *([] if case.roi is None else [case.roi])]))
+    beside = files_beside(case.image) if case.key_slice == keyslice.KO else []  # a key object selection may be there
+    return sha256_of_data(file_stats([case.image, *([] if case.roi is None else [case.roi]), *beside]))
 
 
 __all__ = ["CACHE_VERSION", "CachedCase", "cache_slices", "default_folder"]

@@ -145,6 +145,15 @@ def test_a_table_by_a_method_that_the_model_has_not_is_refused_at_once(tmp_path,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_key_object_selection_is_refused_in_slicer(tmp_path, capfd, a_model):
+    weights.save(a_model, tmp_path / "mine")
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\none,ct.nrrd,ko\n")
+    arguments = ["--cases", str(tmp_path / "cases.csv"), "--out", str(tmp_path / "out")]
+    assert headless.main([*arguments, "--model", str(tmp_path / "mine")]) == 1
+    assert "is not read in 3D Slicer; expected an index" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "shown_text"),
     [

@@ -12,7 +12,7 @@ from GTRStagingLib.cohort.cohort import read_cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.parsing import read_cells
 from GTRStagingLib.evaluation.predictions import read_predictions
-from GTRStagingLib.tables.cells import guarded, unguarded, visible_text
+from GTRStagingLib.tables.cells import guarded, key_slice_of, unguarded, visible_text
 from GTRStagingLib.tables.table_files import read_table, write_table
 
 FORMULAS = ("=1+1", "+SUM(A1)", "-2+3", "@x", "=cmd|' /C calc'!A0", "\uff1d1", "'=1", "''@x", "-inf", "+49 30 1234")
@@ -22,6 +22,17 @@ INVISIBLE = (
     "\u00ad\u061c\u2028\u3164\x1b"
 )
 NAMES = ("患者七", "张　三", "Müller", "患者 7", "Ñandú", "e\u0301", "李\U00020000", "الف")
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("12.0", 12), ("ko", "ko"), ("KO", "ko"), (" ko", "ko")])
+def test_a_key_slice_is_an_index_or_a_key_object_selection(text, value):
+    assert key_slice_of(text) == value
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "k o", "key object", "ok"])
+def test_other_texts_are_no_key_slice(text):
+    with pytest.raises(ValueError, match=r"expected a whole number from 0 .*, 'ko'"):
+        key_slice_of(text)
 
 
 @pytest.mark.parametrize("text", FORMULAS)

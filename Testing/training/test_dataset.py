@@ -13,7 +13,7 @@ from helpers.trainings import SMALL, a_cohort
 
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.imaging import keyslice
+from GTRStagingLib.imaging import keyslice, scans
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model.recipe import GTR, RELEASED
 from GTRStagingLib.staging.preprocess import prepare
@@ -70,10 +70,8 @@ def test_changed_files_are_read_again(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     first = cache_slices(cohort.cases, SMALL, folder)
     read = []
-    reader = slice_cache.read_scan
-    monkeypatch.setattr(
-        slice_cache, "read_scan", lambda path, **options: read.append(path.name) or reader(path, **options)
-    )
+    reader = scans.read_scan
+    monkeypatch.setattr(scans, "read_scan", lambda path, **options: read.append(path.name) or reader(path, **options))
     assert cache_slices(cohort.cases, SMALL, folder) == first
     assert read == []
     (tmp_path / "c" / "1.nii.gz").write_bytes((tmp_path / "c" / "0.nii.gz").read_bytes())  # another patient's voxels

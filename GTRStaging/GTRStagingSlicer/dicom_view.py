@@ -1,0 +1,88 @@
+"""Buttons of the panel that write a result as DICOM into Slicer's database, and send it to a server."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import slicer
+
+from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingSlicer.dicom_export import Exported, reason_not_exportable
+from GTRStagingSlicer.logic import GTRStagingLogic
+from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import tr as _
+
+
+class Buttons:
+    """The two buttons for DICOM in the panel's section of the report.
+
+    Parameters
+    ----------
+    reporting, waiting
+        Context managers: errors are shown; the cursor tells that the program works.
+    ensure
+        Returns whether all packages are installed, after asking to install those that are missing.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        logic: GTRStagingLogic,
+        reporting: Callable[[], AbstractContextManager[None]],
+        waiting: Callable[[], AbstractContextManager[None]],
+        ensure: Callable[[], bool],
+    ) -> None:
+        self._ui, self._logic, self._reporting, self._waiting, self._ensure = ui, logic, reporting, waiting, ensure
+        self._state: State | None = None
+        self._exported: Exported | None = None
+        self._of: object = None
+        ui.dicomExportButton.connect("clicked(bool)", lambda checked=False: self._on_export())
+        ui.dicomSendButton.connect("clicked(bool)", lambda checked=False: self._on_send())
+
+    def refresh(self, state: State | None, idle: bool, obstacle: str | None) -> None:
+        """Enable the buttons; `obstacle` is why a result cannot be exported at all, None if it can."""
+        self._state = state
+        if _source(state) != self._of:
+            self._of, self._exported, self._ui.dicomLabel.text = _source(state), None, ""
+        obstacle = obstacle or reason_not_exportable(None if state is None else state.resultVolume)
+        self._ui.dicomExportButton.enabled = self._ui.dicomSendButton.enabled = idle and obstacle is None
+        self._ui.dicomExportButton.toolTip = obstacle or _(
+            "Writes the result as DICOM objects into Slicer's DICOM database, in the study of the CT."
+        )
+        self._ui.dicomSendButton.toolTip = obstacle or _("Sends the DICOM objects of the result to a server.")
+
+    def _on_export(self) -> None:
+        """Write the objects, after asking."""
+        question = _("Write this result as DICOM objects into Slicer's DICOM database, in the study of the CT?")
+        if slicer.util.confirmOkCancelDisplay(f"{question}\n\n{RESEARCH_USE_ONLY}", windowTitle=_("Export as DICOM")):
+            with self._reporting(), self._waiting():
+                self._write()
+
+    def _on_send(self) -> None:
+        """Write the objects if that was not done yet, and open Slicer's dialog to send them."""
+        with self._reporting():
+            if self._exported is None:
+                with self._waiting():
+                    self._write()
+            if self._exported is not None:
+                import DICOMLib
+
+                DICOMLib.DICOMSendDialog([str(path) for path in self._exported.files.values()])
+
+    def _write(self) -> None:
+        """Write the objects, unless the user does not install what is missing."""
+        if self._state is None or not self._ensure():
+            return
+        self._exported, self._of = self._logic.exportDicom(self._state), _source(self._state)
+        self._ui.dicomLabel.text = _("In the DICOM database, in the study of the CT: {kinds}.").format(
+            kinds=", ".join(self._exported.files)
+        )
+
+
+def _source(state: State | None) -> object:
+    """Return what exported objects depend on, to compare."""
+    text = None if state is None else state.resultText
+    return None if state is None or text is None else (text.GetID(), text.GetMTime(), state.threshold)
+
+
+__all__ = ["Buttons"]

@@ -1,0 +1,223 @@
+"""Send the DICOM objects of a folder to an archive, each once, and keep what could not be sent for another attempt."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from GTRStagingLib.archive.dimse import DimseSender
+from GTRStagingLib.archive.outbox import OUTBOX, Entry, Outbox, read_outbox
+from GTRStagingLib.archive.web import WebArchive
+from GTRStagingLib.archive.web_errors import RefusedError
+from GTRStagingLib.errors import InputError, MachineError, OutputError
+from GTRStagingLib.imaging.dicom_files import damage_refused, import_dicom_package
+from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom
+from GTRStagingLib.support.addresses import DimseAddress, WebAddress
+from GTRStagingLib.support.counts import counted
+from GTRStagingLib.support.files import sha256_of
+
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+NOT_COMMITTED = (
+    "The archive took the object, but does not commit to keep it; expected it to be stored. Ask its operator, then "
+    "send again."
+)
+
+Progress = Callable[[int, int], None]
+"""Function that receives the number of objects that are settled, and of all."""
+
+
+class Sender(AbstractContextManager["Sender"], Protocol):
+    """Way to an archive, open inside a `with` block."""
+
+    def has(self, dataset: Any) -> bool:
+        """Return whether the archive has an object; False if it cannot be asked."""
+
+    def store(self, dataset: Any) -> None:
+        """Store an object; raise `RefusedError` if the archive does not take it."""
+
+    def committed(self, datasets: Sequence[Any]) -> Mapping[str, bool]:
+        """Return by SOP Instance UID whether the archive promises to keep a stored object, where it answers."""
+
+
+@dataclass
+class WebSender:
+    """Way to a DICOMweb service, which is asked once for each series."""
+
+    archive: WebArchive
+    _known: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+
+    def __enter__(self) -> "WebSender":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Do nothing: a service has no connection that must be closed."""
+
+    def has(self, dataset: Any) -> bool:
+        """Return whether the archive lists an object."""
+        series = str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID)
+        if series not in self._known:
+            self._known[series] = self.archive.instances_of(*series)
+        return str(dataset.SOPInstanceUID) in self._known[series]
+
+    def store(self, dataset: Any) -> None:
+        """Store an object; raise `RefusedError` if the archive does not take it."""
+        self.archive.store(dataset)
+
+    def committed(self, datasets: Sequence[Any]) -> Mapping[str, bool]:
+        """Return nothing, since DICOMweb has no such promise; storing has asked whether the object is there."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Outcome of sending a folder: names of files by state.
+
+    Attributes
+    ----------
+    states
+        State of each file, in the order of their names (see `outbox.State`).
+    earlier
+        Number of files that an earlier run had sent.
+    problem
+        Why sending was stopped; empty if it was not.
+    reasons
+        Why files were refused, each reason once.
+    """
+
+    states: dict[str, str]
+    earlier: int = 0
+    problem: str = ""
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the archive has every object."""
+        return not {"waiting", "refused"} & set(self.states.values())
+
+    def summary(self) -> str:
+        """Return the counts as a sentence without a full stop."""
+        before = f" ({self.earlier} by an earlier run)" if self.earlier else ""
+        return f"{self.in_words(Counter(self.states.values()))}{before}"
+
+    @staticmethod
+    def in_words(counts: Mapping[str, int]) -> str:
+        """Return numbers of objects by state in words."""
+        words = {"sent": "sent", "committed": "sent and committed", "there": "already there", "refused": "refused",
+                 "waiting": "waiting"}  # fmt: skip
+        parts = [f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)]
+        return f"{counted(sum(counts.values()), 'object')}: {', '.join(parts) or 'nothing to send'}"
+
+
+def sender_to(address: WebAddress | DimseAddress) -> Sender:
+    """Return a way to an archive; nothing is connected yet."""
+    return WebSender(WebArchive(address)) if isinstance(address, WebAddress) else DimseSender(address)
+
+
+def send_folder(
+    folder: Path,
+    address: WebAddress | DimseAddress,
+    *,
+    sender: Sender | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Sent:
+    """Send the DICOM objects in a folder and its sub-folders.
+
+    Objects that the archive has are not sent again. The outcome of each is kept in the folder (see `outbox`), so that
+    another call sends what is missing. If the archive cannot be reached, the remaining objects wait, and `problem` of
+    the result says why.
+
+    Parameters
+    ----------
+    folder
+        Folder of the results; other files are ignored.
+    sender
+        Way to the archive; by default a new one.
+
+    Raises
+    ------
+    InputError
+        If the folder has no DICOM objects, or one of them is damaged.
+    OutputError
+        If the list of objects cannot be written.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder.name} is not a folder; expected one with DICOM objects. Give that of the results.")
+    files = [path for path in files_below(folder) if path.name != OUTBOX and is_dicom(path)]
+    if not files:
+        raise InputError(f"{folder.name} has no DICOM objects; expected results as DICOM. Give another folder.")
+    objects = {path.relative_to(folder).as_posix(): (path, sha256_of(path)) for path in files}
+    box = read_outbox(folder, str(address))
+    waiting = {name: found for name, found in objects.items() if not box.is_done(name, found[1])}
+    earlier = len(objects) - len(waiting)
+    box = replace(box, entries={**box.entries, **{name: Entry(sha) for name, (_, sha) in waiting.items()}})
+    box.write()  # before the first attempt, so that a run that is killed leaves the list
+    problem = ""
+    if waiting:
+        try:
+            with sender or sender_to(address) as way:
+                box = _send(box, waiting, way, lambda done: progress(earlier + done, len(objects)))
+        except OutputError:
+            raise
+        except MachineError as error:
+            problem, box = str(error), read_outbox(folder, str(address))
+    states = {name: box.entries[name].state for name in objects}
+    reasons = tuple(dict.fromkeys(box.entries[name].reason for name in objects if box.entries[name].reason))
+    return Sent(dict(states), earlier, problem, reasons)
+
+
+def _send(box: Outbox, waiting: dict[str, tuple[Path, str]], way: Sender, progress: Callable[[int], None]) -> Outbox:
+    stored: dict[str, Any] = {}
+    for done, (name, (path, sha256)) in enumerate(waiting.items(), 1):
+        dataset = _read(path)
+        if way.has(dataset):
+            box = box.with_entry(name, Entry(sha256, "there"))
+        else:
+            try:
+                way.store(dataset)
+            except RefusedError as error:
+                box = box.with_entry(name, Entry(sha256, "refused", str(error)))
+            else:
+                box = box.with_entry(name, Entry(sha256, "sent"))
+                stored[name] = _reference(dataset)
+        progress(done)
+    promised = way.committed(list(stored.values()))
+    for name, one in stored.items():
+        if (kept := promised.get(str(one.SOPInstanceUID))) is True:
+            box = box.with_entry(name, Entry(waiting[name][1], "committed"))
+        elif kept is False:
+            box = box.with_entry(name, Entry(waiting[name][1], "refused", NOT_COMMITTED))
+    return box
+
+
+def _reference(dataset: Any) -> Any:
+    """Return the identifying elements of an object, so that its pixels need not stay in memory."""
+    kept = import_dicom_package("pydicom").Dataset()
+    for keyword in NEEDED:
+        setattr(kept, keyword, dataset.get(keyword))
+    return kept
+
+
+def _read(path: Path) -> Any:
+    with damage_refused(
+        lambda error: (
+            f"{path.name} cannot be read as DICOM ({type(error).__name__}); expected an object to send. It is damaged: "
+            "write the results again."
+        )
+    ):
+        dataset = import_dicom_package("pydicom").dcmread(path)
+        missing = [keyword for keyword in NEEDED if not dataset.get(keyword)]
+        if missing:
+            raise InputError(
+                f"{path.name} has no {' and no '.join(missing)}; expected a DICOM object. It is damaged: write the "
+                "results again."
+            )
+        return dataset
+
+
+__all__ = ["Progress", "Sender", "Sent", "WebSender", "send_folder", "sender_to"]

@@ -1,0 +1,273 @@
+"""Keep received studies on disk until their results are sent, so that nothing that was accepted is lost.
+
+An object is written under another name, flushed to the disk, and renamed before its sender gets an answer.
+A study has a folder with a random name, which logs may show: `objects/`, `results/` and `study.json` with its state.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, get_args
+
+from GTRStagingLib.errors import InputError, MachineError
+from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.files import atomic_file, parse_json
+
+STUDY, OBJECTS, RESULTS, LOCK = "study.json", "objects", "results", ".spool.lock"
+FORMAT = 1
+
+Stage = Literal["receiving", "sending", "failed", "done"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""`receiving`: objects may come, or staging has not ended; `sending`: results wait to be sent."""
+
+
+class FullError(MachineError):
+    """Spool that takes no further object."""
+
+
+@dataclass
+class Study:
+    """Study in the spool.
+
+    Attributes
+    ----------
+    folder
+        Its folder.
+    uid
+        Study Instance UID; never logged.
+    stage
+        How far it is.
+    last
+        Time of the last object, by `time.monotonic`.
+    tries
+        Number of attempts at staging or sending that failed.
+    changed
+        Whether an object came since staging began.
+    reason
+        Why it failed.
+    """
+
+    folder: Path
+    uid: str = field(repr=False)
+    stage: Stage = "receiving"
+    last: float = field(default_factory=time.monotonic)
+    tries: int = 0
+    changed: bool = False
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name for logs."""
+        return self.folder.name
+
+    @property
+    def objects(self) -> Path:
+        """Folder of the received objects."""
+        return self.folder / OBJECTS
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results."""
+        return self.folder / RESULTS
+
+    def note(self, stage: Stage, *, tries: int = 0, reason: str = "") -> None:
+        """Record how far the study is."""
+        self.stage, self.tries, self.reason = stage, tries, reason
+        record = {"format": FORMAT, "study": self.uid, "stage": stage, "tries": tries, "reason": reason}
+        with atomic_file(self.folder / STUDY, private=True) as stream:
+            stream.write((json.dumps(record, indent=2) + "\n").encode())
+        _flush_folder(self.folder)
+
+
+class Spool:
+    """Folder of received studies, with bounds; one process uses it at a time.
+
+    Parameters
+    ----------
+    folder
+        Made if it does not exist; only its owner can read it.
+    most_bytes, most_studies
+        Bounds of what it holds, results included.
+    keep
+        Whether the folders of studies that are done stay on the disk; they count towards the bound.
+    least_free
+        Bytes of the disk that stay free.
+
+    Raises
+    ------
+    InputError
+        If another process uses it.
+    MachineError
+        If it cannot be written to.
+    """
+
+    def __init__(
+        self, folder: Path, *, most_bytes: int, most_studies: int, keep: bool = False, least_free: int = 1 << 28
+    ) -> None:
+        self.folder, self.most_bytes, self.most_studies = folder, most_bytes, most_studies
+        self.keep, self.least_free = keep, least_free
+        self._guard = threading.RLock()
+        self._studies: dict[str, Study] = {}
+        self._bytes = 0
+
+    @contextmanager
+    def opened(self, log: Callable[[str], None] = lambda line: None) -> Iterator["Spool"]:
+        """Lock the spool, and take up what an earlier process left there."""
+        from filelock import FileLock, Timeout
+
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            lock = FileLock(self.folder / LOCK)
+            with lock.acquire(blocking=False):
+                self._take_up(log)
+                yield self
+        except Timeout as error:
+            raise InputError(
+                f"Another process uses the spool {self.folder.name}; expected one. Stop it, or choose another `spool`."
+            ) from error
+        except OSError as error:
+            raise MachineError(
+                f"The spool cannot be written to ({error.strerror or error}); expected a writable folder with free "
+                "space. Check its owner and its disk."
+            ) from error
+
+    def _take_up(self, log: Callable[[str], None]) -> None:
+        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
+            for left in folder.rglob(".writing-*"):  # of a process that was killed before it answered
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+            study = _read_study(folder)
+            if study is None:
+                if any(folder.rglob("*.dcm")):
+                    log(f"study {folder.name}: its {STUDY} is missing or damaged; it is left as it is")
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)  # killed before its first object
+                continue
+            if study.stage == "done":
+                if not self.keep:
+                    shutil.rmtree(folder, ignore_errors=True)  # killed while it was removed
+                continue
+            self._studies[study.uid] = study
+            log(f"study {study.name}: taken up, {study.stage}, {len(list(study.objects.glob('*.dcm')))} objects")
+        self._measure()
+
+    def _measure(self) -> None:
+        """Measure what the spool holds: results are written by others."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # a file that was just removed
+                total += path.stat().st_size if path.is_file() else 0
+        self._bytes = total
+
+    def add(self, study_uid: str, instance_uid: str, content: bytes) -> Study:
+        """Keep an object; it is on the disk when this returns.
+
+        Raises
+        ------
+        FullError
+            If it would exceed a bound, or if the disk is full.
+        """
+        with self._guard:
+            study = self._studies.get(study_uid)
+            if self._bytes + len(content) > self.most_bytes:
+                raise FullError(
+                    f"The spool holds {self._bytes >> 20} MB of at most {self.most_bytes >> 20}; expected room for an "
+                    "object. Send it again later, or raise `spool_mb`."
+                )
+            waiting = sum(one.stage != "failed" for one in self._studies.values())
+            if study is None and waiting >= self.most_studies:
+                raise FullError(
+                    f"{waiting} studies wait, of at most {self.most_studies}; expected fewer. Send it again "
+                    "later, or raise `studies`."
+                )
+            try:
+                if shutil.disk_usage(self.folder).free < self.least_free + len(content):
+                    raise FullError("The disk of the spool is full; expected free space. Free some.")
+                study = study or self._begin(study_uid)
+                target = study.objects / f"{sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
+                before = target.stat().st_size if target.exists() else 0
+                with atomic_file(target, private=True) as stream:
+                    stream.write(content)
+                _flush_folder(study.objects)
+            except OSError as error:
+                raise FullError(
+                    f"The spool cannot be written to ({error.strerror or error}); expected free space. Free some."
+                ) from error
+            self._bytes += len(content) - before
+            study.last, study.changed = time.monotonic(), True
+            if study.stage != "receiving":  # an object that came late: the study is staged again
+                study.note("receiving")
+            return study
+
+    def _begin(self, uid: str) -> Study:
+        study = Study(self.folder / secrets.token_hex(4), uid)
+        study.objects.mkdir(parents=True, mode=0o700)
+        study.note("receiving")
+        _flush_folder(self.folder)
+        self._studies[uid] = study
+        return study
+
+    def waiting(self) -> list[Study]:
+        """Return the studies that are not done, those without objects for the longest time first."""
+        with self._guard:
+            return sorted(self._studies.values(), key=lambda one: one.last)
+
+    def begin_staging(self, study: Study) -> None:
+        """Note that staging begins, and remove the results of an earlier attempt."""
+        with self._guard:
+            study.changed = False
+        shutil.rmtree(study.results, ignore_errors=True)
+
+    def end(self, study: Study, stage: Stage, *, tries: int = 0, reason: str = "") -> bool:
+        """Record the end of a step; return False, without recording, if an object came meanwhile."""
+        with self._guard:
+            if study.changed and study.stage == "receiving":
+                return False
+            study.note(stage, tries=tries, reason=reason)
+            self._measure()
+            return True
+
+    def finish(self, study: Study) -> bool:
+        """Record that a study is done, and remove its folder unless it is kept; False if an object came meanwhile."""
+        with self._guard:
+            if not self.end(study, "done"):
+                return False
+            self._studies.pop(study.uid, None)
+            if not self.keep:
+                shutil.rmtree(study.folder, ignore_errors=True)
+                self._measure()
+            return True
+
+
+def _read_study(folder: Path) -> Study | None:
+    try:
+        record = Fields(parse_json((folder / STUDY).read_bytes())).data
+        if record["format"] != FORMAT or record["stage"] not in STAGES or not isinstance(record["study"], str):
+            return None
+        return Study(
+            folder, record["study"], record["stage"], tries=int(record.get("tries") or 0), changed=True,
+            reason=str(record.get("reason") or ""),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return None
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+__all__ = ["FullError", "Spool", "Stage", "Study"]

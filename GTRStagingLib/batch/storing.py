@@ -1,0 +1,84 @@
+"""Send the DICOM results of cases to an archive as the cases end; what fails waits for the end, or for `resume`."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from GTRStagingLib.archive.sending import Sent, send_folder, sender_to
+from GTRStagingLib.errors import StagingError
+from GTRStagingLib.support.addresses import DimseAddress, WebAddress
+from GTRStagingLib.tables.case_files import DICOM
+
+
+@dataclass
+class Storing:
+    """Sending of the results of a run, and its outcome.
+
+    A failure does not fail a case: its results are there, and so is its list of what to send (`archive.outbox`). After
+    the archive was not reached, no further case tries until the end of the run.
+
+    Attributes
+    ----------
+    address
+        The archive.
+    states
+        Number of objects in each state (see `archive.outbox.State`), of the cases that were tried.
+    reasons
+        Case -> why its objects are not all in the archive.
+    """
+
+    address: WebAddress | DimseAddress
+    states: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+    _waiting: list[Path] = field(default_factory=list)
+    _reached: bool = True
+
+    def send(self, folder: Path) -> None:
+        """Send the objects of a case folder, if it has any; they wait if the archive was not reached before."""
+        if not (folder / DICOM).is_dir():
+            return
+        if self._reached:
+            self._send(folder)
+        else:
+            self._waiting.append(folder)
+
+    def finish(self) -> None:
+        """Try once more what waits, as long as the archive is reached."""
+        waiting, self._waiting, self._reached = self._waiting, [], True
+        for folder in waiting:
+            if self._reached:
+                self._send(folder)
+            else:
+                self._waiting.append(folder)
+                self.reasons.setdefault(folder.name, "the archive was not reached")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the archive has every object."""
+        return not self.reasons
+
+    def summary(self) -> str:
+        """Return the counts as a sentence without a full stop."""
+        missing = f"; of {len(self.reasons)} cases not all, set `resume` to send them" if self.reasons else ""
+        return f"Archive: {Sent.in_words(self.states)}{missing}"
+
+    def _send(self, folder: Path) -> None:
+        try:
+            with sender_to(self.address) as way:
+                sent = send_folder(folder / DICOM, self.address, sender=way)
+        except StagingError as error:
+            self.reasons[folder.name] = str(error)
+            return
+        if sent.problem:
+            self._reached = False
+            self._waiting.append(folder)
+            self.reasons[folder.name] = sent.problem
+            return
+        self.states.update(sent.states.values())
+        if sent.complete:
+            self.reasons.pop(folder.name, None)
+        else:
+            self.reasons[folder.name] = "; ".join(sent.reasons)
+
+
+__all__ = ["Storing"]
