@@ -6,7 +6,7 @@ from GTRStagingLib.dicom_results import codes as c
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import Codes, Identity, equipment_of
 from GTRStagingLib.dicom_results.structured_report import observer
-from GTRStagingLib.dicom_results.study import description_of, plain
+from GTRStagingLib.dicom_results.study import description_of, document, plain
 
 
 def make_key_objects(evidence: Evidence, identity: Identity, threshold: float, codes: Codes) -> Any:
@@ -32,9 +32,10 @@ def make_key_objects(evidence: Evidence, identity: Identity, threshold: float, c
         for item in selection[0].ContentSequence:
             if item.ValueType == "IMAGE":
                 item.ReferencedSOPSequence[0].ReferencedFrameNumber = list(evidence.frames)
-    return hd.ko.KeyObjectSelectionDocument(
+    return document(
+        hd.ko.KeyObjectSelectionDocument,
+        selection,
         evidence=images,
-        content=selection,
         **identity.of("key objects"),
         **equipment_of(result),
         series_description=f"Voting slices, {result.prediction.stage} (RESEARCH USE ONLY)",

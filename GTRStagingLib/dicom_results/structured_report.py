@@ -11,7 +11,7 @@ from GTRStagingLib.dicom_results import codes as c
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, Identity, Kind, equipment_of
 from GTRStagingLib.dicom_results.report_content import ReportContent, content_of
-from GTRStagingLib.dicom_results.study import plain
+from GTRStagingLib.dicom_results.study import document, plain
 from GTRStagingLib.imaging.dicom_references import OWN_MODEL
 from GTRStagingLib.staging.result import StagingResult
 
@@ -50,9 +50,10 @@ def make_report(evidence: Evidence, identity: Identity, threshold: float, object
     )
     items = report[0].ContentSequence
     items.insert(len(items) - 1, _library(evidence, objects))
-    return hd.sr.Comprehensive3DSR(
+    return document(
+        hd.sr.Comprehensive3DSR,
+        report,
         evidence=[*map(plain, evidence.images), *objects.values()],
-        content=report[0],
         is_complete=True,
         is_final=False,
         is_verified=False,

@@ -7,7 +7,7 @@ object gets them as they are (`in_study`). What a header leaves out stays empty;
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime
 from typing import Any
@@ -162,6 +162,32 @@ def description_of(result: StagingResult) -> str:
     return text.encode("ascii", "replace").decode()[:1024]
 
 
+def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) -> Any:
+    """Return a document of highdicom with its content.
+
+    The constructors copy the content, parse the copy and search it for references, which takes longer than to make it.
+    They are therefore given its root alone; the evidence that they are given is listed whole, as it would be anyway.
+
+    Parameters
+    ----------
+    made_by
+        Class of the document.
+    content
+        Its root container alone, such as a highdicom `MeasurementReport`.
+    given
+        Other arguments of the class.
+
+    Returns
+    -------
+    Object of `made_by`, to be written. Its property `content` is that of highdicom's reader only once it was read.
+    """
+    (root,) = content
+    items, root.ContentSequence = root.ContentSequence, []
+    made = made_by(content=content, **given)
+    made.ContentSequence = items
+    return made
+
+
 def in_study(ds: Any, evidence: Evidence, identity: Identity) -> Any:
     """Give an object the patient, the study, the character set and the times of its result; return it.
 
@@ -274,4 +300,4 @@ def _is_written_in(text: str, character_set: Any) -> bool:
             return False
 
 
-__all__ = ["description_of", "in_study", "plain", "refer", "reference", "sources_of"]
+__all__ = ["description_of", "document", "in_study", "plain", "refer", "reference", "sources_of"]
