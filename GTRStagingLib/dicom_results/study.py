@@ -8,7 +8,7 @@ object gets them as they are (`in_study`). What a header leaves out stays empty;
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from datetime import datetime
 from typing import Any
 
@@ -65,10 +65,11 @@ def plain(header: Any) -> Any:
     made = Dataset()
     for keyword in _KEPT.split():
         if keyword in header:
-            made.add(deepcopy(header[keyword]))
+            # Copies of elements alone, since values are replaced later, not changed; those of sequences are changed.
+            made.add((deepcopy if header[keyword].VR == "SQ" else copy)(header[keyword]))
     for keyword in _EMPTY_IF_MISSING.split():
         setattr(made, keyword, "")
-    made.file_meta = deepcopy(header.file_meta)
+    made.file_meta = copy(header.file_meta)
     return made
 
 
