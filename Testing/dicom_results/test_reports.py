@@ -17,7 +17,7 @@ from GTRStagingLib import load_model
 from GTRStagingLib.dicom_results import codes
 from GTRStagingLib.dicom_results.read_report import read_reports
 from GTRStagingLib.dicom_results.report_content import content_of
-from GTRStagingLib.dicom_results.write import FILES, write_dicom_results
+from GTRStagingLib.dicom_results.write import FILES, references_of, write_dicom_results
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import read_scan
@@ -148,6 +148,7 @@ def test_the_report_lists_every_other_object_and_the_slices(case):
         item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items_of(report) if item.ValueType == "IMAGE"
     }
     assert {dcmread(case.files[kind]).SOPInstanceUID for kind in ("map", "region", "picture")} < shown
+    assert shown <= listed
 
 
 def test_research_use_and_the_models_warning_are_in_the_report(case):
@@ -211,6 +212,7 @@ def test_the_key_objects_are_the_voting_slices(case):
         item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items_of(found) if item.ValueType == "IMAGE"
     ]
     assert len(images) == len(case.result.slices.offsets)
+    assert set(images) == {uid for _, uid in references_of(found)}
     (description,) = [
         item.TextValue for item in items_of(found) if item.ConceptNameCodeSequence[0].CodeValue == "113012"
     ]
