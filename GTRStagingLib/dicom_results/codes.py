@@ -47,6 +47,8 @@ SEGMENTATION: Code = ("113076", "DCM", "Segmentation")  # CID 7203
 PROCESSED_IMAGE: Code = ("121322", "DCM", "Source image for image processing operation")  # CID 7202 and 7222
 ILLUSTRATION: Code = ("121080", "DCM", "Best illustration of finding")
 THRESHOLD: Code = ("122411", "DCM", "Threshold Value")
+ALGORITHM_FAMILY: Code = ("111000", "DCM", "Algorithm Family")  # TID 4019
+ARTIFICIAL_INTELLIGENCE: Code = ("123110", "DCM", "Artificial Intelligence")  # CID 7162
 KEY_OBJECTS_TITLE: Code = ("113000", "DCM", "Of Interest")  # CID 7010
 
 # -- of SNOMED CT, and what stands for it with private codes -------------------------------------------------------
@@ -193,6 +195,8 @@ def _coded_items(ds: Any) -> Iterator[Any]:
 __all__ = [
     "ABDOMEN",
     "AGREEMENT",
+    "ALGORITHM_FAMILY",
+    "ARTIFICIAL_INTELLIGENCE",
     "BIT",
     "CT_IMAGE",
     "DIGEST",

@@ -194,16 +194,21 @@ def _region(content: ReportContent, evidence: Evidence, identity: Identity, regi
 def _algorithm(content: ReportContent) -> Any:
     """Return the identification of the algorithm; its parameters name the model, by hashes."""
     import highdicom as hd
-    from pydicom.sr.codedict import codes
 
-    return hd.sr.AlgorithmIdentification(
+    names = ("model", "weights_sha256", "card_sha256", "method")
+    found = hd.sr.AlgorithmIdentification(
         name=OWN_MODEL,
         version=content.software,
-        parameters=[
-            f"{name}: {getattr(content, name)}" for name in ("model", "weights_sha256", "card_sha256", "method")
-        ],
-        family=codes.DCM.ArtificialIntelligence,
+        parameters=[f"{name}: {getattr(content, name)}" for name in names],
     )
+    found.append(  # highdicom 0.27, which 3D Slicer contains, has no argument for it
+        hd.sr.CodeContentItem(
+            name=c.concept(c.ALGORITHM_FAMILY),
+            value=c.concept(c.ARTIFICIAL_INTELLIGENCE),
+            relationship_type=hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
+        )
+    )
+    return found
 
 
 def _tracking(identifier: str, identity: Identity) -> Any:

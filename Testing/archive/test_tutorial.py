@@ -14,6 +14,8 @@ from helpers.orthanc import executable, free_port
 
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 
+pytestmark = pytest.mark.slow
+
 PAGE = TESTING.parent / "docs" / "tutorials" / "archive.md"
 
 
@@ -29,14 +31,15 @@ def output(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("tutorial")
     shutil.copytree(shared("ct/ct_3slice_dicom"), folder / "ct")
     marker = "-- end of a block --"
-    script = "set -e\n" + "".join(f"{block}echo '{marker}'\n" for block in commands())
+    # The archive ends with the script, also after an error.
+    script = "set -e\ntrap 'kill ${ORTHANC:-} 2>/dev/null || true' EXIT\n"
+    script += "".join(f"{block}echo '{marker}'\n" for block in commands())
     for port in ("8142", "4342"):
         assert port in script
         script = script.replace(port, str(free_port()))
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    # `set -m` gives the archive a job of its own, as at a terminal, which `kill %1` names.
-    run = ["bash", "-m", "-c", script + "wait\n"]
+    run = ["bash", "-c", script + "wait || true\n"]
     done = subprocess.run(run, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split(f"{marker}\n")
@@ -57,7 +60,8 @@ def test_a_plain_query_finds_the_stage_that_was_printed(output):
 
 
 def test_a_second_export_stores_nothing(output):
-    assert re.search(r"^Stored .*\b0\b", output[5], re.M), output[5]
+    assert "5 objects: 5 sent." in output[3]
+    assert "5 objects: 5 already there." in output[5]
 
 
 def test_the_report_gives_the_row_of_the_case(output):
