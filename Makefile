@@ -9,7 +9,7 @@ JOBS ?= 2
 # A file's tests stay in one process, so that what they share is made once.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo smoke test test-slow test-all fuzz coverage check docs pictures package bench qt-libraries clean
+.PHONY: demo smoke test test-slow test-all fuzz coverage check docs pictures package bench qt-libraries dicom-programs clean
 
 # One phantom, of a scanner and a patient that training never saw, staged with the model that learned on others.
 demo: $(VENV)/.cli
@@ -106,12 +106,18 @@ $(VENV)/.browser: $(VENV)/.dev
 		[ -z "$$CI" ] || exit 1; echo "Without one they are skipped."; }
 	touch $@
 
-# A real archive for the tests of the room archive: Orthanc with its plug-in for DICOMweb.
+# A real archive for the tests of the room archive, Orthanc with its plug-in for DICOMweb; and the validators dciodvfy and
+# dcentvfy for the objects that are written.
+DICOM_PROGRAMS := orthanc orthanc-dicomweb dicom3tools
+
+dicom-programs:
+	@echo $(DICOM_PROGRAMS)
+
 $(VENV)/.archive: $(VENV)/.dev
-	@ls /usr/share/orthanc/plugins/libOrthancDicomWeb.so >/dev/null 2>&1 && exit 0; \
-		echo "Orthanc was not found; installing orthanc and orthanc-dicomweb (needs root)."; \
-		apt-get update -qq && apt-get install -y -qq orthanc orthanc-dicomweb || { \
-		echo "Tests of archives need Orthanc. On Debian: sudo apt-get install orthanc orthanc-dicomweb"; \
+	@ls /usr/share/orthanc/plugins/libOrthancDicomWeb.so >/dev/null 2>&1 && command -v dciodvfy >/dev/null && exit 0; \
+		echo "Orthanc or dciodvfy was not found; installing $(DICOM_PROGRAMS) (needs root)."; \
+		apt-get update -qq && apt-get install -y -qq $(DICOM_PROGRAMS) || { \
+		echo "Tests of DICOM results need them. On Debian: sudo apt-get install $(DICOM_PROGRAMS)"; \
 		[ -z "$$CI" ] || exit 1; echo "Without it they are skipped."; }
 	touch $@
 

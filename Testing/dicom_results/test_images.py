@@ -319,7 +319,6 @@ def by_dcmqi(program, path, folder):
 
 @pytest.mark.parametrize("orientation", ["head first, supine", "feet first"])
 def test_dcmqi_reads_map_and_region_at_their_place(model, phantom, tmp_path, orientation):
-    pytest.importorskip("dcmqi")
     case = staged(model, oriented_cts.oriented(phantom, orientation), tmp_path)
     for kind, program in (("map", "paramap2itkimage"), ("region", "segimage2itkimage")):
         volume = by_dcmqi(program, case.files[kind], tmp_path / kind)
