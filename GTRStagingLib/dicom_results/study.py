@@ -257,7 +257,8 @@ def _set_character_set(ds: Any, header: Any) -> None:
     """Set the CT's character set, or UTF-8 if one of the object's texts has a letter that it lacks."""
     stated = header.get("SpecificCharacterSet")
     name = stated or "none stated"
-    if any("\N{REPLACEMENT CHARACTER}" in text for text in _texts(ds)):
+    texts = [text for text in _texts(ds) if not text.isascii()]  # ASCII can be written in all of them
+    if any("\N{REPLACEMENT CHARACTER}" in text for text in texts):
         raise InputError(
             f"A text on patient or study in the CT's headers is not in their character set ({name}); "
             "expected one that can be read, since results carry it over. Correct the headers in the archive, or leave "
@@ -268,7 +269,7 @@ def _set_character_set(ds: Any, header: Any) -> None:
             ds.SpecificCharacterSet = value
         elif "SpecificCharacterSet" in ds:
             del ds.SpecificCharacterSet
-        if all(_is_written_in(text, value) for text in _texts(ds)):
+        if all(_is_written_in(text, value) for text in texts):
             return
 
 
@@ -285,12 +286,10 @@ def _texts(ds: Any) -> Iterable[str]:
 
 
 def _is_written_in(text: str, character_set: Any) -> bool:
-    """Return whether a text can be written in a DICOM character set, and is the same when it is read."""
+    """Return whether a text beyond ASCII can be written in a DICOM character set, and is the same when it is read."""
     from pydicom.charset import convert_encodings, decode_bytes, encode_string
     from pydicom.valuerep import TEXT_VR_DELIMS
 
-    if text.isascii():
-        return True
     if not character_set or character_set in ("ISO_IR 6", "ISO 2022 IR 6"):  # pydicom would write Latin-1
         return False
     encodings = convert_encodings(character_set)
