@@ -36,13 +36,22 @@ def headless() -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout  # noqa: S603
 
 
+class _Constants(type):
+    """A class of which every attribute is 0, as the constants of VTK's classes."""
+
+    def __getattr__(cls, name: str) -> int:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return 0
+
+
 class _Empty(ModuleType):
-    """A module of which every name is an empty class: enough to import what uses them."""
+    """A module of which every name is a class with constants alone: enough to import what uses them."""
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (), {})
+        return _Constants(name, (), {})
 
 
 def _reference(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:

@@ -15,6 +15,8 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `batch`: `add_to`
 - `cohort`: `add_to`
 - `read_sr`: `add_to`
+- `send`: `add_to`
+- `listen`: `add_to`
 - `evaluate`: `add_to`
 - `monitor`: `add_to`
 - `nomogram`: `add_to`

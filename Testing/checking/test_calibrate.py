@@ -228,13 +228,17 @@ def test_the_printed_command_can_be_pasted(folder, cohort, seen_once, tmp_path, 
     assert shlex.split(line.partition("Use it: ")[2]) == ["gtrstaging", "stage", "CT", "--model", str(out)]
 
 
-@pytest.mark.parametrize(
-    ("out", "message"), [("a file/own", "is not a writable folder"), ("two\nlines", "a text of one line")]
-)
-def test_a_place_that_cannot_be_written_is_refused_before_any_case_is_read(out, message, folder, tmp_path, capsys):
+def test_a_name_of_two_lines_is_refused_before_any_case_is_read(folder, tmp_path, capsys):
+    code, _, err = run(capsys, "models", "calibrate", folder, tmp_path / "none.csv", "--out", tmp_path / "two\nlines")
+    assert (code, "a text of one line" in err) == (1, True)
+
+
+def test_a_place_that_cannot_be_written_is_wrong_use(folder, tmp_path, capsys):
     (tmp_path / "a file").touch()
-    code, _, err = run(capsys, "models", "calibrate", folder, tmp_path / "none.csv", "--out", tmp_path / out)
-    assert (code, message in err) == (1, True)
+    with pytest.raises(SystemExit) as left:
+        run(capsys, "models", "calibrate", folder, tmp_path / "none.csv", "--out", tmp_path / "a file" / "own")
+    assert left.value.code == 2
+    assert "is a file; expected a folder" in capsys.readouterr().err
 
 
 def test_the_built_in_model_cannot_be_calibrated(cohort, tmp_path, capsys):

@@ -298,8 +298,10 @@ def test_both_checklists_are_complete_and_unknown_answers_empty(written):
 def test_a_folder_that_is_not_writable_is_reported(tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     few().to_csv(tmp_path / "t.csv", index=False)
-    assert cli.main(["evaluate", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 1
-    assert "expected a writable folder. Choose another --out." in capsys.readouterr().err
+    with pytest.raises(SystemExit) as left:
+        cli.main(["evaluate", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")])
+    assert left.value.code == 2
+    assert "out is a file; expected a folder, new or existing. Choose another name" in capsys.readouterr().err
     locked = tmp_path / "locked"
     locked.mkdir()
     locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
