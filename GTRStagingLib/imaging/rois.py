@@ -171,7 +171,8 @@ def _read_stomach(path: Path, segment: str | int | None) -> Roi:
         if segment is None and not roi.segment.isdecimal() and STOMACH not in roi.segment.casefold():
             _refuse_empty_stomach(path)
             warning = (
-                f"The only segment of the mask of the stomach is called '{roi.segment}'; it was taken as the stomach."
+                "The only segment of the mask of the stomach has another name than 'stomach'; it was taken as the "
+                "stomach."
             )
             return replace(roi, warnings=(*roi.warnings, warning))
         return roi

@@ -597,7 +597,7 @@ def test_the_stomach_is_found_among_other_organs_by_its_name(tmp_path: Path) -> 
         read_stomach(unnamed)
     only = seg_nrrd(tmp_path / "only.seg.nrrd", 5 * NODE, NAMED)
     assert read_stomach(only).warnings == (
-        "The only segment of the mask of the stomach is called 'lymph node'; it was taken as the stomach.",
+        "The only segment of the mask of the stomach has another name than 'stomach'; it was taken as the stomach.",
     )
     assert read_stomach(only, segment="lymph node").warnings == ()
 
