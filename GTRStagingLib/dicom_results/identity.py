@@ -31,6 +31,10 @@ LAYOUT = 1
 MANUFACTURER = "GTR Staging developers"
 
 _LARGEST_NUMBER = 2**31 - 1
+_PATIENT_AND_STUDY = (
+    "PatientName PatientID IssuerOfPatientID PatientBirthDate PatientSex PatientIdentityRemoved DeidentificationMethod "
+    "StudyInstanceUID StudyDate StudyTime StudyID StudyDescription AccessionNumber ReferringPhysicianName"
+)
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "dicom.gtrstaging")
 
 
@@ -110,6 +114,8 @@ def identity_of(evidence: Evidence, *, threshold: float, codes: Codes) -> Identi
         "stage": str(result.prediction.stage),
         "set": None if result.stage_set is None else [result.stage_set.text, result.stage_set.withheld],
         "familiarity": result.familiarity.verdict,
+        "warnings": result.warnings,
+        "patient": [str(key.get(keyword) or "") for keyword in _PATIENT_AND_STUDY.split()],
         "case": result.case_id,
     }
     text = json.dumps(decision, sort_keys=True, default=str)

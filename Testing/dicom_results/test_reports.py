@@ -1,5 +1,6 @@
 """The structured report and the key objects state the result, are read back, and are refused once they are changed."""
 
+import copy
 import shutil
 import subprocess
 import sys
@@ -336,6 +337,32 @@ def test_a_second_export_leaves_the_files_as_they_are(model, phantom, case, tmp_
     changed = write_dicom_results(again, tmp_path / "dicom", threshold=0.3)
     for kind, path in changed.items():
         assert dcmread(path).SOPInstanceUID != dcmread(case.files[kind]).SOPInstanceUID
+
+
+def test_another_warning_makes_other_objects(case, tmp_path):
+    """As when a mask of the stomach shows afterwards that the key slice has none."""
+    shutil.copytree(case.folder / "dicom", tmp_path / "dicom")
+    warned = replace(case.result, warnings=(*case.result.warnings, "The key slice shows NO STOMACH."))
+    for kind, path in write_dicom_results(warned, tmp_path / "dicom").items():
+        assert dcmread(path).SOPInstanceUID != dcmread(case.files[kind]).SOPInstanceUID
+    assert b"NO STOMACH" in (tmp_path / "dicom" / "report.dcm").read_bytes()
+
+
+def test_a_corrected_patient_makes_other_objects(case, tmp_path):
+    shutil.copytree(case.folder / "dicom", tmp_path / "dicom")
+    source = case.result.scan.source
+
+    def corrected(indices, keywords):
+        headers = [copy.deepcopy(one) for one in source.read(indices, keywords)]
+        for one in headers:
+            one.PatientID = "CORRECTED"
+        return headers
+
+    scan = replace(case.result.scan, source=replace(source, read=corrected))
+    for kind, path in write_dicom_results(replace(case.result, scan=scan), tmp_path / "dicom").items():
+        written = dcmread(path)
+        assert written.PatientID == "CORRECTED"
+        assert written.SOPInstanceUID != dcmread(case.files[kind]).SOPInstanceUID
 
 
 def test_a_folder_with_another_ct_is_refused(model, phantom, case, tmp_path):
