@@ -11,9 +11,12 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+
+# `urlopen` keeps the proxies of its first call in a process, also those that a test had set for its own time.
+open_directly = build_opener(ProxyHandler({})).open
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
@@ -101,12 +104,16 @@ class Orthanc:
         )  # fmt: skip
         for _ in range(400):
             if self.process.poll() is not None:
-                raise RuntimeError((self.folder / "log.txt").read_text()[-3000:])
+                raise RuntimeError(self.log())
             with socket.socket() as one:
                 if one.connect_ex(("127.0.0.1", self.config["HttpPort"])) == 0:
                     return self
             time.sleep(0.05)
         raise RuntimeError("Orthanc does not answer")
+
+    def log(self) -> str:
+        """Return the end of what the process wrote."""
+        return (self.folder / "log.txt").read_text(errors="replace")[-3000:]
 
     def fill(self, largest_file: int) -> None:
         """Let the writing of longer files fail from now on, as on a full disk."""
@@ -129,10 +136,11 @@ class Orthanc:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
+        self.process = None
 
     def get(self, path: str) -> bytes:
         """Return the answer of Orthanc's own interface."""
-        with urlopen(Request(self.url + path, headers=self.headers)) as answer:
+        with open_directly(Request(self.url + path, headers=self.headers)) as answer:
             return answer.read()
 
     def json(self, path: str):
@@ -142,7 +150,7 @@ class Orthanc:
         """Store files by Orthanc's own interface."""
         for file in files:
             request = Request(f"{self.url}/instances", data=file.read_bytes(), headers=self.headers)
-            with urlopen(request) as answer:
+            with open_directly(request) as answer:
                 assert answer.status == 200
 
     def instances(self) -> dict[str, bytes]:
@@ -183,4 +191,8 @@ def running(folder: Path, **changes):
         yield made.start()
     finally:
         if made.process is not None:
-            made.kill()  # its orderly end takes seconds, and its folder is thrown away
+            ended = made.process.poll()
+            if ended is None:
+                made.kill()  # its orderly end takes seconds, and its folder is thrown away
+            else:
+                raise RuntimeError(f"Orthanc ended before its test, with {ended}:\n{made.log()}")
