@@ -12,9 +12,10 @@ from GTRStagingLib.archive.dimse import DimseSender
 from GTRStagingLib.archive.outbox import OUTBOX, Entry, Outbox, read_outbox
 from GTRStagingLib.archive.web import WebArchive
 from GTRStagingLib.archive.web_errors import RefusedError
+from GTRStagingLib.dicom_results.identity import is_result
 from GTRStagingLib.errors import InputError, MachineError, OutputError
 from GTRStagingLib.imaging.dicom_files import damage_refused, import_dicom_package
-from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom
+from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, whole_header
 from GTRStagingLib.support.addresses import DimseAddress, WebAddress
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of
@@ -123,10 +124,11 @@ def send_folder(
     folder: Path,
     address: WebAddress | DimseAddress,
     *,
+    files: Sequence[Path] | None = None,
     sender: Sender | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Sent:
-    """Send the DICOM objects in a folder and its sub-folders.
+    """Send DICOM objects of a folder.
 
     Objects that the archive has are not sent again. The outcome of each is kept in the folder (see `outbox`), so that
     another call sends what is missing. If the archive cannot be reached, the remaining objects wait, and `problem` of
@@ -135,7 +137,9 @@ def send_folder(
     Parameters
     ----------
     folder
-        Folder of the results; other files are ignored.
+        Folder of the objects, in which the list of what was sent is kept.
+    files
+        Objects in this folder or its sub-folders; by default all of them, whoever wrote them (see `own_objects`).
     sender
         Way to the archive; by default a new one.
 
@@ -146,9 +150,8 @@ def send_folder(
     OutputError
         If the list of objects cannot be written.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder.name} is not a folder; expected one with DICOM objects. Give that of the results.")
-    files = [path for path in files_below(folder) if path.name != OUTBOX and is_dicom(path)]
+    if files is None:
+        files = _objects_below(folder)
     if not files:
         raise InputError(f"{folder.name} has no DICOM objects; expected results as DICOM. Give another folder.")
     objects = {path.relative_to(folder).as_posix(): (path, sha256_of(path)) for path in files}
@@ -169,6 +172,34 @@ def send_folder(
     states = {name: box.entries[name].state for name in objects}
     reasons = tuple(dict.fromkeys(box.entries[name].reason for name in objects if box.entries[name].reason))
     return Sent(dict(states), earlier, problem, reasons)
+
+
+def own_objects(folder: Path) -> tuple[list[Path], int]:
+    """Return the results of this software in a folder and its sub-folders, and the number of other DICOM objects.
+
+    Others, such as the CT of another case, are not results, and nobody asked to send them.
+
+    Raises
+    ------
+    InputError
+        If the folder has no results as DICOM, or the header of an object cannot be read.
+    """
+    every = _objects_below(folder)
+    own = [path for path in every if is_result(whole_header(path, ["Manufacturer", "ManufacturerModelName"]))]
+    others = len(every) - len(own)
+    if not own:
+        found = f" ({counted(others, 'object')} of other software)" if others else ""
+        raise InputError(
+            f"{folder.name} has no DICOM objects of this software{found}; expected results as DICOM. Give another "
+            "folder."
+        )
+    return own, others
+
+
+def _objects_below(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder.name} is not a folder; expected one with DICOM objects. Give that of the results.")
+    return [path for path in files_below(folder) if path.name != OUTBOX and is_dicom(path)]
 
 
 def _send(box: Outbox, waiting: dict[str, tuple[Path, str]], way: Sender, progress: Callable[[int], None]) -> Outbox:
@@ -220,4 +251,4 @@ def _read(path: Path) -> Any:
         return dataset
 
 
-__all__ = ["Progress", "Sender", "Sent", "WebSender", "send_folder", "sender_to"]
+__all__ = ["Progress", "Sender", "Sent", "WebSender", "own_objects", "send_folder", "sender_to"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from GTRStagingLib.archive.sending import Sent, send_folder, sender_to
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.support.addresses import DimseAddress, WebAddress
-from GTRStagingLib.tables.case_files import DICOM
+from GTRStagingLib.tables.case_files import DICOM, DICOM_OUTPUTS
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Storing:
     def _send(self, folder: Path) -> None:
         try:
             with sender_to(self.address) as way:
-                sent = send_folder(folder / DICOM, self.address, sender=way)
+                sent = send_folder(folder / DICOM, self.address, files=_written(folder), sender=way)
         except StagingError as error:
             self.reasons[folder.name] = str(error)
             return
@@ -79,6 +79,11 @@ class Storing:
             self.reasons.pop(folder.name, None)
         else:
             self.reasons[folder.name] = "; ".join(sent.reasons)
+
+
+def _written(folder: Path) -> list[Path]:
+    """Return the DICOM objects that a batch has written into a case folder."""
+    return [path for name in DICOM_OUTPUTS if (path := folder / name).is_file()]
 
 
 __all__ = ["Storing"]

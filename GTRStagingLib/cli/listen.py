@@ -64,7 +64,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _listen(options: argparse.Namespace) -> None:
     from GTRStagingLib.archive.dimse import own_title
     from GTRStagingLib.archive.listener import Listener, ListenSettings
-    from GTRStagingLib.archive.sending import send_folder
+    from GTRStagingLib.archive.sending import Sent, own_objects, send_folder
     from GTRStagingLib.archive.spool import Spool
     from GTRStagingLib.support.isolation import IsolatedProcess
 
@@ -89,11 +89,15 @@ def _listen(options: argparse.Namespace) -> None:
         reason: str = child.run(_arguments(options, objects, found, results))
         return with_flags(reason, options.parser)
 
+    def send_results(results: Path) -> Sent:
+        files, _ = own_objects(results / DICOM)
+        return send_folder(results / DICOM, options.store, files=files)
+
     listener = Listener(
         settings,
         spool,
         stage_study,
-        lambda results: send_folder(results / DICOM, options.store),
+        send_results,
         log=lambda line: print(with_flags(line, options.parser), file=sys.stderr, flush=True),
     )
 

@@ -9,6 +9,7 @@ from GTRStagingLib.cli.arguments import Commands, counting_bar
 from GTRStagingLib.errors import StagingError, without_backticks
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.addresses import DimseAddress, WebAddress, parse_store_address
+from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.archive.sending import Sent
@@ -19,11 +20,11 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     send = commands.add_parser(
         "send",
         help="send DICOM results to an archive",
-        description="Send the DICOM objects of a folder to an archive. Those that it has are not sent again; what "
-        f"could not be sent waits in the folder for the next call. {RESEARCH_USE_ONLY}",
+        description="Send the DICOM results in a folder to an archive, and no other objects. Those that it has are not "
+        f"sent again; what could not be sent waits in the folder for the next call. {RESEARCH_USE_ONLY}",
     )
     send.set_defaults(run=_send)
-    send.add_argument("folder", type=Path, metavar="DIR", help="folder with DICOM objects, also in sub-folders")
+    send.add_argument("folder", type=Path, metavar="DIR", help="folder with DICOM results, also in sub-folders")
     add_store(send, required=True)
 
 
@@ -49,11 +50,14 @@ def store_address(text: str) -> WebAddress | DimseAddress:
 
 
 def _send(options: argparse.Namespace) -> int:
-    from GTRStagingLib.archive.sending import send_folder
+    from GTRStagingLib.archive.sending import own_objects, send_folder
 
+    files, others = own_objects(options.folder)
     with counting_bar() as progress:
-        sent = send_folder(options.folder, options.store, progress=progress)
+        sent = send_folder(options.folder, options.store, files=files, progress=progress)
     print_sent(sent, options.folder)
+    if others:
+        print(f"gtrstaging: {counted(others, 'object')} of other software left: only results are sent", file=sys.stderr)
     return 0 if sent.complete else 1
 
 

@@ -28,6 +28,7 @@ from GTRStagingLib.stages import RESEARCH_USE_ONLY, TStage
 from GTRStagingLib.support.extras import import_extra
 
 if TYPE_CHECKING:
+    from GTRStagingLib.dicom_results.identity import Kind
     from GTRStagingLib.imaging.keyslice import KeyChoice
     from GTRStagingLib.imaging.scans import Scan
     from GTRStagingLib.staging.result import StagingResult
@@ -126,7 +127,7 @@ def _stage(options: argparse.Namespace) -> int:
             if options.dicom is not None:
                 from GTRStagingLib.dicom_results.write import require_dicom_results, write_dicom_results
 
-                require_dicom_results(scan)
+                require_dicom_results(scan, options.dicom)
             key = _key_slice(options, scan)
         with timed(timings, "loading the model", step):
             model = load_models(given_models(options), options.device, options.backend)
@@ -146,7 +147,7 @@ def _stage(options: argparse.Namespace) -> int:
             from GTRStagingLib.results.outputs import write_outputs
 
             write_outputs(result, options.out, include_phi=options.include_phi)
-        objects = {}
+        objects: dict[Kind, Path] = {}
         if options.dicom is not None:
             objects = write_dicom_results(
                 result, options.dicom, threshold=options.threshold, codes=options.dicom_codes or "standard"
@@ -166,14 +167,14 @@ def _stage(options: argparse.Namespace) -> int:
         for warning in result.warnings:
             print(f"WARNING    {warning}")
         print(RESEARCH_USE_ONLY)
-    return 0 if options.store is None else _send(options)
+    return 0 if options.store is None else _send(options, list(objects.values()))
 
 
-def _send(options: argparse.Namespace) -> int:
-    """Send the DICOM objects; return 1 if not all could be sent, after saying so."""
+def _send(options: argparse.Namespace, files: list[Path]) -> int:
+    """Send the DICOM objects that were written; return 1 if not all could be sent, after saying so."""
     from GTRStagingLib.archive.sending import send_folder
 
-    sent = send_folder(options.dicom, options.store)
+    sent = send_folder(options.dicom, options.store, files=files)
     print_sent(sent, options.dicom, file=sys.stderr if options.json else sys.stdout)
     return 0 if sent.complete else 1
 

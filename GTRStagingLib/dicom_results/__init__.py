@@ -3,7 +3,7 @@
 In: a `StagingResult` of a CT that was read from DICOM. Out: files of DICOM objects, each in a series of its own.
 
 - `evidence`: `Evidence`, `evidence_of`
-- `identity`: `Identity`, `identity_of`, `equipment_of`
+- `identity`: `Identity`, `identity_of`, `equipment_of`, `is_result`
 - `codes`: `concept`, `finish_codes`, and the coded concepts
 - `study`: `plain`, `in_study`
 - `parametric_map`: `make_map`

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 import GTRStagingLib
 from GTRStagingLib.dicom_results.evidence import Evidence
-from GTRStagingLib.imaging.dicom_references import OWN_MODEL
+from GTRStagingLib.imaging.dicom_references import OWN_MODEL, is_own, value_of
 from GTRStagingLib.staging.result import StagingResult
 
 Kind = Literal["report", "map", "region", "key objects", "picture"]
@@ -145,4 +145,9 @@ def _zone(header: Any) -> timezone | None:
     return timezone(-offset if text[0] == "-" else offset) if offset < timedelta(hours=24) else None
 
 
-__all__ = ["KINDS", "LAYOUT", "MANUFACTURER", "Codes", "Identity", "Kind", "equipment_of", "identity_of"]
+def is_result(header: Any) -> bool:
+    """Return whether a DICOM object is a result that this software wrote, by its manufacturer and model."""
+    return is_own(header) and str(value_of(header, "Manufacturer") or "").strip() == MANUFACTURER
+
+
+__all__ = ["KINDS", "LAYOUT", "MANUFACTURER", "Codes", "Identity", "Kind", "equipment_of", "identity_of", "is_result"]

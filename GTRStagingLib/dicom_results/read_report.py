@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from GTRStagingLib.dicom_results import codes as c
-from GTRStagingLib.dicom_results.identity import MANUFACTURER
+from GTRStagingLib.dicom_results.identity import is_result
 from GTRStagingLib.dicom_results.report_content import ReportContent
 from GTRStagingLib.dicom_results.structured_report import CASE, SLICE
 from GTRStagingLib.dicom_results.write import read_object, references_of
@@ -165,11 +165,7 @@ def _read(path: Path) -> Any:
 
 
 def _is_ours(ds: Any) -> bool:
-    return (
-        ds.SOPClassUID == REPORT_CLASS
-        and ds.get("Manufacturer") == MANUFACTURER
-        and ds.get("ManufacturerModelName") == OWN_MODEL
-    )
+    return ds.SOPClassUID == REPORT_CLASS and is_result(ds)
 
 
 # -- content -------------------------------------------------------------------------------------------------------

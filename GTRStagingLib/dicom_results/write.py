@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from GTRStagingLib.dicom_results.codes import finish_codes
-from GTRStagingLib.dicom_results.evidence import Evidence, evidence_of, require_source
+from GTRStagingLib.dicom_results.evidence import CLASSES, Evidence, evidence_of, require_source
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, Codes, Identity, Kind, identity_of
 from GTRStagingLib.dicom_results.study import in_study
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.imaging.dicom_files import UNDEFINED
+from GTRStagingLib.imaging.dicom_headers import is_dicom, whole_header
+from GTRStagingLib.imaging.dicom_references import value_of
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.results.outputs import not_written
 from GTRStagingLib.staging.result import StagingResult
@@ -55,7 +57,7 @@ def write_dicom_results(
     ------
     InputError
         If the CT is not DICOM, its images are not axial, the objects cannot refer to them, or the folder contains
-        objects about another CT, or other files with the names of `FILES`.
+        images of a CT, objects about another CT, or other files with the names of `FILES`.
     MissingDependencyError
         If highdicom is not installed.
     OutputError
@@ -68,22 +70,33 @@ def write_dicom_results(
         return _write(result, folder, threshold=threshold, codes=codes)
 
 
-def require_dicom_results(scan: Scan) -> None:
-    """Raise an error unless results on a CT can be written as DICOM; call it before the staging.
+def require_dicom_results(scan: Scan, folder: Path | None = None) -> None:
+    """Raise an error unless results on a CT can be written as DICOM into a folder; call it before the staging.
 
     Raises
     ------
     InputError
-        If the CT is not DICOM, or its images are not axial.
+        If the CT is not DICOM, its images are not axial, or the folder has images of a CT.
     MissingDependencyError
         If highdicom is not installed.
     """
     require_source(scan)
     import_extra("highdicom", "Writing DICOM results needs", "dicom")
+    if folder is not None and folder.is_dir():
+        _require_no_images(folder)
+
+
+def _require_no_images(folder: Path) -> None:
+    for path in sorted(one for one in folder.iterdir() if one.is_file() and is_dicom(one)):
+        if str(value_of(whole_header(path, ["SOPClassUID"]), "SOPClassUID")) in CLASSES:
+            raise InputError(
+                f"{folder} has images of a CT; expected a folder for the results alone, so that a CT and its results "
+                "are not read or sent as one. Choose another folder."
+            )
 
 
 def _write(result: StagingResult, folder: Path, *, threshold: float, codes: Codes) -> dict[Kind, Path]:
-    require_dicom_results(result.scan)
+    require_dicom_results(result.scan, folder)
     evidence = evidence_of(result)
     identity = identity_of(evidence, threshold=threshold, codes=codes)
     if (found := _already_there(folder, evidence, identity)) is not None:

@@ -155,6 +155,15 @@ def test_results_of_an_earlier_run_are_sent_by_resume_and_once(empty_archive, a_
     assert again.complete
 
 
+def test_a_batch_sends_only_what_it_wrote(empty_archive, a_batch, a_study):
+    shutil.copytree(a_study.folder / "ct", a_batch[1] / "cases" / "a" / "dicom" / "ct")
+    shutil.copy(a_study.slices[0], a_batch[1] / "cases" / "a" / "dicom")
+    storing = Storing(parse_store_address(empty_archive.address))
+    outcomes(*a_batch, resume=True, storing=storing)
+    assert storing.summary() == "Archive: 2 objects: 2 sent"
+    assert len(empty_archive.instances()) == 2
+
+
 def test_an_archive_that_is_down_fails_no_case_and_resume_sends(a_batch, tmp_path):
     made = orthanc.configured(tmp_path / "orthanc")
     storing = Storing(parse_store_address(made.address))

@@ -49,6 +49,21 @@ def test_results_return_to_the_archive_and_a_second_export_is_recognised(empty_a
     assert empty_archive.instances() == stored
 
 
+def test_stage_sends_what_it_wrote_and_refuses_the_folder_of_a_ct(empty_archive, a_study, tmp_path, capsys):
+    ct, out = tmp_path / "ct", tmp_path / "out"
+    shutil.copytree(a_study.folder / "ct", ct)
+    before = {path.name: path.read_bytes() for path in ct.iterdir()}
+    refused = ["stage", str(ct), "--segmentation", str(a_study.seg), "--dicom", str(ct), "--store",
+               empty_archive.address]  # fmt: skip
+    assert main(refused) == 1
+    assert "has images of a CT; expected a folder for the results alone" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in ct.iterdir()} == before
+    shutil.copytree(ct, out / "dicom" / "of another case")
+    assert staged(str(ct), a_study, out, "--store", empty_archive.address) == 0
+    assert empty_archive.instances().keys() == files_of(out / "dicom").keys()
+    assert len(empty_archive.instances()) == OBJECTS
+
+
 def test_what_was_computed_is_kept_if_the_archive_is_down(empty_archive, a_study, tmp_path, capsys):
     empty_archive.kill()
     store = ["--store", empty_archive.dimse]

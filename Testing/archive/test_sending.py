@@ -26,9 +26,13 @@ pytestmark = pytest.mark.usefixtures("no_credentials")
 
 @pytest.fixture
 def objects(a_study, tmp_path):
-    """A folder with 24 DICOM objects, and another file."""
+    """A folder with 24 DICOM objects of this software, and another file."""
     folder = tmp_path / "dicom"
-    shutil.copytree(a_study.folder / "ct", folder)
+    folder.mkdir()
+    for path in a_study.slices:
+        one = dcmread(path)
+        one.Manufacturer, one.ManufacturerModelName = "GTR Staging developers", "GTR Staging"
+        one.save_as(folder / path.name)
     (folder / "notes.txt").write_text("no object", encoding="utf-8")
     return folder
 
@@ -49,6 +53,26 @@ def test_every_object_arrives_with_equal_bytes_and_is_not_sent_again(empty_archi
     empty_archive.kill()  # what is known to be there needs no archive
     assert main(["send", str(objects), "--store", empty_archive.address]) == 0
     assert capsys.readouterr().out == "24 objects: 24 sent (24 by an earlier run).\n"
+
+
+def test_a_ct_and_its_roi_are_left_and_counted(empty_archive, objects, a_study, capsys):
+    shutil.copytree(a_study.folder / "ct", objects / "another case" / "ct")
+    shutil.copy(a_study.seg, objects)
+    for path in sorted(objects.glob("00*.dcm"))[1:]:
+        path.unlink()
+    assert main(["send", str(objects), "--store", empty_archive.address]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "1 object: 1 sent.\n"
+    assert "25 objects of other software left: only results are sent" in shown.err
+    assert empty_archive.instances() == {
+        str(dcmread(objects / "0001.dcm").SOPInstanceUID): (objects / "0001.dcm").read_bytes()
+    }
+
+
+def test_a_folder_without_results_is_refused(empty_archive, a_study, capsys):
+    assert main(["send", str(a_study.folder), "--store", empty_archive.address]) == 1
+    assert "no DICOM objects of this software (25 objects of other software)" in capsys.readouterr().err
+    assert empty_archive.instances() == {}
 
 
 def test_a_second_export_is_recognised(empty_archive, objects, tmp_path):
