@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,9 @@ TITLE, DEFAULT_TITLE = "GTRSTAGING_AE_TITLE", "GTRSTAGING"
 
 COMMIT_PORT = "GTRSTAGING_COMMIT_PORT"
 """Environment variable with the port at which an archive reports what it has committed; none: on the association."""
+
+VERIFICATION = "1.2.840.10008.1.1"
+"""Class that every archive accepts, so that a rejected class of objects does not end the association."""
 
 COMMITMENT, COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 """Storage Commitment Push Model, and its well-known instance."""
@@ -42,7 +45,7 @@ def network() -> Any:
 
 @dataclass
 class DimseSender:
-    """Way to an application entity: an association for each object's class and transfer syntax.
+    """Way to an application entity: one association for all classes and transfer syntaxes.
 
     Parameters
     ----------
@@ -71,6 +74,10 @@ class DimseSender:
             self._server.shutdown()
             self._server = None
 
+    def expect(self, kinds: Iterable[tuple[str, str]]) -> None:
+        """Offer these pairs of class and transfer syntax with the next association."""
+        self._offered.update(sorted(set(kinds) - self._offered)[: CONTEXTS - len(self._offered)])
+
     def has(self, dataset: Any) -> bool:
         """Return False: C-STORE has no question for it, and archives keep an instance once."""
         return False
@@ -90,11 +97,7 @@ class DimseSender:
         try:
             status = self._association.send_c_store(dataset)
         except ValueError as error:
-            raise RefusedError(
-                f"{self.address}: the archive does not accept this class of objects or its transfer syntax; expected "
-                "both. Ask its operator to allow them.",
-                details=str(error),
-            ) from error
+            raise self._not_accepted(str(error)) from error
         except RuntimeError as error:  # the association has ended
             raise self._broken() from error
         code = status.get("Status")
@@ -121,7 +124,7 @@ class DimseSender:
         self._release()
         try:
             self._associate((COMMITMENT, "1.2.840.10008.1.2.1"))
-        except MachineError:
+        except (MachineError, RefusedError):
             return {}
         if not any(one.abstract_syntax == COMMITMENT for one in self._association.accepted_contexts):
             return {}
@@ -181,6 +184,7 @@ class DimseSender:
         entity.connection_timeout = TIMEOUT_S
         for kind, syntax in sorted(self._offered):
             entity.add_requested_context(kind, syntax)
+        entity.add_requested_context(VERIFICATION)
         made = entity.associate(
             self.address.host,
             self.address.port,
@@ -192,11 +196,20 @@ class DimseSender:
                 f"{self.address}: the archive rejects the association; expected it to know the AE title {own_title()} "
                 f"and to be called {self.address.title}. Register this software there, or set {TITLE}."
             )
+        if not made.is_established and made.rejected_contexts:
+            raise self._not_accepted("No class was accepted.")
         if not made.is_established:
             raise MachineError(
                 f"{self.address}: no association; expected a running DICOM service. Check host, port and titles."
             )
         self._association = made
+
+    def _not_accepted(self, details: str) -> RefusedError:
+        return RefusedError(
+            f"{self.address}: the archive does not accept this class of objects or its transfer syntax; expected both. "
+            "Ask its operator to allow them.",
+            details=details,
+        )
 
     def _broken(self) -> MachineError:
         return MachineError(

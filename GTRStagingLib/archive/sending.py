@@ -1,7 +1,7 @@
 """Send the DICOM objects of a folder to an archive, each once, and keep what could not be sent for another attempt."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,9 @@ Progress = Callable[[int, int], None]
 class Sender(AbstractContextManager["Sender"], Protocol):
     """Way to an archive, open inside a `with` block."""
 
+    def expect(self, kinds: Iterable[tuple[str, str]]) -> None:
+        """Take note of the pairs of class and transfer syntax of the objects that will be stored."""
+
     def has(self, dataset: Any) -> bool:
         """Return whether the archive has an object; False if it cannot be asked."""
 
@@ -58,6 +61,9 @@ class WebSender:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Do nothing: a service has no connection that must be closed."""
+
+    def expect(self, kinds: Iterable[tuple[str, str]]) -> None:
+        """Do nothing: a service needs no agreement on classes beforehand."""
 
     def has(self, dataset: Any) -> bool:
         """Return whether the archive lists an object."""
@@ -204,6 +210,7 @@ def _objects_below(folder: Path) -> list[Path]:
 
 def _send(box: Outbox, waiting: dict[str, tuple[Path, str]], way: Sender, progress: Callable[[int], None]) -> Outbox:
     stored: dict[str, Any] = {}
+    way.expect(_kinds(path for path, _ in waiting.values()))
     for done, (name, (path, sha256)) in enumerate(waiting.items(), 1):
         dataset = _read(path)
         if way.has(dataset):
@@ -224,6 +231,16 @@ def _send(box: Outbox, waiting: dict[str, tuple[Path, str]], way: Sender, progre
         elif kept is False:
             box = box.with_entry(name, Entry(waiting[name][1], "refused", NOT_COMMITTED))
     return box
+
+
+def _kinds(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the class and transfer syntax of each object; damaged ones are left to `_read`."""
+    for path in paths:
+        try:
+            header = whole_header(path, ["SOPClassUID"])
+            yield str(header.SOPClassUID), str(header.file_meta.TransferSyntaxUID)
+        except (InputError, AttributeError):
+            continue
 
 
 def _reference(dataset: Any) -> Any:

@@ -236,6 +236,38 @@ def test_an_unknown_title_a_closed_port_and_a_killed_archive_are_clear(empty_arc
     assert empty_archive.instances().keys() == contents(objects).keys()
 
 
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_class_that_the_archive_does_not_accept_blocks_no_other(objects, verified):
+    """By a small SCP: Orthanc accepts every class."""
+    from pydicom.uid import ExplicitVRLittleEndian
+    from pynetdicom import AE, evt
+
+    for path in sorted(objects.glob("*.dcm"))[3:]:
+        path.unlink()
+    first = dcmread(objects / "0001.dcm")
+    kept, first.SOPClassUID = first.SOPClassUID, "1.2.840.10008.5.1.4.1.1.88.33"
+    first.file_meta.MediaStorageSOPClassUID = first.SOPClassUID
+    first.save_as(objects / "0001.dcm")
+    scp = AE(ae_title="ARCHIVE")
+    scp.add_supported_context(kept, ExplicitVRLittleEndian)
+    if verified:
+        scp.add_supported_context("1.2.840.10008.1.1")
+    server = scp.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0x0000)])
+    try:
+        address = parse_dimse_address(f"dicom://ARCHIVE@127.0.0.1:{server.server_address[1]}")
+        sent = send_folder(objects, address, sender=DimseSender(address, commitment_s=0))
+        for path in sorted(objects.glob("*.dcm"))[1:]:  # alone, it is refused as well
+            path.unlink()
+        alone = send_folder(objects, address, sender=DimseSender(address, commitment_s=0))
+    finally:
+        server.shutdown()
+    assert sent.summary() == "3 objects: 2 sent, 1 refused"
+    assert sent.states["0001.dcm"] == "refused"
+    assert (sent.problem, alone.problem) == ("", "")
+    assert alone.summary() == "1 object: 1 refused"
+    assert "does not accept this class of objects" in sent.reasons[0]
+
+
 def test_an_object_that_the_archive_does_not_commit_to_keep_is_sent_again(objects, monkeypatch):
     """By a small SCP: Orthanc commits to all that it stores."""
     from pydicom import Dataset
