@@ -25,6 +25,9 @@ VERIFICATION = "1.2.840.10008.1.1"
 COMMITMENT, COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 """Storage Commitment Push Model, and its well-known instance."""
 
+COMMIT_HOST, DEFAULT_HOST = "GTRSTAGING_COMMIT_HOST", "127.0.0.1"
+"""Environment variable with the address of this machine at which that port is open, and its default."""
+
 TIMEOUT_S, COMMITMENT_S = 30.0, 10.0
 """Seconds to wait for an answer, and for the report of a commitment."""
 
@@ -60,6 +63,7 @@ class DimseSender:
     _association: Any = None
     _offered: set[tuple[str, str]] = field(default_factory=set)
     _promised: dict[str, bool] = field(default_factory=dict)
+    _transaction: str = ""
     _reported: threading.Event = field(default_factory=threading.Event)
     _server: Any = None
 
@@ -135,6 +139,7 @@ class DimseSender:
             item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.SOPClassUID, one.SOPInstanceUID
             references.append(item)
         wanted.TransactionUID = pydicom.uid.generate_uid()
+        self._transaction = str(wanted.TransactionUID)
         wanted.ReferencedSOPSequence = references
         self._listen(package)
         self._reported.clear()
@@ -152,19 +157,24 @@ class DimseSender:
         port = os.environ.get(COMMIT_PORT)
         if not port or self._server is not None:
             return
+        host = os.environ.get(COMMIT_HOST) or DEFAULT_HOST
         entity = package.AE(ae_title=own_title())
+        entity.require_called_aet, entity.require_calling_aet = True, [self.address.title]
         entity.add_supported_context(COMMITMENT, scu_role=True, scp_role=True)
         try:
             self._server = entity.start_server(
-                ("", int(port)), block=False, evt_handlers=[(package.evt.EVT_N_EVENT_REPORT, self._report)]
+                (host, int(port)), block=False, evt_handlers=[(package.evt.EVT_N_EVENT_REPORT, self._report)]
             )
         except (OSError, ValueError) as error:
             raise MachineError(
-                f"{COMMIT_PORT} is {port!r}, where nothing can be received ({error}); expected a free port. Choose "
-                "another one, or unset it."
+                f"{COMMIT_PORT} is {port!r}, and nothing can be received there at {host} ({error}); expected a free "
+                f"port of this machine. Choose another one, or unset it; {COMMIT_HOST} is the address."
             ) from error
 
     def _report(self, event: Any) -> tuple[int, None]:
+        """Keep what an archive reports on the objects that it was asked about, and return the status."""
+        if str(event.event_information.get("TransactionUID") or "") != self._transaction:
+            return 0x0115, None  # an argument that is not valid here
         for sequence, kept in (("ReferencedSOPSequence", True), ("FailedSOPSequence", False)):
             for item in event.event_information.get(sequence) or ():
                 self._promised[str(item.ReferencedSOPInstanceUID)] = kept
@@ -223,4 +233,4 @@ class DimseSender:
             association.release()
 
 
-__all__ = ["COMMIT_PORT", "DEFAULT_TITLE", "TITLE", "DimseSender", "network", "own_title"]
+__all__ = ["COMMIT_HOST", "COMMIT_PORT", "DEFAULT_TITLE", "TITLE", "DimseSender", "network", "own_title"]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -268,7 +269,16 @@ def test_a_class_that_the_archive_does_not_accept_blocks_no_other(objects, verif
     assert "does not accept this class of objects" in sent.reasons[0]
 
 
-def test_an_object_that_the_archive_does_not_commit_to_keep_is_sent_again(objects, monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "summary"),
+    [
+        ({}, "1 sent and committed, 1 refused"),
+        ({"calling": "STRANGER"}, "2 sent"),
+        ({"called": "ELSEWHERE"}, "2 sent"),
+        ({"transaction": "2.25.1"}, "2 sent"),
+    ],
+)
+def test_only_the_archives_report_on_what_was_asked_is_believed(objects, monkeypatch, changes, summary):
     """By a small SCP: Orthanc commits to all that it stores."""
     from pydicom import Dataset
     from pydicom.uid import ExplicitVRLittleEndian
@@ -277,24 +287,30 @@ def test_an_object_that_the_archive_does_not_commit_to_keep_is_sent_again(object
     for path in sorted(objects.glob("*.dcm"))[2:]:
         path.unlink()
     kept, lost = (dcmread(path) for path in sorted(objects.glob("*.dcm")))
-    port, reports = orthanc.free_port(), []
+    port, reports, elsewhere = orthanc.free_port(), [], []
     monkeypatch.setenv("GTRSTAGING_COMMIT_PORT", str(port))
     model, instance = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1"
 
     def report(asked):
         answer = Dataset()
-        answer.TransactionUID = asked.TransactionUID
+        answer.TransactionUID = changes.get("transaction", asked.TransactionUID)
         answer.ReferencedSOPSequence = [one for one in asked.ReferencedSOPSequence
                                         if one.ReferencedSOPInstanceUID == kept.SOPInstanceUID]  # fmt: skip
         failed = [one for one in asked.ReferencedSOPSequence if one.ReferencedSOPInstanceUID == lost.SOPInstanceUID]
         for one in failed:
             one.FailureReason = 0x0112
         answer.FailedSOPSequence = failed
-        entity = AE(ae_title="ARCHIVE")
+        entity = AE(ae_title=changes.get("calling", "ARCHIVE"))
         entity.add_requested_context(model)
-        made = entity.associate("127.0.0.1", port, ext_neg=[build_role(model, scp_role=True)])
-        reports.append(made.send_n_event_report(answer, 2, model, instance)[0].Status)
-        made.release()
+        called, role = changes.get("called", "GTRSTAGING"), build_role(model, scp_role=True)
+        with socket.socket() as one:  # another address of this machine
+            elsewhere.append(one.connect_ex(("127.0.0.2", port)) == 0)
+        made = entity.associate("127.0.0.1", port, ae_title=called, ext_neg=[role])
+        if made.is_established:
+            reports.append(made.send_n_event_report(answer, 2, model, instance)[0].Status)
+            made.release()
+        else:
+            reports.append("rejected" if made.is_rejected else "no association")
 
     def act(event):
         threading.Timer(0.2, report, [event.action_information]).start()
@@ -307,9 +323,12 @@ def test_an_object_that_the_archive_does_not_commit_to_keep_is_sent_again(object
         ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0x0000), (evt.EVT_N_ACTION, act)]
     )
     try:
-        sent = send_folder(objects, parse_dimse_address(f"dicom://ARCHIVE@127.0.0.1:{server.server_address[1]}"))
+        address = parse_dimse_address(f"dicom://ARCHIVE@127.0.0.1:{server.server_address[1]}")
+        sent = send_folder(objects, address, sender=DimseSender(address, commitment_s=3 if changes else 10))
     finally:
         server.shutdown()
-    assert reports == [0x0000]
-    assert sent.summary() == "2 objects: 1 sent and committed, 1 refused"
-    assert sent.reasons[0].startswith("The archive took the object, but does not commit to keep it")
+    assert sent.summary() == f"2 objects: {summary}"
+    assert elsewhere == [False]
+    assert reports == ([0x0115] if "transaction" in changes else ["rejected"] if changes else [0x0000])
+    if not changes:
+        assert sent.reasons[0].startswith("The archive took the object, but does not commit to keep it")
