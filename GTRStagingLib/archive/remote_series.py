@@ -43,19 +43,14 @@ def read_remote(
     wanted = _wanted(address, series)
     scans, marks = _series_of(asked, study, wanted)
     headers = [header for uid in scans for header in _headers(asked, study, uid, "image")]
-    headers += [
-        header
-        for uid in marks
-        for header in _headers(asked, study, uid, "key object selection")
-        if not is_own(whole_header(header.path))
-    ]
+    headers += _marking(asked, study, marks)
     return remote_scan(headers, place=address.whole, series=wanted, referring=referring, by_key_objects=by_key_objects)
 
 
 def states_of(address: WebAddress, *, series: str | None = None) -> str:
     """Return a hash of the images and key object selections that the archive has of a CT.
 
-    It is equal as long as none is added or removed.
+    It is equal as long as none is added or removed; those of this software are results, and do not count.
 
     Raises
     ------
@@ -65,8 +60,18 @@ def states_of(address: WebAddress, *, series: str | None = None) -> str:
     study, asked = _study_of(address), WebArchive(address)
     wanted = _wanted(address, series)
     scans, marks = _series_of(asked, study, wanted)
-    images = {uid: sorted(asked.instances_of(study, uid)) for uid in (*scans, *marks)}
+    images = {uid: sorted(asked.instances_of(study, uid)) for uid in scans}
+    for header in _marking(asked, study, marks):
+        found = whole_header(header.path)
+        images.setdefault(str(found.SeriesInstanceUID), []).append(str(found.SOPInstanceUID))
+    images = {uid: sorted(every) for uid, every in images.items()}
     return sha256_of_data(address.base, study, wanted, images)
+
+
+def _marking(archive: WebArchive, study: str, series: Sequence[str]) -> list[Header]:
+    """Return the headers of the key object selections in these series that this software did not write."""
+    every = (header for uid in series for header in _headers(archive, study, uid, "key object selection"))
+    return [header for header in every if not is_own(whole_header(header.path))]
 
 
 def _headers(archive: WebArchive, study: str, series: str, what: str) -> list[Header]:

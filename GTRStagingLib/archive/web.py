@@ -97,7 +97,9 @@ class WebArchive:
         return found
 
     def image(self, study: str, series: str, instance: str) -> bytes:
-        """Return the DICOM file of an image, as it is stored.
+        """Return the DICOM file of an image, as pydicom writes the object that the archive sends.
+
+        Elements and pixels are those of the archive; the bytes of the file that it stores may differ.
 
         Raises
         ------

@@ -115,6 +115,20 @@ def test_the_state_changes_with_an_image_of_the_ct_and_not_with_a_result(empty_a
     assert states_of(address) != before
 
 
+def test_the_state_changes_with_a_key_object_selection_and_not_with_ours(empty_archive, a_study, tmp_path):
+    address = address_of(empty_archive, a_study)
+    empty_archive.add(*a_study.slices)
+    before = states_of(address)
+    for name, model in (("own", "GTR Staging"), ("reader", "Viewer")):
+        key_object = a_key_object([dcmread(a_study.slices[9])])
+        key_object.ManufacturerModelName = model
+        key_object.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+    empty_archive.add(tmp_path / "own.dcm")
+    assert states_of(address) == before
+    empty_archive.add(tmp_path / "reader.dcm")
+    assert states_of(address) != before
+
+
 def test_a_study_or_series_that_is_not_there_is_named_without_its_uid(filled_archive, a_study):
     with pytest.raises(InputError, match="no series of this study") as refused:
         read_remote(parse_web_address(filled_archive.address, study="1.2.3.4"))
