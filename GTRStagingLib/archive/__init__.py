@@ -7,7 +7,7 @@ Messages contain no UIDs, no credentials and no patient data.
 - `remote_series`: `read_remote`, `states_of`
 - `outbox`: `Outbox`, `Entry`, `read_outbox`
 - `dimse`: `DimseSender`
-- `sending`: `send_folder`, `own_objects`, `Sent`
+- `sending`: `send_folder`, `own_objects`, `Sent`, `UnsendableError`
 - `contents`: `contents_of`, `Contents`
 - `spool`: `Spool`, `Study`, `FullError`
 - `listener`: `Listener`, `ListenSettings`

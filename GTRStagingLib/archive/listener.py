@@ -14,9 +14,9 @@ from typing import Any
 
 from GTRStagingLib.archive.contents import Contents, contents_of
 from GTRStagingLib.archive.dimse import network
-from GTRStagingLib.archive.sending import Sent
+from GTRStagingLib.archive.sending import Sent, UnsendableError
 from GTRStagingLib.archive.spool import FullError, Spool, Study
-from GTRStagingLib.errors import InputError, MachineError
+from GTRStagingLib.errors import InputError, MachineError, OutputError
 from GTRStagingLib.imaging.dicom_pixels import JPEG_FAMILY, NATIVE, RLE
 from GTRStagingLib.support.addresses import require_ae_title
 from GTRStagingLib.support.isolation import TRIES, DiedError
@@ -180,9 +180,10 @@ class Listener:
     def _advance(self, study: Study) -> None:
         """Stage or send a study, if it is time."""
         try:
-            if study.stage == "receiving" and time.monotonic() - study.last >= self.settings.quiet_s:
+            due = time.monotonic() >= self._later.get(study.name, 0.0)
+            if study.stage == "receiving" and due and time.monotonic() - study.last >= self.settings.quiet_s:
                 self._stage(study)
-            if study.stage == "sending" and time.monotonic() >= self._later.get(study.name, 0.0):
+            if study.stage == "sending" and due:
                 self._send(study)
         except OSError as error:  # a full disk, for example
             self._later[study.name] = time.monotonic() + self.settings.again_s
@@ -209,6 +210,11 @@ class Listener:
                 self.log(f"study {study.name}: {reason} It is tried again")
                 study.note("receiving", tries=tries)
                 return
+        except OutputError as error:  # a full disk here is no fault of the study
+            self._later[study.name] = time.monotonic() + self.settings.again_s
+            study.note("receiving", tries=study.tries)
+            self.log(f"study {study.name}: {shared_error(error)} It is tried again in {self.settings.again_s:.0f} s")
+            return
         except Exception as error:  # a fault of one study must not end the listener
             reason = shared_error(error)
         if reason:
@@ -220,7 +226,7 @@ class Listener:
     def _send(self, study: Study) -> None:
         try:
             sent = self.send(study.results)
-        except InputError as error:
+        except UnsendableError as error:
             if self.spool.end(study, "failed", reason=shared_error(error)):
                 self.log(f"study {study.name}: failed: {shared_error(error)}")
             return

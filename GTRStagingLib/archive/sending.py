@@ -27,6 +27,11 @@ NOT_COMMITTED = (
     "send again."
 )
 
+
+class UnsendableError(InputError):
+    """Folder without objects to send, or with a damaged one: another attempt cannot succeed."""
+
+
 Progress = Callable[[int, int], None]
 """Function that receives the number of objects that are settled, and of all."""
 
@@ -137,8 +142,8 @@ def send_folder(
     """Send DICOM objects of a folder.
 
     Objects that the archive has are not sent again. The outcome of each is kept in the folder (see `outbox`), so that
-    another call sends what is missing. If the archive cannot be reached, the remaining objects wait, and `problem` of
-    the result says why.
+    another call sends what is missing. If the archive cannot be reached, or does not answer as one does, the remaining
+    objects wait, and `problem` of the result says why.
 
     Parameters
     ----------
@@ -151,15 +156,17 @@ def send_folder(
 
     Raises
     ------
-    InputError
+    UnsendableError
         If the folder has no DICOM objects, or one of them is damaged.
+    InputError
+        If the list of objects is damaged.
     OutputError
         If the list of objects cannot be written.
     """
     if files is None:
         files = _objects_below(folder)
     if not files:
-        raise InputError(f"{folder.name} has no DICOM objects; expected results as DICOM. Give another folder.")
+        raise UnsendableError(f"{folder.name} has no DICOM objects; expected results as DICOM. Give another folder.")
     objects = {path.relative_to(folder).as_posix(): (path, sha256_of(path)) for path in files}
     box = read_outbox(folder, str(address))
     waiting = {name: found for name, found in objects.items() if not box.is_done(name, found[1])}
@@ -171,9 +178,9 @@ def send_folder(
         try:
             with sender or sender_to(address) as way:
                 box = _send(box, waiting, way, lambda done: progress(earlier + done, len(objects)))
-        except OutputError:
+        except (OutputError, UnsendableError):
             raise
-        except MachineError as error:
+        except (MachineError, InputError) as error:  # an InputError here is an answer that no archive gives
             problem, box = str(error), read_outbox(folder, str(address))
     states = {name: box.entries[name].state for name in objects}
     reasons = tuple(dict.fromkeys(box.entries[name].reason for name in objects if box.entries[name].reason))
@@ -187,15 +194,17 @@ def own_objects(folder: Path) -> tuple[list[Path], int]:
 
     Raises
     ------
+    UnsendableError
+        If the folder has no results as DICOM.
     InputError
-        If the folder has no results as DICOM, or the header of an object cannot be read.
+        If the header of an object cannot be read.
     """
     every = _objects_below(folder)
     own = [path for path in every if is_result(whole_header(path, ["Manufacturer", "ManufacturerModelName"]))]
     others = len(every) - len(own)
     if not own:
         found = f" ({counted(others, 'object')} of other software)" if others else ""
-        raise InputError(
+        raise UnsendableError(
             f"{folder.name} has no DICOM objects of this software{found}; expected results as DICOM. Give another "
             "folder."
         )
@@ -204,7 +213,9 @@ def own_objects(folder: Path) -> tuple[list[Path], int]:
 
 def _objects_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise InputError(f"{folder.name} is not a folder; expected one with DICOM objects. Give that of the results.")
+        raise UnsendableError(
+            f"{folder.name} is not a folder; expected one with DICOM objects. Give that of the results."
+        )
     return [path for path in files_below(folder) if path.name != OUTBOX and is_dicom(path)]
 
 
@@ -252,20 +263,23 @@ def _reference(dataset: Any) -> Any:
 
 
 def _read(path: Path) -> Any:
-    with damage_refused(
-        lambda error: (
-            f"{path.name} cannot be read as DICOM ({type(error).__name__}); expected an object to send. It is damaged: "
-            "write the results again."
-        )
-    ):
-        dataset = import_dicom_package("pydicom").dcmread(path)
-        missing = [keyword for keyword in NEEDED if not dataset.get(keyword)]
-        if missing:
-            raise InputError(
-                f"{path.name} has no {' and no '.join(missing)}; expected a DICOM object. It is damaged: write the "
-                "results again."
+    try:
+        with damage_refused(
+            lambda error: (
+                f"{path.name} cannot be read as DICOM ({type(error).__name__}); expected an object to send. It is "
+                "damaged: write the results again."
             )
-        return dataset
+        ):
+            dataset = import_dicom_package("pydicom").dcmread(path)
+            missing = [keyword for keyword in NEEDED if not dataset.get(keyword)]
+    except InputError as error:
+        raise UnsendableError(str(error)) from error
+    if missing:
+        raise UnsendableError(
+            f"{path.name} has no {' and no '.join(missing)}; expected a DICOM object. It is damaged: write the results "
+            "again."
+        )
+    return dataset
 
 
-__all__ = ["Progress", "Sender", "Sent", "WebSender", "own_objects", "send_folder", "sender_to"]
+__all__ = ["Progress", "Sender", "Sent", "UnsendableError", "WebSender", "own_objects", "send_folder", "sender_to"]

@@ -20,7 +20,7 @@ from GTRStagingLib.cli.arguments import (
     with_flags,
 )
 from GTRStagingLib.cli.send import add_store
-from GTRStagingLib.errors import StagingError
+from GTRStagingLib.errors import OutputError, StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.tables.case_files import DICOM
 
@@ -160,6 +160,8 @@ def _stager(models: tuple[str, ...], device: str, backend: str) -> Callable[[lis
             options.parser = commands.choices["stage"]
             try:
                 options.run(options)
+            except OutputError:  # as a full disk: the study is staged again later
+                raise
             except StagingError as error:
                 return str(error)
             return ""

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from helpers import ROOT, orthanc
+from helpers.web_answers import answering
 from pydicom import dcmread
 
 from GTRStagingLib.archive.contents import contents_of
@@ -19,7 +20,8 @@ from GTRStagingLib.archive.listener import Listener, ListenSettings
 from GTRStagingLib.archive.sending import WebSender, send_folder
 from GTRStagingLib.archive.spool import FullError, Spool
 from GTRStagingLib.archive.web import PAUSES_S, WebArchive
-from GTRStagingLib.errors import InputError, MachineError
+from GTRStagingLib.cli import listen, stage
+from GTRStagingLib.errors import InputError, MachineError, OutputError
 from GTRStagingLib.support.addresses import parse_dimse_address, parse_web_address
 from GTRStagingLib.support.isolation import DiedError
 
@@ -214,6 +216,48 @@ def test_results_wait_for_an_archive_that_is_down(empty_archive, sent_study, tmp
         empty_archive.start()
         listener.wait_for("1 object: 1 sent")
     assert len(empty_archive.instances()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(404, "<html>not here</html>"), (400, "{}"), (200, "<html>a portal</html>")]
+)
+def test_results_wait_for_a_page_in_place_of_the_archive(sent_study, tmp_path, status, body):
+    with answering([(status, body)]) as (address, _), heard(
+        tmp_path / "spool", f"dicomweb:{address.base}", pauses_s=(0.01,)
+    ) as listener:  # fmt: skip
+        assert send(sent_study, listener).complete
+        listener.wait_for("1 waiting; tried again in 0 s")
+        listener.wait_for("1 waiting; tried again in 1 s")
+    assert not any("failed" in line for line in listener.lines)
+
+
+def test_a_study_is_staged_again_after_a_full_disk(empty_archive, sent_study, tmp_path):
+    tries = []
+
+    def full_once(objects, found, results):
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            raise OutputError("result.json: No space left on device; expected free disk space. Free some space.")
+        return copies(objects, found, results)
+
+    with heard(tmp_path / "spool", empty_archive.address, stage=full_once, again_s=1) as listener:
+        assert send(sent_study, listener).complete
+        listener.wait_for(
+            "No space left on device; expected free disk space. Free some space. It is tried again in 1 s"
+        )
+        listener.wait_for("1 object: 1 sent")
+    assert tries[1] - tries[0] >= 1
+    assert len(empty_archive.instances()) == 1
+
+
+def test_the_child_of_the_command_gives_a_full_disk_as_what_it_is(monkeypatch, a_study, tmp_path):
+    def full(options):
+        raise OutputError("no space")
+
+    monkeypatch.setattr(stage, "_stage", full)
+    work = listen._stager(("demonstration",), "cpu", "torch")
+    with pytest.raises(OutputError, match="no space"):
+        work([str(a_study.folder / "ct"), "--out", str(tmp_path / "out")])
 
 
 def test_results_that_wait_are_sent_by_the_next_start_without_staging_again(empty_archive, sent_study, tmp_path):
