@@ -21,14 +21,14 @@ class Storing:
     ----------
     address
         The archive.
-    states
-        Number of objects in each state (see `archive.outbox.State`), of the cases that were tried.
+    cases
+        Case -> number of its objects in each state (see `archive.outbox.State`).
     reasons
         Case -> why its objects are not all in the archive.
     """
 
     address: WebAddress | DimseAddress
-    states: Counter[str] = field(default_factory=Counter)
+    cases: dict[str, Counter[str]] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     _waiting: list[Path] = field(default_factory=list)
     _reached: bool = True
@@ -41,6 +41,7 @@ class Storing:
             self._send(folder)
         else:
             self._waiting.append(folder)
+            self.cases[folder.name] = Counter(waiting=len(_written(folder)))
 
     def finish(self) -> None:
         """Try once more what waits, as long as the archive is reached."""
@@ -59,22 +60,25 @@ class Storing:
 
     def summary(self) -> str:
         """Return the counts as a sentence without a full stop."""
+        down = "" if self._reached else "; the archive was not reached or gave no access"
         missing = f"; of {len(self.reasons)} cases not all, set `resume` to send them" if self.reasons else ""
-        return f"Archive: {Sent.in_words(self.states)}{missing}"
+        counts = sum(self.cases.values(), Counter[str]())
+        return f"Archive: {Sent.in_words(counts)}{down}{missing}"
 
     def _send(self, folder: Path) -> None:
         try:
             with sender_to(self.address) as way:
                 sent = send_folder(folder / DICOM, self.address, files=_written(folder), sender=way)
         except StagingError as error:
+            self.cases[folder.name] = Counter(waiting=len(_written(folder)))
             self.reasons[folder.name] = str(error)
             return
+        self.cases[folder.name] = Counter(sent.states.values())
         if sent.problem:
             self._reached = False
             self._waiting.append(folder)
             self.reasons[folder.name] = sent.problem
             return
-        self.states.update(sent.states.values())
         if sent.complete:
             self.reasons.pop(folder.name, None)
         else:

@@ -171,6 +171,10 @@ def test_an_archive_that_is_down_fails_no_case_and_resume_sends(a_batch, tmp_pat
     assert (counts.done, counts.failed) == (2, 0)
     assert not storing.complete
     assert storing.reasons.keys() == {"a", "b"}
+    assert storing.summary() == (
+        "Archive: 2 objects: 2 waiting; the archive was not reached or gave no access; of 2 cases not all, set "
+        "`resume` to send them"
+    )
     assert (a_batch[1] / "cases" / "a" / "dicom" / OUTBOX).exists()
     with orthanc.running(tmp_path / "orthanc", **made.config):
         again = Storing(parse_store_address(made.address))
