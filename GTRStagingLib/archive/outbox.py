@@ -12,7 +12,7 @@ from GTRStagingLib.errors import InputError, OutputError, printable
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json, write_json
 
-OUTBOX = "outbox.json"
+OUTBOX, LOCK = "outbox.json", ".outbox.lock"
 FORMAT = 1
 
 State = Literal["waiting", "refused", "sent", "there", "committed"]
@@ -72,15 +72,20 @@ class Outbox:
         try:
             write_json({"format": FORMAT, "to": {**self.others, self.to: files}}, self.folder / OUTBOX)
         except OSError as error:
-            raise OutputError(
-                f"{OUTBOX}: {error.strerror or error}; expected a writable folder with free disk space. Free some "
-                "space, then send again: objects that the archive has are not sent twice."
-            ) from error
+            raise not_listed(error) from error
 
     def is_done(self, name: str, sha256: str) -> bool:
         """Return whether the archive has this content of a file."""
         known = self.entries.get(name)
         return known is not None and known.sha256 == sha256 and known.state in DONE
+
+
+def not_listed(error: OSError) -> OutputError:
+    """Return the error of a folder in which the list cannot be written."""
+    return OutputError(
+        f"{OUTBOX}: {error.strerror or error}; expected a writable folder with free disk space. Free some space, then "
+        "send again: objects that the archive has are not sent twice."
+    )
 
 
 def read_outbox(folder: Path, to: str) -> Outbox:
@@ -109,4 +114,4 @@ def read_outbox(folder: Path, to: str) -> Outbox:
     return Outbox(folder, to, entries, {place: files for place, files in places.items() if place != to})
 
 
-__all__ = ["DONE", "OUTBOX", "STATES", "Entry", "Outbox", "State", "read_outbox"]
+__all__ = ["DONE", "LOCK", "OUTBOX", "STATES", "Entry", "Outbox", "State", "not_listed", "read_outbox"]

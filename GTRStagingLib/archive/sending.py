@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from GTRStagingLib.archive.dimse import DimseSender
-from GTRStagingLib.archive.outbox import OUTBOX, Entry, Outbox, read_outbox
+from GTRStagingLib.archive.outbox import LOCK, OUTBOX, Entry, Outbox, not_listed, read_outbox
 from GTRStagingLib.archive.web import WebArchive
 from GTRStagingLib.archive.web_errors import RefusedError
 from GTRStagingLib.dicom_results.identity import is_result
@@ -19,6 +19,7 @@ from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, whole_hea
 from GTRStagingLib.support.addresses import DimseAddress, WebAddress
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of
+from GTRStagingLib.support.folder_lock import locked_folder
 
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -159,7 +160,7 @@ def send_folder(
     UnsendableError
         If the folder has no DICOM objects, or one of them is damaged.
     InputError
-        If the list of objects is damaged.
+        If the list of objects is damaged, or another process sends this folder.
     OutputError
         If the list of objects cannot be written.
     """
@@ -167,6 +168,25 @@ def send_folder(
         files = _objects_below(folder)
     if not files:
         raise UnsendableError(f"{folder.name} has no DICOM objects; expected results as DICOM. Give another folder.")
+    busy = (
+        f"Another process sends {folder.name}; expected one at a time. Wait until it ends, then send again: what it "
+        "sent is not sent twice."
+    )
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked_folder(folder / LOCK, busy))
+        except OSError as error:
+            raise not_listed(error) from error
+        return _send_locked(folder, address, files, sender, progress)
+
+
+def _send_locked(
+    folder: Path,
+    address: WebAddress | DimseAddress,
+    files: Sequence[Path],
+    sender: Sender | None,
+    progress: Progress,
+) -> Sent:
     objects = {path.relative_to(folder).as_posix(): (path, sha256_of(path)) for path in files}
     box = read_outbox(folder, str(address))
     waiting = {name: found for name, found in objects.items() if not box.is_done(name, found[1])}

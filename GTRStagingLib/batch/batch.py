@@ -8,7 +8,7 @@ import secrets
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,7 @@ from GTRStagingLib.batch.records import Job, Outcome
 from GTRStagingLib.batch.scoring import ScoreColumns
 from GTRStagingLib.errors import Cancelled, InputError, MachineError, OutputError, StagingError
 from GTRStagingLib.support.files import sha256_of_data
+from GTRStagingLib.support.folder_lock import locked_folder
 from GTRStagingLib.support.isolation import TRIES, error_text
 from GTRStagingLib.support.shared_text import shared_error
 from GTRStagingLib.tables.case_files import DICOM_OUTPUTS, DISAGREEMENT, OUTPUTS
@@ -207,29 +208,20 @@ def require_free_folder(out: Path, resume: bool) -> None:
         )
 
 
-class _locked:  # noqa: N801 (a context manager, read like a function)
-    """Lock on the output folder; the system releases it when the process ends."""
-
-    def __init__(self, out: Path) -> None:
-        self._out = out
-
-    def __enter__(self) -> None:
-        from filelock import FileLock, Timeout
-
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Make the output folder, and lock it inside the block."""
+    busy = (
+        f"Another batch is writing to {out}; expected one batch per folder. Wait until it ends, or choose another "
+        "`out`."
+    )
+    with ExitStack() as held:
         try:
-            self._out.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self._out / LOCK)
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise InputError(
-                f"Another batch is writing to {self._out}; expected one batch per folder. Wait until it ends, or "
-                "choose another `out`."
-            ) from error
+            out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked_folder(out / LOCK, busy))
         except OSError as error:
-            raise _not_writable(self._out, error) from error
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+            raise _not_writable(out, error) from error
+        yield
 
 
 def _require_rows(table: Path, rows: Mapping[str, int], ended: Mapping[str, int]) -> None:

@@ -15,6 +15,7 @@ results from other processes, errors that name the package to install.
 - `counts`: `counted`
 - `shared_text`: `without_folders`, `with_file_numbers`, `without_identifiers`, `shared_error`
 - `pools`: `parallel_map`
+- `folder_lock`: `locked_folder`
 - `isolation`: `IsolatedProcess`, `DiedError`, `Limits`, `error_text`
 - `figures`: `new_figure`, `write_figure`, `figure_bytes`, `fonts_for`
 - `pages`: `template`, `alarms`, `moment`, `policy`, `resource`

@@ -161,6 +161,21 @@ def test_a_wrong_password_keeps_everything_for_later(objects, tmp_path, monkeypa
     assert "horse" not in written
 
 
+def test_a_folder_is_sent_by_one_process_at_a_time(empty_archive, objects):
+    address, refused = parse_web_address(empty_archive.address), []
+    second = [sys.executable, "-m", "GTRStagingLib", "send", str(objects), "--store", empty_archive.address]
+
+    def try_too(done, total):
+        if done == 2:
+            refused.append(subprocess.run(second, cwd=ROOT, capture_output=True, text=True))
+
+    assert send_folder(objects, address, progress=try_too).complete
+    assert refused[0].returncode == 1
+    assert "Another process sends dicom; expected one at a time" in refused[0].stderr
+    assert empty_archive.instances() == contents(objects)
+    assert send_folder(objects, address).complete  # released
+
+
 def test_the_list_has_no_uid_and_keeps_other_archives(empty_archive, objects, a_study):
     with orthanc.running(objects.parent / "second") as second:
         for archive in (empty_archive, second):
