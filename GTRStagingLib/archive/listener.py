@@ -19,6 +19,7 @@ from GTRStagingLib.archive.spool import FullError, Spool, Study
 from GTRStagingLib.errors import InputError, MachineError, OutputError
 from GTRStagingLib.imaging.dicom_pixels import JPEG_FAMILY, NATIVE, RLE
 from GTRStagingLib.support.addresses import require_ae_title
+from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.isolation import TRIES, DiedError
 from GTRStagingLib.support.shared_text import shared_error
 
@@ -55,6 +56,8 @@ class ListenSettings:
         Seconds without an object after which a study is complete.
     again_s
         Seconds between attempts at sending.
+    incomplete_s
+        Seconds without an object after which a study fails of which objects were refused and have not come since.
     """
 
     title: str
@@ -63,6 +66,7 @@ class ListenSettings:
     port: int = 11112
     quiet_s: float = 30.0
     again_s: float = 60.0
+    incomplete_s: float = 3600.0
 
     def __post_init__(self) -> None:
         for one in (self.title, *self.known):
@@ -73,6 +77,8 @@ class ListenSettings:
             raise InputError(f"`quiet_s` is {self.quiet_s:g}; expected seconds above 0.")
         if not 0 < self.again_s < float("inf"):
             raise InputError(f"`again_s` is {self.again_s:g}; expected seconds above 0.")
+        if not 0 < self.incomplete_s < float("inf"):
+            raise InputError(f"`incomplete_s` is {self.incomplete_s:g}; expected seconds above 0.")
         if not 0 <= self.port < 65536:
             raise InputError(f"`port` is {self.port}; expected 0 to 65535.")
 
@@ -103,6 +109,7 @@ class Listener:
     _stop: threading.Event = field(default_factory=threading.Event)
     _later: dict[str, float] = field(default_factory=dict)
     _refused_at: float = 0.0
+    _incomplete: set[str] = field(default_factory=set)
 
     def run(self, ready: Callable[[int], None] = lambda port: None) -> None:
         """Listen until `stop` is called; `ready` is called with the port.
@@ -182,13 +189,34 @@ class Listener:
         try:
             due = time.monotonic() >= self._later.get(study.name, 0.0)
             if study.stage == "receiving" and due and time.monotonic() - study.last >= self.settings.quiet_s:
-                self._stage(study)
+                if study.missing:
+                    self._wait_for_missing(study)
+                else:
+                    self._incomplete.discard(study.name)
+                    self._stage(study)
             if study.stage == "sending" and due:
                 self._send(study)
         except OSError as error:  # a full disk, for example
             self._later[study.name] = time.monotonic() + self.settings.again_s
             study.last = time.monotonic()
             self.log(f"study {study.name}: {error.strerror or type(error).__name__}; tried again later")
+
+    def _wait_for_missing(self, study: Study) -> None:
+        """Log that objects of a study were refused, or let it fail if they have not come for too long."""
+        objects = counted(len(study.missing), "object")
+        if study.name not in self._incomplete:
+            self._incomplete.add(study.name)
+            self.log(
+                f"study {study.name}: waits for {objects} that could not be kept, for up to "
+                f"{self.settings.incomplete_s:.0f} s"
+            )
+        if time.monotonic() - study.last < self.settings.incomplete_s:
+            return
+        count = sum(1 for _ in study.objects.glob("*.dcm"))
+        reason = f"The study lacks {objects} that could not be kept; expected all. Send it again."
+        if self.spool.give_up(study, reason):
+            self._incomplete.discard(study.name)
+            self.log(f"study {study.name}: failed, {counted(count, 'object')}: {reason}")
 
     def _stage(self, study: Study) -> None:
         self.spool.begin_staging(study)

@@ -1,6 +1,7 @@
 """Keep received studies on disk until their results are sent, so that nothing that was accepted is lost.
 
-An object is written under another name, flushed to the disk, and renamed before its sender gets an answer.
+An object is written under another name, flushed to the disk, and renamed before its sender gets an answer. A study of
+which an object was refused is neither staged nor done until that object has come.
 A study has a folder with a random name, which logs may show: `objects/`, `results/` and `study.json` with its state.
 """
 
@@ -28,6 +29,9 @@ Stage = Literal["receiving", "sending", "failed", "done"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 """`receiving`: objects may come, or staging has not ended; `sending`: results wait to be sent."""
 
+MOST_REFUSED = 1000
+"""Most studies without an accepted object of which it is known which objects were refused."""
+
 
 class FullError(MachineError):
     """Spool that takes no further object."""
@@ -53,6 +57,8 @@ class Study:
         Whether an object came since staging began.
     reason
         Why it failed.
+    missing
+        Names of the files of objects that were refused since the spool was full, and have not come since.
     """
 
     folder: Path
@@ -62,6 +68,7 @@ class Study:
     tries: int = 0
     changed: bool = False
     reason: str = ""
+    missing: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -81,7 +88,10 @@ class Study:
     def note(self, stage: Stage, *, tries: int = 0, reason: str = "") -> None:
         """Record how far the study is."""
         self.stage, self.tries, self.reason = stage, tries, reason
-        record = {"format": FORMAT, "study": self.uid, "stage": stage, "tries": tries, "reason": reason}
+        record = {
+            "format": FORMAT, "study": self.uid, "stage": stage, "tries": tries, "reason": reason,
+            "missing": sorted(self.missing),
+        }  # fmt: skip
         with atomic_file(self.folder / STUDY, private=True) as stream:
             stream.write((json.dumps(record, indent=2) + "\n").encode())
         _flush_folder(self.folder)
@@ -116,6 +126,7 @@ class Spool:
         self.keep, self.least_free = keep, least_free
         self._guard = threading.RLock()
         self._studies: dict[str, Study] = {}
+        self._refused: dict[str, set[str]] = {}  # of studies of which nothing was accepted yet
         self._bytes = 0
 
     @contextmanager
@@ -175,44 +186,70 @@ class Spool:
         FullError
             If it would exceed a bound, or if the disk is full.
         """
+        name = f"{sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
         with self._guard:
             study = self._studies.get(study_uid)
-            if self._bytes + len(content) > self.most_bytes:
-                raise FullError(
-                    f"The spool holds {self._bytes >> 20} MB of at most {self.most_bytes >> 20}; expected room for an "
-                    "object. Send it again later, or raise `spool_mb`."
-                )
-            waiting = sum(one.stage != "failed" for one in self._studies.values())
-            if study is None and waiting >= self.most_studies:
-                raise FullError(
-                    f"{waiting} studies wait, of at most {self.most_studies}; expected fewer. Send it again "
-                    "later, or raise `studies`."
-                )
             try:
-                if shutil.disk_usage(self.folder).free < self.least_free + len(content):
-                    raise FullError("The disk of the spool is full; expected free space. Free some.")
+                self._require_room(study, len(content))
                 study = study or self._begin(study_uid)
-                target = study.objects / f"{sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
+                target = study.objects / name
                 before = target.stat().st_size if target.exists() else 0
                 with atomic_file(target, private=True) as stream:
                     stream.write(content)
                 _flush_folder(study.objects)
+            except FullError:
+                self._note_refused(study_uid, name)
+                raise
             except OSError as error:
+                self._note_refused(study_uid, name)
                 raise FullError(
                     f"The spool cannot be written to ({error.strerror or error}); expected free space. Free some."
                 ) from error
             self._bytes += len(content) - before
             study.last, study.changed = time.monotonic(), True
+            study.missing.discard(name)
             if study.stage != "receiving":  # an object that came late: the study is staged again
                 study.note("receiving")
             return study
 
+    def _require_room(self, study: Study | None, size: int) -> None:
+        """Raise `FullError` if an object of a size exceeds a bound; `study` is None for the first object of one."""
+        if self._bytes + size > self.most_bytes:
+            raise FullError(
+                f"The spool holds {self._bytes >> 20} MB of at most {self.most_bytes >> 20}; expected room for an "
+                "object. Send it again later, or raise `spool_mb`."
+            )
+        waiting = sum(one.stage != "failed" for one in self._studies.values())
+        if study is None and waiting >= self.most_studies:
+            raise FullError(
+                f"{waiting} studies wait, of at most {self.most_studies}; expected fewer. Send it again "
+                "later, or raise `studies`."
+            )
+        if shutil.disk_usage(self.folder).free < self.least_free + size:
+            raise FullError("The disk of the spool is full; expected free space. Free some.")
+
+    def _note_refused(self, uid: str, name: str) -> None:
+        """Note that an object of a study is missing, unless it came before."""
+        study = self._studies.get(uid)
+        if study is None:
+            self._refused.setdefault(uid, set()).add(name)
+            if len(self._refused) > MOST_REFUSED:
+                self._refused.pop(next(iter(self._refused)))
+            return
+        if (study.objects / name).exists():
+            return
+        study.missing.add(name)
+        study.last, study.changed = time.monotonic(), True
+        with suppress(OSError):  # a full disk; it is kept in memory, and written with the next step
+            study.note("receiving", tries=study.tries)
+
     def _begin(self, uid: str) -> Study:
-        study = Study(self.folder / secrets.token_hex(4), uid)
+        study = Study(self.folder / secrets.token_hex(4), uid, missing=self._refused.get(uid, set()))
         study.objects.mkdir(parents=True, mode=0o700)
         study.note("receiving")
         _flush_folder(self.folder)
         self._studies[uid] = study
+        self._refused.pop(uid, None)
         return study
 
     def waiting(self) -> list[Study]:
@@ -227,12 +264,20 @@ class Spool:
         shutil.rmtree(study.results, ignore_errors=True)
 
     def end(self, study: Study, stage: Stage, *, tries: int = 0, reason: str = "") -> bool:
-        """Record the end of a step; return False, without recording, if an object came meanwhile."""
+        """Record the end of a step; return False, without recording, if an object came or was refused meanwhile."""
         with self._guard:
-            if study.changed and study.stage == "receiving":
+            if study.stage == "receiving" and (study.changed or study.missing):
                 return False
             study.note(stage, tries=tries, reason=reason)
             self._measure()
+            return True
+
+    def give_up(self, study: Study, reason: str) -> bool:
+        """Record that a study failed since objects are missing; False if they came meanwhile."""
+        with self._guard:
+            if not study.missing:
+                return False
+            study.note("failed", reason=reason)
             return True
 
     def finish(self, study: Study) -> bool:
@@ -252,10 +297,12 @@ def _read_study(folder: Path) -> Study | None:
         record = Fields(parse_json((folder / STUDY).read_bytes())).data
         if record["format"] != FORMAT or record["stage"] not in STAGES or not isinstance(record["study"], str):
             return None
-        return Study(
+        study = Study(
             folder, record["study"], record["stage"], tries=int(record.get("tries") or 0), changed=True,
             reason=str(record.get("reason") or ""),
         )  # fmt: skip
+        study.missing = {str(name) for name in record.get("missing") or () if not (study.objects / str(name)).exists()}
+        return study
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
 

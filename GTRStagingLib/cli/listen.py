@@ -50,6 +50,8 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
                         help="a study is complete without an object for so long (default: %(default)g)")  # fmt: skip
     listen.add_argument("--again-s", type=float, default=60.0, metavar="S", help="time before results that could not "
                         "be sent are sent again (default: %(default)g; doubled each time)")  # fmt: skip
+    listen.add_argument("--incomplete-s", type=float, default=3600.0, metavar="S", help="time for objects that were "
+                        "refused to be sent again; then their study fails (default: %(default)g)")  # fmt: skip
     listen.add_argument("--spool-mb", type=whole, default=20_000, metavar="MB",
                         help="most that the spool may hold; senders then get 'out of resources' (default: "
                         "%(default)s)")  # fmt: skip
@@ -80,6 +82,7 @@ def _listen(options: argparse.Namespace) -> None:
         port=options.port,
         quiet_s=options.quiet_s,
         again_s=options.again_s,
+        incomplete_s=options.incomplete_s,
     )
     spool = Spool(
         options.spool, most_bytes=options.spool_mb << 20, most_studies=options.studies, keep=options.keep

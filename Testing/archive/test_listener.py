@@ -1,5 +1,6 @@
 """A listener keeps what it accepts, stages a study when it is complete, and sends the results to a real archive."""
 
+import json
 import os
 import re
 import shutil
@@ -188,6 +189,85 @@ def test_the_number_of_waiting_studies_is_bounded(tmp_path):
         spool.begin_staging(failed)
         assert spool.end(failed, "failed", reason="a reason")
         spool.add("1.3", "1.3.1", b"c")
+
+
+def test_a_study_of_which_objects_were_refused_waits_for_them(empty_archive, sent_study, tmp_path):
+    spool, seen = a_spool(tmp_path / "spool", most_bytes=300_000), []
+
+    def stage(objects, found, results):
+        seen.append(len(list(objects.glob("*.dcm"))))
+        return copies(objects, found, results)
+
+    with heard(None, empty_archive.address, spool=spool, stage=stage) as listener:
+        assert not send(sent_study, listener).complete
+        listener.wait_for("objects that could not be kept, for up to 3600 s")
+        time.sleep(1.5)  # longer than `quiet_s`
+        assert (seen, empty_archive.instances()) == ([], {})
+        spool.most_bytes = 1 << 30  # room again
+        assert send(sent_study, listener).complete
+        listener.wait_for("1 object: 1 sent")
+    assert seen == [25]
+    assert sum("waits for" in line for line in listener.lines) == 1
+
+
+def test_a_study_whose_missing_objects_do_not_come_fails_and_is_kept(empty_archive, sent_study, tmp_path):
+    (sent_study / "tumour_seg.dcm").unlink()  # what was accepted is no study that can be staged
+    spool = a_spool(tmp_path / "spool", most_bytes=300_000)
+    with heard(None, empty_archive.address, spool=spool, incomplete_s=1.5) as listener:
+        sent = send(sent_study, listener)
+        missing = sum(state != "sent" for state in sent.states.values())
+        listener.wait_for(f"failed, {24 - missing} objects: The study lacks {missing} objects that could")
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "spool").glob("*/study.json"))
+    assert record["stage"] == "failed"
+    assert record["reason"].endswith("expected all. Send it again.")
+    assert len(record["missing"]) == missing > 0
+    assert len(list((tmp_path / "spool").glob("*/objects/*.dcm"))) == 24 - missing > 0
+
+
+def test_what_was_refused_is_known_after_a_restart_until_it_has_come(tmp_path):
+    with (spool := a_spool(tmp_path / "spool", most_bytes=2000)).opened():
+        assert spool.add("1.1", "1.1.1", bytes(1000)).missing == set()
+        for instance in ("1.1.2", "1.1.3", "1.1.1"):  # the last one is there already
+            with pytest.raises(FullError):
+                spool.add("1.1", instance, bytes(1500))
+    assert "1.1.2" not in (tmp_path / "spool").glob("*/study.json").__next__().read_text()
+    with (again := a_spool(tmp_path / "spool")).opened():
+        (study,) = again.waiting()
+        assert len(study.missing) == 2
+        again.begin_staging(study)
+        assert not again.end(study, "sending")  # neither staged nor done without them
+        assert not again.finish(study)
+        again.add("1.1", "1.1.2", b"a")
+        again.add("1.1", "1.1.3", b"b")
+        again.begin_staging(study)
+        assert again.end(study, "sending")
+    with (last := a_spool(tmp_path / "spool")).opened():
+        assert last.waiting()[0].missing == set()
+
+
+def test_a_study_whose_first_objects_were_refused_is_not_complete_with_the_others(tmp_path):
+    with (spool := a_spool(tmp_path / "spool", most_bytes=10)).opened():
+        for instance in ("1.1.1", "1.1.2"):
+            with pytest.raises(FullError):
+                spool.add("1.1", instance, bytes(100))
+        assert spool.waiting() == []
+        spool.most_bytes = 1 << 20
+        assert len(spool.add("1.1", "1.1.3", bytes(100)).missing) == 2
+        spool.add("1.1", "1.1.1", bytes(100))
+        assert len(spool.add("1.1", "1.1.2", bytes(100)).missing) == 0
+
+
+def test_a_refused_object_of_a_study_that_waits_to_be_sent_lets_it_be_staged_again(tmp_path):
+    with (spool := a_spool(tmp_path / "spool")).opened():
+        study = spool.add("1.1", "1.1.1", bytes(1000))
+        spool.begin_staging(study)
+        assert spool.end(study, "sending")
+        spool.most_bytes = 1000
+        with pytest.raises(FullError):
+            spool.add("1.1", "1.1.2", bytes(1000))
+        assert (study.stage, len(study.missing)) == ("receiving", 1)
+        assert spool.give_up(study, "a reason")
+        assert (study.stage, study.reason) == ("failed", "a reason")
 
 
 def test_two_listeners_do_not_share_a_spool_or_a_port(empty_archive, tmp_path):
