@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.dicom_files import damage_refused, import_dicom_package
 from GTRStagingLib.imaging.dicom_headers import files_below
 from GTRStagingLib.imaging.dicom_references import is_own
@@ -40,8 +41,6 @@ class Contents:
         """Why the study is not staged; empty if it is."""
         if not self.images:
             return "no CT"
-        if len(self.rois) > 1:
-            return f"{len(self.rois)} ROIs, where one decides"
         if not self.rois and not self.key_objects:
             return "no ROI and no key object selection"
         return ""
@@ -53,7 +52,7 @@ def contents_of(folder: Path) -> Contents:
     Raises
     ------
     InputError
-        If an object cannot be read.
+        If an object cannot be read, a CT has several ROIs, or it has no ROI and a damaged key object selection.
     """
     rois, marks, images = [], [], 0
     for path in files_below(folder):
@@ -67,7 +66,15 @@ def contents_of(folder: Path) -> Contents:
             marks.append(path)
         else:
             images += str(header.get("Modality") or "") == "CT"
-    return Contents(tuple(rois), sum(one.marks for one in read_key_objects(marks).found), images)
+    if images and len(rois) > 1:
+        raise InputError(
+            f"The study has {len(rois)} ROIs; expected one, which decides. Stage it by `gtrstaging stage` with one of "
+            "them, or send it with one."
+        )
+    read = read_key_objects(marks)
+    if images and not rois and read.errors:
+        raise read.errors[0]
+    return Contents(tuple(rois), sum(one.marks for one in read.found), images)
 
 
 def _header(path: Path) -> Any:

@@ -13,6 +13,7 @@ import time
 
 import pytest
 from helpers import ROOT, orthanc
+from helpers.key_objects import a_key_object
 from helpers.web_answers import answering
 from pydicom import dcmread
 
@@ -129,6 +130,27 @@ def test_an_roi_of_this_software_does_not_stage_its_study_again(sent_study):
     seg.ManufacturerModelName = "GTR Staging"
     seg.save_as(sent_study / "ct" / "seg.dcm")
     assert contents_of(sent_study / "ct").left_alone == "no ROI and no key object selection"
+
+
+def test_a_study_with_several_rois_or_a_damaged_mark_fails_and_is_kept(empty_archive, sent_study, tmp_path):
+    seg = dcmread(sent_study / "tumour_seg.dcm")
+    seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = f"{seg.SOPInstanceUID[:-4]}2"
+    seg.save_as(sent_study / "second.dcm")
+    with heard(tmp_path / "spool", empty_archive.address) as listener:
+        assert send(sent_study, listener).complete
+        listener.wait_for("failed, 26 objects: The study has 2 ROIs; expected one")
+    assert len(list((tmp_path / "spool").glob("*/objects/*.dcm"))) == 26
+    for roi in ("tumour_seg.dcm", "second.dcm"):
+        (sent_study / roi).unlink()
+    damaged = a_key_object([dcmread(path) for path in sorted((sent_study / "ct").iterdir())[:1]])
+    damaged.ConceptNameCodeSequence[0].CodeValue = ""
+    damaged.save_as(sent_study / "mark.dcm", enforce_file_format=True)
+    (sent_study / "outbox.json").unlink()
+    with heard(tmp_path / "other", empty_archive.address) as listener:
+        assert send(sent_study, listener).complete
+        listener.wait_for("failed, 25 objects: ")
+    assert "has no title" in next((tmp_path / "other").glob("*/study.json")).read_text()
+    assert len(list((tmp_path / "other").glob("*/objects/*.dcm"))) == 25
 
 
 def test_an_object_that_comes_late_makes_a_new_attempt(empty_archive, sent_study, tmp_path):
