@@ -12,6 +12,7 @@ from GTRStagingLib.cli import stage
 from GTRStagingLib.cli.arguments import (
     Commands,
     add_device,
+    add_dicom_codes,
     add_limits,
     add_model,
     given_limits,
@@ -60,6 +61,7 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     listen.add_argument("--keep", action="store_true", help="keep objects and results of studies that are done")
     add_model(listen)
     add_device(listen)
+    add_dicom_codes(listen)
     add_limits(listen)
 
 
@@ -123,7 +125,9 @@ def _arguments(options: argparse.Namespace, objects: Path, found: "Contents", re
     shown = ["--cam", options.method, "--target", options.target, "--threshold", str(options.threshold)]
     device = ["--device", options.device, "--backend", options.backend]
     looks = ["--tta"] if options.tta else []
-    return [str(objects), *by, *models, *shown, *device, *looks, "--out", str(results), "--dicom", str(results / DICOM)]
+    coded = ["--dicom-codes", options.dicom_codes] if options.dicom_codes else []
+    out = ["--out", str(results), "--dicom", str(results / DICOM)]
+    return [str(objects), *by, *models, *shown, *device, *looks, *coded, *out]
 
 
 @contextmanager
