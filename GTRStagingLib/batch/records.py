@@ -253,9 +253,9 @@ def file_states(case: CaseRow) -> str:
         return sha256_of_data(remote, file_stats(masks_of(case), strict=True))
     beside: list[Path] = []
     if case.key_slice == "ko":  # the key object selection may be there
-        from GTRStagingLib.imaging.key_objects import files_beside
+        from GTRStagingLib.imaging.key_objects import marks_beside
 
-        beside = files_beside(case.ct)
+        beside = marks_beside(case.ct)
     states = file_stats([case.ct, *masks_of(case), *beside], strict=True)
     return sha256_of_data(states) if states else ""
 

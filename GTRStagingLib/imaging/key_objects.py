@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from GTRStagingLib.errors import InputError, printable
 from GTRStagingLib.imaging.dicom_files import DicomFile, damage_refused
-from GTRStagingLib.imaging.dicom_headers import is_dicom, read_header, whole_header
+from GTRStagingLib.imaging.dicom_headers import files_below, is_dicom, read_header, whole_header
 from GTRStagingLib.imaging.dicom_references import References, is_own, items_of, uid_of, value_of
 from GTRStagingLib.imaging.dicom_source import DicomSource
 from GTRStagingLib.support.counts import counted
@@ -320,6 +320,39 @@ def files_beside(path: Path) -> list[Path]:
     return [one for folder in folders for one in _entries(folder, Path.is_file) if one.resolve() != own]
 
 
+def marks_beside(path: Path) -> list[Path]:
+    """Return the files beside a CT that `KeyObjects` may take key images from: selections of a study of the CT.
+
+    Those that this software wrote are results, and are left out.
+    """
+    found = [(one, study) for one in files_beside(path)[:MOST_BESIDE] if (study := _study_marked_in(one)) is not None]
+    asked, of_ct = {study for _, study in found} - {""}, set[str | None]()
+    if asked:
+        for file in files_below(path) if path.is_dir() else [path]:
+            of_ct.add(_study_in(file))
+            if asked <= of_ct:
+                break
+    return [one for one, study in found if not study or study in of_ct or "" in of_ct]
+
+
+def _study_marked_in(path: Path) -> str | None:
+    """Return the Study Instance UID of a key object selection; None for any other file, and for a result."""
+    if not _is_key_object(path):
+        return None
+    try:
+        return None if is_own(whole_header(path, ["ManufacturerModelName"])) else _study_in(path)
+    except InputError:
+        return None
+
+
+def _study_in(path: Path) -> str | None:
+    """Return the Study Instance UID of a file, empty if its header has none; None if it is not DICOM or damaged."""
+    try:
+        return uid_of(whole_header(path, ["StudyInstanceUID"]), "StudyInstanceUID") if is_dicom(path) else None
+    except InputError:
+        return None
+
+
 def _entries(folder: Path, kind: Callable[[Path], bool]) -> list[Path]:
     """Return the entries of a kind in a folder; none where they cannot be listed."""
     try:
@@ -367,6 +400,7 @@ __all__ = [
     "MarkedImage",
     "ReadObjects",
     "files_beside",
+    "marks_beside",
     "read_key_object",
     "read_key_objects",
     "rejected_slices",

@@ -29,7 +29,7 @@ from GTRStagingLib.errors import InputError, without_backticks
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.imaging.coverage import coverage
 from GTRStagingLib.imaging.inputs import read_inputs
-from GTRStagingLib.imaging.key_objects import files_beside
+from GTRStagingLib.imaging.key_objects import marks_beside
 from GTRStagingLib.model.recipe import Recipe
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.preprocess import resize
@@ -225,7 +225,7 @@ def _look(case: Case) -> str:
 
     Change times, which differ in a copy, are left out.
     """
-    beside = files_beside(case.image) if case.key_slice == keyslice.KO else []  # a key object selection may be there
+    beside = marks_beside(case.image) if case.key_slice == keyslice.KO else []  # a key object selection may be there
     return sha256_of_data(file_stats([case.image, *([] if case.roi is None else [case.roi]), *beside]))
 
 

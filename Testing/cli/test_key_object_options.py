@@ -12,7 +12,9 @@ from helpers.key_objects import a_key_object
 from helpers.worker_groups import no_processes
 from pydicom.uid import generate_uid
 
+from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.local import BatchSettings
+from GTRStagingLib.batch.records import file_states
 from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.checking.case_runs import prepared
 from GTRStagingLib.cli import main as cli
@@ -171,6 +173,22 @@ def test_a_batch_of_studies(study, tmp_path, monkeypatch):
         with (out / "predictions.csv").open() as file:
             rows = {row["case_id"]: row for row in csv.DictReader(file)}
         assert (rows["b"]["key_slice"], rows["d"]["key_slice"], again.reused) == ("6", "6", 1)
+
+
+def test_files_beside_the_ct_that_are_no_mark_of_its_study_change_no_state(study, tmp_path):
+    (row,) = read_cases(a_table(tmp_path, "d,p,study/ct,,ko,T3"))
+    before = file_states(row)
+    (study / "out").mkdir()
+    (study / "out" / "predictions.csv").write_text("of a batch")
+    own = pydicom.dcmread(study / "ko.dcm")
+    own.SOPInstanceUID = own.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    own.ManufacturerModelName = "GTR Staging"
+    own.save_as(study / "out" / "key-objects.dcm")
+    own.ManufacturerModelName, own.StudyInstanceUID = "Archive", generate_uid()
+    own.save_as(study / "of-another-study.dcm")
+    assert file_states(row) == before
+    mark(study, 6, name="out/second.dcm")
+    assert file_states(row) != before
 
 
 def test_a_cohort_of_studies(study, tmp_path):
