@@ -3,6 +3,7 @@
 Everything else is left alone and logged. Log lines contain the random names of studies in the spool, and no UIDs.
 """
 
+import errno
 import io
 import threading
 import time
@@ -25,6 +26,9 @@ from GTRStagingLib.support.shared_text import shared_error
 
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 """Status of a store request (DICOM PS3.4 B.2.3)."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of the system that are no fault of the study."""
 
 ASSOCIATIONS = 8
 """Most associations at once."""
@@ -244,6 +248,8 @@ class Listener:
             self.log(f"study {study.name}: {shared_error(error)} It is tried again in {self.settings.again_s:.0f} s")
             return
         except Exception as error:  # a fault of one study must not end the listener
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise
             reason = shared_error(error)
         if reason:
             if self.spool.end(study, "failed", reason=_first_line(reason)):

@@ -32,6 +32,9 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 MOST_REFUSED = 1000
 """Most studies without an accepted object of which it is known which objects were refused."""
 
+MEASURE_S = 10.0
+"""Seconds after which a full spool is measured again."""
+
 
 class FullError(MachineError):
     """Spool that takes no further object."""
@@ -128,6 +131,7 @@ class Spool:
         self._studies: dict[str, Study] = {}
         self._refused: dict[str, set[str]] = {}  # of studies of which nothing was accepted yet
         self._bytes = 0
+        self._measured = 0.0
 
     @contextmanager
     def opened(self, log: Callable[[str], None] = lambda line: None) -> Iterator["Spool"]:
@@ -176,7 +180,7 @@ class Spool:
         for path in self.folder.rglob("*"):
             with suppress(OSError):  # a file that was just removed
                 total += path.stat().st_size if path.is_file() else 0
-        self._bytes = total
+        self._bytes, self._measured = total, time.monotonic()
 
     def add(self, study_uid: str, instance_uid: str, content: bytes) -> Study:
         """Keep an object; it is on the disk when this returns.
@@ -188,7 +192,7 @@ class Spool:
         """
         name = f"{sha256(instance_uid.encode()).hexdigest()[:32]}.dcm"
         with self._guard:
-            study = self._studies.get(study_uid)
+            study = self._known(study_uid)
             try:
                 self._require_room(study, len(content))
                 study = study or self._begin(study_uid)
@@ -212,8 +216,19 @@ class Spool:
                 study.note("receiving")
             return study
 
+    def _known(self, uid: str) -> Study | None:
+        """Return a study, unless its folder was removed by hand, which also makes room."""
+        study = self._studies.get(uid)
+        if study is None or study.folder.is_dir():
+            return study
+        del self._studies[uid]
+        self._measure()
+        return None
+
     def _require_room(self, study: Study | None, size: int) -> None:
         """Raise `FullError` if an object of a size exceeds a bound; `study` is None for the first object of one."""
+        if self._bytes + size > self.most_bytes and time.monotonic() - self._measured > MEASURE_S:
+            self._measure()  # folders of failed studies may have been removed by hand
         if self._bytes + size > self.most_bytes:
             raise FullError(
                 f"The spool holds {self._bytes >> 20} MB of at most {self.most_bytes >> 20}; expected room for an "
@@ -255,7 +270,8 @@ class Spool:
     def waiting(self) -> list[Study]:
         """Return the studies that are not done, those without objects for the longest time first."""
         with self._guard:
-            return sorted(self._studies.values(), key=lambda one: one.last)
+            known = [study for uid in list(self._studies) if (study := self._known(uid)) is not None]
+            return sorted(known, key=lambda one: one.last)
 
     def begin_staging(self, study: Study) -> None:
         """Note that staging begins, and remove the results of an earlier attempt."""

@@ -1,5 +1,6 @@
 """A listener keeps what it accepts, stages a study when it is complete, and sends the results to a real archive."""
 
+import errno
 import json
 import os
 import re
@@ -279,6 +280,20 @@ def test_a_study_whose_first_objects_were_refused_is_not_complete_with_the_other
         assert len(spool.add("1.1", "1.1.2", bytes(100)).missing) == 0
 
 
+def test_a_study_that_was_removed_by_hand_makes_room(tmp_path):
+    with (spool := a_spool(tmp_path / "spool", most_bytes=3000, most_studies=1)).opened():
+        first = spool.add("1.2.3", "1.2.3.1", bytes(2000))
+        spool.begin_staging(first)
+        assert spool.end(first, "failed", reason="for a test")
+        shutil.rmtree(first.folder)
+        again = spool.add("1.2.3", "1.2.3.1", bytes(2000))
+        assert again.folder != first.folder
+        assert [one.name for one in spool.waiting()] == [again.name]
+        shutil.rmtree(again.folder)
+        assert spool.waiting() == []
+        assert spool.add("1.2.4", "1.2.4.1", bytes(2000)).stage == "receiving"
+
+
 def test_a_refused_object_of_a_study_that_waits_to_be_sent_lets_it_be_staged_again(tmp_path):
     with (spool := a_spool(tmp_path / "spool")).opened():
         study = spool.add("1.1", "1.1.1", bytes(1000))
@@ -333,20 +348,28 @@ def test_results_wait_for_a_page_in_place_of_the_archive(sent_study, tmp_path, s
     assert not any("failed" in line for line in listener.lines)
 
 
-def test_a_study_is_staged_again_after_a_full_disk(empty_archive, sent_study, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OutputError("result.json: No space left on device; expected free disk space. Free some space."),
+            "No space left on device; expected free disk space. Free some space. It is tried again in 1 s",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; tried again later"),
+    ],
+)
+def test_a_study_is_staged_again_after_a_full_disk(empty_archive, sent_study, tmp_path, error, said):
     tries = []
 
     def full_once(objects, found, results):
         tries.append(time.monotonic())
         if len(tries) == 1:
-            raise OutputError("result.json: No space left on device; expected free disk space. Free some space.")
+            raise error
         return copies(objects, found, results)
 
     with heard(tmp_path / "spool", empty_archive.address, stage=full_once, again_s=1) as listener:
         assert send(sent_study, listener).complete
-        listener.wait_for(
-            "No space left on device; expected free disk space. Free some space. It is tried again in 1 s"
-        )
+        listener.wait_for(said)
         listener.wait_for("1 object: 1 sent")
     assert tries[1] - tries[0] >= 1
     assert len(empty_archive.instances()) == 1
