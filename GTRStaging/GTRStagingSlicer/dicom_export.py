@@ -23,6 +23,7 @@ from GTRStagingSlicer.mrml import Node, Scene, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
+    from GTRStagingLib.dicom_results.identity import Codes
     from GTRStagingLib.staging.result import StagingResult
 
 INSTANCES = "DICOM.instanceUIDs"
@@ -57,7 +58,7 @@ def reason_not_exportable(volume: VolumeNode | None) -> str | None:
     return _("The CT was not loaded from DICOM: results as DICOM belong to the study of their CT.")
 
 
-def export(result: "StagingResult", volume: VolumeNode, *, threshold: float) -> Exported:
+def export(result: "StagingResult", volume: VolumeNode, *, threshold: float, codes: "Codes" = "standard") -> Exported:
     """Write a result's objects into the DICOM database.
 
     Parameters
@@ -66,6 +67,8 @@ def export(result: "StagingResult", volume: VolumeNode, *, threshold: float) -> 
         Result of staging the volume.
     threshold
         Threshold of the region, as a share of the key slice's maximum.
+    codes
+        Codes of the objects: those of SNOMED CT and the AJCC, or private ones.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def export(result: "StagingResult", volume: VolumeNode, *, threshold: float) -> 
         folder = Path(name)
         (folder / "ct").mkdir()
         of_dicom = as_staged_from_dicom(result, volume, _read_images(volume, folder / "ct"))
-        written = write_dicom_results(of_dicom, folder / "results", threshold=threshold)
+        written = write_dicom_results(of_dicom, folder / "results", threshold=threshold, codes=codes)
         headers = {kind: dcmread(path, stop_before_pixels=True) for kind, path in written.items()}
         _insert(folder / "results")
     files = {kind: slicer.dicomDatabase.fileForInstance(str(ds.SOPInstanceUID)) for kind, ds in headers.items()}

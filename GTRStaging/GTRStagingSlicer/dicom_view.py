@@ -82,7 +82,9 @@ class Buttons:
 def _source(state: State | None) -> object:
     """Return what exported objects depend on, to compare."""
     text = None if state is None else state.resultText
-    return None if state is None or text is None else (text.GetID(), text.GetMTime(), state.threshold)
+    if state is None or text is None:
+        return None
+    return text.GetID(), text.GetMTime(), state.threshold, state.privateCodes
 
 
 __all__ = ["Buttons"]

@@ -155,7 +155,9 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
             If the result differs, or the CT is not that of its DICOM images (`dicom_export.export`).
         """
         result = scene_staging.at_threshold(self._current(state), state.threshold)
-        exported = dicom_export.export(result, state.resultVolume, threshold=state.threshold)
+        exported = dicom_export.export(
+            result, state.resultVolume, threshold=state.threshold, codes="private" if state.privateCodes else "standard"
+        )
         dicom_export.mark(slicer.mrmlScene, state.attentionVolume, exported)
         return exported
 

@@ -91,6 +91,8 @@ class State:
         Share of the key slice's maximum above which attention counts as highlighted.
     shownFrom
         Share of the maximum below which the attention is hidden.
+    privateCodes
+        Whether DICOM objects have private codes in place of those of SNOMED CT and the AJCC.
     attentionVolume ... resultText
         Nodes of a result; the next run fills them again.
     resultVolume, resultSegmentation, resultOf
@@ -120,6 +122,7 @@ class State:
     showLegend: bool = True
     showOutline: bool = True
     show3D: bool = False
+    privateCodes: bool = False
     attentionVolume: VolumeNode = None
     attentionOutline: SegmentationNode = None
     votingSlices: ModelNode = None

@@ -136,6 +136,22 @@ def test_a_second_export_adds_nothing(opened, dicom):
     assert set(dicom.database.files) == before
 
 
+def test_private_codes_are_those_of_the_check_box(opened, dicom, ct):
+    opened.ui.dicomExportButton.click()
+    standard = exported(dicom.database, ct)
+    opened.ui.privateCodesCheckBox.click()
+    assert opened.ui.dicomLabel.text == ""  # what was written has other codes
+    opened.ui.dicomExportButton.click()
+    uids = {str(ds.SOPInstanceUID) for ds in standard.values()}
+    added = [dcmread(path) for path in dicom.database.files.values()]
+    private = [
+        ds for ds in added if ds.get("Manufacturer") == "GTR Staging developers" and ds.SOPInstanceUID not in uids
+    ]
+    assert len(private) == len(standard) == 5
+    assert "'SCT'" in str(standard["Comprehensive 3D SR Storage"])
+    assert not any("'SCT'" in str(ds) for ds in private)
+
+
 def test_nothing_is_written_without_consent(opened, desk, dicom):
     before = set(dicom.database.files)
     desk.record.confirm = False
