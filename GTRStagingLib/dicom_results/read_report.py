@@ -82,7 +82,7 @@ def read_reports(paths: Iterable[Path]) -> ReadReports:
     if not found:
         raise InputError(
             f"No structured report of {OWN_MODEL} was found ({counted(len(foreign), 'report')} of other software); "
-            "expected at least one, as `dicom` writes them."
+            "expected at least one. Stage with DICOM results first, or give their folder."
         )
     notes = []
     if foreign:
