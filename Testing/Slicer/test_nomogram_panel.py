@@ -11,6 +11,7 @@ from GTRStagingSlicer import headless, nomograms, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
 from helpers.entries import REFUSED
+from helpers.lists import choose_node
 from helpers.results import box_on
 from scenes import add_volume, node_ids
 
@@ -181,9 +182,11 @@ def test_a_refused_number_is_marked_in_its_field_with_no_stage_beside_it(desk, c
     assert field.toolTip == ui.nomogramMessage.text
     assert "solid" in field.styleSheet
     assert not ui.nomogramBox.visible
+    assert (ui.nomogramStageLabel.text, ui.nomogramTable.rowCount, bars(clinic)) == ("", 0, [0, 0, 0, 0])
     assert clinic._parameterNode.nomogramTable is None
     assert messages(desk) == []
     type_in(clinic, "radscore", "1.1")
+    assert ui.nomogramStageLabel.text
     assert ui.nomogramBox.visible
     assert field.styleSheet == ""
 
@@ -394,13 +397,13 @@ def test_values_belong_to_a_case(desk, loaded, scene, tmp_path):
     state = loaded._parameterNode
     assert state.nomogramTable is not None
     first = state.inputVolume
-    loaded.ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "other"))
+    choose_node(loaded.ui.inputSelector, add_volume(scene, ct_like(), "other"))
     assert state.nomogramValues == ""
     assert state.nomogramTable is None
     assert widget(loaded, "nomogramValue_size_cm").text == ""
     assert widget(loaded, "nomogramValue_lauren").currentText == "not given"
     assert nomograms.chosen(state) == FITTED
-    loaded.ui.inputSelector.setCurrentNode(first)
+    choose_node(loaded.ui.inputSelector, first)
     assert nomograms.given_values(state) == {}
     # Nor does a panel that was closed meanwhile miss it.
     give_all(loaded)
