@@ -199,6 +199,13 @@ def reason_not_current(staged: bool, stale: bool) -> str | None:
     return _("The settings, the CT or the segment have changed: press Apply first.") if stale else None
 
 
+def warnings_beside(record: Mapping[str, Any]) -> list[str]:
+    """Return the warnings to show beside the stage: those that neither the model's banner nor the likeness has said."""
+    reasons = "; ".join(record["familiarity"]["reasons"])
+    unfamiliar = [text for text in record["warnings"] if reasons and text.endswith(f"Found: {reasons}.")]
+    return [text for text in record["warnings"] if text not in (record["model"]["warning"], *unfamiliar)]
+
+
 # -- the report ----------------------------------------------------------------------------------------------------
 
 
@@ -234,4 +241,5 @@ __all__ = [
     "reason_not_current",
     "report_folder",
     "told_apart",
+    "warnings_beside",
 ]

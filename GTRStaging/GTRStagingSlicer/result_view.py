@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from GTRStagingSlicer import records, tables
+from GTRStagingSlicer import presenter, records, tables
 from GTRStagingSlicer.presenter import ALARM
 from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
@@ -78,8 +78,7 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None) -> None:
         device=record["provenance"]["device"],
         seconds=seconds,
     )
-    # The banner already shows the model's own warning.
-    warnings = [text for text in record["warnings"] if text != model["warning"]]
+    warnings = presenter.warnings_beside(record)
     ui.warningsLabel.visible = bool(warnings)
     ui.warningsLabel.styleSheet = ALARM  # beside the stage: a slice without stomach is among them
     ui.warningsLabel.text = plain("\n".join(warnings))

@@ -13,6 +13,7 @@ from GTRStagingSlicer.presenter import (
     question_before_replacing,
     report_folder,
     told_apart,
+    warnings_beside,
 )
 from helpers.colour_vision import contrast, rgb_of
 
@@ -88,6 +89,17 @@ def test_nodes_of_one_name_are_told_apart_by_study_or_number():
     again = Listed("4", "CT", "2026-06")
     assert told_apart([one, two, again]) == ["CT (2026-01)", "CT (2 of 3)", "CT (3 of 3)"]
     assert told_apart([Listed("1", "CT"), Listed("2", "CT")]) == ["CT (1 of 2)", "CT (2 of 2)"]
+
+
+def test_warnings_that_banner_and_likeness_say_are_not_said_twice():
+    record = {
+        "model": {"warning": "A DEMONSTRATION."},
+        "familiarity": {"reasons": ["pixels of 3 mm", "much fat"]},
+        "warnings": ["A DEMONSTRATION.", "NO STOMACH.", "This case is unusual. Found: pixels of 3 mm; much fat."],
+    }
+    assert warnings_beside(record) == ["NO STOMACH."]
+    record["model"]["warning"], record["familiarity"]["reasons"] = None, []
+    assert warnings_beside(record) == record["warnings"]
 
 
 def test_reports_have_a_folder_by_case_and_time_and_are_not_replaced_in_silence():
