@@ -1,4 +1,4 @@
-"""Decide what the panel shows: from facts of state and scene to labels, enabled buttons and alarms; without Qt.
+"""Decide what the panel shows, without Qt: from facts of state and scene to labels, enabled buttons and alarms.
 
 The panel collects the facts, and writes the decisions into its widgets.
 """
@@ -137,7 +137,7 @@ class Decision:
 
 
 def decide(facts: Facts) -> Decision:
-    """Decide which buttons are enabled, and what is said about the case and its result."""
+    """Decide which buttons are enabled, and what the panel states about the case and its result."""
     other_ct = other_volume_shown(facts.ct, facts.shown)
     not_ready = _("The scene is closed.") if not facts.scene else facts.not_ready or other_ct or None
     not_current = reason_not_current(facts.staged, facts.stale)
@@ -200,7 +200,7 @@ def reason_not_current(staged: bool, stale: bool) -> str | None:
 
 
 def warnings_beside(record: Mapping[str, Any]) -> list[str]:
-    """Return the warnings to show beside the stage: those that neither the model's banner nor the likeness has said."""
+    """Return the warnings to show beside the stage: those that neither the model's banner nor the likeness states."""
     reasons = "; ".join(record["familiarity"]["reasons"])
     unfamiliar = [text for text in record["warnings"] if reasons and text.endswith(f"Found: {reasons}.")]
     return [text for text in record["warnings"] if text not in (record["model"]["warning"], *unfamiliar)]
