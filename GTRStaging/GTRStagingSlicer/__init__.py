@@ -3,6 +3,12 @@
 - `nodes`: voxels, geometry and segments, from MRML to the library and back;
 - `state`: the fields that are saved with a scene;
 - `scene_staging`: stage the case of a state and show the result in the scene, without Qt;
+- `candidates`: nodes that may be the CT and the tumour, and whether they belong together;
+- `content`: whether voxels, segments or transforms have changed since a result;
+- `presenter`: what the panel shows and enables, decided from facts, without Qt;
+- `scene_watch`: observers of the case's nodes and of the views;
+- `input_view`, `report_view`: the panel's sections of the input and of the report;
+- `reporting`: errors as message boxes, and a waiting cursor;
 - `records`: read the record of a scene's result, also of older versions, and describe it in words;
 - `layers`, `tables`, `charts`: show a result in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
@@ -16,5 +22,5 @@
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
 - `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `dicom_view`,
-  `slice_progress` and the views of nomogram, profile and proposal need the application.
+  `reporting`, `slice_progress` and the views of input, nomogram, profile, proposal and report need the application.
 """

@@ -44,6 +44,18 @@ def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
         hierarchy.CreateItem(parent, node)
 
 
+def is_attention(node: VolumeNode) -> bool:
+    """Return whether a volume is an attention map of this module."""
+    return node.GetAttribute(PEAK) is not None
+
+
+def is_outline(segment_id: str, segment: "slicer.vtkSegment") -> bool:
+    """Return whether a segment is an outline of an attention map; those of older versions have no codes."""
+    codes = nodes.terminology_of(segment)
+    ours = terminology.ATTENTION.split("~")[2]
+    return ours in codes.split("~") or (not codes and segment_id == OUTLINE)
+
+
 # -- the attention map ---------------------------------------------------------------------------------------------
 
 
@@ -154,8 +166,37 @@ def set_opacity(scene: Scene, attention: VolumeNode, opacity: float) -> None:
             view.SetForegroundOpacity(opacity)
 
 
+def show_ct(scene: Scene, ct: VolumeNode, attention: VolumeNode | None, opacity: float) -> None:
+    """Show a CT in every slice view, with its attention or without one: never with that of another CT."""
+    for view in _slice_views(scene):
+        modified = view.StartModify()
+        view.SetBackgroundVolumeID(ct.GetID())
+        view.SetForegroundVolumeID(None if attention is None else attention.GetID())
+        if attention is not None:
+            view.SetForegroundOpacity(opacity)
+        view.EndModify(modified)
+
+
+def place_legend(scene: Scene, attention: VolumeNode, shown: bool) -> None:
+    """Show the legend in the slice views that show the attention, and in no others."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(attention)
+    if legend is None:
+        return
+    names = [v.GetLayoutName() for v in _slice_views(scene) if v.GetForegroundVolumeID() == attention.GetID()]
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(count)]
+    wanted = [view.GetID() for view in views if view.GetLayoutName() in names]
+    modified = legend.StartModify()
+    if wanted != [legend.GetNthViewNodeID(i) for i in range(legend.GetNumberOfViewNodeIDs())]:
+        legend.RemoveAllViewNodeIDs()
+        for one in wanted:
+            legend.AddViewNodeID(one)
+    legend.SetVisibility(shown and bool(wanted))
+    legend.EndModify(modified)
+
+
 def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
-    """Show or hide Slicer's colour legend for the attention."""
+    """Show or hide Slicer's colour legend for the attention; `place_legend` then limits it to views."""
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(attention)
     if legend is None and not shown:
