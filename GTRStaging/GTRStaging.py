@@ -26,6 +26,7 @@ from GTRStagingSlicer import (
     candidates,
     dependencies,
     dicom_view,
+    help_texts,
     layers,
     models,
     nodes,
@@ -35,14 +36,18 @@ from GTRStagingSlicer import (
     samples,
     scene_staging,
 )  # fmt: skip
+from GTRStagingSlicer.batch_cases_view import BatchCasesView
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.input_view import InputView
+from GTRStagingSlicer.loading_view import LOADING, Loading, Steps
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
+from GTRStagingSlicer.model_view import ModelView
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.profile_view import ProfileView
 from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
 from GTRStagingSlicer.report_view import ReportView
 from GTRStagingSlicer.scene_watch import SceneWatch
+from GTRStagingSlicer.segment_view import SegmentView
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -60,14 +65,7 @@ class GTRStaging(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Oncology")]
         self.parent.dependencies = []
         self.parent.contributors = ["The GTR Staging developers"]
-        self.parent.helpText = _(
-            "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
-            "shows the network's attention, and measures its agreement with a segment. Research use only. "
-            "Not a medical device; not for diagnosis or treatment decisions."
-        )
-        self.parent.acknowledgementText = _(
-            "The network follows Zheng et al., npj Digital Medicine 2025, doi:10.1038/s41746-025-02002-5."
-        )
+        self.parent.helpText, self.parent.acknowledgementText = help_texts.help_text(), help_texts.acknowledgement()
         slicer.app.connect("startupCompleted()", samples.register)
 
 
@@ -92,12 +90,17 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
+        self.loading, self.steps = Loading(self.ui, self.logic), Steps(self.ui)
         self.inputs = InputView(self.ui, lambda ct: self.logic.showCt(self._state, ct))
         self.watch = SceneWatch(self._onWatched)
         self.batch = BatchProcess(self.ui, reporting.show_error)
+        caller = (lambda: self._state, reporting.errors_shown, self._ensureDependencies)
+        self.batchCases = BatchCasesView(self.ui, self.logic, self.batch, *caller)
         self.nomogram = NomogramView(self.ui, reporting.errors_shown)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
         self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop, reporting.errors_shown)
+        self.segments = SegmentView(self.ui, self.logic, reporting.errors_shown)
+        self.models = ModelView(self.ui, *caller)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -112,7 +115,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             selector.connect("currentPathChanged(QString)", self.onPathsChanged)
             selector.connect("validInputChanged(bool)", self.onPathsChanged)  # sent when emptied
         for button, act in (
-            (ui.modelCardButton, self.onModelCard),
             (ui.installButton, self.onInstall),
             (ui.wheelsButton, self.onInstallFromFolder),
             (ui.showCtButton, self.onShowCt),
@@ -123,8 +125,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.overlayButton, self.onShowOverlay),
             (ui.plotButton, self.onShowPlot),
             (ui.tableButton, self.onShowTable),
-            (ui.batchRunButton, self.onRunBatch),
-            (ui.batchCancelButton, self.onStopBatch),
         ):
             button.connect("clicked(bool)", lambda checked=False, act=act: act())
         self.initializeParameterNode()
@@ -134,6 +134,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._stop = True
         if hasattr(self, "batch"):  # the panel was set up
             self.batch.stop()
+            self.loading.stop()
+            self.segments.close()
             self.setParameterNode(None)
         self.removeObservers()
 
@@ -321,9 +323,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.text, label.visible = text, bool(text)
         self.dicom.refresh(state, idle, decision.not_current)
         self.report.refresh(state, stale)
+        self.segments.refresh(state, idle)
         self.proposal.refresh(state, idle)
         self.profile.refresh(state, idle, decision.not_ready)
         self.batch.refresh(state is not None)
+        self.batchCases.refresh()
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
             section.enabled = idle
@@ -353,8 +357,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _listModels(self) -> None:
         """List the available models and nomograms; add those that were imported since."""
         self.nomogram.offer()
-        selector = self.ui.modelSelector
-        selector.addItems([name for name in models.names() if selector.findText(name) < 0])
+        self.models.offer()
 
     def _showDependencies(self) -> None:
         lacking = dependencies.missing()
@@ -362,6 +365,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all installed")
         )
         self.ui.installButton.visible = self.ui.wheelsButton.visible = bool(lacking)
+        self.loading.start(self._parameterNode, lacking)
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -386,12 +390,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._state.keySliceChosenBy = chosen_by
 
     # -- buttons ---------------------------------------------------------------------------------------------------
-
-    def onModelCard(self) -> None:
-        """Show the model card; its details contain the whole card as JSON."""
-        with reporting.errors_shown():
-            text, whole = models.card_in_words(self._state.model)
-            slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
 
     def onInstall(self) -> None:
         """Install the missing packages, after asking."""
@@ -439,7 +437,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApply(self) -> None:
         """Stage the case."""
-        self._runIfAgreed(lambda: self.logic.stage(self._state, self._onStep))
+        stage = self.steps.folding(lambda: self.logic.stage(self._state, self._onStep, self._tick))
+        self._runIfAgreed(stage)
 
     def _runIfAgreed(self, work: Callable[[], object]) -> None:
         """Run work that uses the segment, unless it was drawn on another CT and the user does not agree."""
@@ -447,35 +446,41 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._run(work)
 
     def _run(self, work: Callable[[], object]) -> None:
-        """Run work on the case. The panel shows each step; Cancel takes effect between two steps."""
+        """Run work on the case. The panel shows each step; Cancel is heard during each of them."""
         if self._running:
             return
         with reporting.errors_shown():
             if not self._ensureDependencies():
                 return
-            self._running, self._stop = True, False
-            self.ui.progressBar.value = 0
-            self.ui.progressBar.visible = self.ui.applyHint.visible = True
+            self._running, self._stop, whole = True, False, False
+            self.loading.stop()
+            self.steps.begin()
             self._refresh()
             try:
+                self.steps.enter(LOADING)
+                self.logic.load(self._state.model, self._state.device.value, self._tick)
                 work()
+                whole = True
             finally:
                 self._running = False
-                self.ui.progressBar.visible = False
+                self.steps.end(whole=whole)
                 self._seen.pop("threshold", None)
                 self._refresh()
 
     def _onStep(self, step: str) -> None:
-        self.ui.progressBar.value += 1
-        self.ui.applyHint.text = result_view.step_in_words(step)
+        self.steps.enter(step)
+        self._tick()
+
+    def _tick(self) -> None:
+        """Keep the window alive during a run, and hear Cancel."""
+        self.steps.show()
         slicer.app.processEvents()
         if self._stop:
             raise Cancelled("Staging was cancelled")
 
     def onCancel(self) -> None:
-        """Stop after the step that is running."""
+        """Stop the run; what its thread computes is dropped."""
         self._stop = True
-        self.ui.applyHint.text = _("Stopping after this step …")
 
     def onShowOverlay(self) -> None:
         """Show the attention map over the CT again, at the key slice."""
@@ -494,13 +499,3 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the agreement's table node in the layout."""
         with reporting.errors_shown():
             self.logic.showTable(self._state.agreementTable)
-
-    def onRunBatch(self) -> None:
-        """Stage the cases of the case table in a separate process."""
-        with reporting.errors_shown():
-            if self._ensureDependencies():
-                self.batch.start(self._state)
-
-    def onStopBatch(self) -> None:
-        """Stop the batch; keep the results of finished cases."""
-        self.batch.stop()

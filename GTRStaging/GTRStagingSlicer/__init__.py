@@ -11,16 +11,21 @@
 - `reporting`: errors as message boxes, and a waiting cursor;
 - `records`: read the record of a scene's result, also of older versions, and describe it in words;
 - `layers`, `tables`, `charts`: show a result in a scene;
+- `model_import`, `model_view`: take a model from a folder, a zip file or a checkpoint, without Qt; its buttons;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
 - `dependencies`: find and install packages in Slicer's Python;
 - `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;
 - `terminology`: codes of the segments that the module makes;
+- `help_texts`: help of the module, with links;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
+- `background`, `time_left`, `loading_view`: work in a thread and how long it takes, without Qt; both in the panel;
+- `batch_cases`, `batch_cases_view`: the cases of a batch that has ended, without Qt; in the panel;
+- `organs`, `segment_view`: the stomach that is recognised and a new segment of the tumour, without Qt; in the panel;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `dicom_view`,
-  `reporting`, `slice_progress` and the views of input, nomogram, profile, proposal and report need the application.
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `reporting`,
+  `slice_progress` and the modules that end in `_view` need the application.
 """

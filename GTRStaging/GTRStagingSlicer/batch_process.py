@@ -76,6 +76,8 @@ class BatchProcess:
         self._run: _Run | None = None
         self.table: TableNode | None = None
         """Table node of the last batch's results; not saved with a scene, since it contains the ids of all cases."""
+        self.ended: Callable[[], None] = lambda: None
+        """Called when a batch has ended."""
         self._timer = qt.QTimer()
         self._timer.setInterval(EVERY_MS)
         self._timer.connect("timeout()", self._poll)
@@ -140,6 +142,10 @@ class BatchProcess:
         self.refresh(True)
         self._timer.start()
 
+    def shown(self, folder: Path) -> TableNode:
+        """Return the table node of a folder's results, filled from its file."""
+        return show_results(slicer.mrmlScene, self.table, folder / PREDICTIONS)
+
     def stop(self) -> None:
         """Stop the batch; finished cases and predictions.csv are kept."""
         run = self._run
@@ -199,8 +205,9 @@ class BatchProcess:
         if run.begun and run.notes:
             self._ui.batchLabel.text += " " + " ".join(run.notes)
         if run.begun and (run.folder / PREDICTIONS).is_file():
-            self.table = show_results(slicer.mrmlScene, self.table, run.folder / PREDICTIONS)
+            self.table = self.shown(run.folder)
         self.refresh(True)
+        self.ended()
 
 
 def _end_process(process: subprocess.Popen[bytes], *, hard: bool) -> None:

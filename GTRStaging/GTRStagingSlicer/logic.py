@@ -5,6 +5,7 @@ the views.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
 from GTRStagingSlicer import (
+    background,
     candidates,
     content,
     dicom_export,
@@ -63,6 +65,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
+        self.worker = background.Worker()
         self._model: tuple[tuple[str, str | None], Model] | None = None
         self.forget()
 
@@ -77,8 +80,21 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Return the module's parameter node of the scene; add one if it is missing."""
         return GTRStagingParameterNode(super().getParameterNode())
 
-    def stage(self, state: State, progress: Callable[[str], None] = lambda step: None) -> "StagingResult":
+    def stage(
+        self,
+        state: State,
+        progress: Callable[[str], None] = lambda step: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "StagingResult":
         """Stage the case of the parameters and show its result in the scene; the packages must be installed.
+
+        Parameters
+        ----------
+        progress
+            Called with the name of each step, in the calling thread.
+        tick
+            If given, the library computes in a thread, and this is called meanwhile in the calling one; an exception
+            that it raises (`Cancelled`) is heard at once.
 
         Raises
         ------
@@ -87,7 +103,12 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """
         read = self._content_of(state)  # before the run, in which windows are open
         result = scene_staging.stage(
-            state, self.backbone(state), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
+            state,
+            self.backbone(state),
+            slicer.mrmlScene,
+            slicer.app.applicationLogic(),
+            progress=progress,
+            apart=background.at_once if tick is None else partial(self.worker.steps, tick=tick),
         )
         self._result, self._content = result, read
         return result
@@ -127,9 +148,38 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def backbone(self, state: State) -> "Backbone":
         """Load the model of the parameters on their device."""
+        return self._backbone(state.model, state.device.value)
+
+    def _backbone(self, model: str, device: str) -> "Backbone":
         from GTRStagingLib.model.backbone import ready
 
-        return ready(self.model(state.model), state.device.value)
+        return ready(self.model(model), device)
+
+    def load(self, model: str, device: str, tick: Callable[[], None] | None = None) -> None:
+        """Load a model and what staging with it imports, in a thread.
+
+        Parameters
+        ----------
+        tick
+            If given, wait for it and call this meanwhile, which may raise `Cancelled`; without it, only begin.
+
+        Raises
+        ------
+        GTRStagingLib.errors.StagingError
+            If the model cannot be loaded, with `tick` alone; without it, that is left to what needs the model.
+        """
+
+        def work(tell: background.Tell) -> None:
+            import GTRStagingLib.results.record
+            import GTRStagingLib.staging.pipeline
+            import GTRStagingLib.staging.proposal  # noqa: F401
+
+            self._backbone(model, device)
+
+        if tick is None:
+            self.worker.begin(lambda: work(lambda *step: None))
+        else:
+            self.worker.steps(work, lambda *step: None, tick=tick)
 
     def outOfDate(self, state: State) -> bool:
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""

@@ -16,6 +16,7 @@ from GTRStagingSlicer.words import tr as _
 def step_in_words(step: str) -> str:
     """Return the text that the panel shows during a step."""
     return {
+        "loading": _("Loading the model and its packages …"),
         "reading": _("Reading the CT …"),
         "key slice": _("Finding the key slice …"),
         "preparation": _("Preparing the slices …"),
@@ -34,6 +35,11 @@ def meaning_of(stage: str) -> str:
         "T3": _("tumour into the subserosa, not through the serosa"),
         "T4": _("tumour through the serosa, or into neighbouring structures"),
     }[stage]
+
+
+def fold_inputs(ui: Any) -> None:
+    """Fold the sections above the result, so that the stage is visible without scrolling on a small screen."""
+    ui.inputSection.collapsed = ui.keySliceSection.collapsed = True
 
 
 def show_stage(ui: Any, record: Mapping[str, Any] | None) -> None:

@@ -84,6 +84,8 @@ class State:
     ----------
     tumourSegment
         Id of the tumour's segment in `tumourSegmentation`.
+    stomachSegmentation, stomachSegment
+        Segment of the stomach; without one, that which is recognised in the scene.
     keySlice, keySliceChosenBy
         Axial index, 0 nearest the feet, -1 before one is chosen; "hand", "tumour area", or "proposed" or "confirmed"
         for a proposal of the model.
@@ -110,6 +112,8 @@ class State:
     inputVolume: VolumeNode = None
     tumourSegmentation: SegmentationNode = None
     tumourSegment: str = ""
+    stomachSegmentation: SegmentationNode = None
+    stomachSegment: str = ""
     model: str = DEFAULT
     keySlice: int = -1
     keySliceChosenBy: str = ""

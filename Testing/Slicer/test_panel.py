@@ -393,7 +393,7 @@ def test_messages_of_the_library_lose_their_backticks(desk, loaded, monkeypatch)
 def test_an_unexpected_error_is_shown_once_with_its_details(desk, loaded):
     loaded.ui.largestSectionButton.click()
 
-    def broken(state, progress):
+    def broken(state, progress, tick):
         raise ZeroDivisionError("by nothing")
 
     loaded.logic.stage = broken

@@ -242,5 +242,6 @@ def _desktop(record):
     }
     return {
         "QFileDialog": type("QFileDialog", (), dialogs),
+        "QInputDialog": type("QInputDialog", (), {"getItem": ask("getItem", "")}),
         "QDesktopServices": type("QDesktopServices", (), {"openUrl": staticmethod(open_url)}),
     }

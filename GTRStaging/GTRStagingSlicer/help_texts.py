@@ -1,0 +1,34 @@
+"""Texts of Slicer's Help & Acknowledgement section, with links."""
+
+from GTRStagingSlicer.words import tr as _
+
+ARTICLE = "https://doi.org/10.1038/s41746-025-02002-5"
+DOCUMENTS = "https://set-at-publication.invalid/GTRStaging"
+PAGES = (
+    ("docs/tutorials/clinician.md", _("Tutorial: stage a case in Slicer")),
+    ("docs/when-to-believe.md", _("When to believe a result")),
+    ("docs/attention-maps.md", _("Attention maps and their check")),
+    ("docs/how-to/troubleshooting.md", _("Troubleshooting")),
+)
+"""Page of the documentation -> its title; linked in the help text."""
+
+
+def help_text() -> str:
+    """Return the module's help as HTML."""
+    links = " · ".join(f'<a href="{DOCUMENTS}/main/{page}">{title}</a>' for page, title in PAGES)
+    text = _(
+        "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
+        "shows the network's attention, and measures its agreement with a segment. Research use only. "
+        "Not a medical device; not for diagnosis or treatment decisions."
+    )
+    return f"{text}<br>{links}"
+
+
+def acknowledgement() -> str:
+    """Return whose work the network follows, as HTML."""
+    return _("The network follows {article}.").format(
+        article=f'<a href="{ARTICLE}">Zheng et al., npj Digital Medicine 2025</a>'
+    )
+
+
+__all__ = ["PAGES", "acknowledgement", "help_text"]
