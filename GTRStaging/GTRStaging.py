@@ -191,6 +191,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         try:
             state = self._parameterNode
             if state is not None:
+                self._turnToCt(state)
                 self._refreshInputs(state)
                 self._refreshKeySlice(state)
                 self._refreshLayers(state)
@@ -200,6 +201,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._refreshButtons(state, stale)
         finally:
             self._refreshing = False
+
+    def _turnToCt(self, state: GTRStagingParameterNode) -> None:
+        """Show the result of the chosen CT, with the choices it came from."""
+        if not self._running and self.logic.turnToCt(state):
+            if state.resultText is not None:
+                self._seen.update({"volume": state.inputVolume.GetID(), "segment": self._segmentOf(state)})
+            self._seen.pop("threshold", None)
+            scene_staging.rethreshold(state, slicer.mrmlScene, slicer.app.applicationLogic())
 
     def _refreshInputs(self, state: State) -> None:
         ui = self.ui
@@ -250,7 +259,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.keySliceSlider.value = state.keySlice
         key = keyslice.by_index(grid, state.keySlice)
         if self._changed("key slice", (volume.GetID(), nodes.geometry_key(volume), key.index)):
-            state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
+            state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume, shown=state.showVoting)
             self.logic.showSlice(grid, key.index)
 
     def _segmentOf(self, state: State) -> tuple[str, str] | None:
@@ -261,7 +270,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Redraw the attention of an existing result with the chosen threshold and style."""
         if state.attentionVolume is None or state.resultVolume is None or self._running:
             return
-        style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D)
+        style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D, state.showVoting)
         first = "threshold" not in self._seen
         moved = self._changed("threshold", state.threshold)
         restyled = self._changed("style", style)

@@ -3,6 +3,8 @@
 - `nodes`: voxels, geometry and segments, from MRML to the library and back;
 - `state`: the fields that are saved with a scene;
 - `scene_staging`: stage the case of a state and show the result in the scene, without Qt;
+- `case_results`: one result for each CT of a scene, in a folder of its own;
+- `case_list`, `case_view`: the list of results: its rows and buttons, without Qt; its part of the panel;
 - `records`: read the record of a scene's result, also of older versions, and describe it in words;
 - `layers`, `tables`, `charts`: show a result in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
@@ -15,6 +17,6 @@
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `dicom_view`,
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `case_view`, `dicom_view`,
   `slice_progress` and the views of nomogram, profile and proposal need the application.
 """

@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import dicom_export, models, nodes, nomograms, profiles, scene_staging
+from GTRStagingSlicer import case_results, dicom_export, models, nodes, nomograms, profiles, scene_staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -60,8 +60,26 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Forget the last result and profile, since their scene is closed."""
         self._result: StagingResult | None = None
         self._content: tuple[int | None, ...] | None = None
+        self._of: str | None = None
+        self._others: dict[str | None, tuple[StagingResult | None, tuple[int | None, ...] | None]] = {}
         self._profiled: tuple[int | None, ...] | None = None
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
+
+    def turnToCt(self, state: State) -> bool:
+        """Give the state the result of its CT, with the choices it came from; return whether it has another now."""
+        changed = case_results.turn_to_ct(state, slicer.mrmlScene)
+        if changed:
+            case_results.restore_choices(state)
+        self._turnTo(state)
+        return changed
+
+    def _turnTo(self, state: State) -> None:
+        """Put the result in memory aside, and take that of the state's CT, if it was made in this session."""
+        text = None if state.resultText is None else state.resultText.GetID()
+        if text != self._of:
+            self._others[self._of] = self._result, self._content
+            self._result, self._content = self._others.pop(text, (None, None))
+            self._of = text
 
     def getParameterNode(self) -> GTRStagingParameterNode:
         """Return the module's parameter node of the scene; add one if it is missing."""
@@ -176,6 +194,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         return result
 
     def _keep(self, result: "StagingResult", state: State) -> None:
+        self._turnTo(state)
         self._result, self._content = result, scene_staging.content_of(state, stomach=True)
 
     # -- views -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingLib.support.shared_text import without_identifiers
-from GTRStagingSlicer import charts, layers, nodes, records, tables
+from GTRStagingSlicer import case_results, charts, layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.state import State
@@ -330,9 +330,11 @@ def show(
     *,
     placed_ct: Placed,
 ) -> None:
-    """Show a result in the scene: attention over the CT, tables, plot, and the record as a text node."""
+    """Show a result in the scene as that of its CT: attention, tables, plot, and the record as a text node."""
     from GTRStagingLib.results.record import to_json
 
+    scene.SaveStateForUndo()
+    case_results.turn_to_ct(state, scene)
     ct, record = state.inputVolume, to_json(result)
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
     keep_key_slice(state, result.key_slice)
@@ -345,7 +347,9 @@ def show(
         placed_ct=placed_ct,
         name=_("{ct}: {heat}").format(ct=ct.GetName(), heat=records.heat_in_words(record["attention"])),
     )
-    state.votingSlices = layers.show_voting(scene, state.votingSlices, placed_ct.image, result.key_slice, ct)
+    state.votingSlices = layers.show_voting(
+        scene, state.votingSlices, placed_ct.image, result.key_slice, ct, shown=state.showVoting
+    )
     text = layers.reuse_or_add(scene, state.resultText, "vtkMRMLTextNode", _("{ct} result").format(ct=ct.GetName()))
     text.SetText(json.dumps(record, allow_nan=False))
     layers.place_beside(scene, text, ct)
@@ -357,6 +361,7 @@ def show(
     _draw_outline(state, scene)
     restyle(state, scene, application)
     state.resultOf = settings_of(state)
+    case_results.keep(state, scene)
 
 
 def keep_key_slice(state: State, key: KeySlice) -> None:
@@ -399,6 +404,8 @@ def restyle(state: State, scene: Scene, application: Application | None = None) 
         _draw_outline(state, scene)
     if state.attentionOutline is not None and state.attentionOutline.GetDisplayNode() is not None:
         state.attentionOutline.SetDisplayVisibility(state.showOutline)
+    if state.votingSlices is not None and state.votingSlices.GetDisplayNode() is not None:
+        state.votingSlices.SetDisplayVisibility(state.showVoting and state.keySlice >= 0)
 
 
 def _draw_outline(state: State, scene: Scene) -> None:
@@ -410,6 +417,7 @@ def _draw_outline(state: State, scene: Scene) -> None:
         state.attentionOutline = layers.show_outline(
             scene, state.attentionOutline, attention, ct, threshold=state.threshold, name=name
         )
+        case_results.file_in_folder(state, scene)
 
 
 def rethreshold(state: State, scene: Scene, application: Application | None = None) -> None:

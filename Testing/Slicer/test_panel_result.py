@@ -15,25 +15,25 @@ def messages(desk):
 
 def test_another_ct_does_not_show_the_result_of_the_first(staged, scene):
     ui, state = staged.ui, staged._parameterNode
-    first, name = state.inputVolume, state.agreementTable.GetName()
+    table, outline = state.agreementTable.GetName(), state.attentionOutline.GetName()
+    first = state.agreementTable, state.attentionOutline
     ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "other"))
-    assert "Press Apply" in ui.staleLabel.text
-    ui.overlayButton.click()
-    view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
-    assert view.GetBackgroundVolumeID() == first.GetID()
+    assert not ui.resultBox.isVisibleTo(ui.stageSection)
+    assert not ui.overlayButton.enabled
     ui.thresholdSlider.value = 0.7
     ui.outlineCheckBox.checked = True
-    assert state.agreementTable.GetName() == name
-    assert "other" not in state.attentionOutline.GetName()
+    assert [node.GetName() for node in first] == [table, outline]
+    assert state.agreementTable is state.attentionOutline is None
 
 
 def test_another_ct_or_segment_forgets_the_key_slice(loaded, scene, a_small_phantom):
     ui, state = loaded.ui, loaded._parameterNode
     ui.keySliceSlider.value = 8
-    assert state.votingSlices.GetDisplayVisibility()
+    lines = state.votingSlices
+    assert lines.GetDisplayVisibility()
     ui.inputSelector.setCurrentNode(add_volume(scene, a_small_phantom.ct, "second"))
     assert state.keySlice == -1
-    assert not state.votingSlices.GetDisplayVisibility()
+    assert not lines.GetDisplayVisibility()
     ui.largestSectionButton.click()
     assert state.keySlice >= 0
     other = samples.add_tumour(scene, state.inputVolume, a_small_phantom.tumour, "again")
