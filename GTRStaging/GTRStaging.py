@@ -27,6 +27,7 @@ except ModuleNotFoundError:  # run from the source tree: only this folder is on 
 
 from GTRStagingSlicer import dependencies, dicom_view, layers, models, nodes, result_view, samples, scene_staging
 from GTRStagingSlicer.batch_process import BatchProcess
+from GTRStagingSlicer.case_view import CaseView
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.profile_view import ProfileView
@@ -84,6 +85,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.nomogram = NomogramView(self.ui, self._reportingErrors)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
         self.profile = ProfileView(self.ui, self.logic, self._run, lambda: self._stop, self._reportingErrors)
+        self.cases = CaseView(self.ui, self._reportingErrors, self.onExport)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -259,7 +261,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.keySliceSlider.value = state.keySlice
         key = keyslice.by_index(grid, state.keySlice)
         if self._changed("key slice", (volume.GetID(), nodes.geometry_key(volume), key.index)):
-            state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume, shown=state.showVoting)
+            state.votingSlices = layers.show_voting(
+                slicer.mrmlScene, state.votingSlices, grid, key, volume, shown=state.showVoting
+            )
             self.logic.showSlice(grid, key.index)
 
     def _segmentOf(self, state: State) -> tuple[str, str] | None:
@@ -317,6 +321,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.proposal.refresh(state, idle)
         self.profile.refresh(state, idle, reason)
         self.batch.refresh(state is not None)
+        self.cases.refresh(state, idle)
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
             section.enabled = idle

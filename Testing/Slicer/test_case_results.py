@@ -156,11 +156,11 @@ def test_a_scene_added_to_a_scene_keeps_both(staged, scene, a_small_phantom, tmp
     texts = case_results.texts(scene)
     assert len(texts) == 2
     first, second = (case_results.ct_of(text) for text in texts)
-    assert first is not None and second is not None and first is not second
-    ui, state = staged.ui, staged._parameterNode
+    assert None not in (first, second)
+    assert first is not second
+    state = staged._parameterNode
     for ct, text in ((first, texts[0]), (second, texts[1])):
-        ui.inputSelector.setCurrentNode(ct)
-        print("DBG", ct.GetID(), text.GetID(), state.inputVolume.GetID(), state.resultText.GetID(), state.resultVolume.GetID(), {n: x.GetID() for n,x in case_results.parts_of(scene, ct).items()}, [(t.GetID(), case_results.ct_of(t).GetID()) for t in texts], ui.inputSelector.currentNode().GetID())
+        state.inputVolume = ct
         assert state.resultText is text
         assert state.attentionVolume.GetNodeReference("GTRStaging.CT") is ct
 
