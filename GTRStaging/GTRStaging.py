@@ -28,6 +28,7 @@ except ModuleNotFoundError:  # run from the source tree: only this folder is on 
 from GTRStagingSlicer import dependencies, dicom_view, layers, models, nodes, result_view, samples, scene_staging
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.case_view import CaseView
+from GTRStagingSlicer.layout_view import LayoutView
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.profile_view import ProfileView
@@ -85,6 +86,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.nomogram = NomogramView(self.ui, self._reportingErrors)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
         self.profile = ProfileView(self.ui, self.logic, self._run, lambda: self._stop, self._reportingErrors)
+        self.layouts = LayoutView(self.ui, self.logic, self._reportingErrors)
         self.cases = CaseView(self.ui, self._reportingErrors, self.onExport)
         self._listModels()
 
@@ -108,9 +110,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.largestSectionButton, self.onLargestSection),
             (ui.applyButton, self.onApply),
             (ui.cancelButton, self.onCancel),
-            (ui.overlayButton, self.onShowOverlay),
-            (ui.plotButton, self.onShowPlot),
-            (ui.tableButton, self.onShowTable),
             (ui.exportButton, self.onExport),
             (ui.showFolderButton, self.onShowFolder),
             (ui.batchRunButton, self.onRunBatch),
@@ -134,7 +133,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showDependencies()
 
     def exit(self) -> None:
-        """Stop following the scene; called each time another module is opened."""
+        """Stop following the scene, and show the user's layout; called each time another module is opened."""
+        self.layouts.leave()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: object, event: str) -> None:
@@ -307,10 +307,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.currentSliceButton.enabled = idle and shown.inputVolume is not None
         ui.largestSectionButton.enabled = idle and shown.inputVolume is not None and scene_staging.has_segment(shown)
         staged = shown.resultText is not None
-        drawn = staged and shown.attentionVolume is not None and shown.resultVolume is not None
-        ui.overlayButton.enabled = idle and drawn
-        ui.plotButton.enabled = staged and shown.sweepPlot is not None
-        ui.tableButton.enabled = staged and shown.agreementTable is not None
+        self.layouts.refresh(state, idle)
         folder = ui.reportFolderSelector.currentPath
         obstacle = result_view.reason_not_current(staged, stale)
         self.dicom.refresh(state, idle, obstacle)
@@ -456,24 +453,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Stop after the step that is running."""
         self._stop = True
         self.ui.applyHint.text = _("Stopping after this step …")
-
-    def onShowOverlay(self) -> None:
-        """Show the attention map over the CT again, at the key slice."""
-        with self._reportingErrors():
-            state, record = self._state, scene_staging.record_of(self._state)
-            layers.overlay(slicer.mrmlScene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
-            if record is not None:
-                self.logic.showSlice(self.logic.grid(state.resultVolume), record["key_slice"]["index"])
-
-    def onShowPlot(self) -> None:
-        """Show the threshold sweep in the layout."""
-        with self._reportingErrors():
-            self.logic.showPlot(self._state.sweepPlot)
-
-    def onShowTable(self) -> None:
-        """Show the agreement's table node in the layout."""
-        with self._reportingErrors():
-            self.logic.showTable(self._state.agreementTable)
 
     def onExport(self) -> None:
         """Write the report."""

@@ -17,6 +17,7 @@
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `case_view`, `dicom_view`,
-  `slice_progress` and the views of nomogram, profile and proposal need the application.
+- `layouts`, `layout_view`: the module's own layouts; their buttons in the panel;
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `case_view`,
+  `dicom_view`, `layout_view`, `slice_progress` and the views of nomogram, profile and proposal need the application.
 """

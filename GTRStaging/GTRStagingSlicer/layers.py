@@ -172,18 +172,36 @@ def set_opacity(scene: Scene, attention: VolumeNode, opacity: float) -> None:
             view.SetForegroundOpacity(opacity)
 
 
-def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
-    """Show or hide Slicer's colour legend for the attention."""
+LEGEND_SIZE, LEGEND_POSITION = (0.08, 0.4), (1.0, 0.0)
+"""Size and place of the legend, as shares of a view: narrow, in the lower right corner, beside the body."""
+
+
+def show_legend(scene: Scene, attention: VolumeNode, title: str, shown: bool) -> None:
+    """Show Slicer's colour legend in the slice views that show the attention, or hide it."""
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(attention)
     if legend is None and not shown:
         return
     if legend is None:
         legend = logic.AddDefaultColorLegendDisplayNode(attention)
+        legend.SetSize(*LEGEND_SIZE)
+        legend.SetPosition(*LEGEND_POSITION)
+    views = _views_with(scene, attention)
     legend.SetTitleText(title)
     legend.SetNumberOfLabels(5)
     legend.SetLabelFormat("%.2f")
-    legend.SetVisibility(shown)
+    legend.SetViewNodeIDs([view.GetID() for view in views])
+    # Without an id, Slicer would draw it in every view. A scene without a window has no views.
+    legend.SetVisibility(shown and (bool(views) or not _slice_views(scene)))
+
+
+def _views_with(scene: Scene, attention: VolumeNode) -> "list[slicer.vtkMRMLSliceNode]":
+    """Return the slice views that show the attention over a volume."""
+    names = [view.GetLayoutName() for view in _slice_views(scene) if view.GetForegroundVolumeID() == attention.GetID()]
+    views = [
+        scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"))
+    ]
+    return [view for view in views if view.GetLayoutName() in names]
 
 
 def hide_legend(attention: VolumeNode) -> None:
@@ -191,6 +209,13 @@ def hide_legend(attention: VolumeNode) -> None:
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(attention)
     if legend is not None:
         legend.SetVisibility(False)
+
+
+def reason_no_3d(application: Application | None) -> str | None:
+    """Return why the attention cannot be rendered in 3-D; None if it can."""
+    if application is not None and application.GetModuleLogic("VolumeRendering") is not None:
+        return None
+    return str(_("3-D needs Slicer's Volume Rendering module, which is not loaded."))
 
 
 def show_3d(application: Application | None, attention: VolumeNode, shown: bool, shown_from: float) -> None:

@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import case_results, dicom_export, models, nodes, nomograms, profiles, scene_staging
+from GTRStagingSlicer import case_results, dicom_export, layouts, models, nodes, nomograms, profiles, scene_staging
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -222,14 +222,13 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
             view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
 
     def showPlot(self, plot: PlotNode) -> None:
-        """Show a chart, in a layout with a plot view."""
-        layout = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
-        slicer.app.layoutManager().setLayout(layout)
+        """Show a chart, in the module's layout with a plot view."""
+        layouts.show(slicer.mrmlScene, layouts.SWEEP)
         slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
         slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def showTable(self, table: TableNode) -> None:
-        """Show a table, in a layout with a table view."""
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        """Show a table, in the module's layout with a table view."""
+        layouts.show(slicer.mrmlScene, layouts.TABLE)
         slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()

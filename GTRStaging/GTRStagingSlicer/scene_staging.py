@@ -398,7 +398,7 @@ def restyle(state: State, scene: Scene, application: Application | None = None) 
     layers.set_opacity(scene, attention, state.opacity)
     record = record_of(state)
     heat = _("Attention") if record is None else records.heat_in_words(record["attention"])
-    layers.show_legend(attention, heat, state.showLegend)
+    layers.show_legend(scene, attention, heat, state.showLegend)
     layers.show_3d(application, attention, state.show3D, state.shownFrom)
     if state.showOutline and state.attentionOutline is None:
         _draw_outline(state, scene)
