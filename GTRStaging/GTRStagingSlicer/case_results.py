@@ -73,23 +73,25 @@ def turn_to_ct(state: State, scene: Scene) -> bool:
 
     Returns
     -------
-    Whether the state had the nodes of another CT, or lacked those of its own.
+    Whether the state had the nodes of another CT, lacked those of its own, or had settings that are not those of the
+    result, as after undo.
     """
     ct = state.inputVolume
     _adopt(state)
     parts = parts_of(scene, ct)
     before = {name: getattr(state, name) for name in PARTS}
-    if all(parts.get(name) is node for name, node in before.items()):
+    text = parts.get("resultText")
+    settings = "" if text is None else text.GetAttribute(SETTINGS) or ""
+    if all(parts.get(name) is node for name, node in before.items()) and (text is None or settings == state.resultOf):
         return False
     for node in before.values():
         if node is not None and node.GetNodeReference(CT) is not ct:
             _hide(node)
     for name in PARTS:
         setattr(state, name, parts.get(name))
-    text = parts.get("resultText")
     state.resultVolume = None if text is None else ct
     state.resultSegmentation = None if text is None else text.GetNodeReference(SEGMENTATION)
-    state.resultOf = "" if text is None else text.GetAttribute(SETTINGS) or ""
+    state.resultOf = settings
     return True
 
 
@@ -109,12 +111,16 @@ def restore_choices(state: State) -> bool:
     return True
 
 
-def keep(state: State, scene: Scene) -> None:
-    """Store the state's result as that of its CT: mark its nodes, and file them in a folder of their own."""
+def keep(state: State, scene: Scene, settings: str) -> None:
+    """Store the state's result as that of its CT: mark its nodes, and file them in a folder of their own.
+
+    `settings` becomes `State.resultOf`.
+    """
     text, ct = state.resultText, state.resultVolume
     if text is None or ct is None:
         return
-    text.SetAttribute(SETTINGS, state.resultOf)
+    text.SetAttribute(SETTINGS, settings)  # before the state's, which notifies the panel
+    state.resultOf = settings
     segmentation = state.resultSegmentation
     text.SetNodeReferenceID(SEGMENTATION, None if segmentation is None else segmentation.GetID())
     choices = {

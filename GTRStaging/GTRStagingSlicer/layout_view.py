@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from GTRStagingLib.imaging import geometry
-from GTRStagingSlicer import layers, layouts, nodes, scene_staging
+from GTRStagingSlicer import layers, layouts, nodes, result_view, scene_staging
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -52,6 +52,8 @@ class LayoutView:
         obstacle = layers.reason_no_3d(slicer.app.applicationLogic())
         ui.render3DCheckBox.enabled = obstacle is None
         ui.render3DCheckBox.toolTip = obstacle or _("Renders the attention in the 3-D view.")
+        if staged:
+            result_view.fit_height(ui)
 
     def leave(self) -> None:
         """Show the user's layout again."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
 
+KEPT = 4
+"""Number of results in memory beside that of the chosen CT; the others are staged again before they are exported."""
+
 
 @parameterNodeWrapper
 class GTRStagingParameterNode(State):
@@ -60,8 +63,8 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Forget the last result and profile, since their scene is closed."""
         self._result: StagingResult | None = None
         self._content: tuple[int | None, ...] | None = None
-        self._of: str | None = None
-        self._others: dict[str | None, tuple[StagingResult | None, tuple[int | None, ...] | None]] = {}
+        self._of: tuple[str, str] | None = None
+        self._others: dict[tuple[str, str] | None, tuple[StagingResult | None, tuple[int | None, ...] | None]] = {}
         self._profiled: tuple[int | None, ...] | None = None
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
@@ -75,11 +78,14 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def _turnTo(self, state: State) -> None:
         """Put the result in memory aside, and take that of the state's CT, if it was made in this session."""
-        text = None if state.resultText is None else state.resultText.GetID()
-        if text != self._of:
+        text = state.resultText
+        of = None if text is None else (text.GetID(), text.GetText())  # undo gives a node its earlier text again
+        if of != self._of:
             self._others[self._of] = self._result, self._content
-            self._result, self._content = self._others.pop(text, (None, None))
-            self._of = text
+            while len(self._others) > KEPT:
+                del self._others[next(iter(self._others))]
+            self._result, self._content = self._others.pop(of, (None, None))
+            self._of = of
 
     def getParameterNode(self) -> GTRStagingParameterNode:
         """Return the module's parameter node of the scene; add one if it is missing."""

@@ -360,8 +360,7 @@ def show(
     _show_agreement(state, record, scene)
     _draw_outline(state, scene)
     restyle(state, scene, application)
-    state.resultOf = settings_of(state)
-    case_results.keep(state, scene)
+    case_results.keep(state, scene, settings_of(state))
 
 
 def keep_key_slice(state: State, key: KeySlice) -> None:

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from GTRStagingSlicer import case_list, case_results, layers, samples
+import SimpleITK as sitk
+from GTRStagingSlicer import case_list, case_results, layers, nodes, samples
 from GTRStagingSlicer.state import State
 
 
@@ -144,9 +145,6 @@ def test_export_writes_the_report_of_the_row(two, scene, tmp_path):
 
 
 def test_export_of_an_outdated_result_tells_why_it_is_refused(desk, two, scene, a_small_phantom, tmp_path):
-    import SimpleITK as sitk
-    from GTRStagingSlicer import nodes
-
     smaller = sitk.BinaryErode(a_small_phantom.tumour, (1, 1, 0))
     nodes.add_segment(scene.GetFirstNodeByName("drawn"), smaller, "tumour", (1, 0, 0), samples.TUMOUR)
     two.ui.reportFolderSelector.currentPath = str(tmp_path)

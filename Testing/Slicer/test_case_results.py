@@ -3,9 +3,10 @@
 import json
 
 import pytest
+import SimpleITK as sitk
 import slicer
 import vtk
-from GTRStagingSlicer import case_results, samples
+from GTRStagingSlicer import case_results, nodes, samples
 
 
 def second_case(panel, scene, phantom, name="follow-up"):
@@ -46,6 +47,10 @@ def folders(scene):
         for item in items
         if hierarchy.GetItemAttribute(item, "GTRStaging.Result")
     }
+
+
+def array(volume):
+    return nodes.array_of(volume.GetImageData()).copy()
 
 
 def parts(state):
@@ -175,9 +180,6 @@ def test_export_writes_the_result_of_the_chosen_ct(two, scene, tmp_path):
 
 
 def test_an_edited_segment_of_another_ct_makes_only_its_own_result_stale(two, scene, a_small_phantom):
-    import SimpleITK as sitk
-    from GTRStagingSlicer import nodes
-
     smaller = sitk.BinaryErode(a_small_phantom.tumour, (1, 1, 0))
     nodes.add_segment(scene.GetFirstNodeByName("drawn"), smaller, "tumour", (1, 0, 0), samples.TUMOUR)
     two.enter()
@@ -234,3 +236,21 @@ def test_undo_takes_a_result_out_of_the_scene(loaded, scene):
     assert not loaded.ui.resultBox.isVisibleTo(loaded.ui.stageSection)
     loaded.ui.applyButton.click()
     assert len(case_results.texts(scene)) == 1
+
+
+def test_undo_of_a_second_apply_shows_the_first_result_again(staged, scene):
+    scene.SetUndoOn()
+    state = staged._parameterNode
+    first, attention = state.resultText.GetText(), array(state.attentionVolume)
+    before = state.keySlice
+    staged.ui.keySliceSlider.value += 2
+    staged.ui.applyButton.click()
+    assert state.resultText.GetText() != first
+    scene.Undo()
+    assert state.resultText.GetText() == first
+    assert (array(state.attentionVolume) == attention).all()
+    staged.enter()
+    assert state.keySlice == before
+    assert f"Key slice {before} " in staged.ui.detailsLabel.text
+    assert not staged.logic.outOfDate(state)
+    assert staged.logic._current(state).key_slice.index == before

@@ -2,11 +2,14 @@
 
 import zipfile
 
+import pytest
 import SimpleITK as sitk
 import slicer
 from conftest import ct_like
 from GTRStagingSlicer import nodes, samples
+from PySide6 import QtWidgets
 from scenes import add_transform, add_volume, rigid
+from standin import proxy
 
 
 def messages(desk):
@@ -136,3 +139,20 @@ def test_a_volume_without_an_even_grid_is_said_to_be_one(desk, panel, scene):
     panel._parameterNode.keySlice = 3
     panel.ui.applyButton.click()
     assert "the axes are skewed" in messages(desk)[0]
+
+
+@pytest.mark.parametrize("width", [380, 560])
+def test_no_line_of_the_result_is_printed_over_the_vote_table(desk, staged, width):
+    """The panel is as low as its scroll area lets it be, which is its minimum height."""
+    box = proxy.unwrap(staged.ui.resultBox)
+    top = box.window()
+    top.resize(width, 100)
+    for _ in range(3):
+        QtWidgets.QApplication.processEvents()
+    staged.enter()  # refreshes the panel, at its new width
+    for _ in range(3):
+        top.resize(width, top.minimumSizeHint().height())
+        QtWidgets.QApplication.processEvents()
+    assert box.height() >= box.layout().heightForWidth(box.width())
+    table, details = (proxy.unwrap(one).geometry() for one in (staged.ui.votesTable, staged.ui.detailsLabel))
+    assert details.top() > table.bottom()
