@@ -3,11 +3,8 @@
 GTRStagingLib computes the results, GTRStagingSlicer shows them in a scene; this file connects both to widgets.
 """
 
-import logging
 import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +22,29 @@ try:
 except ModuleNotFoundError:  # run from the source tree: only this folder is on Slicer's path
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from GTRStagingSlicer import dependencies, dicom_view, layers, models, nodes, result_view, samples, scene_staging
+from GTRStagingSlicer import (
+    candidates,
+    dependencies,
+    dicom_view,
+    layers,
+    models,
+    nodes,
+    presenter,
+    reporting,
+    result_view,
+    samples,
+    scene_staging,
+)  # fmt: skip
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.case_view import CaseView
+from GTRStagingSlicer.input_view import InputView
 from GTRStagingSlicer.layout_view import LayoutView
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.profile_view import ProfileView
 from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
+from GTRStagingSlicer.report_view import ReportView
+from GTRStagingSlicer.scene_watch import SceneWatch
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -82,21 +94,22 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
-        self.batch = BatchProcess(self.ui, self._error)
-        self.nomogram = NomogramView(self.ui, self._reportingErrors)
+        self.inputs = InputView(self.ui, lambda ct: self.logic.showCt(self._state, ct))
+        self.watch = SceneWatch(self._onWatched)
+        self.batch = BatchProcess(self.ui, reporting.show_error)
+        self.nomogram = NomogramView(self.ui, reporting.errors_shown)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
-        self.profile = ProfileView(self.ui, self.logic, self._run, lambda: self._stop, self._reportingErrors)
-        self.layouts = LayoutView(self.ui, self.logic, self._reportingErrors)
-        self.cases = CaseView(self.ui, self._reportingErrors, self.onExport)
+        self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop, reporting.errors_shown)
+        self.layouts = LayoutView(self.ui, self.logic, reporting.errors_shown)
+        self.cases = CaseView(self.ui, reporting.errors_shown)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         ui = self.ui
-        self.dicom = dicom_view.Buttons(ui, self.logic, self._reportingErrors, self._waiting, self._ensureDependencies)
-        ui.tumourSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onTumourChanged)
-        ui.tumourSelector.connect("currentSegmentChanged(QString)", self.onTumourChanged)
+        for_export = (ui, self.logic, reporting.errors_shown, reporting.waiting, self._ensureDependencies)
+        self.dicom, self.report = dicom_view.Buttons(*for_export), ReportView(*for_export)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
         for selector in (ui.reportFolderSelector, ui.batchTableSelector, ui.batchFolderSelector):
@@ -106,12 +119,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.modelCardButton, self.onModelCard),
             (ui.installButton, self.onInstall),
             (ui.wheelsButton, self.onInstallFromFolder),
+            (ui.showCtButton, self.onShowCt),
             (ui.currentSliceButton, self.onUseCurrentSlice),
             (ui.largestSectionButton, self.onLargestSection),
             (ui.applyButton, self.onApply),
             (ui.cancelButton, self.onCancel),
-            (ui.exportButton, self.onExport),
-            (ui.showFolderButton, self.onShowFolder),
             (ui.batchRunButton, self.onRunBatch),
             (ui.batchCancelButton, self.onStopBatch),
         ):
@@ -149,14 +161,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def initializeParameterNode(self) -> None:
-        """Observe the scene's parameters; if no CT is chosen, choose the first."""
+        """Observe the scene's parameters; choose the CT that the views show, or show the chosen one or the first."""
         state = self.logic.getParameterNode()
         self.setParameterNode(state)
-        if state.inputVolume is None:
-            for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-                if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and volume is not state.attentionVolume:
-                    state.inputVolume = volume
-                    break
+        ct = self.logic.ctToOffer(state)
+        if state.inputVolume is not ct:
+            state.inputVolume = ct
+        if ct is not None and self.logic.shownVolume() is None:
+            self.logic.showCt(state, ct)
 
     def setParameterNode(self, parameterNode: GTRStagingParameterNode | None) -> None:
         """Follow a parameter node, or with None stop following."""
@@ -168,7 +180,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._refresh)
+        if parameterNode is None:
+            self.watch.follow(None, slicer.mrmlScene)
         self._refresh()
+
+    def _onWatched(self) -> None:
+        """Update the panel after a change of the case's nodes or of the views; a run updates it at its end."""
+        if not self._running and not slicer.mrmlScene.IsBatchProcessing():
+            self._refresh()
 
     @property
     def _state(self) -> GTRStagingParameterNode:
@@ -194,11 +213,16 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             state = self._parameterNode
             if state is not None:
                 self._turnToCt(state)
+            self.inputs.refresh(state)
+            if state is not None:
+                self.watch.follow(state, slicer.mrmlScene)
                 self._refreshInputs(state)
                 self._refreshKeySlice(state)
                 self._refreshLayers(state)
+                if state.attentionVolume is not None:
+                    layers.place_legend(slicer.mrmlScene, state.attentionVolume, state.showLegend)
             stale = state is not None and self.logic.outOfDate(state)
-            self._refreshResult(state, stale)
+            self._refreshResult(state)
             self.nomogram.refresh(state, stale)
             self._refreshButtons(state, stale)
         finally:
@@ -214,10 +238,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _refreshInputs(self, state: State) -> None:
         ui = self.ui
-        if ui.tumourSelector.currentNode() is not state.tumourSegmentation:
-            ui.tumourSelector.setCurrentNode(state.tumourSegmentation)
-        if state.tumourSegmentation is not None and ui.tumourSelector.currentSegmentID() != state.tumourSegment:
-            ui.tumourSelector.setCurrentSegmentID(state.tumourSegment)
         if ui.modelSelector.currentText != state.model:
             index = ui.modelSelector.findText(state.model)
             if index < 0:
@@ -285,43 +305,66 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif restyled:
             scene_staging.restyle(state, slicer.mrmlScene, slicer.app.applicationLogic())
 
-    def _refreshResult(self, state: State | None, stale: bool) -> None:
+    def _refreshResult(self, state: State | None) -> None:
         text = None if state is None else state.resultText
         shown = None if text is None else (text.GetID(), text.GetMTime())
-        if not self._changed("result", (shown, stale, None if state is None else state.threshold)) and shown:
+        if not self._changed("result", (shown, None if state is None else state.threshold)) and shown:
             return
         record = None if state is None else scene_staging.record_of(state)
-        result_view.show_stage(self.ui, record, stale)
+        result_view.show_stage(self.ui, record)
         result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
 
     def _refreshButtons(self, state: State | None, stale: bool) -> None:
         ui, idle = self.ui, not self._running
-        reason = _("The scene is closed.") if state is None else self.logic.reasonNotReady(state)
-        ui.applyButton.enabled = idle and reason is None
-        ui.applyButton.toolTip = reason or _("Stages the case: predicts the stage by vote and shows the attention.")
-        ui.cancelButton.enabled = self._running
+        decision = presenter.decide(self._facts(state, stale))
+        for name in presenter.BUTTONS:
+            getattr(ui, name).enabled = name in decision.enabled
+        for name, text in decision.tool_tips.items():
+            getattr(ui, name).toolTip = text
         if idle:
-            ui.applyHint.text = reason or ""
-            ui.applyHint.visible = reason is not None
-        shown = State() if state is None else state  # empty for a closed scene
-        ui.currentSliceButton.enabled = idle and shown.inputVolume is not None
-        ui.largestSectionButton.enabled = idle and shown.inputVolume is not None and scene_staging.has_segment(shown)
-        staged = shown.resultText is not None
+            ui.applyHint.text = decision.hint
+            ui.applyHint.visible = bool(decision.hint)
+        ui.showCtButton.visible = bool(decision.other_ct)
+        for label, text in (
+            (ui.otherCtLabel, decision.other_ct),
+            (ui.otherSegmentationLabel, decision.other_segmentation),
+            (ui.staleLabel, decision.stale),
+            (ui.staleAttentionLabel, decision.stale),
+            (ui.staleAgreementLabel, decision.stale),
+        ):
+            label.text, label.visible = text, bool(text)
+        self.dicom.refresh(state, idle, decision.not_current)
+        self.report.refresh(state, stale)
         self.layouts.refresh(state, idle)
-        folder = ui.reportFolderSelector.currentPath
-        obstacle = result_view.reason_not_current(staged, stale)
-        self.dicom.refresh(state, idle, obstacle)
-        obstacle = obstacle or (None if folder else _("Choose a folder for the report."))
-        ui.exportButton.enabled = idle and obstacle is None
-        ui.exportButton.toolTip = obstacle or _("Writes report.html, result.json, overlay.png and attention.nrrd.")
-        ui.showFolderButton.enabled = bool(folder) and Path(folder).is_dir()
         self.proposal.refresh(state, idle)
-        self.profile.refresh(state, idle, reason)
+        self.profile.refresh(state, idle, decision.not_ready)
         self.batch.refresh(state is not None)
         self.cases.refresh(state, idle)
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
             section.enabled = idle
+
+    def _facts(self, state: State | None, stale: bool) -> presenter.Facts:
+        """Collect what the buttons depend on."""
+        folder = self.ui.reportFolderSelector.currentPath
+        of_folder: dict[str, Any] = {"folder": folder, "folder_exists": bool(folder) and Path(folder).is_dir()}
+        if state is None:
+            return presenter.Facts(scene=False, running=self._running, **of_folder)
+        staged = state.resultText is not None
+        return presenter.Facts(
+            running=self._running,
+            not_ready=self.logic.reasonNotReady(state),
+            ct=self.inputs.label_of(state.inputVolume),
+            shown=self.inputs.label_of(self.logic.otherVolumeShown(state.inputVolume)),
+            drawn_on=self.inputs.label_of(candidates.drawn_on_another(state)),
+            segment=scene_staging.has_segment(state),
+            staged=staged,
+            stale=stale,
+            map=state.attentionVolume is not None and state.resultVolume is not None,
+            sweep=state.sweepPlot is not None,
+            agreement=state.agreementTable is not None,
+            **of_folder,
+        )
 
     def _listModels(self) -> None:
         """List the available models and nomograms; add those that were imported since."""
@@ -337,22 +380,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.installButton.visible = self.ui.wheelsButton.visible = bool(lacking)
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
-
-    def onTumourChanged(self, *arguments: object) -> None:
-        """Store segmentation and segment together: the connectors of parameter nodes do not support segments."""
-        state = self._parameterNode
-        if state is None or self._refreshing:
-            return
-        segmentation, segment = self.ui.tumourSelector.currentNode(), self.ui.tumourSelector.currentSegmentID() or ""
-        if segmentation is None:
-            segment = ""
-        elif segmentation is not state.tumourSegmentation:
-            # The selector itself would choose the first segment, or keep one of the previous segmentation.
-            segment = nodes.likely_tumour(segmentation)
-        elif segment not in nodes.segments_of(segmentation):
-            segment = ""
-        with slicer.util.NodeModify(state):
-            state.tumourSegmentation, state.tumourSegment = segmentation, segment
 
     def onModelChanged(self, index: int) -> None:
         """Store the chosen model."""
@@ -378,20 +405,20 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onModelCard(self) -> None:
         """Show the model card; its details contain the whole card as JSON."""
-        with self._reportingErrors():
+        with reporting.errors_shown():
             text, whole = models.card_in_words(self._state.model)
             slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
 
     def onInstall(self) -> None:
         """Install the missing packages, after asking."""
-        with self._reportingErrors():
+        with reporting.errors_shown():
             self._ensureDependencies(None)
 
     def onInstallFromFolder(self) -> None:
         """Install the missing packages from a folder of wheels, after asking."""
         folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of wheels"))
         if folder:
-            with self._reportingErrors():
+            with reporting.errors_shown():
                 self._ensureDependencies(Path(folder))
 
     def _ensureDependencies(self, wheels: Path | None = None) -> bool:
@@ -406,28 +433,40 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showDependencies()
         return True
 
+    def onShowCt(self) -> None:
+        """Show the chosen CT in the slice views."""
+        with reporting.errors_shown():
+            self.logic.showCt(self._state, self._state.inputVolume)
+
     def onUseCurrentSlice(self) -> None:
         """Choose the slice that the Red view shows."""
-        with self._reportingErrors():
+        with reporting.errors_shown():
             grid = self.logic.grid(self._state.inputVolume)
             plane = nodes.matrix_of(lambda m: m.DeepCopy(self.logic.redSlice().GetSliceToRAS()))
             self._chooseKeySlice(nodes.slice_at(grid, plane).index, "hand")
 
     def onLargestSection(self) -> None:
         """Choose the slice with the segment's largest section."""
-        with self._reportingErrors(), self._waiting():
+        if not self.inputs.agrees():
+            return
+        with reporting.errors_shown(), reporting.waiting():
             key = scene_staging.largest_section(self._state, nodes.placed(self._state.inputVolume))
             self._chooseKeySlice(key.index, scene_staging.TUMOUR_AREA)
 
     def onApply(self) -> None:
         """Stage the case."""
-        self._run(lambda: self.logic.stage(self._state, self._onStep))
+        self._runIfAgreed(lambda: self.logic.stage(self._state, self._onStep))
+
+    def _runIfAgreed(self, work: Callable[[], object]) -> None:
+        """Run work that uses the segment, unless it was drawn on another CT and the user does not agree."""
+        if self.inputs.agrees():
+            self._run(work)
 
     def _run(self, work: Callable[[], object]) -> None:
         """Run work on the case. The panel shows each step; Cancel takes effect between two steps."""
         if self._running:
             return
-        with self._reportingErrors():
+        with reporting.errors_shown():
             if not self._ensureDependencies():
                 return
             self._running, self._stop = True, False
@@ -454,56 +493,12 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._stop = True
         self.ui.applyHint.text = _("Stopping after this step …")
 
-    def onExport(self) -> None:
-        """Write the report."""
-        with self._reportingErrors(), self._waiting():
-            if not self._ensureDependencies():
-                return
-            folder = Path(self.ui.reportFolderSelector.currentPath).expanduser()
-            written = self.logic.export(self._state, folder)
-            self.ui.reportLabel.text = _("Written: {names} in {folder}").format(names=", ".join(written), folder=folder)
-            self._refresh()
-
-    def onShowFolder(self) -> None:
-        """Open the report's folder in the system's file manager."""
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.ui.reportFolderSelector.currentPath))
-
     def onRunBatch(self) -> None:
         """Stage the cases of the case table in a separate process."""
-        with self._reportingErrors():
+        with reporting.errors_shown():
             if self._ensureDependencies():
                 self.batch.start(self._state)
 
     def onStopBatch(self) -> None:
         """Stop the batch; keep the results of finished cases."""
         self.batch.stop()
-
-    # -- errors ----------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _reportingErrors(self) -> Iterator[None]:
-        """Show an error as one message box, and write its details to the log."""
-        try:
-            yield
-        except Cancelled:
-            logging.info("GTR Staging: cancelled by the user")
-        except StagingError as error:
-            logging.info("GTR Staging: %s", traceback.format_exc())
-            self._error(plain(error))
-        except Exception:
-            logging.info("GTR Staging: %s", traceback.format_exc())
-            self._error(
-                _("An unexpected error occurred in GTR Staging. Please report it, with the details below."),
-                traceback.format_exc(),
-            )
-
-    def _error(self, text: str, details: str = "") -> None:
-        slicer.util.errorDisplay(text, windowTitle=_("GTR Staging"), detailedText=details)
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
-        try:
-            yield
-        finally:
-            slicer.app.restoreOverrideCursor()

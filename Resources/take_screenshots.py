@@ -49,8 +49,8 @@ def main():
     settle()
     panel = slicer.modules.gtrstaging.widgetRepresentation().self()
     ui = panel.ui
-    ui.inputSelector.setCurrentNode(ct)
-    ui.tumourSelector.setCurrentNode(tumour)
+    ui.inputSelector.currentIndex = ui.inputSelector.findData(ct.GetID())
+    ui.tumourSelector.currentIndex = ui.tumourSelector.findData(tumour.GetID())
     ui.largestSectionButton.click()
     take(window, "key_slice.png", 1200)
     ui.applyButton.click()

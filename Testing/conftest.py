@@ -245,11 +245,12 @@ def panel(desk):
 def loaded(panel, scene, a_small_phantom):
     """The panel with a phantom and its tumour chosen, as by a user."""
     from GTRStagingSlicer import samples
+    from helpers.lists import choose_node
 
     ct = samples.add_ct(scene, a_small_phantom.ct, "patient")
     tumour = samples.add_tumour(scene, ct, a_small_phantom.tumour, "drawn")
-    panel.ui.inputSelector.setCurrentNode(ct)
-    panel.ui.tumourSelector.setCurrentNode(tumour)
+    choose_node(panel.ui.inputSelector, ct)
+    choose_node(panel.ui.tumourSelector, tumour)
     return panel
 
 

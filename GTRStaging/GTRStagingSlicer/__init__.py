@@ -5,6 +5,12 @@
 - `scene_staging`: stage the case of a state and show the result in the scene, without Qt;
 - `case_results`: one result for each CT of a scene, in a folder of its own;
 - `case_list`, `case_view`: the list of results: its rows and buttons, without Qt; its part of the panel;
+- `candidates`: nodes that may be the CT and the tumour, and whether they belong together;
+- `content`: whether voxels, segments or transforms have changed since a result;
+- `presenter`: what the panel shows and enables, decided from facts, without Qt;
+- `scene_watch`: observers of the case's nodes and of the views;
+- `input_view`, `report_view`: the panel's sections of the input and of the report;
+- `reporting`: errors as message boxes, and a waiting cursor;
 - `records`: read the record of a scene's result, also of older versions, and describe it in words;
 - `layers`, `tables`, `charts`: show a result in a scene;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
@@ -19,5 +25,6 @@
 - `slice_progress`: how many slices are done, and Cancel;
 - `layouts`, `layout_view`: the module's own layouts; their buttons in the panel;
 - `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `case_view`,
-  `dicom_view`, `layout_view`, `slice_progress` and the views of nomogram, profile and proposal need the application.
+  `dicom_view`, `layout_view`, `reporting`, `slice_progress` and the views of input, nomogram, profile, proposal and
+  report need the application.
 """

@@ -73,8 +73,7 @@ def turn_to_ct(state: State, scene: Scene) -> bool:
 
     Returns
     -------
-    Whether the state had the nodes of another CT, lacked those of its own, or had settings that are not those of the
-    result, as after undo.
+    Whether the state had another result, or settings that are not those of the result, as after undo.
     """
     ct = state.inputVolume
     _adopt(state)
@@ -82,7 +81,8 @@ def turn_to_ct(state: State, scene: Scene) -> bool:
     before = {name: getattr(state, name) for name in PARTS}
     text = parts.get("resultText")
     settings = "" if text is None else text.GetAttribute(SETTINGS) or ""
-    if all(parts.get(name) is node for name, node in before.items()) and (text is None or settings == state.resultOf):
+    changed = before["resultText"] is not text or (text is not None and settings != state.resultOf)
+    if not changed and all(parts.get(name) is node for name, node in before.items()):
         return False
     for node in before.values():
         if node is not None and node.GetNodeReference(CT) is not ct:
@@ -92,7 +92,7 @@ def turn_to_ct(state: State, scene: Scene) -> bool:
     state.resultVolume = None if text is None else ct
     state.resultSegmentation = None if text is None else text.GetNodeReference(SEGMENTATION)
     state.resultOf = settings
-    return True
+    return changed
 
 
 def restore_choices(state: State) -> bool:

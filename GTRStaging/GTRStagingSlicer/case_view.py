@@ -21,14 +21,10 @@ class CaseView:
         Widgets of the panel.
     reporting
         Context in which errors are shown to the user.
-    export
-        Writes the report of the result that the panel shows.
     """
 
-    def __init__(
-        self, ui: Any, reporting: Callable[[], AbstractContextManager[None]], export: Callable[[], None]
-    ) -> None:
-        self.ui, self._reporting, self._export = ui, reporting, export
+    def __init__(self, ui: Any, reporting: Callable[[], AbstractContextManager[None]]) -> None:
+        self.ui, self._reporting = ui, reporting
         self._rows: tuple[case_list.Row, ...] = ()
         self._state: State | None = None
         self._idle = True
@@ -107,4 +103,4 @@ class CaseView:
         self.show(row, state)
         if not self.ui.exportButton.enabled:
             raise InputError(self.ui.exportButton.toolTip)
-        self._export()
+        self.ui.exportButton.click()

@@ -23,8 +23,9 @@ for _folder in (Path(__file__).resolve().parents[1], Path(__file__).resolve().pa
 from GTRStagingLib.batch import batch  # noqa: E402
 from GTRStagingLib.batch.cases import read_cases  # noqa: E402
 from GTRStagingLib.batch.columns import PREDICTIONS  # noqa: E402
-from GTRStagingLib.cli.arguments import out_folder, share, with_flags  # noqa: E402
+from GTRStagingLib.cli.arguments import COLUMNS, out_folder, share, with_flags  # noqa: E402
 from GTRStagingLib.errors import InputError, StagingError  # noqa: E402
+from GTRStagingLib.imaging import keyslice  # noqa: E402
 from GTRStagingLib.imaging.dicom_headers import DicomSeries  # noqa: E402
 from GTRStagingLib.nomogram import nomogram  # noqa: E402
 from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
@@ -66,25 +67,40 @@ def main(arguments: Sequence[str]) -> int:
         return _run(options, parser)
     except StagingError as error:
         local = f"\n{error.details}" if error.details and options.cases is None else ""
-        _print(f"GTR Staging: {with_flags(str(error), parser)}{local}", sys.stderr)
+        _print(f"GTR Staging: {with_flags(str(error), _parser_of(options, parser))}{local}", sys.stderr)
     except Exception:
         _print(f"GTR Staging: unexpected error:\n{traceback.format_exc()}", sys.stderr)
     return 1
 
 
+def _parser_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Return the parser whose options messages name; beside a table, what is of one case is a column of the table."""
+    if options.cases is None:
+        return parser
+    of_table = argparse.ArgumentParser(add_help=False)
+    for action in parser._actions:
+        if action.dest not in COLUMNS:
+            of_table._add_action(action)
+    of_table.set_defaults(columns=COLUMNS)
+    return of_table
+
+
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Stage the case or the table of cases, and return the exit code."""
+    parser = _parser_of(options, parser)
     if lacking := dependencies.missing():
         if not options.install:
             raise InputError(
                 f"Slicer's Python lacks {dependencies.in_words(lacking)}. Press Install in the panel once, "
-                "or add --install."
+                "or add `install`."
             )
         dependencies.install(options.wheels)
     from GTRStagingLib.model.backbone import load_model
 
     options.nomogram = None if options.nomogram is None else _requested_nomogram(options.nomogram, options.set)
     backbone = load_model(options.model, options.device)
+    if options.cases is not None and backbone.card.warning is not None:
+        _print_warnings((backbone.card.warning,), parser)  # once; the results of the cases contain it
     resolve_method(backbone.card, options.method)  # fails here once, not in each case
     stage_one = _make_stage_one(backbone, options)
     if options.input is not None:
@@ -99,6 +115,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             series=options.series,
         )
         result = stage_one(case, options.out)
+        _print_warnings(result.warnings, parser)
         _print(f"{result.prediction.stage}  {options.out / batch.SCENE}")
         _print(RESEARCH_USE_ONLY)
         return 0
@@ -180,6 +197,7 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
                 warnings += roi.warnings
             if case.stomach is not None:
                 warnings += _add_stomach(scene, ct, case.stomach, case.stomach_segment)
+            _require_key_slice(state)
             every = options.neighbour_maps or options.input is not None
             result = scene_staging.stage(state, backbone, scene, application, neighbour_maps=every)
             result = replace(result, warnings=(*warnings, *result.warnings))  # of the files, which nodes do not have
@@ -194,6 +212,13 @@ def _make_stage_one(backbone: "Backbone", options: argparse.Namespace) -> Callab
             close()
 
     return stage_one
+
+
+def _require_key_slice(state: State) -> None:
+    """Refuse a case of several slices that has neither a key slice nor an ROI, by the parameters' names."""
+    if state.tumourSegmentation is None and state.keySlice < 0:
+        placed_ct = nodes.placed(state.inputVolume)
+        keyslice.choose(nodes.scan_of(placed_ct, state.inputVolume.GetName() or ""))
 
 
 def _add_stomach(scene: Scene, ct: VolumeNode, path: Path, segment: str | None) -> tuple[str, ...]:
@@ -358,6 +383,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--install", action="store_true", help="install missing packages, without asking")
     parser.add_argument("--wheels", type=Path, help="with --install: folder of wheels, for a computer without network")
     return parser
+
+
+def _print_warnings(warnings: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Print warnings on stderr in the words of the command line; stdout has the result alone."""
+    for warning in warnings:
+        _print(f"WARNING    {with_flags(warning, parser)}", sys.stderr)
 
 
 def _print(text: str, stream: TextIO | None = None) -> None:

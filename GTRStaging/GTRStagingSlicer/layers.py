@@ -62,6 +62,18 @@ def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
         hierarchy.CreateItem(parent, node)
 
 
+def is_attention(node: VolumeNode) -> bool:
+    """Return whether a volume is an attention map of this module."""
+    return node.GetAttribute(PEAK) is not None
+
+
+def is_outline(segment_id: str, segment: "slicer.vtkSegment") -> bool:
+    """Return whether a segment is an outline of an attention map; those of older versions have no codes."""
+    codes = nodes.terminology_of(segment)
+    ours = terminology.ATTENTION.split("~")[2]
+    return ours in codes.split("~") or (not codes and segment_id == OUTLINE)
+
+
 # -- the attention map ---------------------------------------------------------------------------------------------
 
 
@@ -176,8 +188,37 @@ LEGEND_SIZE, LEGEND_POSITION = (0.08, 0.4), (1.0, 0.0)
 """Size and place of the legend, as shares of a view: narrow, in the lower right corner, beside the body."""
 
 
-def show_legend(scene: Scene, attention: VolumeNode, title: str, shown: bool) -> None:
-    """Show Slicer's colour legend in the slice views that show the attention, or hide it."""
+def show_ct(scene: Scene, ct: VolumeNode, attention: VolumeNode | None, opacity: float) -> None:
+    """Show a CT in every slice view, with its attention or without one: never with that of another CT."""
+    for view in _slice_views(scene):
+        modified = view.StartModify()
+        view.SetBackgroundVolumeID(ct.GetID())
+        view.SetForegroundVolumeID(None if attention is None else attention.GetID())
+        if attention is not None:
+            view.SetForegroundOpacity(opacity)
+        view.EndModify(modified)
+
+
+def place_legend(scene: Scene, attention: VolumeNode, shown: bool) -> None:
+    """Show the legend in the slice views that show the attention, and in no others."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(attention)
+    if legend is None:
+        return
+    names = [v.GetLayoutName() for v in _slice_views(scene) if v.GetForegroundVolumeID() == attention.GetID()]
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
+    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(count)]
+    wanted = [view.GetID() for view in views if view.GetLayoutName() in names]
+    modified = legend.StartModify()
+    if wanted != [legend.GetNthViewNodeID(i) for i in range(legend.GetNumberOfViewNodeIDs())]:
+        legend.RemoveAllViewNodeIDs()
+        for one in wanted:
+            legend.AddViewNodeID(one)
+    legend.SetVisibility(shown and bool(wanted))
+    legend.EndModify(modified)
+
+
+def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
+    """Show or hide Slicer's colour legend for the attention; `place_legend` then limits it to views."""
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(attention)
     if legend is None and not shown:
@@ -186,22 +227,10 @@ def show_legend(scene: Scene, attention: VolumeNode, title: str, shown: bool) ->
         legend = logic.AddDefaultColorLegendDisplayNode(attention)
         legend.SetSize(*LEGEND_SIZE)
         legend.SetPosition(*LEGEND_POSITION)
-    views = _views_with(scene, attention)
     legend.SetTitleText(title)
     legend.SetNumberOfLabels(5)
     legend.SetLabelFormat("%.2f")
-    legend.SetViewNodeIDs([view.GetID() for view in views])
-    # Without an id, Slicer would draw it in every view. A scene without a window has no views.
-    legend.SetVisibility(shown and (bool(views) or not _slice_views(scene)))
-
-
-def _views_with(scene: Scene, attention: VolumeNode) -> "list[slicer.vtkMRMLSliceNode]":
-    """Return the slice views that show the attention over a volume."""
-    names = [view.GetLayoutName() for view in _slice_views(scene) if view.GetForegroundVolumeID() == attention.GetID()]
-    views = [
-        scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode"))
-    ]
-    return [view for view in views if view.GetLayoutName() in names]
+    legend.SetVisibility(shown)
 
 
 def hide_legend(attention: VolumeNode) -> None:

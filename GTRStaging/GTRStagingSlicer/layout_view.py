@@ -45,9 +45,7 @@ class LayoutView:
         shown = State() if state is None else state
         staged = shown.resultText is not None
         drawn = staged and shown.attentionVolume is not None and shown.resultVolume is not None
-        ui.overlayButton.enabled = ui.resultLayoutButton.enabled = idle and drawn
-        ui.plotButton.enabled = staged and shown.sweepPlot is not None
-        ui.tableButton.enabled = staged and shown.agreementTable is not None
+        ui.resultLayoutButton.enabled = idle and drawn
         ui.ownLayoutButton.enabled = layouts.can_go_back(slicer.mrmlScene)
         obstacle = layers.reason_no_3d(slicer.app.applicationLogic())
         ui.render3DCheckBox.enabled = obstacle is None

@@ -15,7 +15,19 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
-from GTRStagingSlicer import case_results, dicom_export, layouts, models, nodes, nomograms, profiles, scene_staging
+from GTRStagingSlicer import (
+    candidates,
+    case_results,
+    content,
+    dicom_export,
+    layers,
+    layouts,
+    models,
+    nodes,
+    nomograms,
+    profiles,
+    scene_staging,
+)
 from GTRStagingSlicer.mrml import PlotNode, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -62,10 +74,12 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
     def forget(self) -> None:
         """Forget the last result and profile, since their scene is closed."""
         self._result: StagingResult | None = None
-        self._content: tuple[int | None, ...] | None = None
+        self._content: tuple[tuple[object, ...], str] | None = None
         self._of: tuple[str, str] | None = None
-        self._others: dict[tuple[str, str] | None, tuple[StagingResult | None, tuple[int | None, ...] | None]] = {}
-        self._profiled: tuple[int | None, ...] | None = None
+        self._others: dict[
+            tuple[str, str] | None, tuple[StagingResult | None, tuple[tuple[object, ...], str] | None]
+        ] = {}
+        self._profiled: tuple[object, ...] | None = None
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
     def turnToCt(self, state: State) -> bool:
@@ -99,10 +113,12 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         GTRStagingLib.errors.StagingError
             If the case cannot be staged.
         """
+        read = self._content_of(state)  # before the run, in which windows are open
         result = scene_staging.stage(
             state, self.backbone(state), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
         )
-        self._keep(result, state)
+        self._turnTo(state)
+        self._result, self._content = result, read
         return result
 
     def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
@@ -111,16 +127,17 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def profile(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Profile":
         """Stage the parameters' CT along its slices, and show the profile in the scene; see `profiles.compute`."""
+        read = content.times_of(state)
         found = profiles.compute(state, self.backbone(state), progress=progress)
         profiles.show(found, state, slicer.mrmlScene)
-        self._profiled = scene_staging.content_of(state)
+        self._profiled = read
         return found
 
     def profileOutOfDate(self, state: State) -> bool:
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the profile."""
         if profiles.record_of(state) is None:
             return False
-        changed = self._profiled is not None and self._profiled != scene_staging.content_of(state)
+        changed = self._profiled is not None and self._profiled != content.times_of(state)
         return changed or profiles.out_of_date(state)
 
     def reasonNotReady(self, state: State) -> str | None:
@@ -147,7 +164,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""
         if scene_staging.out_of_date(state):
             return True
-        return self._result is not None and self._content != scene_staging.content_of(state, stomach=True)
+        return self._content is not None and self._content[0] != content.times_of(state, stomach=True)
 
     def export(self, state: State, folder: Path) -> tuple[str, ...]:
         """Write the report's files. A reloaded scene is staged again first, and its result must be the same.
@@ -188,7 +205,14 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
     def _current(self, state: State) -> "StagingResult":
         """Return the result of the scene; that of a reloaded scene is staged again, and compared."""
         result = self._result
-        if result is None:
+        if result is not None and self._content is not None:
+            if self._content[1] != content.digest_of(state, stomach=True):
+                raise InputError(
+                    _("The voxels of the CT, or the segment, have changed since this result; expected those that were "
+                      "staged. Press Apply, then export.")
+                )  # fmt: skip
+        else:
+            read = self._content_of(state)
             record = scene_staging.record_of(state)
             result, _placed_ct = scene_staging.compute(state, self.backbone(state))
             if record is None or scene_staging.differs(record, result):
@@ -196,12 +220,11 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
                     _("Staging this case again gives a result that differs from the one in the scene; expected the "
                       "same. The CT, the segment or the model has changed. Press Apply, then export.")
                 )  # fmt: skip
-            self._keep(result, state)
+            self._result, self._content = result, read
         return result
 
-    def _keep(self, result: "StagingResult", state: State) -> None:
-        self._turnTo(state)
-        self._result, self._content = result, scene_staging.content_of(state, stomach=True)
+    def _content_of(self, state: State) -> tuple[tuple[object, ...], str]:
+        return content.times_of(state, stomach=True), content.digest_of(state, stomach=True)
 
     # -- views -----------------------------------------------------------------------------------------------------
 
@@ -220,6 +243,32 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         manager = slicer.app.layoutManager()
         widget = None if manager is None else manager.sliceWidget("Red")
         return None if widget is None else widget.mrmlSliceNode()
+
+    def otherVolumeShown(self, ct: VolumeNode | None) -> VolumeNode | None:
+        """Return the volume that the Red view shows instead of a CT; None if it shows the CT, or nothing."""
+        shown = self.shownVolume()
+        return None if ct is None or shown is ct else shown
+
+    def shownVolume(self) -> VolumeNode | None:
+        """Return the volume in the background of the Red view; None without one."""
+        manager = slicer.app.layoutManager()
+        widget = None if manager is None else manager.sliceWidget("Red")
+        if widget is None:
+            return None
+        return slicer.mrmlScene.GetNodeByID(widget.sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID() or "")
+
+    def showCt(self, state: State, ct: VolumeNode) -> None:
+        """Show a CT in the slice views, with the attention of its result if there is one."""
+        attention = state.attentionVolume if state.resultVolume is ct else None
+        layers.show_ct(slicer.mrmlScene, ct, attention, state.opacity)
+        slicer.util.setSliceViewerLayers(fit=True)
+
+    def ctToOffer(self, state: State) -> VolumeNode | None:
+        """Return the CT for the panel as it opens: what the Red view shows, else the chosen one, else the first."""
+        shown = self.shownVolume()
+        if candidates.is_ct(shown):
+            return shown
+        return state.inputVolume or next(iter(candidates.cts(slicer.mrmlScene)), None)
 
     def showSlice(self, grid: geometry.ImageOrGrid, index: int) -> None:
         """Move the Red view to an axial slice, without rotating it."""

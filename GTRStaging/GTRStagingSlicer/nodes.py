@@ -4,7 +4,6 @@ Slicer states positions in RAS and places nodes under transforms; the library us
 gets positions in the world. The user's nodes are not changed: transforms are hardened on copies.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -312,11 +311,11 @@ def segments_of(segmentation: SegmentationNode) -> dict[str, str]:
     return {one: inner.GetSegment(one).GetName() for one in ids}
 
 
-def likely_tumour(segmentation: SegmentationNode) -> str:
-    """Return the id of the first segment with a name like a tumour's, else of the first segment; empty without one."""
-    names = segments_of(segmentation)
-    called = [one for one, name in names.items() if re.search(r"tumou?r|lesion|cancer|gtv|neoplas", name.casefold())]
-    return next(iter(called or names), "")
+def terminology_of(segment: "slicer.vtkSegment") -> str:
+    """Return Slicer's text of a segment's codes (see the module `terminology`); empty without one."""
+    text = vtk.reference("")
+    found = segment.GetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), text)
+    return str(text) if found else ""
 
 
 def roi_of(segmentation: SegmentationNode, segment: str, ct: VolumeNode, placed_ct: Placed) -> Roi:

@@ -126,6 +126,12 @@ class NomogramView:
         ui.nomogramMessage.text = reason
         ui.nomogramBox.visible = reading is not None
         if status is None or reading is None:
+            for label in (ui.nomogramStageLabel, ui.nomogramNetworkLabel):
+                label.text = ""  # a stage of earlier values must not come back with the box
+            for stage in tables.STAGES:
+                bar = getattr(ui, f"nomogramBar{stage}")
+                bar.value, bar.format = 0, ""
+            result_view.fill(ui.nomogramTable, [], [])
             return
         from_image = _("from the image alone") if status.network else _("no up-to-date result")
         for label, stage, source, how in (

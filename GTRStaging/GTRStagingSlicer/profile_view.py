@@ -7,7 +7,7 @@ from typing import Any
 
 from GTRStagingSlicer import profiles
 from GTRStagingSlicer.logic import GTRStagingLogic
-from GTRStagingSlicer.result_view import ALARM
+from GTRStagingSlicer.presenter import ALARM
 from GTRStagingSlicer.slice_progress import slice_progress
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _

@@ -7,12 +7,10 @@ from typing import Any
 
 import qt
 
-from GTRStagingSlicer import records, tables
+from GTRStagingSlicer import presenter, records, tables
+from GTRStagingSlicer.presenter import ALARM
 from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
-
-ALARM = "QLabel { background-color: #b3001b; color: white; font-weight: bold; padding: 6px; }"
-"""Style of a warning label, the same as that of the model's banner: readable in a light and in a dark Slicer."""
 
 
 def step_in_words(step: str) -> str:
@@ -38,7 +36,7 @@ def meaning_of(stage: str) -> str:
     }[stage]
 
 
-def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
+def show_stage(ui: Any, record: Mapping[str, Any] | None) -> None:
     """Fill the result of section 3, or hide it without a record."""
     ui.resultBox.visible = record is not None
     if record is None:
@@ -55,10 +53,6 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
     size = 44 if unlike else 13
     ui.likenessLabel.text = f'<span style="font-size: {size}px"><b>{name}</b></span><br>{words}'
     ui.likenessLabel.styleSheet = ALARM if unlike else ""
-    ui.staleLabel.visible = stale
-    # An outdated result must not be mistaken for a current one.
-    ui.staleLabel.styleSheet = ALARM
-    ui.staleLabel.text = _("Settings, CT or segment have changed since. Press Apply to renew this result.")
     for stage, share in zip(tables.STAGES, prediction["probabilities"], strict=True):
         bar = getattr(ui, f"bar{stage}")
         bar.value = round(1000 * share)
@@ -84,9 +78,9 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None, stale: bool) -> None:
         device=record["provenance"]["device"],
         seconds=seconds,
     )
-    # The banner already shows the model's own warning.
-    warnings = [text for text in record["warnings"] if text != model["warning"]]
+    warnings = presenter.warnings_beside(record)
     ui.warningsLabel.visible = bool(warnings)
+    ui.warningsLabel.styleSheet = ALARM  # beside the stage: a slice without stomach is among them
     ui.warningsLabel.text = plain("\n".join(warnings))
 
 
@@ -123,13 +117,6 @@ def number(value: float, unit: str) -> str:
         return "–"
     short = unit if unit in ("mm", "mm²") else ""
     return f"{value:,.1f} {short}" if short else f"{value:.3f}"
-
-
-def reason_not_current(staged: bool, stale: bool) -> str | None:
-    """Return why there is no result of the current settings to write; None if there is one."""
-    if not staged:
-        return _("Stage a case first.")
-    return _("The settings, the CT or the segment have changed: press Apply first.") if stale else None
 
 
 def fill(table: "qt.QTableWidget", heads: list[str], rows: list[list[str]]) -> None:

@@ -18,7 +18,7 @@ from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingLib.support.shared_text import without_identifiers
-from GTRStagingSlicer import case_results, charts, layers, nodes, records, tables
+from GTRStagingSlicer import candidates, case_results, charts, layers, nodes, records, tables
 from GTRStagingSlicer.mrml import Application, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
 from GTRStagingSlicer.state import State
@@ -56,6 +56,16 @@ def reason_not_ready(state: State) -> str | None:
         return _("The volume “{name}” contains no voxels: load it again, or choose another.").format(
             name=volume.GetName()
         )
+    if layers.is_attention(volume):
+        return _("The volume “{name}” is an attention map; choose the CT.").format(name=volume.GetName())
+    if candidates.of_another_study(state):
+        return _("The segmentation “{name}” is of another study ({other}) than the CT ({study}); choose one of this "
+                 "CT, or draw the tumour on it.").format(
+            name=state.tumourSegmentation.GetName(),
+            other=candidates.study_name(state.tumourSegmentation)
+            or candidates.study_name(candidates.drawn_on_another(state)),
+            study=candidates.study_name(volume),
+        )  # fmt: skip
     if state.tumourSegmentation is not None and not has_segment(state):
         return _("Choose the tumour's segment, or no segmentation.")
     if state.keySlice < 0 and not has_segment(state) and not _is_one_slice(volume):
@@ -76,7 +86,7 @@ def _is_one_slice(volume: VolumeNode) -> bool:
 def has_segment(state: State) -> bool:
     """Return whether the chosen segment exists in the chosen segmentation."""
     segmentation = state.tumourSegmentation
-    return segmentation is not None and state.tumourSegment in nodes.segments_of(segmentation)
+    return segmentation is not None and state.tumourSegment in candidates.tumour_segments(segmentation)
 
 
 def roi_of(state: State, placed_ct: Placed) -> Roi | None:
@@ -119,7 +129,7 @@ def stomach_of(state: State, placed_ct: Placed) -> Roi | None:
     InputError
         If several segments have this name, or the one is empty.
     """
-    found = _called_stomach(state)
+    found = called_stomach(state)
     if len(found) > 1:
         raise InputError(
             _("The scene has {count} segments called “stomach”; expected at most one. Rename or remove those that are "
@@ -128,7 +138,7 @@ def stomach_of(state: State, placed_ct: Placed) -> Roi | None:
     return None if not found else nodes.roi_of(*found[0], state.inputVolume, placed_ct)
 
 
-def _called_stomach(state: State) -> list[tuple[SegmentationNode, str]]:
+def called_stomach(state: State) -> list[tuple[SegmentationNode, str]]:
     """Return the segments called 'stomach' with their segmentations: rather another than the one that is chosen."""
     scene = state.inputVolume.GetScene()
     found = [
@@ -156,7 +166,7 @@ def _stomach_to_compare(state: State, case: "Case") -> tuple[Roi | None, tuple[s
             stomach_slices(case.scan, stomach, resample=True)
     except StagingError as error:
         # Nodes are often named after patients, and the warning is part of the report.
-        segmentation, _segment = _called_stomach(state)[0]
+        segmentation, _segment = called_stomach(state)[0]
         names = {"VolumeName": state.inputVolume.GetName(), "SegmentationName": segmentation.GetName()}
         reason = without_identifiers(str(error), {key: name or "" for key, name in names.items()})
         return None, (_("The key slice was not compared with the stomach. {reason}").format(reason=reason),)
@@ -223,7 +233,14 @@ def compute(
         key_slice=case.key_slice,
         progress=progress,
     )
-    return replace(result, warnings=(*notes, *result.warnings)), case.placed_ct
+    return replace(result, warnings=(*notes, *_elsewhere_drawn(state), *result.warnings)), case.placed_ct
+
+
+def _elsewhere_drawn(state: State) -> tuple[str, ...]:
+    """Return the warning that the segmentation was drawn on another volume; without names of nodes."""
+    if candidates.drawn_on_another(state) is None:
+        return ()
+    return (_("The segment was drawn on another volume of the scene, not on this CT."),)
 
 
 class Case(NamedTuple):
@@ -397,7 +414,7 @@ def restyle(state: State, scene: Scene, application: Application | None = None) 
     layers.set_opacity(scene, attention, state.opacity)
     record = record_of(state)
     heat = _("Attention") if record is None else records.heat_in_words(record["attention"])
-    layers.show_legend(scene, attention, heat, state.showLegend)
+    layers.show_legend(attention, heat, state.showLegend)
     layers.show_3d(application, attention, state.show3D, state.shownFrom)
     if state.showOutline and state.attentionOutline is None:
         _draw_outline(state, scene)
@@ -451,20 +468,6 @@ def settings_of(state: State) -> str:
     segment = state.tumourSegment if state.tumourSegmentation is not None else ""
     choices = [state.model, str(state.keySlice), state.method.value, state.target.value, state.device.value]
     return "|".join([segment, *choices, nodes.geometry_key(state.inputVolume)])
-
-
-def content_of(state: State, *, stomach: bool = False) -> tuple[int | None, ...]:
-    """Return when the voxels of CT and segment, and of the stomach, last changed; comparable only within a session."""
-    image = None if state.inputVolume is None else state.inputVolume.GetImageData()
-    times: list[int | None] = [] if image is None else [image.GetMTime(), image.GetPointData().GetMTime()]
-    drawn = [(state.tumourSegmentation, state.tumourSegment)] if has_segment(state) else []
-    if stomach and state.inputVolume is not None:
-        drawn += _called_stomach(state)
-    for node, one in drawn:
-        segmentation = node.GetSegmentation()
-        voxels = segmentation.GetSegment(one).GetRepresentation(segmentation.GetSourceRepresentationName())
-        times.append(None if voxels is None else voxels.GetMTime())
-    return tuple(times)
 
 
 def differs(record: Mapping[str, Any], result: "StagingResult") -> bool:

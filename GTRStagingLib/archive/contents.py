@@ -68,7 +68,7 @@ def contents_of(folder: Path) -> Contents:
             images += str(header.get("Modality") or "") == "CT"
     if images and len(rois) > 1:
         raise InputError(
-            f"The study has {len(rois)} ROIs; expected one, which decides. Stage it by `gtrstaging stage` with one of "
+            f"The study has {len(rois)} ROIs; expected one, which decides. Stage it by itself with one of "
             "them, or send it with one."
         )
     read = read_key_objects(marks)

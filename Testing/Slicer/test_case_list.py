@@ -6,6 +6,7 @@ import pytest
 import SimpleITK as sitk
 from GTRStagingSlicer import case_list, case_results, layers, nodes, samples
 from GTRStagingSlicer.state import State
+from helpers.lists import choose_node
 
 
 def a_record(stage, utc):
@@ -86,8 +87,8 @@ def test_buttons_are_enabled_or_tell_why_not(three, selected, idle, folder, expe
 def two(staged, scene, a_small_phantom):
     """A panel with a baseline and a follow-up, both staged; the follow-up is chosen."""
     ct = samples.add_ct(scene, a_small_phantom.ct, "follow-up")
-    staged.ui.inputSelector.setCurrentNode(ct)
-    staged.ui.tumourSelector.setCurrentNode(samples.add_tumour(scene, ct, a_small_phantom.tumour, "again"))
+    choose_node(staged.ui.inputSelector, ct)
+    choose_node(staged.ui.tumourSelector, samples.add_tumour(scene, ct, a_small_phantom.tumour, "again"))
     staged.ui.largestSectionButton.click()
     staged.ui.applyButton.click()
     return staged
@@ -101,7 +102,7 @@ def listed(panel):
 def test_the_list_marks_and_selects_the_result_of_the_chosen_ct(two, scene):
     assert listed(two) == ["patient", "▸ follow-up"]
     assert two.ui.casesTable.currentRow() == 1
-    two.ui.inputSelector.setCurrentNode(scene.GetFirstNodeByName("patient"))
+    choose_node(two.ui.inputSelector, scene.GetFirstNodeByName("patient"))
     assert listed(two) == ["▸ patient", "follow-up"]
 
 

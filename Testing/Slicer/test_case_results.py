@@ -7,13 +7,14 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from GTRStagingSlicer import case_results, nodes, samples
+from helpers.lists import choose_node
 
 
 def second_case(panel, scene, phantom, name="follow-up"):
     ct = samples.add_ct(scene, phantom.ct, name)
     tumour = samples.add_tumour(scene, ct, phantom.tumour, f"{name} drawn")
-    panel.ui.inputSelector.setCurrentNode(ct)
-    panel.ui.tumourSelector.setCurrentNode(tumour)
+    choose_node(panel.ui.inputSelector, ct)
+    choose_node(panel.ui.tumourSelector, tumour)
     return ct
 
 
@@ -62,7 +63,7 @@ def test_a_second_ct_does_not_replace_the_result_of_the_first(two, scene):
     follow_up = parts(state)
     assert len(case_results.texts(scene)) == 2
     baseline = scene.GetFirstNodeByName("patient")
-    two.ui.inputSelector.setCurrentNode(baseline)
+    choose_node(two.ui.inputSelector, baseline)
     assert not set(parts(state).values()) & set(follow_up.values())
     assert state.resultVolume is baseline
     assert state.resultText.GetName() == "patient result"
@@ -76,7 +77,7 @@ def test_the_panel_shows_the_result_and_the_choices_of_the_chosen_ct(two, scene)
     }
     assert slices["follow-up"] == slices["patient"] + 2
     for name in ("patient", "follow-up", "patient"):
-        ui.inputSelector.setCurrentNode(scene.GetFirstNodeByName(name))
+        choose_node(ui.inputSelector, scene.GetFirstNodeByName(name))
         assert state.keySlice == slices[name]
         assert f"Key slice {slices[name]} " in ui.detailsLabel.text
         assert ui.staleLabel.isVisibleTo(ui.resultBox) is False
@@ -93,7 +94,7 @@ def test_a_ct_without_a_result_shows_none(staged, scene, a_small_phantom):
 def test_only_the_lines_and_the_outline_of_the_chosen_ct_are_shown(two, scene):
     ui, state = two.ui, two._parameterNode
     other = state.votingSlices, state.attentionOutline
-    ui.inputSelector.setCurrentNode(scene.GetFirstNodeByName("patient"))
+    choose_node(ui.inputSelector, scene.GetFirstNodeByName("patient"))
     assert [node.GetDisplayVisibility() for node in other] == [0, 0]
     assert state.votingSlices.GetDisplayVisibility()
     assert state.attentionOutline.GetDisplayVisibility()
@@ -149,7 +150,7 @@ def test_saved_and_loaded_the_scene_keeps_all_results(two, scene, tmp_path):
     assert {name: len(ids) for name, ids in folders(scene).items()} == before
     ui, state = two.ui, two._parameterNode
     for name in ("patient", "follow-up"):
-        ui.inputSelector.setCurrentNode(scene.GetFirstNodeByName(name))
+        choose_node(ui.inputSelector, scene.GetFirstNodeByName(name))
         assert state.resultText.GetName() == f"{name} result"
         assert not two.logic.outOfDate(state)
 
@@ -173,7 +174,7 @@ def test_a_scene_added_to_a_scene_keeps_both(staged, scene, a_small_phantom, tmp
 def test_export_writes_the_result_of_the_chosen_ct(two, scene, tmp_path):
     ui = two.ui
     for name in ("patient", "follow-up"):
-        ui.inputSelector.setCurrentNode(scene.GetFirstNodeByName(name))
+        choose_node(ui.inputSelector, scene.GetFirstNodeByName(name))
         expected = json.loads(two._parameterNode.resultText.GetText())["key_slice"]["index"]
         result = two.logic._current(two._parameterNode)
         assert result.key_slice.index == expected
@@ -184,7 +185,7 @@ def test_an_edited_segment_of_another_ct_makes_only_its_own_result_stale(two, sc
     nodes.add_segment(scene.GetFirstNodeByName("drawn"), smaller, "tumour", (1, 0, 0), samples.TUMOUR)
     two.enter()
     assert not two.logic.outOfDate(two._parameterNode)
-    two.ui.inputSelector.setCurrentNode(scene.GetFirstNodeByName("patient"))
+    choose_node(two.ui.inputSelector, scene.GetFirstNodeByName("patient"))
     assert two.logic.outOfDate(two._parameterNode)
 
 
@@ -198,7 +199,7 @@ def test_a_result_of_an_older_version_becomes_that_of_its_ct(staged, scene, a_sm
     for name in ("GTRStaging.Choices", "GTRStaging.Settings"):
         text.RemoveAttribute(name)
     second_case(staged, scene, a_small_phantom)
-    staged.ui.inputSelector.setCurrentNode(ct)
+    choose_node(staged.ui.inputSelector, ct)
     assert state.resultText is text
 
 

@@ -12,6 +12,7 @@ import slicer
 import vtk
 from GTRStagingSlicer import dicom_export, layers, nodes, samples, scene_staging, terminology
 from helpers.dicom_validation import no_errors
+from helpers.lists import choose_node
 from pydicom import dcmread
 
 from GTRStagingLib import Roi, load_model, stage_case
@@ -75,8 +76,8 @@ def opened(panel, scene, dicom, ct, a_small_phantom):
     scan = read_scan(ct)
     volume = samples.add_ct(scene, scan.image, "from DICOM")
     volume.SetAttribute(dicom_export.INSTANCES, " ".join(scan.source.instances()))
-    panel.ui.inputSelector.setCurrentNode(volume)
-    panel.ui.tumourSelector.setCurrentNode(samples.add_tumour(scene, volume, a_small_phantom.tumour, "drawn"))
+    choose_node(panel.ui.inputSelector, volume)
+    choose_node(panel.ui.tumourSelector, samples.add_tumour(scene, volume, a_small_phantom.tumour, "drawn"))
     panel.ui.largestSectionButton.click()
     panel.ui.applyButton.click()
     return panel

@@ -120,7 +120,7 @@ def test_sections_follow_the_order_of_the_work():
 def test_parameters_named_in_the_panel_exist():
     named = {p.find("string").text for p in ET.parse(UI).iter("property") if p.get("name") == "SlicerParameterName"}
     assert named <= {f.name for f in fields(State)}
-    assert {"inputVolume", "method", "target", "opacity", "threshold", "device"} <= named
+    assert {"method", "target", "opacity", "threshold", "device"} <= named
 
 
 def test_widgets_used_by_the_code_are_in_the_panel():

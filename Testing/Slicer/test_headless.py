@@ -163,7 +163,9 @@ def test_a_key_object_selection_is_refused_in_slicer(tmp_path, capfd, a_model):
         (["--input", "x", "--out", "z", "--neighbour-maps"], 2, "not allowed without --cases"),
         (["--input", "x", "--out", "z", "--threshold", "50"], 2, "50: expected a share of the maximum"),
         (["--input", "nowhere.nii", "--out", "out", "--key-slice", "3"], 1, "nowhere.nii"),
-        (["--input", "ct.nrrd", "--out", "out"], 1, "key slice"),
+        (["--input", "ct.nrrd", "--out", "out"], 1, "Give the --key-slice, or an ROI of the tumour (--segmentation)"),
+        (["--input", "x", "--out", "z", "--key-slice", "3", "--threshold", "2"], 2, "2: expected a share"),
+        (["--input", "x", "--out", "z", "--segmentation", "y", "--threshold", "2"], 2, "2: expected a share"),
         (["--input", "ct.nrrd", "--out", "out", "--key-slice", "3", "--model", "none"], 1, "'none'"),
     ],
 )
@@ -173,6 +175,26 @@ def test_wrong_use_and_failures_have_their_codes(tmp_path, monkeypatch, capfd, a
     assert headless.main(["--", *arguments]) == code
     assert shown_text in capfd.readouterr().err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_warnings_are_on_stderr_as_the_command_line_prints_them(tmp_path, capfd):
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    arguments = ["--input", str(tmp_path / "ct.nrrd"), "--out", str(tmp_path / "out"), "--key-slice", "4"]
+    assert headless.main(arguments) == 0
+    printed = capfd.readouterr()
+    assert [f"WARNING    {text}" for text in warnings_in(tmp_path / "out")] == printed.err.splitlines()
+    assert "DEMONSTRATION" in printed.err
+    assert "WARNING" not in printed.out
+
+
+def test_an_error_of_a_table_names_its_columns_and_the_model_is_warned_of_once(tmp_path, capfd):
+    sitk.WriteImage(ct_like(), tmp_path / "ct.nrrd")
+    (tmp_path / "cases.csv").write_text("case_id,image,key_slice\none,ct.nrrd,\ntwo,ct.nrrd,4\n")
+    assert headless.main(["--cases", str(tmp_path / "cases.csv"), "--out", str(tmp_path / "out")]) == 1
+    printed = capfd.readouterr().err
+    assert "Give the column key_slice, or an ROI of the tumour (column roi)" in printed
+    assert "--key-slice" not in printed
+    assert printed.count("DEMONSTRATION") == 1
 
 
 def test_the_failures_of_a_table_are_on_stderr(tmp_path, capfd, a_model):

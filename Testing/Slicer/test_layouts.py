@@ -5,6 +5,7 @@ import pytest
 import slicer
 from conftest import ct_like
 from GTRStagingSlicer import layers, layouts, nodes
+from helpers.lists import choose_node
 from scenes import SliceView, add_volume
 
 FOUR_UP = 3
@@ -115,7 +116,7 @@ def test_the_legend_is_in_the_views_of_its_heat_alone(loaded, scene):
 def test_the_legend_goes_with_the_result(staged, scene):
     legend = legend_of(staged._parameterNode)
     assert legend.GetVisibility()
-    staged.ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "other"))
+    choose_node(staged.ui.inputSelector, add_volume(scene, ct_like(), "other"))
     assert not legend.GetVisibility()
 
 

@@ -15,6 +15,7 @@ from conftest import ct_like
 from GTRStagingSlicer import layers, nodes, samples, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
+from helpers.lists import choose_node
 from helpers.results import box_on
 from scenes import add_transform, add_volume, array_of, box, node_ids, rigid
 
@@ -44,7 +45,7 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     panel.enter()
     ui, state = panel.ui, panel._parameterNode
     assert state.inputVolume is ct
-    ui.tumourSelector.setCurrentNode(tumour)
+    choose_node(ui.tumourSelector, tumour)
     assert state.tumourSegment == samples.TUMOUR
     assert ui.applyButton.enabled
     assert "largest section" in ui.keySliceLabel.text
@@ -79,8 +80,10 @@ def test_a_sample_is_staged_from_a_button_press_to_a_report(desk, panel, scene, 
     # The report.
     ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     ui.exportButton.click()
-    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == sorted(outputs.OUTPUTS)
-    assert json.loads((tmp_path / "report" / "result.json").read_text())["prediction"] == record["prediction"]
+    (folder,) = (tmp_path / "report").iterdir()
+    assert folder.name.startswith(record["case_id"])
+    assert sorted(p.name for p in folder.iterdir()) == sorted(outputs.OUTPUTS)
+    assert json.loads((folder / "result.json").read_text())["prediction"] == record["prediction"]
     assert "report.html" in ui.reportLabel.text
     ui.showFolderButton.click()
     assert desk.record.opened
@@ -171,7 +174,7 @@ def test_the_key_slice_comes_from_view_slider_and_segment(desk, loaded):
 def test_another_segmentation_does_not_keep_the_old_segment(desk, loaded, scene, a_small_phantom):
     ui, state = loaded.ui, loaded._parameterNode
     hollow = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hollow")
-    ui.tumourSelector.setCurrentNode(hollow)
+    choose_node(ui.tumourSelector, hollow)
     ui.keySliceSlider.value = 8
     assert state.tumourSegment == ""
     assert not ui.applyButton.enabled
@@ -179,18 +182,18 @@ def test_another_segmentation_does_not_keep_the_old_segment(desk, loaded, scene,
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
     nodes.add_segment(other, a_small_phantom.tumour, "liver", (0, 1, 0), "a")
     nodes.add_segment(other, a_small_phantom.tumour, "Gastric tumor", (1, 0, 0), "b")
-    ui.tumourSelector.setCurrentNode(other)
+    choose_node(ui.tumourSelector, other)
     assert state.tumourSegment == "b"
-    ui.tumourSelector.setCurrentNode(None)
+    choose_node(ui.tumourSelector, None)
     assert (state.tumourSegmentation, state.tumourSegment) == (None, "")
     assert ui.applyButton.enabled
 
 
 def test_a_smaller_scan_forgets_the_key_slice_of_a_larger_one(desk, loaded, scene):
-    loaded.ui.tumourSelector.setCurrentNode(None)
+    choose_node(loaded.ui.tumourSelector, None)
     loaded.ui.keySliceSlider.value = 20
     assert loaded.ui.applyButton.enabled
-    loaded.ui.inputSelector.setCurrentNode(add_volume(scene, ct_like(), "small"))
+    choose_node(loaded.ui.inputSelector, add_volume(scene, ct_like(), "small"))
     assert loaded._parameterNode.keySlice == -1
     assert not loaded.ui.applyButton.enabled
 
@@ -246,7 +249,8 @@ def test_a_report_is_of_the_threshold_that_is_shown(staged, tmp_path):
     staged.ui.thresholdSlider.value = 0.7
     staged.ui.reportFolderSelector.currentPath = str(tmp_path)
     staged.ui.exportButton.click()
-    assert json.loads((tmp_path / "result.json").read_text())["agreement"]["threshold"] == 0.7
+    (written,) = tmp_path.glob("*/result.json")
+    assert json.loads(written.read_text())["agreement"]["threshold"] == 0.7
 
 
 def test_cancel_takes_effect_between_steps(desk, loaded):
@@ -309,12 +313,13 @@ def test_a_scene_comes_back_with_the_panel_as_it_was(desk, staged, scene, tmp_pa
     state = staged._parameterNode
     assert (state.opacity, state.threshold, state.showOutline) == (0.3, 0.75, True)
     assert (ui.stageLabel.text, ui.agreementLabel.text, ui.keySliceLabel.text, ui.detailsLabel.text) == shown
-    assert ui.tumourSelector.currentSegmentID() == samples.TUMOUR
+    assert ui.segmentSelector.itemData(ui.segmentSelector.currentIndex) == samples.TUMOUR
     assert not scene_staging.out_of_date(state)
     # Its report is made again with the same content.
     ui.reportFolderSelector.currentPath = str(tmp_path / "report")
     ui.exportButton.click()
-    again = json.loads((tmp_path / "report" / "result.json").read_text())
+    (written,) = tmp_path.glob("report/*/result.json")
+    again = json.loads(written.read_text())
     assert again["prediction"] == scene_staging.record_of(state)["prediction"]
     assert again["agreement"]["threshold"] == 0.75
     before = node_ids(scene)
@@ -364,8 +369,8 @@ def test_a_moved_case_is_staged_where_it_was_moved_to(staged, scene):
 
 
 def test_an_error_is_shown_once_with_its_remedy(desk, loaded, scene):
-    loaded.ui.inputSelector.setCurrentNode(add_volume(scene, box(ct_like()), "mask"))
-    loaded.ui.tumourSelector.setCurrentNode(None)
+    choose_node(loaded.ui.inputSelector, add_volume(scene, box(ct_like()), "mask"))
+    choose_node(loaded.ui.tumourSelector, None)
     loaded.ui.keySliceSlider.value = 4
     loaded.ui.applyButton.click()
     (text,) = messages(desk)

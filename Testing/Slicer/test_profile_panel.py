@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import slicer
 from GTRStagingSlicer import charts, nodes, profiles, samples, scene_staging
+from helpers.lists import choose_node
 from scenes import node_ids
 from vtk.util import numpy_support
 
@@ -120,7 +121,7 @@ def library_mask(state):
 
 def test_without_a_segment_the_slices_around_the_key_slice_are_asked(desk, panel, scene, a_small_phantom):
     ct = samples.add_ct(scene, a_small_phantom.ct, "patient")
-    panel.ui.inputSelector.setCurrentNode(ct)
+    choose_node(panel.ui.inputSelector, ct)
     assert not panel.ui.profileButton.enabled
     assert "Choose the key slice" in panel.ui.profileButton.toolTip
     panel.ui.keySliceSlider.value = 2

@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import on_grid_of
 from GTRStagingSlicer import samples, scene_staging
+from helpers.lists import choose_node
 
 from GTRStagingLib.imaging import keyslice
 from GTRStagingLib.staging.proposal import SHOWN
@@ -18,7 +19,7 @@ def messages(desk, kind="error"):
 def opened(panel, scene, a_small_phantom):
     """The panel with the CT alone."""
     ct = samples.add_ct(scene, a_small_phantom.ct, "patient")
-    panel.ui.inputSelector.setCurrentNode(ct)
+    choose_node(panel.ui.inputSelector, ct)
     return panel
 
 

@@ -236,7 +236,7 @@ def test_the_stage_set_stands_beside_the_vote(staged, changes, shown_text):
     record = to_json(with_roi())
     record["prediction"]["set"] = within
     assert tables.stage_set_in_words(record["prediction"]) == shown_text
-    result_view.show_stage(staged.ui, record, False)
+    result_view.show_stage(staged.ui, record)
     assert html.escape(shown_text, quote=False) in staged.ui.voteLabel.text
 
 
@@ -270,7 +270,7 @@ def test_the_panel_states_how_far_the_key_slice_may_move(staged, found, key_stag
     record["prediction"].update(stage="T3", stability=found)
     next(one for one in record["prediction"]["slices"] if one["offset"] == 0)["stage"] = key_stage
     assert tables.stability_in_words(record["prediction"]) == shown_text
-    result_view.show_stage(staged.ui, record, False)
+    result_view.show_stage(staged.ui, record)
     assert f"If the key slice moves: {shown_text}" in staged.ui.voteLabel.text
 
 

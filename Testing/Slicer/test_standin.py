@@ -62,10 +62,10 @@ def test_what_qt_lacks_raises(qt, name):
 
 @pytest.mark.parametrize("name", ["_box", "currentText", "currentSegment", "scene"])
 def test_what_slicers_widgets_lack_raises(desk, name):
-    for widget in (slicer.qMRMLWidget(), slicer.qMRMLNodeComboBox(), slicer.qMRMLSegmentSelectorWidget()):
-        assert not hasattr(widget, name)
-        with pytest.raises(AttributeError):
-            setattr(widget, name, 1)
+    widget = slicer.qMRMLWidget()
+    assert not hasattr(widget, name)
+    with pytest.raises(AttributeError):
+        setattr(widget, name, 1)
 
 
 def test_python_classes_derived_from_qts_raise(desk, qt):
@@ -139,13 +139,12 @@ def test_nothing_is_opened_and_nobody_is_waited_for(desk, qt):
 
 
 def test_a_form_is_loaded_and_its_connections_work(desk, scene):
-    panel = desk.load_ui(form(item("qMRMLNodeComboBox", "nodes"), connection=SCENE))
+    panel = desk.load_ui(form(item("qMRMLWidget", "nodes"), connection=SCENE))
     ui = slicer.util.childWidgetVariables(panel)
-    assert type(ui.nodes) is slicer.qMRMLNodeComboBox
-    assert not ui.nodes.enabled
+    assert type(ui.nodes) is slicer.qMRMLWidget
+    assert ui.nodes.mrmlScene() is None
     panel.setMRMLScene(scene)
     assert ui.nodes.mrmlScene() is scene
-    assert ui.nodes.enabled
 
 
 @pytest.mark.parametrize(
@@ -158,9 +157,9 @@ def test_a_form_is_loaded_and_its_connections_work(desk, scene):
             None,
             "no property 'text'",
         ),
-        (item("qMRMLNodeComboBox", "nodes"), (SCENE[0], "sceneChanged(vtkMRMLScene*)", *SCENE[2:]), "no signal"),
-        (item("qMRMLNodeComboBox", "nodes"), (*SCENE[:3], "setScene(vtkMRMLScene*)"), "no slot"),
-        (item("qMRMLNodeComboBox", "other"), SCENE, "'nodes'"),
+        (item("qMRMLWidget", "nodes"), (SCENE[0], "sceneChanged(vtkMRMLScene*)", *SCENE[2:]), "no signal"),
+        (item("qMRMLWidget", "nodes"), (*SCENE[:3], "setScene(vtkMRMLScene*)"), "no slot"),
+        (item("qMRMLWidget", "other"), SCENE, "'nodes'"),
         (item("QLabel", "a") + item("QLabel", "a"), None, "two widgets"),
     ],
 )
@@ -170,89 +169,6 @@ def test_a_form_that_slicer_would_not_understand_raises(desk, items, connection,
 
 
 # -- Slicer's widgets --------------------------------------------------------------------------------------------------
-
-
-def test_the_node_combo_follows_the_scene(desk, scene):
-    combo = slicer.qMRMLNodeComboBox()
-    combo.nodeTypes, combo.noneEnabled, combo.showChildNodeTypes = ["vtkMRMLScalarVolumeNode"], True, False
-    combo.setMRMLScene(scene)
-    received = []
-    combo.connect("currentNodeChanged(vtkMRMLNode*)", received.append)
-    first, label = ct(scene), ct(scene, "labels", "vtkMRMLLabelMapVolumeNode")
-    assert (combo.nodeCount(), combo.currentNode(), received) == (1, None, [])
-    combo.setCurrentNode(first)
-    assert received == [first]
-    first.SetName("renamed")
-    assert received == [first]
-    combo.showChildNodeTypes = True
-    assert combo.nodeCount() == 2
-    combo.setCurrentNode(label)
-    assert combo.currentNodeID == label.GetID()
-    combo.setCurrentNode(None)
-    assert received[-1] is None
-    scene.Clear(0)
-    assert combo.nodeCount() == 0
-
-
-def test_the_node_combo_waits_for_a_choice_below_which_nodes_can_be_created(desk, scene):
-    combo = slicer.qMRMLNodeComboBox()
-    combo.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-    combo.setMRMLScene(scene)
-    first, second = ct(scene, "first"), ct(scene, "second")
-    assert (combo.nodeCount(), combo.currentNode()) == (2, None)
-    combo.setCurrentNode(second)
-    combo.addEnabled = combo.removeEnabled = False
-    assert (combo.nodeCount(), combo.currentNode()) == (2, second)
-    combo.setCurrentNode(first)
-    assert combo.currentNode() is first
-
-
-@pytest.mark.parametrize("none", [True, False])
-def test_the_segment_selector(desk, scene, none):
-    selector = slicer.qMRMLSegmentSelectorWidget()
-    selector.noneEnabled = none
-    selector.setMRMLScene(scene)
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
-    node.GetSegmentation().AddEmptySegment("a", "A")
-    node.GetSegmentation().AddEmptySegment("b", "B")
-    received = []
-    selector.connect("currentSegmentChanged(QString)", received.append)
-    selector.setCurrentNode(node)
-    assert selector.currentNode() is node
-    assert selector.currentSegmentID() == ("" if none else "a")
-    selector.setCurrentSegmentID("b")
-    assert received[-1] == "b"
-    node.GetSegmentation().RemoveSegment("b")
-    assert selector.currentSegmentID() == "a"
-
-
-def test_several_segments_can_be_selected_where_that_is_switched_on(desk, scene):
-    selector = slicer.qMRMLSegmentSelectorWidget()
-    selector.setMRMLScene(scene)
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
-    for one in "abc":
-        node.GetSegmentation().AddEmptySegment(one, one.upper())
-    selector.setCurrentNode(node)
-    selector.setSelectedSegmentIDs(["a"])
-    assert (selector.segmentIDs(), selector.selectedSegmentIDs()) == ((), ())
-    selector.multiSelection = True
-    received = []
-    selector.connect("segmentSelectionChanged(QStringList)", received.append)
-    selector.setSelectedSegmentIDs(["c", "a", "stale"])
-    assert received == [("a", "c")]
-    node.GetSegmentation().RemoveSegment("a")
-    assert (selector.segmentIDs(), selector.selectedSegmentIDs()) == (("b", "c"), ("c",))
-    assert selector.currentSegmentID() == ""
-
-
-def test_the_segment_selectors_node_box_can_be_hidden(desk):
-    selector = slicer.qMRMLSegmentSelectorWidget()
-    selector.show()
-    assert selector.segmentationNodeSelectorVisible
-    high = selector.sizeHint.height()
-    selector.segmentationNodeSelectorVisible = False
-    assert not selector.segmentationNodeSelectorVisible
-    assert selector.sizeHint.height() < high
 
 
 def path_edit(filters=()):
@@ -378,27 +294,22 @@ BOUND = (
     item("QSpinBox", "count", "count"),
     item("QComboBox", "way", "way"),
     item("QLineEdit", "name_", "name"),
-    item("qMRMLNodeComboBox", "nodes", "volume", '<property name="noneEnabled"><bool>true</bool></property>'),
 )
 
 
 def test_the_binding_goes_both_ways_and_ends(desk, scene):
-    panel = desk.load_ui(form(*BOUND, connection=SCENE))
-    panel.setMRMLScene(scene)
-    ui, one, volume = slicer.util.childWidgetVariables(panel), parameters(scene), ct(scene)
+    ui, one = slicer.util.childWidgetVariables(desk.load_ui(form(*BOUND))), parameters(scene)
     tag = one.connectGui(ui)
     read = lambda: (ui.on.checked, ui.share.value, ui.count.value, ui.way.currentText, ui.name_.text)  # noqa: E731
     assert (*read(), ui.share.maximum) == (True, 0.5, 3, "Fast", "n", 1.0)
     signals = []
     one.AddObserver("ModifiedEvent", lambda *_: signals.append(1))
-    one.on, one.share, one.count, one.way, one.name, one.volume = False, 0.25, 7, Way.SLOW, "m", volume
+    one.on, one.share, one.count, one.way, one.name = False, 0.25, 7, Way.SLOW, "m"
     assert read() == (False, 0.25, 7, "Slow", "m")
-    assert ui.nodes.currentNode() is volume
     assert len(signals) < 20
     ui.on.click()
     ui.share.value, ui.count.value, ui.way.currentIndex, ui.name_.text = 0.75, 8, 1, "o"
-    ui.nodes.setCurrentNode(None)
-    assert (one.on, one.share, one.count, one.way, one.name, one.volume) == (True, 0.75, 8, Way.FAST, "o", None)
+    assert (one.on, one.share, one.count, one.way, one.name) == (True, 0.75, 8, Way.FAST, "o")
     one.disconnectGui(tag)
     ui.share.value, one.count = 0.1, 4
     assert (one.share, ui.count.value) == (0.75, 8)

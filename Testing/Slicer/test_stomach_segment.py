@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import slicer
 from conftest import on_grid_of
-from GTRStagingSlicer import nodes, samples, scene_staging
+from GTRStagingSlicer import nodes, presenter, samples, scene_staging
+from helpers.lists import choose_node
 from scenes import add_transform, rigid
+from standin import proxy
 
 from GTRStagingLib.errors import InputError
 
@@ -43,6 +46,20 @@ def test_a_key_slice_outside_the_stomach_is_warned_of(desk, loaded, scene, a_sma
     assert f"The key slice {there[-1] + 1} " in warning
     assert "shows NO STOMACH" in warning
     assert "shows NO STOMACH" in loaded.ui.warningsLabel.text
+
+
+def test_a_slice_without_stomach_is_warned_of_beside_the_stage(desk, loaded, scene, a_small_phantom):
+    """In red, above the probabilities: the stage is not to be read without it."""
+    mask, there = lower_part(a_small_phantom)
+    add_stomach(scene, loaded._parameterNode.inputVolume, mask)
+    ui = loaded.ui
+    ui.keySliceSlider.value = there[-1] + 1
+    ui.applyButton.click()
+    slicer.app.processEvents()
+    assert "shows NO STOMACH" in ui.warningsLabel.text
+    assert ui.warningsLabel.styleSheet == presenter.ALARM
+    tops = [proxy.unwrap(one).geometry().top() for one in (ui.stageLabel, ui.warningsLabel, ui.barT1)]
+    assert tops == sorted(tops)
 
 
 def test_without_such_a_segment_nothing_is_said(staged):
@@ -104,8 +121,9 @@ def test_a_chosen_segment_called_stomach_is_not_counted_twice(desk, panel, scene
     mask, there = lower_part(a_small_phantom)
     ct = samples.add_ct(scene, a_small_phantom.ct, "patient")
     chosen = add_stomach(scene, ct, a_small_phantom.stomach)
-    panel.ui.inputSelector.setCurrentNode(ct)
-    panel.ui.tumourSelector.setCurrentNode(chosen)
+    choose_node(panel.ui.inputSelector, ct)
+    choose_node(panel.ui.tumourSelector, chosen)
+    panel.ui.segmentSelector.currentIndex = 1
     panel.ui.keySliceSlider.value = there[-1] + 1
     panel.ui.applyButton.click()
     assert stomach_warnings(panel) == []

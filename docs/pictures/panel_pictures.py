@@ -73,8 +73,8 @@ def staged(desk):
     ct, tumour = source.customDownloader(source)
     panel.enter()
     ui = panel.ui
-    ui.inputSelector.setCurrentNode(ct)
-    ui.tumourSelector.setCurrentNode(tumour)
+    ui.inputSelector.currentIndex = ui.inputSelector.findData(ct.GetID())
+    ui.tumourSelector.currentIndex = ui.tumourSelector.findData(tumour.GetID())
     ui.largestSectionButton.click()
     ui.applyButton.click()
     ui.outlineCheckBox.checked = True

@@ -14,8 +14,6 @@ What it does was read in the sources of Slicer (5.10, 5.12, main) and CTK, and c
 - classes of Python derived from Qt's, which PythonQt knows: they raise here;
 - which of several overloads PythonQt takes for a call, and who owns an object that nobody keeps;
 - looks: Fusion, with the fonts at hand. What Qt makes of the HTML of a tooltip or a label depends on both;
-- which node a combo without "None" takes when the first one comes and no row for creating or deleting is there, or when
-  the scene is set, and how often `currentNodeChanged` is sent meanwhile;
 - paths that a ctkPathLineEdit remembers from one session to the next, and its dialogs: they are missing here;
 - translations, settings, the order in which modules are loaded, real views, and what other modules do to the scene.
 """
@@ -189,7 +187,6 @@ class Standin:
         there = getattr(slicer.modules, MODULE.lower(), None)
         if there is not None and there.widgetRepresentation() is not None:
             there.widgetRepresentation().self().cleanup()
-        mrml_widgets.stop()
         errors = list(self.errors)
         proxy.forget()
         QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)

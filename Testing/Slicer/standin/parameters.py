@@ -199,24 +199,17 @@ class _Connector:
             for one in of:
                 widget.addItem(label(one))
             widget.currentIndex = chosen % len(of)  # -1 of an empty box is the last, as of a list in Python
-        elif kind.__name__ == "qMRMLNodeComboBox" and parameter.is_node:
-            self.attribute, self.signal = None, "currentNodeChanged"
-            widget.nodeTypes = [of.__name__]
         else:
             raise RuntimeError(f"Unable to create GUI connector from datatype '{of}' to widget type '{kind}'.")
 
     def read(self):
-        if self.attribute is None:
-            return self.widget.currentNode()
         value = getattr(self.widget, self.attribute)
         if self.parameter.is_enum:
             return list(self.parameter.type)[value]
         return int(value) if self.parameter.type is int else value
 
     def write(self, value):
-        if self.attribute is None:
-            self.widget.setCurrentNode(value)
-        elif self.parameter.is_enum:
+        if self.parameter.is_enum:
             self.widget.currentIndex = list(self.parameter.type).index(value)
         elif value != getattr(self.widget, self.attribute):
             setattr(self.widget, self.attribute, value)

@@ -1,0 +1,245 @@
+"""Decide what the panel shows, without Qt: from facts of state and scene to labels, enabled buttons and alarms.
+
+The panel collects the facts, and writes the decisions into its widgets.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from GTRStagingSlicer.words import tr as _
+
+ALARM = "QLabel { background-color: #b3001b; color: white; font-weight: bold; padding: 6px; }"
+"""Style of a warning, that of the model's banner. It sets both colours, so that a dark Slicer does not change them."""
+
+
+# -- lists of nodes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Node that the panel offers: its id and name, and the name of its study, empty if it has none."""
+
+    id: str
+    name: str
+    study: str = ""
+
+
+def told_apart(nodes: Sequence[Listed]) -> list[str]:
+    """Return a label for each node: its name, and for nodes of one name also the study, or else a number.
+
+    Examples
+    --------
+    >>> told_apart([Listed("1", "CT"), Listed("2", "PET"), Listed("3", "CT")])
+    ['CT (1 of 2)', 'PET', 'CT (2 of 2)']
+    """
+    names, studies = Counter(one.name for one in nodes), Counter((one.name, one.study) for one in nodes)
+    labels, seen = [], Counter[str]()
+    for one in nodes:
+        seen[one.name] += 1
+        if names[one.name] == 1:
+            labels.append(one.name)
+        elif one.study and studies[one.name, one.study] == 1:
+            labels.append(_("{name} ({study})").format(name=one.name, study=one.study))
+        else:
+            of = _("{name} ({number} of {count})")
+            labels.append(of.format(name=one.name, number=seen[one.name], count=names[one.name]))
+    return labels
+
+
+# -- buttons -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the panel's buttons depend on.
+
+    Attributes
+    ----------
+    scene, running
+        Whether the panel follows a scene, and whether a case is being staged.
+    not_ready
+        Why the case cannot be staged, None if it can.
+    ct, shown
+        Names of the chosen CT, and of another volume that the Red view shows; None without one.
+    drawn_on
+        Name of another CT that the chosen segmentation was drawn on; None without one.
+    segment
+        Whether a segment is chosen.
+    staged, stale
+        Whether there is a result, and whether it is out of date.
+    map, sweep, agreement
+        Whether the nodes of the result that the buttons show exist.
+    folder, folder_exists
+        Folder of the reports, empty without one, and whether it exists.
+    """
+
+    scene: bool = True
+    running: bool = False
+    not_ready: str | None = None
+    ct: str | None = None
+    shown: str | None = None
+    drawn_on: str | None = None
+    segment: bool = False
+    staged: bool = False
+    stale: bool = False
+    map: bool = False
+    sweep: bool = False
+    agreement: bool = False
+    folder: str = ""
+    folder_exists: bool = False
+
+
+BUTTONS = (
+    "applyButton",
+    "cancelButton",
+    "currentSliceButton",
+    "largestSectionButton",
+    "overlayButton",
+    "plotButton",
+    "tableButton",
+    "exportButton",
+    "showFolderButton",
+    "showCtButton",
+)
+"""Names of the buttons that `decide` enables."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the panel shows.
+
+    Attributes
+    ----------
+    enabled
+        Names of the enabled buttons among those that are decided here.
+    tool_tips
+        Name of a button -> its tooltip.
+    hint
+        Why Apply is disabled; empty if it is enabled.
+    other_ct, other_segmentation
+        Alarms below the choice of the CT and of the tumour; empty without one.
+    stale
+        Alarm beside stage, attention and agreement; empty without one.
+    not_ready, not_current
+        Why the case cannot be staged, and why the result cannot be exported; None if it can.
+    """
+
+    enabled: frozenset[str]
+    tool_tips: Mapping[str, str]
+    hint: str
+    other_ct: str
+    other_segmentation: str
+    stale: str
+    not_ready: str | None
+    not_current: str | None
+
+
+def decide(facts: Facts) -> Decision:
+    """Decide which buttons are enabled, and what the panel states about the case and its result."""
+    other_ct = other_volume_shown(facts.ct, facts.shown)
+    not_ready = _("The scene is closed.") if not facts.scene else facts.not_ready or other_ct or None
+    not_current = reason_not_current(facts.staged, facts.stale)
+    no_report = not_current or (None if facts.folder else _("Choose a folder for the reports."))
+    idle, has_ct = not facts.running, facts.ct is not None
+    enabled = {
+        "applyButton": idle and not_ready is None,
+        "cancelButton": facts.running,
+        "currentSliceButton": idle and has_ct and not other_ct,
+        "largestSectionButton": idle and has_ct and facts.segment,
+        "overlayButton": idle and facts.staged and facts.map,
+        "plotButton": facts.staged and facts.sweep,
+        "tableButton": facts.staged and facts.agreement,
+        "exportButton": idle and no_report is None,
+        "showFolderButton": facts.folder_exists,
+        "showCtButton": idle and bool(other_ct),
+    }
+    return Decision(
+        enabled=frozenset(name for name, on in enabled.items() if on),
+        tool_tips={
+            "applyButton": not_ready or _("Stages the case: predicts the stage by vote and shows the attention."),
+            "currentSliceButton": other_ct or _("Chooses the slice that the Red view shows."),
+            "exportButton": no_report
+            or _("Writes report.html, result.json, overlay.png and attention.nrrd into a folder of this case."),
+        },
+        hint=not_ready or "",
+        other_ct=other_ct,
+        other_segmentation=drawn_elsewhere(facts.drawn_on, facts.ct),
+        stale=_("OUT OF DATE: settings, CT or segment have changed since. Press Apply to renew this result.")
+        if facts.staged and facts.stale
+        else "",
+        not_ready=not_ready,
+        not_current=not_current,
+    )
+
+
+def other_volume_shown(ct: str | None, shown: str | None) -> str:
+    """Return the alarm that the views show another volume than the chosen CT; empty if they do not."""
+    if ct is None or shown is None:
+        return ""
+    return _(
+        "The Red view shows “{shown}”, but “{ct}” is chosen. Choose what is shown, or show what is chosen."
+    ).format(shown=shown, ct=ct)
+
+
+def drawn_elsewhere(drawn_on: str | None, ct: str | None) -> str:
+    """Return the alarm that a segmentation was drawn on another CT; empty if it was not."""
+    if drawn_on is None or ct is None:
+        return ""
+    return _("This segmentation was drawn on “{other}”, not on “{ct}”. Is it of this patient?").format(
+        other=drawn_on, ct=ct
+    )
+
+
+def reason_not_current(staged: bool, stale: bool) -> str | None:
+    """Return why there is no result of the current settings to write; None if there is one."""
+    if not staged:
+        return _("Stage a case first.")
+    return _("The settings, the CT or the segment have changed: press Apply first.") if stale else None
+
+
+def warnings_beside(record: Mapping[str, Any]) -> list[str]:
+    """Return the warnings to show beside the stage: those that neither the model's banner nor the likeness states."""
+    reasons = "; ".join(record["familiarity"]["reasons"])
+    unfamiliar = [text for text in record["warnings"] if reasons and text.endswith(f"Found: {reasons}.")]
+    return [text for text in record["warnings"] if text not in (record["model"]["warning"], *unfamiliar)]
+
+
+# -- the report ----------------------------------------------------------------------------------------------------
+
+
+def report_folder(record: Mapping[str, Any]) -> str:
+    """Return the name of the folder of a case's report: its id, and when it was staged, in UTC.
+
+    Examples
+    --------
+    >>> report_folder({"case_id": "case-1a2b3c4d", "provenance": {"utc": "2026-12-02T15:04:05+00:00"}})
+    'case-1a2b3c4d_20261202T150405'
+    """
+    time = "".join(c for c in record["provenance"]["utc"][:19] if c.isalnum())
+    return f"{record['case_id']}_{time}"
+
+
+def question_before_replacing(folder: str, there: Sequence[str]) -> str | None:
+    """Return the question before files of a folder are replaced; None if none of them is there."""
+    if not there:
+        return None
+    return _("“{folder}” already contains {names}. Replace them?").format(folder=folder, names=", ".join(there))
+
+
+__all__ = [
+    "ALARM",
+    "BUTTONS",
+    "Decision",
+    "Facts",
+    "Listed",
+    "decide",
+    "drawn_elsewhere",
+    "other_volume_shown",
+    "question_before_replacing",
+    "reason_not_current",
+    "report_folder",
+    "told_apart",
+    "warnings_beside",
+]
