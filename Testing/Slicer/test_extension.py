@@ -114,7 +114,7 @@ def test_buddies_exist():
 def test_sections_follow_the_order_of_the_work():
     heads = [text_of(w, "text") for w in widgets() if w.get("class") == "ctkCollapsibleButton"]
     assert heads == ["1. Input", "2. Key slice", "3. Stage", "4. Attention", "5. Agreement", "6. Nomogram", "7. Report",
-                     "8. Batch"]  # fmt: skip
+                     "Results of this scene", "8. Batch"]  # fmt: skip
 
 
 def test_parameters_named_in_the_panel_exist():
