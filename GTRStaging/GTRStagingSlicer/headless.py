@@ -37,8 +37,8 @@ from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.model.card import ModelCard
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.result import StagingResult
 
 

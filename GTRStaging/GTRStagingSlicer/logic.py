@@ -31,7 +31,7 @@ from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.model.weights import Model
     from GTRStagingLib.staging.profile import Profile
     from GTRStagingLib.staging.proposal import Proposal

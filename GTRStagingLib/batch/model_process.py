@@ -25,7 +25,7 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.several import joined, members_of
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
+    from GTRStagingLib.model.passes import Backbone, Pass, PassRequest
 
     Question = tuple[np.ndarray, Sequence[PassRequest]]
     """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`). A worker sends it
