@@ -21,6 +21,13 @@ real = importlib.machinery.PathFinder.find_spec
 def find_spec(name, path=None, target=None):
     return None if name.partition(".")[0] in BLOCKED else real(name, path, target)
 importlib.machinery.PathFinder.find_spec = find_spec
+import importlib.metadata
+known = importlib.metadata.Distribution.from_name
+def from_name(name):
+    if name.replace("grad-cam", "pytorch_grad_cam") in BLOCKED:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return known(name)
+importlib.metadata.Distribution.from_name = from_name
 def look():
     if [name for name in sys.modules if name.partition(".")[0] in BLOCKED]:
         os._exit(97)
