@@ -59,7 +59,8 @@ def measured(variant: str, work: Path, phantom: Path, repeats: int) -> str:
     said, first = run(stage, work)
     later = min(run(stage, work)[1] for _ in range(repeats))
     result, _, backend = said.split(";")
-    return f"{variant:<6} {size / 1e6:>8,.0f} MB {installing:>8.0f} s {first:>8.1f} s {later:>8.1f} s   {result}, {backend}"
+    times = f"{installing:>8.0f} s {first:>8.1f} s {later:>8.1f} s"
+    return f"{variant:<6} {size / 1e6:>8,.0f} MB {times}   {result}, {backend}"
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if lacking := dependencies.missing():
         if not options.install:
             raise InputError(
-                f"Slicer's Python lacks {dependencies.in_words(lacking)}. Press Install in the panel once, "
+                f"Slicer's Python lacks {dependencies.in_words(lacking)}. Press Light in the panel once, "
                 "or add `install`."
             )
         dependencies.install(options.wheels)
