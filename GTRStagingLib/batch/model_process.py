@@ -167,7 +167,7 @@ def classify_together(ready: "Backbone", questions: "Sequence[Question]", cases:
 
 
 class RemoteBackbone:
-    """One of the models in the model process, with the interface of `model.backbone.Backbone`."""
+    """One of the models in the model process, with the interface of `model.passes.Backbone`."""
 
     def __init__(self, address: Address, model: int = 0) -> None:
         self._model = model

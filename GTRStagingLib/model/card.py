@@ -86,7 +86,8 @@ class ModelCard:
     proposal_sha256
         Of `proposal.safetensors`.
     graph_sha256, gradients_sha256
-        Of `model.onnx` and `gradients.onnx`, the graphs for ONNX Runtime (`model.onnx_files`); None without them.
+        Of the graphs for ONNX Runtime, for a pass and for the gradients of a fine map (`model.onnx_files`); None
+        without them.
     training
         Record of the training run: data, options, seeds, metrics, versions, leak audit. None for models that this
         software did not train.

@@ -117,7 +117,7 @@ class OnnxBackbone:
 
     @cached_property
     def _gradients(self) -> Any:
-        """Graph with gradients; None without one: the other backbone then runs instead."""
+        """Graph with gradients; None without one, so that the other backbone runs."""
         try:
             return self._open_gradients()
         except GraphError as error:

@@ -1,10 +1,11 @@
 """Make the graphs of a model folder, which refer to its weights and contain none themselves.
 
-`model.onnx` is the network's forward pass; `gradients.onnx`, for the usual head, the forward pass with the gradients of
-a fine map. Each weight is a reference (ONNX external data) to its bytes in `model.safetensors`; ONNX Runtime converts
-half precision and folds the batch norms when it opens the graph. So a graph takes some tens of kilobytes, and there is
-one copy of the weights. A note in the graph has the sha256 of the weights, the positions of the cells, and a known
-answer: some outputs for a fixed input, by PyTorch, which every later use compares (`onnx_session.stored_session`).
+The file model.onnx is the network's forward pass; gradients.onnx, for the usual head, the forward pass with the
+gradients of a fine map. Each weight is a reference (ONNX external data) to its bytes in `model.safetensors`; ONNX
+Runtime converts half precision and folds the batch norms when it opens the graph. So a graph takes some tens of
+kilobytes, and there is one copy of the weights. A note in the graph has the sha256 of the weights, the positions of the
+cells, and a known answer: some outputs for a fixed input, by PyTorch, which every later use compares
+(`onnx_session.stored_session`).
 """
 
 import json
@@ -89,7 +90,7 @@ def make_graphs(model: Model, folder: Path) -> dict[str, bytes]:
 
     Returns
     -------
-    File name -> content: `model.onnx`, and with the usual head `gradients.onnx`.
+    File name -> content: model.onnx, and with the usual head gradients.onnx.
 
     Raises
     ------
