@@ -14,7 +14,7 @@
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
-- `dependencies`: find and install packages in Slicer's Python;
+- `dependencies`, `packages_row`: find, install and remove packages in Slicer's Python; the panel's row;
 - `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;
 - `terminology`: codes of the segments that the module makes;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
@@ -22,5 +22,6 @@
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
 - `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `dicom_view`,
-  `reporting`, `slice_progress` and the views of input, nomogram, profile, proposal and report need the application.
+  `packages_row`, `reporting`, `slice_progress` and the views of input, nomogram, profile, proposal and report need the
+  application.
 """
