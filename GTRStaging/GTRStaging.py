@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ctk  # noqa: F401 (the panel's .ui names its widgets)
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -24,7 +23,6 @@ except ModuleNotFoundError:  # run from the source tree: only this folder is on 
 
 from GTRStagingSlicer import (
     candidates,
-    dependencies,
     dicom_view,
     layers,
     models,
@@ -41,6 +39,7 @@ from GTRStagingSlicer.input_view import InputView
 from GTRStagingSlicer.layout_view import LayoutView
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.nomogram_view import NomogramView
+from GTRStagingSlicer.packages_row import PackagesRow
 from GTRStagingSlicer.profile_view import ProfileView
 from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
 from GTRStagingSlicer.report_view import ReportView
@@ -97,6 +96,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs = InputView(self.ui, lambda ct: self.logic.showCt(self._state, ct))
         self.watch = SceneWatch(self._onWatched)
         self.batch = BatchProcess(self.ui, reporting.show_error)
+        self.packages = PackagesRow(self.ui, reporting.errors_shown, self._listModels)
         self.nomogram = NomogramView(self.ui, reporting.errors_shown)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
         self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop, reporting.errors_shown)
@@ -108,7 +108,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         ui = self.ui
-        for_export = (ui, self.logic, reporting.errors_shown, reporting.waiting, self._ensureDependencies)
+        for_export = (ui, self.logic, reporting.errors_shown, reporting.waiting, self.packages.ensure)
         self.dicom, self.report = dicom_view.Buttons(*for_export), ReportView(*for_export)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
@@ -117,8 +117,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             selector.connect("validInputChanged(bool)", self.onPathsChanged)  # sent when emptied
         for button, act in (
             (ui.modelCardButton, self.onModelCard),
-            (ui.installButton, self.onInstall),
-            (ui.wheelsButton, self.onInstallFromFolder),
             (ui.showCtButton, self.onShowCt),
             (ui.currentSliceButton, self.onUseCurrentSlice),
             (ui.largestSectionButton, self.onLargestSection),
@@ -142,7 +140,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Refresh the panel; called each time the module is opened."""
         self._listModels()
         self.initializeParameterNode()
-        self._showDependencies()
+        self.packages.show()
 
     def exit(self) -> None:
         """Stop following the scene, and show the user's layout; called each time another module is opened."""
@@ -372,13 +370,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         selector = self.ui.modelSelector
         selector.addItems([name for name in models.names() if selector.findText(name) < 0])
 
-    def _showDependencies(self) -> None:
-        lacking = dependencies.missing()
-        self.ui.dependenciesLabel.text = (
-            _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all installed")
-        )
-        self.ui.installButton.visible = self.ui.wheelsButton.visible = bool(lacking)
-
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
     def onModelChanged(self, index: int) -> None:
@@ -408,30 +399,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with reporting.errors_shown():
             text, whole = models.card_in_words(self._state.model)
             slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
-
-    def onInstall(self) -> None:
-        """Install the missing packages, after asking."""
-        with reporting.errors_shown():
-            self._ensureDependencies(None)
-
-    def onInstallFromFolder(self) -> None:
-        """Install the missing packages from a folder of wheels, after asking."""
-        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of wheels"))
-        if folder:
-            with reporting.errors_shown():
-                self._ensureDependencies(Path(folder))
-
-    def _ensureDependencies(self, wheels: Path | None = None) -> bool:
-        """Return whether all packages are installed; ask and install them first if some are missing."""
-        lacking = dependencies.missing()
-        if lacking:
-            question = dependencies.question(lacking, wheels)
-            if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install packages")):
-                return False
-            dependencies.install(wheels)
-            self._listModels()  # the user's own models can be found from now on
-        self._showDependencies()
-        return True
 
     def onShowCt(self) -> None:
         """Show the chosen CT in the slice views."""
@@ -467,7 +434,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._running:
             return
         with reporting.errors_shown():
-            if not self._ensureDependencies():
+            if not self.packages.ensure():
                 return
             self._running, self._stop = True, False
             self.ui.progressBar.value = 0
@@ -496,7 +463,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onRunBatch(self) -> None:
         """Stage the cases of the case table in a separate process."""
         with reporting.errors_shown():
-            if self._ensureDependencies():
+            if self.packages.ensure():
                 self.batch.start(self._state)
 
     def onStopBatch(self) -> None:

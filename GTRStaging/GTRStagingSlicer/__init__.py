@@ -16,7 +16,7 @@
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
-- `dependencies`: find and install packages in Slicer's Python;
+- `dependencies`, `packages_row`: find, install and remove packages in Slicer's Python; the panel's row;
 - `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;
 - `terminology`: codes of the segments that the module makes;
 - `words`, `mrml`: translated texts; short names of Slicer's classes, for annotations;
@@ -25,6 +25,6 @@
 - `slice_progress`: how many slices are done, and Cancel;
 - `layouts`, `layout_view`: the module's own layouts; their buttons in the panel;
 - `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `case_view`,
-  `dicom_view`, `layout_view`, `reporting`, `slice_progress` and the views of input, nomogram, profile, proposal and
-  report need the application.
+  `dicom_view`, `layout_view`, `packages_row`, `reporting`, `slice_progress` and the views of input, nomogram, profile,
+  proposal and report need the application.
 """

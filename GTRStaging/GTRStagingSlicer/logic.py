@@ -33,8 +33,7 @@ from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
-    from GTRStagingLib.model.weights import Model
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.profile import Profile
     from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
@@ -68,7 +67,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self._model: tuple[tuple[str, str | None], Model] | None = None
+        self._model: tuple[tuple[str, str | None, str], Backbone] | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -144,21 +143,17 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Return why the case cannot be staged yet, for the Apply button; None if it can."""
         return scene_staging.reason_not_ready(state) or models.reason_no_map(state.model, state.method)
 
-    def model(self, name: str) -> "Model":
-        """Load a model by name, or return the loaded model if it has not changed."""
-        from GTRStagingLib.model import registry, weights
-
-        folder = registry.locate(name)
-        sha256 = None if folder is None else registry.read_card(folder).card_sha256
-        if self._model is None or self._model[0] != (name, sha256):
-            self._model = (name, sha256), weights.load(name)
-        return self._model[1]
-
     def backbone(self, state: State) -> "Backbone":
-        """Load the model of the parameters on their device."""
-        from GTRStagingLib.model.backbone import ready
+        """Load the model of the parameters on their device, or return the loaded one if its card has not changed."""
+        from GTRStagingLib.model import registry
+        from GTRStagingLib.model.backbone import load_model
 
-        return ready(self.model(state.model), state.device.value)
+        folder = registry.locate(state.model)
+        sha256 = None if folder is None else registry.read_card(folder).card_sha256
+        wanted = state.model, sha256, state.device.value
+        if self._model is None or self._model[0] != wanted:
+            self._model = wanted, load_model(state.model, state.device.value)
+        return self._model[1]
 
     def outOfDate(self, state: State) -> bool:
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""

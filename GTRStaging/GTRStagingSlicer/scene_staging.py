@@ -25,7 +25,7 @@ from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
 

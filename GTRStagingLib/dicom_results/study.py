@@ -163,8 +163,8 @@ def description_of(result: StagingResult) -> str:
     return text.encode("ascii", "replace").decode()[:1024]
 
 
-def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) -> Any:
-    """Return a document of highdicom with its content.
+def document(made_by: Callable[..., Any], content: Sequence[Any], items: Sequence[Any], **given: Any) -> Any:
+    """Return a document of highdicom with its content items.
 
     The constructors copy the content, parse the copy and search it for references, which takes longer than to make it.
     They are therefore given its root alone; the evidence that they are given is listed whole, as it would be anyway.
@@ -174,7 +174,9 @@ def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) 
     made_by
         Class of the document.
     content
-        Its root container alone, such as a highdicom `MeasurementReport`.
+        Its root container alone, such as a highdicom `KeyObjectSelection`; what it contains is left out.
+    items
+        Content items of the root, of highdicom or of `content_items`.
     given
         Other arguments of the class.
 
@@ -183,7 +185,7 @@ def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) 
     Object of `made_by`, to be written. Its property `content` is that of highdicom's reader only once it was read.
     """
     (root,) = content
-    items, root.ContentSequence = root.ContentSequence, []
+    root.ContentSequence = []
     made = made_by(content=content, **given)
     made.ContentSequence = items
     return made

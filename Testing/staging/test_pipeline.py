@@ -15,8 +15,9 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi, read_roi
 from GTRStagingLib.imaging.scans import MemoryVoxels, Scan, read_scan
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import TorchBackbone, ready
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import GTR, RELEASED
+from GTRStagingLib.model.torch_backbone import TorchBackbone
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.phantoms import export
 from GTRStagingLib.results import overlay

@@ -23,6 +23,7 @@ from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.cohort.rules import Finding
 from GTRStagingLib.errors import InputError, LeakageError, StagingError, WeightsError
 from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model.backbone import verify
 from GTRStagingLib.stats.split_scores import SplitLogits
 from GTRStagingLib.support.files import sha256_of
 from GTRStagingLib.training import loop, slice_cache, train
@@ -527,7 +528,7 @@ def test_the_command_trains_a_small_model_in_half_the_space(a_table, capfd, wher
     ]  # fmt: skip
     assert "DEMONSTRATION" in reported
     assert (out / "model.safetensors").stat().st_size < 12e6
-    card = weights.verify(str(out))
+    card = verify(str(out))
     assert card.recipe.name == "gtr"
     assert card.sha256 == sha256_of(out / "model.safetensors")
     assert cli.main(["train", str(a_table / "cohort.csv"), "--out", str(out), "--depth", "10"]) == 1
@@ -554,7 +555,7 @@ def test_two_processes_train_together_and_validate_every_slice_once(a_table):
     code, reported, errors = run(a_table, "--out", a_table / "m", "--devices", "2", "--strategy", "ddp")
     assert code == 0, errors
     assert reported.count("Model ") == 1
-    card = weights.verify(str(a_table / "m"))
+    card = verify(str(a_table / "m"))
     assert card.training["metrics"]["validation"]["cases"] == 4
     # Recounted on one device from the stored weights.
     (row,) = metrics(a_table / "m")
