@@ -200,7 +200,7 @@ def finish_codes(ds: Any, codes: Codes) -> Any:
 
 def _coded_items(ds: Any) -> Iterator[Any]:
     """Yield the items of all code sequences of a dataset, at any depth."""
-    for element in ds:
+    for element in map(ds.__getitem__, ds.keys()):  # unsorted
         if element.VR == "SQ":
             for item in element.value:
                 if "CodeValue" in item and "CodingSchemeDesignator" in item:

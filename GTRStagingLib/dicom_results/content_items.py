@@ -5,6 +5,7 @@ times as long as building them. The tests let `dciodvfy` and highdicom's reader 
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal
 
 from GTRStagingLib.dicom_results.codes import DERIVATION, Code
@@ -73,12 +74,23 @@ def _code(code: Code) -> Any:
 
 
 def _dataset(**values: Any) -> Any:
+    """Return a dataset of values by keyword, as pydicom's attributes set them, with each keyword looked up once."""
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     made = Dataset()
     for keyword, value in values.items():
-        setattr(made, keyword, value)
+        made.add(DataElement(*_known(keyword), value))
     return made
+
+
+@cache
+def _known(keyword: str) -> tuple[Any, str]:
+    """Return the tag and the VR of a keyword."""
+    from pydicom.datadict import dictionary_VR
+    from pydicom.tag import Tag
+
+    return Tag(keyword), dictionary_VR(keyword)
 
 
 __all__ = ["Relation", "coded", "container", "image", "number", "text", "uid"]

@@ -60,13 +60,17 @@ _DATES = ("Content", "Series", "InstanceCreation")
 
 def plain(header: Any) -> Any:
     """Return the header of an image as highdicom needs it: a pydicom dataset with an empty patient and study."""
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     made = Dataset()
     for keyword in _KEPT.split():
         if keyword in header:
             # Copies of elements alone, since values are replaced later, not changed; those of sequences are changed.
-            made.add((deepcopy if header[keyword].VR == "SQ" else copy)(header[keyword]))
+            one = header[keyword]
+            made.add(
+                deepcopy(one) if one.VR == "SQ" else DataElement(one.tag, one.VR, one.value, already_converted=True)
+            )
     for keyword in _EMPTY_IF_MISSING.split():
         setattr(made, keyword, "")
     made.file_meta = copy(header.file_meta)
@@ -278,7 +282,7 @@ def _set_character_set(ds: Any, header: Any) -> None:
 def _texts(ds: Any) -> Iterable[str]:
     from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
 
-    for element in ds:
+    for element in map(ds.__getitem__, ds.keys()):  # unsorted
         if element.VR == "SQ":
             for item in element.value:
                 yield from _texts(item)
