@@ -70,7 +70,7 @@ bench: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info
 
-# pip, not uv: it is there wherever Python is. The plain torch and torchvision pair takes about two minutes.
+# pip, not uv: it is there wherever Python is. `make demo` needs no PyTorch; the tests need it, and two minutes for it.
 $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[cli]"
 	touch $@

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import ctk  # noqa: F401 (the panel's .ui names its widgets)
-import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -38,11 +37,14 @@ from GTRStagingSlicer import (
 )  # fmt: skip
 from GTRStagingSlicer.batch_cases_view import BatchCasesView
 from GTRStagingSlicer.batch_process import BatchProcess
+from GTRStagingSlicer.case_view import CaseView
 from GTRStagingSlicer.input_view import InputView
+from GTRStagingSlicer.layout_view import LayoutView
 from GTRStagingSlicer.loading_view import LOADING, Loading, Steps
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
 from GTRStagingSlicer.model_view import ModelView
 from GTRStagingSlicer.nomogram_view import NomogramView
+from GTRStagingSlicer.packages_row import PackagesRow
 from GTRStagingSlicer.profile_view import ProfileView
 from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
 from GTRStagingSlicer.report_view import ReportView
@@ -65,7 +67,13 @@ class GTRStaging(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Oncology")]
         self.parent.dependencies = []
         self.parent.contributors = ["The GTR Staging developers"]
-        self.parent.helpText, self.parent.acknowledgementText = help_texts.help_text(), help_texts.acknowledgement()
+        help_text = _(
+            "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
+            "shows the network's attention, and measures its agreement with a segment. Research use only. "
+            "Not a medical device; not for diagnosis or treatment decisions."
+        )
+        self.parent.helpText = help_texts.with_links(help_text)
+        self.parent.acknowledgementText = help_texts.acknowledgement()
         slicer.app.connect("startupCompleted()", samples.register)
 
 
@@ -94,20 +102,23 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs = InputView(self.ui, lambda ct: self.logic.showCt(self._state, ct))
         self.watch = SceneWatch(self._onWatched)
         self.batch = BatchProcess(self.ui, reporting.show_error)
-        caller = (lambda: self._state, reporting.errors_shown, self._ensureDependencies)
+        self.packages = PackagesRow(self.ui, reporting.errors_shown, self._onPackages)
+        caller = (lambda: self._state, reporting.errors_shown, self.packages.ensure)
         self.batchCases = BatchCasesView(self.ui, self.logic, self.batch, *caller)
         self.nomogram = NomogramView(self.ui, reporting.errors_shown)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
         self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop, reporting.errors_shown)
         self.segments = SegmentView(self.ui, self.logic, reporting.errors_shown)
         self.models = ModelView(self.ui, *caller)
+        self.layouts = LayoutView(self.ui, self.logic, reporting.errors_shown)
+        self.cases = CaseView(self.ui, reporting.errors_shown)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         ui = self.ui
-        for_export = (ui, self.logic, reporting.errors_shown, reporting.waiting, self._ensureDependencies)
+        for_export = (ui, self.logic, reporting.errors_shown, reporting.waiting, self.packages.ensure)
         self.dicom, self.report = dicom_view.Buttons(*for_export), ReportView(*for_export)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
@@ -115,16 +126,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             selector.connect("currentPathChanged(QString)", self.onPathsChanged)
             selector.connect("validInputChanged(bool)", self.onPathsChanged)  # sent when emptied
         for button, act in (
-            (ui.installButton, self.onInstall),
-            (ui.wheelsButton, self.onInstallFromFolder),
             (ui.showCtButton, self.onShowCt),
             (ui.currentSliceButton, self.onUseCurrentSlice),
             (ui.largestSectionButton, self.onLargestSection),
             (ui.applyButton, self.onApply),
             (ui.cancelButton, self.onCancel),
-            (ui.overlayButton, self.onShowOverlay),
-            (ui.plotButton, self.onShowPlot),
-            (ui.tableButton, self.onShowTable),
         ):
             button.connect("clicked(bool)", lambda checked=False, act=act: act())
         self.initializeParameterNode()
@@ -143,10 +149,12 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Refresh the panel; called each time the module is opened."""
         self._listModels()
         self.initializeParameterNode()
-        self._showDependencies()
+        self.packages.show()
+        self._load()
 
     def exit(self) -> None:
-        """Stop following the scene; called each time another module is opened."""
+        """Stop following the scene, and show the user's layout; called each time another module is opened."""
+        self.layouts.leave()
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller: object, event: str) -> None:
@@ -211,6 +219,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._refreshing = True
         try:
             state = self._parameterNode
+            if state is not None:
+                self._turnToCt(state)
             self.inputs.refresh(state)
             if state is not None:
                 self.watch.follow(state, slicer.mrmlScene)
@@ -225,6 +235,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._refreshButtons(state, stale)
         finally:
             self._refreshing = False
+
+    def _turnToCt(self, state: GTRStagingParameterNode) -> None:
+        """Show the result of the chosen CT, with the choices it came from."""
+        if not self._running and self.logic.turnToCt(state):
+            if state.resultText is not None:
+                self._seen.update({"volume": state.inputVolume.GetID(), "segment": self._segmentOf(state)})
+            self._seen.pop("threshold", None)
+            scene_staging.rethreshold(state, slicer.mrmlScene, slicer.app.applicationLogic())
 
     def _refreshInputs(self, state: State) -> None:
         ui = self.ui
@@ -271,7 +289,9 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.keySliceSlider.value = state.keySlice
         key = keyslice.by_index(grid, state.keySlice)
         if self._changed("key slice", (volume.GetID(), nodes.geometry_key(volume), key.index)):
-            state.votingSlices = layers.show_voting(slicer.mrmlScene, state.votingSlices, grid, key, volume)
+            state.votingSlices = layers.show_voting(
+                slicer.mrmlScene, state.votingSlices, grid, key, volume, shown=state.showVoting
+            )
             self.logic.showSlice(grid, key.index)
 
     def _segmentOf(self, state: State) -> tuple[str, str] | None:
@@ -282,7 +302,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Redraw the attention of an existing result with the chosen threshold and style."""
         if state.attentionVolume is None or state.resultVolume is None or self._running:
             return
-        style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D)
+        style = (state.opacity, state.shownFrom, state.showLegend, state.showOutline, state.show3D, state.showVoting)
         first = "threshold" not in self._seen
         moved = self._changed("threshold", state.threshold)
         restyled = self._changed("style", style)
@@ -324,10 +344,12 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.dicom.refresh(state, idle, decision.not_current)
         self.report.refresh(state, stale)
         self.segments.refresh(state, idle)
+        self.layouts.refresh(state, idle)
         self.proposal.refresh(state, idle)
         self.profile.refresh(state, idle, decision.not_ready)
         self.batch.refresh(state is not None)
         self.batchCases.refresh()
+        self.cases.refresh(state, idle)
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
             section.enabled = idle
@@ -359,13 +381,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.nomogram.offer()
         self.models.offer()
 
-    def _showDependencies(self) -> None:
-        lacking = dependencies.missing()
-        self.ui.dependenciesLabel.text = (
-            _("missing: {names}").format(names=dependencies.in_words(lacking)) if lacking else _("all installed")
-        )
-        self.ui.installButton.visible = self.ui.wheelsButton.visible = bool(lacking)
-        self.loading.start(self._parameterNode, lacking)
+    def _onPackages(self) -> None:
+        """List the user's own models, which can be found from now on, and load in the background."""
+        self._listModels()
+        self._load()
+
+    def _load(self) -> None:
+        """Load packages and model in the background, unless packages are missing."""
+        self.loading.start(self._parameterNode, dependencies.missing())
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -390,30 +413,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._state.keySliceChosenBy = chosen_by
 
     # -- buttons ---------------------------------------------------------------------------------------------------
-
-    def onInstall(self) -> None:
-        """Install the missing packages, after asking."""
-        with reporting.errors_shown():
-            self._ensureDependencies(None)
-
-    def onInstallFromFolder(self) -> None:
-        """Install the missing packages from a folder of wheels, after asking."""
-        folder = qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of wheels"))
-        if folder:
-            with reporting.errors_shown():
-                self._ensureDependencies(Path(folder))
-
-    def _ensureDependencies(self, wheels: Path | None = None) -> bool:
-        """Return whether all packages are installed; ask and install them first if some are missing."""
-        lacking = dependencies.missing()
-        if lacking:
-            question = dependencies.question(lacking, wheels)
-            if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install packages")):
-                return False
-            dependencies.install(wheels)
-            self._listModels()  # the user's own models can be found from now on
-        self._showDependencies()
-        return True
 
     def onShowCt(self) -> None:
         """Show the chosen CT in the slice views."""
@@ -449,14 +448,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Run work on the case. The panel shows each step; Cancel is heard during each of them."""
         if self._running:
             return
+        self._running, self._stop, whole = True, False, False  # first: the question about packages has an event loop
         with reporting.errors_shown():
-            if not self._ensureDependencies():
-                return
-            self._running, self._stop, whole = True, False, False
-            self.loading.stop()
-            self.steps.begin()
-            self._refresh()
             try:
+                if not self.packages.ensure():
+                    return
+                self.loading.stop()
+                self.steps.begin()
+                self._refresh()
                 self.steps.enter(LOADING)
                 self.logic.load(self._state.model, self._state.device.value, self._tick)
                 work()
@@ -481,21 +480,3 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onCancel(self) -> None:
         """Stop the run; what its thread computes is dropped."""
         self._stop = True
-
-    def onShowOverlay(self) -> None:
-        """Show the attention map over the CT again, at the key slice."""
-        with reporting.errors_shown():
-            state, record = self._state, scene_staging.record_of(self._state)
-            layers.overlay(slicer.mrmlScene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
-            if record is not None:
-                self.logic.showSlice(self.logic.grid(state.resultVolume), record["key_slice"]["index"])
-
-    def onShowPlot(self) -> None:
-        """Show the threshold sweep in the layout."""
-        with reporting.errors_shown():
-            self.logic.showPlot(self._state.sweepPlot)
-
-    def onShowTable(self) -> None:
-        """Show the agreement's table node in the layout."""
-        with reporting.errors_shown():
-            self.logic.showTable(self._state.agreementTable)

@@ -105,7 +105,7 @@ def test_the_drawn_rooms_say_what_their_docstrings_say():
 
 
 def test_rooms_with_torch_are_those_that_the_contract_leaves_free():
-    assert drawings.with_torch() == {"model", "staging", "training"}
+    assert drawings.with_torch() == {"model", "training"}
 
 
 @pytest.mark.parametrize("drawing", [drawings.rooms, drawings.data_flow])

@@ -36,9 +36,10 @@ from GTRStagingLib.imaging.geometry import embedded
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import Pass, PassRequest, TorchBackbone
 from GTRStagingLib.model.cells import CellGrid, interpolation
-from GTRStagingLib.model.network import Head
+from GTRStagingLib.model.head import Head
+from GTRStagingLib.model.passes import Pass, PassRequest
+from GTRStagingLib.model.torch_backbone import TorchBackbone
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import compute_attention, raw_maps
 from GTRStagingLib.staging.preprocess import prepare

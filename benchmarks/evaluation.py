@@ -36,7 +36,8 @@ from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import randomised, weights
-from GTRStagingLib.model.backbone import PassRequest, ready
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.passes import PassRequest
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging import map_checks
 from GTRStagingLib.staging.cam import compute_attention

@@ -35,8 +35,9 @@ from GTRStagingLib.imaging.keyslice import KeySlice
 from GTRStagingLib.imaging.rois import Roi, read_roi
 from GTRStagingLib.imaging.scans import Scan, read_scan, scan_of
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import Backbone, load_model, ready
-from GTRStagingLib.model.weights import probabilities
+from GTRStagingLib.model.backbone import load_model, ready
+from GTRStagingLib.model.logits import probabilities
+from GTRStagingLib.model.passes import Backbone
 from GTRStagingLib.phantoms import anatomy
 from GTRStagingLib.phantoms.anatomy import build_abdomen, draw_body
 from GTRStagingLib.phantoms.phantom import Phantom, make_phantom

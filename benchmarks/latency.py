@@ -47,19 +47,15 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.rois import Roi, read_roi
 from GTRStagingLib.imaging.scans import read_scan, scan_of
-from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import (
-    EXPLAINED,
-    Backbone,
-    OnnxBackbone,
-    Pass,
-    PassRequest,
-    TorchBackbone,
-    ready,
-)
+from GTRStagingLib.model import onnx_graph, weights
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.gradient_graph import layer_cam
+from GTRStagingLib.model.logits import probabilities
 from GTRStagingLib.model.network import GTRNet, folded
-from GTRStagingLib.model.onnx_graph import OUTPUTS, export_graph
+from GTRStagingLib.model.onnx_graph import export_graph
+from GTRStagingLib.model.onnx_session import OUTPUTS
+from GTRStagingLib.model.passes import EXPLAINED, Backbone, Pass, PassRequest
+from GTRStagingLib.model.torch_backbone import TorchBackbone
 from GTRStagingLib.phantoms.export import write_dicom
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.results.outputs import write_outputs
@@ -158,7 +154,7 @@ def made_ready(model: weights.Model, options: argparse.Namespace) -> tuple[dict[
             print(error)
     if "onnx" in backbones:
         start = time.perf_counter()
-        OnnxBackbone(model)
+        onnx_graph.verified_session(model.network, model.card.recipe.input_size, onnx_graph.default_folder())
         seconds["onnx, from the cache"] = time.perf_counter() - start
     if options.openvino:
         backbones["openvino"] = OpenVino(model, backbones["torch"])
@@ -180,7 +176,7 @@ def network(plain: torch.nn.Module, backbones: dict[str, Backbone], rounds: int)
     def ours(by: Backbone, shown: tuple[int, ...] = ()) -> tuple[Prediction, np.ndarray]:
         """Compute Grad-CAM of all slices, or the fine map of the given ones."""
         seen = by.classify(pixels, [PassRequest(range(3), shown)] if shown else [])
-        prediction = vote((-1, 0, 1), weights.probabilities(seen.logits, by.card))
+        prediction = vote((-1, 0, 1), probabilities(seen.logits, by.card))
         target = prediction.stage if seen.targets is None else TStage(int(seen.targets[shown[0]]))
         attention = compute_attention(by, seen, grid, target=target, method="fine" if shown else "gradcam")
         attention.on(grid)
@@ -226,7 +222,7 @@ def checked(plain: torch.nn.Module, batch: torch.Tensor, prediction: Prediction,
     """Return the difference from pytorch-grad-cam's maps of the full model; fail if it or the stage is wrong."""
     with torch.no_grad():
         card = weights.untrained(10).card  # only its temperature, 1, is used
-        expected = vote((-1, 0, 1), weights.probabilities(plain(batch).numpy(), card))
+        expected = vote((-1, 0, 1), probabilities(plain(batch).numpy(), card))
     assert prediction.stage == expected.stage, f"{prediction.stage}; expected {expected.stage}"
     raw = []
     with GradCAM(model=plain, target_layers=[plain.layer4]) as cam:

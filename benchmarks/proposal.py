@@ -23,8 +23,9 @@ from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi, read_roi, read_stomach
 from GTRStagingLib.imaging.scans import read_scan
-from GTRStagingLib.model.backbone import Backbone, load_model
-from GTRStagingLib.model.weights import probabilities
+from GTRStagingLib.model.backbone import load_model
+from GTRStagingLib.model.logits import probabilities
+from GTRStagingLib.model.passes import Backbone
 from GTRStagingLib.phantoms.export import TRUTH_FILE
 from GTRStagingLib.phantoms.phantom import stomach_of
 from GTRStagingLib.stages import TStage

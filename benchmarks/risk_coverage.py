@@ -22,8 +22,9 @@ import torch
 
 from GTRStagingLib.checking.case_runs import prepared
 from GTRStagingLib.cohort.cohort import Case, read_cohort
-from GTRStagingLib.model.backbone import Backbone, load_models
-from GTRStagingLib.model.weights import probabilities
+from GTRStagingLib.model.backbone import load_models
+from GTRStagingLib.model.logits import probabilities
+from GTRStagingLib.model.passes import Backbone
 from GTRStagingLib.staging.familiarity import compare
 from GTRStagingLib.staging.looks import VIEWS, mean_vote, spread, worst
 from GTRStagingLib.staging.stage_set import stage_set

@@ -23,7 +23,8 @@ from GTRStagingLib.checking.model_check import draw_cases
 from GTRStagingLib.cohort.cohort import Case, read_cohort
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.imaging import keyslice, rois, scans
-from GTRStagingLib.model.backbone import Backbone, load_model
+from GTRStagingLib.model.backbone import load_model
+from GTRStagingLib.model.passes import Backbone
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.profile import slices_near
 from GTRStagingLib.staging.scanning import profile_scan

@@ -3,6 +3,8 @@
 - `nodes`: voxels, geometry and segments, from MRML to the library and back;
 - `state`: the fields that are saved with a scene;
 - `scene_staging`: stage the case of a state and show the result in the scene, without Qt;
+- `case_results`: one result for each CT of a scene, in a folder of its own;
+- `case_list`, `case_view`: the list of results: its rows and buttons, without Qt; its part of the panel;
 - `candidates`: nodes that may be the CT and the tumour, and whether they belong together;
 - `content`: whether voxels, segments or transforms have changed since a result;
 - `presenter`: what the panel shows and enables, decided from facts, without Qt;
@@ -15,7 +17,7 @@
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
 - `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
 - `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
-- `dependencies`: find and install packages in Slicer's Python;
+- `dependencies`, `packages_row`: find, install and remove packages in Slicer's Python; the panel's row;
 - `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;
 - `terminology`: codes of the segments that the module makes;
 - `help_texts`: help of the module, with links;
@@ -26,6 +28,8 @@
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `proposal_view`: the key slice in words, and the slices that the model proposes;
 - `slice_progress`: how many slices are done, and Cancel;
-- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `reporting`,
-  `slice_progress` and the modules that end in `_view` need the application.
+- `layouts`, `layout_view`: the module's own layouts; their buttons in the panel;
+- `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `packages_row`,
+  `reporting`, `slice_progress`, and the views of batch cases, cases, DICOM, input, layouts, loading, models, nomogram,
+  profile, proposal, report and segments need the application.
 """

@@ -4,7 +4,6 @@ Slicer's event loop holds Python's lock, so that a thread gets time only while t
 in short intervals, and `loading_view` does so with a timer.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -30,7 +29,7 @@ class Task(Generic[T]):
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._value: T | None = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._do, name="GTR Staging", daemon=True)
         self._thread.start()
 
@@ -43,15 +42,19 @@ class Task(Generic[T]):
         try:
             self._value = self._work()
         except BaseException as error:
-            self._error = error
+            self.error = error
+
+    def join(self) -> None:
+        """Wait for the work, `EVERY_S` seconds at most."""
+        self._thread.join(EVERY_S)
 
     def wait(self, tick: Callable[[], None]) -> T:
         """Return the result of the work, or raise its error; until then call `tick`, which may raise to stop."""
-        while self._thread.is_alive():
-            self._thread.join(EVERY_S)
+        while self.running:
+            self.join()
             tick()
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return cast("T", self._value)  # set by the thread, which has ended
 
 
@@ -67,16 +70,14 @@ class Worker:
         return self._task is not None and self._task.running
 
     def begin(self, work: Callable[[], object]) -> None:
-        """Begin work for which nobody waits; an error is written to the log, and met again by what needs the result."""
-
-        def logged() -> None:
-            try:
-                work()
-            except Exception:
-                logging.info("GTR Staging: not loaded in the background", exc_info=True)
-
+        """Begin work for which nobody waits, unless a task goes on; what needs the result meets its error again."""
         if not self.running:
-            self._task = Task(logged)
+            self._task = Task(work)
+
+    @property
+    def error(self) -> BaseException | None:
+        """Error of the last task; None without one, and while it goes on. Slicer's log is for the main thread alone."""
+        return None if self._task is None or self._task.running else self._task.error
 
     def steps(self, work: Callable[[Tell], T], progress: Tell, *, tick: Callable[[], None]) -> T:
         """Do work in a thread, and show its steps in the calling one.
@@ -91,7 +92,7 @@ class Worker:
             Called in the calling thread every `EVERY_S` seconds. An exception that it or `progress` raises leaves the
             work to itself: it stops at its next step, and its result is dropped.
         """
-        self._settle(tick)
+        self.settle(tick)
         told: SimpleQueue[tuple[object, ...]] = SimpleQueue()
         left = threading.Event()
 
@@ -112,10 +113,10 @@ class Worker:
         finally:
             left.set()
 
-    def _settle(self, tick: Callable[[], None]) -> None:
-        """Wait for the task before, whose result and error are nobody's any more."""
+    def settle(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Wait for the task before, whose result and error are nobody's any more; call `tick` meanwhile."""
         while self._task is not None and self._task.running:
-            self._task._thread.join(EVERY_S)
+            self._task.join()
             tick()
 
 

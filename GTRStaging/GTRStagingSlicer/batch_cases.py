@@ -48,7 +48,8 @@ class BatchCase:
     @property
     def in_words(self) -> str:
         """Id and outcome, for a list."""
-        return f"{self.case_id}: {self.stage or _(self.status)}"
+        outcome = self.stage or {"failed": _("failed"), "skipped": _("skipped")}.get(self.status, self.status)
+        return f"{self.case_id}: {outcome}"
 
     @property
     def scene_file(self) -> Path | None:

@@ -1,12 +1,15 @@
-"""Find and install the packages that staging needs in Slicer's Python, without replacing installed ones.
+"""Find, install and remove the packages that staging needs in Slicer's Python, without replacing installed ones.
 
 Importing this module installs nothing. The panel asks before an installation; headless runs require an option for it.
-torch is installed by the PyTorch extension, which chooses the build for the computer's GPU, or from a folder of wheels.
+The light installation stages by ONNX Runtime; the full one adds PyTorch, for GPUs and models without graphs. torch is
+installed by the PyTorch extension, which chooses the build for the computer's GPU, or from a folder of wheels. Slicer
+5.11 and newer install by `slicer.packaging.pip_ensure`, older ones by `slicer.util.pip_install`.
 """
 
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import logging
 import subprocess
 import tempfile
@@ -23,34 +26,31 @@ try:
 except ImportError:  # Slicer 5.10 contains it only inside pip
     from pip._vendor.packaging.requirements import Requirement  # type: ignore[no-redef]
 
-REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
+RESOURCES = Path(__file__).resolve().parents[1] / "Resources"
+LIGHT, FULL = "requirements.txt", "requirements-full.txt"
 REQUESTER = "GTR Staging"
-PYTORCH_EXTENSION = "https://github.com/fepegar/SlicerPyTorch"
-
-TORCH = ("torch", "torchvision")
-GRAD_CAM = "grad-cam"
-GRAD_CAM_NEEDS = ("ttach", "tqdm", "matplotlib", "scikit-learn")
-"""Dependencies of grad-cam, which is installed without its own: it requires opencv-python, which contains a copy of Qt
-that conflicts with Slicer's. The headless build contains the same module, and is installed only if that is missing."""
-OPENCV = "opencv-python-headless"
+PYTORCH_EXTENSION, PYTORCH_PAGE = "PyTorch", "https://github.com/fepegar/SlicerPyTorch"
+INSTALLED = "GTRStaging-packages.json"
+"""File beside Slicer's settings: the packages that this module has installed, with their versions."""
 
 SLICERS_OWN = {"SimpleITK": "SimpleITK", "numpy": "numpy", "scipy": "scipy", "pillow": "PIL"}
 """Package -> module of Slicer's own packages: some builds of Slicer contain them without metadata for pip."""
 
 
-def requirements() -> list[Requirement]:
-    """Return the lines of `Resources/requirements.txt`."""
-    lines = (line.partition("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+class ExtensionMissingError(InputError):
+    """Lack of the extension that installs PyTorch."""
+
+
+def requirements(name: str = LIGHT) -> list[Requirement]:
+    """Return the lines of a file of requirements, `LIGHT` or `FULL`."""
+    lines = (line.partition("#")[0].strip() for line in (RESOURCES / name).read_text(encoding="utf-8").splitlines())
     return [Requirement(line) for line in lines if line]
 
 
-def missing() -> list[Requirement]:
-    """Return the packages that are missing or too old, with opencv if its module is missing."""
-    lacking = [one for one in requirements() if not _satisfied(one)]
-    if importlib.util.find_spec("cv2") is None:
-        lacking.append(Requirement(OPENCV))
-    return lacking + [Requirement(name) for name in GRAD_CAM_NEEDS if not _satisfied(Requirement(name))
-                      and name not in {one.name for one in lacking}]  # fmt: skip
+def missing(*, full: bool = False) -> list[Requirement]:
+    """Return the packages that are missing or too old; with `full` also PyTorch's."""
+    wanted = requirements() + (requirements(FULL) if full else [])
+    return [one for one in wanted if not _satisfied(one)]
 
 
 def _satisfied(requirement: Requirement) -> bool:
@@ -70,50 +70,142 @@ def _version(name: str) -> str | None:
 
 
 def in_words(lacking: Sequence[Requirement]) -> str:
-    """List the names, as in 'torch, torchvision, grad-cam'."""
+    """List the names, as in 'onnxruntime, jinja2'."""
     return ", ".join(one.name for one in lacking)
 
 
 def question(lacking: Sequence[Requirement], wheels: Path | None = None) -> str:
     """Return the question that the panel asks before an installation."""
     source = _("from the internet") if wheels is None else _("from {folder}").format(folder=wheels)
+    size = (
+        _("PyTorch is large (up to 3 GB) and takes some minutes.")
+        if any(one.name == "torch" for one in lacking)
+        else _("They are about 60 MB.")
+    )
     return _(
-        "GTR Staging needs packages that are missing in Slicer's Python: {names}.\n\nInstall them {source}? PyTorch is "
-        "large (up to 3 GB) and takes some minutes. Slicer's own packages are not replaced."
-    ).format(names=in_words(lacking), source=source)
+        "GTR Staging needs packages that are missing in Slicer's Python: {names}.\n\nInstall them {source}? {size} "
+        "Slicer's own packages are not replaced."
+    ).format(names=in_words(lacking), source=source, size=size)
 
 
-def install(wheels: Path | None = None) -> None:
+def install(wheels: Path | None = None, *, full: bool = False) -> None:
     """Install the missing packages; the caller has asked the user before.
 
     Parameters
     ----------
     wheels
         Folder of wheels, for a computer without network; then no other source is used.
+    full
+        Also install PyTorch.
 
     Raises
     ------
+    ExtensionMissingError
+        If the PyTorch extension is missing; nothing else is installed then.
     InputError
-        If the PyTorch extension is missing, pip fails, or a package is still missing afterwards.
+        If pip fails, or a package is still missing afterwards.
     """
-    lacking = missing()
+    lacking = missing(full=full)
     if not lacking:
         return
     _refuse_replacing(lacking)
-    torch = [one for one in lacking if one.name in TORCH]
-    rest = [one for one in lacking if one.name not in (*TORCH, GRAD_CAM)]
-    alone = [one for one in lacking if one.name == GRAD_CAM]
+    torch = [one for one in lacking if one.name in {one.name for one in requirements(FULL)}]
     # If only torchvision is missing, pip finds the version for the installed torch, which is pinned like all others.
-    if wheels is None and any(one.name == "torch" for one in torch):
-        _install_torch()
-        torch = []
-    _pip([*torch, *rest], alone, wheels)
-    importlib.invalidate_caches()
-    if still := missing():
+    by_extension = wheels is None and any(one.name == "torch" for one in torch)
+    before = _installed_versions()
+    try:
+        if by_extension:
+            _install_torch()
+        if rest := [one for one in lacking if not (by_extension and one in torch)]:
+            _pip(rest, wheels)
+    finally:  # also what was installed before an error can be removed
+        importlib.invalidate_caches()
+        _note({name: found for name, found in _installed_versions().items() if name not in before})
+    if still := missing(full=full):
         raise InputError(
             _("The packages {names} are still missing after the installation. Restart Slicer and try again; if the "
               "error persists, see the log (Help, Report a Bug).").format(names=in_words(still))
         )  # fmt: skip
+
+
+def removable() -> list[str]:
+    """Return the packages that this module has installed and that are still there in the same version."""
+    found = _installed_versions()
+    return sorted(name for name, version in _noted().items() if found.get(name) == version)
+
+
+def remove() -> list[str]:
+    """Remove the packages that this module has installed, and return their names; the caller has asked before.
+
+    Raises
+    ------
+    InputError
+        If pip fails.
+    """
+    names = removable()
+    if names:
+        try:
+            slicer.util.pip_uninstall(" ".join(names))
+        except Exception as error:  # CalledProcessError, and other errors of a dialog
+            logging.info("pip failed", exc_info=True)
+            raise InputError(
+                _("The packages {names} could not be removed ({error}); expected pip to remove them. Restart Slicer "
+                  "and try again before a case is staged.").format(names=", ".join(names), error=error)
+            ) from error  # fmt: skip
+        importlib.invalidate_caches()
+    if (record := _record()) is not None:
+        record.unlink(missing_ok=True)
+    return names
+
+
+def install_extension() -> None:
+    """Install the extension PyTorch from the Extensions Server; Slicer must restart before it can be used.
+
+    Raises
+    ------
+    InputError
+        If it cannot be installed.
+    """
+    manager = slicer.app.extensionsManagerModel()
+    asked = manager.interactive
+    manager.interactive = False  # the caller has asked
+    try:
+        done = manager.installExtensionFromServer(PYTORCH_EXTENSION, False)
+    finally:
+        manager.interactive = asked
+    if not done:
+        raise InputError(
+            _("The extension “PyTorch” could not be installed. Check the network, install it in the Extensions Manager "
+              "({link}), or install from a folder of wheels.").format(link=PYTORCH_PAGE)
+        )  # fmt: skip
+
+
+def _record() -> Path | None:
+    """Return the file of what was installed; None in a headless run, which has no settings."""
+    app = getattr(slicer, "app", None)
+    return None if app is None else Path(app.slicerUserSettingsFilePath).with_name(INSTALLED)
+
+
+def _noted() -> dict[str, str]:
+    record = _record()
+    if record is None:
+        return {}
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # nothing was installed, or the file is damaged: then nothing is removed
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def _note(added: dict[str, str]) -> None:
+    """Add packages to the record of what was installed."""
+    record = _record()
+    if added and record is not None:
+        record.write_text(json.dumps({**_noted(), **added}, indent=2), encoding="utf-8")
+
+
+def _installed_versions() -> dict[str, str]:
+    return {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
 
 
 def _refuse_replacing(lacking: Sequence[Requirement]) -> None:
@@ -132,12 +224,12 @@ def _install_torch() -> None:
     try:
         from PyTorchUtils import PyTorchUtilsLogic
     except ModuleNotFoundError as error:
-        raise InputError(
+        raise ExtensionMissingError(
             _("PyTorch is missing, and the PyTorch extension, which would install it, is missing too. Install the "
-              "extension “PyTorch” in the Extensions Manager ({link}), restart Slicer, and press Apply again. Without "
-              "network, install from a folder of wheels.").format(link=PYTORCH_EXTENSION)
+              "extension “PyTorch” in the Extensions Manager ({link}), restart Slicer, and try again. Without "
+              "network, install from a folder of wheels.").format(link=PYTORCH_PAGE)
         ) from error  # fmt: skip
-    wanted = {one.name: str(one.specifier) for one in requirements() if one.name in TORCH}
+    wanted = {one.name: str(one.specifier) for one in requirements(FULL)}
     installed = PyTorchUtilsLogic().installTorch(
         askConfirmation=False,
         torchVersionRequirement=wanted["torch"],
@@ -149,17 +241,13 @@ def _install_torch() -> None:
         )
 
 
-def _pip(wanted: Sequence[Requirement], alone: Sequence[Requirement], wheels: Path | None) -> None:
-    """Run pip with all installed packages pinned to their versions; install `alone` without its dependencies."""
-    source = [] if wheels is None else ["--no-index", "--find-links", str(wheels)]
+def _pip(wanted: Sequence[Requirement], wheels: Path | None) -> None:
+    """Run pip with all installed packages pinned to their versions."""
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "installed.txt"
         constraints.write_text("\n".join(_pinned(wanted)) + "\n", encoding="utf-8")
         try:
-            for packages, options in ((alone, ["--no-deps"]), (wanted, [])):
-                if packages:
-                    arguments = [*source, *options, *map(str, packages)]
-                    _pip_install(arguments, constraints)
+            _pip_install([str(one) for one in wanted], constraints, wheels)
         except Exception as error:  # CalledProcessError in every version, and other errors of a dialog
             logging.info("pip failed", exc_info=True)
             where = _("the network") if wheels is None else str(wheels)
@@ -171,18 +259,21 @@ def _pip(wanted: Sequence[Requirement], alone: Sequence[Requirement], wheels: Pa
             ) from error  # fmt: skip
 
 
-def _pip_install(arguments: list[str], constraints: Path) -> None:
+def _pip_install(wanted: list[str], constraints: Path, wheels: Path | None) -> None:
     """Call the pip of the Slicer that runs."""
+    source = [] if wheels is None else ["--no-index", "--find-links", str(wheels)]
     try:
-        from slicer.packaging import pip_install
+        from slicer import packaging
     except ImportError:  # Slicer 5.10
-        slicer.util.pip_install(["-c", str(constraints), *arguments])
-    else:
-        pip_install(arguments, constraints=constraints, requester=REQUESTER)
+        slicer.util.pip_install(["-c", str(constraints), *source, *wanted])
+        return
+    if wheels is None:  # offers to restart, if a package was in use
+        packaging.pip_ensure(wanted, constraints=constraints, prompt_install=False, requester=REQUESTER)
+    else:  # `pip_ensure` accepts no options of pip
+        packaging.pip_install([*source, *wanted], constraints=constraints, requester=REQUESTER)
 
 
 def _pinned(wanted: Sequence[Requirement]) -> list[str]:
     """Return a constraint for each installed package that is not wanted."""
     names = {one.name.lower() for one in wanted}
-    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
-    return sorted(f"{name}=={version}" for name, version in found.items() if name.lower() not in names)
+    return sorted(f"{name}=={version}" for name, version in _installed_versions().items() if name.lower() not in names)

@@ -37,8 +37,8 @@ from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.model.card import ModelCard
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.result import StagingResult
 
 
@@ -91,7 +91,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if lacking := dependencies.missing():
         if not options.install:
             raise InputError(
-                f"Slicer's Python lacks {dependencies.in_words(lacking)}. Press Install in the panel once, "
+                f"Slicer's Python lacks {dependencies.in_words(lacking)}. Press Light in the panel once, "
                 "or add `install`."
             )
         dependencies.install(options.wheels)

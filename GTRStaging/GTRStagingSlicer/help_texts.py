@@ -13,14 +13,9 @@ PAGES = (
 """Page of the documentation -> its title; linked in the help text."""
 
 
-def help_text() -> str:
-    """Return the module's help as HTML."""
+def with_links(text: str) -> str:
+    """Return a text with links to the documentation, as HTML."""
     links = " · ".join(f'<a href="{DOCUMENTS}/main/{page}">{title}</a>' for page, title in PAGES)
-    text = _(
-        "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
-        "shows the network's attention, and measures its agreement with a segment. Research use only. "
-        "Not a medical device; not for diagnosis or treatment decisions."
-    )
     return f"{text}<br>{links}"
 
 
@@ -31,4 +26,4 @@ def acknowledgement() -> str:
     )
 
 
-__all__ = ["PAGES", "acknowledgement", "help_text"]
+__all__ = ["PAGES", "acknowledgement", "with_links"]

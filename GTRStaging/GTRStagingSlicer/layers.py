@@ -18,6 +18,12 @@ PEAK, KEY_PEAK = "GTRStaging.RawMaximum", "GTRStaging.RawMaximumOfKeySlice"
 """Attributes of the attention node: the raw maximum, to which its voxels are scaled, and that of the key slice."""
 
 COLOURS = "GTR Staging attention"
+CT, PART = "GTRStaging.CT", "GTRStaging.Part"
+"""Node reference and attribute of a result's nodes: the CT, and the field of the state."""
+
+FOLDER = "GTRStaging.Result"
+"""Attribute of the folder of a result in the subject hierarchy."""
+
 OUTLINE = "attention"
 """Id of the outline's segment."""
 
@@ -27,17 +33,29 @@ def reuse_or_add(scene: Scene, node: Node | None, class_name: str, name: str) ->
     if node is None or node.GetScene() is not scene:
         node = scene.AddNewNodeByClass(class_name, name)
     node.SetName(name)
+    node.SetUndoEnabled(True)
     return node
 
 
+def mark(node: Node, ct: VolumeNode, part: str) -> None:
+    """Store the CT of a result's node, and the field of the state that contains the node."""
+    node.SetNodeReferenceID(CT, ct.GetID())
+    node.SetAttribute(PART, part)
+
+
 def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
-    """Place a node beside the CT in the subject hierarchy: in its study, if it has one."""
+    """Place a node beside the CT in the subject hierarchy: in its study, if it has one.
+
+    A node in the folder of a result stays there.
+    """
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     if hierarchy is None:
         return
     beside = hierarchy.GetItemByDataNode(ct) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), ct)
     parent = hierarchy.GetItemParent(beside)
     item = hierarchy.GetItemByDataNode(node)
+    if item and hierarchy.GetItemAttribute(hierarchy.GetItemParent(item), FOLDER):
+        return
     if item:
         hierarchy.SetItemParent(item, parent)
     else:
@@ -166,6 +184,10 @@ def set_opacity(scene: Scene, attention: VolumeNode, opacity: float) -> None:
             view.SetForegroundOpacity(opacity)
 
 
+LEGEND_SIZE, LEGEND_POSITION = (0.08, 0.4), (1.0, 0.0)
+"""Size and place of the legend, as shares of a view: narrow, in the lower right corner, beside the body."""
+
+
 def show_ct(scene: Scene, ct: VolumeNode, attention: VolumeNode | None, opacity: float) -> None:
     """Show a CT in every slice view, with its attention or without one: never with that of another CT."""
     for view in _slice_views(scene):
@@ -203,10 +225,26 @@ def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
         return
     if legend is None:
         legend = logic.AddDefaultColorLegendDisplayNode(attention)
+        legend.SetSize(*LEGEND_SIZE)
+        legend.SetPosition(*LEGEND_POSITION)
     legend.SetTitleText(title)
     legend.SetNumberOfLabels(5)
     legend.SetLabelFormat("%.2f")
     legend.SetVisibility(shown)
+
+
+def hide_legend(attention: VolumeNode) -> None:
+    """Hide the colour legend of the attention, if it has one."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(attention)
+    if legend is not None:
+        legend.SetVisibility(False)
+
+
+def reason_no_3d(application: Application | None) -> str | None:
+    """Return why the attention cannot be rendered in 3-D; None if it can."""
+    if application is not None and application.GetModuleLogic("VolumeRendering") is not None:
+        return None
+    return str(_("3-D needs Slicer's Volume Rendering module, which is not loaded."))
 
 
 def show_3d(application: Application | None, attention: VolumeNode, shown: bool, shown_from: float) -> None:
@@ -277,7 +315,13 @@ def above(attention: VolumeNode, threshold: float) -> np.ndarray:
 
 
 def show_voting(
-    scene: Scene, previous: ModelNode | None, grid: geometry.ImageOrGrid, key: KeySlice, ct: VolumeNode
+    scene: Scene,
+    previous: ModelNode | None,
+    grid: geometry.ImageOrGrid,
+    key: KeySlice,
+    ct: VolumeNode,
+    *,
+    shown: bool = True,
 ) -> ModelNode:
     """Add the planes of the key slice and its neighbours; other slice views show them as lines."""
     points, cells = vtk.vtkPoints(), vtk.vtkCellArray()
@@ -296,11 +340,13 @@ def show_voting(
     display = node.GetDisplayNode()
     display.SetColor(1.0, 0.85, 0.1)
     display.SetOpacity(0.12)
-    display.SetVisibility(True)
+    display.SetVisibility(shown)
     display.SetVisibility2D(True)
+    display.SetVisibility3D(False)  # a slab would cover the attention there
     display.SetSliceIntersectionThickness(1)
     display.BackfaceCullingOff()
     display.LightingOff()
     node.SetSelectable(False)
+    mark(node, ct, "votingSlices")
     place_beside(scene, node, ct)
     return node

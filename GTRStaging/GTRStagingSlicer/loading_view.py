@@ -1,5 +1,6 @@
 """Load packages and model in the background once the module is open, and show the steps of a run with time left."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -53,6 +54,8 @@ class Loading:
             time.sleep(EVERY_S)  # the only time that the thread gets in Slicer's event loop
         else:
             self._timer.stop()
+            if (error := self._logic.worker.error) is not None:
+                logging.info("GTR Staging: not loaded in the background", exc_info=error)
 
 
 class Steps:

@@ -19,9 +19,11 @@ from GTRStagingLib.staging.options import SWEEP
 from GTRStagingSlicer import (
     background,
     candidates,
+    case_results,
     content,
     dicom_export,
     layers,
+    layouts,
     models,
     nodes,
     nomograms,
@@ -33,11 +35,13 @@ from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
-    from GTRStagingLib.model.weights import Model
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.profile import Profile
     from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
+
+KEPT = 4
+"""Number of results in memory beside that of the chosen CT; the others are staged again before they are exported."""
 
 
 @parameterNodeWrapper
@@ -66,15 +70,38 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         self.worker = background.Worker()
-        self._model: tuple[tuple[str, str | None], Model] | None = None
+        self._model: tuple[tuple[str, str | None, str], Backbone] | None = None
         self.forget()
 
     def forget(self) -> None:
         """Forget the last result and profile, since their scene is closed."""
         self._result: StagingResult | None = None
         self._content: tuple[tuple[object, ...], str] | None = None
+        self._of: tuple[str, str] | None = None
+        self._others: dict[
+            tuple[str, str] | None, tuple[StagingResult | None, tuple[tuple[object, ...], str] | None]
+        ] = {}
         self._profiled: tuple[object, ...] | None = None
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
+
+    def turnToCt(self, state: State) -> bool:
+        """Give the state the result of its CT, with the choices it came from; return whether it has another now."""
+        changed = case_results.turn_to_ct(state, slicer.mrmlScene)
+        if changed:
+            case_results.restore_choices(state)
+        self._turnTo(state)
+        return changed
+
+    def _turnTo(self, state: State) -> None:
+        """Put the result in memory aside, and take that of the state's CT, if it was made in this session."""
+        text = state.resultText
+        of = None if text is None else (text.GetID(), text.GetText())  # undo gives a node its earlier text again
+        if of != self._of:
+            self._others[self._of] = self._result, self._content
+            while len(self._others) > KEPT:
+                del self._others[next(iter(self._others))]
+            self._result, self._content = self._others.pop(of, (None, None))
+            self._of = of
 
     def getParameterNode(self) -> GTRStagingParameterNode:
         """Return the module's parameter node of the scene; add one if it is missing."""
@@ -99,17 +126,24 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         Raises
         ------
         GTRStagingLib.errors.StagingError
-            If the case cannot be staged.
+            If the case cannot be staged, or its nodes or settings were changed meanwhile; the scene is left as it is.
         """
         read = self._content_of(state)  # before the run, in which windows are open
-        result = scene_staging.stage(
+        of = scene_staging.settings_of(state)
+        result, placed_ct = scene_staging.compute(
             state,
             self.backbone(state),
-            slicer.mrmlScene,
-            slicer.app.applicationLogic(),
             progress=progress,
             apart=background.at_once if tick is None else partial(self.worker.steps, tick=tick),
         )
+        progress("showing")
+        if (of, read[0]) != (scene_staging.settings_of(state), content.times_of(state, stomach=True)):
+            raise InputError(
+                _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
+                  "start. Nothing is shown. Press Apply again.")
+            )  # fmt: skip
+        scene_staging.show(result, state, slicer.mrmlScene, slicer.app.applicationLogic(), placed_ct=placed_ct)
+        self._turnTo(state)
         self._result, self._content = result, read
         return result
 
@@ -136,24 +170,24 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Return why the case cannot be staged yet, for the Apply button; None if it can."""
         return scene_staging.reason_not_ready(state) or models.reason_no_map(state.model, state.method)
 
-    def model(self, name: str) -> "Model":
-        """Load a model by name, or return the loaded model if it has not changed."""
-        from GTRStagingLib.model import registry, weights
-
-        folder = registry.locate(name)
-        sha256 = None if folder is None else registry.read_card(folder).card_sha256
-        if self._model is None or self._model[0] != (name, sha256):
-            self._model = (name, sha256), weights.load(name)
-        return self._model[1]
-
     def backbone(self, state: State) -> "Backbone":
-        """Load the model of the parameters on their device."""
+        """Load the model of the parameters on their device, or return the loaded one if its card has not changed.
+
+        Waits for the thread first, also if its run was cancelled: a model is used by one thread at a time.
+        """
+        self.worker.settle()
         return self._backbone(state.model, state.device.value)
 
     def _backbone(self, model: str, device: str) -> "Backbone":
-        from GTRStagingLib.model.backbone import ready
+        from GTRStagingLib.model import registry
+        from GTRStagingLib.model.backbone import load_model
 
-        return ready(self.model(model), device)
+        folder = registry.locate(model)
+        sha256 = None if folder is None else registry.read_card(folder).card_sha256
+        wanted = model, sha256, device
+        if self._model is None or self._model[0] != wanted:
+            self._model = wanted, load_model(model, device)
+        return self._model[1]
 
     def load(self, model: str, device: str, tick: Callable[[], None] | None = None) -> None:
         """Load a model and what staging with it imports, in a thread.
@@ -298,14 +332,13 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
             view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
 
     def showPlot(self, plot: PlotNode) -> None:
-        """Show a chart, in a layout with a plot view."""
-        layout = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView
-        slicer.app.layoutManager().setLayout(layout)
+        """Show a chart, in the module's layout with a plot view."""
+        layouts.show(slicer.mrmlScene, layouts.SWEEP)
         slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
         slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def showTable(self, table: TableNode) -> None:
-        """Show a table, in a layout with a table view."""
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+        """Show a table, in the module's layout with a table view."""
+        layouts.show(slicer.mrmlScene, layouts.TABLE)
         slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()

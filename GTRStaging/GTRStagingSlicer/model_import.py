@@ -174,12 +174,12 @@ def take(offer: Offer, recipe: str = "") -> str:
 
 
 def _copied(source: Path, offer: Offer) -> str:
-    from GTRStagingLib.model import weights
+    from GTRStagingLib.model.backbone import verify
 
     target = registry.folder_for(offer.name)
     if registry.read_card(source) != offer.card:
         raise WeightsError("The card has changed since it was shown; expected the same. Import the model again.")
-    weights.verify(str(source))
+    verify(str(source))
     with new_folder(target) as made:
         for one in source.iterdir():
             if one.is_file() and not one.is_symlink() and one.suffix.lower() in PARTS:

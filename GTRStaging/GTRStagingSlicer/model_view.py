@@ -24,7 +24,7 @@ class ModelView:
         ui: Any,
         state: Callable[[], State],
         reporting_errors: Callable[[], AbstractContextManager[None]],
-        ensure_dependencies: Callable[[], bool],
+        ensure_dependencies: Callable[..., bool],
     ) -> None:
         self._ui, self._state = ui, state
         self._ensure_dependencies = ensure_dependencies
@@ -72,7 +72,7 @@ class ModelView:
             )
             if recipe not in RECIPES:
                 return
-        if self._ensure_dependencies():
+        if self._ensure_dependencies(full=offer.kind == "checkpoint"):  # PyTorch reads it
             name = model_import.take(offer, recipe)
             self.offer()
             self._state().model = name

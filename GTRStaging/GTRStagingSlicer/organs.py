@@ -1,7 +1,7 @@
 """Recognise a segment of the stomach, and make an empty one of the tumour; no Qt."""
 
 import slicer
-from vtkmodules.vtkCommonCore import mutable
+import vtk
 
 from GTRStagingSlicer import nodes, samples, terminology
 from GTRStagingSlicer.mrml import Scene, SegmentationNode, VolumeNode
@@ -41,7 +41,7 @@ def stomachs(scene: Scene) -> list[tuple[SegmentationNode, str]]:
     tag = slicer.vtkSegment.GetTerminologyEntryTagName()
     found = []
     for node, one in segments(scene):
-        segment, entry = node.GetSegmentation().GetSegment(one), mutable("")
+        segment, entry = node.GetSegmentation().GetSegment(one), vtk.mutable("")
         segment.GetTag(tag, entry)
         if is_stomach(segment.GetName(), str(entry)):
             found.append((node, one))

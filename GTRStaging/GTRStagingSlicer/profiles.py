@@ -16,7 +16,7 @@ from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.profile import Profile
 
 STYLES = {

@@ -90,6 +90,16 @@ def show_stage(ui: Any, record: Mapping[str, Any] | None) -> None:
     ui.warningsLabel.text = plain("\n".join(warnings))
 
 
+def fit_height(ui: Any) -> None:
+    """Give the result the height that its wrapped lines need at the panel's width.
+
+    A scroll area gives it the height of its minimum size otherwise, which counts each label as one line: the lines
+    below the table of votes were printed over its last rows.
+    """
+    width = ui.stageSection.layout().contentsRect().width()
+    ui.resultBox.setMinimumHeight(max(0, ui.resultBox.layout().heightForWidth(width)))
+
+
 def show_agreement(ui: Any, record: Mapping[str, Any] | None, threshold: float) -> None:
     """Fill section 5 at a threshold of the sweep, or show why it is empty."""
     agreement = None if record is None else record["agreement"]

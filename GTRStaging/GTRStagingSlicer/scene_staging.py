@@ -18,7 +18,7 @@ from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingLib.support.shared_text import without_identifiers
-from GTRStagingSlicer import candidates, charts, layers, nodes, records, tables
+from GTRStagingSlicer import candidates, case_results, charts, layers, nodes, records, tables
 from GTRStagingSlicer.background import at_once
 from GTRStagingSlicer.mrml import Application, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
@@ -27,7 +27,7 @@ from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.proposal import Proposal
     from GTRStagingLib.staging.result import StagingResult
 
@@ -321,7 +321,6 @@ def stage(
     *,
     neighbour_maps: bool = True,
     progress: Callable[[str], None] = lambda step: None,
-    apart: Callable[..., "StagingResult"] = at_once,
 ) -> "StagingResult":
     """Stage the case of a state as `compute` does, and show the result in the scene.
 
@@ -335,18 +334,10 @@ def stage(
     Raises
     ------
     StagingError
-        If the case cannot be staged, or its nodes or settings were changed meanwhile.
+        If the case cannot be staged.
     """
-    from GTRStagingSlicer.content import times_of  # it imports this module
-
-    of = settings_of(state), times_of(state, stomach=True)
-    result, placed_ct = compute(state, backbone, neighbour_maps=neighbour_maps, progress=progress, apart=apart)
+    result, placed_ct = compute(state, backbone, neighbour_maps=neighbour_maps, progress=progress)
     progress("showing")
-    if of != (settings_of(state), times_of(state, stomach=True)):
-        raise InputError(
-            _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
-              "start. Nothing is shown. Press Apply again.")
-        )  # fmt: skip
     show(result, state, scene, application, placed_ct=placed_ct)
     return result
 
@@ -359,9 +350,11 @@ def show(
     *,
     placed_ct: Placed,
 ) -> None:
-    """Show a result in the scene: attention over the CT, tables, plot, and the record as a text node."""
+    """Show a result in the scene as that of its CT: attention, tables, plot, and the record as a text node."""
     from GTRStagingLib.results.record import to_json
 
+    scene.SaveStateForUndo()
+    case_results.turn_to_ct(state, scene)
     ct, record = state.inputVolume, to_json(result)
     key = result.heat[:, :, result.slices.key : result.slices.key + 1]
     keep_key_slice(state, result.key_slice)
@@ -374,7 +367,9 @@ def show(
         placed_ct=placed_ct,
         name=_("{ct}: {heat}").format(ct=ct.GetName(), heat=records.heat_in_words(record["attention"])),
     )
-    state.votingSlices = layers.show_voting(scene, state.votingSlices, placed_ct.image, result.key_slice, ct)
+    state.votingSlices = layers.show_voting(
+        scene, state.votingSlices, placed_ct.image, result.key_slice, ct, shown=state.showVoting
+    )
     text = layers.reuse_or_add(scene, state.resultText, "vtkMRMLTextNode", _("{ct} result").format(ct=ct.GetName()))
     text.SetText(json.dumps(record, allow_nan=False))
     layers.place_beside(scene, text, ct)
@@ -385,7 +380,7 @@ def show(
     _show_agreement(state, record, scene)
     _draw_outline(state, scene)
     restyle(state, scene, application)
-    state.resultOf = settings_of(state)
+    case_results.keep(state, scene, settings_of(state))
 
 
 def keep_key_slice(state: State, key: KeySlice) -> None:
@@ -428,6 +423,8 @@ def restyle(state: State, scene: Scene, application: Application | None = None) 
         _draw_outline(state, scene)
     if state.attentionOutline is not None and state.attentionOutline.GetDisplayNode() is not None:
         state.attentionOutline.SetDisplayVisibility(state.showOutline)
+    if state.votingSlices is not None and state.votingSlices.GetDisplayNode() is not None:
+        state.votingSlices.SetDisplayVisibility(state.showVoting and state.keySlice >= 0)
 
 
 def _draw_outline(state: State, scene: Scene) -> None:
@@ -439,6 +436,7 @@ def _draw_outline(state: State, scene: Scene) -> None:
         state.attentionOutline = layers.show_outline(
             scene, state.attentionOutline, attention, ct, threshold=state.threshold, name=name
         )
+        case_results.file_in_folder(state, scene)
 
 
 def rethreshold(state: State, scene: Scene, application: Application | None = None) -> None:

@@ -37,7 +37,7 @@ class GTRStagingTest(ScriptedLoadableModuleTest):
     def stages_a_sample(self, stage: str) -> None:
         """Stage one phantom twice and check its nodes."""
         if lacking := dependencies.missing():
-            self.skipTest(f"not installed: {dependencies.in_words(lacking)}; press Install in the panel first")
+            self.skipTest(f"not installed: {dependencies.in_words(lacking)}; press Light in the panel first")
         self.delayDisplay(f"Staging the phantom {stage}")
         ct, tumour = samples.load(slicer.mrmlScene, stage)
         logic = GTRStagingLogic()

@@ -95,8 +95,10 @@ class State:
         Share of the maximum below which the attention is hidden.
     privateCodes
         Whether DICOM objects have private codes in place of those of SNOMED CT and the AJCC.
+    showVoting
+        Whether slice views show the voting slices as lines.
     attentionVolume ... resultText
-        Nodes of a result; the next run fills them again.
+        Nodes of the result of the CT; the next run fills them again (see `case_results`).
     resultVolume, resultSegmentation, resultOf
         CT, segmentation and settings of the result, to detect when it is out of date.
     profileText, profileTable, profilePlot
@@ -127,6 +129,7 @@ class State:
     showOutline: bool = True
     show3D: bool = False
     privateCodes: bool = False
+    showVoting: bool = True
     attentionVolume: VolumeNode = None
     attentionOutline: SegmentationNode = None
     votingSlices: ModelNode = None

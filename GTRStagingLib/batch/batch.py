@@ -37,7 +37,7 @@ LOCK, SCENE = ".batch.lock", "scene.mrb"
 RESULTS = (*OUTPUTS, DISAGREEMENT, SCENE, *DICOM_OUTPUTS)
 """Files that a case folder may contain beside its record."""
 
-PACKAGES = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow", "scipy")
+PACKAGES = ("torch", "torchvision", "onnxruntime", "SimpleITK", "numpy", "scikit-image", "pillow", "scipy")
 """Packages that may change results when their version changes."""
 
 StageOne = Callable[[CaseRow, Path], "StagingResult"]

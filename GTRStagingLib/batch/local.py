@@ -34,7 +34,7 @@ from GTRStagingLib.tables.case_row import CaseRow
 if TYPE_CHECKING:
     from GTRStagingLib.dicom_results.identity import Codes
     from GTRStagingLib.imaging.inputs import Inputs
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.staging.result import StagingResult
 
 

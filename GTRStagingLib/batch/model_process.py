@@ -25,7 +25,7 @@ from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.several import joined, members_of
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
+    from GTRStagingLib.model.passes import Backbone, Pass, PassRequest
 
     Question = tuple[np.ndarray, Sequence[PassRequest]]
     """Slices of a case, (S, 3, H, W), and the maps to compute for them (see `Backbone.classify`). A worker sends it
@@ -167,7 +167,7 @@ def classify_together(ready: "Backbone", questions: "Sequence[Question]", cases:
 
 
 class RemoteBackbone:
-    """One of the models in the model process, with the interface of `model.backbone.Backbone`."""
+    """One of the models in the model process, with the interface of `model.passes.Backbone`."""
 
     def __init__(self, address: Address, model: int = 0) -> None:
         self._model = model

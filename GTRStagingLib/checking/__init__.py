@@ -9,5 +9,6 @@ card of a model folder with it.
 - `familiarity_fit`: `Fitted`, `fit_familiarity`
 - `proposal_fit`: `FittedHead`, `fit_proposal`
 - `calibrate`: `Calibration`, `calibrate_model`
-- `card_writing`: `write_check`, `write_familiarity`, `write_proposal`, `write_calibrated`, `require_writable`
+- `card_writing`: `write_check`, `write_familiarity`, `write_graphs`,
+  `write_proposal`, `write_calibrated`, `require_writable`
 """

@@ -1,4 +1,4 @@
-"""Write a check, what a model learned from, or a head into a model's folder; and a calibrated model into a new one."""
+"""Write a check, a head, a reference or graphs into a model's folder; and a calibrated model into a new one."""
 
 import os
 import shutil
@@ -13,6 +13,17 @@ from GTRStagingLib.checking.familiarity_fit import Fitted
 from GTRStagingLib.checking.model_check import OWN, WRITTEN, Check
 from GTRStagingLib.checking.proposal_fit import FittedHead
 from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.model.arrays import (
+    FEATURES_FILE,
+    GRADIENTS_FILE,
+    GRAPH_FILE,
+    MEAN_MASK_FILE,
+    PROPOSAL_FILE,
+    WEIGHTS_FILE,
+    write_mean_mask,
+    write_proposal_head,
+    write_reference,
+)
 from GTRStagingLib.model.card import ModelCard
 from GTRStagingLib.model.registry import CARD_FILE, locate, read_card
 from GTRStagingLib.support.fields import Fields
@@ -60,8 +71,6 @@ def write_check(check: Check, folder: Path, *, weights_sha256: str | None = None
     WeightsError
         If the folder cannot be written to, or contains other weights now.
     """
-    from GTRStagingLib.model.weights import MEAN_MASK_FILE, write_mean_mask
-
     remedy = "Check a copy of the model in a folder of your own, or print the result without writing it (`dry_run`)."
     with _locked_card(folder, weights_sha256, "The verdict", remedy) as card:
         if card.check is not None and not check.found["tests"]:
@@ -95,8 +104,6 @@ def write_familiarity(fitted: Fitted, folder: Path, *, weights_sha256: str | Non
     WeightsError
         If the folder cannot be written to, or contains other weights now.
     """
-    from GTRStagingLib.model.weights import FEATURES_FILE, write_reference
-
     remedy = "Use a copy of the model in a folder of your own."
     with _locked_card(folder, weights_sha256, "What the model learned from", remedy) as card:
         _write_card(replace(card, familiarity=None, features_sha256=None), folder)
@@ -118,7 +125,6 @@ def write_proposal(
     out
         New folder for a copy of the model with the head, as for `write_calibrated`; None for the model's own folder.
     """
-    from GTRStagingLib.model.weights import PROPOSAL_FILE, write_proposal_head
 
     def write(card: ModelCard, folder: Path) -> ModelCard:
         sha256 = _write_arrays(partial(write_proposal_head, fitted.head), folder / PROPOSAL_FILE)
@@ -136,6 +142,38 @@ def write_proposal(
     with _locked_card(folder, weights_sha256, "The head that proposes key slices", remedy) as card:
         _write_card(replace(card, proposal=None, proposal_sha256=None), folder)
         return write(card, folder)
+
+
+def write_graphs(folder: Path) -> ModelCard:
+    """Write the graphs for ONNX Runtime into a model's folder, completely or not at all; they replace earlier ones.
+
+    The weights stay as they are: the graphs refer to them. Writers wait for each other. If the process ends at any
+    time, the card names no missing file.
+
+    Raises
+    ------
+    MissingDependencyError
+        If torch, onnx or ONNX Runtime is not installed.
+    WeightsError
+        If the folder cannot be written to, its weights are damaged, or are stored in a type that graphs cannot use.
+    GraphError
+        If the network cannot be exported, or a graph differs from PyTorch.
+    """
+    from GTRStagingLib.model import onnx_files, weights
+
+    model = weights.load(str(folder))
+    graphs = onnx_files.make_graphs(model, folder)
+    remedy = "Use a copy of the model in a folder of your own."
+    with _locked_card(folder, model.card.sha256, "The graphs", remedy) as card:
+        _write_card(replace(card, graph_sha256=None, gradients_sha256=None), folder)
+        hashes = {name: _write_arrays(partial(_write_bytes, graph), folder / name) for name, graph in graphs.items()}
+        written = replace(card, graph_sha256=hashes[GRAPH_FILE], gradients_sha256=hashes.get(GRADIENTS_FILE))
+        _write_card(written, folder)
+    return written
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 @contextmanager
@@ -179,8 +217,8 @@ def nothing_measured(check: Check) -> InputError:
 def write_calibrated(calibration: Calibration, out: Path) -> ModelCard:
     """Write a calibrated model into a new folder, completely or not at all; return its card.
 
-    The files whose hashes the card gives (weights, features, mean mask, head of proposals) are copied byte by byte, and
-    no others; the card has the name of the folder, the new temperature and the new stage sets.
+    The files whose hashes the card gives (weights, features, mean mask, head of proposals, graphs) are copied byte by
+    byte, and no others; the card has the name of the folder, the new temperature and the new stage sets.
 
     Raises
     ------
@@ -218,8 +256,6 @@ def _copied(folder: Path, card: ModelCard, out: Path) -> Iterator[Path]:
     ------
     The folder while it is made.
     """
-    from GTRStagingLib.model.weights import FEATURES_FILE, MEAN_MASK_FILE, PROPOSAL_FILE, WEIGHTS_FILE
-
     try:
         with new_folder(out) as work:
             hashes = {
@@ -227,6 +263,8 @@ def _copied(folder: Path, card: ModelCard, out: Path) -> Iterator[Path]:
                 FEATURES_FILE: card.features_sha256,
                 MEAN_MASK_FILE: card.mean_mask_sha256,
                 PROPOSAL_FILE: card.proposal_sha256,
+                GRAPH_FILE: card.graph_sha256,
+                GRADIENTS_FILE: card.gradients_sha256,
             }
             for name, sha256 in hashes.items():
                 if sha256 is not None:
@@ -274,4 +312,4 @@ def _write_card(card: ModelCard, folder: Path) -> None:
 
 
 __all__ = ["LOCK", "nothing_measured", "require_new", "require_writable", "write_calibrated", "write_check",
-           "write_familiarity", "write_proposal"]  # fmt: skip
+           "write_familiarity", "write_graphs", "write_proposal"]  # fmt: skip

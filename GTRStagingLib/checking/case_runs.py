@@ -14,8 +14,8 @@ from GTRStagingLib.tables.case_texts import shared_text
 
 if TYPE_CHECKING:
     from GTRStagingLib.imaging.scans import Scan
-    from GTRStagingLib.model.backbone import Backbone
     from GTRStagingLib.model.card import ModelCard
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.model.recipe import Recipe
     from GTRStagingLib.staging.preprocess import PreparedSlices
 

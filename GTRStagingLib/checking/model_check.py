@@ -22,7 +22,7 @@ from GTRStagingLib.support.isolation import Limits
 from GTRStagingLib.support.pools import DEFAULT_LIMITS, parallel_map
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
     from GTRStagingLib.model.weights import Model
     from GTRStagingLib.staging.map_checks import Measured, SeenSlice
 

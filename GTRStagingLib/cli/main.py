@@ -35,6 +35,7 @@ from GTRStagingLib.cli import (
 from GTRStagingLib.cli.arguments import every_parser, shown_error
 from GTRStagingLib.errors import StagingError
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingLib.support.extras import missing_extra
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failure
     except StagingError as error:
         print(f"gtrstaging: {shown_error(error, options)}", file=sys.stderr)
+        return failure
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "torchvision"):
+            raise
+        print(f"gtrstaging: {missing_extra('PyTorch, which is not installed', 'This needs', 'torch')}", file=sys.stderr)
         return failure
     except MemoryError:
         print("gtrstaging: The memory of this machine does not suffice. Free memory, or check the size of the files.",

@@ -1,4 +1,4 @@
-"""Add the commands `gtrstaging models list | show | verify | check | familiarity | proposal | calibrate | import`."""
+"""Add the commands `gtrstaging models list | show | verify | check | … | import | export-onnx`."""
 
 import argparse
 import json
@@ -26,6 +26,7 @@ from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
     from GTRStagingLib.checking.model_check import Check
+    from GTRStagingLib.model.card import ModelCard
 
 SPLITS = ("train", "validation", "test", "calibration")
 """Repeated here, so that `--help` imports no large package."""
@@ -70,6 +71,16 @@ def add_to(commands: "Commands[argparse.ArgumentParser]") -> None:
     familiarity.add_to(models)
     proposal.add_to(models)
     calibrate.add_to(models)
+    exporter = models.add_parser(
+        "export-onnx",
+        help="write the graphs with which a model runs without PyTorch",
+        description="Write model.onnx, and with the usual head gradients.onnx for fine maps, into a model's folder, "
+        "and their hashes into its card. With them the model runs by ONNX Runtime, where PyTorch is not installed. The "
+        "graphs refer to the weights in the folder, and are compared with PyTorch before they are written. Needs "
+        "PyTorch.",
+    )
+    exporter.set_defaults(run=_export)
+    exporter.add_argument("model", metavar="NAME|FOLDER", help="name of a model, or a model folder")
     importer = models.add_parser(
         "import",
         help="convert a checkpoint (.pth) to a model folder",
@@ -123,24 +134,47 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from GTRStagingLib.model import registry, weights
+    from GTRStagingLib.model import registry
 
     folder = registry.locate(options.model)
-    card = weights.untrained().card if folder is None else registry.read_card(folder)
+    card = _untrained_card() if folder is None else registry.read_card(folder)
     print(json.dumps(card.to_json(), indent=2))
     print(f"Head: {card.head_in_words}", file=sys.stderr)
     print(card.check_in_words, file=sys.stderr)
     print(card.familiarity_in_words, file=sys.stderr)
     print(card.proposal_in_words, file=sys.stderr)
+    print(card.graph_in_words, file=sys.stderr)
     if card.warning:
         print(f"WARNING: {card.warning}", file=sys.stderr)
 
 
 def _verify(options: argparse.Namespace) -> None:
+    from GTRStagingLib.model.backbone import verify
+
+    card = verify(options.model)
+    print(f"{card.name}: valid; sha256 {card.sha256}, ResNet-{card.depth}, recipe {card.recipe.name}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from GTRStagingLib.checking.card_writing import require_writable, write_graphs
+    from GTRStagingLib.model import registry
+    from GTRStagingLib.model.arrays import GRADIENTS_FILE, GRAPH_FILE
+
+    folder = registry.locate(options.model)
+    require_writable(options.model, folder, dry_run=False)
+    if folder is not None:
+        card = write_graphs(folder)
+        for name, sha256 in ((GRAPH_FILE, card.graph_sha256), (GRADIENTS_FILE, card.gradients_sha256)):
+            if sha256 is not None:
+                print(f"{folder / name}: {(folder / name).stat().st_size:,} bytes, sha256 {sha256}")
+        print(card.graph_in_words)
+
+
+def _untrained_card() -> "ModelCard":
+    """Return the card of the built-in model, whose weights PyTorch makes."""
     from GTRStagingLib.model import weights
 
-    card = weights.verify(options.model)
-    print(f"{card.name}: valid; sha256 {card.sha256}, ResNet-{card.depth}, recipe {card.recipe.name}")
+    return weights.untrained().card
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -268,6 +302,7 @@ def _random_words(one: "Mapping[str, Any]") -> "Sequence[str]":
 
 
 def _import(options: argparse.Namespace) -> None:
+    from GTRStagingLib.checking.card_writing import write_graphs
     from GTRStagingLib.model import checkpoints, recipe
 
     how = {"recipe": recipe.find_recipe(options.recipe), "name": options.name, "out": options.out}
@@ -279,4 +314,8 @@ def _import(options: argparse.Namespace) -> None:
     print(card.provenance)
     if card.warning:
         print(f"WARNING: {card.warning}")
+    try:
+        print(write_graphs(folder).graph_in_words)
+    except StagingError as error:
+        print(f"NOTE: this model needs PyTorch: its graphs for ONNX Runtime were not written. {error}")
     print(RESEARCH_USE_ONLY)

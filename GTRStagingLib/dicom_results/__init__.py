@@ -9,6 +9,7 @@ In: a `StagingResult` of a CT that was read from DICOM. Out: files of DICOM obje
 - `parametric_map`: `make_map`
 - `region`: `make_region`
 - `picture`: `make_picture`
+- `content_items`: `container`, `coded`, `text`, `number`, `uid`, `image`
 - `report_content`: `ReportContent`, `content_of`
 - `structured_report`: `make_report`
 - `key_objects`: `make_key_objects`

@@ -49,6 +49,20 @@ ILLUSTRATION: Code = ("121080", "DCM", "Best illustration of finding")
 THRESHOLD: Code = ("122411", "DCM", "Threshold Value")
 ALGORITHM_FAMILY: Code = ("111000", "DCM", "Algorithm Family")  # TID 4019
 ARTIFICIAL_INTELLIGENCE: Code = ("123110", "DCM", "Artificial Intelligence")  # CID 7162
+ALGORITHM_NAME: Code = ("111001", "DCM", "Algorithm Name")  # TID 4019
+ALGORITHM_PARAMETERS: Code = ("111002", "DCM", "Algorithm Parameters")  # TID 4019
+ALGORITHM_VERSION: Code = ("111003", "DCM", "Algorithm Version")  # TID 4019
+TRACKING_ID: Code = ("112039", "DCM", "Tracking Identifier")  # TID 1501
+TRACKING_UID: Code = ("112040", "DCM", "Tracking Unique Identifier")  # TID 1501
+LANGUAGE: Code = ("121049", "DCM", "Language of Content Item and Descendants")  # TID 1204
+ENGLISH: Code = ("en-US", "RFC5646", "English (United States)")  # CID 5000
+PROCEDURE_REPORTED: Code = ("121058", "DCM", "Procedure reported")  # TID 1500
+FINDING: Code = ("121071", "DCM", "Finding")  # TID 1501
+SEGMENTATION_FRAME: Code = ("121214", "DCM", "Referenced Segmentation Frame")  # TID 1410
+SEGMENTED_IMAGE: Code = ("121233", "DCM", "Source Image for Segmentation")  # TID 1410
+DERIVATION: Code = ("121401", "DCM", "Derivation")  # TID 300
+MEASUREMENT_GROUP: Code = ("125007", "DCM", "Measurement Group")  # TID 1501
+IMAGING_MEASUREMENTS: Code = ("126010", "DCM", "Imaging Measurements")  # TID 1500
 KEY_OBJECTS_TITLE: Code = ("113000", "DCM", "Of Interest")  # CID 7010
 
 # -- of SNOMED CT, and what stands for it with private codes -------------------------------------------------------
@@ -66,6 +80,8 @@ STOMACH: Code = ("69695003", "SCT", "Stomach")  # CID 4031
 ABDOMEN: Code = ("818981001", "SCT", "Abdomen")  # CID 4031
 SPATIAL: Code = ("309825002", "SCT", "Spatial and Relational Concept")  # CID 7150: no anatomy, tissue or abnormality
 QUANTITY: Code = ("246205007", "SCT", "Quantity")  # PS3.3 C.7.6.16.2.11, real world value mapping
+FINDING_SITE: Code = ("363698007", "SCT", "Finding Site")  # TID 1501
+MEASUREMENT_METHOD: Code = ("370129005", "SCT", "Measurement Method")  # TID 1501
 MEAN: Code = ("373098007", "SCT", "Mean")  # CID 7464
 
 _PRIVATE: Mapping[str, Code] = {
@@ -184,7 +200,7 @@ def finish_codes(ds: Any, codes: Codes) -> Any:
 
 def _coded_items(ds: Any) -> Iterator[Any]:
     """Yield the items of all code sequences of a dataset, at any depth."""
-    for element in ds:
+    for element in map(ds.__getitem__, ds.keys()):  # unsorted
         if element.VR == "SQ":
             for item in element.value:
                 if "CodeValue" in item and "CodingSchemeDesignator" in item:
@@ -196,24 +212,35 @@ __all__ = [
     "ABDOMEN",
     "AGREEMENT",
     "ALGORITHM_FAMILY",
+    "ALGORITHM_NAME",
+    "ALGORITHM_PARAMETERS",
+    "ALGORITHM_VERSION",
     "ARTIFICIAL_INTELLIGENCE",
     "BIT",
     "CT_IMAGE",
+    "DERIVATION",
     "DIGEST",
+    "ENGLISH",
     "FAMILIARITY",
     "FAMILIARITY_RANK",
     "FAMILIARITY_REASON",
+    "FINDING",
+    "FINDING_SITE",
     "GRAD_CAM",
     "ILLUSTRATION",
     "IMAGE_LIBRARY",
+    "IMAGING_MEASUREMENTS",
     "INTENDED_USE",
     "KEY_CHOSEN_BY",
     "KEY_INDEX",
     "KEY_OBJECTS_TITLE",
     "KEY_POSITION",
+    "LANGUAGE",
     "LIBRARY_GROUP",
     "LOOKS",
     "MEAN",
+    "MEASUREMENT_GROUP",
+    "MEASUREMENT_METHOD",
     "METHOD",
     "MM",
     "MM2",
@@ -231,6 +258,7 @@ __all__ = [
     "POINTING_MISS",
     "PROBABILITIES",
     "PROCEDURE",
+    "PROCEDURE_REPORTED",
     "PROCESSED_IMAGE",
     "QUANTITY",
     "QUESTION",
@@ -240,6 +268,8 @@ __all__ = [
     "SCHEME_NAME",
     "SCHEME_UID",
     "SEGMENTATION",
+    "SEGMENTATION_FRAME",
+    "SEGMENTED_IMAGE",
     "SET_LEVEL",
     "SET_STAGE",
     "SET_WITHHELD",
@@ -252,6 +282,8 @@ __all__ = [
     "STAGES",
     "STOMACH",
     "THRESHOLD",
+    "TRACKING_ID",
+    "TRACKING_UID",
     "VERDICTS",
     "VISUAL_EXPLANATION",
     "WARNING",

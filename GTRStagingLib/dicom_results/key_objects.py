@@ -35,6 +35,7 @@ def make_key_objects(evidence: Evidence, identity: Identity, threshold: float, c
     return document(
         hd.ko.KeyObjectSelectionDocument,
         selection,
+        selection[0].ContentSequence,
         evidence=images,
         **identity.of("key objects"),
         **equipment_of(result),

@@ -4,10 +4,12 @@ One group states the stage of the case, one each voting slice with its image, on
 agreement with the ROI. Each of them states the intended use as a code.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from GTRStagingLib.dicom_results import codes as c
+from GTRStagingLib.dicom_results.content_items import coded, container, image, number, text, uid
 from GTRStagingLib.dicom_results.evidence import Evidence
 from GTRStagingLib.dicom_results.identity import MANUFACTURER, Identity, Kind, equipment_of
 from GTRStagingLib.dicom_results.report_content import ReportContent, content_of
@@ -36,23 +38,24 @@ def make_report(evidence: Evidence, identity: Identity, threshold: float, object
     highdicom `Comprehensive3DSR`, preliminary and unverified; with codes of SNOMED CT, see `codes.finish_codes`.
     """
     import highdicom as hd
+    from pydicom.sequence import Sequence
 
     result, region = evidence.result, objects.get("region")
     content = content_of(result, None if region is None else threshold)
     groups = [_case(content, evidence, identity), *_slices(content, evidence, identity)]
     if region is not None:
         groups.append(_region(content, evidence, identity, region))
-    report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=observer(result, identity)),
-        procedure_reported=c.concept(c.PROCEDURE),
-        imaging_measurements=groups,
-        title=c.concept(c.REPORT_TITLE),
-    )
-    items = report[0].ContentSequence
-    items.insert(len(items) - 1, _library(evidence, objects))
+    root = hd.sr.ContainerContentItem(name=c.concept(c.REPORT_TITLE), template_id="1500")
     return document(
         hd.sr.Comprehensive3DSR,
-        report,
+        Sequence([root]),
+        [
+            coded(c.LANGUAGE, c.ENGLISH, "HAS CONCEPT MOD"),
+            *observer(result, identity),
+            coded(c.PROCEDURE_REPORTED, c.PROCEDURE, "HAS CONCEPT MOD"),
+            _library(evidence, objects),
+            container(c.IMAGING_MEASUREMENTS, groups),
+        ],
         evidence=[*map(plain, evidence.images), *objects.values()],
         is_complete=True,
         is_final=False,
@@ -85,11 +88,12 @@ def observer(result: StagingResult, identity: Identity) -> Any:
 
 def _case(content: ReportContent, evidence: Evidence, identity: Identity) -> Any:
     """Return the group with the stage of the case."""
-    import highdicom as hd
-
-    measurements = [
-        *_probabilities(content.prediction.probabilities, mean=True),
-        *_numbers(
+    return _group(
+        f"{CASE} {content.case_id}",
+        identity,
+        _algorithm(content),
+        _probabilities(content.prediction.probabilities, mean=True),
+        _numbers(
             (c.KEY_INDEX, content.key_slice, c.NO_UNIT),
             (c.KEY_POSITION, content.key_position_mm, c.MM),
             (c.SLICE_DISTANCE, content.slice_mm, c.MM),
@@ -98,26 +102,14 @@ def _case(content: ReportContent, evidence: Evidence, identity: Identity) -> Any
             (c.LOOKS, content.looks, c.NO_UNIT),
             (c.SPREAD, content.spread, c.BIT),
         ),
-    ]
-    group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(f"{CASE} {content.case_id}", identity),
-        finding_type=c.concept(c.NEOPLASM),
-        finding_sites=[hd.sr.FindingSite(c.concept(c.STOMACH))],
-        method=c.concept(c.METHOD),
-        algorithm_id=_algorithm(content),
-        measurements=measurements,
-        qualitative_evaluations=[
-            *_evaluations(
-                (c.QUESTION, c.STAGES[content.stage]),
-                (c.INTENDED_USE, c.RESEARCH_ONLY),
-                (c.MODEL_STATUS, c.MODEL_NOT_WARNED if content.model_warning is None else c.MODEL_WARNED),
-                (c.FAMILIARITY, c.VERDICTS[content.familiarity]),
-                *((c.SET_STAGE, c.STAGES[stage]) for stage in content.set_stages),
-            )
+        [
+            coded(c.QUESTION, c.STAGES[content.stage]),
+            coded(c.INTENDED_USE, c.RESEARCH_ONLY),
+            coded(c.MODEL_STATUS, c.MODEL_NOT_WARNED if content.model_warning is None else c.MODEL_WARNED),
+            coded(c.FAMILIARITY, c.VERDICTS[content.familiarity]),
+            *(coded(c.SET_STAGE, c.STAGES[stage]) for stage in content.set_stages),
         ],
-        source_images=[_source(evidence, k) for k in range(len(evidence.headers))],
-    )
-    group[0].ContentSequence.extend(
+        [image(c.SOURCE_IMAGE, *_place(evidence, k)) for k in range(len(evidence.headers))],
         _texts(
             (c.MODEL_WARNING, content.model_warning),
             (c.KEY_CHOSEN_BY, content.key_slice_by),
@@ -125,133 +117,94 @@ def _case(content: ReportContent, evidence: Evidence, identity: Identity) -> Any
             *((c.FAMILIARITY_REASON, reason) for reason in content.reasons),
             *((c.WARNING, warning) for warning in content.warnings),
             (c.DIGEST, content.digest),
-        )
+        ),
     )
-    return group
 
 
 def _slices(content: ReportContent, evidence: Evidence, identity: Identity) -> Iterator[Any]:
     """Yield the group of each voting slice, with its image."""
-    import highdicom as hd
-
     for k, one in enumerate(content.prediction.slices):
-        yield hd.sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=_tracking(
-                f"{SLICE} {one.offset:+d}" if one.offset else f"{SLICE} 0, key slice", identity
-            ),
-            finding_type=c.concept(c.NEOPLASM),
-            finding_sites=[hd.sr.FindingSite(c.concept(c.STOMACH))],
-            method=c.concept(c.METHOD),
-            measurements=[
-                *_probabilities(one.probabilities),
-                *_numbers((c.SLICE_OFFSET, one.offset, c.SLICES)),
-            ],
-            qualitative_evaluations=[
-                *_evaluations((c.QUESTION, c.STAGES[one.stage]), (c.INTENDED_USE, c.RESEARCH_ONLY))
-            ],
-            source_images=[_source(evidence, k)],
+        yield _group(
+            f"{SLICE} {one.offset:+d}" if one.offset else f"{SLICE} 0, key slice",
+            identity,
+            _probabilities(one.probabilities),
+            _numbers((c.SLICE_OFFSET, one.offset, c.SLICES)),
+            [coded(c.QUESTION, c.STAGES[one.stage]), coded(c.INTENDED_USE, c.RESEARCH_ONLY)],
+            [image(c.SOURCE_IMAGE, *_place(evidence, k))],
         )
+
+
+def _group(identifier: str, identity: Identity, *items: Iterable[Any]) -> Any:
+    """Return a group about the tumour, by TID 1501."""
+    return container(
+        c.MEASUREMENT_GROUP,
+        [
+            *_tracking(identifier, identity.uid(f"tracking of {identifier}")),
+            coded(c.FINDING, c.NEOPLASM),
+            coded(c.MEASUREMENT_METHOD, c.METHOD),
+            coded(c.FINDING_SITE, c.STOMACH, "HAS CONCEPT MOD"),
+            *chain(*items),
+        ],
+        template="1501",
+    )
 
 
 def _region(content: ReportContent, evidence: Evidence, identity: Identity, region: Any) -> Any:
     """Return the group of the attention region, by TID 1410: its segment, and its agreement with the ROI."""
-    import highdicom as hd
-
-    key = evidence.result.slices.key
-    peak = {True: [(c.POINTING, c.POINTING_HIT)], False: [(c.POINTING, c.POINTING_MISS)], None: []}[
-        content.pointing_hit
-    ]
-    group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(
-            uid=region.SegmentSequence[0].TrackingUID, identifier=region.SegmentSequence[0].TrackingID
-        ),
-        referenced_segment=hd.sr.ReferencedSegmentationFrame(
-            region.SOPClassUID,
-            region.SOPInstanceUID,
-            frame_number=1,
-            segment_number=1,
-            source_image=hd.sr.SourceImageForSegmentation(*_place(evidence, key)),
-        ),
-        finding_type=c.concept(c.VISUAL_EXPLANATION),
-        measurements=[
+    segment = region.SegmentSequence[0]
+    peak = {True: [c.POINTING_HIT], False: [c.POINTING_MISS], None: []}[content.pointing_hit]
+    return container(
+        c.MEASUREMENT_GROUP,
+        [
+            *_tracking(segment.TrackingID, segment.TrackingUID),
+            coded(c.FINDING, c.VISUAL_EXPLANATION),
             *_numbers(
                 (c.THRESHOLD, content.threshold, c.NO_UNIT),
                 *((c.AGREEMENT[name], value, _UNITS.get(name, c.NO_UNIT)) for name, value in content.agreement.items()),
-            )
-        ],
-        qualitative_evaluations=[*_evaluations((c.INTENDED_USE, c.RESEARCH_ONLY), *peak)],
-    )
-    for item in group[0].ContentSequence:
-        if item.ValueType == "IMAGE" and "ReferencedSegmentNumber" in item.ReferencedSOPSequence[0]:
+            ),
+            coded(c.INTENDED_USE, c.RESEARCH_ONLY),
+            *(coded(c.POINTING, place) for place in peak),
             # PS3.3 C.18.4: a reference names frames or segments; the segment has one frame.
-            del item.ReferencedSOPSequence[0].ReferencedFrameNumber
-    return group
+            image(c.SEGMENTATION_FRAME, region.SOPClassUID, region.SOPInstanceUID, segment=1),
+            image(c.SEGMENTED_IMAGE, *_place(evidence, evidence.result.slices.key)),
+        ],
+        template="1410",
+    )
 
 
 # -- items ---------------------------------------------------------------------------------------------------------
 
 
-def _algorithm(content: ReportContent) -> Any:
-    """Return the identification of the algorithm; its parameters name the model, by hashes."""
-    import highdicom as hd
-
+def _algorithm(content: ReportContent) -> Iterator[Any]:
+    """Yield the identification of the algorithm; its parameters name the model, by hashes."""
     names = ("model", "weights_sha256", "card_sha256", "method")
-    found = hd.sr.AlgorithmIdentification(
-        name=OWN_MODEL,
-        version=content.software,
-        parameters=[f"{name}: {getattr(content, name)}" for name in names],
-    )
-    found.append(  # highdicom 0.27, which 3D Slicer contains, has no argument for it
-        hd.sr.CodeContentItem(
-            name=c.concept(c.ALGORITHM_FAMILY),
-            value=c.concept(c.ARTIFICIAL_INTELLIGENCE),
-            relationship_type=hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
-        )
-    )
-    return found
+    yield text(c.ALGORITHM_NAME, OWN_MODEL, "HAS CONCEPT MOD")
+    yield text(c.ALGORITHM_VERSION, content.software, "HAS CONCEPT MOD")
+    for name in names:
+        yield text(c.ALGORITHM_PARAMETERS, f"{name}: {getattr(content, name)}", "HAS CONCEPT MOD")
+    yield coded(c.ALGORITHM_FAMILY, c.ARTIFICIAL_INTELLIGENCE, "HAS CONCEPT MOD")
 
 
-def _tracking(identifier: str, identity: Identity) -> Any:
-    import highdicom as hd
-
-    return hd.sr.TrackingIdentifier(uid=identity.uid(f"tracking of {identifier}"), identifier=identifier)
+def _tracking(identifier: str, unique: str) -> Iterator[Any]:
+    yield text(c.TRACKING_ID, identifier, "HAS OBS CONTEXT")
+    yield uid(c.TRACKING_UID, unique, "HAS OBS CONTEXT")
 
 
 def _probabilities(four: tuple[float, ...], *, mean: bool = False) -> Iterator[Any]:
-    import highdicom as hd
-
     for code, value in zip(c.PROBABILITIES.values(), four, strict=True):
-        yield hd.sr.Measurement(
-            name=c.concept(code),
-            value=float(value),
-            unit=c.concept(c.NO_UNIT),
-            derivation=c.concept(c.MEAN) if mean else None,
-        )
+        yield number(code, float(value), c.NO_UNIT, derivation=c.MEAN if mean else None)
 
 
 def _numbers(*given: tuple[c.Code, float | None, c.Code]) -> Iterator[Any]:
-    import highdicom as hd
-
     for name, value, unit in given:
         if value is not None:
-            yield hd.sr.Measurement(name=c.concept(name), value=value, unit=c.concept(unit))
-
-
-def _evaluations(*given: tuple[c.Code, c.Code]) -> Iterator[Any]:
-    import highdicom as hd
-
-    for name, value in given:
-        yield hd.sr.QualitativeEvaluation(name=c.concept(name), value=c.concept(value))
+            yield number(name, value, unit)
 
 
 def _texts(*given: tuple[c.Code, str | None]) -> Iterator[Any]:
-    import highdicom as hd
-
-    for name, text in given:
-        if text:
-            yield hd.sr.TextContentItem(
-                name=c.concept(name), value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
-            )
+    for name, value in given:
+        if value:
+            yield text(name, value)
 
 
 def _place(evidence: Evidence, k: int) -> tuple[str, str, list[int] | None]:
@@ -261,48 +214,21 @@ def _place(evidence: Evidence, k: int) -> tuple[str, str, list[int] | None]:
     return header.SOPClassUID, header.SOPInstanceUID, frames
 
 
-def _source(evidence: Evidence, k: int) -> Any:
-    import highdicom as hd
-
-    return hd.sr.SourceImageForMeasurementGroup(*_place(evidence, k))
-
-
 def _library(evidence: Evidence, objects: Mapping[Kind, Any]) -> Any:
     """Return the image library: the images of the voting slices, then map and picture."""
-    import highdicom as hd
-
-    contains = hd.sr.RelationshipTypeValues.CONTAINS
     pictures = [(c.VISUAL_EXPLANATION, objects.get("map")), (c.ILLUSTRATION, objects.get("picture"))]
     groups = (
-        (c.CT_IMAGE, [(c.SOURCE_IMAGE, *_place(evidence, k)) for k in range(len(evidence.headers))]),
-        (c.OTHER_IMAGE, [(name, ds.SOPClassUID, ds.SOPInstanceUID, None) for name, ds in pictures if ds is not None]),
+        (c.CT_IMAGE, [image(c.SOURCE_IMAGE, *_place(evidence, k)) for k in range(len(evidence.headers))]),
+        (c.OTHER_IMAGE, [image(name, ds.SOPClassUID, ds.SOPInstanceUID) for name, ds in pictures if ds is not None]),
     )
-    library = hd.sr.ContainerContentItem(name=c.concept(c.IMAGE_LIBRARY), relationship_type=contains)
-    library.ContentSequence = hd.sr.ContentSequence()
-    for modality, images in groups:
-        group = hd.sr.ContainerContentItem(name=c.concept(c.LIBRARY_GROUP), relationship_type=contains)
-        group.ContentSequence = hd.sr.ContentSequence(
-            [
-                hd.sr.CodeContentItem(
-                    name=c.concept(c.MODALITY),
-                    value=c.concept(modality),
-                    relationship_type=hd.sr.RelationshipTypeValues.HAS_ACQ_CONTEXT,
-                ),
-                *(
-                    hd.sr.ImageContentItem(
-                        name=c.concept(name),
-                        referenced_sop_class_uid=sop_class,
-                        referenced_sop_instance_uid=uid,
-                        referenced_frame_numbers=frames,
-                        relationship_type=contains,
-                    )
-                    for name, sop_class, uid, frames in images
-                ),
-            ]
-        )
-        if images:
-            library.ContentSequence.append(group)
-    return library
+    return container(
+        c.IMAGE_LIBRARY,
+        [
+            container(c.LIBRARY_GROUP, [coded(c.MODALITY, modality, "HAS ACQ CONTEXT"), *images])
+            for modality, images in groups
+            if images
+        ],
+    )
 
 
 __all__ = ["CASE", "REGION", "SLICE", "make_report", "observer"]

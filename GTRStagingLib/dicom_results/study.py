@@ -60,13 +60,17 @@ _DATES = ("Content", "Series", "InstanceCreation")
 
 def plain(header: Any) -> Any:
     """Return the header of an image as highdicom needs it: a pydicom dataset with an empty patient and study."""
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     made = Dataset()
     for keyword in _KEPT.split():
         if keyword in header:
             # Copies of elements alone, since values are replaced later, not changed; those of sequences are changed.
-            made.add((deepcopy if header[keyword].VR == "SQ" else copy)(header[keyword]))
+            one = header[keyword]
+            made.add(
+                deepcopy(one) if one.VR == "SQ" else DataElement(one.tag, one.VR, one.value, already_converted=True)
+            )
     for keyword in _EMPTY_IF_MISSING.split():
         setattr(made, keyword, "")
     made.file_meta = copy(header.file_meta)
@@ -163,8 +167,8 @@ def description_of(result: StagingResult) -> str:
     return text.encode("ascii", "replace").decode()[:1024]
 
 
-def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) -> Any:
-    """Return a document of highdicom with its content.
+def document(made_by: Callable[..., Any], content: Sequence[Any], items: Sequence[Any], **given: Any) -> Any:
+    """Return a document of highdicom with its content items.
 
     The constructors copy the content, parse the copy and search it for references, which takes longer than to make it.
     They are therefore given its root alone; the evidence that they are given is listed whole, as it would be anyway.
@@ -174,7 +178,9 @@ def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) 
     made_by
         Class of the document.
     content
-        Its root container alone, such as a highdicom `MeasurementReport`.
+        Its root container alone, such as a highdicom `KeyObjectSelection`; what it contains is left out.
+    items
+        Content items of the root, of highdicom or of `content_items`.
     given
         Other arguments of the class.
 
@@ -183,7 +189,7 @@ def document(made_by: Callable[..., Any], content: Sequence[Any], **given: Any) 
     Object of `made_by`, to be written. Its property `content` is that of highdicom's reader only once it was read.
     """
     (root,) = content
-    items, root.ContentSequence = root.ContentSequence, []
+    root.ContentSequence = []
     made = made_by(content=content, **given)
     made.ContentSequence = items
     return made
@@ -276,7 +282,7 @@ def _set_character_set(ds: Any, header: Any) -> None:
 def _texts(ds: Any) -> Iterable[str]:
     from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PersonName
 
-    for element in ds:
+    for element in map(ds.__getitem__, ds.keys()):  # unsorted
         if element.VR == "SQ":
             for item in element.value:
                 yield from _texts(item)

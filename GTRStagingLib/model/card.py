@@ -85,6 +85,9 @@ class ModelCard:
         was fitted.
     proposal_sha256
         Of `proposal.safetensors`.
+    graph_sha256, gradients_sha256
+        Of the graphs for ONNX Runtime, for a pass and for the gradients of a fine map (`model.onnx_files`); None
+        without them.
     training
         Record of the training run: data, options, seeds, metrics, versions, leak audit. None for models that this
         software did not train.
@@ -119,6 +122,8 @@ class ModelCard:
     familiarity: Mapping[str, Any] | None = None
     proposal: Mapping[str, Any] | None = None
     proposal_sha256: str | None = None
+    graph_sha256: str | None = None
+    gradients_sha256: str | None = None
 
     def __post_init__(self) -> None:
         texts = ("name", "sha256", "provenance", "trained_on", "licence", "intended_use", "citation")
@@ -145,7 +150,8 @@ class ModelCard:
                 f"Model card {self.name!r}: stages {self.stages}, attention layer {self.attention_layer!r}; expected "
                 f"T1 to T4 in this order, and {ATTENTION_LAYER!r}."
             )
-        for hash_ in (self.sha256, self.features_sha256, self.mean_mask_sha256, self.proposal_sha256):
+        hashes = self.sha256, self.features_sha256, self.mean_mask_sha256, self.proposal_sha256
+        for hash_ in (*hashes, self.graph_sha256, self.gradients_sha256):
             if hash_ is not None and not (isinstance(hash_, str) and re.fullmatch(r"[0-9a-f]{64}", hash_)):
                 raise WeightsError(
                     f"Model card {self.name!r}: sha256 {hash_!r}; expected 64 lower-case hexadecimal digits. Import or "
@@ -248,6 +254,15 @@ class ModelCard:
             f"{self.familiarity.get('cohort_training_cases')} training cases, compared with "
             f"{self.familiarity.get('held_out_patients')} held-out patients ({self.familiarity.get('side')})."
         )
+
+    @property
+    def graph_in_words(self) -> str:
+        """Whether the model runs without PyTorch, in a sentence."""
+        if self.graph_sha256 is None:
+            return "This model needs PyTorch: its folder has no model.onnx (gtrstaging models export-onnx)."
+        if self.head == "mean" and self.gradients_sha256 is None:
+            return "This model runs without PyTorch, but not its fine map: its folder has no gradients.onnx."
+        return "This model runs without PyTorch, by the graphs in its folder."
 
     @property
     def proposal_in_words(self) -> str:

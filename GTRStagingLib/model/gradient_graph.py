@@ -12,9 +12,6 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from GTRStagingLib.model.network import LAYERS, GTRNet
 
-STRIDE = 32
-"""Stride of the network: multiples of it are halved without a remainder, which the backward pass requires."""
-
 
 class NetworkWithMaps(nn.Module):
     """Forward pass of a network with the LayerCAM of `stem` and `layer2`.
@@ -122,4 +119,4 @@ def _through(convolution: nn.Conv2d, gradient: Tensor) -> Tensor:
     return functional.conv_transpose2d(gradient, weight, stride=stride, padding=padding, output_padding=stride - 1)
 
 
-__all__ = ["STRIDE", "NetworkWithMaps", "layer_cam"]
+__all__ = ["NetworkWithMaps", "layer_cam"]

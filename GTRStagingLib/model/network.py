@@ -7,11 +7,9 @@ project's, `"concat"` multi-crop pooling after Shen et al. 2017 (doi:10.1016/j.p
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -226,34 +224,6 @@ def _width_of(stage: nn.Sequential) -> int:
     return int([layer for layer in stage[-1].children() if isinstance(layer, nn.Conv2d)][-1].out_channels)
 
 
-@dataclass(frozen=True, eq=False)
-class Head:
-    """Linear layer between the features and the logits, as arrays that other processes can use.
-
-    Attributes
-    ----------
-    weight, bias
-        (4, features) and (4,) float32.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-
-    def __post_init__(self) -> None:
-        if self.weight.ndim != 2 or len(self.weight) != len(TStage) or self.bias.shape != (len(TStage),):
-            raise WeightsError(
-                f"The head has weights {self.weight.shape} and bias {self.bias.shape}; expected ({len(TStage)}, "
-                f"features) and ({len(TStage)},)."
-            )
-
-    @classmethod
-    def of(cls, network: GTRNet) -> "Head":
-        """Return a copy of the network's last linear layer."""
-        last = network.last
-        weight, bias = (parameter.numpy(force=True).copy() for parameter in (last.weight, last.bias))
-        return cls(weight, bias)
-
-
 def folded(network: GTRNet) -> GTRNet:
     """Return a copy for inference with every batch norm folded into the preceding convolution, exact up to rounding."""
     copy = deepcopy(network).eval().requires_grad_(False)
@@ -308,6 +278,6 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 
 __all__ = [
-    "BLOCKS", "GATE_LAYERS", "GATE_WIDTH", "LAYERS", "GTRNet", "Gated", "GatedHead", "Head", "all_centres", "folded",
+    "BLOCKS", "GATE_LAYERS", "GATE_WIDTH", "LAYERS", "GTRNet", "Gated", "GatedHead", "all_centres", "folded",
     "receptive_centres",
 ]  # fmt: skip

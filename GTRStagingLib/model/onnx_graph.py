@@ -1,6 +1,7 @@
 """Export the network as a graph for ONNX Runtime, cache the graph on disk, and compare it with PyTorch before use.
 
-There are two graphs: the forward pass, and the forward pass with the gradients of a fine map (`gradient_graph`).
+There are two graphs: the forward pass, and the forward pass with the gradients of a fine map (`gradient_graph`). Those
+of a model folder are files of it (`onnx_files`); this cache is for networks in memory, and for folders without them.
 
 A cached graph is `KEY.onnx`. `KEY-USER.json` beside it contains its sha256 and the environments that verified it:
 version of ONNX Runtime and kind of processor. Another environment verifies the graph again; a file with another sha256
@@ -35,9 +36,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from GTRStagingLib.errors import StagingError
-from GTRStagingLib.model.gradient_graph import STRIDE, NetworkWithMaps, layer_cam
+from GTRStagingLib.model.gradient_graph import NetworkWithMaps, layer_cam
 from GTRStagingLib.model.network import GTRNet, folded
+from GTRStagingLib.model.onnx_session import (
+    EXPLAINED_OUTPUTS,
+    MAP_TOLERANCES,
+    OUTPUTS,
+    STRIDE,
+    TOLERANCE,
+    GraphError,
+    is_plain,
+    opened,
+    outputs_of,
+    runtime,
+)
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.extras import import_extra
@@ -48,18 +60,6 @@ FORMAT = 2
 """Version of the graph; raise it when the graph changes, so that older files are no longer found."""
 
 OPSET = 17
-OUTPUTS = ("logits", "features", "feature_map")
-GATED_OUTPUTS = (*OUTPUTS, "gate", "evidence")
-EXPLAINED_OUTPUTS = (*OUTPUTS, "stem", "layer2", "target")
-
-TOLERANCE = 1e-4
-"""Largest allowed difference from PyTorch's outputs: this number, plus the same share of PyTorch's value."""
-
-MAP_TOLERANCES = {0.5: 1e-4, 0.99: 2e-3, 1.0: 5e-2}
-"""Share of a gradient map's cells -> largest allowed difference from PyTorch's, as a share of the map's maximum. Not
-1e-4 for all cells: a ReLU with an input of 0 up to rounding may pass it in one and not in the other. On a random
-ResNet-152, PyTorch's float32 differs from its float64 by 1e-7 in half of the cells, by up to 3e-4 in 99 % of them, and
-by at most 3e-3 (`benchmarks/latency.py`, option `rounding`)."""
 
 SECRET_BYTES, NO_LINK = 32, getattr(os, "O_NOFOLLOW", 0)
 """Length of the secret that seals the notes, and the flag that opens no link to another file in its place."""
@@ -68,42 +68,14 @@ Differs = Callable[[Any, GTRNet, int], Iterator[str]]
 """Function of a session, its network and the size of its input that yields the outputs that differ from PyTorch's."""
 
 
-class GraphError(StagingError):
-    """Failure to export the network, or a graph with outputs that differ from the network's."""
-
-
-def runtime() -> Any:
-    """Import the module `onnxruntime`; raise `InputError` if it is not installed."""
-    return import_extra("onnxruntime", "Backend 'onnx' needs", "onnx")
-
-
 def default_folder() -> Path | None:
     """Return the folder `onnx` in the cache of `training.slice_cache`; None for a user without a home directory."""
     cache = cache_folder()
     return None if cache is None else cache / "onnx"
 
 
-def accepts(network: GTRNet, shape: tuple[int, ...], size: int, *, gradients: bool = False) -> bool:
-    """Return whether the graph of a network accepts pixels of a shape (S, 3, H, W).
-
-    The second stream's crop and the cells of a gate are fixed for images of `size` × `size`. The graph of a plain
-    network accepts any image; with gradients, its sides must be multiples of the network's stride.
-    """
-    divided = not gradients or not any(side % STRIDE for side in shape[2:])
-    return (_is_plain(network) and divided) or shape[2:] == (size, size)
-
-
-def _is_plain(network: GTRNet) -> bool:
-    return network.fusion == "none" and network.head_kind == "mean"
-
-
-def output_names(network: GTRNet) -> tuple[str, ...]:
-    """Return the names of the outputs of a network's graph."""
-    return GATED_OUTPUTS if network.head_kind == "gated" else OUTPUTS
-
-
 def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradients: bool = False) -> Any:
-    """Return a session of ONNX Runtime with the outputs `output_names` for `pixels`, equal to the network's.
+    """Return a session of ONNX Runtime with the outputs `onnx_session.outputs_of` for `pixels`, equal to the network's.
 
     Parameters
     ----------
@@ -123,20 +95,19 @@ def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradien
     GraphError
         If the network cannot be exported, or the graph's outputs differ from PyTorch's by more than `TOLERANCE`.
     """
-    runtime().disable_telemetry_events()
     environment = (
         f"onnxruntime {runtime().__version__} on {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     )
-    differs = _gradient_differences if gradients else _differences
+    differs = gradient_differences if gradients else differences
     path = None if folder is None else folder / f"{_key(network, size, gradients)}.onnx"
     cached = None if path is None else _cached(path, network, size, environment, differs)
     if cached is not None:
         return cached
     graph = export_graph(network, size, gradients=gradients)
-    session = _opened(graph)
-    if differences := ", ".join(differs(session, network, size)):
+    session = opened(graph)
+    if found := ", ".join(differs(session, network, size)):
         raise GraphError(
-            f"The graph of this network differs from PyTorch: {differences}; expected at most {TOLERANCE:g}. Use "
+            f"The graph of this network differs from PyTorch: {found}; expected at most {TOLERANCE:g}. Use "
             "`backend=torch`."
         )
     if path is not None:
@@ -152,7 +123,7 @@ def verified_session(network: GTRNet, size: int, folder: Path | None, *, gradien
 # -- the graph -----------------------------------------------------------------------------------------------------
 
 
-class _Outputs(nn.Module):
+class NetworkOutputs(nn.Module):
     """Forward pass of a network with all its outputs."""
 
     def __init__(self, network: GTRNet) -> None:
@@ -160,6 +131,7 @@ class _Outputs(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Compute `onnx_session.outputs_of` the head from (S, 3, H, W)."""
         layers = self.network.layers(pixels)
         if self.network.head_kind == "gated":
             found = self.network.gate(layers)
@@ -169,9 +141,34 @@ class _Outputs(nn.Module):
 
 def export_graph(network: GTRNet, size: int, *, gradients: bool = False) -> bytes:
     """Export the folded network as a graph for any number of slices; for a plain network, of any size."""
-    import_extra("onnx", "Exporting a network needs", "onnx")
-    names = EXPLAINED_OUTPUTS if gradients else output_names(network)
-    slices, sides = {0: "slices"}, {2: "rows", 3: "columns"} if _is_plain(network) else {}
+    return trace(module_of(folded(network), gradients=gradients), size)
+
+
+def module_of(network: GTRNet, *, gradients: bool) -> "NetworkWithMaps | NetworkOutputs":
+    """Return the module whose forward pass is the graph of a folded network."""
+    return (NetworkWithMaps if gradients else NetworkOutputs)(network).eval()
+
+
+def trace(module: "NetworkWithMaps | NetworkOutputs", size: int, *, constants: bool = True) -> bytes:
+    """Export a module of `module_of` as a graph.
+
+    Parameters
+    ----------
+    constants
+        Whether to compute what depends on the weights alone; if not, each weight stays under its own name.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the package onnx is not installed.
+    GraphError
+        If this version of torch cannot export the module.
+    """
+    import_extra("onnx", "Exporting a network needs", "torch")
+    network, gradients = module.network, isinstance(module, NetworkWithMaps)
+    names = EXPLAINED_OUTPUTS if gradients else outputs_of(network.head_kind)
+    plain = is_plain(network.fusion, network.head_kind)
+    slices, sides = {0: "slices"}, {2: "rows", 3: "columns"} if plain else {}
     maps = {**slices, **{axis: f"map_{name}" for axis, name in sides.items()}}
     axes: dict[str, dict[int, str]] = {"pixels": {**slices, **sides}, **dict.fromkeys(names, slices)}
     axes["feature_map"] = maps
@@ -181,7 +178,6 @@ def export_graph(network: GTRNet, size: int, *, gradients: bool = False) -> byte
         axes.pop("target")
         for name in ("stem", "layer2"):
             axes[name] = {**slices, **{axis - 1: f"{name}_{side}" for axis, side in sides.items()}}
-    module = (NetworkWithMaps if gradients else _Outputs)(folded(network)).eval()
     stream = io.BytesIO()
     try:
         # The exporter warns that it is deprecated, and that the crop's position becomes a constant, as intended.
@@ -192,6 +188,7 @@ def export_graph(network: GTRNet, size: int, *, gradients: bool = False) -> byte
                 stream,  # type: ignore[arg-type]  # this exporter accepts a stream
                 dynamo=False,
                 opset_version=OPSET,
+                do_constant_folding=constants,
                 input_names=["pixels", "bias", "temperature"][: len(given)],
                 output_names=list(names),
                 dynamic_axes=axes,
@@ -204,60 +201,51 @@ def export_graph(network: GTRNet, size: int, *, gradients: bool = False) -> byte
     return stream.getvalue()
 
 
-def _opened(graph: bytes | str) -> Any:
-    """Open a session of a graph from memory or from its file."""
-    options = runtime().SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    # Spinning threads gain 2 % here, and take the cores from other processes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return runtime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the errors of ONNX Runtime have no common base class
-        raise GraphError(f"ONNX Runtime {runtime().__version__} cannot open the graph: {error}") from error
-
-
-def _differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
+def differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
     """Yield the outputs that differ from PyTorch's, for one slice and for three, in shapes that the graph accepts."""
-    names = output_names(network)
+    names = outputs_of(network.head_kind)
     for pixels in _trials(network, size):
         with torch.no_grad():
-            expected = _Outputs(network)(torch.from_numpy(pixels))
+            expected = NetworkOutputs(network)(torch.from_numpy(pixels))
         found = session.run(names, {"pixels": pixels})
         yield from _different(names, found, [one.numpy() for one in expected])
 
 
-def _gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
+def gradient_differences(session: Any, network: GTRNet, size: int) -> Iterator[str]:
     """Yield the outputs of the graph with gradients that differ from autograd's, for the first and the last stage."""
     for pixels, stage in zip(_trials(network, size), (TStage.T1, TStage.T4), strict=True):
-        with torch.no_grad():
-            stem = network.stem(torch.from_numpy(pixels))
-        stem.requires_grad_()
-        with torch.enable_grad():
-            layers = network.after_stem(stem)
-            logits, features = network.decide(layers)
-            of = [stem, layers["layer2"]]
-            gradients = torch.autograd.grad(logits[:, stage].sum(), of)
+        *expected, stem, layer2, _ = (one.numpy() for one in explained(network, torch.from_numpy(pixels), stage))
         bias = np.zeros(len(TStage), np.float32)
         bias[stage] = len(pixels) + 1  # more than all probabilities together
         given = {"pixels": pixels, "bias": bias, "temperature": np.array(1, np.float32)}
         *main, stem_map, layer2_map, target = session.run(EXPLAINED_OUTPUTS, given)
-        expected = [one.detach().numpy() for one in (logits, features, layers["layer4"])]
         yield from _different(OUTPUTS, main, expected)
         if int(target[0]) != int(stage):
             yield f"stage T{int(target[0]) + 1} instead of {stage}"
-        for name, found, a, g in zip(("stem", "layer2"), (stem_map, layer2_map), of, gradients, strict=True):
-            usual = layer_cam(a, g).detach().numpy()
+        for name, found, usual in (("stem", stem_map, stem), ("layer2", layer2_map, layer2)):
             away = np.abs(found - usual) / max(float(usual.max()), 1e-30)
             if not all(np.quantile(away, share) <= most for share, most in MAP_TOLERANCES.items()):
                 yield f"the map of {name} for {counted(len(pixels), 'slice')} by {away.max():.2g} of its maximum"
 
 
+def explained(network: GTRNet, pixels: Tensor, stage: int) -> tuple[Tensor, ...]:
+    """Return `EXPLAINED_OUTPUTS` for slices and a stage, by autograd."""
+    with torch.no_grad():
+        stem = network.stem(pixels)
+    stem.requires_grad_()
+    with torch.enable_grad():
+        layers = network.after_stem(stem)
+        logits, features = network.decide(layers)
+        of = [stem, layers["layer2"]]
+        gradients = torch.autograd.grad(logits[:, stage].sum(), of)
+    maps = [layer_cam(a, g) for a, g in zip(of, gradients, strict=True)]
+    outputs = (logits, features, layers["layer4"], *maps, torch.tensor([int(stage)]))
+    return tuple(one.detach() for one in outputs)
+
+
 def _trials(network: GTRNet, size: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
-    wide = size + STRIDE if _is_plain(network) else size
+    wide = size + STRIDE if is_plain(network.fusion, network.head_kind) else size
     for shape in ((3, 3, size, size), (1, 3, size, wide)):
         yield rng.standard_normal(shape, dtype=np.float32)
 
@@ -293,7 +281,7 @@ def _cached(path: Path, network: GTRNet, size: int, environment: str, differs: D
         graph = path.read_bytes()  # once: the file may be replaced after it was hashed
         if hashlib.sha256(graph).hexdigest() != sha256:
             return None
-        session = _opened(graph)
+        session = opened(graph)
         if environment not in verified:
             if any(differs(session, network, size)):
                 return None
@@ -337,15 +325,6 @@ def _user() -> str:
 
 
 __all__ = [
-    "EXPLAINED_OUTPUTS",
-    "FORMAT",
-    "OUTPUTS",
-    "TOLERANCE",
-    "GraphError",
-    "accepts",
-    "default_folder",
-    "export_graph",
-    "output_names",
-    "runtime",
-    "verified_session",
+    "FORMAT", "NetworkOutputs", "default_folder", "differences", "explained", "export_graph",
+    "gradient_differences", "module_of", "trace", "verified_session",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from torchvision.models.resnet import Bottleneck
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import weights
+from GTRStagingLib.model.arrays import WEIGHTS_FILE
 from GTRStagingLib.model.checkpoints import count_blocks, find_state_dict, load_plain
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.registry import CARD_FILE
@@ -114,7 +115,7 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
     """Return the file's hash and its state dict."""
     if not path.is_file():
         raise WeightsError(f"{path} is not a file; expected weights of a ResNet (.pth, .pt, .safetensors).")
-    if path.name == weights.WEIGHTS_FILE and path.with_name(CARD_FILE).is_file():
+    if path.name == WEIGHTS_FILE and path.with_name(CARD_FILE).is_file():
         raise WeightsError(
             f"{path} belongs to a model of this software; expected weights of another. Use `init={path.parent}`, "
             "which also takes over the model's recipe and leak warning."

@@ -21,18 +21,24 @@ from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 
 from GTRStagingLib.errors import WeightsError
+from GTRStagingLib.model.arrays import (
+    MEAN_MASK_FILE,
+    WEIGHTS_FILE,
+    read_beside,
+    require_hash,
+    unreadable,
+    write_mean_mask,
+)
 from GTRStagingLib.model.card import Fusion, HeadKind, ModelCard
+from GTRStagingLib.model.logits import require_plausible
 from GTRStagingLib.model.network import BLOCKS, GTRNet
 from GTRStagingLib.model.proposal import ProposalHead
 from GTRStagingLib.model.recipe import GTR
-from GTRStagingLib.model.reference import PICTURE, VECTORS, Reference
+from GTRStagingLib.model.reference import Reference
 from GTRStagingLib.model.registry import CARD_FILE, UNTRAINED, locate, read_card
 from GTRStagingLib.stages import TStage
-from GTRStagingLib.support.distributions import softmax
 from GTRStagingLib.support.files import new_folder, sha256_of
 
-WEIGHTS_FILE, FEATURES_FILE, MEAN_MASK_FILE = "model.safetensors", "features.safetensors", "mean_mask.safetensors"
-PROPOSAL_FILE = "proposal.safetensors"
 UNTRAINED_SEED = 20251
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
@@ -42,10 +48,6 @@ INTEGERS = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 LARGEST_WEIGHT = 1e6
 """Largest plausible weight or mean of a batch norm; variances may have its square. Those of trained networks are below
 1e4."""
-
-LARGEST_LOGIT = 2.0**24
-"""Largest plausible logit: above it, float32 has no fractions, and the probabilities are 0 and 1 by rounding. Those of
-trained networks are below 100."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,61 +90,17 @@ def load(name_or_folder: str) -> Model:
     card = read_card(folder)
     state = _tensors(folder / WEIGHTS_FILE, card.sha256)
     network = network_with(state, card.depth, card.fusion, card.head)
-    of_features = _reference(folder, card, network.features), _proposal_head(folder, card, network.features)
-    return Model(card, network, _mean_mask(folder, card), *of_features)
-
-
-def load_mean_mask(name_or_folder: str) -> np.ndarray | None:
-    """Load the mean mask of a model (see `Model`) after checking its hash; None if it has none."""
-    folder = locate(name_or_folder)
-    return None if folder is None else _mean_mask(folder, read_card(folder))
-
-
-def _mean_mask(folder: Path, card: ModelCard) -> np.ndarray | None:
-    if card.mean_mask_sha256 is None:
-        return None
-    stored = _tensors(folder / MEAN_MASK_FILE, card.mean_mask_sha256)
-    try:
-        mean_mask: np.ndarray = stored["mean_mask"].float().numpy()
-    except KeyError as error:
-        raise WeightsError(f"{folder / MEAN_MASK_FILE} lacks {error}. Check the model again.") from error
-    if mean_mask.ndim != 2 or not ((mean_mask >= 0) & (mean_mask <= 1)).all():
-        raise WeightsError(
-            f"{folder / MEAN_MASK_FILE} has shape {mean_mask.shape}, or values outside 0..1; expected shares in two "
-            "dimensions. Check the model again."
-        )
-    return mean_mask
-
-
-def _reference(folder: Path, card: ModelCard, features: int) -> Reference | None:
-    if card.familiarity is None or card.features_sha256 is None:
-        return None
-    stored = _tensors(folder / FEATURES_FILE, card.features_sha256)
-    lengths = {"features": features, "picture": PICTURE**2, **{part: len(names) for part, names in VECTORS.items()}}
-    return Reference.from_stored(card.familiarity, {name: one.float().numpy() for name, one in stored.items()}, lengths)
-
-
-def _proposal_head(folder: Path, card: ModelCard, features: int) -> ProposalHead | None:
-    if card.proposal is None or card.proposal_sha256 is None:
-        return None
-    stored = _tensors(folder / PROPOSAL_FILE, card.proposal_sha256)
-    return ProposalHead.from_stored(
-        card.proposal, {name: one.float().numpy() for name, one in stored.items()}, features
-    )
+    beside = read_beside(folder, card, network.features)
+    return Model(card, network, beside.mean_mask, beside.reference, beside.proposal_head)
 
 
 def _tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     """Load the tensors of a safetensors file after checking its hash."""
-    if not path.is_file():
-        raise WeightsError(f"{path} is missing; expected it beside {CARD_FILE}. Import the model again.")
-    if (found := sha256_of(path)) != sha256:
-        raise WeightsError(
-            f"{path} has sha256 {found}; its card gives {sha256}. The file was changed or damaged: import it again."
-        )
+    require_hash(path, sha256)
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:  # a header with other number types raises KeyError, for example
-        raise WeightsError(f"{path.name} cannot be read; expected safetensors. Import the model again.") from error
+        raise unreadable(path) from error
 
 
 def network_with(state: Mapping[str, Tensor], depth: int, fusion: Fusion, head: HeadKind = "mean") -> GTRNet:
@@ -192,15 +150,6 @@ def require_live(network: GTRNet) -> None:
             "that depend on the slice. Its weights are 0 or damaged: use another checkpoint."
         )
     _LIVE.add(network)
-
-
-def require_plausible(logits: np.ndarray, what: str) -> None:
-    """Raise `WeightsError` unless logits (S, 4) are finite and at most `LARGEST_LOGIT`."""
-    if not (np.abs(logits) <= LARGEST_LOGIT).all():
-        raise WeightsError(
-            f"{what} gives logits that are not finite or too large: {logits.tolist()}; expected at most "
-            f"{LARGEST_LOGIT:g}. Its weights are too large or damaged: use another checkpoint."
-        )
 
 
 def cast_state(state: Mapping[str, Tensor], network: GTRNet) -> dict[str, Tensor]:
@@ -351,22 +300,6 @@ def save(model: Model, folder: Path, *, half: bool = False) -> ModelCard:
     return card
 
 
-def write_reference(reference: Reference, path: Path) -> None:
-    """Write the arrays of what a model learned from."""
-    safetensors.torch.save_file({name: torch.from_numpy(one) for name, one in reference.arrays().items()}, path)
-
-
-def write_proposal_head(head: ProposalHead, path: Path) -> None:
-    """Write the arrays of the head that proposes key slices."""
-    safetensors.torch.save_file({name: torch.from_numpy(one) for name, one in head.arrays().items()}, path)
-
-
-def write_mean_mask(mean_mask: np.ndarray, path: Path) -> None:
-    """Write the mean mask of a model (see `Model`)."""
-    stored = torch.from_numpy(np.ascontiguousarray(mean_mask, dtype=np.float32)).half()
-    safetensors.torch.save_file({"mean_mask": stored}, path)
-
-
 def halved(network: GTRNet) -> dict[str, Tensor]:
     """Return the network's weights as float16, counters unchanged; raise `WeightsError` if a weight is too large."""
     state = {k: tensor.half() if tensor.is_floating_point() else tensor for k, tensor in network.state_dict().items()}
@@ -375,20 +308,3 @@ def halved(network: GTRNet) -> dict[str, Tensor]:
             f"{_some(large)} contain weights above 65,504; expected ones in the range of float16. Do not use `half`."
         )
     return state
-
-
-def verify(name_or_folder: str) -> ModelCard:
-    """Load a model as for staging, checking hash, keys and shapes; return its card or raise `WeightsError`."""
-    return load(name_or_folder).card
-
-
-def probabilities(logits: np.ndarray, card: ModelCard) -> np.ndarray:
-    """Compute probabilities from logits (S, 4): the softmax at the card's temperature, in float64.
-
-    Raises
-    ------
-    WeightsError
-        If the logits are not finite, or too large.
-    """
-    require_plausible(logits, f"Model {card.name!r}")
-    return softmax(logits, card.temperature)

@@ -6,6 +6,7 @@ The page is drawn at its final size, which takes a fraction of the time of a mat
 import struct
 import unicodedata
 import zlib
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -138,6 +139,7 @@ class Canvas:
         self.texts: list[Text] = []
         self.panels: list[Panel] = []
         self.outlines: list[tuple[str, str, list[np.ndarray]]] = []
+        self._pictures: dict[Any, tuple[np.ndarray, Image.Image]] = {}
         self._pen = ImageDraw.Draw(self.image)
 
     def cut(self, height: int) -> None:
@@ -197,10 +199,19 @@ class Canvas:
         width, height = (max(1, round(length * scale)) for length in (view.width, view.height))
         left, top = box.left + (box.width - width) // 2, box.top
         panel = Panel(name, Box(left, top, left + width, top + height), view, spacing)
-        picture = Image.fromarray(grey).resize((width, height), Image.Resampling.BICUBIC, view.pixels(spacing))
-        self.image.paste(picture.convert("RGB"), (left, top))
+        self.image.paste(self._enlarged(grey, (width, height), view.pixels(spacing)), (left, top))
         self.panels.append(panel)
         return panel
+
+    def _enlarged(
+        self, grey: np.ndarray, size: tuple[int, int], part: tuple[float, float, float, float]
+    ) -> Image.Image:
+        """Return part of a slice at a size; the same part of the same array is enlarged once."""
+        key = id(grey), size, part
+        if key not in self._pictures:
+            picture = Image.fromarray(grey).resize(size, Image.Resampling.BICUBIC, part).convert("RGB")
+            self._pictures[key] = grey, picture  # the array is kept, so that its id is not given to another
+        return self._pictures[key][1]
 
     def colour(self, panel: Panel, shares: np.ndarray, colours: np.ndarray) -> None:
         """Draw shares (H, W) of 0 to 1 over the slice, in (256, 4) uint8 colours with opacity."""
@@ -281,14 +292,13 @@ def contours(values: np.ndarray, level: float) -> list[np.ndarray]:
 
 def wrapped(words: str, size: int, width: float, *, bold: bool = False) -> list[str]:
     """Break text into lines of at most a width in pixels."""
-    font, lines = _font(size, bold), [""]
-    for word in words.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+    font, rest, lines = _font(size, bold), [word for word in words.split(" ") if word], list[str]()
+    while rest:
+        candidates = [" ".join(rest[:count]) for count in range(2, len(rest) + 1)]
+        count = 1 + bisect_right(candidates, width, key=font.getlength)  # a word too wide has a line of its own
+        lines.append(" ".join(rest[:count]))
+        rest = rest[count:]
+    return lines or [""]
 
 
 def fitted(words: str, size: int, width: float, *, bold: bool = False) -> int:

@@ -197,13 +197,18 @@ class _Slices:
         self.key = result.slices.key
         self.spacing = result.slices.native.GetSpacing()[:2]
         self.peak = float(heat.max())
+        self._greys: dict[int, np.ndarray] = {}
         self._rois: dict[int, list[np.ndarray]] = {}
 
     def _grey(self, position: int) -> np.ndarray:
+        """Return a slice in the recipe's window, uint8; the same array at each call."""
+        if position in self._greys:
+            return self._greys[position]
         result = self.result
         low, high = result.model.recipe.window_hu if result.scan.intensity == "HU" else (0.0, 255.0)
         native = sitk.GetArrayViewFromImage(result.slices.native)[position].astype(np.float32)
         grey: np.ndarray = ((native - low) * (255 / (high - low)) + 0.5).clip(0, 255).astype(np.uint8)
+        self._greys[position] = grey
         return grey
 
     @cached_property

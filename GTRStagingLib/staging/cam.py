@@ -9,106 +9,27 @@ parts are needed: the LayerCAM of an early layer is nearly the same for every st
 **gated**, for networks with a gated head: the decomposition of the decision, see `model.network.GatedHead`. A cell
 contributes g (e - mean of e over the stages) / Σ g to a stage's logit; the map shows the contributions above 0.
 
-**gradcam** and the other methods are pytorch-grad-cam's. They run on the network's head alone, with the feature map
-that the prediction already computed, and are equal to those of the full model. (With this head Grad-CAM, HiResCAM and
-XGradCAM give the same map; only the methods that differ are available.)
+**gradcam** and the other methods of the last layer need the head alone, and the feature map that the prediction already
+computed: behind it come a mean and a matrix, whose gradient is a row of the matrix. The maps equal those of
+pytorch-grad-cam on the full model. (With this head Grad-CAM, HiResCAM and XGradCAM give the same map; only the methods
+that differ are available.) Nothing here needs torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
-import torch
-from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, LayerCAM
-from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from torch import Tensor, nn
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.model.backbone import EXPLAINED, Backbone, Pass
 from GTRStagingLib.model.card import ATTENTION_LAYER
 from GTRStagingLib.model.cells import CellGrid, half_pixel_centres, interpolation
-from GTRStagingLib.model.network import Head
+from GTRStagingLib.model.head import Head
+from GTRStagingLib.model.passes import EXPLAINED, Backbone, Pass
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention
 from GTRStagingLib.staging.options import Alignment, Method, require_alignment, require_method, resolve_method
-
-
-class _HeadModule(nn.Module):
-    """Head of the network, with a target layer for CAM methods.
-
-    `target` is an identity: with the cached feature map as input, a CAM method gives the same map on this module as on
-    the whole network, without a second pass.
-    """
-
-    def __init__(self, head: Head) -> None:
-        super().__init__()
-        self.target = nn.Identity()
-        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.weight, self.bias = (nn.Parameter(torch.tensor(a), requires_grad=False) for a in (head.weight, head.bias))
-
-    def forward(self, feature_map: Tensor) -> Tensor:
-        """Compute logits (S, 4) from a feature map (S, features, h, w)."""
-        features = torch.flatten(self.avgpool(self.target(feature_map)), 1)
-        return nn.functional.linear(features, self.weight, self.bias)
-
-
-class _RawMaps(BaseCAM):
-    """CAM without scaling to 0..1, which makes weak evidence look strong, and without upsampling."""
-
-    def compute_cam_per_layer(self, input_tensor: Tensor, targets: list[Any], eigen_smooth: bool) -> np.ndarray:
-        recorded = self.activations_and_grads
-        activations = recorded.activations[0].numpy()
-        gradients = recorded.gradients[0].numpy() if recorded.gradients else None
-        layer = self.target_layers[0]
-        return self.get_cam_image(input_tensor, layer, targets, activations, gradients, eigen_smooth)
-
-    def aggregate_multi_layers(self, cam_per_target_layer: np.ndarray) -> np.ndarray:
-        return np.maximum(cam_per_target_layer, 0).astype(np.float32)
-
-
-class _GradCAM(_RawMaps, GradCAM):
-    pass
-
-
-class _GradCAMPlusPlus(_RawMaps, GradCAMPlusPlus):
-    pass
-
-
-class _LayerCAM(_RawMaps, LayerCAM):
-    pass
-
-
-class _EigenCAM(_RawMaps, EigenCAM):
-    """EigenCAM by the thin SVD: 49 singular vectors are enough, 2,048 take seconds."""
-
-    def get_cam_image(self, *arguments: Any) -> np.ndarray:
-        return np.stack([_first_component(one) for one in arguments[3]])
-
-
-def _first_component(activations: np.ndarray) -> np.ndarray:
-    """Project the centred cells of a map (C, h, w) on their first principal axis, to (h, w).
-
-    The sign of such an axis is arbitrary and differs between libraries. Here the axis points to larger features, which
-    are all 0 or more.
-    """
-    cells = activations.reshape(len(activations), -1).T
-    centred = cells - cells.mean(axis=0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axis = axes[0] if axes[0].sum() >= 0 else -axes[0]
-    return (centred @ axis).reshape(activations.shape[1:])
-
-
-_CAMS: Mapping[Method, type[_RawMaps]] = {
-    "gradcam": _GradCAM,
-    "gradcam++": _GradCAMPlusPlus,
-    "layercam": _LayerCAM,
-    "eigencam": _EigenCAM,
-}
-"""Selvaraju 2017 (doi:10.1109/ICCV.2017.74), Chattopadhay 2018 (doi:10.1109/WACV.2018.00097), Jiang 2021
-(doi:10.1109/TIP.2021.3089943), Muhammad 2020 (doi:10.1109/IJCNN48605.2020.9206626; independent of the stage)."""
 
 
 class _Cells(NamedTuple):
@@ -120,7 +41,9 @@ class _Cells(NamedTuple):
 
 
 def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage) -> np.ndarray:
-    """Compute maps by a method of the last layer, (S, h, w) float32, >= 0, from the cached map (S, C, h, w) on the CPU.
+    """Compute maps by a method of the last layer, (S, h, w) float32, >= 0, from the cached map (S, C, h, w).
+
+    They are neither scaled to 0..1, which makes weak evidence look strong, nor interpolated.
 
     Raises
     ------
@@ -128,14 +51,57 @@ def raw_maps(head: Head, feature_map: np.ndarray, method: Method, target: TStage
         If the method is unknown.
     """
     require_method(method)
-    module = _HeadModule(head).eval()
-    cam = _CAMS[method](model=module, target_layers=[module.target])
-    try:
-        with torch.enable_grad():
-            leaf = torch.tensor(feature_map, requires_grad=True)
-            return cam(leaf, [ClassifierOutputTarget(int(target))] * len(leaf))
-    finally:
-        cam.activations_and_grads.release()
+    if method == "eigencam":
+        maps = np.stack([_first_component(one) for one in feature_map])
+    else:
+        # The mean over the cells and the linear layer have this gradient, the same in every cell of a channel.
+        gradient = head.weight[int(target)] / np.float32(feature_map.shape[2] * feature_map.shape[3])
+        maps = np.einsum("sc,schw->shw", _WEIGHTS[method](feature_map, gradient), feature_map, optimize=True)
+    return np.maximum(maps, 0).astype(np.float32)
+
+
+def _of_gradcam(feature_map: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return the weights (S, C) of the channels: their mean gradient."""
+    return np.broadcast_to(gradient, feature_map.shape[:2])
+
+
+def _of_layercam(feature_map: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return the positive gradients (S, C), by which LayerCAM weights each cell."""
+    return np.broadcast_to(np.maximum(gradient, 0), feature_map.shape[:2])
+
+
+def _of_gradcam_plus_plus(feature_map: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    """Return the weights (S, C) of Chattopadhay 2018, equation 19, summed over the equal cells of a channel.
+
+    A small number keeps the denominator from 0, as in pytorch-grad-cam, whose maps these are.
+    """
+    total = feature_map.sum(axis=(2, 3))
+    squared = gradient**2
+    shares = np.where(gradient != 0, squared / (2 * squared + total * squared * gradient + np.float32(1e-6)), 0)
+    weights: np.ndarray = np.maximum(gradient, 0) * shares * np.float32(feature_map.shape[2] * feature_map.shape[3])
+    return weights
+
+
+_WEIGHTS: Mapping[Method, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "gradcam": _of_gradcam,
+    "gradcam++": _of_gradcam_plus_plus,
+    "layercam": _of_layercam,
+}
+"""Selvaraju 2017 (doi:10.1109/ICCV.2017.74), Chattopadhay 2018 (doi:10.1109/WACV.2018.00097), Jiang 2021
+(doi:10.1109/TIP.2021.3089943)."""
+
+
+def _first_component(activations: np.ndarray) -> np.ndarray:
+    """Project the centred cells of a map (C, h, w) on their first principal axis, to (h, w): EigenCAM.
+
+    Muhammad 2020 (doi:10.1109/IJCNN48605.2020.9206626); independent of the stage. The sign of such an axis is arbitrary
+    and differs between libraries. Here the axis points to larger features, which are all 0 or more.
+    """
+    cells = activations.reshape(len(activations), -1).T
+    centred = cells - cells.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    axis = axes[0] if axes[0].sum() >= 0 else -axes[0]
+    return (centred @ axis).reshape(activations.shape[1:])
 
 
 def compute_attention(

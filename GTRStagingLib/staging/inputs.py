@@ -33,7 +33,7 @@ def require_case(
 
 def require_backbone(backbone: object) -> None:
     """Raise `InputError` unless a model is loaded."""
-    from GTRStagingLib.model.backbone import Backbone
+    from GTRStagingLib.model.passes import Backbone
 
     remedy = "Call load_model(name), or model.backbone.ready(model)."
     require_type("backbone", backbone, Backbone, "a backbone", remedy)

@@ -17,8 +17,8 @@ from scipy.stats import rankdata
 
 from GTRStagingLib.imaging.coverage import coverage, pooled
 from GTRStagingLib.imaging.geometry import empty_grid
-from GTRStagingLib.model.backbone import Backbone, PassRequest
-from GTRStagingLib.model.weights import probabilities
+from GTRStagingLib.model.logits import probabilities
+from GTRStagingLib.model.passes import Backbone, PassRequest
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.covering import fill_region, find_controls

@@ -13,10 +13,10 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeyChoice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
 from GTRStagingLib.model.card import ModelCard
+from GTRStagingLib.model.logits import probabilities
+from GTRStagingLib.model.passes import Backbone, Pass, PassRequest
 from GTRStagingLib.model.several import joined, members_of
-from GTRStagingLib.model.weights import probabilities
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.agreement import compute_agreement
 from GTRStagingLib.staging.attention import Attention

@@ -21,7 +21,7 @@ from GTRStagingLib.staging.preprocess import AT_ONCE, prepare_alone, resize, vot
 from GTRStagingLib.support.counts import counted
 
 if TYPE_CHECKING:
-    from GTRStagingLib.model.backbone import Backbone, Pass
+    from GTRStagingLib.model.passes import Backbone, Pass
 
 SHOWN = 3
 """Number of slices that are proposed, if the scan has as many that are far enough apart."""

@@ -147,9 +147,9 @@ class StagingResult:
 
 def versions(*backends: str) -> dict[str, str]:
     """Return the versions of all packages that influence a result; `backends` as in `Pass`."""
-    packages = ("torch", "torchvision", "SimpleITK", "numpy", "grad-cam", "scikit-image", "pillow")
+    packages = ("SimpleITK", "numpy", "scikit-image", "pillow")
     found = {name: version(name) for name in packages}
-    optional = ["pydicom", "nibabel", "pynrrd"]  # they read headers
+    optional = ["torch", "torchvision", "pydicom", "nibabel", "pynrrd"]  # the last three read headers
     if any(backend.startswith("ONNX Runtime") for backend in backends):
         optional.append("onnxruntime")
     for name in optional:

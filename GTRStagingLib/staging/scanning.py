@@ -12,8 +12,8 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.keyslice import KeyChoice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingLib.model.backbone import Backbone, Pass, PassRequest
-from GTRStagingLib.model.weights import probabilities
+from GTRStagingLib.model.logits import probabilities
+from GTRStagingLib.model.passes import Backbone, Pass, PassRequest
 from GTRStagingLib.staging.agreement import share_inside
 from GTRStagingLib.staging.cam import compute_attention
 from GTRStagingLib.staging.familiarity import compare

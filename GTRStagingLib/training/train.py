@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from GTRStagingLib.checking.card_writing import write_check, write_familiarity
+from GTRStagingLib.checking.card_writing import write_check, write_familiarity, write_graphs
 from GTRStagingLib.checking.familiarity_fit import fit_familiarity
 from GTRStagingLib.checking.model_check import check_model
 from GTRStagingLib.cohort.audit import Audit, audit
@@ -181,7 +181,12 @@ def train(
         progress.report(card.stage_sets["warning"])
     # The model is already saved: an error in what follows does not lose the training.
     model = replace(model, card=_familiar(model, out, cohort.cases, plan, hardware, progress))
-    return _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, progress)
+    _checked(model, out, [one.case for one in parts["validation"]], plan, hardware, progress)
+    try:
+        return write_graphs(out)
+    except StagingError as error:
+        progress.report(f"The model needs PyTorch: its graphs for ONNX Runtime were not written. {error}")
+        return registry.read_card(out)
 
 
 # -- before --------------------------------------------------------------------------------------------------------
@@ -422,7 +427,7 @@ def _described(
     seen = {}
     for split, samples in sets.items():
         if len(samples):
-            logits = loop.predict(network, samples, where, plan.batch_size)
+            logits = loop.predict(network, samples, torch.device(str(where)), plan.batch_size)
             seen[split] = loop.split_logits(samples, logits)
     network.to("cpu", memory_format=torch.contiguous_format)
     temperature = fitted_temperature(seen["validation"])

@@ -7,7 +7,6 @@ import sys
 import pytest
 import standin
 from GTRStagingSlicer import dependencies
-from packaging.requirements import Requirement
 
 from GTRStagingLib.errors import InputError
 
@@ -29,27 +28,30 @@ def lacking(monkeypatch):
     return of
 
 
-def installed(desk, monkeypatch, lacking):
-    """Let what is asked of pip succeed, and give what it was asked."""
+@pytest.fixture
+def pip(desk, monkeypatch, lacking):
+    """Let what is asked of Slicer's pip succeed, and give what it was asked."""
     import slicer.packaging
 
-    real = slicer.packaging.pip_install
+    for name in ("pip_install", "pip_ensure"):
+        real = getattr(slicer.packaging, name)
 
-    def pip_install(*arguments, **options):
-        real(*arguments, **options)
-        lacking()
+        def succeed(*arguments, real=real, **options):
+            real(*arguments, **options)
+            lacking()
 
-    monkeypatch.setattr(slicer.packaging, "pip_install", pip_install)
+        monkeypatch.setattr(slicer.packaging, name, succeed)
     return desk.record.installed
 
 
 def test_here_nothing_is_missing():
-    assert dependencies.missing() == []
+    assert dependencies.missing(full=True) == []
 
 
 def test_what_is_missing_or_too_old_is_named(lacking, monkeypatch):
-    lacking("jinja2", "torch", "grad-cam", "ttach")
-    assert dependencies.in_words(dependencies.missing()) == "torch, grad-cam, jinja2, ttach"
+    lacking("jinja2", "torch", "onnxruntime")
+    assert dependencies.in_words(dependencies.missing()) == "onnxruntime, jinja2"
+    assert dependencies.in_words(dependencies.missing(full=True)) == "onnxruntime, jinja2, torch"
     lacking()
     monkeypatch.setattr(dependencies, "_version", lambda name: "0.0.1")
     assert "numpy" in dependencies.in_words(dependencies.missing())
@@ -63,7 +65,7 @@ def test_what_slicer_built_without_a_record_for_pip_is_not_installed_again(lacki
 def test_torch_comes_through_its_extension_or_the_error_says_how(lacking):
     lacking("torch", "torchvision")
     with pytest.raises(InputError, match=r"Install the extension “PyTorch” .*SlicerPyTorch.*folder of wheels"):
-        dependencies.install()
+        dependencies.install(full=True)
 
 
 def test_the_extension_is_asked_for_the_versions_that_are_needed(desk, lacking, monkeypatch):
@@ -79,32 +81,89 @@ def test_the_extension_is_asked_for_the_versions_that_are_needed(desk, lacking, 
     module.PyTorchUtilsLogic = PyTorchUtilsLogic
     monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
     lacking("torch", "torchvision")
-    dependencies.install()
+    dependencies.install(full=True)
     assert asked == {
         "askConfirmation": False, "torchVersionRequirement": ">=2.6", "torchvisionVersionRequirement": ">=0.21"
     }  # fmt: skip
     assert desk.record.installed == []
 
 
-def test_everything_installed_is_pinned_and_grad_cam_comes_alone(desk, lacking, monkeypatch, tmp_path):
-    calls = installed(desk, monkeypatch, lacking)
-    lacking("grad-cam", "jinja2", "torch")
-    real = dependencies.missing
-    seen = []
+def test_the_light_installation_is_by_pip_ensure_with_everything_pinned(pip, lacking):
+    lacking("onnxruntime", "jinja2", "torch")
+    dependencies.install()
+    (call,) = pip
+    assert call["requirements"] == ["onnxruntime>=1.20", "jinja2>=3.1"]
+    assert (call["prompt_install"], call["requester"]) == (False, "GTR Staging")
+    pins = call["constraints_text"].splitlines()
+    assert f"numpy=={importlib.metadata.version('numpy')}" in pins
+    assert not any(pin.lower().startswith(("jinja2==", "onnxruntime==")) for pin in pins)
 
-    def missing():  # until the second call of pip, nothing is there
-        seen.append(1)
-        return real() if len(seen) > 1 else [Requirement(n) for n in ("torch", "grad-cam", "jinja2")]
 
-    monkeypatch.setattr(dependencies, "missing", missing)
-    dependencies.install(tmp_path)
-    first, second = calls
-    assert first["requirements"] == ["--no-index", "--find-links", str(tmp_path), "--no-deps", "grad-cam"]
-    assert second["requirements"] == ["--no-index", "--find-links", str(tmp_path), "torch", "jinja2"]
-    for call in calls:
-        pins = call["constraints_text"].splitlines()
-        assert f"numpy=={importlib.metadata.version('numpy')}" in pins
-        assert not any(pin.lower().startswith(("jinja2==", "torch==")) for pin in pins)
+def test_from_a_folder_of_wheels_pip_takes_no_other_source(pip, lacking, tmp_path):
+    lacking("jinja2", "torch")
+    dependencies.install(tmp_path, full=True)
+    (call,) = pip
+    assert call["requirements"] == ["--no-index", "--find-links", str(tmp_path), "jinja2>=3.1", "torch>=2.6"]
+
+
+# -- removing --------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_installed_can_be_removed_and_nothing_else(desk, pip, lacking, monkeypatch):
+    real = dependencies._installed_versions()
+    found = [dict(real), {**real, "onnxruntime-fake": "1.0", "flatbuffers-fake": "2.0"}]
+    monkeypatch.setattr(dependencies, "_installed_versions", lambda: found[0] if not pip else found[1])
+    assert dependencies.removable() == []
+    lacking("onnxruntime")
+    dependencies.install()
+    assert dependencies.removable() == ["flatbuffers-fake", "onnxruntime-fake"]
+    found[1] = {**found[1], "flatbuffers-fake": "3.0"}  # another extension has replaced it since
+    assert dependencies.remove() == ["onnxruntime-fake"]
+    assert desk.record.uninstalled == ["onnxruntime-fake"]
+    assert dependencies.removable() == []
+
+
+def test_the_panel_offers_the_extension_and_a_restart(desk, panel, lacking):
+    lacking("torch", "torchvision")
+    panel.exit(), panel.enter()
+    assert (panel.ui.installButton.visible, panel.ui.fullButton.visible) == (False, True)
+    panel.ui.fullButton.click()
+    asked = [one.text for one in desk.record.shown if one.kind == "confirm"]
+    assert len(asked) == 3
+    assert "up to 3 GB" in asked[0]
+    assert "extension “PyTorch”" in asked[1]
+    assert "Restart Slicer now?" in asked[2]
+    assert desk.record.extensions == [("PyTorch", False, False)]
+    assert desk.record.restarts == [True]
+
+
+def test_declining_the_extension_installs_nothing(desk, panel, lacking):
+    lacking("torch", "torchvision")
+    desk.record.confirm = False
+    panel.ui.fullButton.click()
+    assert desk.record.extensions == desk.record.restarts == desk.record.installed == []
+
+
+def test_a_light_installation_is_enough_to_stage(desk, panel, lacking):
+    lacking("torch", "torchvision")
+    panel.exit(), panel.enter()
+    assert panel.packages.ensure()
+    assert panel.ui.dependenciesLabel.text == "light installation"
+    assert desk.record.shown == []
+
+
+def test_the_panel_removes_after_asking(desk, panel, monkeypatch):
+    monkeypatch.setattr(dependencies, "removable", lambda: ["onnxruntime"])
+    panel.exit(), panel.enter()
+    panel.ui.removeButton.click()
+    assert desk.record.uninstalled == ["onnxruntime"]
+    assert desk.record.restarts == [True]
+
+
+def test_an_extension_that_cannot_be_installed_is_an_error(desk):
+    desk.record.confirm = False
+    with pytest.raises(InputError, match="could not be installed.*folder of wheels"):
+        dependencies.install_extension()
 
 
 def test_an_old_package_is_not_replaced(lacking, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from GTRStagingSlicer import model_import, models
 
 from GTRStagingLib.errors import WeightsError
-from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model import backbone, registry, weights
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_model_is_read_first_and_taken_then(own, another, tmp_path, kind):
     assert offer.card == registry.read_card(another)
     assert not own.exists()
     assert model_import.take(offer) == "mine"
-    assert weights.verify("mine") == offer.card
+    assert backbone.verify("mine") == offer.card
     assert {one.name for one in own.iterdir()} == {"mine"}
     with pytest.raises(WeightsError, match="is on this computer"):
         model_import.read(path)

@@ -2,12 +2,15 @@
 
 import zipfile
 
+import pytest
 import SimpleITK as sitk
 import slicer
 from conftest import ct_like
 from GTRStagingSlicer import nodes, samples
 from helpers.lists import choose_node
+from PySide6 import QtWidgets
 from scenes import add_transform, add_volume, rigid
+from standin import proxy
 
 
 def messages(desk):
@@ -16,25 +19,25 @@ def messages(desk):
 
 def test_another_ct_does_not_show_the_result_of_the_first(staged, scene):
     ui, state = staged.ui, staged._parameterNode
-    first, name = state.inputVolume, state.agreementTable.GetName()
+    table, outline = state.agreementTable.GetName(), state.attentionOutline.GetName()
+    first = state.agreementTable, state.attentionOutline
     choose_node(ui.inputSelector, add_volume(scene, ct_like(), "other"))
-    assert "Press Apply" in ui.staleLabel.text
-    ui.overlayButton.click()
-    view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
-    assert view.GetBackgroundVolumeID() == first.GetID()
+    assert not ui.resultBox.isVisibleTo(ui.stageSection)
+    assert not ui.overlayButton.enabled
     ui.thresholdSlider.value = 0.7
     ui.outlineCheckBox.checked = True
-    assert state.agreementTable.GetName() == name
-    assert "other" not in state.attentionOutline.GetName()
+    assert [node.GetName() for node in first] == [table, outline]
+    assert state.agreementTable is state.attentionOutline is None
 
 
 def test_another_ct_or_segment_forgets_the_key_slice(loaded, scene, a_small_phantom):
     ui, state = loaded.ui, loaded._parameterNode
     ui.keySliceSlider.value = 8
-    assert state.votingSlices.GetDisplayVisibility()
+    lines = state.votingSlices
+    assert lines.GetDisplayVisibility()
     choose_node(ui.inputSelector, add_volume(scene, a_small_phantom.ct, "second"))
     assert state.keySlice == -1
-    assert not state.votingSlices.GetDisplayVisibility()
+    assert not lines.GetDisplayVisibility()
     ui.largestSectionButton.click()
     assert state.keySlice >= 0
     other = samples.add_tumour(scene, state.inputVolume, a_small_phantom.tumour, "again")
@@ -137,3 +140,20 @@ def test_a_volume_without_an_even_grid_is_said_to_be_one(desk, panel, scene):
     panel._parameterNode.keySlice = 3
     panel.ui.applyButton.click()
     assert "the axes are skewed" in messages(desk)[0]
+
+
+@pytest.mark.parametrize("width", [380, 560])
+def test_no_line_of_the_result_is_printed_over_the_vote_table(desk, staged, width):
+    """The panel is as low as its scroll area lets it be, which is its minimum height."""
+    box = proxy.unwrap(staged.ui.resultBox)
+    top = box.window()
+    top.resize(width, 100)
+    for _ in range(3):
+        QtWidgets.QApplication.processEvents()
+    staged.enter()  # refreshes the panel, at its new width
+    for _ in range(3):
+        top.resize(width, top.minimumSizeHint().height())
+        QtWidgets.QApplication.processEvents()
+    assert box.height() >= box.layout().heightForWidth(box.width())
+    table, details = (proxy.unwrap(one).geometry() for one in (staged.ui.votesTable, staged.ui.detailsLabel))
+    assert details.top() > table.bottom()

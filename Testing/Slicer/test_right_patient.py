@@ -92,14 +92,16 @@ def test_two_volumes_of_one_name_are_told_apart(panel, scene):
 def test_attention_is_not_offered_as_a_ct_also_when_the_staged_ct_is_deleted(desk, staged, scene):
     ui, state = staged.ui, staged._parameterNode
     assert entries(ui.inputSelector)[1:] == ["patient"]
+    attention = state.attentionVolume
     scene.RemoveNode(state.inputVolume)
-    assert state.attentionVolume is not None
+    assert scene.IsNodePresent(attention)
+    assert state.attentionVolume is None  # no result belongs to no CT
     assert state.inputVolume is None
     assert entries(ui.inputSelector) == ["Choose the CT"]
     staged.exit()
     staged.enter()
     assert state.inputVolume is None
-    state.inputVolume = state.attentionVolume  # of a scene that an earlier version saved
+    state.inputVolume = attention  # of a scene that an earlier version saved
     staged._refresh()
     assert not ui.applyButton.enabled
     assert "is an attention map" in scene_staging.reason_not_ready(state)

@@ -316,7 +316,9 @@ def test_results_are_placed_where_the_ct_stands(bare):
     scene_staging.stage(state, ready(a_planted_model()), bare.scene, bare.application)
     for node in (state.attentionVolume, state.resultTable, state.agreementTable, state.sweepTable, state.sweepPlot,
                  state.resultText, state.attentionOutline):  # fmt: skip
-        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+        folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node))
+        assert hierarchy.GetItemAttribute(folder, layers.FOLDER)
+        assert hierarchy.GetItemParent(folder) == study
 
 
 def test_everything_that_matters_survives_an_mrb(bare, tmp_path):

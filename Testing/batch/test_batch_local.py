@@ -29,6 +29,7 @@ from GTRStagingLib.batch.run import run_batch
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.errors import InputError, StagingError, WeightsError
 from GTRStagingLib.model import backbone, weights
+from GTRStagingLib.model.passes import PassRequest
 from GTRStagingLib.staging.options import StagingOptions
 
 MODEL = "demonstration"
@@ -82,7 +83,7 @@ def test_numbers_of_a_case_do_not_depend_on_other_cases_in_the_pass():
     ready = backbone.ready(weights.load(MODEL), device="cpu", backend="torch")
     rng = np.random.default_rng(1)
     slices = [rng.normal(size=(n, 3, 224, 224)).astype(np.float32) for n in (3, 2, 3, 1)]
-    questions = [(one, [backbone.PassRequest(range(len(one)), (len(one) - 1,))]) for one in slices]
+    questions = [(one, [PassRequest(range(len(one)), (len(one) - 1,))]) for one in slices]
     alone = [next(iter(classify_together(ready, [one], 4))) for one in questions]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0]):
         together = classify_together(ready, [questions[i] for i in order], 4)

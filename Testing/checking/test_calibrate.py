@@ -17,7 +17,7 @@ from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
 from GTRStagingLib.imaging.scans import read_scan
 from GTRStagingLib.model import registry, weights
-from GTRStagingLib.model.backbone import load_model
+from GTRStagingLib.model.backbone import load_model, verify
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.pipeline import stage_case
 from GTRStagingLib.staging.stage_set import scores
@@ -107,7 +107,7 @@ def test_the_new_folder_has_the_same_files_and_another_card(found, folder, tmp_p
     assert sha256_of(tmp_path / "own" / registry.CARD_FILE) == card.card_sha256 != before.card_sha256
     for path in folder.glob("*.safetensors"):
         assert (tmp_path / "own" / path.name).read_bytes() == path.read_bytes()
-    assert weights.verify(str(tmp_path / "own")) == card
+    assert verify(str(tmp_path / "own")) == card
 
 
 def test_only_files_of_the_card_are_copied_and_their_hashes_are_verified(found, folder, tmp_path):

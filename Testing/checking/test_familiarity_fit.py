@@ -13,6 +13,7 @@ from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.errors import InputError, LeakageError, WeightsError
 from GTRStagingLib.imaging.scans import read_scan
+from GTRStagingLib.model import arrays as arrays_of_models
 from GTRStagingLib.model import registry, weights
 from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.staging.pipeline import stage_case
@@ -118,7 +119,7 @@ def test_the_folder_contains_the_reference_and_the_same_weights(folder, fitted, 
 
 def test_altered_arrays_are_not_loaded(folder, fitted):
     write_familiarity(fitted, folder)
-    path = folder / weights.FEATURES_FILE
+    path = folder / arrays_of_models.FEATURES_FILE
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="its card gives"):
         weights.load(str(folder))

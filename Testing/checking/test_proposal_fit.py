@@ -14,6 +14,7 @@ from GTRStagingLib.checking.proposal_fit import SeenSlices, distances_mm, fit_he
 from GTRStagingLib.cli import main as cli
 from GTRStagingLib.cohort.cohort import Cohort, write_cohort
 from GTRStagingLib.errors import InputError, WeightsError
+from GTRStagingLib.model import arrays as arrays_of_models
 from GTRStagingLib.model import registry, weights
 
 PATIENTS = 21
@@ -133,7 +134,7 @@ def test_a_copy_with_the_head_has_the_same_weights(folder, fitted, tmp_path):
 
 def test_a_damaged_head_is_not_loaded(folder, fitted):
     write_proposal(fitted, folder)
-    path = folder / weights.PROPOSAL_FILE
+    path = folder / arrays_of_models.PROPOSAL_FILE
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="its card gives"):
         weights.load(str(folder))
@@ -152,8 +153,8 @@ def test_the_head_of_another_model_is_refused(folder, fitted, arrays, message):
     from GTRStagingLib.support.files import sha256_of
 
     card = write_proposal(fitted, folder)
-    safetensors.numpy.save_file(arrays, folder / weights.PROPOSAL_FILE)
-    card = replace(card, proposal_sha256=sha256_of(folder / weights.PROPOSAL_FILE))
+    safetensors.numpy.save_file(arrays, folder / arrays_of_models.PROPOSAL_FILE)
+    card = replace(card, proposal_sha256=sha256_of(folder / arrays_of_models.PROPOSAL_FILE))
     (folder / registry.CARD_FILE).write_text(card.to_text())
     with pytest.raises(WeightsError, match=f"{message}.*Fit it again"):
         weights.load(str(folder))

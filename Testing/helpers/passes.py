@@ -2,7 +2,7 @@
 
 import torch
 
-from GTRStagingLib.model.backbone import Pass
+from GTRStagingLib.model.passes import Pass
 
 
 def passed(network, pixels):

@@ -12,7 +12,8 @@ from conftest import planted_model
 
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.model import registry, weights
-from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.backbone import ready, verify
+from GTRStagingLib.model.logits import probabilities
 from GTRStagingLib.model.recipe import GTR, Recipe
 from GTRStagingLib.stats.split_scores import TEMPERATURES
 from GTRStagingLib.support.files import sha256_of
@@ -132,12 +133,12 @@ def test_absurd_weights_are_refused_when_they_are_loaded(tmp_path, name, head):
     network = weights.scale_residuals(weights.seeded_network(10, "none", 1, head)).eval().requires_grad_(False)
     card = replace(weights.untrained(10, "none").card, head=head, name="mine", status="trained")
     weights.save(weights.Model(card, network), tmp_path / "m")
-    weights.verify(str(tmp_path / "m"))
+    verify(str(tmp_path / "m"))
     path = tmp_path / "m" / "model.safetensors"
     safetensors.torch.save_file(change(safetensors.torch.load_file(path)), path)
     data = json.loads((tmp_path / "m" / "card.json").read_text())
     (tmp_path / "m" / "card.json").write_text(json.dumps({**data, "sha256": sha256_of(path)}))
-    for use in (weights.load, weights.verify):
+    for use in (weights.load, verify):
         with pytest.raises(WeightsError, match=words):
             use(str(tmp_path / "m"))
 
@@ -158,13 +159,13 @@ def test_harmless_models_run(backend):
     usual = weights.seeded_network(18, "none", 3).eval().requires_grad_(False)
     for model in (no_bias, weights.Model(weights.untrained(18, "none").card, usual), planted_model(depth=10)):
         logits = ready(model, "cpu", backend).classify(PIXELS).logits
-        assert np.isfinite(weights.probabilities(logits, model.card)).all()
+        assert np.isfinite(probabilities(logits, model.card)).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_logits_of_an_overflow_are_refused(a_model, value):
     with pytest.raises(WeightsError, match="Model 'untrained' gives logits that are not finite or too large"):
-        weights.probabilities(np.array([[value, 0, 0, 0]]), a_model.card)
+        probabilities(np.array([[value, 0, 0, 0]]), a_model.card)
 
 
 def test_absurd_mean_masks_are_refused(tmp_path, a_model):

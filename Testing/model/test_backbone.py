@@ -16,9 +16,13 @@ from helpers.passes import passed
 
 from GTRStagingLib.cli import arguments
 from GTRStagingLib.errors import InputError, MissingDependencyError, WeightsError
-from GTRStagingLib.model import backbone, weights
-from GTRStagingLib.model.backbone import EXPLAINED, OnnxBackbone, PassRequest, TorchBackbone, ready
-from GTRStagingLib.model.network import Head, folded
+from GTRStagingLib.model import backbone, onnx_graph, weights
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.head import Head
+from GTRStagingLib.model.network import folded
+from GTRStagingLib.model.onnx_backbone import OnnxBackbone
+from GTRStagingLib.model.passes import EXPLAINED, PassRequest
+from GTRStagingLib.model.torch_backbone import TorchBackbone
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.cam import raw_maps
 
@@ -195,14 +199,14 @@ def test_backbones_that_cannot_be_made_name_the_remedy(monkeypatch):
 
 def test_without_onnx_runtime_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'gtrstaging\[onnx\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install gtrstaging\."):
         ready(planted_model(), "cpu", "onnx")
 
 
 def test_auto_goes_on_with_pytorch_and_says_so(monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(backbone.onnx_graph, "_differences", lambda *_: iter(["logits for 3 slices by 1"]))
-    monkeypatch.setattr(backbone.onnx_graph, "default_folder", lambda: None)
+    monkeypatch.setattr(onnx_graph, "differences", lambda *_: iter(["logits for 3 slices by 1"]))
+    monkeypatch.setattr(onnx_graph, "default_folder", lambda: None)
     seen = ready(planted_model(), "cpu").classify(PIXELS[:1])
     assert seen.backend.startswith("PyTorch")
     assert "PyTorch ran instead of ONNX Runtime" in seen.warning

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from GTRStagingLib.imaging.rois import read_roi
 from GTRStagingLib.imaging.scans import read_scan, scan_of
 from GTRStagingLib.model import registry, weights
-from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.backbone import ready, verify
 from GTRStagingLib.phantoms.export import write_nifti
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.phantoms.scanner import HELD_OUT
@@ -25,7 +25,7 @@ FOLDER = registry.SHIPPED / "demonstration"
 @pytest.mark.smoke
 def test_the_demonstration_is_found_by_name_and_complete():
     assert registry.available()["demonstration"] == FOLDER
-    assert weights.verify("demonstration").name == "demonstration"
+    assert verify("demonstration").name == "demonstration"
     reference = weights.load("demonstration").reference
     assert sorted(reference.clouds) == ["acquisition", "features", "picture", "tissue"]
     assert len(reference.held_out) == 400
@@ -55,7 +55,7 @@ def test_the_card_describes_the_demonstration():
 def test_the_map_is_the_decision_s_decomposition_and_was_checked():
     card = registry.read_card(FOLDER)
     assert card.head_in_words == "gated, stride 4, masks of 1,200 cases"
-    assert weights.load_mean_mask("demonstration").shape == (56, 56)
+    assert weights.load("demonstration").mean_mask.shape == (56, 56)
     assert card.check["method"] == "gated"
     assert card.check_in_words.startswith("The map of this model passed its check")
 

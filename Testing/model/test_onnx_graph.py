@@ -15,8 +15,10 @@ import torch
 from helpers.passes import passed
 
 from GTRStagingLib.model import gradient_graph, onnx_graph, weights
-from GTRStagingLib.model.backbone import PassRequest, ready
-from GTRStagingLib.model.onnx_graph import GraphError, verified_session
+from GTRStagingLib.model.backbone import ready
+from GTRStagingLib.model.onnx_graph import verified_session
+from GTRStagingLib.model.onnx_session import OUTPUTS, GraphError
+from GTRStagingLib.model.passes import PassRequest
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.files import sha256_of
 
@@ -47,8 +49,8 @@ def exports(monkeypatch):
 
 @pytest.fixture
 def comparisons(monkeypatch):
-    made, real = [], onnx_graph._differences
-    monkeypatch.setattr(onnx_graph, "_differences", lambda *given: made.append(1) or real(*given))
+    made, real = [], onnx_graph.differences
+    monkeypatch.setattr(onnx_graph, "differences", lambda *given: made.append(1) or real(*given))
     return made
 
 
@@ -101,7 +103,7 @@ def test_the_graph_gives_the_outputs_of_the_network(depth, fusion):
     for pixels in (PIXELS, PIXELS[1:2]):
         found, expected = by.classify(pixels), passed(model.network, pixels)
         assert found.backend.startswith("ONNX Runtime")
-        for name in onnx_graph.OUTPUTS:
+        for name in OUTPUTS:
             ours, theirs = getattr(found, name), getattr(expected, name)
             assert (ours.dtype, ours.shape) == (np.float32, theirs.shape)
             assert np.abs(theirs).max() > 1e-2
@@ -127,7 +129,7 @@ def test_pytorch_runs_shapes_that_the_graph_does_not_accept(fusion, shape, by):
     pixels = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     found, expected = ready(model, "cpu", "onnx").classify(pixels), passed(model.network, pixels)
     assert found.backend.startswith(by)
-    for name in onnx_graph.OUTPUTS:
+    for name in OUTPUTS:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
 
 

@@ -8,6 +8,8 @@ import torch
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model.backbone import verify
+from GTRStagingLib.model.logits import probabilities
 from GTRStagingLib.support.files import sha256_of
 
 OURS = {"untrained": None, "demonstration": registry.SHIPPED / "demonstration"}
@@ -164,7 +166,7 @@ def test_a_damaged_model_is_refused(tmp_path, a_model, what):
     weights.save(a_model, tmp_path / "m")
     damage(tmp_path / "m", what)
     with pytest.raises(WeightsError, match=DAMAGES[what]):
-        weights.verify(str(tmp_path / "m"))
+        verify(str(tmp_path / "m"))
 
 
 BAD_VALUES = {
@@ -218,9 +220,9 @@ def test_probabilities_are_the_softmax_at_the_cards_temperature(a_model):
     for temperature in (1.0, 2.5):
         card = replace(a_model.card, temperature=temperature)
         expected = torch.softmax(torch.tensor(logits, dtype=torch.float64) / temperature, 1).numpy()
-        np.testing.assert_allclose(weights.probabilities(logits, card), expected, atol=1e-12)
+        np.testing.assert_allclose(probabilities(logits, card), expected, atol=1e-12)
     with pytest.raises(Exception, match="not finite"):
-        weights.probabilities(np.array([[np.nan, 0, 0, 0]]), a_model.card)
+        probabilities(np.array([[np.nan, 0, 0, 0]]), a_model.card)
 
 
 def test_half_the_space_and_nearly_the_same_weights(tmp_path):

@@ -17,8 +17,9 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import MemoryVoxels, Scan, scan_of
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import PassRequest, load_model, ready, targets_of
+from GTRStagingLib.model.backbone import load_model, ready
 from GTRStagingLib.model.checkpoints import import_checkpoint
+from GTRStagingLib.model.passes import PassRequest, targets_of
 from GTRStagingLib.model.recipe import GTR
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.staging.attention import Attention

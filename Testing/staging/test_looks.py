@@ -14,11 +14,13 @@ from GTRStagingLib.imaging.geometry import empty_grid
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import scan_of
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import TorchBackbone, load_models, ready
+from GTRStagingLib.model.backbone import load_models, ready
 from GTRStagingLib.model.cells import CellGrid, half_pixel_centres
+from GTRStagingLib.model.logits import probabilities
 from GTRStagingLib.model.recipe import RELEASED
 from GTRStagingLib.model.registry import CARD_FILE
 from GTRStagingLib.model.several import SeveralCards, folds_table, joined, members_of, with_folds
+from GTRStagingLib.model.torch_backbone import TorchBackbone
 from GTRStagingLib.phantoms.phantom import make_phantom
 from GTRStagingLib.results.outputs import write_outputs
 from GTRStagingLib.results.record import schema, to_json
@@ -135,7 +137,7 @@ def test_without_several_looks_the_result_is_that_of_one_pass(scan, phantom, dem
         del record["timings_s"], record["provenance"]["utc"]
     assert json.dumps(one) == json.dumps(other)
     seen = demonstration.classify(single.slices.pixels)
-    expected = weights.probabilities(seen.logits, demonstration.card)
+    expected = probabilities(seen.logits, demonstration.card)
     assert np.array([s.probabilities for s in single.prediction.slices]) == pytest.approx(expected, abs=1e-6)
 
 
@@ -148,7 +150,7 @@ def test_views_of_one_model_vote_by_their_mean(tta, single, demonstration):
     assert np.array([s.probabilities for s in tta.prediction.slices]) == pytest.approx(each.mean(axis=0))
     assert looks.spread == spread(each.mean(axis=1)) > 0
     mirrored = demonstration.classify(np.ascontiguousarray(single.slices.pixels[..., ::-1]))
-    expected = weights.probabilities(mirrored.logits, demonstration.card)
+    expected = probabilities(mirrored.logits, demonstration.card)
     assert each[1] == pytest.approx(expected, abs=1e-5)
     assert tta.attention.maps.max() <= 1
     assert tta.comparison is looks.disagreement

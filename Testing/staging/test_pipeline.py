@@ -15,8 +15,9 @@ from GTRStagingLib.imaging import geometry, keyslice
 from GTRStagingLib.imaging.rois import Roi, read_roi
 from GTRStagingLib.imaging.scans import MemoryVoxels, Scan, read_scan
 from GTRStagingLib.model import weights
-from GTRStagingLib.model.backbone import TorchBackbone, ready
+from GTRStagingLib.model.backbone import ready
 from GTRStagingLib.model.recipe import GTR, RELEASED
+from GTRStagingLib.model.torch_backbone import TorchBackbone
 from GTRStagingLib.model.weights import Model
 from GTRStagingLib.phantoms import export
 from GTRStagingLib.results import overlay
@@ -407,6 +408,6 @@ def test_the_provenance_suffices_to_reproduce_the_result(a_ct, a_model):
     assert result.provenance.weights_sha256 == a_model.card.sha256
     assert result.provenance.device == "cpu"
     assert result.provenance.input_digest == result.scan.digest_with(result.slices.native, (-1, 0, 1)) != "ab" * 32
-    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK", "pydicom", "nibabel", "pynrrd"} <= set(
+    assert {"torch", "gtrstaging", "onnxruntime", "SimpleITK", "pydicom", "nibabel", "pynrrd"} <= set(
         result.provenance.versions
     )

@@ -12,7 +12,8 @@ from helpers.hostile import altered_json, altered_rows, outcome
 
 from GTRStagingLib.cli.main import main
 from GTRStagingLib.errors import StagingError, printable
-from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model import registry
+from GTRStagingLib.model.logits import probabilities
 from GTRStagingLib.nomogram import nomogram, page
 from GTRStagingLib.nomogram.nomogram import REFERENCE
 from GTRStagingLib.radscore import inputs, radscore
@@ -51,7 +52,7 @@ def test_altered_model_cards_are_read_or_refused(tmp_path, part):
             found = registry.read_card(tmp_path)
             words = (found.warning, found.check_in_words, found.head_in_words, found.map_check("fine"))
             json.dumps([found.to_json(), words], allow_nan=False).encode()
-            weights.probabilities(np.array([[1.0, 2, 3, 4]]), found)
+            probabilities(np.array([[1.0, 2, 3, 4]]), found)
 
         seen[outcome(use)] += 1
     assert seen["read"]

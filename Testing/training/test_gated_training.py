@@ -19,6 +19,7 @@ from GTRStagingLib.cohort.cohort import Case, Cohort, write_cohort
 from GTRStagingLib.errors import InputError, WeightsError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.model import registry, weights
+from GTRStagingLib.model.backbone import verify
 from GTRStagingLib.model.card import GATE_STRIDE, HeadKind
 from GTRStagingLib.model.network import receptive_centres
 from GTRStagingLib.model.recipe import GTR
@@ -239,7 +240,7 @@ def test_the_mean_mask_is_that_of_the_key_slices_learned_from(gated, plain, coho
     for case in learned:
         expected += sitk.GetArrayFromImage(sitk.ReadImage(str(case.roi)))[2] / len(learned)
     for folder in (gated[0], plain):  # whatever the head
-        found = weights.load_mean_mask(str(folder))
+        found = weights.load(str(folder)).mean_mask
         assert found.shape == (8, 8)
         assert found.sum() * GATE_STRIDE**2 == pytest.approx(expected.sum(), rel=1e-2)
         # A cell reaches from the middle of a pixel to the middle of the fourth after it.
@@ -323,7 +324,7 @@ def test_a_check_that_is_interrupted_does_not_cost_the_model(tmp_path, trained, 
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "m", PLAN, progress=train.TrainingProgress(report=reported.append))
     assert reported[-1] == "Checking the maps on validation cases."
-    assert weights.verify(str(tmp_path / "m")).check is None
+    assert verify(str(tmp_path / "m")).check is None
     assert not list((tmp_path / "m-run").glob("*.ckpt"))
     assert trained(tmp_path / "m", PLAN, resume=True) == registry.read_card(tmp_path / "m")
 
@@ -398,7 +399,7 @@ def test_the_command_takes_the_network_of_the_model_it_starts_from(tmp_path, cap
                  "--accelerator", "cpu", "--out", tmp_path / "g"]  # fmt: skip
     assert cli.main([str(one) for one in arguments]) == 0
     assert "Head       gated, stride 4, masks of 2 cases" in capfd.readouterr().out
-    made = weights.verify(str(tmp_path / "g"))
+    made = verify(str(tmp_path / "g"))
     assert (made.depth, made.fusion, made.recipe, made.head) == (10, "none", SMALL, "gated")
     assert cli.main(["models", "list"]) == 0
     listed = capfd.readouterr().out.splitlines()

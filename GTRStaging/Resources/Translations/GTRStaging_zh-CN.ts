@@ -70,9 +70,9 @@
         <translation type="unfinished">模型卡(&amp;D)…</translation>
     </message>
     <message>
-        <source>I&amp;mport…</source>
+        <source>Import…</source>
         <translatorcomment>unreviewed</translatorcomment>
-        <translation type="unfinished">导入(&amp;M)…</translation>
+        <translation type="unfinished">导入…</translation>
     </message>
     <message>
         <source>Folder</source>

@@ -162,8 +162,9 @@ class Standin:
         )
         pip_install, of_packaging = application.pip_installers(record, self.version)
         if of_packaging is not None:
-            self._put_module("slicer.packaging", pip_install=of_packaging)
+            self._put_module("slicer.packaging", **of_packaging)
         functions = {**application.messages(record), "selectModule": self._select, "pip_install": pip_install}
+        functions |= {"pip_uninstall": record.uninstalled.append, "restart": lambda: record.restarts.append(True)}
         for name, function in functions.items():
             self._put(slicer.util, name, function)
         return self

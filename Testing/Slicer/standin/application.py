@@ -6,6 +6,7 @@ Whatever would open a window, install a package or leave the program is written 
 
 import inspect
 import sys
+import tempfile
 import unittest
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,10 @@ class Record:
     asked: list[tuple] = field(default_factory=list)
     answers: dict[str, object] = field(default_factory=dict)
     installed: list[dict] = field(default_factory=list)
+    uninstalled: list[str] = field(default_factory=list)
+    restarts: list[bool] = field(default_factory=list)
+    extensions: list[tuple] = field(default_factory=list)
+    settings: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()) / "Slicer.ini")
     layouts: list[int] = field(default_factory=list)
     cursors: list = field(default_factory=list)
     modules: list[str] = field(default_factory=list)
@@ -87,6 +92,19 @@ class _LayoutManager:
         self._record.layouts.append(layout)
 
 
+class ExtensionsManager:
+    """Slicer's model of extensions; installs none."""
+
+    interactive = True
+
+    def __init__(self, record):
+        self._record = record
+
+    def installExtensionFromServer(self, name, restart=True):
+        self._record.extensions.append((name, restart, self.interactive))
+        return self._record.confirm
+
+
 class Application:
     """`slicer.app`."""
 
@@ -101,6 +119,13 @@ class Application:
 
     def layoutManager(self):
         return self._layout
+
+    @property
+    def slicerUserSettingsFilePath(self):
+        return str(self._record.settings)
+
+    def extensionsManagerModel(self):
+        return ExtensionsManager(self._record)
 
     def applicationLogic(self):
         return self._application
@@ -329,7 +354,13 @@ def pip_installers(record: Record, version: str):
     def short(requirements, **named):
         return full(requirements, **named)
 
-    return (old, None) if version == "5.10" else (short, full)
+    def ensure(requirements, constraints=None, skip_packages=None, prompt_install=True, prompt_restart=True,
+               requester=None, skip_in_testing=True, show_progress=True):  # fmt: skip
+        """Slicer 5.11 and newer ask in their own window, unless told not to."""
+        full(requirements, constraints, skip_packages=skip_packages, requester=requester)
+        record.installed[-1]["prompt_install"] = prompt_install
+
+    return (old, None) if version == "5.10" else (short, {"pip_install": full, "pip_ensure": ensure})
 
 
 def fresh(names) -> None:

@@ -1,0 +1,85 @@
+"""Connect the buttons that show a result in the views: over the CT, in layouts of the module's own, and back."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import slicer
+
+from GTRStagingLib.imaging import geometry
+from GTRStagingSlicer import layers, layouts, nodes, result_view, scene_staging
+from GTRStagingSlicer.state import State
+from GTRStagingSlicer.words import tr as _
+
+
+class LayoutView:
+    """Buttons for the views and layouts.
+
+    Parameters
+    ----------
+    ui
+        Widgets of the panel.
+    logic
+        Logic of the module.
+    reporting
+        Context in which errors are shown to the user.
+    """
+
+    def __init__(self, ui: Any, logic: Any, reporting: Callable[[], AbstractContextManager[None]]) -> None:
+        self.ui, self._logic, self._reporting = ui, logic, reporting
+        self._state: State | None = None
+        layouts.layout_node(slicer.mrmlScene)
+        for button, act in (
+            (ui.overlayButton, self.show_overlay),
+            (ui.resultLayoutButton, self.show_result),
+            (ui.plotButton, lambda state: self._logic.showPlot(state.sweepPlot)),
+            (ui.tableButton, lambda state: self._logic.showTable(state.agreementTable)),
+            (ui.ownLayoutButton, lambda state: layouts.back(slicer.mrmlScene)),
+        ):
+            button.connect("clicked(bool)", lambda checked=False, act=act: self._act(act))
+
+    def refresh(self, state: State | None, idle: bool) -> None:
+        """Enable the buttons for what the state has."""
+        self._state, ui = state, self.ui
+        shown = State() if state is None else state
+        staged = shown.resultText is not None
+        drawn = staged and shown.attentionVolume is not None and shown.resultVolume is not None
+        ui.resultLayoutButton.enabled = idle and drawn
+        ui.ownLayoutButton.enabled = layouts.can_go_back(slicer.mrmlScene)
+        obstacle = layers.reason_no_3d(slicer.app.applicationLogic())
+        ui.render3DCheckBox.enabled = obstacle is None
+        ui.render3DCheckBox.toolTip = obstacle or _("Renders the attention in the 3-D view.")
+        if staged:
+            result_view.fit_height(ui)
+
+    def leave(self) -> None:
+        """Show the user's layout again."""
+        layouts.back(slicer.mrmlScene)
+
+    def _act(self, act: Callable[[State], None]) -> None:
+        if self._state is not None:
+            with self._reporting():
+                act(self._state)
+            self.ui.ownLayoutButton.enabled = layouts.can_go_back(slicer.mrmlScene)
+
+    def show_overlay(self, state: State) -> None:
+        """Show the attention map over the CT again, at the key slice."""
+        scene, record = slicer.mrmlScene, scene_staging.record_of(state)
+        layers.overlay(scene, state.resultVolume, state.attentionVolume, state.opacity, everywhere=True)
+        scene_staging.restyle(state, scene, slicer.app.applicationLogic())
+        if record is not None:
+            self._logic.showSlice(self._logic.grid(state.resultVolume), record["key_slice"]["index"])
+
+    def show_result(self, state: State) -> None:
+        """Show CT and map beside each other, and the map in three views that are centred on its mass."""
+        scene, record = slicer.mrmlScene, scene_staging.record_of(state)
+        if record is None:
+            return
+        layouts.show(scene, layouts.RESULT)
+        self.show_overlay(state)
+        layouts.show_ct_alone(scene, state.resultVolume)
+        grid = self._logic.grid(state.resultVolume)
+        centre = nodes.slice_centre(grid, record["key_slice"]["index"])
+        axis = geometry.direction_matrix(grid)[:, geometry.axial_order(grid).axes[2]] * np.array([-1, -1, 1])
+        layouts.centre_on(scene, layouts.mass_centre(state.attentionVolume, centre, axis))
