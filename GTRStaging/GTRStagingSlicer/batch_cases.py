@@ -1,4 +1,4 @@
-"""Cases of a batch that has ended: which failed and why, and their scenes; no Qt."""
+"""List the cases of a batch that has ended, with what failed and why, and open them in a scene; no Qt."""
 
 import csv
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Import a model from a folder, a zip file or a checkpoint: read its card, take it after the user agrees; no Qt."""
+"""Import a model from a folder, a zip file or a checkpoint, after its card was read; no Qt."""
 
 import shutil
 import stat
@@ -58,7 +58,7 @@ def read(path: Path) -> Offer:
     Raises
     ------
     WeightsError
-        If it is none of these, its card cannot be read, a zip file has members outside its folder or more than the
+        If it is something else, its card cannot be read, a zip file has members outside its folder or more than the
         bounds, or a model of this name is there.
     """
     if path.name == registry.CARD_FILE:

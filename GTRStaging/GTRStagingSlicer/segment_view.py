@@ -67,7 +67,7 @@ class SegmentView:
         )
 
     def _on_stomach(self, index: int) -> None:
-        """Store the chosen segmentation and segment together; the first item is none."""
+        """Store the chosen segmentation and segment together; the first item chooses no segment."""
         if self._refreshing:
             return
         state = self._logic.getParameterNode()

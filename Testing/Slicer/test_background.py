@@ -202,5 +202,119 @@ def test_a_case_that_is_changed_while_it_is_staged_is_not_shown(desk, loaded, sc
     assert scene_staging.record_of(state) is None
 
 
+def test_the_thread_calls_neither_the_scene_nor_the_window(desk, loaded):
+    """Every call in the thread is looked at; MRML, VTK and Qt are for the main thread alone."""
+    loaded.ui.largestSectionButton.click()
+    foreign, seen = set(), []
+
+    def look(frame, event, argument):
+        if event == "call":
+            name = frame.f_globals.get("__name__", "")
+        elif event == "c_call":
+            owner = getattr(argument, "__self__", None)
+            name = getattr(argument, "__module__", None) or type(owner).__module__ or ""
+        else:
+            return
+        seen.append(name)
+        own = name.startswith("GTRStagingSlicer.") and name.split(".")[1] not in {
+            "background",
+            "logic",
+            "scene_staging",
+        }
+        if own or name.split(".")[0] in {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PySide6", "standin", "mrml"}:
+            foreign.add(name)
+
+    threading.setprofile(look)
+    try:
+        loaded.ui.applyButton.click()
+    finally:
+        threading.setprofile(None)
+    assert scene_staging.record_of(loaded._parameterNode) is not None
+    assert "GTRStagingLib.staging.pipeline" in seen  # the thread was looked at
+    assert foreign == set()
+
+
+def test_an_error_in_the_thread_reaches_the_user(desk, loaded, monkeypatch):
+    loaded.ui.largestSectionButton.click()
+
+    def fails(*arguments, **named):
+        raise ZeroDivisionError("in the thread")
+
+    monkeypatch.setattr(pipeline, "stage_case", fails)
+    loaded.ui.applyButton.click()
+    (message,) = [one.text for one in desk.shown if one.kind == "error"]
+    assert "unexpected error" in message
+    assert loaded.ui.applyButton.enabled
+    assert scene_staging.record_of(loaded._parameterNode) is None
+
+
+def during(monkeypatch, act):
+    """Do something once, with the window's events, while the library is computing."""
+    real, process, computing, done = pipeline.stage_case, slicer.app.processEvents, threading.Event(), []
+    acted = threading.Event()
+
+    def slow(*arguments, **named):
+        computing.set()
+        assert acted.wait(30)
+        return real(*arguments, **named)
+
+    def events():
+        if computing.is_set() and not done:
+            done.append(1)
+            act()
+            acted.set()
+        process()
+
+    monkeypatch.setattr(pipeline, "stage_case", slow)
+    monkeypatch.setattr(slicer.app, "processEvents", events)
+    return done
+
+
+def test_a_scene_that_is_closed_during_a_run_gets_nothing(desk, loaded, scene, monkeypatch):
+    loaded.ui.largestSectionButton.click()
+    done = during(monkeypatch, lambda: scene.Clear(0))
+    loaded.ui.applyButton.click()
+    assert done
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0
+    assert [one for one in desk.shown if one.kind == "error"] == []
+    assert loaded.logic._result is None
+    assert not loaded._running
+
+
+def test_a_ct_that_is_deleted_during_a_run_is_not_staged(desk, loaded, scene, monkeypatch):
+    loaded.ui.largestSectionButton.click()
+    during(monkeypatch, lambda: scene.RemoveNode(loaded._parameterNode.inputVolume))
+    loaded.ui.applyButton.click()
+    (message,) = [one.text for one in desk.shown if one.kind == "error"]
+    assert "changed while the case was staged" in message
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0
+
+
+def test_a_second_press_of_apply_starts_no_second_run(desk, loaded, monkeypatch):
+    loaded.ui.largestSectionButton.click()
+    runs, real = [], loaded.logic.stage
+    monkeypatch.setattr(loaded.logic, "stage", lambda *given: (runs.append(1), real(*given)))
+    done = during(monkeypatch, loaded.onApply)
+    loaded.ui.applyButton.click()
+    assert done
+    assert runs == [1]
+    assert scene_staging.record_of(loaded._parameterNode) is not None
+
+
+def test_the_model_is_not_used_before_a_cancelled_run_has_left_it(loaded):
+    worker, go_on = loaded.logic.worker, threading.Event()
+
+    def cancel():
+        raise Cancelled("by the user")
+
+    with pytest.raises(Cancelled):
+        worker.steps(lambda tell: go_on.wait(20), nothing, tick=cancel)
+    threading.Timer(0.2, go_on.set).start()
+    assert worker.running
+    loaded.logic.backbone(loaded._parameterNode)
+    assert go_on.is_set()
+
+
 def test_without_a_thread_the_work_is_done_where_it_is_called():
     assert background.at_once(lambda tell: threading.get_ident(), nothing) == threading.get_ident()

@@ -9,9 +9,10 @@ HEIGHT_OF_PANEL = 560
 
 def test_the_panel_is_as_narrow_as_380_pixels(desk, staged):
     ui = staged.ui
-    for section in (ui.inputSection, ui.keySliceSection, ui.nomogramSection, ui.batchSection):
+    for section in (ui.inputSection, ui.keySliceSection, ui.nomogramSection, ui.casesSection, ui.batchSection):
         section.collapsed = False
-    for widget in (ui.installButton, ui.wheelsButton, ui.totalSegmentatorButton, ui.batchCasesBox, ui.stomachHint):
+    packages = (ui.installButton, ui.fullButton, ui.wheelsButton, ui.removeButton)
+    for widget in (*packages, ui.totalSegmentatorButton, ui.batchCasesBox, ui.stomachHint):
         widget.visible = True
     top = proxy.unwrap(staged.parent)
     top.layout().activate()

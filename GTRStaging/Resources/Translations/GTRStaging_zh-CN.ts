@@ -85,9 +85,9 @@
         <translation type="unfinished">软件包：</translation>
     </message>
     <message>
-        <source>&amp;Install…</source>
+        <source>L&amp;ight (60 MB)…</source>
         <translatorcomment>unreviewed</translatorcomment>
-        <translation type="unfinished">安装(&amp;I)…</translation>
+        <translation type="unfinished">精简安装（60 MB）(&amp;I)…</translation>
     </message>
     <message>
         <source>From &amp;folder…</source>
