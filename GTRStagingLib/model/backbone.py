@@ -165,7 +165,7 @@ def _made_ready(model: "Model", place: Device, backend: str) -> Backbone:
         try:
             return _exported(model)
         except StagingError as error:
-            return TorchBackbone(model, place, warning=f"PyTorch ran instead of ONNX Runtime. {error}")
+            return TorchBackbone(model, place, warning=_instead(str(error)))
     return TorchBackbone(model, place, compiled=backend == "compile")
 
 
@@ -180,8 +180,8 @@ def _exported(model: "Model") -> OnnxBackbone:
     network, card, mean_mask = model.network, model.card, model.mean_mask
     session = partial(onnx_graph.verified_session, network, card.recipe.input_size, onnx_graph.default_folder())
 
-    def otherwise(warning: str | None) -> Backbone:
-        return TorchBackbone(weights.Model(card, network, mean_mask), devices.CPU, warning=warning)
+    def otherwise(reason: str | None) -> Backbone:
+        return TorchBackbone(weights.Model(card, network, mean_mask), devices.CPU, warning=_instead(reason))
 
     return OnnxBackbone(
         card,
@@ -198,16 +198,16 @@ def _by_its_graphs(folder: Path, card: ModelCard, backend: str) -> Backbone | No
     """Open the graphs of a model folder; None for 'auto' if ONNX Runtime is missing where PyTorch is installed."""
     torch = torch_installed()
 
-    def otherwise(warning: str | None) -> Backbone:
-        if not torch:
-            raise MissingDependencyError(
-                f"{warning or f'The graph of model {card.name!r} accepts no slices of this size.'} Expected PyTorch, "
-                "which is not installed: pip install 'gtrstaging[torch]'. A fine map without it needs the graph that "
-                f"`gtrstaging models export-onnx {card.name}` writes where PyTorch 2.10 or newer is installed; "
-                "`method=gradcam` needs none.",
-                name="torch",
-            )
-        return _by_torch(folder, warning)
+    def otherwise(reason: str | None) -> Backbone:
+        if torch:
+            return _by_torch(folder, _instead(reason))
+        reason = reason or f"The graph of model {card.name!r} accepts no slices of this size."
+        raise MissingDependencyError(
+            f"{reason} Expected PyTorch, which is not installed: pip install 'gtrstaging[torch]'. Use "
+            "`method=gradcam`, or write the graph of fine maps where PyTorch 2.10 or newer is installed: gtrstaging "
+            f"models export-onnx {card.name}",
+            name="torch",
+        )
 
     try:
         return from_folder(folder, card, otherwise)
@@ -218,7 +218,12 @@ def _by_its_graphs(folder: Path, card: ModelCard, backend: str) -> Backbone | No
     except GraphError as error:
         if backend == "onnx" or not torch:
             raise
-        return _by_torch(folder, f"PyTorch ran instead of ONNX Runtime. {error}")
+        return _by_torch(folder, _instead(str(error)))
+
+
+def _instead(reason: str | None) -> str | None:
+    """Return the warning of a pass by PyTorch in place of ONNX Runtime, with its reason; None without one."""
+    return None if reason is None else f"PyTorch ran instead of ONNX Runtime. {reason}"
 
 
 def _by_torch(folder: Path, warning: str | None) -> Backbone:

@@ -52,7 +52,7 @@ class OnnxBackbone:
         Function that opens the graph with gradients, on first use, since it is as large as the forward graph. A
         `GraphError` means that there is none.
     otherwise
-        Function that makes the other backbone, of a warning for its passes or None; or raises an error.
+        Function that makes the other backbone, of the reason why it is needed or None; or raises an error.
     """
 
     def __init__(
@@ -121,14 +121,14 @@ class OnnxBackbone:
         try:
             return self._open_gradients()
         except GraphError as error:
-            self._warning = f"PyTorch ran instead of ONNX Runtime, since the fine map needs gradients. {error}"
+            self._reason = f"The fine map needs gradients. {error}"
             return None
 
-    _warning: str | None = None
+    _reason: str | None = None
 
     @cached_property
     def _other(self) -> Backbone:
-        return self._make_other(self._warning)
+        return self._make_other(self._reason)
 
 
 def from_folder(folder: Path, card: ModelCard, otherwise: Callable[[str | None], Backbone]) -> OnnxBackbone:

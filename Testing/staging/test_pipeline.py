@@ -408,6 +408,6 @@ def test_the_provenance_suffices_to_reproduce_the_result(a_ct, a_model):
     assert result.provenance.weights_sha256 == a_model.card.sha256
     assert result.provenance.device == "cpu"
     assert result.provenance.input_digest == result.scan.digest_with(result.slices.native, (-1, 0, 1)) != "ab" * 32
-    assert {"torch", "gtrstaging", "grad-cam", "SimpleITK", "pydicom", "nibabel", "pynrrd"} <= set(
+    assert {"torch", "gtrstaging", "onnxruntime", "SimpleITK", "pydicom", "nibabel", "pynrrd"} <= set(
         result.provenance.versions
     )

@@ -133,7 +133,7 @@ def a_training(where, cohort, cache, folder, plan, resume, audited=None, hardwar
     elif where == "describing":
         die_at(train, "fitted_temperature", 1)
     elif where == "writing":
-        die_at(weights.safetensors.torch, "save_file", 2)  # the mean mask, after the weights
+        die_at(weights, "write_mean_mask", 1)  # after the weights
     elif where == "clearing":
         die_at(loop, "clear", 1)
     train.train(cohort, folder, plan, hardware, cache=cache, resume=resume, audited=audited)
@@ -234,7 +234,7 @@ def test_a_run_is_resumed_with_the_same_options_only(tmp_path, processes, cohort
 @pytest.mark.smoke
 def test_the_card_describes_the_training(made, cohort):
     folder, card, _ = made
-    files = ["card.json", "mean_mask.safetensors", "model.safetensors"]
+    files = ["card.json", "gradients.onnx", "mean_mask.safetensors", "model.onnx", "model.safetensors"]
     assert sorted(p.name for p in folder.iterdir() if p.name != LOCK) == files
     model = weights.load(str(folder))
     assert model.card == card == weights.ModelCard.from_json(json.loads(json.dumps(card.to_json())))
