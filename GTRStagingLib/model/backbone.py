@@ -204,9 +204,8 @@ def _by_its_graphs(folder: Path, card: ModelCard, backend: str) -> Backbone | No
         reason = reason or f"The graph of model {card.name!r} accepts no slices of this size."
         raise MissingDependencyError(
             f"{reason} Expected PyTorch, which is not installed: pip install 'gtrstaging[torch]'. Use "
-            "`method=gradcam`, or write the graph of fine maps where PyTorch 2.10 or newer is installed: "
-            "gtrstaging models export-onnx "
-            f"{card.name}",
+            "`method=gradcam`, or write the graph of fine maps where PyTorch 2.10 or newer is installed: gtrstaging "
+            f"models export-onnx {card.name}",
             name="torch",
         )
 
