@@ -143,9 +143,7 @@ def called_stomach(state: State) -> list[tuple[SegmentationNode, str]]:
     scene = state.inputVolume.GetScene()
     found = [
         (node, one)
-        for node in (
-            scene.GetNthNodeByClass(i, SEGMENTATION) for i in range(scene.GetNumberOfNodesByClass(SEGMENTATION))
-        )
+        for node in nodes.of_class(scene, SEGMENTATION)
         for one, name in nodes.segments_of(node).items()
         if name.strip().casefold() == STOMACH
     ]
