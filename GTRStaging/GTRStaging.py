@@ -102,24 +102,24 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.inputs = InputView(self.ui, lambda ct: self.logic.showCt(self._state, ct))
         self.watch = SceneWatch(self._onWatched)
         self.batch = BatchProcess(self.ui, reporting.show_error)
-        self.packages = PackagesRow(self.ui, reporting.errors_shown, self._onPackages)
-        caller = (lambda: self._state, reporting.errors_shown, self.packages.ensure)
+        self.packages = PackagesRow(self.ui, self._onPackages)
+        caller = (lambda: self._state, self.packages.ensure)
         self.batchCases = BatchCasesView(self.ui, self.logic, self.batch, *caller)
-        self.nomogram = NomogramView(self.ui, reporting.errors_shown)
+        self.nomogram = NomogramView(self.ui)
         self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
-        self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop, reporting.errors_shown)
-        self.segments = SegmentView(self.ui, self.logic, reporting.errors_shown)
+        self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop)
+        self.segments = SegmentView(self.ui, self.logic)
         self.models = ModelView(self.ui, *caller)
-        self.layouts = LayoutView(self.ui, self.logic, reporting.errors_shown)
-        self.cases = CaseView(self.ui, reporting.errors_shown)
+        self.layouts = LayoutView(self.ui, self.logic)
+        self.cases = CaseView(self.ui)
         self._listModels()
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
         ui = self.ui
-        for_export = (ui, self.logic, reporting.errors_shown, reporting.waiting, self.packages.ensure)
-        self.dicom, self.report = dicom_view.Buttons(*for_export), ReportView(*for_export)
+        self.dicom = dicom_view.Buttons(ui, self.logic, self.packages.ensure)
+        self.report = ReportView(ui, self.logic, self.packages.ensure)
         ui.modelSelector.connect("currentIndexChanged(int)", self.onModelChanged)
         ui.keySliceSlider.connect("valueChanged(double)", self.onKeySliceMoved)
         for selector in (ui.reportFolderSelector, ui.batchTableSelector, ui.batchFolderSelector):
@@ -322,7 +322,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         result_view.show_stage(self.ui, record)
         result_view.show_agreement(self.ui, record, 0.5 if state is None else state.threshold)
 
-    def _refreshButtons(self, state: State | None, stale: bool) -> None:
+    def _refreshButtons(self, state: GTRStagingParameterNode | None, stale: bool) -> None:
         ui, idle = self.ui, not self._running
         decision = presenter.decide(self._facts(state, stale))
         for name in presenter.BUTTONS:

@@ -1,6 +1,7 @@
 """Every picture of the documents is made by a command, and every picture that is made is shown."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -141,6 +142,13 @@ def test_drawings_and_nomogram_come_out_as_they_are_kept(tmp_path):
         assert (tmp_path / name).read_text("utf-8") == (PICTURES / name).read_text("utf-8"), "run `make pictures`"
     with Image.open(tmp_path / "nomogram.png") as new, Image.open(PICTURES / "nomogram.png") as kept:
         assert new.size == kept.size
+
+
+def test_the_pictures_of_the_panel_are_of_the_panel_as_it_is():
+    kept = json.loads((PICTURES / draw.PANEL_RECORD).read_text("utf-8"))
+    assert list(kept.items()) == list(draw.panel_in_words().items()), "run `python docs/pictures/draw.py --only panel`"
+    assert len(kept) >= 8
+    assert all(kept.values())
 
 
 @pytest.mark.slow

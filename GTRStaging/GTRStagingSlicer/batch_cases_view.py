@@ -1,7 +1,6 @@
 """Outcome of a batch in the panel: failed cases with their reasons, folder, table, and the scene of a case."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import qt
 import slicer
 
 from GTRStagingLib.batch.columns import PREDICTIONS
-from GTRStagingSlicer import batch_cases, samples
+from GTRStagingSlicer import batch_cases, reporting, samples
 from GTRStagingSlicer.batch_cases import BatchCase
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.logic import GTRStagingLogic
@@ -26,7 +25,6 @@ class BatchCasesView:
         logic: GTRStagingLogic,
         batch: BatchProcess,
         state: Callable[[], State],
-        reporting_errors: Callable[[], AbstractContextManager[None]],
         ensure_dependencies: Callable[[], bool],
     ) -> None:
         self._ensure_dependencies = ensure_dependencies
@@ -43,7 +41,7 @@ class BatchCasesView:
         ):
 
             def pressed(checked: bool = False, act: Callable[[], None] = act) -> None:
-                with reporting_errors():
+                with reporting.errors_shown():
                     act()
 
             button.connect("clicked(bool)", pressed)

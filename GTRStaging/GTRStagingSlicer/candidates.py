@@ -19,8 +19,7 @@ _TUMOUR = re.compile(
 
 def cts(scene: Scene) -> list[VolumeNode]:
     """Return the volumes that may be a CT: scalar volumes that are neither hidden nor an attention map."""
-    found = (scene.GetNthNodeByClass(i, VOLUME) for i in range(scene.GetNumberOfNodesByClass(VOLUME)))
-    return [node for node in found if is_ct(node)]
+    return [node for node in nodes.of_class(scene, VOLUME) if is_ct(node)]
 
 
 def is_ct(node: Node | None) -> bool:
@@ -33,11 +32,9 @@ def is_ct(node: Node | None) -> bool:
 
 def segmentations(scene: Scene) -> list[SegmentationNode]:
     """Return the segmentations that may contain a tumour: not those that are an outline of the attention alone."""
-    count = scene.GetNumberOfNodesByClass(SEGMENTATION)
-    found = [scene.GetNthNodeByClass(i, SEGMENTATION) for i in range(count)]
     return [
         node
-        for node in found
+        for node in nodes.of_class(scene, SEGMENTATION)
         if not node.GetHideFromEditors() and (tumour_segments(node) or not nodes.segments_of(node))
     ]
 

@@ -5,13 +5,12 @@ The panel's state has the nodes of one result: that of the chosen CT.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import slicer
 import vtk
 
-from GTRStagingSlicer import charts, layers, records
+from GTRStagingSlicer import charts, layers, nodes, records
 from GTRStagingSlicer.layers import CT, FOLDER, PART
 from GTRStagingSlicer.mrml import Node, Scene, TextNode, VolumeNode
 from GTRStagingSlicer.state import Device, Method, State, Target
@@ -36,12 +35,6 @@ PARTS = {
 """Fields of the state with the nodes of a result, and their classes."""
 
 
-def nodes_of_class(scene: Scene, class_name: str) -> Iterator[Node]:
-    """Yield the nodes of a class, in the scene's order."""
-    for i in range(scene.GetNumberOfNodesByClass(class_name)):
-        yield scene.GetNthNodeByClass(i, class_name)
-
-
 def parts_of(scene: Scene, ct: VolumeNode | None) -> dict[str, Node]:
     """Return the nodes that belong to a CT, as field of the state -> node."""
     if ct is None:
@@ -49,14 +42,14 @@ def parts_of(scene: Scene, ct: VolumeNode | None) -> dict[str, Node]:
     return {
         name: node
         for name, class_name in PARTS.items()
-        for node in nodes_of_class(scene, class_name)
+        for node in nodes.of_class(scene, class_name)
         if node.GetAttribute(PART) == name and node.GetNodeReference(CT) is ct
     }
 
 
 def texts(scene: Scene) -> list[TextNode]:
     """Return the text nodes with the records of all results, in the scene's order."""
-    found = nodes_of_class(scene, PARTS["resultText"])
+    found = nodes.of_class(scene, PARTS["resultText"])
     return [node for node in found if node.GetAttribute(PART) == "resultText" and node.GetText()]
 
 

@@ -1,14 +1,13 @@
 """Connect the list of results to its widgets: Show, Delete and Export."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import slicer
 
 from GTRStagingLib.errors import InputError
-from GTRStagingSlicer import case_list, case_results, result_view
-from GTRStagingSlicer.state import State
+from GTRStagingSlicer import case_list, case_results, reporting, result_view
+from GTRStagingSlicer.logic import GTRStagingParameterNode
 from GTRStagingSlicer.words import tr as _
 
 
@@ -19,21 +18,19 @@ class CaseView:
     ----------
     ui
         Widgets of the panel.
-    reporting
-        Context in which errors are shown to the user.
     """
 
-    def __init__(self, ui: Any, reporting: Callable[[], AbstractContextManager[None]]) -> None:
-        self.ui, self._reporting = ui, reporting
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
         self._rows: tuple[case_list.Row, ...] = ()
-        self._state: State | None = None
+        self._state: GTRStagingParameterNode | None = None
         self._idle = True
         ui.casesTable.connect("itemSelectionChanged()", self._refresh_buttons)
         ui.caseShowButton.connect("clicked(bool)", lambda checked=False: self._act(self.show))
         ui.caseDeleteButton.connect("clicked(bool)", lambda checked=False: self._act(self.delete))
         ui.caseExportButton.connect("clicked(bool)", lambda checked=False: self._act(self.export))
 
-    def refresh(self, state: State | None, idle: bool) -> None:
+    def refresh(self, state: GTRStagingParameterNode | None, idle: bool) -> None:
         """Update the list; the selected row stays selected, or else the row of the result that is shown is."""
         self._state, self._idle = state, idle
         rows = () if state is None else case_list.rows(slicer.mrmlScene, state)
@@ -72,27 +69,27 @@ class CaseView:
         ):
             button.enabled, button.toolTip = state.enabled, state.tip
 
-    def _act(self, action: Callable[[case_list.Row, State], None]) -> None:
+    def _act(self, action: Callable[[case_list.Row, GTRStagingParameterNode], None]) -> None:
         row, state = self.selected(), self._state
         if row is not None and state is not None:
-            with self._reporting():
+            with reporting.errors_shown():
                 action(row, state)
 
-    def show(self, row: case_list.Row, state: State) -> None:
+    def show(self, row: case_list.Row, state: GTRStagingParameterNode) -> None:
         """Choose the CT of a result; the panel then shows the result."""
         state.inputVolume = case_results.ct_of(slicer.mrmlScene.GetNodeByID(row.text))
         self.ui.overlayButton.click()
 
-    def delete(self, row: case_list.Row, state: State) -> None:
+    def delete(self, row: case_list.Row, state: GTRStagingParameterNode) -> None:
         """Remove a result from the scene, after asking."""
         text = slicer.mrmlScene.GetNodeByID(row.text)
         question = _("Remove the result “{name}” from the scene?").format(name=case_results.title(text))
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("GTR Staging")):
             slicer.mrmlScene.SaveStateForUndo()
             case_results.remove(slicer.mrmlScene, text)
-            state.Modified()  # type: ignore[attr-defined]  # the parameter node, which the panel observes
+            state.Modified()  # the panel observes it
 
-    def export(self, row: case_list.Row, state: State) -> None:
+    def export(self, row: case_list.Row, state: GTRStagingParameterNode) -> None:
         """Show a result, and write its report.
 
         Raises

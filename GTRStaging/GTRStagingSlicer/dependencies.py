@@ -109,7 +109,8 @@ def install(wheels: Path | None = None, *, full: bool = False) -> None:
     if not lacking:
         return
     _refuse_replacing(lacking)
-    torch = [one for one in lacking if one.name in {one.name for one in requirements(FULL)}]
+    of_pytorch = {one.name for one in requirements(FULL)}
+    torch = [one for one in lacking if one.name in of_pytorch]
     # If only torchvision is missing, pip finds the version for the installed torch, which is pinned like all others.
     by_extension = wheels is None and any(one.name == "torch" for one in torch)
     before = _installed_versions()

@@ -1,12 +1,12 @@
 """Buttons of the panel that write a result as DICOM into Slicer's database, and send it to a server."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import slicer
 
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
+from GTRStagingSlicer import reporting
 from GTRStagingSlicer.dicom_export import Exported, reason_not_exportable
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.state import State
@@ -18,21 +18,12 @@ class Buttons:
 
     Parameters
     ----------
-    reporting, waiting
-        Context managers: errors are shown; the cursor tells that the program works.
     ensure
         Returns whether all packages are installed, after asking to install those that are missing.
     """
 
-    def __init__(
-        self,
-        ui: Any,
-        logic: GTRStagingLogic,
-        reporting: Callable[[], AbstractContextManager[None]],
-        waiting: Callable[[], AbstractContextManager[None]],
-        ensure: Callable[[], bool],
-    ) -> None:
-        self._ui, self._logic, self._reporting, self._waiting, self._ensure = ui, logic, reporting, waiting, ensure
+    def __init__(self, ui: Any, logic: GTRStagingLogic, ensure: Callable[[], bool]) -> None:
+        self._ui, self._logic, self._ensure = ui, logic, ensure
         self._state: State | None = None
         self._exported: Exported | None = None
         self._of: object = None
@@ -55,14 +46,14 @@ class Buttons:
         """Write the objects, after asking."""
         question = _("Write this result as DICOM objects into Slicer's DICOM database, in the study of the CT?")
         if slicer.util.confirmOkCancelDisplay(f"{question}\n\n{RESEARCH_USE_ONLY}", windowTitle=_("Export as DICOM")):
-            with self._reporting(), self._waiting():
+            with reporting.errors_shown(), reporting.waiting():
                 self._write()
 
     def _on_send(self) -> None:
         """Write the objects if that was not done yet, and open Slicer's dialog to send them."""
-        with self._reporting():
+        with reporting.errors_shown():
             if self._exported is None:
-                with self._waiting():
+                with reporting.waiting():
                     self._write()
             if self._exported is not None:
                 import DICOMLib

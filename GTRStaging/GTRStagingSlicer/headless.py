@@ -63,11 +63,12 @@ def main(arguments: Sequence[str]) -> int:
             parser.error("--set: not allowed without --nomogram")
     except SystemExit as error:
         return int(error.code or 0)
+    parser = _parser_of(options, parser)
     try:
         return _run(options, parser)
     except StagingError as error:
         local = f"\n{error.details}" if error.details and options.cases is None else ""
-        _print(f"GTR Staging: {with_flags(str(error), _parser_of(options, parser))}{local}", sys.stderr)
+        _print(f"GTR Staging: {with_flags(str(error), parser)}{local}", sys.stderr)
     except Exception:
         _print(f"GTR Staging: unexpected error:\n{traceback.format_exc()}", sys.stderr)
     return 1
@@ -87,7 +88,6 @@ def _parser_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> 
 
 def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Stage the case or the table of cases, and return the exit code."""
-    parser = _parser_of(options, parser)
     if lacking := dependencies.missing():
         if not options.install:
             raise InputError(

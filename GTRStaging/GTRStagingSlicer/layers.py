@@ -155,8 +155,7 @@ def _colour_table(scene: Scene) -> "slicer.vtkMRMLColorTableNode":
 
 def _slice_views(scene: Scene) -> "list[slicer.vtkMRMLSliceCompositeNode]":
     """Return the node of each slice view that stores which volumes the view shows."""
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
-    return [scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode") for i in range(count)]
+    return nodes.of_class(scene, "vtkMRMLSliceCompositeNode")
 
 
 def overlay(scene: Scene, ct: VolumeNode, attention: VolumeNode, opacity: float, *, everywhere: bool = False) -> None:
@@ -205,9 +204,7 @@ def place_legend(scene: Scene, attention: VolumeNode, shown: bool) -> None:
     if legend is None:
         return
     names = [v.GetLayoutName() for v in _slice_views(scene) if v.GetForegroundVolumeID() == attention.GetID()]
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
-    views = [scene.GetNthNodeByClass(i, "vtkMRMLSliceNode") for i in range(count)]
-    wanted = [view.GetID() for view in views if view.GetLayoutName() in names]
+    wanted = [v.GetID() for v in nodes.of_class(scene, "vtkMRMLSliceNode") if v.GetLayoutName() in names]
     modified = legend.StartModify()
     if wanted != [legend.GetNthViewNodeID(i) for i in range(legend.GetNumberOfViewNodeIDs())]:
         legend.RemoveAllViewNodeIDs()

@@ -1,14 +1,13 @@
 """Connect the buttons that show a result in the views: over the CT, in layouts of the module's own, and back."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import slicer
 
 from GTRStagingLib.imaging import geometry
-from GTRStagingSlicer import layers, layouts, nodes, result_view, scene_staging
+from GTRStagingSlicer import layers, layouts, nodes, reporting, result_view, scene_staging
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -22,12 +21,10 @@ class LayoutView:
         Widgets of the panel.
     logic
         Logic of the module.
-    reporting
-        Context in which errors are shown to the user.
     """
 
-    def __init__(self, ui: Any, logic: Any, reporting: Callable[[], AbstractContextManager[None]]) -> None:
-        self.ui, self._logic, self._reporting = ui, logic, reporting
+    def __init__(self, ui: Any, logic: Any) -> None:
+        self.ui, self._logic = ui, logic
         self._state: State | None = None
         layouts.layout_node(slicer.mrmlScene)
         for button, act in (
@@ -59,7 +56,7 @@ class LayoutView:
 
     def _act(self, act: Callable[[State], None]) -> None:
         if self._state is not None:
-            with self._reporting():
+            with reporting.errors_shown():
                 act(self._state)
             self.ui.ownLayoutButton.enabled = layouts.can_go_back(slicer.mrmlScene)
 

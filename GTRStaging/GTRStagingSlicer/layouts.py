@@ -81,8 +81,7 @@ def back(scene: Scene) -> None:
 
 def show_ct_alone(scene: Scene, ct: VolumeNode) -> None:
     """Show the CT in the view without attention."""
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        view = scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode")
+    for view in nodes.of_class(scene, "vtkMRMLSliceCompositeNode"):
         if view.GetLayoutName() == CT_VIEW:
             view.SetBackgroundVolumeID(ct.GetID())
             view.SetForegroundVolumeID(None)
@@ -90,8 +89,8 @@ def show_ct_alone(scene: Scene, ct: VolumeNode) -> None:
 
 def centre_on(scene: Scene, point: np.ndarray) -> None:
     """Centre every slice view on a (3,) RAS point, without rotating it."""
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
-        scene.GetNthNodeByClass(i, "vtkMRMLSliceNode").JumpSliceByCentering(*point)
+    for view in nodes.of_class(scene, "vtkMRMLSliceNode"):
+        view.JumpSliceByCentering(*point)
 
 
 def mass_centre(attention: VolumeNode, slice_centre: np.ndarray, normal: np.ndarray) -> np.ndarray:

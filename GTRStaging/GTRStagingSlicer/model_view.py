@@ -1,7 +1,6 @@
 """Model buttons of the panel: list, card, import, folder."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import slicer
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.model import registry
 from GTRStagingLib.model.recipe import RECIPES
-from GTRStagingSlicer import model_import, models
+from GTRStagingSlicer import model_import, models, reporting
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -23,7 +22,6 @@ class ModelView:
         self,
         ui: Any,
         state: Callable[[], State],
-        reporting_errors: Callable[[], AbstractContextManager[None]],
         ensure_dependencies: Callable[..., bool],
     ) -> None:
         self._ui, self._state = ui, state
@@ -35,7 +33,7 @@ class ModelView:
         ):
 
             def pressed(checked: bool = False, act: Callable[[], None] = act) -> None:
-                with reporting_errors():
+                with reporting.errors_shown():
                     act()
 
             button.connect("clicked(bool)", pressed)

@@ -17,11 +17,16 @@ from GTRStagingLib.errors import GeometryError, InputError
 from GTRStagingLib.imaging import geometry, keyslice, scans
 from GTRStagingLib.imaging.rois import Roi
 from GTRStagingLib.imaging.scans import Scan
-from GTRStagingSlicer.mrml import SegmentationNode, VolumeNode
+from GTRStagingSlicer.mrml import Node, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.words import tr as _
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 BINARY_LABELMAP = "Binary labelmap"
+
+
+def of_class(scene: Scene, class_name: str) -> list[Node]:
+    """Return the nodes of a class and of those derived from it, in the scene's order."""
+    return [scene.GetNthNodeByClass(i, class_name) for i in range(scene.GetNumberOfNodesByClass(class_name))]
 
 
 @dataclass(frozen=True)

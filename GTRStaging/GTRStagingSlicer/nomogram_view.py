@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
-from GTRStagingSlicer import nomograms, result_view, tables
+from GTRStagingSlicer import nomograms, reporting, result_view, tables
 from GTRStagingSlicer.logic import GTRStagingParameterNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -27,16 +26,10 @@ FEWEST_STEPS = 50
 
 
 class NomogramView:
-    """Section 6 of the panel; the user's choices are stored in the state of the last `refresh`.
+    """Section 6 of the panel; the user's choices are stored in the state of the last `refresh`."""
 
-    Parameters
-    ----------
-    reporting_errors
-        Context manager of the panel that shows errors.
-    """
-
-    def __init__(self, ui: Any, reporting_errors: Callable[[], AbstractContextManager[None]]) -> None:
-        self._ui, self._reporting_errors = ui, reporting_errors
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
         self._state: GTRStagingParameterNode | None = None
         self._shown: tuple[object, ...] | None = None
         self._built: Nomogram | None = None
@@ -155,7 +148,7 @@ class NomogramView:
         if self._state is None or self._filling or index < 0:
             return
         name = self._ui.nomogramSelector.itemText(index)
-        with self._reporting_errors():
+        with reporting.errors_shown():
             if index == NONE:
                 self._choose(None)
             elif name in self._names:
@@ -165,7 +158,7 @@ class NomogramView:
     def _on_file(self) -> None:
         if self._state is None:
             return
-        with self._reporting_errors():
+        with reporting.errors_shown():
             path = qt.QFileDialog.getOpenFileName(self._ui.nomogramSection, _("Nomogram"), "", _("Nomograms (*.json)"))
             if path:
                 self._choose(nomogram_module.load(Path(path)))

@@ -1,12 +1,10 @@
 """Recognise a segment of the stomach, and make an empty one of the tumour; no Qt."""
 
 import slicer
-import vtk
 
-from GTRStagingSlicer import nodes, samples, terminology
+from GTRStagingSlicer import candidates, nodes, samples, terminology
 from GTRStagingSlicer.mrml import Scene, SegmentationNode, VolumeNode
 
-SEGMENTATION = "vtkMRMLSegmentationNode"
 STOMACH_NAME = "stomach"
 STOMACH_CODES = frozenset({("SCT", "69695003"), ("SRT", "T-57000")})
 """Codes of the stomach as a segment's type: SNOMED CT, and its older code that DICOM used before 2018."""
@@ -31,26 +29,23 @@ def is_stomach(name: str, entry: str) -> bool:
 
 
 def segments(scene: Scene) -> list[tuple[SegmentationNode, str]]:
-    """Return all segments of a scene as segmentation and id."""
-    found = [scene.GetNthNodeByClass(i, SEGMENTATION) for i in range(scene.GetNumberOfNodesByClass(SEGMENTATION))]
-    return [(node, one) for node in found for one in nodes.segments_of(node)]
+    """Return the segments of a scene as segmentation and id, without those of the attention."""
+    return [(node, one) for node in candidates.segmentations(scene) for one in candidates.tumour_segments(node)]
 
 
 def stomachs(scene: Scene) -> list[tuple[SegmentationNode, str]]:
     """Return the scene's segments of the stomach as segmentation and id."""
-    tag = slicer.vtkSegment.GetTerminologyEntryTagName()
     found = []
     for node, one in segments(scene):
-        segment, entry = node.GetSegmentation().GetSegment(one), vtk.mutable("")
-        segment.GetTag(tag, entry)
-        if is_stomach(segment.GetName(), str(entry)):
+        segment = node.GetSegmentation().GetSegment(one)
+        if is_stomach(segment.GetName(), nodes.terminology_of(segment)):
             found.append((node, one))
     return found
 
 
 def new_tumour(scene: Scene, ct: VolumeNode, name: str) -> SegmentationNode:
     """Add a segmentation of a CT with one empty segment `samples.TUMOUR`, coded as a tumour of the stomach."""
-    node = scene.AddNewNodeByClass(SEGMENTATION, scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass(candidates.SEGMENTATION, scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(ct)
     node.SetAndObserveTransformNodeID(ct.GetTransformNodeID())

@@ -1,14 +1,13 @@
 """Show which packages are missing, and install or remove them: the row *Packages* of the panel."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 
-from GTRStagingSlicer import dependencies
+from GTRStagingSlicer import dependencies, reporting
 from GTRStagingSlicer.words import tr as _
 
 
@@ -19,16 +18,12 @@ class PackagesRow:
     ----------
     ui
         Widgets of the panel.
-    errors
-        Context that shows errors as message boxes.
     changed
         Called after an installation: the user's own models can be found from then on.
     """
 
-    def __init__(
-        self, ui: Any, errors: Callable[[], AbstractContextManager[None]], changed: Callable[[], None]
-    ) -> None:
-        self._ui, self._errors, self._changed = ui, errors, changed
+    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+        self._ui, self._changed = ui, changed
         ui.installButton.connect("clicked()", self.onInstallLight)
         ui.fullButton.connect("clicked()", self.onInstallFull)
         ui.wheelsButton.connect("clicked()", self.onInstallFromFolder)
@@ -49,13 +44,13 @@ class PackagesRow:
 
     def ensure(self, wheels: Path | None = None, *, full: bool = False) -> bool:
         """Return whether all packages are installed; ask and install them first if some are missing."""
-        lacking = dependencies.missing(full=full) if full else dependencies.missing()
+        lacking = dependencies.missing(full=full)
         if lacking:
             question = dependencies.question(lacking, wheels)
             if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Install packages")):
                 return False
             try:
-                dependencies.install(wheels, full=True) if full else dependencies.install(wheels)
+                dependencies.install(wheels, full=full)
             except dependencies.ExtensionMissingError:
                 return self._install_extension()
             self._changed()
@@ -64,25 +59,25 @@ class PackagesRow:
 
     def onInstallLight(self) -> None:
         """Install the packages that staging needs, after asking."""
-        with self._errors():
+        with reporting.errors_shown():
             self.ensure()
 
     def onInstallFull(self) -> None:
         """Install PyTorch as well, after asking."""
-        with self._errors():
+        with reporting.errors_shown():
             self.ensure(full=True)
 
     def onInstallFromFolder(self) -> None:
         """Install from a folder of wheels, after asking: PyTorch too, if the folder has it."""
         folder = qt.QFileDialog.getExistingDirectory(self._ui.installButton, _("Folder of wheels"))
         if folder:
-            with self._errors():
+            with reporting.errors_shown():
                 full = any(Path(folder).glob("torch-*.whl")) or not dependencies.missing()
                 self.ensure(Path(folder), full=full)
 
     def onRemove(self) -> None:
         """Remove what this module has installed, after asking, and offer to restart."""
-        with self._errors():
+        with reporting.errors_shown():
             names = dependencies.removable()
             question = _(
                 "Remove the packages that GTR Staging has installed: {names}?\n\nOther extensions that use them will "

@@ -2,10 +2,9 @@
 
 import html
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
-from GTRStagingSlicer import profiles
+from GTRStagingSlicer import profiles, reporting
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.presenter import ALARM
 from GTRStagingSlicer.slice_progress import slice_progress
@@ -22,8 +21,6 @@ class ProfileView:
         Runs a function with the panel's progress bar, and shows errors.
     cancelled
         Whether the user has pressed Cancel.
-    reporting_errors
-        Context manager of the panel that shows errors.
     """
 
     def __init__(
@@ -32,9 +29,8 @@ class ProfileView:
         logic: GTRStagingLogic,
         run: Callable[[Callable[[], object]], None],
         cancelled: Callable[[], bool],
-        reporting_errors: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._ui, self._logic, self._cancelled, self._reporting_errors = ui, logic, cancelled, reporting_errors
+        self._ui, self._logic, self._cancelled = ui, logic, cancelled
         self._state: State | None = None
         self._shown: object = None
         ui.profileButton.connect("clicked(bool)", lambda checked=False: run(self._make))
@@ -83,7 +79,7 @@ class ProfileView:
 
     def _on_show(self, table: bool) -> None:
         """Show the table or the chart in the layout."""
-        with self._reporting_errors():
+        with reporting.errors_shown():
             if self._state is not None and table:
                 self._logic.showTable(self._state.profileTable)
             elif self._state is not None:

@@ -1,14 +1,13 @@
 """Write the report of a case from the panel: into a folder of its own, after asking before files are replaced."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 
-from GTRStagingSlicer import presenter, scene_staging
+from GTRStagingSlicer import presenter, reporting, scene_staging
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -19,21 +18,12 @@ class ReportView:
 
     Parameters
     ----------
-    reporting, waiting
-        Context managers: errors are shown; the cursor tells that the program works.
     ensure
         Returns whether all packages are installed, after asking to install those that are missing.
     """
 
-    def __init__(
-        self,
-        ui: Any,
-        logic: GTRStagingLogic,
-        reporting: Callable[[], AbstractContextManager[None]],
-        waiting: Callable[[], AbstractContextManager[None]],
-        ensure: Callable[[], bool],
-    ) -> None:
-        self._ui, self._logic, self._reporting, self._waiting, self._ensure = ui, logic, reporting, waiting, ensure
+    def __init__(self, ui: Any, logic: GTRStagingLogic, ensure: Callable[[], bool]) -> None:
+        self._ui, self._logic, self._ensure = ui, logic, ensure
         self._state: State | None = None
         self._written: Path | None = None
         self._of: object = None
@@ -48,7 +38,7 @@ class ReportView:
 
     def _on_export(self) -> None:
         """Write the report, after asking if one is there."""
-        with self._reporting():
+        with reporting.errors_shown():
             record = None if self._state is None else scene_staging.record_of(self._state)
             if self._state is None or record is None or not self._ensure():
                 return
@@ -58,7 +48,7 @@ class ReportView:
             question = presenter.question_before_replacing(folder.name, [n for n in OUTPUTS if (folder / n).exists()])
             if question and not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Export report")):
                 return
-            with self._waiting():
+            with reporting.waiting():
                 names = self._logic.export(self._state, folder)
             self._written, self._of = folder, _source(self._state)
             words = _("Written: {names} in {folder}")

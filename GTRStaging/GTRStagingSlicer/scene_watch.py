@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import slicer
 import vtk
 
+from GTRStagingSlicer import nodes
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import State
 
@@ -50,8 +51,8 @@ def _watched(state: State, scene: Scene) -> Iterator[tuple["vtk.vtkObject", int]
         inner, of = state.tumourSegmentation.GetSegmentation(), slicer.vtkSegmentation
         for event in (of.SegmentAdded, of.SegmentRemoved, of.SegmentModified, of.SourceRepresentationModified):
             yield inner, event
-    for i in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
-        yield scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode"), vtk.vtkCommand.ModifiedEvent
+    for view in nodes.of_class(scene, "vtkMRMLSliceCompositeNode"):
+        yield view, vtk.vtkCommand.ModifiedEvent
     for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
         yield scene, event
 

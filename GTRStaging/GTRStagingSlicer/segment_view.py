@@ -1,14 +1,13 @@
 """Segments of the panel: the stomach's selector, TotalSegmentator, and the Segment Editor for the tumour."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import qt
 import slicer
 
 from GTRStagingLib.errors import InputError
-from GTRStagingSlicer import nodes, organs, samples
+from GTRStagingSlicer import nodes, organs, reporting, samples
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.mrml import SegmentationNode
 from GTRStagingSlicer.state import State
@@ -21,11 +20,8 @@ EDITOR = "SegmentEditor"
 class SegmentView:
     """Widgets for the segments, below the selector of the tumour."""
 
-    def __init__(
-        self, ui: Any, logic: GTRStagingLogic, reporting_errors: Callable[[], AbstractContextManager[None]]
-    ) -> None:
+    def __init__(self, ui: Any, logic: GTRStagingLogic) -> None:
         self._ui, self._logic, self._refreshing = ui, logic, False
-        self._reporting_errors = reporting_errors
         self._use: Any = None
         self._listed: list[tuple[Any, str]] = []
         ui.stomachSelector.connect("activated(int)", self._on_stomach)
@@ -34,7 +30,7 @@ class SegmentView:
 
     def _guarded(self, act: Callable[[], None]) -> Callable[..., None]:
         def pressed(checked: bool = False) -> None:
-            with self._reporting_errors():
+            with reporting.errors_shown():
                 act()
 
         return pressed

@@ -21,6 +21,7 @@ from typing import Literal, get_args
 from GTRStagingLib.errors import InputError, MachineError
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import atomic_file, parse_json
+from GTRStagingLib.support.folder_lock import locked_folder
 
 STUDY, OBJECTS, RESULTS, LOCK = "study.json", "objects", "results", ".spool.lock"
 FORMAT = 1
@@ -136,19 +137,13 @@ class Spool:
     @contextmanager
     def opened(self, log: Callable[[str], None] = lambda line: None) -> Iterator["Spool"]:
         """Lock the spool, and take up what an earlier process left there."""
-        from filelock import FileLock, Timeout
-
+        busy = f"Another process uses the spool {self.folder.name}; expected one. Stop it, or choose another `spool`."
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)
-            lock = FileLock(self.folder / LOCK)
-            with lock.acquire(blocking=False):
+            with locked_folder(self.folder / LOCK, busy):
                 self._take_up(log)
                 yield self
-        except Timeout as error:
-            raise InputError(
-                f"Another process uses the spool {self.folder.name}; expected one. Stop it, or choose another `spool`."
-            ) from error
         except OSError as error:
             raise MachineError(
                 f"The spool cannot be written to ({error.strerror or error}); expected a writable folder with free "

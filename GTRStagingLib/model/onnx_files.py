@@ -67,7 +67,7 @@ class FoldingConvolution(nn.Module):
 
 
 def folding(network: GTRNet) -> GTRNet:
-    """Return the network with `FoldingConvolution`s in place of convolutions and batch norms; it shares the weights."""
+    """Return the network with a `FoldingConvolution` for each convolution and its batch norm; it shares the weights."""
     own = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     copy = deepcopy(network, dict(own))
     for module in list(copy.modules()):

@@ -132,6 +132,17 @@ def test_widgets_used_by_the_code_are_in_the_panel():
             assert used in names, f"{path.name}: {used}"
 
 
+def test_no_cell_of_a_layout_has_two_items():
+    for layout in ET.parse(UI).iter("layout"):
+        cells = [
+            (item.get("row"), int(item.get("column")) + i)
+            for item in layout.findall("item")
+            if item.get("row") is not None
+            for i in range(int(item.get("colspan") or 1))
+        ]
+        assert len(cells) == len(set(cells)), layout.get("name")
+
+
 # -- the code ------------------------------------------------------------------------------------------------------
 
 

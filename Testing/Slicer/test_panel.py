@@ -422,7 +422,7 @@ def test_declining_the_packages_changes_nothing(desk, loaded, monkeypatch):
     from GTRStagingSlicer import dependencies
     from packaging.requirements import Requirement
 
-    monkeypatch.setattr(dependencies, "missing", lambda: [Requirement("safetensors>=99")])
+    monkeypatch.setattr(dependencies, "missing", lambda *, full=False: [Requirement("safetensors>=99")])
     desk.record.confirm = False
     loaded.ui.largestSectionButton.click()
     loaded.ui.applyButton.click()
@@ -450,8 +450,8 @@ def test_the_users_models_are_offered_after_the_installation(desk, panel, monkey
         assert panel.ui.modelSelector.findText("demonstration") >= 0
         assert panel.ui.modelSelector.findText("mine") < 0
     lacking = [Requirement("platformdirs>=4")]
-    monkeypatch.setattr(dependencies, "missing", lambda: list(lacking))
-    monkeypatch.setattr(dependencies, "install", lambda wheels: lacking.clear())
+    monkeypatch.setattr(dependencies, "missing", lambda *, full=False: list(lacking))
+    monkeypatch.setattr(dependencies, "install", lambda wheels, *, full=False: lacking.clear())
     panel.ui.installButton.click()
     assert len(messages(desk, "confirm")) == 1
     assert panel.ui.modelSelector.findText("mine") >= 0

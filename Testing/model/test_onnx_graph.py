@@ -186,7 +186,7 @@ def test_a_graph_with_other_gradients_is_not_used(own_cache, monkeypatch, broken
         ready(weights.untrained(10, "none"), "cpu", "torch").classify(PIXELS, wanted),
     )
     assert seen.backend.startswith("PyTorch")
-    assert "the fine map needs gradients. The graph of this network differs" in seen.warning
+    assert "The fine map needs gradients. The graph of this network differs" in seen.warning
     np.testing.assert_array_equal(seen.maps["stem"], expected.maps["stem"])
     assert by.classify(PIXELS).backend.startswith("ONNX Runtime")
 

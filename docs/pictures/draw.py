@@ -10,9 +10,11 @@ photographed in the system's Chromium or Chrome (`CHROME` says where another one
 
 import argparse
 import csv
+import json
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,9 @@ SHOT = 1100
 """Pixels of a picture of a page."""
 CASES, SEED, SCANNER = 60, 7200, "C"
 """Phantoms of the evaluation; no training of the shipped model has seen this scanner."""
+
+PANEL_RECORD = "panel.json"
+"""File with the texts of the panel when its pictures were made; a test compares it with the panel."""
 
 
 class Picture(NamedTuple):
@@ -224,6 +229,19 @@ def draw_nomogram(work: Path, out: Path) -> None:
         save(picture, out / "nomogram.png")
 
 
+def panel_in_words() -> dict[str, list[str]]:
+    """Return the panel's sections, each with the texts of its widgets, as its .ui has them."""
+    tree = ElementTree.parse(ROOT / "GTRStaging" / "Resources" / "UI" / "GTRStaging.ui")
+    sections = [one for one in tree.iter("widget") if one.get("class") == "ctkCollapsibleButton"]
+    return {
+        str(section.findtext("property[@name='text']/string")): [
+            text for one in section.iter("widget")
+            if one is not section and (text := one.findtext("property[@name='text']/string"))
+        ]
+        for section in sections
+    }  # fmt: skip
+
+
 def draw_panel(work: Path, out: Path) -> None:
     """Photograph the panel; in a process for each palette, since Qt takes one when it starts."""
     for colours in ([], ["--dark"]):
@@ -232,6 +250,7 @@ def draw_panel(work: Path, out: Path) -> None:
         if picture.kind == "panel":
             with Image.open(work / name) as drawn:
                 save(drawn, out / name)
+    (out / PANEL_RECORD).write_text(json.dumps(panel_in_words(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def draw_attention(work: Path, out: Path) -> None:
