@@ -8,6 +8,7 @@
 - `candidates`: nodes that may be the CT and the tumour, and whether they belong together;
 - `content`: whether voxels, segments or transforms have changed since a result;
 - `presenter`: what the panel shows and enables, decided from facts, without Qt;
+- `result_content`: what the panel shows of a result, without Qt;
 - `scene_watch`: observers of the case's nodes and of the views;
 - `input_view`, `report_view`: the panel's sections of the input and of the report;
 - `reporting`: errors as message boxes, and a waiting cursor;
@@ -15,7 +16,8 @@
 - `layers`, `tables`, `charts`: show a result in a scene;
 - `model_import`, `model_view`: take a model from a folder, a zip file or a checkpoint, without Qt; its buttons;
 - `samples`, `models`: phantoms for the Sample Data module; the models that the panel offers;
-- `nomograms`, `nomogram_view`: the nomogram of a scene; its section of the panel;
+- `nomograms`, `nomogram_content`, `nomogram_view`: the nomogram of a scene; what its section of the panel shows,
+  without Qt; the section;
 - `profiles`, `profile_view`: the staging along the scan, in a scene; its part of the panel;
 - `dependencies`, `packages_row`: find, install and remove packages in Slicer's Python; the panel's row;
 - `dicom_export`, `dicom_view`: write a result into Slicer's DICOM database, without Qt; its buttons in the panel;

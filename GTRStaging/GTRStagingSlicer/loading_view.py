@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from GTRStagingSlicer import result_view
+from GTRStagingSlicer import result_content, result_view
 from GTRStagingSlicer.background import EVERY_S
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.state import State
@@ -69,7 +69,7 @@ class Steps:
         self._clock.begin(self._now())
         self._ui.progressBar.value = 0
         self._ui.progressBar.visible = self._ui.applyHint.visible = True
-        self._ui.applyHint.text = result_view.step_in_words(LOADING)
+        self._ui.applyHint.text = result_content.step_in_words(LOADING)
 
     def enter(self, step: str) -> None:
         """Show that a step begins."""
@@ -81,7 +81,7 @@ class Steps:
         """Show the step and the time left."""
         if self._clock.step:
             left = left_in_words(self._clock.left_s(self._now()))
-            words = result_view.step_in_words(self._clock.step)
+            words = result_content.step_in_words(self._clock.step)
             self._ui.applyHint.text = " ".join(filter(None, (words, left)))
 
     def folding(self, work: Callable[[], object]) -> Callable[[], None]:
