@@ -28,7 +28,7 @@
 - `batch_cases`, `batch_cases_view`: the cases of a batch that has ended, without Qt; in the panel;
 - `organs`, `segment_view`: the stomach that is recognised and a new segment of the tumour, without Qt; in the panel;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
-- `proposal_view`: the key slice in words, and the slices that the model proposes;
+- `key_slice_content`, `proposal_view`: the key slice and the model's proposal in words, without Qt; its pictures;
 - `slice_progress`: how many slices are done, and Cancel;
 - `layouts`, `layout_view`: the module's own layouts; their buttons in the panel;
 - `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `packages_row`,

@@ -85,7 +85,7 @@ def tip_of(term: Term) -> str:
 
 
 def choices(term: Term) -> dict[str | None, str]:
-    """Return the entries of a term with levels: value -> label; None is no value."""
+    """Return the entries of a term with levels as value -> label, where None is no value."""
     return {None: _("not given"), REFERENCE: _("left out"), **{level: level for level in term.levels}}
 
 
