@@ -132,24 +132,29 @@ def test_signals_by_signature_and_by_name(qt):
         received.append(checked)
 
     button.connect("clicked(bool)", listen)
-    button.toggled.connect(listen)
+    button.connect("toggled(bool)", listen)
     button.connect("clicked(bool)", lambda: received.append("none"))  # PythonQt passes what the callable takes
     button.click()
     assert sorted(map(str, received)) == ["True", "True", "none"]
-    assert button.disconnect("clicked(bool)", listen)
-    assert not button.disconnect("clicked(bool)", listen)
-    button.toggled.disconnect(listen)
+    button.disconnect("clicked(bool)", listen)
+    with pytest.raises(KeyError):
+        button.disconnect("clicked(bool)", listen)
+    button.disconnect("toggled(bool)", listen)
     received.clear()
     button.click()
     assert received == ["none"]
+    button.clicked()
+    assert received == ["none", "none"]
 
 
-def test_an_error_in_a_handler_is_not_lost(bare):
+def test_errors_of_handlers_and_warnings_of_qt_are_not_lost(bare):
     desk = standin.install(bare)
     button = desk.qt.QPushButton()
     button.connect("clicked()", lambda: 1 / 0)
     button.click()
-    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+    desk.qt.QVBoxLayout(button)
+    desk.qt.QVBoxLayout(button)
+    with pytest.raises(AssertionError, match=r"(?s)ZeroDivisionError.*already has a layout"):
         desk.uninstall()
     assert "qt" not in sys.modules
     assert not hasattr(slicer, "app")
@@ -321,7 +326,7 @@ def test_parameters_are_stored_as_slicer_does(desk, scene):
     assert node.GetNodeReference("volume") is volume
     node.SetParameter("way", "SLOW")
     assert (one.way, one.volume, one.share) == (Way.SLOW, volume, 1.0)
-    with pytest.raises(ValueError, match="range"):
+    with pytest.raises(ValueError, match="within"):
         one.share = 1.5
     for name, value in (("name", 3), ("way", "FAST"), ("volume", one.parameterNode), ("count", 1.5)):
         with pytest.raises(TypeError):
@@ -377,6 +382,7 @@ def test_pairs_that_slicer_does_not_connect_raise(desk, load, scene, kind, param
     ("made", "match"),
     [
         ({"Modified": bool}, "reserved name 'Modified'"),
+        ({"getValue": bool}, "reserved name 'getValue'"),
         ({"way": list}, "cannot store"),
         ({"way": Annotated[int, 3]}, "3"),
     ],

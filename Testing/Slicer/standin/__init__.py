@@ -14,6 +14,7 @@ What it does was read in the sources of Slicer (5.10, 5.12, main) and CTK, and c
 - classes of Python derived from Qt's, which PythonQt knows: they raise here;
 - which of several overloads PythonQt takes for a call, and who owns an object that nobody keeps;
 - looks: Fusion, with the fonts at hand. What Qt makes of the HTML of a tooltip or a label depends on both;
+- the children of a folded section: CTK hides them, here they are cut off and say that they are visible;
 - paths that a ctkPathLineEdit remembers from one session to the next, and its dialogs: they are missing here;
 - translations, settings, the order in which modules are loaded, real views, and what other modules do to the scene.
 """
@@ -70,7 +71,8 @@ class Standin:
 
     def startup_completed(self):
         """What Slicer tells its modules once it is up: sample data are registered then."""
-        slicer.app._startup_completed()
+        for one in self.record.at_startup:
+            one()
 
     def photograph(self, widget, path, width: int = 560):
         """Write a picture of a widget, as high as its contents ask for."""
@@ -112,9 +114,9 @@ class Standin:
         self._put(sys, "path", [*sys.path, MODULE_FOLDER])
         self._put(slicer, "mrmlScene", self.bare.scene)
         self._put(slicer, "modules", types.SimpleNamespace())
-        self._put(slicer, "app", application.Application(self.bare, record))
+        self._put(slicer, "app", application.app(self.bare, record))
         self._put_module("slicer.i18n", tr=lambda text: text, translate=lambda context, text: text)
-        scripted = {one.__name__: one for one in application.SCRIPTED}
+        scripted = {name: one for name, one in vars(application).items() if name.startswith("ScriptedLoadable")}
         self._put_module("slicer.ScriptedLoadableModule", **scripted)
         self._put_module(
             "slicer.parameterNodeWrapper",
@@ -128,7 +130,7 @@ class Standin:
         return self
 
     def uninstall(self):
-        """Take everything out again; a handler's error that nobody looked at comes up here."""
+        """Take everything out again; a handler's error or a warning of Qt that nobody looked at comes up here."""
         there = getattr(slicer.modules, MODULE.lower(), None)
         if there is not None and there.widgetRepresentation() is not None:
             there.widgetRepresentation().self().cleanup()
@@ -145,7 +147,7 @@ class Standin:
         users = {n for n, m in list(sys.modules.items()) if n.startswith(MODULE) and "qt" in vars(m)}
         application.fresh({MODULE, *self._modules, *packages} | users)
         if errors:
-            raise AssertionError("errors in handlers, where PythonQt would only print them:\n" + "\n".join(errors))
+            raise AssertionError("what PythonQt and Qt would only print:\n" + "\n".join(errors))
 
 
 def install(bare, version="5.12") -> Standin:
@@ -157,7 +159,11 @@ def install(bare, version="5.12") -> Standin:
 
 
 def _say(kind, context, message):
-    if "propagateSizeHints" not in message:  # printed for each window without a screen
+    if message.startswith(
+        ("QFormLayout", "QLayout", "QObject", "QWidget")
+    ):  # what the panel does wrong, not the system
+        proxy.errors.append(f"Qt: {message}")
+    elif "propagateSizeHints" not in message:  # printed for each window without a screen
         sys.stderr.write(f"Qt: {message}\n")
 
 

@@ -25,7 +25,6 @@ class Shown:
 
     kind: str
     text: str
-    title: str | None = None
     detail: str | None = None
 
 
@@ -41,34 +40,25 @@ class Record:
     uninstalled: list[str] = field(default_factory=list)
     restarts: list[bool] = field(default_factory=list)
     extensions: list[tuple] = field(default_factory=list)
+    at_startup: list = field(default_factory=list)
     settings: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()) / "Slicer.ini")
 
 
-class _LayoutManager:
+def _layout_manager(bare):
     """Three slice views: Slicer's own logics and nodes, without widgets."""
-
-    def __init__(self, bare):
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(bare.scene)
-        self._logics = vtk.vtkCollection()
-        self._widgets = {}
-        for name, orientation in (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal")):
-            logic = slicer.vtkMRMLSliceLogic()
-            logic.SetMRMLApplicationLogic(bare.application)
-            logic.SetMRMLScene(bare.scene)
-            node = logic.AddSliceNode(name)
-            node.SetOrientation(orientation)
-            node.SetDimensions(256, 256, 1)
-            self._logics.AddItem(logic)
-            self._widgets[name] = SimpleNamespace(
-                mrmlSliceNode=logic.GetSliceNode, sliceLogic=lambda logic=logic: logic
-            )
-        bare.application.SetSliceLogics(self._logics)
-
-    def sliceWidget(self, name):
-        return self._widgets.get(name)
-
-    def mrmlSliceLogics(self):
-        return self._logics
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(bare.scene)
+    logics, widgets = vtk.vtkCollection(), {}
+    for name, orientation in (("Red", "Axial"), ("Yellow", "Sagittal"), ("Green", "Coronal")):
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(bare.application)
+        logic.SetMRMLScene(bare.scene)
+        node = logic.AddSliceNode(name)
+        node.SetOrientation(orientation)
+        node.SetDimensions(256, 256, 1)
+        logics.AddItem(logic)
+        widgets[name] = SimpleNamespace(mrmlSliceNode=logic.GetSliceNode, sliceLogic=lambda logic=logic: logic)
+    bare.application.SetSliceLogics(logics)
+    return SimpleNamespace(sliceWidget=widgets.get, mrmlSliceLogics=lambda: logics)
 
 
 class ExtensionsManager:
@@ -84,45 +74,25 @@ class ExtensionsManager:
         return self._record.confirm
 
 
-class Application:
+def app(bare, record):
     """`slicer.app`."""
+    layout_manager, qt = _layout_manager(bare), QtWidgets.QApplication
 
-    def __init__(self, bare, record):
-        self._application, self._record = bare.application, record
-        self._layout = _LayoutManager(bare)
-        self._at_startup = []
-
-    def layoutManager(self):
-        return self._layout
-
-    @property
-    def slicerUserSettingsFilePath(self):
-        return str(self._record.settings)
-
-    def extensionsManagerModel(self):
-        return ExtensionsManager(self._record)
-
-    def applicationLogic(self):
-        return self._application
-
-    def processEvents(self):
-        QtWidgets.QApplication.processEvents()
-
-    def setOverrideCursor(self, cursor):
-        QtWidgets.QApplication.setOverrideCursor(cursor)
-
-    def restoreOverrideCursor(self):
-        QtWidgets.QApplication.restoreOverrideCursor()
-
-    def connect(self, signal, function):
+    def connect(signal, function):
         if signal != "startupCompleted()":
             raise AttributeError(f"the stand-in's slicer.app has no signal {signal!r}")
-        self._at_startup.append(proxy.guarded(function))
-        return True
+        record.at_startup.append(proxy.guarded(function))
 
-    def _startup_completed(self):
-        for one in self._at_startup:
-            one()
+    return SimpleNamespace(
+        applicationLogic=lambda: bare.application,
+        connect=connect,
+        extensionsManagerModel=lambda: ExtensionsManager(record),
+        layoutManager=lambda: layout_manager,
+        processEvents=qt.processEvents,
+        restoreOverrideCursor=qt.restoreOverrideCursor,
+        setOverrideCursor=qt.setOverrideCursor,
+        slicerUserSettingsFilePath=str(record.settings),
+    )
 
 
 # -- scripted modules --------------------------------------------------------------------------------------------------
@@ -168,14 +138,6 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         """Nothing: nobody reads it."""
 
 
-SCRIPTED = (
-    ScriptedLoadableModule,
-    ScriptedLoadableModuleWidget,
-    ScriptedLoadableModuleLogic,
-    ScriptedLoadableModuleTest,
-)
-
-
 class _ModuleParent(SimpleNamespace):
     """The C++ side of a module, as far as its Python side writes to it."""
 
@@ -217,7 +179,7 @@ def of_util(record: Record) -> dict:
 
     def display(kind, answer):
         def show(text, windowTitle=None, *, detailedText=None):
-            record.shown.append(Shown(kind, text, windowTitle, detailedText))
+            record.shown.append(Shown(kind, text, detailedText))
             return answer()
 
         return show

@@ -8,6 +8,7 @@ and widgets that Slicer knows and this does not raise, and so does every pair th
 import enum
 import typing
 import weakref
+from dataclasses import dataclass
 
 import slicer
 import vtk
@@ -15,22 +16,22 @@ import vtk
 from standin import proxy
 
 CONNECTED = {
-    ("QCheckBox", "bool"): ("checked", "stateChanged"),
-    ("QComboBox", "enum"): ("currentIndex", "currentIndexChanged"),
-    ("ctkSliderWidget", "float"): ("value", "valueChanged"),
+    ("QCheckBox", "bool"): ("checked", "stateChanged(int)"),
+    ("QComboBox", "enum"): ("currentIndex", "currentIndexChanged(int)"),
+    ("ctkSliderWidget", "float"): ("value", "valueChanged(double)"),
 }
 """Classes of a widget and of a parameter -> property and signal of the widget."""
 
+UNUSED = ("default", "isCached", "dataType", "getValue", "setValue", "connectParametersToGui")
+"""Names that Slicer's wrapper has, too: a field of that name is refused."""
 
+
+@dataclass(frozen=True)
 class WithinRange:
     """As in `Annotated[float, WithinRange(0, 1)]`; both ends are in."""
 
-    def __init__(self, minimum, maximum):
-        self.minimum, self.maximum = minimum, maximum
-
-    def validate(self, value):
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"Value must be within range [{self.minimum}, {self.maximum}], is {value}")
+    minimum: float
+    maximum: float
 
 
 class _Parameter:
@@ -54,8 +55,8 @@ class _Parameter:
         accepted = (int, float) if self.type is float else self.type
         if value is not None and not isinstance(value, accepted):
             raise TypeError(f"Value must be of type '{self.type}', is type '{type(value)}' value '{value}'")
-        if self.range is not None:
-            self.range.validate(value)
+        if self.range is not None and not self.range.minimum <= value <= self.range.maximum:
+            raise ValueError(f"Value must be within {self.range}, is {value}")
 
     def write(self, node, value):
         self.check(value)
@@ -86,9 +87,10 @@ def parameterNodeWrapper(classtype):
     classtype.__init__ = _init
     functions = {one: _of_node(one) for one in ("StartModify", "EndModify", "RemoveObserver", "Modified")}
     functions |= {"AddObserver": _add_observer, "connectGui": _connect_gui, "disconnectGui": _disconnect_gui}
-    for name, function in functions.items():
+    for name in (*functions, *UNUSED):
         if hasattr(classtype, name):
             raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
+    for name, function in functions.items():
         setattr(classtype, name, function)
     return classtype
 
@@ -143,7 +145,7 @@ class _Connector:
             raise RuntimeError(
                 f"Unable to create GUI connector from datatype '{kinds[1]}' to widget type '{kinds[0]}'."
             )
-        self.widget, self.parameter, self.function = widget, parameter, None
+        self.widget, self.parameter = widget, parameter
         self.attribute, self.signal = CONNECTED[kinds]
         if kinds[0] == "ctkSliderWidget":
             if parameter.range is None:
@@ -164,12 +166,11 @@ class _Connector:
         setattr(self.widget, self.attribute, value)
 
     def follow(self, function):
-        signal = getattr(self.widget, self.signal)
-        if self.function is not None:
-            signal.disconnect(self.function)
         self.function = function
-        if function is not None:
-            signal.connect(function)
+        self.widget.connect(self.signal, function)
+
+    def let_go(self):
+        self.widget.disconnect(self.signal, self.function)
 
 
 def _connect_gui(self, gui):
@@ -214,5 +215,5 @@ def _disconnect_gui(self, tag):
     """Undo a connectGui."""
     connectors, self._connectors = self._connectors, {}
     for connector in connectors.values():
-        connector.follow(None)
+        connector.let_go()
     self.RemoveObserver(tag)

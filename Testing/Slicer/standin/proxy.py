@@ -148,9 +148,9 @@ class Proxy(metaclass=ProxyClass):
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
         if name in properties(type(target)):
             return wrap(target.property(name))
-        # Of several signals of a name, PythonQt takes the one that the header declares first.
-        signature = next((one for one in signals(type(target)) if one.partition("(")[0] == name), None)
-        return self._method(name) if signature is None else Signal(self, signature)
+        if any(one.startswith(f"{name}(") for one in signals(type(target))):
+            return lambda *arguments: getattr(target, name).emit(*unwrap(arguments))
+        return self._method(name)
 
     def __setattr__(self, name, value):
         target = self._target
@@ -166,9 +166,6 @@ class Proxy(metaclass=ProxyClass):
                 f"{type(value).__name__} ({value!r})"
             )
 
-    def __repr__(self):
-        return f"{type(self).__name__} (at: {id(self._target):#x})"
-
     def connect(self, signal, function):
         """Connect a signal, by its signature, to a callable."""
         if signal not in signals(type(self._target)):
@@ -181,13 +178,10 @@ class Proxy(metaclass=ProxyClass):
         return True
 
     def disconnect(self, signal, function):
-        """Take a callable off a signal; whether it was there."""
-        if signal not in signals(type(self._target)):
-            raise AttributeError(f"{type(self).__name__} has no signal {signal!r}")
-        there = self._connections.pop((signal, function), [])
-        for connection, _relay in there:
+        """Take a callable off a signal that it is connected to."""
+        for connection, _relay in self._connections.pop((signal, function)):
             QObject.disconnect(connection)
-        return bool(there)
+        return True
 
     def _method(self, name):
         target = self._target
@@ -200,36 +194,16 @@ class Proxy(metaclass=ProxyClass):
         return lambda *arguments: wrap(bound(*unwrap(arguments)))
 
 
-class Signal:
-    """A signal as an attribute."""
-
-    def __init__(self, proxy, signature):
-        self._proxy, self._signature = proxy, signature
-
-    def connect(self, function):
-        return self._proxy.connect(self._signature, function)
-
-    def disconnect(self, function):
-        return self._proxy.disconnect(self._signature, function)
-
-    def __call__(self, *arguments):
-        name = self._signature.partition("(")[0]
-        getattr(self._proxy._target, name).emit(*unwrap(arguments))
+ACCEPTED = {"QString": str, "bool": bool, "int": int, "uint": int, "double": int | float, "float": int | float}
+"""Types of Qt's properties -> those of Python. PythonQt is a little laxer; a panel should not lean on it."""
 
 
 def _accepts(type_name: str, value) -> bool:
-    # PythonQt is a little laxer with numbers and texts; a panel should not lean on it.
-    if type_name == "QString":
-        return isinstance(value, str)
-    if type_name == "bool":
-        return isinstance(value, bool)
-    if type_name in ("int", "uint"):
-        return isinstance(value, int)
-    if type_name in ("double", "float"):
-        return isinstance(value, int | float) and not isinstance(value, bool)
     if type_name == "QStringList":
         return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-    return value is not None
+    if type_name in ("double", "float") and isinstance(value, bool):
+        return False
+    return value is not None and isinstance(value, ACCEPTED.get(type_name, object))
 
 
 def lookup(name: str):

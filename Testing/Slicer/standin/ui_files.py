@@ -9,9 +9,6 @@ from standin import proxy, widgets
 
 OWN = {one.__name__: one for one in (*widgets.CTK, *widgets.QMRML)}
 
-FORM_ONLY = {("QLabel", "buddy")}
-"""What only forms know as a property."""
-
 
 class UiError(ValueError):
     """A .ui file names something that is not there."""
@@ -48,8 +45,8 @@ def check(tree):
         if found is None:
             raise UiError(f"there is no widget {class_name!r}")
         for one in node.findall("property"):
-            exempt = one.get("stdset") == "0" or (class_name, one.get("name")) in FORM_ONLY
-            if not exempt and one.get("name") not in proxy.properties(found):
+            on_forms_only = one.get("stdset") == "0" or (class_name, one.get("name")) == ("QLabel", "buddy")
+            if not on_forms_only and one.get("name") not in proxy.properties(found):
                 raise UiError(f"{class_name} {name!r} has no property {one.get('name')!r}")
     for one in tree.iter("property"):
         buddy = one.findtext("cstring")

@@ -53,7 +53,7 @@ class ctkCollapsibleButton(QAbstractButton):
         return QSize(self.fontMetrics().horizontalAdvance(self.text()) + 40, self.fontMetrics().height() + 10)
 
     def minimumSizeHint(self):
-        return super().minimumSizeHint() if self.isChecked() else self._head()
+        return super().minimumSizeHint().expandedTo(self._head()) if self.isChecked() else self._head()
 
     def hitButton(self, position):
         return position.y() < self._head().height()
