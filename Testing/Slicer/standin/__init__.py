@@ -19,11 +19,13 @@ What it does was read in the sources of Slicer (5.10, 5.12, main) and CTK, and c
 - translations, settings, the order in which modules are loaded, real views, and what other modules do to the scene.
 """
 
+import contextlib
 import importlib
 import os
 import sys
 import types
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -37,7 +39,6 @@ from standin import application, parameters, proxy, ui_files, widgets
 MODULE = "GTRStaging"
 MODULE_FOLDER = str(Path(GTRStagingSlicer.__file__).resolve().parents[1])
 """Where the module lies: beside the package that Python finds, in the source tree or in one that was installed."""
-_MISSING = object()
 
 
 class Standin:
@@ -47,8 +48,8 @@ class Standin:
         self.bare, self.version = bare, version
         self._samples = {"5.10": application.SampleDataLogic, "5.12": application.TitledSampleDataLogic}[version]
         self.record = application.Record()
-        self.shown, self.errors = self.record.shown, proxy.errors
-        self._before: list[tuple[object, str, object]] = []
+        self.shown = self.record.shown
+        self._put_in = contextlib.ExitStack()
         self._modules: list[str] = []
 
     def open_module(self):
@@ -87,8 +88,7 @@ class Standin:
     # -- putting in and taking out -------------------------------------------------------------------------------------
 
     def _put(self, owner, name, value):
-        self._before.append((owner, name, getattr(owner, name, _MISSING)))
-        setattr(owner, name, value)
+        self._put_in.enter_context(mock.patch.object(owner, name, value, create=True))
 
     def _put_module(self, name, **contents):
         made = types.ModuleType(name)
@@ -134,15 +134,11 @@ class Standin:
         there = getattr(slicer.modules, MODULE.lower(), None)
         if there is not None and there.widgetRepresentation() is not None:
             there.widgetRepresentation().self().cleanup()
-        errors = list(self.errors)
+        errors = list(proxy.errors)
         proxy.forget()
         QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         QtCore.qInstallMessageHandler(None)
-        for owner, name, value in reversed(self._before):
-            if value is _MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, value)
+        self._put_in.close()
         packages = ("GTRStagingSlicer.logic", "GTRStagingSlicer.selftest", "GTRStagingSlicer.words")
         users = {n for n, m in list(sys.modules.items()) if n.startswith(MODULE) and "qt" in vars(m)}
         application.fresh({MODULE, *self._modules, *packages} | users)

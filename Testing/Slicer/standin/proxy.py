@@ -186,8 +186,6 @@ class Proxy(metaclass=ProxyClass):
     def _method(self, name):
         target = self._target
         found = getattr(type(target), name, None)
-        if isinstance(found, enum.Enum):
-            return found
         if not callable(found) or isinstance(found, type):
             raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
         bound = getattr(target, name)
