@@ -50,9 +50,9 @@ class InputView:
                 (ui.tumourSelector, _("None"), segmentations, segmentation),
             ):
                 entries = {one.id: self._labels[one.id] for one in nodes}
-                _fill(selector, first, entries, "" if chosen is None else chosen.GetID())
+                _fill(selector, presenter.choices(first, entries, "" if chosen is None else chosen.GetID()))
             segment = "" if state is None else state.tumourSegment
-            _fill(ui.segmentSelector, _("Choose the tumour's segment"), segments, segment)
+            _fill(ui.segmentSelector, presenter.choices(_("Choose the tumour's segment"), segments, segment))
             ui.segmentSelector.visible = segmentation is not None
         finally:
             self._filling = False
@@ -95,14 +95,13 @@ class InputView:
             self._state.tumourSegment = self._ui.segmentSelector.itemData(index) or ""
 
 
-def _fill(selector: Any, first: str, entries: dict[str, str], chosen: str) -> None:
-    """Fill a list with `first`, whose id is empty, and id -> label; mark the chosen id."""
-    rows = [("", first), *entries.items()]
-    if [(selector.itemData(i), selector.itemText(i)) for i in range(selector.count)] != rows:
+def _fill(selector: Any, choices: presenter.Choices) -> None:
+    """Fill a list, and mark the chosen row; a list that has not changed is left as it is."""
+    if tuple((selector.itemData(i), selector.itemText(i)) for i in range(selector.count)) != choices.rows:
         selector.clear()
-        for node, label in rows:
+        for node, label in choices.rows:
             selector.addItem(label, node)
-    selector.currentIndex = [*dict(rows)].index(chosen) if chosen in dict(rows) else 0
+    selector.currentIndex = choices.index
 
 
 def _chosen(selector: Any, index: int) -> Node | None:

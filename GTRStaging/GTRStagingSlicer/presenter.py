@@ -50,6 +50,26 @@ def told_apart(nodes: Sequence[Listed]) -> list[str]:
     return labels
 
 
+@dataclass(frozen=True)
+class Choices:
+    """Rows of a list as (id, label), the first with an empty id, and the row that is chosen."""
+
+    rows: tuple[tuple[str, str], ...]
+    index: int
+
+
+def choices(first: str, labels: Mapping[str, str], chosen: str) -> Choices:
+    """Return the rows of a list: `first`, which chooses nothing, and id -> label; an unknown id is not chosen.
+
+    Examples
+    --------
+    >>> choices("None", {"a": "CT"}, "a")
+    Choices(rows=(('', 'None'), ('a', 'CT')), index=1)
+    """
+    ids = list(labels)
+    return Choices((("", first), *labels.items()), 1 + ids.index(chosen) if chosen in ids else 0)
+
+
 # -- buttons -------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +287,27 @@ def profile_in_html(sentences: Sequence[str], familiarity: str | None, *, stale:
     return Marked("<br>".join((f"<b>{head}</b>", *rest)), ALARM if alarm else "")
 
 
+# -- DICOM ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DicomButtons:
+    """Whether a result can be written and sent as DICOM, and the tooltips of the two buttons."""
+
+    enabled: bool
+    export_tip: str
+    send_tip: str
+
+
+def dicom_buttons(*, idle: bool, obstacle: str | None) -> DicomButtons:
+    """Decide the buttons for DICOM; `obstacle` is why the result cannot be exported, None if it can."""
+    return DicomButtons(
+        idle and obstacle is None,
+        obstacle or _("Writes the result as DICOM objects into Slicer's DICOM database, in the study of the CT."),
+        obstacle or _("Sends the DICOM objects of the result to a server."),
+    )
+
+
 # -- packages ------------------------------------------------------------------------------------------------------
 
 
@@ -370,7 +411,9 @@ __all__ = [
     "BUTTONS",
     "PACKAGE_BUTTONS",
     "Batch",
+    "Choices",
     "Decision",
+    "DicomButtons",
     "Facts",
     "Listed",
     "Marked",
@@ -378,7 +421,9 @@ __all__ = [
     "batch",
     "batch_ended_early",
     "batch_progress",
+    "choices",
     "decide",
+    "dicom_buttons",
     "drawn_elsewhere",
     "keeps_key_slice",
     "other_volume_shown",

@@ -12,7 +12,9 @@ from GTRStagingSlicer.presenter import (
     batch,
     batch_ended_early,
     batch_progress,
+    choices,
     decide,
+    dicom_buttons,
     keeps_key_slice,
     packages,
     profile_in_html,
@@ -100,6 +102,15 @@ def test_nodes_of_one_name_are_told_apart_by_study_or_number():
     assert told_apart([Listed("1", "CT"), Listed("2", "CT")]) == ["CT (1 of 2)", "CT (2 of 2)"]
 
 
+def test_a_list_begins_with_a_row_that_chooses_nothing():
+    found = choices("Choose the CT", {"id1": "CT", "id2": "CT"}, "id2")
+    assert found.rows == (("", "Choose the CT"), ("id1", "CT"), ("id2", "CT"))
+    assert found.index == 2
+    for chosen in ("", "deleted"):
+        assert choices("Choose the CT", {"id1": "CT"}, chosen).index == 0
+    assert choices("None", {}, "").rows == (("", "None"),)
+
+
 def test_warnings_that_banner_and_likeness_say_are_not_said_twice():
     record = {
         "model": {"warning": "A DEMONSTRATION."},
@@ -153,6 +164,14 @@ def test_an_outdated_profile_and_one_unlike_the_training_are_alarms(familiarity,
     assert marked.text.startswith("<b>T3 in 4 of 5 &lt;slices&gt;.</b><br>")
     assert ("Press “Stage along the scan”" in marked.text) is stale
     assert marked.text.endswith("<br>A note.")
+
+
+def test_dicom_is_offered_for_a_result_that_can_be_exported_and_an_obstacle_is_said():
+    free = dicom_buttons(idle=True, obstacle=None)
+    assert (free.enabled, "database" in free.export_tip, "server" in free.send_tip) == (True, True, True)
+    hindered = dicom_buttons(idle=True, obstacle="No DICOM.")
+    assert (hindered.enabled, hindered.export_tip, hindered.send_tip) == (False, "No DICOM.", "No DICOM.")
+    assert not dicom_buttons(idle=False, obstacle=None).enabled
 
 
 @pytest.mark.parametrize(
