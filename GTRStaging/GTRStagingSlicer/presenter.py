@@ -59,7 +59,7 @@ class Choices:
 
 
 def choices(first: str, labels: Mapping[str, str], chosen: str) -> Choices:
-    """Return the rows of a list: `first`, which chooses nothing, and id -> label; an unknown id is not chosen.
+    """Return `first`, which chooses nothing, and a row for each id -> label; an unknown id is not chosen.
 
     Examples
     --------
