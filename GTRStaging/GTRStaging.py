@@ -344,7 +344,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.dicom.refresh(state, idle, decision.not_current)
         self.report.refresh(state, stale)
         self.segments.refresh(state, idle)
-        self.layouts.refresh(state, idle)
+        self.layouts.refresh(state)
         self.proposal.refresh(state, idle)
         self.profile.refresh(state, idle, decision.not_ready)
         self.batch.refresh(state is not None)

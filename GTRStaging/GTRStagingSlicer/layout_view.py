@@ -36,18 +36,14 @@ class LayoutView:
         ):
             button.connect("clicked(bool)", lambda checked=False, act=act: self._act(act))
 
-    def refresh(self, state: State | None, idle: bool) -> None:
-        """Enable the buttons for what the state has."""
+    def refresh(self, state: State | None) -> None:
+        """Offer the way back and the 3-D view where there is one, and fit the result's height."""
         self._state, ui = state, self.ui
-        shown = State() if state is None else state
-        staged = shown.resultText is not None
-        drawn = staged and shown.attentionVolume is not None and shown.resultVolume is not None
-        ui.resultLayoutButton.enabled = idle and drawn
         ui.ownLayoutButton.enabled = layouts.can_go_back(slicer.mrmlScene)
         obstacle = layers.reason_no_3d(slicer.app.applicationLogic())
         ui.render3DCheckBox.enabled = obstacle is None
         ui.render3DCheckBox.toolTip = obstacle or _("Renders the attention in the 3-D view.")
-        if staged:
+        if state is not None and state.resultText is not None:
             result_view.fit_height(ui)
 
     def leave(self) -> None:

@@ -43,7 +43,7 @@ def test_it_needs_no_qt():
         (STAGED, set(BUTTONS) - {"cancelButton", "showCtButton"}),
         (
             Facts(ct="A", staged=True, stale=True, map=True, folder="/f"),
-            {"applyButton", "currentSliceButton", "overlayButton"},
+            {"applyButton", "currentSliceButton", "overlayButton", "resultLayoutButton"},
         ),
     ],
 )
