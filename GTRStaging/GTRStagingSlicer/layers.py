@@ -21,6 +21,9 @@ COLOURS = "GTR Staging attention"
 CT, PART = "GTRStaging.CT", "GTRStaging.Part"
 """Node reference and attribute of a result's nodes: the CT, and the field of the state."""
 
+WITHOUT_CT = "GTRStaging.WithoutCT"
+"""Attribute of a nomogram's nodes that were made while no CT was chosen."""
+
 FOLDER = "GTRStaging.Result"
 """Attribute of the folder of a result in the subject hierarchy."""
 
@@ -37,10 +40,21 @@ def reuse_or_add(scene: Scene, node: Node | None, class_name: str, name: str) ->
     return node
 
 
-def mark(node: Node, ct: VolumeNode, part: str) -> None:
-    """Store the CT of a result's node, and the field of the state that contains the node."""
-    node.SetNodeReferenceID(CT, ct.GetID())
+def mark(node: Node, ct: VolumeNode | None, part: str) -> None:
+    """Store the CT of a result's node, and the field of the state that contains the node.
+
+    A nomogram can be read without a CT; its nodes are told apart from those of a CT that was deleted.
+    """
+    node.SetNodeReferenceID(CT, None if ct is None else ct.GetID())
+    node.SetAttribute(WITHOUT_CT, "1" if ct is None else None)
     node.SetAttribute(PART, part)
+
+
+def belongs_to(node: Node, ct: VolumeNode | None) -> bool:
+    """Return whether a marked node is of a CT, or with None whether it was made without one."""
+    if ct is None:
+        return node.GetAttribute(WITHOUT_CT) is not None
+    return node.GetNodeReference(CT) is ct
 
 
 def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
