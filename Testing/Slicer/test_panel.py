@@ -585,6 +585,8 @@ def test_the_selftest_passes(desk, panel):
     test = GTRStagingTest()
     test.setUp()
     test.stages_a_sample("T2")
+    test.setUp()
+    test.test_several_cases_of_a_scene()
 
 
 def test_leaving_and_reopening_the_panel_changes_nothing(staged):
