@@ -32,7 +32,7 @@ class LayoutView:
             (ui.resultLayoutButton, self.show_result),
             (ui.plotButton, lambda state: self._logic.showPlot(state.sweepPlot)),
             (ui.tableButton, lambda state: self._logic.showTable(state.agreementTable)),
-            (ui.ownLayoutButton, lambda state: layouts.back(slicer.mrmlScene)),
+            (ui.ownLayoutButton, lambda state: self._logic.showOwnLayout()),
         ):
             button.connect("clicked(bool)", lambda checked=False, act=act: self._act(act))
 
@@ -48,7 +48,7 @@ class LayoutView:
 
     def leave(self) -> None:
         """Show the user's layout again."""
-        layouts.back(slicer.mrmlScene)
+        self._logic.showOwnLayout()
 
     def _act(self, act: Callable[[State], None]) -> None:
         if self._state is not None:
@@ -69,9 +69,10 @@ class LayoutView:
         scene, record = slicer.mrmlScene, scene_staging.record_of(state)
         if record is None:
             return
-        layouts.show(scene, layouts.RESULT)
+        self._logic.showLayout(layouts.RESULT)
         self.show_overlay(state)
         layouts.show_ct_alone(scene, state.resultVolume)
+        layouts.fit(slicer.app.layoutManager().mrmlSliceLogics())  # that of the CT alone may be new
         grid = self._logic.grid(state.resultVolume)
         centre = nodes.slice_centre(grid, record["key_slice"]["index"])
         axis = geometry.direction_matrix(grid)[:, geometry.axial_order(grid).axes[2]] * np.array([-1, -1, 1])

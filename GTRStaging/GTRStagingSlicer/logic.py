@@ -332,15 +332,29 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         if view is not None:
             view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
 
+    def showLayout(self, layout: int) -> None:
+        """Show a layout of the module, with the CT fitted into its views at the slices that they show."""
+        layouts.show(slicer.mrmlScene, layout)
+        slicer.app.processEvents()  # the views get their sizes
+        if (manager := slicer.app.layoutManager()) is not None:
+            layouts.fit(manager.mrmlSliceLogics())
+
+    def showOwnLayout(self) -> None:
+        """Show the user's layout again, with its zoom."""
+        if layouts.can_go_back(slicer.mrmlScene):
+            layouts.back(slicer.mrmlScene)
+            slicer.app.processEvents()
+            layouts.zoom_back(slicer.mrmlScene)
+
     def showPlot(self, plot: PlotNode) -> None:
         """Show a chart, in the module's layout with a plot view."""
-        layouts.show(slicer.mrmlScene, layouts.SWEEP)
+        self.showLayout(layouts.SWEEP)
         slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
         slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def showTable(self, table: TableNode) -> None:
         """Show a table, in the module's layout with a table view."""
-        layouts.show(slicer.mrmlScene, layouts.TABLE)
+        self.showLayout(layouts.TABLE)
         slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()
 

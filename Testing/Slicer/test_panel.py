@@ -230,7 +230,7 @@ def test_looks_change_without_a_new_run(staged, scene):
     assert state.attentionVolume.GetDisplayNode().GetLowerThreshold() == 0.4
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(state.attentionVolume)
     assert legend.GetVisibility()
-    assert legend.GetTitleText() == f"Attention for {ui.stageLabel.text}"
+    assert legend.GetTitleText() == f"Attention\nfor {ui.stageLabel.text}"
     ui.legendCheckBox.checked = False
     assert not legend.GetVisibility()
     ui.outlineCheckBox.checked = True
