@@ -136,32 +136,43 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         times, digest = _content_of(state)  # before the run, in which windows are open
         of = scene_staging.settings_of(state)
         result, placed_ct = scene_staging.compute(
-            state,
-            self.backbone(state),
-            progress=progress,
-            apart=background.at_once if tick is None else partial(self.worker.steps, tick=tick),
+            state, self.backbone(state), progress=progress, apart=self._apart(tick)
         )
         progress("showing")
-        if (of, times) != (scene_staging.settings_of(state), content.times_of(state, stomach=True)):
-            raise InputError(
-                _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
-                  "start. Nothing is shown. Press Apply again.")
-            )  # fmt: skip
+        _refuse_changed(state, of, times)
         scene_staging.show(result, state, slicer.mrmlScene, slicer.app.applicationLogic(), placed_ct=placed_ct)
         self._turnTo(state)
         self._staged = Staged(result, times, digest)
         return result
 
-    def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
-        """Let the model propose the key slice of the parameters' CT; see `scene_staging.propose`."""
-        return scene_staging.propose(state, self.backbone(state), progress=progress)
+    def _apart(self, tick: Callable[[], None] | None) -> Callable[..., Any]:
+        """Return what does the work that needs no scene: in a thread if there is something to do meanwhile."""
+        return background.at_once if tick is None else partial(self.worker.steps, tick=tick)
 
-    def profile(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Profile":
-        """Stage the parameters' CT along its slices, and show the profile in the scene; see `profiles.compute`."""
-        read = content.times_of(state)
-        found = profiles.compute(state, self.backbone(state), progress=progress)
+    def propose(
+        self,
+        state: State,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "Proposal":
+        """Let the model propose the key slice of the parameters' CT; see `stage` and `scene_staging.propose`."""
+        of, times = scene_staging.settings_of(state), content.times_of(state, stomach=True)
+        found = scene_staging.propose(state, self.backbone(state), progress=progress, apart=self._apart(tick))
+        _refuse_changed(state, of, times)
+        return found
+
+    def profile(
+        self,
+        state: State,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "Profile":
+        """Stage the parameters' CT along its slices, and show the profile; see `stage` and `profiles.compute`."""
+        of, times = scene_staging.settings_of(state), content.times_of(state, stomach=True)
+        found = profiles.compute(state, self.backbone(state), progress=progress, apart=self._apart(tick))
+        _refuse_changed(state, of, times)
         profiles.show(found, state, slicer.mrmlScene)
-        self._profiled[state.profileText.GetID()] = read
+        self._profiled[state.profileText.GetID()] = content.times_of(state)
         return found
 
     def profileOutOfDate(self, state: State) -> bool:
@@ -362,3 +373,12 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 def _content_of(state: State) -> tuple[tuple[object, ...], str]:
     """Return when CT, segment and stomach of a state last changed, and a hash of their voxels."""
     return content.times_of(state, stomach=True), content.digest_of(state, stomach=True)
+
+
+def _refuse_changed(state: State, settings: str, times: tuple[object, ...]) -> None:
+    """Raise an error if settings or nodes of a state differ from those at the start of a run."""
+    if (settings, times) != (scene_staging.settings_of(state), content.times_of(state, stomach=True)):
+        raise InputError(
+            _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
+              "start. Nothing is shown. Start again.")
+        )  # fmt: skip

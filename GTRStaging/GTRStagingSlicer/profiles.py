@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.figures import COLOURS
 from GTRStagingSlicer import case_results, charts, layers, scene_staging, tables
+from GTRStagingSlicer.background import at_once
 from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -38,6 +39,7 @@ def compute(
     backbone: "Backbone",
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    apart: Callable[..., "Profile"] = at_once,
 ) -> "Profile":
     """Stage the CT of a state along its slices, without changing the scene.
 
@@ -48,6 +50,8 @@ def compute(
     ----------
     progress
         Called with the numbers of slices done and of all; an exception that it raises (`Cancelled`) stops the run.
+    apart
+        Does the part that needs no scene, as for `scene_staging.compute`.
 
     Raises
     ------
@@ -66,14 +70,13 @@ def compute(
     key = keyslice.choose(case.scan, mask=mask, key_slice=case.key_slice)
     if mask is not None:
         asked = keyslice.areas_mm2(grid, mask).nonzero()[0].tolist()
-    return profile_scan(
-        case.scan,
-        backbone,
-        replace(scene_staging.options_of(state), resample_roi=case.resample),
-        indices=slices_near(grid, [*asked, key.index], 0.0) if asked else slices_near(grid, [key.index]),
-        tumour=case.tumour,
-        key_slice=key,
-        progress=progress,
+    options = replace(scene_staging.options_of(state), resample_roi=case.resample)
+    indices = slices_near(grid, [*asked, key.index], 0.0) if asked else slices_near(grid, [key.index])
+    return apart(
+        lambda tell: profile_scan(
+            case.scan, backbone, options, indices=indices, tumour=case.tumour, key_slice=key, progress=tell
+        ),
+        progress,
     )
 
 

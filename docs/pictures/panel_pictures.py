@@ -18,8 +18,6 @@ import qt
 import slicer
 
 STAGE = "T3"
-WIDTH = 480
-"""Of the panel in pixels: about what Slicer gives a module on a screen of 1,920."""
 SECTIONS = {
     "panel-input": ("inputSection", "keySliceSection"),
     "panel-result": ("stageSection",),
@@ -99,26 +97,20 @@ def read_nomogram(panel):
 def take_panel(panel, folder, dark):
     """Take the whole panel as high as its contents, and in light colours its sections."""
     ui = panel.ui
-    for section in ("inputSection", "keySliceSection"):  # folded when the result was there
+    for section in ("inputSection", "keySliceSection", "casesSection"):  # the first two fold when the result is there
         getattr(ui, section).collapsed = False
     whole = ui.researchUseLabel.parent()
-    home = whole.parent()
-    whole.setParent(None)
-    whole.show()
-    for _turn in range(3):  # labels that wrap know their height when their width is set
-        whole.resize(WIDTH, whole.layout().totalHeightForWidth(WIDTH))
-        settle(0.3)
     take(whole, folder / ("panel-dark.png" if dark else "panel.png"))
     if not dark:
         read_nomogram(panel)
-        whole.resize(WIDTH, whole.layout().totalHeightForWidth(WIDTH))
-        settle(0.3)
+        ui.batchSection.collapsed = False
+        settle()
         for name, sections in SECTIONS.items():
             around = qt.QRect()
             for section in sections:
                 around = around.united(getattr(ui, section).geometry)
-            whole.grab(qt.QRect(0, around.top() - 4, WIDTH, around.height() + 8)).save(str(folder / f"{name}.png"))
-    home.layout().addWidget(whole)
+            area = qt.QRect(0, around.top() - 4, whole.width, around.height() + 8)
+            whole.grab(area).save(str(folder / f"{name}.png"))
 
 
 def main(arguments):
