@@ -26,6 +26,7 @@ from GTRStagingSlicer import (
     dependencies,
     dicom_view,
     help_texts,
+    key_slice_content,
     layers,
     models,
     nodes,
@@ -46,7 +47,7 @@ from GTRStagingSlicer.model_view import ModelView
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.packages_row import PackagesRow
 from GTRStagingSlicer.profile_view import ProfileView
-from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
+from GTRStagingSlicer.proposal_view import ProposalView
 from GTRStagingSlicer.report_view import ReportView
 from GTRStagingSlicer.scene_watch import SceneWatch
 from GTRStagingSlicer.segment_view import SegmentView
@@ -277,11 +278,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         other_scan = self._changed("volume", volume.GetID()) and known
         other_segment = self._changed("segment", self._segmentOf(state)) and known
         by_area = state.keySliceChosenBy == scene_staging.TUMOUR_AREA
-        if other_scan or (other_segment and by_area) or state.keySlice > last:
+        within = state.keySlice <= last
+        if not presenter.keeps_key_slice(
+            other_scan=other_scan, other_segment=other_segment, by_area=by_area, within=within
+        ):
             state.keySlice = -1  # it was chosen in another scan, or for another segment
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
-        ui.keySliceLabel.text = key_slice_in_words(state, grid)
+        ui.keySliceLabel.text = key_slice_content.key_slice_in_words(state, grid)
         if state.keySlice < 0:
             if state.votingSlices is not None:
                 state.votingSlices.SetDisplayVisibility(False)

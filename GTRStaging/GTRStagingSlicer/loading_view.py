@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from GTRStagingSlicer import result_view
+from GTRStagingSlicer import result_content, result_view
 from GTRStagingSlicer.background import EVERY_S
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.state import State
@@ -71,7 +71,7 @@ class Steps:
         self._count = ""
         self._ui.progressBar.value = 0
         self._ui.progressBar.visible = self._ui.applyHint.visible = True
-        self._ui.applyHint.text = result_view.step_in_words(LOADING)
+        self._ui.applyHint.text = result_content.step_in_words(LOADING)
 
     def enter(self, step: str) -> None:
         """Show that a step begins."""
@@ -85,7 +85,7 @@ class Steps:
             self._ui.applyHint.text = self._count
         elif self._clock.step:
             left = left_in_words(self._clock.left_s(self._now()))
-            words = result_view.step_in_words(self._clock.step)
+            words = result_content.step_in_words(self._clock.step)
             self._ui.applyHint.text = " ".join(filter(None, (words, left)))
 
     def counting(self, words: str) -> Callable[[int, int], None]:

@@ -1,13 +1,11 @@
 """Show the staging along the scan in the panel's section of the stage: button, words, chart and table."""
 
-import html
 from collections.abc import Callable
 from typing import Any
 
-from GTRStagingSlicer import profiles, reporting
+from GTRStagingSlicer import presenter, profiles, reporting
 from GTRStagingSlicer.loading_view import Steps
 from GTRStagingSlicer.logic import GTRStagingLogic
-from GTRStagingSlicer.presenter import ALARM
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -62,13 +60,10 @@ class ProfileView:
         label.visible = record is not None
         if record is None:
             return
-        head, *sentences = (html.escape(text, quote=False) for text in profiles.in_words(record))
-        if stale:  # an outdated profile must not be mistaken for a current one
-            again = _("Settings, CT or segment have changed since. Press “Stage along the scan” to renew this profile.")
-            sentences = [again, *sentences]
-        label.text = "<br>".join((f"<b>{head}</b>", *sentences))
         key = profiles.key_of(record)
-        label.styleSheet = ALARM if stale or key is None or key["familiarity"] in ("unlike", None) else ""
+        verdict = None if key is None else key["familiarity"]
+        marked = presenter.profile_in_html(profiles.in_words(record), verdict, stale=stale)
+        label.text, label.styleSheet = marked.text, marked.style
 
     def _make(self) -> None:
         """Stage along the scan, and show the chart."""

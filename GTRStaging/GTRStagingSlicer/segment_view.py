@@ -7,7 +7,7 @@ import qt
 import slicer
 
 from GTRStagingLib.errors import InputError
-from GTRStagingSlicer import nodes, organs, reporting, samples
+from GTRStagingSlicer import nodes, organs, presenter, reporting, samples
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.mrml import SegmentationNode
 from GTRStagingSlicer.state import State
@@ -53,14 +53,9 @@ class SegmentView:
             self._listed = listed
         finally:
             self._refreshing = False
-        found = organs.stomachs(slicer.mrmlScene)
-        self._ui.stomachHint.visible = state.stomachSegmentation is None and bool(found)
-        names = ", ".join(_in_words(*one) for one in found)
-        self._ui.stomachHint.text = (
-            _("Recognised: {names}").format(names=names)
-            if len(found) == 1
-            else _("Several are recognised: {names}. Choose the one of this CT.").format(names=names)
-        )
+        names = [_in_words(*one) for one in organs.stomachs(slicer.mrmlScene)]
+        hint = presenter.stomach_hint(names, chosen=state.stomachSegmentation is not None)
+        self._ui.stomachHint.text, self._ui.stomachHint.visible = hint, bool(hint)
 
     def _on_stomach(self, index: int) -> None:
         """Store the chosen segmentation and segment together; the first item chooses no segment."""

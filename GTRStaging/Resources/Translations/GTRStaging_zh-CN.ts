@@ -279,7 +279,7 @@
     </message>
 </context>
 <context>
-    <name>GTRStagingSlicer.result_view</name>
+    <name>GTRStagingSlicer.result_content</name>
     <message>
         <source>Reading the CT …</source>
         <translatorcomment>unreviewed</translatorcomment>
