@@ -29,9 +29,8 @@
 - `organs`, `segment_view`: the stomach that is recognised and a new segment of the tumour, without Qt; in the panel;
 - `bare`, `mrb`, `headless`: scenes outside the application, scene files, runs without a window;
 - `key_slice_content`, `proposal_view`: the key slice and the model's proposal in words, without Qt; its pictures;
-- `slice_progress`: how many slices are done, and Cancel;
 - `layouts`, `layout_view`: the module's own layouts; their buttons in the panel;
 - `logic`, `result_view`, `batch_process`, `selftest`: the other parts of the module. Only these, `packages_row`,
-  `reporting`, `slice_progress`, and the views of batch cases, cases, DICOM, input, layouts, loading, models, nomogram,
+  `reporting`, and the views of batch cases, cases, DICOM, input, layouts, loading, models, nomogram,
   profile, proposal, report and segments need the application.
 """

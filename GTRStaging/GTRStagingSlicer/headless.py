@@ -248,7 +248,7 @@ def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[st
     """Add a nomogram and its result to the scene; return the arguments for the report."""
     nomograms.choose(state, scene, chosen)
     for name, value in values.items():
-        nomograms.set_value(state, name, value)
+        nomograms.set_value(state, scene, name, value)
     now = cast(nomograms.Status, nomograms.show(state, scene, stale=False))  # None only without a nomogram
     if now.reading is None:
         raise InputError(f"{chosen.name}: {now.reason} {now.radscore}")

@@ -33,23 +33,21 @@ class InputView:
     def refresh(self, state: GTRStagingParameterNode | None) -> None:
         """List the nodes of the scene, and mark the chosen ones; the state may be None."""
         self._state, ui = state, self._ui
-        cts, segmentations, segments = [], [], {}
+        cts, segmentations, segments = {}, {}, {}
         if state is not None:
-            cts = candidates.listed(candidates.cts(slicer.mrmlScene))
-            segmentations = candidates.listed(candidates.segmentations(slicer.mrmlScene))
+            cts = candidates.labels(candidates.cts(slicer.mrmlScene))
+            segmentations = candidates.labels(candidates.segmentations(slicer.mrmlScene))
             if state.tumourSegmentation is not None:
                 segments = candidates.tumour_segments(state.tumourSegmentation)
         ct = None if state is None else state.inputVolume
         segmentation = None if state is None else state.tumourSegmentation
-        both = zip((cts, segmentations), map(presenter.told_apart, (cts, segmentations)), strict=True)
-        self._labels = {one.id: label for nodes, labels in both for one, label in zip(nodes, labels, strict=True)}
+        self._labels = {**cts, **segmentations}
         self._filling = True
         try:
-            for selector, first, nodes, chosen in (
+            for selector, first, entries, chosen in (
                 (ui.inputSelector, _("Choose the CT"), cts, ct),
                 (ui.tumourSelector, _("None"), segmentations, segmentation),
             ):
-                entries = {one.id: self._labels[one.id] for one in nodes}
                 _fill(selector, presenter.choices(first, entries, "" if chosen is None else chosen.GetID()))
             segment = "" if state is None else state.tumourSegment
             _fill(ui.segmentSelector, presenter.choices(_("Choose the tumour's segment"), segments, segment))

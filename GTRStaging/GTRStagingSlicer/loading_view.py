@@ -63,10 +63,12 @@ class Steps:
 
     def __init__(self, ui: Any, now: Callable[[], float] = time.monotonic) -> None:
         self._ui, self._now, self._clock = ui, now, Clock()
+        self._count = ""
 
     def begin(self) -> None:
         """Show the bar, empty."""
         self._clock.begin(self._now())
+        self._count = ""
         self._ui.progressBar.value = 0
         self._ui.progressBar.visible = self._ui.applyHint.visible = True
         self._ui.applyHint.text = result_content.step_in_words(LOADING)
@@ -78,11 +80,29 @@ class Steps:
         self.show()
 
     def show(self) -> None:
-        """Show the step and the time left."""
-        if self._clock.step:
+        """Show the slices that are done, else the step and the time left."""
+        if self._count:
+            self._ui.applyHint.text = self._count
+        elif self._clock.step:
             left = left_in_words(self._clock.left_s(self._now()))
             words = result_content.step_in_words(self._clock.step)
             self._ui.applyHint.text = " ".join(filter(None, (words, left)))
+
+    def counting(self, words: str) -> Callable[[int, int], None]:
+        """Return a function that shows the numbers of slices done and of all.
+
+        Parameters
+        ----------
+        words
+            What the panel says, with the places {done} and {total}.
+        """
+
+        def progress(done: int, total: int) -> None:
+            self._ui.progressBar.value = self._ui.progressBar.maximum * done // total
+            self._count = words.format(done=done, total=total)
+            self.show()
+
+        return progress
 
     def folding(self, work: Callable[[], object]) -> Callable[[], None]:
         """Return work that folds the sections above the result once it is done."""

@@ -7,7 +7,7 @@ the views.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -44,6 +44,14 @@ KEPT = 4
 """Number of results in memory beside that of the chosen CT; the others are staged again before they are exported."""
 
 
+class Staged(NamedTuple):
+    """Result of this session, and of what: when CT and segments last changed, and a hash of their voxels."""
+
+    result: "StagingResult"
+    times: tuple[object, ...]
+    digest: str
+
+
 @parameterNodeWrapper
 class GTRStagingParameterNode(State):
     """State of the panel in the scene: the fields of `State`, limited to the ranges of their sliders."""
@@ -74,14 +82,11 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         self.forget()
 
     def forget(self) -> None:
-        """Forget the last result and profile, since their scene is closed."""
-        self._result: StagingResult | None = None
-        self._content: tuple[tuple[object, ...], str] | None = None
+        """Forget results and profiles, since their scene is closed."""
+        self._staged: Staged | None = None
         self._of: tuple[str, str] | None = None
-        self._others: dict[
-            tuple[str, str] | None, tuple[StagingResult | None, tuple[tuple[object, ...], str] | None]
-        ] = {}
-        self._profiled: tuple[object, ...] | None = None
+        self._others: dict[tuple[str, str] | None, Staged | None] = {}
+        self._profiled: dict[str, tuple[object, ...]] = {}  # id of a profile's text -> when its nodes last changed
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
     def turnToCt(self, state: State) -> bool:
@@ -97,10 +102,10 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         text = state.resultText
         of = None if text is None else (text.GetID(), text.GetText())  # undo gives a node its earlier text again
         if of != self._of:
-            self._others[self._of] = self._result, self._content
+            self._others[self._of] = self._staged
             while len(self._others) > KEPT:
                 del self._others[next(iter(self._others))]
-            self._result, self._content = self._others.pop(of, (None, None))
+            self._staged = self._others.pop(of, None)
             self._of = of
 
     def getParameterNode(self) -> GTRStagingParameterNode:
@@ -128,43 +133,54 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         GTRStagingLib.errors.StagingError
             If the case cannot be staged, or its nodes or settings were changed meanwhile; the scene is left as it is.
         """
-        read = self._content_of(state)  # before the run, in which windows are open
+        times, digest = _content_of(state)  # before the run, in which windows are open
         of = scene_staging.settings_of(state)
         result, placed_ct = scene_staging.compute(
-            state,
-            self.backbone(state),
-            progress=progress,
-            apart=background.at_once if tick is None else partial(self.worker.steps, tick=tick),
+            state, self.backbone(state), progress=progress, apart=self._apart(tick)
         )
         progress("showing")
-        if (of, read[0]) != (scene_staging.settings_of(state), content.times_of(state, stomach=True)):
-            raise InputError(
-                _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
-                  "start. Nothing is shown. Press Apply again.")
-            )  # fmt: skip
+        _refuse_changed(state, of, times)
         scene_staging.show(result, state, slicer.mrmlScene, slicer.app.applicationLogic(), placed_ct=placed_ct)
         self._turnTo(state)
-        self._result, self._content = result, read
+        self._staged = Staged(result, times, digest)
         return result
 
-    def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
-        """Let the model propose the key slice of the parameters' CT; see `scene_staging.propose`."""
-        return scene_staging.propose(state, self.backbone(state), progress=progress)
+    def _apart(self, tick: Callable[[], None] | None) -> Callable[..., Any]:
+        """Return what does the work that needs no scene: in a thread if there is something to do meanwhile."""
+        return background.at_once if tick is None else partial(self.worker.steps, tick=tick)
 
-    def profile(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Profile":
-        """Stage the parameters' CT along its slices, and show the profile in the scene; see `profiles.compute`."""
-        read = content.times_of(state)
-        found = profiles.compute(state, self.backbone(state), progress=progress)
+    def propose(
+        self,
+        state: State,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "Proposal":
+        """Let the model propose the key slice of the parameters' CT; see `stage` and `scene_staging.propose`."""
+        of, times = scene_staging.settings_of(state), content.times_of(state, stomach=True)
+        found = scene_staging.propose(state, self.backbone(state), progress=progress, apart=self._apart(tick))
+        _refuse_changed(state, of, times)
+        return found
+
+    def profile(
+        self,
+        state: State,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "Profile":
+        """Stage the parameters' CT along its slices, and show the profile; see `stage` and `profiles.compute`."""
+        of, times = scene_staging.settings_of(state), content.times_of(state, stomach=True)
+        found = profiles.compute(state, self.backbone(state), progress=progress, apart=self._apart(tick))
+        _refuse_changed(state, of, times)
         profiles.show(found, state, slicer.mrmlScene)
-        self._profiled = read
+        self._profiled[state.profileText.GetID()] = content.times_of(state)
         return found
 
     def profileOutOfDate(self, state: State) -> bool:
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the profile."""
         if profiles.record_of(state) is None:
             return False
-        changed = self._profiled is not None and self._profiled != content.times_of(state)
-        return changed or profiles.out_of_date(state)
+        times = self._profiled.get(state.profileText.GetID())
+        return (times is not None and times != content.times_of(state)) or profiles.out_of_date(state)
 
     def reasonNotReady(self, state: State) -> str | None:
         """Return why the case cannot be staged yet, for the Apply button; None if it can."""
@@ -219,7 +235,7 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""
         if scene_staging.out_of_date(state):
             return True
-        return self._content is not None and self._content[0] != content.times_of(state, stomach=True)
+        return self._staged is not None and self._staged.times != content.times_of(state, stomach=True)
 
     def export(self, state: State, folder: Path) -> tuple[str, ...]:
         """Write the report's files. A reloaded scene is staged again first, and its result must be the same.
@@ -259,15 +275,14 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def _current(self, state: State) -> "StagingResult":
         """Return the result of the scene; that of a reloaded scene is staged again, and compared."""
-        result = self._result
-        if result is not None and self._content is not None:
-            if self._content[1] != content.digest_of(state, stomach=True):
+        if self._staged is not None:
+            if self._staged.digest != content.digest_of(state, stomach=True):
                 raise InputError(
                     _("The voxels of the CT, or the segment, have changed since this result; expected those that were "
                       "staged. Press Apply, then export.")
                 )  # fmt: skip
         else:
-            read = self._content_of(state)
+            times, digest = _content_of(state)
             record = scene_staging.record_of(state)
             result, _placed_ct = scene_staging.compute(state, self.backbone(state))
             if record is None or scene_staging.differs(record, result):
@@ -275,11 +290,8 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
                     _("Staging this case again gives a result that differs from the one in the scene; expected the "
                       "same. The CT, the segment or the model has changed. Press Apply, then export.")
                 )  # fmt: skip
-            self._result, self._content = result, read
-        return result
-
-    def _content_of(self, state: State) -> tuple[tuple[object, ...], str]:
-        return content.times_of(state, stomach=True), content.digest_of(state, stomach=True)
+            self._staged = Staged(result, times, digest)
+        return self._staged.result
 
     # -- views -----------------------------------------------------------------------------------------------------
 
@@ -331,14 +343,42 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         if view is not None:
             view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
 
+    def showLayout(self, layout: int) -> None:
+        """Show a layout of the module, with the CT fitted into its views at the slices that they show."""
+        layouts.show(slicer.mrmlScene, layout)
+        slicer.app.processEvents()  # the views get their sizes
+        if (manager := slicer.app.layoutManager()) is not None:
+            layouts.fit(manager.mrmlSliceLogics())
+
+    def showOwnLayout(self) -> None:
+        """Show the user's layout again, with its zoom."""
+        if layouts.can_go_back(slicer.mrmlScene):
+            layouts.back(slicer.mrmlScene)
+            slicer.app.processEvents()
+            layouts.zoom_back(slicer.mrmlScene)
+
     def showPlot(self, plot: PlotNode) -> None:
         """Show a chart, in the module's layout with a plot view."""
-        layouts.show(slicer.mrmlScene, layouts.SWEEP)
+        self.showLayout(layouts.SWEEP)
         slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
         slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def showTable(self, table: TableNode) -> None:
         """Show a table, in the module's layout with a table view."""
-        layouts.show(slicer.mrmlScene, layouts.TABLE)
+        self.showLayout(layouts.TABLE)
         slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()
+
+
+def _content_of(state: State) -> tuple[tuple[object, ...], str]:
+    """Return when CT, segment and stomach of a state last changed, and a hash of their voxels."""
+    return content.times_of(state, stomach=True), content.digest_of(state, stomach=True)
+
+
+def _refuse_changed(state: State, settings: str, times: tuple[object, ...]) -> None:
+    """Raise an error if settings or nodes of a state differ from those at the start of a run."""
+    if (settings, times) != (scene_staging.settings_of(state), content.times_of(state, stomach=True)):
+        raise InputError(
+            _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
+              "start. Nothing is shown. Start again.")
+        )  # fmt: skip

@@ -214,7 +214,7 @@ def reading_content(status: Status | None, error: str = "") -> ReadingContent:
         return ReadingContent(plain("\n".join(status.nomogram.warnings)), status.reason)
     image = _("from the image alone") if status.network else _("no up-to-date result")
     rows = [*tables.nomogram_rows(status.nomogram, reading), (_("Total"), "", f"{reading.total_points:.1f}", "", "")]
-    heads = [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with")]
+    heads = [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Reference")]
     return ReadingContent(
         warnings=plain("\n".join(reading.warnings)),
         message=status.reason,

@@ -136,8 +136,8 @@ class NomogramView:
     def _on_value(self, name: str, value: str | float | None) -> None:
         if self._state is None or self._filling or nomograms.given_values(self._state).get(name) == value:
             return
-        with slicer.util.NodeModify(self._state):
-            nomograms.set_value(self._state, name, value)
+        nomograms.set_value(self._state, slicer.mrmlScene, name, value)
+        self._state.Modified()  # the panel observes it, not the text
 
     def _refresh_selector(self) -> None:
         """Reset the selector to the chosen nomogram, in case loading has failed."""
@@ -148,9 +148,9 @@ class NomogramView:
 
 def _inputs_of(state: State, stale: bool) -> tuple[object, ...]:
     """Return the inputs of the section; it is redrawn if they differ."""
-    ct, texts = state.inputVolume, (state.nomogramText, state.resultText)
+    ct, texts = state.inputVolume, (state.nomogramText, state.nomogramGiven, state.resultText)
     times = [None if node is None else (node.GetID(), node.GetMTime()) for node in texts]
-    return *times, None if ct is None else ct.GetID(), state.nomogramValues, stale
+    return *times, None if ct is None else ct.GetID(), stale
 
 
 # -- controls of the terms -----------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from GTRStagingSlicer import presenter, profiles, reporting
+from GTRStagingSlicer.loading_view import Steps
 from GTRStagingSlicer.logic import GTRStagingLogic
-from GTRStagingSlicer.slice_progress import slice_progress
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -17,8 +17,8 @@ class ProfileView:
     ----------
     run
         Runs a function with the panel's progress bar, and shows errors.
-    cancelled
-        Whether the user has pressed Cancel.
+    steps, tick
+        Show the slices that are done, and keep the window alive meanwhile.
     """
 
     def __init__(
@@ -26,9 +26,10 @@ class ProfileView:
         ui: Any,
         logic: GTRStagingLogic,
         run: Callable[[Callable[[], object]], None],
-        cancelled: Callable[[], bool],
+        steps: Steps,
+        tick: Callable[[], None],
     ) -> None:
-        self._ui, self._logic, self._cancelled = ui, logic, cancelled
+        self._ui, self._logic, self._steps, self._tick = ui, logic, steps, tick
         self._state: State | None = None
         self._shown: object = None
         ui.profileButton.connect("clicked(bool)", lambda checked=False: run(self._make))
@@ -68,8 +69,8 @@ class ProfileView:
         """Stage along the scan, and show the chart."""
         if self._state is None:
             return
-        words = _("Staged {done} of {total} slices …")
-        self._logic.profile(self._state, slice_progress(self._ui, words, self._cancelled))
+        progress = self._steps.counting(_("Staged {done} of {total} slices …"))
+        self._logic.profile(self._state, progress, self._tick)
         self._logic.showPlot(self._state.profilePlot)
 
     def _on_show(self, table: bool) -> None:

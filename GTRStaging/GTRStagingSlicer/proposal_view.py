@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import qt
 
 from GTRStagingSlicer import key_slice_content, nodes, scene_staging
+from GTRStagingSlicer.loading_view import Steps
 from GTRStagingSlicer.logic import GTRStagingLogic
-from GTRStagingSlicer.slice_progress import slice_progress
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -33,8 +33,8 @@ class ProposalView:
     ----------
     run
         Runs a function with the panel's progress bar, and shows errors.
-    cancelled
-        Whether the user has pressed Cancel.
+    steps, tick
+        Show the slices that are done, and keep the window alive meanwhile.
     choose
         Stores the index of a slice, and how it was chosen.
     """
@@ -44,10 +44,12 @@ class ProposalView:
         ui: Any,
         logic: GTRStagingLogic,
         run: Callable[[Callable[[], object]], None],
-        cancelled: Callable[[], bool],
+        steps: Steps,
+        tick: Callable[[], None],
         choose: Callable[[int, str], None],
     ) -> None:
-        self._ui, self._logic, self._run, self._cancelled, self._choose = ui, logic, run, cancelled, choose
+        self._ui, self._logic, self._run, self._choose = ui, logic, run, choose
+        self._steps, self._tick = steps, tick
         self._state: State | None = None
         self._shown: Proposal | None = None
         self._of: object = None
@@ -74,8 +76,8 @@ class ProposalView:
         """Let the model propose, and show the slices with their pictures; none of them is chosen yet."""
         if self._state is None:
             return
-        words = _("Scored {done} of {total} slices …")
-        found = self._logic.propose(self._state, slice_progress(self._ui, words, self._cancelled))
+        progress = self._steps.counting(_("Scored {done} of {total} slices …"))
+        found = self._logic.propose(self._state, progress, self._tick)
         from PIL import Image
 
         with tempfile.TemporaryDirectory() as folder:

@@ -56,8 +56,16 @@ def fill_bars(ui: Any, name: str, bars: Mapping[str, Bar]) -> None:
         bar.value, bar.format = content.value, content.text
 
 
-def fill(table: "qt.QTableWidget", heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Fill a table widget, and set its height to that of its rows."""
+def fill(
+    table: "qt.QTableWidget", heads: Sequence[str], rows: Sequence[Sequence[str]], *, first_is_wide: bool = False
+) -> None:
+    """Fill a table widget, and set its height to that of its rows.
+
+    Parameters
+    ----------
+    first_is_wide
+        Whether the first column takes the width that the others leave; else it has its own, and the others share.
+    """
     table.setColumnCount(len(heads))
     table.setRowCount(len(rows))
     table.setHorizontalHeaderLabels(list(heads))
@@ -66,8 +74,9 @@ def fill(table: "qt.QTableWidget", heads: Sequence[str], rows: Sequence[Sequence
         for j, text in enumerate(row):
             table.setItem(i, j, qt.QTableWidgetItem(text))
     header = table.horizontalHeader()
+    own, shared = qt.QHeaderView.ResizeToContents, qt.QHeaderView.Stretch
     for j in range(len(heads)):
-        header.setSectionResizeMode(j, qt.QHeaderView.ResizeToContents if j == 0 else qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(j, shared if (j == 0) == first_is_wide else own)
     height = header.height + sum(table.rowHeight(i) for i in range(len(rows))) + 4
     table.setMinimumHeight(height)
     table.setMaximumHeight(height)

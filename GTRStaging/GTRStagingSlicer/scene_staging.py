@@ -287,6 +287,7 @@ def propose(
     backbone: "Backbone",
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    apart: Callable[..., "Proposal"] = at_once,
 ) -> "Proposal":
     """Let the model propose the key slice of the CT of a state, without changing the scene.
 
@@ -296,6 +297,8 @@ def propose(
     ----------
     progress
         Called with the number of scored slices and of all; an exception that it raises (`Cancelled`) stops the run.
+    apart
+        Does the part that needs no scene, as for `compute`.
 
     Raises
     ------
@@ -310,7 +313,9 @@ def propose(
     scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
     stomach = stomach_of(state, placed_ct)
     elsewhere = stomach is not None and not _on_lattice(stomach, scan.grid)
-    return proposal.propose(scan, backbone, stomach=stomach, resample=elsewhere, progress=progress)
+    return apart(
+        lambda tell: proposal.propose(scan, backbone, stomach=stomach, resample=elsewhere, progress=tell), progress
+    )
 
 
 def stage(

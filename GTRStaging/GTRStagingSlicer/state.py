@@ -102,13 +102,11 @@ class State:
     resultVolume, resultSegmentation, resultOf
         CT, segmentation and settings of the result, to detect when it is out of date.
     profileText, profileTable, profilePlot
-        Record of a staging along the scan as JSON, its table and its chart.
-    profileVolume, profileOf
-        CT and settings of the profile, to detect when it is out of date.
-    nomogramText, nomogramTable
-        The chosen nomogram as JSON; the table of its result.
-    nomogramVolume, nomogramValues
-        CT of the patient for which values are given to the nomogram; these values as JSON, or an empty text.
+        Record of the CT's staging along the scan as JSON, its table and its chart.
+    nomogramText
+        The chosen nomogram as JSON, for all CTs.
+    nomogramGiven, nomogramTable
+        Values given to the nomogram for the patient of the CT as JSON; the table of its result.
     """
 
     inputVolume: VolumeNode = None
@@ -144,12 +142,9 @@ class State:
     profileText: TextNode = None
     profileTable: TableNode = None
     profilePlot: PlotNode = None
-    profileVolume: VolumeNode = None
-    profileOf: str = ""
     nomogramText: TextNode = None
+    nomogramGiven: TextNode = None
     nomogramTable: TableNode = None
-    nomogramVolume: VolumeNode = None
-    nomogramValues: str = ""
 
 
 def save(state: State, scene: Scene) -> None:

@@ -278,7 +278,7 @@ def test_a_scene_that_is_closed_during_a_run_gets_nothing(desk, loaded, scene, m
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 0
     assert [one for one in desk.shown if one.kind == "error"] == []
-    assert loaded.logic._result is None
+    assert loaded.logic._staged is None
     assert not loaded._running
 
 

@@ -54,7 +54,7 @@ def test_decisions_need_no_qt(module):
         (STAGED, set(BUTTONS) - {"cancelButton", "showCtButton"}),
         (
             Facts(ct="A", staged=True, stale=True, map=True, folder="/f"),
-            {"applyButton", "currentSliceButton", "overlayButton"},
+            {"applyButton", "currentSliceButton", "overlayButton", "resultLayoutButton"},
         ),
     ],
 )
