@@ -463,6 +463,9 @@ def test_the_real_panel_opens_and_can_be_photographed(desk, tmp_path):
     assert widget.parent.isEntered
     assert not widget.ui.applyButton.enabled
     assert widget.ui.applyButton.visible
+    slicer.util.selectModule("GTRStaging")
+    with pytest.raises(RuntimeError, match="no module 'Data'"):
+        slicer.util.selectModule("Data")
     desk.photograph(widget.parent, tmp_path / "panel.png")
     picture = np.asarray(Image.open(tmp_path / "panel.png").convert("L"))
     assert picture.shape[1] == 560

@@ -125,6 +125,7 @@ class Standin:
         )
         if self.version != "5.10":
             self._put_module("slicer.packaging", **application.pip_functions(record))
+        self._put(slicer.util, "selectModule", _select)
         for name, function in application.of_util(record).items():
             self._put(slicer.util, name, function)
         return self
@@ -152,6 +153,12 @@ def install(bare, version="5.12") -> Standin:
     As "5.10" it has no `slicer.packaging` and no `registerCustomSampleDataCategory`, and is as 5.12 otherwise.
     """
     return Standin(bare, version)._install()
+
+
+def _select(name):
+    """Choose a module: there is this one, and it stays chosen once it is open."""
+    if not (name == MODULE and hasattr(slicer.modules, MODULE.lower())):
+        raise RuntimeError(f"the stand-in has no module {name!r} that is open")
 
 
 def _say(kind, context, message):
