@@ -88,7 +88,8 @@ class Advice:
         if None in stages[1:] or (stages[0] is None and names[0] is not None):
             raise InputError(f"The advice has the stages {names}; expected T1 to T4. Copy the folder again.")
         shares = fields.numbers("probabilities", len(TStage), None) if fields.has("probabilities") else None
-        return cls(stages[0], tuple(one for one in stages[1:] if one is not None), shares, fields.text("set", None), drawn)
+        votes = tuple(one for one in stages[1:] if one is not None)  # T1 is 0
+        return cls(stages[0], votes, shares, fields.text("set", None), drawn)
 
 
 def read_advice(batch: Path, case_ids: Collection[str], parts: Collection[str]) -> dict[str, Advice]:
