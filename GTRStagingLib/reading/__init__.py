@@ -8,7 +8,7 @@ a log that is only appended to, and tables of all answers. Neither Qt, nor 3D Sl
 - `expected_widths`: `Assumptions`, `ExpectedWidths`, `expected_widths`
 - `readers_table`: `ReaderRow`, `read_readers`
 - `advice`: `Advice`, `PARTS`, `read_advice`
-- `plan`: `Plan`, `PlannedCase`, `PlannedItem`, `Rules`, `read_plan`
+- `plan`: `Plan`, `PlannedCase`, `PlannedItem`, `Rules`, `read_plan`, `reader_folders`
 - `seals`: `seal`, `require_sealed`, `broken_seals`
 - `case_images`: `read_case`, `write_case_image`, `write_map`
 - `folders`: `StudyOptions`, `write_study`

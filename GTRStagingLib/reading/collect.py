@@ -10,9 +10,9 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.course import Course
 from GTRStagingLib.reading.designs import AIDED, READING, UNAIDED
 from GTRStagingLib.reading.deviations import DEVIATION, NOTE, Deviation, course_and_deviations
-from GTRStagingLib.reading.folders import READERS
 from GTRStagingLib.reading.log import utc_now
 from GTRStagingLib.reading.organiser import Study, read_study
+from GTRStagingLib.reading.plan import READERS
 from GTRStagingLib.reading.readings import COLUMNS, Cell, reading_rows
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.counts import counted

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.answers import Answer
 from GTRStagingLib.reading.log import Entry
-from GTRStagingLib.reading.plan import Plan, PlannedItem
+from GTRStagingLib.reading.plan import Plan, PlannedItem, texts_of
 from GTRStagingLib.support.fields import Fields
 
 OPENED, SHOWN, ANSWER, REVISION, PAUSED, RESUMED, CLOSED = (
@@ -113,7 +113,7 @@ def course_of(plan: Plan, entries: Sequence[Entry]) -> Course:
                 item = fields.whole("item", most=len(plan.items) - 1)
                 if entry.kind == SHOWN:
                     shown.setdefault(item, []).append(entry.time)
-                    advice[item] = tuple(map(str, fields.data.get("advice") or ()))
+                    advice[item] = texts_of(fields, "advice")
                     continue
                 after = entry.kind == REVISION
                 seconds = None if after else fields.number("seconds", least=0)

@@ -18,7 +18,17 @@ from GTRStagingLib.imaging.geometry import axial_size
 from GTRStagingLib.reading.advice import PROBABILITIES, Advice
 from GTRStagingLib.reading.case_images import read_case, write_case_image, write_map
 from GTRStagingLib.reading.designs import AIDED, Design, Planned, Schedule, case_codes, schedule
-from GTRStagingLib.reading.plan import ADVICE, CASES, Plan, PlannedCase, PlannedItem, Rules, advice_file, map_file
+from GTRStagingLib.reading.plan import (
+    ADVICE,
+    CASES,
+    READERS,
+    Plan,
+    PlannedCase,
+    PlannedItem,
+    Rules,
+    advice_file,
+    map_file,
+)
 from GTRStagingLib.reading.readers_table import ReaderRow
 from GTRStagingLib.reading.seals import equal_times, seal
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
@@ -26,7 +36,7 @@ from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import new_folder, sha256_of_data, write_json
 from GTRStagingLib.tables.table_files import write_table
 
-READERS, ORGANISER = "readers", "organiser"
+ORGANISER = "organiser"
 STUDY, KEY, TRUTH, SCHEDULE, GIVEN = "study.json", "key.csv", "truth.csv", "schedule.csv", "advice.csv"
 """Files of the organiser."""
 
@@ -262,5 +272,5 @@ def _table(path: Path, header: Sequence[str], rows: Sequence[Sequence[str | floa
     write_table(path, dict(zip(header, columns, strict=True)))
 
 
-__all__ = ["COPIED", "GIVEN", "KEY", "KIND", "ORGANISER", "READERS", "REFERRED", "SCHEDULE", "STUDY", "TRUTH",
+__all__ = ["COPIED", "GIVEN", "KEY", "KIND", "ORGANISER", "REFERRED", "SCHEDULE", "STUDY", "TRUTH",
            "StudyOptions", "write_study"]  # fmt: skip

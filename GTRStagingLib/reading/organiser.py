@@ -8,8 +8,8 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.advice import PROBABILITIES, Advice
 from GTRStagingLib.reading.designs import TRAINING, Kind
-from GTRStagingLib.reading.folders import GIVEN, KEY, KIND, ORGANISER, READERS, SCHEDULE, STUDY, TRUTH
-from GTRStagingLib.reading.plan import Plan, PlannedCase, PlannedItem, Rules
+from GTRStagingLib.reading.folders import GIVEN, KEY, KIND, ORGANISER, SCHEDULE, STUDY, TRUTH
+from GTRStagingLib.reading.plan import READERS, Plan, PlannedCase, PlannedItem, Rules, texts_of
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json
 from GTRStagingLib.tables.cells import covariate_number
@@ -117,7 +117,7 @@ def _rules(fields: Fields) -> Rules:
     own = Fields(fields.data.get("rules"), "rules")
     return Rules(
         washout_days=own.number("washout_days", least=0),
-        shows=tuple(map(str, own.data.get("shows") or ())),
+        shows=texts_of(own, "shows"),
         marks_key_slice=own.flag("marks_key_slice"),
         may_revise=own.flag("may_revise"),
     )

@@ -8,11 +8,14 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.advice import PARTS
 from GTRStagingLib.reading.designs import AIDED, READING, REPEAT, TRAINING, UNAIDED, Kind
-from GTRStagingLib.support.fields import Fields
+from GTRStagingLib.support.fields import Fields, shown
 from GTRStagingLib.support.files import read_json, write_json
 
 PLAN = "plan.json"
 KIND = "reading plan"
+READERS = "readers"
+"""Folder of a study with the readers' folders."""
+
 ADVICE, CASES = "advice", "cases"
 """Folders in a reader's folder."""
 
@@ -130,11 +133,28 @@ def read_plan(folder: Path) -> Plan:
     return Plan(fields.name("study"), fields.name("reader"), _rules(fields.data.get("rules")), known, tuple(found))
 
 
+def reader_folders(folder: Path) -> dict[str, Path]:
+    """Return name -> folder of the readers in the folder of a study, or of the one whose own folder it is.
+
+    Raises
+    ------
+    InputError
+        If there is no plan of a reader, or one cannot be read.
+    """
+    plans = [folder / PLAN] if (folder / PLAN).is_file() else sorted(folder.glob(f"{READERS}/*/{PLAN}"))
+    if not plans:
+        raise InputError(
+            f"{folder.name} has no {PLAN} of a reader; expected the folder of a study, or a reader's own folder. "
+            "Choose the folder that was handed out."
+        )
+    return {read_plan(plan.parent).reader: plan.parent for plan in plans}
+
+
 def _rules(data: Any) -> Rules:
     fields, usual = Fields(data, "rules"), Rules()
     return Rules(
         washout_days=fields.number("washout_days", least=0, most=3650),
-        shows=tuple(map(str, fields.data.get("shows") or ())),
+        shows=texts_of(fields, "shows"),
         marks_key_slice=fields.flag("marks_key_slice"),
         may_revise=fields.flag("may_revise"),
         window_level=fields.number("window_level", usual.window_level),
@@ -154,6 +174,14 @@ def _case(code: str, data: Any) -> PlannedCase:
     )
 
 
+def texts_of(fields: Fields, name: str) -> tuple[str, ...]:
+    """Return a list of texts of plain data; raise `InputError` for anything else."""
+    found = fields.data.get(name)
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InputError(f"{fields.where}, {name} is {shown(found)}; expected a list of texts. Copy the folder again.")
+    return tuple(found)
+
+
 def advice_file(code: str) -> str:
     """Return the name of a case's advice in a reader's folder."""
     return f"{ADVICE}/{code}.json"
@@ -165,4 +193,4 @@ def map_file(code: str) -> str:
 
 
 __all__ = ["ADVICE", "CASES", "PLAN", "Plan", "PlannedCase", "PlannedItem", "Rules", "advice_file", "map_file",
-           "read_plan"]  # fmt: skip
+           "read_plan", "reader_folders", "texts_of"]  # fmt: skip

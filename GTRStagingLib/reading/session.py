@@ -80,7 +80,7 @@ class Item:
     place
         Number of the case in its period, training cases included.
     code
-        Name of the case for this reader.
+        Name of the case for this reader. It is not to be displayed: a repeat has the code of its first reading.
     practice
         Whether it is a training case.
     image, series
@@ -155,7 +155,7 @@ class Session:
     Attributes
     ----------
     state
-        'reading', 'paused', 'washing out' (the second period must not begin yet: open a session later), 'finished', or
+        'reading', 'paused', 'washing out' (the second period must not begin yet, see `proceed`), 'finished', or
         'closed' after the end of the session.
     item
         Case to show; None in the other states.
@@ -299,6 +299,11 @@ class Session:
         if not self._answered:
             raise InputError("The case has no answer; expected a stage and a confidence. Answer it first.")
         self._go_to(self._index + 1)
+
+    def proceed(self) -> None:
+        """Display the first case of the second period, if its time has come; do nothing in the other states."""
+        if self.state == WASHING_OUT:
+            self._go_to(self._index)
 
     def pause(self) -> None:
         """Stop the clock and hide the case."""

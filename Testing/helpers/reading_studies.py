@@ -1,6 +1,7 @@
 """Make small reader studies for tests, of phantoms and of predictions that were written by hand."""
 
 import csv
+import hashlib
 import shutil
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -18,6 +19,7 @@ from GTRStagingLib.reading.plan import Rules
 from GTRStagingLib.reading.readers_table import ReaderRow
 from GTRStagingLib.reading.session import open_session
 from GTRStagingLib.stages import TStage
+from GTRStagingLib.tables.table_files import read_table
 
 START = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 SHOWS = ("stage", "votes", "probabilities", "set", "map")
@@ -96,6 +98,38 @@ def make_study(folder, *, cases=8, readers=("r1", "r2"), design=None, token="", 
     rows = [ReaderRow(name, {}) for name in readers]
     write_study(read, rows, advice, folder / "study", StudyOptions(design=design, rules=rules, **own))
     return folder / "study"
+
+
+class SimulatedReader:
+    """A reader with known skill and known trust in advice; every choice follows from hashes of the case.
+
+    Attributes
+    ----------
+    skill
+        Share of the cases that the reader alone stages rightly; the others are staged one too high, or T4 as T3.
+    trust
+        Share of the displayed advice that the reader follows, whatever the reader thinks.
+    wavers
+        Share of the displays at which the skill is drawn anew, so that repeats may differ.
+    """
+
+    def __init__(self, study, name, skill, trust, *, wavers=0.0):
+        own = Path(study) / "organiser"
+        stages = {row["case_id"]: TStage[row["stage"]] for row in read_table(own / "truth.csv").rows}
+        self.truth = {row["code"]: stages[row["case_id"]] for row in read_table(own / "key.csv").rows
+                      if row["reader"] == name}  # fmt: skip
+        self.name, self.skill, self.trust, self.wavers = name, skill, trust, wavers
+
+    def __call__(self, item):
+        true, anew = self.truth[item.code], self._share("wavers", item.code, item.place) < self.wavers
+        drawn = self._share("skill", item.code, item.place if anew else "")
+        alone = true if drawn < self.skill else TStage(true + 1 if true < TStage.T4 else TStage.T3)
+        advised = None if item.advice is None else item.advice.stage
+        return advised if advised is not None and self._share("trust", item.code) < self.trust else alone
+
+    def _share(self, *parts):
+        text = "/".join(map(str, (self.name, *parts)))
+        return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12
 
 
 def copied_study(study, folder):

@@ -17,6 +17,7 @@ from GTRStagingLib.imaging.volumes import read_volume
 from GTRStagingLib.reading.answers import Answer, Mark, Seen
 from GTRStagingLib.reading.designs import Design
 from GTRStagingLib.reading.log import read_log
+from GTRStagingLib.reading.plan import reader_folders
 from GTRStagingLib.reading.session import open_session
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.tables.table_files import read_table
@@ -53,9 +54,16 @@ def test_a_reader_reads_the_unaided_phase_waits_and_reads_the_aided_one(study, w
         assert session.progress.opens == START + timedelta(seconds=160) + timedelta(days=28)
         with pytest.raises(InputError, match=r"The session is washing out until 2026-02-02T08:02:40.000Z"):
             session.answer(T3)
-    watch.pass_by(days=27, hours=23, minutes=59)
+        watch.pass_by(days=27, hours=23, minutes=59)
+        session.proceed()
+        assert session.state == "washing out"
+        assert len(entries(study, "shown")) == 8
     assert read_all(study, "r1", watch) == []
     watch.pass_by(minutes=1)
+    with session_of(copied_study(study, study.parent / "open"), watch) as session:
+        assert session.item.phase == "aided"
+        session.proceed()
+        assert session.progress.place == 1
     second = read_all(study, "r1", watch)
     assert [one.phase for one in second] == ["aided"] * 8
     assert all(one.advice.parts[:3] == ("stage", "votes", "probabilities") for one in second)
@@ -172,6 +180,26 @@ def test_the_next_session_goes_on_where_the_last_one_stopped(study, watch):
     assert shown == [0, 1, 2, 3, 3, 3, 4, 5, 6, 7]
 
 
+def test_a_session_that_stays_open_goes_on_after_the_wash_out(study, watch):
+    with session_of(study, watch) as session:
+        while session.state == "reading":
+            session.answer(T3)
+            session.next()
+        watch.pass_by(days=28)
+        with pytest.raises(InputError, match="expected a case on the screen"):
+            session.answer(T3)
+        session.proceed()
+        assert (session.state, session.item.phase, str(session.progress)) == ("reading", "aided", "1 of 8")
+
+
+def test_readers_are_found_in_the_study_and_in_their_own_folder(study):
+    own = study / "readers" / "r1"
+    assert reader_folders(study) == {"r1": own, "r2": study / "readers" / "r2"}
+    assert reader_folders(own) == {"r1": own}
+    with pytest.raises(InputError, match="cases has no plan.json of a reader; expected the folder of a study"):
+        reader_folders(own / "cases")
+
+
 def test_another_name_and_another_folder_are_refused(study, watch, tmp_path):
     with (
         pytest.raises(InputError, match="of another reader than 'r2'"),
@@ -190,6 +218,7 @@ def test_another_name_and_another_folder_are_refused(study, watch, tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
+from GTRStagingLib.reading.plan import reader_folders
 from GTRStagingLib.reading.session import open_session
 with open_session(Path(sys.argv[1]), "r1"):
     print("open", flush=True)
