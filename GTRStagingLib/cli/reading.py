@@ -135,12 +135,12 @@ def _design(options: argparse.Namespace) -> None:
                           agreement=options.agreement, studies=options.studies, seed=seed)  # fmt: skip
     cohort, readers = read_cohort(options.cohort), read_readers(options.readers)
     print_notes(cohort.notes, options)
-    batch = options.predictions if options.predictions.is_dir() else options.predictions.parent
-    advice = read_advice(batch, [case.case_id for case in cohort], rules.shows)
+    advice = read_advice(options.predictions, [case.case_id for case in cohort], rules.shows)
     planned = schedule(list(cohort), [one.name for one in readers], design)
+    days = "day" if design.washout_days == 1 else "days"
     print(f"{counted(len(readers), 'reader')}, {counted(len(planned.parts), 'case')}: {WORDS[design.kind]}. "
           f"{'Every other reader begins aided' if design.counterbalanced else 'All begin unaided'}, "
-          f"{design.washout_days:g} days between the phases, {counted(design.repeats, 'repeat')} in each, "
+          f"{design.washout_days:g} {days} between the phases, {counted(design.repeats, 'repeat')} in each, "
           f"{counted(len(planned.training), 'training case')}.\n")  # fmt: skip
     found = expected_widths(list(cohort), planned, assumed)
     _print_widths(found)

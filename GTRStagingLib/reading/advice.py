@@ -92,21 +92,28 @@ class Advice:
         return cls(stages[0], votes, shares, fields.text("set", None), drawn)
 
 
-def read_advice(batch: Path, case_ids: Collection[str], parts: Collection[str]) -> dict[str, Advice]:
-    """Read what a model predicted for cases, from the folder of a batch: case id -> the whole advice.
+def read_advice(predictions: Path, case_ids: Collection[str], parts: Collection[str]) -> dict[str, Advice]:
+    """Read what a model predicted for cases: case id -> the whole advice.
 
     The map of a case is named only if it is one of `parts`.
+
+    Parameters
+    ----------
+    predictions
+        Output folder of a batch, or the table of predictions in it; maps are in the folder `cases` beside the table.
 
     Raises
     ------
     InputError
         If the folder has no predictions, or one of `parts` is missing for a case.
     """
-    table = batch / PREDICTIONS
+    table = predictions / PREDICTIONS if predictions.is_dir() else predictions
     if not table.is_file():
-        raise InputError(f"{batch.name} has no {PREDICTIONS}; expected the output folder of a batch. Give its folder.")
+        raise InputError(
+            f"{predictions.name} has no {PREDICTIONS}; expected the output folder of a batch. Give its folder."
+        )
     rows = {row["case_id"]: row for row in read_table(table).rows if row.get("case_id")}
-    found = {case_id: _advice(rows.get(case_id, {}), batch / "cases" / case_id / MAP) for case_id in case_ids}
+    found = {case_id: _advice(rows.get(case_id, {}), table.parent / "cases" / case_id / MAP) for case_id in case_ids}
     for part in parts:
         # A set may be withheld from single cases, of which the reader is then shown none.
         missing = [case_id for case_id, one in found.items() if part not in one.parts]

@@ -31,7 +31,7 @@ def read_case(case: Case) -> tuple[Scan, int | None]:
             f"Case {case.case_id} is a {scan.format} with a fixed window; expected a CT in HU, since readers set "
             "the window. Give the CT, or exclude the case."
         )
-    mask = None if roi is None else roi.onto(scan.grid, resample=True)
+    mask = None if roi is None else roi.onto(scan.grid)
     found = keyslice.find(scan, mask=mask, key_slice=case.key_slice)
     return scan, None if found is None else found.index
 

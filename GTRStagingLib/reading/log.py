@@ -314,7 +314,8 @@ def _append(path: Path, content: bytes, size: int) -> None:
     if new and hasattr(os, "O_DIRECTORY"):  # so that the name of the new file is on the disk as well
         folder = os.open(path.parent, os.O_DIRECTORY)
         try:
-            os.fsync(folder)
+            with suppress(OSError):  # some file systems of networks cannot flush a folder
+                os.fsync(folder)
         finally:
             os.close(folder)
 

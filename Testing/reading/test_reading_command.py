@@ -33,7 +33,9 @@ def test_a_study_goes_from_its_design_to_its_evaluation(cohort, tmp_path, capsys
     study = tmp_path / "study"
     assert design(cohort, study, "--washout-days", "1", "--repeats", "2") == 0
     printed = capsys.readouterr().out
-    assert "2 readers, 24 cases: every reader reads every case in both phases. All begin unaided, 1 days" in printed
+    assert (
+        "2 readers, 24 cases: every reader reads every case in both phases. All begin unaided, 1 day between" in printed
+    )
     assert "Assumed: accuracy 0.6 unaided and 0.7 aided" in printed
     assert "Expected in 20 simulated studies:" in printed
     assert sum(line.startswith(("accuracy ", "auc_T3-4 ")) for line in printed.splitlines()) == 4
