@@ -9,7 +9,7 @@ a log that is only appended to, and tables of all answers. Neither Qt, nor 3D Sl
 - `readers_table`: `ReaderRow`, `read_readers`
 - `advice`: `Advice`, `PARTS`, `read_advice`
 - `plan`: `Plan`, `PlannedCase`, `PlannedItem`, `Rules`, `read_plan`, `reader_folders`
-- `seals`: `seal`, `require_sealed`, `broken_seals`
+- `seals`: `seal`, `require_sealed`, `Manifest`, `read_manifest`
 - `case_images`: `read_case`, `write_case_image`, `write_map`
 - `folders`: `StudyOptions`, `write_study`
 - `log`: `Entry`, `Log`, `read_log`

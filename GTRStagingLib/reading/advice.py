@@ -113,7 +113,10 @@ def read_advice(predictions: Path, case_ids: Collection[str], parts: Collection[
             f"{predictions.name} has no {PREDICTIONS}; expected the output folder of a batch. Give its folder."
         )
     rows = {row["case_id"]: row for row in read_table(table).rows if row.get("case_id")}
-    found = {case_id: _advice(rows.get(case_id, {}), table.parent / "cases" / case_id / MAP) for case_id in case_ids}
+    found = {}
+    for case_id in case_ids:
+        drawn = table.parent / "cases" / case_id / MAP
+        found[case_id] = replace(advice_of_row(rows.get(case_id, {})), map=drawn if drawn.is_file() else None)
     for part in parts:
         # A set may be withheld from single cases, of which the reader is then shown none.
         missing = [case_id for case_id, one in found.items() if part not in one.parts]
@@ -125,7 +128,8 @@ def read_advice(predictions: Path, case_ids: Collection[str], parts: Collection[
     return found if "map" in parts else {case_id: replace(one, map=None) for case_id, one in found.items()}
 
 
-def _advice(row: Mapping[str, str | None], drawn: Path) -> Advice:
+def advice_of_row(row: Mapping[str, str | None]) -> Advice:
+    """Return the advice of a row with the columns of `predictions.csv`, without its map."""
     shares = [covariate_number(row.get(name)) for name in PROBABILITIES]
     votes = [named_stage(text) for text in (row.get("votes") or "").split()]
     return Advice(
@@ -133,8 +137,7 @@ def _advice(row: Mapping[str, str | None], drawn: Path) -> Advice:
         votes=() if None in votes else tuple(one for one in votes if one is not None),
         probabilities=None if None in shares else tuple(one for one in shares if one is not None),
         stage_set=row.get("stage_set"),
-        map=drawn if drawn.is_file() else None,
     )
 
 
-__all__ = ["MAP", "PARTS", "PROBABILITIES", "Advice", "read_advice"]
+__all__ = ["MAP", "PARTS", "PROBABILITIES", "Advice", "advice_of_row", "read_advice"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from GTRStagingLib.batch.columns import TRUE_STAGE
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.course import Course
-from GTRStagingLib.reading.designs import AIDED, READING, UNAIDED
+from GTRStagingLib.reading.designs import AIDED, READING, TRAINING, UNAIDED
 from GTRStagingLib.reading.deviations import DEVIATION, NOTE, Deviation, course_and_deviations
 from GTRStagingLib.reading.log import utc_now
 from GTRStagingLib.reading.organiser import Study, read_study
@@ -94,8 +94,8 @@ def collect(study_folder: Path, truth: Path, predictions: Path, *, now: datetime
         deviations=tuple(deviations),
         answered={
             reader: (
-                sum(bool(one.answers) for one in course.readings if one.item.kind != "training"),
-                sum(one.item.kind != "training" for one in course.readings),
+                sum(bool(one.answers) for one in course.readings if one.item.kind != TRAINING),
+                sum(one.item.kind != TRAINING for one in course.readings),
             )
             for reader, course in courses.items()
         },

@@ -10,10 +10,17 @@ from pathlib import Path
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.course import Course, course_of
 from GTRStagingLib.reading.designs import READING, REPEAT, UNAIDED
-from GTRStagingLib.reading.log import TOLERANCE, LogContent, log_in_words, read_log, time_text
+from GTRStagingLib.reading.log import (
+    TOLERANCE,
+    LogContent,
+    fault_in_words,
+    interruptions_in_words,
+    read_log,
+    time_text,
+)
 from GTRStagingLib.reading.organiser import Study
 from GTRStagingLib.reading.plan import Plan
-from GTRStagingLib.reading.seals import MANIFEST, broken_seals, handed_out_later, sealed_files
+from GTRStagingLib.reading.seals import MANIFEST, read_manifest
 from GTRStagingLib.reading.session import LOCK, LOG
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.files import sha256_of
@@ -75,18 +82,15 @@ def _of_files(study: Study, reader: str, folder: Path) -> Iterator[tuple[str, st
         yield DEVIATION, "files", f"{MANIFEST} is missing, or not the one that was handed out."
         return
     try:
-        sealed, later = sealed_files(folder), handed_out_later(folder)
+        manifest = read_manifest(folder)
     except InputError as error:
         yield DEVIATION, "files", str(error)
         return
-    broken = broken_seals(folder, sealed, later)
-    missing = [one for one in broken if one.endswith("is missing.")]
-    for one in broken:
-        if one not in missing:
-            yield DEVIATION, "files", one
-    if missing:
-        yield NOTE, "files", f"{counted(len(missing), 'file')} did not come back, as {missing[0].split()[0]}."
-    known = {*sealed, MANIFEST, LOG, LOCK}
+    for name in manifest.changed(folder):
+        yield DEVIATION, "files", f"{name} was changed after the study was designed."
+    if missing := manifest.missing(folder):
+        yield NOTE, "files", f"{counted(len(missing), 'file')} did not come back, as {missing[0]}."
+    known = {*manifest.files, MANIFEST, LOG, LOCK}
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for name in sorted(names - known):
         if name.rpartition("/")[2] not in IGNORED:
@@ -94,9 +98,10 @@ def _of_files(study: Study, reader: str, folder: Path) -> Iterator[tuple[str, st
 
 
 def _of_log(content: LogContent, course: Course, now: datetime) -> Iterator[tuple[str, str, str]]:
-    for sentence in log_in_words(content):
-        changed = content.fault is not None and content.fault in sentence
-        yield (DEVIATION, "log", sentence) if changed else (NOTE, "interruption", sentence)
+    for sentence in interruptions_in_words(content):
+        yield NOTE, "interruption", sentence
+    for sentence in fault_in_words(content):
+        yield DEVIATION, "log", sentence
     for fault in course.faults:
         yield DEVIATION, "log", fault
     if content.entries and content.entries[-1].time > now + TOLERANCE:

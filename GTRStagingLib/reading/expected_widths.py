@@ -21,7 +21,7 @@ from GTRStagingLib.reading.designs import AIDED, READING, UNAIDED, Schedule
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.estimates import Clusters, Estimate
 from GTRStagingLib.stats.mrmc import FIXED
-from GTRStagingLib.stats.reader_study import AUC, reader_study, several_readers
+from GTRStagingLib.stats.reader_study import reader_study, several_readers
 from GTRStagingLib.stats.readers import Reader
 
 GAIN = f"{AIDED} − {UNAIDED}"
@@ -258,4 +258,4 @@ def _width(measure: str, readers: str, found: Sequence[Estimate]) -> Width:
     )
 
 
-__all__ = ["AUC", "Assumptions", "ExpectedWidths", "Width", "error_size", "expected_widths"]
+__all__ = ["Assumptions", "ExpectedWidths", "Width", "error_size", "expected_widths"]

@@ -17,7 +17,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import axial_size
 from GTRStagingLib.reading.advice import PROBABILITIES, Advice
 from GTRStagingLib.reading.case_images import read_case, write_case_image, write_map
-from GTRStagingLib.reading.designs import AIDED, Design, Planned, Schedule, case_codes, schedule
+from GTRStagingLib.reading.designs import AIDED, TRAINING, Design, Planned, Schedule, case_codes, schedule
 from GTRStagingLib.reading.plan import (
     ADVICE,
     CASES,
@@ -177,14 +177,13 @@ def _plan(
     items: Sequence[Planned], codes: Mapping[str, str], ready: Mapping[str, _Prepared], *, marks: bool
 ) -> tuple[dict[str, PlannedCase], tuple[PlannedItem, ...]]:
     """Return the cases of a reader by their codes, sorted by these, and the items."""
-    cases, places, found = {}, dict[int, int](), []
-    for one in items:
+    cases, found = {}, []
+    for place, one in _places(items):
         code, case = codes[one.case_id], ready[one.case_id]
         image = f"{CASES}/{code}.nii.gz" if case.reference is None else str(case.reference)
         key_slice = case.key_slice if marks else None
         cases[code] = PlannedCase(code, image, case.slices, case.series, case.digest, key_slice)
-        places[one.period] = places.get(one.period, 0) + 1
-        found.append(PlannedItem(code, one.phase, one.period, one.kind, places[one.period]))
+        found.append(PlannedItem(code, one.phase, one.period, one.kind, place))
     return {code: cases[code] for code in sorted(cases)}, tuple(found)
 
 
@@ -230,7 +229,7 @@ def _write_organiser(
     rows = [(name, own[case_id], case_id) for name, own in codes.items() for case_id in sorted(own)]
     _table(folder / KEY, ("reader", "code", "case_id"), rows)
     cases = list(cohort)
-    kinds = dict.fromkeys(planned.training, "training")
+    kinds = dict.fromkeys(planned.training, TRAINING)
     truth = [
         (
             one.case_id,

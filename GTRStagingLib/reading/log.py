@@ -320,8 +320,8 @@ def _append(path: Path, content: bytes, size: int) -> None:
             os.close(folder)
 
 
-def log_in_words(content: LogContent) -> list[str]:
-    """Return sentences on what of a log does not fit, and on beginnings of entries."""
+def interruptions_in_words(content: LogContent) -> list[str]:
+    """Return a sentence on each beginning of an entry."""
     found = [
         f"The writing of an entry was interrupted before entry {one.number} ({one.data.get('bytes')} bytes)."
         for one in content.entries
@@ -329,10 +329,15 @@ def log_in_words(content: LogContent) -> list[str]:
     ]
     if content.torn:
         found.append(f"The writing of the last entry was interrupted ({len(content.torn)} bytes).")
-    if content.fault is not None:
-        found.append(f"The log does not hold from {content.fault}; {counted(content.left_out, 'line')} left out.")
     return found
 
 
-__all__ = ["TOLERANCE", "TORN", "Entry", "Log", "LogContent", "log_in_words", "read_log", "time_of", "time_text",
-           "utc_now"]  # fmt: skip
+def fault_in_words(content: LogContent) -> list[str]:
+    """Return a sentence on what of a log does not fit; none if all fits."""
+    if content.fault is None:
+        return []
+    return [f"The log does not hold from {content.fault}; {counted(content.left_out, 'line')} left out."]
+
+
+__all__ = ["TOLERANCE", "TORN", "Entry", "Log", "LogContent", "fault_in_words", "interruptions_in_words", "read_log",
+           "time_of", "time_text", "utc_now"]  # fmt: skip

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib.errors import InputError
-from GTRStagingLib.reading.advice import PROBABILITIES, Advice
+from GTRStagingLib.reading.advice import Advice, advice_of_row
 from GTRStagingLib.reading.designs import TRAINING, Kind
 from GTRStagingLib.reading.folders import GIVEN, KEY, KIND, ORGANISER, SCHEDULE, STUDY, TRUTH
-from GTRStagingLib.reading.plan import READERS, Plan, PlannedCase, PlannedItem, Rules, texts_of
+from GTRStagingLib.reading.plan import READERS, Plan, PlannedCase, PlannedItem, rules_of
 from GTRStagingLib.support.fields import Fields
 from GTRStagingLib.support.files import read_json
-from GTRStagingLib.tables.cells import covariate_number
-from GTRStagingLib.tables.stage_cells import named_stage
 from GTRStagingLib.tables.table_files import read_table
 
 _KINDS: Mapping[str, Kind] = {"reading": "reading", "repeat": "repeat", "training": "training"}
@@ -81,7 +79,7 @@ def read_study(folder: Path) -> Study:
     facts = read_json(own / STUDY, "the design of a study")
     fields = Fields(facts, STUDY)
     fields.require_kind(KIND)
-    rules = _rules(fields)
+    rules = rules_of(fields.data.get("rules"))
     readers = Fields(fields.data.get("readers"), "readers")
     manifests = {name: Fields(readers.data[name], name).sha256("manifest") for name in readers.data}
     cases = {one.case_id: one for one in map(_case, read_table(own / TRUTH).rows)}
@@ -108,19 +106,9 @@ def read_study(folder: Path) -> Study:
         manifests=manifests,
         case_ids=case_ids,
         cases=cases,
-        advice={row["case_id"] or "": _advice(row) for row in read_table(own / GIVEN).rows},
+        advice={row["case_id"] or "": advice_of_row(row) for row in read_table(own / GIVEN).rows},
         facts=facts,
     )  # fmt: skip
-
-
-def _rules(fields: Fields) -> Rules:
-    own = Fields(fields.data.get("rules"), "rules")
-    return Rules(
-        washout_days=own.number("washout_days", least=0),
-        shows=texts_of(own, "shows"),
-        marks_key_slice=own.flag("marks_key_slice"),
-        may_revise=own.flag("may_revise"),
-    )
 
 
 def _case(row: Mapping[str, str | None]) -> StudyCase:
@@ -137,15 +125,6 @@ def _case(row: Mapping[str, str | None]) -> StudyCase:
 
 def _planned(code: str, case: StudyCase) -> PlannedCase:
     return PlannedCase(code, "", case.slices, key_slice=case.key_slice)
-
-
-def _advice(row: Mapping[str, str | None]) -> Advice:
-    shares = [covariate_number(row[name]) for name in PROBABILITIES]
-    return Advice(
-        stage=named_stage(row["stage"] or ""),
-        probabilities=None if None in shares else tuple(one for one in shares if one is not None),
-        stage_set=row["stage_set"],
-    )
 
 
 __all__ = ["Study", "StudyCase", "read_study"]

@@ -130,7 +130,7 @@ def read_plan(folder: Path) -> Plan:
             raise InputError(f"{PLAN}, item {number} is {code}, {phase}, {kind}; expected a planned reading of a case.")
         places[period] = places.get(period, 0) + 1
         found.append(PlannedItem(code, phase, period, kind, places[period]))
-    return Plan(fields.name("study"), fields.name("reader"), _rules(fields.data.get("rules")), known, tuple(found))
+    return Plan(fields.name("study"), fields.name("reader"), rules_of(fields.data.get("rules")), known, tuple(found))
 
 
 def reader_folders(folder: Path) -> dict[str, Path]:
@@ -150,7 +150,8 @@ def reader_folders(folder: Path) -> dict[str, Path]:
     return {read_plan(plan.parent).reader: plan.parent for plan in plans}
 
 
-def _rules(data: Any) -> Rules:
+def rules_of(data: Any) -> Rules:
+    """Return the rules of plain data; raise `InputError` if they are not known."""
     fields, usual = Fields(data, "rules"), Rules()
     return Rules(
         washout_days=fields.number("washout_days", least=0, most=3650),
@@ -193,4 +194,4 @@ def map_file(code: str) -> str:
 
 
 __all__ = ["ADVICE", "CASES", "PLAN", "Plan", "PlannedCase", "PlannedItem", "Rules", "advice_file", "map_file",
-           "read_plan", "reader_folders", "texts_of"]  # fmt: skip
+           "read_plan", "reader_folders", "rules_of", "texts_of"]  # fmt: skip

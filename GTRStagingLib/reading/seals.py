@@ -1,7 +1,8 @@
 """Seal a reader's folder by the hashes of its files, and find files that were changed afterwards."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from GTRStagingLib.errors import InputError
@@ -37,18 +38,39 @@ def equal_times(folder: Path) -> None:
         os.utime(path, (WRITTEN, WRITTEN))
 
 
-def sealed_files(folder: Path) -> dict[str, str]:
-    """Return name -> sha256 of the files that were sealed; raise `InputError` if they are not known."""
+@dataclass(frozen=True)
+class Manifest:
+    """Seals of a folder.
+
+    Attributes
+    ----------
+    files
+        Name -> sha256 of the files that were sealed.
+    later
+        Names of those that the folder gets later.
+    """
+
+    files: Mapping[str, str]
+    later: frozenset[str]
+
+    def missing(self, folder: Path) -> list[str]:
+        """Return the names of the files that a folder should have and has not."""
+        return [name for name in self.files if name not in self.later and not (folder / name).is_file()]
+
+    def changed(self, folder: Path) -> list[str]:
+        """Return the names of the files of a folder that are not as they were sealed."""
+        there = ((folder / name, name, sha256) for name, sha256 in self.files.items())
+        return [name for path, name, sha256 in there if path.is_file() and sha256_of(path) != sha256]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the seals of a folder; raise `InputError` if they are not known."""
     fields = Fields(read_json(folder / MANIFEST, "the folder of a reader in a study"), MANIFEST)
     fields.require_kind(KIND)
     files = Fields(fields.data.get("files"), "files")
-    return {name: files.sha256(name) for name in files.data}
-
-
-def handed_out_later(folder: Path) -> frozenset[str]:
-    """Return the names of the files that a folder gets later; raise `InputError` if they are not known."""
-    fields = Fields(read_json(folder / MANIFEST, "the folder of a reader in a study"), MANIFEST)
-    return frozenset(map(str, fields.data.get("later") or ()))
+    return Manifest(
+        {name: files.sha256(name) for name in files.data}, frozenset(map(str, fields.data.get("later") or ()))
+    )
 
 
 def require_sealed(folder: Path, name: str, sha256: str | None) -> Path:
@@ -63,21 +85,8 @@ def require_sealed(folder: Path, name: str, sha256: str | None) -> Path:
     return path
 
 
-def broken_seals(folder: Path, sealed: dict[str, str], later: frozenset[str] = frozenset()) -> list[str]:
-    """Return a sentence on each sealed file of a folder that is missing or was changed."""
-    found = []
-    for name, sha256 in sealed.items():
-        path = folder / name
-        if not path.is_file():
-            if name not in later:
-                found.append(f"{name} is missing.")
-        elif sha256_of(path) != sha256:
-            found.append(f"{name} was changed after the study was designed.")
-    return found
-
-
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-__all__ = ["MANIFEST", "broken_seals", "equal_times", "handed_out_later", "require_sealed", "seal", "sealed_files"]
+__all__ = ["MANIFEST", "Manifest", "equal_times", "read_manifest", "require_sealed", "seal"]

@@ -32,7 +32,7 @@ from GTRStagingLib.reading.course import (
 from GTRStagingLib.reading.designs import AIDED, TRAINING
 from GTRStagingLib.reading.log import Log, time_text, utc_now
 from GTRStagingLib.reading.plan import PLAN, Plan, PlannedItem, Rules, advice_file, map_file, read_plan
-from GTRStagingLib.reading.seals import MANIFEST, handed_out_later, require_sealed, sealed_files
+from GTRStagingLib.reading.seals import MANIFEST, read_manifest, require_sealed
 from GTRStagingLib.support.files import read_json, sha256_of
 from GTRStagingLib.support.folder_lock import locked_folder
 
@@ -163,16 +163,20 @@ class Session:
 
     def __init__(self, folder: Path, reader: str, now: Callable[[], datetime], clock: Callable[[], float]) -> None:
         self.folder = folder
-        sealed = sealed_files(folder)
-        require_sealed(folder, PLAN, sealed.get(PLAN))
+        seals = read_manifest(folder)
+        require_sealed(folder, PLAN, seals.files.get(PLAN))
         self.plan: Plan = read_plan(folder)
         if reader != self.plan.reader:
             raise InputError(
                 f"The folder is of another reader than {reader!r}; expected the name that it is made for. Check the "
                 "name, or ask the organiser for your folder."
             )
-        _require_files(folder, sealed)
-        self._sealed, self._clock = sealed, clock
+        if missing := seals.missing(folder):
+            raise InputError(
+                f"{missing[0]} is missing ({len(missing)} of {len(seals.files)} files); expected the folder as it was "
+                "handed out. Copy it again from the organiser's folder, and keep the log."
+            )
+        self._seals, self._clock = seals, clock
         self._log = Log(folder / LOG, now)
         self._log.time()  # the clock is checked before anything is shown
         self._manifest = sha256_of(folder / MANIFEST)
@@ -232,7 +236,7 @@ class Session:
     def _item(self, at: PlannedItem) -> Item:
         case = self.plan.cases[at.code]
         if case.digest is None:
-            image = require_sealed(self.folder, case.image, self._sealed.get(case.image))
+            image = self._sealed_path(case.image)
         else:
             image = _require_reference(Path(case.image), case.series, case.digest)
         return Item(
@@ -249,15 +253,18 @@ class Session:
 
     def _advice(self, code: str) -> Advice:
         name, drawn = advice_file(code), None
-        if not (self.folder / name).is_file() and name in handed_out_later(self.folder):
+        if not (self.folder / name).is_file() and name in self._seals.later:
             raise InputError(
                 "The advice of the model is not in the folder yet; expected it for the aided phase. Ask the organiser "
                 "for the folder 'advice', and copy it into yours."
             )
-        path = require_sealed(self.folder, name, self._sealed.get(name))
+        path = self._sealed_path(name)
         if "map" in self.rules.shows:
-            drawn = require_sealed(self.folder, map_file(code), self._sealed.get(map_file(code)))
+            drawn = self._sealed_path(map_file(code))
         return Advice.of(read_json(path, "the advice for a case"), drawn).only(self.rules.shows)
+
+    def _sealed_path(self, name: str) -> Path:
+        return require_sealed(self.folder, name, self._seals.files.get(name))
 
     # -- what the reader does --------------------------------------------------------------------------------------
 
@@ -372,16 +379,6 @@ class Session:
     @property
     def _course(self) -> Course:
         return course_of(self.plan, self._log.entries)
-
-
-def _require_files(folder: Path, sealed: dict[str, str]) -> None:
-    """Raise `InputError` if a file is missing; what they contain is checked when each is shown."""
-    later = handed_out_later(folder)
-    if missing := [name for name in sealed if name not in later and not (folder / name).is_file()]:
-        raise InputError(
-            f"{missing[0]} is missing ({len(missing)} of {len(sealed)} files); expected the folder as it was handed "
-            "out. Copy it again from the organiser's folder, and keep the log."
-        )
 
 
 def _require_reference(image: Path, series: str | None, digest: str) -> Path:

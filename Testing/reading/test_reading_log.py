@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.reading import log as module
-from GTRStagingLib.reading.log import Log, log_in_words, read_log
+from GTRStagingLib.reading.log import Log, fault_in_words, interruptions_in_words, read_log
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -102,7 +102,7 @@ def test_lines_that_were_removed_or_moved_are_found(tmp_path, change):
     path.write_bytes(b"".join(altered))
     found = read_log(path)
     assert "entries before it were changed, removed or added" in found.fault
-    assert any("left out" in sentence for sentence in log_in_words(found))
+    assert any("left out" in sentence for sentence in fault_in_words(found))
 
 
 def test_the_clock_never_goes_back(tmp_path):
@@ -146,4 +146,5 @@ def test_a_disk_that_also_refuses_to_cut_the_file_leaves_a_beginning_that_is_sta
     log.append("answer", {"item": 3})
     found = read_log(path)
     assert [one.kind for one in found.entries[3:]] == ["torn", "answer"]
-    assert log_in_words(found) == ["The writing of an entry was interrupted before entry 3 (20 bytes)."]
+    assert fault_in_words(found) == []
+    assert interruptions_in_words(found) == ["The writing of an entry was interrupted before entry 3 (20 bytes)."]
