@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from GTRStagingLib.batch.columns import PREDICTIONS
+from GTRStagingLib.batch.columns import PREDICTIONS, PROBABILITIES
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.support.counts import counted
@@ -19,8 +19,6 @@ PARTS = ("stage", "votes", "probabilities", "set", "map")
 
 MAP = "attention.nrrd"
 """Attention map in the folder of a case of a batch."""
-
-PROBABILITIES = tuple(f"p_{stage}" for stage in TStage)
 
 
 @dataclass(frozen=True)
@@ -140,4 +138,4 @@ def advice_of_row(row: Mapping[str, str | None]) -> Advice:
     )
 
 
-__all__ = ["MAP", "PARTS", "PROBABILITIES", "Advice", "advice_of_row", "read_advice"]
+__all__ = ["MAP", "PARTS", "Advice", "advice_of_row", "read_advice"]

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from GTRStagingLib import __version__
+from GTRStagingLib.batch.columns import PROBABILITIES
 from GTRStagingLib.cohort.cohort import Case, Cohort
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging.geometry import axial_size
-from GTRStagingLib.reading.advice import PROBABILITIES, Advice
+from GTRStagingLib.reading.advice import Advice
 from GTRStagingLib.reading.case_images import read_case, write_case_image, write_map
 from GTRStagingLib.reading.designs import AIDED, TRAINING, Design, Planned, Schedule, case_codes, schedule
 from GTRStagingLib.reading.plan import (

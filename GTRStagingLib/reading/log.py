@@ -21,7 +21,7 @@ from typing import Any
 from GTRStagingLib.errors import InputError, OutputError
 from GTRStagingLib.support.counts import counted
 from GTRStagingLib.support.fields import Fields
-from GTRStagingLib.support.files import parse_json, sha256_of_data
+from GTRStagingLib.support.files import flush_folder, parse_json, sha256_of_data
 
 TORN = "torn"
 """Kind of the entry after the beginning of a line."""
@@ -311,13 +311,8 @@ def _append(path: Path, content: bytes, size: int) -> None:
             raise
     finally:
         os.close(file)
-    if new and hasattr(os, "O_DIRECTORY"):  # so that the name of the new file is on the disk as well
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            with suppress(OSError):  # some file systems of networks cannot flush a folder
-                os.fsync(folder)
-        finally:
-            os.close(folder)
+    if new:  # so that the name of the new file is on the disk as well
+        flush_folder(path.parent)
 
 
 def interruptions_in_words(content: LogContent) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from GTRStagingLib.reading.advice import PROBABILITIES
+from GTRStagingLib.batch.columns import PROBABILITIES
 from GTRStagingLib.reading.course import Course, Given, Reading
 from GTRStagingLib.reading.log import time_text
 from GTRStagingLib.reading.organiser import Study
