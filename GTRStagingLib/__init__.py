@@ -18,6 +18,7 @@ The library has a room (sub-package) for each part; a room imports from the room
 ============================  ======================================================
 cli                           the command line
 evaluation, monitoring        a table of predictions -> its evaluation; batches over time -> alarms
+reading                       reader studies: design, session of a reader, tables of the answers
 batch                         a table of cases -> results, and an outcome for each case
 results                       a result -> its record, overlay and report
 nomogram, radscore, training  models fitted on cohorts

@@ -304,3 +304,22 @@ def no_credentials(monkeypatch, tmp_path):
     for name in ("USER", "PASSWORD", "TOKEN"):
         monkeypatch.delenv(f"GTRSTAGING_DICOMWEB_{name}", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory):
+    """A reader study of eight cases, two readers, crossed, 28 days of wash-out; a test that changes it takes a copy."""
+    from helpers.reading_studies import make_study
+
+    return make_study(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def full_study(tmp_path_factory):
+    """A study with training, repeats, halves of 12 cases, counter-balanced; a test that changes it takes a copy."""
+    from helpers.reading_studies import make_study
+
+    from GTRStagingLib.reading.designs import Design
+
+    design = Design(kind="halves", counterbalanced=True, repeats=1, training=4, seed=11, washout_days=30)
+    return make_study(tmp_path_factory.mktemp("full"), cases=12, design=design, may_revise=True)

@@ -213,3 +213,8 @@ def test_the_repository_has_no_address_but_that_in_cmake(texts):
     found = matches(texts, r"(?:git(?:hub|lab)(?:usercontent)?\.com|codeberg\.org|readthedocs\.io|github\.io|pypi\.org)"
                            r"/[\w./-]*gtr-?staging[\w.-]*|gtr-?staging\.(?:readthedocs|github)\.io")  # fmt: skip
     assert {match for match in found if home not in match} == set()
+
+
+def test_the_tests_have_one_conftest():
+    """A second one takes the name, so that `from conftest import` fails in tests that are collected after it."""
+    assert list(ROOT.glob("Testing/**/conftest.py")) == [ROOT / "Testing" / "conftest.py"]

@@ -6,7 +6,6 @@ A study has a folder with a random name, which logs may show: `objects/`, `resul
 """
 
 import json
-import os
 import secrets
 import shutil
 import threading
@@ -20,7 +19,7 @@ from typing import Literal, get_args
 
 from GTRStagingLib.errors import InputError, MachineError
 from GTRStagingLib.support.fields import Fields
-from GTRStagingLib.support.files import atomic_file, parse_json
+from GTRStagingLib.support.files import atomic_file, flush_folder, parse_json
 from GTRStagingLib.support.folder_lock import locked_folder
 
 STUDY, OBJECTS, RESULTS, LOCK = "study.json", "objects", "results", ".spool.lock"
@@ -98,7 +97,7 @@ class Study:
         }  # fmt: skip
         with atomic_file(self.folder / STUDY, private=True) as stream:
             stream.write((json.dumps(record, indent=2) + "\n").encode())
-        _flush_folder(self.folder)
+        flush_folder(self.folder)
 
 
 class Spool:
@@ -195,7 +194,7 @@ class Spool:
                 before = target.stat().st_size if target.exists() else 0
                 with atomic_file(target, private=True) as stream:
                     stream.write(content)
-                _flush_folder(study.objects)
+                flush_folder(study.objects)
             except FullError:
                 self._note_refused(study_uid, name)
                 raise
@@ -257,7 +256,7 @@ class Spool:
         study = Study(self.folder / secrets.token_hex(4), uid, missing=self._refused.get(uid, set()))
         study.objects.mkdir(parents=True, mode=0o700)
         study.note("receiving")
-        _flush_folder(self.folder)
+        flush_folder(self.folder)
         self._studies[uid] = study
         self._refused.pop(uid, None)
         return study
@@ -316,16 +315,6 @@ def _read_study(folder: Path) -> Study | None:
         return study
     except (OSError, ValueError, KeyError, TypeError, InputError):
         return None
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 __all__ = ["FullError", "Spool", "Stage", "Study"]

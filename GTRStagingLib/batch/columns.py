@@ -35,6 +35,9 @@ HEADER = {
 }
 """Column of scanner or protocol -> keyword of the DICOM header's element; empty if the header has none."""
 
+PROBABILITIES = tuple(f"p_{stage}" for stage in TStage)
+"""Columns of the mean probabilities of T1..T4."""
+
 MATRIX = "ct_matrix"
 """Column with the columns and rows of the CT's slices, as in '512 x 512'."""
 
@@ -42,7 +45,7 @@ DELAY = "ct_scan_delay_s"
 """Column of the seconds from injection to scan, which no header states: it may be in the case table."""
 
 RESULT_COLUMNS = ("case_id", "status", "reason", "stage", "unanimous", "tied", "votes", "mean_probability_stage",
-        *(f"p_{stage}" for stage in TStage), "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
+        *PROBABILITIES, "key_slice", "key_slice_by", "key_position_mm", *AGREEMENT,
         "pointing_hit", "familiarity", "familiarity_percentile", "familiarity_reasons", "stage_set", "stage_set_note",
         *STABILITY, "looks", "spread", "warnings", "model", "model_warning", "card_sha256", *HEADER,
         MATRIX)  # fmt: skip
@@ -53,7 +56,7 @@ ROWS_VERSION = 6
 """Version of a row's columns and their meaning. A resumed batch keeps the rows of finished cases if this number, the
 software's version, the model and the options are unchanged."""
 
-NUMBER_COLUMNS = frozenset({*(f"p_{stage}" for stage in TStage), "key_slice", "key_position_mm", *AGREEMENT,
+NUMBER_COLUMNS = frozenset({*PROBABILITIES, "key_slice", "key_position_mm", *AGREEMENT,
                             "familiarity_percentile", *STABILITY, "looks", "spread", *SECONDS})  # fmt: skip
 """Columns that are numbers in Parquet; all others are text."""
 

@@ -17,6 +17,7 @@ In: arguments. Out: files, text on stdout and stderr, an exit code. `--help` imp
 - `read_sr`: `add_to`
 - `send`: `add_to`
 - `listen`: `add_to`
+- `reading`: `add_to`
 - `evaluate`: `add_to`
 - `monitor`: `add_to`
 - `nomogram`: `add_to`

@@ -27,6 +27,7 @@ from GTRStagingLib.cli import (
     profile,
     radscore,
     read_sr,
+    reading,
     send,
     stage,
     supervise,
@@ -134,6 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
     phantom.add_to(commands)
     cohort.add_to(commands)
     monitor.add_to(commands)
+    reading.add_to(commands)
     for command in every_parser(parser):
         command.set_defaults(parser=command)  # `options.parser` reports wrong arguments and has the flags
     return parser

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from GTRStagingLib.batch.columns import PROBABILITIES
 from GTRStagingLib.batch.records import DONE
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.evaluation.evaluate import Evaluation
@@ -32,9 +33,6 @@ WIDTH, LARGEST = 1000, 200_000
 """Largest width in pixels and largest size in bytes of a picture: 12 times `MOST` pictures are less than 20 MB."""
 
 QUALITIES = (85, 70, 50, 30, 10)
-
-PROBABILITIES = tuple(f"p_{stage}" for stage in TStage)
-"""Probabilities in the record of a case."""
 
 ROUNDED = 0.01
 """Largest difference of a probability in the table and in the record of its batch: tables are rounded."""

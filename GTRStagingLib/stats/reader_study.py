@@ -174,7 +174,7 @@ def reader_study(
         ),
         model=None if model is None else reading_of(stages[seen], model.at(seen), clusters.at(seen)),
         fleiss={phase: _fleiss_of([two[i] for two in pairs.values()], clusters) for i, phase in enumerate(PHASES)},
-        mrmc=_analysed(stages, pairs, model, clusters) if len(pairs) > 1 else (),
+        mrmc=several_readers(stages, pairs, model, clusters) if len(pairs) > 1 else (),
     )
 
 
@@ -357,10 +357,16 @@ def _confusions(stages: np.ndarray, reader: Reader, clusters: Clusters) -> np.nd
 # -- several readers ---------------------------------------------------------------------------------------------------
 
 
-def _analysed(
+def several_readers(
     stages: np.ndarray, pairs: Mapping[str, tuple[Reader, ...]], model: Reader | None, clusters: Clusters
 ) -> tuple[mrmc.Mrmc, ...]:
-    """Analyse accuracy and AUC over readers and patients, and compare the model with the readers of each phase."""
+    """Analyse accuracy and AUC over readers and patients, and compare the model with the readers of each phase.
+
+    Parameters
+    ----------
+    pairs
+        Reader -> readings without and with the model's help, of two readers or more.
+    """
 
     def counted(of: Callable[[Reader], Reader]) -> np.ndarray:
         phases = [[_confusions(stages, of(two[i]), clusters) for two in pairs.values()] for i in range(len(PHASES))]
@@ -464,4 +470,4 @@ def fleiss(readings: np.ndarray, patients: Patients) -> Estimate:
 
 
 __all__ = ["ALL", "PAIRED", "PARTLY", "UNPAIRED", "Overlap", "Phases", "ReaderStudy", "combined", "fleiss", "late_area",
-           "reader_study"]  # fmt: skip
+           "reader_study", "several_readers"]  # fmt: skip

@@ -3,7 +3,7 @@
 Nothing here depends on CTs or stages. In: paths, callables, names of packages. Out: files that are complete or absent,
 results from other processes, errors that name the package to install.
 
-- `files`: `new_folder`, `replace_files`, `atomic_file`, `give_usual_mode`, `read_json`, `parse_json`,
+- `files`: `new_folder`, `replace_files`, `atomic_file`, `flush_folder`, `give_usual_mode`, `read_json`, `parse_json`,
   `write_json`, `sha256_of`
 - `addresses`: `WebAddress`, `DimseAddress`, `parse_web_address`, `parse_store_address`
 - `detached`: `read_text_header`, `data_files`, `file_within`

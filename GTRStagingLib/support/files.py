@@ -262,6 +262,16 @@ def _flush(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def require_utf8_path(path: Path) -> None:
     """Raise `InputError` unless a path is valid UTF-8: others, from archives of another encoding, crash ITK."""
     try:
