@@ -23,7 +23,10 @@ except ModuleNotFoundError:  # run from the source tree: only this folder is on 
 
 from GTRStagingSlicer import (
     candidates,
+    dependencies,
     dicom_view,
+    help_texts,
+    key_slice_content,
     layers,
     models,
     nodes,
@@ -33,17 +36,21 @@ from GTRStagingSlicer import (
     samples,
     scene_staging,
 )  # fmt: skip
+from GTRStagingSlicer.batch_cases_view import BatchCasesView
 from GTRStagingSlicer.batch_process import BatchProcess
 from GTRStagingSlicer.case_view import CaseView
 from GTRStagingSlicer.input_view import InputView
 from GTRStagingSlicer.layout_view import LayoutView
+from GTRStagingSlicer.loading_view import LOADING, Loading, Steps
 from GTRStagingSlicer.logic import GTRStagingLogic, GTRStagingParameterNode
+from GTRStagingSlicer.model_view import ModelView
 from GTRStagingSlicer.nomogram_view import NomogramView
 from GTRStagingSlicer.packages_row import PackagesRow
 from GTRStagingSlicer.profile_view import ProfileView
-from GTRStagingSlicer.proposal_view import ProposalView, key_slice_in_words
+from GTRStagingSlicer.proposal_view import ProposalView
 from GTRStagingSlicer.report_view import ReportView
 from GTRStagingSlicer.scene_watch import SceneWatch
+from GTRStagingSlicer.segment_view import SegmentView
 from GTRStagingSlicer.selftest import GTRStagingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -61,14 +68,13 @@ class GTRStaging(ScriptedLoadableModule):
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Oncology")]
         self.parent.dependencies = []
         self.parent.contributors = ["The GTR Staging developers"]
-        self.parent.helpText = _(
+        help_text = _(
             "Predicts the T stage of gastric cancer from a portal-venous CT and the slice that shows the tumour best, "
             "shows the network's attention, and measures its agreement with a segment. Research use only. "
             "Not a medical device; not for diagnosis or treatment decisions."
         )
-        self.parent.acknowledgementText = _(
-            "The network follows Zheng et al., npj Digital Medicine 2025, doi:10.1038/s41746-025-02002-5."
-        )
+        self.parent.helpText = help_texts.with_links(help_text)
+        self.parent.acknowledgementText = help_texts.acknowledgement()
         slicer.app.connect("startupCompleted()", samples.register)
 
 
@@ -93,13 +99,19 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(panel)
         panel.setMRMLScene(slicer.mrmlScene)
         self.logic = GTRStagingLogic()
+        self.loading, self.steps = Loading(self.ui, self.logic), Steps(self.ui)
         self.inputs = InputView(self.ui, lambda ct: self.logic.showCt(self._state, ct))
         self.watch = SceneWatch(self._onWatched)
         self.batch = BatchProcess(self.ui, reporting.show_error)
-        self.packages = PackagesRow(self.ui, self._listModels)
+        self.packages = PackagesRow(self.ui, self._onPackages)
+        caller = (lambda: self._state, self.packages.ensure)
+        self.batchCases = BatchCasesView(self.ui, self.logic, self.batch, *caller)
         self.nomogram = NomogramView(self.ui)
-        self.proposal = ProposalView(self.ui, self.logic, self._run, lambda: self._stop, self._chooseKeySlice)
-        self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, lambda: self._stop)
+        meanwhile = (self.steps, self._tick)
+        self.proposal = ProposalView(self.ui, self.logic, self._run, *meanwhile, self._chooseKeySlice)
+        self.profile = ProfileView(self.ui, self.logic, self._runIfAgreed, *meanwhile)
+        self.segments = SegmentView(self.ui, self.logic)
+        self.models = ModelView(self.ui, *caller)
         self.layouts = LayoutView(self.ui, self.logic)
         self.cases = CaseView(self.ui)
         self._listModels()
@@ -116,14 +128,11 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             selector.connect("currentPathChanged(QString)", self.onPathsChanged)
             selector.connect("validInputChanged(bool)", self.onPathsChanged)  # sent when emptied
         for button, act in (
-            (ui.modelCardButton, self.onModelCard),
             (ui.showCtButton, self.onShowCt),
             (ui.currentSliceButton, self.onUseCurrentSlice),
             (ui.largestSectionButton, self.onLargestSection),
             (ui.applyButton, self.onApply),
             (ui.cancelButton, self.onCancel),
-            (ui.batchRunButton, self.onRunBatch),
-            (ui.batchCancelButton, self.onStopBatch),
         ):
             button.connect("clicked(bool)", lambda checked=False, act=act: act())
         self.initializeParameterNode()
@@ -133,6 +142,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._stop = True
         if hasattr(self, "batch"):  # the panel was set up
             self.batch.stop()
+            self.loading.stop()
+            self.segments.close()
             self.setParameterNode(None)
         self.removeObservers()
 
@@ -141,6 +152,7 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._listModels()
         self.initializeParameterNode()
         self.packages.show()
+        self._load()
 
     def exit(self) -> None:
         """Stop following the scene, and show the user's layout; called each time another module is opened."""
@@ -266,11 +278,14 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         other_scan = self._changed("volume", volume.GetID()) and known
         other_segment = self._changed("segment", self._segmentOf(state)) and known
         by_area = state.keySliceChosenBy == scene_staging.TUMOUR_AREA
-        if other_scan or (other_segment and by_area) or state.keySlice > last:
+        within = state.keySlice <= last
+        if not presenter.keeps_key_slice(
+            other_scan=other_scan, other_segment=other_segment, by_area=by_area, within=within
+        ):
             state.keySlice = -1  # it was chosen in another scan, or for another segment
         if ui.keySliceSlider.maximum != last:
             ui.keySliceSlider.maximum = last
-        ui.keySliceLabel.text = key_slice_in_words(state, grid)
+        ui.keySliceLabel.text = key_slice_content.key_slice_in_words(state, grid)
         if state.keySlice < 0:
             if state.votingSlices is not None:
                 state.votingSlices.SetDisplayVisibility(False)
@@ -333,10 +348,12 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.text, label.visible = text, bool(text)
         self.dicom.refresh(state, idle, decision.not_current)
         self.report.refresh(state, stale)
-        self.layouts.refresh(state, idle)
+        self.segments.refresh(state, idle)
+        self.layouts.refresh(state)
         self.proposal.refresh(state, idle)
         self.profile.refresh(state, idle, decision.not_ready)
         self.batch.refresh(state is not None)
+        self.batchCases.refresh()
         self.cases.refresh(state, idle)
         ui.deviceSelector.enabled = idle
         for section in (ui.inputSection, ui.keySliceSection, ui.attentionSection, ui.nomogramSection, ui.reportSection):
@@ -367,8 +384,16 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _listModels(self) -> None:
         """List the available models and nomograms; add those that were imported since."""
         self.nomogram.offer()
-        selector = self.ui.modelSelector
-        selector.addItems([name for name in models.names() if selector.findText(name) < 0])
+        self.models.offer()
+
+    def _onPackages(self) -> None:
+        """List the user's own models, which can be found from now on, and load in the background."""
+        self._listModels()
+        self._load()
+
+    def _load(self) -> None:
+        """Load packages and model in the background, unless packages are missing."""
+        self.loading.start(self._parameterNode, dependencies.missing())
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -394,12 +419,6 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # -- buttons ---------------------------------------------------------------------------------------------------
 
-    def onModelCard(self) -> None:
-        """Show the model card; its details contain the whole card as JSON."""
-        with reporting.errors_shown():
-            text, whole = models.card_in_words(self._state.model)
-            slicer.util.infoDisplay(text, windowTitle=_("Model card"), detailedText=whole)
-
     def onShowCt(self) -> None:
         """Show the chosen CT in the slice views."""
         with reporting.errors_shown():
@@ -422,7 +441,8 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApply(self) -> None:
         """Stage the case."""
-        self._runIfAgreed(lambda: self.logic.stage(self._state, self._onStep))
+        stage = self.steps.folding(lambda: self.logic.stage(self._state, self._onStep, self._tick))
+        self._runIfAgreed(stage)
 
     def _runIfAgreed(self, work: Callable[[], object]) -> None:
         """Run work that uses the segment, unless it was drawn on another CT and the user does not agree."""
@@ -430,42 +450,38 @@ class GTRStagingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._run(work)
 
     def _run(self, work: Callable[[], object]) -> None:
-        """Run work on the case. The panel shows each step; Cancel takes effect between two steps."""
+        """Run work on the case. The panel shows each step; Cancel is heard during each of them."""
         if self._running:
             return
+        self._running, self._stop, whole = True, False, False  # first: the question about packages has an event loop
         with reporting.errors_shown():
-            if not self.packages.ensure():
-                return
-            self._running, self._stop = True, False
-            self.ui.progressBar.value = 0
-            self.ui.progressBar.visible = self.ui.applyHint.visible = True
-            self._refresh()
             try:
+                if not self.packages.ensure():
+                    return
+                self.loading.stop()
+                self.steps.begin()
+                self._refresh()
+                self.steps.enter(LOADING)
+                self.logic.load(self._state.model, self._state.device.value, self._tick)
                 work()
+                whole = True
             finally:
                 self._running = False
-                self.ui.progressBar.visible = False
+                self.steps.end(whole=whole)
                 self._seen.pop("threshold", None)
                 self._refresh()
 
     def _onStep(self, step: str) -> None:
-        self.ui.progressBar.value += 1
-        self.ui.applyHint.text = result_view.step_in_words(step)
+        self.steps.enter(step)
+        self._tick()
+
+    def _tick(self) -> None:
+        """Keep the window alive during a run, and hear Cancel."""
+        self.steps.show()
         slicer.app.processEvents()
         if self._stop:
             raise Cancelled("Staging was cancelled")
 
     def onCancel(self) -> None:
-        """Stop after the step that is running."""
+        """Stop the run; what its thread computes is dropped."""
         self._stop = True
-        self.ui.applyHint.text = _("Stopping after this step …")
-
-    def onRunBatch(self) -> None:
-        """Stage the cases of the case table in a separate process."""
-        with reporting.errors_shown():
-            if self.packages.ensure():
-                self.batch.start(self._state)
-
-    def onStopBatch(self) -> None:
-        """Stop the batch; keep the results of finished cases."""
-        self.batch.stop()

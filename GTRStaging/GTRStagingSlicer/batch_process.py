@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from GTRStagingLib.batch.cases import read_cases
 from GTRStagingLib.batch.columns import PREDICTIONS
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.tables.cells import unguarded
-from GTRStagingSlicer import models, tables
+from GTRStagingSlicer import models, presenter, tables
 from GTRStagingSlicer.mrml import Scene, TableNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
@@ -76,6 +75,8 @@ class BatchProcess:
         self._run: _Run | None = None
         self.table: TableNode | None = None
         """Table node of the last batch's results; not saved with a scene, since it contains the ids of all cases."""
+        self.ended: Callable[[], None] = lambda: None
+        """Called when a batch has ended."""
         self._timer = qt.QTimer()
         self._timer.setInterval(EVERY_MS)
         self._timer.connect("timeout()", self._poll)
@@ -87,17 +88,9 @@ class BatchProcess:
 
     def refresh(self, open_scene: bool) -> None:
         """Enable the buttons that can be used."""
-        ready = open_scene and bool(
-            self._ui.batchTableSelector.currentPath and self._ui.batchFolderSelector.currentPath
-        )
-        self._ui.batchRunButton.enabled = ready and not self.running
-        self._ui.batchRunButton.toolTip = (
-            _("A batch is running.")
-            if self.running
-            else _("Stages every case of the table; Slicer stays usable.")
-            if ready
-            else _("Choose a case table and a folder for the results.")
-        )
+        table, folder = self._ui.batchTableSelector.currentPath, self._ui.batchFolderSelector.currentPath
+        decision = presenter.batch(scene=open_scene, running=self.running, table=table, folder=folder)
+        self._ui.batchRunButton.enabled, self._ui.batchRunButton.toolTip = decision.can_start, decision.tip
         self._ui.batchCancelButton.enabled = self.running
         self._ui.batchTableSelector.enabled = self._ui.batchFolderSelector.enabled = not self.running
 
@@ -140,6 +133,10 @@ class BatchProcess:
         self.refresh(True)
         self._timer.start()
 
+    def shown(self, folder: Path) -> TableNode:
+        """Return the table node of a folder's results, filled from its file."""
+        return show_results(slicer.mrmlScene, self.table, folder / PREDICTIONS)
+
     def stop(self) -> None:
         """Stop the batch; finished cases and predictions.csv are kept."""
         run = self._run
@@ -180,11 +177,7 @@ class BatchProcess:
         self._ui.batchProgress.maximum = total
         self._ui.batchProgress.value = done
         run.failed = progress.get("failed", 0)
-        self._ui.batchLabel.text = _("{done} of {total} cases, {failed} failed.").format(
-            done=done, total=total, failed=run.failed
-        )
-        if done < total and (left := progress.get("seconds_left")) is not None:
-            self._ui.batchLabel.text += " " + _("{minutes} min left.").format(minutes=math.ceil(left / 60))
+        self._ui.batchLabel.text = presenter.batch_progress(done, total, run.failed, progress.get("seconds_left"))
 
     def _end(self, run: _Run, code: int) -> None:
         self._timer.stop()
@@ -193,14 +186,15 @@ class BatchProcess:
         self._ui.batchProgress.visible = False
         if run.stopped:
             self._ui.batchLabel.text = _("Stopped. {progress}").format(progress=self._ui.batchLabel.text)
-        elif code not in (0, 1) or (code == 1 and not run.failed):
+        if presenter.batch_ended_early(code, failed=run.failed, stopped=run.stopped):
             reason = "\n".join(run.lines[-5:]) or _("exit code {code}").format(code=code)
             self._show_error(_("The batch ended early: {reason}").format(reason=reason))
         if run.begun and run.notes:
             self._ui.batchLabel.text += " " + " ".join(run.notes)
         if run.begun and (run.folder / PREDICTIONS).is_file():
-            self.table = show_results(slicer.mrmlScene, self.table, run.folder / PREDICTIONS)
+            self.table = self.shown(run.folder)
         self.refresh(True)
+        self.ended()
 
 
 def _end_process(process: subprocess.Popen[bytes], *, hard: bool) -> None:

@@ -6,7 +6,7 @@ import slicer
 
 from GTRStagingSlicer import layers, nodes
 from GTRStagingSlicer.mrml import Node, Scene, SegmentationNode, VolumeNode
-from GTRStagingSlicer.presenter import Listed
+from GTRStagingSlicer.presenter import Listed, told_apart
 from GTRStagingSlicer.state import State
 
 VOLUME, SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
@@ -100,17 +100,18 @@ def of_another_study(state: State) -> bool:
     return bool(state.tumourSegmentation is not None and ct and drawn and ct != drawn)
 
 
-def listed(found: list[Node]) -> list[Listed]:
-    """Return nodes as the panel lists them."""
-    return [Listed(node.GetID(), node.GetName() or "", study_name(node)) for node in found]
+def labels(found: list[Node]) -> dict[str, str]:
+    """Return the labels that tell nodes apart in a list as id -> label."""
+    listed = [Listed(node.GetID(), node.GetName() or "", study_name(node)) for node in found]
+    return {one.id: label for one, label in zip(listed, told_apart(listed), strict=True)}
 
 
 __all__ = [
     "cts",
     "drawn_on_another",
     "is_ct",
+    "labels",
     "likely_tumour",
-    "listed",
     "of_another_study",
     "segmentations",
     "study_name",

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from GTRStagingSlicer import case_results, records
-from GTRStagingSlicer.mrml import Scene, TextNode
+from GTRStagingSlicer import candidates, case_results, records
+from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -17,7 +17,7 @@ class Row:
     text
         Id of the text node with the result's record.
     case, stage, time
-        Texts of the row. Two CTs of one name are numbered in the scene's order.
+        Texts of the row; the case is labelled as in the list of CTs.
     chosen
         Whether the panel shows this result.
     has_ct
@@ -51,29 +51,21 @@ class Buttons:
 
 def rows(scene: Scene, state: State) -> tuple[Row, ...]:
     """Return a row for each result of the scene, in the scene's order."""
-    texts = case_results.texts(scene)
-    names = [_name_of(text) for text in texts]
+    labels = candidates.labels(candidates.cts(scene))
     found = []
-    for i, (text, name) in enumerate(zip(texts, names, strict=True)):
-        record = records.read(text.GetText())
-        if names.count(name) > 1:
-            name = f"{name} ({names[: i + 1].count(name)})"
+    for text in case_results.texts(scene):
+        record, ct = records.read(text.GetText()), case_results.ct_of(text)
         found.append(
             Row(
                 text=text.GetID(),
-                case=name,
+                case=_("CT deleted") if ct is None else labels.get(ct.GetID(), ct.GetName()),
                 stage=record["prediction"]["stage"],
                 time=case_results.time_of(record["provenance"]["utc"]),
                 chosen=text is state.resultText,
-                has_ct=case_results.ct_of(text) is not None,
+                has_ct=ct is not None,
             )
         )
     return tuple(found)
-
-
-def _name_of(text: TextNode) -> str:
-    ct = case_results.ct_of(text)
-    return str(_("CT deleted") if ct is None else ct.GetName())
 
 
 def buttons(row: Row | None, *, idle: bool, folder: str) -> Buttons:

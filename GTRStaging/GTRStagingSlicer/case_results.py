@@ -31,19 +31,22 @@ PARTS = {
     "sweepTable": "vtkMRMLTableNode",
     "sweepPlot": "vtkMRMLPlotChartNode",
     "resultText": "vtkMRMLTextNode",
+    "profileText": "vtkMRMLTextNode",
+    "profileTable": "vtkMRMLTableNode",
+    "profilePlot": "vtkMRMLPlotChartNode",
+    "nomogramGiven": "vtkMRMLTextNode",
+    "nomogramTable": "vtkMRMLTableNode",
 }
-"""Fields of the state with the nodes of a result, and their classes."""
+"""Fields of the state with the nodes of a CT: of its result, its profile and its nomogram; and their classes."""
 
 
 def parts_of(scene: Scene, ct: VolumeNode | None) -> dict[str, Node]:
-    """Return the nodes that belong to a CT, as field of the state -> node."""
-    if ct is None:
-        return {}
+    """Return the nodes that belong to a CT, or with None those made without one, as field of the state -> node."""
     return {
         name: node
         for name, class_name in PARTS.items()
         for node in nodes.of_class(scene, class_name)
-        if node.GetAttribute(PART) == name and node.GetNodeReference(CT) is ct
+        if node.GetAttribute(PART) == name and layers.belongs_to(node, ct)
     }
 
 
@@ -78,7 +81,7 @@ def turn_to_ct(state: State, scene: Scene) -> bool:
     if not changed and all(parts.get(name) is node for name, node in before.items()):
         return False
     for node in before.values():
-        if node is not None and node.GetNodeReference(CT) is not ct:
+        if node is not None and not layers.belongs_to(node, ct):
             _hide(node)
     for name in PARTS:
         setattr(state, name, parts.get(name))
@@ -130,16 +133,17 @@ def keep(state: State, scene: Scene, settings: str) -> None:
 
 
 def file_in_folder(state: State, scene: Scene) -> None:
-    """Mark the nodes of the state's result, and move them into its folder, which is named by its record."""
-    text, ct = state.resultText, state.resultVolume
-    if text is None or ct is None:
-        return
+    """Mark the nodes of the state's CT, and move them into the folder of its result, which is named by its record.
+
+    Without a result, the nodes stay beside the CT.
+    """
+    text, ct = state.resultText, state.inputVolume if state.resultVolume is None else state.resultVolume
     nodes = {name: getattr(state, name) for name in PARTS}
     for name, node in nodes.items():
         if node is not None:
             layers.mark(node, ct, name)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    if hierarchy is None:
+    if hierarchy is None or text is None or ct is None:
         return
     folder = _folder_of(hierarchy, text)
     if not folder:
@@ -174,8 +178,10 @@ def remove(scene: Scene, text: TextNode) -> None:
     doomed = list(parts_of(scene, ct).values()) if ct is not None else _in_folder(hierarchy, folder, text)
     for node in doomed:
         series = charts.series_of(node) if node.IsA(PARTS["sweepPlot"]) else []
-        for one in (*series, node):
-            scene.RemoveNode(one)
+        lines = {one.GetTableNode() for one in series} - {None}
+        for one in (*series, *lines, node):
+            if one.GetScene() is scene:  # a table may be that of several series
+                scene.RemoveNode(one)
     if folder:
         hierarchy.RemoveItem(folder, False, False)
 

@@ -57,7 +57,7 @@ class CaseView:
     def _fill(self) -> None:
         heads = [_("CT"), _("Stage"), _("Staged")]
         lines = [[("▸ " if row.chosen else "") + row.case, row.stage, row.time] for row in self._rows]
-        result_view.fill(self.ui.casesTable, heads, lines)
+        result_view.fill(self.ui.casesTable, heads, lines, first_is_wide=True)
 
     def _refresh_buttons(self) -> None:
         folder = self.ui.reportFolderSelector.currentPath

@@ -6,7 +6,7 @@ from typing import Any
 import slicer
 
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
-from GTRStagingSlicer import reporting
+from GTRStagingSlicer import presenter, reporting
 from GTRStagingSlicer.dicom_export import Exported, reason_not_exportable
 from GTRStagingSlicer.logic import GTRStagingLogic
 from GTRStagingSlicer.state import State
@@ -36,11 +36,9 @@ class Buttons:
         if _source(state) != self._of:
             self._of, self._exported, self._ui.dicomLabel.text = _source(state), None, ""
         obstacle = obstacle or reason_not_exportable(None if state is None else state.resultVolume)
-        self._ui.dicomExportButton.enabled = self._ui.dicomSendButton.enabled = idle and obstacle is None
-        self._ui.dicomExportButton.toolTip = obstacle or _(
-            "Writes the result as DICOM objects into Slicer's DICOM database, in the study of the CT."
-        )
-        self._ui.dicomSendButton.toolTip = obstacle or _("Sends the DICOM objects of the result to a server.")
+        buttons = presenter.dicom_buttons(idle=idle, obstacle=obstacle)
+        self._ui.dicomExportButton.enabled = self._ui.dicomSendButton.enabled = buttons.enabled
+        self._ui.dicomExportButton.toolTip, self._ui.dicomSendButton.toolTip = buttons.export_tip, buttons.send_tip
 
     def _on_export(self) -> None:
         """Write the objects, after asking."""

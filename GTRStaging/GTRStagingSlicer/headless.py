@@ -32,7 +32,7 @@ from GTRStagingLib.nomogram.nomogram import Nomogram  # noqa: E402
 from GTRStagingLib.stages import RESEARCH_USE_ONLY  # noqa: E402
 from GTRStagingLib.staging.options import resolve_method  # noqa: E402
 from GTRStagingLib.tables.case_row import CaseRow  # noqa: E402
-from GTRStagingSlicer import bare, dependencies, mrb, nodes, nomograms, samples, scene_staging, terminology  # noqa: E402
+from GTRStagingSlicer import bare, dependencies, mrb, nodes, nomograms, organs, samples, scene_staging, terminology  # noqa: E402
 from GTRStagingSlicer.mrml import Application, Scene, VolumeNode  # noqa: E402
 from GTRStagingSlicer.state import Device, Method, State, Target, save  # noqa: E402
 
@@ -229,7 +229,7 @@ def _add_stomach(scene: Scene, ct: VolumeNode, path: Path, segment: str | None) 
     with rois.stomach_named():
         stomach.onto(grid, resample=True)  # refused here: a scene's stomach that cannot be compared is but warned of
         drawn = stomach.image(grid, resample=True)
-    name = scene_staging.STOMACH
+    name = organs.STOMACH_NAME
     samples.add_segmentation(scene, ct, drawn, name, name, samples.YELLOW, name, terminology.STOMACH)
     return stomach.warnings
 
@@ -248,7 +248,7 @@ def _read_nomogram(state: State, scene: Scene, chosen: Nomogram, values: dict[st
     """Add a nomogram and its result to the scene; return the arguments for the report."""
     nomograms.choose(state, scene, chosen)
     for name, value in values.items():
-        nomograms.set_value(state, name, value)
+        nomograms.set_value(state, scene, name, value)
     now = cast(nomograms.Status, nomograms.show(state, scene, stale=False))  # None only without a nomogram
     if now.reading is None:
         raise InputError(f"{chosen.name}: {now.reason} {now.radscore}")

@@ -33,26 +33,24 @@ class InputView:
     def refresh(self, state: GTRStagingParameterNode | None) -> None:
         """List the nodes of the scene, and mark the chosen ones; the state may be None."""
         self._state, ui = state, self._ui
-        cts, segmentations, segments = [], [], {}
+        cts, segmentations, segments = {}, {}, {}
         if state is not None:
-            cts = candidates.listed(candidates.cts(slicer.mrmlScene))
-            segmentations = candidates.listed(candidates.segmentations(slicer.mrmlScene))
+            cts = candidates.labels(candidates.cts(slicer.mrmlScene))
+            segmentations = candidates.labels(candidates.segmentations(slicer.mrmlScene))
             if state.tumourSegmentation is not None:
                 segments = candidates.tumour_segments(state.tumourSegmentation)
         ct = None if state is None else state.inputVolume
         segmentation = None if state is None else state.tumourSegmentation
-        both = zip((cts, segmentations), map(presenter.told_apart, (cts, segmentations)), strict=True)
-        self._labels = {one.id: label for nodes, labels in both for one, label in zip(nodes, labels, strict=True)}
+        self._labels = {**cts, **segmentations}
         self._filling = True
         try:
-            for selector, first, nodes, chosen in (
+            for selector, first, entries, chosen in (
                 (ui.inputSelector, _("Choose the CT"), cts, ct),
                 (ui.tumourSelector, _("None"), segmentations, segmentation),
             ):
-                entries = {one.id: self._labels[one.id] for one in nodes}
-                _fill(selector, first, entries, "" if chosen is None else chosen.GetID())
+                _fill(selector, presenter.choices(first, entries, "" if chosen is None else chosen.GetID()))
             segment = "" if state is None else state.tumourSegment
-            _fill(ui.segmentSelector, _("Choose the tumour's segment"), segments, segment)
+            _fill(ui.segmentSelector, presenter.choices(_("Choose the tumour's segment"), segments, segment))
             ui.segmentSelector.visible = segmentation is not None
         finally:
             self._filling = False
@@ -95,14 +93,13 @@ class InputView:
             self._state.tumourSegment = self._ui.segmentSelector.itemData(index) or ""
 
 
-def _fill(selector: Any, first: str, entries: dict[str, str], chosen: str) -> None:
-    """Fill a list with `first`, whose id is empty, and id -> label; mark the chosen id."""
-    rows = [("", first), *entries.items()]
-    if [(selector.itemData(i), selector.itemText(i)) for i in range(selector.count)] != rows:
+def _fill(selector: Any, choices: presenter.Choices) -> None:
+    """Fill a list, and mark the chosen row; a list that has not changed is left as it is."""
+    if tuple((selector.itemData(i), selector.itemText(i)) for i in range(selector.count)) != choices.rows:
         selector.clear()
-        for node, label in rows:
+        for node, label in choices.rows:
             selector.addItem(label, node)
-    selector.currentIndex = [*dict(rows)].index(chosen) if chosen in dict(rows) else 0
+    selector.currentIndex = choices.index
 
 
 def _chosen(selector: Any, index: int) -> Node | None:

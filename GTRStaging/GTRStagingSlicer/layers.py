@@ -1,5 +1,6 @@
 """Show the attention over the CT: a volume with colours and legend, its outline, and the voting slices."""
 
+import textwrap
 from functools import cache
 
 import numpy as np
@@ -21,6 +22,9 @@ COLOURS = "GTR Staging attention"
 CT, PART = "GTRStaging.CT", "GTRStaging.Part"
 """Node reference and attribute of a result's nodes: the CT, and the field of the state."""
 
+WITHOUT_CT = "GTRStaging.WithoutCT"
+"""Attribute of a nomogram's nodes that were made while no CT was chosen."""
+
 FOLDER = "GTRStaging.Result"
 """Attribute of the folder of a result in the subject hierarchy."""
 
@@ -37,10 +41,21 @@ def reuse_or_add(scene: Scene, node: Node | None, class_name: str, name: str) ->
     return node
 
 
-def mark(node: Node, ct: VolumeNode, part: str) -> None:
-    """Store the CT of a result's node, and the field of the state that contains the node."""
-    node.SetNodeReferenceID(CT, ct.GetID())
+def mark(node: Node, ct: VolumeNode | None, part: str) -> None:
+    """Store the CT of a result's node, and the field of the state that contains the node.
+
+    A nomogram can be read without a CT; its nodes differ from those of a CT that was deleted.
+    """
+    node.SetNodeReferenceID(CT, None if ct is None else ct.GetID())
+    node.SetAttribute(WITHOUT_CT, "1" if ct is None else None)
     node.SetAttribute(PART, part)
+
+
+def belongs_to(node: Node, ct: VolumeNode | None) -> bool:
+    """Return whether a marked node is of a CT, or with None whether it was made without one."""
+    if ct is None:
+        return node.GetAttribute(WITHOUT_CT) is not None
+    return node.GetNodeReference(CT) is ct
 
 
 def place_beside(scene: Scene, node: Node, ct: VolumeNode) -> None:
@@ -183,8 +198,10 @@ def set_opacity(scene: Scene, attention: VolumeNode, opacity: float) -> None:
             view.SetForegroundOpacity(opacity)
 
 
-LEGEND_SIZE, LEGEND_POSITION = (0.08, 0.4), (1.0, 0.0)
-"""Size and place of the legend, as shares of a view: narrow, in the lower right corner, beside the body."""
+LEGEND_SIZE, LEGEND_POSITION = (0.06, 0.25), (0.98, 0.02)
+"""Size of the legend's bar and numbers, and its place, as shares of a view: in the corner below and beside the body."""
+LEGEND_FONT, LEGEND_LINE = 11, 10
+"""Points of the legend's text, and the characters after which its title is broken."""
 
 
 def show_ct(scene: Scene, ct: VolumeNode, attention: VolumeNode | None, opacity: float) -> None:
@@ -199,12 +216,13 @@ def show_ct(scene: Scene, ct: VolumeNode, attention: VolumeNode | None, opacity:
 
 
 def place_legend(scene: Scene, attention: VolumeNode, shown: bool) -> None:
-    """Show the legend in the slice views that show the attention, and in no others."""
+    """Show the legend in one view that shows the attention: in an axial one, where a corner beside the body is free."""
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(attention)
     if legend is None:
         return
     names = [v.GetLayoutName() for v in _slice_views(scene) if v.GetForegroundVolumeID() == attention.GetID()]
-    wanted = [v.GetID() for v in nodes.of_class(scene, "vtkMRMLSliceNode") if v.GetLayoutName() in names]
+    views = [v for v in nodes.of_class(scene, "vtkMRMLSliceNode") if v.GetLayoutName() in names]
+    wanted = [v.GetID() for v in sorted(views, key=lambda v: v.GetOrientation() != "Axial")[:1]]
     modified = legend.StartModify()
     if wanted != [legend.GetNthViewNodeID(i) for i in range(legend.GetNumberOfViewNodeIDs())]:
         legend.RemoveAllViewNodeIDs()
@@ -224,8 +242,10 @@ def show_legend(attention: VolumeNode, title: str, shown: bool) -> None:
         legend = logic.AddDefaultColorLegendDisplayNode(attention)
         legend.SetSize(*LEGEND_SIZE)
         legend.SetPosition(*LEGEND_POSITION)
-    legend.SetTitleText(title)
-    legend.SetNumberOfLabels(5)
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetFontSize(LEGEND_FONT)
+    legend.SetTitleText(textwrap.fill(title, LEGEND_LINE))
+    legend.SetNumberOfLabels(3)
     legend.SetLabelFormat("%.2f")
     legend.SetVisibility(shown)
 

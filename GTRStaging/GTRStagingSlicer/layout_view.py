@@ -32,27 +32,23 @@ class LayoutView:
             (ui.resultLayoutButton, self.show_result),
             (ui.plotButton, lambda state: self._logic.showPlot(state.sweepPlot)),
             (ui.tableButton, lambda state: self._logic.showTable(state.agreementTable)),
-            (ui.ownLayoutButton, lambda state: layouts.back(slicer.mrmlScene)),
+            (ui.ownLayoutButton, lambda state: self._logic.showOwnLayout()),
         ):
             button.connect("clicked(bool)", lambda checked=False, act=act: self._act(act))
 
-    def refresh(self, state: State | None, idle: bool) -> None:
-        """Enable the buttons for what the state has."""
+    def refresh(self, state: State | None) -> None:
+        """Offer the way back and the 3-D view where there is one, and fit the result's height."""
         self._state, ui = state, self.ui
-        shown = State() if state is None else state
-        staged = shown.resultText is not None
-        drawn = staged and shown.attentionVolume is not None and shown.resultVolume is not None
-        ui.resultLayoutButton.enabled = idle and drawn
         ui.ownLayoutButton.enabled = layouts.can_go_back(slicer.mrmlScene)
         obstacle = layers.reason_no_3d(slicer.app.applicationLogic())
         ui.render3DCheckBox.enabled = obstacle is None
         ui.render3DCheckBox.toolTip = obstacle or _("Renders the attention in the 3-D view.")
-        if staged:
+        if state is not None and state.resultText is not None:
             result_view.fit_height(ui)
 
     def leave(self) -> None:
         """Show the user's layout again."""
-        layouts.back(slicer.mrmlScene)
+        self._logic.showOwnLayout()
 
     def _act(self, act: Callable[[State], None]) -> None:
         if self._state is not None:
@@ -73,9 +69,10 @@ class LayoutView:
         scene, record = slicer.mrmlScene, scene_staging.record_of(state)
         if record is None:
             return
-        layouts.show(scene, layouts.RESULT)
+        self._logic.showLayout(layouts.RESULT)
         self.show_overlay(state)
         layouts.show_ct_alone(scene, state.resultVolume)
+        layouts.fit(slicer.app.layoutManager().mrmlSliceLogics())  # that of the CT alone may be new
         grid = self._logic.grid(state.resultVolume)
         centre = nodes.slice_centre(grid, record["key_slice"]["index"])
         axis = geometry.direction_matrix(grid)[:, geometry.axial_order(grid).axes[2]] * np.array([-1, -1, 1])

@@ -1,7 +1,10 @@
 """Show results in layouts of the module's own, and go back to the layout that the user had; without Qt."""
 
+import json
+
 import numpy as np
 import slicer
+import vtk
 
 from GTRStagingSlicer import nodes
 from GTRStagingSlicer.mrml import Scene, VolumeNode
@@ -14,6 +17,9 @@ CT_VIEW = "GTRStagingCT"
 
 OWN = "GTRStaging.OwnLayout"
 """Attribute of the layout node: number of the user's layout, to which `back` goes."""
+
+ZOOM, LINKED = "GTRStaging.OwnFieldOfView", "GTRStaging.OwnLink"
+"""Attributes of slice views: the user's field of view in mm, and whether the user had linked the view."""
 
 
 def _slice(name: str, orientation: str, label: str) -> str:
@@ -60,6 +66,8 @@ def show(scene: Scene, layout: int) -> None:
         return
     if not is_own(node):
         node.SetAttribute(OWN, str(node.GetViewArrangement()))
+        for view in nodes.of_class(scene, "vtkMRMLSliceNode"):
+            view.SetAttribute(ZOOM, json.dumps(view.GetFieldOfView()))
     node.SetViewArrangement(layout)
 
 
@@ -77,14 +85,41 @@ def back(scene: Scene) -> None:
     stored = node.GetAttribute(OWN)
     standard = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
     node.SetViewArrangement(int(stored) if stored else standard)
+    for view in nodes.of_class(scene, "vtkMRMLSliceCompositeNode"):
+        if (linked := view.GetAttribute(LINKED)) is not None:
+            view.SetLinkedControl(linked == "1")
+            view.SetHotLinkedControl(linked == "1")
+            view.RemoveAttribute(LINKED)
+
+
+def zoom_back(scene: Scene) -> None:
+    """Give the slice views the user's zoom, once the user's layout is there with its sizes."""
+    for view in nodes.of_class(scene, "vtkMRMLSliceNode"):
+        if (stored := view.GetAttribute(ZOOM)) is not None:
+            view.SetFieldOfView(*json.loads(stored))
+            view.RemoveAttribute(ZOOM)
+
+
+def fit(logics: "vtk.vtkCollection") -> None:
+    """Fit the CT into each slice view, without leaving the slice that it shows."""
+    for i in range(logics.GetNumberOfItems()):
+        logic = logics.GetItemAsObject(i)
+        offset = logic.GetSliceNode().GetSliceOffset()
+        logic.FitSliceToBackground()
+        logic.GetSliceNode().SetSliceOffset(offset)
 
 
 def show_ct_alone(scene: Scene, ct: VolumeNode) -> None:
-    """Show the CT in the view without attention."""
+    """Show the CT in the view without attention, and link that view to the Red one: they are scrolled together."""
     for view in nodes.of_class(scene, "vtkMRMLSliceCompositeNode"):
         if view.GetLayoutName() == CT_VIEW:
             view.SetBackgroundVolumeID(ct.GetID())
             view.SetForegroundVolumeID(None)
+        if view.GetLayoutName() in ("Red", CT_VIEW):
+            if view.GetAttribute(LINKED) is None:
+                view.SetAttribute(LINKED, str(int(view.GetLinkedControl())))
+            view.SetLinkedControl(True)
+            view.SetHotLinkedControl(True)
 
 
 def centre_on(scene: Scene, point: np.ndarray) -> None:

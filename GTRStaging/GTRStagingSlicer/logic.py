@@ -5,8 +5,9 @@ the views.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -16,6 +17,7 @@ from GTRStagingLib.errors import InputError
 from GTRStagingLib.imaging import geometry
 from GTRStagingLib.staging.options import SWEEP
 from GTRStagingSlicer import (
+    background,
     candidates,
     case_results,
     content,
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
 
 KEPT = 4
 """Number of results in memory beside that of the chosen CT; the others are staged again before they are exported."""
+
+
+class Staged(NamedTuple):
+    """Result of this session, and of what: when CT and segments last changed, and a hash of their voxels."""
+
+    result: "StagingResult"
+    times: tuple[object, ...]
+    digest: str
 
 
 @parameterNodeWrapper
@@ -67,18 +77,16 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
+        self.worker = background.Worker()
         self._model: tuple[tuple[str, str | None, str], Backbone] | None = None
         self.forget()
 
     def forget(self) -> None:
-        """Forget the last result and profile, since their scene is closed."""
-        self._result: StagingResult | None = None
-        self._content: tuple[tuple[object, ...], str] | None = None
+        """Forget results and profiles, since their scene is closed."""
+        self._staged: Staged | None = None
         self._of: tuple[str, str] | None = None
-        self._others: dict[
-            tuple[str, str] | None, tuple[StagingResult | None, tuple[tuple[object, ...], str] | None]
-        ] = {}
-        self._profiled: tuple[object, ...] | None = None
+        self._others: dict[tuple[str, str] | None, Staged | None] = {}
+        self._profiled: dict[str, tuple[object, ...]] = {}  # id of a profile's text -> when its nodes last changed
         self._grid: tuple[tuple[object, ...] | None, geometry.ImageOrGrid | None] = (None, None)
 
     def turnToCt(self, state: State) -> bool:
@@ -94,72 +102,140 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         text = state.resultText
         of = None if text is None else (text.GetID(), text.GetText())  # undo gives a node its earlier text again
         if of != self._of:
-            self._others[self._of] = self._result, self._content
+            self._others[self._of] = self._staged
             while len(self._others) > KEPT:
                 del self._others[next(iter(self._others))]
-            self._result, self._content = self._others.pop(of, (None, None))
+            self._staged = self._others.pop(of, None)
             self._of = of
 
     def getParameterNode(self) -> GTRStagingParameterNode:
         """Return the module's parameter node of the scene; add one if it is missing."""
         return GTRStagingParameterNode(super().getParameterNode())
 
-    def stage(self, state: State, progress: Callable[[str], None] = lambda step: None) -> "StagingResult":
+    def stage(
+        self,
+        state: State,
+        progress: Callable[[str], None] = lambda step: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "StagingResult":
         """Stage the case of the parameters and show its result in the scene; the packages must be installed.
+
+        Parameters
+        ----------
+        progress
+            Called with the name of each step, in the calling thread.
+        tick
+            If given, the library computes in a thread, and this is called meanwhile in the calling one; an exception
+            that it raises (`Cancelled`) is heard at once.
 
         Raises
         ------
         GTRStagingLib.errors.StagingError
-            If the case cannot be staged.
+            If the case cannot be staged, or its nodes or settings were changed meanwhile; the scene is left as it is.
         """
-        read = self._content_of(state)  # before the run, in which windows are open
-        result = scene_staging.stage(
-            state, self.backbone(state), slicer.mrmlScene, slicer.app.applicationLogic(), progress=progress
+        times, digest = _content_of(state)  # before the run, in which windows are open
+        of = scene_staging.settings_of(state)
+        result, placed_ct = scene_staging.compute(
+            state, self.backbone(state), progress=progress, apart=self._apart(tick)
         )
+        progress("showing")
+        _refuse_changed(state, of, times)
+        scene_staging.show(result, state, slicer.mrmlScene, slicer.app.applicationLogic(), placed_ct=placed_ct)
         self._turnTo(state)
-        self._result, self._content = result, read
+        self._staged = Staged(result, times, digest)
         return result
 
-    def propose(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Proposal":
-        """Let the model propose the key slice of the parameters' CT; see `scene_staging.propose`."""
-        return scene_staging.propose(state, self.backbone(state), progress=progress)
+    def _apart(self, tick: Callable[[], None] | None) -> Callable[..., Any]:
+        """Return what does the work that needs no scene: in a thread if there is something to do meanwhile."""
+        return background.at_once if tick is None else partial(self.worker.steps, tick=tick)
 
-    def profile(self, state: State, progress: Callable[[int, int], None] = lambda done, total: None) -> "Profile":
-        """Stage the parameters' CT along its slices, and show the profile in the scene; see `profiles.compute`."""
-        read = content.times_of(state)
-        found = profiles.compute(state, self.backbone(state), progress=progress)
+    def propose(
+        self,
+        state: State,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "Proposal":
+        """Let the model propose the key slice of the parameters' CT; see `stage` and `scene_staging.propose`."""
+        of, times = scene_staging.settings_of(state), content.times_of(state, stomach=True)
+        found = scene_staging.propose(state, self.backbone(state), progress=progress, apart=self._apart(tick))
+        _refuse_changed(state, of, times)
+        return found
+
+    def profile(
+        self,
+        state: State,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        tick: Callable[[], None] | None = None,
+    ) -> "Profile":
+        """Stage the parameters' CT along its slices, and show the profile; see `stage` and `profiles.compute`."""
+        of, times = scene_staging.settings_of(state), content.times_of(state, stomach=True)
+        found = profiles.compute(state, self.backbone(state), progress=progress, apart=self._apart(tick))
+        _refuse_changed(state, of, times)
         profiles.show(found, state, slicer.mrmlScene)
-        self._profiled = read
+        self._profiled[state.profileText.GetID()] = content.times_of(state)
         return found
 
     def profileOutOfDate(self, state: State) -> bool:
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the profile."""
         if profiles.record_of(state) is None:
             return False
-        changed = self._profiled is not None and self._profiled != content.times_of(state)
-        return changed or profiles.out_of_date(state)
+        times = self._profiled.get(state.profileText.GetID())
+        return (times is not None and times != content.times_of(state)) or profiles.out_of_date(state)
 
     def reasonNotReady(self, state: State) -> str | None:
         """Return why the case cannot be staged yet, for the Apply button; None if it can."""
         return scene_staging.reason_not_ready(state) or models.reason_no_map(state.model, state.method)
 
     def backbone(self, state: State) -> "Backbone":
-        """Load the model of the parameters on their device, or return the loaded one if its card has not changed."""
+        """Load the model of the parameters on their device, or return the loaded one if its card has not changed.
+
+        Waits for the thread first, also if its run was cancelled: a model is used by one thread at a time.
+        """
+        self.worker.settle()
+        return self._backbone(state.model, state.device.value)
+
+    def _backbone(self, model: str, device: str) -> "Backbone":
         from GTRStagingLib.model import registry
         from GTRStagingLib.model.backbone import load_model
 
-        folder = registry.locate(state.model)
+        folder = registry.locate(model)
         sha256 = None if folder is None else registry.read_card(folder).card_sha256
-        wanted = state.model, sha256, state.device.value
+        wanted = model, sha256, device
         if self._model is None or self._model[0] != wanted:
-            self._model = wanted, load_model(state.model, state.device.value)
+            self._model = wanted, load_model(model, device)
         return self._model[1]
+
+    def load(self, model: str, device: str, tick: Callable[[], None] | None = None) -> None:
+        """Load a model and what staging with it imports, in a thread.
+
+        Parameters
+        ----------
+        tick
+            If given, wait for it and call this meanwhile, which may raise `Cancelled`; without it, only begin.
+
+        Raises
+        ------
+        GTRStagingLib.errors.StagingError
+            If the model cannot be loaded, with `tick` alone; without it, that is left to what needs the model.
+        """
+
+        def work(tell: background.Tell) -> None:
+            import GTRStagingLib.results.record
+            import GTRStagingLib.staging.pipeline
+            import GTRStagingLib.staging.proposal  # noqa: F401
+
+            self._backbone(model, device)
+
+        if tick is None:
+            self.worker.begin(lambda: work(lambda *step: None))
+        else:
+            self.worker.steps(work, lambda *step: None, tick=tick)
 
     def outOfDate(self, state: State) -> bool:
         """Return whether settings, or (in this session) voxels of CT or segment, have changed since the result."""
         if scene_staging.out_of_date(state):
             return True
-        return self._content is not None and self._content[0] != content.times_of(state, stomach=True)
+        return self._staged is not None and self._staged.times != content.times_of(state, stomach=True)
 
     def export(self, state: State, folder: Path) -> tuple[str, ...]:
         """Write the report's files. A reloaded scene is staged again first, and its result must be the same.
@@ -199,15 +275,14 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
 
     def _current(self, state: State) -> "StagingResult":
         """Return the result of the scene; that of a reloaded scene is staged again, and compared."""
-        result = self._result
-        if result is not None and self._content is not None:
-            if self._content[1] != content.digest_of(state, stomach=True):
+        if self._staged is not None:
+            if self._staged.digest != content.digest_of(state, stomach=True):
                 raise InputError(
                     _("The voxels of the CT, or the segment, have changed since this result; expected those that were "
                       "staged. Press Apply, then export.")
                 )  # fmt: skip
         else:
-            read = self._content_of(state)
+            times, digest = _content_of(state)
             record = scene_staging.record_of(state)
             result, _placed_ct = scene_staging.compute(state, self.backbone(state))
             if record is None or scene_staging.differs(record, result):
@@ -215,11 +290,8 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
                     _("Staging this case again gives a result that differs from the one in the scene; expected the "
                       "same. The CT, the segment or the model has changed. Press Apply, then export.")
                 )  # fmt: skip
-            self._result, self._content = result, read
-        return result
-
-    def _content_of(self, state: State) -> tuple[tuple[object, ...], str]:
-        return content.times_of(state, stomach=True), content.digest_of(state, stomach=True)
+            self._staged = Staged(result, times, digest)
+        return self._staged.result
 
     # -- views -----------------------------------------------------------------------------------------------------
 
@@ -271,14 +343,42 @@ class GTRStagingLogic(ScriptedLoadableModuleLogic):
         if view is not None:
             view.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
 
+    def showLayout(self, layout: int) -> None:
+        """Show a layout of the module, with the CT fitted into its views at the slices that they show."""
+        layouts.show(slicer.mrmlScene, layout)
+        slicer.app.processEvents()  # the views get their sizes
+        if (manager := slicer.app.layoutManager()) is not None:
+            layouts.fit(manager.mrmlSliceLogics())
+
+    def showOwnLayout(self) -> None:
+        """Show the user's layout again, with its zoom."""
+        if layouts.can_go_back(slicer.mrmlScene):
+            layouts.back(slicer.mrmlScene)
+            slicer.app.processEvents()
+            layouts.zoom_back(slicer.mrmlScene)
+
     def showPlot(self, plot: PlotNode) -> None:
         """Show a chart, in the module's layout with a plot view."""
-        layouts.show(slicer.mrmlScene, layouts.SWEEP)
+        self.showLayout(layouts.SWEEP)
         slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(plot.GetID())
         slicer.app.applicationLogic().PropagatePlotChartSelection()
 
     def showTable(self, table: TableNode) -> None:
         """Show a table, in the module's layout with a table view."""
-        layouts.show(slicer.mrmlScene, layouts.TABLE)
+        self.showLayout(layouts.TABLE)
         slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(table.GetID())
         slicer.app.applicationLogic().PropagateTableSelection()
+
+
+def _content_of(state: State) -> tuple[tuple[object, ...], str]:
+    """Return when CT, segment and stomach of a state last changed, and a hash of their voxels."""
+    return content.times_of(state, stomach=True), content.digest_of(state, stomach=True)
+
+
+def _refuse_changed(state: State, settings: str, times: tuple[object, ...]) -> None:
+    """Raise an error if settings or nodes of a state differ from those at the start of a run."""
+    if (settings, times) != (scene_staging.settings_of(state), content.times_of(state, stomach=True)):
+        raise InputError(
+            _("The CT, the segment or the settings were changed while the case was staged; expected those of its "
+              "start. Nothing is shown. Start again.")
+        )  # fmt: skip

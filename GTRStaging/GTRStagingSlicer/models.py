@@ -4,8 +4,9 @@ import json
 
 from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model import registry
-from GTRStagingLib.model.card import untrained_warning
+from GTRStagingLib.model.card import ModelCard, untrained_warning
 from GTRStagingLib.staging.options import methods_for
+from GTRStagingSlicer.model_import import performance_in_words
 from GTRStagingSlicer.state import Method
 from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
@@ -51,11 +52,16 @@ def card_in_words(name: str) -> tuple[str, str]:
     folder = registry.available().get(name)
     if folder is None:
         return warning_of(name) or name, ""
-    card = registry.read_card(folder)
+    return words_of(registry.read_card(folder))
+
+
+def words_of(card: ModelCard) -> tuple[str, str]:
+    """Return a summary of a card, and the whole card as JSON."""
     rows = (
         (_("Model"), f"{card.name} ({card.status})"),
         (_("Network"), f"ResNet-{card.depth}, fusion {card.fusion}"),
         (_("Head"), card.head_in_words),
+        (_("Performance"), performance_in_words(card)),
         (_("Map"), card.check_in_words),
         (_("Familiarity"), card.familiarity_in_words),
         (_("Recipe"), card.recipe.name),

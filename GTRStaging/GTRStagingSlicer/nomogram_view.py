@@ -1,6 +1,5 @@
 """Show the panel's nomogram: a control for each term, and the probabilities for the values of the controls."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,12 @@ import slicer
 
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.nomogram import nomogram as nomogram_module
-from GTRStagingLib.nomogram.effects import effects
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Term
-from GTRStagingSlicer import nomograms, reporting, result_view, tables
+from GTRStagingSlicer import nomogram_content, nomograms, reporting, result_view
 from GTRStagingSlicer.logic import GTRStagingParameterNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
 from GTRStagingSlicer.words import tr as _
-
-NONE, FROM_SCENE = 0, 1
-"""Indices in the selector: of no nomogram, and of the scene's nomogram if this computer does not have it."""
-
-FEWEST_STEPS = 50
-"""Least number of steps of a slider over a term's range."""
 
 
 class NomogramView:
@@ -76,17 +68,14 @@ class NomogramView:
     def _show_choice(self, nomogram: Nomogram | None) -> None:
         selector = self._ui.nomogramSelector
         name = None if nomogram is None else nomograms.local_name(nomogram)
-        own = (
-            [] if nomogram is None or name in self._names else [_("{name} (of this scene)").format(name=nomogram.name)]
-        )
-        entries = [_("None"), *own, *self._names]
-        if [selector.itemText(i) for i in range(selector.count)] != entries:
+        shown = nomogram_content.selection(nomogram, name, self._names)
+        if [selector.itemText(i) for i in range(selector.count)] != shown.entries:
             selector.clear()
-            for entry in entries:
-                selector.addItem(entry)
-        selector.currentIndex = NONE if nomogram is None else FROM_SCENE if own else entries.index(name, 1)
-        self._ui.nomogramSourceLabel.visible = nomogram is not None
-        self._ui.nomogramSourceLabel.text = "" if nomogram is None else _about(nomogram)
+            selector.addItems(shown.entries)
+        selector.currentIndex = shown.index
+        self._ui.nomogramSourceLabel.visible = bool(shown.about)
+        self._ui.nomogramSourceLabel.text = shown.about
+        self._ui.nomogramValuesBox.visible = nomogram is not None
         self._listed = True
 
     def _build(self, nomogram: Nomogram | None) -> None:
@@ -99,7 +88,6 @@ class NomogramView:
             made = _Choice(term, self._on_value) if term.is_choice else _Number(term, self._on_value)
             self._controls[term.name] = made
             layout.addRow(made.label, made.widget)
-        self._ui.nomogramValuesBox.visible = nomogram is not None
         self._built = nomogram
 
     def _show_values(self, status: "nomograms.Status | None") -> None:
@@ -110,37 +98,13 @@ class NomogramView:
         self._ui.nomogramRadscoreLabel.visible = status is not None and bool(status.radscore)
 
     def _show_reading(self, status: "nomograms.Status | None", error_text: str) -> None:
-        ui, reading = self._ui, None if status is None else status.reading
-        warnings = () if status is None else status.nomogram.warnings if reading is None else reading.warnings
-        ui.nomogramWarnings.visible = bool(warnings)
-        ui.nomogramWarnings.text = plain("\n".join(warnings))
-        reason = error_text if status is None else status.reason
-        ui.nomogramMessage.visible = bool(reason)
-        ui.nomogramMessage.text = reason
-        ui.nomogramBox.visible = reading is not None
-        if status is None or reading is None:
-            for label in (ui.nomogramStageLabel, ui.nomogramNetworkLabel):
-                label.text = ""  # a stage of earlier values must not come back with the box
-            for stage in tables.STAGES:
-                bar = getattr(ui, f"nomogramBar{stage}")
-                bar.value, bar.format = 0, ""
-            result_view.fill(ui.nomogramTable, [], [])
-            return
-        from_image = _("from the image alone") if status.network else _("no up-to-date result")
-        for label, stage, source, how in (
-            (ui.nomogramStageLabel, str(reading.stage), _("By the nomogram"), _("with the values above")),
-            (ui.nomogramNetworkLabel, status.network or "–", _("By the network"), from_image),
-        ):
-            label.text = f"{source}<br><span style='font-size: 22px; font-weight: bold;'>{stage}</span><br>{how}"
-        for stage, share in zip(tables.STAGES, reading.probabilities, strict=True):
-            bar = getattr(ui, f"nomogramBar{stage}")
-            bar.value = round(1000 * share)
-            bar.format = f"{share:.2f}"
-        rows = [list(row) for row in tables.nomogram_rows(status.nomogram, reading)]
-        rows.append([_("Total"), "", f"{reading.total_points:.1f}", "", ""])
-        result_view.fill(
-            ui.nomogramTable, [_("Factor"), _("Value"), _("Points"), _("Odds ratio"), _("Compared with")], rows
-        )
+        ui, content = self._ui, nomogram_content.reading_content(status, error_text)
+        ui.nomogramWarnings.text, ui.nomogramWarnings.visible = content.warnings, bool(content.warnings)
+        ui.nomogramMessage.text, ui.nomogramMessage.visible = content.message, bool(content.message)
+        ui.nomogramStageLabel.text, ui.nomogramNetworkLabel.text = content.stage, content.network
+        result_view.fill_bars(ui, "nomogramBar", content.bars)
+        result_view.fill(ui.nomogramTable, content.table.heads, content.table.rows)
+        ui.nomogramBox.visible = content.read
 
     # -- from the widgets to the state -----------------------------------------------------------------------------
 
@@ -149,7 +113,7 @@ class NomogramView:
             return
         name = self._ui.nomogramSelector.itemText(index)
         with reporting.errors_shown():
-            if index == NONE:
+            if index == nomogram_content.NONE:
                 self._choose(None)
             elif name in self._names:
                 self._choose(nomogram_module.load(nomogram_module.available()[name]))
@@ -172,8 +136,8 @@ class NomogramView:
     def _on_value(self, name: str, value: str | float | None) -> None:
         if self._state is None or self._filling or nomograms.given_values(self._state).get(name) == value:
             return
-        with slicer.util.NodeModify(self._state):
-            nomograms.set_value(self._state, name, value)
+        nomograms.set_value(self._state, slicer.mrmlScene, name, value)
+        self._state.Modified()  # the panel observes it, not the text
 
     def _refresh_selector(self) -> None:
         """Reset the selector to the chosen nomogram, in case loading has failed."""
@@ -184,9 +148,9 @@ class NomogramView:
 
 def _inputs_of(state: State, stale: bool) -> tuple[object, ...]:
     """Return the inputs of the section; it is redrawn if they differ."""
-    ct, texts = state.inputVolume, (state.nomogramText, state.resultText)
+    ct, texts = state.inputVolume, (state.nomogramText, state.nomogramGiven, state.resultText)
     times = [None if node is None else (node.GetID(), node.GetMTime()) for node in texts]
-    return *times, None if ct is None else ct.GetID(), state.nomogramValues, stale
+    return *times, None if ct is None else ct.GetID(), stale
 
 
 # -- controls of the terms -----------------------------------------------------------------------------------------
@@ -197,21 +161,21 @@ class _Choice:
 
     def __init__(self, term: Term, set_value: Callable[[str, str | float | None], None]) -> None:
         self._term, self._set_value = term, set_value
-        self._entries: list[str | None] = [None, REFERENCE, *term.levels]
+        choices = nomogram_content.choices(term)
+        self._values = list(choices)
         self.label = _label(term)
         self.widget = qt.QComboBox()
         self.widget.name = f"nomogramValue_{term.name}"
         self.widget.toolTip = self.label.toolTip
-        for i, entry in enumerate(self._entries):
-            self.widget.addItem(_("not given") if entry is None else _("left out") if i == 1 else entry)
+        self.widget.addItems(list(choices.values()))
         self.widget.connect("currentIndexChanged(int)", self._on_index)
 
     def show(self, value: str | float | None, locked: bool) -> None:
         """Show a value."""
-        self.widget.currentIndex = self._entries.index(value) if value in self._entries else 0
+        self.widget.currentIndex = self._values.index(value) if value in self._values else 0
 
     def _on_index(self, index: int) -> None:
-        self._set_value(self._term.name, self._entries[index])
+        self._set_value(self._term.name, self._values[index])
 
 
 class _Number:
@@ -219,18 +183,17 @@ class _Number:
 
     def __init__(self, term: Term, set_value: Callable[[str, str | float | None], None]) -> None:
         self._term, self._set_value = term, set_value
+        self._scale = nomogram_content.scale_of(term)
         self.label = _label(term)
-        low, high = term.range
-        self._decimals = max(0, math.ceil(math.log10(FEWEST_STEPS / (high - low))))
         self.widget = qt.QWidget()
         self.widget.toolTip = self.label.toolTip
         self._slider, self._field, self._left_out = qt.QSlider(qt.Qt.Horizontal), qt.QLineEdit(), qt.QCheckBox()
         self._slider.name, self._field.name = f"nomogramSlider_{term.name}", f"nomogramValue_{term.name}"
         self._left_out.name = f"nomogramLeftOut_{term.name}"
-        self._slider.toolTip = self._field.toolTip = self.label.toolTip
+        self._slider.toolTip = self.label.toolTip
         self._left_out.toolTip = _("Leaves this factor out: the reference is used.")
         self._left_out.text = _("left out")
-        self._slider.maximum = round((high - low) * 10**self._decimals)
+        self._slider.maximum = self._scale.maximum
         self._field.setMaximumWidth(110)
         row = qt.QHBoxLayout(self.widget)
         row.setContentsMargins(0, 0, 0, 0)
@@ -243,58 +206,25 @@ class _Number:
 
     def show(self, value: str | float | None, locked: bool) -> None:
         """Show a value; `locked` disables the controls of a computed one."""
-        left_out = value == REFERENCE
-        self._left_out.checked = left_out
-        self._field.placeholderText = _("left out") if left_out else _("not given")
-        text = "" if value is None or left_out else f"{value:.4g}" if isinstance(value, float) else value
-        if self._field.text != text:
-            self._field.text = text
-        low, high = self._term.range
-        at = min(max(value, low), high) if isinstance(value, float) and math.isfinite(value) else low
-        self._slider.value = round((at - low) * 10**self._decimals)
-        self._slider.enabled = self._field.enabled = not left_out and not locked
-        self._mark(_refusal(self._term, value))
+        content = nomogram_content.number_content(self._term, value, locked=locked)
+        self._left_out.checked = content.left_out
+        self._field.placeholderText = content.placeholder
+        if self._field.text != content.text:
+            self._field.text = content.text
+        self._field.toolTip, self._field.styleSheet = content.tip, content.style
+        self._slider.value = content.step
+        self._slider.enabled = self._field.enabled = content.enabled
 
-    def _mark(self, refusal: str) -> None:
-        """Mark the field of a value that the term refuses; an empty text removes the mark."""
-        self._field.styleSheet = "border: 2px solid #b00020;" if refusal else ""
-        self._field.toolTip = refusal or self.label.toolTip
-
-    def _on_slider(self, steps: int) -> None:
-        self._set_value(self._term.name, round(self._term.range[0] + steps * 10**-self._decimals, self._decimals))
+    def _on_slider(self, step: int) -> None:
+        self._set_value(self._term.name, self._scale.value_of(step))
 
     def _on_typed(self) -> None:
         self._set_value(self._term.name, nomograms.number_or_text(self._field.text))
-
-
-def _about(nomogram: Nomogram) -> str:
-    """Return the source of a nomogram, and its odds ratios with intervals and p values."""
-    lines = [one.sentence for one in effects(nomogram) if not one.is_reference]
-    return "\n".join([nomogram.source, _("Odds ratios of a higher stage (95 % interval):"), *lines])
-
-
-def _refusal(term: Term, value: str | float | None) -> str:
-    """Return why a term refuses a value; empty if it takes it, or without a value."""
-    try:
-        if value is not None:
-            term.accepted(value)
-    except InputError as error:
-        return plain(error)
-    return ""
 
 
 def _label(term: Term) -> "qt.QLabel":
     """Return a label with the term's name and unit; its tooltip states range and reference."""
     label = qt.QLabel()
     label.setTextFormat(qt.Qt.PlainText)
-    unit = term.unit and f" ({term.unit})"
-    label.text = f"{term.label}{unit}:"
-    if term.is_choice:
-        label.toolTip = _("{label}; odds ratio compared with {reference}.").format(
-            label=term.label, reference=term.reference or "–"
-        )
-    else:
-        label.toolTip = _("{label}, {low:g} to {high:g} {unit}; odds ratio compared with {typical:g}.").format(
-            label=term.label, low=term.range[0], high=term.range[1], unit=term.unit, typical=term.typical
-        )
+    label.text, label.toolTip = nomogram_content.label_of(term), nomogram_content.tip_of(term)
     return label

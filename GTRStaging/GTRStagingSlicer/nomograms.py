@@ -14,7 +14,7 @@ from GTRStagingLib.nomogram import nomogram as nomogram_module
 from GTRStagingLib.nomogram.nomogram import RADSCORE, REFERENCE, Nomogram, Reading
 from GTRStagingLib.nomogram.terms import entered_number
 from GTRStagingLib.support.files import parse_json
-from GTRStagingSlicer import layers, scene_staging, tables
+from GTRStagingSlicer import case_results, layers, nodes, scene_staging, tables
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -73,9 +73,12 @@ def _read(text: str) -> Nomogram:
 
 
 def choose(state: State, scene: Scene, nomogram: Nomogram | None) -> None:
-    """Store a nomogram in the scene, or with None remove it; remove the values of an earlier nomogram."""
-    state.nomogramValues = ""
-    _remove_node(state, scene, "nomogramTable")
+    """Store a nomogram in the scene, or with None remove it; remove values and tables of an earlier one, of all CTs."""
+    state.nomogramGiven = state.nomogramTable = None
+    for class_name in ("vtkMRMLTextNode", "vtkMRMLTableNode"):
+        for node in nodes.of_class(scene, class_name):
+            if node.GetAttribute(layers.PART) in ("nomogramGiven", "nomogramTable"):
+                scene.RemoveNode(node)
     if nomogram is None:
         _remove_node(state, scene, "nomogramText")
         return
@@ -109,23 +112,32 @@ def _remove_node(state: State, scene: Scene, field: str) -> None:
 
 def given_values(state: State) -> dict[str, str | float]:
     """Return the values given for the chosen CT's patient, by the names of the terms; empty for another patient."""
-    if not state.nomogramValues or state.nomogramVolume is not state.inputVolume:
+    text = state.nomogramGiven
+    if text is None or not layers.belongs_to(text, state.inputVolume):
         return {}
     try:
-        values = parse_json(state.nomogramValues)
+        values = parse_json(text.GetText() or "{}")
     except ValueError:  # the text of a scene that somebody else made
         return {}
     return values if isinstance(values, dict) else {}
 
 
-def set_value(state: State, name: str, value: str | float | None) -> None:
-    """Set the value of a term: `REFERENCE` leaves the term out, None removes the value."""
+def set_value(state: State, scene: Scene, name: str, value: str | float | None) -> None:
+    """Set the value of a term for the chosen CT's patient: `REFERENCE` leaves the term out, None removes the value."""
+    case_results.turn_to_ct(state, scene)
     values = given_values(state)
     values.pop(name, None)
     if value is not None:
         values[name] = value
-    state.nomogramVolume = state.inputVolume
-    state.nomogramValues = json.dumps(values) if values else ""
+    ct = state.inputVolume
+    words = _("Values of the nomogram") if ct is None else _("{ct} values of the nomogram").format(ct=ct.GetName())
+    text = layers.reuse_or_add(scene, state.nomogramGiven, "vtkMRMLTextNode", words)
+    text.SetText(json.dumps(values))
+    if ct is not None:
+        layers.place_beside(scene, text, ct)
+    layers.mark(text, ct, "nomogramGiven")  # before the state has it, which notifies the panel
+    state.nomogramGiven = text
+    case_results.file_in_folder(state, scene)
 
 
 def number_or_text(text: str) -> float | str | None:
@@ -211,15 +223,17 @@ def status(state: State, stale: bool) -> Status | None:
 
 
 def show(state: State, scene: Scene, stale: bool) -> Status | None:
-    """Compute the result as `status` and fill the scene's table; for another CT, clear the values first."""
-    if state.nomogramValues and state.nomogramVolume is not state.inputVolume:
-        state.nomogramValues = ""
+    """Compute the result as `status`, and fill the table of the chosen CT."""
+    case_results.turn_to_ct(state, scene)
     now = status(state, stale)
     if now is None or now.reading is None:
         _remove_node(state, scene, "nomogramTable")
     else:
         ct = state.inputVolume
-        state.nomogramTable = tables.show_nomogram(
+        table = tables.show_nomogram(
             scene, state.nomogramTable, now.nomogram, now.reading, now.network, now.radscore, ct
         )
+        layers.mark(table, ct, "nomogramTable")
+        state.nomogramTable = table
+        case_results.file_in_folder(state, scene)
     return now

@@ -7,7 +7,7 @@ from typing import Any
 import qt
 import slicer
 
-from GTRStagingSlicer import dependencies, reporting
+from GTRStagingSlicer import dependencies, presenter, reporting
 from GTRStagingSlicer.words import tr as _
 
 
@@ -31,16 +31,13 @@ class PackagesRow:
 
     def show(self) -> None:
         """Show what is missing, and the buttons that can change something."""
-        ui, lacking, without = self._ui, dependencies.missing(), dependencies.missing(full=True)
-        ui.dependenciesLabel.text = (
-            _("missing: {names}").format(names=dependencies.in_words(lacking))
-            if lacking
-            else _("light installation")
-            if without
-            else _("all installed")
+        lacking, lacking_full = dependencies.missing(), dependencies.missing(full=True)
+        row = presenter.packages(
+            dependencies.in_words(lacking), lacking_full=bool(lacking_full), removable=bool(dependencies.removable())
         )
-        ui.installButton.visible, ui.fullButton.visible = bool(lacking), bool(without)
-        ui.wheelsButton.visible, ui.removeButton.visible = bool(without), bool(dependencies.removable())
+        self._ui.dependenciesLabel.text = row.text
+        for name in presenter.PACKAGE_BUTTONS:
+            getattr(self._ui, name).visible = name in row.visible
 
     def ensure(self, wheels: Path | None = None, *, full: bool = False) -> bool:
         """Return whether all packages are installed; ask and install them first if some are missing."""

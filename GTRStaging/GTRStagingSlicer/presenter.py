@@ -3,6 +3,8 @@
 The panel collects the facts, and writes the decisions into its widgets.
 """
 
+import html
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +48,26 @@ def told_apart(nodes: Sequence[Listed]) -> list[str]:
             of = _("{name} ({number} of {count})")
             labels.append(of.format(name=one.name, number=seen[one.name], count=names[one.name]))
     return labels
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Rows of a list as (id, label), the first with an empty id, and the row that is chosen."""
+
+    rows: tuple[tuple[str, str], ...]
+    index: int
+
+
+def choices(first: str, labels: Mapping[str, str], chosen: str) -> Choices:
+    """Return `first`, which chooses nothing, and a row for each id -> label; an unknown id is not chosen.
+
+    Examples
+    --------
+    >>> choices("None", {"a": "CT"}, "a")
+    Choices(rows=(('', 'None'), ('a', 'CT')), index=1)
+    """
+    ids = list(labels)
+    return Choices((("", first), *labels.items()), 1 + ids.index(chosen) if chosen in ids else 0)
 
 
 # -- buttons -------------------------------------------------------------------------------------------------------
@@ -97,6 +119,7 @@ BUTTONS = (
     "currentSliceButton",
     "largestSectionButton",
     "overlayButton",
+    "resultLayoutButton",
     "plotButton",
     "tableButton",
     "exportButton",
@@ -149,6 +172,7 @@ def decide(facts: Facts) -> Decision:
         "currentSliceButton": idle and has_ct and not other_ct,
         "largestSectionButton": idle and has_ct and facts.segment,
         "overlayButton": idle and facts.staged and facts.map,
+        "resultLayoutButton": idle and facts.staged and facts.map,
         "plotButton": facts.staged and facts.sweep,
         "tableButton": facts.staged and facts.agreement,
         "exportButton": idle and no_report is None,
@@ -206,6 +230,162 @@ def warnings_beside(record: Mapping[str, Any]) -> list[str]:
     return [text for text in record["warnings"] if text not in (record["model"]["warning"], *unfamiliar)]
 
 
+# -- the key slice -------------------------------------------------------------------------------------------------
+
+
+def keeps_key_slice(*, other_scan: bool, other_segment: bool, by_area: bool, within: bool) -> bool:
+    """Return whether a key slice is still that of the case.
+
+    Parameters
+    ----------
+    other_scan, other_segment
+        Whether the CT or the segment is another one than when the key slice was chosen.
+    by_area
+        Whether it was chosen as the segment's largest section.
+    within
+        Whether the CT has a slice of its index.
+    """
+    return within and not other_scan and not (other_segment and by_area)
+
+
+# -- segments ------------------------------------------------------------------------------------------------------
+
+
+def stomach_hint(recognised: Sequence[str], *, chosen: bool) -> str:
+    """Return what is stated below the list of stomachs; empty if one is chosen or none is recognised."""
+    if chosen or not recognised:
+        return ""
+    if len(recognised) == 1:
+        return _("Recognised: {names}").format(names=recognised[0])
+    return _("Several are recognised: {names}. Choose the one of this CT.").format(names=", ".join(recognised))
+
+
+# -- along the scan ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Text of a label as HTML, and its style sheet."""
+
+    text: str
+    style: str
+
+
+def profile_in_html(sentences: Sequence[str], familiarity: str | None, *, stale: bool) -> Marked:
+    """Return the profile in words; an outdated one and one unlike the training are alarms.
+
+    Parameters
+    ----------
+    sentences
+        The profile in words; the first sentence is its head.
+    familiarity
+        Verdict on its key slice; None without one.
+    """
+    head, *rest = (html.escape(text, quote=False) for text in sentences)
+    if stale:  # an outdated profile must not be mistaken for a current one
+        again = _("Settings, CT or segment have changed since. Press “Stage along the scan” to renew this profile.")
+        rest = [again, *rest]
+    alarm = stale or familiarity in ("unlike", None)
+    return Marked("<br>".join((f"<b>{head}</b>", *rest)), ALARM if alarm else "")
+
+
+# -- DICOM ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DicomButtons:
+    """Whether a result can be written and sent as DICOM, and the tooltips of the two buttons."""
+
+    enabled: bool
+    export_tip: str
+    send_tip: str
+
+
+def dicom_buttons(*, idle: bool, obstacle: str | None) -> DicomButtons:
+    """Decide the buttons for DICOM; `obstacle` is why the result cannot be exported, None if it can."""
+    return DicomButtons(
+        idle and obstacle is None,
+        obstacle or _("Writes the result as DICOM objects into Slicer's DICOM database, in the study of the CT."),
+        obstacle or _("Sends the DICOM objects of the result to a server."),
+    )
+
+
+# -- packages ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The row of the packages: its text, and the names of the buttons that can change something."""
+
+    text: str
+    visible: frozenset[str]
+
+
+PACKAGE_BUTTONS = ("installButton", "fullButton", "wheelsButton", "removeButton")
+"""Names of the buttons of that row."""
+
+
+def packages(lacking: str, *, lacking_full: bool, removable: bool) -> Packages:
+    """Decide the row of the packages.
+
+    Parameters
+    ----------
+    lacking
+        Packages that staging needs and that are missing, in words; empty if none is.
+    lacking_full
+        Whether the full installation lacks a package.
+    removable
+        Whether the module has installed what it can remove.
+    """
+    text = _("light installation") if lacking_full else _("all installed")
+    if lacking:
+        text = _("missing: {names}").format(names=lacking)
+    wanted = (bool(lacking), lacking_full, lacking_full, removable)
+    return Packages(text, frozenset(name for name, on in zip(PACKAGE_BUTTONS, wanted, strict=True) if on))
+
+
+# -- the batch -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whether a batch can be started, and the tooltip of its button, which tells why not."""
+
+    can_start: bool
+    tip: str
+
+
+def batch(*, scene: bool, running: bool, table: str, folder: str) -> Batch:
+    """Decide whether a batch can be started; `table` and `folder` are empty before they are chosen."""
+    if running:
+        return Batch(False, _("A batch is running."))
+    if not (scene and table and folder):
+        return Batch(False, _("Choose a case table and a folder for the results."))
+    return Batch(True, _("Stages every case of the table; Slicer stays usable."))
+
+
+def batch_progress(done: int, total: int, failed: int, seconds_left: float | None = None) -> str:
+    """Return the progress of a batch in words; the time left is not stated when all cases are done.
+
+    Examples
+    --------
+    >>> batch_progress(3, 10, 1, 61.0)
+    '3 of 10 cases, 1 failed. 2 min left.'
+    """
+    words = _("{done} of {total} cases, {failed} failed.").format(done=done, total=total, failed=failed)
+    if done >= total or seconds_left is None:
+        return words
+    return " ".join((words, _("{minutes} min left.").format(minutes=math.ceil(seconds_left / 60))))
+
+
+def batch_ended_early(code: int, *, failed: int, stopped: bool) -> bool:
+    """Return whether a batch has ended for another reason than that its cases are done, some failed, or it was stopped.
+
+    The command line ends with 1 if a case has failed, and with another code than 0 or 1 for an error of its own.
+    """
+    return not stopped and (code not in (0, 1) or (code == 1 and not failed))
+
+
 # -- the report ----------------------------------------------------------------------------------------------------
 
 
@@ -231,15 +411,30 @@ def question_before_replacing(folder: str, there: Sequence[str]) -> str | None:
 __all__ = [
     "ALARM",
     "BUTTONS",
+    "PACKAGE_BUTTONS",
+    "Batch",
+    "Choices",
     "Decision",
+    "DicomButtons",
     "Facts",
     "Listed",
+    "Marked",
+    "Packages",
+    "batch",
+    "batch_ended_early",
+    "batch_progress",
+    "choices",
     "decide",
+    "dicom_buttons",
     "drawn_elsewhere",
+    "keeps_key_slice",
     "other_volume_shown",
+    "packages",
+    "profile_in_html",
     "question_before_replacing",
     "reason_not_current",
     "report_folder",
+    "stomach_hint",
     "told_apart",
     "warnings_beside",
 ]

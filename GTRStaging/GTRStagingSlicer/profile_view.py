@@ -1,13 +1,11 @@
 """Show the staging along the scan in the panel's section of the stage: button, words, chart and table."""
 
-import html
 from collections.abc import Callable
 from typing import Any
 
-from GTRStagingSlicer import profiles, reporting
+from GTRStagingSlicer import presenter, profiles, reporting
+from GTRStagingSlicer.loading_view import Steps
 from GTRStagingSlicer.logic import GTRStagingLogic
-from GTRStagingSlicer.presenter import ALARM
-from GTRStagingSlicer.slice_progress import slice_progress
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -19,8 +17,8 @@ class ProfileView:
     ----------
     run
         Runs a function with the panel's progress bar, and shows errors.
-    cancelled
-        Whether the user has pressed Cancel.
+    steps, tick
+        Show the slices that are done, and keep the window alive meanwhile.
     """
 
     def __init__(
@@ -28,9 +26,10 @@ class ProfileView:
         ui: Any,
         logic: GTRStagingLogic,
         run: Callable[[Callable[[], object]], None],
-        cancelled: Callable[[], bool],
+        steps: Steps,
+        tick: Callable[[], None],
     ) -> None:
-        self._ui, self._logic, self._cancelled = ui, logic, cancelled
+        self._ui, self._logic, self._steps, self._tick = ui, logic, steps, tick
         self._state: State | None = None
         self._shown: object = None
         ui.profileButton.connect("clicked(bool)", lambda checked=False: run(self._make))
@@ -61,20 +60,17 @@ class ProfileView:
         label.visible = record is not None
         if record is None:
             return
-        head, *sentences = (html.escape(text, quote=False) for text in profiles.in_words(record))
-        if stale:  # an outdated profile must not be mistaken for a current one
-            again = _("Settings, CT or segment have changed since. Press “Stage along the scan” to renew this profile.")
-            sentences = [again, *sentences]
-        label.text = "<br>".join((f"<b>{head}</b>", *sentences))
         key = profiles.key_of(record)
-        label.styleSheet = ALARM if stale or key is None or key["familiarity"] in ("unlike", None) else ""
+        verdict = None if key is None else key["familiarity"]
+        marked = presenter.profile_in_html(profiles.in_words(record), verdict, stale=stale)
+        label.text, label.styleSheet = marked.text, marked.style
 
     def _make(self) -> None:
         """Stage along the scan, and show the chart."""
         if self._state is None:
             return
-        words = _("Staged {done} of {total} slices …")
-        self._logic.profile(self._state, slice_progress(self._ui, words, self._cancelled))
+        progress = self._steps.counting(_("Staged {done} of {total} slices …"))
+        self._logic.profile(self._state, progress, self._tick)
         self._logic.showPlot(self._state.profilePlot)
 
     def _on_show(self, table: bool) -> None:

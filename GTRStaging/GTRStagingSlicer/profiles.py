@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.stages import RESEARCH_USE_ONLY
 from GTRStagingLib.support.figures import COLOURS
-from GTRStagingSlicer import charts, layers, scene_staging, tables
+from GTRStagingSlicer import case_results, charts, layers, scene_staging, tables
+from GTRStagingSlicer.background import at_once
 from GTRStagingSlicer.mrml import PlotNode, Scene, TableNode, VolumeNode
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import plain
@@ -38,6 +39,7 @@ def compute(
     backbone: "Backbone",
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    apart: Callable[..., "Profile"] = at_once,
 ) -> "Profile":
     """Stage the CT of a state along its slices, without changing the scene.
 
@@ -48,6 +50,8 @@ def compute(
     ----------
     progress
         Called with the numbers of slices done and of all; an exception that it raises (`Cancelled`) stops the run.
+    apart
+        Does the part that needs no scene, as for `scene_staging.compute`.
 
     Raises
     ------
@@ -66,30 +70,31 @@ def compute(
     key = keyslice.choose(case.scan, mask=mask, key_slice=case.key_slice)
     if mask is not None:
         asked = keyslice.areas_mm2(grid, mask).nonzero()[0].tolist()
-    return profile_scan(
-        case.scan,
-        backbone,
-        replace(scene_staging.options_of(state), resample_roi=case.resample),
-        indices=slices_near(grid, [*asked, key.index], 0.0) if asked else slices_near(grid, [key.index]),
-        tumour=case.tumour,
-        key_slice=key,
-        progress=progress,
+    options = replace(scene_staging.options_of(state), resample_roi=case.resample)
+    indices = slices_near(grid, [*asked, key.index], 0.0) if asked else slices_near(grid, [key.index])
+    return apart(
+        lambda tell: profile_scan(
+            case.scan, backbone, options, indices=indices, tumour=case.tumour, key_slice=key, progress=tell
+        ),
+        progress,
     )
 
 
 def show(found: "Profile", state: State, scene: Scene) -> None:
-    """Show a profile in the scene: a table and a chart beside the CT, and the record as a text node."""
+    """Show a profile in the scene as that of its CT: a table, a chart, and the record as a text node."""
     from GTRStagingLib.results.profile_outputs import to_json
 
     ct, record = state.inputVolume, to_json(found)
+    case_results.turn_to_ct(state, scene)
     if found.key_slice is not None:
         scene_staging.keep_key_slice(state, found.key_slice)
     text = layers.reuse_or_add(scene, state.profileText, "vtkMRMLTextNode", _("{ct} profile").format(ct=ct.GetName()))
     text.SetText(json.dumps(record, allow_nan=False))
     layers.place_beside(scene, text, ct)
-    state.profileText, state.profileVolume = text, ct
+    state.profileText = text
     draw(record, state, scene, ct)
-    state.profileOf = scene_staging.settings_of(state)
+    text.SetAttribute(case_results.SETTINGS, scene_staging.settings_of(state))
+    case_results.file_in_folder(state, scene)
 
 
 def draw(record: Mapping[str, Any], state: State, scene: Scene, ct: VolumeNode) -> None:
@@ -109,9 +114,11 @@ def record_of(state: State) -> Mapping[str, Any] | None:
 
 def out_of_date(state: State) -> bool:
     """Return whether the CT, its geometry, the segment or a setting differs from that of the profile."""
+    text = state.profileText
     if record_of(state) is None:
         return False
-    return state.profileVolume is not state.inputVolume or state.profileOf != scene_staging.settings_of(state)
+    same = text.GetNodeReference(layers.CT) is state.inputVolume
+    return not same or text.GetAttribute(case_results.SETTINGS) != scene_staging.settings_of(state)
 
 
 def key_of(record: Mapping[str, Any]) -> Mapping[str, Any] | None:

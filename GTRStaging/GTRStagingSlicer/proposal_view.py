@@ -1,4 +1,4 @@
-"""Show the panel's key slice in words, and the slices that the model proposes; choosing one of them confirms it."""
+"""Show the slices that the model proposes as the key slice; choosing one of them confirms it."""
 
 import tempfile
 from collections.abc import Callable
@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
-from GTRStagingLib.imaging import geometry, keyslice
-from GTRStagingSlicer import nodes, scene_staging
+from GTRStagingSlicer import key_slice_content, nodes, scene_staging
+from GTRStagingSlicer.loading_view import Steps
 from GTRStagingSlicer.logic import GTRStagingLogic
-from GTRStagingSlicer.slice_progress import slice_progress
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -34,8 +33,8 @@ class ProposalView:
     ----------
     run
         Runs a function with the panel's progress bar, and shows errors.
-    cancelled
-        Whether the user has pressed Cancel.
+    steps, tick
+        Show the slices that are done, and keep the window alive meanwhile.
     choose
         Stores the index of a slice, and how it was chosen.
     """
@@ -45,10 +44,12 @@ class ProposalView:
         ui: Any,
         logic: GTRStagingLogic,
         run: Callable[[Callable[[], object]], None],
-        cancelled: Callable[[], bool],
+        steps: Steps,
+        tick: Callable[[], None],
         choose: Callable[[int, str], None],
     ) -> None:
-        self._ui, self._logic, self._run, self._cancelled, self._choose = ui, logic, run, cancelled, choose
+        self._ui, self._logic, self._run, self._choose = ui, logic, run, choose
+        self._steps, self._tick = steps, tick
         self._state: State | None = None
         self._shown: Proposal | None = None
         self._of: object = None
@@ -64,19 +65,19 @@ class ProposalView:
             self._of, self._shown = _source(state), None
         enabled = idle and state is not None and state.inputVolume is not None
         self._ui.proposeButton.enabled = enabled
-        found = () if self._shown is None else self._shown.candidates
+        found = [] if self._shown is None else [one.index for one in self._shown.candidates]
         self._ui.proposalLabel.visible = bool(found)
-        for rank, button in enumerate(self._buttons):
-            button.visible = rank < len(found)
-            button.enabled = enabled
-            button.checked = rank < len(found) and state is not None and found[rank].index == state.keySlice
+        key_slice = -1 if state is None else state.keySlice
+        states = key_slice_content.slice_buttons(found, key_slice, BUTTONS)
+        for button, one in zip(self._buttons, states, strict=True):
+            button.visible, button.enabled, button.checked = one.visible, enabled, one.checked
 
     def _propose(self) -> None:
         """Let the model propose, and show the slices with their pictures; none of them is chosen yet."""
         if self._state is None:
             return
-        words = _("Scored {done} of {total} slices …")
-        found = self._logic.propose(self._state, slice_progress(self._ui, words, self._cancelled))
+        progress = self._steps.counting(_("Scored {done} of {total} slices …"))
+        found = self._logic.propose(self._state, progress, self._tick)
         from PIL import Image
 
         with tempfile.TemporaryDirectory() as folder:
@@ -87,16 +88,10 @@ class ProposalView:
                 small.save(path)
                 button.setIcon(qt.QIcon(qt.QPixmap(path)))
                 button.setIconSize(qt.QSize(*small.size))
-                button.text = _("Slice {index}, score {score:.2f}").format(index=one.index, score=one.score)
-                button.toolTip = _("Slice {index} at S {mm:.1f} mm: click to confirm it as the key slice.").format(
-                    index=one.index, mm=one.position_mm
-                )
-        text = _("Proposed by the model{where}, the best first. Look at the slices, and click the one that shows the "
-                 "tumour best.")  # fmt: skip
-        if found.candidates[0].score < 0.5:
-            text = _("The model finds no slice in which a tumour is more likely than not{where}: the slices may show "
-                     "no tumour.")  # fmt: skip
-        self._ui.proposalLabel.text = text.format(where=_(" among the slices with stomach") if found.in_stomach else "")
+                button.text = key_slice_content.slice_in_words(one.index, one.score)
+                button.toolTip = key_slice_content.slice_tip(one.index, one.position_mm)
+        best = found.candidates[0].score
+        self._ui.proposalLabel.text = key_slice_content.proposal_in_words(best, in_stomach=found.in_stomach)
         self._shown, self._of = found, _source(self._state)
 
     def _on_chosen(self, rank: int) -> None:
@@ -110,24 +105,4 @@ def _source(state: State | None) -> object:
     return None if state is None or volume is None else (volume.GetID(), nodes.geometry_key(volume), state.model)
 
 
-def key_slice_in_words(state: State, grid: geometry.ImageOrGrid) -> str:
-    """Describe the key slice of a state and its voting slices, or tell that none is chosen."""
-    last = geometry.axial_size(grid)[2] - 1
-    if state.keySlice < 0:
-        text = _("No key slice is chosen (0, nearest the feet, to {last}).")
-        if scene_staging.has_segment(state):
-            text = _("No key slice is chosen (0, at the feet, to {last}): Apply uses the largest section.")
-        return (text if last else _("The only slice of the scan is its key slice.")).format(last=last)
-    key = keyslice.by_index(grid, state.keySlice)
-    voting = [str(i) for i in range(key.index - 1, key.index + 2) if 0 <= i <= last]
-    how = {
-        scene_staging.TUMOUR_AREA: _("largest section of the segment"),
-        scene_staging.CONFIRMED: _("proposed by the model, confirmed by hand"),
-        scene_staging.PROPOSED: _("proposed by the model: confirm it"),
-    }.get(state.keySliceChosenBy, _("by hand"))
-    return _("Slice {index} of 0 to {last}, at S {mm:.1f} mm ({how}). Voting: {slices}.").format(
-        index=key.index, last=last, mm=key.position_mm, how=how, slices=", ".join(voting)
-    )
-
-
-__all__ = ["BUTTONS", "ProposalView", "key_slice_in_words"]
+__all__ = ["BUTTONS", "ProposalView"]

@@ -65,9 +65,9 @@ def _source(state: State | None) -> object:
     """Return what a written report depends on, to compare."""
     if state is None:
         return None
-    nodes = (state.resultText, state.nomogramText)
+    nodes = (state.resultText, state.nomogramText, state.nomogramGiven)
     times = [None if node is None else (node.GetID(), node.GetMTime()) for node in nodes]
-    return *times, state.threshold, state.nomogramValues
+    return *times, state.threshold
 
 
 __all__ = ["ReportView"]

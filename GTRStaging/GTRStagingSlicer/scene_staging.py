@@ -19,8 +19,10 @@ from GTRStagingLib.imaging.scans import Scan
 from GTRStagingLib.staging.options import SWEEP, StagingOptions, parse_target
 from GTRStagingLib.support.shared_text import without_identifiers
 from GTRStagingSlicer import candidates, case_results, charts, layers, nodes, records, tables
+from GTRStagingSlicer.background import at_once
 from GTRStagingSlicer.mrml import Application, Scene, SegmentationNode, VolumeNode
 from GTRStagingSlicer.nodes import Placed
+from GTRStagingSlicer.organs import stomachs
 from GTRStagingSlicer.state import State
 from GTRStagingSlicer.words import tr as _
 
@@ -37,11 +39,6 @@ CONFIRMED = "confirmed"
 
 PROPOSED = "proposed"
 """The same for a slice that the model proposed and nobody confirmed, as in a scene of `gtrstaging stage --mrb`."""
-
-SEGMENTATION = "vtkMRMLSegmentationNode"
-
-STOMACH = "stomach"
-"""Name of a segment of the stomach, as of TotalSegmentator."""
 
 
 # -- before --------------------------------------------------------------------------------------------------------
@@ -122,31 +119,27 @@ def _on_lattice(roi: Roi, ct: geometry.ImageOrGrid) -> bool:
 
 
 def stomach_of(state: State, placed_ct: Placed) -> Roi | None:
-    """Return the scene's segment that is called 'stomach', ignoring case, as an ROI; None without one.
+    """Return the chosen segment of the stomach, else the one recognised in the scene, as an ROI; None without one.
 
     Raises
     ------
     InputError
-        If several segments have this name, or the one is empty.
+        If none is chosen and several are recognised, or the one is empty.
     """
     found = called_stomach(state)
     if len(found) > 1:
         raise InputError(
-            _("The scene has {count} segments called “stomach”; expected at most one. Rename or remove those that are "
-              "not of this CT.").format(count=len(found))
+            _("The scene has {count} segments called “stomach”; expected at most one. Choose the one of this CT under "
+              "“Stomach (optional)”.").format(count=len(found))
         )  # fmt: skip
     return None if not found else nodes.roi_of(*found[0], state.inputVolume, placed_ct)
 
 
 def called_stomach(state: State) -> list[tuple[SegmentationNode, str]]:
-    """Return the segments called 'stomach' with their segmentations: rather another than the one that is chosen."""
-    scene = state.inputVolume.GetScene()
-    found = [
-        (node, one)
-        for node in nodes.of_class(scene, SEGMENTATION)
-        for one, name in nodes.segments_of(node).items()
-        if name.strip().casefold() == STOMACH
-    ]
+    """Return the chosen stomach, else those recognised in the scene: rather another than the tumour's segment."""
+    if state.stomachSegmentation is not None:
+        return [(state.stomachSegmentation, state.stomachSegment)]
+    found = stomachs(state.inputVolume.GetScene())
     others = [(node, one) for node, one in found if (node, one) != (state.tumourSegmentation, state.tumourSegment)]
     return others or found
 
@@ -190,6 +183,7 @@ def compute(
     *,
     neighbour_maps: bool = True,
     progress: Callable[[str], None] = lambda step: None,
+    apart: Callable[..., "StagingResult"] = at_once,
 ) -> tuple["StagingResult", Placed]:
     """Stage the case of a state, without changing the scene.
 
@@ -206,6 +200,8 @@ def compute(
         Whether to compute a fine map for the neighbouring slices too (see `StagingOptions`).
     progress
         Called with the name of each step; an exception that it raises (`Cancelled`) stops the run.
+    apart
+        Does the part that needs no scene, with `progress`; in a thread for the panel (`background.Worker.steps`).
 
     Returns
     -------
@@ -222,14 +218,18 @@ def compute(
     case = case_of(state)
     stomach, notes = _stomach_to_compare(state, case)
     elsewhere = stomach is not None and not _on_lattice(stomach, case.scan.grid)
-    result = stage_case(
-        case.scan,
-        backbone,
-        replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=case.resample or elsewhere),
-        tumour=case.tumour,
-        stomach=stomach,
-        key_slice=case.key_slice,
-        progress=progress,
+    options = replace(options_of(state, neighbour_maps=neighbour_maps), resample_roi=case.resample or elsewhere)
+    result = apart(
+        lambda tell: stage_case(
+            case.scan,
+            backbone,
+            options,
+            tumour=case.tumour,
+            stomach=stomach,
+            key_slice=case.key_slice,
+            progress=tell,
+        ),
+        progress,
     )
     return replace(result, warnings=(*notes, *_elsewhere_drawn(state), *result.warnings)), case.placed_ct
 
@@ -287,6 +287,7 @@ def propose(
     backbone: "Backbone",
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    apart: Callable[..., "Proposal"] = at_once,
 ) -> "Proposal":
     """Let the model propose the key slice of the CT of a state, without changing the scene.
 
@@ -296,6 +297,8 @@ def propose(
     ----------
     progress
         Called with the number of scored slices and of all; an exception that it raises (`Cancelled`) stops the run.
+    apart
+        Does the part that needs no scene, as for `compute`.
 
     Raises
     ------
@@ -310,7 +313,9 @@ def propose(
     scan = nodes.scan_of(placed_ct, state.inputVolume.GetName() or "")
     stomach = stomach_of(state, placed_ct)
     elsewhere = stomach is not None and not _on_lattice(stomach, scan.grid)
-    return proposal.propose(scan, backbone, stomach=stomach, resample=elsewhere, progress=progress)
+    return apart(
+        lambda tell: proposal.propose(scan, backbone, stomach=stomach, resample=elsewhere, progress=tell), progress
+    )
 
 
 def stage(
@@ -330,6 +335,11 @@ def stage(
     ----------
     application
         Application logic, with the logic of volume rendering; without it the attention is not rendered in 3-D.
+
+    Raises
+    ------
+    StagingError
+        If the case cannot be staged.
     """
     result, placed_ct = compute(state, backbone, neighbour_maps=neighbour_maps, progress=progress)
     progress("showing")

@@ -84,6 +84,8 @@ class State:
     ----------
     tumourSegment
         Id of the tumour's segment in `tumourSegmentation`.
+    stomachSegmentation, stomachSegment
+        Segment of the stomach; without one, that which is recognised in the scene.
     keySlice, keySliceChosenBy
         Axial index, 0 nearest the feet, -1 before one is chosen; "hand", "tumour area", or "proposed" or "confirmed"
         for a proposal of the model.
@@ -100,18 +102,18 @@ class State:
     resultVolume, resultSegmentation, resultOf
         CT, segmentation and settings of the result, to detect when it is out of date.
     profileText, profileTable, profilePlot
-        Record of a staging along the scan as JSON, its table and its chart.
-    profileVolume, profileOf
-        CT and settings of the profile, to detect when it is out of date.
-    nomogramText, nomogramTable
-        The chosen nomogram as JSON; the table of its result.
-    nomogramVolume, nomogramValues
-        CT of the patient for which values are given to the nomogram; these values as JSON, or an empty text.
+        Record of the CT's staging along the scan as JSON, its table and its chart.
+    nomogramText
+        The chosen nomogram as JSON, for all CTs.
+    nomogramGiven, nomogramTable
+        Values given to the nomogram for the patient of the CT as JSON; the table of its result.
     """
 
     inputVolume: VolumeNode = None
     tumourSegmentation: SegmentationNode = None
     tumourSegment: str = ""
+    stomachSegmentation: SegmentationNode = None
+    stomachSegment: str = ""
     model: str = DEFAULT
     keySlice: int = -1
     keySliceChosenBy: str = ""
@@ -140,12 +142,9 @@ class State:
     profileText: TextNode = None
     profileTable: TableNode = None
     profilePlot: PlotNode = None
-    profileVolume: VolumeNode = None
-    profileOf: str = ""
     nomogramText: TextNode = None
+    nomogramGiven: TextNode = None
     nomogramTable: TableNode = None
-    nomogramVolume: VolumeNode = None
-    nomogramValues: str = ""
 
 
 def save(state: State, scene: Scene) -> None:

@@ -209,8 +209,7 @@ def show_sweep(
     plot.SetXAxisTitle(_("Threshold (share of the key slice's maximum)"))
     plot.SetYAxisTitle(_("Dice"))
     defined = [cut[key] for cut in cuts for key in DICES if cut[key] is not None]
-    top = min(1.0, 1.4 * max(defined, default=1.0))  # with room for the legend above the lines
-    set_axes(plot, (0.0, 1.0), (0.0, top))
+    set_axes(plot, (0.0, 1.0), (0.0, 1.4 * max(defined, default=1.0)))  # with room for the legend above the lines
     place_beside(scene, plot, ct)
     return table, plot
 

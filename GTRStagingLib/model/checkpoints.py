@@ -21,7 +21,7 @@ from GTRStagingLib.errors import WeightsError
 from GTRStagingLib.model.card import Fusion, ModelCard
 from GTRStagingLib.model.network import BLOCKS
 from GTRStagingLib.model.recipe import Recipe
-from GTRStagingLib.model.registry import UNTRAINED, models_folder
+from GTRStagingLib.model.registry import folder_for
 from GTRStagingLib.model.weights import UNTRAINED_SEED, Model, network_with, save, untrained
 from GTRStagingLib.support.files import sha256_of
 
@@ -76,7 +76,7 @@ def import_checkpoint(
     WeightsError
         If the hash differs, the file is damaged or contains code, or is another network. Nothing is written then.
     """
-    folder = _folder_for(name, out)
+    folder = folder_for(name, out)
     if not path.is_file():
         raise WeightsError(f"{path} is not a file; expected a checkpoint (.pth).")
     found = sha256_of(path)
@@ -114,7 +114,7 @@ def import_imagenet(*, recipe: Recipe, name: str, depth: int = 152, out: Path | 
     WeightsError
         If the weights are not cached and cannot be downloaded, or fail torchvision's hash check.
     """
-    folder = _folder_for(name, out)
+    folder = folder_for(name, out)
     start = untrained(depth)
     own = {k: tensor for k, tensor in start.network.state_dict().items() if k.startswith(("fc.", "detail."))}
     backbone = {key: tensor for key, tensor in imagenet_state(depth).items() if not key.startswith("fc.")}
@@ -158,21 +158,6 @@ def imagenet_state(depth: int) -> dict[str, Tensor]:
             f"torchvision's ImageNet weights of ResNet-{depth} cannot be downloaded ({error}). Expected a network "
             f"connection, or the file {cached.name} in {cached.parent}: copy it there."
         ) from error
-
-
-def _folder_for(name: str, out: Path | None) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == UNTRAINED:
-        raise WeightsError(f"Model name {name!r}; expected letters, digits, '.', '_' and '-', and not {UNTRAINED!r}.")
-    home = out or models_folder()
-    if home is None:
-        raise WeightsError(
-            "There is no home directory for models; expected a folder. Set GTRSTAGING_MODELS to a folder, or give "
-            "`out`."
-        )
-    folder = home / name
-    if folder.exists():
-        raise WeightsError(f"{folder} exists; expected a new folder. Choose another `name` or `out`, or remove it.")
-    return folder
 
 
 def load_plain(path: Path) -> Any:

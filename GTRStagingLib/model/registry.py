@@ -1,6 +1,7 @@
 """Model registry: list models and read their cards without importing torch."""
 
 import os
+import re
 from pathlib import Path
 
 from GTRStagingLib.errors import WeightsError
@@ -59,6 +60,22 @@ def locate(name_or_folder: str) -> Path | None:
         f"Model {name_or_folder!r} is neither one of {', '.join(models)} nor a folder with {CARD_FILE}. "
         "Choose one of these, or import a checkpoint first."
     )
+
+
+def folder_for(name: str, out: Path | None = None) -> Path:
+    """Return the folder of a new model, in `out` or in `models_folder()`; raise `WeightsError` if it cannot be made."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == UNTRAINED:
+        raise WeightsError(f"Model name {name!r}; expected letters, digits, '.', '_' and '-', and not {UNTRAINED!r}.")
+    home = out or models_folder()
+    if home is None:
+        raise WeightsError(
+            "There is no home directory for models; expected a folder. Set GTRSTAGING_MODELS to a folder, or give "
+            "`out`."
+        )
+    folder = home / name
+    if folder.exists():
+        raise WeightsError(f"{folder} exists; expected a new folder. Choose another `name` or `out`, or remove it.")
+    return folder
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -37,12 +37,12 @@ def three(bare, a_small_phantom):
     return scene, State(inputVolume=made[1][0], resultText=made[1][1]), made
 
 
-def test_rows_tell_case_stage_and_time_and_number_equal_names(three):
+def test_rows_tell_case_stage_and_time_and_label_ct_as_the_list_of_cts(three):
     scene, state, _made = three
     rows = case_list.rows(scene, state)
     assert [(row.case, row.stage, row.time) for row in rows] == [
-        ("abdomen (1)", "T2", "2026-01-05 08:00 UTC"),
-        ("abdomen (2)", "T3", "2026-04-07 09:30 UTC"),
+        ("abdomen (1 of 2)", "T2", "2026-01-05 08:00 UTC"),
+        ("abdomen (2 of 2)", "T3", "2026-04-07 09:30 UTC"),
         ("chest", "T4", "2026-04-08 23:59 UTC"),
     ]
     assert [row.chosen for row in rows] == [False, True, False]

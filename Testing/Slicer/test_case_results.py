@@ -6,8 +6,10 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from GTRStagingSlicer import case_results, nodes, samples
+from GTRStagingSlicer import case_results, nodes, nomograms, samples
 from helpers.lists import choose_node
+
+from GTRStagingLib.nomogram import nomogram
 
 
 def second_case(panel, scene, phantom, name="follow-up"):
@@ -55,7 +57,8 @@ def array(volume):
 
 
 def parts(state):
-    return {name: getattr(state, name).GetID() for name in case_results.PARTS}
+    found = {name: getattr(state, name) for name in case_results.PARTS}
+    return {name: node.GetID() for name, node in found.items() if node is not None}
 
 
 def test_a_second_ct_does_not_replace_the_result_of_the_first(two, scene):
@@ -189,13 +192,40 @@ def test_an_edited_segment_of_another_ct_makes_only_its_own_result_stale(two, sc
     assert two.logic.outOfDate(two._parameterNode)
 
 
+def test_profile_and_nomogram_are_those_of_the_chosen_ct(two, scene):
+    """Each CT keeps its own, in the folder of its result; deleting the result takes them with it."""
+    state = two._parameterNode
+    nomograms.choose(state, scene, nomogram.load(nomogram.PUBLISHED))
+    made = {}
+    for name, size in (("patient", "< 5 cm"), ("follow-up", "≥ 5 cm")):
+        choose_node(two.ui.inputSelector, scene.GetFirstNodeByName(name))
+        two.ui.profileButton.click()
+        nomograms.set_value(state, scene, "size", size)
+        made[name] = parts(state)
+    assert not set(made["patient"].values()) & set(made["follow-up"].values())
+    for name, size in (("patient", "< 5 cm"), ("follow-up", "≥ 5 cm")):
+        choose_node(two.ui.inputSelector, scene.GetFirstNodeByName(name))
+        assert state.profileText.GetID() == made[name]["profileText"]
+        assert "have changed since" not in two.ui.profileLabel.text
+        assert nomograms.given_values(state) == {"size": size}
+        (folder,) = [ids for title, ids in folders(scene).items() if title.startswith(f"{name} ·")]
+        assert set(made[name].values()) == set(folder)
+    tables = scene.GetNumberOfNodesByClass("vtkMRMLTableNode")
+    case_results.remove(scene, state.resultText)
+    assert scene.GetNodeByID(made["follow-up"]["profilePlot"]) is None
+    assert scene.GetNodeByID(made["patient"]["profilePlot"]) is not None
+    # Those of result, agreement, sweep and profile, and that of the key slice's line.
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == tables - 5
+
+
 def test_a_result_of_an_older_version_becomes_that_of_its_ct(staged, scene, a_small_phantom):
     state = staged._parameterNode
     text, ct = state.resultText, state.resultVolume
     for name in case_results.PARTS:  # as scenes of older versions have them
         node = getattr(state, name)
-        node.RemoveAttribute("GTRStaging.Part")
-        node.RemoveNodeReferenceIDs("GTRStaging.CT")
+        if node is not None:
+            node.RemoveAttribute("GTRStaging.Part")
+            node.RemoveNodeReferenceIDs("GTRStaging.CT")
     for name in ("GTRStaging.Choices", "GTRStaging.Settings"):
         text.RemoveAttribute(name)
     second_case(staged, scene, a_small_phantom)

@@ -116,14 +116,14 @@ def test_the_map_of_the_database_is_that_of_the_scene(opened, dicom, ct):
     opened.ui.dicomExportButton.click()
     ds = exported(dicom.database, ct)["Parametric Map Storage"]
     stored = np.frombuffer(ds.FloatPixelData, "<f4")
-    result = opened.logic._result
+    result = opened.logic._staged.result
     assert np.sort(stored).tolist() == np.sort(sitk.GetArrayFromImage(result.heat).ravel()).tolist()
     assert not result.scan.format.startswith("DICOM")  # the scene's result stays that of the volume
 
 
 def test_the_objects_are_those_of_the_same_case_outside_slicer(opened, dicom, ct, a_small_phantom, tmp_path):
     opened.ui.dicomExportButton.click()
-    tumour = Roi(a_small_phantom.tumour, opened.logic._result.segment)
+    tumour = Roi(a_small_phantom.tumour, opened.logic._staged.result.segment)
     again = stage_case(read_scan(ct), load_model("demonstration", device="cpu"), tumour=tumour)
     files = write_dicom_results(again, tmp_path / "there", threshold=opened._parameterNode.threshold)
     for path in files.values():

@@ -66,6 +66,31 @@ def test_the_panel_shows_sweep_table_and_result_and_goes_back(staged, scene, arr
     assert not ui.ownLayoutButton.enabled
 
 
+def test_ct_and_map_are_fitted_at_one_slice_and_scrolled_together(staged, scene, arranged):
+    """As in a desktop Slicer, the view of the CT gets its volume and its size only with the layout."""
+    state, red = staged._parameterNode, slicer.app.layoutManager().sliceWidget("Red")
+    manager = slicer.app.layoutManager()
+    own = red.mrmlSliceNode().GetFieldOfView()
+    logic = slicer.vtkMRMLSliceLogic()
+    logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+    logic.SetMRMLScene(scene)
+    beside = logic.AddSliceNode(layouts.CT_VIEW)
+    beside.SetDimensions(300, 400, 1)
+    manager.mrmlSliceLogics().AddItem(logic)
+    try:
+        staged.ui.resultLayoutButton.click()
+        assert beside.GetSliceOffset() == pytest.approx(red.mrmlSliceNode().GetSliceOffset())
+        extent = state.inputVolume.GetImageData().GetDimensions()[0] * state.inputVolume.GetSpacing()[0]
+        assert min(beside.GetFieldOfView()[:2]) == pytest.approx(extent, rel=0.01)
+        pair = [composites(scene)[name] for name in ("Red", layouts.CT_VIEW)]
+        assert [one.GetLinkedControl() for one in pair] == [1, 1]
+        staged.ui.ownLayoutButton.click()
+        assert composites(scene)["Red"].GetLinkedControl() == 0
+        assert red.mrmlSliceNode().GetFieldOfView() == pytest.approx(own)
+    finally:
+        manager.mrmlSliceLogics().RemoveItem(logic)
+
+
 def test_leaving_the_module_goes_back(staged, arranged):
     staged.ui.plotButton.click()
     staged.exit()
@@ -121,16 +146,18 @@ def test_the_legend_goes_with_the_result(staged, scene):
 
 
 def test_the_legend_covers_no_body(bare, a_small_phantom):
-    """In a view as wide as those of Slicer at 1280×800 beside the panel, with the CT fitted into it."""
+    """In a view as those of Slicer at 1280×800 beside the panel, with the CT fitted into it.
+
+    In a desktop Slicer the legend is 48 pixels wide and 78 high there, with its title.
+    """
     ct = add_volume(bare.scene, a_small_phantom.ct)
-    size = (380, 330)
+    size = (415, 320)
     view = SliceView(bare, size=size)
     view.composite.SetBackgroundVolumeID(ct.GetID())
     view.logic.FitSliceToAll()
     grid = nodes.grid_of(ct)
-    width, height = (round(share * of) for share, of in zip(layers.LEGEND_SIZE, size, strict=True))
-    left = round(layers.LEGEND_POSITION[0] * (size[0] - width))
-    top = round((1 - layers.LEGEND_POSITION[1]) * (size[1] - height))
+    width, height = 50, 80
+    left, top = size[0] - width, size[1] - height
     for index in range(a_small_phantom.ct.GetSize()[2]):
         view.node.JumpSliceByOffsetting(*nodes.slice_centre(grid, index))
         body = nodes.array_of(ct.GetImageData())[index] > -300

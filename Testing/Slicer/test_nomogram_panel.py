@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import SimpleITK as sitk
 from conftest import ct_like
-from GTRStagingSlicer import headless, nomograms, scene_staging
+from GTRStagingSlicer import headless, nodes, nomograms, scene_staging
 from GTRStagingSlicer.bare import bare_scene
 from GTRStagingSlicer.state import State
 from helpers.entries import REFUSED
@@ -127,7 +127,7 @@ def test_nothing_is_chosen_and_nothing_is_assumed(panel):
     assert not ui.nomogramValuesBox.isVisibleTo(ui.nomogramSection)
     ui.nomogramSection.collapsed = False
     choose(panel, nomogram.PUBLISHED)
-    assert panel._parameterNode.nomogramValues == ""
+    assert nomograms.given_values(panel._parameterNode) == {}
     for term in nomogram.load(nomogram.PUBLISHED).terms:
         assert term.label in ui.nomogramMessage.text
     assert widget(panel, "nomogramValue_radscore").text == ""
@@ -288,7 +288,7 @@ def test_a_rad_score_is_computed_from_the_result_it_belongs_to_and_again_after_a
     assert field.text == f"{expected():.4g}"
     assert not field.enabled
     assert "computed by “first” from the features of this result" in staged.ui.nomogramRadscoreLabel.text
-    assert "radscore" not in state.nomogramValues
+    assert "radscore" not in nomograms.given_values(state)
     type_in(staged, "size_cm", "6.5")
     level(staged, "lauren", "diffuse")
     assert bars(staged) == thousandths(FITTED.read({**GIVEN, "radscore": expected()}))
@@ -398,37 +398,61 @@ def test_values_belong_to_a_case(desk, loaded, scene, tmp_path):
     assert state.nomogramTable is not None
     first = state.inputVolume
     choose_node(loaded.ui.inputSelector, add_volume(scene, ct_like(), "other"))
-    assert state.nomogramValues == ""
+    assert nomograms.given_values(state) == {}
     assert state.nomogramTable is None
     assert widget(loaded, "nomogramValue_size_cm").text == ""
     assert widget(loaded, "nomogramValue_lauren").currentText == "not given"
     assert nomograms.chosen(state) == FITTED
     choose_node(loaded.ui.inputSelector, first)
-    assert nomograms.given_values(state) == {}
+    assert nomograms.given_values(state) == GIVEN
+    assert state.nomogramTable.GetName() == "patient nomogram"
+    assert bars(loaded) == thousandths(FITTED.read(GIVEN))
     # Nor does a panel that was closed meanwhile miss it.
-    give_all(loaded)
     loaded.exit()
-    state.inputVolume = add_volume(scene, ct_like(seed=1), "third")
+    loaded.logic.showCt(state, add_volume(scene, ct_like(seed=1), "third"))
     loaded.enter()
-    assert state.nomogramValues == ""
+    assert state.inputVolume.GetName() == "third"
+    assert nomograms.given_values(state) == {}
+
+
+def test_values_without_a_ct_do_not_become_those_of_a_ct(clinic, scene):
+    give_all(clinic)
+    state = clinic._parameterNode
+    assert state.inputVolume is None
+    choose_node(clinic.ui.inputSelector, add_volume(scene, ct_like(), "patient"))
+    assert nomograms.given_values(state) == {}
+    give_all(clinic)
+    scene.RemoveNode(state.inputVolume)
+    slide(clinic, "size_cm", 10)
+    assert nomograms.given_values(state)["size_cm"] == 1.0  # the values without a CT, not those of the deleted one
+
+
+def test_another_nomogram_removes_the_values_of_every_ct(desk, loaded, scene, tmp_path):
+    take_file(desk, loaded, FITTED, tmp_path)
+    give_all(loaded)
+    choose_node(loaded.ui.inputSelector, add_volume(scene, ct_like(), "other"))
+    give_all(loaded)
+    choose(loaded, nomogram.PUBLISHED)
+    left = [node.GetName() for one in ("Text", "Table") for node in nodes.of_class(scene, f"vtkMRML{one}Node")]
+    assert not [name for name in left if "values of the nomogram" in name or name.endswith(" nomogram")]
 
 
 def test_a_script_too_finds_nothing_given_of_another_ct(scene):
     state = State(inputVolume=add_volume(scene, ct_like(), "first"))
     nomograms.choose(state, scene, FITTED)
     for name, value in GIVEN.items():
-        nomograms.set_value(state, name, value)
+        nomograms.set_value(state, scene, name, value)
     assert nomograms.status(state, stale=False).reading == FITTED.read(GIVEN)
     state.inputVolume = add_volume(scene, ct_like(), "second")
     assert nomograms.status(state, stale=False).reading is None
-    nomograms.set_value(state, "size_cm", 3.0)
+    nomograms.set_value(state, scene, "size_cm", 3.0)
     assert nomograms.given_values(state) == {"size_cm": 3.0}
 
 
 def test_another_nomogram_or_none_starts_without_values(desk, clinic, scene):
     give_all(clinic)
     choose(clinic, nomogram.PUBLISHED)
-    assert clinic._parameterNode.nomogramValues == ""
+    assert nomograms.given_values(clinic._parameterNode) == {}
     assert not clinic.ui.nomogramBox.visible
     before = scene.GetNumberOfNodesByClass("vtkMRMLTextNode")
     choose(clinic, "None")
@@ -531,9 +555,11 @@ def test_a_run_without_a_window_writes_it_into_scene_and_report(tmp_path):
     try:
         assert bare.scene.ReadFromMRB(str(tmp_path / "out" / batch.SCENE))
         node = bare.scene.GetSingletonNode("GTRStaging", "vtkMRMLScriptedModuleNode")
-        assert json.loads(node.GetParameter("nomogramValues")) == GIVEN
+        assert json.loads(node.GetNodeReference("nomogramGiven").GetText()) == GIVEN
         assert nomogram.from_json(json.loads(node.GetNodeReference("nomogramText").GetText())) == FITTED
-        assert node.GetNodeReference("nomogramVolume") is node.GetNodeReference("inputVolume")
+        assert node.GetNodeReference("nomogramGiven").GetNodeReference("GTRStaging.CT") is node.GetNodeReference(
+            "inputVolume"
+        )
         rows = node_rows(node.GetNodeReference("nomogramTable"))
         reading = FITTED.read(GIVEN)
         assert ("Stage by the nomogram", str(reading.stage)) in rows

@@ -230,7 +230,7 @@ def test_looks_change_without_a_new_run(staged, scene):
     assert state.attentionVolume.GetDisplayNode().GetLowerThreshold() == 0.4
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(state.attentionVolume)
     assert legend.GetVisibility()
-    assert legend.GetTitleText() == f"Attention for {ui.stageLabel.text}"
+    assert legend.GetTitleText() == f"Attention\nfor {ui.stageLabel.text}"
     ui.legendCheckBox.checked = False
     assert not legend.GetVisibility()
     ui.outlineCheckBox.checked = True
@@ -393,7 +393,7 @@ def test_messages_of_the_library_lose_their_backticks(desk, loaded, monkeypatch)
 def test_an_unexpected_error_is_shown_once_with_its_details(desk, loaded):
     loaded.ui.largestSectionButton.click()
 
-    def broken(state, progress):
+    def broken(state, progress, tick):
         raise ZeroDivisionError("by nothing")
 
     loaded.logic.stage = broken
@@ -585,6 +585,8 @@ def test_the_selftest_passes(desk, panel):
     test = GTRStagingTest()
     test.setUp()
     test.stages_a_sample("T2")
+    test.setUp()
+    test.test_several_cases_of_a_scene()
 
 
 def test_leaving_and_reopening_the_panel_changes_nothing(staged):

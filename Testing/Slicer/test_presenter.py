@@ -9,9 +9,18 @@ from GTRStagingSlicer.presenter import (
     BUTTONS,
     Facts,
     Listed,
+    batch,
+    batch_ended_early,
+    batch_progress,
+    choices,
     decide,
+    dicom_buttons,
+    keeps_key_slice,
+    packages,
+    profile_in_html,
     question_before_replacing,
     report_folder,
+    stomach_hint,
     told_apart,
     warnings_beside,
 )
@@ -21,14 +30,16 @@ READY = Facts(ct="A", segment=True)
 STAGED = Facts(ct="A", segment=True, staged=True, map=True, sweep=True, agreement=True, folder="/f", folder_exists=True)
 
 
-def test_it_needs_no_qt():
+@pytest.mark.parametrize(
+    "module", ["presenter", "result_content", "nomogram_content", "key_slice_content", "candidates", "case_list"]
+)
+def test_decisions_need_no_qt(module):
     code = (
-        "import sys; sys.modules['qt'] = None; import GTRStagingSlicer.presenter; "
-        "print([m for m in ('vtk', 'PySide6', 'torch') if m in sys.modules])"
+        f"import sys; sys.modules['qt'] = sys.modules['ctk'] = None; import GTRStagingSlicer.{module}; "
+        "print([m for m in ('PySide6', 'torch') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "torch" not in found.stdout
-    assert "PySide6" not in found.stdout
+    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,7 @@ def test_it_needs_no_qt():
         (STAGED, set(BUTTONS) - {"cancelButton", "showCtButton"}),
         (
             Facts(ct="A", staged=True, stale=True, map=True, folder="/f"),
-            {"applyButton", "currentSliceButton", "overlayButton"},
+            {"applyButton", "currentSliceButton", "overlayButton", "resultLayoutButton"},
         ),
     ],
 )
@@ -91,6 +102,15 @@ def test_nodes_of_one_name_are_told_apart_by_study_or_number():
     assert told_apart([Listed("1", "CT"), Listed("2", "CT")]) == ["CT (1 of 2)", "CT (2 of 2)"]
 
 
+def test_a_list_begins_with_a_row_that_chooses_nothing():
+    found = choices("Choose the CT", {"id1": "CT", "id2": "CT"}, "id2")
+    assert found.rows == (("", "Choose the CT"), ("id1", "CT"), ("id2", "CT"))
+    assert found.index == 2
+    for chosen in ("", "deleted"):
+        assert choices("Choose the CT", {"id1": "CT"}, chosen).index == 0
+    assert choices("None", {}, "").rows == (("", "None"),)
+
+
 def test_warnings_that_banner_and_likeness_say_are_not_said_twice():
     record = {
         "model": {"warning": "A DEMONSTRATION."},
@@ -107,3 +127,88 @@ def test_reports_have_a_folder_by_case_and_time_and_are_not_replaced_in_silence(
     assert report_folder(record) == "case-1a_20261202T150405"
     assert question_before_replacing("x", []) is None
     assert "report.html" in question_before_replacing("x", ["report.html"])
+
+
+# -- the other sections --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept"),
+    [
+        ({}, True),
+        ({"other_scan": True}, False),
+        ({"other_segment": True}, True),  # a slice chosen by hand has nothing to do with the segment
+        ({"by_area": True}, True),
+        ({"other_segment": True, "by_area": True}, False),
+        ({"within": False}, False),
+    ],
+)
+def test_a_key_slice_is_kept_only_for_what_it_was_chosen_on(changed, kept):
+    facts = {"other_scan": False, "other_segment": False, "by_area": False, "within": True, **changed}
+    assert keeps_key_slice(**facts) is kept
+
+
+def test_a_recognised_stomach_is_named_unless_one_is_chosen():
+    assert stomach_hint(["organs / S"], chosen=False) == "Recognised: organs / S"
+    assert stomach_hint(["a / S", "b / S"], chosen=False).startswith("Several are recognised: a / S, b / S.")
+    assert stomach_hint(["a / S"], chosen=True) == stomach_hint([], chosen=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("familiarity", "stale", "style"),
+    [("usual", False, ""), ("unlike", False, ALARM), (None, False, ALARM), ("usual", True, ALARM)],
+)
+def test_an_outdated_profile_and_one_unlike_the_training_are_alarms(familiarity, stale, style):
+    marked = profile_in_html(["T3 in 4 of 5 <slices>.", "A note."], familiarity, stale=stale)
+    assert marked.style == style
+    assert marked.text.startswith("<b>T3 in 4 of 5 &lt;slices&gt;.</b><br>")
+    assert ("Press “Stage along the scan”" in marked.text) is stale
+    assert marked.text.endswith("<br>A note.")
+
+
+def test_dicom_is_offered_for_a_result_that_can_be_exported_and_an_obstacle_is_said():
+    free = dicom_buttons(idle=True, obstacle=None)
+    assert (free.enabled, "database" in free.export_tip, "server" in free.send_tip) == (True, True, True)
+    hindered = dicom_buttons(idle=True, obstacle="No DICOM.")
+    assert (hindered.enabled, hindered.export_tip, hindered.send_tip) == (False, "No DICOM.", "No DICOM.")
+    assert not dicom_buttons(idle=False, obstacle=None).enabled
+
+
+@pytest.mark.parametrize(
+    ("lacking", "lacking_full", "removable", "text", "visible"),
+    [
+        ("", False, False, "all installed", set()),
+        ("", True, True, "light installation", {"fullButton", "wheelsButton", "removeButton"}),
+        ("jinja2", True, False, "missing: jinja2", {"installButton", "fullButton", "wheelsButton"}),
+        ("", False, True, "all installed", {"removeButton"}),
+    ],
+)
+def test_the_row_of_the_packages_offers_what_would_change_something(lacking, lacking_full, removable, text, visible):
+    row = packages(lacking, lacking_full=lacking_full, removable=removable)
+    assert (row.text, row.visible) == (text, visible)
+
+
+def test_a_batch_starts_with_a_table_and_a_folder_and_one_at_a_time():
+    facts = {"scene": True, "running": False, "table": "t", "folder": "f"}
+    assert batch(**facts).can_start
+    for missing in ({"scene": False}, {"table": ""}, {"folder": ""}):
+        found = batch(**{**facts, **missing})
+        assert (found.can_start, found.tip) == (False, "Choose a case table and a folder for the results.")
+    assert batch(**{**facts, "running": True}).tip == "A batch is running."
+    assert not batch(**{**facts, "running": True}).can_start
+
+
+def test_the_progress_of_a_batch_has_the_time_left_until_all_are_done():
+    assert batch_progress(2, 10, 0, 59.0) == "2 of 10 cases, 0 failed. 1 min left."
+    assert batch_progress(2, 10, 0, 0.0) == "2 of 10 cases, 0 failed. 0 min left."
+    assert batch_progress(2, 10, 0) == "2 of 10 cases, 0 failed."
+    assert batch_progress(10, 10, 3, 5.0) == "10 of 10 cases, 3 failed."
+
+
+@pytest.mark.parametrize(
+    ("code", "failed", "stopped", "early"),
+    [(0, 0, False, False), (1, 2, False, False), (1, 0, False, True), (2, 2, False, True), (-9, 0, False, True),
+     (-15, 0, True, False)],
+)  # fmt: skip
+def test_a_batch_that_ends_for_another_reason_than_its_cases_is_an_error(code, failed, stopped, early):
+    assert batch_ended_early(code, failed=failed, stopped=stopped) is early

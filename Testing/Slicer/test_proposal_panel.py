@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import slicer
 from conftest import on_grid_of
 from GTRStagingSlicer import samples, scene_staging
 from helpers.lists import choose_node
@@ -87,8 +88,13 @@ def test_a_model_without_a_head_says_so(opened, desk):
 
 
 def test_cancel_stops_a_proposal(opened, desk, monkeypatch):
-    view = opened.proposal
-    monkeypatch.setattr(view, "_cancelled", lambda: True)
+    view, process = opened.proposal, slicer.app.processEvents
+
+    def press_cancel():
+        opened.ui.cancelButton.click()
+        process()
+
+    monkeypatch.setattr(slicer.app, "processEvents", press_cancel)
     opened.ui.proposeButton.click()
     assert messages(desk) == []
     assert view._shown is None

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import ct_like
-from GTRStagingSlicer import models, records, scene_staging, tables
+from GTRStagingSlicer import models, records, result_content, scene_staging, tables
 from GTRStagingSlicer.state import Method
 from helpers.results import a_small_model, box_on, scan_of, with_roi, without_roi
 from scenes import as_version_1_2, node_ids
@@ -227,17 +227,14 @@ def test_apply_reports_that_a_model_has_no_map_of_the_method(gated_card, desk, l
          "withheld: the case is <unlike> the training"),
     ],
 )  # fmt: skip
-def test_the_stage_set_stands_beside_the_vote(staged, changes, shown_text):
-    from GTRStagingSlicer import result_view
-
+def test_the_stage_set_stands_beside_the_vote(changes, shown_text):
     patients = {"T1": 8, "T2": 60, "T3": 60, "T4": 60}
     within = {"stages": ["T2", "T3"], "level": 0.9, "text": "T2–T3", "patients": patients, "withheld": None,
               "warning": None, **changes}  # fmt: skip
     record = to_json(with_roi())
     record["prediction"]["set"] = within
     assert tables.stage_set_in_words(record["prediction"]) == shown_text
-    result_view.show_stage(staged.ui, record)
-    assert html.escape(shown_text, quote=False) in staged.ui.voteLabel.text
+    assert html.escape(shown_text, quote=False) in result_content.stage_content(record).vote
 
 
 def test_a_record_of_schema_2_1_has_no_stage_set():
@@ -263,15 +260,12 @@ WAY = {"stays_mm": 5.0, "asked_mm": 5.0, "at_least": True}
          "version"),
     ],
 )  # fmt: skip
-def test_the_panel_states_how_far_the_key_slice_may_move(staged, found, key_stage, shown_text):
-    from GTRStagingSlicer import result_view
-
+def test_the_panel_states_how_far_the_key_slice_may_move(found, key_stage, shown_text):
     record = to_json(with_roi())
     record["prediction"].update(stage="T3", stability=found)
     next(one for one in record["prediction"]["slices"] if one["offset"] == 0)["stage"] = key_stage
     assert tables.stability_in_words(record["prediction"]) == shown_text
-    result_view.show_stage(staged.ui, record)
-    assert f"If the key slice moves: {shown_text}" in staged.ui.voteLabel.text
+    assert f"If the key slice moves: {shown_text}" in result_content.stage_content(record).vote
 
 
 # -- older versions ------------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@
     python docs/pictures/draw.py --list             what they are
 
 Everything is made from phantoms and the model that is shipped. The extra `dev` must be installed; reports are
-photographed in the system's Chromium or Chrome (`CHROME` says where another one is).
+photographed in the system's Chromium or Chrome (`CHROME` says where another one is), the panel in a 3D Slicer
+(`SLICER` says where it is; without it, its pictures are left as they are).
 """
 
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -63,7 +65,12 @@ PICTURES = {
     "panel-attention.png": Picture("panel", "The panel's section 4: how the attention is shown"),
     "panel-agreement.png": Picture("panel", "The panel's section 5: agreement with the tumour's segment"),
     "panel-nomogram.png": Picture("panel", "The panel's section 6: a nomogram with a patient's values"),
-    "views.png": Picture("panel", "Axial, coronal and sagittal slice views with attention map and tumour"),
+    "panel-batch.png": Picture("panel", "The panel's section 8: many cases"),
+    "views.png": Picture("panel", "The four views of Slicer with attention map and tumour"),
+    "window.png": Picture("panel", "Slicer's window after Apply"),
+    "window-dark.png": Picture("panel", "The same window in dark colours"),
+    "window-result.png": Picture("panel", "Slicer's window in the layout CT beside map"),
+    "window-sweep.png": Picture("panel", "Slicer's window in the layout of the threshold sweep"),
     **{
         f"attention/gated_T{stage}.png": Picture("attention", f"The overlay of a T{stage} phantom, gated decision")
         for stage in (1, 2, 3, 4)
@@ -243,9 +250,15 @@ def panel_in_words() -> dict[str, list[str]]:
 
 
 def draw_panel(work: Path, out: Path) -> None:
-    """Photograph the panel; in a process for each palette, since Qt takes one when it starts."""
+    """Photograph panel and window in a running Slicer, once in each colours."""
+    program = os.environ.get("SLICER")
+    if not program:
+        print("panel: left out; set SLICER to the program of a Slicer that has a screen and the panel's packages")
+        return
+    start = [program, "--no-splash", "--additional-module-paths", ROOT / "GTRStaging"]
     for colours in ([], ["--dark"]):
-        subprocess.run([sys.executable, HERE / "panel_pictures.py", work, *colours], check=True)
+        script = ["--python-script", HERE / "panel_pictures.py", work, *colours]
+        subprocess.run([*start, *script], check=True)
     for name, picture in PICTURES.items():
         if picture.kind == "panel":
             with Image.open(work / name) as drawn:
@@ -322,7 +335,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             KINDS[kind](Path(work), options.out)
         for name, picture in PICTURES.items():
-            if picture.kind == kind:
+            if picture.kind == kind and (options.out / name).is_file():
                 print(f"{name}: {(options.out / name).stat().st_size / 1024:.0f} KB")
 
 
