@@ -16,6 +16,10 @@ import pytest
 NAMES = ("chromium", "google-chrome", "chromium-browser", "google-chrome-stable")
 FLAGS = ("--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
+GRAPHICS = (*(flag for flag in FLAGS if flag != "--disable-gpu"), "--use-angle=swiftshader",
+            "--enable-unsafe-swiftshader")  # fmt: skip
+"""Flags for pages that draw by WebGL, here without a GPU."""
+
 DESKTOP, PHONE = (1200, 900), (375, 812)
 """Width and height of windows, in CSS pixels."""
 
@@ -96,6 +100,33 @@ class Browser:
         finally:
             context.close()
 
+    @contextmanager
+    def visit(self, address: str, *, size: tuple[int, int] = DESKTOP, **options: Any) -> Iterator[View]:
+        """Open a page of a server of this machine; requests to elsewhere are aborted, and are complaints.
+
+        `options` are those of a browser context, such as `has_touch` or `color_scheme`.
+        """
+        width, height = size
+        context = self._running.new_context(viewport={"width": width, "height": height}, **options)
+        try:
+            view = View(context.new_page())
+            view.page.set_default_timeout(30_000)
+            view.page.on("console", lambda message: view._record(message.type, message.text))
+            view.page.on("pageerror", lambda error: view.complaints.append(f"exception: {error}"))
+
+            def guard(route: Any) -> None:
+                if route.request.url.startswith(address):
+                    route.continue_()
+                else:
+                    view.complaints.append(f"request: {route.request.url}")
+                    route.abort()
+
+            context.route(lambda url: not url.startswith(("data:", "blob:")), guard)
+            view.page.goto(address, wait_until="load")
+            yield view
+        finally:
+            context.close()
+
 
 def _check_request(url: str, address: str, view: View) -> None:
     if not url.startswith("data:") and url.partition("#")[0] != address:
@@ -103,7 +134,7 @@ def _check_request(url: str, address: str, view: View) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Browser]:
+def running(flags: tuple[str, ...] = FLAGS) -> Iterator[Browser]:
     """Start the browser; without one the test is skipped, and fails under CI.
 
     Run it for one test module at a time: while it runs, asyncio has a loop in this thread.
@@ -117,7 +148,7 @@ def running() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS), chromium_sandbox=False)
+        started = playwright.chromium.launch(executable_path=path, args=list(flags), chromium_sandbox=False)
         try:
             yield Browser(started)
         finally:

@@ -37,7 +37,7 @@ export class AnswerForm {
     [this.#stage, this.#substage] = [stage ?? undefined, substage ?? undefined];
     part("remarks").value = remarks ?? "";
     part("confidence").value = confidence ?? "";
-    part("confidence-slider").value = confidence ?? 50;
+    part("confidence-slider").value = confidence ?? 0; // nothing that looks like a number
     part("confidence-slider").classList.toggle("unset", confidence === undefined);
     this.#draw();
   }

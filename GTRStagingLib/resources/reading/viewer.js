@@ -40,7 +40,8 @@ export class Viewer {
     this.#size = first.hdr.dims.slice(1, 4);
     this.#niivue.addVolume(first);
     if (map) {
-      const drawn = await niivue.NVImage.new(map, "map.nii", "inferno", 0, null, 64, 255);
+      // Shown from a quarter of its maximum, as in reports; the nearly white end of the colours is not used.
+      const drawn = await niivue.NVImage.new(map, "map.nii", "inferno", 0, null, 64, 300);
       this.#niivue.addVolume(drawn);
     }
     this.resetView();
