@@ -1,4 +1,4 @@
-"""Convert a displayed case for a viewer in a browser: uncompressed NIfTI of its voxels in axial order, and nothing else."""
+"""Convert a displayed case for a viewer in a browser: NIfTI of its voxels in axial order, and nothing else."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +94,7 @@ def _map(path: Path, image: sitk.Image) -> bytes:
 def _nifti(voxels: np.ndarray, image: sitk.Image) -> bytes:
     """Return (z, y, x) voxels in axial LPS order as NIfTI, whose axes are right, anterior and superior."""
     x, y, z = image.GetSpacing()
-    made = nib.Nifti1Image(np.ascontiguousarray(voxels).transpose(2, 1, 0), np.diag([-x, -y, z, 1.0]))
+    made = nib.Nifti1Image(np.ascontiguousarray(voxels).transpose(2, 1, 0), np.diag([-x, -y, z, 1.0]))  # type: ignore[no-untyped-call]
     content: bytes = made.to_bytes()
     return content
 

@@ -5,6 +5,7 @@ The browser is the system's Chromium or Chrome, controlled by Playwright; none i
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ GRAPHICS = (*(flag for flag in FLAGS if flag != "--disable-gpu"), "--use-angle=s
             "--enable-unsafe-swiftshader")  # fmt: skip
 """Flags for pages that draw by WebGL, here without a GPU."""
 
+WAIT_S = 30
 DESKTOP, PHONE = (1200, 900), (375, 812)
 """Width and height of windows, in CSS pixels."""
 
@@ -51,6 +53,13 @@ class View:
     def evaluate(self, expression: str, argument: Any = None) -> Any:
         """Return the result of a JavaScript expression, or of a function of the argument, as plain data."""
         return self.page.evaluate(expression, argument)
+
+    def wait_until(self, expression: str, argument: Any = None) -> None:
+        """Wait until a JavaScript expression is true; pages with a strict policy forbid Playwright's own wait."""
+        end = time.monotonic() + WAIT_S
+        while not self.evaluate(expression, argument):
+            assert time.monotonic() < end, f"not so after {WAIT_S} s: {expression}"
+            time.sleep(0.03)
 
     def resize(self, size: tuple[int, int]) -> None:
         """Set the width and height of the window."""

@@ -69,13 +69,13 @@ class Client:
 
 def wait_for_case(view):
     """Wait until the images of a case are on the screen, and its clock runs."""
-    view.page.wait_for_function("!document.getElementById('case').hidden && document.getElementById('loading').hidden "
+    view.wait_until("!document.getElementById('case').hidden && document.getElementById('loading').hidden "
                                 "&& !document.getElementById('next').disabled")  # fmt: skip
 
 
 def wait_for_screen(view, title):
-    view.page.wait_for_function("title => !document.getElementById('message').hidden && "
-                                "document.querySelector('#message h2').textContent === title", arg=title)  # fmt: skip
+    view.wait_until("title => !document.getElementById('message').hidden && "
+                                "document.querySelector('#message h2').textContent === title", title)  # fmt: skip
 
 
 def pixels(view):
@@ -85,15 +85,15 @@ def pixels(view):
 
 def answer_by_keys(view, stage, confidence=70):
     """Answer the case on the screen by keys alone, and wait for what follows."""
-    before = view.evaluate("document.getElementById('progress').textContent + document.getElementById('phase').textContent")
+    before = view.evaluate("['progress', 'phase'].map((id) => document.getElementById(id).textContent).join('')")
     keyboard = view.page.keyboard
     keyboard.press(str(stage + 1))
     keyboard.press("c")
     keyboard.type(str(confidence))
     keyboard.press("Enter")
-    view.page.wait_for_function(
+    view.wait_until(
         "before => !document.getElementById('message').hidden || (document.getElementById('progress').textContent + "
         "document.getElementById('phase').textContent !== before && document.getElementById('loading').hidden && "
         "!document.getElementById('next').disabled)",
-        arg=before,
+        before,
     )
