@@ -200,7 +200,9 @@ def matches(texts, pattern):
 
 
 def test_nobody_s_address_is_given(texts):
-    assert matches(texts, r"\b[\w.+-]+@[\w-]+(\.[\w-]+)*\.[a-z]{2,}\b") == set()
+    licences = "-LICENSES.txt"  # of others, whose copyright lines are kept as they are
+    ours = {name: text for name, text in texts.items() if not name.endswith(licences)}
+    assert matches(ours, r"\b[\w.+-]+@[\w-]+(\.[\w-]+)*\.[a-z]{2,}\b") == set()
 
 
 def test_no_badge_is_shown(texts):

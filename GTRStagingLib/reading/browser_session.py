@@ -181,7 +181,7 @@ class BrowserSession:
             self._displayed = True
 
     def _see(self, seen: Seen) -> Seen:
-        """Return what was seen of the case on the screen, with what earlier pages have told."""
+        """Return what was seen of the case on the screen, with what earlier pages have reported."""
         item = self._session.item
         if item is not None and seen.slices and max(seen.slices) >= item.slices:
             raise InputError(f"Slice {max(seen.slices)} was seen; expected an index below {item.slices}. Report this.")

@@ -215,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
     # -- what is sent ----------------------------------------------------------------------------------------------
 
     def _reply(self, made: Any) -> None:
-        """Send what a function returns: bytes of an image, or plain data; or its error in words."""
+        """Send what a function returns, an image or plain data, or its error in words."""
         try:
             found = made()
             status = HTTPStatus.OK
