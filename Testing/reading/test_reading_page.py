@@ -68,7 +68,10 @@ def test_a_study_is_read_by_keys_alone_and_its_table_equals_that_of_the_session(
                         answer_by_keys(view, reader(session.item))
                     if phase == 0:
                         wait_for_screen(view, "The first part is done")
-                        view.page.keyboard.press("Enter")
+                        with view.page.expect_response("**/do/proceed"):
+                            view.page.keyboard.press("Enter")
+                        view.wait_until("!document.getElementById('next').disabled || "
+                                        "document.getElementById('pause').disabled === false")  # fmt: skip
                         wait_for_screen(view, "The first part is done")
                         watch.pass_by(days=29)
                         view.page.keyboard.press("Enter")

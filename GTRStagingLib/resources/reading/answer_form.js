@@ -25,7 +25,8 @@ export class AnswerForm {
     this.stages = choose(STAGES, part("stages"), (value) => this.setStage(value));
     this.substages = choose(SUBSTAGES, part("substages"), (value) => this.setSubstage(value));
     part("confidence-slider").addEventListener("input", (event) => this.setConfidence(event.target.value));
-    part("confidence-slider").addEventListener("pointerdown", (event) => event.target.classList.remove("unset"));
+    // Also without a change, since a touch of the lower end is an answer.
+    part("confidence-slider").addEventListener("pointerup", (event) => this.setConfidence(event.target.value));
     part("confidence").addEventListener("input", (event) => this.setConfidence(event.target.value, false));
     part("remarks").addEventListener("input", () => this.onChange());
     this.clear();

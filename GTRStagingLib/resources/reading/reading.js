@@ -78,9 +78,19 @@ const open = () => attempt(async () => {
 const seenNow = () => ({ slices: [...seen], window_level: viewer.level, window_width: viewer.width });
 
 // What was seen is told now and then, so that a page that is loaded again does not lose it.
-setInterval(() => {
-  if (busy || state.state !== "reading" || shown !== state.item?.key) return;
-  if (seen.size !== told) attempt(async () => { told = seen.size; await ask("seen", { seen: seenNow() }); });
+// It is not one of the things done one at a time, so that no key is lost while it is under way.
+setInterval(async () => {
+  if (busy || state.state !== "reading" || shown === undefined || shown !== state.item.key) return;
+  if (seen.size === told) return;
+  told = seen.size;
+  const key = shown;
+  try {
+    await ask("seen", { seen: seenNow() });
+  } catch (error) {
+    if (busy || shown !== key || state.state !== "reading") return; // the reader was quicker
+    if (error.stale) screen("Not here", error.message, "Read here", open);
+    else told = 0;
+  }
 }, 3000);
 
 // -- what is shown
