@@ -323,6 +323,7 @@ def test_a_tablet_reads_by_touch(small_study, tmp_path, drawing):
         slider.scroll_into_view_if_needed()
         place = slider.bounding_box()
         view.page.touchscreen.tap(place["x"] + 0.8 * place["width"], place["y"] + place["height"] / 2)
+        view.wait_until("document.getElementById('confidence').value !== '' && document.activeElement.id === 'view'")
         view.page.locator("#next").tap()
         view.wait_until("document.getElementById('progress').textContent === '2 of 8'")
         (answer,) = answers_in(study / "readers" / "r1" / "log.jsonl")
