@@ -248,7 +248,7 @@ def constancy(reader: str, phase: str, first: np.ndarray, again: np.ndarray, pat
 
 def concord(phase: str, stages: np.ndarray, patients: Clusters) -> Concord:
     """Measure the agreement of (readers, n) stages 0..3, -1 where a reader has not read the row."""
-    rows = (stages >= 0).all(axis=0)
+    rows = np.asarray((stages >= 0).all(axis=0))
     number = len(stages)
     if number < 2 or not rows.any():
         missing = undefined("fewer than two readers" if number < 2 else "no case was read by all readers")
@@ -304,7 +304,7 @@ def contrast(measure: str, values: np.ndarray, first: np.ndarray, patients: Clus
     sizes = [int(rows.sum()) for rows in groups]
     means = [float(values[rows].mean()) if n else None for rows, n in zip(groups, sizes, strict=True)]
     if means[0] is None or means[1] is None:
-        return Contrast(measure, *sizes, *means, undefined("one of the two groups is empty"))
+        return Contrast(measure, sizes[0], sizes[1], means[0], means[1], undefined("one of the two groups is empty"))
     without = []
     for rows in groups:
         total, counts = patients.sums(np.where(rows, values, 0.0)), patients.sums(rows.astype(float))
@@ -314,7 +314,8 @@ def contrast(measure: str, values: np.ndarray, first: np.ndarray, patients: Clus
     value = means[0] - means[1]
     spread = Spread.of((without[0] - without[1] - value)[present])
     among = patients.at(known)
-    return Contrast(measure, *sizes, *means, estimated(value, spread, among.sizes, "jackknife over patients"))
+    found = estimated(value, spread, among.sizes, "jackknife over patients")
+    return Contrast(measure, sizes[0], sizes[1], means[0], means[1], found)
 
 
 __all__ = ["CONFIDENCE", "Concord", "Confidence", "Constancy", "Contrast", "TimeChange", "Times", "concord",

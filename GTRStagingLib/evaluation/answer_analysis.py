@@ -1,0 +1,188 @@
+"""Analyse the answers of a reader study: taking of advice, seconds, confidence, constancy, and where the map lay."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from GTRStagingLib.evaluation.predictions import Predictions
+from GTRStagingLib.stats.advice_taking import AdviceTaking, Advised, advice_taking
+from GTRStagingLib.stats.estimates import Clusters
+from GTRStagingLib.stats.mrmc import Effect
+from GTRStagingLib.stats.reader_answers import (
+    Concord,
+    Confidence,
+    Constancy,
+    Contrast,
+    TimeChange,
+    Times,
+    concord,
+    confidence,
+    constancy,
+    contrast,
+    time_change,
+    time_change_over_readers,
+    times,
+)
+from GTRStagingLib.stats.reader_study import ALL, PHASES
+
+if TYPE_CHECKING:
+    from GTRStagingLib.evaluation.study_answers import StudyAnswers
+
+PLACES = ("dice", "energy_inside", "pointing_hit", "centroid_distance_mm", "area_mm2", "familiarity_percentile")
+"""Columns of a batch that tell where the map lay, and how usual the case is."""
+
+
+@dataclass(frozen=True)
+class AnswerAnalysis:
+    """Analysis of the answers of a reader study.
+
+    Attributes
+    ----------
+    source, digest
+        Name and sha256 of the table of the answers.
+    shown
+        Parts of the advice -> number of aided first readings in which they were displayed.
+    without_advice
+        Aided first readings in which no stage was displayed, which say nothing of taking advice.
+    advice
+        None if no answer was given with a stage of the model.
+    places
+        Means in the answers that took wrong advice, and in those that did not.
+    deviations
+        Rows of the table of deviations; None if there was no such table.
+    """
+
+    source: str
+    digest: str
+    shown: Mapping[str, int]
+    without_advice: int
+    training: int
+    software: tuple[str, ...]
+    advice: AdviceTaking | None
+    times: tuple[Times, ...]
+    time_changes: tuple[TimeChange, ...]
+    time_over_readers: tuple[Effect, ...]
+    confidence: tuple[Confidence, ...]
+    constancy: tuple[Constancy, ...]
+    concord: tuple[Concord, ...]
+    places: tuple[Contrast, ...]
+    deviations: tuple[Mapping[str, str], ...] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)
+
+
+def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis:
+    """Analyse the answers to the rows of a table of predictions."""
+    cells = _Cells(found, given)
+    first = ~given.repeat
+    taken = cells.advised()
+    return AnswerAnalysis(
+        source=given.source,
+        digest=given.digest,
+        shown=dict(given.parts),
+        without_advice=int((first & given.aided & ~given.shown).sum()),
+        training=given.training,
+        software=given.software,
+        advice=advice_taking(taken) if taken.shown.any() else None,
+        times=tuple(times(name, phase, cells.seconds[i][rows]) for name, rows in cells.each()
+                    for i, phase in enumerate(PHASES) for rows in [rows & (cells.stage[i] >= 0)]),
+        time_changes=tuple(time_change(name, cells.seconds[0][rows], cells.seconds[1][rows], cells.patients.at(rows))
+                           for name, rows in cells.each()),
+        time_over_readers=tuple(time_change_over_readers(
+            {name: (cells.seconds[0].reshape(len(given.readers), -1)[k], cells.seconds[1].reshape(
+                len(given.readers), -1)[k]) for k, name in enumerate(given.readers)}, found.clusters)),
+        confidence=tuple(confidence(name, phase, cells.right[i][rows], cells.confidence[i][rows], cells.patients.at(rows))
+                         for name, rows in cells.each() for i, phase in enumerate(PHASES)
+                         for rows in [rows & ~np.isnan(cells.confidence[i])] if rows.any()),
+        constancy=tuple(_constancy(found, given)),
+        concord=tuple(concord(phase, cells.stage[i].reshape(len(given.readers), -1), found.clusters)
+                      for i, phase in enumerate(PHASES)),
+        places=tuple(_places(found, taken, cells)),
+        deviations=None if given.deviations is None else tuple(asdict(one) for one in given.deviations),
+    )  # fmt: skip
+
+
+class _Cells:
+    """Answers to first readings as arrays with a cell for each reader and row, by phase."""
+
+    def __init__(self, found: Predictions, given: "StudyAnswers") -> None:
+        self.readers, n = given.readers, len(found)
+        self.size = len(given.readers) * n
+        self.row = np.tile(np.arange(n), len(given.readers))
+        self.reader = np.repeat(np.arange(len(given.readers)), n)
+        self.patients = found.clusters.tiled(len(given.readers))
+        self.truth = np.tile(found.stages, len(given.readers))
+        self.advice = np.full(n, -1)
+        self.advice[given.row] = given.advice
+        self.stage = [np.full(self.size, -1) for _ in PHASES]
+        self.seconds, self.confidence = ([np.full(self.size, np.nan) for _ in PHASES] for _ in range(2))
+        self.shown = np.zeros(self.size, bool)
+        for i in range(len(PHASES)):
+            own = ~given.repeat & (given.aided == bool(i))
+            at = given.reader[own] * n + given.row[own]
+            self.stage[i][at], self.seconds[i][at] = given.stages[own], given.seconds[own]
+            self.confidence[i][at] = given.confidence[own]
+            if i == 1:
+                self.shown[at] = given.shown[own] & (given.advice[own] >= 0)
+        self.right = [stage == self.truth for stage in self.stage]
+
+    def each(self) -> list[tuple[str, np.ndarray]]:
+        """Return the rows of each reader, and those of all together."""
+        own = [(name, self.reader == k) for k, name in enumerate(self.readers)]
+        return [*own, (ALL, np.ones(self.size, bool))]
+
+    def advised(self) -> Advised:
+        """Return the answers by whether they agree with the advice; cases without advice are left out."""
+        advice = np.tile(self.advice, len(self.readers))
+        kept = advice >= 0
+        alone = (self.stage[0] >= 0) & kept
+        return Advised(
+            readers=self.readers,
+            reader=self.reader,
+            patients=self.patients,
+            advice_right=advice == self.truth,
+            shown=self.shown,
+            agrees=self.shown & (self.stage[1] == advice),
+            right=self.shown & self.right[1],
+            alone=alone,
+            agrees_alone=alone & (self.stage[0] == advice),
+            right_alone=alone & self.right[0],
+        )
+
+
+def _constancy(found: Predictions, given: "StudyAnswers") -> list[Constancy]:
+    first = {(int(r), int(row), bool(a)): int(s) for r, row, a, s in zip(
+        given.reader[~given.repeat], given.row[~given.repeat], given.aided[~given.repeat],
+        given.stages[~given.repeat], strict=True)}  # fmt: skip
+    where = np.flatnonzero(given.repeat)
+    keys = [(int(given.reader[i]), int(given.row[i]), bool(given.aided[i])) for i in where]
+    where, before = (
+        np.array([one for one, key in zip(where, keys, strict=True) if key in first], dtype=int),
+        np.array([first[key] for key in keys if key in first], dtype=int),
+    )
+    lines = []
+    for k, name in [*enumerate(given.readers), (-1, ALL)]:
+        own = np.ones(len(where), bool) if k < 0 else given.reader[where] == k
+        rows = where[own]
+        ids = found.patients[given.row[rows]]
+        lines.append(constancy(name, "both", before[own], given.stages[rows], Clusters.of(ids)))
+    return lines if len(where) else []
+
+
+def _places(found: Predictions, taken: Advised, cells: _Cells) -> list[Contrast]:
+    """Compare the cases whose wrong advice was taken with those in which it was not."""
+    wrong = taken.shown & ~taken.advice_right
+    lines = []
+    for name in PLACES:
+        column = found.spelt(name)
+        values = None if column is None else found.numbers(column)
+        if values is not None and wrong.any() and not np.isnan(values).all():
+            lines.append(contrast(name, values[cells.row[wrong]], taken.agrees[wrong], taken.patients.at(wrong)))
+    return lines
+
+
+__all__ = ["AnswerAnalysis", "analyse_answers"]
