@@ -15,6 +15,9 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `risk_scores`: `risk_by_scores`
 - `slice_stability`: `slice_stability`
 - `cohorts`: `Cohorts`, `CohortEvaluation`, `evaluate_cohorts`
+- `study_answers`: `StudyAnswers`, `answers_beside`, `read_answers`
+- `answer_analysis`: `AnswerAnalysis`, `analyse_answers`
+- `answer_tables`: `supplementary_table`, `printed`, `words`, `rows_of_files`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`
 - `checklist_facts`: `facts`

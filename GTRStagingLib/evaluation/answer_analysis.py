@@ -88,22 +88,33 @@ def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis
         training=given.training,
         software=given.software,
         advice=advice_taking(taken) if taken.shown.any() else None,
-        times=tuple(times(name, phase, cells.seconds[i][rows]) for name, rows in cells.each()
-                    for i, phase in enumerate(PHASES) for rows in [rows & (cells.stage[i] >= 0)]),
-        time_changes=tuple(time_change(name, cells.seconds[0][rows], cells.seconds[1][rows], cells.patients.at(rows))
-                           for name, rows in cells.each()),
-        time_over_readers=tuple(time_change_over_readers(
-            {name: (cells.seconds[0].reshape(len(given.readers), -1)[k], cells.seconds[1].reshape(
-                len(given.readers), -1)[k]) for k, name in enumerate(given.readers)}, found.clusters)),
-        confidence=tuple(confidence(name, phase, cells.right[i][rows], cells.confidence[i][rows], cells.patients.at(rows))
-                         for name, rows in cells.each() for i, phase in enumerate(PHASES)
-                         for rows in [rows & ~np.isnan(cells.confidence[i])] if rows.any()),
+        times=tuple(
+            times(name, phase, cells.seconds[i][rows & (cells.stage[i] >= 0)])
+            for name, rows in cells.each()
+            for i, phase in enumerate(PHASES)
+        ),
+        time_changes=tuple(
+            time_change(name, *(seconds[rows] for seconds in cells.seconds), cells.patients.at(rows))
+            for name, rows in cells.each()
+        ),
+        time_over_readers=tuple(
+            time_change_over_readers(
+                {
+                    name: (cells.seconds[0][cells.reader == k], cells.seconds[1][cells.reader == k])
+                    for k, name in enumerate(given.readers)
+                },
+                found.clusters,
+            )
+        ),
+        confidence=tuple(_confidence(cells)),
         constancy=tuple(_constancy(found, given)),
-        concord=tuple(concord(phase, cells.stage[i].reshape(len(given.readers), -1), found.clusters)
-                      for i, phase in enumerate(PHASES)),
+        concord=tuple(
+            concord(phase, cells.stage[i].reshape(len(given.readers), -1), found.clusters)
+            for i, phase in enumerate(PHASES)
+        ),
         places=tuple(_places(found, taken, cells)),
         deviations=None if given.deviations is None else tuple(asdict(one) for one in given.deviations),
-    )  # fmt: skip
+    )
 
 
 class _Cells:
@@ -152,6 +163,17 @@ class _Cells:
             agrees_alone=alone & (self.stage[0] == advice),
             right_alone=alone & self.right[0],
         )
+
+
+def _confidence(cells: _Cells) -> list[Confidence]:
+    lines = []
+    for name, own in cells.each():
+        for i, phase in enumerate(PHASES):
+            rows = own & ~np.isnan(cells.confidence[i])
+            if rows.any():
+                known, among = cells.confidence[i][rows], cells.patients.at(rows)
+                lines.append(confidence(name, phase, cells.right[i][rows], known, among))
+    return lines
 
 
 def _constancy(found: Predictions, given: "StudyAnswers") -> list[Constancy]:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from GTRStagingLib.errors import StagingError, without_backticks
-from GTRStagingLib.evaluation import checklists, nomogram_tables, reader_tables, report_tables, set_tables
+from GTRStagingLib.evaluation import (
+    answer_tables,
+    checklists,
+    nomogram_tables,
+    reader_tables,
+    report_tables,
+    set_tables,
+)
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
@@ -79,7 +86,8 @@ def write_evaluation(
         contents[f"{name}.svg"] = figure_bytes(figure, "svg")
         svgs[name] = contents[f"{name}.svg"], words, REM_PER_INCH * figure.get_figwidth()
     known = facts(found, nomogram, radscore)
-    filled = {name: checklists.fill(name, known, WHERE) for name in checklists.CHECKLISTS}
+    where = {**WHERE} | ({} if found.study is None else {"comparison": "Reader study", "tests": "Reader study"})
+    filled = {name: checklists.fill(name, known, where) for name in checklists.CHECKLISTS}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
     shown = _tables(found, nomogram)
     if (terms := shown["nomogram_terms"]) is not None:
@@ -191,6 +199,9 @@ def _html(
         undefined_tests=[] if found.calibration is None else report_tables.undefined_tests(found.calibration),
         hosmer_lemeshow=report_tables.HOSMER_LEMESHOW,
         definitions=found.decisions.definitions,
+        supplementary=None if found.study is None else answer_tables.supplementary_table(found.study),
+        answers=answer_tables.printed(found.answers),
+        answer_words=answer_tables.words(found.answers),
         **reader_tables.shown(found.study, found.comparison),
     )
 
