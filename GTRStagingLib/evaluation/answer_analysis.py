@@ -94,7 +94,7 @@ def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis
             for i, phase in enumerate(PHASES)
         ),
         time_changes=tuple(
-            time_change(name, *(seconds[rows] for seconds in cells.seconds), cells.patients.at(rows))
+            time_change(name, cells.seconds[0][rows], cells.seconds[1][rows], cells.patients.at(rows))
             for name, rows in cells.each()
         ),
         time_over_readers=tuple(

@@ -94,7 +94,8 @@ def supplementary_table(study: ReaderStudy) -> PrintedTable:
         ("", "phase", "cases", "accuracy (%)", "weighted kappa", *(f"{stage} (%)" for stage in TStage), "over-staged",
          "under-staged"),
         tuple(
-            (shown_name(name), phase, f"{one.n_rows:,}", one.accuracy.text(1, percent=True), one.kappa_quadratic.text(2),
+            (shown_name(name), phase, f"{one.n_rows:,}", one.accuracy.text(1, percent=True),
+             one.kappa_quadratic.text(2),
              *(share(one.sensitivity[str(stage)]) for stage in TStage), cases(one.over_staged, one.n_rows),
              cases(one.under_staged, one.n_rows))
             for name, phase, one in readings
@@ -174,10 +175,10 @@ def _advice(rows: tuple[Taking, ...]) -> Iterator[PrintedTable]:
 
     yield PrintedTable(
         "Automation bias: wrong advice",
-        "Taken: share of the wrong advice whose answer is that of the advice. Without it: the same share of the reader's "
-        "answers without advice, since agreement by one's own judgement is no bias. Excess: taken minus without it. "
-        "Switched: share of the cases that were right without advice in which the answer became the wrong advice. 95 % "
-        "intervals by patients.",
+        "Taken: share of the wrong advice whose answer is that of the advice. Without it: the same share of the "
+        "reader's answers without advice, since agreement by one's own judgement is no bias. Excess: taken minus "
+        "without it. Switched: share of the cases that were right without advice in which the answer became the wrong "
+        "advice. 95 % intervals by patients.",
         ("", "wrong advice", "taken", "without it", "n", "excess", "right before", "switched"),
         tuple((shown_name(one.reader), f"{one.n_wrong:,}", one.wrong_taken.text(1, percent=True),
                one.wrong_agreed_alone.text(1, percent=True), f"{one.n_wrong_alone:,}",
@@ -187,8 +188,8 @@ def _advice(rows: tuple[Taking, ...]) -> Iterator[PrintedTable]:
     yield PrintedTable(
         "Help by right advice",
         "Ignored: share of the right advice whose answer is another stage. Without it: the same share of the reader's "
-        "answers without advice. Change: ignored minus without it. Corrected: share of the cases that were wrong without "
-        "advice in which the answer became right. 95 % intervals by patients.",
+        "answers without advice. Change: ignored minus without it. Corrected: share of the cases that were wrong "
+        "without advice in which the answer became right. 95 % intervals by patients.",
         ("", "right advice", "ignored", "without it", "n", "change", "wrong before", "corrected"),
         tuple((shown_name(one.reader), f"{one.n_right:,}", one.right_ignored.text(1, percent=True),
                one.right_differed_alone.text(1, percent=True), f"{one.n_right_alone:,}",
@@ -217,8 +218,8 @@ def words(found: AnswerAnalysis | None) -> tuple[str, ...]:
     sentences = [f"Answers of {found.source}. Displayed in aided first readings: {shown or 'none was given'}."]
     if found.without_advice:
         sentences.append(
-            f"In {counted(found.without_advice, 'aided reading')} no stage of the model was displayed; they do not tell "
-            "whether advice is taken."
+            f"In {counted(found.without_advice, 'aided reading')} no stage of the model was displayed; they do not "
+            "tell whether advice is taken."
         )
     if found.advice is None:
         sentences.append("No answer was given with a stage of the model, so the taking of advice is not estimable.")
