@@ -6,7 +6,9 @@ import subprocess
 import sys
 from datetime import timedelta
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from helpers.limits import files_up_to
 from helpers.reading_studies import START, Watch, copied_study, make_study, read_all, write_cohort_folder
 
@@ -92,7 +94,12 @@ def test_the_image_and_the_map_of_an_item_are_those_of_the_case(study, watch):
         assert scan.image.GetSize()[2] == item.slices == 24
         assert 0 <= item.key_slice < item.slices
         assert scan.axial_index(item.key_slice) == item.key_slice  # in axial order already
-        assert same_grid(read_volume(item.advice.map)[0], scan.grid)
+        drawn, _ = read_volume(item.advice.map)
+        assert same_grid(drawn, scan.grid)
+        expected = sitk.GetArrayFromImage(scan.image) > 0
+        voting = [item.key_slice - 1, item.key_slice, item.key_slice + 1]
+        expected[[one for one in range(item.slices) if one not in voting]] = False
+        assert np.array_equal(sitk.GetArrayFromImage(drawn), expected)
 
 
 def test_only_the_parts_that_the_design_shows_are_shown(tmp_path, watch):
