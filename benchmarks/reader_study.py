@@ -3,9 +3,9 @@
     python benchmarks/reader_study.py
     python benchmarks/reader_study.py --cases 240
 
-Phantoms of scanner C are staged by the shipped model, and read by the library's own session. A reader is right alone in a
-planted share of the cases, and takes the advice, whatever it is, in another. Everything follows from the seeds: the study
-is read twice, and the tables must be the same.
+Phantoms of scanner C are staged by the shipped model, and read by the library's own session. A reader is right alone in
+a planted share of the cases, and takes the advice, whatever it is, in another. Everything follows from the seeds: the
+study is read twice, and the tables must be the same.
 """
 
 import argparse

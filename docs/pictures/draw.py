@@ -252,8 +252,9 @@ def draw_reading(work: Path, out: Path) -> None:
                "--out", work / "phantoms")  # fmt: skip
     gtrstaging("batch", work / "phantoms" / "cohort.csv", "--out", work / "results", "--workers", 1)
     (work / "readers.csv").write_text("reader\nr1\nr2\nr3\n", encoding="utf-8")
-    gtrstaging("reading", "design", work / "phantoms" / "cohort.csv", "--readers", work / "readers.csv", "--predictions",
-               work / "results", "--out", study, "--washout-days", 0, "--repeats", 2, "--training", 2, "--seed", 1,
+    cohort = work / "phantoms" / "cohort.csv"
+    gtrstaging("reading", "design", cohort, "--readers", work / "readers.csv", "--predictions", work / "results",
+               "--out", study, "--washout-days", 0, "--repeats", 2, "--training", 2, "--seed", 1,
                "--studies", 20)  # fmt: skip
     for name, (skill, trust) in {"r1": (0.5, 0.8), "r2": (0.65, 0.4), "r3": (0.8, 0.1)}.items():
         reader = SimulatedReader(study, name, skill, trust)
