@@ -20,6 +20,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `answer_tables`: `supplementary_table`, `printed`, `words`, `rows_of_files`
 - `training_overlap`: `find_siblings`
 - `evaluate`: `Evaluation`, `evaluate`
+- `study_facts`: `study_facts`
 - `checklist_facts`: `facts`
 - `checklists`: `Checklist`, `checklist`, `fill`
 - `figure_style`: `Grid`, `wrapped`

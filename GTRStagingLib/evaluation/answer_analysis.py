@@ -46,6 +46,8 @@ class AnswerAnalysis:
         Parts of the advice -> number of aided first readings in which they were displayed.
     without_advice
         Aided first readings in which no stage was displayed, which say nothing of taking advice.
+    first_phases, pauses
+        As in `StudyAnswers`.
     advice
         None if no answer was given with a stage of the model.
     places
@@ -60,6 +62,8 @@ class AnswerAnalysis:
     without_advice: int
     training: int
     software: tuple[str, ...]
+    first_phases: Mapping[str, str]
+    pauses: Mapping[str, float]
     advice: AdviceTaking | None
     times: tuple[Times, ...]
     time_changes: tuple[TimeChange, ...]
@@ -87,6 +91,8 @@ def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis
         without_advice=int((first & given.aided & ~given.shown).sum()),
         training=given.training,
         software=given.software,
+        first_phases=dict(given.first_phases),
+        pauses=dict(given.pauses),
         advice=advice_taking(taken) if taken.shown.any() else None,
         times=tuple(
             times(name, phase, cells.seconds[i][rows & (cells.stage[i] >= 0)])

@@ -87,7 +87,8 @@ def write_evaluation(
         svgs[name] = contents[f"{name}.svg"], words, REM_PER_INCH * figure.get_figwidth()
     known = facts(found, nomogram, radscore)
     where = {**WHERE} | ({} if found.study is None else {"comparison": "Reader study", "tests": "Reader study"})
-    filled = {name: checklists.fill(name, known, where) for name in checklists.CHECKLISTS}
+    lists = checklists.checklists_for(reader_study=found.study is not None)
+    filled = {name: checklists.fill(name, known, where) for name in lists}
     named = tables(found) | {name: checklists.rows(answered) for name, answered in filled.items()}
     shown = _tables(found, nomogram)
     if (terms := shown["nomogram_terms"]) is not None:
@@ -302,6 +303,7 @@ def _checklists(filled: Mapping[str, tuple[checklists.Answered, ...]]) -> Iterat
             "title": list_.title,
             "citation": f"{list_.citation} doi:{list_.doi}.",
             "counts": f"Items answered: {counts.answered}, in part: {counts.in_part}, open: {counts.open}.",
+            "scope": list_.scope,
             "lines": answered,
         }
 
