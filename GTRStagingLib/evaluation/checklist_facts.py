@@ -35,8 +35,16 @@ WHERE: Mapping[str, str] = {
     "robustness": "Leak audit",
     "provenance": "Provenance",
     **dict.fromkeys(
-        ("study_readers", "study_advice", "study_protocol", "study_performance", "study_times", "study_versions",
-         "study_agreement", "study_errors"),
+        (
+            "study_readers",
+            "study_advice",
+            "study_protocol",
+            "study_performance",
+            "study_times",
+            "study_versions",
+            "study_agreement",
+            "study_errors",
+        ),
         "Reader study",
     ),
 }

@@ -20,7 +20,7 @@ from GTRStagingLib.evaluation import (
 from GTRStagingLib.evaluation.checklist_facts import WHERE, facts
 from GTRStagingLib.evaluation.evaluate import Evaluation
 from GTRStagingLib.evaluation.figures import figures, file_name
-from GTRStagingLib.evaluation.gallery import GALLERY, Errors, gallery_page, missing_overlays
+from GTRStagingLib.evaluation.gallery import GALLERY, Errors, WrongAdviceCases, gallery_page, missing_overlays
 from GTRStagingLib.evaluation.manuscript import MANUSCRIPT, manuscript_docx
 from GTRStagingLib.evaluation.report_tables import PrintedTable
 from GTRStagingLib.evaluation.tables import tables
@@ -52,6 +52,7 @@ def write_evaluation(
     nomogram: Nomogram | None = None,
     radscore: RadScore | None = None,
     gallery: Sequence[Errors] | None = None,
+    advised: WrongAdviceCases | None = None,
     manuscript: bool = False,
 ) -> dict[str, Path]:
     """Write an evaluation into a folder; `metrics.json`, which lists all files, is written last.
@@ -64,6 +65,8 @@ def write_evaluation(
         Shown in the report if given.
     gallery
         Misclassified cases with their overlays (`gallery.misclassified`); without them there is no gallery.
+    advised
+        Cases with wrong advice in a reader study (`gallery.wrong_advice_cases`), for the gallery.
     manuscript
         Also write the numbered tables and the figures as a Word document.
 
@@ -96,12 +99,12 @@ def write_evaluation(
     contents |= {f"{name}.csv": _csv(rows) for name, rows in named.items()}
     alarms = _alarms(found, nomogram, radscore)
     if gallery is not None:
-        contents[GALLERY] = gallery_page(found, gallery, alarms).encode()
+        contents[GALLERY] = gallery_page(found, gallery, alarms, advised).encode()
     if manuscript:
         pictures = [(contents[f"{name}.png"], words) for name, (_, words) in drawn.items()]
         contents[MANUSCRIPT] = manuscript_docx(_numbered(shown), pictures, alarms)
     about_radscore = None if radscore is None else known["radscore"]
-    contents[REPORT] = _html(found, svgs, filled, alarms, gallery, shown, nomogram, about_radscore).encode()
+    contents[REPORT] = _html(found, svgs, filled, alarms, gallery, advised, shown, nomogram, about_radscore).encode()
     record = {**found.to_json(), "files": [*contents, METRICS]}
     contents[METRICS] = (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
     try:
@@ -158,6 +161,7 @@ def _html(
     filled: Mapping[str, tuple[checklists.Answered, ...]],
     alarms: Sequence[pages.Alarm],
     gallery: Sequence[Errors] | None,
+    advised: WrongAdviceCases | None,
     shown: Mapping[str, PrintedTable | None],
     nomogram: Nomogram | None,
     radscore_words: str | None,
@@ -190,7 +194,8 @@ def _html(
         },
         checklists=list(_checklists(filled)),
         errors=None if gallery is None else sum(one.number for one in gallery),
-        no_overlay=None if gallery is None else missing_overlays(gallery),
+        no_overlay=None if gallery is None else missing_overlays(gallery, advised),
+        advised=None if gallery is None or advised is None else advised.number,
         gallery=GALLERY,
         nomogram=nomogram,
         nomogram_style=None if nomogram is None else page.style(),
