@@ -26,6 +26,7 @@ Input: a table. Output: `Predictions`, `Evaluation`, and metrics.json, report.ht
 - `figure_style`: `Grid`, `wrapped`
 - `figure_panels`: `roc`, `confusion`, `calibration`, `risk_coverage`, `decision_curves`, `attention`
 - `flow_figure`: `flow_figure`
+- `reader_figures`: `reader_figures`
 - `figures`: `figures`
 - `reader_tables`: `shown`, `rows_of_files`
 - `tables`: `tables`

@@ -90,7 +90,7 @@ def supplementary_table(study: ReaderStudy) -> PrintedTable:
         readings.append((study.model.name, "alone", study.model))
     return PrintedTable(
         "Supplementary Table 1",
-        "Supplementary Table 1. Staging by readers without and with the model, and by the model alone. Accuracy and "
+        "Staging by readers without and with the model, and by the model alone. Accuracy and "
         "weighted (quadratic) kappa with 95 % intervals; sensitivity of each stage in per cent; numbers of over- and "
         "under-staged cases (per cent). The other intervals are in the tables below.",
         ("", "phase", "cases", "accuracy (%)", "weighted kappa", *(f"{stage} (%)" for stage in TStage), "over-staged",

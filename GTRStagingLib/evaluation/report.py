@@ -205,7 +205,6 @@ def _html(
         undefined_tests=[] if found.calibration is None else report_tables.undefined_tests(found.calibration),
         hosmer_lemeshow=report_tables.HOSMER_LEMESHOW,
         definitions=found.decisions.definitions,
-        supplementary=None if found.study is None else answer_tables.supplementary_table(found.study),
         answers=answer_tables.printed(found.answers),
         answer_words=answer_tables.words(found.answers),
         **reader_tables.shown(found.study, found.comparison),
@@ -239,6 +238,7 @@ def _tables(found: Evaluation, nomogram: Nomogram | None) -> dict[str, PrintedTa
         "dice_by_cohort": report_tables.dice_by_cohort(found),
         "against": None if attention is None else report_tables.against_baselines(attention),
         "scanners": report_tables.scanners(found),
+        "supplementary": None if found.study is None else answer_tables.supplementary_table(found.study),
         "nomogram_terms": None if nomogram is None else nomogram_tables.terms(nomogram),
         "nomogram_tests": None if nomogram is None else nomogram_tables.tests(nomogram),
         "nomogram_validation": None if nomogram is None else nomogram_tables.validation(nomogram),
@@ -254,6 +254,7 @@ def _numbered(shown: Mapping[str, PrintedTable | None]) -> list[tuple[str, Print
         "stages_by_cohort": "Table 2 with intervals. Performance by cohort and stage",
         "nomogram_terms": "Table 3. Nomogram",
         "scanners": "Table 4. CT acquisition",
+        "supplementary": "Supplementary Table 1. Readers without and with the model",
     }
     return [(title, table) for name, title in titles.items() if (table := shown[name]) is not None]
 

@@ -97,7 +97,12 @@ def read_answers(path: Path, found: Predictions) -> StudyAnswers:
     InputError
         If a column is missing, a cell is invalid, or readers, cases, true stages or final answers are not the table's.
     """
-    table = read_table(path)
+    try:
+        table = read_table(path)
+    except InputError as error:
+        raise InputError(
+            f"{error} {path.name} is read as the answers of a reader study. {REMEDY}", details=error.details
+        ) from error
     if missing := [name for name in REQUIRED if name not in table.columns]:
         raise InputError(
             f"{path.name} has no column {', '.join(missing)}; expected the answers of a collected "
@@ -223,8 +228,8 @@ def _require_same(
     columns = {name.casefold(): name for name in found.frame.columns}
     named = [name for name in found.opinions.phases if name not in answers.readers]
     if named:
-        raise InputError(f"{path.name} has no answer of {', '.join(named)}, a reader of {found.source}; expected the "
-                         f"readers of that table. {REMEDY}")  # fmt: skip
+        raise InputError(f"{path.name} has no answer of {', '.join(named)}; expected answers of each reader of "
+                         f"{found.source}. {REMEDY}")  # fmt: skip
     for k, reader in enumerate(answers.readers):
         for aided, phase in enumerate(PHASES):
             here = (answers.reader == k) & (answers.aided == bool(aided)) & ~answers.repeat

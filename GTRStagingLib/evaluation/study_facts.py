@@ -52,7 +52,7 @@ def _of_model(found: Evaluation) -> Iterator[tuple[str, str]]:
         cards = _cards(found.predictions)
         yield (
             "study_model",
-            f"The table's predictions are of {', '.join(found.models)}"
+            f"The predictions are of the model {', '.join(found.models)}"
             + (f", model card sha256 {', '.join(cards)}" if cards else "")
             + f". {found.model_warning or 'The table has no warning about the model.'}",
         )
@@ -97,8 +97,8 @@ def _design(answers: AnswerAnalysis, study: ReaderStudy) -> Iterator[str]:
     """Yield what is known of the order of the phases, their cases, the time between them, and the answers."""
     starts = Counter(answers.first_phases.values())
     if starts:
-        yield "Began with the phase: " + ", ".join(f"{phase} {counted(n, 'reader')}" for phase, n in
-                                                   sorted(starts.items(), reverse=True)) + "."  # fmt: skip
+        each = ", ".join(f"{phase} by {counted(n, 'reader')}" for phase, n in sorted(starts.items(), reverse=True))
+        yield f"Read first: {each}."
     designs = {row.overlap.design for row in study.rows if row.reader != ALL}
     if len(designs) == 1:
         words = CASES[designs.pop()]

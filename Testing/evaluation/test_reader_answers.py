@@ -113,7 +113,7 @@ def test_phases_of_other_patients_are_compared_as_such(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: row | {"reader": "c"}, "has no answer of a, b, a reader of table.csv"),
+        (lambda row: row | {"reader": "c"}, "has no answer of a, b; expected answers of each reader of table.csv"),
         (lambda row: row | {"case_id": f"x{row['case_id']}"}, "row 2: case 'xcase0' is not in table.csv"),
         (lambda row: row | {"true_stage": "T4"}, "row 2: true stage T4 of case case0, but T1 in table.csv"),
         (lambda row: row | {"stage": "T1"}, r"T1 of a, unaided, to case case1, and table.csv has T3 \(5 such"),

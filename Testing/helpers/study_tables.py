@@ -1,6 +1,10 @@
 """Write the tables of tiny reader studies by hand: the cases, and the answers of readers."""
 
 import csv
+import json
+
+import numpy as np
+from PIL import Image
 
 from GTRStagingLib.reading.readings import COLUMNS
 
@@ -54,3 +58,13 @@ def a_study(folder, true=TRUE, advice=ADVICE, read=READ, more=None, **how):
     ]  # fmt: skip
     written(folder / "table.csv", table)
     return folder / "table.csv", written(folder / "readings.csv", answers_of(true, advice, read, **how))
+
+
+def a_batch(folder, stages):
+    """Write the case folders of a batch, case id -> predicted stage, each with another overlay."""
+    for k, (case_id, stage) in enumerate(stages.items()):
+        case = folder / "cases" / case_id
+        case.mkdir(parents=True)
+        Image.fromarray(np.full((30, 40, 3), 8 * k, dtype=np.uint8)).save(case / "overlay.png")
+        (case / "done.json").write_text(json.dumps({"case_id": case_id, "row": {"stage": stage}}))
+    return folder
