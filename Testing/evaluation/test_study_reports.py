@@ -47,8 +47,9 @@ def decide(found):
 def test_decide_has_the_numbers_of_the_study_and_leaves_the_rest_to_the_authors(tmp_path):
     """The numbers are those that `test_reader_answers` works out by hand."""
     table, path = a_study(tmp_path, more=MODEL)
-    written(tmp_path / "deviations.csv", [{"reader": "a", "severity": "deviation", "kind": "order", "sentence": "x."},
-                                          {"reader": "", "severity": "note", "kind": "files", "sentence": "y."}])  # fmt: skip
+    found = [("a", "deviation", "order", "x."), ("", "note", "files", "y.")]
+    fields = ("reader", "severity", "kind", "sentence")
+    written(tmp_path / "deviations.csv", [dict(zip(fields, one, strict=True)) for one in found])
     items = decide(evaluated(table, path))
     said = {
         "3b": "2 readers, with cases: A 6 unaided and 6 aided; B 6 unaided and 6 aided.",
@@ -56,12 +57,12 @@ def test_decide_has_the_numbers_of_the_study_and_leaves_the_rest_to_the_authors(
         "4a": "The predictions are of the model mine, model card sha256 ab12. A warning.",
         "4c": "Displayed in aided first readings: stage in 12.",
         "5a": "this is no live use in care.",
-        "5b": "Read first: unaided by 2 readers. Each reader has read the same cases in both phases. Days from the last "
-        "answer of the first period to the first answer of the second: 28.5.",
+        "5b": "Read first: unaided by 2 readers. Each reader has read the same cases in both phases. Days from the "
+        "last answer of the first period to the first answer of the second: 28.5.",
         "6a": "Advice is wrong if its stage is not the one in column 'true_stage'",
         "10a": "Deviations from the protocol: order 1.",
         "10b": "aided / unaided: 0.50",
-        "VII": "unaided 50.0 %",  # 6 of 12
+        "VII": "unaided 58.3 % (no interval) and aided 50.0 %",  # 4 and 3 of 6, then 3 and 3 of 6
         "11": "Versions of the software in the answers: 0.2. Models of the predictions: mine.",
         "12": "Wrong advice taken 66.7 %",
         "13a": "The advice was wrong in 6 of 12 answers with a displayed stage; taken 66.7 %",
@@ -71,15 +72,15 @@ def test_decide_has_the_numbers_of_the_study_and_leaves_the_rest_to_the_authors(
         assert items[number].status == "in part", number
     assert "changed to the wrong advice (of 4 answers) 50.0 %" in items["12"].answer
     assert "corrected by right advice (of 3 answers) 66.7 %" in items["12"].answer
-    alone = [number for number, one in items.items() if one.status == "open"]
-    assert alone == "1 I II III 6b 7 8 VI 9b VIII 13b 14a 14b 15 16 IX 17 X".split()
+    alone = " ".join(number for number, one in items.items() if one.status == "open")
+    assert alone == "1 I II III 6b 7 8 VI 9b VIII 13b 14a 14b 15 16 IX 17 X"
 
 
 def test_without_single_answers_only_what_the_table_tells_is_filled_in(tmp_path):
     table, _ = a_study(tmp_path)
     items = decide(evaluated(table))
     assert "6 aided" in items["3b"].answer
-    assert "unaided 50.0 %" in items["VII"].answer
+    assert "unaided 58.3 %" in items["VII"].answer
     for number in ("3c", "4a", "4c", "5a", "5b", "6a", "10a", "10b", "11", "12", "13a"):
         assert items[number].answer is None, number
 
@@ -145,9 +146,8 @@ def test_the_gallery_has_both_ends_of_the_order_and_states_what_is_left_out(tmp_
     section = text[text.index('id="wrong-advice"') :].partition("</section>")[0]
     assert "20 cases with wrong advice, in the order of the share" in section
     assert "The first and the last 6 are shown; 8 cases between them are not." in section
-    assert re.findall(r"<h3>Case case(\d+)</h3>", section) == [
-        *"4 9 14 19".split(), *"3 8".split(), *"11 16".split(), *"0 5 10 15".split(),
-    ]  # fmt: skip
+    order = (4, 9, 14, 19, 3, 8, 11, 16, 0, 5, 10, 15)
+    assert tuple(map(int, re.findall(r"<h3>Case case(\d+)</h3>", section))) == order
     assert [int(n) for n in re.findall(r"Place:</dt><dd>(\d+) of 20", section)] == [*range(1, 7), *range(15, 21)]
     assert "4 of 4 readers (100 %)" in section
     assert "0 of 4 readers (0 %)" in section
@@ -155,7 +155,7 @@ def test_the_gallery_has_both_ends_of_the_order_and_states_what_is_left_out(tmp_
     assert section.count("Energy of the map inside the ROI:</dt><dd>50 %") == 12
     shades = [Image.open(io.BytesIO(base64.b64decode(one))).getpixel((5, 5))[0]
               for one in re.findall(r"data:image/jpeg;base64,([^\"]+)", section)]  # fmt: skip
-    assert shades == pytest.approx([8 * n for n in (4, 9, 14, 19, 3, 8, 11, 16, 0, 5, 10, 15)], abs=2)
+    assert shades == pytest.approx([8 * n for n in order], abs=2)
     report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f'href="{GALLERY}#wrong-advice"' in report
     assert "The overlays of 20 cases with wrong advice" in report

@@ -24,8 +24,9 @@ def answers_of(true, advice, read, *, seconds=(20, 10), confidence=70, shown="st
     def add(reader, phase, n, stage, kind="reading"):
         rows.append(dict.fromkeys(COLUMNS, "") | {
             "reader": reader, "case_id": f"case{n}", "patient_id": f"p{n}", "true_stage": true[n], "phase": phase,
-            "period": 1 + (phase == "aided"), "time": TIMES[phase], "kind": kind, "place": n + 1, "answer": 1, "final": "yes", "after_next": "no", "stage": stage,
-            "confidence": confidence, "seconds": seconds[phase == "aided"], "views": 1, "software": "0.2",
+            "period": 1 + (phase == "aided"), "time": TIMES[phase], "kind": kind, "place": n + 1, "answer": 1,
+            "final": "yes", "after_next": "no", "stage": stage, "confidence": confidence,
+            "seconds": seconds[phase == "aided"], "views": 1, "software": "0.2",
             "advice_shown": shown if phase == "aided" else "", "advice_stage": advice[n]})  # fmt: skip
 
     for reader, two in read.items():
