@@ -199,7 +199,7 @@ def phantoms(tmp_path_factory):
     for arguments in (["phantom", "--cases", "24", "--seed", "900", "--size", "64", "--workers", "2", "--out", data],
                       ["batch", data / "cohort.csv", "--out", batch, "--workers", "2", "--no-evaluation"]):  # fmt: skip
         assert cli.main([str(one) for one in arguments]) == 0
-    study = make_study(root, cohort=data / "cohort.csv", readers=tuple(SKILLED), shows=("stage",),
+    study = make_study(root, cohort=data / "cohort.csv", readers=tuple(SKILLED), shows=("stage", "map"),
                        design=Design(seed=3, training=4))  # fmt: skip
     watch = Watch()
     for _ in range(2):
