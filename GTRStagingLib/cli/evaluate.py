@@ -100,7 +100,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         require_docx()
     for module in ("pandas", "pyarrow", "statsmodels", "sklearn", *(["matplotlib", "jinja2"] if options.out else [])):
         import_extra(module, "Evaluation needs", "evaluate")
-    from GTRStagingLib.evaluation import gallery, study_answers
+    from GTRStagingLib.evaluation import answer_analysis, gallery, study_answers
     from GTRStagingLib.evaluation.evaluate import evaluate
     from GTRStagingLib.evaluation.predictions import read_predictions
 
@@ -118,12 +118,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         phases=phases,
     )
     batch = options.gallery or gallery.batch_folder_of(options.predictions, predictions)
-    errors = None if batch is None or options.out is None else gallery.misclassified(predictions, batch)
     if options.readings is None:
         answered = study_answers.answers_beside(options.predictions, predictions)
     else:
         answered = None if options.readings == "none" else Path(options.readings)
     answers = None if answered is None else study_answers.read_answers(answered, predictions)
+    errors = advised = None
+    if batch is not None and options.out is not None:
+        errors = gallery.misclassified(predictions, batch)
+        if answers is not None:
+            wrong = answer_analysis.wrong_advice_of(predictions, answers)
+            advised = gallery.wrong_advice_cases(predictions, wrong, batch)
     found = evaluate(
         predictions,
         answers=answers,
@@ -144,10 +149,11 @@ def _evaluate(options: argparse.Namespace) -> None:
             nomogram=chart,
             radscore=score,
             gallery=errors,
+            advised=advised,
             manuscript=options.format == "docx",
         )
     print_summary(found, options.parser)
-    if errors is not None and (note := gallery.missing_overlays(errors)) is not None:
+    if errors is not None and (note := gallery.missing_overlays(errors, advised)) is not None:
         print(f"WARNING       {with_flags(note, options.parser)}")
     if options.out is not None:
         named = ", ".join(name for name in ("metrics.json", "gallery.html", "manuscript.docx") if name in written)

@@ -1,12 +1,13 @@
 """Analyse the answers of a reader study: taking of advice, seconds, confidence, constancy, and where the map lay."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from GTRStagingLib.evaluation.predictions import Predictions
+from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.advice_taking import AdviceTaking, Advised, advice_taking
 from GTRStagingLib.stats.estimates import Clusters
 from GTRStagingLib.stats.mrmc import Effect
@@ -35,6 +36,55 @@ PLACES = ("dice", "energy_inside", "pointing_hit", "centroid_distance_mm", "area
 
 
 @dataclass(frozen=True)
+class WrongAdvice:
+    """Case with wrong advice, and what readers made of it.
+
+    Attributes
+    ----------
+    row
+        Of the predictions.
+    shown
+        Readers with an answer to the first reading with the advice, of which `taken` gave the advised stage and `right`
+        the true one.
+    alone
+        Readers with an answer without advice, of which `agreed_alone` gave the advised stage and `right_alone` the true
+        one.
+    """
+
+    row: int
+    truth: TStage
+    advised: TStage
+    shown: int
+    taken: int
+    right: int
+    alone: int
+    agreed_alone: int
+    right_alone: int
+
+
+@dataclass(frozen=True)
+class WrongAdviceCounts:
+    """Cases with the same wrong advice: by all, some and none of the readers who saw it, it was taken.
+
+    Attributes
+    ----------
+    truth, advised
+        True and advised stage; 'all' for all cases.
+    answers, taken
+        Answers that were given with the advice, and those that are the advised stage.
+    """
+
+    truth: str
+    advised: str
+    cases: int
+    by_all: int
+    by_some: int
+    by_none: int
+    answers: int
+    taken: int
+
+
+@dataclass(frozen=True)
 class AnswerAnalysis:
     """Analysis of the answers of a reader study.
 
@@ -46,8 +96,12 @@ class AnswerAnalysis:
         Parts of the advice -> number of aided first readings in which they were displayed.
     without_advice
         Aided first readings in which no stage was displayed, which say nothing of taking advice.
+    first_phases, pauses
+        As in `StudyAnswers`.
     advice
         None if no answer was given with a stage of the model.
+    wrong_advice
+        Cases with wrong advice by true and advised stage, and in all; empty without such a case.
     places
         Means in the answers that took wrong advice, and in those that did not.
     deviations
@@ -60,6 +114,8 @@ class AnswerAnalysis:
     without_advice: int
     training: int
     software: tuple[str, ...]
+    first_phases: Mapping[str, str]
+    pauses: Mapping[str, float]
     advice: AdviceTaking | None
     times: tuple[Times, ...]
     time_changes: tuple[TimeChange, ...]
@@ -67,6 +123,7 @@ class AnswerAnalysis:
     confidence: tuple[Confidence, ...]
     constancy: tuple[Constancy, ...]
     concord: tuple[Concord, ...]
+    wrong_advice: tuple[WrongAdviceCounts, ...]
     places: tuple[Contrast, ...]
     deviations: tuple[Mapping[str, str], ...] | None
 
@@ -87,6 +144,8 @@ def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis
         without_advice=int((first & given.aided & ~given.shown).sum()),
         training=given.training,
         software=given.software,
+        first_phases=dict(given.first_phases),
+        pauses=dict(given.pauses),
         advice=advice_taking(taken) if taken.shown.any() else None,
         times=tuple(
             times(name, phase, cells.seconds[i][rows & (cells.stage[i] >= 0)])
@@ -112,9 +171,46 @@ def analyse_answers(found: Predictions, given: "StudyAnswers") -> AnswerAnalysis
             concord(phase, cells.stage[i].reshape(len(given.readers), -1), found.clusters)
             for i, phase in enumerate(PHASES)
         ),
+        wrong_advice=tuple(_counts(wrong_advice_of(found, given))),
         places=tuple(_places(found, taken, cells)),
         deviations=None if given.deviations is None else tuple(asdict(one) for one in given.deviations),
     )
+
+
+def wrong_advice_of(found: Predictions, given: "StudyAnswers") -> tuple[WrongAdvice, ...]:
+    """Return the cases whose wrong advice was displayed to a reader, by the share of readers who took it.
+
+    The largest share comes first, of equal ones that of more readers, then the order of the table.
+    """
+    cells = _Cells(found, given)
+    taken = cells.advised()
+    by_row = {
+        name: np.bincount(cells.row[flags], minlength=len(found))
+        for name, flags in (("shown", taken.shown), ("taken", taken.agrees), ("right", taken.right),
+                            ("alone", taken.alone), ("agreed_alone", taken.agrees_alone),
+                            ("right_alone", taken.right_alone))
+    }  # fmt: skip
+    rows = np.flatnonzero((by_row["shown"] > 0) & (cells.advice != found.stages))
+    cases = [
+        WrongAdvice(int(row), TStage(int(found.stages[row])), TStage(int(cells.advice[row])),
+                    **{name: int(numbers[row]) for name, numbers in by_row.items()})
+        for row in rows
+    ]  # fmt: skip
+    return tuple(sorted(cases, key=lambda one: (-one.taken / one.shown, -one.taken)))
+
+
+def _counts(cases: Sequence[WrongAdvice]) -> Iterator[WrongAdviceCounts]:
+    pairs = sorted({(one.truth, one.advised) for one in cases})
+    for truth, advised in pairs:
+        yield _counted(str(truth), str(advised), [one for one in cases if (one.truth, one.advised) == (truth, advised)])
+    if pairs:
+        yield _counted("all", "all", cases)
+
+
+def _counted(truth: str, advised: str, cases: Sequence[WrongAdvice]) -> WrongAdviceCounts:
+    by_all, by_none = (sum(one.taken == (one.shown if every else 0) for one in cases) for every in (True, False))
+    answers, taken = sum(one.shown for one in cases), sum(one.taken for one in cases)
+    return WrongAdviceCounts(truth, advised, len(cases), by_all, len(cases) - by_all - by_none, by_none, answers, taken)
 
 
 class _Cells:
@@ -207,4 +303,4 @@ def _places(found: Predictions, taken: Advised, cells: _Cells) -> list[Contrast]
     return lines
 
 
-__all__ = ["AnswerAnalysis", "analyse_answers"]
+__all__ = ["AnswerAnalysis", "WrongAdvice", "WrongAdviceCounts", "analyse_answers", "wrong_advice_of"]

@@ -1,6 +1,7 @@
 """Make the tables of the answers of a reader study: for the report, and as rows of files."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from GTRStagingLib.evaluation.answer_analysis import AnswerAnalysis
 from GTRStagingLib.evaluation.readings import shown_name
@@ -47,6 +48,7 @@ def rows_of_files(found: AnswerAnalysis | None) -> dict[str, Rows]:
              "mean_not_taken": one.second, **one.difference.to_json()}
             for one in found.places
         ],
+        "reader_wrong_advice": [asdict(one) for one in found.wrong_advice],
     }  # fmt: skip
     if found.advice is not None:
         files["reader_advice"] = [
@@ -88,7 +90,7 @@ def supplementary_table(study: ReaderStudy) -> PrintedTable:
         readings.append((study.model.name, "alone", study.model))
     return PrintedTable(
         "Supplementary Table 1",
-        "Supplementary Table 1. Staging by readers without and with the model, and by the model alone. Accuracy and "
+        "Staging by readers without and with the model, and by the model alone. Accuracy and "
         "weighted (quadratic) kappa with 95 % intervals; sensitivity of each stage in per cent; numbers of over- and "
         "under-staged cases (per cent). The other intervals are in the tables below.",
         ("", "phase", "cases", "accuracy (%)", "weighted kappa", *(f"{stage} (%)" for stage in TStage), "over-staged",
@@ -120,6 +122,16 @@ def _printed(found: AnswerAnalysis) -> Iterator[PrintedTable]:
                 tuple((NAMES[name], *(one.estimate.text(1, percent=True) for one in found.advice.over_readers[name]))
                       for name in SHARES),
             )  # fmt: skip
+    if found.wrong_advice:
+        yield PrintedTable(
+            "Wrong advice by case",
+            "Cases with wrong advice by true and advised stage: taken by all, by some and by none of the readers who "
+            "saw it; answers with this advice, and the share of them that are the advised stage.",
+            ("", "cases", "by all", "by some", "by none", "answers", "taken (%)"),
+            tuple((one.truth if one.truth == "all" else f"true {one.truth}, advised {one.advised}",
+                   *(f"{n:,}" for n in (one.cases, one.by_all, one.by_some, one.by_none, one.answers)),
+                   f"{100 * one.taken / one.answers:.1f}") for one in found.wrong_advice),
+        )  # fmt: skip
     if found.places:
         yield PrintedTable(
             "Where the map lay",

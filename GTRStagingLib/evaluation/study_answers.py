@@ -1,8 +1,9 @@
 """Read the answers and deviations of a reader study beside its collected table, and check that they belong to it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,10 @@ class StudyAnswers:
         Number of final answers to training cases.
     software
         Versions that wrote the answers.
+    first_phases
+        Reader -> phase of the first period; without readers for whom the table does not tell.
+    pauses
+        Reader -> days from the last answer of the first period to the first answer of the second.
     deviations
         None without a table of deviations.
     """
@@ -73,6 +78,8 @@ class StudyAnswers:
     parts: Mapping[str, int]
     training: int
     software: tuple[str, ...]
+    first_phases: Mapping[str, str]
+    pauses: Mapping[str, float]
     deviations: tuple[Deviation, ...] | None
 
 
@@ -90,7 +97,12 @@ def read_answers(path: Path, found: Predictions) -> StudyAnswers:
     InputError
         If a column is missing, a cell is invalid, or readers, cases, true stages or final answers are not the table's.
     """
-    table = read_table(path)
+    try:
+        table = read_table(path)
+    except InputError as error:
+        raise InputError(
+            f"{error} {path.name} is read as the answers of a reader study. {REMEDY}", details=error.details
+        ) from error
     if missing := [name for name in REQUIRED if name not in table.columns]:
         raise InputError(
             f"{path.name} has no column {', '.join(missing)}; expected the answers of a collected "
@@ -140,10 +152,39 @@ def read_answers(path: Path, found: Predictions) -> StudyAnswers:
         ),
         training=training,
         software=tuple(sorted({row["software"] or "" for _, row in rows} - {""})),
+        first_phases=_first_phases(table.rows),
+        pauses=_pauses(table.rows),
         deviations=_deviations(path.with_name(DEVIATIONS)),
     )
     _require_same(path, found, answers, kept)
     return answers
+
+
+def _first_phases(rows: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
+    phases: dict[str, set[str]] = {}
+    for row in rows:
+        if row.get("period") == "1":
+            phases.setdefault(row["reader"] or "", set()).add(row["phase"] or "")
+    return {reader: next(iter(some)) for reader, some in phases.items() if len(some) == 1}
+
+
+def _pauses(rows: Sequence[Mapping[str, str | None]]) -> dict[str, float]:
+    times: dict[str, dict[str, list[datetime]]] = {}
+    for row in rows:
+        time = _time(row.get("time"))
+        if time is not None:
+            times.setdefault(row["reader"] or "", {}).setdefault(row.get("period") or "", []).append(time)
+    return {reader: (min(own["2"]) - max(own["1"])) / timedelta(days=1)
+            for reader, own in times.items() if {"1", "2"} <= own.keys()}  # fmt: skip
+
+
+def _time(text: str | None) -> datetime | None:
+    """Return a time of the log; None if the cell is empty or no time in UTC, since nothing but a fact depends on it."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo is not None else None
 
 
 def _left_out(found: Predictions) -> set[str]:
@@ -187,8 +228,8 @@ def _require_same(
     columns = {name.casefold(): name for name in found.frame.columns}
     named = [name for name in found.opinions.phases if name not in answers.readers]
     if named:
-        raise InputError(f"{path.name} has no answer of {', '.join(named)}, a reader of {found.source}; expected the "
-                         f"readers of that table. {REMEDY}")  # fmt: skip
+        raise InputError(f"{path.name} has no answer of {', '.join(named)}; expected answers of each reader of "
+                         f"{found.source}. {REMEDY}")  # fmt: skip
     for k, reader in enumerate(answers.readers):
         for aided, phase in enumerate(PHASES):
             here = (answers.reader == k) & (answers.aided == bool(aided)) & ~answers.repeat

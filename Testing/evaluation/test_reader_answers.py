@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from helpers.reading_studies import SimulatedReader, Watch, make_study, read_all
+from helpers.study_tables import READ, TRUE, a_study, written
 from scipy.stats import binom
 from statsmodels.stats.proportion import proportion_confint
 
@@ -18,58 +19,7 @@ from GTRStagingLib.evaluation.report import write_evaluation
 from GTRStagingLib.evaluation.study_answers import answers_beside, read_answers
 from GTRStagingLib.reading.collect import collect, write_collected
 from GTRStagingLib.reading.designs import Design
-from GTRStagingLib.reading.readings import COLUMNS
 from GTRStagingLib.stats.reader_study import ALL
-
-TRUE = ("T1", "T2", "T3", "T4", "T2", "T3")
-ADVICE = ("T1", "T2", "T3", "T3", "T3", "T4")  # wrong in the cases 3, 4 and 5
-READ = {  # reader -> unaided, aided
-    "a": (("T1", "T3", "T3", "T4", "T2", "T4"), ("T1", "T2", "T4", "T3", "T2", "T4")),
-    "b": (("T2", "T1", "T3", "T4", "T3", "T3"), ("T1", "T1", "T3", "T4", "T3", "T4")),
-}
-
-
-def answers_of(true, advice, read, *, seconds=(20, 10), confidence=70, shown="stage", repeats=()):
-    """Rows of readings.csv by reader; `repeats` are (reader, phase, case, stage)."""
-    rows = []
-
-    def add(reader, phase, n, stage, kind="reading"):
-        rows.append(dict.fromkeys(COLUMNS, "") | {
-            "reader": reader, "case_id": f"case{n}", "patient_id": f"p{n}", "true_stage": true[n], "phase": phase,
-            "period": 1, "kind": kind, "place": n + 1, "answer": 1, "final": "yes", "after_next": "no", "stage": stage,
-            "confidence": confidence, "seconds": seconds[phase == "aided"], "views": 1, "software": "0.2",
-            "advice_shown": shown if phase == "aided" else "", "advice_stage": advice[n]})  # fmt: skip
-
-    for reader, two in read.items():
-        for phase, stages in zip(("unaided", "aided"), two, strict=True):
-            for n, stage in enumerate(stages):
-                if stage:
-                    add(reader, phase, n, stage)
-    for reader, phase, n, stage in repeats:
-        add(reader, phase, n, stage, "repeat")
-    return rows
-
-
-def written(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def a_study(folder, true=TRUE, advice=ADVICE, read=READ, more=None, **how):
-    """Write table.csv and readings.csv; return the predictions and the path of the answers."""
-    folder.mkdir(exist_ok=True)
-    phases = {f"{reader}_{phase}": one for reader, two in read.items()
-              for phase, one in zip(("unaided", "aided"), two, strict=True)}  # fmt: skip
-    table = [
-        {"case_id": f"case{n}", "patient_id": f"p{n}", "true_stage": true[n], "predicted": advice[n], **(more or {}),
-         **{name: stages[n] for name, stages in phases.items()}}
-        for n in range(len(true))
-    ]  # fmt: skip
-    written(folder / "table.csv", table)
-    return folder / "table.csv", written(folder / "readings.csv", answers_of(true, advice, read, **how))
 
 
 def analysed(folder, *args, **how):
@@ -163,7 +113,7 @@ def test_phases_of_other_patients_are_compared_as_such(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda row: row | {"reader": "c"}, "has no answer of a, b, a reader of table.csv"),
+        (lambda row: row | {"reader": "c"}, "has no answer of a, b; expected answers of each reader of table.csv"),
         (lambda row: row | {"case_id": f"x{row['case_id']}"}, "row 2: case 'xcase0' is not in table.csv"),
         (lambda row: row | {"true_stage": "T4"}, "row 2: true stage T4 of case case0, but T1 in table.csv"),
         (lambda row: row | {"stage": "T1"}, r"T1 of a, unaided, to case case1, and table.csv has T3 \(5 such"),
