@@ -47,9 +47,9 @@ class GTRReading(ScriptedLoadableModule):
         self.parent.dependencies = []
         self.parent.contributors = ["The GTR Staging developers"]
         help_text = _(
-            "Lets a reader of a study stage gastric cancer on CTs, without and with the advice of a model, in the order "
-            "and by the rules of the study folder. Research use only. Not a medical device; not for diagnosis or "
-            "treatment decisions."
+            "Lets a reader of a study stage gastric cancer on CTs, without and with the advice of a model, in the "
+            "order and by the rules of the study folder. Research use only. Not a medical device; not for diagnosis "
+            "or treatment decisions."
         )
         self.parent.helpText = help_texts.with_links(help_text, PAGES)
         self.parent.acknowledgementText = help_texts.acknowledgement()
@@ -124,8 +124,8 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """End the session, since the scene is closed or another one is loaded."""
         if self.sitting.session is not None:
             self._end()
-            self._say(_("The scene was closed or another one was loaded, so the session has ended. Saved answers are on "
-                        "the disk. Start again to go on."), refused=True)  # fmt: skip
+            self._say(_("The scene was closed or another one was loaded, so the session has ended. Saved answers are "
+                        "on the disk. Start again to go on."), refused=True)  # fmt: skip
 
     # -- from the session to the widgets ---------------------------------------------------------------------------
 

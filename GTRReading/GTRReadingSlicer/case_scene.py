@@ -1,7 +1,7 @@
 """Show the case of a session in a scene, and take it out again: CT, map, frame of the key slice, mark.
 
-Names of nodes and positions say nothing about the case: the voxels lie around the origin without their tilt, and nothing
-is saved with a scene.
+Names of nodes and positions say nothing about the case: the voxels lie around the origin without their tilt, and no
+node is saved with a scene.
 """
 
 from collections.abc import Callable
@@ -179,7 +179,7 @@ class CaseScene:
 
     @property
     def mark(self) -> tuple[float, float, float] | None:
-        """(column, row, slice) of the mark in voxels, to a thousandth; column 0 at the patient's right, row 0 in front."""
+        """(column, row, slice) of the mark in voxels, to a thousandth; 0 at the patient's right, front and feet."""
         node = self._mark
         if node is None:
             return None

@@ -18,9 +18,7 @@ class FormView:
         Called for a space in the field of the confidence, where the key Space would write it.
     """
 
-    def __init__(
-        self, ui: Any, get: Callable[[], Form], put: Callable[[Form], None], save: Callable[[], None]
-    ) -> None:
+    def __init__(self, ui: Any, get: Callable[[], Form], put: Callable[[Form], None], save: Callable[[], None]) -> None:
         self._ui, self._get, self._put, self._save = ui, get, put, save
         for stage in STAGES:
             button = getattr(ui, f"{stage}Button")

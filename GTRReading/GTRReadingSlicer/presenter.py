@@ -115,10 +115,7 @@ def progress(facts: Facts) -> str:
     """Return how far the reader is; training cases are counted apart."""
     if facts.state in (CLOSED, FINISHED):
         return ""
-    if facts.practice:
-        text = _("Training case {place} of {total}: it is not analysed")
-    else:
-        text = _("{place} of {total}")
+    text = _("Training case {place} of {total}: it is not analysed") if facts.practice else _("{place} of {total}")
     return str(text).format(place=facts.place, total=facts.total)
 
 
@@ -182,9 +179,11 @@ def lacking_packages(names: str) -> str:
     """Return why nothing can be read without the library's packages; empty if none of them is missing."""
     if not names:
         return ""
-    text = _("GTR Reading needs packages that are missing in Slicer's Python: {names}. Choose a study: "
-             "you are asked before they are installed.")
-    return str(text).format(names=names)  # fmt: skip
+    text = _(
+        "GTR Reading needs packages that are missing in Slicer's Python: {names}. Choose a study: "
+        "you are asked before they are installed."
+    )
+    return str(text).format(names=names)
 
 
 __all__ = ["ALARM", "CLOSED", "DECIDED", "FINISHED", "NOTE", "PAUSED", "READING", "WASHING_OUT", "Decision", "Facts",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from GTRReadingSlicer.case_scene import holds_data
 from GTRStagingSlicer import dependencies
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+from GTRReadingSlicer.case_scene import holds_data
 
 READER = "r1"
 

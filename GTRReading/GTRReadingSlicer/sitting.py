@@ -5,12 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from GTRReadingSlicer.answer_form import Form
-from GTRReadingSlicer.case_scene import CaseScene, View, holds_data
 from GTRStagingSlicer import layouts
 from GTRStagingSlicer.mrml import Scene
 from GTRStagingSlicer.words import tr as _
 
+from GTRReadingSlicer.answer_form import Form
+from GTRReadingSlicer.case_scene import CaseScene, View, holds_data
 from GTRStagingLib.errors import InputError, StagingError
 from GTRStagingLib.stages import TStage
 

@@ -1,7 +1,5 @@
 """The panel of GTR Reading, from its real .ui: a study is read in it, and its log is looked at."""
 
-import slicer
-
 
 def test_the_selftest_passes(desk, reading_panel):
     from GTRReading import GTRReadingTest
