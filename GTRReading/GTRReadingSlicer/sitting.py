@@ -56,7 +56,9 @@ class Sitting:
         self.form, self.displayed = Form(), False
         self.clocks: dict[str, Any] = {}
         self._scene, self._held = scene, ExitStack()
-        self._forget()
+        self._voxels: CaseVoxels | None = None
+        self._saved: tuple[Form, tuple[float, float, float] | None] | None = None
+        self._view: View | None = None
 
     # -- the session -----------------------------------------------------------------------------------------------
 
@@ -216,9 +218,7 @@ class Sitting:
     def _forget(self) -> None:
         """Forget the case, for another one."""
         self.form = Form()
-        self._voxels: CaseVoxels | None = None
-        self._saved: tuple[Form, tuple[float, float, float] | None] | None = None
-        self._view: View | None = None
+        self._voxels = self._saved = self._view = None
         self.case.forget()
 
 
