@@ -26,6 +26,7 @@ for package, folder in (("GTRStagingLib", "."), ("GTRStagingSlicer", "GTRStaging
 
 from GTRReadingSlicer import keys, presenter
 from GTRReadingSlicer.answer_form import Form
+from GTRReadingSlicer.earlier_view import EarlierView
 from GTRReadingSlicer.form_view import FormView
 from GTRReadingSlicer.selftest import GTRReadingTest  # noqa: F401 (Slicer runs it by this name)
 from GTRReadingSlicer.sitting import Sitting, readers_in
@@ -75,6 +76,7 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         panel.setMRMLScene(slicer.mrmlScene)
         self.sitting = Sitting(slicer.mrmlScene, self.refresh, _fit_views)
         self.form = FormView(ui, lambda: self.sitting.form, self._onForm, self.onSave)
+        self.earlier = EarlierView(ui, self.sitting, self._do)
         self.keys = keys.Shortcuts(qt, slicer.util.mainWindow() or panel, self._onKey)
         ui.keysLabel.text = keys.help_table()
         for button, act in (
@@ -143,6 +145,7 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 getattr(self.ui, name).text = text
             self.ui.mapCheckBox.checked = self.sitting.case.map_shown
             self.form.refresh(self.sitting.form)
+            self.earlier.refresh()
         finally:
             self._refreshing = False
 
@@ -169,6 +172,7 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             stage=sitting.form.stage,
             mark=sitting.case.mark is not None,
             placing=sitting.case.placing,
+            earlier=bool(sitting.earlier),
         )
 
     def _say(self, text: str, *, refused: bool = False) -> None:

@@ -132,4 +132,4 @@ def test_the_home_page_contains_what_the_index_asks_for():
     assert re.search(r"!\[[^]]+\]\([^)]+\.png\)|<img ", text)
     assert "10.1038/s41746-025-02002-5" in text
     for module in ("GTR Staging", "GTR Reading"):
-        assert re.search(rf"\*{{1,2}}{module}\*{{1,2}}", text), f"expected {module} by its name, in a sentence of its own"
+        assert re.search(rf"\*{{1,2}}{module}\*{{1,2}}", text), f"expected {module} in a sentence of its own"

@@ -7,5 +7,6 @@
 - `sitting`: a session, its form and its case in the scene, without Qt;
 - `presenter`: what the panel shows and enables, decided from facts, without Qt;
 - `keys`: the panel's keys, without Qt; their shortcuts;
-- `form_view`, `selftest`: the widgets of the answer; the self-test. These two need the application.
+- `form_view`, `earlier_view`: the widgets of the answer, and of earlier answers;
+- `selftest`: the self-test, which needs the application.
 """

@@ -13,6 +13,7 @@ from GTRStagingSlicer.words import tr as _
 
 if TYPE_CHECKING:
     from GTRStagingLib.reading.advice import Advice
+    from GTRStagingLib.reading.answers import Answer
 
 ALARM = "QLabel { background-color: #b3001b; color: white; padding: 6px; }"
 NOTE = "QLabel { padding: 6px; }"
@@ -43,6 +44,8 @@ class Facts:
         Parts of the advice to show; None in the unaided phase.
     shows
         Names of the parts that the design shows.
+    earlier
+        Whether there are earlier answers that may be changed.
     """
 
     state: str = CLOSED
@@ -62,6 +65,7 @@ class Facts:
     stage: str | None = None
     mark: bool = False
     placing: bool = False
+    earlier: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Decision:
 
 DECIDED = ("startBox", "readerSelector", "startButton", "progressLabel", "phaseLabel", "screenBox", "goOnButton",
            "caseBox", "keySliceButton", "adviceBox", "mapCheckBox", "unmarkButton", "pauseButton", "endButton",
-           "T4aButton", "T4bButton")  # fmt: skip
+           "T4aButton", "T4bButton", "earlierSection")  # fmt: skip
 """Widgets that `decide` shows and hides, or enables."""
 
 
@@ -91,6 +95,7 @@ def decide(facts: Facts) -> Decision:
     shown = facts.state == READING and facts.displayed
     visible = {"readerSelector", "startButton", "T4aButton", "T4bButton", "phaseLabel"}
     visible |= {"startBox"} if facts.state == CLOSED else {"progressLabel", "endButton"}
+    visible |= {"earlierSection"} if facts.earlier else set()
     texts = {"progressLabel": progress(facts), "phaseLabel": phase(facts)}
     if shown:
         visible |= {"caseBox", "pauseButton"}
@@ -175,6 +180,11 @@ def advice_table(advice: "Advice", shows: Sequence[str]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
+def earlier_label(name: str, answer: "Answer") -> str:
+    """Return an earlier answer as the list shows it."""
+    return f"{name}: c{answer.substage or answer.stage.name}, {answer.confidence:.0f}"
+
+
 def lacking_packages(names: str) -> str:
     """Return why nothing can be read without the library's packages; empty if none of them is missing."""
     if not names:
@@ -187,5 +197,5 @@ def lacking_packages(names: str) -> str:
 
 
 __all__ = ["ALARM", "CLOSED", "DECIDED", "FINISHED", "NOTE", "PAUSED", "READING", "WASHING_OUT", "Decision", "Facts",
-           "advice_rows", "advice_table", "decide", "lacking_packages", "mark_in_words", "phase", "progress", "screen",
-           "slice_in_words"]  # fmt: skip
+           "advice_rows", "advice_table", "decide", "earlier_label", "lacking_packages", "mark_in_words", "phase",
+           "progress", "screen", "slice_in_words"]  # fmt: skip

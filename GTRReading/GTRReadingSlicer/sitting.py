@@ -16,7 +16,7 @@ from GTRStagingLib.stages import TStage
 
 if TYPE_CHECKING:
     from GTRStagingLib.reading.case_voxels import CaseVoxels
-    from GTRStagingLib.reading.session import Answer, Item, Mark, Session
+    from GTRStagingLib.reading.session import Answer, Item, Mark, Seen, Session
 
 
 def readers_in(folder: Path) -> dict[str, Path]:
@@ -121,14 +121,21 @@ class Sitting:
         self.show()
 
     def leave(self) -> None:
-        """Take the case out of the scene, since another module is opened; the session pauses, or ends if it cannot."""
+        """Pause, and take the case out of the scene, since another module is opened.
+
+        Raises
+        ------
+        OutputError
+            If the log cannot be written; the session is closed then.
+        """
+        self._take_out()
+        layouts.back(self._scene)
         if self.session is not None and self.session.state == "reading":
             try:
                 self.session.pause()
-            except StagingError:  # the log cannot be written
+            except StagingError:
                 self.close()
-        self._take_out()
-        layouts.back(self._scene)
+                raise
 
     def close(self) -> None:
         """End the session, and take the case out of the scene."""
@@ -179,18 +186,36 @@ class Sitting:
         self._forget()
         self.show()
 
-    def _answer(self) -> "Answer":
-        from GTRStagingLib.reading.session import Answer, Seen
+    # -- earlier answers -------------------------------------------------------------------------------------------
 
-        form, (level, width) = self.form, self.case.window
-        return Answer(
-            stage=TStage[form.stage or ""],
-            confidence=form.number if form.number is not None else -1,  # `save` has looked
-            substage=form.substage,
-            remarks=form.remarks,
-            mark=self._mark(),
-            seen=Seen(tuple(self.case.seen), level, width),
-        )
+    @property
+    def earlier(self) -> dict[int, "Answer"]:
+        """Place -> answer of the earlier cases of this period, the last one first, if they may be changed now."""
+        session = self.session
+        return {} if session is None or session.state == "paused" else dict(reversed(session.answers))
+
+    def revise(self, place: int, form: Form) -> None:
+        """Write another answer to an earlier case; mark and views stay, since the case is not shown again.
+
+        Raises
+        ------
+        InputError
+            If the answer is incomplete, or may not be changed.
+        OutputError
+            If it cannot be written.
+        """
+        session = self._session()
+        if missing := form.missing:
+            raise InputError(missing)
+        kept = self.earlier.get(place)
+        mark, seen = (None, None) if kept is None else (kept.mark, kept.seen)
+        session.revise(place, _answer_of(form, mark, seen))
+
+    def _answer(self) -> "Answer":
+        from GTRStagingLib.reading.session import Seen
+
+        level, width = self.case.window
+        return _answer_of(self.form, self._mark(), Seen(tuple(self.case.seen), level, width))
 
     def _mark(self) -> "Mark | None":
         from GTRStagingLib.reading.case_voxels import position_mm
@@ -220,6 +245,20 @@ class Sitting:
         self.form = Form()
         self._voxels = self._saved = self._view = None
         self.case.forget()
+
+
+def _answer_of(form: Form, mark: "Mark | None", seen: "Seen | None") -> "Answer":
+    """Return the answer of a complete form."""
+    from GTRStagingLib.reading.session import Answer, Seen
+
+    return Answer(
+        stage=TStage[form.stage or ""],
+        confidence=-1 if form.number is None else form.number,
+        substage=form.substage,
+        remarks=form.remarks,
+        mark=mark,
+        seen=seen or Seen(),
+    )
 
 
 def _first_slice(item: "Item") -> int:

@@ -295,6 +295,37 @@ def test_destroying_the_panel_ends_the_session(desk, reading_panel, scene, study
         assert session.item is not None
 
 
+def test_earlier_answers_can_be_changed_where_the_design_allows_it(desk, reading_panel, full_study, tmp_path):
+    panel, study = reading_panel, copied_study(full_study, tmp_path)
+    start(panel, study)
+    ui = panel.ui
+    assert not ui.earlierSection.visible
+    for stage in (TStage.T1, TStage.T2, TStage.T3, TStage.T4, TStage.T2):
+        fill(panel, stage)
+        ui.remarksEdit.plainText = f"as {stage.name}"
+        ui.nextButton.click()
+    assert ui.earlierSection.visible
+    listed = [ui.earlierSelector.itemText(i) for i in range(ui.earlierSelector.count)]
+    assert listed == ["1: cT2, 70", "practice 4: cT4, 70", "practice 3: cT3, 70", "practice 2: cT2, 70",
+                      "practice 1: cT1, 70"]  # fmt: skip
+    ui.earlierSelector.currentIndex = 1
+    assert (ui.revisedStageSelector.currentText, ui.revisedRemarksEdit.text) == ("cT4", "as T4")
+    ui.revisedStageSelector.currentIndex = ui.revisedStageSelector.findText("cT4b")
+    ui.revisedConfidenceEdit.text = ""
+    ui.reviseButton.click()
+    assert "0 to 100" in ui.messageLabel.text
+    ui.revisedConfidenceEdit.text = "90"
+    ui.reviseButton.click()
+    assert ui.messageLabel.text == "Changed. Both answers stand."
+    assert ui.earlierSelector.currentText == "practice 4: cT4b, 90"
+    last = log_of(study).entries[-1]
+    assert (last.kind, last.data["item"], last.data["answer"]["substage"]) == ("revision", 3, "T4b")
+    assert last.data["answer"]["seen"] == answers_of(study)[3]["answer"]["seen"]
+    assert len(answers_of(study)) == 5
+    ui.pauseButton.click()
+    assert not ui.earlierSection.visible
+
+
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
