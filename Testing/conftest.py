@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import sys
 import tempfile
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+# The wheel has no package of this module, which only Slicer can use; one that is installed comes first.
+sys.path.append(str(Path(__file__).parents[1] / "GTRReading"))
 
 DATA = Path(os.environ.get("GTR_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -239,6 +243,12 @@ def a_small_phantom():
 def panel(desk):
     """The module's panel, opened on an empty scene."""
     return desk.open_module()
+
+
+@pytest.fixture
+def reading_panel(desk):
+    """The panel of the module GTR Reading, opened on an empty scene."""
+    return desk.open_module("GTRReading")
 
 
 @pytest.fixture

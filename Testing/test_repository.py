@@ -83,7 +83,7 @@ def test_no_credentials_stay_in_a_checkout():
 def test_what_workflows_call_exists():
     scripts = "\n".join(step.get("run", "") for _, step in steps())
     assert set(re.findall(r"\bmake (?:-s )?([a-z-]+)", scripts)) <= TARGETS
-    for name in re.findall(r"(?:^|[\s\"])((?:Testing|GTRStaging|\.ci)/[\w./-]+)", scripts):
+    for name in re.findall(r"(?:^|[\s\"])((?:Testing|GTRStaging|GTRReading|\.ci)/[\w./-]+)", scripts):
         assert (ROOT / name).exists(), name
 
 

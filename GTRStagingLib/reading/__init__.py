@@ -16,6 +16,7 @@ decides what may be shown; `server` lets a browser use it.
 - `answers`: `Answer`, `Mark`, `Seen`
 - `course`: `Course`, `Reading`, `course_of`
 - `session`: `open_session`, `Session`, `Item`, `Progress`
+- `case_voxels`: `CaseVoxels`, `case_voxels`, `position_mm`
 - `viewer_images`: `ViewerImages`, `viewer_images`
 - `browser_session`: `BrowserSession`, `StalePageError`
 - `server`: `serving`

@@ -13,7 +13,6 @@ from typing import Any
 from GTRStagingLib.errors import InputError
 from GTRStagingLib.reading.advice import Advice
 from GTRStagingLib.reading.answers import Answer, Mark, Seen
-from GTRStagingLib.reading.designs import TRAINING
 from GTRStagingLib.reading.log import time_text
 from GTRStagingLib.reading.session import PAUSE, READING, Item, Session
 from GTRStagingLib.reading.viewer_images import ViewerImages, viewer_images
@@ -138,12 +137,10 @@ class BrowserSession:
 
     def _revisable(self) -> list[dict[str, Any]]:
         """Return the earlier answers of this period, the last one first."""
-        items = [one for one in self._session.plan.items if one.period == self._session.progress.period]
-        practice = sum(one.kind == TRAINING for one in items)
         return [
             {
                 "place": place,
-                "name": f"practice {place}" if place <= practice else str(place - practice),
+                "name": self._session.name_of(place),
                 "stage": answer.stage.name,
                 "substage": answer.substage,
                 "confidence": answer.confidence,

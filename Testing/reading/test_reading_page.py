@@ -252,7 +252,7 @@ def marked(small_study, tmp_path, drawing, monkeypatch):
     voxels = np.full((12, 48, 64), -1000, np.int16)
     voxels[5, 6:12, 8:16] = 400
     grid = Grid((64, 48, 12), (2.0, 2.0, 5.0), (-60.0, -50.0, -300.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
-    images = ViewerImages(grid, _nifti(voxels, grid.image(voxels)))
+    images = ViewerImages(grid, _nifti(voxels, grid))
     monkeypatch.setattr("GTRStagingLib.reading.browser_session.viewer_images", lambda item: images)
     study, watch = copied_study(small_study, tmp_path), Watch()
     with served(study, "r1", watch) as (_, address), drawing.visit(address) as view:
