@@ -63,7 +63,7 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self._folders: dict[str, Path] = {}
-        self._refreshing = False
+        self._refreshing = self._busy = False
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -118,9 +118,9 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Pause, and take the case out of the scene, so that no other module sees it."""
+        self._busy = False  # whatever is under way: the case must leave the scene
+        self._do(self.sitting.leave)
         self.keys.switch(False)
-        self.sitting.leave()
-        self.refresh()
 
     def onSceneChanges(self, caller: object, event: str) -> None:
         """End the session, since the scene is closed or another one is loaded."""
@@ -133,7 +133,7 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def refresh(self) -> None:
         """Update every widget."""
-        if self._refreshing:
+        if self._refreshing or self._busy:
             return
         self._refreshing = True
         try:
@@ -182,7 +182,13 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         label.styleSheet = presenter.ALARM if refused else presenter.NOTE
 
     def _do(self, work: Callable[[], object], done: str = "") -> None:
-        """Do what the reader asks for; what is refused is shown as a sentence."""
+        """Do what the reader asks for, one thing at a time; what is refused is shown as a sentence.
+
+        What the reader presses while a case is loaded is not taken for the next one.
+        """
+        if self._busy:
+            return
+        self._busy = True
         with reporting.errors_shown():
             try:
                 with reporting.waiting():
@@ -192,6 +198,7 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 logging.info("GTR Reading: %s", traceback.format_exc())
                 self._say(plain(error), refused=True)
             finally:
+                self._busy = False
                 self.keys.switch(self.sitting.session is not None)
                 self.refresh()
 
@@ -241,9 +248,10 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onForm(self, form: Form) -> None:
         """Take a changed form."""
-        self.sitting.form = form
-        self._say("")
-        self.refresh()
+        if not self._busy:
+            self.sitting.form = form
+            self._say("")
+            self.refresh()
 
     def onSave(self) -> None:
         """Save the answer."""
@@ -281,6 +289,8 @@ class GTRReadingWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _onKey(self, name: str, argument: str) -> None:
         """Do what a key does; without a case on the screen, go on by the keys that save, go on and pause."""
         ui, case = self.ui, self.sitting.case
+        if self._busy:
+            return
         if not self.sitting.displayed:
             if name in ("save", "next", "pause") and ui.goOnButton.visible:
                 self.onGoOn()

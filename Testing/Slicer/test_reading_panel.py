@@ -5,6 +5,7 @@ import slicer
 from conftest import ct_like
 from GTRReadingSlicer.case_scene import holds_data
 from GTRStagingSlicer import dependencies, layouts, nodes
+from helpers.limits import files_up_to
 from helpers.reading_studies import SimulatedReader, Watch, copied_study, make_study, read_all
 from scenes import add_volume, node_ids
 
@@ -334,6 +335,44 @@ def test_a_folder_that_is_no_study_is_refused_in_words(desk, reading_panel, tmp_
     reading_panel.ui.folderButton.click()
     assert "plan.json" in reading_panel.ui.messageLabel.text
     assert not reading_panel.ui.startButton.enabled
+
+
+def test_a_full_disk_keeps_the_case_and_ends_the_session_when_the_module_is_left(desk, reading_panel, scene, study):
+    start(reading_panel, study)
+    log = study / "readers" / "r1" / LOG
+    fill(reading_panel)
+    with files_up_to(log.stat().st_size + 10):
+        reading_panel.ui.nextButton.click()
+        assert "log" in reading_panel.ui.messageLabel.text
+        assert reading_panel.ui.caseBox.visible
+        reading_panel.exit()
+        assert "log" in reading_panel.ui.messageLabel.text
+    assert reading_panel.sitting.session is None
+    assert not holds_data(scene)
+    assert answers_of(study) == []
+    reading_panel.enter()
+    reading_panel.ui.startButton.click()
+    assert reading_panel.ui.progressLabel.text.startswith("Training case 1")
+
+
+def test_what_is_pressed_while_a_case_is_loaded_is_not_taken_for_it(desk, reading_panel, study):
+    panel = reading_panel
+    start(panel, study)
+    fit, pressed = panel.sitting.case._fit, []
+
+    def fit_while_the_reader_presses():
+        fit()
+        pressed.append(panel.ui.caseBox.visible)
+        panel.ui.T4Button.click()
+        panel.ui.nextButton.click()
+        panel._onKey("next", "")
+
+    panel.sitting.case._fit = fit_while_the_reader_presses
+    fill(panel, TStage.T1)
+    panel.ui.nextButton.click()
+    assert pressed == [True]  # once, and without another screen in between
+    assert (panel.sitting.session.item.place, panel.sitting.form.stage) == (2, None)
+    assert not panel.ui.T4Button.checked
 
 
 def test_the_name_is_chosen_by_the_reader(desk, reading_panel, study):
