@@ -1,7 +1,7 @@
 """Read the answers and deviations of a reader study beside its collected table, and check that they belong to it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from GTRStagingLib.evaluation.predictions import Predictions
 from GTRStagingLib.reading.collect import DEVIATIONS, READINGS
 from GTRStagingLib.reading.designs import READING, REPEAT, TRAINING
 from GTRStagingLib.reading.deviations import Deviation
+from GTRStagingLib.reading.log import time_of
 from GTRStagingLib.stages import TStage
 from GTRStagingLib.stats.reader_study import PHASES
 from GTRStagingLib.support.counts import counted
@@ -153,7 +154,7 @@ def read_answers(path: Path, found: Predictions) -> StudyAnswers:
         training=training,
         software=tuple(sorted({row["software"] or "" for _, row in rows} - {""})),
         first_phases=_first_phases(table.rows),
-        pauses=_pauses(table.rows),
+        pauses=_pauses(path, zip(table.numbers, table.rows, strict=True)),
         deviations=_deviations(path.with_name(DEVIATIONS)),
     )
     _require_same(path, found, answers, kept)
@@ -168,23 +169,18 @@ def _first_phases(rows: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
     return {reader: next(iter(some)) for reader, some in phases.items() if len(some) == 1}
 
 
-def _pauses(rows: Sequence[Mapping[str, str | None]]) -> dict[str, float]:
+def _pauses(path: Path, rows: Iterable[tuple[int, Mapping[str, str | None]]]) -> dict[str, float]:
     times: dict[str, dict[str, list[datetime]]] = {}
-    for row in rows:
-        time = _time(row.get("time"))
-        if time is not None:
+    for number, row in rows:
+        if (text := row.get("time")) is not None:
+            try:
+                time = time_of(text)
+            except ValueError as error:
+                raise InputError(f"{path.name}, row {number}, time {text!r}; expected a time with its zone, such as "
+                                 "2026-12-02T20:15:00.000Z. Correct the cell.") from error  # fmt: skip
             times.setdefault(row["reader"] or "", {}).setdefault(row.get("period") or "", []).append(time)
     return {reader: (min(own["2"]) - max(own["1"])) / timedelta(days=1)
             for reader, own in times.items() if {"1", "2"} <= own.keys()}  # fmt: skip
-
-
-def _time(text: str | None) -> datetime | None:
-    """Return a time of the log; None if the cell is empty or no time in UTC, since nothing but a fact depends on it."""
-    try:
-        time = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else None
 
 
 def _left_out(found: Predictions) -> set[str]:

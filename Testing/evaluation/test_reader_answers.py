@@ -119,6 +119,7 @@ def test_phases_of_other_patients_are_compared_as_such(tmp_path):
         (lambda row: row | {"stage": "T1"}, r"T1 of a, unaided, to case case1, and table.csv has T3 \(5 such"),
         (lambda row: row | {"stage": "5"}, "row 2, stage '5'; expected T1 to T4"),
         (lambda row: row | {"confidence": "high"}, "row 2, confidence 'high'; expected a number"),
+        (lambda row: row | {"time": "yesterday"}, "row 2, time 'yesterday'; expected a time with its zone"),
         (lambda row: row | {"phase": "second"}, "in the phase 'second'; expected"),
         (lambda row: {k: v for k, v in row.items() if k != "advice_stage"}, "has no column advice_stage"),
     ],
