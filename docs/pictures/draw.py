@@ -275,8 +275,12 @@ def draw_reading(work: Path, out: Path) -> None:
     with Image.open(work / "page.png") as picture:
         save(framed(picture.convert("RGB")), out / "reading.png")
     with window(work / "evaluation" / "report.html") as page:
-        last = "section[aria-labelledby=reader-study] table >> nth=1"
-        save(framed(clip(page, work, "#reader-study", last)), out / "reader-study.png")
+        section = "section[aria-labelledby=reader-study]"
+        parts = [
+            clip(page, work, "#reader-study", f"{section} figure >> nth=0"),
+            clip(page, work, f"{section} table >> nth=1", f"{section} table >> nth=1"),
+        ]
+    save(framed(joined(parts)), out / "reader-study.png")
 
 
 def panel_in_words() -> dict[str, list[str]]:
