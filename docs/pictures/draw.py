@@ -98,13 +98,13 @@ def gtrstaging(*arguments: object) -> None:
     )
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture as a small PNG."""
+def save(picture: Image.Image, path: Path, colours: int = 256) -> None:
+    """Write a picture as a small PNG; pages and panels need fewer colours than overlays."""
     picture = picture.convert("RGB")
     if picture.width > WIDEST:
         size = (WIDEST, round(picture.height * WIDEST / picture.width))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
-    picture.quantize(256, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
+    picture.quantize(colours, kmeans=3, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 # -- pages in the browser ----------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def draw_reading(work: Path, out: Path) -> None:
             with (
                 served(study, name, watch) as (_, address),
                 browser.running(browser.GRAPHICS) as started,
-                started.visit(address, size=(1280, 800)) as view,
+                started.visit(address, size=(1000, 730)) as view,
             ):
                 wait_for_case(view)
                 view.page.wait_for_timeout(500)  # until the map is drawn
@@ -273,14 +273,14 @@ def draw_reading(work: Path, out: Path) -> None:
                work / "results" / "predictions.csv", "--out", table)  # fmt: skip
     gtrstaging("evaluate", table, "--out", work / "evaluation")
     with Image.open(work / "page.png") as picture:
-        save(framed(picture.convert("RGB")), out / "reading.png")
+        save(framed(picture.convert("RGB")), out / "reading.png", colours=128)
     with window(work / "evaluation" / "report.html") as page:
         section = "section[aria-labelledby=reader-study]"
         parts = [
-            clip(page, work, "#reader-study", f"{section} figure >> nth=0"),
+            clip(page, work, "#reader-study", f"{section} table >> nth=0"),
             clip(page, work, f"{section} table >> nth=1", f"{section} table >> nth=1"),
         ]
-    save(framed(joined(parts)), out / "reader-study.png")
+    save(framed(joined(parts)), out / "reader-study.png", colours=128)
 
 
 def panel_in_words() -> dict[str, list[str]]:
