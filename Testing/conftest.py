@@ -331,5 +331,5 @@ def full_study(tmp_path_factory):
 
     from GTRStagingLib.reading.designs import Design
 
-    design = Design(kind="halves", counterbalanced=True, repeats=1, training=4, seed=11, washout_days=30)
-    return make_study(tmp_path_factory.mktemp("full"), cases=12, design=design, may_revise=True)
+    design = Design(kind="halves", counterbalanced=True, repeats=1, training=4, seed=11)
+    return make_study(tmp_path_factory.mktemp("full"), cases=12, design=design, may_revise=True, washout_days=30)

@@ -42,7 +42,7 @@ def make_study(folder: Path) -> Path:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    options = StudyOptions(design=Design(washout_days=0, seed=1), rules=Rules(washout_days=0))
+    options = StudyOptions(design=Design(seed=1), rules=Rules(washout_days=0))
     write_study(read_cohort(table), [ReaderRow(READER, {})], advice, folder / "study", options)
     return folder / "study"
 

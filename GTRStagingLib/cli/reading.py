@@ -137,7 +137,6 @@ def _design(options: argparse.Namespace) -> None:
     design = Design(
         kind=options.kind,
         counterbalanced=options.counterbalanced,
-        washout_days=options.washout_days,
         repeats=options.repeats,
         training=options.training,
         groups=options.groups,
@@ -157,10 +156,10 @@ def _design(options: argparse.Namespace) -> None:
     print_notes(cohort.notes, options)
     advice = read_advice(options.predictions, [case.case_id for case in cohort], rules.shows)
     planned = schedule(list(cohort), [one.name for one in readers], design)
-    days = "day" if design.washout_days == 1 else "days"
+    days = "day" if rules.washout_days == 1 else "days"
     print(f"{counted(len(readers), 'reader')}, {counted(len(planned.parts), 'case')}: {WORDS[design.kind]}. "
           f"{'Every other reader begins aided' if design.counterbalanced else 'All begin unaided'}, "
-          f"{design.washout_days:g} {days} between the phases, {counted(design.repeats, 'repeat')} in each, "
+          f"{rules.washout_days:g} {days} between the phases, {counted(design.repeats, 'repeat')} in each, "
           f"{counted(len(planned.training), 'training case')}.\n")  # fmt: skip
     found = expected_widths(list(cohort), planned, assumed)
     _print_widths(found)

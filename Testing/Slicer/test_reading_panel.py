@@ -18,8 +18,8 @@ from GTRStagingLib.stages import TStage
 @pytest.fixture(scope="module")
 def short_study(tmp_path_factory):
     """A study of four cases and a training case, with repeats and without a wash-out; a test takes a copy."""
-    design = Design(seed=5, washout_days=0, repeats=1, training=4)
-    return make_study(tmp_path_factory.mktemp("short"), cases=8, design=design, readers=("r1", "r2"))
+    design = Design(seed=5, repeats=1, training=4)
+    return make_study(tmp_path_factory.mktemp("short"), cases=8, design=design, readers=("r1", "r2"), washout_days=0)
 
 
 @pytest.fixture
@@ -216,8 +216,9 @@ def test_scene_and_panel_have_no_code_and_no_path(desk, reading_panel, scene, st
 
 
 def test_a_design_without_key_slice_and_with_one_part_shows_that_part_alone(desk, reading_panel, scene, tmp_path):
-    design = Design(seed=3, washout_days=0)
-    study = make_study(tmp_path, cases=4, design=design, readers=("r1",), shows=("set",), marks_key_slice=False)
+    design = Design(seed=3)
+    study = make_study(tmp_path, cases=4, design=design, readers=("r1",), shows=("set",), marks_key_slice=False,
+                       washout_days=0)  # fmt: skip
     start(reading_panel, study)
     ui = reading_panel.ui
     while reading_panel.sitting.session.state == "reading":

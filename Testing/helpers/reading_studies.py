@@ -100,7 +100,7 @@ def make_study(folder, *, cases=8, readers=("r1", "r2"), design=None, token="", 
     read = read_cohort(table)
     own = {name: options.pop(name) for name in ("images", "keep_advice") if name in options}
     design = design or Design(seed=7)
-    rules = Rules(**{"washout_days": design.washout_days, "shows": SHOWS, **options})
+    rules = Rules(**{"shows": SHOWS, **options})
     advice = read_advice(table.parent / "batch", [one.case_id for one in read], rules.shows)
     rows = [ReaderRow(name, {}) for name in readers]
     write_study(read, rows, advice, folder / "study", StudyOptions(design=design, rules=rules, **own))

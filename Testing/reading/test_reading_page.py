@@ -49,7 +49,7 @@ def value(view, name):
 
 def test_a_study_is_read_by_keys_alone_and_its_table_equals_that_of_the_session(tmp_path, drawing):
     """The page loads nothing from elsewhere; the wash-out is refused, and ends at its time."""
-    options = {"cases": 4, "readers": ("r1",), "design": Design(seed=3, washout_days=28)}
+    options = {"cases": 4, "readers": ("r1",), "design": Design(seed=3)}
     tables = []
     for way in ("browser", "session"):
         study, watch = make_study(tmp_path / way, **options), Watch()
@@ -230,7 +230,7 @@ def test_a_pause_hides_the_images_and_stops_the_clock(reading):
 
 
 def test_the_map_is_shown_and_switched_off(tmp_path, drawing):
-    study, watch = make_study(tmp_path, cases=4, readers=("r1",), design=Design(seed=1, washout_days=0)), Watch()
+    study, watch = make_study(tmp_path, cases=4, readers=("r1",), design=Design(seed=1), washout_days=0), Watch()
     read_all(study, "r1", watch, stop=4)
     with served(study, "r1", watch) as (_, address), drawing.visit(address) as view:
         wait_for_case(view)
@@ -340,8 +340,8 @@ def faults(view, size):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_screen_is_accessible(tmp_path, drawing, scheme):
-    design = Design(seed=1, washout_days=1)
-    study = make_study(tmp_path, cases=4, readers=("r1",), design=design, may_revise=True)
+    design = Design(seed=1)
+    study = make_study(tmp_path, cases=4, readers=("r1",), design=design, may_revise=True, washout_days=1)
     watch, found = Watch(), {}
     read_all(study, "r1", watch, stop=3)
     with served(study, "r1", watch) as (_, address), drawing.visit(address, color_scheme=scheme) as view:
@@ -383,7 +383,7 @@ def test_simulated_readers_in_the_browser_give_the_table_of_the_session(tmp_path
     readers = {"r1": (0.5, 0.8), "r2": (0.8, 0.2)}
     tables = []
     for way in ("browser", "session"):
-        design = Design(seed=9, washout_days=28, repeats=2, training=2)
+        design = Design(seed=9, repeats=2, training=2)
         study, watch = make_study(tmp_path / way, cases=14, readers=tuple(readers), design=design), Watch()
         for _ in range(2):
             for name, (skill, trust) in readers.items():

@@ -205,7 +205,7 @@ def test_a_second_session_is_refused_while_one_is_served(reading):
 
 def test_the_advice_is_what_the_design_shows_and_only_in_its_phase(tmp_path):
     watch = Watch()
-    study = make_study(tmp_path, readers=("r1",), cases=4, shows=("set", "map"), design=Design(seed=1, washout_days=1))
+    study = make_study(tmp_path, readers=("r1",), cases=4, shows=("set", "map"), design=Design(seed=1), washout_days=1)
     with served(study, "r1", watch) as (_, address):
         client = Client(address)
         client.ask("open")
@@ -224,7 +224,7 @@ def test_the_advice_is_what_the_design_shows_and_only_in_its_phase(tmp_path):
 def test_nothing_that_is_served_names_a_case_a_patient_or_a_true_stage(tmp_path):
     token, watch = f"{MARK}9100", Watch()
     study = make_study(tmp_path, readers=("r1",), cases=4, token=token, shows=SHOWS, may_revise=True,
-                       design=Design(seed=5, washout_days=0))  # fmt: skip
+                       design=Design(seed=5), washout_days=0)  # fmt: skip
     got = []
     with served(study, "r1", watch) as (session, address):
         codes = list(session.plan.cases)
